@@ -1,0 +1,29 @@
+"""Let PyPI's torchvision (a CUDA build) import beside a CPU build of torch.
+
+torchvision 0.28 registers fake kernels for `nms` and `qnms` when imported, and stops if its compiled library did not
+define them, which it cannot without CUDA. Declaring the two operators is enough: image processors never call them.
+`make setup` copies this file and a `.pth` that imports it into the data plane, only where the import fails; with
+PyTorch's own CPU index in reach the `+cpu` build is installed and none of this is used.
+"""
+
+import importlib.abc
+import sys
+
+
+class _DeclareOperators(importlib.abc.MetaPathFinder):
+    """Declares the operators at the moment torchvision is first imported, so that starting Python stays free."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname == "torchvision":
+            sys.meta_path.remove(self)
+            import torch
+
+            library = torch.library.Library("torchvision", "DEF")
+            for operator in ("nms", "qnms"):
+                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            self.library = library  # operators live as long as the object that declares them
+            sys.modules["torchvision_cpu_operators"] = self  # type: ignore[assignment]
+        return None
+
+
+sys.meta_path.insert(0, _DeclareOperators())
