@@ -1,0 +1,171 @@
+"""A checkpoint in storage: is it whole, which one is it, and a local copy to load.
+
+Whole means: a config, every shard that the index names, each shard as long as its safetensors header says. Used by the
+sensor that waits for an upload, by `plan`, and by the caption job, which trusts neither.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest, name_of
+
+INDEX = "model.safetensors.index.json"
+HEADER_LIMIT = 100_000_000  # safetensors' own limit on a header
+
+
+class Incomplete(Exception):
+    """The checkpoint is not whole yet; the message says what is missing."""
+
+
+def check_whole(uri: str) -> dict[str, int]:
+    """Sizes by file name of a whole checkpoint.
+
+    Raises Incomplete while files are missing or short, as they are during an upload, and BadInput for what waiting
+    cannot mend: a config that is not JSON, an architecture left unnamed, a header that is not safetensors.
+    """
+    sizes = {entry.key: entry.size for entry in storage.entries(uri)}
+    if not sizes:
+        raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")
+    if "config.json" not in sizes:
+        raise Incomplete(f"checkpoint {uri}: config.json is missing; wait for the upload or delete the checkpoint")
+    config = _json(f"{uri}/config.json", uri)
+    if not config.get("architectures"):
+        raise BadInput(f"checkpoint {uri}: config.json names no `architectures`; save it with save_pretrained")
+    if not {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "tekken.json"} & sizes.keys():
+        raise Incomplete(
+            f"checkpoint {uri}: the tokenizer is missing (tokenizer.json); wait or save it beside the model"
+        )
+    shards = _shards(uri, sizes)
+    for number, shard in enumerate(shards, 1):
+        which = f"checkpoint {uri}: shard {number} of {len(shards)}"
+        if shard not in sizes:
+            raise Incomplete(f"{which} is missing ({shard}); wait for the upload or delete the checkpoint")
+        _check_length(f"{uri}/{shard}", sizes[shard], f"{which} ({shard})")
+    return sizes
+
+
+def resolve(uri: str) -> Checkpoint:
+    """The checkpoint at a URI with its fingerprint. Raises what `check_whole` raises."""
+    uri = storage.absolute(uri)
+    check_whole(uri)
+    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=fingerprint(uri))
+
+
+def fingerprint(uri: str) -> str:
+    """A hash over the content of the files that a model is loaded from; equal for a copy under another name.
+
+    On S3 the content is known by its ETag, which a bucket gives without a read; in a directory by SHA-256.
+    """
+    local = storage.local_path(uri)
+    content = []
+    for entry in storage.entries(uri):
+        if _is_loaded(entry.key):
+            version = entry.version if local is None else _sha256(local / entry.key)
+            content.append((entry.key, entry.size, version))
+    return digest(*content)
+
+
+def fetch(checkpoint: Checkpoint) -> Path:
+    """A local directory with the checkpoint's files: the directory itself, or a copy kept by fingerprint.
+
+    Raises Trouble when the checkpoint was overwritten since it was planned: its new weights are another checkpoint.
+    """
+    local = storage.local_path(checkpoint.uri)
+    if local is None:
+        cache = Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
+        local = cache / checkpoint.fingerprint
+        if not local.exists():
+            _download(checkpoint, local)
+    verify(checkpoint)
+    return local
+
+
+def verify(checkpoint: Checkpoint) -> None:
+    """Raises Trouble when what is at the URI is no longer the checkpoint that was planned."""
+    found = fingerprint(checkpoint.uri)
+    if found != checkpoint.fingerprint:
+        raise BadInput(
+            f"checkpoint {checkpoint.uri}: overwritten since this run was planned (fingerprint {found}, planned "
+            f"{checkpoint.fingerprint}); the new weights are another checkpoint: trigger a run for them"
+        )
+
+
+def _download(checkpoint: Checkpoint, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for entry in storage.entries(checkpoint.uri):
+            if _is_loaded(entry.key):
+                file = partial / entry.key
+                file.parent.mkdir(parents=True, exist_ok=True)
+                storage.download(f"{checkpoint.uri}/{entry.key}", file)
+        try:
+            partial.rename(target)
+        except OSError:  # another process was first; its copy is as good
+            if not target.exists():
+                raise
+    except OSError as error:
+        raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_loaded(key: str) -> bool:
+    """Files of the model itself; optimizer states, logs and notes beside it do not make it another checkpoint."""
+    return "/" not in key and key.endswith((".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"))
+
+
+def _shards(uri: str, sizes: dict[str, int]) -> list[str]:
+    if INDEX in sizes:
+        shards = sorted(set(_json(f"{uri}/{INDEX}", uri).get("weight_map", {}).values()))
+        if not shards:
+            raise BadInput(f"checkpoint {uri}: {INDEX} names no shards; save the checkpoint again")
+        return shards
+    single = [name for name in sizes if name.endswith(".safetensors")]
+    if any("-of-" in name for name in single):
+        raise Incomplete(f"checkpoint {uri}: {INDEX} is missing; wait for the upload or delete the checkpoint")
+    if not single:
+        raise Incomplete(f"checkpoint {uri}: no .safetensors file yet; wait for the upload or save as safetensors")
+    return sorted(single)
+
+
+def _check_length(uri: str, size: int, which: str) -> None:
+    """A safetensors file is 8 bytes of header length, the JSON header, then data up to the largest offset."""
+    if size < 8:
+        raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
+    length = int.from_bytes(storage.read_range(uri, 0, 8), "little")
+    if length > HEADER_LIMIT:
+        raise BadInput(f"{which}: not a safetensors file; save the checkpoint again")
+    if size < 8 + length:
+        raise Incomplete(f"{which}: truncated inside its header ({size} bytes); wait for the upload or save it again")
+    try:
+        header = json.loads(storage.read_range(uri, 8, length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadInput(f"{which}: its header is not readable; save the checkpoint again") from None
+    expected = 8 + length + max(ends, default=0)
+    if size < expected:
+        raise Incomplete(f"{which}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
+
+
+def _json(uri: str, checkpoint: str) -> dict[str, Any]:
+    try:
+        value = json.loads(storage.read(uri))
+    except FileNotFoundError:
+        raise Incomplete(f"checkpoint {checkpoint}: {name_of(uri)} went away while it was read") from None
+    except ValueError:
+        raise Incomplete(f"checkpoint {checkpoint}: {name_of(uri)} is not JSON (yet); wait or save it again") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"checkpoint {checkpoint}: {name_of(uri)} is not a JSON object; save the checkpoint again")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,134 @@
+"""Resolve a request into a spec: what is the checkpoint, what are the images, what is the baseline, where does it go.
+
+    python -m ray_jobs.plan --suite demo --checkpoint demo/checkpoints/step-0800
+
+prints the URI of the spec, which every job takes: `python -m ray_jobs.preprocess --spec URI`. The Airflow DAG calls
+`plan` the same way. Planning twice gives the same spec, so that everything done is found again.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ray_jobs import checkpoint, records, storage
+from ray_jobs.contract import BadInput, Dataset, Spec, Suite, digest, nearest, parse_suite
+
+SUITES = Path(__file__).parent.parent / "dags" / "suites"
+
+
+def plan(
+    root: str, suite_name: str, checkpoint_uri: str, baseline: str | None = None, force: str | None = None
+) -> Spec:
+    """Resolve the request and write `spec.json` into the run's folder.
+
+    `baseline` overrides the suite's; `force` names a request whose captions are to be made anew. Raises BadInput, and
+    `checkpoint.Incomplete` for a checkpoint that is not whole.
+    """
+    suite = load_suite(suite_name)
+    spec = Spec(
+        root=storage.absolute(root),
+        suite=suite,
+        checkpoint=checkpoint.resolve(checkpoint_uri),
+        judge=checkpoint.resolve(suite.judge.model) if suite.judge.model else None,
+        source_revision=source_revision(suite.dataset),
+        force=force,
+    )
+    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, baseline or suite.gate.baseline)})
+    storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
+    return spec
+
+
+def load_spec(uri: str) -> Spec:
+    """The spec at a URI. Raises BadInput when it is not there or not a spec."""
+    try:
+        return Spec.model_validate_json(storage.read(uri))
+    except FileNotFoundError:
+        raise BadInput(f"spec {uri}: nothing is there; make it with python -m ray_jobs.plan") from None
+    except ValueError as error:
+        raise BadInput(f"spec {uri}: not a spec of this version ({error.__class__.__name__}); plan it again") from None
+
+
+def load_suite(name_or_file: str) -> Suite:
+    """A suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES) or by file, paths made absolute.
+
+    Relative paths in a suite are relative to its file.
+    """
+    folder = os.environ.get("ASSAY_SUITES", str(SUITES))
+    by_file = name_or_file.endswith((".yaml", ".yml"))
+    uri = name_or_file if by_file else f"{folder}/{name_or_file}.yaml"
+    try:
+        text = storage.read(uri).decode()
+    except FileNotFoundError:
+        if by_file:
+            raise BadInput(f"suite {name_or_file}: no such file") from None
+        known = [entry.key.removesuffix(".yaml") for entry in storage.entries(folder) if entry.key.endswith(".yaml")]
+        raise BadInput(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}") from None
+    return _beside(parse_suite(text, name_or_file), uri)
+
+
+def source_revision(dataset: Dataset) -> str:
+    """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
+
+    The version of a file is its ETag on S3 and its modification time in a directory. Raises BadInput when nothing is
+    there, or when a dataset named on a hub is not pinned.
+    """
+    if dataset.revision:
+        return dataset.revision
+    if is_hub_name(dataset):
+        raise BadInput(
+            f"dataset {dataset.source}: no such directory; if it is a dataset on the Hugging Face hub, pin its "
+            "`revision` (a commit hash), or the golden set could change unnoticed"
+        )
+    listing = [(entry.key, entry.size, entry.version) for entry in storage.entries(dataset.source)]
+    if not listing:
+        local = storage.local_path(dataset.source)
+        if local is None or not local.is_file():
+            raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
+        stat = local.stat()
+        listing = [(local.name, stat.st_size, str(stat.st_mtime_ns))]
+    return digest(listing)
+
+
+def is_hub_name(dataset: Dataset) -> bool:
+    """Whether the source is to be loaded by name rather than from storage."""
+    local = storage.local_path(dataset.source)
+    return local is not None and dataset.format in ("auto", "huggingface") and not local.exists()
+
+
+def _beside(suite: Suite, uri: str) -> Suite:
+    """The suite with its relative local paths resolved against the suite's own folder."""
+    if storage.is_s3(uri):
+        return suite
+    folder = Path(storage.absolute(uri)).parent
+
+    def resolved(source: str) -> str:
+        path = storage.local_path(source)
+        if path is None or path.is_absolute() or not (folder / path).exists():
+            return source
+        return str((folder / path).resolve())
+
+    dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
+    judge = suite.judge
+    if judge.model:
+        judge = judge.model_copy(update={"model": resolved(judge.model)})
+    return suite.model_copy(update={"dataset": dataset, "judge": judge})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ray_jobs.plan", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--suite", required=True, help="a name in dags/suites, or a YAML file")
+    parser.add_argument("--checkpoint", required=True, help="URI of a Hugging Face model directory")
+    parser.add_argument("--root", default=os.environ.get("ASSAY_ROOT", ".assay/root"), help="storage root")
+    parser.add_argument("--baseline", help="last-accepted, none, or the URI of a checkpoint or run")
+    asked = parser.parse_args(arguments)
+    try:
+        print(plan(asked.root, asked.suite, asked.checkpoint, asked.baseline).uri)
+    except (BadInput, checkpoint.Incomplete) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

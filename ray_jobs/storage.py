@@ -1,0 +1,273 @@
+"""Objects at `s3://bucket/key` or in a local directory, read and written whole: every file Assay keeps goes through here.
+
+A write is visible only when complete, and `create` writes only where nothing is: the two guarantees that manifests rest
+on. S3 takes the usual AWS variables, `AWS_ENDPOINT_URL` among them. Errors a person must mend (no such bucket, no
+permission, full disk) are BadInput or Trouble with one line that names the object.
+"""
+
+import errno
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray_jobs.contract import BadInput, Trouble
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"}
+MISSING = {"NoSuchKey", "404", "NotFound"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object: its key relative to the listed prefix, bytes, and a token that changes when its content does."""
+
+    key: str
+    size: int
+    version: str
+
+
+def read(uri: str) -> bytes:
+    """The object's bytes. Raises FileNotFoundError where there is none."""
+    return read_range(uri, 0, None)
+
+
+def read_range(uri: str, start: int, length: int | None) -> bytes:
+    """`length` bytes from `start` (all that follow when None); fewer at the end of the object."""
+    with _explained(uri, "read"):
+        if not is_s3(uri):
+            with _path(uri).open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+        bucket, key = _bucket_key(uri)
+        if length == 0:
+            return b""
+        wanted: dict[str, Any] = {}
+        if start or length is not None:
+            wanted = {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"}
+        return _s3().get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
+
+
+def download(uri: str, path: Path) -> None:
+    """Copy an S3 object to a local file, in parallel ranges when it is large."""
+    with _explained(uri, "read"):
+        bucket, key = _bucket_key(uri)
+        _s3().download_file(bucket, key, str(path))
+
+
+def write(uri: str, data: bytes) -> None:
+    """Put the object, replacing what is there: readers see the old bytes or the new, never a part."""
+    with _explained(uri, "write"):
+        if is_s3(uri):
+            bucket, key = _bucket_key(uri)
+            _s3().put_object(Bucket=bucket, Key=key, Body=data)
+        else:
+            with _beside(_path(uri), data) as complete:
+                complete.replace(_path(uri))
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Put the object only if there is none: True when these bytes were the ones, False when another writer was first."""
+    with _explained(uri, "write"):
+        if is_s3(uri):
+            bucket, key = _bucket_key(uri)
+            return _answers(lambda: _s3().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*"), _TAKEN)
+        with _beside(_path(uri), data) as complete:
+            try:
+                os.link(complete, _path(uri))  # unlike a rename, a link fails where something is
+            except FileExistsError:
+                return False
+            return True
+
+
+def exists(uri: str) -> bool:
+    with _explained(uri, "look at"):
+        if not is_s3(uri):
+            return _path(uri).exists()
+        bucket, key = _bucket_key(uri)
+        return _answers(lambda: _s3().head_object(Bucket=bucket, Key=key), MISSING)
+
+
+def delete(uri: str) -> None:
+    """Remove one object; none being there is fine."""
+    with _explained(uri, "delete"):
+        if is_s3(uri):
+            bucket, key = _bucket_key(uri)
+            _s3().delete_object(Bucket=bucket, Key=key)
+        else:
+            _path(uri).unlink(missing_ok=True)
+
+
+def entries(prefix: str) -> Iterator[Entry]:
+    """All objects below a prefix (taken as a folder), sorted by key; temporary and hidden files left out."""
+    with _explained(prefix, "list"):
+        if is_s3(prefix):
+            bucket, key = _bucket_key(prefix)
+            folder = f"{key.rstrip('/')}/" if key else ""
+            for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
+                for found in page.get("Contents", ()):
+                    name = found["Key"][len(folder) :]
+                    if name and not name.endswith("/"):
+                        yield Entry(name, found["Size"], found["ETag"].strip('"'))
+        else:
+            yield from sorted(_walk(_path(prefix)), key=lambda entry: entry.key)
+
+
+def folders(prefix: str) -> list[str]:
+    """Names of the folders directly below a prefix, sorted."""
+    with _explained(prefix, "list"):
+        if not is_s3(prefix):
+            root = _path(prefix)
+            return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        bucket, key = _bucket_key(prefix)
+        folder = f"{key.rstrip('/')}/" if key else ""
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
+        return sorted(
+            found["Prefix"][len(folder) :].rstrip("/") for page in pages for found in page.get("CommonPrefixes", ())
+        )
+
+
+def is_s3(uri: str) -> bool:
+    """Whether the URI is an S3 one. Raises BadInput for any scheme but `s3://` and `file://`."""
+    scheme, found, rest = uri.partition("://")
+    if found and scheme not in ("s3", "file"):
+        raise BadInput(f"{uri}: cannot open {scheme}://; use s3://bucket/key or a local directory")
+    if scheme == "s3" and found and not rest.split("/")[0]:
+        raise BadInput(f"{uri}: names no bucket; use s3://bucket/key")
+    return bool(found) and scheme == "s3"
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a local URI, None for S3."""
+    return None if is_s3(uri) else _path(uri)
+
+
+def absolute(uri: str) -> str:
+    """The URI with no trailing slash; a local one as an absolute path, so that it means the same in every process."""
+    return uri.rstrip("/") if is_s3(uri) else str(_path(uri).expanduser().absolute())
+
+
+def _path(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def _bucket_key(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_thread = threading.local()
+
+
+def _s3() -> "S3Client":
+    """One client a thread and process: boto3's sessions are not to be shared while they are made."""
+    if getattr(_thread, "owner", None) != os.getpid():
+        import boto3
+        from botocore.config import Config
+
+        retries: Any = {"mode": "standard", "max_attempts": 5}
+        config = Config(retries=retries, s3={"addressing_style": _addressing()}, connect_timeout=10, read_timeout=60)
+        _thread.client, _thread.owner = boto3.session.Session().client("s3", config=config), os.getpid()
+    return _thread.client
+
+
+def _addressing() -> Any:
+    """Path style for a custom endpoint: most S3 servers that are not AWS have no host name a bucket."""
+    return "path" if os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") else "auto"
+
+
+def _answers(call: Callable[[], Any], no: set[str]) -> bool:
+    """False when the S3 call fails with one of the codes that mean no."""
+    from botocore.exceptions import ClientError
+
+    try:
+        call()
+    except ClientError as error:
+        if _code(error) in no:
+            return False
+        raise
+    return True
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _walk(root: Path) -> Iterator[Entry]:
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in files:
+            if name.startswith("."):
+                continue
+            path = Path(folder, name)
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # removed since it was listed, or a link to nothing
+                continue
+            yield Entry(path.relative_to(root).as_posix(), stat.st_size, str(stat.st_mtime_ns))
+
+
+@contextmanager
+def _beside(path: Path, data: bytes) -> Iterator[Path]:
+    """The data complete and on disk in a hidden file next to `path`, gone afterwards whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(uri: str, doing: str) -> Iterator[None]:
+    """Turn what a person must mend into one line; FileNotFoundError passes, for callers ask with it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        raise BadInput(f"cannot {doing} {uri}: {error.strerror}; check the path and its permissions") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BadInput(
+                f"cannot {doing} {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun"
+            ) from error
+        if error.errno == errno.EROFS:
+            raise BadInput(f"cannot {doing} {uri}: the file system is read-only; choose another ASSAY_ROOT") from error
+        raise Trouble(f"cannot {doing} {uri}: {error}") from error
+    except Exception as error:
+        raise _s3_explained(error, uri, doing) or error from error
+
+
+def _s3_explained(error: Exception, uri: str, doing: str) -> Exception | None:
+    if not is_s3(uri):
+        return None
+    import botocore.exceptions as botocore
+
+    if isinstance(error, botocore.ClientError):
+        code = _code(error)
+        if code in MISSING:
+            return FileNotFoundError(errno.ENOENT, "no such object", uri)
+        if code == "NoSuchBucket":
+            return BadInput(f"cannot {doing} {uri}: there is no such bucket; create it or correct the URI")
+        if code in DENIED:
+            return BadInput(f"cannot {doing} {uri}: access denied ({code}); check the AWS credentials and the policy")
+        return Trouble(f"cannot {doing} {uri}: {error}")
+    if isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
+        return BadInput(f"cannot {doing} {uri}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if isinstance(error, botocore.ParamValidationError):
+        return BadInput(f"cannot {doing} {uri}: {' '.join(str(error).split())}")
+    if isinstance(error, botocore.BotoCoreError):
+        return Trouble(f"cannot {doing} {uri}: {error}")
+    return None
