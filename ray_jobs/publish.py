@@ -1,0 +1,76 @@
+"""Publish a run: gather what its stages left into the one record that every index and page is made from.
+
+    python -m ray_jobs.publish --spec URI
+
+Light enough for the Airflow worker: it reads small JSON only.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+
+from ray_jobs import records, storage
+from ray_jobs.contract import BadInput, Manifest, Record, Scores, Spec, Verdict
+from ray_jobs.plan import load_spec
+
+
+def publish(spec: Spec) -> Record:
+    """Write `record.json` and its index entry; a run published before keeps its record, which is returned.
+
+    Raises BadInput when a stage has not committed, or when the sums of the stages contradict each other.
+    """
+    golden = Manifest.model_validate_json(_read(f"{spec.golden_uri}/manifest.json"))
+    captions = Manifest.model_validate_json(_read(f"{spec.captions_uri}/manifest.json"))
+    scores = Scores.model_validate_json(_read(f"{spec.run_uri}/scores.json"))
+    verdict = Verdict.model_validate_json(_read(f"{spec.run_uri}/verdict.json"))
+    if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_out:
+        raise BadInput(
+            f"run {spec.run_uri}: golden set {golden.rows_out}, captions {captions.rows_in} -> {captions.rows_out}, "
+            f"scores {scores.manifest.rows_in}: the stages do not add up; validate again with force"
+        )
+    record = Record(
+        run_id=spec.run_id,
+        run_uri=spec.run_uri,
+        scale_id=spec.scale_id,
+        golden_id=spec.golden_id,
+        caption_id=spec.caption_id,
+        suite=spec.suite.name,
+        checkpoint=spec.checkpoint,
+        verdict=verdict,
+        metrics=scores.metrics,
+        images={
+            "read": golden.rows_in,
+            "rejected": sum(golden.lost.values()),
+            "captioned": captions.rows_out,
+            "failed": sum(captions.lost.values()),
+            "scored": scores.manifest.rows_out,
+        },
+        seconds={"preprocess": golden.seconds, "caption": captions.seconds, "evaluate": scores.manifest.seconds},
+        versions=captions.versions,
+        published_at=datetime.now(UTC),
+    )
+    return records.publish(spec.root, record)
+
+
+def _read(uri: str) -> bytes:
+    try:
+        return storage.read(uri)
+    except FileNotFoundError:
+        raise BadInput(f"{uri}: missing, so its stage is not complete; run the stage again") from None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ray_jobs.publish", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--spec", required=True, help="URI of the spec that `plan` wrote")
+    asked = parser.parse_args(arguments)
+    try:
+        record = publish(load_spec(asked.spec))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{record.checkpoint.name}: {record.verdict.outcome}: {record.verdict.reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
