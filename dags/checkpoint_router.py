@@ -1,0 +1,82 @@
+"""
+### Route checkpoints to validation
+
+Every night, and when the watcher sees a checkpoint become whole: lists the folders of `ASSAY_CHECKPOINTS`, leaves out
+what is not whole and what has a record in the suite `ASSAY_ROUTER_SUITE`, and triggers `validate_checkpoint` for the
+rest, oldest step first and one after the other (pool `router`), so that each may be the next one's baseline.
+
+A checkpoint overwritten in place is another checkpoint and is validated anew. Running this DAG again is always safe.
+
+**On call:** vlm-oncall.
+
+When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
+
+- `reconcile`: the folder of checkpoints or the storage root cannot be read.
+- `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
+  validation failed: that one's own run is.
+
+`reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set. Runs that ended without a record are tried again by the
+nightly pass, once a night; a person may clear them sooner. The schedule is `ASSAY_NIGHTLY_CRON` (02:00 UTC).
+"""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, dag, task
+from assay_airflow import steps
+from assay_airflow.failures import RETRY_POLICY
+from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
+
+landed = Asset(
+    "checkpoint_landed",
+    group="assay",
+    watchers=[AssetWatcher(name="checkpoint_prefix", trigger=CheckpointPrefixTrigger())],
+)
+nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *"), timezone="UTC")
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(timetable=nightly, assets=[landed]),
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=23),
+    tags=["assay", "router"],
+    doc_md=__doc__,
+    default_args={
+        "owner": "vlm-oncall",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=20),
+        "retry_exponential_backoff": 3,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": RETRY_POLICY,
+        "execution_timeout": timedelta(hours=2),
+    },
+)
+def checkpoint_router() -> None:
+    @task
+    def reconcile(dag_run: Any = None, ti: Any = None) -> list[dict[str, Any]]:
+        def count_runs(run_ids: list[str], states: list[str] | None) -> int:
+            return ti.get_dr_count("validate_checkpoint", run_ids=run_ids, states=states)
+
+        return steps.reconcile(dag_run.run_type, count_runs)
+
+    # Green when the validation has ended, however it ended; the wait is what keeps the order.
+    TriggerDagRunOperator.partial(
+        task_id="validate",
+        trigger_dag_id="validate_checkpoint",
+        logical_date=None,
+        wait_for_completion=True,
+        deferrable=True,
+        allowed_states=["success", "failed"],
+        failed_states=[],
+        skip_when_already_exists=True,
+        poke_interval=10,
+        pool="router",
+        map_index_template="{{ task.trigger_run_id }}",
+    ).expand_kwargs(reconcile())
+
+
+checkpoint_router()

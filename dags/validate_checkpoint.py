@@ -1,0 +1,131 @@
+"""
+### Validate one checkpoint
+
+Captions the suite's golden set with one checkpoint, scores the captions, compares them with the baseline's and gives a
+verdict. Everything is found again by its content: triggering the same checkpoint twice captions nothing twice.
+
+**On call:** vlm-oncall. No state lives here but this run's: clearing a task is always safe, what is done is kept.
+
+When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
+
+- `wait_for_ray`: the Ray cluster does not answer. Look at the Ray head and at connection `ray_default`.
+- `wait_for_checkpoint`: the checkpoint is not there, not whole, or damaged. Finish the upload.
+- `plan`: a typo in the suite, no such dataset or baseline, no access to storage.
+- `preprocess`: the images cannot be read. Bad input was not tried again, trouble was tried four times.
+- `golden_ready`: the golden set's manifest is missing or does not add up. Clear `preprocess`.
+- `caption`: vLLM cannot load the model, or the cluster lost the job. The *Ray job* button leads to Ray's own logs.
+- `evaluate`: the judge cannot be loaded, or the scores do not add up.
+- `publish`: a stage has not committed, or storage cannot be written. Clear the stage that the line names.
+- `verdict`: **nothing is broken.** The checkpoint is worse than its baseline (FAIL), or too much is missing to judge
+  (INCOMPLETE). Tell the checkpoint's owner; the report lies beside the record.
+
+A *skipped* `verdict` is INCONCLUSIVE: too few images to decide; its log says how many would. Marking a task failed or
+clearing it stops its Ray job; another run that shares the job submits it anew by itself.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, Param, dag, task
+from assay_airflow import steps
+from assay_airflow.failures import RETRY_POLICY
+from assay_airflow.operators.ray_job import RayJobOperator
+from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
+from assay_airflow.sensors.golden_ready import GoldenReadySensor
+from assay_airflow.sensors.ray_ready import RayReadySensor
+
+verdicts = Asset("assay_verdict", group="assay")
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=16,
+    dagrun_timeout=timedelta(hours=20),
+    tags=["assay", "validation"],
+    doc_md=__doc__,
+    default_args={
+        "owner": "vlm-oncall",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=20),
+        "retry_exponential_backoff": 3,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": RETRY_POLICY,
+        "execution_timeout": timedelta(minutes=30),
+    },
+    params={
+        "checkpoint": Param(
+            None,
+            type="string",
+            minLength=1,
+            title="Checkpoint",
+            description="URI of a Hugging Face model directory, in object storage or on a shared file system.",
+            examples=["s3://checkpoints/vlm/step-2000", "/data/checkpoints/step-2000"],
+        ),
+        "suite": Param(
+            "demo",
+            type="string",
+            minLength=1,
+            title="Suite",
+            description="What to validate with: the name of a file in dags/suites, or the path of a YAML file.",
+        ),
+        "baseline": Param(
+            None,
+            type=["null", "string"],
+            title="Baseline",
+            description="What to compare with instead of the suite's own: last-accepted, none, or the URI of a "
+            "checkpoint that was validated with this suite.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Caption and score again",
+            description="Do both anew although they are there. The golden set is kept.",
+        ),
+        "appear_minutes": Param(
+            0,
+            type="number",
+            minimum=0,
+            title="Minutes for the checkpoint to appear",
+            description="How long to wait when there is nothing at the URI. An upload under way is waited for anyway.",
+        ),
+    },
+)
+def validate_checkpoint() -> None:
+    ray = RayReadySensor(task_id="wait_for_ray", patience=timedelta(minutes=15))
+    whole = CheckpointWholeSensor(
+        task_id="wait_for_checkpoint",
+        checkpoint="{{ params.checkpoint }}",
+        appear_minutes="{{ params.appear_minutes }}",
+        patience=timedelta(hours=6),
+    )
+
+    @task
+    def plan(params: Any = None, run_id: Any = None) -> str:
+        return steps.plan(params, run_id)
+
+    spec: Any = plan()
+    preprocess = RayJobOperator(task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=timedelta(hours=4))
+    golden = GoldenReadySensor(task_id="golden_ready", spec_uri=spec, patience=timedelta(minutes=10))
+    caption = RayJobOperator(
+        task_id="caption", stage="caption", spec_uri=spec, job_timeout=timedelta(hours=6), pool="gpu"
+    )
+    evaluate = RayJobOperator(
+        task_id="evaluate", stage="evaluate", spec_uri=spec, job_timeout=timedelta(hours=4), pool="gpu"
+    )
+
+    @task(outlets=[verdicts])
+    def publish(spec_uri: str, outlet_events: Any = None) -> dict[str, Any]:
+        summary = steps.publish(spec_uri)
+        outlet_events[verdicts].extra = summary
+        return summary
+
+    @task(retries=0)
+    def verdict(spec_uri: str) -> str:
+        return steps.conclude(spec_uri)
+
+    [ray, whole] >> spec >> preprocess >> golden >> caption >> evaluate >> publish(spec) >> verdict(spec)
+
+
+validate_checkpoint()

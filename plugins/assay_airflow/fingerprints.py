@@ -1,0 +1,24 @@
+"""Fingerprints of checkpoints without reading the same weights twice.
+
+In a directory a fingerprint costs a hash over every byte, and the router asks for all of them at every pass. So the
+answer is kept below the storage root, by names, sizes and modification times. On S3 a listing is enough.
+"""
+
+from ray_jobs import checkpoint, storage
+from ray_jobs.contract import Checkpoint, digest, name_of
+
+
+def resolve(root: str, uri: str) -> Checkpoint:
+    """`checkpoint.resolve`, from the kept answer where the listing has not changed. Raises what that raises."""
+    uri = storage.absolute(uri)
+    if storage.is_s3(uri):
+        return checkpoint.resolve(uri)
+    checkpoint.check_whole(uri)
+    listing = digest(uri, [(entry.key, entry.size, entry.version) for entry in storage.entries(uri)])
+    kept = f"{storage.absolute(root)}/fingerprints/{listing}"
+    try:
+        return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode())
+    except FileNotFoundError:
+        found = checkpoint.resolve(uri)
+        storage.write(kept, found.fingerprint.encode())
+        return found

@@ -1,0 +1,143 @@
+"""Ray's Jobs REST API through an Airflow connection, so that `ray` need not be installed beside Airflow.
+
+The connection has type `ray`: host, port (8265), schema (http or https), the cluster's token as password, and in extra
+`dashboard_url` where people reach the dashboard under another address than Airflow does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import httpx
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from assay_airflow.failures import RayUnreachable
+from ray_jobs.contract import BadInput
+
+TIMEOUT_S = 30
+Job = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the Jobs API is and how to be let in."""
+
+    conn_id: str
+    url: str
+    dashboard: str
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, connection: Connection) -> "Address":
+        if not connection.host:
+            raise BadInput(f"connection {connection.conn_id}: names no host; set the address of the Ray head")
+        url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8265}"
+        token = connection.password
+        dashboard = str(connection.extra_dejson.get("dashboard_url") or url).rstrip("/")
+        return cls(connection.conn_id, url, dashboard, {"Authorization": f"Bearer {token}"} if token else {})
+
+    def job_page(self, submission_id: str) -> str:
+        return f"{self.dashboard}/#/jobs/{submission_id}"
+
+    def check(self, status: int, text: str) -> None:
+        """Raises what an HTTP status means: BadInput for a refused token, RayUnreachable for any other error."""
+        if status in (401, 403):
+            raise BadInput(f"Ray at {self.url} refuses the token; check the password of connection {self.conn_id}")
+        if status >= 400:
+            lines = text.strip().splitlines() or ["no message"]
+            raise RayUnreachable(f"Ray at {self.url} answers {status}: {lines[-1][:300]}")
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what a failed connection raises into one line that names the address and the remedy."""
+        try:
+            yield
+        except (httpx.TransportError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            why = str(error).strip() or type(error).__name__
+            raise RayUnreachable(
+                f"Ray at {self.url} does not answer: {why}; is the head running, and is connection "
+                f"{self.conn_id} right?"
+            ) from None
+
+
+class RayHook(BaseHook):
+    """Submit, look up and stop Ray jobs. Blocking for operators; `a...` methods for triggers."""
+
+    conn_name_attr, default_conn_name, conn_type, hook_name = "ray_conn_id", "ray_default", "ray", "Ray Jobs"
+
+    def __init__(self, ray_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.ray_conn_id = ray_conn_id
+
+    def address(self) -> Address:
+        try:
+            return Address.of(self.get_connection(self.ray_conn_id))
+        except AirflowNotFoundException:
+            raise self._undefined() from None
+
+    async def aaddress(self) -> Address:
+        try:
+            return Address.of(await self.aget_connection(self.ray_conn_id))
+        except AirflowNotFoundException:
+            raise self._undefined() from None
+
+    def job(self, submission_id: str) -> Job | None:
+        """Ray's account of a job (`status`, `message`, `metadata`, `start_time` ...), None if it knows none."""
+        status, _, answer = self._call("GET", f"/api/jobs/{submission_id}")
+        return None if status == 404 else answer
+
+    def submit(self, payload: Job) -> bool:
+        """Start a job; False when its submission id is taken, which is how two askers find that they ask the same."""
+        address = self.address()
+        status, text, _ = self._call("POST", "/api/jobs/", payload, address=address, check=False)
+        if status >= 400 and "already exists" in text:  # Ray answers 500, not 409
+            return False
+        address.check(status, text)
+        return True
+
+    def stop(self, submission_id: str) -> None:
+        """Ask Ray to end a job; one that is unknown or over needs no asking."""
+        self._call("POST", f"/api/jobs/{submission_id}/stop")
+
+    async def aping(self) -> None:
+        """Raises RayUnreachable, or BadInput for a refused token; a job nobody started is a cheap thing to ask for."""
+        address = await self.aaddress()
+        async with self.session(address) as session:
+            await self.ajob(session, address, "assay-ping")
+
+    async def ajob(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> Job | None:
+        with address.explained():
+            async with session.get(f"/api/jobs/{submission_id}") as response:
+                if response.status == 404:
+                    return None
+                address.check(response.status, await response.text())
+                found: Job = await response.json()
+                return found
+
+    async def astop(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> None:
+        with address.explained():
+            async with session.post(f"/api/jobs/{submission_id}/stop") as response:
+                if response.status != 404:
+                    address.check(response.status, await response.text())
+
+    @staticmethod
+    def session(address: Address) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        return aiohttp.ClientSession(base_url=address.url, headers=address.headers, timeout=timeout)
+
+    def _call(
+        self, method: str, path: str, payload: Job | None = None, *, address: Address | None = None, check: bool = True
+    ) -> tuple[int, str, Job]:
+        address = address or self.address()
+        with address.explained(), httpx.Client(headers=address.headers, timeout=TIMEOUT_S) as client:
+            response = client.request(method, f"{address.url}{path}", json=payload)
+        if check and response.status_code != 404:
+            address.check(response.status_code, response.text)
+        is_json = "json" in response.headers.get("content-type", "")
+        return response.status_code, response.text, response.json() if is_json and response.is_success else {}
+
+    def _undefined(self) -> BadInput:
+        return BadInput(f"connection {self.ray_conn_id} is not defined; add it with type ray, host, port and token")

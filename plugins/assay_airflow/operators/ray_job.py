@@ -1,0 +1,128 @@
+"""Run one stage of a validation as a Ray job, wherever it was left off."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from airflow.sdk import BaseOperator, BaseOperatorLink, Context
+from airflow.sdk.execution_time.xcom import XCom
+
+from assay_airflow.failures import RayJobFailed
+from assay_airflow.hooks.ray import Job, RayHook
+from assay_airflow.stages import StageJob, failure_of
+from assay_airflow.triggers.ray_job import RayJobTrigger
+from ray_jobs.contract import BadInput
+from ray_jobs.plan import load_spec
+
+
+class RayJobLink(BaseOperatorLink):
+    """A button on the task: the job's page on the Ray dashboard."""
+
+    name = "Ray job"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+
+
+class RayJobOperator(BaseOperator):
+    """Submit `python -m ray_jobs.{stage} --spec {spec_uri}` and wait in the triggerer until it is over.
+
+    Does nothing when the stage is complete. Attaches to the job when it runs already, submitted by an earlier try or by
+    another run that needs the same result. Returns the URI of the file that says the stage is complete.
+    """
+
+    template_fields: Sequence[str] = ("spec_uri",)
+    operator_extra_links = (RayJobLink(),)
+    ui_color = "#cde7f7"
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        spec_uri: str,
+        job_timeout: timedelta,
+        ray_conn_id: str = RayHook.default_conn_name,
+        poll_interval: float = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.stage, self.spec_uri, self.job_timeout = stage, spec_uri, job_timeout
+        self.ray_conn_id, self.poll_interval = ray_conn_id, poll_interval
+        self._submission_id: str | None = None
+
+    def execute(self, context: Context) -> str:
+        job = StageJob.of(self.stage, load_spec(self.spec_uri))
+        if job.is_done() and not job.force:
+            self.log.info("%s is already complete: %s", self.stage, job.marker)
+            return job.marker
+        found = self._claim(job, context)
+        ti, submission_id = context["ti"], self._submission_id
+        assert submission_id
+        page = RayHook(self.ray_conn_id).address().job_page(submission_id)
+        ti.xcom_push(key=RayJobLink().xcom_key, value=page)
+        self.log.info("Ray job %s: %s", submission_id, page)
+        if found and found["status"] == "SUCCEEDED":
+            return job.marker
+        deadline = time.time() + self.job_timeout.total_seconds()
+        trigger = RayJobTrigger(self.ray_conn_id, submission_id, deadline, self.poll_interval)
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Take the trigger's event: the marker's URI, BadInput for what no retry can mend, else RayJobFailed."""
+        job = StageJob.of(self.stage, load_spec(self.spec_uri))
+        name, status = f"Ray job {event['submission_id']}", event["status"]
+        if status == "SUCCEEDED":
+            if not job.is_done():
+                raise RayJobFailed(f"{name} succeeded but left no {job.marker}; it is submitted anew")
+            return job.marker
+        if status == "REFUSED":
+            raise BadInput(event["message"])
+        if status == "FAILED" and (failure := failure_of(self.stage, event)):
+            raise BadInput(failure.message) if failure.kind == "bad-input" else RayJobFailed(failure.message)
+        raise RayJobFailed(
+            {
+                "FAILED": f"{name} failed and left no reason: {_line(event['message'])}",
+                "STOPPED": f"{name} was stopped, by a person or with another run that shared it",
+                "LOST": f"{name} is unknown to Ray: its head was restarted; what is done is kept, the rest is redone",
+                "TIMEOUT": f"{name} was stopped: not done within {self.job_timeout}",
+                "UNREACHABLE": event["message"],
+            }[status]
+        )
+
+    def on_kill(self) -> None:
+        """Stop the job when the task is killed before the trigger has it; from then on the trigger does."""
+        if self._submission_id:
+            self.log.info("Stopping Ray job %s", self._submission_id)
+            RayHook(self.ray_conn_id).stop(self._submission_id)
+
+    def _claim(self, job: StageJob, context: Context) -> Job | None:
+        """Make this task wait for the one job that may make the result: found running, or submitted now.
+
+        Walks up the generations past those that ended without a result. All who need the result walk the same ids, and
+        a generation is opened only when the one before is over, so no two jobs write the same content.
+        """
+        hook, ti = RayHook(self.ray_conn_id), context["ti"]
+        asker = {"airflow_dag": ti.dag_id, "airflow_run": ti.run_id, "airflow_task": ti.task_id}
+        for generation in count():
+            submission_id = job.submission_id(generation)
+            found = hook.job(submission_id)
+            if found is None:
+                self._submission_id = submission_id  # before the request: on_kill must know what may have started
+                if hook.submit(job.payload(generation, asker)):
+                    self.log.info("Submitted Ray job %s", submission_id)
+                    return None
+                found = hook.job(submission_id) or {"status": "PENDING"}
+            if found["status"] in ("FAILED", "STOPPED") or (found["status"] == "SUCCEEDED" and not job.is_done()):
+                self.log.info("Ray job %s ended %s without a result", submission_id, found["status"])
+                continue
+            self._submission_id = submission_id
+            self.log.info("Attached to Ray job %s (%s)", submission_id, found["status"])
+            return found
+        raise AssertionError("count() does not end")
+
+
+def _line(message: str) -> str:
+    """Ray's message in one line, the tail of it, where the exception is."""
+    return " ".join(message.split())[-500:] or "no message"

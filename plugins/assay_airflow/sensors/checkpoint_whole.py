@@ -1,0 +1,25 @@
+"""Wait until a checkpoint is whole: every shard there, every header readable, nothing still changing."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from assay_airflow.sensors.waiting import WaitingSensor
+from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger
+from ray_jobs import storage
+
+
+class CheckpointWholeSensor(WaitingSensor):
+    """`appear_minutes` is how long there may be nothing at the URI; zero fails at once on a mistyped one."""
+
+    template_fields: Sequence[str] = ("checkpoint", "appear_minutes")
+
+    def __init__(
+        self, *, checkpoint: str, appear_minutes: float | str = 0, poll_interval: float = 5.0, **kwargs: Any
+    ) -> None:
+        super().__init__(poll_interval=poll_interval, **kwargs)
+        self.checkpoint, self.appear_minutes = checkpoint, appear_minutes
+
+    def trigger(self, deadline: float) -> CheckpointWholeTrigger:
+        appears_by = time.time() + 60 * float(self.appear_minutes)
+        return CheckpointWholeTrigger(storage.absolute(self.checkpoint), deadline, appears_by, self.poll_interval)

@@ -1,0 +1,19 @@
+"""Wait until the golden set of a spec is complete, whichever run prepares it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from assay_airflow.sensors.waiting import WaitingSensor
+from assay_airflow.triggers.golden_ready import GoldenReadyTrigger
+from ray_jobs.plan import load_spec
+
+
+class GoldenReadySensor(WaitingSensor):
+    template_fields: Sequence[str] = ("spec_uri",)
+
+    def __init__(self, *, spec_uri: str, poll_interval: float = 10.0, **kwargs: Any) -> None:
+        super().__init__(poll_interval=poll_interval, **kwargs)
+        self.spec_uri = spec_uri
+
+    def trigger(self, deadline: float) -> GoldenReadyTrigger:
+        return GoldenReadyTrigger(load_spec(self.spec_uri).golden_uri, deadline, self.poll_interval)

@@ -1,0 +1,72 @@
+"""A stage as a Ray job: the id it is submitted under, the command, and what it leaves when done or failed.
+
+The id is made from what the job produces, not from who asks for it: two runs that need one golden set ask for the same
+id, Ray refuses the second, and both wait for one job. That refusal is the only lock there is.
+"""
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from ray_jobs import storage
+from ray_jobs.contract import Failure, Spec, digest
+
+STAGES = ("preprocess", "caption", "evaluate")
+CLOCK_SLACK = timedelta(seconds=5)  # between the clock that stamps a job and the one that stamps its failure
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """`marker` exists when the stage is complete. `force` is set when the work is to be done although it exists."""
+
+    stage: str
+    spec_uri: str
+    marker: str
+    content_id: str
+    root: str
+    force: str | None
+
+    @classmethod
+    def of(cls, stage: str, spec: Spec) -> "StageJob":
+        if stage == "preprocess":  # force remakes captions and scores; the golden set is determined by its id
+            return cls(stage, spec.uri, f"{spec.golden_uri}/manifest.json", spec.golden_id, spec.root, None)
+        if stage == "caption":
+            return cls(stage, spec.uri, f"{spec.captions_uri}/manifest.json", spec.caption_id, spec.root, spec.force)
+        if stage == "evaluate":
+            return cls(stage, spec.uri, f"{spec.run_uri}/verdict.json", spec.run_id, spec.root, spec.force)
+        raise ValueError(f"stage {stage!r}: not one of {', '.join(STAGES)}")
+
+    def is_done(self) -> bool:
+        return storage.exists(self.marker)
+
+    def submission_id(self, generation: int) -> str:
+        """Generations count the attempts that ended without a result."""
+        where = digest(self.root, self.force)[:8]
+        return f"assay-{self.stage}-{self.content_id}-{where}-g{generation}"
+
+    def payload(self, generation: int, asker: dict[str, str]) -> dict[str, Any]:
+        return {
+            "submission_id": self.submission_id(generation),
+            "entrypoint": f"python -u -m ray_jobs.{self.stage} --spec {shlex.quote(self.spec_uri)}",
+            "metadata": {"assay_spec": self.spec_uri, **asker},
+        }
+
+
+def failure_of(stage: str, job: dict[str, Any]) -> Failure | None:
+    """The `failure.json` that this very job left, None for a job that was killed or left an older one's.
+
+    It lies in the run of whoever submitted the job, which the job's metadata tells.
+    """
+    spec_uri = (job.get("metadata") or {}).get("assay_spec")
+    if not spec_uri:
+        return None
+    try:
+        failure = Failure.model_validate_json(storage.read(f"{spec_uri.rsplit('/', 1)[0]}/failure.json"))
+    except (FileNotFoundError, ValidationError):
+        return None
+    started = datetime.fromtimestamp((job.get("start_time") or 0) / 1000, UTC)
+    at = failure.at if failure.at.tzinfo else failure.at.replace(tzinfo=UTC)
+    return failure if failure.stage == stage and at >= started - CLOCK_SLACK else None

@@ -1,0 +1,87 @@
+"""What the DAGs' own tasks do: plan a run, publish its record, answer for its verdict, find what is to be validated."""
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from assay_airflow import router
+from ray_jobs import plan as planning
+from ray_jobs import publish as publishing
+from ray_jobs import records
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Record, Trouble
+
+
+def storage_root() -> str:
+    """ASSAY_ROOT of the process that runs the task. Raises BadInput when it is not set."""
+    root = os.environ.get("ASSAY_ROOT")
+    if not root:
+        raise BadInput(
+            "ASSAY_ROOT is not set where Airflow runs its tasks; set it to s3://bucket/prefix or a directory"
+        )
+    return root
+
+
+def plan(params: dict[str, Any], run_id: str) -> str:
+    """Resolve the run's params into a spec and return the spec's URI."""
+    force = run_id if params["force"] else None
+    try:
+        spec = planning.plan(storage_root(), params["suite"], params["checkpoint"], params["baseline"], force)
+    except Incomplete as missing:  # it was whole a moment ago: somebody is writing to it
+        raise Trouble(str(missing)) from None
+    print(f"checkpoint {spec.checkpoint.name}, fingerprint {spec.checkpoint.fingerprint}")
+    print(f"baseline {spec.baseline.checkpoint.name if spec.baseline else 'none'}")
+    print(f"golden set {spec.golden_uri}\ncaptions {spec.captions_uri}\nrun {spec.run_uri}")
+    return spec.uri
+
+
+def publish(spec_uri: str) -> dict[str, Any]:
+    """Publish the run's record; returns what the asset event tells of it."""
+    record = publishing.publish(planning.load_spec(spec_uri))
+    summary = summary_of(record)
+    print(f"{summary['checkpoint']}: {summary['outcome']}: {summary['reason']}")
+    return summary
+
+
+def summary_of(record: Record) -> dict[str, Any]:
+    """Checkpoint, outcome and the means of the metrics, small enough for an event."""
+    return {
+        "checkpoint": record.checkpoint.name,
+        "checkpoint_uri": record.checkpoint.uri,
+        "fingerprint": record.checkpoint.fingerprint,
+        "suite": record.suite,
+        "outcome": record.verdict.outcome,
+        "reason": record.verdict.reason,
+        "metrics": {name: summary.mean for name, summary in record.metrics.items()},
+        "record": f"{record.run_uri}/record.json",
+    }
+
+
+def conclude(spec_uri: str) -> str:
+    """The verdict as a task state: PASS succeeds, FAIL and INCOMPLETE fail for good, INCONCLUSIVE is skipped."""
+    verdict = records.read(planning.load_spec(spec_uri).run_uri).verdict
+    line = f"{verdict.outcome}: {verdict.reason}"
+    print(line)
+    for found in verdict.comparisons:
+        print(
+            f"  {found.metric}: {found.outcome}, baseline {found.baseline}, candidate {found.candidate}, "
+            f"difference {found.difference} [{found.low}, {found.high}], margin {found.margin}, n {found.n}"
+        )
+    if verdict.outcome == "INCONCLUSIVE":
+        raise AirflowSkipException(line)
+    if verdict.outcome != "PASS":
+        raise AirflowFailException(line)
+    return line
+
+
+def reconcile(run_type: str, count_runs: router.RunCount) -> list[dict[str, Any]]:
+    """What the router is to trigger now. A pass that an arrival set off leaves failed runs to the next night."""
+    uri = router.prefix()
+    if uri is None:
+        raise AirflowSkipException("ASSAY_CHECKPOINTS is not set: there is no folder of checkpoints to look into")
+    root, suite = storage_root(), router.suite()
+    retry_failed = run_type != "asset_triggered"
+    waiting = router.unvalidated(root, suite, uri)
+    return router.requests(waiting, suite, count_runs, retry_failed, datetime.now(UTC).date())

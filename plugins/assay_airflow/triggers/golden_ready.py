@@ -1,0 +1,43 @@
+"""Wait until the golden set's manifest is there: it is written last, so then the set is complete."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from pydantic import ValidationError
+
+from assay_airflow.triggers.waiting import wait
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Manifest
+
+
+class GoldenReadyTrigger(BaseTrigger):
+    def __init__(self, golden_uri: str, deadline: float, poll_interval: float = 10.0) -> None:
+        super().__init__()
+        self.golden_uri, self.deadline, self.poll_interval = golden_uri, deadline, poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "assay_airflow.triggers.golden_ready.GoldenReadyTrigger",
+            {"golden_uri": self.golden_uri, "deadline": self.deadline, "poll_interval": self.poll_interval},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(await wait(self.look, self.poll_interval, self.deadline, self.log.info))
+
+    async def look(self) -> str | None:
+        return await asyncio.to_thread(missing_golden, self.golden_uri)
+
+
+def missing_golden(golden_uri: str) -> str | None:
+    """What is missing of a golden set, None when it is complete. Raises BadInput for a manifest that does not add up."""
+    uri = f"{golden_uri}/manifest.json"
+    try:
+        Manifest.model_validate_json(storage.read(uri))
+    except FileNotFoundError:
+        return f"golden set {golden_uri}: not complete, manifest.json is not there yet"
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise BadInput(f"golden set {golden_uri}: manifest.json is not valid ({fault}); delete the folder") from None
+    return None

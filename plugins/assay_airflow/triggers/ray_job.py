@@ -1,0 +1,138 @@
+"""Follow one Ray job to its end: poll its status, copy its log into the task log, stop it when its time is over."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from assay_airflow.failures import RayUnreachable
+from assay_airflow.hooks.ray import Address, Job, RayHook
+from ray_jobs.contract import BadInput
+
+TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+LAST_LINES_S = 10.0
+
+
+class RayJobTrigger(BaseTrigger):
+    """One event with `status`: Ray's terminal ones, or TIMEOUT (after stopping the job), LOST, UNREACHABLE, REFUSED.
+
+    `deadline` is in epoch seconds, so that a restarted triggerer does not grant the time again. The deadline is kept
+    here and not by `defer(timeout=...)`, which would fail the task and leave the job running.
+    """
+
+    def __init__(
+        self,
+        ray_conn_id: str,
+        submission_id: str,
+        deadline: float,
+        poll_interval: float = 5.0,
+        patience: float = 600.0,
+    ) -> None:
+        super().__init__()
+        self.ray_conn_id, self.submission_id, self.deadline = ray_conn_id, submission_id, deadline
+        self.poll_interval, self.patience = poll_interval, patience
+        self._lines = 0  # of the job's log that have been copied already
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "assay_airflow.triggers.ray_job.RayJobTrigger",
+            {
+                "ray_conn_id": self.ray_conn_id,
+                "submission_id": self.submission_id,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+                "patience": self.patience,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        hook = RayHook(self.ray_conn_id)
+        address = await hook.aaddress()
+        async with hook.session(address) as session:
+            tail = asyncio.create_task(self._copy_log(session))
+            try:
+                event = await self._end(hook, session, address)
+                if event["status"] in TERMINAL:
+                    await asyncio.wait([tail], timeout=LAST_LINES_S)
+                yield TriggerEvent(event)
+            finally:
+                tail.cancel()
+                with suppress(asyncio.CancelledError):
+                    await tail
+
+    async def on_kill(self) -> None:
+        """Stop the job: someone marked or cleared the task. Airflow does not call this when a triggerer restarts."""
+        hook = RayHook(self.ray_conn_id)
+        address = await hook.aaddress()
+        async with hook.session(address) as session:
+            await hook.astop(session, address, self.submission_id)
+        self.log.info("Stopped Ray job %s", self.submission_id)
+
+    async def _end(self, hook: RayHook, session: aiohttp.ClientSession, address: Address) -> dict[str, Any]:
+        answered = time.monotonic()
+        while True:
+            try:
+                job = await hook.ajob(session, address, self.submission_id)
+                answered = time.monotonic()
+                if job is None:
+                    return self._event("LOST")
+                if job["status"] in TERMINAL:
+                    return self._event(job["status"], job)
+                if time.time() >= self.deadline:
+                    await hook.astop(session, address, self.submission_id)
+                    return self._event("TIMEOUT", job)
+            except BadInput as refused:
+                return self._event("REFUSED", message=str(refused))
+            except RayUnreachable as error:
+                silent = time.monotonic() - answered
+                if silent > self.patience or time.time() >= self.deadline:
+                    return self._event("UNREACHABLE", message=str(error))
+                self.log.warning("%s (silent for %d s, the job is left running)", error, silent)
+            await asyncio.sleep(self.poll_interval)
+
+    def _event(self, status: str, job: Job | None = None, message: str = "") -> dict[str, Any]:
+        job = job or {}
+        return {
+            "status": status,
+            "submission_id": self.submission_id,
+            "message": message or job.get("message") or "",
+            "start_time": job.get("start_time") or 0,
+            "metadata": job.get("metadata") or {},
+        }
+
+    async def _copy_log(self, session: aiohttp.ClientSession) -> None:
+        """Copy the job's log line by line for as long as it runs; after a drop, go on where it broke off."""
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError):
+                if await self._copy_stream(session):
+                    return
+            await asyncio.sleep(self.poll_interval)
+
+    async def _copy_stream(self, session: aiohttp.ClientSession) -> bool:
+        """Whether the stream came to its proper end. Ray replays a log from its start on every connection."""
+        seen, rest = 0, ""
+        path = f"/api/jobs/{self.submission_id}/logs/tail"
+        async with session.ws_connect(path, heartbeat=30, max_msg_size=0) as stream:
+            async for message in stream:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    continue
+                *lines, rest = (rest + message.data).split("\n")
+                for line in lines:
+                    seen += 1
+                    if seen > self._lines:
+                        self._lines = seen
+                        self._copy_line(line)
+            if rest and seen >= self._lines and stream.close_code == aiohttp.WSCloseCode.OK:
+                self._copy_line(rest)
+            return stream.close_code == aiohttp.WSCloseCode.OK
+
+    def _copy_line(self, line: str) -> None:
+        text = ESCAPES.sub("", line.rstrip("\r").rsplit("\r", 1)[-1])  # of a progress bar, what a person would see
+        if text.strip():
+            self.log.info("[ray] %s", text)

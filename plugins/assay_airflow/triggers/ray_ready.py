@@ -1,0 +1,28 @@
+"""Wait until the Ray cluster answers."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from assay_airflow.hooks.ray import RayHook
+from assay_airflow.triggers.waiting import wait
+
+
+class RayReadyTrigger(BaseTrigger):
+    def __init__(self, ray_conn_id: str, deadline: float, poll_interval: float = 10.0) -> None:
+        super().__init__()
+        self.ray_conn_id, self.deadline, self.poll_interval = ray_conn_id, deadline, poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "assay_airflow.triggers.ray_ready.RayReadyTrigger",
+            {"ray_conn_id": self.ray_conn_id, "deadline": self.deadline, "poll_interval": self.poll_interval},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(await wait(self.look, self.poll_interval, self.deadline, self.log.info))
+
+    async def look(self) -> str | None:
+        await RayHook(self.ray_conn_id).aping()  # raises what is wrong
+        return None

@@ -1,0 +1,34 @@
+"""The loop the sensors' triggers share: look, sleep, look again, until it is there, hopeless or too late."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ray_jobs.contract import BadInput, Trouble
+
+Look = Callable[[], Awaitable[str | None]]
+
+
+async def wait(look: Look, poll_interval: float, deadline: float, say: Callable[[str], object]) -> dict[str, Any]:
+    """Call `look` until it returns None; a line it returns says what is missing, and is the message of a timeout.
+
+    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. Trouble is waited out like a thing missing:
+    a store that does not answer now may answer in a minute. `say` is told each line once.
+    """
+    last: str | None = None
+    while True:
+        try:
+            missing = await look()
+        except BadInput as error:
+            return {"status": "bad-input", "message": str(error)}
+        except Trouble as error:
+            missing = str(error)
+        if missing is None:
+            return {"status": "ready", "message": ""}
+        if missing != last:
+            say(missing)
+            last = missing
+        if time.time() >= deadline:
+            return {"status": "timeout", "message": missing}
+        await asyncio.sleep(poll_interval)
