@@ -63,9 +63,10 @@ class Dataset(Frozen):
 
 
 class Preprocess(Frozen):
-    """Images are resized to at most `max_pixels`, both sides multiples of `patch` pixels."""
+    """Images are resized to at most `max_pixels` and at least `min_pixels`, both sides multiples of `patch` pixels."""
 
     max_pixels: int = Field(200704, gt=0)
+    min_pixels: int = Field(3136, gt=0)
     patch: int = Field(28, gt=0)
     format: Literal["jpeg", "png"] = "jpeg"
     quality: int = Field(95, ge=1, le=100)
@@ -252,6 +253,7 @@ class Spec(Frozen):
 class Part(Frozen):
     name: str
     rows: int
+    lost: dict[str, int] = {}
     sha256: str
 
 
@@ -387,7 +389,8 @@ def parse_suite(text: str, where: str) -> Suite:
 
 def _first_fault(error: ValidationError) -> str:
     """The first fault of a suite in one line, an unknown key with the nearest right name."""
-    fault = error.errors()[0]
+    faults = error.errors()
+    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])  # a typo hides the right key
     path = [str(step) for step in fault["loc"]]
     where = ".".join(path) or "suite"
     if fault["type"] == "extra_forbidden":

@@ -23,7 +23,7 @@ def publish(spec: Spec) -> Record:
     captions = Manifest.model_validate_json(_read(f"{spec.captions_uri}/manifest.json"))
     scores = Scores.model_validate_json(_read(f"{spec.run_uri}/scores.json"))
     verdict = Verdict.model_validate_json(_read(f"{spec.run_uri}/verdict.json"))
-    if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_out:
+    if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
         raise BadInput(
             f"run {spec.run_uri}: golden set {golden.rows_out}, captions {captions.rows_in} -> {captions.rows_out}, "
             f"scores {scores.manifest.rows_in}: the stages do not add up; validate again with force"

@@ -1,0 +1,107 @@
+"""Caption the golden set with the checkpoint: every image once, with its image inside the prompt or not at all.
+
+    python -m ray_jobs.caption --spec URI
+
+Parts that are there are not captioned again. An image without a caption keeps its row, with the reason.
+"""
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions, version
+from typing import Any
+
+import pyarrow as pa
+
+from ray_jobs import job, parts, storage
+from ray_jobs.asking import Times, ask_parts, request
+from ray_jobs.contract import Manifest, Part, Spec
+from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.progress import Progress
+
+log = logging.getLogger("assay")
+
+SCHEMA = pa.schema(
+    {
+        "image_id": pa.string(),
+        "caption": pa.string(),
+        "finish_reason": pa.string(),
+        "prompt_tokens": pa.int32(),
+        "tokens": pa.int32(),
+        "arrived": pa.float64(),
+        "finished": pa.float64(),
+        "failure": pa.string(),
+        "detail": pa.string(),
+    }
+)
+
+
+def caption(spec: Spec) -> None:
+    """Make the captions of the spec complete."""
+    golden = parts.require(spec.golden_uri, "preprocess")
+    if spec.force:
+        parts.forget(spec.captions_uri, spec.force)
+    if found := parts.manifest(spec.captions_uri):
+        log.info("captions %s are complete: %d images", spec.captions_uri, found.rows_out)
+        return
+    times = Times(began=time.time())
+    done = parts.done(spec.captions_uri)
+    sizes = {part.name: part.rows for part in golden.parts if part.rows}
+    progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
+    pending = {name: rows for name, rows in sizes.items() if name not in done}
+    if pending:
+        asked = ask_parts(spec.checkpoint, spec.suite.engine, pending, _requests(spec), times)
+        for name, answers in asked:
+            part = _write(spec, name, answers)
+            progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
+    commit(spec, golden, times)
+
+
+def commit(spec: Spec, golden: Manifest, times: Times) -> None:
+    """Write the manifest over all parts, those made now and those found."""
+    names = [part.name for part in golden.parts if part.rows]
+    made = [parts.describe(name, storage.read(parts.uri_of_part(spec.captions_uri, name))) for name in names]
+    manifest = parts.summed(
+        "captions",
+        spec.caption_id,
+        made,
+        rows_in=golden.rows_out,
+        seconds=times.seconds(),
+        versions=_versions(),
+        details={"checkpoint": spec.checkpoint.uri, "golden_id": spec.golden_id},
+    )
+    manifest = parts.commit(spec.captions_uri, manifest)
+    log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)
+    log.info("engine seconds: %s", ", ".join(f"{what} {took:.1f}" for what, took in manifest.seconds.items()))
+
+
+def _requests(spec: Spec) -> Callable[[str, PromptMaker], Iterator[dict[str, Any]]]:
+    """What to ask about a part, as a function that Ray can send: it holds no more than it needs."""
+    golden_uri, settings = spec.golden_uri, spec.suite.caption
+    sampling = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": settings.seed}
+
+    def requests(part: str, maker: PromptMaker) -> Iterator[dict[str, Any]]:
+        for row, image in enumerate(parts.read(golden_uri, part, ["image"])["image"].to_pylist()):
+            yield request(part, row, image, settings.prompt, maker, sampling)
+
+    return requests
+
+
+def _write(spec: Spec, name: str, answers: pa.Table) -> Part:
+    golden = parts.read(spec.golden_uri, name, ["image_id"])
+    table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
+    lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
+    table = table.select(SCHEMA.names).cast(SCHEMA)
+    return parts.write(spec.captions_uri, name, table, {"lost": dict(sorted(lost.items()))})
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what makes captions; vLLM's distribution has another name on CPUs."""
+    engine = packages_distributions()["vllm"][0]
+    return {name: version(name) for name in (engine, "ray", "transformers", "torch")}
+
+
+if __name__ == "__main__":
+    sys.exit(job.run("caption", caption))

@@ -1,0 +1,1 @@
+"""From two runs' scores to a verdict: pure functions over arrays, no Ray."""

@@ -1,0 +1,101 @@
+"""The frame around every job: read the spec, join the Ray cluster, do the work, and end so that Airflow knows why.
+
+Exit 0: the stage is complete. Exit 2: bad input, trying again is useless. Exit 1: trouble, try again. A failing job
+leaves `failure.json` in the run's folder with the same one line that it prints.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import ray
+
+from ray_jobs import storage
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Failure, Spec, Trouble
+from ray_jobs.plan import load_spec
+
+log = logging.getLogger("assay")
+
+BAD_INPUT, TROUBLE = 2, 1
+
+
+def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = None) -> int:
+    """Run `work` on the spec named by `--spec` and return the exit code; never raises for what `work` raises."""
+    parser = argparse.ArgumentParser(prog=f"python -m ray_jobs.{stage}")
+    parser.add_argument("--spec", required=True, help="URI of the spec that `python -m ray_jobs.plan` wrote")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    log.setLevel(logging.INFO)
+    failure_uri = None
+    started = time.monotonic()
+    try:
+        spec = load_spec(asked.spec)
+        failure_uri = f"{spec.run_uri}/failure.json"
+        storage.delete(failure_uri)
+        log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
+        connect()
+        work(spec)
+    except Exception as error:
+        return _report(stage, error, failure_uri)
+    log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
+    return 0
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names (a submitted job has it), or start one here. Raises Trouble."""
+    try:
+        ray.init(
+            logging_level=logging.WARNING,
+            log_to_driver=os.environ.get("ASSAY_WORKER_LOGS", "") == "1",
+            ignore_reinit_error=True,
+        )
+    except ConnectionError as error:
+        address = os.environ.get("RAY_ADDRESS", "auto")
+        raise Trouble(f"Ray at {address} does not answer: {' '.join(str(error).split())}; is the head up?") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for noisy in ("ray.data", "ray.llm", "ray.serve"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def cause(error: BaseException) -> BaseException:
+    """The BadInput, Incomplete or Trouble inside what Ray wrapped around it, or the error itself."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        this = queue.pop(0)
+        if this is None or id(this) in seen:
+            continue
+        seen.add(id(this))
+        if isinstance(this, BadInput | Incomplete | Trouble):
+            return this
+        queue += [getattr(this, "cause", None), this.__cause__, this.__context__]
+    return error
+
+
+def _report(stage: str, error: Exception, failure_uri: str | None) -> int:
+    known = cause(error)
+    bad_input = isinstance(known, BadInput | Incomplete)
+    if isinstance(known, BadInput | Incomplete | Trouble):
+        message = str(known)
+    else:
+        traceback.print_exception(error)
+        message = f"{type(known).__name__}: {(str(known).strip().splitlines() or ['no message'])[-1]}"
+    kind = "bad input, retrying cannot help" if bad_input else "trouble, worth retrying"
+    log.error("%s failed (%s): %s", stage, kind, message)
+    if failure_uri is not None:
+        failure = Failure(
+            stage=stage, kind="bad-input" if bad_input else "trouble", message=message, at=datetime.now(UTC)
+        )
+        try:
+            storage.write(failure_uri, failure.model_dump_json(indent=1).encode())
+        except Exception as also:  # the log line above is then all there is
+            log.error("%s: could not write %s: %s", stage, failure_uri, also)
+    return BAD_INPUT if bad_input else TROUBLE

@@ -1,0 +1,158 @@
+"""Parts: the Parquet files of a few hundred rows that work, retry and resume are counted in.
+
+A part is written once, whole, and only where there is none, so its existence means it is done and two writers cannot
+disagree. What a part lost, and why, travels inside it in the footer. The manifest, written last, lists the parts.
+"""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Manifest, Part, Trouble, slug
+
+FOOTER = b"assay"
+
+
+def name_of_part(index: int) -> str:
+    return f"part-{index:05d}"
+
+
+def uri_of_part(stage_uri: str, name: str, folder: str = "parts") -> str:
+    return f"{stage_uri}/{folder}/{name}.parquet"
+
+
+def done(stage_uri: str, folder: str = "parts") -> set[str]:
+    """Names of the parts that are there."""
+    return {
+        entry.key.removesuffix(".parquet")
+        for entry in storage.entries(f"{stage_uri}/{folder}")
+        if entry.key.endswith(".parquet")
+    }
+
+
+def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts") -> Part:
+    """Write one part; where another writer was first, its part stands and is the one described."""
+    data = _parquet(table.replace_schema_metadata({FOOTER: json.dumps(footer).encode()}))
+    uri = uri_of_part(stage_uri, name, folder)
+    if not storage.create(uri, data):
+        data = storage.read(uri)
+    return describe(name, data)
+
+
+def write_file(uri: str, table: pa.Table) -> None:
+    """Write a Parquet file that is not a part: it replaces what was there."""
+    storage.write(uri, _parquet(table))
+
+
+def describe(name: str, data: bytes) -> Part:
+    """What the manifest says of a part: rows, what was lost and why, and the SHA-256 of its bytes."""
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata
+    lost = json.loads((metadata.metadata or {}).get(FOOTER, b"{}")).get("lost", {})
+    return Part(name=name, rows=metadata.num_rows, lost=lost, sha256=hashlib.sha256(data).hexdigest())
+
+
+def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder: str = "parts") -> pa.Table:
+    """The table of a part. Raises Trouble when its file is missing or not readable."""
+    uri = uri_of_part(stage_uri, name, folder)
+    try:
+        return pq.read_table(io.BytesIO(storage.read(uri)), columns=columns)
+    except FileNotFoundError:
+        raise Trouble(
+            f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun"
+        ) from None
+    except pa.ArrowInvalid as error:
+        raise Trouble(f"{uri}: not readable as Parquet ({error}); delete it and its manifest, then rerun") from None
+
+
+def footer(stage_uri: str, name: str) -> dict[str, Any]:
+    """What `write` was given as the part's footer."""
+    metadata = pq.ParquetFile(io.BytesIO(storage.read(uri_of_part(stage_uri, name)))).metadata
+    return json.loads((metadata.metadata or {}).get(FOOTER, b"{}"))
+
+
+def manifest(stage_uri: str) -> Manifest | None:
+    """The stage's manifest, None while it is not complete."""
+    try:
+        return Manifest.model_validate_json(storage.read(f"{stage_uri}/manifest.json"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BadInput(f"{stage_uri}/manifest.json: not a manifest ({error}); delete it and rerun") from None
+
+
+def require(stage_uri: str, stage: str) -> Manifest:
+    """The manifest of a stage that must be complete. Raises BadInput when it is not."""
+    found = manifest(stage_uri)
+    if found is None:
+        raise BadInput(f"{stage_uri}: the {stage} stage is not complete; run it first")
+    return found
+
+
+def summed(
+    stage: Literal["golden", "captions", "scores"],
+    content_id: str,
+    listed: Iterable[Part],
+    rows_in: int,
+    seconds: dict[str, float],
+    versions: dict[str, str],
+    details: dict[str, Any] | None = None,
+) -> Manifest:
+    """The manifest over a stage's parts. Raises Trouble when the sums do not hold.
+
+    Rows in must equal rows out and rows lost. A rejected image has no row in its part; a failed caption or score has.
+    """
+    listed = sorted(listed, key=lambda part: part.name)
+    lost = sum((Counter(part.lost) for part in listed), Counter[str]())
+    rows_out = rows_in - sum(lost.values())
+    expected = rows_out if stage == "golden" else rows_in
+    held = sum(part.rows for part in listed)
+    if held != expected:
+        raise Trouble(f"{stage} {content_id}: {expected} rows expected in its parts, {held} found; validate with force")
+    return Manifest(
+        stage=stage,
+        id=content_id,
+        rows_in=rows_in,
+        rows_out=rows_out,
+        lost=dict(sorted(lost.items())),
+        parts=tuple(listed),
+        seconds=seconds,
+        versions=versions,
+        details=details or {},
+        created_at=datetime.now(UTC),
+    )
+
+
+def commit(stage_uri: str, made: Manifest) -> Manifest:
+    """Write the manifest if there is none: the one that stands, which completes the stage."""
+    if storage.create(f"{stage_uri}/manifest.json", made.model_dump_json(indent=1).encode()):
+        return made
+    return require(stage_uri, made.stage)
+
+
+def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
+    """Remove what a stage holds, once for this token: a retry of the same forced run goes on where it was.
+
+    What completes the stage goes first and the marker is written last, so a kill in between leaves a stage that is
+    incomplete, and the next try removes the rest of what was there.
+    """
+    marker = f"forced-{slug(token)}"
+    if storage.exists(f"{stage_uri}/{marker}"):
+        return
+    held = [entry.key for entry in storage.entries(stage_uri) if entry.key not in keep]
+    for key in sorted(held, key=lambda key: not key.endswith(".json")):
+        storage.delete(f"{stage_uri}/{key}")
+    storage.write(f"{stage_uri}/{marker}", b"")
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
