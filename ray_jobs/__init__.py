@@ -1,1 +1,4 @@
-"""The data plane: jobs that run on the Ray cluster. `contract`, `storage`, `checkpoint` and `plan` also run in Airflow."""
+"""The data plane: jobs that run on the Ray cluster.
+
+`contract`, `storage`, `checkpoint`, `plan`, `records` and `publish` are light and run in Airflow's environment too.
+"""

@@ -27,7 +27,7 @@ log = logging.getLogger("assay")
 
 @dataclass
 class Times:
-    """When the first request reached the engine, the last one, and the last answer left it (seconds since the epoch)."""
+    """When the first and the last request reached the engine, and the last answer left it (seconds since the epoch)."""
 
     began: float
     first: float = float("inf")
@@ -60,7 +60,8 @@ def ask_parts(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Ask everything about the pending parts (name -> rows); yields each part's answers, sorted by `row`, once whole.
 
-    `requests` runs in a Ray task and yields one `request` a row, in order. Raises BadInput for a model that cannot be run, Trouble for an engine that keeps dying.
+    `requests` runs in a Ray task and yields one `request` a row, in order. Raises BadInput for
+    a model that cannot be run, Trouble for an engine that keeps dying.
     """
     verify(checkpoint)
     model = fetch_everywhere(checkpoint)
@@ -100,7 +101,8 @@ def fetch_everywhere(checkpoint: Checkpoint) -> Path:
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     copy = ray.remote(num_cpus=0)(fetch)
     placed = [copy.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
-    return ray.get([task.remote(checkpoint) for task in placed])[0]
+    copies: list[Path] = ray.get([task.remote(checkpoint) for task in placed])
+    return copies[0]
 
 
 def _gathered(answers: "ray.data.Dataset", pending: dict[str, int], times: Times) -> Iterator[tuple[str, pa.Table]]:

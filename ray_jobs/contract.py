@@ -83,7 +83,7 @@ class Caption(Frozen):
 
 
 class Engine(Frozen):
-    """How vLLM is run. Only `dtype`, `max_model_len` and `quantization` change the captions, so only they enter an id."""
+    """How vLLM is run. `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id."""
 
     kind: Literal["ray_data_llm"] = "ray_data_llm"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -247,7 +247,7 @@ class Spec(Frozen):
         return f"{self.run_uri}/spec.json"
 
 
-# --- what the stages leave behind -------------------------------------------------------------------------------------
+# --- what the stages leave behind ------------------------------------------------------------------------------------
 
 
 class Part(Frozen):

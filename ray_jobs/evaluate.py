@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 
@@ -97,7 +98,7 @@ def summed_up(spec: Spec, manifest: Manifest, table: pa.Table) -> Scores:
     with_references = sum(table["references"].to_pylist())
     metrics = {
         name: summarise(
-            table[name].to_numpy(zero_copy_only=False).astype(float),
+            np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=float),
             expected=with_references if name in NEEDS_REFERENCES else table.num_rows,
         )
         for name in (*METRICS, *spec.suite.judge.metrics())
@@ -168,7 +169,7 @@ def _scored(
     seen = Captioned(caption["caption"], caption["tokens"], caption["finish_reason"], tuple(references))
     row |= {name: metric(seen) for name, metric in registry().items()}
     if spec.judge:
-        found = judging.read(spec.suite.judge, answer and answer["text"], answer and answer["failure"])
+        found = judging.read(spec.suite.judge, answer["text"], answer["failure"]) if answer else judging.SILENT
         row |= {**found.values, "rationale": found.rationale, "failure": found.failure}
     return row
 

@@ -55,7 +55,7 @@ def write_file(uri: str, table: pa.Table) -> None:
 def describe(name: str, data: bytes) -> Part:
     """What the manifest says of a part: rows, what was lost and why, and the SHA-256 of its bytes."""
     metadata = pq.ParquetFile(io.BytesIO(data)).metadata
-    lost = json.loads((metadata.metadata or {}).get(FOOTER, b"{}")).get("lost", {})
+    lost = _footer(metadata).get("lost", {})
     return Part(name=name, rows=metadata.num_rows, lost=lost, sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -74,8 +74,7 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
 
 def footer(stage_uri: str, name: str) -> dict[str, Any]:
     """What `write` was given as the part's footer."""
-    metadata = pq.ParquetFile(io.BytesIO(storage.read(uri_of_part(stage_uri, name)))).metadata
-    return json.loads((metadata.metadata or {}).get(FOOTER, b"{}"))
+    return _footer(pq.ParquetFile(io.BytesIO(storage.read(uri_of_part(stage_uri, name)))).metadata)
 
 
 def manifest(stage_uri: str) -> Manifest | None:
@@ -135,6 +134,11 @@ def commit(stage_uri: str, made: Manifest) -> Manifest:
     if storage.create(f"{stage_uri}/manifest.json", made.model_dump_json(indent=1).encode()):
         return made
     return require(stage_uri, made.stage)
+
+
+def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((metadata.metadata or {}).get(FOOTER, b"{}"))
+    return found
 
 
 def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:

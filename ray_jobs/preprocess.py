@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -82,14 +82,14 @@ def sample(count: int, limit: int | None, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
-def _made(spec: Spec, source: Source, chunks: dict[str, Sequence[int]]) -> Iterator[Part]:
+def _made(spec: Spec, source: Source, chunks: dict[str, np.ndarray]) -> Iterator[Part]:
     """Every part of the golden set, made now or before, described for the manifest."""
     done = parts.done(spec.golden_uri)
     progress = Progress(
         "golden set", sum(map(len, chunks.values())), sum(len(chunks[name]) for name in done & chunks.keys())
     )
     tasks = [
-        {"name": name, "located": b"" if name in done else pickle.dumps(source.locate(chunk))}
+        {"name": name, "located": b"" if name in done else pickle.dumps(source.locate(chunk.tolist()))}
         for name, chunk in chunks.items()
     ]
     work = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(

@@ -1,4 +1,4 @@
-"""Objects at `s3://bucket/key` or in a local directory, read and written whole: every file Assay keeps goes through here.
+"""Objects at `s3://bucket/key` or in a local directory, read and written whole: all that Assay keeps goes through here.
 
 A write is visible only when complete, and `create` writes only where nothing is: the two guarantees that manifests rest
 on. S3 takes the usual AWS variables, `AWS_ENDPOINT_URL` among them. Errors a person must mend (no such bucket, no
@@ -73,7 +73,7 @@ def write(uri: str, data: bytes) -> None:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Put the object only if there is none: True when these bytes were the ones, False when another writer was first."""
+    """Put the object only where there is none: True when these bytes are the ones, False when another was first."""
     with _explained(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
@@ -175,7 +175,8 @@ def _s3() -> "S3Client":
         retries: Any = {"mode": "standard", "max_attempts": 5}
         config = Config(retries=retries, s3={"addressing_style": _addressing()}, connect_timeout=10, read_timeout=60)
         _thread.client, _thread.owner = boto3.session.Session().client("s3", config=config), os.getpid()
-    return _thread.client
+    client: S3Client = _thread.client
+    return client
 
 
 def _addressing() -> Any:

@@ -23,6 +23,7 @@ class PromptMaker:
 
     def __init__(self, model: Path, uri: str) -> None:
         self.model, self.uri = model, uri
+        self._sizes: dict[tuple[int, int], int] = {}
         try:
             self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True)
         except Exception as error:  # the library raises whatever its loaders raise
@@ -30,7 +31,7 @@ class PromptMaker:
             raise BadInput(
                 f"checkpoint {uri}: its processor does not load: {text}; save it beside the model"
             ) from error
-        self.tokenizer = getattr(self.processor, "tokenizer", None)
+        self.tokenizer: Any = getattr(self.processor, "tokenizer", None)
         if self.tokenizer is None or not hasattr(self.processor, "image_processor"):
             raise BadInput(
                 f"checkpoint {uri}: it has no image processor, so it cannot see; name a vision-language model"
@@ -78,13 +79,12 @@ class PromptMaker:
         from transformers import GenerationConfig
 
         try:
-            return GenerationConfig.from_pretrained(self.model).to_dict()
+            return dict(GenerationConfig.from_pretrained(self.model).to_dict())
         except OSError:
             return {}
 
     def _image_tokens(self, width: int, height: int) -> int:
-        sizes = self.__dict__.setdefault("_sizes", {})
-        if (width, height) not in sizes:
+        if (width, height) not in self._sizes:
             counts = self.processor._get_num_multimodal_tokens(image_sizes=[[height, width]])
-            sizes[width, height] = int(counts["num_image_tokens"][0])
-        return sizes[width, height]
+            self._sizes[width, height] = int(counts["num_image_tokens"][0])
+        return self._sizes[width, height]

@@ -63,5 +63,5 @@ def _decisive_n(excess: float, deviation: float, alpha: float) -> int | None:
     """((z(1-alpha) + z(power)) s / |d + margin|)^2 images; None when the difference sits on the margin."""
     if excess == 0:
         return None
-    z = stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER)
+    z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER))
     return math.ceil((z * deviation / abs(excess)) ** 2)

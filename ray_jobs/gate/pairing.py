@@ -25,4 +25,4 @@ def paired(candidate: pa.Table, baseline: pa.Table, metrics: list[str]) -> dict[
 
 
 def _values(table: pa.Table, name: str) -> np.ndarray:
-    return table[name].to_numpy(zero_copy_only=False).astype(float)
+    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=float)

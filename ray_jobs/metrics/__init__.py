@@ -1,4 +1,4 @@
-"""What is measured of each caption: one small file a metric, a value per image or None where there is nothing to measure.
+"""What is measured of each caption: one small file a metric, a value an image, None where there is nothing to measure.
 
 A metric is a function of a `Captioned`. Names, and whether more is better, are declared in `contract.METRICS`.
 """

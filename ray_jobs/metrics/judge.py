@@ -19,6 +19,9 @@ class Judgement:
     failure: str | None = None
 
 
+SILENT = Judgement(failure="judge-silent")
+
+
 def question(judge: Judge, caption: str, references: list[str]) -> str:
     """What the judge is asked about one caption."""
     return judge.prompt.replace("{references}", "\n".join(references)).replace("{caption}", caption)
@@ -38,7 +41,7 @@ def schema(judge: Judge) -> str:
 def read(judge: Judge, answer: str | None, engine_failure: str | None) -> Judgement:
     """The judgement in an answer. `judge` is the share of criteria that hold, or the score from 1 to 5."""
     if engine_failure or answer is None:
-        return Judgement(failure=f"judge-{engine_failure or 'silent'}")
+        return Judgement(failure=f"judge-{engine_failure}" if engine_failure else "judge-silent")
     try:
         said = json.loads(answer)
         rationale = str(said["rationale"])

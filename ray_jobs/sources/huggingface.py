@@ -68,12 +68,13 @@ class HuggingFaceSource:
         except Exception as error:  # the library raises whatever its loaders raise
             raise BadInput(f"dataset {source}: cannot be loaded: {' '.join(str(error).split())}") from error
 
-    def _split(self, loaded: Any) -> datasets.Dataset:
+    def _split(self, loaded: Any) -> Any:
         if isinstance(loaded, datasets.DatasetDict):
             names = sorted(loaded)
             split = self.dataset.split or (names[0] if len(names) == 1 else None)
+            if split is None:
+                raise BadInput(f"dataset {self.dataset.source}: name its `split`: {', '.join(names)}")
             if split not in loaded:
-                asked = f"no split {split!r}{nearest(split, names)}" if split else f"name a split: {', '.join(names)}"
-                raise BadInput(f"dataset {self.dataset.source}: {asked}")
-            return loaded[split]
+                raise BadInput(f"dataset {self.dataset.source}: no split {split!r}{nearest(split, names)}")
+            loaded = loaded[split]
         return loaded

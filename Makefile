@@ -1,0 +1,52 @@
+# A thin front over real tools: every target is one command, and each says what it needs by calling dev/setup.sh,
+# which does nothing when nothing changed.
+SHELL := /bin/bash
+SUITE ?= demo
+CONTROL := .assay/control/bin/python
+DATA := .assay/data/bin/python
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
+export ASSAY_ROOT ?= $(CURDIR)/.assay/root
+
+.PHONY: help demo up down status trigger validate test test-fast lint format lock setup clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install the environments from their locks (a second run does nothing)
+	@dev/setup.sh control data
+
+demo: setup ## validate the five demo checkpoints through Airflow, Ray and vLLM, and print their verdicts
+	@$(CONTROL) demo/run.py
+
+up: setup ## start Airflow and Ray in the background; returns when they are healthy
+	@$(CONTROL) dev/stack.py up
+
+down: ## stop everything that `up` started
+	@[ ! -x $(CONTROL) ] || $(CONTROL) dev/stack.py down
+
+status: ## what is running, and whether it is healthy
+	@$(CONTROL) dev/stack.py status
+
+trigger: setup ## validate CHECKPOINT=uri with SUITE=name on the running stack
+	@$(CONTROL) dev/stack.py trigger $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
+
+validate: setup ## the same DAG in this process, no scheduler: CHECKPOINT=uri SUITE=name-or-file.yaml
+	@$(CONTROL) dev/stack.py validate $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
+
+test: ## every test: lint, both environments, real Ray, vLLM, S3 server and Airflow
+	@dev/test.sh all
+
+test-fast: ## the inner loop: no engine, no servers
+	@dev/test.sh fast
+
+lint: ## ruff and mypy
+	@dev/test.sh lint
+
+format: setup ## rewrite the sources as ruff wants them
+	@.assay/control/bin/ruff format . && .assay/control/bin/ruff check --fix .
+
+lock: ## compile pyproject.toml's groups into requirements/
+	@dev/lock.sh
+
+clean: down ## remove everything generated
+	rm -rf .assay

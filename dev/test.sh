@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Run the tests, each in the environment it is about.
+#   dev/test.sh fast   no engine, no servers      dev/test.sh all   everything      dev/test.sh lint   ruff and mypy
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+
+CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py)
+DATA_TESTS=(tests/ray_jobs tests/demo)
+DEPLOY_TESTS=(tests/docker tests/helm)
+failed=0
+
+run() { # ENVIRONMENT PYTEST-ARGUMENTS...: go on after a failure, so that one run tells everything
+    local home=.assay/$1
+    shift
+    echo "== $home: pytest $*"
+    "$home/bin/python" -m pytest "$@" || failed=1
+}
+
+lint() {
+    echo "== ruff, mypy"
+    .assay/control/bin/ruff check . || failed=1
+    .assay/control/bin/ruff format --check --quiet . || { echo "run: make format"; failed=1; }
+    .assay/control/bin/mypy plugins/assay_airflow plugins/assay_plugin.py || failed=1
+    .assay/data/bin/mypy ray_jobs || failed=1
+}
+
+case ${1:-all} in
+lint)
+    dev/setup.sh control data
+    lint
+    ;;
+fast)
+    dev/setup.sh control data
+    lint
+    run control -m "not integration and not e2e" "${CONTROL_TESTS[@]}"
+    run data -m "not integration and not e2e" "${DATA_TESTS[@]}"
+    ;;
+all)
+    dev/setup.sh control data s3 deploy
+    lint
+    run deploy "${DEPLOY_TESTS[@]}"
+    run data "${DATA_TESTS[@]}"
+    run control "${CONTROL_TESTS[@]}" tests/e2e
+    ;;
+*)
+    echo "usage: dev/test.sh fast|all|lint" >&2
+    exit 2
+    ;;
+esac
+exit $failed
