@@ -16,22 +16,22 @@ setup: ## install the environments from their locks (a second run does nothing)
 	@dev/setup.sh control data
 
 demo: setup ## validate the five demo checkpoints through Airflow, Ray and vLLM, and print their verdicts
-	@$(CONTROL) demo/run.py
+	@$(CONTROL) -m demo.run
 
 up: setup ## start Airflow and Ray in the background; returns when they are healthy
-	@$(CONTROL) dev/stack.py up
+	@$(CONTROL) -m dev.stack up
 
 down: ## stop everything that `up` started
-	@[ ! -x $(CONTROL) ] || $(CONTROL) dev/stack.py down
+	@[ ! -x $(CONTROL) ] || $(CONTROL) -m dev.stack down
 
 status: ## what is running, and whether it is healthy
-	@$(CONTROL) dev/stack.py status
+	@$(CONTROL) -m dev.stack status
 
 trigger: setup ## validate CHECKPOINT=uri with SUITE=name on the running stack
-	@$(CONTROL) dev/stack.py trigger $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
+	@$(CONTROL) -m dev.stack trigger $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
 
 validate: setup ## the same DAG in this process, no scheduler: CHECKPOINT=uri SUITE=name-or-file.yaml
-	@$(CONTROL) dev/stack.py validate $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
+	@$(CONTROL) -m dev.stack validate $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
 
 test: ## every test: lint, both environments, real Ray, vLLM, S3 server and Airflow
 	@dev/test.sh all
