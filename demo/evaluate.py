@@ -1,0 +1,86 @@
+"""Measures the demo's checkpoints and judge on the 256 held-out scenes, with vLLM on the CPU in float32.
+
+    python -m demo.evaluate      # prints the tables and writes demo/RESULTS.md
+
+The captioners are measured against the truth, which the scenes state. The judge is measured on captions with planted
+errors: one attribute at a time, any number at once, garbled text; and on what the captioners really wrote.
+"""
+
+import json
+import random
+import statistics
+import time
+from pathlib import Path
+
+from demo import asking, judging, scenes
+from demo.report import Verdict, results
+
+DEMO = Path(__file__).parent
+SEED = 77  # of the planted errors
+
+
+def parsed(text: str) -> dict | None:
+    """The judge's answer when it is JSON of the schema's form, else None."""
+    try:
+        answer = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    whole = isinstance(answer, dict) and list(answer) == judging.SCHEMA["required"]
+    return answer if whole and all(isinstance(answer[name], bool) for name in scenes.VALUES) else None
+
+
+def planted_captions(truths: list[scenes.Scene]) -> dict[str, list[tuple[int, str]]]:
+    """(image, caption) pairs under the name of what was planted: six kinds of near miss, and four others."""
+    rng = random.Random(SEED)
+    kinds: dict[str, list[tuple[int, str]]] = {"right": [(i, scenes.caption(truth)) for i, truth in enumerate(truths)]}
+    for name, values in scenes.VALUES.items():
+        kinds[name] = [
+            (i, scenes.caption({**truth, name: rng.choice([value for value in values if value != truth[name]])}))
+            for i, truth in enumerate(truths)
+        ]
+    kinds["any number"] = [(i, scenes.caption(judging.wrong_scene(t, rng))) for i, t in enumerate(truths)]
+    kinds["another image's"] = [(i, scenes.caption(truths[(i + 1) % len(truths)])) for i in range(len(truths))]
+    kinds["garbled"] = [(i, judging.garbled(scenes.caption(truth), rng)) for i, truth in enumerate(truths)]
+    return kinds
+
+
+def main() -> None:
+    held_out = scenes.held_out()
+    truths, images = [scene for scene, _ in held_out], [image for _, image in held_out]
+    checkpoints = sorted(path for path in (DEMO / "checkpoints").iterdir() if path.is_dir())
+
+    start = time.monotonic()
+    llm = asking.start(checkpoints[0])
+    seconds = {"start the captioners' engine": time.monotonic() - start}
+    written: dict[str, list[str]] = {}
+    start = time.monotonic()
+    for checkpoint in checkpoints:
+        asking.swap(llm, checkpoint)
+        written[checkpoint.name] = asking.ask(llm, [(image, scenes.CAPTION_PROMPT) for image in images])
+    seconds[f"{len(checkpoints)} x {len(images)} captions, swaps included"] = time.monotonic() - start
+    del llm
+
+    start = time.monotonic()
+    llm = asking.start(DEMO / "judge")
+    seconds["start the judge's engine"] = time.monotonic() - start
+    own = asking.ask(llm, [(image, scenes.CAPTION_PROMPT) for image in images])
+    kinds = planted_captions(truths) | {name: list(enumerate(captions)) for name, captions in written.items()}
+    verdicts: dict[str, list[Verdict]] = {}
+    start = time.monotonic()
+    for kind, pairs in kinds.items():
+        questions = [(images[i], judging.PROMPT.format(caption=text)) for i, text in pairs]
+        answers = asking.ask(llm, questions, judging.SCHEMA)
+        verdicts[kind] = [
+            Verdict(judging.truth(truths[i], text), parsed(answer)) for (i, text), answer in zip(pairs, answers)
+        ]
+    count = sum(len(answers) for answers in verdicts.values())
+    seconds[f"{count} verdicts"] = time.monotonic() - start
+    print(f"median caption {statistics.median(len(text) for text in own):.0f} characters")
+
+    text = results(truths, written, own, verdicts, seconds, DEMO / "training.jsonl")
+    (DEMO / "RESULTS.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

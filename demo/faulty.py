@@ -1,0 +1,162 @@
+"""Image files with something wrong with them, and what preprocessing must make of each.
+
+    python -m demo.faulty        # remakes demo/images/faulty, expected.json included
+
+Every file but the empty one and the HTML page starts as a scene, so what a repair must show is known. A file is kept
+(with the repairs it needs, in `repaired`) or rejected for one reason, which names the first thing that is wrong.
+"""
+
+import io
+import json
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from demo import scenes
+
+FAULTY = Path(__file__).parent / "images" / "faulty"
+SCENE = {
+    "count": "two",
+    "colour": "yellow",
+    "size": "large",
+    "shape": "circle",
+    "position": "left",
+    "background": "navy",
+}
+REASONS = ("empty", "not-an-image", "truncated", "corrupt", "too-large", "too-small", "extreme-aspect")
+
+
+def picture() -> Image.Image:
+    """Two large yellow circles on the left of a navy background."""
+    return scenes.draw(SCENE, random.Random(1))
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def truncated_jpeg() -> bytes:
+    whole = encoded(picture(), "JPEG", quality=90)
+    return whole[: len(whole) * 6 // 10]
+
+
+def truncated_png() -> bytes:
+    whole = encoded(textured(), "PNG")
+    return whole[: len(whole) * 6 // 10]
+
+
+def cmyk_jpeg() -> bytes:
+    return encoded(picture().convert("CMYK"), "JPEG", quality=90)
+
+
+def sixteen_bit_png() -> bytes:
+    """Gray with 16 bits a pixel: a careless conversion to 8 bits clips everything above 255 to white."""
+    gray = picture().convert("L")
+    return encoded(
+        Image.frombytes("I;16", gray.size, b"".join(struct.pack("<H", v * 257) for v in gray.tobytes())), "PNG"
+    )
+
+
+def palette_png() -> bytes:
+    """A palette whose background entry is transparent."""
+    palette = picture().quantize(8)
+    return encoded(palette, "PNG", transparency=palette.getpixel((scenes.SIDE - 1, 0)))
+
+
+def animated_gif() -> bytes:
+    """Three frames; the first is the picture, the others show the shapes elsewhere."""
+    frames = [scenes.draw({**SCENE, "position": place}, random.Random(1)) for place in ("left", "right", "top")]
+    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
+
+
+def rotated_jpeg() -> bytes:
+    """Stored a quarter turn off, with the EXIF orientation that turns it back."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees clockwise to show"
+    return encoded(picture().transpose(Image.Transpose.ROTATE_90), "JPEG", quality=90, exif=exif)
+
+
+def web_page() -> bytes:
+    return b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>No such image.</body></html>\n"
+
+
+def bomb() -> bytes:
+    """A PNG of 70 bytes whose header claims 60000 x 60000 pixels: 10 GiB once decoded."""
+    return _png(60_000, 60_000, zlib.compress(bytes(64)))
+
+
+def corrupt_jpeg() -> bytes:
+    """A Huffman table overwritten: the decoder gives up, though the file is as long as it should be."""
+    data = bytearray(encoded(picture(), "JPEG", quality=90))
+    table = data.index(b"\xff\xc4")
+    data[table + 5 : table + 21] = b"\xff" * 16
+    return bytes(data)
+
+
+def corrupt_png() -> bytes:
+    """Bytes flipped in the middle of the compressed pixels."""
+    data = bytearray(encoded(textured(), "PNG"))
+    middle = len(data) // 2
+    for i in range(middle, middle + 64):
+        data[i] ^= 0xFF
+    return bytes(data)
+
+
+def textured() -> Image.Image:
+    """The picture under noise, for files that have to be long enough to be broken in the middle."""
+    noise = Image.frombytes("RGB", (scenes.SIDE, scenes.SIDE), random.Random(2).randbytes(3 * scenes.SIDE**2))
+    return Image.blend(picture(), noise, 0.1)
+
+
+def _png(width: int, height: int, pixels: bytes) -> bytes:
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", pixels), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def kept(*repaired: str) -> dict[str, object]:
+    return {"outcome": "kept", "repaired": list(repaired)}
+
+
+def rejected(reason: str) -> dict[str, object]:
+    return {"outcome": "rejected", "reason": reason}
+
+
+FILES: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
+    "animated.gif": (animated_gif, kept("first-frame")),
+    "bomb.png": (bomb, rejected("too-large")),
+    "cmyk.jpg": (cmyk_jpeg, kept("cmyk-to-rgb")),
+    "corrupt.jpg": (corrupt_jpeg, rejected("corrupt")),
+    "corrupt.png": (corrupt_png, rejected("corrupt")),
+    "empty.jpg": (bytes, rejected("empty")),
+    "html-in-disguise.jpg": (web_page, rejected("not-an-image")),
+    "palette-alpha.png": (palette_png, kept("alpha-over-white")),
+    "png-in-disguise.jpg": (lambda: encoded(picture(), "PNG"), kept()),
+    "rotated.jpg": (rotated_jpeg, kept("exif-rotated")),
+    "sixteen-bit.png": (sixteen_bit_png, kept("16-bit-to-8")),
+    "strip.png": (lambda: encoded(picture().resize((8400, 28)), "PNG"), rejected("extreme-aspect")),
+    "tiny.png": (lambda: encoded(picture().resize((1, 1)), "PNG"), rejected("too-small")),
+    "truncated.jpg": (truncated_jpeg, rejected("truncated")),
+    "truncated.png": (truncated_png, rejected("truncated")),
+}
+
+
+def main(faulty: Path = FAULTY) -> None:
+    faulty.mkdir(parents=True, exist_ok=True)
+    for name, (make, _) in FILES.items():
+        (faulty / name).write_bytes(make())
+    expected = {name: outcome for name, (_, outcome) in FILES.items()}
+    (faulty / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
+    print(f"{len(FILES)} faulty files in {faulty}")
+
+
+if __name__ == "__main__":
+    main()

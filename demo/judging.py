@@ -1,0 +1,86 @@
+"""What the judge is asked, what it answers, and captions with planted errors to train and to measure it.
+
+The judge sees an image and a caption and answers JSON: first the caption it would give itself (so that the rest is a
+comparison of two texts), then for each attribute whether the caption agrees with the image. A caption that is not of
+the scenes' grammar agrees in nothing.
+"""
+
+import json
+import random
+
+from demo import scenes
+from demo.scenes import VALUES, Scene
+
+PROMPT = "judge: {caption}"
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "rationale": {"type": "string", "maxLength": 160},
+        **{name: {"type": "boolean"} for name in VALUES},
+    },
+    "required": ["rationale", *VALUES],
+    "additionalProperties": False,
+}
+
+
+def truth(scene: Scene, text: str) -> dict[str, bool]:
+    """For each attribute, whether the text says of the scene what is so."""
+    said = scenes.parse(text)
+    return {name: said is not None and said[name] == scene[name] for name in VALUES}
+
+
+def answer(scene: Scene, text: str) -> str:
+    """The perfect judge's answer, in json.dumps formatting."""
+    return json.dumps({"rationale": scenes.caption(scene), **truth(scene, text)})
+
+
+def wrong_scene(scene: Scene, rng: random.Random, wrong: int | None = None) -> Scene:
+    """A copy with exactly `wrong` attributes changed (0 to 6; drawn evenly when not given)."""
+    changed = rng.sample(list(VALUES), rng.randint(0, len(VALUES)) if wrong is None else wrong)
+    return {
+        name: rng.choice([other for other in VALUES[name] if other != value]) if name in changed else value
+        for name, value in scene.items()
+    }
+
+
+def garbled(text: str, rng: random.Random) -> str:
+    """A caption a poor checkpoint might write: cut short, repeating itself, its words lost, swapped or strange."""
+    words = text.split()
+    spot = rng.randrange(len(words))
+    kind = rng.randrange(7)
+    if kind == 0:
+        words = words[: rng.randrange(len(words))]
+    elif kind == 1:
+        words[spot:spot] = [words[spot]] * rng.randint(1, 4)
+    elif kind == 2:
+        del words[spot]
+    elif kind == 3:
+        other = rng.randrange(len(words))
+        words[spot], words[other] = words[other], words[spot]
+    elif kind == 4:
+        rng.shuffle(words)
+    elif kind == 5:
+        vocabulary = [word for values in VALUES.values() for word in values] + ["a", "of", "the", "on", "background"]
+        words = [rng.choice(vocabulary) for _ in range(rng.randint(1, 14))]
+    else:
+        words += text.split()[spot:]
+    result = " ".join(words)
+    # a shuffle can leave a caption whole; it must then not be taught as garbage, which truth() sees to
+    return result
+
+
+def planted(scene: Scene, rng: random.Random) -> str:
+    """A caption to judge, for training: right, a near miss, each attribute wrong by the toss of a coin, or garbled.
+
+    The coin makes one attribute say nothing of the others. When most captions were near misses the judge learned how
+    often each attribute is wrong, and never to compare colours or shapes.
+    """
+    kind = rng.random()
+    if kind < 0.15:
+        return scenes.caption(scene)
+    if kind < 0.35:
+        return scenes.caption(wrong_scene(scene, rng, 1))
+    if kind < 0.85:
+        heads = sum(rng.random() < 0.5 for _ in VALUES)
+        return scenes.caption(wrong_scene(scene, rng, heads))
+    return garbled(scenes.caption(wrong_scene(scene, rng, rng.randint(0, 2))), rng)

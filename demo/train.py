@@ -1,0 +1,130 @@
+"""Trains the demo's captioners and its judge on two CPU cores.
+
+    python -m demo.train caption --out demo/checkpoints --steps 800 --save 200,400,800
+    python -m demo.train caption --out demo/checkpoints --init demo/checkpoints/step-0800 --shuffled --steps 40 --save 15,40
+    python -m demo.train judge --out demo/judge --steps 3000
+
+The second line is a training run gone wrong: it goes on from the good checkpoint with captions that belong to other
+images. Checkpoints are named by their step in the whole series: step-0800, then step-0815 and step-0840.
+"""
+
+import argparse
+import json
+import math
+import random
+import re
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import PreTrainedTokenizerFast
+
+from demo import model as tiny
+from demo.batches import IGNORED, Batches
+
+WARM_UP = 60  # steps
+
+
+def learning_rate(step: int, steps: int, peak: float, hold: float) -> float:
+    """Linear warm-up, `hold` of the run at the peak, then a cosine to a fiftieth of it."""
+    rate, done = peak * min(1.0, step / WARM_UP), step / steps
+    if done > hold:
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (done - hold) / (1 - hold)))
+    return rate
+
+
+def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices only."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+
+
+def token_weights(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """Weights of the answers' tokens in the loss: six verdicts must not drown among forty tokens of form."""
+    weights = torch.ones(len(tokenizer))
+    weights[[tokenizer(word, add_special_tokens=False).input_ids[0] for word in (" true", " false")]] = 6.0
+    return weights
+
+
+def loss_of(model: torch.nn.Module, batches: Batches, size: int, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted mean cross entropy of the answer tokens of one batch."""
+    pixels, ids, labels = batches.next(size)
+    state = tiny.states(model, pixels, ids, len(batches.before_image()))[:, :-1]
+    answered = labels[:, 1:] != IGNORED
+    return F.cross_entropy(model.lm_head(state[answered]), labels[:, 1:][answered], weight=weights)
+
+
+def steps_before(init: Path | None) -> int:
+    """Training steps behind the checkpoint we go on from, read from its name."""
+    return int(re.fullmatch(r"step-(\d+)", init.name)[1]) if init else 0
+
+
+def record(times: Path, checkpoint: str, steps: int, seconds: float) -> None:
+    """What it took to reach a checkpoint, for RESULTS.md; an earlier training of the same one is forgotten."""
+    lines = times.read_text().splitlines() if times.exists() else []
+    kept = [line for line in lines if json.loads(line)["checkpoint"] != checkpoint]
+    command = "python -m demo.train " + " ".join(sys.argv[1:])
+    entry = {"checkpoint": checkpoint, "steps": steps, "seconds": round(seconds, 1), "command": command}
+    times.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["caption", "judge"])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="go on from this checkpoint")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--save", default="", help="steps to save at, comma-separated; the last one always is")
+    parser.add_argument("--shuffled", action="store_true", help="captions of other images")
+    parser.add_argument("--peak", type=float, default=2e-3, help="learning rate")
+    parser.add_argument("--hold", type=float, default=0.6, help="share of the run at the peak learning rate")
+    parser.add_argument("--eyes", type=float, default=0.3, help="judge: share of the run spent on captions alone")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", type=Path, help="note here how long each checkpoint took")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    if args.init:
+        model, tokenizer = tiny.load(args.init)
+    else:
+        tokenizer = tiny.build_tokenizer()
+        model = tiny.build_model(tokenizer, **(tiny.JUDGE if args.task == "judge" else tiny.CAPTIONER))
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
+    model.train()
+    optimise = optimizer(model)
+    batches = Batches(tokenizer, random.Random(args.seed), shuffled=args.shuffled)
+    weights = token_weights(tokenizer)
+    saves = {int(step) for step in args.save.split(",") if step} | {args.steps}
+    before, start, losses = steps_before(args.init), time.monotonic(), []
+    for step in range(1, args.steps + 1):
+        if args.task == "judge" and step > args.eyes * args.steps:
+            batches.judge_share = 0.75  # the quarter that stays captioning keeps the eyes open
+        for group in optimise.param_groups:
+            group["lr"] = learning_rate(step, args.steps, args.peak, args.hold)
+        loss = loss_of(model, batches, args.batch, weights)
+        optimise.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimise.step()
+        losses.append(loss.item())
+        if step % 50 == 0:
+            mean = sum(losses[-50:]) / 50
+            print(f"step {before + step} loss {mean:.4f} {time.monotonic() - start:.0f} s", flush=True)
+        if step in saves:
+            single = args.task == "judge" and step == args.steps
+            directory = args.out if single else args.out / f"step-{before + step:04d}"
+            seconds = time.monotonic() - start
+            tiny.save(model, tokenizer, directory)
+            print(f"saved {directory} after {seconds:.0f} s", flush=True)
+            if args.times:
+                record(args.times, directory.name, before + step, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from demo import judging, scenes, train  # noqa: E402
+from demo import model as tiny  # noqa: E402
+from demo.batches import IGNORED, Batches  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def good() -> Path:
+    return Path(tiny.__file__).parent / "checkpoints" / "step-0800"
+
+
+@pytest.fixture(scope="module")
+def loaded(good: Path) -> tuple:
+    model, tokenizer = tiny.load(good)
+    return model.eval(), tokenizer
+
+
+def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple) -> None:
+    from transformers import AutoProcessor
+
+    model, tokenizer = loaded
+    scene, image = scenes.held_out()[0]
+    content = [{"type": "image"}, {"type": "text", "text": scenes.CAPTION_PROMPT}]
+    processor = AutoProcessor.from_pretrained(good)
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=[prompt], images=[image], return_tensors="pt")
+    batches = Batches(tokenizer, random.Random(0))
+    question = batches.question(scenes.CAPTION_PROMPT)
+    assert question == inputs.input_ids[0].tolist()
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        state = tiny.states(model, tiny.patches([image]), torch.tensor([question]), len(batches.before_image()))
+        assert torch.allclose(model.lm_head(state), expected, atol=1e-3)
+
+
+def test_the_good_checkpoint_captions_held_out_scenes(loaded: tuple) -> None:
+    """Teacher-forced: every token of the reference is the likeliest one. The full measure is demo.evaluate."""
+    model, tokenizer = loaded
+    held_out = scenes.held_out()[:32]
+    batches = Batches(tokenizer, random.Random(0))
+    question, exact = batches.question(scenes.CAPTION_PROMPT), 0
+    for scene, image in held_out:
+        answer = batches.encode(scenes.caption(scene))
+        ids = torch.tensor([question + answer])
+        with torch.no_grad():
+            state = tiny.states(model, tiny.patches([image]), ids, len(batches.before_image()))
+        guessed = model.lm_head(state).argmax(-1)[0, len(question) - 1 : -1].tolist()
+        exact += guessed == answer
+    assert exact >= 28
+
+
+def test_the_tokenizer_is_the_committed_one(good: Path, tmp_path: Path) -> None:
+    tiny.build_tokenizer().save_pretrained(tmp_path)
+    assert (tmp_path / "tokenizer.json").read_bytes() == (good / "tokenizer.json").read_bytes()
+
+
+def test_any_text_survives_the_tokenizer(loaded: tuple) -> None:
+    _, tokenizer = loaded
+    for text in ("two small red circles", "Ein Bär, 3 €\n{}", judging.answer(scenes.held_out_scenes()[0], "")):
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) == text
+
+
+def test_labels_are_the_answers_and_nothing_else(loaded: tuple) -> None:
+    _, tokenizer = loaded
+    batches = Batches(tokenizer, random.Random(3), judge_share=0.5)
+    pixels, ids, labels = batches.next(32)
+    assert pixels.shape == (32, 64, 588) and ids.shape == labels.shape
+    answers = [tokenizer.decode(row[row != IGNORED]) for row in labels]
+    assert all(answer.endswith("<|im_end|>") for answer in answers)
+    verdicts = [json.loads(answer.removesuffix("<|im_end|>")) for answer in answers if answer.startswith("{")]
+    captions = [answer for answer in answers if not answer.startswith("{")]
+    assert 8 <= len(verdicts) <= 24
+    assert all(list(verdict) == judging.SCHEMA["required"] for verdict in verdicts)
+    assert all(scenes.parse(caption.removesuffix("<|im_end|>")) for caption in captions)
+    assert torch.equal(ids[labels != IGNORED], labels[labels != IGNORED])
+
+
+def test_shuffled_batches_show_the_images_of_others(loaded: tuple) -> None:
+    _, tokenizer = loaded
+    straight = Batches(tokenizer, random.Random(4)).next(32)
+    shuffled = Batches(tokenizer, random.Random(4), shuffled=True).next(32)
+    assert torch.equal(straight[0], shuffled[0])  # the same images
+    rows = [tokenizer.decode(row[row != IGNORED]) for row in straight[2]]
+    others = [tokenizer.decode(row[row != IGNORED]) for row in shuffled[2]]
+    assert sorted(rows) == sorted(others)
+    assert sum(a == b for a, b in zip(rows, others)) < 8
+
+
+def test_learning_rate_warms_up_holds_and_falls() -> None:
+    rates = [train.learning_rate(step, 1000, 2e-3, 0.6) for step in range(1, 1001)]
+    assert rates[0] == pytest.approx(2e-3 / 60)
+    assert rates[59] == rates[599] == 2e-3
+    assert rates[-1] == pytest.approx(4e-5)
+    assert all(a >= b for a, b in zip(rates[600:], rates[601:]))
+
+
+def test_checkpoints_count_on_from_where_they_began() -> None:
+    assert train.steps_before(None) == 0
+    assert train.steps_before(Path("anywhere/step-0800")) == 800
+
+
+def test_training_times_are_kept_one_a_checkpoint(tmp_path: Path) -> None:
+    times = tmp_path / "training.jsonl"
+    train.record(times, "step-0200", 200, 30.04)
+    train.record(times, "step-0400", 400, 60.0)
+    train.record(times, "step-0200", 200, 29.0)
+    entries = [json.loads(line) for line in times.read_text().splitlines()]
+    assert [(entry["checkpoint"], entry["seconds"]) for entry in entries] == [("step-0400", 60.0), ("step-0200", 29.0)]
