@@ -1,0 +1,92 @@
+{{/*
+The pod template of a Ray head or worker. Takes a dict: root (the chart's context), container (its name),
+group (its values), gpus (how many, 0 for none).
+*/}}
+{{- define "assay.rayPod" -}}
+{{- $root := .root -}}
+{{- /* No labels here: KubeRay sets its own, app.kubernetes.io/name too, and selects the head by them. */}}
+metadata:
+  annotations:
+    # The cluster autoscaler is not to evict a pod to save a node: the night's runs would go with it.
+    cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
+spec:
+  serviceAccountName: {{ include "assay.serviceAccount" $root }}
+  # Only Ray's autoscaler, a container of the head, talks to Kubernetes.
+  automountServiceAccountToken: {{ and (eq .container "ray-head") $root.Values.ray.autoscaling.enabled }}
+  enableServiceLinks: false
+  {{- with $root.Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 1000
+    runAsGroup: 1000
+    fsGroup: 1000
+    seccompProfile:
+      type: RuntimeDefault
+  containers:
+    - name: {{ .container }}
+      image: {{ printf "%s:%s" $root.Values.image.repository (default (printf "%s-gpu" $root.Chart.AppVersion) $root.Values.image.tag) | quote }}
+      imagePullPolicy: {{ default "IfNotPresent" $root.Values.image.pullPolicy }}
+      securityContext:
+        {{- include "assay.containerSecurity" $root | nindent 8 }}
+      envFrom:
+        - configMapRef:
+            name: {{ include "assay.fullname" $root }}-settings
+        {{- with $root.Values.s3.existingSecret }}
+        - secretRef:
+            name: {{ . }}
+        {{- end }}
+      {{- if eq .container "ray-head" }}
+      ports:
+        - {name: gcs-server, containerPort: 6379}
+        - {name: dashboard, containerPort: 8265}
+        - {name: metrics, containerPort: 8080}
+      {{- else }}
+      ports:
+        - {name: metrics, containerPort: 8080}
+      {{- end }}
+      resources:
+        requests:
+          {{- toYaml .group.resources.requests | nindent 10 }}
+        limits:
+          {{- toYaml .group.resources.limits | nindent 10 }}
+          {{- if .gpus }}
+          nvidia.com/gpu: {{ .gpus }}
+          {{- end }}
+      volumeMounts:
+        - {name: shared-memory, mountPath: /dev/shm}
+        - {name: scratch, mountPath: /tmp}
+        - {name: suites, mountPath: /etc/assay/suites, readOnly: true}
+  volumes:
+    - name: shared-memory
+      emptyDir:
+        medium: Memory
+        sizeLimit: {{ .group.sharedMemory }}
+    # Ray's session and what its object store spills.
+    - name: scratch
+      emptyDir: {}
+    - name: suites
+      configMap:
+        name: {{ include "assay.fullname" $root }}-suites
+  {{- with .group.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .group.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .group.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "assay.containerSecurity" -}}
+allowPrivilegeEscalation: false
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end -}}

@@ -1,0 +1,163 @@
+"""The compose stack as Docker Compose itself resolves it. No engine is needed for that."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.docker.tools import DOCKER, tool
+
+AIRFLOW = ["airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of docker/ beside an .env that make_env.py wrote, away from one that a person may have here."""
+    folder = tmp_path_factory.mktemp("checkout") / "docker"
+    shutil.copytree(DOCKER, folder, ignore=shutil.ignore_patterns(".env"))
+    subprocess.run([tool("python"), folder / "make_env.py"], check=True, capture_output=True)
+    return folder
+
+
+def config(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
+    arguments = [part for file in files for part in ("--file", str(folder / file))]
+    # Only what Compose needs: a variable of this shell would win over the .env file.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    return subprocess.run(
+        [tool("docker-compose"), *arguments, "config", "--format", "json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module", params=[("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")], ids=["cpu", "gpu"])
+def services(request: pytest.FixtureRequest, stack: Path) -> dict[str, Any]:
+    resolved = config(stack, *request.param)
+    assert resolved.returncode == 0, resolved.stderr
+    assert "variable is not set" not in resolved.stderr
+    return json.loads(resolved.stdout)["services"]
+
+
+def test_all_of_it_is_there(services: dict[str, Any]):
+    assert sorted(services) == sorted(["postgres", "s3", "ray-head", "ray-worker", *AIRFLOW])
+
+
+def test_ports_are_bound_to_this_machine_only(services: dict[str, Any]):
+    published = [(name, port) for name, service in services.items() for port in service.get("ports", [])]
+    assert {name for name, _ in published} == {"s3", "airflow-api-server", "ray-head"}
+    assert all(port["host_ip"] == "127.0.0.1" for _, port in published)
+
+
+def test_whoever_stays_up_is_watched(services: dict[str, Any]):
+    for name, service in services.items():
+        if name == "airflow-init":
+            assert service["restart"] == "no"
+            continue
+        assert service["restart"] == "unless-stopped", name
+        # The worker's check is its image's: the raylet's own agent.
+        assert name == "ray-worker" or service["healthcheck"]["test"], name
+
+
+def test_nothing_starts_before_what_it_waits_for(services: dict[str, Any]):
+    waits = {
+        name: {other: rule["condition"] for other, rule in service.get("depends_on", {}).items()}
+        for name, service in services.items()
+    }
+    assert waits["airflow-init"] == {"postgres": "service_healthy"}
+    for name in AIRFLOW[1:]:
+        assert waits[name]["airflow-init"] == "service_completed_successfully"
+    assert waits["airflow-scheduler"].items() >= {"s3": "service_healthy", "ray-head": "service_healthy"}.items()
+    assert waits["ray-worker"] == {"ray-head": "service_healthy"}
+
+
+def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]):
+    ray = services["ray-head"]["environment"]
+    assert ray["RAY_AUTH_MODE"] == "token"
+    assert len(ray["RAY_AUTH_TOKEN"]) == 64
+    assert services["ray-worker"]["environment"]["RAY_AUTH_TOKEN"] == ray["RAY_AUTH_TOKEN"]
+    for name in AIRFLOW:
+        connection = json.loads(services[name]["environment"]["AIRFLOW_CONN_RAY_DEFAULT"])
+        assert connection["conn_type"] == "ray"
+        assert connection["password"] == ray["RAY_AUTH_TOKEN"]
+        assert connection["host"] in services
+
+
+def test_both_planes_look_at_the_same_storage(services: dict[str, Any]):
+    names = ["ASSAY_ROOT", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
+    seen = {
+        tuple(services[name]["environment"][variable] for variable in names)
+        for name in [*AIRFLOW, "ray-head", "ray-worker"]
+    }
+    assert len(seen) == 1
+    root, endpoint, key, secret, _ = seen.pop()
+    assert root.startswith("s3://assay/")
+    assert endpoint == "http://s3:8333"
+    assert "-bucket=assay" in services["s3"]["command"]
+    store = services["s3"]["environment"]
+    assert (store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]) == (key, secret)
+
+
+def test_the_gpu_pool_counts_deferred_tasks(services: dict[str, Any]):
+    script = services["airflow-init"]["command"][-1]
+    assert re.search(r"^airflow pools set gpu .* --include-deferred$", script, re.MULTILINE)
+
+
+def test_images_are_pinned(services: dict[str, Any]):
+    for name, service in services.items():
+        assert re.search(r":[0-9]+[.0-9]*[0-9a-z.-]*$", service["image"]), f"{name}: {service['image']}"
+
+
+def test_what_is_mounted_is_in_the_repository():
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    mounts = [str(volume) for service in services.values() for volume in service.get("volumes", [])]
+    bound = {mount.split(":")[0] for mount in mounts if mount.startswith(".")}
+    assert bound == {"../demo"}
+    assert all((DOCKER / path).is_dir() for path in bound)
+
+
+def test_with_a_gpu_head_and_worker_run_one_image(stack: Path):
+    services = json.loads(config(stack, "compose.yaml", "compose.gpu.yaml").stdout)["services"]
+    assert services["ray-head"]["image"] == services["ray-worker"]["image"] == "assay/ray:0.1.0-gpu"
+    assert services["ray-worker"]["build"]["target"] == services["ray-head"]["build"]["target"] == "gpu"
+    device = services["ray-worker"]["deploy"]["resources"]["reservations"]["devices"][0]
+    assert device["driver"] == "nvidia"
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_without_secrets_nothing_starts_and_the_way_out_is_named(tmp_path: Path):
+    shutil.copy(DOCKER / "compose.yaml", tmp_path)
+    refused = config(tmp_path, "compose.yaml")
+    assert refused.returncode != 0
+    assert "run python docker/make_env.py first" in refused.stderr
+
+
+def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path):
+    example, written = variables(stack / ".env.example"), variables(stack / ".env")
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", (stack / "compose.yaml").read_text()))
+    assert required
+    assert {name: example[name] for name in required} == dict.fromkeys(required, "")
+    assert all(written[name] for name in required)
+    assert len({written[name] for name in required}) == len(required)
+    assert {name: value for name, value in written.items() if name not in required} == {
+        name: value for name, value in example.items() if name not in required
+    }
+    assert (stack / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path):
+    before = (stack / ".env").read_text()
+    again = subprocess.run([tool("python"), stack / "make_env.py"], capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "kept as it is" in again.stderr
+    assert (stack / ".env").read_text() == before
+
+
+def variables(file: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", file.read_text(), re.MULTILINE))

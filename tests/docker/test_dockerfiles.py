@@ -1,0 +1,67 @@
+"""The Dockerfiles by hadolint, and what hadolint does not ask."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docker.tools import DOCKER, tool
+
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+
+
+def test_both_planes_have_a_dockerfile():
+    assert [path.name for path in DOCKERFILES] == ["airflow.Dockerfile", "ray.Dockerfile"]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_finds_nothing(dockerfile: Path):
+    found = subprocess.run([tool("hadolint"), dockerfile], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_the_image_ends_as_a_user_that_is_not_root(dockerfile: Path):
+    final = stages(dockerfile)
+    for target in targets(dockerfile):
+        users = [line.split()[1] for line in final[target] if line.startswith("USER ")]
+        assert users, f"{target} never leaves root"
+        assert users[-1].split(":")[0].isdigit(), f"{target}: runAsNonRoot needs a number to check, not {users[-1]}"
+        assert int(users[-1].split(":")[0]) > 0
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_the_context_is_what_the_image_copies(dockerfile: Path):
+    """`.dockerignore` lets in every path that is copied, and nothing else: no .git, no .env."""
+    copied = re.findall(r"^COPY (?!--from)(\S+) ", dockerfile.read_text(), re.MULTILINE)
+    rules = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text().splitlines()
+    rules = [rule for rule in rules if rule and not rule.startswith("#")]
+    assert rules[0] == "*"
+    assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(set(copied))
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_what_is_copied_exists_here(dockerfile: Path):
+    copied = re.findall(r"^COPY (?!--from)(\S+) ", dockerfile.read_text(), re.MULTILINE)
+    missing = [path for path in copied if not (DOCKER.parent / path).exists()]
+    assert not missing
+
+
+def stages(dockerfile: Path) -> dict[str, list[str]]:
+    """The instructions of each stage, those of the stage it starts from before its own."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in dockerfile.read_text().splitlines():
+        if start := re.match(r"FROM (\S+) AS (\S+)", line):
+            name = start[2]
+            found[name] = list(found.get(start[1], []))
+        elif name:
+            found[name].append(line)
+    return found
+
+
+def targets(dockerfile: Path) -> list[str]:
+    """The stages that no other builds on or copies from: what is shipped."""
+    text = dockerfile.read_text()
+    return [name for name in stages(dockerfile) if f"FROM {name} " not in text and f"--from={name} " not in text]

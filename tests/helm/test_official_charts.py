@@ -1,0 +1,104 @@
+"""The values for the official charts: they name what our chart makes, and README.md installs what they are for.
+
+The official charts come in no package, so whether their keys are spelled right is not tested here.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.helm.charts import HELM, one, render
+
+README = (HELM / "README.md").read_text()
+ROOT = HELM.parent
+
+
+@pytest.fixture(scope="module")
+def airflow() -> dict[str, Any]:
+    return yaml.safe_load((HELM / "values-airflow.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def environment(airflow: dict[str, Any]) -> dict[str, Any]:
+    return {entry["name"]: entry for entry in yaml.safe_load(airflow["extraEnv"])}
+
+
+def test_airflow_is_the_locked_version(airflow: dict[str, Any]):
+    assert f"apache-airflow=={airflow['airflowVersion']}" in (ROOT / "requirements" / "control.txt").read_text()
+
+
+def test_the_image_is_built_for_these_folders(airflow: dict[str, Any]):
+    dockerfile = (ROOT / "docker" / "airflow.Dockerfile").read_text()
+    core = airflow["config"]["core"]
+    assert f"AIRFLOW__CORE__DAGS_FOLDER={core['dags_folder']} " in dockerfile
+    assert f"AIRFLOW__CORE__PLUGINS_FOLDER={core['plugins_folder']} " in dockerfile
+    pod = airflow["securityContexts"]["pod"]
+    assert f"USER {pod['runAsUser']}:{pod['runAsGroup']}" in dockerfile
+
+
+def test_airflow_reads_what_our_chart_makes(airflow: dict[str, Any]):
+    manifests = render({})
+    settings = one(manifests, "ConfigMap", "-settings")
+    sources = yaml.safe_load(airflow["extraEnvFrom"])
+    assert {"configMapRef": {"name": settings["metadata"]["name"]}} in sources
+    head = one(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
+    assert [source for source in sources if "secretRef" in source] == [
+        source for source in head["containers"][0]["envFrom"] if "secretRef" in source
+    ]
+    (volume,), (mount,) = airflow["volumes"], airflow["volumeMounts"]
+    assert volume["configMap"]["name"] == one(manifests, "ConfigMap", "-suites")["metadata"]["name"]
+    assert mount["mountPath"] == settings["data"]["ASSAY_SUITES"]
+
+
+def test_airflow_reaches_ray_with_the_token_that_kuberay_makes(environment: dict[str, Any]):
+    cluster = one(render({}), "RayCluster")
+    assert "secretName" not in cluster["spec"]["authOptions"]
+    reference = environment["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": cluster["metadata"]["name"], "key": "auth_token"}
+    connection = json.loads(environment["AIRFLOW_CONN_RAY_DEFAULT"]["value"])
+    assert connection["host"] == f"{cluster['metadata']['name']}-head-svc"
+    assert connection["password"] == "$(RAY_AUTH_TOKEN)"
+    # Kubernetes fills in only what stands before.
+    assert list(environment).index("RAY_AUTH_TOKEN") < list(environment).index("AIRFLOW_CONN_RAY_DEFAULT")
+
+
+def test_airflow_is_let_in(airflow: dict[str, Any]):
+    (rule,) = one(render({}), "NetworkPolicy", "-dashboard")["spec"]["ingress"]
+    (peer,) = rule["from"]
+    # `tier: airflow` is what the official chart labels its pods with.
+    assert peer == {"podSelector": {"matchLabels": {"tier": "airflow"}}}
+    assert airflow["apiServer"]["networkPolicy"]["ingress"]["from"] == [peer]
+
+
+def test_the_gpu_pool_counts_deferred_tasks(airflow: dict[str, Any]):
+    command = airflow["migrateDatabaseJob"]["args"][-1]
+    assert re.fullmatch(r"airflow db migrate && airflow pools set gpu \d+ \"[^\"]+\" --include-deferred", command)
+
+
+def test_every_secret_that_is_named_is_made_in_the_readme(airflow: dict[str, Any]):
+    named = {
+        airflow["data"]["metadataSecretName"],
+        airflow["fernetKeySecretName"],
+        airflow["apiSecretKeySecretName"],
+        airflow["jwtSecretName"],
+        *(source["secretRef"]["name"] for source in yaml.safe_load(airflow["extraEnvFrom"]) if "secretRef" in source),
+        *(volume["secret"]["secretName"] for volume in airflow["apiServer"]["extraVolumes"] if "secret" in volume),
+    }
+    assert named == set(re.findall(r"create secret generic (\S+)", README))
+
+
+@pytest.mark.parametrize("file", ["values-airflow.yaml", "values-kuberay.yaml"])
+def test_the_readme_installs_the_version_the_values_are_for(file: str):
+    (version,) = re.findall(r"version (\d+\.\d+\.\d+)", (HELM / file).read_text())
+    (command,) = re.findall(rf"^helm upgrade .*--version (\S+) .*-f helm/{file}", README, re.MULTILINE)
+    assert command == version
+
+
+def test_the_readme_names_files_that_exist():
+    for page in [HELM / "README.md", HELM / "assay" / "README.md"]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (Path(page).parent / link).exists(), f"{page}: {link}"

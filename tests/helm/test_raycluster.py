@@ -1,0 +1,105 @@
+"""The RayCluster's own fields. KubeRay's schema comes in no package, so the fields of ray.io/v1 we use are listed here.
+
+Written from the reference of KubeRay 1.7: a field that is not in these lists is a typo, or needs a look there.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.helm.charts import HELM, VALUES, one, pods, render
+
+SPEC = {
+    "rayVersion": str,
+    "authOptions": dict,
+    "enableInTreeAutoscaling": bool,
+    "autoscalerOptions": dict,
+    "headGroupSpec": dict,
+    "workerGroupSpecs": list,
+}
+HEAD = {"serviceType": str, "rayStartParams": dict, "template": dict}
+WORKERS = {
+    "groupName": str,
+    "replicas": int,
+    "minReplicas": int,
+    "maxReplicas": int,
+    "rayStartParams": dict,
+    "template": dict,
+}
+AUTH = {"mode": str, "secretName": str}
+AUTOSCALER = {"idleTimeoutSeconds": int, "securityContext": dict, "resources": dict}
+
+
+@pytest.fixture(params=VALUES, ids=str)
+def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
+    cluster = one(render(VALUES[request.param]), "RayCluster")
+    assert cluster["apiVersion"] == "ray.io/v1"
+    return cluster["spec"]
+
+
+def test_only_fields_that_kuberay_has(spec: dict[str, Any]):
+    check(spec, SPEC, optional={"autoscalerOptions"})
+    check(spec["headGroupSpec"], HEAD)
+    check(spec["authOptions"], AUTH, optional={"secretName"})
+    if spec["enableInTreeAutoscaling"]:
+        check(spec["autoscalerOptions"], AUTOSCALER)
+    for group in spec["workerGroupSpecs"]:
+        check(group, WORKERS)
+    for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
+        # A bare 0 would be refused on the cluster, not here.
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+
+
+def test_ray_asks_for_a_token(spec: dict[str, Any]):
+    assert spec["authOptions"]["mode"] == "token"
+
+
+def test_the_head_runs_no_tasks(spec: dict[str, Any]):
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_groups_can_start_workers(spec: dict[str, Any]):
+    for group in spec["workerGroupSpecs"]:
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+        # Nobody scales a cluster without the autoscaler: a group at zero would stay there and jobs wait for ever.
+        assert spec["enableInTreeAutoscaling"] or group["replicas"] == group["maxReplicas"]
+
+
+def test_only_gpu_workers_ask_for_gpus(spec: dict[str, Any]):
+    for group in spec["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (group["groupName"] == "gpu")
+
+
+def test_head_and_workers_run_one_image():
+    for values in VALUES.values():
+        templates = pods(one(render(values), "RayCluster")).values()
+        assert len({template["spec"]["containers"][0]["image"] for template in templates}) == 1
+
+
+def test_the_ray_version_is_the_one_that_is_locked(spec: dict[str, Any]):
+    lock = (HELM.parent / "requirements" / "data-cpu.txt").read_text()
+    assert f"\nray=={spec['rayVersion']}\n" in lock
+
+
+def test_without_gpus_there_is_no_gpu_group():
+    assert set(pods(one(render(VALUES["cpu"]), "RayCluster"))) == {"head", "cpu"}
+
+
+def test_settings_and_keys_reach_every_pod():
+    manifests = render(VALUES["onprem"])
+    for template in pods(one(manifests, "RayCluster")).values():
+        sources = template["spec"]["containers"][0]["envFrom"]
+        assert sources == [{"configMapRef": {"name": "assay-settings"}}, {"secretRef": {"name": "s3-keys"}}]
+        assert one(manifests, "ConfigMap", "-settings")["metadata"]["name"] == "assay-settings"
+
+
+def test_by_role_no_secret_is_asked_for():
+    for template in pods(one(render(VALUES["role"]), "RayCluster")).values():
+        assert all("secretRef" not in source for source in template["spec"]["containers"][0]["envFrom"])
+
+
+def check(value: dict[str, Any], fields: dict[str, type], optional: frozenset[str] | set[str] = frozenset()) -> None:
+    assert set(value) - set(fields) == set()
+    assert set(fields) - set(value) - optional == set()
+    assert {name: type(value[name]) for name in value} == {name: fields[name] for name in value}

@@ -1,0 +1,100 @@
+"""The values schema: a typo is refused with its place, and what is asked for arrives."""
+
+import re
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+from ray_jobs.contract import parse_suite
+from tests.helm.charts import CHART, VALUES, one, render
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a typo at the top": ({"setings": {}}, "'setings' not allowed"),
+    "a typo below": ({"settings": {"checkpoint": "s3://a/b"}}, "'checkpoint' not allowed"),
+    "a typo in a group": ({"ray": {"gpuWorkers": {"gpu": 2}}}, "'gpu' not allowed"),
+    "a typo in a suite": ({"suites": {"nightly": {"promt": {}}}}, "'promt' not allowed"),
+    "a local root": ({"settings": {"root": "/data/root"}}, "/settings/root"),
+    "a root with a slash at its end": ({"settings": {"root": "s3://assay/"}}, "/settings/root"),
+    "a schedule with four fields": ({"settings": {"nightlyCron": "0 2 * *"}}, "/settings/nightlyCron"),
+    "an endpoint with a path": ({"s3": {"endpoint": "http://s3/assay"}}, "/s3/endpoint"),
+    "a moving tag": ({"image": {"tag": "latest"}}, "/image/tag"),
+    "a number of GPUs in words": ({"ray": {"gpuWorkers": {"gpus": "two"}}}, "/ray/gpuWorkers/gpus"),
+    "no GPU": ({"ray": {"gpuWorkers": {"gpus": 0}}}, "/ray/gpuWorkers/gpus"),
+    "resources without limits": ({"ray": {"head": {"resources": {"limits": None}}}}, "/ray/head/resources"),
+    "Airflow is everybody": ({"networkPolicy": {"airflow": {"podSelector": {"matchLabels": None}}}}, "podSelector"),
+    "a suite that is not there": ({"settings": {"routerSuite": "nightli"}}, 'no suite "nightli"; suites has: nightly'),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_is_refused_with_its_place(case: str):
+    values, message = REFUSED[case]
+    with pytest.raises(helm_python.HelmError, match=re.escape(message)):
+        render(values)
+
+
+def test_every_default_is_in_the_schema_and_nothing_else():
+    """The schema's keys are the keys of values.yaml: neither documents what the other lacks."""
+    with helm_python.Chart.load(CHART) as chart:
+        schema = chart.schema
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert compare(schema, defaults) == []
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_suites_are_suites(name: str):
+    data = one(render(VALUES[name]), "ConfigMap", "-suites")["data"]
+    assert data
+    for file, text in data.items():
+        assert parse_suite(text, file).name == file.removesuffix(".yaml")
+
+
+def test_a_suite_set_to_null_is_gone():
+    assert set(one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]) == {"judged.yaml"}
+
+
+def test_the_settings_are_what_was_asked_for():
+    data = one(render(VALUES["onprem"]), "ConfigMap", "-settings")["data"]
+    assert data["AWS_ENDPOINT_URL"] == "http://s3.storage.svc:8333"
+    assert data["ASSAY_ROUTER_SUITE"] == "judged"
+    assert "AWS_ENDPOINT_URL" not in one(render({}), "ConfigMap", "-settings")["data"]
+
+
+def test_who_may_reach_the_dashboard():
+    rules = one(render(VALUES["onprem"]), "NetworkPolicy", "-dashboard")["spec"]
+    assert rules["podSelector"]["matchLabels"] == {"ray.io/cluster": "assay", "ray.io/node-type": "head"}
+    assert rules["ingress"] == [
+        {
+            "from": [
+                {
+                    "podSelector": {"matchLabels": {"tier": "airflow"}},
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "airflow"}},
+                }
+            ],
+            "ports": [{"protocol": "TCP", "port": 8265}],
+        }
+    ]
+    assert not [m for m in render(VALUES["role"]) if m["kind"] == "NetworkPolicy"]
+
+
+def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use():
+    manifests = render(VALUES["role"])
+    account = one(manifests, "ServiceAccount")["metadata"]
+    assert account["annotations"]["eks.amazonaws.com/role-arn"].endswith(":role/assay")
+    head = one(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
+    assert head["serviceAccountName"] == account["name"]
+
+
+def compare(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]:
+    """Places where schema and defaults differ in their keys; free-form objects are not entered."""
+    if not isinstance(defaults, dict) or "properties" not in schema or place.startswith("/suites/"):
+        return []
+    known = set(schema["properties"]) - {"global"}
+    differing = [f"{place}/{key}" for key in sorted(known ^ set(defaults))]
+    return differing + [
+        found
+        for key in sorted(known & set(defaults))
+        for found in compare(schema["properties"][key], defaults[key], f"{place}/{key}")
+    ]
