@@ -31,7 +31,7 @@ class GoldenReadyTrigger(BaseTrigger):
 
 
 def missing_golden(golden_uri: str) -> str | None:
-    """What is missing of a golden set, None when it is complete. Raises BadInput for a manifest that does not add up."""
+    """What is missing of a golden set, None when complete. Raises BadInput for a manifest that does not add up."""
     uri = f"{golden_uri}/manifest.json"
     try:
         Manifest.model_validate_json(storage.read(uri))

@@ -1,0 +1,132 @@
+"""Where the local stack keeps things and how its processes are told: folders, ports, secrets, environment.
+
+Everything is overridable by the environment variable of the same name; see `make help` for the ones people need.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parent.parent
+MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` can tell its own
+SOCKET_PATH_LIMIT = 100  # the kernel allows 107 bytes
+RAY_TEMP_LIMIT = 40  # Ray appends a session name and a socket name
+
+
+def _path(name: str, default: Path) -> Path:
+    return Path(os.environ.get(name, default)).absolute()
+
+
+@dataclass(frozen=True)
+class Settings:
+    run: Path = _path("ASSAY_RUN_DIR", REPO / ".assay" / "run")
+    control: Path = _path("ASSAY_CONTROL_ENV", REPO / ".assay" / "control")
+    data: Path = _path("ASSAY_DATA_ENV", REPO / ".assay" / "data")
+    root: str = os.environ.get("ASSAY_ROOT", str(REPO / ".assay" / "root"))
+    airflow_port: int = int(os.environ.get("ASSAY_AIRFLOW_PORT", "8080"))
+    ray_port: int = int(os.environ.get("ASSAY_RAY_PORT", "8265"))  # and the three after it
+    ray_cpus: int = int(os.environ.get("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2)))
+    gpu_slots: int = int(os.environ.get("ASSAY_GPU_SLOTS", "1"))
+    router_slots: int = int(os.environ.get("ASSAY_ROUTER_SLOTS", "1"))
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def ray_url(self) -> str:
+        return f"http://127.0.0.1:{self.ray_port}"
+
+    @property
+    def socket(self) -> Path:
+        return self._short(self.run / "supervisor.sock", SOCKET_PATH_LIMIT)
+
+    @property
+    def ray_temp(self) -> Path:
+        return self._short(self.run / "ray", RAY_TEMP_LIMIT)
+
+    def logs(self, program: str) -> Path:
+        return self.run / "logs" / f"{program}.log"
+
+    def _short(self, path: Path, limit: int) -> Path:
+        """The path, or one in the system's temporary folder where it is too long for a socket's address."""
+        if len(str(path)) <= limit:
+            return path
+        mark = hashlib.sha256(str(self.run).encode()).hexdigest()[:8]
+        return Path(tempfile.gettempdir(), f"assay-{os.getuid()}-{mark}-{path.name}")
+
+
+def secrets_of(settings: Settings) -> dict[str, str]:
+    """The stack's keys and passwords: made once, readable by their owner alone."""
+    file = settings.run / "secrets.json"
+    if not file.exists():
+        made = {
+            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "jwt_secret": secrets.token_hex(32),
+            "api_secret": secrets.token_hex(32),
+            "password": secrets.token_urlsafe(12),
+            "ray_token": secrets.token_hex(32),
+        }
+        write_private(file, json.dumps(made))
+    found: dict[str, str] = json.loads(file.read_text())
+    return found
+
+
+def write_private(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        opened.write(text)
+
+
+def environment(settings: Settings, airflow_home: Path | None = None) -> dict[str, str]:
+    """What every process of the stack is started with: the caller's environment and what follows from the settings."""
+    keys = secrets_of(settings)
+    home = airflow_home or settings.run / "airflow"
+    passwords = settings.run / "passwords.json"
+    token = settings.run / "ray-token"
+    write_private(passwords, json.dumps({"admin": keys["password"]}))
+    write_private(token, keys["ray_token"])
+    connection: dict[str, Any] = {
+        "conn_type": "ray",
+        "host": "127.0.0.1",
+        "port": settings.ray_port,
+        "password": keys["ray_token"],
+    }
+    foreign = ("RAY_ADDRESS", "VIRTUAL_ENV")
+    inherited = {name: value for name, value in os.environ.items() if name not in foreign}
+    return inherited | {
+        MARK: str(settings.run),
+        "PYTHONPATH": str(REPO),
+        "ASSAY_ROOT": settings.root,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Despite its name this works on Linux too: without a cluster, Ray takes 127.0.0.1 for the node's address, and
+        # its servers listen there and not on every interface.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW_CONN_RAY_DEFAULT": json.dumps(connection),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPO / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPO / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__FERNET_KEY": keys["fernet_key"],
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__API__SECRET_KEY": keys["api_secret"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt_secret"],
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }

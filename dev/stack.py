@@ -1,0 +1,172 @@
+"""Airflow and Ray on this machine, as they would be deployed but smaller: every process listens on 127.0.0.1 only.
+
+    python -m dev.stack up | down | status
+    python -m dev.stack trigger  CHECKPOINT SUITE [--wait] [--force] [--baseline B]    on the running stack
+    python -m dev.stack validate CHECKPOINT SUITE [--force] [--baseline B]             in this process, no scheduler
+
+Run with the control environment's Python in the repository; `make` does.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from dev import processes
+from dev.airflow_api import DAG, AirflowAPI
+from dev.processes import AIRFLOW, PROGRAMS, StackError
+from dev.settings import REPO, Settings, environment, secrets_of
+from ray_jobs import storage
+
+HEALTHY_WITHIN_S = 300
+
+
+def up(settings: Settings) -> None:
+    """Start what does not run, and return when all of it is healthy."""
+    processes.start(settings, "ray")
+    if supervisor := processes.supervisor(settings):
+        if supervisor.getProcessInfo("api-server")["statename"] != "RUNNING":
+            _migrate(environment(settings))
+    processes.start(settings, *AIRFLOW)
+    api = AirflowAPI(settings)
+    _await("Airflow", lambda: ", ".join(api.unhealthy()), settings, PROGRAMS)
+    _await("Ray", lambda: _ray_silent(settings), settings, PROGRAMS)
+    api.login()
+    api.set_pool("gpu", settings.gpu_slots, "Ray jobs that need the GPU, one a slot")
+    api.set_pool("router", settings.router_slots, "Validations the router keeps under way; 1 keeps their order")
+    _await("the DAGs", lambda: _dags_missing(api), settings, PROGRAMS)
+    print(f"Airflow        {settings.airflow_url}   user admin, password {secrets_of(settings)['password']}")
+    print(f"Ray dashboard  {settings.ray_url}   token in {settings.run / 'ray-token'}")
+    print(f"storage root   {settings.root}")
+
+
+def down(settings: Settings) -> None:
+    left = processes.down(settings)
+    print("stopped" + (f", and ended {left} processes left behind" if left else ""))
+
+
+def status(settings: Settings) -> int:
+    """Print every process and its health; 1 when anything is not as it should be."""
+    states = processes.states(settings)
+    for program, state in states.items():
+        print(f"{program:15}{state}")
+    sick = [*AirflowAPI(settings).unhealthy(), *([silent] if (silent := _ray_silent(settings)) else [])]
+    print("healthy" if not sick else f"not healthy: {', '.join(sick)}")
+    return 1 if sick else 0
+
+
+def trigger(settings: Settings, conf: dict[str, Any], wait: bool) -> int:
+    """Trigger a run and print its page. With `wait`, 0 when it reached a verdict, whichever that is."""
+    api = AirflowAPI(settings)
+    try:
+        api.login()
+    except httpx.TransportError:
+        raise StackError(f"Airflow at {settings.airflow_url} does not answer; start it with make up") from None
+    run_id = api.trigger(conf)
+    print(api.run_page(run_id), flush=True)
+    if not wait:
+        return 0
+    failed: dict[str, int] = {}
+    for task, state, tries in api.follow(run_id):
+        print(f"{time.strftime('%H:%M:%S')}  {task:20} {state}", flush=True)
+        if state in ("failed", "up_for_retry"):
+            print(f"          {api.last_error(run_id, task, tries)}", flush=True)
+            failed[task] = tries
+    if summary := api.summary(run_id):
+        print(f"{summary['outcome']}: {summary['reason']}\n{summary['record']}")
+        return 0
+    print("no verdict was reached")
+    return 1
+
+
+def validate(settings: Settings, conf: dict[str, Any]) -> int:
+    """Run the DAG in this process; Ray is started for it when it does not run, and then stopped again."""
+    had_supervisor = processes.supervisor(settings) is not None
+    had_ray = not _ray_silent(settings)
+    home = settings.run / "in-process"
+    try:
+        if not had_ray:
+            processes.start(settings, "ray")
+            _await("Ray", lambda: _ray_silent(settings), settings, ("ray",))
+        env = environment(settings, home) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"}
+        if not (home / "airflow.db").exists():
+            _migrate(env)
+        command = [settings.control / "bin" / "python", "-m", "dev.in_process", DAG]
+        return subprocess.run([*command, json.dumps(conf)], env=env, cwd=REPO, check=False).returncode
+    finally:
+        if not had_supervisor:
+            processes.down(settings)
+        elif not had_ray:
+            processes.stop(settings, "ray")
+
+
+def _migrate(env: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    done = subprocess.run(command, env=env, cwd=REPO, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StackError(f"airflow db migrate failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def _await(what: str, missing: Callable[[], str], settings: Settings, programs: tuple[str, ...]) -> None:
+    limit = time.monotonic() + HEALTHY_WITHIN_S
+    while lacking := missing():
+        processes.check_alive(settings, *programs)
+        if time.monotonic() > limit:
+            raise StackError(f"{what} not healthy within {HEALTHY_WITHIN_S} s: {lacking}; see {settings.run / 'logs'}")
+        time.sleep(1)
+
+
+def _ray_silent(settings: Settings) -> str:
+    """What is wrong with Ray's Jobs API, empty when it answers and takes our token."""
+    headers = {"Authorization": f"Bearer {secrets_of(settings)['ray_token']}"}
+    try:
+        answer = httpx.get(f"{settings.ray_url}/api/jobs/assay-ping", headers=headers, timeout=10)
+    except httpx.TransportError:
+        return "ray"
+    return "" if answer.status_code == 404 else f"ray (answers {answer.status_code})"
+
+
+def _dags_missing(api: AirflowAPI) -> str:
+    if errors := api.import_errors():
+        raise StackError("\n".join(["DAGs do not import:", *errors]))
+    return ", ".join({DAG, "checkpoint_router"} - set(api.dags()))
+
+
+def _conf(asked: argparse.Namespace) -> dict[str, Any]:
+    suite = storage.absolute(asked.suite) if asked.suite.endswith((".yaml", ".yml")) else asked.suite
+    conf = {"checkpoint": storage.absolute(asked.checkpoint), "suite": suite, "force": asked.force}
+    return conf | ({"baseline": asked.baseline} if asked.baseline else {})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.stack", description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("up", "down", "status"):
+        commands.add_parser(name)
+    for name in ("trigger", "validate"):
+        command = commands.add_parser(name)
+        command.add_argument("checkpoint", help="URI of a Hugging Face model directory")
+        command.add_argument("suite", help="a name in dags/suites, or a YAML file")
+        command.add_argument("--baseline", help="last-accepted, none, or the URI of a validated checkpoint")
+        command.add_argument("--force", action="store_true", help="caption and score again")
+        if name == "trigger":
+            command.add_argument("--wait", action="store_true", help="follow the run to its verdict")
+    asked, settings = parser.parse_args(), Settings()
+    try:
+        if asked.command == "trigger":
+            return trigger(settings, _conf(asked), asked.wait)
+        if asked.command == "validate":
+            return validate(settings, _conf(asked))
+        return {"up": up, "down": down, "status": status}[asked.command](settings) or 0
+    except (StackError, httpx.HTTPStatusError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
