@@ -38,7 +38,8 @@ class HuggingFaceSource:
         return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
 
     def _label(self, rows: datasets.Dataset, cells: dict[str, Any]) -> str | None:
-        value, feature = cells[self.dataset.label], rows.features[self.dataset.label]
+        name = str(self.dataset.label)
+        value, feature = cells[name], rows.features[name]
         if value is None:
             return None
         return str(feature.int2str(value)) if isinstance(feature, datasets.ClassLabel) and value >= 0 else str(value)
