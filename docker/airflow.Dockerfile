@@ -6,7 +6,6 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS builder
-ARG UV_VERSION=0.13.9
 # uv and pip read these from the environment; a mirror's password goes into the netrc secret, never into a build arg,
 # which stays readable in the image's history: docker build --secret id=netrc,src=$HOME/.netrc ...
 ARG PIP_INDEX_URL
@@ -15,8 +14,9 @@ ARG UV_FIND_LINKS
 ENV UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
     UV_PYTHON_DOWNLOADS=never
+COPY requirements/uv.txt /build/uv.txt
 RUN --mount=type=secret,id=netrc,target=/root/.netrc \
-    python3 -m venv /uv && /uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}"
+    python3 -m venv /uv && /uv/bin/pip install --no-cache-dir --requirement /build/uv.txt
 COPY requirements/control.txt /build/control.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -47,7 +47,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/assay/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/assay/plugins \
-    AIRFLOW__CORE__LOAD_EXAMPLES=False
+    AIRFLOW__CORE__LOAD_EXAMPLES=False \
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False
 WORKDIR /opt/airflow
 USER 50000:0
 # No HEALTHCHECK here: what is healthy differs by component, so compose.yaml and the chart say it for each.

@@ -9,7 +9,6 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS builder
-ARG UV_VERSION=0.13.9
 # uv and pip read these from the environment; a mirror's password goes into the netrc secret, never into a build arg,
 # which stays readable in the image's history: docker build --secret id=netrc,src=$HOME/.netrc ...
 ARG PIP_INDEX_URL
@@ -18,11 +17,15 @@ ARG UV_FIND_LINKS
 ENV UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
     UV_PYTHON_DOWNLOADS=never
+COPY requirements/uv.txt /build/uv.txt
 RUN --mount=type=secret,id=netrc,target=/root/.netrc \
-    python3 -m venv /uv && /uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}" \
+    python3 -m venv /uv && /uv/bin/pip install --no-cache-dir --requirement /build/uv.txt \
     && python3 -m venv --without-pip /opt/venv
 
 FROM builder AS builder-cpu
+# Said again: not every builder hands a stage's arguments on to the stages made from it.
+ARG UV_DEFAULT_INDEX
+ARG UV_FIND_LINKS
 # `cpu` takes torch and torchvision from PyTorch's CPU index. Empty, with UV_FIND_LINKS or a mirror that has the +cpu
 # builds, leaves PyTorch's index alone.
 ARG TORCH_BACKEND=cpu
@@ -31,8 +34,16 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps \
         ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} --requirement /build/data-cpu.txt
+# Without PyTorch's index torchvision is PyPI's CUDA build, which does not import beside a CPU torch; the file mends it.
+COPY dev/torchvision_cpu.py /build/torchvision_cpu.py
+RUN /opt/venv/bin/python -c "import torchvision" \
+    || { cp /build/torchvision_cpu.py /opt/venv/lib/python3.11/site-packages/assay_torchvision_cpu.py \
+         && echo "import assay_torchvision_cpu" > /opt/venv/lib/python3.11/site-packages/assay_torchvision_cpu.pth \
+         && /opt/venv/bin/python -c "import torchvision"; }
 
 FROM builder AS builder-gpu
+ARG UV_DEFAULT_INDEX
+ARG UV_FIND_LINKS
 # `auto` would ask the building machine for its GPU, which has none: the lock names the CUDA build.
 COPY requirements/data-gpu.txt /build/data-gpu.txt
 RUN --mount=type=cache,target=/root/.cache/uv \

@@ -104,9 +104,10 @@ def test_both_planes_look_at_the_same_storage(services: dict[str, Any]):
     assert (store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]) == (key, secret)
 
 
-def test_the_gpu_pool_counts_deferred_tasks(services: dict[str, Any]):
+def test_the_pools_of_the_dags_are_made_and_count_deferred_tasks(services: dict[str, Any]):
     script = services["airflow-init"]["command"][-1]
-    assert re.search(r"^airflow pools set gpu .* --include-deferred$", script, re.MULTILINE)
+    made = re.findall(r"^airflow pools set (\S+) .* --include-deferred$", script, re.MULTILINE)
+    assert sorted(made) == pools_of_the_dags()
 
 
 def test_images_are_pinned(services: dict[str, Any]):
@@ -157,6 +158,11 @@ def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path):
     assert again.returncode == 1
     assert "kept as it is" in again.stderr
     assert (stack / ".env").read_text() == before
+
+
+def pools_of_the_dags() -> list[str]:
+    texts = [path.read_text() for path in (DOCKER.parent / "dags").glob("*.py")]
+    return sorted({name for text in texts for name in re.findall(r'pool="(\w+)"', text)})
 
 
 def variables(file: Path) -> dict[str, str]:

@@ -74,9 +74,14 @@ def test_airflow_is_let_in(airflow: dict[str, Any]):
     assert airflow["apiServer"]["networkPolicy"]["ingress"]["from"] == [peer]
 
 
-def test_the_gpu_pool_counts_deferred_tasks(airflow: dict[str, Any]):
-    command = airflow["migrateDatabaseJob"]["args"][-1]
-    assert re.fullmatch(r"airflow db migrate && airflow pools set gpu \d+ \"[^\"]+\" --include-deferred", command)
+def test_the_pools_of_the_dags_are_made_and_count_deferred_tasks(airflow: dict[str, Any]):
+    *shell, script = airflow["migrateDatabaseJob"]["args"]
+    assert shell == ["bash", "-ec"]  # -e: a failed migration must fail the job
+    migrate, *pools = script.splitlines()
+    assert migrate == "airflow db migrate"
+    made = [re.fullmatch(r"airflow pools set (\w+) \d+ \"[^\"]+\" --include-deferred", line)[1] for line in pools]
+    used = [re.findall(r'pool="(\w+)"', path.read_text()) for path in (ROOT / "dags").glob("*.py")]
+    assert set(made) == {name for names in used for name in names}
 
 
 def test_every_secret_that_is_named_is_made_in_the_readme(airflow: dict[str, Any]):
