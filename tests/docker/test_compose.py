@@ -152,6 +152,14 @@ def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path):
     assert (stack / ".env").stat().st_mode & 0o077 == 0
 
 
+def test_a_shell_reads_the_env_file_as_compose_does(stack: Path, services: dict[str, Any]):
+    """README.md sources it."""
+    print_cron = f'set -aeu; . {stack / ".env"}; printf %s "$ASSAY_NIGHTLY_CRON"'
+    read = subprocess.run(["bash", "-c", print_cron], capture_output=True, text=True)
+    assert (read.stdout, read.stderr) == ("0 2 * * *", "")
+    assert services["airflow-scheduler"]["environment"]["ASSAY_NIGHTLY_CRON"] == "0 2 * * *"
+
+
 def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path):
     before = (stack / ".env").read_text()
     again = subprocess.run([tool("python"), stack / "make_env.py"], capture_output=True, text=True)
