@@ -36,7 +36,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
         ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} --requirement /build/data-cpu.txt
 # Without PyTorch's index torchvision is PyPI's CUDA build, which does not import beside a CPU torch; the file mends it.
 COPY dev/torchvision_cpu.py /build/torchvision_cpu.py
-RUN /opt/venv/bin/python -c "import torchvision" \
+RUN /opt/venv/bin/python -c "import torchvision" 2>/dev/null \
     || { cp /build/torchvision_cpu.py /opt/venv/lib/python3.11/site-packages/assay_torchvision_cpu.py \
          && echo "import assay_torchvision_cpu" > /opt/venv/lib/python3.11/site-packages/assay_torchvision_cpu.pth \
          && /opt/venv/bin/python -c "import torchvision"; }
