@@ -16,6 +16,7 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest, name_of
 
 INDEX = "model.safetensors.index.json"
+TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}  # the trainer's own
 HEADER_LIMIT = 100_000_000  # safetensors' own limit on a header
 
 
@@ -101,6 +102,7 @@ def _download(checkpoint: Checkpoint, target: Path) -> None:
                 file = partial / entry.key
                 file.parent.mkdir(parents=True, exist_ok=True)
                 storage.download(f"{checkpoint.uri}/{entry.key}", file)
+        verify(checkpoint)  # a copy is kept by fingerprint and for good, so it must be what the fingerprint says
         try:
             partial.rename(target)
         except OSError:  # another process was first; its copy is as good
@@ -114,7 +116,11 @@ def _download(checkpoint: Checkpoint, target: Path) -> None:
 
 def _is_loaded(key: str) -> bool:
     """Files of the model itself; optimizer states, logs and notes beside it do not make it another checkpoint."""
-    return "/" not in key and key.endswith((".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"))
+    return (
+        "/" not in key
+        and key not in TRAINING
+        and key.endswith((".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"))
+    )
 
 
 def _shards(uri: str, sizes: dict[str, int]) -> list[str]:
