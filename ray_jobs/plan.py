@@ -81,12 +81,10 @@ def source_revision(dataset: Dataset) -> str:
             "`revision` (a commit hash), or the golden set could change unnoticed"
         )
     listing = [(entry.key, entry.size, entry.version) for entry in storage.entries(dataset.source)]
+    if not listing and (single := storage.entry(dataset.source)):
+        listing = [(single.key, single.size, single.version)]
     if not listing:
-        local = storage.local_path(dataset.source)
-        if local is None or not local.is_file():
-            raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
-        stat = local.stat()
-        listing = [(local.name, stat.st_size, str(stat.st_mtime_ns))]
+        raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
     return digest(listing)
 
 
@@ -97,14 +95,13 @@ def is_hub_name(dataset: Dataset) -> bool:
 
 
 def _beside(suite: Suite, uri: str) -> Suite:
-    """The suite with its relative local paths resolved against the suite's own folder."""
-    if storage.is_s3(uri):
-        return suite
-    folder = Path(storage.absolute(uri)).parent
+    """The suite with its relative local paths resolved against the suite's own folder, and no slash at their ends."""
+    folder = None if storage.is_s3(uri) else Path(storage.absolute(uri)).parent
 
     def resolved(source: str) -> str:
+        source = source.rstrip("/")
         path = storage.local_path(source)
-        if path is None or path.is_absolute() or not (folder / path).exists():
+        if folder is None or path is None or path.is_absolute() or not (folder / path).exists():
             return source
         return str((folder / path).resolve())
 

@@ -51,7 +51,14 @@ def read_range(uri: str, start: int, length: int | None) -> bytes:
         wanted: dict[str, Any] = {}
         if start or length is not None:
             wanted = {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"}
-        return _s3().get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
+        content = b""
+
+        def get() -> None:
+            nonlocal content
+            content = _s3().get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
+
+        _answers(get, {"InvalidRange", "416"})  # S3 refuses a range that begins at the end
+        return content
 
 
 def download(uri: str, path: Path) -> None:
@@ -117,6 +124,23 @@ def entries(prefix: str) -> Iterator[Entry]:
                         yield Entry(name, found["Size"], found["ETag"].strip('"'))
         else:
             yield from sorted(_walk(_path(prefix)), key=lambda entry: entry.key)
+
+
+def entry(uri: str) -> Entry | None:
+    """The one object at the URI under its own name, None where there is none."""
+    with _explained(uri, "look at"):
+        name = uri.rsplit("/", 1)[-1]
+        if not is_s3(uri):
+            path = _path(uri)
+            return Entry(name, path.stat().st_size, str(path.stat().st_mtime_ns)) if path.is_file() else None
+        bucket, key = _bucket_key(uri)
+        found: list[Entry] = []
+
+        def look() -> None:
+            head = _s3().head_object(Bucket=bucket, Key=key)
+            found.append(Entry(name, head["ContentLength"], head["ETag"].strip('"')))
+
+        return found[0] if key and _answers(look, MISSING) else None
 
 
 def folders(prefix: str) -> list[str]:
@@ -237,7 +261,7 @@ def _explained(uri: str, doing: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise BadInput(f"cannot {doing} {uri}: {error.strerror}; check the path and its permissions") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
