@@ -1,0 +1,61 @@
+"""Storage of three kinds for tests of the data plane, none of it the person's own."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import storage
+
+DEMO = Path(__file__).parents[2] / "demo"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the caller's AWS, Ray or Assay settings reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ASSAY_")) or name == "RAY_ADDRESS":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[dict[str, str]]:
+    """The AWS variables of an in-memory stand-in for S3."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
+
+
+KINDS = ["file", "moto", pytest.param("swift", marks=pytest.mark.integration)]
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty place: a directory, a bucket of a stand-in, a bucket of a real S3 server."""
+    return str(tmp_path / "store") if request.param == "file" else bucket(request, request.param, monkeypatch)
+
+
+@pytest.fixture(params=KINDS[1:])
+def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty bucket."""
+    return bucket(request, request.param, monkeypatch)
+
+
+def bucket(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in request.getfixturevalue(kind).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(storage._thread, "owner", None, raising=False)  # the client is kept by thread
+    name = f"assay-{uuid.uuid4().hex[:12]}"
+    storage._s3().create_bucket(Bucket=name)
+    return f"s3://{name}"

@@ -1,0 +1,109 @@
+"""What the tests are made of: specs, records, tiny checkpoints and images, valid until a test changes one thing."""
+
+import io
+import json
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ray_jobs import storage
+from ray_jobs.contract import Baseline, Checkpoint, Record, Spec, Suite, Verdict
+
+SUITE: dict[str, Any] = {"name": "small", "dataset": {"source": "/data/images"}}
+
+
+def changed(original: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with the value at a dotted path replaced, the mappings on the way made when they are missing."""
+    key, _, rest = path.partition(".")
+    return original | {key: changed(original.get(key) or {}, rest, value) if rest else value}
+
+
+def suite(**settings: Any) -> Suite:
+    """The small suite with settings given by dotted path, dots written as two underscores."""
+    raw = SUITE
+    for path, value in settings.items():
+        raw = changed(raw, path.replace("__", "."), value)
+    return Suite.model_validate(raw)
+
+
+def spec(root: str = "/root", fingerprint: str = "f" * 16, called: str = "step-1", **settings: Any) -> Spec:
+    found = suite(**settings)
+    judge = Checkpoint(uri="/models/judge", name="judge", fingerprint="j" * 16) if found.judge.model else None
+    checkpoint = Checkpoint(uri=f"/models/{called}", name=called, fingerprint=fingerprint)
+    return Spec(root=root, suite=found, checkpoint=checkpoint, judge=judge, source_revision="r1")
+
+
+def record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, reason: str = "as told") -> Record:
+    return Record(
+        run_id=made_of.run_id,
+        run_uri=made_of.run_uri,
+        scale_id=made_of.scale_id,
+        golden_id=made_of.golden_id,
+        caption_id=made_of.caption_id,
+        suite=made_of.suite.name,
+        checkpoint=made_of.checkpoint,
+        verdict=Verdict(outcome=outcome, reason=reason, baseline=made_of.baseline, alpha=0.0027),
+        metrics={},
+        images={"read": 1, "rejected": 0, "captioned": 1, "failed": 0, "scored": 1},
+        seconds={},
+        versions={},
+        published_at=at or datetime.now(UTC),
+    )
+
+
+def baseline(made_of: Spec) -> Baseline:
+    return Baseline(run_id=made_of.run_id, run_uri=made_of.run_uri, checkpoint=made_of.checkpoint)
+
+
+def shard(tensors: dict[str, bytes]) -> bytes:
+    """A safetensors file of byte tensors."""
+    header, offset = {}, 0
+    for name, data in tensors.items():
+        header[name] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + b"".join(tensors.values())
+
+
+def checkpoint_files() -> dict[str, bytes]:
+    """A whole checkpoint of two shards, as small as one can be."""
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    return {
+        "config.json": b'{"architectures": ["Tiny"]}',
+        "tokenizer.json": b"{}",
+        "model.safetensors.index.json": json.dumps({"weight_map": {"a": names[0], "b": names[1]}}).encode(),
+        names[0]: shard({"a": bytes(range(100))}),
+        names[1]: shard({"b": bytes(range(100, 200))}),
+    }
+
+
+def upload(uri: str, files: dict[str, bytes]) -> str:
+    for name, data in files.items():
+        storage.write(f"{uri}/{name}", data)
+    return uri
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A smooth picture that no other seed gives."""
+    width, height = size
+    ramp = [((x * 3 + seed * 37) % 256, (y * 5 + seed * 11) % 256, (x + y + seed) % 256)
+            for y in range(height) for x in range(width)]  # fmt: skip
+    image = Image.new("RGB", size)
+    image.putdata(ramp)
+    return image
+
+
+def encoded(image: Image.Image, form: str = "PNG", **settings: Any) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, form, **settings)
+    return sink.getvalue()
+
+
+def folder_of_pictures(path: Path, count: int) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (path / f"{number:03d}.png").write_bytes(encoded(picture(number)))
+    return path

@@ -1,0 +1,203 @@
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import checkpoint_files, shard, upload
+
+from ray_jobs import checkpoint, storage
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput
+
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture
+def model(store: str) -> str:
+    return upload(f"{store}/models/step-1", checkpoint_files())
+
+
+def replaced(uri: str, name: str, data: bytes | None) -> None:
+    storage.delete(f"{uri}/{name}") if data is None else storage.write(f"{uri}/{name}", data)
+
+
+def test_a_whole_checkpoint(model: str) -> None:
+    found = checkpoint.resolve(model)
+    assert (found.uri, found.name, len(found.fingerprint)) == (model, "step-1", 16)
+    assert set(checkpoint.check_whole(model)) == set(checkpoint_files())
+
+
+def test_one_file_without_an_index_is_whole_too(store: str) -> None:
+    files = checkpoint_files()
+    single = {name: files[name] for name in ("config.json", "tokenizer.json")} | {"model.safetensors": files[FIRST]}
+    assert checkpoint.check_whole(upload(f"{store}/single", single))
+
+
+GOOD = checkpoint_files()
+HEADER = int.from_bytes(GOOD[SECOND][:8], "little")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told", "error"),
+    [
+        (SECOND, None, f"shard 2 of 2 is missing ({SECOND}); wait for the upload", Incomplete),
+        (SECOND, GOOD[SECOND][:-1], f"shard 2 of 2 ({SECOND}): truncated, {len(GOOD[SECOND]) - 1} of", Incomplete),
+        (SECOND, GOOD[SECOND][: 8 + HEADER], f"shard 2 of 2 ({SECOND}): truncated, ", Incomplete),
+        (SECOND, GOOD[SECOND][:20], f"shard 2 of 2 ({SECOND}): truncated inside its header (20 bytes)", Incomplete),
+        (SECOND, b"1234567", f"shard 2 of 2 ({SECOND}): 7 bytes, shorter than a header", Incomplete),
+        (SECOND, b"", f"shard 2 of 2 ({SECOND}): 0 bytes, shorter than a header", Incomplete),
+        (FIRST, b"<!DOCTYPE html><html></html>", f"shard 1 of 2 ({FIRST}): not a safetensors file", BadInput),
+        (FIRST, b"\4\0\0\0\0\0\0\0nope", f"shard 1 of 2 ({FIRST}): its header is not readable", BadInput),
+        (FIRST, b"\x0a\0\0\0\0\0\0\0{\"a\": {}}\n", f"shard 1 of 2 ({FIRST}): its header is not readable", BadInput),
+        ("config.json", None, "config.json is missing; wait for the upload or delete the checkpoint", Incomplete),
+        ("config.json", b"<html>", "config.json is not JSON (yet)", Incomplete),
+        ("config.json", b"[]", "config.json is not a JSON object", BadInput),
+        ("config.json", b"{}", "config.json names no `architectures`; save it with save_pretrained", BadInput),
+        ("config.json", b'{"architectures": []}', "config.json names no `architectures`", BadInput),
+        ("tokenizer.json", None, "the tokenizer is missing (tokenizer.json)", Incomplete),
+        (INDEX, None, f"{INDEX} is missing; wait for the upload or delete the checkpoint", Incomplete),
+        (INDEX, b'{"weight_map"', f"{INDEX} is not JSON (yet)", Incomplete),
+        (INDEX, b"{}", f"{INDEX} names no shards; save the checkpoint again", BadInput),
+    ],
+)  # fmt: skip
+def test_what_is_not_whole_is_one_line_that_names_it(
+    store: str, name: str, data: bytes | None, told: str, error: type[Exception]
+) -> None:
+    model = upload(f"{store}/models/step-1", checkpoint_files())
+    replaced(model, name, data)
+    with pytest.raises(error) as caught:
+        checkpoint.resolve(model)
+    assert type(caught.value) is error
+    assert str(caught.value).startswith(f"checkpoint {model}: {told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_there(store: str) -> None:
+    uri = f"{store}/models/step-9"
+    with pytest.raises(Incomplete, match=f"checkpoint {uri}: nothing is there; check the URI"):
+        checkpoint.resolve(uri)
+
+
+def test_no_weights_yet(store: str) -> None:
+    files = {name: data for name, data in checkpoint_files().items() if not name.startswith("model")}
+    with pytest.raises(Incomplete, match=r"no \.safetensors file yet"):
+        checkpoint.resolve(upload(f"{store}/m", files))
+
+
+def test_an_upload_file_by_file_becomes_whole_only_with_its_last_file(store: str) -> None:
+    files = checkpoint_files()
+    order = ["tokenizer.json", FIRST, INDEX, "config.json", SECOND]
+    for name in order[:-1]:
+        storage.write(f"{store}/m/{name}", files[name])
+        with pytest.raises(Incomplete):
+            checkpoint.check_whole(f"{store}/m")
+    storage.write(f"{store}/m/{SECOND}", files[SECOND])
+    assert checkpoint.check_whole(f"{store}/m")
+
+
+def test_a_copy_under_another_name_is_the_same_checkpoint(store: str, model: str) -> None:
+    copy = upload(f"{store}/backup/best", checkpoint_files())
+    assert checkpoint.fingerprint(copy) == checkpoint.fingerprint(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", FIRST, SECOND])
+def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: str) -> None:
+    before = checkpoint.fingerprint(model)
+    local = storage.local_path(model)
+    stat = (local / name).stat() if local else None
+    data = bytearray(storage.read(f"{model}/{name}"))
+    data[-1] ^= 1
+    storage.write(f"{model}/{name}", bytes(data))
+    if local and stat:
+        os.utime(local / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert (local / name).stat().st_mtime_ns == stat.st_mtime_ns
+    assert checkpoint.fingerprint(model) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "README.md", "trainer_state.json",
+     "global_step300/bf16_zero_pp_rank_0.pt", "runs/events.tfevents", "logs/x.json"],
+)  # fmt: skip
+def test_what_training_leaves_beside_the_model_does_not_make_it_another(model: str, name: str) -> None:
+    before = checkpoint.fingerprint(model)
+    storage.write(f"{model}/{name}", b"{}")
+    assert checkpoint.fingerprint(model) == before
+
+
+def test_verify_notices_an_overwrite_in_place(model: str) -> None:
+    planned = checkpoint.resolve(model)
+    checkpoint.verify(planned)
+    storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    with pytest.raises(BadInput, match=f"checkpoint {model}: overwritten since this run was planned"):
+        checkpoint.verify(planned)
+
+
+def test_a_local_checkpoint_is_used_where_it_is(tmp_path: Path) -> None:
+    model = upload(str(tmp_path / "m"), checkpoint_files())
+    assert checkpoint.fetch(checkpoint.resolve(model)) == Path(model)
+
+
+def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    model = upload(f"{s3}/m", checkpoint_files() | {"optimizer.pt": b"large", "logs/x.json": b"{}"})
+    planned = checkpoint.resolve(model)
+    local = checkpoint.fetch(planned)
+    assert {path.name: path.read_bytes() for path in local.iterdir()} == checkpoint_files()
+    monkeypatch.setattr(storage, "download", lambda *_: pytest.fail("fetched again"))
+    assert checkpoint.fetch(planned) == local
+    assert [path.name for path in local.parent.iterdir()] == [planned.fingerprint]
+
+
+def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the planned weights, uploaded again, would be answered for by others for ever."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    model = upload(f"{s3}/m", checkpoint_files())
+    planned = checkpoint.resolve(model)
+    storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    with pytest.raises(BadInput, match="overwritten since this run was planned"):
+        checkpoint.fetch(planned)
+    upload(model, checkpoint_files())
+    assert (checkpoint.fetch(planned) / SECOND).read_bytes() == checkpoint_files()[SECOND]
+
+
+def test_a_fetch_that_fails_leaves_nothing_to_be_taken_for_whole(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    original: Any = storage.download
+
+    def broken(uri: str, path: Path) -> None:
+        if uri.endswith(SECOND):
+            raise OSError("connection lost")
+        original(uri, path)
+
+    monkeypatch.setattr(storage, "download", broken)
+    with pytest.raises(Exception, match="connection lost"):
+        checkpoint.fetch(planned)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_demo_checkpoints_are_whole_and_differ() -> None:
+    folder = Path(__file__).parents[2] / "demo" / "checkpoints"
+    found = [checkpoint.resolve(str(path)) for path in sorted(folder.iterdir())]
+    assert len({one.fingerprint for one in found}) == len(found) == 5
+
+
+def test_a_real_shard_cut_anywhere_is_never_whole(tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "demo" / "checkpoints" / "step-0800"
+    model = tmp_path / "m"
+    shutil.copytree(source, model)
+    whole = (model / SECOND).read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    assert json.loads(whole[8 : 8 + header])
+    for size in (0, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, len(whole) // 2, len(whole) - 1):
+        (model / SECOND).write_bytes(whole[:size])
+        with pytest.raises(Incomplete):
+            checkpoint.check_whole(str(model))

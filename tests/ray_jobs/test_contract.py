@@ -1,0 +1,228 @@
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from making import SUITE, baseline, changed, spec
+from pydantic import ValidationError
+
+from ray_jobs.contract import (
+    BadInput,
+    Checkpoint,
+    Manifest,
+    Spec,
+    Suite,
+    digest,
+    name_of,
+    nearest,
+    parse_suite,
+    slug,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("datasett", {}, "unknown key 'datasett'; did you mean 'dataset'?"),
+        ("gates", {}, "unknown key 'gates'; did you mean 'gate'?"),
+        ("dataset.sorce", "x", "unknown key 'dataset.sorce'; did you mean 'source'?"),
+        ("preprocess.max_pixel", 1, "unknown key 'preprocess.max_pixel'; did you mean 'max_pixels'?"),
+        ("caption.max_token", 1, "unknown key 'caption.max_token'; did you mean 'max_tokens'?"),
+        ("engine.dtypes", "auto", "unknown key 'engine.dtypes'; did you mean 'dtype'?"),
+        ("judge.modell", "x", "unknown key 'judge.modell'; did you mean 'model'?"),
+        ("judge.engine.replica", 1, "unknown key 'judge.engine.replica'; did you mean 'replicas'?"),
+        ("gate.base_line", "none", "unknown key 'gate.base_line'; did you mean 'baseline'?"),
+        ("gate.metrics.chrf.margn", 1, "unknown key 'gate.metrics.chrf.margn'; did you mean 'margin'?"),
+        ("gate.metrics.chrff", {"margin": 1}, "gate.metrics: unknown metric 'chrff'; did you mean 'chrf'?"),
+        ("gate.metrics.characters", {"margin": 1}, "gate.metrics: unknown metric 'characters'"),
+        ("gate.metrics.judge", {"margin": 1}, "gate.metrics: unknown metric 'judge'"),
+        ("zzzzzz", 1, "unknown key 'zzzzzz'; known: name, dataset, preprocess, caption, engine, judge, gate"),
+    ],
+)
+def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_suite(yaml.safe_dump(changed(SUITE, path, value)), "nightly.yaml")
+    assert str(caught.value).startswith(f"suite nightly.yaml: {told}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: [", "not YAML"),
+        ("", "must be a mapping"),
+        ("- name", "must be a mapping"),
+        ("name: x", "dataset is missing"),
+        ("name: x\ndataset: {}", "dataset.source is missing"),
+        ("name: a/b\ndataset: {source: x}", "name: String should match"),
+        ("name: x\ndataset: {source: x, limit: 0}", "dataset.limit: Input should be greater than 0"),
+        ("name: x\ndataset: {source: x}\njudge: {kind: vllm}", "judge: needs `model`"),
+        ("name: x\ndataset: {source: x}\njudge: {prompt: hello}", "judge: `prompt` must hold {caption}"),
+        ("name: x\ndataset: {source: x}\ngate: {alpha: 0.5}", "gate.alpha: Input should be less than 0.5"),
+        ("name: x\ndataset: {source: x}\njudge: {criteria: [Colour]}", "judge.criteria.0: String should match"),
+    ],
+)
+def test_a_faulty_suite_is_one_clear_line(text: str, told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_suite(text, "s.yaml")
+    assert str(caught.value).startswith(f"suite s.yaml: {told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_typo_is_told_rather_than_the_key_it_hides() -> None:
+    with pytest.raises(BadInput, match=r"unknown key 'dataset.sorce'"):
+        parse_suite("name: x\ndataset: {sorce: y}", "s.yaml")
+
+
+GOLDEN, CAPTION, SCALE, RUN = "golden_id", "caption_id", "scale_id", "run_id"
+ALL = {GOLDEN, CAPTION, SCALE, RUN}
+JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "moved"),
+    [
+        ("name", "other", {RUN}),
+        ("dataset__source", "/elsewhere", ALL),
+        ("dataset__limit", 10, ALL),
+        ("dataset__seed", 1, ALL),
+        ("dataset__image", "picture", ALL),
+        ("dataset__references", "caption", ALL),
+        ("dataset__label", "class", ALL),
+        ("dataset__split", "val", ALL),
+        ("dataset__config", "en", ALL),
+        ("dataset__revision", "abc", set()),  # enters as source_revision
+        ("preprocess__max_pixels", 12544, ALL),
+        ("preprocess__min_pixels", 784, ALL),
+        ("preprocess__patch", 32, ALL),
+        ("preprocess__format", "png", ALL),
+        ("preprocess__quality", 90, ALL),
+        ("preprocess__max_source_pixels", 1000, ALL),
+        ("preprocess__max_aspect", 10.0, ALL),
+        ("preprocess__part_rows", 7, set()),
+        ("caption__prompt", "what is this?", {CAPTION, SCALE, RUN}),
+        ("caption__max_tokens", 8, {CAPTION, SCALE, RUN}),
+        ("caption__temperature", 0.5, {CAPTION, SCALE, RUN}),
+        ("caption__seed", 1, {CAPTION, SCALE, RUN}),
+        ("engine__dtype", "float32", {CAPTION, SCALE, RUN}),
+        ("engine__max_model_len", 512, {CAPTION, SCALE, RUN}),
+        ("engine__quantization", "fp8", {CAPTION, SCALE, RUN}),
+        ("engine__max_num_seqs", 8, set()),
+        ("engine__max_num_batched_tokens", 8192, set()),
+        ("engine__tensor_parallel_size", 2, set()),
+        ("engine__replicas", 2, set()),
+        ("engine__gpu_memory_utilization", 0.5, set()),
+        ("engine__enforce_eager", True, set()),
+        ("judge__model", "/copies/judge", set()),  # its fingerprint counts, not its place
+        ("judge__prompt", "good? {caption}", {SCALE, RUN}),
+        ("judge__criteria", ["colour"], {SCALE, RUN}),
+        ("judge__max_tokens", 16, {SCALE, RUN}),
+        ("judge__engine__dtype", "float32", {SCALE, RUN}),
+        ("judge__engine__max_num_seqs", 8, set()),
+        ("gate__alpha", 0.01, {RUN}),
+        ("gate__coverage", 0.5, {RUN}),
+        ("gate__metrics", {"chrf": {"margin": 1}}, {RUN}),
+        ("gate__baseline", "none", set()),  # the baseline it resolves to counts
+    ],
+)
+def test_a_setting_moves_exactly_the_ids_of_what_it_changes(path: str, value: Any, moved: set[str]) -> None:
+    before, after = spec(**JUDGED), spec(**(JUDGED | {path: value}))
+    assert {name for name in ALL if getattr(before, name) != getattr(after, name)} == moved
+
+
+def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
+    table = test_a_setting_moves_exactly_the_ids_of_what_it_changes.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    listed = {path for path, _, _ in table}
+    settings = {"name"}
+    for section in ("dataset", "preprocess", "caption", "engine", "judge", "gate"):
+        model: Any = Suite.model_fields[section].annotation
+        settings |= {f"{section}__{name}" for name in model.model_fields}
+    untabled = settings - listed - {"dataset__format", "engine__kind", "judge__kind", "judge__engine"}
+    assert untabled == set()
+
+
+def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
+    before = spec(**JUDGED)
+    assert before.judge
+
+    def moved(**update: Any) -> set[str]:
+        after = before.model_copy(update=update)
+        return {name for name in ALL if getattr(before, name) != getattr(after, name)}
+
+    renamed = Checkpoint(uri="/copy/step-2", name="step-2", fingerprint=before.checkpoint.fingerprint)
+    assert moved(source_revision="r2") == ALL
+    assert moved(checkpoint=before.checkpoint.model_copy(update={"fingerprint": "0" * 16})) == {CAPTION, RUN}
+    assert moved(checkpoint=renamed) == set()
+    assert moved(judge=before.judge.model_copy(update={"fingerprint": "0" * 16})) == {SCALE, RUN}
+    assert moved(baseline=baseline(spec(called="old", fingerprint="0" * 16))) == {RUN}
+    assert moved(root="s3://elsewhere") == set()
+    assert moved(force="again") == set()
+
+
+def test_the_ids_are_the_same_in_every_process_and_release() -> None:
+    """Literals: when one moves without a raised version, everything in storage would be made anew, silently."""
+    made = spec()
+    assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
+    assert (made.golden_id, made.caption_id, made.scale_id, made.run_id) == (
+        "a1cca315a14c0737",
+        "bbe375840416178e",
+        "0c458c3b705275a8",
+        "c958232a71abb17f",
+    )
+    told = "from making import spec; m = spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
+    path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
+    out = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == [made.golden_id, made.caption_id, made.scale_id, made.run_id]
+
+
+def test_a_spec_survives_its_json() -> None:
+    made = spec(**JUDGED).model_copy(update={"baseline": baseline(spec()), "force": "x"})
+    assert Spec.model_validate_json(made.model_dump_json()) == made
+
+
+def test_where_things_go() -> None:
+    made = spec(root="s3://bucket/a", called="step 300/é")
+    assert made.golden_uri == f"s3://bucket/a/golden/{made.golden_id}"
+    assert made.captions_uri == f"s3://bucket/a/captions/{made.caption_id}"
+    assert made.uri == f"s3://bucket/a/runs/step-300-ffffffff/{made.run_id}/spec.json"
+
+
+def manifest(**fields: Any) -> Manifest:
+    plain: dict[str, Any] = {"stage": "golden", "id": "x", "parts": (), "created_at": datetime.now(UTC)}
+    return Manifest(**(plain | fields))
+
+
+def test_a_manifest_that_does_not_add_up_cannot_be_made() -> None:
+    assert manifest(rows_in=10, rows_out=7, lost={"empty": 2, "corrupt": 1}).rows_out == 7
+    for rows_in, rows_out, lost in ((10, 7, {"empty": 2}), (10, 10, {"empty": 1}), (9, 10, {})):
+        with pytest.raises(ValidationError, match="in, "):
+            manifest(rows_in=rows_in, rows_out=rows_out, lost=lost)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("step-300", "step-300"),
+        ("a b//c", "a-b-c"),
+        ("--", "unnamed"),
+        ("..", "unnamed"),
+        ("a--b", "a-b"),
+        ("é", "unnamed"),
+    ],
+)
+def test_a_slug_is_safe_in_a_path_and_holds_no_double_dash(text: str, expected: str) -> None:
+    assert slug(text) == expected
+
+
+def test_names_and_hints() -> None:
+    assert name_of("s3://b/models/step-300/") == "step-300"
+    assert name_of("/a/b") == "b"
+    assert nearest("colour", ["color", "shape"]) == "; did you mean 'color'?"
+    assert nearest("x", ["color", "shape"]) == "; known: color, shape"

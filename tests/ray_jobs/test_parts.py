@@ -1,0 +1,115 @@
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ray_jobs import parts, storage
+from ray_jobs.contract import BadInput, Part, Trouble
+
+TABLE = pa.table({"image_id": ["a", "b"], "caption": ["one", None]})
+
+
+def test_a_part_says_what_it_holds(store: str) -> None:
+    part = parts.write(store, "part-00000", TABLE, {"lost": {"empty": 1}, "note": "kept"})
+    data = storage.read(f"{store}/parts/part-00000.parquet")
+    assert part == Part(name="part-00000", rows=2, lost={"empty": 1}, sha256=hashlib.sha256(data).hexdigest())
+    assert parts.describe("part-00000", data) == part
+    assert parts.read(store, "part-00000").to_pylist() == TABLE.to_pylist()
+    assert parts.read(store, "part-00000", ["caption"]).column_names == ["caption"]
+    assert parts.footer(store, "part-00000")["note"] == "kept"
+    assert parts.done(store) == {"part-00000"}
+
+
+def test_the_first_writer_of_a_part_stands_and_is_the_one_described(store: str) -> None:
+    first = parts.write(store, "part-00000", TABLE, {"lost": {}})
+    second = parts.write(store, "part-00000", TABLE.slice(0, 1), {"lost": {"empty": 1}})
+    assert second == first
+    assert parts.read(store, "part-00000").num_rows == 2
+
+
+def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
+    one = parts.write(str(tmp_path / "a"), "p", TABLE, {"lost": {}})
+    assert parts.write(str(tmp_path / "b"), "p", TABLE, {"lost": {}}) == one
+
+
+def test_a_part_that_is_gone_or_broken_is_trouble_with_a_remedy(store: str) -> None:
+    with pytest.raises(Trouble, match=r"part-00000\.parquet: the part is missing though its manifest names it"):
+        parts.read(store, "part-00000")
+    storage.write(f"{store}/parts/part-00000.parquet", b"PAR1 and nothing")
+    with pytest.raises(Trouble, match="not readable as Parquet"):
+        parts.read(store, "part-00000")
+
+
+def some(*rows_and_lost: tuple[int, dict[str, int]]) -> list[Part]:
+    return [Part(name=f"p{n}", rows=rows, lost=lost, sha256="") for n, (rows, lost) in enumerate(rows_and_lost)]
+
+
+def test_a_golden_part_has_no_row_for_what_it_rejected() -> None:
+    made = parts.summed("golden", "x", reversed(some((3, {"empty": 1}), (2, {"empty": 1, "corrupt": 1}))), 8, {}, {})
+    assert (made.rows_in, made.rows_out, made.lost) == (8, 5, {"corrupt": 1, "empty": 2})
+    assert [part.name for part in made.parts] == ["p0", "p1"]
+
+
+def test_a_caption_part_has_a_row_for_what_failed() -> None:
+    made = parts.summed("captions", "x", some((4, {"engine-error": 1}), (4, {})), 8, {}, {})
+    assert (made.rows_in, made.rows_out, made.lost) == (8, 7, {"engine-error": 1})
+
+
+@pytest.mark.parametrize(
+    ("stage", "listed", "rows_in"),
+    [
+        ("golden", some((3, {"empty": 1}), (4, {})), 9),  # a row lost without a reason
+        ("golden", some((4, {}), (4, {})), 7),  # a row too many
+        ("captions", some((4, {}), (3, {})), 8),
+        ("captions", some((4, {}), (4, {}), (4, {})), 8),
+        ("scores", some((4, {"no-caption": 1})), 5),
+        ("golden", [], 3),
+    ],
+)
+def test_sums_that_do_not_hold_are_no_manifest(stage: str, listed: list[Part], rows_in: int) -> None:
+    with pytest.raises(Trouble, match="rows expected in its parts"):
+        parts.summed(stage, "x", listed, rows_in, {}, {})  # type: ignore[arg-type]
+
+
+def test_the_first_manifest_stands(store: str) -> None:
+    assert parts.manifest(store) is None
+    first = parts.commit(store, parts.summed("golden", "x", some((1, {})), 1, {"prepare": 1.0}, {}))
+    second = parts.commit(store, parts.summed("golden", "x", some((1, {})), 1, {"prepare": 2.0}, {}))
+    assert second == first == parts.manifest(store) == parts.require(store, "preprocess")
+
+
+def test_a_stage_that_is_not_complete_or_whose_manifest_is_none(store: str) -> None:
+    with pytest.raises(BadInput, match="the preprocess stage is not complete; run it first"):
+        parts.require(store, "preprocess")
+    storage.write(f"{store}/manifest.json", b"{}")
+    with pytest.raises(BadInput, match=r"manifest\.json: not a manifest"):
+        parts.manifest(store)
+
+
+def test_forgetting_happens_once_a_token(store: str) -> None:
+    def fill() -> None:
+        parts.write(store, "part-00000", TABLE, {"lost": {}})
+        storage.write(f"{store}/manifest.json", b"{}")
+        storage.write(f"{store}/spec.json", b"{}")
+
+    fill()
+    parts.forget(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
+    assert parts.done(store) == set()
+    assert not storage.exists(f"{store}/manifest.json")
+    assert storage.exists(f"{store}/spec.json")
+    fill()
+    parts.forget(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
+    assert parts.done(store) == {"part-00000"}
+    parts.forget(store, "another", keep=("spec.json",))
+    assert parts.done(store) == set()
+
+
+def test_forgetting_takes_the_manifest_first(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in between then leaves a stage that is incomplete, never one that claims parts it lost."""
+    parts.write(store, "part-00000", TABLE, {"lost": {}})
+    storage.write(f"{store}/manifest.json", b"{}")
+    deleted: list[str] = []
+    monkeypatch.setattr(storage, "delete", lambda uri: deleted.append(uri.removeprefix(f"{store}/")))
+    parts.forget(store, "x")
+    assert deleted == ["manifest.json", "parts/part-00000.parquet"]

@@ -1,0 +1,241 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from making import checkpoint_files, folder_of_pictures, record, shard, upload
+
+from ray_jobs import plan, records, storage
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Dataset, Spec
+
+
+class Place:
+    """A root, a suite and checkpoints to plan with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = str(folder / "root")
+        self.images = folder_of_pictures(folder / "images", 2)
+        self.folder = folder
+        self.suite({})
+
+    def suite(self, settings: dict[str, object]) -> None:
+        self.file = self.folder / "nightly.yaml"
+        self.file.write_text(yaml.safe_dump({"name": "nightly", "dataset": {"source": "images"}} | settings))
+
+    def checkpoint(self, name: str, fill: int = 0) -> str:
+        files = checkpoint_files() | {"model-00002-of-00002.safetensors": shard({"b": bytes([fill]) * 100})}
+        return upload(str(self.folder / "models" / name), files)
+
+    def plan(self, checkpoint: str, baseline: str | None = None, force: str | None = None) -> Spec:
+        return plan.plan(self.root, str(self.file), checkpoint, baseline, force)
+
+    def validate(self, checkpoint: str, outcome: str, baseline: str | None = None) -> Spec:
+        made = self.plan(checkpoint, baseline)
+        records.publish(self.root, record(made, outcome))
+        return made
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_the_same_request_is_the_same_spec(place: Place) -> None:
+    model = place.checkpoint("step-1")
+    first, again = place.plan(model), place.plan(model)
+    assert first == again
+    assert plan.load_spec(first.uri) == first
+    assert place.plan(model + "/").uri == first.uri
+    assert place.plan(f"file://{model}").uri == first.uri
+
+
+def test_an_overwritten_checkpoint_is_another_run_over_the_same_golden_set(place: Place) -> None:
+    before = place.plan(place.checkpoint("step-1"))
+    after = place.plan(place.checkpoint("step-1", fill=1))
+    assert before.uri != after.uri
+    assert before.caption_id != after.caption_id
+    assert before.golden_id == after.golden_id
+
+
+def test_force_names_the_request_and_moves_nothing(place: Place) -> None:
+    model = place.checkpoint("step-1")
+    forced = place.plan(model, force="manual__1")
+    assert forced.force == "manual__1"
+    assert forced.uri == place.plan(model).uri
+
+
+def test_a_checkpoint_that_is_not_whole_is_not_planned(place: Place) -> None:
+    with pytest.raises(Incomplete, match="nothing is there"):
+        place.plan(str(place.folder / "models" / "step-9"))
+    assert not Path(place.root).exists()
+
+
+# --- the baseline -----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_run_has_no_baseline(place: Place) -> None:
+    assert place.plan(place.checkpoint("step-1")).baseline is None
+
+
+def test_the_baseline_is_the_last_accepted_run_of_this_scale(place: Place) -> None:
+    place.validate(place.checkpoint("step-1", 1), "PASS")
+    second = place.validate(place.checkpoint("step-2", 2), "PASS")
+    place.validate(place.checkpoint("step-3", 3), "FAIL")
+    place.validate(place.checkpoint("step-4", 4), "INCONCLUSIVE")
+    place.validate(place.checkpoint("step-5", 5), "INCOMPLETE")
+    found = place.plan(place.checkpoint("step-6", 6)).baseline
+    assert found
+    assert (found.run_id, found.run_uri, found.checkpoint.name) == (second.run_id, second.run_uri, "step-2")
+
+    place.suite({"caption": {"prompt": "another question"}})
+    assert place.plan(place.checkpoint("step-6", 6)).baseline is None
+
+
+def test_a_run_asked_for_again_keeps_its_baseline(place: Place) -> None:
+    first = place.validate(place.checkpoint("step-1", 1), "PASS")
+    second = place.validate(place.checkpoint("step-2", 2), "PASS")
+    place.validate(place.checkpoint("step-3", 3), "PASS")
+    assert place.plan(place.checkpoint("step-2", 2)) == second
+    assert place.plan(place.checkpoint("step-1", 1)) == first
+    assert first.baseline is None
+
+
+def test_a_checkpoint_overwritten_in_place_is_compared_with_the_last_accepted_one(place: Place) -> None:
+    place.validate(place.checkpoint("step-1", 1), "PASS")
+    second = place.validate(place.checkpoint("step-2", 2), "PASS")
+    found = place.plan(place.checkpoint("step-1", 9)).baseline
+    assert found
+    assert found.run_id == second.run_id
+
+
+def test_a_baseline_by_name(place: Place) -> None:
+    one, two = place.checkpoint("step-1", 1), place.checkpoint("step-2", 2)
+    first = place.validate(one, "FAIL")
+    place.validate(two, "PASS")
+    candidate = place.checkpoint("step-3", 3)
+    assert place.plan(candidate, "none").baseline is None
+    for named in (one, one + "/", first.run_uri):
+        found = place.plan(candidate, named).baseline
+        assert found
+        assert found.run_id == first.run_id
+    place.suite({"gate": {"baseline": "none"}})
+    assert place.plan(candidate).baseline is None
+    place.suite({"gate": {"baseline": one}})
+    found = place.plan(candidate).baseline
+    assert found
+    assert found.run_id == first.run_id
+
+
+def test_an_unknown_baseline(place: Place) -> None:
+    place.validate(place.checkpoint("step-1", 1), "PASS")
+    with pytest.raises(BadInput) as caught:
+        place.plan(place.checkpoint("step-2", 2), "/models/step-x")
+    assert str(caught.value) == (
+        "baseline /models/step-x: no record of it in suite nightly with these images, prompt and judge; "
+        "validate it first"
+    )
+
+
+# --- the suite --------------------------------------------------------------------------------------------------------
+
+
+def test_a_suite_by_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_SUITES", str(place.folder))
+    assert plan.load_suite("nightly").name == "nightly"
+    with pytest.raises(BadInput, match=r"suite 'nihgtly': not in .*; did you mean 'nightly'\?"):
+        plan.load_suite("nihgtly")
+    with pytest.raises(BadInput, match=r"suite missing.yaml: no such file"):
+        plan.load_suite("missing.yaml")
+
+
+def test_the_demo_suite_is_found_by_name() -> None:
+    demo = plan.load_suite("demo")
+    assert Path(demo.dataset.source).is_dir()
+    assert demo.judge.model
+    assert Path(demo.judge.model).name == "judge"
+
+
+def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = place.checkpoint("judge")
+    place.suite({"judge": {"kind": "vllm", "model": "models/judge"}})
+    monkeypatch.chdir("/")
+    found = plan.load_suite(str(place.file))
+    assert (found.dataset.source, found.judge.model) == (str(place.images), judge)
+    monkeypatch.chdir(place.folder)
+    assert plan.load_suite("nightly.yaml") == found
+
+
+def test_a_suite_on_s3(s3: str) -> None:
+    storage.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
+    assert plan.load_suite(f"{s3}/suites/nightly.yaml").dataset.source == "s3://data/images"
+
+
+# --- the source -------------------------------------------------------------------------------------------------------
+
+
+def test_the_revision_of_a_source_is_its_content(store: str) -> None:
+    dataset = Dataset(source=f"{store}/images")
+    storage.write(f"{store}/images/a.png", b"1")
+    first = plan.source_revision(dataset)
+    assert plan.source_revision(dataset) == first
+    storage.write(f"{store}/images/b.png", b"2")
+    second = plan.source_revision(dataset)
+    storage.write(f"{store}/images/b.png", b"3")
+    third = plan.source_revision(dataset)
+    storage.delete(f"{store}/images/b.png")
+    assert len({first, second, third}) == 3
+    assert plan.source_revision(dataset) == first
+
+
+def test_a_pinned_revision_is_taken_as_it_is() -> None:
+    assert plan.source_revision(Dataset(source="org/name", revision="abc")) == "abc"
+
+
+def test_a_hub_name_must_be_pinned() -> None:
+    with pytest.raises(BadInput) as caught:
+        plan.source_revision(Dataset(source="org/name"))
+    assert str(caught.value).startswith(
+        "dataset org/name: no such directory; if it is a dataset on the Hugging Face hub"
+    )
+    assert "pin its `revision`" in str(caught.value)
+
+
+def test_nothing_at_the_source(store: str) -> None:
+    with pytest.raises(BadInput, match="nothing is there; check the URI"):
+        plan.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
+
+
+def test_a_source_of_one_file(store: str) -> None:
+    storage.write(f"{store}/data/val.parquet", b"x")
+    assert plan.source_revision(Dataset(source=f"{store}/data/val.parquet"))
+
+
+def test_a_source_means_the_same_with_a_slash_at_its_end(place: Place) -> None:
+    model = place.checkpoint("step-1")
+    before = place.plan(model)
+    place.suite({"dataset": {"source": f"{place.images}/"}})
+    assert place.plan(model).golden_id == before.golden_id
+
+
+# --- specs and the command line ---------------------------------------------------------------------------------------
+
+
+def test_a_spec_that_is_none(tmp_path: Path) -> None:
+    uri = str(tmp_path / "spec.json")
+    with pytest.raises(BadInput, match=r"nothing is there; make it with python -m ray_jobs.plan"):
+        plan.load_spec(uri)
+    for text in ("{}", "<html>"):
+        storage.write(uri, text.encode())
+        with pytest.raises(BadInput, match="not a spec of this version"):
+            plan.load_spec(uri)
+
+
+def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint"]
+    assert plan.main([*asked, place.checkpoint("step-1")]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert json.loads(Path(printed).read_text())["checkpoint"]["name"] == "step-1"
+    assert plan.main([*asked, os.devnull + "/x"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,91 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import spec
+
+from ray_jobs import publish, storage
+from ray_jobs.contract import BadInput, Manifest, Scores, Spec, Verdict
+
+
+def manifest(stage: Any, rows_in: int, **lost: int) -> Manifest:
+    return Manifest(
+        stage=stage,
+        id="x",
+        rows_in=rows_in,
+        rows_out=rows_in - sum(lost.values()),
+        lost=lost,
+        parts=(),
+        seconds={"steady": 1.5},
+        versions={"vllm": "0.29.0"},
+        created_at=datetime.now(UTC),
+    )
+
+
+def leave(made: Spec, captions_in: int = 9, scores_in: int = 9) -> None:
+    """What the stages leave: of 12 images 3 rejected, 1 not captioned, 2 not scored."""
+    golden, captions = manifest("golden", 12, empty=2, corrupt=1), manifest("captions", captions_in, engine=1)
+    scores = Scores(
+        run_id=made.run_id,
+        scale_id=made.scale_id,
+        images=scores_in,
+        scored=scores_in - 2,
+        failed={"no-caption": 1, "judge-silent": 1},
+        metrics={},
+        manifest=manifest("scores", scores_in, **{"no-caption": 1, "judge-silent": 1}),
+    )
+    verdict = Verdict(outcome="FAIL", reason="chrf 9 worse", baseline=None, alpha=0.0027)
+    storage.write(f"{made.golden_uri}/manifest.json", golden.model_dump_json().encode())
+    storage.write(f"{made.captions_uri}/manifest.json", captions.model_dump_json().encode())
+    storage.write(f"{made.run_uri}/scores.json", scores.model_dump_json().encode())
+    storage.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
+    storage.write(made.uri, made.model_dump_json().encode())
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Spec:
+    return spec(root=str(tmp_path))
+
+
+def test_the_record_counts_every_image(made: Spec) -> None:
+    leave(made)
+    record = publish.publish(made)
+    assert record.images == {"read": 12, "rejected": 3, "captioned": 8, "failed": 1, "scored": 7}
+    assert record.images["read"] == sum(record.images[name] for name in ("rejected", "captioned", "failed"))
+    assert record.verdict.outcome == "FAIL"
+    assert record.seconds["caption"] == {"steady": 1.5}
+    assert publish.publish(made) == record
+
+
+@pytest.mark.parametrize(("captions_in", "scores_in"), [(8, 8), (9, 8), (8, 9), (10, 10)])
+def test_stages_that_do_not_add_up_are_not_published(made: Spec, captions_in: int, scores_in: int) -> None:
+    leave(made, captions_in, scores_in)
+    with pytest.raises(BadInput, match="the stages do not add up"):
+        publish.publish(made)
+    assert not storage.exists(f"{made.run_uri}/record.json")
+
+
+MISSING: list[Callable[[Spec], str]] = [
+    lambda made: f"{made.golden_uri}/manifest.json",
+    lambda made: f"{made.captions_uri}/manifest.json",
+    lambda made: f"{made.run_uri}/scores.json",
+    lambda made: f"{made.run_uri}/verdict.json",
+]
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_stage_that_is_not_complete(
+    made: Spec, missing: Callable[[Spec], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(made)
+    storage.delete(missing(made))
+    assert publish.main(["--spec", made.uri]) == 2
+    assert capsys.readouterr().err == f"{missing(made)}: missing, so its stage is not complete; run the stage again\n"
+
+
+def test_the_command_says_the_verdict(made: Spec, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(made)
+    assert publish.main(["--spec", made.uri]) == 0
+    assert capsys.readouterr().out == "step-1: FAIL: chrf 9 worse\n"

@@ -1,0 +1,316 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Trouble
+
+ROOT = Path(__file__).parents[2]
+FORK = multiprocessing.get_context("fork")
+
+
+def child(program: str, *arguments: str) -> "subprocess.Popen[str]":
+    """A process that runs the program with what tests run with, AWS variables included."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_what_is_written_is_read_back(store: str) -> None:
+    uri = f"{store}/a/b.json"
+    assert not storage.exists(uri)
+    with pytest.raises(FileNotFoundError):
+        storage.read(uri)
+    storage.write(uri, b"one")
+    assert storage.read(uri) == b"one"
+    storage.write(uri, b"three")
+    assert storage.read(uri) == b"three"
+    assert storage.exists(uri)
+    storage.delete(uri)
+    storage.delete(uri)
+    assert not storage.exists(uri)
+
+
+def test_ranges(store: str) -> None:
+    uri = f"{store}/digits"
+    storage.write(uri, b"0123456789")
+    assert storage.read_range(uri, 2, 3) == b"234"
+    assert storage.read_range(uri, 7, None) == b"789"
+    assert storage.read_range(uri, 7, 100) == b"789"
+    assert storage.read_range(uri, 3, 0) == b""
+    assert storage.read_range(uri, 10, 5) == b""
+    storage.write(uri, b"")
+    assert storage.read_range(uri, 0, 8) == b""
+
+
+def test_create_keeps_what_is_there(store: str) -> None:
+    uri = f"{store}/manifest.json"
+    assert storage.create(uri, b"first")
+    assert not storage.create(uri, b"second")
+    assert storage.read(uri) == b"first"
+
+
+def test_entries_and_folders(store: str) -> None:
+    for key in ("b/2.txt", "a/1.txt", "top", "b/c/3.txt", "bb/4"):
+        storage.write(f"{store}/{key}", key.encode())
+    assert [(entry.key, entry.size) for entry in storage.entries(store)] == [
+        ("a/1.txt", 7), ("b/2.txt", 7), ("b/c/3.txt", 9), ("bb/4", 4), ("top", 3),
+    ]  # fmt: skip
+    assert [entry.key for entry in storage.entries(f"{store}/b")] == ["2.txt", "c/3.txt"]
+    assert [entry.key for entry in storage.entries(f"{store}/b/")] == ["2.txt", "c/3.txt"]
+    assert storage.folders(store) == ["a", "b", "bb"]
+    assert storage.folders(f"{store}/nothing") == []
+    assert list(storage.entries(f"{store}/nothing")) == []
+
+
+def test_the_version_tells_content_of_the_same_size_apart(store: str) -> None:
+    storage.write(f"{store}/x", b"one")
+    (before,) = storage.entries(store)
+    storage.write(f"{store}/x", b"two")
+    (after,) = storage.entries(store)
+    assert (before.size, before.version != after.version) == (after.size, True)
+
+
+def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        storage.write(f"{s3}/many/{number}", b"x")
+    client = storage._s3()
+    original = client.get_paginator
+
+    def short_pages(name: str) -> object:
+        pages = original(name)
+        inner = pages.paginate
+        pages.paginate = lambda **asked: inner(**asked, PaginationConfig={"PageSize": 3})
+        return pages
+
+    monkeypatch.setattr(client, "get_paginator", short_pages)
+    assert [entry.key for entry in storage.entries(f"{s3}/many")] == [str(number) for number in range(7)]
+
+
+def test_download(s3: str, tmp_path: Path) -> None:
+    data = os.urandom(9_000_000)  # over the size from which ranges are fetched in parallel
+    storage.write(f"{s3}/big", data)
+    storage.download(f"{s3}/big", tmp_path / "big")
+    assert (tmp_path / "big").read_bytes() == data
+    with pytest.raises(FileNotFoundError):
+        storage.download(f"{s3}/missing", tmp_path / "missing")
+
+
+def race(uri: str, writers: int) -> list[str]:
+    """The words of the writers that were told they were first, all having waited for one start."""
+    start, told = FORK.Barrier(writers), FORK.Queue()
+
+    def writer(word: str) -> None:
+        storage.exists(uri)  # the connection is made before the start
+        start.wait(60)
+        told.put((word, storage.create(uri, word.encode() * 1000)))
+
+    processes = [FORK.Process(target=writer, args=(f"{number:04d}",)) for number in range(writers)]
+    for process in processes:
+        process.start()
+    answers = [told.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * writers
+    return [word for word, won in answers if won]
+
+
+def test_of_racing_creators_one_wins_and_its_bytes_stand(tmp_path: Path) -> None:
+    for attempt in range(3):
+        uri = str(tmp_path / f"manifest-{attempt}.json")
+        (winner,) = race(uri, 16)
+        assert storage.read(uri) == winner.encode() * 1000
+    assert {path.name for path in tmp_path.iterdir()} == {f"manifest-{attempt}.json" for attempt in range(3)}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("s3", ["swift"], indirect=True)
+def test_of_racing_creators_on_s3_one_wins_and_its_bytes_stand(s3: str) -> None:
+    (winner,) = race(f"{s3}/manifest.json", 16)
+    assert storage.read(f"{s3}/manifest.json") == winner.encode() * 1000
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_writer_killed_anywhere_leaves_the_old_object_or_the_new_one(tmp_path: Path, create: bool) -> None:
+    uri, size = str(tmp_path / "object"), 4_000_000
+    if not create:
+        storage.write(uri, b"\0" * size)
+
+    def writer(ready: Any) -> None:
+        ready.set()
+        for letter in range(1, 256):
+            if create:
+                storage.delete(uri)
+                assert storage.create(uri, bytes([letter]) * size)
+            else:
+                storage.write(uri, bytes([letter]) * size)
+
+    left_something = False
+    for delay in (0.003, 0.01, 0.02, 0.037, 0.06):
+        ready = FORK.Event()
+        process = FORK.Process(target=writer, args=(ready,))
+        process.start()
+        ready.wait()
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        left_something |= any(path.name.startswith(".object.") for path in tmp_path.iterdir())
+        if storage.exists(uri):
+            data = storage.read(uri)
+            assert len(data) == size
+            assert len(set(data)) == 1
+        else:
+            assert create
+    assert left_something, "no kill hit a write: the test proves nothing"
+    assert [entry.key for entry in storage.entries(str(tmp_path))] in ([], ["object"])  # what a kill left is not listed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting needs root: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("put", [storage.write, storage.create])
+def test_a_full_disk_is_one_clear_line_and_keeps_the_old_object(small_disk: Path, put: object) -> None:
+    uri = str(small_disk / "part.parquet")
+    if put is storage.write:
+        storage.write(uri, b"old")
+    with pytest.raises(BadInput) as caught:
+        put(uri, b"x" * 2_000_000)  # type: ignore[operator]
+    assert str(caught.value) == (f"cannot write {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun")
+    assert [path.name for path in small_disk.iterdir()] == (["part.parquet"] if put is storage.write else [])
+    assert put is storage.create or storage.read(uri) == b"old"
+    storage.write(uri, b"new")  # the space was given back
+
+
+def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
+    """In a process without root's powers, which no permission stops."""
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.owner() != "root" or parent == Path("/tmp"):
+            break
+        parent.chmod(0o755)
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0)
+    program = """
+        import os, sys
+        from ray_jobs import storage
+        from ray_jobs.contract import BadInput
+        if os.getuid() == 0:
+            os.setgroups([]); os.setgid(65534); os.setuid(65534)
+        here = sys.argv[1]
+        for call, arguments in (
+            (storage.write, (here + "/new/x", b"")),
+            (storage.create, (here + "/x", b"")),
+            (storage.read, (here + "/secret",)),
+            (storage.delete, (here + "/secret",)),
+        ):
+            try:
+                call(*arguments)
+                print("done")
+            except BadInput as error:
+                print(error)
+    """
+    if os.getuid() != 0:
+        tmp_path.chmod(0o555)
+    out, _ = child(program, str(tmp_path)).communicate()
+    tmp_path.chmod(0o755)
+    ending = "Permission denied; check the path and its permissions"
+    assert out.splitlines() == [
+        f"cannot write {tmp_path}/new/x: {ending}",
+        f"cannot write {tmp_path}/x: {ending}",
+        f"cannot read {tmp_path}/secret: {ending}",
+        f"cannot delete {tmp_path}/secret: {ending}",
+    ]
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("a file")
+    for put in (storage.write, storage.create):
+        with pytest.raises(BadInput, match="check the path and its permissions"):
+            put(str(tmp_path / "root" / "golden" / "x"), b"")
+        with pytest.raises(BadInput, match="check the path and its permissions"):
+            put(str(tmp_path / "root" / "x"), b"")
+
+
+def test_no_bucket_is_one_clear_line(s3: str) -> None:
+    uri = f"{s3}-that-is-not-there/x"
+    told = f"cannot write {uri}: there is no such bucket; create it or correct the URI"
+    for put in (storage.write, storage.create):
+        with pytest.raises(BadInput) as caught:
+            put(uri, b"")
+        assert str(caught.value) == told
+    with pytest.raises(BadInput, match="there is no such bucket"):
+        list(storage.entries(uri))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("s3", ["swift"], indirect=True)
+def test_a_wrong_key_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    monkeypatch.setattr(storage._thread, "owner", None)
+    with pytest.raises(BadInput, match=r"cannot write .*: access denied \(\w+\); check the AWS credentials"):
+        storage.write(f"{s3}/x", b"")
+
+
+def test_no_credentials_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(storage._thread, "owner", None)
+    with pytest.raises(BadInput, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
+        storage.read(f"{s3}/x")
+
+
+def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        "ENDPOINT_URL": "http://127.0.0.1:9",
+        "ACCESS_KEY_ID": "a",
+        "SECRET_ACCESS_KEY": "b",
+        "MAX_ATTEMPTS": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setattr(storage._thread, "owner", None, raising=False)
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # between its tries
+    with pytest.raises(Trouble, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
+        storage.read("s3://b/x")
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("gs://b/x", "gs://b/x: cannot open gs://; use s3://bucket/key or a local directory"),
+        ("http://h/x", "http://h/x: cannot open http://; use s3://bucket/key or a local directory"),
+        ("s3:///x", "s3:///x: names no bucket; use s3://bucket/key"),
+    ],
+)
+def test_a_uri_it_cannot_open(uri: str, told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        storage.read(uri)
+    assert str(caught.value) == told
+
+
+def test_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert storage.absolute("a/b/") == f"{tmp_path}/a/b"
+    assert storage.absolute("/a/b/") == "/a/b"
+    assert storage.absolute("file:///a/b") == "/a/b"
+    assert storage.absolute("s3://b/k/") == "s3://b/k"
+    assert storage.absolute("~/x") == "/home/someone/x"
