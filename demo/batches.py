@@ -2,14 +2,42 @@
 
 import random
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from demo import judging, scenes
 from demo.model import IMAGE_TOKENS, patches
+from demo.scenes import VALUES
 
 IGNORED = -100  # cross_entropy's mark for "no loss here"
+
+
+NO_VALUE = 0  # what a caption outside the grammar says of every attribute
+VALUE = {pair: i for i, pair in enumerate(((n, v) for n, values in VALUES.items() for v in values), start=1)}
+
+
+class Row(NamedTuple):
+    question: list[int]
+    answer: list[int]
+    compared: list[tuple[int, int]]
+
+
+class Batch(NamedTuple):
+    """Patches (images, 64, 588); token ids and labels (rows, tokens), labels IGNORED outside the answers; and for
+    every verdict, in order, the two values it compares (verdicts, 2): the caption's and the image's."""
+
+    pixels: torch.Tensor
+    ids: torch.Tensor
+    labels: torch.Tensor
+    compared: torch.Tensor
+
+
+def compare(scene: scenes.Scene, text: str) -> list[tuple[int, int]]:
+    """For each attribute the numbers of the value the text gives it and of the true one."""
+    said = scenes.parse(text)
+    return [(VALUE[n, said[n]] if said else NO_VALUE, VALUE[n, scene[n]]) for n in VALUES]
 
 
 @dataclass
@@ -44,27 +72,31 @@ class Batches:
             *self.encode("<|im_end|>\n<|im_start|>assistant\n"),
         ]
 
-    def row(self, scene: scenes.Scene) -> tuple[list[int], list[int]]:
+    def row(self, scene: scenes.Scene) -> Row:
         """Question and answer tokens for one scene."""
         if self.rng.random() < self.judge_share:
             text = judging.planted(scene, self.rng)
-            prompt, answer = judging.PROMPT.format(caption=text), judging.answer(scene, text)
+            prompt, answer, compared = (
+                judging.PROMPT.format(caption=text),
+                judging.answer(scene, text),
+                compare(scene, text),
+            )
         else:
-            prompt, answer = scenes.CAPTION_PROMPT, scenes.caption(scene)
+            prompt, answer, compared = scenes.CAPTION_PROMPT, scenes.caption(scene), []
         end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
-        return self.question(prompt), [*self.encode(answer), end]
+        return Row(self.question(prompt), [*self.encode(answer), end], compared)
 
-    def next(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(patches, token ids, labels) of `size` training scenes; labels are IGNORED outside the answers."""
+    def next(self, size: int) -> Batch:
+        """`size` training scenes."""
         drawn = [scenes.training_scene(self.rng) for _ in range(size)]
         pixels = patches([scenes.draw(scene, self.rng) for scene in drawn])
-        described = self.rng.sample(drawn, size) if self.shuffled else drawn
-        rows = [self.row(scene) for scene in described]
-        length = max(len(question) + len(answer) for question, answer in rows)
+        rows = [self.row(scene) for scene in (self.rng.sample(drawn, size) if self.shuffled else drawn)]
+        length = max(len(row.question) + len(row.answer) for row in rows)
         ids = torch.full((size, length), self.tokenizer.pad_token_id)
         labels = torch.full((size, length), IGNORED)
-        for i, (question, answer) in enumerate(rows):
-            end = len(question) + len(answer)
-            ids[i, :end] = torch.tensor(question + answer)
-            labels[i, len(question) : end] = torch.tensor(answer)
-        return pixels, ids, labels
+        for i, row in enumerate(rows):
+            end = len(row.question) + len(row.answer)
+            ids[i, :end] = torch.tensor(row.question + row.answer)
+            labels[i, len(row.question) : end] = torch.tensor(row.answer)
+        compared = torch.tensor([pair for row in rows for pair in row.compared]).view(-1, 2)
+        return Batch(pixels, ids, labels, compared)

@@ -8,7 +8,6 @@ errors: one attribute at a time, any number at once, garbled text; and on what t
 
 import json
 import random
-import statistics
 import time
 from pathlib import Path
 
@@ -70,12 +69,10 @@ def main() -> None:
     for kind, pairs in kinds.items():
         questions = [(images[i], judging.PROMPT.format(caption=text)) for i, text in pairs]
         answers = asking.ask(llm, questions, judging.SCHEMA)
-        verdicts[kind] = [
-            Verdict(judging.truth(truths[i], text), parsed(answer)) for (i, text), answer in zip(pairs, answers)
-        ]
+        real = [judging.truth(truths[i], text) for i, text in pairs]
+        verdicts[kind] = [Verdict(so, parsed(answer)) for so, answer in zip(real, answers, strict=True)]
     count = sum(len(answers) for answers in verdicts.values())
     seconds[f"{count} verdicts"] = time.monotonic() - start
-    print(f"median caption {statistics.median(len(text) for text in own):.0f} characters")
 
     text = results(truths, written, own, verdicts, seconds, DEMO / "training.jsonl")
     (DEMO / "RESULTS.md").write_text(text)

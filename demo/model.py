@@ -13,8 +13,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-from transformers import Qwen2VLImageProcessor
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+)
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
 from demo import judging, scenes
@@ -178,10 +182,13 @@ def positions(length: int, image_start: int) -> torch.Tensor:
 
 def states(
     model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Tensor, ids: torch.Tensor, image_start: int
-) -> torch.Tensor:
-    """(rows, tokens, width): the language model's last hidden states, before the head."""
+) -> tuple[torch.Tensor, ...]:
+    """(rows, tokens, width) each: what enters the language model, then every layer's states, the last one normed."""
     words = model.model.language_model.embed_tokens(ids)
     seen = see(model.model.visual, pixels)
     inputs = torch.cat([words[:, :image_start], seen, words[:, image_start + IMAGE_TOKENS :]], 1)
     place = positions(ids.shape[1], image_start)
-    return model.model.language_model(inputs_embeds=inputs, position_ids=place, use_cache=False).last_hidden_state
+    out = model.model.language_model(
+        inputs_embeds=inputs, position_ids=place, use_cache=False, output_hidden_states=True
+    )
+    return out.hidden_states

@@ -33,7 +33,7 @@ SOURCES = {
 }
 
 NOTES = """
-All were scaled to at most {side} pixels a side and saved again as JPEG; nothing else was changed. They carry no metadata.
+All were scaled to at most {side} pixels a side and saved again as JPEG without metadata; nothing else was changed.
 
 - Licences are quoted from the packages: scikit-image {skimage}, in the docstrings of `skimage.data`; scikit-learn
   {sklearn}, in `sklearn/datasets/images/README.txt`.

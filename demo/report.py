@@ -51,8 +51,8 @@ def correlation(pairs: list[tuple[float, float]]) -> float:
 def captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[list[object]]:
     rows = []
     for checkpoint, captions in written.items():
-        exact = [text == scenes.caption(truth) for truth, text in zip(truths, captions)]
-        agrees = [judging.truth(truth, text) for truth, text in zip(truths, captions)]
+        exact = [text == scenes.caption(truth) for truth, text in zip(truths, captions, strict=True)]
+        agrees = [judging.truth(truth, text) for truth, text in zip(truths, captions, strict=True)]
         shares = [share([agreement[name] for agreement in agrees]) for name in VALUES]
         whole = share([scenes.parse(text) is not None for text in captions])
         rows.append([checkpoint, share(exact), interval(exact), whole, *shares])
@@ -65,8 +65,8 @@ def attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[object]]:
     rows = []
     for name in VALUES:
         wrong = [not verdict.truth[name] for verdict in planted]
-        caught = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong) if is_wrong]
-        passed = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong) if not is_wrong]
+        caught = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if is_wrong]
+        passed = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if not is_wrong]
         alone = [verdict.right(name) for verdict in verdicts[name]]
         both = f"{sum(caught)} of {len(caught)}", f"{len(passed) - sum(passed)} of {len(passed)}"
         rows.append([name, share(caught + passed), f"{both[0]} ({share(caught)})", both[1], share(alone)])
@@ -108,31 +108,30 @@ def results(
     """RESULTS.md."""
     everything = [verdict for judged in verdicts.values() for verdict in judged]
     pairs = [(sum(v.truth.values()) / 6, sum(v.judged[n] for n in VALUES) / 6) for v in everything if v.judged]
-    exact = share([text == scenes.caption(truth) for truth, text in zip(truths, own)])
+    exact = share([text == scenes.caption(truth) for truth, text in zip(truths, own, strict=True)])
     valid = [verdict.judged is not None for verdict in everything]
     kinds = {name: verdicts[name] for name in verdicts if name not in written}
     captioned = {name: verdicts[name] for name in written}
     kind_header = ["captions", "valid JSON", "true, in truth", "true, by the judge", "all six verdicts right"]
     sections = [
         "# Results of the demo's checkpoints and judge",
-        "Written by `python -m demo.evaluate` (vLLM on the CPU, float32, greedy) over the 256 held-out scenes. Every figure\n"
-        "here was measured by that run, the training times by the runs that made the checkpoints.",
+        "Written by `python -m demo.evaluate` (vLLM on the CPU, float32, greedy) over the 256 held-out scenes. Every\n"
+        "figure was measured by that run, the training times by the runs that made the checkpoints.",
         "## Captioners",
-        "`exact`: the caption equals the reference, with Wilson's 95 % interval. `whole`: it is of the scenes' grammar. The\n"
-        "others: the attribute is right (a caption outside the grammar is right in none).",
+        "`exact`: the caption equals the reference, with Wilson's 95 % interval. `whole`: it is of the scenes' grammar.\n"
+        "The others: the attribute is right (a caption outside the grammar is right in none).",
         table(["checkpoint", "exact", "95 %", "whole", *VALUES], captioner_rows(truths, written)),
         "## The judge, attribute by attribute",
-        "Over the planted captions that are of the grammar. `errors caught`: told that a wrong attribute is wrong. `false\n"
-        "alarms`: called a right attribute wrong. `caught alone`: caught when it is the only error in its caption.",
+        "Over the planted captions that are of the grammar. `errors caught`: told that a wrong attribute is wrong.\n"
+        "`false alarms`: called a right attribute wrong. `caught alone`: caught as the only error in its caption.",
         table(["attribute", "right", "errors caught", "false alarms", "caught alone"], attribute_rows(verdicts)),
         "## The judge, by what was planted",
         "Shares of the six attributes that are true, on average, and as the judge has it.",
         table(kind_header, kind_rows(kinds)),
         "## The judge on what the captioners wrote",
         table(kind_header, kind_rows(captioned)),
-        f"Over all {len(everything)} verdicts: valid JSON {sum(valid)}, correlation of the judged share of true attributes\n"
-        f"with the real one r = {correlation(pairs):.3f}. Asked to describe the held-out images itself, the judge is exact\n"
-        f"on {exact}.",
+        f"Over all {len(everything)} verdicts: valid JSON {sum(valid)}; the judged share of true attributes against\n"
+        f"the real one r = {correlation(pairs):.3f}. Asked for captions, the judge itself is exact on {exact}.",
         "## What the judge cannot see",
         limits(verdicts),
         "## Times",
@@ -148,17 +147,16 @@ def limits(verdicts: dict[str, list[Verdict]]) -> str:
     alone = {name: [verdict.right(name) for verdict in verdicts[name]] for name in VALUES}
     missed = ", ".join(f"{name} {len(right) - sum(right)} of {len(right)}" for name, right in alone.items())
     blamed = sum(not verdict.all_right() for verdict in verdicts["right"])
-    garbled = [
-        v for v in verdicts["garbled"] if v.judged and not any(v.truth.values()) and any(v.judged[n] for n in VALUES)
-    ]
+    garbled = [verdict.judged for verdict in verdicts["garbled"] if not any(verdict.truth.values())]
+    praised = sum(answer is not None and any(answer[name] for name in VALUES) for answer in garbled)
     return "\n".join(
         [
             f"- Single errors it let pass, of those planted alone: {missed}.",
             f"- Right captions it found fault with: {blamed} of {len(verdicts['right'])}.",
-            f"- Garbled captions in which it still found something true: {len(garbled)} of {len(verdicts['garbled'])}.",
-            "- It has seen nothing but these scenes and their one grammar. Of a photograph it says something, and it means",
-            "  nothing. A caption that is right in other words (`a couple of red discs`) it has been taught to call false.",
-            "- It was trained by the same generator as the captioners: where an image misleads them it may mislead the judge",
-            "  too, and then the two agree on an error.",
+            f"- Captions outside the grammar in which it still found something true: {praised} of {len(garbled)}.",
+            "- It has seen nothing but these scenes and their one grammar. What it says of a photograph means nothing,",
+            "  and a caption that is right in other words (`a couple of red discs`) it was taught to call false.",
+            "- It learned from the same generator as the captioners: an image that misleads them may mislead it as",
+            "  well, and then the two agree on an error.",
         ]
     )

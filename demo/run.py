@@ -1,4 +1,4 @@
-"""The demo: the five checkpoints of the tiny model, validated in order through Airflow, Ray and vLLM.
+"""The demo: five checkpoints of the tiny model, validated in order through Airflow, Ray and vLLM.
 
     make demo
 

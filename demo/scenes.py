@@ -46,9 +46,9 @@ PREPOSITION = {"left": "on", "right": "on", "top": "at", "bottom": "at"}
 Scene = dict[str, str]  # one value for each attribute of VALUES
 
 _CAPTION = re.compile(
-    "(?P<count>one|two|three) (?P<size>small|large) (?P<colour>{colour}) (?P<shape>circle|square|triangle|cross)(?:e?s)?"
-    " (?:on|at) the (?P<position>left|right|top|bottom) of a (?P<background>{background}) background".format(
-        **{name: "|".join(VALUES[name]) for name in ("colour", "background")}
+    r"(?P<count>{count}) (?P<size>{size}) (?P<colour>{colour}) (?P<shape>{shape})(?:e?s)?"
+    r" (?:on|at) the (?P<position>{position}) of a (?P<background>{background}) background".format(
+        **{name: "|".join(values) for name, values in VALUES.items()}
     )
 )
 
@@ -73,7 +73,7 @@ def parse(text: str) -> Scene | None:
 
 def every_scene() -> list[Scene]:
     """All 2304 combinations, in a fixed order."""
-    return [dict(zip(VALUES, combination)) for combination in itertools.product(*VALUES.values())]
+    return [dict(zip(VALUES, combination, strict=True)) for combination in itertools.product(*VALUES.values())]
 
 
 def held_out_scenes() -> list[Scene]:

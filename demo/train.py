@@ -1,11 +1,12 @@
 """Trains the demo's captioners and its judge on two CPU cores.
 
-    python -m demo.train caption --out demo/checkpoints --steps 800 --save 200,400,800
-    python -m demo.train caption --out demo/checkpoints --init demo/checkpoints/step-0800 --shuffled --steps 40 --save 15,40
+    python -m demo.train caption --out demo/checkpoints --steps 800 --save 200,300
+    python -m demo.train caption --out demo/checkpoints --init demo/checkpoints/step-0800 --shuffled \\
+        --steps 40 --hold 1 --save 9 --seed 1
     python -m demo.train judge --out demo/judge --steps 3000
 
 The second line is a training run gone wrong: it goes on from the good checkpoint with captions that belong to other
-images. Checkpoints are named by their step in the whole series: step-0800, then step-0815 and step-0840.
+images. Checkpoints are named by their step in the whole series: step-0800, then step-0809 and step-0840.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedTokenizerFast
 
 from demo import model as tiny
-from demo.batches import IGNORED, Batches
+from demo.batches import IGNORED, VALUE, Batch, Batches
 
 WARM_UP = 60  # steps
 
@@ -35,27 +36,44 @@ def learning_rate(step: int, steps: int, peak: float, hold: float) -> float:
     return rate
 
 
-def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
+def optimizer(*modules: torch.nn.Module) -> torch.optim.Optimizer:
     """AdamW; weight decay on matrices only."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 
-def token_weights(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-    """Weights of the answers' tokens in the loss: six verdicts must not drown among forty tokens of form."""
-    weights = torch.ones(len(tokenizer))
-    weights[[tokenizer(word, add_special_tokens=False).input_ids[0] for word in (" true", " false")]] = 6.0
-    return weights
+def verdict_tokens(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """The tokens " true" and " false"."""
+    return torch.tensor([tokenizer(word, add_special_tokens=False).input_ids[0] for word in (" true", " false")])
 
 
-def loss_of(model: torch.nn.Module, batches: Batches, size: int, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted mean cross entropy of the answer tokens of one batch."""
-    pixels, ids, labels = batches.next(size)
-    state = tiny.states(model, pixels, ids, len(batches.before_image()))[:, :-1]
-    answered = labels[:, 1:] != IGNORED
-    return F.cross_entropy(model.lm_head(state[answered]), labels[:, 1:][answered], weight=weights)
+class Loss(torch.nn.Module):
+    """Weighted cross entropy of the answers, and of a probe that is thrown away after training.
+
+    The probe reads, below the last layer, at the place of each verdict, which value the caption gives the attribute
+    and which the image has. Told only "true" or "false" the judge never learned to look both up for colour and shape;
+    once both are at hand the last layer compares them.
+    """
+
+    def __init__(self, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+        super().__init__()
+        self.verdicts = verdict_tokens(tokenizer)
+        self.weights = torch.ones(len(tokenizer))
+        self.weights[self.verdicts] = 6.0  # six verdicts must not drown among forty tokens of form
+        self.probe = torch.nn.Linear(model.config.text_config.hidden_size, 2 * (len(VALUE) + 1))
+
+    def forward(self, model: torch.nn.Module, batch: Batch, image_start: int) -> torch.Tensor:
+        *_, below, last = tiny.states(model, batch.pixels, batch.ids, image_start)
+        labels = batch.labels[:, 1:]
+        answered = labels != IGNORED
+        loss = F.cross_entropy(model.lm_head(last[:, :-1][answered]), labels[answered], weight=self.weights)
+        if len(batch.compared):
+            read = self.probe(below[:, :-1][torch.isin(labels, self.verdicts)]).view(len(batch.compared), 2, -1)
+            loss = loss + F.cross_entropy(read.flatten(0, 1), batch.compared.flatten())
+        return loss
 
 
 def steps_before(init: Path | None) -> int:
@@ -97,17 +115,17 @@ def main() -> None:
         model = tiny.build_model(tokenizer, **(tiny.JUDGE if args.task == "judge" else tiny.CAPTIONER))
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
     model.train()
-    optimise = optimizer(model)
+    loss_of = Loss(model, tokenizer)
+    optimise = optimizer(model, loss_of.probe)
     batches = Batches(tokenizer, random.Random(args.seed), shuffled=args.shuffled)
-    weights = token_weights(tokenizer)
     saves = {int(step) for step in args.save.split(",") if step} | {args.steps}
     before, start, losses = steps_before(args.init), time.monotonic(), []
     for step in range(1, args.steps + 1):
         if args.task == "judge" and step > args.eyes * args.steps:
-            batches.judge_share = 0.75  # the quarter that stays captioning keeps the eyes open
+            batches.judge_share = 0.9  # the tenth that stays captioning keeps the eyes open
         for group in optimise.param_groups:
             group["lr"] = learning_rate(step, args.steps, args.peak, args.hold)
-        loss = loss_of(model, batches, args.batch, weights)
+        loss = loss_of(model, batches.next(args.batch), len(batches.before_image()))
         optimise.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,6 +1,7 @@
 """The committed checkpoints as files: nothing here loads a network."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def everything(captioners: list[Path], demo: Path) -> list[Path]:
 
 def test_the_series_reads_as_one_run(captioners: list[Path]) -> None:
     steps = [int(path.name.removeprefix("step-")) for path in captioners]
-    assert len(steps) == 5 and steps == sorted(set(steps))
+    assert len(steps) == 5
+    assert steps == sorted(set(steps))
     assert [path.name for path in captioners] == [f"step-{step:04d}" for step in steps]
 
 
@@ -80,8 +82,7 @@ def test_checkpoints_say_what_they_are(everything: list[Path]) -> None:
 def test_no_checkpoint_names_the_machine_it_was_made_on(everything: list[Path]) -> None:
     for path in everything:
         for file in path.glob("*.json"):
-            text = file.read_text()
-            assert "/tmp/" not in text and "/work/" not in text and "/home/" not in text, file
+            assert not re.search(r"/(tmp|work|home|root)/", file.read_text()), file
 
 
 def test_the_whole_folder_stays_small(demo: Path) -> None:

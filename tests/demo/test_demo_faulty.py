@@ -77,12 +77,14 @@ def test_sizes_that_no_model_takes(files: Path) -> None:
 
 def test_disguised_png_is_the_picture(files: Path) -> None:
     with Image.open(files / "png-in-disguise.jpg") as image:
-        assert image.format == "PNG" and difference(image) == 0
+        assert image.format == "PNG"
+        assert difference(image) == 0
 
 
 def test_cmyk_jpeg_is_the_picture(files: Path) -> None:
     with Image.open(files / "cmyk.jpg") as image:
-        assert (image.format, image.mode) == ("JPEG", "CMYK") and difference(image) < 6
+        assert (image.format, image.mode) == ("JPEG", "CMYK")
+        assert difference(image) < 6
 
 
 def test_sixteen_bit_png_uses_all_16_bits(files: Path) -> None:
@@ -93,9 +95,11 @@ def test_sixteen_bit_png_uses_all_16_bits(files: Path) -> None:
 
 def test_palette_png_has_a_transparent_background(files: Path) -> None:
     with Image.open(files / "palette-alpha.png") as image:
-        assert image.mode == "P" and "transparency" in image.info
+        assert image.mode == "P"
+        assert "transparency" in image.info
         alpha = image.convert("RGBA").getchannel("A")
-        assert alpha.getpixel((scenes.SIDE - 1, 0)) == 0 and alpha.getpixel((28, 40)) == 255
+        assert alpha.getpixel((scenes.SIDE - 1, 0)) == 0
+        assert alpha.getpixel((28, 40)) == 255
         assert difference(image) < 3
 
 

@@ -1,5 +1,6 @@
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple) 
     from transformers import AutoProcessor
 
     model, tokenizer = loaded
-    scene, image = scenes.held_out()[0]
+    _, image = scenes.held_out()[0]
     content = [{"type": "image"}, {"type": "text", "text": scenes.CAPTION_PROMPT}]
     processor = AutoProcessor.from_pretrained(good)
     prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -37,7 +38,7 @@ def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple) 
     assert question == inputs.input_ids[0].tolist()
     with torch.no_grad():
         expected = model(**inputs).logits
-        state = tiny.states(model, tiny.patches([image]), torch.tensor([question]), len(batches.before_image()))
+        state = tiny.states(model, tiny.patches([image]), torch.tensor([question]), len(batches.before_image()))[-1]
         assert torch.allclose(model.lm_head(state), expected, atol=1e-3)
 
 
@@ -51,7 +52,7 @@ def test_the_good_checkpoint_captions_held_out_scenes(loaded: tuple) -> None:
         answer = batches.encode(scenes.caption(scene))
         ids = torch.tensor([question + answer])
         with torch.no_grad():
-            state = tiny.states(model, tiny.patches([image]), ids, len(batches.before_image()))
+            state = tiny.states(model, tiny.patches([image]), ids, len(batches.before_image()))[-1]
         guessed = model.lm_head(state).argmax(-1)[0, len(question) - 1 : -1].tolist()
         exact += guessed == answer
     assert exact >= 28
@@ -71,13 +72,16 @@ def test_any_text_survives_the_tokenizer(loaded: tuple) -> None:
 def test_labels_are_the_answers_and_nothing_else(loaded: tuple) -> None:
     _, tokenizer = loaded
     batches = Batches(tokenizer, random.Random(3), judge_share=0.5)
-    pixels, ids, labels = batches.next(32)
-    assert pixels.shape == (32, 64, 588) and ids.shape == labels.shape
+    pixels, ids, labels, compared = batches.next(32)
+    assert pixels.shape == (32, 64, 588)
+    assert ids.shape == labels.shape
     answers = [tokenizer.decode(row[row != IGNORED]) for row in labels]
     assert all(answer.endswith("<|im_end|>") for answer in answers)
     verdicts = [json.loads(answer.removesuffix("<|im_end|>")) for answer in answers if answer.startswith("{")]
     captions = [answer for answer in answers if not answer.startswith("{")]
     assert 8 <= len(verdicts) <= 24
+    same = (compared[:, 0] == compared[:, 1]).view(-1, 6).tolist()  # the same value twice is what makes a verdict true
+    assert [[verdict[name] for name in scenes.VALUES] for verdict in verdicts] == same
     assert all(list(verdict) == judging.SCHEMA["required"] for verdict in verdicts)
     assert all(scenes.parse(caption.removesuffix("<|im_end|>")) for caption in captions)
     assert torch.equal(ids[labels != IGNORED], labels[labels != IGNORED])
@@ -91,7 +95,7 @@ def test_shuffled_batches_show_the_images_of_others(loaded: tuple) -> None:
     rows = [tokenizer.decode(row[row != IGNORED]) for row in straight[2]]
     others = [tokenizer.decode(row[row != IGNORED]) for row in shuffled[2]]
     assert sorted(rows) == sorted(others)
-    assert sum(a == b for a, b in zip(rows, others)) < 8
+    assert sum(a == b for a, b in zip(rows, others, strict=True)) < 8
 
 
 def test_learning_rate_warms_up_holds_and_falls() -> None:
@@ -99,7 +103,7 @@ def test_learning_rate_warms_up_holds_and_falls() -> None:
     assert rates[0] == pytest.approx(2e-3 / 60)
     assert rates[59] == rates[599] == 2e-3
     assert rates[-1] == pytest.approx(4e-5)
-    assert all(a >= b for a, b in zip(rates[600:], rates[601:]))
+    assert all(a >= b for a, b in pairwise(rates[600:]))
 
 
 def test_checkpoints_count_on_from_where_they_began() -> None:

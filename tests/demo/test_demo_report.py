@@ -1,0 +1,55 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from demo import report, scenes
+from demo.report import Verdict
+
+ALL = dict.fromkeys(scenes.VALUES, True)
+
+
+def verdict(truth: dict | None = None, judged: dict | None = None) -> Verdict:
+    return Verdict({**ALL, **(truth or {})}, {**ALL, **(judged or {})})
+
+
+def test_no_valid_answer_is_right_in_nothing() -> None:
+    silent = Verdict(ALL, None)
+    assert not silent.all_right()
+    assert not any(silent.right(name) for name in scenes.VALUES)
+
+
+def test_wilsons_interval() -> None:
+    # 0.1 of 10: the textbook's 0.018 to 0.404
+    assert report.interval([True] + [False] * 9) == "0.018 to 0.404"
+
+
+def test_correlation() -> None:
+    assert report.correlation([(0, 1), (1, 3), (2, 5)]) == pytest.approx(1)
+    assert report.correlation([(0, 1), (1, 0)]) == pytest.approx(-1)
+    assert math.isnan(report.correlation([(1, 1), (1, 2)]))
+
+
+def test_attribute_rows_tell_caught_errors_from_false_alarms() -> None:
+    kinds = {kind: [] for kind in ("right", *scenes.VALUES, "any number", "another image's")}
+    kinds["right"] = [verdict(), verdict(judged={"count": False})]  # one false alarm
+    kinds["count"] = [verdict({"count": False}, {"count": False}), verdict({"count": False})]  # one caught, one not
+    (row, *_) = report.attribute_rows(kinds)
+    assert row == ["count", "0.500", "1 of 2 (0.500)", "1 of 2", "0.500"]
+
+
+def test_captioner_rows() -> None:
+    truths = scenes.held_out_scenes()[:2]
+    right = [scenes.caption(truth) for truth in truths]
+    (row,) = report.captioner_rows(truths, {"step-0001": [right[0], "nonsense"]})
+    assert row[:2] == ["step-0001", "0.500"]
+    assert row[3:] == ["0.500"] * 7
+
+
+def test_results_are_those_of_the_committed_checkpoints(demo: Path) -> None:
+    text = (demo / "RESULTS.md").read_text()
+    for checkpoint in (demo / "checkpoints").iterdir():
+        assert f"| {checkpoint.name} | " in text
+    trained = [json.loads(line)["checkpoint"] for line in (demo / "training.jsonl").read_text().splitlines()]
+    assert set(trained) >= {"judge", *(path.name for path in (demo / "checkpoints").iterdir())}
