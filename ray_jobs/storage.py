@@ -120,7 +120,7 @@ def entries(prefix: str) -> Iterator[Entry]:
             for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
                 for found in page.get("Contents", ()):
                     name = found["Key"][len(folder) :]
-                    if name and not name.endswith("/"):
+                    if name and not name.endswith("/") and not name.startswith(".") and "/." not in name:
                         yield Entry(name, found["Size"], found["ETag"].strip('"'))
         else:
             yield from sorted(_walk(_path(prefix)), key=lambda entry: entry.key)

@@ -76,8 +76,11 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey values of up to 16 bits, scaled down; Pillow's own convert would clip everything over 255 to white."""
+    """Grey values of up to 16 bits, scaled down; Pillow's own convert would clip everything over 255 to white.
+
+    A file that says 16 bits is believed, so a dark one stays dark; of wider modes the values tell.
+    """
     _, high = image.getextrema()
-    if isinstance(high, tuple) or high <= 255:
+    if not image.mode.startswith("I;16") and (isinstance(high, tuple) or high <= 255):
         return image.convert("L")
     return image.convert("I").point(lambda value: value * (1 / 257) + 0).convert("L")

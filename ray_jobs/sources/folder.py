@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, Trouble, nearest
+from ray_jobs.contract import BadInput, Dataset, nearest
 from ray_jobs.sources import Row, texts
 
 METADATA = "metadata.jsonl"
@@ -46,7 +46,7 @@ class FolderSource:
             data, detail = None, ""
             try:
                 data = storage.read(f"{self.dataset.source}/{key}")
-            except (OSError, BadInput, Trouble) as error:
+            except (FileNotFoundError, BadInput) as error:  # Trouble passes: trying again may well read the image
                 detail = str(error)
             yield Row(key, data, label, references, detail)
 
