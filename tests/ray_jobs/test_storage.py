@@ -59,7 +59,7 @@ def test_create_keeps_what_is_there(store: str) -> None:
 
 
 def test_entries_and_folders(store: str) -> None:
-    for key in ("b/2.txt", "a/1.txt", "top", "b/c/3.txt", "bb/4"):
+    for key in ("b/2.txt", "a/1.txt", "top", "b/c/3.txt", "bb/4", ".hidden", "b/.hidden", "b/.trash/x"):
         storage.write(f"{store}/{key}", key.encode())
     assert [(entry.key, entry.size) for entry in storage.entries(store)] == [
         ("a/1.txt", 7), ("b/2.txt", 7), ("b/c/3.txt", 9), ("bb/4", 4), ("top", 3),
@@ -69,6 +69,14 @@ def test_entries_and_folders(store: str) -> None:
     assert storage.folders(store) == ["a", "b", "bb"]
     assert storage.folders(f"{store}/nothing") == []
     assert list(storage.entries(f"{store}/nothing")) == []
+
+
+def test_one_entry(store: str) -> None:
+    storage.write(f"{store}/a/val.parquet", b"four")
+    (listed,) = storage.entries(f"{store}/a")
+    assert storage.entry(f"{store}/a/val.parquet") == listed
+    for nothing in (f"{store}/a", f"{store}/a/missing", store):
+        assert storage.entry(nothing) is None
 
 
 def test_the_version_tells_content_of_the_same_size_apart(store: str) -> None:

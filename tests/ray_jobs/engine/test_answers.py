@@ -1,0 +1,76 @@
+"""What the engine's rows mean, without an engine."""
+
+from typing import Any
+
+import pytest
+
+from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.engine.ray_data_llm import _one_schema, explain
+
+STOP = frozenset({2})
+ROW: dict[str, Any] = {
+    "key": "part-00000/3",
+    "least_tokens": 20,
+    "generated_text": "a dot",
+    "generated_tokens": [5, 6, 2],
+    "num_input_tokens": 20,
+    "num_generated_tokens": 3,
+    "metrics": {"arrival_time": 100.0, "first_token_latency": 0.5, "first_token_ts": 7.0, "last_token_ts": 9.0},
+}
+
+
+def test_an_answer() -> None:
+    assert _one_schema(ROW, STOP) == {
+        "key": "part-00000/3",
+        "text": "a dot",
+        "finish_reason": "stop",
+        "prompt_tokens": 20,
+        "tokens": 3,
+        "arrived": 100.0,
+        "finished": 102.5,
+        "failure": None,
+        "detail": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tokens", "reason"), [([5, 2], "stop"), ([2], "stop"), ([5, 6], "length"), ([2, 5], "length")]
+)
+def test_the_last_token_tells_why_it_ended(tokens: list[int], reason: str) -> None:
+    assert _one_schema(ROW | {"generated_tokens": tokens}, STOP)["finish_reason"] == reason
+
+
+def test_a_prompt_too_short_to_hold_its_image_is_a_failure_and_no_caption() -> None:
+    answer = _one_schema(ROW | {"num_input_tokens": 19}, STOP)
+    assert (answer["failure"], answer["text"], answer["finish_reason"]) == ("image-missing", None, None)
+    assert answer["detail"] == "prompt of 19 tokens, 20 with its image"
+
+
+def test_an_error_row_has_the_columns_of_an_answer() -> None:
+    """Ray hands such a row back as it was sent, with the error beside it."""
+    sent = {"key": "part-00000/3", "prompt": "x", "least_tokens": 20, "__inference_error__": "ValueError: too long"}
+    answer = _one_schema(sent, STOP)
+    assert list(answer) == list(_one_schema(ROW, STOP))
+    assert (answer["failure"], answer["detail"], answer["text"]) == ("engine-error", "ValueError: too long", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x\nModel architectures ['Nope'] are not supported for now. Supported: ...", BadInput),
+        ("ValueError: NopeModel has no vLLM implementation and the Transformers ...", BadInput),
+        ("User-specified max_model_len (9999) is greater than the derived max_model_len", BadInput),
+        ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", Trouble),
+        ("The actor died unexpectedly before finishing this task.", Trouble),
+    ],
+)
+def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -> None:
+    found = explain(RuntimeError(text), "/models/m")
+    assert type(found) is kind
+    assert str(found).startswith("checkpoint /models/m: ")
+    assert "\n" not in str(found)
+
+
+def test_an_unknown_error_stays_what_it_is() -> None:
+    error = RuntimeError("something else")
+    assert explain(error, "/models/m") is error

@@ -1,0 +1,82 @@
+import json
+
+import pytest
+from making import suite
+
+from ray_jobs.contract import Judge
+from ray_jobs.metrics import judge as judging
+
+PLAIN = Judge(kind="vllm", model="/m")
+CRITERIA = Judge(kind="vllm", model="/m", criteria=("colour", "shape", "size"))
+
+
+def said(**answers: object) -> str:
+    return json.dumps({"rationale": "because"} | answers)
+
+
+def test_the_question_holds_the_caption_and_the_references() -> None:
+    judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}")
+    assert judging.question(judge, "a dot", ["one", "two"]) == "one\ntwo|a dot"
+
+
+def test_a_caption_cannot_ask_for_the_references() -> None:
+    judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}")
+    assert judging.question(judge, "{references}", ["secret"]) == "secret|{references}"
+
+
+def test_the_answer_is_held_to_rationale_first_then_verdicts() -> None:
+    schema = json.loads(judging.schema(CRITERIA))
+    assert list(schema["properties"]) == schema["required"] == ["rationale", "colour", "shape", "size"]
+    assert schema["additionalProperties"] is False
+    assert json.loads(judging.schema(PLAIN))["properties"]["score"] == {"type": "integer", "minimum": 1, "maximum": 5}
+
+
+def test_a_judgement_by_criteria_is_the_share_that_holds() -> None:
+    found = judging.read(CRITERIA, said(colour=True, shape=False, size=True), None)
+    assert found.values == {
+        "judge": pytest.approx(2 / 3), "judge_colour": 1.0, "judge_shape": 0.0, "judge_size": 1.0
+    }  # fmt: skip
+    assert (found.rationale, found.failure) == ("because", None)
+    assert tuple(found.values) == CRITERIA.metrics()
+
+
+def test_a_judgement_by_score() -> None:
+    assert judging.read(PLAIN, said(score=4), None).values == {"judge": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("judge", "answer"),
+    [
+        (PLAIN, ""),
+        (PLAIN, "4"),
+        (PLAIN, '{"rationale": "cut'),
+        (PLAIN, "[]"),
+        (PLAIN, "null"),
+        (PLAIN, json.dumps({"score": 4})),
+        (PLAIN, said()),
+        (PLAIN, said(score=0)),
+        (PLAIN, said(score=6)),
+        (PLAIN, said(score=4.5)),
+        (PLAIN, said(score="4")),
+        (PLAIN, said(score=True)),
+        (CRITERIA, said(colour=True, shape=False)),
+        (CRITERIA, said(colour=True, shape=False, size=1)),
+        (CRITERIA, said(colour=True, shape=False, size="true")),
+        (CRITERIA, said(colour=True, shape=False, size=None)),
+    ],
+)
+def test_a_useless_answer_is_a_failure_of_the_judge_and_no_score(judge: Judge, answer: str) -> None:
+    found = judging.read(judge, answer, None)
+    assert (found.values, found.failure) == ({}, "judge-invalid-answer")
+    assert found.rationale == answer[:400]
+
+
+def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:
+    assert judging.read(PLAIN, None, "engine-error").failure == "judge-engine-error"
+    assert judging.read(PLAIN, said(score=4), "image-missing").failure == "judge-image-missing"
+    assert judging.read(PLAIN, None, None).failure == judging.SILENT.failure == "judge-silent"
+
+
+def test_the_judges_metrics_can_gate() -> None:
+    settings = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour"]}
+    assert suite(**settings, gate__metrics={"judge": {"margin": 0}, "judge_colour": {"margin": 0}})

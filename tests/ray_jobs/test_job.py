@@ -1,0 +1,94 @@
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import spec
+
+from ray_jobs import job, storage
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Failure, Spec, Trouble
+from ray_jobs.progress import Progress
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    monkeypatch.setattr(job, "connect", lambda: None)
+    planned = spec(root=str(tmp_path))
+    storage.write(planned.uri, planned.model_dump_json().encode())
+    return planned
+
+
+def ended(made: Spec, error: BaseException | None) -> tuple[int, Failure | None]:
+    def work(_: Spec) -> None:
+        if error:
+            raise error
+
+    code = job.run("caption", work, ["--spec", made.uri])
+    uri = f"{made.run_uri}/failure.json"
+    return code, Failure.model_validate_json(storage.read(uri)) if storage.exists(uri) else None
+
+
+def wrapped(error: Exception) -> Exception:
+    """As an error comes out of a Ray task: inside the cause of the cause."""
+    middle, outer = RuntimeError("in a task"), RuntimeError("Failed to execute the node")
+    middle.cause = error  # type: ignore[attr-defined]
+    outer.__cause__ = middle
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind", "told"),
+    [
+        (BadInput("no such thing"), 2, "bad-input", "no such thing"),
+        (Incomplete("shard 2 is missing"), 2, "bad-input", "shard 2 is missing"),
+        (Trouble("the network"), 1, "trouble", "the network"),
+        (wrapped(BadInput("no such thing")), 2, "bad-input", "no such thing"),
+        (wrapped(Trouble("the network")), 1, "trouble", "the network"),
+        (KeyError("x"), 1, "trouble", "KeyError: 'x'"),
+        (RuntimeError("first\nsecond\n"), 1, "trouble", "RuntimeError: second"),
+        (RuntimeError(), 1, "trouble", "RuntimeError: no message"),
+    ],
+)
+def test_a_failure_is_told_by_exit_code_line_and_json(
+    made: Spec, error: Exception, code: int, kind: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "assay")
+    found, failure = ended(made, error)
+    assert failure
+    assert (found, failure.kind, failure.message, failure.stage) == (code, kind, told, "caption")
+    assert [line for line in caplog.messages if line.endswith(f": {told}") and line.startswith("caption failed")]
+
+
+def test_success_takes_an_older_failure_away(made: Spec) -> None:
+    assert ended(made, Trouble("x"))[0] == 1
+    assert ended(made, None) == (0, None)
+
+
+def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    uri = str(tmp_path / "spec.json")
+    assert job.run("caption", lambda _: None, ["--spec", uri]) == 2
+    assert f"spec {uri}: nothing is there" in caplog.text
+
+
+def test_a_failure_that_cannot_be_written_is_still_told(
+    made: Spec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(uri: str, data: bytes) -> Any:
+        raise BadInput("the disk is full")
+
+    monkeypatch.setattr(storage, "write", full)
+    assert ended(made, BadInput("first")) == (2, None)
+    assert "first" in caplog.text
+    assert "could not write" in caplog.text
+
+
+def test_progress_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "assay")
+    progress = Progress("captions", 100, done=40, every=0.0)
+    progress.add(30, "2 failed in part-00001")
+    progress.add(30)
+    assert caplog.messages[0] == "captions: resuming, 40 of 100 images are done"
+    assert caplog.messages[1].startswith("captions: 70/100 images (70%), ")
+    assert caplog.messages[1].endswith(", 2 failed in part-00001")
+    assert caplog.messages[2].startswith("captions: 100/100 images (100%), ")
