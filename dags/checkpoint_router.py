@@ -59,7 +59,7 @@ def checkpoint_router() -> None:
     @task
     def reconcile(dag_run: Any = None, ti: Any = None) -> list[dict[str, Any]]:
         def count_runs(run_ids: list[str], states: list[str] | None) -> int:
-            return ti.get_dr_count("validate_checkpoint", run_ids=run_ids, states=states)
+            return int(ti.get_dr_count("validate_checkpoint", run_ids=run_ids, states=states))
 
         return steps.reconcile(dag_run.run_type, count_runs)
 

@@ -56,14 +56,14 @@ class AirflowAPI:
 
     def follow(self, run_id: str, poll_interval: float = 2.0) -> Iterator[tuple[str, str, int]]:
         """Task, state and try number each time one changes, until the run has ended."""
-        path, known = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}", {}
+        path, known = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}", dict[str, str]()
         while True:
             ended = self.get(path)["state"] in ENDED
             for task in self.get(f"{path}/taskInstances")["task_instances"]:
-                state = (task["state"] or "none", task["try_number"])
-                if known.get(task["task_id"], ("none", 0))[0] != state[0]:
-                    known[task["task_id"]] = state
-                    yield task["task_id"], *state
+                name, state = task["task_id"], task["state"] or "none"
+                if known.get(name, "none") != state:
+                    known[name] = state
+                    yield name, state, task["try_number"]
             if ended:
                 return
             time.sleep(poll_interval)

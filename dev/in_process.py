@@ -20,7 +20,7 @@ def main(dag_id: str, conf: str) -> int:
         return 1
     run = bag.dags[dag_id].test(run_conf=json.loads(conf))
     states = {task.task_id: task.state for task in run.get_task_instances()}
-    for task in bag.dags[dag_id].topological_sort():
+    for task in bag.dags[dag_id].tasks:
         print(f"{task.task_id:20} {states.get(task.task_id)}")
     return 0 if states.get("publish") == "success" else 1
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
 from dev.settings import MARK, REPO, Settings, environment
 
@@ -41,7 +41,7 @@ def ensure_supervisor(settings: Settings) -> Any:
     (settings.run / "logs").mkdir(parents=True, exist_ok=True)
     config = settings.run / "supervisor.conf"
     config.write_text(_config(settings))
-    command = [settings.control / "bin" / "supervisord", "-c", config]
+    command = [str(settings.control / "bin" / "supervisord"), "-c", str(config)]
     subprocess.run(command, env=environment(settings), cwd=REPO, check=True, stdout=subprocess.DEVNULL)
     for _ in range(100):
         if found := supervisor(settings):

@@ -1,6 +1,6 @@
 """Where the local stack keeps things and how its processes are told: folders, ports, secrets, environment.
 
-Everything is overridable by the environment variable of the same name; see `make help` for the ones people need.
+`Settings` names the variables that change them; the defaults keep everything below `.assay`.
 """
 
 import base64
@@ -9,9 +9,12 @@ import json
 import os
 import secrets
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ray_jobs import storage
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` can tell its own
@@ -19,21 +22,26 @@ SOCKET_PATH_LIMIT = 100  # the kernel allows 107 bytes
 RAY_TEMP_LIMIT = 40  # Ray appends a session name and a socket name
 
 
-def _path(name: str, default: Path) -> Path:
-    return Path(os.environ.get(name, default)).absolute()
+def _setting(name: str, default: Any, read: Callable[[str], Any]) -> Any:
+    """A field whose value is the environment's when the settings are made."""
+    return field(default_factory=lambda: read(os.environ.get(name, str(default))))
+
+
+def _path(text: str) -> Path:
+    return Path(text).absolute()
 
 
 @dataclass(frozen=True)
 class Settings:
-    run: Path = _path("ASSAY_RUN_DIR", REPO / ".assay" / "run")
-    control: Path = _path("ASSAY_CONTROL_ENV", REPO / ".assay" / "control")
-    data: Path = _path("ASSAY_DATA_ENV", REPO / ".assay" / "data")
-    root: str = os.environ.get("ASSAY_ROOT", str(REPO / ".assay" / "root"))
-    airflow_port: int = int(os.environ.get("ASSAY_AIRFLOW_PORT", "8080"))
-    ray_port: int = int(os.environ.get("ASSAY_RAY_PORT", "8265"))  # and the three after it
-    ray_cpus: int = int(os.environ.get("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2)))
-    gpu_slots: int = int(os.environ.get("ASSAY_GPU_SLOTS", "1"))
-    router_slots: int = int(os.environ.get("ASSAY_ROUTER_SLOTS", "1"))
+    run: Path = _setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)
+    control: Path = _setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)
+    data: Path = _setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)
+    root: str = _setting("ASSAY_ROOT", REPO / ".assay" / "root", storage.absolute)
+    airflow_port: int = _setting("ASSAY_AIRFLOW_PORT", 8080, int)
+    ray_port: int = _setting("ASSAY_RAY_PORT", 8265, int)  # and the three after it
+    ray_cpus: int = _setting("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2), int)
+    gpu_slots: int = _setting("ASSAY_GPU_SLOTS", 1, int)
+    router_slots: int = _setting("ASSAY_ROUTER_SLOTS", 1, int)
 
     @property
     def airflow_url(self) -> str:

@@ -29,9 +29,8 @@ HEALTHY_WITHIN_S = 300
 def up(settings: Settings) -> None:
     """Start what does not run, and return when all of it is healthy."""
     processes.start(settings, "ray")
-    if supervisor := processes.supervisor(settings):
-        if supervisor.getProcessInfo("api-server")["statename"] != "RUNNING":
-            _migrate(environment(settings))
+    if not processes.states(settings)["api-server"].startswith("RUNNING"):
+        _migrate(environment(settings))
     processes.start(settings, *AIRFLOW)
     api = AirflowAPI(settings)
     _await("Airflow", lambda: ", ".join(api.unhealthy()), settings, PROGRAMS)
@@ -96,7 +95,7 @@ def validate(settings: Settings, conf: dict[str, Any]) -> int:
         env = environment(settings, home) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"}
         if not (home / "airflow.db").exists():
             _migrate(env)
-        command = [settings.control / "bin" / "python", "-m", "dev.in_process", DAG]
+        command = [str(settings.control / "bin" / "python"), "-m", "dev.in_process", DAG]
         return subprocess.run([*command, json.dumps(conf)], env=env, cwd=REPO, check=False).returncode
     finally:
         if not had_supervisor:

@@ -1,5 +1,7 @@
 """Watch the folder of checkpoints, and say so when one has become whole, or whole with other content."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import os
 from collections.abc import AsyncIterator
@@ -55,7 +57,8 @@ class CheckpointPrefixTrigger(BaseEventTrigger):
 
     async def _announced(self) -> dict[str, str]:
         assert self.asset_state_store is not None
-        return dict(await self.asset_state_store.aget(ANNOUNCED, default={}) or {})
+        kept: Any = await self.asset_state_store.aget(ANNOUNCED, default={})
+        return dict(kept or {})
 
     async def _remember(self, new: dict[str, str]) -> None:
         """Kept after the event, so that a triggerer that dies in between says it twice rather than not at all."""

@@ -1,5 +1,7 @@
 """Wait until a checkpoint is whole and has stopped changing."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import time
 from collections.abc import AsyncIterator

@@ -1,5 +1,7 @@
 """Wait until the golden set's manifest is there: it is written last, so then the set is complete."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any

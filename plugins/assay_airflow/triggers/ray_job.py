@@ -1,5 +1,7 @@
 """Follow one Ray job to its end: poll its status, copy its log into the task log, stop it when its time is over."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import re
 import time

@@ -1,5 +1,7 @@
 """Wait until the Ray cluster answers."""
 
+# mypy: allow-untyped-calls
+
 from collections.abc import AsyncIterator
 from typing import Any
 
