@@ -33,9 +33,9 @@ def _path(text: str) -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    run: Path = _setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)
-    control: Path = _setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)
-    data: Path = _setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)
+    run: Path = _setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)  # noqa: RUF009
+    control: Path = _setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)  # noqa: RUF009
+    data: Path = _setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)  # noqa: RUF009
     root: str = _setting("ASSAY_ROOT", REPO / ".assay" / "root", storage.absolute)
     airflow_port: int = _setting("ASSAY_AIRFLOW_PORT", 8080, int)
     ray_port: int = _setting("ASSAY_RAY_PORT", 8265, int)  # and the three after it
