@@ -118,8 +118,8 @@ def results(
         "Written by `python -m demo.evaluate` (vLLM on the CPU, float32, greedy) over the 256 held-out scenes. Every\n"
         "figure was measured by that run, the training times by the runs that made the checkpoints.",
         "## Captioners",
-        "`exact`: the caption equals the reference, with Wilson's 95 % interval. `whole`: it is of the scenes' grammar.\n"
-        "The others: the attribute is right (a caption outside the grammar is right in none).",
+        "`exact`: the caption equals the reference, with Wilson's 95 % interval. `whole`: it is of the grammar. The\n"
+        "others: the attribute is right (a caption outside the grammar is right in none).",
         table(["checkpoint", "exact", "95 %", "whole", *VALUES], captioner_rows(truths, written)),
         "## The judge, attribute by attribute",
         "Over the planted captions that are of the grammar. `errors caught`: told that a wrong attribute is wrong.\n"

@@ -4,7 +4,7 @@
 
 A caption names six attributes in a fixed order: "two small red circles on the left of a navy background".
 There are 2304 combinations of attributes. 256 of them, drawn once, are the validation set and are never drawn in
-training: a held-out caption is one that no checkpoint has read, and a held-out image one that none has seen.
+training: a held-out image is one that no checkpoint has seen, of a scene that none has been shown.
 """
 
 import itertools
