@@ -15,6 +15,7 @@ from ray_jobs import storage
 from ray_jobs.contract import Failure, Spec, digest
 
 STAGES = ("preprocess", "caption", "evaluate")
+BAD_INPUT_EXIT = 2  # of a job that could not say more, the spec being unreadable
 CLOCK_SLACK = timedelta(seconds=5)  # between the clock that stamps a job and the one that stamps its failure
 
 

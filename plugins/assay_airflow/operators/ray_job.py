@@ -11,7 +11,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from assay_airflow.failures import RayJobFailed
 from assay_airflow.hooks.ray import Job, RayHook
-from assay_airflow.stages import StageJob, failure_of
+from assay_airflow.stages import BAD_INPUT_EXIT, StageJob, failure_of
 from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_jobs.contract import BadInput
 from ray_jobs.plan import load_spec
@@ -81,6 +81,8 @@ class RayJobOperator(BaseOperator):
             raise BadInput(event["message"])
         if status == "FAILED" and (failure := failure_of(self.stage, event)):
             raise BadInput(failure.message) if failure.kind == "bad-input" else RayJobFailed(failure.message)
+        if status == "FAILED" and event["exit_code"] == BAD_INPUT_EXIT:
+            raise BadInput(f"{name}: {_line(event['message'])}")
         raise RayJobFailed(
             {
                 "FAILED": f"{name} failed and left no reason: {_line(event['message'])}",

@@ -106,6 +106,7 @@ class RayJobTrigger(BaseTrigger):
             "message": message or job.get("message") or "",
             "start_time": job.get("start_time") or 0,
             "metadata": job.get("metadata") or {},
+            "exit_code": job.get("driver_exit_code"),
         }
 
     async def _copy_log(self, session: aiohttp.ClientSession) -> None:

@@ -1,0 +1,36 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
+
+
+@pytest.fixture
+def dag(bag: DagBag) -> Any:
+    return bag.dags["checkpoint_router"]
+
+
+def test_one_pass_at_a_time_every_night(dag: Any) -> None:
+    assert dag.max_active_runs == 1
+    assert dag.timetable.timetable.expression == "0 2 * * *"
+
+
+def test_the_night_may_begin_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_NIGHTLY_CRON", "30 4 * * *")
+    file = Path(__file__).parents[2] / "dags" / "checkpoint_router.py"
+    found = DagBag(str(file)).dags["checkpoint_router"]
+    assert found.timetable.timetable.expression == "30 4 * * *"
+
+
+def test_arrivals_are_watched_for(dag: Any) -> None:
+    watchers = [watcher for asset in dag.timetable.asset_condition.objects for watcher in asset.watchers]
+    assert [type(watcher.trigger) for watcher in watchers] == [CheckpointPrefixTrigger]
+
+
+def test_a_validation_is_waited_for_however_it_ends_one_after_the_other(dag: Any) -> None:
+    told = dag.get_task("validate").partial_kwargs
+    assert told["trigger_dag_id"] == "validate_checkpoint"
+    assert (told["wait_for_completion"], told["deferrable"], told["pool"]) == (True, True, "router")
+    assert (told["allowed_states"], told["failed_states"]) == (["success", "failed"], [])
+    assert told["skip_when_already_exists"] is True

@@ -1,0 +1,87 @@
+"""What every DAG of ours keeps to: it imports fast and without I/O, somebody owns it, and it says what to do."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+REPO = Path(__file__).parents[2]
+FILES = sorted((REPO / "dags").glob("*.py"))
+DAG_IDS = sorted(file.stem for file in FILES)
+
+# Imports a DAG file, then again with all it imports known, and refuses every file, socket and process in that second
+# time: what is left then is the file's own top level.
+GUARDED = """
+import importlib.util, sys, time
+def load():
+    spec = importlib.util.spec_from_file_location("guarded", sys.argv[1])
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+load()
+watching = True
+def guard(event, arguments):
+    if not watching:
+        return
+    if event == "open" and str(arguments[0]).endswith((".py", ".pyc")):
+        return
+    if event in ("open", "os.listdir", "os.scandir", "subprocess.Popen") or event.startswith("socket."):
+        raise SystemExit(f"top-level I/O: {event} {arguments}")
+sys.addaudithook(guard)
+began = time.process_time()
+load()
+watching = False
+print(time.process_time() - began)
+"""
+
+
+def test_the_dags_import(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == DAG_IDS  # a file is named after the DAG in it
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_does_no_io_of_its_own_and_is_quick(file: Path) -> None:
+    env = os.environ | {"PYTHONPATH": f"{REPO}:{REPO / 'plugins'}"}
+    done = subprocess.run([sys.executable, "-c", GUARDED, str(file)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 1  # seconds of processor time, so that a busy machine does not count
+
+
+def test_a_first_import_takes_less_than_a_second(bag: DagBag) -> None:
+    slowest = max(bag.dagbag_stats, key=lambda stat: stat.duration)
+    assert slowest.duration < timedelta(seconds=5), slowest.file  # 0.3 s on an idle core; the rest is for a busy one
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_somebody_owns_it_and_finds_it(bag: DagBag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert {task.owner for task in dag.tasks} == {"vlm-oncall"}
+    assert "assay" in dag.tags
+    assert len(dag.tags) >= 2
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_the_one_on_call_is_told_about_every_task(bag: DagBag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert dag.doc_md
+    assert "**On call:**" in dag.doc_md
+    told = set(re.findall(r"^- `(\w+)`:", dag.doc_md, re.MULTILINE))
+    assert told == {task.task_id for task in dag.tasks}
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_nothing_runs_for_ever_and_trouble_is_tried_again(bag: DagBag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert dag.dagrun_timeout
+    assert not dag.catchup
+    for task in dag.tasks:
+        assert task.execution_timeout, task.task_id
+        if task.task_id != "verdict":
+            assert task.retries == 3, task.task_id
+            assert task.retry_exponential_backoff > 1, task.task_id
+            assert task.max_retry_delay <= timedelta(minutes=10), task.task_id
+            assert task.retry_policy, task.task_id

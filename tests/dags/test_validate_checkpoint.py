@@ -1,0 +1,78 @@
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import ParamValidationError
+from assay_airflow.operators.ray_job import RayJobOperator
+
+
+@pytest.fixture
+def dag(bag: DagBag) -> Any:
+    return bag.dags["validate_checkpoint"]
+
+
+def test_the_stages_follow_each_other(dag: Any) -> None:
+    order = ["plan", "preprocess", "golden_ready", "caption", "evaluate", "publish", "verdict"]
+    for before, after in pairwise(order):
+        assert after in dag.get_task(before).downstream_task_ids
+    assert dag.get_task("plan").upstream_task_ids == {"wait_for_ray", "wait_for_checkpoint"}
+
+
+def test_what_needs_the_gpu_waits_for_it_in_its_pool(dag: Any) -> None:
+    assert {task.task_id for task in dag.tasks if task.pool == "gpu"} == {"caption", "evaluate"}
+
+
+def test_every_ray_job_is_given_a_time(dag: Any) -> None:
+    jobs = [task for task in dag.tasks if isinstance(task, RayJobOperator)]
+    assert [job.stage for job in jobs] == ["preprocess", "caption", "evaluate"]
+    assert all(job.job_timeout < dag.dagrun_timeout for job in jobs)
+
+
+def test_a_verdict_is_final(dag: Any) -> None:
+    assert dag.get_task("verdict").retries == 0
+
+
+def test_the_form_explains_every_param(dag: Any) -> None:
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.schema["title"], name
+        assert param.description, name
+
+
+def test_a_person_triggers_it_and_it_is_not_paused(dag: Any) -> None:
+    assert not dag.timetable.can_be_scheduled
+    assert dag.is_paused_upon_creation is False
+
+
+def accepted(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The params of a run that is triggered with these."""
+    params = type(dag.params)({name: dag.params.get_param(name) for name in dag.params})
+    params.update(given)
+    return dict(params.validate())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"checkpoint": ""},
+        {"checkpoint": None},
+        {"checkpoint": "/c", "suite": 7},
+        {"checkpoint": "/c", "force": "yes"},
+        {"checkpoint": "/c", "appear_minutes": -1},
+    ],
+)
+def test_a_wrong_param_is_refused_before_anything_runs(dag: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(ParamValidationError):
+        accepted(dag, given)
+
+
+def test_a_checkpoint_is_all_one_has_to_give(dag: Any) -> None:
+    assert accepted(dag, {"checkpoint": "s3://c/step-1"}) == {
+        "checkpoint": "s3://c/step-1",
+        "suite": "demo",
+        "baseline": None,
+        "force": False,
+        "appear_minutes": 0,
+    }

@@ -1,0 +1,88 @@
+import asyncio
+import socket
+
+import pytest
+from airflow.sdk import Connection
+from assay_airflow.failures import RayUnreachable
+from assay_airflow.hooks.ray import Address, RayHook
+from conftest import connect
+from ray_server import RayServer
+
+from ray_jobs.contract import BadInput
+
+PAYLOAD = {"submission_id": "a", "entrypoint": "true", "metadata": {}}
+
+
+def test_a_job_is_submitted_once_and_found(ray: RayServer) -> None:
+    hook = RayHook()
+    assert hook.job("a") is None
+    assert hook.submit(PAYLOAD) is True
+    assert hook.submit(PAYLOAD) is False
+    found = hook.job("a")
+    assert found is not None
+    assert found["status"] == "PENDING"
+
+
+def test_stopping_is_asked_for_and_an_unknown_job_needs_none(ray: RayServer) -> None:
+    ray.add("a", "RUNNING")
+    RayHook().stop("a")
+    RayHook().stop("nobody")
+    assert ray.stopped == ["a"]
+
+
+def test_an_error_is_one_line_with_the_address(ray: RayServer) -> None:
+    ray.broken = 1
+    with pytest.raises(RayUnreachable) as raised:
+        RayHook().submit(PAYLOAD)
+    assert str(raised.value) == f"Ray at http://127.0.0.1:{ray.port} answers 500: RuntimeError: GCS is away"
+
+
+@pytest.mark.parametrize("token", ["wrong", None])
+def test_a_refused_token_is_bad_input(ray: RayServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+    connect(monkeypatch, ray.port, token)
+    with pytest.raises(BadInput, match="refuses the token; check the password of connection ray_default"):
+        RayHook().job("a")
+    with pytest.raises(BadInput, match="refuses the token"):
+        asyncio.run(RayHook().aping())
+
+
+def test_silence_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody else can listen there meanwhile
+        taken.bind(("127.0.0.1", 0))
+        connect(monkeypatch, taken.getsockname()[1], None)
+        for ask in (lambda: RayHook().job("a"), lambda: asyncio.run(RayHook().aping())):
+            with pytest.raises(RayUnreachable) as raised:
+                ask()
+            line = str(raised.value)
+            assert line.startswith(f"Ray at http://127.0.0.1:{taken.getsockname()[1]} does not answer: ")
+            assert line.endswith("is the head running, and is connection ray_default right?")
+            assert "\n" not in line
+
+
+def test_an_undefined_connection_is_bad_input() -> None:
+    for ask in (lambda: RayHook("ray_elsewhere").job("a"), lambda: asyncio.run(RayHook("ray_elsewhere").aping())):
+        with pytest.raises(BadInput, match="connection ray_elsewhere is not defined; add it with type ray"):
+            ask()
+
+
+def test_a_ping_passes_where_ray_answers(ray: RayServer) -> None:
+    asyncio.run(RayHook().aping())
+
+
+def test_the_address_follows_the_connection() -> None:
+    connection = Connection(conn_id="r", conn_type="ray", host="ray.example", schema="https", port=443, password="t")
+    address = Address.of(connection)
+    assert (address.url, address.headers) == ("https://ray.example:443", {"Authorization": "Bearer t"})
+    assert address.job_page("a") == "https://ray.example:443/#/jobs/a"
+
+
+def test_the_dashboard_may_be_elsewhere_and_the_port_has_a_default() -> None:
+    extra = '{"dashboard_url": "https://dash.example/ray/"}'
+    address = Address.of(Connection(conn_id="r", conn_type="ray", host="head", extra=extra))
+    assert (address.url, address.headers) == ("http://head:8265", {})
+    assert address.job_page("a") == "https://dash.example/ray/#/jobs/a"
+
+
+def test_a_connection_without_host_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="connection r: names no host"):
+        Address.of(Connection(conn_id="r", conn_type="ray"))

@@ -1,0 +1,187 @@
+import time
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from assay_airflow.failures import RayJobFailed
+from assay_airflow.operators.ray_job import RayJobLink, RayJobOperator
+from assay_airflow.stages import StageJob
+from ray_server import RayServer
+from specs import fail, spec_in
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Spec
+
+PUSHED: dict[str, Any] = {}
+TI = SimpleNamespace(
+    dag_id="validate_checkpoint",
+    run_id="manual__1",
+    task_id="caption",
+    xcom_push=lambda key, value: PUSHED.__setitem__(key, value),
+)
+CONTEXT: Any = {"ti": TI}
+
+
+def operator(spec: Spec, stage: str = "caption", hours: float = 1) -> RayJobOperator:
+    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, job_timeout=timedelta(hours=hours))
+
+
+def deferred(spec: Spec, stage: str = "caption") -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as raised:
+        operator(spec, stage).execute(CONTEXT)
+    return raised.value
+
+
+def event(status: str, **details: Any) -> dict[str, Any]:
+    told = {"status": status, "submission_id": "job-1", "message": "", "start_time": 0, "metadata": {}}
+    return told | {"exit_code": None} | details
+
+
+def finish(spec: Spec, stage: str = "caption") -> None:
+    storage.write(StageJob.of(stage, spec).marker, b"{}")
+
+
+def test_what_is_complete_is_not_submitted(ray: RayServer, spec: Spec) -> None:
+    finish(spec)
+    assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert ray.jobs == {}
+
+
+def test_what_is_missing_is_submitted_and_waited_for_in_the_triggerer(ray: RayServer, spec: Spec) -> None:
+    before = time.time()
+    wait = deferred(spec)
+    name = StageJob.of("caption", spec).submission_id(0)
+    assert list(ray.jobs) == [name]
+    assert ray.jobs[name]["metadata"] == {
+        "assay_spec": spec.uri,
+        "airflow_dag": "validate_checkpoint",
+        "airflow_run": "manual__1",
+        "airflow_task": "caption",
+    }
+    _, arguments = wait.trigger.serialize()
+    deadline = arguments.pop("deadline")
+    assert 3600 <= deadline - before < 3660
+    assert arguments == {"ray_conn_id": "ray_default", "submission_id": name, "poll_interval": 5.0, "patience": 600.0}
+    assert (wait.method_name, wait.timeout) == ("execute_complete", None)  # a timeout here would orphan the job
+    assert PUSHED[RayJobLink().xcom_key] == f"http://127.0.0.1:{ray.port}/#/jobs/{name}"
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_job_under_way_is_attached_to(ray: RayServer, spec: Spec, status: str) -> None:
+    name = StageJob.of("caption", spec).submission_id(0)
+    ray.add(name, status)
+    assert deferred(spec).trigger.submission_id == name
+    assert list(ray.jobs) == [name]
+
+
+def test_two_runs_share_the_job_that_prepares_their_golden_set(ray: RayServer, tmp_path: Any) -> None:
+    one, other = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
+    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (one, other)}
+    assert names == set(ray.jobs)
+    assert len(names) == 1
+
+
+def test_losing_the_race_to_submit_is_attaching(ray: RayServer, spec: Spec) -> None:
+    name = StageJob.of("caption", spec).submission_id(0)
+    ray.add(name, "RUNNING")
+    ray.unseen.add(name)
+    assert deferred(spec).trigger.submission_id == name
+    assert list(ray.jobs) == [name]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED", "SUCCEEDED"])  # the last without its marker
+def test_a_job_that_ended_without_its_result_is_followed_by_the_next(ray: RayServer, spec: Spec, status: str) -> None:
+    job = StageJob.of("caption", spec)
+    ray.add(job.submission_id(0), status)
+    ray.add(job.submission_id(1), "FAILED")
+    assert deferred(spec).trigger.submission_id == job.submission_id(2)
+    assert ray.jobs[job.submission_id(2)]["status"] == "PENDING"
+
+
+def test_runs_that_share_a_failed_job_meet_at_its_successor(ray: RayServer, tmp_path: Any) -> None:
+    one, other = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
+    ray.add(StageJob.of("preprocess", one).submission_id(0), "STOPPED")
+    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (one, other)}
+    assert names == {StageJob.of("preprocess", one).submission_id(1)}
+
+
+def test_force_submits_although_the_result_is_there_but_once(ray: RayServer, tmp_path: Any) -> None:
+    spec = spec_in(tmp_path, force="manual__1")
+    finish(spec)
+    name = deferred(spec).trigger.submission_id
+    ray.add(name, "SUCCEEDED")
+    assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert list(ray.jobs) == [name]
+
+
+def test_success_is_the_marker_not_the_status(ray: RayServer, spec: Spec) -> None:
+    with pytest.raises(RayJobFailed, match=r"job-1 succeeded but left no .*/manifest.json; it is submitted anew"):
+        operator(spec).execute_complete(CONTEXT, event("SUCCEEDED"))
+    finish(spec)
+    assert operator(spec).execute_complete(CONTEXT, event("SUCCEEDED")) == f"{spec.captions_uri}/manifest.json"
+
+
+@pytest.mark.parametrize(("kind", "raises"), [("bad-input", BadInput), ("trouble", RayJobFailed)])
+def test_a_failure_says_what_the_job_said(spec: Spec, kind: str, raises: type[Exception]) -> None:
+    fail(spec, "caption", kind, "checkpoint x: y is missing; do z")
+    with pytest.raises(raises) as raised:
+        operator(spec).execute_complete(CONTEXT, event("FAILED", metadata={"assay_spec": spec.uri}))
+    assert str(raised.value) == "checkpoint x: y is missing; do z"
+
+
+def test_exit_code_2_is_bad_input_even_without_a_word(spec: Spec) -> None:
+    with pytest.raises(BadInput, match="Ray job job-1: spec: nothing is there"):
+        operator(spec).execute_complete(CONTEXT, event("FAILED", exit_code=2, message="spec: nothing\nis there"))
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (event("FAILED", message="Job supervisor\nactor died"), "failed and left no reason: Job supervisor actor died"),
+        (event("FAILED"), "failed and left no reason: no message"),
+        (event("STOPPED"), "was stopped, by a person or with another run that shared it"),
+        (event("LOST"), "is unknown to Ray: its head was restarted"),
+        (event("TIMEOUT"), "was stopped: not done within 1:00:00"),
+        (event("UNREACHABLE", message="Ray at x does not answer"), "Ray at x does not answer"),
+    ],
+)
+def test_any_other_end_is_trouble_in_one_line(spec: Spec, told: dict[str, Any], line: str) -> None:
+    with pytest.raises(RayJobFailed) as raised:
+        operator(spec).execute_complete(CONTEXT, told)
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_refused_token_is_bad_input(spec: Spec) -> None:
+    with pytest.raises(BadInput, match="refuses the token"):
+        operator(spec).execute_complete(CONTEXT, event("REFUSED", message="Ray at x refuses the token"))
+
+
+def test_a_spec_that_is_not_there_is_bad_input(ray: RayServer, tmp_path: Any) -> None:
+    with pytest.raises(BadInput, match="nothing is there"):
+        operator(spec_in(tmp_path, write=False)).execute(CONTEXT)
+
+
+def test_killing_the_task_stops_the_job_it_has_submitted(ray: RayServer, spec: Spec) -> None:
+    task = operator(spec)
+    task.on_kill()
+    assert ray.stopped == []
+    with pytest.raises(TaskDeferred):
+        task.execute(CONTEXT)
+    task.on_kill()
+    assert ray.stopped == list(ray.jobs)
+
+
+def test_the_spec_is_a_template() -> None:
+    assert RayJobOperator.template_fields == ("spec_uri",)
+
+
+def test_the_link_is_what_was_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = RayJobLink()
+    target = "assay_airflow.operators.ray_job.XCom.get_value"
+    monkeypatch.setattr(target, lambda ti_key, key: {link.xcom_key: "http://ray/#/jobs/a"}.get(key))
+    assert link.get_link(None, ti_key=None) == "http://ray/#/jobs/a"
+    monkeypatch.setattr(target, lambda ti_key, key: None)
+    assert link.get_link(None, ti_key=None) == ""

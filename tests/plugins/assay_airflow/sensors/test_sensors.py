@@ -1,0 +1,62 @@
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
+from assay_airflow.sensors.golden_ready import GoldenReadySensor
+from assay_airflow.sensors.ray_ready import RayReadySensor
+from assay_airflow.sensors.waiting import WaitingSensor
+
+from ray_jobs.contract import BadInput, Spec
+
+HOUR = timedelta(hours=1)
+
+
+def waits_with(sensor: WaitingSensor) -> dict[str, Any]:
+    """The arguments of the trigger that the sensor defers to, its deadline as seconds from now."""
+    with pytest.raises(TaskDeferred) as raised:
+        sensor.execute({})
+    assert (raised.value.method_name, raised.value.timeout) == ("execute_complete", None)
+    _, arguments = raised.value.trigger.serialize()
+    return arguments | {"deadline": round((arguments["deadline"] - time.time()) / 60)}
+
+
+def test_ray() -> None:
+    assert waits_with(RayReadySensor(task_id="t", patience=HOUR)) == {
+        "ray_conn_id": "ray_default",
+        "deadline": 60,
+        "poll_interval": 10.0,
+    }
+
+
+def test_golden_set(spec: Spec) -> None:
+    assert waits_with(GoldenReadySensor(task_id="t", spec_uri=spec.uri, patience=HOUR)) == {
+        "golden_uri": spec.golden_uri,
+        "deadline": 60,
+        "poll_interval": 10.0,
+    }
+    assert GoldenReadySensor.template_fields == ("spec_uri",)
+
+
+def test_checkpoint() -> None:
+    sensor = CheckpointWholeSensor(task_id="t", checkpoint="/c/step-1/", appear_minutes="2.5", patience=HOUR)
+    arguments = waits_with(sensor)
+    assert round(arguments.pop("appears_by") - time.time()) == 150
+    assert arguments == {"uri": "/c/step-1", "deadline": 60, "poll_interval": 5.0}
+    assert CheckpointWholeSensor.template_fields == ("checkpoint", "appear_minutes")
+
+
+def test_an_unknown_scheme_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="cannot open gs://"):
+        CheckpointWholeSensor(task_id="t", checkpoint="gs://c/step-1", patience=HOUR).execute({})
+
+
+def test_the_event_is_the_outcome() -> None:
+    sensor = RayReadySensor(task_id="t", patience=HOUR)
+    sensor.execute_complete({}, {"status": "ready", "message": ""})
+    with pytest.raises(BadInput, match=r"^no$"):
+        sensor.execute_complete({}, {"status": "bad-input", "message": "no"})
+    with pytest.raises(AirflowSensorTimeout, match=r"^still missing \(waited 1:00:00\)$"):
+        sensor.execute_complete({}, {"status": "timeout", "message": "still missing"})

@@ -1,0 +1,108 @@
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from assay_airflow import fingerprints, router
+from specs import checkpoint_in, record, spec_in
+
+from ray_jobs import checkpoint, records
+from ray_jobs.contract import Checkpoint
+
+TODAY = date(2026, 11, 23)
+
+
+def asked(folder: Path, runs: dict[str, str] | None = None, retry_failed: bool = True) -> list[str]:
+    """Ids of the runs that would be triggered for the checkpoints in a folder, given the states of those that are."""
+    runs = runs or {}
+
+    def count(run_ids: list[str], states: list[str] | None) -> int:
+        return sum(name in runs and (states is None or runs[name] in states) for name in run_ids)
+
+    waiting = router.unvalidated(str(folder / "root"), "small", str(folder / "in"))
+    return [request["trigger_run_id"] for request in router.requests(waiting, "small", count, retry_failed, TODAY)]
+
+
+def run_of(folder: Path, name: str) -> str:
+    return f"router__small__{checkpoint.resolve(str(folder / 'in' / name)).folder}"
+
+
+@pytest.fixture
+def arrived(tmp_path: Path) -> Path:
+    for name in ("step-1000", "step-200"):
+        checkpoint_in(tmp_path / "in" / name, name.encode())
+    return tmp_path
+
+
+def test_every_whole_checkpoint_is_asked_for_in_order_of_its_step(arrived: Path) -> None:
+    (checkpoint_in(arrived / "in" / "step-300") / "model.safetensors").unlink()
+    (arrived / "in" / ".trash").mkdir()
+    assert asked(arrived) == [run_of(arrived, "step-200"), run_of(arrived, "step-1000")]
+
+
+def test_what_is_asked_for_is_a_run_of_the_dag(arrived: Path) -> None:
+    waiting = router.unvalidated(str(arrived / "root"), "small", str(arrived / "in"))
+    first = router.requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)[0]
+    assert first["conf"] == {"checkpoint": f"{arrived}/in/step-200", "suite": "small"}
+
+
+def publish(folder: Path, name: str) -> None:
+    found: Checkpoint = checkpoint.resolve(str(folder / "in" / name))
+    spec = spec_in(folder / "root").model_copy(update={"checkpoint": found})
+    records.publish(str(folder / "root"), record(spec, "FAIL"))
+
+
+def test_a_checkpoint_with_a_record_is_done_until_it_is_overwritten(arrived: Path) -> None:
+    publish(arrived, "step-200")
+    assert asked(arrived) == [run_of(arrived, "step-1000")]
+    checkpoint_in(arrived / "in" / "step-200", b"other weights")
+    assert asked(arrived) == [run_of(arrived, "step-200"), run_of(arrived, "step-1000")]
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_run_under_way_is_not_asked_for_twice(arrived: Path, state: str) -> None:
+    assert asked(arrived, {run_of(arrived, "step-200"): state}) == [run_of(arrived, "step-1000")]
+
+
+def test_a_run_that_failed_is_tried_again_by_the_nightly_pass_only(arrived: Path) -> None:
+    failed = {run_of(arrived, "step-200"): "failed"}
+    again = f"{run_of(arrived, 'step-200')}__retry-20261123"
+    assert asked(arrived, failed, retry_failed=False) == [run_of(arrived, "step-1000")]
+    assert asked(arrived, failed) == [again, run_of(arrived, "step-1000")]
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_one_retry_a_night(arrived: Path, state: str) -> None:
+    first = run_of(arrived, "step-200")
+    assert asked(arrived, {first: "failed", f"{first}__retry-20261123": state}) == [run_of(arrived, "step-1000")]
+
+
+def test_a_retry_of_last_night_that_still_runs_is_left_alone(arrived: Path) -> None:
+    first = run_of(arrived, "step-200")
+    assert asked(arrived, {first: "failed", f"{first}__retry-20261122": "running"}) == [run_of(arrived, "step-1000")]
+
+
+def test_an_empty_or_missing_folder_asks_for_nothing(tmp_path: Path) -> None:
+    assert asked(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["step-2", "step-10"], ["a", "b"], ["1-a", "1-b", "2"], ["epoch-1-step-9", "epoch-1-step-10", "epoch-2-step-1"]],
+)
+def test_numbers_in_names_count_as_numbers(tmp_path: Path, names: list[str]) -> None:
+    for name in reversed(names):
+        (tmp_path / name).mkdir()
+    assert router.names(str(tmp_path)) == names
+
+
+def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, root = f"{arrived}/in/step-200", str(arrived / "root")
+    first = fingerprints.resolve(root, uri)
+    assert first == checkpoint.resolve(uri)
+    hashed: list[Any] = []
+    monkeypatch.setattr(checkpoint, "fingerprint", lambda uri: hashed.append(uri) or "new")
+    assert fingerprints.resolve(root, uri) == first
+    checkpoint_in(arrived / "in" / "step-200", b"other weights")
+    assert fingerprints.resolve(root, uri).fingerprint == "new"
+    assert hashed == [uri]

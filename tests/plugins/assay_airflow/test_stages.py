@@ -1,0 +1,112 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from assay_airflow.stages import STAGES, StageJob, failure_of
+from specs import fail, spec_in
+
+from ray_jobs import storage
+from ray_jobs.contract import Spec
+
+NOW = datetime.now(UTC)
+
+
+def ids(spec: Spec) -> dict[str, str]:
+    return {stage: StageJob.of(stage, spec).submission_id(0) for stage in STAGES}
+
+
+def test_two_checkpoints_ask_for_one_golden_set_and_captions_of_their_own(tmp_path: Path) -> None:
+    one, other = ids(spec_in(tmp_path, fingerprint="a" * 16)), ids(spec_in(tmp_path, fingerprint="b" * 16))
+    assert {stage: one[stage] == other[stage] for stage in STAGES} == {
+        "preprocess": True,
+        "caption": False,
+        "evaluate": False,
+    }
+
+
+def test_force_asks_anew_for_captions_and_scores_but_not_for_the_golden_set(tmp_path: Path) -> None:
+    plain, forced = spec_in(tmp_path), spec_in(tmp_path, force="manual__1")
+    assert {stage: ids(plain)[stage] == ids(forced)[stage] for stage in STAGES} == {
+        "preprocess": True,
+        "caption": False,
+        "evaluate": False,
+    }
+    assert StageJob.of("preprocess", forced).force is None
+    assert StageJob.of("caption", forced).force == "manual__1"
+
+
+def test_the_same_content_below_another_root_is_another_job(tmp_path: Path) -> None:
+    assert not set(ids(spec_in(tmp_path / "a")).values()) & set(ids(spec_in(tmp_path / "b")).values())
+
+
+def test_the_id_says_stage_content_and_generation(spec: Spec) -> None:
+    first, second = (StageJob.of("caption", spec).submission_id(generation) for generation in (0, 1))
+    assert first.startswith(f"assay-caption-{spec.caption_id}-")
+    assert first.removesuffix("-g0") == second.removesuffix("-g1")
+
+
+def test_the_payload_is_the_command_that_a_person_would_type(spec: Spec) -> None:
+    job = StageJob.of("evaluate", spec)
+    assert job.payload(2, {"airflow_run": "r"}) == {
+        "submission_id": job.submission_id(2),
+        "entrypoint": f"python -u -m ray_jobs.evaluate --spec {spec.uri}",
+        "metadata": {"assay_spec": spec.uri, "airflow_run": "r"},
+    }
+
+
+def test_a_uri_that_a_shell_would_take_apart_is_quoted(tmp_path: Path) -> None:
+    spec = spec_in(tmp_path / "my root; rm")
+    assert f"--spec '{spec.uri}'" in StageJob.of("caption", spec).payload(0, {})["entrypoint"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "marker"),
+    [
+        ("preprocess", "{spec.golden_uri}/manifest.json"),
+        ("caption", "{spec.captions_uri}/manifest.json"),
+        ("evaluate", "{spec.run_uri}/verdict.json"),
+    ],
+)
+def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: str) -> None:
+    job = StageJob.of(stage, spec)
+    assert job.marker == marker.format(spec=spec)
+    assert not job.is_done()
+    storage.write(job.marker, b"{}")
+    assert job.is_done()
+
+
+def test_an_unknown_stage_is_a_mistake_in_the_dag(spec: Spec) -> None:
+    with pytest.raises(ValueError, match="stage 'publish': not one of preprocess, caption, evaluate"):
+        StageJob.of("publish", spec)
+
+
+def ended(spec: Spec, started: datetime = NOW, **details: Any) -> dict[str, Any]:
+    return {"metadata": {"assay_spec": spec.uri}, "start_time": int(started.timestamp() * 1000)} | details
+
+
+def test_a_failure_is_read_from_the_run_that_submitted_the_job(tmp_path: Path) -> None:
+    submitter = spec_in(tmp_path, fingerprint="b" * 16)
+    fail(submitter, "preprocess", "bad-input", "no image column")
+    found = failure_of("preprocess", ended(submitter))
+    assert found is not None
+    assert found.message == "no image column"
+
+
+def test_a_failure_of_an_earlier_job_or_another_stage_is_not_this_ones(spec: Spec) -> None:
+    fail(spec, "caption", "trouble", "old", at=NOW - timedelta(minutes=1))
+    assert failure_of("caption", ended(spec)) is None
+    fail(spec, "caption", "trouble", "new", at=NOW + timedelta(seconds=1))
+    assert failure_of("caption", ended(spec)) is not None
+    assert failure_of("evaluate", ended(spec)) is None
+
+
+def test_a_killed_job_and_one_of_unknown_making_leave_no_failure(spec: Spec) -> None:
+    assert failure_of("caption", ended(spec)) is None
+    assert failure_of("caption", ended(spec, metadata={})) is None
+    assert failure_of("caption", ended(spec, metadata=None)) is None
+
+
+def test_an_unreadable_failure_is_none(spec: Spec) -> None:
+    storage.write(f"{spec.run_uri}/failure.json", b"{not json")
+    assert failure_of("caption", ended(spec)) is None

@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from assay_airflow import steps
+from specs import checkpoint_in, record
+
+from ray_jobs import records
+from ray_jobs.contract import BadInput, Spec, Trouble
+from ray_jobs.plan import load_spec
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the form gives, for a checkpoint and a suite that are there."""
+    monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"png")
+    (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\n")
+    uri = str(checkpoint_in(tmp_path / "step-1"))
+    return {"checkpoint": uri, "suite": str(tmp_path / "small.yaml"), "baseline": None, "force": False}
+
+
+def test_planning_gives_the_spec_of_the_params(params: dict[str, Any]) -> None:
+    spec = load_spec(steps.plan(params, "manual__1"))
+    assert (spec.checkpoint.uri, spec.suite.name, spec.force) == (params["checkpoint"], "small", None)
+    assert steps.plan(params, "manual__2") == spec.uri
+
+
+def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:
+    assert load_spec(steps.plan(params | {"force": True}, "manual__1")).force == "manual__1"
+
+
+def test_a_checkpoint_that_someone_writes_to_again_is_trouble(params: dict[str, Any]) -> None:
+    Path(params["checkpoint"], "model.safetensors").unlink()
+    with pytest.raises(Trouble, match=r"no \.safetensors file yet"):
+        steps.plan(params, "manual__1")
+
+
+def test_a_root_that_nobody_named_is_bad_input(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASSAY_ROOT")
+    with pytest.raises(BadInput, match="ASSAY_ROOT is not set"):
+        steps.plan(params, "manual__1")
+
+
+def test_what_an_event_tells(spec: Spec) -> None:
+    assert steps.summary_of(record(spec)) == {
+        "checkpoint": "step-1",
+        "checkpoint_uri": "/models/step-1",
+        "fingerprint": "f" * 16,
+        "suite": "small",
+        "outcome": "PASS",
+        "reason": "as told",
+        "metrics": {},
+        "record": f"{spec.run_uri}/record.json",
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "raises"),
+    [("FAIL", AirflowFailException), ("INCOMPLETE", AirflowFailException), ("INCONCLUSIVE", AirflowSkipException)],
+)
+def test_a_verdict_is_a_task_state(spec: Spec, outcome: str, raises: type[Exception]) -> None:
+    records.publish(spec.root, record(spec, outcome))
+    with pytest.raises(raises, match=f"^{outcome}: as told$"):
+        steps.conclude(spec.uri)
+
+
+def test_a_pass_is_a_success(spec: Spec) -> None:
+    records.publish(spec.root, record(spec))
+    assert steps.conclude(spec.uri) == "PASS: as told"
+
+
+def test_without_a_prefix_the_router_says_so_and_skips() -> None:
+    with pytest.raises(AirflowSkipException, match="ASSAY_CHECKPOINTS is not set"):
+        steps.reconcile("scheduled", lambda run_ids, states: 0)
+
+
+@pytest.mark.parametrize(("run_type", "retried"), [("scheduled", 1), ("manual", 1), ("asset_triggered", 0)])
+def test_only_an_arrival_leaves_failed_runs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_type: str, retried: int
+) -> None:
+    checkpoint_in(tmp_path / "in" / "step-1")
+    monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "in"))
+    monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("ASSAY_ROUTER_SUITE", "small")
+
+    def failed_once(run_ids: list[str], states: list[str] | None) -> int:
+        return int(states is None and "__retry-" not in run_ids[0])
+
+    assert len(steps.reconcile(run_type, failed_once)) == retried

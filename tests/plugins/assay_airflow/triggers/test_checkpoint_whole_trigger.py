@@ -1,0 +1,77 @@
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, listing
+from specs import checkpoint_in
+
+
+def trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
+    now = time.time()
+    return CheckpointWholeTrigger(str(uri), now + seconds, now + appears, poll_interval=0.05)
+
+
+def fired(watching: CheckpointWholeTrigger) -> dict[str, Any]:
+    async def first() -> dict[str, Any]:
+        return dict((await anext(watching.run())).payload)
+
+    return asyncio.run(asyncio.wait_for(first(), 20))
+
+
+def test_it_is_rebuilt_from_exactly_this() -> None:
+    assert CheckpointWholeTrigger("s3://c/step-1", 9.0, 4.0, poll_interval=3.0).serialize() == (
+        "assay_airflow.triggers.checkpoint_whole.CheckpointWholeTrigger",
+        {"uri": "s3://c/step-1", "deadline": 9.0, "appears_by": 4.0, "poll_interval": 3.0},
+    )
+
+
+def test_a_whole_checkpoint_that_stays_the_same_is_ready(tmp_path: Path) -> None:
+    assert fired(trigger(checkpoint_in(tmp_path / "step-1")))["status"] == "ready"
+
+
+def test_a_whole_checkpoint_that_still_changes_is_looked_at_again(tmp_path: Path) -> None:
+    watching = trigger(checkpoint_in(tmp_path / "step-1"))
+    assert "looking again whether it changes" in (watching._look() or "")
+    checkpoint_in(tmp_path / "step-1", b"other weights")
+    assert "looking again whether it changes" in (watching._look() or "")
+    assert watching._look() is None
+
+
+def test_nothing_there_fails_at_once(tmp_path: Path) -> None:
+    event = fired(trigger(tmp_path / "step-9"))
+    assert event == {
+        "status": "bad-input",
+        "message": f"checkpoint {tmp_path}/step-9: nothing is there; check the URI, or trigger again once it is",
+    }
+
+
+def test_nothing_there_yet_is_waited_for_when_asked(tmp_path: Path) -> None:
+    watching = trigger(tmp_path / "step-9", appears=60)
+    assert watching._look() == f"checkpoint {tmp_path}/step-9: nothing is there yet"
+    checkpoint_in(tmp_path / "step-9")
+    assert fired(watching)["status"] == "ready"
+
+
+def test_an_upload_is_waited_for_until_the_deadline_and_named(tmp_path: Path) -> None:
+    folder = checkpoint_in(tmp_path / "step-1")
+    (folder / "model.safetensors").unlink()
+    event = fired(trigger(folder, seconds=0.1))
+    assert event["status"] == "timeout"
+    assert "no .safetensors file yet" in event["message"]
+
+
+def test_what_waiting_cannot_mend_fails_at_once(tmp_path: Path) -> None:
+    folder = checkpoint_in(tmp_path / "step-1")
+    (folder / "config.json").write_text("{}")
+    event = fired(trigger(folder))
+    assert event["status"] == "bad-input"
+    assert "names no `architectures`" in event["message"]
+
+
+def test_a_listing_tells_content_apart(tmp_path: Path) -> None:
+    assert listing(str(tmp_path / "none")) is None
+    first = listing(str(checkpoint_in(tmp_path / "step-1")))
+    assert listing(str(tmp_path / "step-1")) == first
+    checkpoint_in(tmp_path / "step-1", b"WEIGHTS!")
+    assert listing(str(tmp_path / "step-1")) != first

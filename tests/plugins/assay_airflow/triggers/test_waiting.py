@@ -1,0 +1,55 @@
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from assay_airflow.triggers.waiting import wait
+
+from ray_jobs.contract import BadInput, Trouble
+
+
+def ended(answers: list[Any], seconds: float = 60) -> tuple[dict[str, Any], list[str]]:
+    """What `wait` returns and says while looks give these answers, the last one for ever."""
+    told: list[str] = []
+
+    def each() -> Iterator[Any]:
+        yield from answers
+        while True:
+            yield answers[-1]
+
+    looks = each()
+
+    async def look() -> str | None:
+        answer = next(looks)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return asyncio.run(wait(look, 0.01, time.time() + seconds, told.append)), told
+
+
+def test_ready_at_the_first_look() -> None:
+    assert ended([None]) == ({"status": "ready", "message": ""}, [])
+
+
+def test_what_is_missing_is_said_once() -> None:
+    event, told = ended(["a", "a", "b", None])
+    assert (event["status"], told) == ("ready", ["a", "b"])
+
+
+def test_bad_input_ends_the_wait() -> None:
+    assert ended(["a", BadInput("no")])[0] == {"status": "bad-input", "message": "no"}
+
+
+def test_trouble_is_waited_out() -> None:
+    assert ended([Trouble("store away"), None]) == ({"status": "ready", "message": ""}, ["store away"])
+
+
+@pytest.mark.parametrize("last", ["a is missing", Trouble("a is missing")])
+def test_a_timeout_says_what_is_still_missing(last: Any) -> None:
+    assert ended([last], seconds=0.05)[0] == {"status": "timeout", "message": "a is missing"}
+
+
+def test_there_is_one_look_even_without_time() -> None:
+    assert ended([None], seconds=-1)[0]["status"] == "ready"

@@ -1,0 +1,43 @@
+"""An Airflow that is nobody's own, a Ray that is a stand-in, and a storage root with one spec in it."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="assay-airflow-")  # before anything imports airflow
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+import pytest
+from ray_server import TOKEN, RayServer
+from specs import spec_in
+
+from ray_jobs.contract import Spec
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the caller's AWS, Ray or Assay settings reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ASSAY_", "AIRFLOW_CONN_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayServer]:
+    """A stand-in for Ray's Jobs API on a real socket, and the connection that leads to it."""
+    with RayServer() as server:
+        connect(monkeypatch, server.port, TOKEN)
+        yield server
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, port: int, token: str | None) -> None:
+    connection = {"conn_type": "ray", "host": "127.0.0.1", "port": port, "password": token}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Spec:
+    """A spec written where a run's spec lies."""
+    return spec_in(tmp_path / "root")

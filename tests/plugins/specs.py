@@ -1,0 +1,57 @@
+"""What the tests are made of: specs, manifests, records and small checkpoints on disk."""
+
+import json
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray_jobs import storage
+from ray_jobs.contract import Checkpoint, Failure, Manifest, Record, Spec, Suite, Verdict
+
+
+def spec_in(root: Path, force: str | None = None, fingerprint: str = "f" * 16, write: bool = True) -> Spec:
+    suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
+    checkpoint = Checkpoint(uri="/models/step-1", name="step-1", fingerprint=fingerprint)
+    made = Spec(root=str(root), suite=suite, checkpoint=checkpoint, source_revision="r1", force=force)
+    if write:
+        storage.write(made.uri, made.model_dump_json().encode())
+    return made
+
+
+def fail(spec: Spec, stage: str, kind: Any, message: str, at: datetime | None = None) -> None:
+    failure = Failure(stage=stage, kind=kind, message=message, at=at or datetime.now(UTC))
+    storage.write(f"{spec.run_uri}/failure.json", failure.model_dump_json().encode())
+
+
+def manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
+    made = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
+    return made.model_dump(mode="json") | {"rows_in": rows_in, "rows_out": rows_out}
+
+
+def record(spec: Spec, outcome: Any = "PASS") -> Record:
+    return Record(
+        run_id=spec.run_id,
+        run_uri=spec.run_uri,
+        scale_id=spec.scale_id,
+        golden_id=spec.golden_id,
+        caption_id=spec.caption_id,
+        suite=spec.suite.name,
+        checkpoint=spec.checkpoint,
+        verdict=Verdict(outcome=outcome, reason="as told", baseline=None, alpha=0.0027),
+        metrics={},
+        images={},
+        seconds={},
+        versions={},
+        published_at=datetime.now(UTC),
+    )
+
+
+def checkpoint_in(folder: Path, data: bytes = b"weights!") -> Path:
+    """A whole checkpoint with one shard."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"a": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    (folder / "config.json").write_text('{"architectures": ["Tiny"]}')
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return folder

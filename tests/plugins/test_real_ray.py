@@ -1,0 +1,151 @@
+"""The hook and the trigger against a real Ray head: that our stand-in for it tells the truth."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from assay_airflow.failures import RayUnreachable
+from assay_airflow.hooks.ray import RayHook
+from assay_airflow.triggers.ray_job import RayJobTrigger
+from conftest import connect
+
+from ray_jobs.contract import BadInput
+
+REPO = Path(__file__).parents[2]
+RAY = Path(os.environ.get("ASSAY_DATA_ENV", REPO / ".assay" / "data")) / "bin" / "ray"
+TOKEN = "0123456789abcdef" * 4
+
+pytestmark = pytest.mark.integration
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The dashboard's port of a Ray head that wants a token."""
+    folder, port = tmp_path_factory.mktemp("ray"), free_port()
+    (folder / "token").write_text(TOKEN)
+    command = [str(RAY), "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(free_port())]
+    command += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port), "--num-cpus", "1"]
+    command += ["--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port())]
+    command += ["--object-store-memory", "100000000", "--disable-usage-stats"]
+    command += ["--min-worker-port", "0", "--max-worker-port", "0"]
+    told = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | told, stdout=log, stderr=log, start_new_session=True)
+    try:
+        limit = time.monotonic() + 120
+        while not answers(port):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < limit, (folder / "log").read_text()
+            time.sleep(0.5)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+
+
+def answers(port: int) -> bool:
+    try:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return httpx.get(f"http://127.0.0.1:{port}/api/jobs/x", headers=headers, timeout=5).status_code == 404
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture
+def hook(head: int, monkeypatch: pytest.MonkeyPatch) -> RayHook:
+    connect(monkeypatch, head, TOKEN)
+    return RayHook()
+
+
+def submit(hook: RayHook, name: str, command: str) -> None:
+    assert hook.submit({"submission_id": name, "entrypoint": command, "metadata": {"assay_spec": "s3://r/spec.json"}})
+
+
+def followed(name: str, seconds: float = 120, caplog: Any = None) -> dict[str, Any]:
+    async def first() -> dict[str, Any]:
+        watching = RayJobTrigger("ray_default", name, time.time() + seconds, poll_interval=0.5)
+        watching._log = logging.getLogger("task")
+        return dict((await anext(watching.run())).payload)
+
+    return asyncio.run(asyncio.wait_for(first(), 120))
+
+
+def test_a_job_runs_is_followed_and_cannot_be_submitted_twice(hook: RayHook, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="task")
+    submit(hook, "good", "echo one; sleep 2; echo two; echo three >&2")
+    assert hook.submit({"submission_id": "good", "entrypoint": "echo again"}) is False
+    event = followed("good")
+    assert (event["status"], event["metadata"]) == ("SUCCEEDED", {"assay_spec": "s3://r/spec.json"})
+    assert abs(event["start_time"] / 1000 - time.time()) < 120
+    lines = [record.getMessage() for record in caplog.records if record.name == "task"]
+    assert [line for line in lines if line in ("[ray] one", "[ray] two", "[ray] three")] == [
+        "[ray] one",
+        "[ray] two",
+        "[ray] three",
+    ]
+
+
+def test_a_failing_job_tells_its_exit_code(hook: RayHook) -> None:
+    submit(hook, "bad", "echo why; exit 2")
+    event = followed("bad")
+    assert (event["status"], event["exit_code"]) == ("FAILED", 2)
+    assert "why" in event["message"]
+
+
+def test_the_deadline_and_a_person_stop_a_job(hook: RayHook) -> None:
+    submit(hook, "long", "sleep 600")
+    assert followed("long", seconds=1)["status"] == "TIMEOUT"
+    submit(hook, "longer", "sleep 600")
+    asyncio.run(RayJobTrigger("ray_default", "longer", time.time() + 60).on_kill())
+    for name in ("long", "longer"):
+        assert followed(name)["status"] == "STOPPED"
+
+
+def test_what_ray_does_not_know(hook: RayHook) -> None:
+    assert hook.job("nobody") is None
+    hook.stop("nobody")
+    assert followed("nobody")["status"] == "LOST"
+
+
+def test_a_malformed_submission_is_one_line(hook: RayHook) -> None:
+    with pytest.raises(RayUnreachable) as raised:
+        hook.submit({"entrypoint": 7})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wrong_token_is_refused(head: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("f" * 64, None):
+        connect(monkeypatch, head, token)
+        with pytest.raises(BadInput, match="refuses the token"):
+            RayHook().job("good")
+        with pytest.raises(BadInput, match="refuses the token"):
+            asyncio.run(RayHook().aping())
+
+
+def test_the_connection_is_what_the_stack_writes(head: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"conn_type": "ray", "host": "127.0.0.1", "port": head, "password": TOKEN}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(told))
+    asyncio.run(RayHook().aping())
