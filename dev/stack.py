@@ -24,6 +24,10 @@ from dev.settings import REPO, Settings, environment, secrets_of
 from ray_jobs import storage
 
 HEALTHY_WITHIN_S = 300
+QUIET = {  # of a run in this process, hear what the tasks say and not what Airflow says about them
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "assay_airflow=INFO airflow.task.operators.assay_airflow=INFO",
+}
 
 
 def up(settings: Settings) -> None:
@@ -92,7 +96,7 @@ def validate(settings: Settings, conf: dict[str, Any]) -> int:
         if not had_ray:
             processes.start(settings, "ray")
             _await("Ray", lambda: _ray_silent(settings), settings, ("ray",))
-        env = environment(settings, home) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"}
+        env = environment(settings, home) | QUIET
         if not (home / "airflow.db").exists():
             _migrate(env)
         command = [str(settings.control / "bin" / "python"), "-m", "dev.in_process", DAG]

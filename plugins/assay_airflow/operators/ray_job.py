@@ -53,12 +53,16 @@ class RayJobOperator(BaseOperator):
         self._submission_id: str | None = None
 
     def execute(self, context: Context) -> str:
-        job = StageJob.of(self.stage, load_spec(self.spec_uri))
+        return self._run(context)
+
+    def _run(self, context: Context, stops: int = 0) -> str:
+        job, ti = StageJob.of(self.stage, load_spec(self.spec_uri)), context["ti"]
         if job.is_done() and not job.force:
+            ti.xcom_push(key=RayJobLink().xcom_key, value="")  # or Airflow logs an error that there is none
             self.log.info("%s is already complete: %s", self.stage, job.marker)
             return job.marker
         found = self._claim(job, context)
-        ti, submission_id = context["ti"], self._submission_id
+        submission_id = self._submission_id
         assert submission_id
         page = RayHook(self.ray_conn_id).address().job_page(submission_id)
         ti.xcom_push(key=RayJobLink().xcom_key, value=page)
@@ -67,16 +71,23 @@ class RayJobOperator(BaseOperator):
             return job.marker
         deadline = time.time() + self.job_timeout.total_seconds()
         trigger = RayJobTrigger(self.ray_conn_id, submission_id, deadline, self.poll_interval)
-        self.defer(trigger=trigger, method_name="execute_complete")
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"stops": stops})
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
-        """Take the trigger's event: the marker's URI, BadInput for what no retry can mend, else RayJobFailed."""
+    def execute_complete(self, context: Context, event: dict[str, Any], stops: int = 0) -> str:
+        """Take the trigger's event: the marker's URI, BadInput for what no retry can mend, else RayJobFailed.
+
+        A job stopped from elsewhere was most likely stopped for another task: for the one that this task follows when
+        it was cleared, or for a run that shared the job and was given up. So the first stop is answered with a new job.
+        """
         job = StageJob.of(self.stage, load_spec(self.spec_uri))
         name, status = f"Ray job {event['submission_id']}", event["status"]
         if status == "SUCCEEDED":
             if not job.is_done():
                 raise RayJobFailed(f"{name} succeeded but left no {job.marker}; it is submitted anew")
             return job.marker
+        if status == "STOPPED" and not stops:
+            self.log.info("%s was stopped from elsewhere", name)
+            return self._run(context, stops + 1)
         if status == "REFUSED":
             raise BadInput(event["message"])
         if status == "FAILED" and (failure := failure_of(self.stage, event)):
@@ -86,7 +97,7 @@ class RayJobOperator(BaseOperator):
         raise RayJobFailed(
             {
                 "FAILED": f"{name} failed and left no reason: {_line(event['message'])}",
-                "STOPPED": f"{name} was stopped, by a person or with another run that shared it",
+                "STOPPED": f"{name} was stopped, like the one before it, by a person or another run",
                 "LOST": f"{name} is unknown to Ray: its head was restarted; what is done is kept, the rest is redone",
                 "TIMEOUT": f"{name} was stopped: not done within {self.job_timeout}",
                 "UNREACHABLE": event["message"],

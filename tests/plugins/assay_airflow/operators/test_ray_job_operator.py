@@ -47,6 +47,7 @@ def test_what_is_complete_is_not_submitted(ray: RayServer, spec: Spec) -> None:
     finish(spec)
     assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
     assert ray.jobs == {}
+    assert PUSHED[RayJobLink().xcom_key] == ""
 
 
 def test_what_is_missing_is_submitted_and_waited_for_in_the_triggerer(ray: RayServer, spec: Spec) -> None:
@@ -141,7 +142,6 @@ def test_exit_code_2_is_bad_input_even_without_a_word(spec: Spec) -> None:
     [
         (event("FAILED", message="Job supervisor\nactor died"), "failed and left no reason: Job supervisor actor died"),
         (event("FAILED"), "failed and left no reason: no message"),
-        (event("STOPPED"), "was stopped, by a person or with another run that shared it"),
         (event("LOST"), "is unknown to Ray: its head was restarted"),
         (event("TIMEOUT"), "was stopped: not done within 1:00:00"),
         (event("UNREACHABLE", message="Ray at x does not answer"), "Ray at x does not answer"),
@@ -152,6 +152,17 @@ def test_any_other_end_is_trouble_in_one_line(spec: Spec, told: dict[str, Any], 
         operator(spec).execute_complete(CONTEXT, told)
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> None:
+    job = StageJob.of("caption", spec)
+    ray.add(job.submission_id(0), "STOPPED")
+    with pytest.raises(TaskDeferred) as raised:
+        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **{"stops": 0})
+    assert raised.value.trigger.submission_id == job.submission_id(1)
+    assert raised.value.kwargs == {"stops": 1}
+    with pytest.raises(RayJobFailed, match="was stopped, like the one before it, by a person or another run"):
+        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **raised.value.kwargs)
 
 
 def test_a_refused_token_is_bad_input(spec: Spec) -> None:
