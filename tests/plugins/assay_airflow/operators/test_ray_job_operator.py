@@ -158,7 +158,7 @@ def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> N
     job = StageJob.of("caption", spec)
     ray.add(job.submission_id(0), "STOPPED")
     with pytest.raises(TaskDeferred) as raised:
-        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **{"stops": 0})
+        operator(spec).execute_complete(CONTEXT, event("STOPPED"))
     assert raised.value.trigger.submission_id == job.submission_id(1)
     assert raised.value.kwargs == {"stops": 1}
     with pytest.raises(RayJobFailed, match="was stopped, like the one before it, by a person or another run"):
