@@ -7,6 +7,7 @@ leaves `failure.json` in the run's folder with the same one line that it prints.
 import argparse
 import logging
 import os
+import socket
 import sys
 import time
 import traceback
@@ -49,18 +50,24 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
 
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names (a submitted job has it), or start one here. Raises Trouble."""
+    address = os.environ.get("RAY_ADDRESS", "auto")
     try:
+        host, _, port = address.rpartition("/")[2].rpartition(":")
+        if port.isdigit():
+            socket.create_connection(
+                (host, int(port)), timeout=10
+            ).close()  # Ray itself would wait a quarter of an hour
         ray.init(
             logging_level=logging.WARNING,
             log_to_driver=os.environ.get("ASSAY_WORKER_LOGS", "") == "1",
             ignore_reinit_error=True,
         )
-    except ConnectionError as error:
-        address = os.environ.get("RAY_ADDRESS", "auto")
+    except OSError as error:
         raise Trouble(f"Ray at {address} does not answer: {' '.join(str(error).split())}; is the head up?") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # else a BadInput of a worker arrives as text only
     for noisy in ("ray.data", "ray.llm", "ray.serve"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -74,8 +81,8 @@ def cause(error: BaseException) -> BaseException:
         if this is None or id(this) in seen:
             continue
         seen.add(id(this))
-        if isinstance(this, BadInput | Incomplete | Trouble):
-            return this
+        if isinstance(this, BadInput | Incomplete | Trouble) and not isinstance(this, ray.exceptions.RayTaskError):
+            return this  # a RayTaskError is an instance of what it carries, with a traceback for its text
         queue += [getattr(this, "cause", None), this.__cause__, this.__context__]
     return error
 
