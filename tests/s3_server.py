@@ -36,7 +36,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     """Serve the folder while the block runs; yields the AWS variables to reach it with."""
     if not PYTHON.exists():
         raise FileNotFoundError(f"{PYTHON}: no Swift; run dev/setup.sh s3")
-    ports = dict(zip((*STORES, "proxy"), _free_ports(4), strict=True))
+    ports = dict(zip((*STORES, "proxy"), free_ports(4), strict=True))
     _configure(folder, ports)
     servers = [_start(folder, name) for name in ports]
     try:
@@ -96,7 +96,7 @@ def _configure(folder: Path, ports: dict[str, int]) -> None:
             ["add", f"r1z1-127.0.0.1:{ports[name]}/d1", "1"],
             ["rebalance"],
         ):
-            subprocess.run([*ring, *step], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*ring, *step], check=True, capture_output=True)
         (etc / f"{name}-server.conf").write_text(
             f"[DEFAULT]\nbind_port = {ports[name]}\n{shared}devices = {folder / 'srv'}\nmount_check = false\n"
             f"disable_fallocate = true\n[pipeline:main]\npipeline = {name}-server\n"
@@ -116,7 +116,7 @@ def _configure(folder: Path, ports: dict[str, int]) -> None:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that are free now; all are held until all are found, so no two are the same."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [server.getsockname()[1] for server in held]

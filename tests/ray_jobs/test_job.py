@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from making import spec
+from ray.exceptions import RayTaskError
 
 from ray_jobs import job, storage
 from ray_jobs.checkpoint import Incomplete
@@ -45,6 +46,12 @@ def wrapped(error: Exception) -> Exception:
         (Trouble("the network"), 1, "trouble", "the network"),
         (wrapped(BadInput("no such thing")), 2, "bad-input", "no such thing"),
         (wrapped(Trouble("the network")), 1, "trouble", "the network"),
+        (
+            RayTaskError("f", "a\ntraceback", BadInput("in a worker")).as_instanceof_cause(),
+            2,
+            "bad-input",
+            "in a worker",
+        ),
         (KeyError("x"), 1, "trouble", "KeyError: 'x'"),
         (RuntimeError("first\nsecond\n"), 1, "trouble", "RuntimeError: second"),
         (RuntimeError(), 1, "trouble", "RuntimeError: no message"),

@@ -1,0 +1,171 @@
+"""Jobs run as Airflow runs them: processes of their own on a Ray cluster, told what to do by the URI of a spec."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import yaml
+
+from ray_jobs import parts, storage
+from ray_jobs.contract import Failure, Manifest, Scores, Spec
+from ray_jobs.plan import plan
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "demo"
+GOOD = DEMO / "checkpoints" / "step-0800"
+PROMPT = "describe the image"
+ENGINE = {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 4, "enforce_eager": True}
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    output: str
+
+
+def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: dict[str, Any]) -> Spec:
+    """A spec of the suite for the tiny models, sections given or replaced key by key."""
+    suite: dict[str, dict[str, Any]] = {
+        "dataset": {"source": source},
+        "preprocess": {"max_pixels": 12544, "format": "png", "part_rows": 8},
+        "caption": {"prompt": PROMPT, "max_tokens": 32},
+        "engine": ENGINE,
+    }
+    for section, settings in sections.items():
+        suite[section] = suite.get(section, {}) | settings
+    file = folder / "suite.yaml"
+    file.write_text(yaml.safe_dump({"name": "tiny"} | suite))
+    return plan(root, str(file), checkpoint)
+
+
+def start(stage: str, spec: Spec, **environment: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", f"ray_jobs.{stage}", "--spec", spec.uri]
+    return subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def ended(process: "subprocess.Popen[str]", timeout: float = 600) -> Ended:
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        raise AssertionError(f"not done in {timeout} s:\n{output[-5000:]}") from None
+    return Ended(process.returncode, output)
+
+
+def run(stage: str, spec: Spec, expected: int = 0, **environment: str) -> str:
+    done = ended(start(stage, spec, **environment))
+    assert done.code == expected, f"exit {done.code}:\n{done.output[-5000:]}"
+    return done.output
+
+
+def killed(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeout: float = 600) -> None:
+    """kill -9 the job the moment `ready`; it must not have ended before."""
+    wait_until(lambda: ready() or process.poll() is not None, timeout)
+    assert process.poll() is None, f"ended before it could be killed:\n{process.communicate()[0][-3000:]}"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def wait_until(ready: Callable[[], bool], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not ready():
+        assert time.monotonic() < deadline, f"still waiting after {timeout} s"
+        time.sleep(0.01)
+
+
+def engine_process(cluster: psutil.Process) -> psutil.Process | None:
+    """vLLM's engine below this cluster's own processes."""
+    for process in cluster.children(recursive=True):
+        try:
+            if "EngineCore" in process.name() or any("EngineCore" in word for word in process.cmdline()):
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def failed(stage: str, spec: Spec, code: int, told: str, **environment: str) -> None:
+    """The job ends with the code, one line that says why, and the same in failure.json; no manifest is left."""
+    output = run(stage, spec, expected=code, **environment)
+    kind = {2: "bad input, retrying cannot help", 1: "trouble, worth retrying"}[code]
+    lines = [line for line in output.splitlines() if f"{stage} failed ({kind}): " in line]
+    assert len(lines) == 1, output[-3000:]
+    assert re.search(told, lines[0]), lines[0]
+    assert "Traceback" not in output
+    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    assert failure.kind == ("bad-input" if code == 2 else "trouble")
+    assert lines[0].endswith(failure.message)
+    stage_uri = spec.golden_uri if stage == "preprocess" else spec.captions_uri
+    assert not storage.exists(f"{stage_uri}/manifest.json")
+
+
+def snapshot(uri: str) -> dict[str, tuple[str, str]]:
+    """Of every object: its SHA-256 and its version, which a rewrite changes though the bytes be the same."""
+    found = {}
+    for entry in storage.entries(uri):
+        found[entry.key] = hashlib.sha256(storage.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
+    return found
+
+
+def content(uri: str) -> dict[str, str]:
+    """SHA-256 of every part of a stage."""
+    return {key: sha for key, (sha, _) in snapshot(f"{uri}/parts").items()}
+
+
+def rows(stage_uri: str) -> list[dict[str, Any]]:
+    """All rows of a stage in the order of the golden set."""
+    listed = parts.require(stage_uri, "stage").parts
+    table = pa.concat_tables([parts.read(stage_uri, part.name) for part in listed])
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
+
+
+def captions(spec: Spec) -> dict[str, str]:
+    return {row["image_id"]: row["caption"] for row in rows(spec.captions_uri)}
+
+
+def assert_every_image_once(spec: Spec) -> None:
+    """images read = captioned + rejected + failed, by the manifests and by the files that they name."""
+    golden, made = parts.require(spec.golden_uri, "golden"), parts.manifest(spec.captions_uri)
+    _assert_parts(spec.golden_uri, golden)
+    rejects = parts.read(spec.golden_uri, "rejects", folder=".").num_rows
+    assert golden.rows_in == golden.rows_out + sum(golden.lost.values())
+    assert rejects == sum(golden.lost.values())
+    images = [row["image_id"] for row in rows(spec.golden_uri)]
+    assert len(set(images)) == len(images) == golden.rows_out
+    if made is None:
+        return
+    _assert_parts(spec.captions_uri, made)
+    asked = rows(spec.captions_uri)
+    assert [row["image_id"] for row in asked] == images
+    assert sum(row["failure"] is None for row in asked) == made.rows_out
+    assert golden.rows_in == made.rows_out + sum(golden.lost.values()) + sum(made.lost.values())
+    assert all((row["caption"] is None) == (row["failure"] is not None) for row in asked)
+    if storage.exists(f"{spec.run_uri}/scores.json"):
+        scores = Scores.model_validate_json(storage.read(f"{spec.run_uri}/scores.json"))
+        table = pa.concat_tables(
+            [parts.read(spec.run_uri, part.name, folder="scores") for part in scores.manifest.parts]
+        )
+        assert table["image_id"].to_pylist() == images
+        assert scores.scored == table["failure"].null_count
+        assert scores.images == scores.scored + sum(scores.failed.values()) == len(images)
+
+
+def _assert_parts(stage_uri: str, manifest: Manifest) -> None:
+    for part in manifest.parts:
+        data = storage.read(parts.uri_of_part(stage_uri, part.name))
+        assert parts.describe(part.name, data) == part
+    assert parts.done(stage_uri) >= {part.name for part in manifest.parts}
