@@ -1,6 +1,5 @@
 """An Airflow that is nobody's own, a Ray that is a stand-in, and a storage root with one spec in it."""
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="assay-airflow-")  # before
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import pytest
-from ray_server import TOKEN, RayServer
+from ray_server import TOKEN, RayServer, connect
 from specs import spec_in
 
 from ray_jobs.contract import Spec
@@ -30,11 +29,6 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayServer]:
     with RayServer() as server:
         connect(monkeypatch, server.port, TOKEN)
         yield server
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, port: int, token: str | None) -> None:
-    connection = {"conn_type": "ray", "host": "127.0.0.1", "port": port, "password": token}
-    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@
 """
 
 import asyncio
+import json
 import threading
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 TOKEN = "the-token"
@@ -113,3 +115,8 @@ class RayServer:
             await asyncio.sleep(0.02)
         await stream.close()
         return stream
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, port: int, token: str | None) -> None:
+    connection = {"conn_type": "ray", "host": "127.0.0.1", "port": port, "password": token}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))

@@ -16,7 +16,7 @@ import pytest
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import RayHook
 from assay_airflow.triggers.ray_job import RayJobTrigger
-from conftest import connect
+from ray_server import connect
 
 from ray_jobs.contract import BadInput
 

@@ -5,8 +5,7 @@ import pytest
 from airflow.sdk import Connection
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import Address, RayHook
-from conftest import connect
-from ray_server import RayServer
+from ray_server import RayServer, connect
 
 from ray_jobs.contract import BadInput
 

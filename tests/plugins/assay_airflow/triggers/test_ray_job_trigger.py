@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 from assay_airflow.triggers.ray_job import RayJobTrigger
-from conftest import connect
-from ray_server import RayServer
+from ray_server import RayServer, connect
 
 
 def trigger(seconds: float = 60, patience: float = 60) -> RayJobTrigger:

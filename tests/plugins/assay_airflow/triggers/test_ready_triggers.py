@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from assay_airflow.triggers.golden_ready import GoldenReadyTrigger, missing_golden
 from assay_airflow.triggers.ray_ready import RayReadyTrigger
-from conftest import connect
-from ray_server import RayServer
+from ray_server import RayServer, connect
 from specs import manifest
 
 from ray_jobs import storage
