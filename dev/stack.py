@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -97,8 +99,7 @@ def validate(settings: Settings, conf: dict[str, Any]) -> int:
             processes.start(settings, "ray")
             _await("Ray", lambda: _ray_silent(settings), settings, ("ray",))
         env = environment(settings, home) | QUIET
-        if not (home / "airflow.db").exists():
-            _migrate(env)
+        _migrate(env)
         command = [str(settings.control / "bin" / "python"), "-m", "dev.in_process", DAG]
         return subprocess.run([*command, json.dumps(conf)], env=env, cwd=REPO, check=False).returncode
     finally:
@@ -109,10 +110,15 @@ def validate(settings: Settings, conf: dict[str, Any]) -> int:
 
 
 def _migrate(env: dict[str, str]) -> None:
+    """Bring the database to this Airflow's schema, unless this Airflow has done so before."""
+    done_by, version = Path(env["AIRFLOW_HOME"], "migrated"), metadata.version("apache-airflow")
+    if done_by.exists() and done_by.read_text() == version:
+        return
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     done = subprocess.run(command, env=env, cwd=REPO, check=False, capture_output=True, text=True)
     if done.returncode:
         raise StackError(f"airflow db migrate failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    done_by.write_text(version)
 
 
 def _await(what: str, missing: Callable[[], str], settings: Settings, programs: tuple[str, ...]) -> None:
