@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import yaml
 
@@ -84,17 +83,6 @@ def wait_until(ready: Callable[[], bool], timeout: float) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"still waiting after {timeout} s"
         time.sleep(0.01)
-
-
-def engine_process(cluster: psutil.Process) -> psutil.Process | None:
-    """vLLM's engine below this cluster's own processes."""
-    for process in cluster.children(recursive=True):
-        try:
-            if "EngineCore" in process.name() or any("EngineCore" in word for word in process.cmdline()):
-                return process
-        except psutil.NoSuchProcess:
-            continue
-    return None
 
 
 def failed(stage: str, spec: Spec, code: int, told: str, **environment: str) -> None:

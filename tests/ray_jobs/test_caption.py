@@ -1,0 +1,290 @@
+"""Captions for real: Ray, vLLM and the demo's good checkpoint, checked against transformers; kills, force, bad input.
+
+One run of the checkpoint over the demo's images serves most tests; what needs an engine of its own says why.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making import shard
+from ray_cluster import Cluster
+from running import (
+    DEMO,
+    GOOD,
+    PROMPT,
+    assert_every_image_once,
+    captions,
+    ended,
+    failed,
+    killed,
+    planned,
+    rows,
+    run,
+    snapshot,
+    start,
+    wait_until,
+)
+
+from ray_jobs import checkpoint, parts, storage
+from ray_jobs.contract import Spec
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("captions")
+
+
+def of_demo(folder: Path, model: Path = GOOD, **sections: Any) -> Spec:
+    return planned(folder, str(folder / "root"), str(model), str(DEMO / "images"), **sections)
+
+
+@pytest.fixture
+def golden(place: Path, on_cluster: Cluster) -> Spec:
+    spec = of_demo(place)
+    if parts.manifest(spec.golden_uri) is None:
+        run("preprocess", spec)
+    return spec
+
+
+@pytest.fixture
+def captioned(golden: Spec) -> Spec:
+    """The captions of the good checkpoint; its first driver is killed as soon as some parts are done."""
+    if parts.manifest(golden.captions_uri) is None:
+        killed(start("caption", golden), lambda: len(parts.done(golden.captions_uri)) >= 2)
+        assert parts.manifest(golden.captions_uri) is None
+        before = snapshot(f"{golden.captions_uri}/parts")
+        assert 2 <= len(before) < 35
+        output = run("caption", golden)
+        assert "resuming" in output
+        assert before.items() <= snapshot(f"{golden.captions_uri}/parts").items(), "a part was done again"
+    return golden
+
+
+def test_killed_and_run_again_every_image_has_its_caption_once(captioned: Spec) -> None:
+    manifest = parts.require(captioned.captions_uri, "caption")
+    assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (274, 274, {})
+    assert_every_image_once(captioned)
+
+
+def by_transformers(model: Path, images: list[bytes], max_tokens: int) -> list[list[int]]:
+    """Greedy decoding in float32: the generated token ids of each image, the one that ends it included."""
+    import io
+
+    import torch
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(model)
+    processor.tokenizer.padding_side = "left"
+    network = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
+    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
+    prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    end, found = processor.tokenizer.eos_token_id, []
+    for first in range(0, len(images), 64):
+        pixels = [[Image.open(io.BytesIO(image)).convert("RGB")] for image in images[first : first + 64]]
+        asked = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+        with torch.no_grad():
+            made = network.generate(**asked, do_sample=False, max_new_tokens=max_tokens)
+        for tokens in made[:, asked.input_ids.shape[1] :].tolist():
+            found.append(tokens[: tokens.index(end) + 1] if end in tokens else tokens)
+    return found
+
+
+def test_every_scene_is_captioned_as_transformers_would(captioned: Spec) -> None:
+    from transformers import AutoTokenizer
+
+    golden = {row["image_id"]: row["image"] for row in rows(captioned.golden_uri)}
+    found = {row["image_id"]: row for row in rows(captioned.captions_uri)}
+    scenes = [name for name in golden if name.startswith("scenes/")]
+    assert len(scenes) == 256
+    expected = by_transformers(GOOD, [golden[name] for name in scenes], 32)
+    tokenizer = AutoTokenizer.from_pretrained(GOOD)
+    texts = tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert [name for name, text in zip(scenes, texts, strict=True) if found[name]["caption"] != text] == []
+    assert [found[name]["tokens"] for name in scenes] == [len(tokens) for tokens in expected]
+    assert {found[name]["finish_reason"] for name in scenes} == {"stop"}
+    truth = [json.loads(line) for line in (DEMO / "images" / "metadata.jsonl").read_text().splitlines()]
+    right = sum(found[row["file_name"]]["caption"] == row["caption"] for row in truth)
+    assert right / len(truth) > 0.9  # it has learned to see
+
+
+def test_times_and_counts_are_kept(captioned: Spec) -> None:
+    manifest = parts.require(captioned.captions_uri, "caption")
+    assert set(manifest.seconds) == {"cold_start", "steady", "tail"}
+    assert all(took >= 0 for took in manifest.seconds.values())
+    assert manifest.versions["ray"]
+    for row in rows(captioned.captions_uri):
+        assert row["finished"] >= row["arrived"] > 0
+        assert row["prompt_tokens"] > row["tokens"] > 0
+
+
+def test_a_second_run_captions_nothing(captioned: Spec) -> None:
+    before = snapshot(captioned.captions_uri)
+    output = run("caption", captioned)
+    assert "are complete: 274 images" in output
+    assert "starting vLLM" not in output
+    assert snapshot(captioned.captions_uri) == before
+
+
+def test_a_lost_manifest_comes_back_without_an_engine(captioned: Spec) -> None:
+    before = snapshot(f"{captioned.captions_uri}/parts")
+    storage.delete(f"{captioned.captions_uri}/manifest.json")
+    assert "starting vLLM" not in run("caption", captioned)
+    assert snapshot(f"{captioned.captions_uri}/parts") == before
+    assert_every_image_once(captioned)
+
+
+def test_captions_follow_their_images_through_a_killed_engine(
+    captioned: Spec, tmp_path: Path, on_cluster: Cluster
+) -> None:
+    """Every scene four times, images moved on by one row: long enough to kill the engine in the middle."""
+    images = [row for row in rows(captioned.golden_uri) if row["image_id"].startswith("scenes/")]
+    moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
+    pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
+    settings = {"preprocess": {"part_rows": 32}, "engine": {"max_num_seqs": 2}}
+    spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "moved.parquet")}, **settings)
+    run("preprocess", spec)
+
+    process = start("caption", spec)
+    wait_until(lambda: len(parts.done(spec.captions_uri)) >= 2 or process.poll() is not None, 600)
+    engine = on_cluster.engine()
+    assert engine
+    engine.kill()
+    assert len(parts.done(spec.captions_uri)) < 31
+    done = ended(process)
+    assert done.code == 0, done.output[-5000:]  # with no human hand
+
+    assert_every_image_once(spec)
+    assert parts.require(spec.captions_uri, "caption").lost == {}
+    expected = captions(captioned)
+    found = [row["caption"] for row in rows(spec.captions_uri)]
+    assert found == [expected[row["image_id"]] for row in moved]
+
+
+def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: Path) -> None:
+    before, old = captions(captioned), snapshot(f"{captioned.captions_uri}/parts")
+    forced = captioned.model_copy(update={"force": "manual__1"})
+    storage.write(forced.uri, forced.model_dump_json().encode())
+    assert "starting vLLM" in run("caption", forced)
+    assert captions(forced) == before
+    new = snapshot(f"{forced.captions_uri}/parts")
+    assert not {version for _, version in new.values()} & {version for _, version in old.values()}
+    assert "are complete" in run("caption", forced)  # a retry of the same forced request
+    assert_every_image_once(forced)
+
+
+ASK = """
+import json, sys
+from pathlib import Path
+import ray
+from PIL import Image
+from ray_jobs import checkpoint, job
+from ray_jobs.contract import Engine
+from ray_jobs.engine import ray_data_llm
+from ray_jobs.engine.prompt import maker_for
+
+model, image, settings = sys.argv[1:]
+job.connect()
+planned = checkpoint.resolve(model)
+maker = maker_for(planned)
+pixels = Image.open(image).convert("RGB")
+prompt = maker.prompt("describe the image")
+whole = {
+    "key": "whole",
+    "prompt": prompt,
+    "multimodal_data": {"image": pixels},
+    "sampling_params": {"max_tokens": 32, "temperature": 0.0},
+    "least_tokens": maker.expected_tokens(prompt, *pixels.size),
+}
+requests = [
+    whole,
+    whole | {"key": "cut", "sampling_params": {"max_tokens": 3, "temperature": 0.0}},
+    whole | {"key": "blind", "multimodal_data": {}},
+    whole | {"key": "other-key", "multimodal_data": {"images": pixels}},
+    whole | {"key": "long", "prompt": prompt.replace("describe", "describe " * 600)},
+]
+found = ray_data_llm.ask(ray.data.from_items(requests), Path(model), Engine(**json.loads(settings)), maker.stop_ids)
+print("ANSWERS", json.dumps({row["key"]: row for row in found.take_all()}))
+"""
+
+
+def test_an_answer_without_its_image_is_a_failure_and_a_cut_one_says_so(on_cluster: Any) -> None:
+    """An engine of its own, asked what no golden set would ask."""
+    from running import ENGINE
+
+    image = DEMO / "images" / "scenes" / "scene-000.png"
+    command = [sys.executable, "-c", ASK, str(GOOD), str(image), json.dumps(ENGINE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWERS ")]
+    found = json.loads(line.removeprefix("ANSWERS "))
+    assert (found["whole"]["finish_reason"], found["whole"]["failure"]) == ("stop", None)
+    assert found["whole"]["text"].startswith("one ")
+    assert (found["cut"]["finish_reason"], found["cut"]["tokens"]) == ("length", 3)
+    assert found["whole"]["text"].startswith(found["cut"]["text"].strip())
+    for blind in ("blind", "other-key"):
+        assert found[blind]["failure"] in ("image-missing", "engine-error"), found[blind]
+        assert found[blind]["text"] is None
+    assert (found["long"]["failure"], found["long"]["text"]) == ("engine-error", None)
+    assert len(found) == 5
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def copy(place: Path, **config: Any) -> Path:
+    """A copy of the good checkpoint with some of its config replaced."""
+    shutil.copytree(GOOD, place)
+    settings = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(settings | config))
+    return place
+
+
+def with_golden(captioned: Spec, spec: Spec) -> Spec:
+    """The spec over the golden set that is there already."""
+    moved = spec.model_copy(update={"root": captioned.root})
+    storage.write(moved.uri, moved.model_dump_json().encode())
+    assert moved.golden_uri == captioned.golden_uri
+    return moved
+
+
+def test_an_architecture_that_vllm_lacks(golden: Spec, tmp_path: Path) -> None:
+    model = copy(tmp_path / "model", architectures=["NopeForConditionalGeneration"])
+    spec = with_golden(golden, of_demo(tmp_path, model))
+    failed("caption", spec, 2, f"checkpoint {model}: vLLM cannot run it: .*NopeForConditionalGeneration")
+
+
+def test_a_checkpoint_overwritten_since_it_was_planned(golden: Spec, tmp_path: Path) -> None:
+    model = copy(tmp_path / "model")
+    spec = with_golden(golden, of_demo(tmp_path, model))
+    shutil.copytree(DEMO / "checkpoints" / "step-0200", model, dirs_exist_ok=True)
+    failed("caption", spec, 2, f"checkpoint {model}: overwritten since this run was planned")
+    assert parts.done(spec.captions_uri) == set()
+
+
+def test_a_text_only_model_cannot_see(golden: Spec, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(GOOD / name, model)
+    (model / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}))
+    (model / "model.safetensors").write_bytes(shard({"a": bytes(8)}))
+    spec = with_golden(golden, of_demo(tmp_path, model))
+    failed("caption", spec, 2, f"checkpoint {model}: .*(cannot see|processor does not load)")
+
+
+def test_captions_need_a_golden_set(tmp_path: Path, on_cluster: Any) -> None:
+    failed("caption", of_demo(tmp_path), 2, "the preprocess stage is not complete; run it first")
+
+
+def test_the_planned_checkpoint_is_the_demo_one() -> None:
+    assert checkpoint.resolve(str(GOOD)).name == "step-0800"
