@@ -17,7 +17,8 @@ for name in "$@"; do
     [ -x "$home/bin/python" ] || "$UV" venv --quiet --python "$PYTHON" "$home"
     backend=()
     [ "$name" != data ] || backend=("${TORCH[@]}")
-    "$UV" pip sync --quiet --python "$home/bin/python" "${backend[@]}" "$lock"
+    # Compiled once here: every Ray worker and Airflow task would compile torch and Airflow again where it may not write.
+    "$UV" pip sync --quiet --compile-bytecode --python "$home/bin/python" "${backend[@]}" "$lock"
     if [ "$name" = data ] && ! "$home/bin/python" -c 'import torchvision' 2>/dev/null; then
         site=$("$home/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
         cp dev/torchvision_cpu.py "$site/assay_torchvision_cpu.py"

@@ -119,7 +119,7 @@ class Part(Frozen):
 
 
 class Manifest(Frozen):
-    """Written last: its existence means the stage is complete. `rows_in = rows_out + sum(lost)` or it is not written."""
+    """Written last: its existence means the stage is complete. It states that `rows_in = rows_out + sum(lost)`."""
 
     stage: Literal["golden", "captions", "scores"]
     id: str

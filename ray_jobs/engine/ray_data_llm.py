@@ -5,6 +5,7 @@ took 105 s with them and 40 s without. What Ray's rows lack is derived here: the
 answers and errors.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,14 @@ def explain(error: Exception, uri: str) -> Exception:
         if "max_model_len" in line and "greater than" in line:
             return BadInput(f"checkpoint {uri}: {line.strip()[-300:]}; lower engine.max_model_len in the suite")
     if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():
-        return Trouble(f"checkpoint {uri}: the engine died {STARTS + 1} times; the log above has its last words")
+        return Trouble(f"checkpoint {uri}: the engine died {STARTS + 1} times; {_last_words(text)}")
     return error
+
+
+def _last_words(text: str) -> str:
+    """The last exception that a worker's traceback names, without the frames above it."""
+    named = [line.strip() for line in text.splitlines() if re.match(r"\s*[\w.]*(Error|Exception): ", line)]
+    return f"last: {named[-1][-300:]}" if named else "the worker's log in Ray has its last words"
 
 
 def _config(model: Path, engine: Engine) -> vLLMEngineProcessorConfig:
