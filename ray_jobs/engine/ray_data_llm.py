@@ -39,11 +39,10 @@ def ask(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids: fro
 def explain(error: Exception, uri: str) -> Exception:
     """What an engine that did not start or did not survive means, in one line; the error itself when unknown."""
     text = str(error)
-    for line in text.splitlines():
-        if "are not supported for now" in line or "has no vLLM implementation" in line:
-            return BadInput(f"checkpoint {uri}: vLLM cannot run it: {line.strip()[-200:]}")
-        if "max_model_len" in line and "greater than" in line:
-            return BadInput(f"checkpoint {uri}: {line.strip()[-300:]}; lower engine.max_model_len in the suite")
+    if found := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
+        return BadInput(f"checkpoint {uri}: vLLM cannot run it: {found[0]}; see vLLM's list of supported models")
+    if found := re.search(r"\S*max_model_len \(\d+\) is greater than [^\n(]*(\([^)\n]*\))?", text):
+        return BadInput(f"checkpoint {uri}: {found[0].strip()}; lower engine.max_model_len in the suite")
     if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():
         return Trouble(f"checkpoint {uri}: the engine died {STARTS + 1} times; {_last_words(text)}")
     return error
