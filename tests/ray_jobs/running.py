@@ -1,6 +1,7 @@
 """Jobs run as Airflow runs them: processes of their own on a Ray cluster, told what to do by the URI of a spec."""
 
 import hashlib
+import io
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from ray_jobs import parts, storage
@@ -85,14 +87,18 @@ def wait_until(ready: Callable[[], bool], timeout: float) -> None:
         time.sleep(0.01)
 
 
-def failed(stage: str, spec: Spec, code: int, told: str, **environment: str) -> None:
-    """The job ends with the code, one line that says why, and the same in failure.json; no manifest is left."""
+def failed(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, **environment: str) -> None:
+    """The job ends with the code, one line that says why, and the same in failure.json; no manifest is left.
+
+    What fails `in_ray` is logged by Ray too, with its traceback; our line comes after it.
+    """
     output = run(stage, spec, expected=code, **environment)
     kind = {2: "bad input, retrying cannot help", 1: "trouble, worth retrying"}[code]
     lines = [line for line in output.splitlines() if f"{stage} failed ({kind}): " in line]
     assert len(lines) == 1, output[-3000:]
     assert re.search(told, lines[0]), lines[0]
-    assert "Traceback" not in output
+    assert in_ray or "Traceback" not in output
+    assert lines[0] == output.splitlines()[-1]
     failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
     assert failure.kind == ("bad-input" if code == 2 else "trouble")
     assert lines[0].endswith(failure.message)
@@ -121,6 +127,13 @@ def rows(stage_uri: str) -> list[dict[str, Any]]:
     return found
 
 
+def rejects_of(spec: Spec) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(
+        io.BytesIO(storage.read(f"{spec.golden_uri}/rejects.parquet"))
+    ).to_pylist()
+    return found
+
+
 def captions(spec: Spec) -> dict[str, str]:
     return {row["image_id"]: row["caption"] for row in rows(spec.captions_uri)}
 
@@ -129,7 +142,7 @@ def assert_every_image_once(spec: Spec) -> None:
     """images read = captioned + rejected + failed, by the manifests and by the files that they name."""
     golden, made = parts.require(spec.golden_uri, "golden"), parts.manifest(spec.captions_uri)
     _assert_parts(spec.golden_uri, golden)
-    rejects = parts.read(spec.golden_uri, "rejects", folder=".").num_rows
+    rejects = len(rejects_of(spec))
     assert golden.rows_in == golden.rows_out + sum(golden.lost.values())
     assert rejects == sum(golden.lost.values())
     images = [row["image_id"] for row in rows(spec.golden_uri)]

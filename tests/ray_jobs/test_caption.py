@@ -124,7 +124,8 @@ def test_times_and_counts_are_kept(captioned: Spec) -> None:
     assert manifest.versions["ray"]
     for row in rows(captioned.captions_uri):
         assert row["finished"] >= row["arrived"] > 0
-        assert row["prompt_tokens"] > row["tokens"] > 0
+        assert row["prompt_tokens"] > 16  # the image alone
+        assert 1 <= row["tokens"] <= 32
 
 
 def test_a_second_run_captions_nothing(captioned: Spec) -> None:
@@ -260,7 +261,7 @@ def with_golden(captioned: Spec, spec: Spec) -> Spec:
 def test_an_architecture_that_vllm_lacks(golden: Spec, tmp_path: Path) -> None:
     model = copy(tmp_path / "model", architectures=["NopeForConditionalGeneration"])
     spec = with_golden(golden, of_demo(tmp_path, model))
-    failed("caption", spec, 2, f"checkpoint {model}: vLLM cannot run it: .*NopeForConditionalGeneration")
+    failed("caption", spec, 2, f"checkpoint {model}: vLLM cannot run it: .*'NopeForConditionalGeneration'", in_ray=True)
 
 
 def test_a_checkpoint_overwritten_since_it_was_planned(golden: Spec, tmp_path: Path) -> None:

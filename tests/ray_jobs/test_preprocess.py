@@ -18,6 +18,7 @@ from running import (
     failed,
     killed,
     planned,
+    rejects_of,
     rows,
     run,
     snapshot,
@@ -52,7 +53,7 @@ def golden(undisturbed: Path, on_cluster: Any) -> Spec:
 def test_every_image_is_kept_or_rejected_with_its_reason(golden: Spec) -> None:
     manifest = parts.require(golden.golden_uri, "golden")
     rejected = {name: found["reason"] for name, found in FAULTY.items() if found["outcome"] == "rejected"}
-    rejects = parts.read(golden.golden_uri, "rejects", folder=".").to_pylist()
+    rejects = rejects_of(golden)
     assert {row["image_id"]: row["reason"] for row in rejects} == {
         f"faulty/{name}": reason for name, reason in rejected.items()
     }

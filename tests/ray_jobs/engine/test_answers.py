@@ -57,9 +57,13 @@ def test_an_error_row_has_the_columns_of_an_answer() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("x\nModel architectures ['Nope'] are not supported for now. Supported: ...", BadInput),
+        ("x\n  Value error, Model architectures ['Nope'] are not supported for now. Supported: " + "y" * 999, BadInput),
         ("ValueError: NopeModel has no vLLM implementation and the Transformers ...", BadInput),
-        ("User-specified max_model_len (9999) is greater than the derived max_model_len", BadInput),
+        (
+            "  Value error, User-specified max_model_len (9999) is greater than the derived max_model_len "
+            "(max_position_embeddings=4096.0 or model_max_length=None in model's config.json). x [type=value_error]",
+            BadInput,
+        ),
         ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", Trouble),
         ("The actor died unexpectedly before finishing this task.", Trouble),
     ],
@@ -69,6 +73,9 @@ def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -
     assert type(found) is kind
     assert str(found).startswith("checkpoint /models/m: ")
     assert "\n" not in str(found)
+    assert len(str(found)) < 250
+    assert "type=value_error" not in str(found)
+    assert all(word in str(found) for word in ("Nope", "9999") if word in text)
 
 
 def test_an_unknown_error_stays_what_it_is() -> None:
