@@ -60,11 +60,11 @@ def start(settings: Settings, *programs: str) -> None:
         interface.startProcess(program, False)
 
 
-def stop(settings: Settings, *programs: str) -> None:
+def stop(settings: Settings, *programs: str, wait: bool = True) -> None:
     interface = supervisor(settings)
     for program in programs if interface else ():
         if interface.getProcessInfo(program)["statename"] in ("RUNNING", "STARTING", "BACKOFF"):
-            interface.stopProcess(program)
+            interface.stopProcess(program, wait)
 
 
 def states(settings: Settings) -> dict[str, str]:
@@ -89,6 +89,7 @@ def down(settings: Settings) -> int:
     known = _session(settings)
     if interface := supervisor(settings):
         pid = interface.getPID()
+        stop(settings, *PROGRAMS, wait=False)  # all at once; a shutdown by itself ends one after the other
         interface.shutdown()
         _await_end([pid], 60)
     left = sorted({pid for pid in known if _exists(pid)} | set(_marked(settings)))

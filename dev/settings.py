@@ -116,6 +116,7 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # no other node takes over, so there is nothing to wait for
         # Despite its name this works on Linux too: without a cluster, Ray takes 127.0.0.1 for the node's address, and
         # its servers listen there and not on every interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
