@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from making import encoded, picture
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ray_jobs.images.decode import Rejected, decode
 
@@ -161,6 +161,18 @@ def test_hostile_bytes_are_an_image_or_rejected_and_nothing_else(
     else:
         assert image.mode == "RGB"
         assert len(image.tobytes()) == 3 * image.width * image.height
+
+
+@pytest.mark.parametrize("error", [SyntaxError, ValueError, TypeError, struct.error, IndexError, zlib.error, EOFError])
+def test_whatever_a_codec_raises_is_a_reject(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen of Pillow's codecs in 30 000 mutated files: OSError, SyntaxError, ValueError and TypeError."""
+
+    def broken(_: ImageFile.ImageFile) -> None:
+        raise error("broken")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
+    with pytest.raises(Rejected, match=r"corrupt: .*broken"):
+        decode(encoded(picture()), *LIMITS)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
