@@ -86,7 +86,7 @@ def check_alive(settings: Settings, *programs: str) -> None:
 
 def down(settings: Settings) -> int:
     """End everything the stack started, also what a killed parent left behind; the number of those left behind."""
-    known = _session(settings)
+    known = session(settings)
     if interface := supervisor(settings):
         pid = interface.getPID()
         stop(settings, *PROGRAMS, wait=False)  # all at once; a shutdown by itself ends one after the other
@@ -166,7 +166,7 @@ def _marked(settings: Settings) -> list[int]:
     return found
 
 
-def _session(settings: Settings) -> list[int]:
+def session(settings: Settings) -> list[int]:
     """Processes in supervisord's session, which outlives it; Airflow's write their title over their environment."""
     pidfile = settings.run / "supervisord.pid"
     leader = int(pidfile.read_text()) if pidfile.exists() else 0

@@ -21,7 +21,7 @@ lint() {
     echo "== ruff, mypy"
     .assay/control/bin/ruff check . || failed=1
     .assay/control/bin/ruff format --check --quiet . || { echo "run: make format"; failed=1; }
-    .assay/control/bin/mypy plugins/assay_airflow plugins/assay_plugin.py || failed=1
+    .assay/control/bin/mypy plugins/assay_airflow || failed=1
     .assay/data/bin/mypy ray_jobs || failed=1
 }
 

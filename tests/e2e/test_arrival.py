@@ -1,0 +1,60 @@
+"""A checkpoint arrives shard by shard, is validated once it is whole, and again when it is overwritten."""
+
+from urllib.parse import quote
+
+import pytest
+from conftest import WATCHED, Stack, assert_nothing_lost, upload, wait
+
+from ray_jobs import storage
+
+pytestmark = pytest.mark.timeout(1500)
+LAST = "model-00002-of-00002.safetensors"
+
+
+def reconcile(stack: Stack) -> None:
+    """One pass of the router, asked for by hand."""
+    answer = stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json={"logical_date": None})
+    run_id = stack.api._checked(answer)["dag_run_id"]
+    wait(lambda: reconciled(stack, run_id), 300, "the router's pass")
+
+
+def reconciled(stack: Stack, run_id: str) -> bool:
+    path = f"/api/v2/dags/checkpoint_router/dagRuns/{quote(run_id)}/taskInstances"
+    return any(
+        task["task_id"] == "reconcile" and task["state"] == "success" for task in stack.api.get(path)["task_instances"]
+    )
+
+
+def validations(stack: Stack, name: str) -> list[str]:
+    return sorted(run_id for run_id in stack.runs() if f"__{name}-" in run_id)
+
+
+def test_a_checkpoint_is_left_alone_until_it_is_whole_then_validated_once(stack: Stack) -> None:
+    uri = upload("step-0300", f"{WATCHED}/vlm-300", only=lambda file: file != LAST)
+    reconcile(stack)
+    assert validations(stack, "vlm-300") == []
+
+    upload("step-0300", uri, only=lambda file: file == LAST)
+    run_id = wait(lambda: validations(stack, "vlm-300"), 120, "the watcher to see the checkpoint")[0]
+    assert stack.finish(run_id) == "success"
+    record = stack.record(run_id)
+    assert record.verdict.outcome == "PASS"
+    assert_nothing_lost(record)
+
+    reconcile(stack)
+    reconcile(stack)
+    assert validations(stack, "vlm-300") == [run_id]
+
+
+def test_a_checkpoint_overwritten_in_place_is_validated_anew(stack: Stack) -> None:
+    [first] = validations(stack, "vlm-300")
+    upload("step-0809", f"{WATCHED}/vlm-300")
+    second = wait(lambda: [run for run in validations(stack, "vlm-300") if run != first], 180, "the router")[0]
+    stack.finish(second)
+    old, new = stack.record(first), stack.record(second)
+    assert old.checkpoint.uri == new.checkpoint.uri
+    assert old.checkpoint.fingerprint != new.checkpoint.fingerprint
+    assert old.golden_id == new.golden_id
+    assert new.metrics["exact_match"].mean > old.metrics["exact_match"].mean
+    assert storage.exists(f"{old.run_uri}/record.json")
+    assert_nothing_lost(new)

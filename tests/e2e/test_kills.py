@@ -1,0 +1,68 @@
+"""kill -9 of everything, once each, in the middle of one run: it completes with no human hand, every image once."""
+
+import time
+from urllib.parse import quote
+
+import psutil
+import pytest
+from conftest import DAG, Stack, assert_nothing_lost, manifest, upload, wait
+
+from ray_jobs import storage
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+def parts(uri: str) -> dict[str, str]:
+    """Caption parts that are there, with their versions."""
+    return {entry.key: entry.version for entry in storage.entries(f"{uri}/parts")}
+
+
+def kill(process: psutil.Process) -> None:
+    process.kill()
+    process.wait(30)
+
+
+def kill_task_process(stack: Stack, run_id: str, task: str) -> None:
+    """Kill the process that runs the task's first try, the moment it is there."""
+    limit = time.monotonic() + 300
+    path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}"
+    while time.monotonic() < limit:
+        if found := stack.process(f"airflow worker -- {stack.api.get(path)['id']}"):
+            return kill(found[0])
+        time.sleep(0.05)
+    pytest.fail(f"task {task} was never seen running")
+
+
+def test_a_run_survives_the_death_of_everything_once(stack: Stack) -> None:
+    run_id = stack.trigger(upload("step-0800", "s3://assay/by-hand/kills"), suite="slow", baseline="none")
+    spec = stack.spec(run_id)
+
+    kill_task_process(stack, run_id, "caption")
+    caption_id = wait(lambda: _caption_id(stack), 300, "the caption job")
+    captions = f"{spec['root']}/captions/{caption_id}"
+
+    wait(lambda: len(parts(captions)) >= 2, 300, "two parts")
+    kill(stack.process("VLLM::EngineCore")[0])
+    kill(stack.process("airflow triggerer")[0])
+    kill(stack.process("airflow scheduler")[0])
+
+    kept = parts(captions)
+    wait(lambda: len(parts(captions)) >= len(kept) + 2, 300, "two more parts after the engine died")
+    kept = parts(captions)
+    [driver] = wait(lambda: stack.process("-m ray_jobs.caption"), 60, "the caption driver")[-1:]
+    kill(driver)
+
+    assert stack.finish(run_id, seconds=900) == "success"
+    done = parts(captions)
+    assert {name: done[name] for name in kept} == kept, "a part that was done was done again"
+    record = stack.record(run_id)
+    assert_nothing_lost(record)
+    assert len(manifest(captions).parts) == len(done)
+    ended = [job["status"] for job in stack.ray_jobs() if caption_id in job["submission_id"]]
+    assert ended.count("SUCCEEDED") == 1
+
+
+def _caption_id(stack: Stack) -> str:
+    ids = [job["submission_id"] for job in stack.ray_jobs() if job["submission_id"].startswith("assay-caption-")]
+    running = [job["submission_id"] for job in stack.ray_jobs() if job["status"] == "RUNNING"]
+    return next((one.split("-")[2] for one in ids if one in running), "")
