@@ -105,7 +105,8 @@ class Spec(Frozen):
 
     @property
     def uri(self) -> str:
-        return f"{self.run_uri}/spec.json"
+        """A forced request has a spec of its own, so that a plain one meanwhile cannot take its token away."""
+        return f"{self.run_uri}/spec{f'-{slug(self.force)}' if self.force else ''}.json"
 
 
 # --- what the stages leave behind -----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
     captions = parts.require(spec.captions_uri, "caption")
     if spec.force:
-        parts.forget(spec.run_uri, spec.force, keep=("spec.json", "record.json"))
+        parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json"))
     if storage.exists(f"{spec.run_uri}/verdict.json"):
         log.info("run %s has its verdict", spec.run_uri)
         return

@@ -144,13 +144,15 @@ def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:
 def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
     """Remove what a stage holds, once for this token: a retry of the same forced run goes on where it was.
 
+    What begins with one of `keep` stays.
+
     What completes the stage goes first and the marker is written last, so a kill in between leaves a stage that is
     incomplete, and the next try removes the rest of what was there.
     """
     marker = f"forced-{slug(token)}"
     if storage.exists(f"{stage_uri}/{marker}"):
         return
-    held = [entry.key for entry in storage.entries(stage_uri) if entry.key not in keep]
+    held = [entry.key for entry in storage.entries(stage_uri) if not entry.key.startswith(tuple(keep))]
     for key in sorted(held, key=lambda key: not key.endswith(".json")):
         storage.delete(f"{stage_uri}/{key}")
     storage.write(f"{stage_uri}/{marker}", b"")

@@ -69,9 +69,12 @@ def baseline_for(spec: Spec, asked: str) -> Baseline | None:
             )
         return _baseline(spec.root, named[-1])
     same = [entry for entry in entries if entry.checkpoint_folder == spec.checkpoint.folder]
-    if same:
-        return read(same[0].run_uri(spec.root)).verdict.baseline
     accepted = [entry for entry in entries if entry.outcome == "PASS"]
+    if same:
+        had = read(same[0].run_uri(spec.root)).verdict.baseline
+        if had or accepted[:1] in ([], same[:1]):  # none had been accepted then; otherwise `none` was asked for
+            return had
+        accepted = [entry for entry in accepted if entry.checkpoint_folder != spec.checkpoint.folder]
     return _baseline(spec.root, accepted[-1]) if accepted else None
 
 

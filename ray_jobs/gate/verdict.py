@@ -25,6 +25,12 @@ def decide(gate: Gate, scores: Scores, baseline: Baseline | None, pairs: Mapping
         compare(name, pairs[name].baseline, pairs[name].candidate, METRICS.get(name, 1), metric.margin, each)
         for name, metric in gate.metrics.items()
     )
+    short = [one for one in comparisons if one.n < gate.coverage * scores.metrics[one.metric].expected]
+    if short:
+        reason = "; ".join(f"{one.metric}: only {one.n} images have a value in both runs" for one in short)
+        return Verdict(
+            outcome="INCOMPLETE", reason=reason, baseline=baseline, alpha=gate.alpha, comparisons=comparisons
+        )
     return _concluded(gate, comparisons, baseline)
 
 

@@ -63,7 +63,10 @@ def test_force_names_the_request_and_moves_nothing(place: Place) -> None:
     model = place.checkpoint("step-1")
     forced = place.plan(model, force="manual__1")
     assert forced.force == "manual__1"
-    assert forced.uri == place.plan(model).uri
+    plain = place.plan(model)
+    assert forced.run_uri == plain.run_uri
+    assert load_spec(forced.uri).force == "manual__1", "a plain request took the token of a forced one"
+    assert load_spec(plain.uri).force is None
 
 
 def test_a_checkpoint_that_is_not_whole_is_not_planned(place: Place) -> None:
@@ -126,6 +129,17 @@ def test_a_baseline_by_name(place: Place) -> None:
     found = place.plan(candidate).baseline
     assert found
     assert found.run_id == first.run_id
+
+
+def test_asking_for_no_baseline_once_is_not_for_ever(place: Place) -> None:
+    accepted = place.validate(place.checkpoint("step-1", 1), "PASS")
+    candidate = place.checkpoint("step-2", 2)
+    place.suite({"gate": {"baseline": "none"}})
+    place.validate(candidate, "PASS")
+    place.suite({"gate": {"baseline": "last-accepted"}})
+    found = place.plan(candidate).baseline
+    assert found
+    assert found.run_id == accepted.run_id
 
 
 def test_an_unknown_baseline(place: Place) -> None:

@@ -126,3 +126,10 @@ def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
         pairs = {name: Pairs(old, old + random.normal(-1, 1, 30)) for name in names}
         fails += decide(of, found, BASELINE, pairs).outcome == "FAIL"
     assert 0.02 < fails / runs < alpha + 4 * math.sqrt(alpha * (1 - alpha) / runs)
+
+
+def test_a_baseline_that_shares_too_few_images_decides_nothing() -> None:
+    few = np.where(np.arange(100) < 50, SAME - 30, np.nan)
+    verdict = decided(gate("chrf"), chrf=few)
+    assert verdict.outcome == "INCOMPLETE"
+    assert verdict.reason == "chrf: only 50 images have a value in both runs"
