@@ -65,8 +65,8 @@ def test_force_names_the_request_and_moves_nothing(place: Place) -> None:
     assert forced.force == "manual__1"
     plain = place.plan(model)
     assert forced.run_uri == plain.run_uri
-    assert load_spec(forced.uri).force == "manual__1", "a plain request took the token of a forced one"
-    assert load_spec(plain.uri).force is None
+    assert plan.load_spec(forced.uri).force == "manual__1", "a plain request took the token of a forced one"
+    assert plan.load_spec(plain.uri).force is None
 
 
 def test_a_checkpoint_that_is_not_whole_is_not_planned(place: Place) -> None:
