@@ -33,6 +33,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what the driver imports has nothing to tell a person
     failure_uri = None
     started = time.monotonic()
     try:
