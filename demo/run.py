@@ -2,8 +2,8 @@
 
     make demo
 
-Starts the local stack unless it runs, triggers `validate_checkpoint` for one checkpoint after the other (each may be the
-next one's baseline), prints the verdicts, and leaves the stack as it found it. What is done already is not done again.
+Starts the local stack unless it runs, triggers `validate_checkpoint` for one checkpoint after the other (each may be
+the next one's baseline), prints the verdicts, and leaves the stack as it found it. What is done is not done again.
 Exit code 0 when the verdicts are the ones the checkpoints were made for.
 """
 
@@ -40,7 +40,8 @@ def main() -> int:
         if not found_up:
             stack.down(settings)
     Console(width=150).print(table(made))
-    print(f"records in {settings.root}/runs; {time.monotonic() - began:.0f} s in all. make up shows the runs in Airflow.")
+    took = time.monotonic() - began
+    print(f"records in {settings.root}/runs; {took:.0f} s in all. make up shows the runs in Airflow.")
     unexpected = [record.checkpoint.name for record in made if record.verdict.outcome != expected(made, record)]
     if unexpected:
         print(f"not the verdict they were made for: {', '.join(unexpected)}")
@@ -68,12 +69,11 @@ def table(made: list[Record]) -> Table:
     for column in ("checkpoint", "images", "rejected", "captions", *METRICS, "verdict", "against"):
         shown.add_column(column, justify="left" if column in ("checkpoint", "verdict", "against") else "right")
     for record in made:
-        against, images = record.verdict.baseline, record.images
+        baseline, images = record.verdict.baseline, record.images
+        against = baseline.checkpoint.name if baseline else "-"
         counts = (str(images[name]) for name in ("read", "rejected", "captioned"))
         values = (told(record.metrics[name]) for name in METRICS)
-        shown.add_row(
-            record.checkpoint.name, *counts, *values, record.verdict.outcome, against.checkpoint.name if against else "-"
-        )
+        shown.add_row(record.checkpoint.name, *counts, *values, record.verdict.outcome, against)
     return shown
 
 
