@@ -1,14 +1,17 @@
 """kill -9 of everything, once each, in the middle of one run: it completes with no human hand, every image once."""
 
+import shutil
 import time
 from urllib.parse import quote
 
 import psutil
 import pytest
-from conftest import DAG, Stack, assert_nothing_lost, manifest, upload, wait
+import yaml
+from conftest import DAG, IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
 
 from ray_jobs import storage
 
+COPIES, SCENES = 4, 256
 pytestmark = pytest.mark.timeout(1500)
 
 
@@ -33,8 +36,26 @@ def kill_task_process(stack: Stack, run_id: str, task: str) -> None:
     pytest.fail(f"task {task} was never seen running")
 
 
-def test_a_run_survives_the_death_of_everything_once(stack: Stack) -> None:
-    run_id = stack.trigger(upload("step-0800", "s3://assay/by-hand/kills"), suite="slow", baseline="none")
+@pytest.fixture
+def slow(stack: Stack) -> str:
+    """A suite that captions the drawn scenes four times over, one by one: about a minute to be killed in."""
+    folder = stack.settings.run / "images"
+    for copy in range(COPIES):
+        shutil.copytree(IMAGES / "scenes", folder / f"copy-{copy}")
+    suite = {
+        "name": "slow",
+        "dataset": {"source": str(folder)},
+        "preprocess": {"max_pixels": 12544, "format": "png", "part_rows": 32},
+        "caption": {"prompt": "describe the image", "max_tokens": 32},
+        "engine": {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 1, "enforce_eager": True},
+    }
+    file = stack.settings.run / "slow.yaml"
+    file.write_text(yaml.safe_dump(suite))
+    return str(file)
+
+
+def test_a_run_survives_the_death_of_everything_once(stack: Stack, slow: str) -> None:
+    run_id = stack.trigger(upload("step-0800", "s3://assay/by-hand/kills"), suite=slow, baseline="none")
     spec = stack.spec(run_id)
 
     kill_task_process(stack, run_id, "caption")
@@ -56,7 +77,7 @@ def test_a_run_survives_the_death_of_everything_once(stack: Stack) -> None:
     done = parts(captions)
     assert {name: done[name] for name in kept} == kept, "a part that was done was done again"
     record = stack.record(run_id)
-    assert_nothing_lost(record)
+    assert_nothing_lost(record, offered=COPIES * SCENES)
     assert len(manifest(captions).parts) == len(done)
     ended = [job["status"] for job in stack.ray_jobs() if caption_id in job["submission_id"]]
     assert ended.count("SUCCEEDED") == 1
