@@ -14,7 +14,7 @@ lock() { # FILE ARGUMENTS...: keeps the versions that FILE has unless they no lo
 lock control.txt --group control
 lock control-test.txt --group control --group test --group lint --constraint requirements/control.txt
 lock data-cpu.txt --group data --group cpu --override requirements/overrides.txt "${TORCH[@]}"
-lock data-cpu-test.txt --group data --group cpu --group test --group lint --group assets \
+lock data-cpu-test.txt --group data --group cpu --group test --group data-test --group lint --group assets \
     --override requirements/overrides.txt --constraint requirements/data-cpu.txt "${TORCH[@]}"
 UV_FIND_LINKS='' lock data-gpu.txt --group data --group gpu
 lock s3.txt --group s3

@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
-PREPROCESS_VERSION, CAPTION_VERSION, EVALUATE_VERSION = 1, 1, 1
+PREPROCESS_VERSION, CAPTION_VERSION, EVALUATE_VERSION = 2, 1, 1
 
 
 class Checkpoint(Frozen):
@@ -57,9 +57,8 @@ class Spec(Frozen):
 
     @property
     def golden_id(self) -> str:
-        dataset = self.suite.dataset.model_dump(exclude={"revision"})
         return digest(
-            PREPROCESS_VERSION, self.source_revision, dataset, self.suite.preprocess.model_dump(exclude={"part_rows"})
+            PREPROCESS_VERSION, self.source_revision, self.suite.dataset.content(), self.suite.preprocess.content()
         )
 
     @property

@@ -26,31 +26,68 @@ class Frozen(BaseModel):
 
 
 class Dataset(Frozen):
-    """Where the images come from and which of them are used."""
+    """Where the images come from and which of them are used.
+
+    `image` is found by itself where it can be. `label_names` is a file of names: one a line, or JSON, by label id.
+    `limit` draws a sample with the seed, with `stratify` as evenly over the labels as they allow. `reads` is how many
+    images a task reads at once; unless given it goes by how far away they lie.
+    """
 
     source: str
-    format: Literal["auto", "folder", "parquet", "huggingface"] = "auto"
+    format: Literal["auto", "folder", "parquet", "arrow", "huggingface", "webdataset", "manifest"] = "auto"
     config: str | None = None
     split: str | None = None
     revision: str | None = None
-    image: str = "image"
+    image: str | None = None
     label: str | None = None
+    label_names: str | None = None
     references: str | None = None
     limit: int | None = Field(None, gt=0)
     seed: int = 0
+    stratify: bool = False
+    reads: int | None = Field(None, gt=0, le=256)
+
+    @model_validator(mode="after")
+    def _strata_have_labels(self) -> Self:
+        if self.stratify and not (self.label and self.limit):
+            raise ValueError("`stratify` needs `label` and `limit`")
+        if self.label_names and not self.label:
+            raise ValueError("`label_names` needs `label`")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What determines which images there are, given the revision of their source."""
+        return self.model_dump(exclude={"revision", "reads"})
 
 
 class Preprocess(Frozen):
-    """Images are resized to at most `max_pixels` and at least `min_pixels`, both sides multiples of `patch` pixels."""
+    """Images are resized to at most `max_pixels` and at least `min_pixels`, both sides multiples of `patch` pixels.
+
+    `filter` fast decodes JPEG at the scale that is needed and averages what is left; lanczos decodes all of it and takes
+    several times as long. An image that takes more than `decode_seconds` or `decode_mb` to decode is rejected, and so
+    is, unless `duplicates` are kept, one whose file equals that of an earlier image. When more than
+    `max_rejected_fraction` of the images are rejected the set is not used.
+    """
 
     max_pixels: int = Field(200704, gt=0)
     min_pixels: int = Field(3136, gt=0)
     patch: int = Field(28, gt=0)
+    filter: Literal["fast", "lanczos"] = "fast"
     format: Literal["jpeg", "png"] = "jpeg"
     quality: int = Field(95, ge=1, le=100)
     max_source_pixels: int = Field(178_956_970, gt=0)
+    min_side: int = Field(2, gt=0)
     max_aspect: float = Field(200.0, gt=1)
+    duplicates: Literal["reject", "keep"] = "reject"
+    decode_seconds: float = Field(30.0, gt=0)
+    decode_mb: int = Field(4096, ge=256)
+    max_rejected_fraction: float = Field(0.1, ge=0, le=1)
     part_rows: int = Field(256, gt=0)
+    part_mb: int = Field(128, gt=0)
+
+    def content(self) -> dict[str, Any]:
+        """What determines the images that are kept; how they are cut into parts does not."""
+        return self.model_dump(exclude={"max_rejected_fraction", "part_rows", "part_mb"})
 
 
 class Caption(Frozen):

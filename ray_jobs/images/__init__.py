@@ -1,1 +1,1 @@
-"""Bytes in, an upright RGB image on the model's patch grid out, or a reason why not."""
+"""Bytes in, an upright sRGB image on the model's patch grid out, or a reason why not."""

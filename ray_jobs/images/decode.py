@@ -1,86 +1,125 @@
-"""Decode hostile bytes into an upright RGB image, fully, or say why that cannot be."""
+"""Decode hostile bytes, fully, or say why that cannot be."""
 
 import io
-import warnings
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from ray_jobs.contract import Preprocess
+from ray_jobs.images import colour, jpeg
+from ray_jobs.images.rejected import Rejected
+from ray_jobs.images.resize import target_size
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # the suite says how large an image may be
+pillow_heif.register_heif_opener()
 
-Reason = Literal[
-    "empty", "not-an-image", "truncated", "corrupt", "too-large", "too-small", "extreme-aspect", "unreadable-source"
-]
+# What is read, and how such files are usually called. Pillow knows more, among them formats that run an interpreter.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".heics", ".heifs", ".hif"),
+}
+OPENED = tuple(name for name in FORMATS if name != "MPO")  # which the JPEG reader opens: several JPEGs in one file
+NAMED = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+ORIENTATION = 0x0112
 
 
-class Rejected(Exception):
-    """The image cannot be used; `reason` is one of the closed list, `detail` what was seen."""
+@dataclass(frozen=True)
+class Decoded:
+    """`pixels` as the file has them, uint8 height x width x RGB, in the values of `profile` and not yet turned.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+    A JPEG may be decoded at a smaller scale; `width` and `height` are those of the whole image, upright.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+    format: str
+    orientation: int = 1
+    profile: bytes | None = None
+    repairs: list[str] = field(default_factory=list)
 
 
-def decode(data: bytes, max_source_pixels: int, max_aspect: float) -> tuple[Image.Image, list[str]]:
-    """An upright RGB image and the repairs it took (`cmyk-to-rgb`, `first-frame`, ...). Raises Rejected.
+def decode(data: bytes, settings: Preprocess, name: str = "") -> Decoded:
+    """The image in the bytes; `name` is only compared with what they are. Raises Rejected.
 
     The size is checked on the header, before any pixel is allocated; every pixel is then decoded, since opening an
     image proves nothing of what follows its header.
     """
-    if not data:
-        raise Rejected("empty", "0 bytes")
+    image = _opened(data)
+    _check_size(*image.size, settings)
+    suffix = PurePosixPath(name).suffix.lower()
+    repairs = ["wrong-extension"] if suffix in NAMED and suffix not in FORMATS[str(image.format)] else []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise Rejected("too-large", str(error)) from None
-    except UnidentifiedImageError:
-        raise Rejected("not-an-image", f"{len(data)} bytes that begin {data[:16]!r}") from None
+        return _decoded(data, image, settings, repairs)
+    except Rejected:
+        raise
+    except MemoryError:
+        raise Rejected("too-large", f"{image.size[0]}x{image.size[1]} {image.format}: out of memory") from None
     except Exception as error:  # a codec may raise anything on hostile bytes
-        raise Rejected("corrupt", f"{type(error).__name__}: {error}") from None
-    width, height = image.size
-    if width * height > max_source_pixels:
-        raise Rejected("too-large", f"{width}x{height}, over {max_source_pixels} pixels")
-    if min(width, height) < 2:
-        raise Rejected("too-small", f"{width}x{height}")
-    if max(width, height) > max_aspect * min(width, height):
-        raise Rejected("extreme-aspect", f"{width}x{height}, over {max_aspect:g} to 1")
-    try:
-        image.load()
-        return _upright_rgb(image)
-    except Exception as error:
         text = f"{type(error).__name__}: {error}"
         raise Rejected("truncated" if "truncated" in text else "corrupt", text) from None
 
 
-def _upright_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    repairs = []
-    if getattr(image, "n_frames", 1) > 1:
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    if not data:
+        raise Rejected("empty", "0 bytes")
+    try:
+        return Image.open(io.BytesIO(data), formats=OPENED)
+    except UnidentifiedImageError:
+        raise Rejected("not-an-image", f"{len(data)} bytes that begin {data[:16]!r}") from None
+    except Exception as error:
+        raise Rejected("corrupt", f"{type(error).__name__}: {error}") from None
+
+
+def _check_size(width: int, height: int, settings: Preprocess) -> None:
+    if width * height > settings.max_source_pixels:
+        raise Rejected("too-large", f"{width}x{height}, over {settings.max_source_pixels} pixels")
+    if min(width, height) < settings.min_side:
+        raise Rejected("too-small", f"{width}x{height}, a side under {settings.min_side}")
+    if max(width, height) > settings.max_aspect * min(width, height):
+        raise Rejected("extreme-aspect", f"{width}x{height}, over {settings.max_aspect:g} to 1")
+
+
+def _decoded(data: bytes, image: ImageFile.ImageFile, settings: Preprocess, repairs: list[str]) -> Decoded:
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    if kind != "JPEG" and getattr(image, "is_animated", False):
         image.seek(0)
         repairs.append("first-frame")
-    if image.getexif().get(0x0112, 1) not in (0, 1):
-        image = ImageOps.exif_transpose(image)
+    pixels, profile = None, image.info.get("icc_profile")
+    if kind == "JPEG" and image.mode == "CMYK":
+        jpeg.check_cmyk(data)
+    if kind == "JPEG" and image.mode in ("RGB", "L") and not (image.mode == "L" and profile):
+        width, height = image.size
+        least = target_size(width, height, settings) if settings.filter == "fast" else (width, height)
+        if found := jpeg.decode_jpeg(data, least):
+            pixels, repaired = found
+            repairs += repaired
+    if pixels is None:
+        image.load()
+        rgb, profile = colour.to_rgb(image, repairs)
+        pixels = np.asarray(rgb)
+    orientation = _orientation(image)
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    if orientation != 1:
         repairs.append("exif-rotated")
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-        repairs.append("16-bit-to-8")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-        repairs.append("alpha-over-white")
-    elif image.mode == "CMYK":
-        repairs.append("cmyk-to-rgb")
-    return image.convert("RGB"), repairs
+    return Decoded(pixels, width, height, kind, orientation, profile, repairs)
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey values of up to 16 bits, scaled down; Pillow's own convert would clip everything over 255 to white.
-
-    A file that says 16 bits is believed, so a dark one stays dark; of wider modes the values tell.
-    """
-    _, high = image.getextrema()
-    if not image.mode.startswith("I;16") and (isinstance(high, tuple) or high <= 255):
-        return image.convert("L")
-    return image.convert("I").point(lambda value: value * (1 / 257) + 0).convert("L")
+def _orientation(image: Image.Image) -> int:
+    """How the image is to be turned (EXIF 2.3, tag 0x0112); 1, not at all, when its EXIF is missing or damaged."""
+    try:
+        found = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # EXIF is hostile bytes too, and says nothing of the pixels
+        return 1
+    return found if found in range(1, 9) else 1

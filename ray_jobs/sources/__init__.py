@@ -1,91 +1,57 @@
-"""Where images come from. A source counts its rows, tells where chosen rows lie, and reads them in a worker.
+"""Where images come from: a source lists what it has, one image after the other, and reads what it is asked for.
 
-`locate` runs once, on the driver, and returns something small to send; `read` runs in a Ray task and streams.
+`listed` runs on the driver and streams; `read` runs in a Ray task. What lies between them is a table on disk.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.plan import is_hub_name
 
+Distance = Literal["local", "object-store", "web"]
+
+
+@dataclass(frozen=True)
+class Located:
+    """One image as the listing has it. `where` is for `read`; `size` in bytes, 0 when the listing does not tell."""
+
+    image_id: str
+    where: str
+    size: int = 0
+    label: str | None = None
+    references: list[str] = field(default_factory=list)
+
 
 @dataclass(frozen=True)
 class Row:
-    """One image as the source has it. `data` is None when it could not be read, and `detail` then says why."""
+    """One image as the source has it: its bytes, or the local file to read, or neither, and `detail` says why.
+
+    `label` is the name of the class, `label_id` what the source has for it.
+    """
 
     image_id: str
     data: bytes | None
+    file: Path | None = None
     label: str | None = None
+    label_id: str | None = None
     references: list[str] = field(default_factory=list)
     detail: str = ""
 
 
 class Source(Protocol):
-    def count(self) -> int:
-        """How many rows there are; raises BadInput when the source is not what its settings say."""
+    distance: Distance
+    """How far away the bytes lie: it decides how many are read at once."""
 
-    def locate(self, indices: Sequence[int]) -> Any:
-        """What `read` needs for these rows, small enough to send to a worker."""
+    def listed(self) -> Iterator[Located]:
+        """Every image, in an order that depends on the content alone; labels at least where the sample needs them.
 
-    def read(self, located: Any) -> Iterator[Row]:
-        """The located rows, in order; a row that cannot be read comes without data."""
+        Raises BadInput when the source is not what its settings say. A row that cannot be an image is listed too: what
+        is not listed is not counted.
+        """
 
-
-def open_source(dataset: Dataset) -> Source:
-    """The source of a dataset's format; `auto` goes by what lies there. Raises BadInput."""
-    kind = dataset.format if dataset.format != "auto" else _detect(dataset)
-    if kind == "parquet":
-        from ray_jobs.sources.parquet import ParquetSource
-
-        return ParquetSource(dataset)
-    if kind == "huggingface":
-        from ray_jobs.sources.huggingface import HuggingFaceSource
-
-        return HuggingFaceSource(dataset)
-    from ray_jobs.sources.folder import FolderSource
-
-    return FolderSource(dataset)
-
-
-def _detect(dataset: Dataset) -> str:
-    if is_hub_name(dataset) or any(
-        storage.exists(f"{dataset.source}/{name}") for name in ("dataset_dict.json", "dataset_info.json")
-    ):
-        return "huggingface"
-    if dataset.source.endswith(".parquet"):
-        return "parquet"
-    first = next(iter(storage.entries(dataset.source)), None)
-    if first is None:
-        raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
-    only_parquet = all(
-        entry.key.endswith(".parquet") for entry in storage.entries(dataset.source) if not entry.key.startswith("_")
-    )
-    return "parquet" if only_parquet else "folder"
-
-
-def texts(value: Any) -> list[str]:
-    """A row's references, whether it has one text, a list of them or none."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [value]
-    return [str(text) for text in value]
-
-
-def image_bytes(value: Any) -> tuple[bytes | None, str]:
-    """The bytes of an image cell: raw bytes, or the `{'bytes', 'path'}` struct of Hugging Face datasets."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value), ""
-    if isinstance(value, dict):
-        if value.get("bytes") is not None:
-            return bytes(value["bytes"]), ""
-        path = value.get("path")
-        if path:
-            try:
-                return storage.read(path), ""
-            except (OSError, BadInput) as error:
-                return None, f"{path}: {error}"
-    return None, "the image cell is empty"
+    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+        """The located images, in that order. Raises Trouble when trying again may help."""

@@ -1,0 +1,99 @@
+"""Colours as sRGB: profiles, CMYK, Lab, transparency over white, and grey values of more than 8 bits."""
+
+import io
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms
+
+TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes | None]:
+    """A loaded image as RGB, and the profile that its values are still in, None for sRGB.
+
+    Every repair that was needed is added to `repairs`. A profile of another colour space than RGB is applied here.
+    """
+    profile = image.info.get("icc_profile") or None
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bit(image)
+        repairs.append("16-bit-to-8")
+    elif any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        repairs.append("16-bit-to-8")
+    if image.mode in ("CMYK", "LAB"):
+        repairs.append(f"{image.mode.lower()}-to-rgb")
+        return _converted(image, profile, repairs), None
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            repairs.append("alpha-over-white")
+    if image.mode in ("L", "1") and profile and _space(profile) == "GRAY" and not _is_srgb(profile):
+        return _converted(image.convert("L"), profile, repairs), None
+    return image.convert("RGB"), profile
+
+
+def to_srgb(pixels: np.ndarray, profile: bytes | None, repairs: list[str]) -> np.ndarray:
+    """RGB pixels in the profile's values, as sRGB. A profile that cannot be used is left out, and that recorded."""
+    if profile is None or _is_srgb(profile):
+        return pixels
+    try:
+        converted = ImageCms.applyTransform(Image.fromarray(pixels), _transform(profile, "RGB"))
+    except ImageCms.PyCMSError:
+        repairs.append("icc-ignored")
+        return pixels
+    repairs.append("icc-to-srgb")
+    return np.asarray(converted)
+
+
+def _converted(image: Image.Image, profile: bytes | None, repairs: list[str]) -> Image.Image:
+    """CMYK, Lab or grey to RGB, by the profile where there is one that fits."""
+    if image.mode == "LAB":
+        return ImageCms.profileToProfile(
+            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )  # type: ignore[return-value]
+    if profile:
+        try:
+            converted = ImageCms.applyTransform(image, _transform(profile, image.mode))
+        except ImageCms.PyCMSError:
+            repairs.append("icc-ignored")
+        else:
+            repairs.append("icc-to-srgb")
+            return converted  # type: ignore[return-value]
+    return image.convert("RGB")
+
+
+@lru_cache(8)
+def _transform(profile: bytes, mode: str) -> Any:
+    return ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, "RGB"
+    )
+
+
+@lru_cache(8)
+def _is_srgb(profile: bytes) -> bool:
+    try:
+        return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
+    except (ImageCms.PyCMSError, OSError):
+        return False
+
+
+def _space(profile: bytes) -> str:
+    """The colour space that a profile's header names."""
+    return profile[16:20].decode("latin-1").strip()
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey of up to 16 bits, or floating, scaled down; Pillow's own convert would clip everything over 255 to white.
+
+    A file that says 16 bits is believed, so a dark one stays dark; of wider modes the values tell: floating ones up to
+    1 are shares of white, all up to 255 are 8 bits in a wide coat.
+    """
+    values: np.ndarray = np.nan_to_num(np.asarray(image, dtype=np.float32))
+    high = float(values.max(initial=0))
+    if image.mode.startswith("I;16") or high > 255:
+        values = values / 257
+    elif image.mode == "F" and high <= 1:
+        values = values * 255
+    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))

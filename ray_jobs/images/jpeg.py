@@ -1,0 +1,51 @@
+"""JPEG by libjpeg-turbo: decoded at the scale that is needed, and refused where the decoder had to make pixels up.
+
+libjpeg goes on after damaged data with a warning, which most readers drop: half a photograph and half grey. Here the
+warning is the answer.
+"""
+
+import re
+
+import numpy as np
+import simplejpeg
+
+from ray_jobs.images.rejected import Rejected
+
+Pixels = np.ndarray  # uint8, height x width x channels
+
+# Some cameras write a few bytes too many before the end marker; more than that is what damaged data leaves over.
+EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+TOLERATED = 64
+DAMAGE = ("Premature end", "Corrupt JPEG data", "bad Huffman", "progression sequence", "Invalid SOS")
+
+
+def decode_jpeg(data: bytes, least: tuple[int, int]) -> tuple[Pixels, list[str]] | None:
+    """RGB pixels at the smallest of libjpeg's scales (eighths, by DCT) with at least `least` = (width, height) pixels.
+
+    None when this decoder does not know the kind of JPEG. Raises Rejected for damaged data.
+    """
+    width, height = least
+    try:
+        return simplejpeg.decode_jpeg(data, min_width=width, min_height=height), []
+    except ValueError as error:
+        if (repair := _judged(str(error))) is None:
+            return None
+    return simplejpeg.decode_jpeg(data, min_width=width, min_height=height, strict=False), [repair]
+
+
+def check_cmyk(data: bytes) -> None:
+    """Raises Rejected for damaged data of a JPEG in CMYK or YCCK, which another decoder will then turn into pixels."""
+    try:
+        simplejpeg.decode_jpeg(data, colorspace="CMYK")
+    except ValueError as error:
+        _judged(str(error))
+
+
+def _judged(warning: str) -> str | None:
+    """The repair that a warning amounts to, None when it says nothing of the data. Raises Rejected for damage."""
+    extraneous = EXTRANEOUS.search(warning)
+    if extraneous and int(extraneous[1]) <= TOLERATED:
+        return "extraneous-bytes"
+    if any(sign in warning for sign in DAMAGE):
+        raise Rejected("truncated" if "Premature end" in warning else "corrupt", warning)
+    return None

@@ -1,0 +1,109 @@
+"""One image file into one golden image: decode, resize once, sRGB, upright, encode. Runs in the decoder's process."""
+
+import hashlib
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from ray_jobs.contract import Preprocess, Trouble
+from ray_jobs.images.colour import to_srgb
+from ray_jobs.images.decode import OPENED, decode
+from ray_jobs.images.rejected import Reason, Rejected
+from ray_jobs.images.resize import encode, resize, target_size, upright
+
+THUMBNAIL = (96, 96)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden image, and what was there: `sha256` and `source_bytes` are those of the file it was made from."""
+
+    image: bytes
+    width: int
+    height: int
+    source_width: int
+    source_height: int
+    source_bytes: int
+    format: str
+    repairs: list[str]
+    sha256: bytes
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Reject:
+    reason: Reason
+    detail: str
+    thumbnail: bytes | None = None
+
+
+def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
+    """The golden image of the file's bytes. Raises Rejected."""
+    began = time.perf_counter()
+    decoded = decode(data, settings, name)
+    there = time.perf_counter()
+    repairs = list(decoded.repairs)
+    width, height = target_size(decoded.width, decoded.height, settings)
+    pixels = resize(decoded.pixels, (width, height) if decoded.orientation < 5 else (height, width), settings)
+    pixels = upright(to_srgb(pixels, decoded.profile, repairs), decoded.orientation)
+    resized = time.perf_counter()
+    image = encode(pixels, settings)
+    encoded = time.perf_counter()
+    return Golden(
+        image=image,
+        width=width,
+        height=height,
+        source_width=decoded.width,
+        source_height=decoded.height,
+        source_bytes=len(data),
+        format=decoded.format,
+        repairs=repairs,
+        sha256=hashlib.sha256(data).digest(),
+        seconds={"decode": there - began, "resize": resized - there, "encode": encoded - resized},
+    )
+
+
+def prepare_all(files: Sequence[tuple[str, bytes | Path]], settings: Preprocess) -> list[Golden | Reject]:
+    """Of each (name, bytes or local file) the golden image, or why there is none. Raises Trouble for a failing disk."""
+    return [_prepared(name, file, settings) for name, file in files]
+
+
+def _prepared(name: str, file: bytes | Path, settings: Preprocess) -> Golden | Reject:
+    data = b""
+    try:
+        data = file if isinstance(file, bytes) else _read(file)
+        return prepare(data, settings, name)
+    except Rejected as error:
+        return Reject(error.reason, error.detail, thumbnail(data, settings))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise Rejected("unreadable-source", f"{file}: {error.strerror}") from None
+    except OSError as error:  # a disk that fails now may not fail the next time
+        raise Trouble(f"cannot read {file}: {error}") from error
+
+
+def thumbnail(data: bytes, settings: Preprocess) -> bytes | None:
+    """A small JPEG of as much of a rejected image as can be decoded, None where nothing can."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=OPENED)
+        if image.size[0] * image.size[1] > settings.max_source_pixels:
+            return None
+        image.draft("RGB", THUMBNAIL)
+        image = image.convert("RGB")
+        image.thumbnail(THUMBNAIL)
+        sink = io.BytesIO()
+        image.save(sink, "JPEG", quality=70)
+        return sink.getvalue()
+    except Exception:  # there is nothing to show, and that is all
+        return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False

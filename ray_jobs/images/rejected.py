@@ -1,0 +1,30 @@
+"""Why an image is not in the golden set: one of a closed list of reasons, and what was seen."""
+
+from typing import Literal, get_args
+
+Reason = Literal[
+    "empty",  # no bytes
+    "not-an-image",  # no format that is read here
+    "truncated",  # ends before its pixels do
+    "corrupt",  # its codec refuses it, or had to make pixels up
+    "too-large",  # more pixels than `max_source_pixels`, or more memory than `decode_mb`
+    "too-small",  # a side under `min_side`
+    "extreme-aspect",  # longer than `max_aspect` times its width
+    "unreadable-source",  # the source has no bytes for it
+    "timeout",  # over `decode_seconds`
+    "duplicate",  # the same bytes as an earlier image
+    "crashed-decoder",  # twice, the second time alone, the process that decoded it died
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class Rejected(Exception):
+    """The image cannot be used; `reason` is one of the closed list, `detail` what was seen, on one line."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        detail = " ".join(detail.split())[:300]
+        super().__init__(reason, detail)  # the arguments that pickle makes it from again
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
