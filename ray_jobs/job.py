@@ -90,6 +90,8 @@ def cause(error: BaseException) -> BaseException:
 
 def _report(stage: str, error: Exception, failure_uri: str | None) -> int:
     known = cause(error)
+    if isinstance(known, ray.exceptions.RayTaskError):
+        known = known.cause  # its own text ends with advice of Ray's
     bad_input = isinstance(known, BadInput | Incomplete)
     if isinstance(known, BadInput | Incomplete | Trouble):
         message = str(known)

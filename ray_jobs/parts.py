@@ -40,11 +40,16 @@ def done(stage_uri: str, folder: str = "parts") -> set[str]:
 
 def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts") -> Part:
     """Write one part; where another writer was first, its part stands and is the one described."""
-    data = _parquet(table.replace_schema_metadata({FOOTER: json.dumps(footer).encode()}))
+    data = encoded(table, footer)
     uri = uri_of_part(stage_uri, name, folder)
     if not storage.create(uri, data):
         data = storage.read(uri)
     return describe(name, data)
+
+
+def encoded(table: pa.Table, footer: dict[str, Any]) -> bytes:
+    """The file of a part: the same bytes for the same rows and footer."""
+    return _parquet(table.replace_schema_metadata({FOOTER: json.dumps(footer).encode()}))
 
 
 def write_file(uri: str, table: pa.Table) -> None:
@@ -57,6 +62,11 @@ def describe(name: str, data: bytes) -> Part:
     metadata = pq.ParquetFile(io.BytesIO(data)).metadata
     lost = _footer(metadata).get("lost", {})
     return Part(name=name, rows=metadata.num_rows, lost=lost, sha256=hashlib.sha256(data).hexdigest())
+
+
+def table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a part with these bytes."""
+    return pq.read_table(io.BytesIO(data), columns=columns)
 
 
 def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder: str = "parts") -> pa.Table:
@@ -72,9 +82,9 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
         raise Trouble(f"{uri}: not readable as Parquet ({error}); delete it and its manifest, then rerun") from None
 
 
-def footer(stage_uri: str, name: str) -> dict[str, Any]:
-    """What `write` was given as the part's footer."""
-    return _footer(pq.ParquetFile(io.BytesIO(storage.read(uri_of_part(stage_uri, name)))).metadata)
+def footer(data: bytes) -> dict[str, Any]:
+    """What `write` was given as the footer of the part with these bytes."""
+    return _footer(pq.ParquetFile(io.BytesIO(data)).metadata)
 
 
 def manifest(stage_uri: str) -> Manifest | None:

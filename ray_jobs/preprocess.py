@@ -1,47 +1,67 @@
-"""Prepare a golden set: every image of the source decoded, upright, RGB, on the patch grid, or rejected with a reason.
+"""Prepare a golden set: every image of the sample decoded, upright, sRGB, on the patch grid, or rejected with a reason.
 
     python -m ray_jobs.preprocess --spec URI
 
-The sample is cut into parts; Ray Data works on parts, and a part that is there is not done again. A golden set that is
-complete is left as it is.
+The sample is planned into parts; Ray Data works on parts, and a part that is there is not made again. A golden set that
+is complete is left as it is.
 """
 
+import json
 import logging
-import pickle
+import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
 
 from ray_jobs import job, parts, storage
-from ray_jobs.contract import BadInput, Part, Preprocess, Spec
-from ray_jobs.images.decode import Rejected, decode
-from ray_jobs.images.resize import encode, resize
+from ray_jobs.contract import BadInput, Part, Spec
+from ray_jobs.golden import pages
+from ray_jobs.golden.duplicates import Duplicates
+from ray_jobs.golden.making import drop_duplicates, make_part
+from ray_jobs.golden.pace import announce, spread
+from ray_jobs.golden.planning import GoldenPlan, planned
 from ray_jobs.progress import Progress
-from ray_jobs.sources import Row, Source, open_source
+from ray_jobs.sources import Source, open_source
 
 log = logging.getLogger("assay")
 
-SCHEMA = pa.schema(
-    {
-        "image_id": pa.string(),
-        "image": pa.binary(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "source_width": pa.int32(),
-        "source_height": pa.int32(),
-        "label": pa.string(),
-        "references": pa.list_(pa.string()),
-        "repairs": pa.list_(pa.string()),
-    }
-)
-REJECTS = pa.schema({"image_id": pa.string(), "reason": pa.string(), "detail": pa.string()})
+
+@dataclass
+class Made:
+    """The parts of the golden set by name, and what they add up to."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: dict[str, Any]) -> Part:
+        part = Part.model_validate_json(row["part"])
+        self.parts[part.name] = part
+        self.facts[part.name] = {name: row[name] for name in ("repairs", "formats", "source_bytes", "bytes")}
+        self.origins[row["origin"]] += 1
+        self.seconds.update(json.loads(row["seconds"]))
+        return part
+
+    def listed(self) -> list[Part]:
+        return [self.parts[name] for name in sorted(self.parts)]
+
+    def lost(self) -> dict[str, int]:
+        return dict(sorted(sum((Counter(part.lost) for part in self.parts.values()), Counter[str]()).items()))
+
+    def total(self, fact: str) -> Any:
+        """The sum of a fact over all parts; of counts by name, by name."""
+        values = [facts[fact] for facts in self.facts.values()]
+        if isinstance(values[0], int):
+            return sum(values)
+        return dict(sorted(sum((Counter(json.loads(value)) for value in values), Counter[str]()).items()))
 
 
 def preprocess(spec: Spec) -> None:
@@ -49,108 +69,107 @@ def preprocess(spec: Spec) -> None:
     if found := parts.manifest(spec.golden_uri):
         log.info("golden set %s is complete: %d images", spec.golden_uri, found.rows_out)
         return
-    started = time.monotonic()
+    times = [time.monotonic()]
     source = open_source(spec.suite.dataset)
-    chosen = sample(source.count(), spec.suite.dataset.limit, spec.suite.dataset.seed)
-    rows = spec.suite.preprocess.part_rows
-    chunks = {parts.name_of_part(i): chosen[i * rows : (i + 1) * rows] for i in range(-(-len(chosen) // rows))}
-    listed = time.monotonic()
-    log.info("golden set %s: %d images in %d parts", spec.golden_uri, len(chosen), len(chunks))
+    plan = planned(spec, source)
+    times.append(time.monotonic())
+    made = Made()
+    with Duplicates() as duplicates:
+        make_parts(spec, source, plan, made, duplicates)
+        times.append(time.monotonic())
+        if spec.suite.preprocess.duplicates == "reject":
+            reject_duplicates(spec, made, duplicates)
+    judge_rejects(spec, plan, made)
+    pages.write_preview(spec.golden_uri, made.listed())
+    times.append(time.monotonic())
+    commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
 
-    made = list(_made(spec, source, chunks))
-    worked = time.monotonic()
-    if sum(part.rows for part in made) == 0:
-        raise BadInput(_nothing_left(spec, made))
-    _write_rejects(spec, made)
+
+def make_parts(spec: Spec, source: Source, plan: GoldenPlan, made: Made, duplicates: Duplicates) -> None:
+    """Make the parts that are not there yet, each in a Ray task."""
+    done = parts.done(spec.golden_uri)
+    pending = [part for part in plan.parts if part.name not in done]
+    announce(spec, source, plan, pending)
+    progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))
+    # Two jobs that prepare the same set begin at different parts, and so share the work instead of doing it twice.
+    first = random.randrange(len(pending)) if pending else 0
+    tasks = [part.model_dump() for part in pending[first:] + pending[:first]]
+    tasks += [part.model_dump() for part in plan.parts if part.name in done]
+    settings = {"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
+    for row in _worked(tasks, make_part, settings, spread(source).cpus_a_task):
+        part = made.add(row)
+        duplicates.add(part.name, list(row["image_ids"]), list(row["sha256"]))
+        if part.name not in done:
+            lost = sum(part.lost.values())
+            progress.add(part.rows + lost, f"{lost} rejected in {part.name}" if lost else "")
+    if others := made.origins["found"] - len(done):
+        log.info("%d parts were made by another job meanwhile", others)
+    if raced := made.origins["raced"]:
+        log.info("%d parts were made here and by another job at once; the first stands", raced)
+
+
+def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
+    """Turn the images that equal an earlier one into rejects."""
+    tasks = list(duplicates.tasks())
+    settings = {"golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
+    for row in _worked(tasks, drop_duplicates, settings, 1):
+        made.add(row)
+
+
+def judge_rejects(spec: Spec, plan: GoldenPlan, made: Made) -> None:
+    """Write the rejects for people to see. Raises BadInput when there are more than the suite accepts."""
+    lost, dataset = made.lost(), spec.suite.dataset.source
+    pages.write_rejects(spec.golden_uri, dataset, made.listed(), lost)
+    rejected, most = sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
+    if rejected <= most * plan.rows and rejected < plan.rows:
+        return
+    for part in made.listed():  # what could not be read may be readable when someone has looked into it
+        if "unreadable-source" in part.lost:
+            storage.delete(parts.uri_of_part(spec.golden_uri, part.name))
+    reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+    if rejected == plan.rows:
+        raise BadInput(f"dataset {dataset}: no usable image ({reasons}); check the source and its image column")
+    raise BadInput(
+        f"dataset {dataset}: {rejected} of {plan.rows} images rejected ({reasons}), more than max_rejected_fraction "
+        f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source or raise the limit"
+    )
+
+
+def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) -> None:
+    """Write the manifest, which completes the golden set."""
     manifest = parts.summed(
         "golden",
         spec.golden_id,
-        made,
-        rows_in=len(chosen),
-        seconds={"list": round(listed - started, 3), "prepare": round(worked - listed, 3)},
-        versions={name: version(name) for name in ("pillow", "pyarrow", "ray")},
-        details={"source": spec.suite.dataset.source, "source_revision": spec.source_revision},
+        made.listed(),
+        rows_in=plan.rows,
+        seconds=seconds,
+        versions={name: version(name) for name in ("opencv-python-headless", "pillow", "pyarrow", "ray", "simplejpeg")},
+        details={
+            "source": spec.suite.dataset.source,
+            "source_revision": spec.source_revision,
+            "listed": plan.listed,
+            "source_bytes": made.total("source_bytes"),
+            "bytes": made.total("bytes"),
+            "formats": made.total("formats"),
+            "repairs": made.total("repairs"),
+            "task_seconds": {phase: round(took, 3) for phase, took in sorted(made.seconds.items())},
+        },
     )
     manifest = parts.commit(spec.golden_uri, manifest)
     log.info("golden set complete: %d read, %d kept, rejected %s", manifest.rows_in, manifest.rows_out, manifest.lost)
+    log.info("rejects: %s/rejects.html, contact sheet: %s/preview.png", spec.golden_uri, spec.golden_uri)
 
 
-def sample(count: int, limit: int | None, seed: int) -> np.ndarray:
-    """Sorted indices of the sample: all of them, or `limit` drawn without replacement with the seed."""
-    if limit is None or limit >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
+def _worked(tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dict[str, Any], cpus: float) -> Any:
+    """The rows that the work returns for the tasks, as they come."""
+    if not tasks:
+        return iter(())
+    dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+    return dataset.map(work, fn_kwargs=settings, num_cpus=cpus).iter_rows()
 
 
-def _made(spec: Spec, source: Source, chunks: dict[str, np.ndarray]) -> Iterator[Part]:
-    """Every part of the golden set, made now or before, described for the manifest."""
-    done = parts.done(spec.golden_uri)
-    progress = Progress(
-        "golden set", sum(map(len, chunks.values())), sum(len(chunks[name]) for name in done & chunks.keys())
-    )
-    tasks = [
-        {"name": name, "located": b"" if name in done else pickle.dumps(source.locate(chunk.tolist()))}
-        for name, chunk in chunks.items()
-    ]
-    work = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
-        _make_part, fn_kwargs={"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
-    )
-    for row in work.iter_rows():
-        part = Part.model_validate_json(row["part"])
-        if part.name not in done:
-            progress.add(part.rows + sum(part.lost.values()), f"{sum(part.lost.values())} rejected in {part.name}")
-        yield part
-
-
-def _make_part(row: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, str]:
-    if not row["located"]:
-        data = storage.read(parts.uri_of_part(golden_uri, row["name"]))
-        return {"part": parts.describe(row["name"], data).model_dump_json()}
-    kept, rejects = [], []
-    for found in source.read(pickle.loads(row["located"])):  # noqa: S301 (our own bytes)
-        try:
-            kept.append(_golden_row(found, settings))
-        except Rejected as error:
-            rejects.append({"image_id": found.image_id, "reason": error.reason, "detail": error.detail})
-    lost = dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
-    table = pa.Table.from_pylist(kept, schema=SCHEMA)
-    part = parts.write(golden_uri, row["name"], table, {"lost": lost, "rejects": rejects})
-    return {"part": part.model_dump_json()}
-
-
-def _golden_row(row: Row, settings: Preprocess) -> dict[str, Any]:
-    if row.data is None:
-        raise Rejected("unreadable-source", row.detail)
-    image, repairs = decode(row.data, settings.max_source_pixels, settings.max_aspect)
-    golden = resize(image, settings)
-    return {
-        "image_id": row.image_id,
-        "image": encode(golden, settings),
-        "width": golden.width,
-        "height": golden.height,
-        "source_width": image.width,
-        "source_height": image.height,
-        "label": row.label,
-        "references": row.references,
-        "repairs": repairs,
-    }
-
-
-def _write_rejects(spec: Spec, made: list[Part]) -> None:
-    rejects = [
-        reject
-        for part in sorted(made, key=lambda part: part.name)
-        if part.lost
-        for reject in parts.footer(spec.golden_uri, part.name)["rejects"]
-    ]
-    for reject in rejects[:20]:
-        log.info("rejected %(image_id)s: %(reason)s (%(detail)s)", reject)
-    parts.write_file(f"{spec.golden_uri}/rejects.parquet", pa.Table.from_pylist(rejects, schema=REJECTS))
-
-
-def _nothing_left(spec: Spec, made: list[Part]) -> str:
-    lost = ", ".join(sorted({reason for part in made for reason in part.lost})) or "there are none"
-    return f"dataset {spec.suite.dataset.source}: no usable image ({lost}); check the source and its image column"
+def _between(times: list[float]) -> list[float]:
+    return [round(after - before, 3) for before, after in pairwise(times)]
 
 
 if __name__ == "__main__":

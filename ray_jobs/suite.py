@@ -29,7 +29,7 @@ class Dataset(Frozen):
     """Where the images come from and which of them are used.
 
     `image` is found by itself where it can be. `label_names` is a file of names: one a line, or JSON, by label id.
-    `limit` draws a sample with the seed, with `stratify` as evenly over the labels as they allow. `reads` is how many
+    `limit` draws a sample with the seed, with `stratify` in proportion to the labels. `reads` is how many
     images a task reads at once; unless given it goes by how far away they lie.
     """
 

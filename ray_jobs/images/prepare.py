@@ -79,6 +79,8 @@ def _prepared(name: str, file: bytes | Path, settings: Preprocess) -> Golden | R
         return prepare(data, settings, name)
     except Rejected as error:
         return Reject(error.reason, error.detail, thumbnail(data, settings))
+    except MemoryError:
+        return Reject("too-large", f"{len(data)} bytes that take over {settings.decode_mb} MB to decode")
 
 
 def _read(file: Path) -> bytes:

@@ -1,0 +1,83 @@
+"""What a command costs: wall seconds, and the CPU seconds and memory of every process it starts."""
+
+import os
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psutil
+
+MARK = "ASSAY_BENCHMARK"
+
+
+@dataclass
+class Cost:
+    """`memory`: for each kind of process the most that one of them held, in bytes, shared pages left out."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    memory: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    output: str = ""
+
+
+def measured(command: list[str], environment: dict[str, str] | None = None, every: float = 0.1) -> Cost:
+    """Run a command to its end. Daemons that it leaves behind are counted too, found by a mark in their environment.
+
+    The processes are looked at ten times a second, so up to that much of each one's end is missed.
+    """
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    cost, cpu, done = Cost(), {}, threading.Event()
+    process = subprocess.Popen(
+        command, env=os.environ | (environment or {}) | {MARK: mark},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+    def watch() -> None:
+        known: dict[int, psutil.Process | None] = {}
+        while not done.is_set():
+            for pid in psutil.pids():
+                if pid not in known:
+                    known[pid] = _marked(pid, mark)
+                if (one := known[pid]) is not None:
+                    with suppress(psutil.Error):
+                        times, held = one.cpu_times(), one.memory_info()
+                        cpu[pid] = times.user + times.system
+                        kind = _kind(one)
+                        cost.memory[kind] = max(cost.memory[kind], held.rss - held.shared)
+            done.wait(every)
+
+    watcher = threading.Thread(target=watch)
+    began = time.perf_counter()
+    watcher.start()
+    cost.output, _ = process.communicate()
+    cost.wall = time.perf_counter() - began
+    time.sleep(2 * every)
+    done.set()
+    watcher.join()
+    if process.returncode:
+        raise RuntimeError(f"{command} failed:\n{cost.output[-3000:]}")
+    cost.cpu = sum(cpu.values())
+    return cost
+
+
+def _marked(pid: int, mark: str) -> psutil.Process | None:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.environ().get(MARK) == mark:
+            return process
+    return None
+
+
+def _kind(process: psutil.Process) -> str:
+    """What a process is, by its command line."""
+    line = " ".join(process.cmdline())
+    for sign, kind in (
+        ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"), ("gcs_server", "Ray head"),
+        ("forkserver", "decoder"), ("ray_jobs.preprocess", "driver"), ("dashboard", "Ray dashboard"),
+    ):  # fmt: skip
+        if sign in line:
+            return kind
+    return "other"

@@ -1,0 +1,122 @@
+"""Golden sets against the usual ways to make them, and against the limit; prints Markdown tables.
+
+    .assay/data/bin/python -m benchmarks.preprocess throughput   # images per CPU-second, four ways and the limit
+    .assay/data/bin/python -m benchmarks.preprocess scale        # 20,000 and 200,000 small images: time and memory
+    .assay/data/bin/python -m benchmarks.preprocess block        # a Hugging Face dataset of one block
+
+Each way runs as a process of its own on all cores, with few images and with many; the rate is that of the images
+between the two, so that what it costs to start (importing Ray takes seconds) does not blur it.
+"""
+
+import argparse
+import io
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from benchmarks.measuring import Cost, measured
+from benchmarks.pictures import jpegs, photograph
+from ray_jobs.contract import Preprocess
+from ray_jobs.images.prepare import prepare
+from ray_jobs.plan import plan
+
+ROOT = Path(__file__).parent.parent
+CHECKPOINT = ROOT / "demo" / "checkpoints" / "step-0800"
+SIZES = {(500, 375): (500, 6000), (1280, 960): (200, 2000), (4000, 3000): (50, 300)}
+WAYS = {
+    "ray": "Ray Data map, Pillow", "dataloader": "DataLoader, Pillow", "datasets": "datasets.map, Pillow",
+    "ours": "Assay", "pool": "bare loop of Assay's own decode and resize",
+}  # fmt: skip
+
+
+def run(way: str, source: Path, work: Path, **sections: dict[str, object]) -> Cost:
+    """What one way costs for the source; what it made is removed."""
+    output = work / "output"
+    try:
+        if way != "ours":
+            return measured([sys.executable, "-m", "benchmarks.rivals", way, str(source), str(output)])
+        suite = {"name": "benchmark", "dataset": {"source": str(source)}, **sections}
+        (work / "suite.yaml").write_text(yaml.safe_dump(suite))
+        spec = plan(str(output), str(work / "suite.yaml"), str(CHECKPOINT))
+        return measured(
+            [sys.executable, "-m", "ray_jobs.preprocess", "--spec", spec.uri],
+            {"RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0"},
+        )
+    finally:
+        shutil.rmtree(output, ignore_errors=True)
+
+
+def throughput(work: Path, factor: float) -> None:
+    print("| source | way | images per CPU-second | images/s | Assay is faster by |\n| --- | --- | --- | --- | --- |")
+    for (width, height), (few, many) in SIZES.items():
+        few, many = int(few * factor) or 1, int(many * factor)
+        small = jpegs(work / "few", few, width, height)
+        large = jpegs(work / "many", many, width, height)
+        rates = {}
+        for way in WAYS:
+            start, whole = run(way, small, work), run(way, large, work)
+            rates[way] = (many - few) / (whole.cpu - start.cpu), (many - few) / (whole.wall - start.wall)
+        for way, name in WAYS.items():
+            faster = f"{rates['ours'][0] / rates[way][0]:.2f}" if way != "ours" else ""
+            print(f"| {width}x{height} | {name} | {rates[way][0]:.1f} | {rates[way][1]:.1f} | {faster} |", flush=True)
+        shutil.rmtree(small)
+        shutil.rmtree(large)
+    print("\n| source | PSNR against full decode and Lanczos, mean and worst of 12, dB |\n| --- | --- |")
+    for width, height in SIZES:
+        found = [_psnr(photograph(number, width, height)) for number in range(12)]
+        print(f"| {width}x{height} | {np.mean(found):.1f}, {min(found):.1f} |", flush=True)
+
+
+def _psnr(image: Image.Image) -> float:
+    """dB between our golden pixels and those of a full decode with Lanczos (PSNR of 8-bit values)."""
+    sink = io.BytesIO()
+    image.save(sink, "JPEG", quality=90)
+    fast, full = (
+        np.asarray(Image.open(io.BytesIO(prepare(sink.getvalue(), Preprocess(format="png", filter=way)).image)))
+        for way in ("fast", "lanczos")
+    )
+    return float(10 * np.log10(255**2 / np.mean((fast.astype(float) - full) ** 2)))
+
+
+def scale(work: Path, factor: float) -> None:
+    counts = [int(20_000 * factor), int(200_000 * factor)]
+    costs = [run("ours", jpegs(work / str(count), count, 64, 48, 80), work) for count in counts]
+    print("| images | wall s | CPU s | " + " | ".join(f"{kind}, MB" for kind in sorted(costs[1].memory)) + " |")
+    print("| --- " * (3 + len(costs[1].memory)) + "|")
+    for count, cost in zip(counts, costs, strict=True):
+        held = " | ".join(f"{cost.memory[kind] / 1e6:.0f}" for kind in sorted(costs[1].memory))
+        print(f"| {count} | {cost.wall:.1f} | {cost.cpu:.1f} | {held} |", flush=True)
+
+
+def block(work: Path, factor: float) -> None:
+    import datasets
+
+    count = int(2000 * factor)
+    files = sorted(jpegs(work / "files", count, 500, 375).iterdir())
+    cells = {"image": [{"bytes": file.read_bytes(), "path": None} for file in files]}
+    features = datasets.Features({"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}})
+    datasets.Dataset.from_dict(cells, features=features).save_to_disk(work / "dataset", num_shards=1)
+    print("| way | wall s | CPU s | busy cores |\n| --- | --- | --- | --- |")
+    for name, way in (("ray.data.from_huggingface, map", "block"), ("Assay", "ours")):
+        cost = run(way, work / "dataset", work)
+        print(f"| {name} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.cpu / cost.wall:.2f} |", flush=True)
+
+
+CLAIMS = {"throughput": throughput, "scale": scale, "block": block}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.preprocess")
+    parser.add_argument("claim", choices=sorted(CLAIMS))
+    parser.add_argument(
+        "--factor", type=float, default=1.0, help="of the number of images; less is quicker and noisier"
+    )
+    parser.add_argument("--work", default=os.environ.get("TMPDIR", "/tmp"), help="a folder with some free GB")  # noqa: S108
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="assay-benchmark-", dir=asked.work) as folder:
+        CLAIMS[asked.claim](Path(folder), asked.factor)

@@ -1,0 +1,126 @@
+"""The same job as it is usually written: decode, resize, encode and write to Parquet, with Pillow.
+
+python -m benchmarks.rivals ray|block|dataloader|datasets|pool FOLDER OUTPUT
+"""
+
+import io
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ray_jobs.contract import Preprocess
+
+SETTINGS = Preprocess()
+WORKERS = os.cpu_count() or 1
+
+
+def pillow(data: bytes) -> bytes:
+    """Decode fully, resize with Lanczos, encode as Assay does."""
+    from ray_jobs.images.resize import target_size
+
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    image = image.resize(target_size(*image.size, SETTINGS), Image.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    image.save(sink, "JPEG", quality=SETTINGS.quality, subsampling=0)
+    return sink.getvalue()
+
+
+def with_ray(folder: Path, output: Path) -> None:
+    """A plain Ray Data map."""
+    import ray
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    images = ray.data.read_binary_files(str(folder))
+    images.map(lambda row: {"image": pillow(row["bytes"])}).write_parquet(str(output))
+
+
+def with_block(folder: Path, output: Path) -> None:
+    """A plain Ray Data map over a Hugging Face dataset, which arrives as one block."""
+    import datasets
+    import ray
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    images = ray.data.from_huggingface(datasets.load_from_disk(str(folder)))
+    images.map(lambda row: {"image": pillow(row["image"]["bytes"])}).write_parquet(str(output))
+
+
+class Files:
+    """A map-style dataset of PyTorch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.iterdir())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> bytes:
+        return pillow(self.files[index].read_bytes())
+
+
+def with_dataloader(folder: Path, output: Path) -> None:
+    """A PyTorch DataLoader, its batches written by this process."""
+    import torch.utils.data as torch_data
+
+    loader: Any = torch_data.DataLoader(Files(folder), batch_size=64, num_workers=WORKERS, collate_fn=list)  # type: ignore[arg-type]
+    _write(loader, output)
+
+
+def with_datasets(folder: Path, output: Path) -> None:
+    """`datasets.map` over the cores."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    listed = datasets.Dataset.from_dict({"file": [str(file) for file in sorted(folder.iterdir())]})
+    mapped = listed.map(
+        lambda row: {"image": pillow(Path(row["file"]).read_bytes())},
+        num_proc=WORKERS, remove_columns=["file"], load_from_cache_file=False,
+    )  # fmt: skip
+    mapped.to_parquet(str(output / "images.parquet"))
+
+
+def with_pool(folder: Path, output: Path) -> None:
+    """The limit: a bare loop over our own decode, resize and encode on each core, nothing checked or kept."""
+    files = sorted(folder.iterdir())
+    with ProcessPoolExecutor(WORKERS) as pool:
+        list(pool.map(_bare, [files[number::WORKERS] for number in range(WORKERS)]))
+
+
+def _bare(files: list[Path]) -> int:
+    from ray_jobs.images.decode import decode
+    from ray_jobs.images.resize import encode, resize, target_size
+
+    total = 0
+    for file in files:
+        decoded = decode(file.read_bytes(), SETTINGS)
+        pixels = resize(decoded.pixels, target_size(decoded.width, decoded.height, SETTINGS), SETTINGS)
+        total += len(encode(pixels, SETTINGS))
+    return total
+
+
+def _write(batches: Any, output: Path) -> None:
+    schema = pa.schema({"image": pa.binary()})
+    with pq.ParquetWriter(output / "images.parquet", schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(pa.table({"image": batch}, schema=schema))
+
+
+RIVALS = {
+    "ray": with_ray,
+    "block": with_block,
+    "dataloader": with_dataloader,
+    "datasets": with_datasets,
+    "pool": with_pool,
+}
+
+if __name__ == "__main__":
+    target = Path(sys.argv[3])
+    target.mkdir(parents=True, exist_ok=True)
+    RIVALS[sys.argv[1]](Path(sys.argv[2]), target)

@@ -1,0 +1,60 @@
+"""How the work is spread over the cluster, why, and how long it will take: said before it begins."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ray
+
+from ray_jobs.contract import Preprocess, Spec
+from ray_jobs.golden.isolation import decoder
+from ray_jobs.golden.planning import GoldenPlan, PlannedPart, located
+from ray_jobs.sources import Source
+from ray_jobs.sources.reading import reads_at_once
+
+log = logging.getLogger("assay")
+
+PROBED = 16  # images prepared beforehand to learn how long one takes
+
+
+@dataclass(frozen=True)
+class Spread:
+    cpus_a_task: float
+    why: str
+
+
+SPREAD = {
+    "local": Spread(1, "images on a local disk wait for the CPU: one task on each"),
+    "object-store": Spread(1, "images in an object store come fast enough for one task on each CPU"),
+    "web": Spread(0.5, "images from the web wait for other people's servers: two tasks on each CPU"),
+}
+
+
+def spread(source: Source) -> Spread:
+    return SPREAD[source.distance]
+
+
+def announce(spec: Spec, source: Source, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
+    """Log the plan: what there is, what is left to do, how it is spread and, by a probe, how long it will take."""
+    dataset = spec.suite.dataset
+    known = f", {plan.bytes / 1e6:.0f} MB" if plan.bytes else ""
+    log.info("golden set %s: %d images of %d listed%s, in %d parts",
+             spec.golden_uri, plan.rows, plan.listed, known, len(plan.parts))  # fmt: skip
+    if not pending:
+        return
+    chosen, cpus = spread(source), ray.cluster_resources().get("CPU", 1)
+    log.info("%s, %d images read at once in each", chosen.why, reads_at_once(dataset, source.distance))
+    each = ray.get(ray.remote(_probed).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
+    rows = sum(part.rows for part in pending)
+    log.info("%.1f ms an image, measured on %d: about %.0f s for %d on %g CPUs",
+             each * 1000, min(PROBED, pending[0].rows), each * rows / cpus, rows, cpus)  # fmt: skip
+
+
+def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
+    """Seconds that one task takes for an image of the part."""
+    chosen = located(golden_uri, part.file, part.group)[:PROBED]
+    list(decoder(settings).prepared(source.read(chosen[:1])))  # the process starts and imports
+    began = time.perf_counter()
+    list(decoder(settings).prepared(source.read(chosen)))
+    return (time.perf_counter() - began) / len(chosen)

@@ -1,0 +1,141 @@
+"""The plan of a golden set: its sample cut into parts of equal work, kept beside the parts.
+
+    plan/rows-00000.parquet    where the images of some parts lie, one row group a part
+    plan/plan.json             written last: which parts there are
+
+A job that goes on after a kill, or beside another one, works from the same plan, and lists nothing again.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Preprocess, Spec
+from ray_jobs.golden.sample import Sample
+from ray_jobs.parts import name_of_part
+from ray_jobs.plan import source_revision
+from ray_jobs.sources import Located, Source
+from ray_jobs.sources.filesystem import arrow_filesystem
+from ray_jobs.suite import Frozen
+
+log = logging.getLogger("assay")
+
+PARTS_A_FILE = 64
+MEGABYTE = 1_000_000
+LOCATED = pa.schema(
+    {
+        "image_id": pa.string(),
+        "where": pa.string(),
+        "size": pa.int64(),
+        "label": pa.string(),
+        "references": pa.list_(pa.string()),
+    }
+)
+
+
+class PlannedPart(Frozen):
+    """`file` and `group`: the Parquet file below `plan/` and its row group that hold the part's images."""
+
+    name: str
+    rows: int
+    bytes: int
+    file: str
+    group: int
+
+
+class GoldenPlan(Frozen):
+    """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known."""
+
+    listed: int
+    parts: tuple[PlannedPart, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+def planned(spec: Spec, source: Source) -> GoldenPlan:
+    """The plan of the spec's golden set: the one that is there, or a new one.
+
+    Raises BadInput when the source is not what its settings say or changed since its revision was taken.
+    """
+    if found := _standing(spec.golden_uri):
+        return found
+    with Sample(spec.suite.dataset) as sample:
+        listed = sample.draw(source.listed())
+        if not listed:
+            raise BadInput(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
+        if source_revision(spec.suite.dataset) != spec.source_revision:
+            raise BadInput(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
+        made = GoldenPlan(listed=listed, parts=tuple(_written(spec.golden_uri, sample, spec.suite.preprocess)))
+    storage.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
+    return _standing(spec.golden_uri) or made
+
+
+def located(golden_uri: str, file: str, group: int) -> list[Located]:
+    """Where the images of a planned part lie."""
+    filesystem, path = arrow_filesystem(f"{golden_uri}/plan/{file}")
+    with filesystem.open_input_file(path) as opened:
+        return [Located(**row) for row in pq.ParquetFile(opened).read_row_group(group).to_pylist()]
+
+
+def cut(sample: Sample, settings: Preprocess) -> Iterator[list[Located]]:
+    """The sample in parts of equal work, none with more than `part_rows` images or, but for one image, `part_mb`.
+
+    An image's work is one row and its bytes, each measured by what a part may hold of it.
+    """
+    most_rows, most_bytes = settings.part_rows, settings.part_mb * MEGABYTE
+    rows, size = sample.total()
+    total = rows * most_bytes + size * most_rows  # in rows x bytes, to stay with whole numbers
+    count = -(-total // (most_rows * most_bytes))
+    part: list[Located] = []
+    before, number = 0, 0
+    for one in sample:
+        if before * count // total > number:
+            yield part
+            part, number = [], before * count // total
+        part.append(one)
+        before += most_bytes + one.size * most_rows
+    if part:
+        yield part
+
+
+def _written(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
+    """Write where the images lie, and name the parts."""
+    sink, writer, in_file, files = io.BytesIO(), None, 0, 0
+    for number, part in enumerate(cut(sample, settings)):
+        if writer is None:
+            writer = pq.ParquetWriter(sink, LOCATED, compression="zstd")
+        columns = {name: [getattr(one, name) for one in part] for name in LOCATED.names}
+        writer.write_table(pa.table(columns, schema=LOCATED), row_group_size=len(part))
+        name = f"rows-{files:05d}.parquet"
+        size = sum(one.size for one in part)
+        yield PlannedPart(name=name_of_part(number), rows=len(part), bytes=size, file=name, group=in_file)
+        in_file += 1
+        if in_file == PARTS_A_FILE:
+            writer.close()
+            storage.create(f"{golden_uri}/plan/{name}", sink.getvalue())
+            sink, writer, in_file, files = io.BytesIO(), None, 0, files + 1
+    if writer is not None:
+        writer.close()
+        storage.create(f"{golden_uri}/plan/{name}", sink.getvalue())
+
+
+def _standing(golden_uri: str) -> GoldenPlan | None:
+    uri = f"{golden_uri}/plan/plan.json"
+    try:
+        return GoldenPlan.model_validate(json.loads(storage.read(uri)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, ValidationError) as error:
+        raise BadInput(f"{uri}: not a plan ({error}); delete the folder {golden_uri} and rerun") from None

@@ -1,0 +1,95 @@
+"""Which images of a listing are used: a table on disk, so that memory does not grow with the collection.
+
+An image is drawn by a hash of the seed and its id, not by its place in the listing: the sample is the same whatever the
+order or the cluster, and a collection that grows keeps most of it.
+"""
+
+import hashlib
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import Located
+
+CREATE = """
+CREATE TABLE images (
+    position INTEGER PRIMARY KEY, image_id TEXT, location TEXT, size INTEGER, label TEXT, refs TEXT, draw INTEGER,
+    chosen INTEGER DEFAULT 1
+)"""
+
+# Within a label by draw; over the labels by the odd divisors 1, 3, 5, ... of their counts (Webster's method), so that a
+# label has nearly the share of the sample that it has of the collection.
+RANKED = """
+SELECT position FROM (
+    SELECT position, draw, (ROW_NUMBER() OVER stratum - 0.5) / COUNT(*) OVER (PARTITION BY label) AS rank
+    FROM images WINDOW stratum AS (PARTITION BY label ORDER BY draw, position)
+) ORDER BY rank, draw, position LIMIT ?"""
+DRAWN = "SELECT position FROM images ORDER BY draw, position LIMIT ?"
+
+
+class Sample:
+    """The images that a dataset's settings choose of a listing, in the order of the listing. Use as a context."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._folder = tempfile.TemporaryDirectory(prefix="assay-listing-")
+        self._table = sqlite3.connect(Path(self._folder.name, "images.sqlite"), isolation_level=None)
+        self._table.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE; " + CREATE)
+
+    def draw(self, listed: Iterable[Located]) -> int:
+        """Take the listing and choose; returns how many images were listed. Raises BadInput for an id that two have."""
+        self._table.execute("BEGIN")
+        self._table.executemany(
+            "INSERT INTO images (image_id, location, size, label, refs, draw) VALUES (?, ?, ?, ?, ?, ?)",
+            map(self._row, listed),
+        )
+        self._table.execute("COMMIT")
+        try:
+            self._table.execute("CREATE UNIQUE INDEX by_id ON images (image_id)")
+        except sqlite3.IntegrityError:
+            raise BadInput(f"dataset {self.dataset.source}: two images are called {self._repeated()!r}") from None
+        (count,) = self._table.execute("SELECT COUNT(*) FROM images").fetchone()
+        if self.dataset.limit is not None and self.dataset.limit < count:
+            chosen = RANKED if self.dataset.stratify else DRAWN
+            self._table.execute(
+                f"UPDATE images SET chosen = 0 WHERE position NOT IN ({chosen})",  # noqa: S608 (one of our own two)
+                (self.dataset.limit,),
+            )
+        return int(count)
+
+    def total(self) -> tuple[int, int]:
+        """Images chosen, and their bytes as far as the listing tells."""
+        images, size = self._table.execute("SELECT COUNT(*), TOTAL(size) FROM images WHERE chosen").fetchone()
+        return images, int(size)
+
+    def __iter__(self) -> Iterator[Located]:
+        for row in self._table.execute(
+            "SELECT image_id, location, size, label, refs FROM images WHERE chosen ORDER BY position"
+        ):
+            yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._table.close()
+        self._folder.cleanup()
+
+    def _row(self, one: Located) -> tuple[str | int | None, ...]:
+        try:
+            text = f"{self.dataset.seed}\n{one.image_id}".encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"dataset {self.dataset.source}: {one.image_id!r} is not UTF-8; rename the file") from None
+        draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
+        return one.image_id, one.where, one.size, one.label, json.dumps(one.references), draw
+
+    def _repeated(self) -> str:
+        (found,) = self._table.execute(
+            "SELECT image_id FROM images GROUP BY image_id HAVING COUNT(*) > 1 ORDER BY image_id LIMIT 1"
+        ).fetchone()
+        return str(found)

@@ -1,0 +1,75 @@
+"""The pages over a golden set: hostile text is text, and all rejects are there."""
+
+import base64
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from making import encoded, picture
+from PIL import Image
+
+from ray_jobs import parts, storage
+from ray_jobs.contract import Part
+from ray_jobs.golden import pages
+from ray_jobs.golden.making import SCHEMA
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def reject(number: int, **changed: Any) -> dict[str, Any]:
+    return {"image_id": f"{number:04d}.jpg", "reason": "corrupt", "detail": "broken", "thumbnail": None} | changed
+
+
+def part(store: str, name: str, images: int, rejects: list[dict[str, Any]]) -> Part:
+    empty = dict.fromkeys(SCHEMA.names)
+    rows = [empty | {"image_id": str(number), "image": encoded(picture(number))} for number in range(images)]
+    footer = {"lost": {"corrupt": len(rejects)} if rejects else {}, "rejects": rejects}
+    return parts.write(store, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer)
+
+
+def test_rejects_are_told_escaped_and_seen(store: str) -> None:
+    thumbnail = encoded(picture(), "JPEG")
+    shown = reject(1, image_id=HOSTILE, detail=HOSTILE, thumbnail=base64.b64encode(thumbnail).decode())
+    made = [part(store, "part-00000", 1, [reject(0), shown]), part(store, "part-00001", 1, [])]
+    pages.write_rejects(store, f"/data/{HOSTILE}", made, {"corrupt": 2})
+    page = storage.read(f"{store}/rejects.html").decode()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 4  # twice the title, the image, the detail
+    assert "2 images were rejected:\n2 corrupt." in page
+    assert f"data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}" in page
+    table = pq.read_table(io.BytesIO(storage.read(f"{store}/rejects.parquet"))).to_pylist()
+    assert [row["image_id"] for row in table] == ["0000.jpg", HOSTILE]
+    assert [row["thumbnail"] for row in table] == [None, thumbnail]
+
+
+def test_no_rejects(store: str) -> None:
+    pages.write_rejects(store, "/data", [part(store, "part-00000", 1, [])], {})
+    assert "0 images were rejected." in storage.read(f"{store}/rejects.html").decode()
+    assert pq.read_table(io.BytesIO(storage.read(f"{store}/rejects.parquet"))).num_rows == 0
+
+
+def test_the_page_is_bounded_and_the_table_is_not(store: str) -> None:
+    made = [part(store, f"part-{number:05d}", 0, [reject(row) for row in range(600)]) for number in range(2)]
+    pages.write_rejects(store, "/data", made, {"corrupt": 1200})
+    page = storage.read(f"{store}/rejects.html").decode()
+    assert page.count("<td>corrupt</td>") == 1000
+    assert "The first 1000 are shown" in page
+    assert pq.read_table(io.BytesIO(storage.read(f"{store}/rejects.parquet"))).num_rows == 1200
+
+
+def test_the_contact_sheet_shows_parts_from_beginning_to_end(store: str) -> None:
+    made = [part(store, f"part-{number:05d}", 3 if number != 4 else 0, []) for number in range(20)]
+    pages.write_preview(store, made)
+    first = storage.read(f"{store}/preview.png")
+    sheet = Image.open(io.BytesIO(first))
+    assert sheet.size == (8 * 116 + 4, 8 * 116 + 4)
+    assert sheet.getpixel((8 * 116 - 60, 60)) == (255, 255, 255)  # a part of three images fills three places
+    assert sheet.getpixel((60, 60)) != (255, 255, 255)
+    pages.write_preview(store, made)
+    assert storage.read(f"{store}/preview.png") == first
+
+
+def test_one_small_part_makes_a_small_sheet(store: str) -> None:
+    pages.write_preview(store, [part(store, "part-00000", 1, [])])
+    assert Image.open(io.BytesIO(storage.read(f"{store}/preview.png"))).size == (8 * 116 + 4, 120)

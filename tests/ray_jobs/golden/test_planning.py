@@ -1,0 +1,117 @@
+"""Parts of equal work, kept beside the parts, and the same whoever plans."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as some
+from making import folder_of_pictures, spec
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset, Preprocess, Spec
+from ray_jobs.golden.planning import MEGABYTE, cut, located, planned
+from ray_jobs.golden.sample import Sample
+from ray_jobs.plan import source_revision
+from ray_jobs.sources import Located, Row, open_source
+
+
+def parts_of(sizes: list[int], **settings: Any) -> list[list[Located]]:
+    with Sample(Dataset(source="/images")) as sample:
+        sample.draw(Located(f"{number:06d}", "", size) for number, size in enumerate(sizes))
+        return list(cut(sample, Preprocess(**settings)))
+
+
+@hypothesis(max_examples=100, deadline=None, derandomize=True)
+@given(
+    sizes=some.lists(some.one_of(some.just(0), some.integers(1, 5 * MEGABYTE)), min_size=1, max_size=200),
+    rows=some.integers(1, 50),
+    megabytes=some.integers(1, 8),
+)
+def test_every_image_is_in_one_part_and_no_part_is_too_large(sizes: list[int], rows: int, megabytes: int) -> None:
+    parts = parts_of(sizes, part_rows=rows, part_mb=megabytes)
+    assert [one.image_id for part in parts for one in part] == [f"{number:06d}" for number in range(len(sizes))]
+    for part in parts:
+        assert 0 < len(part) <= rows + 1
+        assert sum(one.size for one in part) <= megabytes * MEGABYTE + max(one.size for one in part)
+
+
+def test_parts_are_of_equal_work() -> None:
+    sizes = [3_000_000 if number % 10 == 0 else 50_000 for number in range(2000)]
+    parts = parts_of(sizes, part_rows=256, part_mb=64)
+    work = [len(part) / 256 + sum(one.size for one in part) / (64 * MEGABYTE) for part in parts]
+    assert max(work) - min(work) < 2 * (1 / 256 + 3 / 64)  # but for the image at each end
+    assert [len(part) for part in parts_of([0] * 1000, part_rows=256)] == [250] * 4
+
+
+class Counting:
+    """A source that tells how often it is listed."""
+
+    distance = "local"
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.times = open_source(Dataset(source=str(folder))), 0
+
+    def listed(self) -> Iterator[Located]:
+        self.times += 1
+        return self.source.listed()
+
+    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+        return self.source.read(located)
+
+
+def spec_of(folder: Path, root: str, **settings: Any) -> Spec:
+    made = spec(root, dataset__source=str(folder), **settings)
+    return made.model_copy(update={"source_revision": source_revision(made.suite.dataset)})
+
+
+def test_a_plan_is_kept_and_found_again(store: str, tmp_path: Path) -> None:
+    source = Counting(folder_of_pictures(tmp_path / "images", 300))
+    made = spec_of(tmp_path / "images", store, preprocess__part_rows=4)
+    plan = planned(made, source)
+    assert (plan.rows, plan.listed) == (300, 300)
+    assert 75 <= len(plan.parts) <= 77
+    assert plan.bytes == sum(file.stat().st_size for file in (tmp_path / "images").iterdir())
+    assert sorted({part.file for part in plan.parts}) == ["rows-00000.parquet", "rows-00001.parquet"]
+    assert planned(made, source) == plan
+    assert source.times == 1
+    found = [one for part in plan.parts for one in located(made.golden_uri, part.file, part.group)]
+    assert found == list(source.listed())
+
+
+def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
+    source = Counting(folder_of_pictures(tmp_path / "images", 300))
+    made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
+    plan = planned(made, source)
+    folder = f"{made.golden_uri}/plan"
+    before = {entry.key: storage.read(f"{folder}/{entry.key}") for entry in storage.entries(folder)}
+    for gone in (["plan.json"], ["plan.json", "rows-00001.parquet"], list(before)):
+        for name in gone:
+            storage.delete(f"{folder}/{name}")
+        assert planned(made, source) == plan
+        assert {entry.key: storage.read(f"{folder}/{entry.key}") for entry in storage.entries(folder)} == before
+
+
+def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
+    source = Counting(folder_of_pictures(tmp_path / "images", 20))
+    plan = planned(spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=4), source)
+    other = spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=7)
+    assert planned(other, source) == plan
+
+
+def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
+    folder = folder_of_pictures(tmp_path / "images", 5)
+    made = spec_of(folder, str(tmp_path / "root"))
+    folder_of_pictures(folder, 6)
+    with pytest.raises(BadInput, match="images: it changed after the run was planned; plan it again"):
+        planned(made, Counting(folder))
+    assert list(storage.entries(made.golden_uri)) == []
+
+
+def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
+    made = spec_of(folder_of_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
+    storage.write(f"{made.golden_uri}/plan/plan.json", b"{")
+    with pytest.raises(BadInput, match=r"plan\.json: not a plan .*; delete the folder"):
+        planned(made, Counting(tmp_path / "images"))

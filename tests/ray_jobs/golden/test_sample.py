@@ -1,0 +1,109 @@
+"""A sample depends on seed and ids alone, keeps the shares of the labels, and holds nothing in memory."""
+
+import random
+import tracemalloc
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.golden.sample import Sample
+from ray_jobs.sources import Located
+
+
+def images(count: int, labels: Any = None) -> list[Located]:
+    return [
+        Located(f"image-{number:06d}", f"where-{number}", 1000 + number, labels(number) if labels else None, ["a", "b"])
+        for number in range(count)
+    ]
+
+
+def drawn(listed: Any, **settings: Any) -> list[Located]:
+    with Sample(Dataset(source="/images", **settings)) as sample:
+        sample.draw(listed)
+        return list(sample)
+
+
+def ids(listed: Any, **settings: Any) -> list[str]:
+    return [one.image_id for one in drawn(listed, **settings)]
+
+
+def test_without_a_limit_it_is_the_listing() -> None:
+    listed = images(100)
+    assert drawn(listed) == drawn(listed, limit=100, seed=3) == drawn(listed, limit=1000) == listed
+
+
+def test_a_seed_draws_the_same_images_in_the_order_of_the_listing() -> None:
+    listed = images(1000)
+    assert ids(listed, limit=5) == SAMPLE
+    assert ids(listed, limit=100) == sorted(ids(listed, limit=100))
+    assert len(set(ids(listed, limit=100))) == 100
+    assert ids(listed, limit=100) != ids(listed, limit=100, seed=1)
+    assert set(ids(listed, limit=50)) < set(ids(listed, limit=100))
+
+
+# a literal: the golden set of a seed must not change with a library
+SAMPLE = ["image-000039", "image-000103", "image-000155", "image-000287", "image-000504"]
+
+
+def test_the_order_of_the_listing_does_not_matter() -> None:
+    listed = images(1000, lambda number: str(number % 7))
+    shuffled = random.Random(0).sample(listed, 1000)
+    for settings in ({}, {"stratify": True, "label": "kind"}):
+        assert sorted(ids(shuffled, limit=100, **settings)) == sorted(ids(listed, limit=100, **settings))
+
+
+def test_each_image_has_the_same_chance() -> None:
+    listed = images(20)
+    counted = Counter(name for seed in range(2000) for name in ids(listed, limit=5, seed=seed))
+    assert 400 < min(counted.values()) <= max(counted.values()) < 600  # 500 +- 5 standard deviations
+
+
+def test_strata_keep_their_shares() -> None:
+    shares = {"cat": 600, "dog": 300, "owl": 95, "yak": 5}
+    kinds = [kind for kind, count in shares.items() for _ in range(count)]
+    listed = images(1000, lambda number: kinds[number])
+    for seed in range(20):
+        counted = Counter(one.label for one in drawn(listed, limit=100, seed=seed, stratify=True, label="kind"))
+        assert sum(counted.values()) == 100
+        assert all(abs(counted[kind] - count / 10) <= 1 for kind, count in shares.items())
+    even = images(1000, lambda number: str(number % 50))
+    assert set(Counter(one.label for one in drawn(even, limit=100, stratify=True, label="kind")).values()) == {2}
+
+
+def test_within_a_stratum_each_image_has_the_same_chance() -> None:
+    listed = images(20, lambda number: "even" if number % 2 == 0 else "odd")
+    settings = {"limit": 10, "stratify": True, "label": "kind"}
+    counted = Counter(name for seed in range(1000) for name in ids(listed, seed=seed, **settings))
+    assert 420 < min(counted.values()) <= max(counted.values()) < 580
+
+
+def test_images_without_a_label_are_a_stratum_of_their_own() -> None:
+    listed = images(100, lambda number: None if number < 50 else "cat")
+    counted = Counter(one.label for one in drawn(listed, limit=10, stratify=True, label="kind"))
+    assert counted == {None: 5, "cat": 5}
+
+
+def test_two_images_of_one_name_are_refused() -> None:
+    with pytest.raises(BadInput, match="dataset /images: two images are called 'image-000003'"):
+        drawn([*images(10), images(10)[3]])
+
+
+def test_a_name_that_is_not_unicode_is_told() -> None:
+    with pytest.raises(BadInput, match=r"dataset /images: 'caf\\udce9.jpg' is not UTF-8; rename the file"):
+        drawn([Located("caf\udce9.jpg", "x")])
+
+
+def test_memory_does_not_grow_with_the_listing() -> None:
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        with Sample(Dataset(source="/images", limit=1000)) as sample:
+            sample.draw(Located(f"image-{number:06d}", "x" * 50) for number in range(count))
+            assert sum(1 for _ in sample) == 1000
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(1000)
+    assert peak(100_000) < 2 * peak(10_000) + 100_000
