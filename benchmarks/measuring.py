@@ -20,6 +20,7 @@ class Cost:
     wall: float = 0.0
     cpu: float = 0.0
     memory: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    cpu_of: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     output: str = ""
 
 
@@ -44,8 +45,8 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
                 if (one := known[pid]) is not None:
                     with suppress(psutil.Error):
                         times, held = one.cpu_times(), one.memory_info()
-                        cpu[pid] = times.user + times.system
                         kind = _kind(one)
+                        cpu[pid] = kind, times.user + times.system
                         cost.memory[kind] = max(cost.memory[kind], held.rss - held.shared)
             done.wait(every)
 
@@ -59,7 +60,9 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"{command} failed:\n{cost.output[-3000:]}")
-    cost.cpu = sum(cpu.values())
+    for kind, seconds in cpu.values():
+        cost.cpu_of[kind] += seconds
+    cost.cpu = sum(cost.cpu_of.values())
     return cost
 
 

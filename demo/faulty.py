@@ -139,7 +139,7 @@ FILES: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
     "empty.jpg": (bytes, rejected("empty")),
     "html-in-disguise.jpg": (web_page, rejected("not-an-image")),
     "palette-alpha.png": (palette_png, kept("alpha-over-white")),
-    "png-in-disguise.jpg": (lambda: encoded(picture(), "PNG"), kept()),
+    "png-in-disguise.jpg": (lambda: encoded(picture(), "PNG"), kept("wrong-extension")),
     "rotated.jpg": (rotated_jpeg, kept("exif-rotated")),
     "sixteen-bit.png": (sixteen_bit_png, kept("16-bit-to-8")),
     "strip.png": (lambda: encoded(picture().resize((8400, 28)), "PNG"), rejected("extreme-aspect")),

@@ -169,6 +169,10 @@ def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
 
 
 def _parquet(table: pa.Table) -> bytes:
+    """Text columns compressed; binary ones as they are, for images are compressed and no two are the same."""
+    leaves = {field.name + (".list.element" if pa.types.is_list(field.type) else ""): field for field in table.schema}
+    texts = [leaf for leaf, field in leaves.items() if not pa.types.is_binary(field.type)]
+    codecs = {leaf: "ZSTD" if leaf in texts else "NONE" for leaf in leaves}
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression=codecs, use_dictionary=texts, write_statistics=texts)
     return sink.getvalue()

@@ -7,14 +7,18 @@ prints the URI of the spec, which every job takes: `python -m ray_jobs.preproces
 """
 
 import argparse
+import hashlib
+import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ray_jobs import checkpoint, records, storage
-from ray_jobs.contract import BadInput, Dataset, Spec, Suite, digest, nearest, parse_suite
+from ray_jobs.contract import BadInput, Dataset, Spec, Suite, nearest, parse_suite
 
 SUITES = Path(__file__).parent.parent / "dags" / "suites"
+FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
 
 
 def plan(
@@ -70,8 +74,8 @@ def load_suite(name_or_file: str) -> Suite:
 def source_revision(dataset: Dataset) -> str:
     """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
 
-    The version of a file is its ETag on S3 and its modification time in a directory. Raises BadInput when nothing is
-    there, or when a dataset named on a hub is not pinned.
+    The version of a file is its ETag on S3 and its modification time in a directory. The file of `label_names` is
+    hashed with the rest. Raises BadInput when nothing is there, or when a dataset named on a hub is not pinned.
     """
     if dataset.revision:
         return dataset.revision
@@ -80,18 +84,56 @@ def source_revision(dataset: Dataset) -> str:
             f"dataset {dataset.source}: no such directory; if it is a dataset on the Hugging Face hub, pin its "
             "`revision` (a commit hash), or the golden set could change unnoticed"
         )
-    listing = [(entry.key, entry.size, entry.version) for entry in storage.entries(dataset.source)]
-    if not listing and (single := storage.entry(dataset.source)):
-        listing = [(single.key, single.size, single.version)]
-    if not listing:
+    found, revision = False, hashlib.sha256()
+    for entry in _files(dataset):
+        found = True
+        revision.update(f"{json.dumps([entry.key, entry.size, entry.version])}\n".encode())
+    if not found:
         raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
-    return digest(listing)
+    if dataset.label_names and (names := storage.entry(dataset.label_names)):
+        revision.update(json.dumps(["label_names", names.size, names.version]).encode())
+    return revision.hexdigest()[:16]
 
 
 def is_hub_name(dataset: Dataset) -> bool:
     """Whether the source is to be loaded by name rather than from storage."""
     local = storage.local_path(dataset.source)
-    return local is not None and dataset.format in ("auto", "huggingface") and not local.exists()
+    if local is None or dataset.format not in ("auto", "huggingface") or local.is_absolute() or local.exists():
+        return False
+    names_files = "{" in dataset.source or dataset.source.lower().endswith(FILES)
+    return dataset.format == "huggingface" or not names_files
+
+
+def expanded(source: str) -> list[str]:
+    """The files that a source like `s3://b/train-{000..099}.tar` names; the source alone when it is no such pattern."""
+    local = storage.local_path(source)
+    if "{" not in source or (local is not None and local.exists()):
+        return [source]
+    from braceexpand import braceexpand
+
+    try:
+        return list(braceexpand(source, escape=False))
+    except ValueError:
+        raise BadInput(
+            f"dataset {source}: its braces do not match; write a pattern like train-{{000..099}}.tar"
+        ) from None
+
+
+def _files(dataset: Dataset) -> Iterator[storage.Entry]:
+    """The files of a source: all below it, or the one it is, or those its pattern names."""
+    pattern = expanded(dataset.source)
+    if pattern != [dataset.source]:
+        for uri in pattern:
+            if not (entry := storage.entry(uri)):
+                raise BadInput(f"dataset {dataset.source}: {uri} is not there; correct the pattern or add the file")
+            yield storage.Entry(uri, entry.size, entry.version)
+        return
+    below = storage.entries(dataset.source)
+    if first := next(below, None):
+        yield first
+        yield from below
+    elif single := storage.entry(dataset.source):
+        yield single
 
 
 def _beside(suite: Suite, uri: str) -> Suite:
@@ -101,11 +143,17 @@ def _beside(suite: Suite, uri: str) -> Suite:
     def resolved(source: str) -> str:
         source = source.rstrip("/")
         path = storage.local_path(source)
-        if folder is None or path is None or path.is_absolute() or not (folder / path).exists():
+        if folder is None or path is None or path.is_absolute():
             return source
-        return str((folder / path).resolve())
+        if (folder / path).exists():
+            return str((folder / path).resolve())
+        if "{" in source and (folder / expanded(str(path))[0]).exists():
+            return str(folder.resolve() / path)
+        return source
 
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
+    if dataset.label_names:
+        dataset = dataset.model_copy(update={"label_names": resolved(dataset.label_names)})
     judge = suite.judge
     if judge.model:
         judge = judge.model_copy(update={"model": resolved(judge.model)})

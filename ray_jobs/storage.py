@@ -7,13 +7,15 @@ permission, full disk) are BadInput or Trouble with one line that names the obje
 
 import errno
 import os
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ray_jobs.contract import BadInput, Trouble
 
@@ -75,8 +77,20 @@ def write(uri: str, data: bytes) -> None:
             bucket, key = _bucket_key(uri)
             _s3().put_object(Bucket=bucket, Key=key, Body=data)
         else:
-            with _beside(_path(uri), data) as complete:
+            with _beside(_path(uri), lambda file: file.write(data)) as complete:
                 complete.replace(_path(uri))
+
+
+def upload(path: Path, uri: str) -> None:
+    """Put a local file as the object, as `write` does but never all of it in memory."""
+    with _explained(uri, "write"):
+        if is_s3(uri):
+            bucket, key = _bucket_key(uri)
+            with path.open("rb") as source:
+                _s3().upload_fileobj(source, bucket, key)
+        else:
+            with path.open("rb") as source, _beside(_path(uri), lambda file: shutil.copyfileobj(source, file)) as whole:
+                whole.replace(_path(uri))
 
 
 def create(uri: str, data: bytes) -> bool:
@@ -85,7 +99,7 @@ def create(uri: str, data: bytes) -> bool:
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             return _answers(lambda: _s3().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*"), _TAKEN)
-        with _beside(_path(uri), data) as complete:
+        with _beside(_path(uri), lambda file: file.write(data)) as complete:
             try:
                 os.link(complete, _path(uri))  # unlike a rename, a link fails where something is
             except FileExistsError:
@@ -112,7 +126,10 @@ def delete(uri: str) -> None:
 
 
 def entries(prefix: str) -> Iterator[Entry]:
-    """All objects below a prefix (taken as a folder), sorted by key; temporary and hidden files left out."""
+    """All objects below a prefix (taken as a folder), sorted by key; temporary and hidden files left out.
+
+    Nothing is collected but the names of one directory, however many objects there are.
+    """
     with _explained(prefix, "list"):
         if is_s3(prefix):
             bucket, key = _bucket_key(prefix)
@@ -123,7 +140,7 @@ def entries(prefix: str) -> Iterator[Entry]:
                     if name and not name.endswith("/") and not name.startswith(".") and "/." not in name:
                         yield Entry(name, found["Size"], found["ETag"].strip('"'))
         else:
-            yield from sorted(_walk(_path(prefix)), key=lambda entry: entry.key)
+            yield from _walk(str(_path(prefix)), "")
 
 
 def entry(uri: str) -> Entry | None:
@@ -187,20 +204,30 @@ def _bucket_key(uri: str) -> tuple[str, str]:
 
 
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-_thread = threading.local()
+_kept = SimpleNamespace(client=None, owner=None)
+_making = threading.Lock()
 
 
 def _s3() -> "S3Client":
-    """One client a thread and process: boto3's sessions are not to be shared while they are made."""
-    if getattr(_thread, "owner", None) != os.getpid():
-        import boto3
-        from botocore.config import Config
+    """One client a process: threads share it, though not its making, and a fork makes its own."""
+    with _making:
+        if _kept.owner != os.getpid():
+            import boto3
+            from botocore.config import Config
 
-        retries: Any = {"mode": "standard", "max_attempts": 5}
-        config = Config(retries=retries, s3={"addressing_style": _addressing()}, connect_timeout=10, read_timeout=60)
-        _thread.client, _thread.owner = boto3.session.Session().client("s3", config=config), os.getpid()
-    client: S3Client = _thread.client
-    return client
+            _kept.client = boto3.session.Session().client(
+                "s3",
+                config=Config(
+                    retries={"mode": "standard", "max_attempts": 5},
+                    s3={"addressing_style": _addressing()},
+                    connect_timeout=10,
+                    read_timeout=60,
+                    max_pool_connections=64,
+                ),
+            )
+            _kept.owner = os.getpid()
+        client: S3Client = _kept.client
+        return client
 
 
 def _addressing() -> Any:
@@ -225,28 +252,33 @@ def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _walk(root: Path) -> Iterator[Entry]:
-    for folder, names, files in os.walk(root):
-        names[:] = [name for name in names if not name.startswith(".")]
-        for name in files:
-            if name.startswith("."):
-                continue
-            path = Path(folder, name)
+def _walk(root: str, folder: str) -> Iterator[Entry]:
+    """The files below `root`, in the order of their keys: a directory sorts as its keys do, with the slash."""
+    try:
+        with os.scandir(f"{root}/{folder}") as found:
+            names = [f"{one.name}/" if one.is_dir() else one.name for one in found if not one.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):  # never there, or removed since it was listed
+        return
+    for name in sorted(names):
+        key = f"{folder}{name}"
+        if not name.endswith("/"):
             try:
-                stat = path.stat()
+                stat = os.stat(f"{root}/{key}")
             except FileNotFoundError:  # removed since it was listed, or a link to nothing
                 continue
-            yield Entry(path.relative_to(root).as_posix(), stat.st_size, str(stat.st_mtime_ns))
+            yield Entry(key, stat.st_size, str(stat.st_mtime_ns))
+        elif not os.path.islink(f"{root}/{key[:-1]}"):  # a linked directory may lead back up
+            yield from _walk(root, key)
 
 
 @contextmanager
-def _beside(path: Path, data: bytes) -> Iterator[Path]:
-    """The data complete and on disk in a hidden file next to `path`, gone afterwards whatever happens."""
+def _beside(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
+    """What `fill` writes, complete and on disk in a hidden file next to `path`, gone afterwards whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         yield temporary

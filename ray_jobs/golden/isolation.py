@@ -21,13 +21,14 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract import Preprocess, Trouble
 from ray_jobs.images.prepare import Golden, Reject, prepare_all
 from ray_jobs.sources import Row
 
 log = logging.getLogger("assay")
 
 BATCH_ROWS, BATCH_BYTES = 16, 4_000_000
+START_SECONDS = 120
 AHEAD = 2  # batches that wait for the process, so that it never waits for us
 
 Prepared = Golden | Reject
@@ -71,7 +72,13 @@ class Decoder:
             return Reject("crashed-decoder", _how(error))
 
     def _started(self) -> ProcessPool:
-        return ProcessPool(1, context=_context(), initializer=_confined, initargs=[self.settings.decode_mb])
+        pool = ProcessPool(1, context=_context(), initializer=_confined, initargs=[self.settings.decode_mb])
+        try:  # else a machine on which it cannot start would look like a set of images that all crash
+            pool.schedule(prepare_all, args=[[], self.settings], timeout=START_SECONDS).result()
+        except (ProcessExpired, BrokenProcessPool, TimeoutError) as error:
+            pool.stop()
+            raise Trouble(f"the decoder's process does not start: {error}") from error
+        return pool
 
     def _ask(self, rows: list[Row]) -> "Future[list[Prepared]]":
         if not self._pool.active:  # a process that dies between two batches takes the pool with it

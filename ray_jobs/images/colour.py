@@ -7,19 +7,24 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from ray_jobs.images.rejected import Rejected
+
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+UNUSABLE = (ImageCms.PyCMSError, OSError)  # what is raised of a profile that is damaged, or of another colour space
 
 
 def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes | None]:
-    """A loaded image as RGB, and the profile that its values are still in, None for sRGB.
+    """An opened image, loaded, as RGB, and the profile that its values are still in, None for sRGB.
 
     Every repair that was needed is added to `repairs`. A profile of another colour space than RGB is applied here.
     """
     profile = image.info.get("icc_profile") or None
+    wide = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))  # Pillow halves these, and forgets it
+    image.load()
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
         repairs.append("16-bit-to-8")
-    elif any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+    elif wide:
         repairs.append("16-bit-to-8")
     if image.mode in ("CMYK", "LAB"):
         repairs.append(f"{image.mode.lower()}-to-rgb")
@@ -40,7 +45,7 @@ def to_srgb(pixels: np.ndarray, profile: bytes | None, repairs: list[str]) -> np
         return pixels
     try:
         converted = ImageCms.applyTransform(Image.fromarray(pixels), _transform(profile, "RGB"))
-    except ImageCms.PyCMSError:
+    except UNUSABLE:
         repairs.append("icc-ignored")
         return pixels
     repairs.append("icc-to-srgb")
@@ -56,7 +61,7 @@ def _converted(image: Image.Image, profile: bytes | None, repairs: list[str]) ->
     if profile:
         try:
             converted = ImageCms.applyTransform(image, _transform(profile, image.mode))
-        except ImageCms.PyCMSError:
+        except UNUSABLE:
             repairs.append("icc-ignored")
         else:
             repairs.append("icc-to-srgb")
@@ -75,7 +80,7 @@ def _transform(profile: bytes, mode: str) -> Any:
 def _is_srgb(profile: bytes) -> bool:
     try:
         return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
-    except (ImageCms.PyCMSError, OSError):
+    except UNUSABLE:
         return False
 
 
@@ -88,12 +93,17 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     """Grey of up to 16 bits, or floating, scaled down; Pillow's own convert would clip everything over 255 to white.
 
     A file that says 16 bits is believed, so a dark one stays dark; of wider modes the values tell: floating ones up to
-    1 are shares of white, all up to 255 are 8 bits in a wide coat.
+    1 are shares of white, all up to 255 are 8 bits in a wide coat. What white is of more than 16 bits nobody can say.
     """
     values: np.ndarray = np.nan_to_num(np.asarray(image, dtype=np.float32))
     high = float(values.max(initial=0))
+    if high > 65535:
+        raise Rejected("corrupt", f"{image.mode} with values up to {high:g}, of more than 16 bits")
+    clear = image.info.get("transparency")
+    seen = values != clear if isinstance(clear, int) else None
     if image.mode.startswith("I;16") or high > 255:
         values = values / 257
     elif image.mode == "F" and high <= 1:
         values = values * 255
-    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+    grey = Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+    return grey if seen is None else Image.merge("LA", (grey, Image.fromarray(seen).convert("L")))

@@ -9,7 +9,7 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ray_jobs.contract import Preprocess
-from ray_jobs.images import colour, jpeg
+from ray_jobs.images import colour, jpeg, png
 from ray_jobs.images.rejected import Rejected
 from ray_jobs.images.resize import target_size
 
@@ -77,9 +77,17 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=OPENED)
     except UnidentifiedImageError:
+        if claimed := _claimed(data[:16]):
+            raise Rejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
         raise Rejected("not-an-image", f"{len(data)} bytes that begin {data[:16]!r}") from None
     except Exception as error:
         raise Rejected("corrupt", f"{type(error).__name__}: {error}") from None
+
+
+def _claimed(prefix: bytes) -> str | None:
+    """The format that the first 16 bytes are the signature of, None when of none."""
+    accepts = {name: Image.OPEN[name][1] for name in OPENED}
+    return next((name for name, accept in accepts.items() if accept and accept(prefix) is True), None)
 
 
 def _check_size(width: int, height: int, settings: Preprocess) -> None:
@@ -94,24 +102,25 @@ def _check_size(width: int, height: int, settings: Preprocess) -> None:
 def _decoded(data: bytes, image: ImageFile.ImageFile, settings: Preprocess, repairs: list[str]) -> Decoded:
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     if kind != "JPEG" and getattr(image, "is_animated", False):
-        image.seek(0)
-        repairs.append("first-frame")
+        repairs.append("first-frame")  # of a HEIF the one that it names as its primary image
     pixels, profile = None, image.info.get("icc_profile")
-    if kind == "JPEG" and image.mode == "CMYK":
-        jpeg.check_cmyk(data)
-    if kind == "JPEG" and image.mode in ("RGB", "L") and not (image.mode == "L" and profile):
+    if kind == "PNG":
+        png.check(data)
+    if kind == "JPEG" and (image.mode == "CMYK" or (image.mode == "L" and profile)):
+        repairs += jpeg.check(data, image.mode)
+    elif kind == "JPEG":
         width, height = image.size
         least = target_size(width, height, settings) if settings.filter == "fast" else (width, height)
         if found := jpeg.decode_jpeg(data, least):
             pixels, repaired = found
             repairs += repaired
+    turned = kind == "TIFF" and _orientation(image) != 1  # which Pillow turns as it loads them
     if pixels is None:
-        image.load()
         rgb, profile = colour.to_rgb(image, repairs)
         pixels = np.asarray(rgb)
     orientation = _orientation(image)
     width, height = image.size if orientation < 5 else image.size[::-1]
-    if orientation != 1:
+    if turned or orientation != 1:
         repairs.append("exif-rotated")
     return Decoded(pixels, width, height, kind, orientation, profile, repairs)
 

@@ -13,9 +13,9 @@ from ray_jobs.images.rejected import Rejected
 
 Pixels = np.ndarray  # uint8, height x width x channels
 
-# Some cameras write a few bytes too many before the end marker; more than that is what damaged data leaves over.
+# Some cameras pad with a few bytes before the end marker; more than that is what damaged data leaves over.
 EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-TOLERATED = 64
+TOLERATED = 16
 DAMAGE = ("Premature end", "Corrupt JPEG data", "bad Huffman", "progression sequence", "Invalid SOS")
 
 
@@ -33,12 +33,14 @@ def decode_jpeg(data: bytes, least: tuple[int, int]) -> tuple[Pixels, list[str]]
     return simplejpeg.decode_jpeg(data, min_width=width, min_height=height, strict=False), [repair]
 
 
-def check_cmyk(data: bytes) -> None:
-    """Raises Rejected for damaged data of a JPEG in CMYK or YCCK, which another decoder will then turn into pixels."""
+def check(data: bytes, mode: str) -> list[str]:
+    """The repairs of a JPEG in CMYK (YCCK too) or L whose pixels another decoder makes. Raises Rejected for damage."""
     try:
-        simplejpeg.decode_jpeg(data, colorspace="CMYK")
+        simplejpeg.decode_jpeg(data, colorspace="CMYK" if mode == "CMYK" else "GRAY")
     except ValueError as error:
-        _judged(str(error))
+        repair = _judged(str(error))
+        return [repair] if repair else []
+    return []
 
 
 def _judged(warning: str) -> str | None:

@@ -5,19 +5,33 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.plan import is_hub_name
+from ray_jobs.plan import expanded, is_hub_name
 
 Distance = Literal["local", "object-store", "web"]
+
+SUFFIXES = {
+    "manifest": (".jsonl", ".ndjson", ".csv", ".tsv"),
+    "parquet": (".parquet",),
+    "arrow": (".arrow", ".feather"),
+    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"),
+    "folder": (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
+               ".heic"),
+}  # fmt: skip
+PEEKED = 1000  # entries looked at to tell what a folder holds
 
 
 @dataclass(frozen=True)
 class Located:
-    """One image as the listing has it. `where` is for `read`; `size` in bytes, 0 when the listing does not tell."""
+    """One image as the listing has it. `where` is for `read`; `size` in bytes, 0 when the listing does not tell.
+
+    `label` is as the source writes it: its id where `read` gives a name.
+    """
 
     image_id: str
     where: str
@@ -43,8 +57,9 @@ class Row:
 
 
 class Source(Protocol):
-    distance: Distance
-    """How far away the bytes lie: it decides how many are read at once."""
+    @property
+    def distance(self) -> Distance:
+        """How far away the bytes lie: it decides how many are read at once."""
 
     def listed(self) -> Iterator[Located]:
         """Every image, in an order that depends on the content alone; labels at least where the sample needs them.
@@ -55,3 +70,58 @@ class Source(Protocol):
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         """The located images, in that order. Raises Trouble when trying again may help."""
+
+
+def open_source(dataset: Dataset) -> Source:
+    """The source of a dataset's format; `auto` goes by what lies there. Raises BadInput when that does not tell."""
+    kind = dataset.format if dataset.format != "auto" else _detected(dataset)
+    if kind == "parquet":
+        from ray_jobs.sources.parquet import parquet_source
+
+        return parquet_source(dataset)
+    if kind == "arrow":
+        from ray_jobs.sources.arrow import arrow_source
+
+        return arrow_source(dataset)
+    if kind == "huggingface":
+        from ray_jobs.sources.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(dataset)
+    if kind == "webdataset":
+        from ray_jobs.sources.webdataset import WebDatasetSource
+
+        return WebDatasetSource(dataset)
+    if kind == "manifest":
+        from ray_jobs.sources.manifest import ManifestSource
+
+        return ManifestSource(dataset)
+    from ray_jobs.sources.folder import FolderSource
+
+    return FolderSource(dataset)
+
+
+def _detected(dataset: Dataset) -> str:
+    source = dataset.source
+    if is_hub_name(dataset):
+        return "huggingface"
+    if kind := _kind(expanded(source)[0]):
+        return kind
+    if any(storage.exists(f"{source}/{name}") for name in ("dataset_dict.json", "dataset_info.json")):
+        return "huggingface"
+    kinds, empty = set[str](), True
+    for entry in islice(storage.entries(source), PEEKED):
+        empty = False
+        if (kind := _kind(entry.key)) == "folder":
+            return kind
+        kinds.add(kind or "")
+    if empty:
+        raise BadInput(f"dataset {source}: nothing is there; check the URI")
+    shards = sorted(kinds & {"parquet", "arrow", "webdataset"})
+    if len(shards) > 1:
+        raise BadInput(f"dataset {source}: holds files of {' and '.join(shards)}; say which with `format`")
+    return shards[0] if shards else "folder"
+
+
+def _kind(name: str) -> str | None:
+    """The format that a file name speaks for, None when for none."""
+    return next((kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes)), None)

@@ -1,79 +1,82 @@
-"""A folder of images, on disk or S3; references and labels from `metadata.jsonl`, else labels from subfolder names.
+"""A folder of images, on disk or S3; references and labels from its metadata, else labels from subfolder names."""
 
-`metadata.jsonl` is the Hugging Face imagefolder convention: one object a line, `file_name` relative to the folder.
-"""
-
-import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import PurePosixPath
-from typing import Any
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, nearest
-from ray_jobs.sources import Row, texts
-
-METADATA = "metadata.jsonl"
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
-)
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import SUFFIXES, Distance, Located, Row
+from ray_jobs.sources.cells import printable
+from ray_jobs.sources.labels import label_names, named
+from ray_jobs.sources.leftovers import Leftovers
+from ray_jobs.sources.metadata import METADATA, Metadata, metadata, metadata_name
+from ray_jobs.sources.reading import Fetched, ahead, distance_of, fetched, reads_at_once
 
 
 class FolderSource:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self._keys: list[str] = []
-        self._metadata: dict[str, dict[str, Any]] = {}
 
-    def count(self) -> int:
-        listed = [entry.key for entry in storage.entries(self.dataset.source)]
-        self._keys = [key for key in listed if PurePosixPath(key).suffix.lower() in SUFFIXES]
-        if not self._keys:
+    @property
+    def distance(self) -> Distance:
+        return distance_of(self.dataset.source)
+
+    def listed(self) -> Iterator[Located]:
+        name = metadata_name(self.dataset.source)
+        if name is None and self.dataset.references:
+            told = f"references {self.dataset.references!r} need a {' or '.join(METADATA)}"
+            raise BadInput(f"dataset {self.dataset.source}: {told}")
+        names = label_names(self.dataset)
+        with metadata(self.dataset, name) if name else nullcontext() as joined:
+            for one in self._listed(joined):
+                named(one.label, names, self.dataset)  # a label without a name is told before anything is read
+                yield one
+
+    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+        names = label_names(self.dataset)
+
+        def row(one: Located) -> Row:
+            found = self._fetched(one)
+            label, label_id = named(one.label, names, self.dataset)
+            return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail)
+
+        return ahead(row, located, reads_at_once(self.dataset, self.distance))
+
+    def _listed(self, joined: Metadata | None) -> Iterator[Located]:
+        """The images by key, then the rows of the metadata whose file is not there."""
+        images, others = 0, Leftovers(self.dataset.source, "like an image")
+        for entry in storage.entries(self.dataset.source):
+            said = joined.found(entry.key) if joined else None
+            if said is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
+                if entry.key not in METADATA:
+                    others.add(printable(entry.key))
+                continue
+            images += 1
+            label = said.label if said else None
+            if self.dataset.label and joined is None and "/" in entry.key:
+                label = printable(entry.key.rsplit("/", 2)[-2])
+            where = _as_where(entry.key)
+            yield Located(printable(entry.key), where, entry.size, label, said.references if said else [])
+        others.tell()
+        if not images:
             raise BadInput(
-                f"dataset {self.dataset.source}: none of its {len(listed)} files is named like an image "
+                f"dataset {self.dataset.source}: none of its {others.count} files is named like an image "
                 "(.jpg, .png, .webp, ...); check the URI"
             )
-        if METADATA in listed:
-            self._metadata = self._read_metadata()
-        elif self.dataset.references:
-            raise BadInput(f"dataset {self.dataset.source}: references {self.dataset.references!r} need a {METADATA}")
-        return len(self._keys)
+        for said in joined.missing() if joined else ():
+            yield Located(said.file_name, str(joined and joined.name), 0, said.label, said.references)
 
-    def locate(self, indices: Sequence[int]) -> list[tuple[str, str | None, list[str]]]:
-        return [self._described(self._keys[index]) for index in indices]
+    def _fetched(self, one: Located) -> Fetched:
+        if one.where in METADATA:  # never an image, so this tells that there is none
+            return Fetched(detail=f"named in {one.where} but not there")
+        return fetched(f"{self.dataset.source}/{_as_key(one.where)}")
 
-    def read(self, located: list[tuple[str, str | None, list[str]]]) -> Iterator[Row]:
-        for key, label, references in located:
-            data, detail = None, ""
-            try:
-                data = storage.read(f"{self.dataset.source}/{key}")
-            except (FileNotFoundError, BadInput) as error:  # Trouble passes: trying again may well read the image
-                detail = str(error)
-            yield Row(key, data, label, references, detail)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"dataset": self.dataset, "_keys": [], "_metadata": {}}  # workers read what was located, nothing else
+def _as_where(key: str) -> str:
+    """The key as a text that any table can hold: names of local files may be any bytes."""
+    return key.encode("utf-8", "surrogateescape").decode("latin-1")
 
-    def _described(self, key: str) -> tuple[str, str | None, list[str]]:
-        row = self._metadata.get(key, {})
-        label = row.get(self.dataset.label) if self.dataset.label else None
-        if self.dataset.label and label is None and "/" in key and not self._metadata:
-            label = key.rsplit("/", 2)[-2]
-        references = texts(row.get(self.dataset.references)) if self.dataset.references else []
-        return key, None if label is None else str(label), references
 
-    def _read_metadata(self) -> dict[str, dict[str, Any]]:
-        uri = f"{self.dataset.source}/{METADATA}"
-        rows = {}
-        columns: set[str] = set()
-        for number, line in enumerate(storage.read(uri).decode().splitlines(), 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                    rows[row["file_name"]] = row
-                except (ValueError, KeyError, TypeError):
-                    raise BadInput(f"dataset {uri}: line {number} is not an object with a `file_name`") from None
-                columns |= row.keys()
-        for asked, column in (("references", self.dataset.references), ("label", self.dataset.label)):
-            if column and column not in columns:
-                raise BadInput(f"dataset {uri}: no column {column!r} for {asked}{nearest(column, sorted(columns))}")
-        return rows
+def _as_key(where: str) -> str:
+    return where.encode("latin-1").decode("utf-8", "surrogateescape")

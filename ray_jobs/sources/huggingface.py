@@ -5,57 +5,76 @@ such a dataset arrives in is never a block of work.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
 
 from ray_jobs.contract import BadInput, Dataset, nearest
 from ray_jobs.plan import is_hub_name
-from ray_jobs.sources import Row, image_bytes, texts
+from ray_jobs.sources import Distance, Located, Row
+from ray_jobs.sources.cells import image_cell, label_text, texts
+from ray_jobs.sources.columns import Columns, columns_of, tell
+from ray_jobs.sources.labels import label_names, named
+from ray_jobs.sources.reading import Fetched, ahead, beside, fetched, reads_at_once
+
+BATCH = 1000  # labels listed at a time
 
 
 class HuggingFaceSource:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self._loaded: datasets.Dataset | None = None
+        self._loaded: tuple[datasets.Dataset, Columns] | None = None
 
-    def count(self) -> int:
-        return len(self._open())
+    @property
+    def distance(self) -> Distance:
+        """Local: what is not is copied here when it is loaded."""
+        return "local"
 
-    def locate(self, indices: Sequence[int]) -> list[int]:
-        return [int(index) for index in indices]
+    def listed(self) -> Iterator[Located]:
+        rows, columns = self._open()
+        tell(self.dataset, columns)
+        size = rows.data.nbytes // max(rows.data.num_rows, 1)
+        labels = self._labels(rows, columns) if self.dataset.stratify else None
+        for index in range(len(rows)):
+            yield Located(f"{index:08d}", str(index), size, next(labels) if labels else None)
 
-    def read(self, located: list[int]) -> Iterator[Row]:
-        rows = self._open()
-        for index in located:
-            cells = rows[index]
-            data, detail = image_bytes(cells[self.dataset.image])
-            label = self._label(rows, cells) if self.dataset.label else None
-            references = texts(cells.get(self.dataset.references)) if self.dataset.references else []
-            yield Row(f"{index:08d}", data, label, references, detail)
+    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+        rows, columns = self._open()
+        cells = ((one, rows[int(one.where)]) for one in located)
+        read = ahead(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
+        for one, row, found in read or map(self._fetched, cells):
+            label = label_text(row[columns.label]) if columns.label else None
+            references = texts(row[columns.references]) if columns.references else []
+            name, label_id = named(label, columns.names, self.dataset)
+            yield Row(one.image_id, found.data, found.file, name, label_id, references, found.detail)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
 
-    def _label(self, rows: datasets.Dataset, cells: dict[str, Any]) -> str | None:
-        name = str(self.dataset.label)
-        value, feature = cells[name], rows.features[name]
-        if value is None:
-            return None
-        return str(feature.int2str(value)) if isinstance(feature, datasets.ClassLabel) and value >= 0 else str(value)
+    def _fetched(self, item: tuple[Located, dict[str, Any]]) -> tuple[Located, dict[str, Any], Fetched]:
+        one, row = item
+        cell = image_cell(row[self._open()[1].image])
+        if isinstance(cell, str):
+            return one, row, fetched(beside(self.dataset.source, cell))
+        return one, row, Fetched(cell, detail="the image cell is empty" if cell is None else "")
 
-    def _open(self) -> datasets.Dataset:
+    def _labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:
+        for batch in rows.select_columns([columns.label]).iter(BATCH):
+            for value in batch[columns.label]:
+                raw = label_text(value)
+                named(raw, columns.names, self.dataset)  # a label without a name is told before anything is read
+                yield raw
+
+    def _open(self) -> tuple[datasets.Dataset, Columns]:
         if self._loaded is None:
-            loaded = self._split(self._load())
-            wanted = [column for column in (self.dataset.image, self.dataset.label, self.dataset.references) if column]
-            for column in wanted:
-                if column not in loaded.column_names:
-                    hint = nearest(column, loaded.column_names)
-                    raise BadInput(f"dataset {self.dataset.source}: no column {column!r}{hint}")
-            loaded = loaded.select_columns(wanted)
-            if isinstance(loaded.features[self.dataset.image], datasets.Image):
-                loaded = loaded.cast_column(self.dataset.image, datasets.Image(decode=False))
-            self._loaded = loaded
+            loaded = self._split(self._load()).with_format(None)
+            columns = columns_of(self.dataset, self.dataset.source, loaded.features.arrow_schema)
+            names = label_names(self.dataset)
+            loaded = loaded.select_columns(columns.wanted())
+            if isinstance(loaded.features[columns.image], datasets.Image):
+                loaded = loaded.cast_column(columns.image, datasets.Image(decode=False))
+            self._loaded = loaded, replace(columns, names=names or columns.names)
         return self._loaded
 
     def _load(self) -> Any:

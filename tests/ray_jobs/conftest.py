@@ -57,7 +57,7 @@ def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def bucket(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in request.getfixturevalue(kind).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(storage._thread, "owner", None, raising=False)  # the client is kept by thread
+    monkeypatch.setattr(storage._kept, "owner", None)  # the client is kept
     name = f"assay-{uuid.uuid4().hex[:12]}"
     storage._s3().create_bucket(Bucket=name)
     return f"s3://{name}"
@@ -81,5 +81,5 @@ def on_cluster(cluster: "Cluster", monkeypatch: pytest.MonkeyPatch) -> "Cluster"
     """The environment that makes jobs started by the test join the cluster."""
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(storage._thread, "owner", None, raising=False)
+    monkeypatch.setattr(storage._kept, "owner", None)
     return cluster

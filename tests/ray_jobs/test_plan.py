@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,16 @@ def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pyt
     assert plan.load_suite("nightly.yaml") == found
 
 
+def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write(f"{place.folder}/shards/train-0.tar", b"x")
+    storage.write(f"{place.folder}/names.txt", b"x")
+    place.suite({"dataset": {"source": "shards/train-{0..1}.tar", "label": "cls", "label_names": "names.txt"}})
+    monkeypatch.chdir("/")
+    found = plan.load_suite(str(place.file)).dataset
+    assert found.source == f"{place.folder}/shards/train-{{0..1}}.tar"
+    assert found.label_names == f"{place.folder}/names.txt"
+
+
 def test_a_suite_on_s3(s3: str) -> None:
     storage.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
     assert plan.load_suite(f"{s3}/suites/nightly.yaml").dataset.source == "s3://data/images"
@@ -224,6 +236,52 @@ def test_nothing_at_the_source(store: str) -> None:
 def test_a_source_of_one_file(store: str) -> None:
     storage.write(f"{store}/data/val.parquet", b"x")
     assert plan.source_revision(Dataset(source=f"{store}/data/val.parquet"))
+
+
+def test_a_source_of_files_that_a_pattern_names(store: str) -> None:
+    for number in range(3):
+        storage.write(f"{store}/train-{number:03d}.tar", b"x")
+    dataset = Dataset(source=f"{store}/train-{{000..001}}.tar")
+    first = plan.source_revision(dataset)
+    storage.write(f"{store}/train-002.tar", b"changed")
+    assert plan.source_revision(dataset) == first
+    storage.write(f"{store}/train-001.tar", b"changed")
+    assert plan.source_revision(dataset) != first
+    storage.delete(f"{store}/train-001.tar")
+    with pytest.raises(BadInput, match=r"train-001\.tar is not there; correct the pattern or add the file"):
+        plan.source_revision(dataset)
+    with pytest.raises(BadInput, match="its braces do not match"):
+        plan.source_revision(Dataset(source=f"{store}/train-{{000..001.tar"))
+
+
+def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
+    storage.write(f"{store}/list.jsonl", b"{}")
+    storage.write(f"{store}/names.json", b"[]")
+    plain = Dataset(source=f"{store}/list.jsonl", label="x")
+    dataset = plain.model_copy(update={"label_names": f"{store}/names.json"})
+    first = plan.source_revision(dataset)
+    storage.write(f"{store}/names.json", b'["tench"]')
+    assert len({first, plan.source_revision(dataset), plan.source_revision(plain)}) == 3
+
+
+@pytest.mark.parametrize("source", ["list.jsonl", "a/list.csv", "train-{000..009}.tar", "x.tar", "/data/images"])
+def test_a_file_that_is_not_there_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
+    dataset = Dataset(source=source)
+    assert not plan.is_hub_name(dataset)
+    with pytest.raises(BadInput, match=r"not there|nothing is there"):
+        plan.source_revision(dataset)
+    assert plan.is_hub_name(Dataset(source="org/name"))
+
+
+def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = (storage.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
+    monkeypatch.setattr(storage, "entries", lambda prefix: entries)
+    tracemalloc.start()
+    revision = plan.source_revision(Dataset(source=str(tmp_path)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert re.fullmatch("[0-9a-f]{16}", revision)
+    assert peak < 1_000_000
 
 
 def test_a_source_means_the_same_with_a_slash_at_its_end(place: Place) -> None:

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -69,6 +70,57 @@ def test_entries_and_folders(store: str) -> None:
     assert storage.folders(store) == ["a", "b", "bb"]
     assert storage.folders(f"{store}/nothing") == []
     assert list(storage.entries(f"{store}/nothing")) == []
+
+
+def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
+    """Which is not that of the names of directories: a-b/ comes before a/, for the dash comes before the slash."""
+    names = ("a", "a-b", "a.b", "a0", "b", "B", "ab", "\u00e9", "a!")
+    keys = [f"{name}/{rest}" for name in names for rest in ("x", "x-y", "x.y", "d/x", "d-e/x", "d.e/x")]
+    keys += [f"files/{name}{end}" for name in names for end in ("", ".png")]
+    for key in keys:
+        storage.write(f"{store}/{key}", b"")
+    assert [entry.key for entry in storage.entries(store)] == sorted(keys)
+    assert [entry.key for entry in storage.entries(f"{store}/a")] == sorted(key[2:] for key in keys if key[:2] == "a/")
+
+
+def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        storage.write(f"{tmp_path}/{number:02d}/x", b"")
+    looked: list[str] = []
+    original = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or original(path))  # type: ignore[func-returns-value]
+    listing = storage.entries(str(tmp_path))
+    assert next(listing).key == "00/x"
+    assert len(looked) == 2
+
+
+def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
+    for key in ("a/x", "b/x", "c/x", "elsewhere/y"):
+        storage.write(f"{tmp_path}/it/{key}", b"x")
+    (tmp_path / "it" / "elsewhere").rename(tmp_path / "elsewhere")
+    (tmp_path / "it" / "a" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "it" / "a" / "file").symlink_to(tmp_path / "elsewhere" / "y")
+    (tmp_path / "it" / "a" / "nothing").symlink_to(tmp_path / "nowhere")
+    listing = storage.entries(str(tmp_path / "it"))
+    assert next(listing).key == "a/file"
+    shutil.rmtree(tmp_path / "it" / "b")
+    assert [entry.key for entry in listing] == ["a/x", "c/x"]
+
+
+def test_upload(store: str, tmp_path: Path) -> None:
+    uri = f"{store}/a/part.parquet"
+    storage.write(uri, b"old")
+    data = os.urandom(9_000_000)  # over the size from which parts are sent in parallel
+    (tmp_path / "part").write_bytes(data)
+    storage.upload(tmp_path / "part", uri)
+    assert storage.read(uri) == data
+    assert [entry.key for entry in storage.entries(store)] == ["a/part.parquet"]
+    with pytest.raises(FileNotFoundError):
+        storage.upload(tmp_path / "missing", uri)
+    assert storage.read(uri) == data
+    if storage.is_s3(store):
+        with pytest.raises(BadInput, match="there is no such bucket"):
+            storage.upload(tmp_path / "part", f"{store}-that-is-not-there/x")
 
 
 def test_one_entry(store: str) -> None:
@@ -276,7 +328,7 @@ def test_no_bucket_is_one_clear_line(s3: str) -> None:
 @pytest.mark.parametrize("s3", ["swift"], indirect=True)
 def test_a_wrong_key_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    monkeypatch.setattr(storage._thread, "owner", None)
+    monkeypatch.setattr(storage._kept, "owner", None)
     with pytest.raises(BadInput, match=r"cannot write .*: access denied \(\w+\); check the AWS credentials"):
         storage.write(f"{s3}/x", b"")
 
@@ -285,7 +337,7 @@ def test_no_credentials_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(storage._thread, "owner", None)
+    monkeypatch.setattr(storage._kept, "owner", None)
     with pytest.raises(BadInput, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
         storage.read(f"{s3}/x")
 
@@ -299,7 +351,7 @@ def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyP
     }
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(storage._thread, "owner", None, raising=False)
+    monkeypatch.setattr(storage._kept, "owner", None)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # between its tries
     with pytest.raises(Trouble, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
         storage.read("s3://b/x")

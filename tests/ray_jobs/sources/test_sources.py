@@ -1,245 +1,158 @@
 """The same images through every kind of source are the same images."""
 
-import hashlib
-import json
 import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from making import encoded, folder_of_pictures, picture
+from offered import (
+    CAPTIONS,
+    COUNT,
+    FORMATS,
+    HASHES,
+    LABELS,
+    PICTURES,
+    content,
+    dataset_of,
+    described,
+    jsonl,
+    listed,
+    read,
+    sha,
+)
+from serving import Reply, serving
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, Trouble
-from ray_jobs.preprocess import sample
-from ray_jobs.sources import Row, image_bytes, open_source, texts
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import open_source
 
-COUNT = 7
-PICTURES = [encoded(picture(number)) for number in range(COUNT)]
-HASHES = [hashlib.sha256(data).hexdigest() for data in PICTURES]
-CAPTIONS = [f"picture {number}" for number in range(COUNT)]
-LABELS = ["even" if number % 2 == 0 else "odd" for number in range(COUNT)]
+Make = Callable[[Path], dict[str, Any]]
 
 
-def folder(place: Path) -> dict[str, Any]:
-    folder_of_pictures(place, COUNT)
-    lines = [
-        json.dumps({"file_name": f"{number:03d}.png", "caption": CAPTIONS[number], "kind": LABELS[number]})
-        for number in range(COUNT)
-    ]
-    (place / "metadata.jsonl").write_text("\n".join(lines))
-    return {}
+@pytest.fixture(params=[*FORMATS, "manifest_http"], ids=lambda make: getattr(make, "__name__", make))
+def offered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    place = tmp_path / "data"
+    if request.param != "manifest_http":
+        yield request.param(place)
+        return
+    with serving(lambda path, _: Reply(body=PICTURES[int(path.strip("/.png"))])) as address:
+        place.mkdir()
+        yield {"source": jsonl(place / "list.jsonl", described(f"{address}/", "url"))}
 
 
-def table(image: pa.Array) -> pa.Table:
-    return pa.table({"image": image, "caption": CAPTIONS, "kind": LABELS})
-
-
-def parquet_of_bytes(place: Path) -> dict[str, Any]:
-    place.mkdir()
-    whole = table(pa.array(PICTURES, pa.binary()))
-    pq.write_table(whole.slice(0, 3), place / "a.parquet", row_group_size=2)
-    pq.write_table(whole.slice(3), place / "b.parquet", row_group_size=3)
-    return {}
-
-
-def parquet_of_structs(place: Path) -> dict[str, Any]:
-    place.mkdir()
-    cells: list[dict[str, Any]] = [{"bytes": data, "path": None} for data in PICTURES]
-    (place.parent / "elsewhere.png").write_bytes(PICTURES[4])
-    cells[4] = {"bytes": None, "path": str(place.parent / "elsewhere.png")}
-    pq.write_table(table(pa.array(cells)), place / "a.parquet")
-    return {}
-
-
-def huggingface(place: Path) -> dict[str, Any]:
-    """Saved as such datasets arrive: one file, one block."""
-    features = datasets.Features({
-        "image": datasets.Image(),
-        "caption": datasets.Value("string"),
-        "kind": datasets.ClassLabel(names=["even", "odd"]),
-    })  # fmt: skip
-    cells = [{"bytes": data, "path": None} for data in PICTURES]
-    made = datasets.Dataset.from_dict({"image": cells, "caption": CAPTIONS, "kind": LABELS}, features=features)
-    made.save_to_disk(place)
-    return {}
-
-
-def huggingface_of_splits(place: Path) -> dict[str, Any]:
-    huggingface(place.parent / "one")
-    one = datasets.load_from_disk(place.parent / "one")
-    datasets.DatasetDict({"train": one.select([0]), "val": one}).save_to_disk(place)
-    return {"split": "val"}
-
-
-KINDS = [folder, parquet_of_bytes, parquet_of_structs, huggingface, huggingface_of_splits]
-
-
-def rows_of(dataset: Dataset, indices: list[int] | None = None) -> list[Row]:
-    """What a worker reads: source and located rows arrive there pickled."""
-    source = open_source(dataset)
-    everything = list(range(source.count()))
-    located = source.locate(everything if indices is None else indices)
-    worker, sent = pickle.loads(pickle.dumps((source, located)))
-    return list(worker.read(sent))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_same_images_references_and_labels(tmp_path: Path, kind: Any) -> None:
-    settings = kind(tmp_path / "data")
-    dataset = Dataset(source=str(tmp_path / "data"), references="caption", label="kind", **settings)
-    assert open_source(dataset).count() == COUNT
-    rows = rows_of(dataset)
-    assert [hashlib.sha256(row.data or b"").hexdigest() for row in rows] == HASHES
-    assert [row.references for row in rows] == [[text] for text in CAPTIONS]
+def test_the_same_images_references_and_labels(offered: dict[str, Any]) -> None:
+    rows = read(dataset_of(offered, references="caption", label="kind"))
+    assert list(sha(rows)) == HASHES
+    assert [row.references for row in rows] == CAPTIONS
     assert [row.label for row in rows] == LABELS
     assert len({row.image_id for row in rows}) == COUNT
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_chosen_rows_and_only_those_in_their_order(tmp_path: Path, kind: Any) -> None:
-    settings = kind(tmp_path / "data")
-    dataset = Dataset(source=str(tmp_path / "data"), **settings)
-    whole = {row.image_id: row.data for row in rows_of(dataset)}
-    some = rows_of(dataset, [1, 2, 4, 6])
-    assert [hashlib.sha256(row.data or b"").hexdigest() for row in some] == [HASHES[n] for n in (1, 2, 4, 6)]
-    assert all(whole[row.image_id] == row.data for row in some)
-    assert all((row.label, row.references) == (None, []) for row in some)
+def test_chosen_rows_and_only_those_in_the_order_asked_for(offered: dict[str, Any]) -> None:
+    dataset = dataset_of(offered)
+    everything = listed(dataset)
+    for chosen in ([1, 2, 4, 6], [6, 0, 5, 1, 4], [3, 3], []):
+        some = read(dataset, [everything[number] for number in chosen])
+        assert list(sha(some)) == [HASHES[number] for number in chosen]
+        assert [row.image_id for row in some] == [everything[number].image_id for number in chosen]
+        assert all((row.label, row.label_id, row.references) == (None, None, []) for row in some)
+
+
+def test_a_listing_is_the_same_every_time_and_has_labels_for_strata(offered: dict[str, Any]) -> None:
+    dataset = dataset_of(offered, label="kind", stratify=True, limit=3)
+    once = listed(dataset)
+    assert once == listed(dataset)
+    as_ids = ["0" if label == "even" else "1" for label in LABELS]  # where the source has names for ids
+    assert [one.label for one in once] in (LABELS, as_ids)
+    assert all(0 <= one.size < 20 * len(PICTURES[0]) for one in once)
+
+
+def test_a_source_is_small_to_send_after_it_has_listed(offered: dict[str, Any]) -> None:
+    source = open_source(dataset_of(offered))
+    assert len(list(source.listed())) == COUNT
+    assert len(pickle.dumps(source)) < 2000
+
+
+WRONG = {"image": "imag", "references": "captoin", "label": "kidn"}
+
+
+@pytest.mark.parametrize("what", ["references", "label"])
+def test_a_missing_column_is_told_with_the_nearest_right_name(offered: dict[str, Any], what: str) -> None:
+    right = {"references": "caption", "label": "kind"}[what]
+    told = rf"no column '{WRONG[what]}' for {what}; did you mean '{right}'\?"
+    with pytest.raises(BadInput, match=told):
+        listed(dataset_of(offered, **{what: WRONG[what]}))
 
 
 @pytest.mark.parametrize(
-    ("kind", "what"),
-    [(kind, what) for kind in KINDS for what in ("image", "references", "label") if (kind, what) != (folder, "image")],
+    "make", [make for make in FORMATS if "folder" not in make.__name__ and "web" not in make.__name__]
 )
-def test_a_missing_column_is_told_with_the_nearest_right_name(tmp_path: Path, kind: Any, what: str) -> None:
-    settings = kind(tmp_path / "data")
-    wrong = {"image": "imag", "references": "captoin", "label": "kidn"}[what]
-    right = {"image": "image", "references": "caption", "label": "kind"}[what]
-    with pytest.raises(BadInput, match=rf"no column '{wrong}'.*; did you mean '{right}'\?"):
-        open_source(Dataset(source=str(tmp_path / "data"), **settings, **{what: wrong})).count()
+def test_a_missing_image_column_is_told(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(BadInput, match=r"no column 'no such' for image; known: .*caption, kind"):
+        listed(dataset_of(make(tmp_path / "data"), image="no such"))
 
 
-# --- folders ----------------------------------------------------------------------------------------------------------
+def test_the_columns_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "assay")
+    dataset = dataset_of(FORMATS[2](tmp_path / "data"), label="kind")
+    listed(dataset)
+    assert caplog.messages == [f"dataset {dataset.source}: columns image = 'image', label = 'kind'"]
 
 
-def test_a_folder_anywhere_labelled_by_its_subfolders(store: str) -> None:
-    for name in ("cat/1.png", "cat/2.JPG", "dog/1.jpeg", "notes.txt", "cat/.hidden.png"):
-        storage.write(f"{store}/images/{name}", PICTURES[0])
-    rows = rows_of(Dataset(source=f"{store}/images", label="class"))
-    expected = [("cat/1.png", "cat"), ("cat/2.JPG", "cat"), ("dog/1.jpeg", "dog")]
-    assert [(row.image_id, row.label) for row in rows] == expected
-
-
-def test_a_folder_without_images(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(BadInput, match=r"none of its 1 files is named like an image \(\.jpg, \.png"):
-        open_source(Dataset(source=str(tmp_path))).count()
-
-
-def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
-    folder_of_pictures(tmp_path, 1)
-    for line in ('{"file_name": ', '{"caption": "x"}', "[]", "3"):
-        (tmp_path / "metadata.jsonl").write_text('{"file_name": "000.png", "caption": "x"}\n' + line)
-        with pytest.raises(BadInput, match=r"metadata\.jsonl: line 2 is not an object with a `file_name`"):
-            open_source(Dataset(source=str(tmp_path), references="caption")).count()
-    (tmp_path / "metadata.jsonl").unlink()
-    with pytest.raises(BadInput, match=r"references 'caption' need a metadata\.jsonl"):
-        open_source(Dataset(source=str(tmp_path), references="caption")).count()
-
-
-def test_an_image_that_went_away_is_a_row_without_data_and_trouble_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder_of_pictures(tmp_path, 3)
-    source = open_source(Dataset(source=str(tmp_path)))
-    source.count()
-    located = source.locate([0, 1, 2])
-    (tmp_path / "001.png").unlink()
-    rows = list(source.read(located))
-    assert [row.data is None for row in rows] == [False, True, False]
-    assert "001.png" in rows[1].detail
-
-    def unreachable(uri: str) -> bytes:
-        raise Trouble("connection lost")
-
-    monkeypatch.setattr(storage, "read", unreachable)
-    with pytest.raises(Trouble):  # else a moment's outage would be a reject of the golden set for good
-        list(source.read(located))
-
-
-# --- Parquet and Hugging Face -----------------------------------------------------------------------------------------
-
-
-def test_parquet_on_s3_as_a_folder_and_as_one_file(s3: str, tmp_path: Path) -> None:
-    parquet_of_bytes(tmp_path / "data")
-    for path in (tmp_path / "data").iterdir():
-        storage.write(f"{s3}/data/{path.name}", path.read_bytes())
-    assert [row.data for row in rows_of(Dataset(source=f"{s3}/data"))] == PICTURES
-    assert [row.data for row in rows_of(Dataset(source=f"{s3}/data/b.parquet"))] == PICTURES[3:]
-
-
-def test_an_empty_image_cell_is_a_row_without_data(tmp_path: Path) -> None:
-    cells = [PICTURES[0], None, b""]
-    pq.write_table(pa.table({"image": pa.array(cells, pa.binary())}), tmp_path / "a.parquet")
-    rows = rows_of(Dataset(source=str(tmp_path)))
-    assert [row.data for row in rows] == [PICTURES[0], None, b""]
-    assert rows[1].detail == "the image cell is empty"
-
-
-def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_text("<html>")
-    with pytest.raises(BadInput, match=r"a\.parquet: not readable as Parquet"):
-        open_source(Dataset(source=str(tmp_path))).count()
+# --- which format it is -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("folder", "none of its 0 files is named like an image"), ("parquet", "no such file")]
+    ("files", "kind"),
+    [
+        (["a.png", "b.parquet"], "Folder"),
+        (["README.md", "data/a.parquet", "data/b.parquet"], "Parquet"),
+        (["README.md", "data.arrow"], "Arrow"),
+        (["a/0.tar", "sizes.json"], "WebDataset"),
+        (["notes.txt"], "Folder"),
+        (["dataset_info.json", "data-00000-of-00001.arrow"], "HuggingFace"),
+    ],
 )
-def test_nothing_there(store: str, kind: Any, told: str) -> None:
-    with pytest.raises(BadInput, match=f"dataset {store}/nothing: {told}.*check the URI"):
-        open_source(Dataset(source=f"{store}/nothing", format=kind)).count()
+def test_a_folder_is_what_it_holds(store: str, files: list[str], kind: str) -> None:
+    for name in files:
+        storage.write(f"{store}/it/{name}", b"")
+    source = open_source(Dataset(source=f"{store}/it"))
+    assert {"Parquet": "Parquet", "Arrow IPC": "Arrow"}.get(getattr(source, "what", "")) == kind or type(
+        source
+    ).__name__ == f"{kind}Source"
 
 
-def test_splits_must_be_named(tmp_path: Path) -> None:
-    huggingface_of_splits(tmp_path / "data")
-    with pytest.raises(BadInput, match="name its `split`: train, val"):
-        open_source(Dataset(source=str(tmp_path / "data"))).count()
-    with pytest.raises(BadInput, match=r"no split 'vall'; did you mean 'val'\?"):
-        open_source(Dataset(source=str(tmp_path / "data"), split="vall")).count()
+def test_a_folder_that_could_be_two_formats(store: str) -> None:
+    for name in ("a.parquet", "b.tar"):
+        storage.write(f"{store}/it/{name}", b"")
+    with pytest.raises(BadInput, match="holds files of parquet and webdataset; say which with `format`"):
+        open_source(Dataset(source=f"{store}/it"))
 
 
-def test_a_folder_that_is_no_saved_dataset(tmp_path: Path) -> None:
-    folder_of_pictures(tmp_path / "data", 1)
-    with pytest.raises(BadInput, match="cannot be loaded"):
-        open_source(Dataset(source=str(tmp_path / "data"), format="huggingface")).count()
+def test_telling_the_format_does_not_list_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taken = 0
+
+    def endless(prefix: str) -> Iterator[storage.Entry]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield storage.Entry(f"{taken}.txt", 1, "v")
+
+    monkeypatch.setattr(storage, "entries", endless)
+    open_source(Dataset(source=str(tmp_path)))
+    assert taken == 1000
 
 
-# --- cells and samples ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["auto", "folder", "parquet", "arrow", "webdataset"])
+def test_nothing_there(store: str, kind: Any) -> None:
+    with pytest.raises(
+        BadInput, match=f"dataset {store}/nothing: (nothing is there|no such file|none of).*check the URI"
+    ):
+        listed(Dataset(source=f"{store}/nothing", format=kind))
 
 
-def test_cells() -> None:
-    assert image_bytes(memoryview(b"x")) == (b"x", "")
-    assert image_bytes({"bytes": b"", "path": "/missing"}) == (b"", "")
-    data, detail = image_bytes({"bytes": None, "path": "/missing/x.png"})
-    assert data is None
-    assert detail.startswith("/missing/x.png: ")
-    assert image_bytes({"bytes": None, "path": None}) == image_bytes(None) == (None, "the image cell is empty")
-    assert (texts(None), texts("one"), texts(["one", 2])) == ([], ["one"], ["one", "2"])
-
-
-def test_the_sample_is_drawn_with_its_seed() -> None:
-    assert sample(5, None, 0).tolist() == sample(5, 5, 3).tolist() == sample(5, 9, 3).tolist() == [0, 1, 2, 3, 4]
-    drawn = sample(1000, 100, 0)
-    assert len(set(drawn.tolist())) == 100
-    assert drawn.tolist() == sorted(drawn.tolist()) == sample(1000, 100, 0).tolist()
-    assert drawn.tolist() != sample(1000, 100, 1).tolist()
-    assert sample(1000, 5, 0).tolist() == SAMPLE
-    counted = sum(np.bincount(sample(20, 5, seed), minlength=20) for seed in range(2000))
-    assert 380 < counted.min() <= counted.max() < 620  # each of 20 rows in a quarter of the samples
-
-
-SAMPLE = [269, 307, 510, 635, 847]  # a literal: the golden set of a seed must not change with a library
+def test_the_bytes_of_a_file_are_read_by_who_asked(tmp_path: Path) -> None:
+    (row, *_) = read(dataset_of(FORMATS[0](tmp_path / "data")))
+    assert (row.data, row.file) == (None, tmp_path / "data" / "000.png")
+    assert content(row) == PICTURES[0]

@@ -1,0 +1,150 @@
+"""Fuzz the image decoder, guided by coverage, from the corpus of its tests.
+
+    PYTHONPATH=. .assay/data/bin/python -m dev.fuzz_decode --seconds 600 --findings /tmp/findings
+
+`prepare` must return a golden image that decodes at its declared size, on the patch grid, or raise Rejected for one of
+the REASONS. Whatever else it raises is a finding, and the file that did it is saved. So is one that ends the process, a
+crash of a codec, or that takes longer than HANG seconds or more than MEMORY; the next process then goes on from there.
+Exits with 1 when there was a finding or a crash.
+"""
+
+import argparse
+import io
+import json
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+import zlib
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HANG = 20  # seconds for one file
+MEMORY = 3000  # megabytes of the process
+MODULES = ("PIL.", "ray_jobs.images")  # pure Python; the codecs in C give no coverage
+PNG = b"\x89PNG\r\n\x1a\n"
+LONGEST = 64 * 1024  # bytes of one file
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--findings", type=Path, default=ROOT / ".assay" / "fuzz")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        return fuzz(given.child, given.findings, given.seconds)
+    given.findings.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + given.seconds
+    with tempfile.TemporaryDirectory() as work:
+        counts = parent(Path(work), given.findings, until)
+    print(f"{'outcome':<28}{'count':>10}")
+    for outcome, count in sorted(counts.items()):
+        print(f"{outcome:<28}{count:>10}")
+    bad = counts["findings"] + counts["crashes"]
+    if bad:
+        print(f"{bad} findings, saved in {given.findings}")
+    return 1 if bad or not counts["executions"] else 0
+
+
+def parent(work: Path, findings: Path, until: float) -> Counter[str]:
+    """Children one after the other until the time is over; what they counted together."""
+    seeds = work / "seeds"
+    seeds.mkdir()
+    for name, data in corpus_files().items():
+        (seeds / name).write_bytes(data)
+    counts = Counter(executions=0, kept=0, findings=0, crashes=0)
+    while (left := int(until - time.monotonic())) > 0:
+        command = [sys.executable, "-m", "dev.fuzz_decode", f"--seconds={left}", f"--findings={findings}"]
+        try:
+            done = subprocess.run([*command, f"--child={work}"], cwd=ROOT, capture_output=True, timeout=left + 2 * HANG)
+            code, said = done.returncode, done.stderr
+        except subprocess.TimeoutExpired as error:  # so stuck in C that libFuzzer's own alarm did not come through
+            code, said = -1, error.stderr or b""
+        if (work / "counts.json").exists():
+            counts.update(json.loads((work / "counts.json").read_text()))
+            (work / "counts.json").unlink()
+        if code:
+            counts["crashes"] += 1
+            name = findings / f"crash-{time.time_ns()}"
+            name.with_suffix(".txt").write_bytes(said[-20_000:])
+            if (work / "current").exists():
+                shutil.copy(work / "current", name)
+    return counts
+
+
+def corpus_files() -> dict[str, bytes]:
+    """The seeds. Files that are long only to be bombs would slow down every mutation of them."""
+    sys.path.insert(0, str(ROOT / "tests" / "ray_jobs"))
+    from images import corpus
+
+    made = {name: file.make() for name, file in corpus.FILES.items()}
+    return {name: data for name, data in made.items() if len(data) <= LONGEST}
+
+
+def with_sums(data: bytes) -> bytes:
+    """A PNG with the sums of its chunks made right: otherwise nearly every one is refused before it is decoded."""
+    if not data.startswith(PNG):
+        return data
+    fixed, at = PNG, len(PNG)
+    while at + 12 <= len(data):
+        size = struct.unpack_from(">I", data, at)[0]
+        body = data[at + 4 : at + 8 + size]
+        fixed += data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body))
+        at += 12 + size
+    return fixed
+
+
+def fuzz(work: Path, findings: Path, seconds: int) -> int:
+    """One process of libFuzzer. It never returns: at the end of its time, or at a crash, the process ends."""
+    import atheris
+
+    with atheris.instrument_imports(include=list(MODULES)):
+        from PIL import Image
+
+        from ray_jobs.contract import Preprocess
+        from ray_jobs.images.prepare import prepare
+        from ray_jobs.images.rejected import REASONS, Rejected
+    warnings.simplefilter("ignore")
+    counts: Counter[str] = Counter()
+    settings = Preprocess(max_source_pixels=4_000_000, max_pixels=16_000)  # so small that every seed is resized
+
+    def outcome(data: bytes) -> str:
+        try:
+            golden = prepare(data, settings, "fuzzed.jpg")
+        except Rejected as error:
+            return f"rejected: {REASONS[REASONS.index(error.reason)]}"
+        image = Image.open(io.BytesIO(golden.image))
+        image.load()
+        assert image.size == (golden.width, golden.height)
+        assert golden.width % settings.patch == golden.height % settings.patch == 0
+        return "kept"
+
+    def one(data: bytes) -> None:
+        data = with_sums(data)
+        (work / "current").write_bytes(data)
+        counts["executions"] += 1
+        try:
+            counts[outcome(data)] += 1
+        except Exception as error:
+            counts["findings"] += 1
+            kind = f"{type(error).__name__}-{random.randrange(10**9):09d}"
+            (findings / kind).write_bytes(data)
+            (findings / f"{kind}.txt").write_text(repr(error))
+        (work / "counts.json").write_text(json.dumps(counts))
+
+    grown = work / "grown"
+    grown.mkdir(exist_ok=True)
+    limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", f"-max_len={LONGEST}"]
+    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={work}/", str(grown), str(work / "seeds")], one)
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What Pillow does not check of a PNG: the sums of its chunks, and that there are as many pixels as it says."""
+
+import struct
+import zlib
+
+from ray_jobs.images.rejected import Rejected
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of the header (PNG 1.2, 4.1.1)
+PALETTE = 3
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PIECE = 1 << 20
+
+
+def check(data: bytes) -> None:
+    """Raises Rejected for a chunk whose sum is wrong or whose end is missing, and for pixels that are not there.
+
+    Pillow leaves missing pixels black. They are inflated here a second time, in pieces, and counted.
+    """
+    view, at, kinds, pixels = memoryview(data), 8, set(), zlib.decompressobj()
+    missing = _length(*struct.unpack_from(">IIBBxxB", data, 16))
+    while at < len(data) and b"IEND" not in kinds:
+        if at + 12 > len(data) or at + 12 + (size := struct.unpack_from(">I", data, at)[0]) > len(data):
+            raise Rejected("truncated", f"a chunk that begins at byte {at} ends after the file, {len(data)} bytes")
+        kind, body = data[at + 4 : at + 8], view[at + 8 : at + 8 + size]
+        if zlib.crc32(view[at + 4 : at + 8 + size]) != struct.unpack_from(">I", data, at + 8 + size)[0]:
+            raise Rejected("corrupt", f"the sum of the chunk {kind!r} at byte {at} is wrong")
+        if kind == b"IDAT":
+            missing -= _inflated(pixels, body, missing)
+        kinds.add(kind)
+        at += 12 + size
+    if missing > 0:
+        raise Rejected("truncated", f"{missing} bytes of pixels are missing")
+    if data[25] == PALETTE and b"PLTE" not in kinds:
+        raise Rejected("corrupt", "a palette image without a palette")
+
+
+def _length(width: int, height: int, depth: int, colour: int, interlaced: int) -> int:
+    """The bytes of all rows, each with the number of its filter before it (PNG 1.2, 2.3 and 2.6)."""
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    return sum(high * (1 + -(-wide * depth * CHANNELS[colour] // 8)) for wide, high in sizes if wide > 0 and high > 0)
+
+
+def _inflated(pixels: "zlib._Decompress", body: memoryview | bytes, wanted: int) -> int:
+    """How many bytes the next part of the stream unfolds to; it is not unfolded further than `wanted`."""
+    found = 0
+    while body and found < wanted:
+        found += len(pixels.decompress(body, min(PIECE, wanted - found)))
+        body = pixels.unconsumed_tail
+    return found

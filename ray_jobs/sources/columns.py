@@ -1,0 +1,109 @@
+"""Which columns of a table hold the images, labels and references."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ray_jobs.contract import BadInput, Dataset, nearest
+
+log = logging.getLogger("assay")
+IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes", "content")
+PLACES = ("image", "file_name", "filename", "image_path", "path", "file", "filepath", "image_url", "url", "uri")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any."""
+
+    image: str
+    label: str | None = None
+    references: str | None = None
+    places: bool = False
+    names: Mapping[str, str] | None = None
+
+    def wanted(self) -> list[str]:
+        """The names of the columns to read, each once."""
+        return list(dict.fromkeys(name for name in (self.image, self.label, self.references) if name))
+
+
+def columns_of(dataset: Dataset, where: str, schema: pa.Schema) -> Columns:
+    """The columns of a table with this schema. Raises BadInput when one is not there or none can be told."""
+    types = _huggingface_types(schema)
+    image = check(dataset.image, "image", where, schema.names) or _image(where, schema, types)
+    label = check(dataset.label, "label", where, schema.names)
+    references = check(dataset.references, "references", where, schema.names)
+    kind = types.get(label or "", {})
+    names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
+    return Columns(
+        image,
+        label,
+        references,
+        _is_text(schema.field(image).type),
+        None if names is None else {str(number): str(name) for number, name in enumerate(names)},
+    )
+
+
+def check(column: str | None, role: str, where: str, names: list[str]) -> str | None:
+    """The column as it was asked for. Raises BadInput when there is none of that name."""
+    if column and column not in names:
+        raise BadInput(f"dataset {where}: no column {column!r} for {role}{nearest(column, names)}")
+    return column
+
+
+def preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str | None:
+    """The candidate that comes first in an order of names, capitals aside."""
+    lowered = {name.lower(): name for name in reversed(list(candidates))}
+    return next((lowered[name] for name in order if name in lowered), None)
+
+
+def tell(dataset: Dataset, columns: Columns) -> None:
+    """Log what was chosen."""
+    told = {"image": columns.image, "label": columns.label, "references": columns.references}
+    log.info("dataset %s: columns %s", dataset.source, ", ".join(f"{a} = {b!r}" for a, b in told.items() if b))
+
+
+def _image(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
+    """Image features first, then what can hold bytes, then texts that are named like places of images."""
+    features = [str(name) for name in schema.names if types.get(name, {}).get("_type") == "Image"]
+    held = [str(field.name) for field in schema if _holds_bytes(field.type)]
+    candidates = features or held
+    if len(candidates) == 1:
+        return candidates[0]
+    named_so = preferred(candidates, IMAGES)
+    if not candidates:
+        named_so = preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES)
+    if named_so:
+        return named_so
+    told = "which" if candidates else "that any"
+    raise BadInput(
+        f"dataset {where}: cannot tell {told} of its columns holds the images: "
+        f"{', '.join(f'{field.name} ({field.type})' for field in schema)}; set `dataset.image`"
+    )
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _huggingface_types(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """Features by column as `datasets.Features.from_arrow_schema` reads them, without its seconds of import."""
+    try:
+        types = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {name: kind for name, kind in types.items() if isinstance(kind, dict)} if isinstance(types, dict) else {}

@@ -1,0 +1,47 @@
+"""Tables on disk for what a listing must remember of every image: memory must not grow with their number."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+@contextmanager
+def database(*tables: str) -> Iterator[sqlite3.Connection]:
+    """A database with these tables, gone afterwards; it is never read again, so nothing in it has to last."""
+    with TemporaryDirectory(prefix="assay-") as folder:
+        path = Path(folder, "listing.sqlite")
+        # A generator that is dropped half way is closed by whichever thread collects it.
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as opened:
+            opened.execute("PRAGMA journal_mode = OFF")
+            opened.execute("PRAGMA synchronous = OFF")
+            opened.execute("PRAGMA cache_size = -16384")  # KiB
+            for table in tables:
+                opened.execute(f"CREATE TABLE {table}")
+            opened.execute("BEGIN")
+            yield opened
+
+
+class Names:
+    """Gives every name once."""
+
+    def __init__(self, opened: sqlite3.Connection) -> None:
+        self._opened = opened
+
+    def unique(self, name: str, number: int) -> str:
+        """The name, with `#{number}` when it was given before, and `#{number + 1}` ... when that was too."""
+        candidate = name
+        while not self._is_new(candidate):
+            candidate = f"{name}#{number}"
+            number += 1
+        return candidate
+
+    def _is_new(self, name: str) -> bool:
+        return self._opened.execute("INSERT OR IGNORE INTO given VALUES (?)", (name,)).rowcount == 1
+
+
+@contextmanager
+def names() -> Iterator[Names]:
+    with database("given (name TEXT PRIMARY KEY) WITHOUT ROWID") as opened:
+        yield Names(opened)

@@ -1,0 +1,131 @@
+"""Reading many images at once, in order, and never more of them than that in memory."""
+
+import posixpath
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import TypeVar
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import Distance, web
+from ray_jobs.sources.cells import printable
+
+T = TypeVar("T")
+R = TypeVar("R")
+READS: dict[Distance, int] = {"local": 1, "object-store": 16, "web": 32}
+BATCH, WAITING = 100, 20  # items handed over at a time, and how many times before a stream has to wait
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An image's bytes, or the local file that has them, or neither, and `detail` says why."""
+
+    data: bytes | None = None
+    file: Path | None = None
+    detail: str = ""
+
+
+def reads_at_once(dataset: Dataset, distance: Distance) -> int:
+    """How many images one task reads at once: what the dataset says, else by how far away they lie."""
+    return dataset.reads or READS[distance]
+
+
+def distance_of(place: str) -> Distance:
+    """How far away a path or URL is."""
+    if place.lower().startswith(web.SCHEMES):
+        return "web"
+    return "object-store" if place.startswith("s3://") else "local"
+
+
+def ahead(fetch: Callable[[T], R], items: Iterable[T], reads: int) -> Iterator[R]:
+    """`fetch` of each item, in order, with at most `reads` of them under way or waiting to be taken."""
+    if reads == 1:
+        yield from map(fetch, items)
+        return
+    window: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(reads, thread_name_prefix="read")
+    try:
+        for item in items:
+            if len(window) == reads:
+                yield window.popleft().result()
+            window.append(pool.submit(fetch, item))
+        while window:
+            yield window.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:
+    """The items of the streams, one stream after the other; up to `width` are read ahead, WAITING batches of each."""
+    if width == 1:
+        for stream in streams:
+            yield from stream()
+        return
+    stopped = threading.Event()
+
+    def fill(stream: Callable[[], Iterator[T]], batches: "Queue[list[T]]") -> None:
+        items = stream()
+        while batch := list(islice(items, BATCH)):
+            while not stopped.is_set():
+                try:
+                    batches.put(batch, timeout=0.1)
+                    break
+                except Full:
+                    continue
+            if stopped.is_set():
+                return
+
+    def drained(batches: "Queue[list[T]]", filling: "Future[None]") -> Iterator[T]:
+        while not (filling.done() and batches.empty()):
+            with suppress(Empty):
+                yield from batches.get(timeout=0.1)
+        filling.result()
+
+    waiting: deque[tuple[Queue[list[T]], Future[None]]] = deque()
+    pool = ThreadPoolExecutor(width, thread_name_prefix="list")
+    try:
+        for stream in streams:
+            if len(waiting) == width:
+                yield from drained(*waiting.popleft())
+            batches: Queue[list[T]] = Queue(WAITING)
+            waiting.append((batches, pool.submit(fill, stream, batches)))
+        while waiting:
+            yield from drained(*waiting.popleft())
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def fetched(place: str) -> Fetched:
+    """What lies at a path or URL. Raises Trouble when an object store does not answer.
+
+    That one is not there, or not to be had, is a detail of this image; an outage is not.
+    """
+    if distance_of(place) == "web":
+        data, detail = web.fetch(place)
+        return Fetched(data, detail=detail)
+    try:
+        path = storage.local_path(place)
+        if path is None:
+            return Fetched(storage.read(place))
+        return Fetched(file=path) if path.is_file() else Fetched(detail=printable(f"{place}: no such file"))
+    except (OSError, BadInput, ValueError) as error:  # ValueError: a path with a null byte
+        return Fetched(detail=printable(" ".join(str(error).split())))
+
+
+def beside(folder: str, name: str) -> str:
+    """The place that `name` means when it is written in a file of the folder: a URL or absolute path is itself."""
+    if "://" in name or name.startswith("/"):
+        return name
+    whole = f"{folder}/{name}"
+    if not {".", ".."} & set(name.split("/")):
+        return whole
+    scheme, _, path = whole.rpartition("://")
+    return f"{scheme}://{posixpath.normpath(path)}" if scheme else posixpath.normpath(whole)

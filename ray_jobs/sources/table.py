@@ -1,0 +1,159 @@
+"""What Parquet and Arrow files have in common: shards of blocks of rows, an image in each row.
+
+Where a row lies is written `{shard}#{block}.{row in the block}`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import Distance, Located, Row
+from ray_jobs.sources.cells import image_cell, label_text, texts
+from ray_jobs.sources.columns import Columns, columns_of, tell
+from ray_jobs.sources.filesystem import explained
+from ray_jobs.sources.labels import label_names, named
+from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetched, reads_at_once
+from ray_jobs.sources.shards import shards, title, uri_of
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that are read together; `size` is an estimate of the bytes of one image, 0 when there is none."""
+
+    rows: int
+    size: int
+
+
+class File(Protocol):
+    """One open shard."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns, with the metadata of `datasets` where that wrote it."""
+
+    def blocks(self, image: str) -> Iterator[Block]:
+        """Its blocks, without the images where the format allows it."""
+
+    def batches(self, block: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of one block in order, few at a time."""
+
+
+Open = Callable[[str], AbstractContextManager[File]]
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """A source of files that `open_file` opens, those with one of the suffixes."""
+
+    dataset: Dataset
+    what: str
+    suffixes: tuple[str, ...]
+    open_file: Open
+
+    @property
+    def distance(self) -> Distance:
+        """That of the files, or of the first image where they hold only places of images."""
+        uri = uri_of(self.dataset, next(shards(self.dataset, self.suffixes)))
+        with self._open(uri) as file:
+            columns = columns_of(self.dataset, uri, file.schema)
+            if columns.places:
+                for batch in file.batches(0, [columns.image]) if next(file.blocks(columns.image), None) else ():
+                    return distance_of(beside(_folder(uri), str(batch.column(0)[0].as_py() or "")))
+        return distance_of(uri)
+
+    def listed(self) -> Iterator[Located]:
+        first: Columns | None = None
+        names = label_names(self.dataset)
+        for shard in shards(self.dataset, self.suffixes):
+            uri = uri_of(self.dataset, shard)
+            with self._open(uri) as file:
+                columns = columns_of(self.dataset, uri, file.schema)
+                if first is None:
+                    first = columns
+                    tell(self.dataset, columns)
+                if columns.image != first.image:
+                    raise BadInput(
+                        f"dataset {uri}: its images seem to be in {columns.image!r}, those of the files before it in "
+                        f"{first.image!r}; set `dataset.image`"
+                    )
+                yield from self._listed(shard, file, columns, names or columns.names)
+
+    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+        given = label_names(self.dataset)
+        for shard, ones in groupby(located, key=lambda one: one.where.rpartition("#")[0]):
+            uri = uri_of(self.dataset, shard)
+            with self._open(uri) as file:
+                columns = columns_of(self.dataset, uri, file.schema)
+                names = given or columns.names
+                cells = self._cells(uri, file, columns.wanted(), list(ones))
+                for one, row, found in self._fetched(uri, columns, cells):
+                    label = label_text(row[columns.label]) if columns.label else None
+                    references = texts(row[columns.references]) if columns.references else []
+                    name, label_id = named(label, names, self.dataset)
+                    yield Row(one.image_id, found.data, found.file, name, label_id, references, found.detail)
+
+    def _listed(self, shard: str, file: File, columns: Columns, names: Any) -> Iterator[Located]:
+        number, called = 0, title(self.dataset, shard)
+        for index, block in enumerate(file.blocks(columns.image)):
+            labels = self._labels(file, index, columns.label) if self.dataset.stratify and columns.label else None
+            for row in range(block.rows):
+                label = next(labels) if labels else None
+                named(label, names, self.dataset)  # a label without a name is told before anything is read
+                yield Located(f"{called}#{number}", f"{shard}#{index}.{row}", block.size, label)
+                number += 1
+
+    def _labels(self, file: File, block: int, column: str) -> Iterator[str | None]:
+        for batch in file.batches(block, [column]):
+            yield from map(label_text, batch.column(0).to_pylist())
+
+    def _cells(
+        self, uri: str, file: File, wanted: list[str], located: list[Located]
+    ) -> Iterator[tuple[Located, dict[str, Any]]]:
+        """The wanted cells of the located rows of a shard, in that order, each block gone through once if sorted."""
+        place = [tuple(map(int, one.where.rpartition("#")[2].split("."))) for one in located]
+        at = 0
+        while at < len(located):
+            block, row = place[at]
+            start, reached = 0, at
+            for batch in file.batches(block, wanted):
+                while (
+                    at < len(located) and place[at][0] == block and start <= (row := place[at][1]) < start + len(batch)
+                ):
+                    cells = batch.slice(row - start, 1).to_pylist()[0]
+                    yield located[at], cells
+                    at += 1
+                start += len(batch)
+                if at == len(located) or place[at][0] != block or (at > reached and place[at][1] < start):
+                    break
+            if at == reached:
+                raise BadInput(f"dataset {uri}: has no row {row} in block {block} any more; it changed: plan again")
+
+    def _fetched(
+        self, uri: str, columns: Columns, cells: Iterator[tuple[Located, dict[str, Any]]]
+    ) -> Iterator[tuple[Located, dict[str, Any], Fetched]]:
+        folder = _folder(uri)
+
+        def fetch(item: tuple[Located, dict[str, Any]]) -> tuple[Located, dict[str, Any], Fetched]:
+            one, row = item
+            cell = image_cell(row[columns.image])
+            if isinstance(cell, str):
+                return one, row, fetched(beside(folder, cell))
+            return one, row, Fetched(cell, detail="the image cell is empty" if cell is None else "")
+
+        if not columns.places:
+            return map(fetch, cells)
+        return ahead(fetch, cells, reads_at_once(self.dataset, "web"))
+
+    @contextmanager
+    def _open(self, uri: str) -> Iterator[File]:
+        with explained(uri, f"readable as {self.what}"), self.open_file(uri) as file:
+            yield file
+
+
+def _folder(uri: str) -> str:
+    return uri.rpartition("/")[0]

@@ -1,0 +1,150 @@
+"""WebDataset shards: tar files in which members of one key are one sample, as `webdataset` groups them.
+
+The listing reads the headers alone; an image is a range of its shard.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import SUFFIXES, Distance, Located, Row
+from ray_jobs.sources.cells import label_text, printable, texts
+from ray_jobs.sources.columns import check
+from ray_jobs.sources.labels import Names, label_names, named
+from ray_jobs.sources.on_disk import names as unique_names
+from ray_jobs.sources.reading import ahead, distance_of, in_turn, reads_at_once
+from ray_jobs.sources.shards import shards, title, uri_of
+from ray_jobs.sources.tar import Sample, samples
+
+IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "img")
+HEAD = 100  # samples that must between them have what the settings name
+IMAGE = ""  # in place of the image's own extension, which may be that of the label
+GAP = 2**20  # bytes of others between the members of a sample that are worth one request less
+
+
+class WebDatasetSource:
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    @property
+    def distance(self) -> Distance:
+        return distance_of(self.dataset.source)
+
+    def listed(self) -> Iterator[Located]:
+        names = label_names(self.dataset)
+        everything = self._samples()
+        head = list(islice(everything, HEAD))
+        self._check([sample for _, sample in head])
+        with unique_names() as given:
+            for shard, sample in chain(head, everything):
+                label = self._listed_label(sample)
+                named(label, names, self.dataset)  # a label without a name is told before anything is read
+                image = self._image(sample)
+                others = {name: place for name, place in sample.members.items() if name in self._others(sample)}
+                where = json.dumps([shard, image, others], separators=(",", ":"))
+                image_id = given.unique(f"{title(self.dataset, shard)}/{printable(sample.key)}", sample.number)
+                yield Located(image_id, where, image[1] if image else 0, label)
+
+    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+        row = partial(self._row, names=label_names(self.dataset))
+        return ahead(row, located, reads_at_once(self.dataset, self.distance))
+
+    def _row(self, one: Located, names: Names | None) -> Row:
+        shard, image, others = json.loads(one.where)
+        uri = uri_of(self.dataset, shard)
+        try:
+            pieces = _pieces(uri, others | ({IMAGE: image} if image else {}))
+            label = label_text(self._said(pieces, self.dataset.label))
+            references = texts(_text(self._said(pieces, self.dataset.references)))
+        except (FileNotFoundError, BadInput) as error:
+            return Row(one.image_id, None, detail=" ".join(str(error).split()))
+        name, label_id = named(label, names, self.dataset)
+        detail = "" if image else "the sample has no image"
+        return Row(one.image_id, pieces.get(IMAGE), None, name, label_id, references, detail)
+
+    def _samples(self) -> Iterator[tuple[str, Sample]]:
+        """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
+        streams = (
+            partial(self._shard, shard, not number or self.dataset.stratify)
+            for number, shard in enumerate(shards(self.dataset, SUFFIXES["webdataset"]))
+        )
+        return in_turn(streams, 1 if self.distance == "local" else reads_at_once(self.dataset, self.distance))
+
+    def _shard(self, shard: str, with_texts: bool) -> Iterator[tuple[str, Sample]]:
+        for sample in samples(uri_of(self.dataset, shard), self._others if with_texts else None):
+            yield shard, sample
+
+    def _check(self, head: list[Sample]) -> None:
+        """Raises BadInput when none of these samples has what the settings name."""
+        source = self.dataset.source
+        if not head:
+            raise BadInput(f"dataset {source}: its shards hold no samples; check the URI")
+        extensions = sorted({name for sample in head for name in sample.members})
+        if not any(map(self._image, head)):
+            what = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
+            told = f"no {what} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
+            raise BadInput(f"dataset {source}: {told}")
+        for role, name in (("label", self.dataset.label), ("references", self.dataset.references)):
+            if name and name.lower() not in extensions:
+                keys = {key for sample in head if "json" in sample.texts for key in _keys(sample.texts["json"])}
+                check(name, role, source, sorted(keys) + extensions)
+
+    def _image(self, sample: Sample) -> tuple[int, int] | None:
+        wanted = (self.dataset.image.lower(),) if self.dataset.image else IMAGES
+        return next((sample.members[name] for name in wanted if name in sample.members), None)
+
+    def _others(self, sample: Sample) -> set[str]:
+        """The members that hold the label and the references: by their names, else in the sample's json."""
+        asked = [name.lower() for name in (self.dataset.label, self.dataset.references) if name]
+        return {name if name in sample.members else "json" for name in asked} & sample.members.keys()
+
+    def _listed_label(self, sample: Sample) -> str | None:
+        if not self.dataset.stratify:
+            return None
+        try:
+            return label_text(self._said(sample.texts, self.dataset.label))
+        except BadInput:  # told again, of this row, when it is read
+            return None
+
+    def _said(self, pieces: dict[str, bytes], name: str | None) -> Any:
+        """What a sample says of a label or of references: the member of that name, or the value in its json."""
+        if name is None or name.lower() in pieces:
+            return pieces[name.lower()] if name else None
+        if "json" not in pieces:
+            return None
+        try:
+            return dict(json.loads(pieces["json"])).get(name)
+        except (ValueError, TypeError, RecursionError):
+            raise BadInput("the sample's json is not a JSON object") from None
+
+
+def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
+    """The members at these offsets and sizes, in one request when they lie close together."""
+    if not places:
+        return {}
+    start = min(offset for offset, _ in places.values())
+    length = max(offset + size for offset, size in places.values()) - start
+    if length - sum(size for _, size in places.values()) <= GAP:
+        whole = storage.read_range(uri, start, length)
+        pieces = {name: whole[offset - start : offset - start + size] for name, (offset, size) in places.items()}
+    else:
+        pieces = {name: storage.read_range(uri, offset, size) for name, (offset, size) in places.items()}
+    for name, (offset, size) in places.items():
+        if len(pieces[name]) < size:
+            raise BadInput(f"{uri}: ends before byte {offset + size}; it changed since it was listed: plan again")
+    return pieces
+
+
+def _text(said: Any) -> Any:
+    return said.decode("utf-8", "backslashreplace").strip() if isinstance(said, bytes) else said
+
+
+def _keys(data: bytes) -> list[str]:
+    try:
+        return list(dict(json.loads(data)))
+    except (ValueError, TypeError, RecursionError):
+        return []

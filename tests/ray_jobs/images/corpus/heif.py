@@ -1,0 +1,79 @@
+"""HEIC and AVIF: the formats of telephones, whose rotation is a property of the container."""
+
+import io
+
+import pillow_heif
+from PIL import Image
+
+from . import pictures, profiles
+from .entry import File, cut, encoded, kept, rejected, zeroed
+from .jpeg import exif
+from .pictures import scene
+
+pillow_heif.register_heif_opener()
+
+
+def avif(image: Image.Image | None = None, **options: object) -> bytes:
+    return encoded(image or scene(), "AVIF", **{"quality": 95, "subsampling": "4:4:4", "max_threads": 1} | options)
+
+
+def heic(image: Image.Image | None = None, **options: object) -> bytes:
+    return encoded(image or scene(), "HEIF", **{"quality": 95, "chroma": 444} | options)
+
+
+def second_is_primary() -> bytes:
+    """Two images, of which the file names the second as the one to show."""
+    sink = io.BytesIO()
+    both = pillow_heif.from_pillow(pictures.mirrored())
+    both.add_from_pillow(scene())
+    both.save(sink, quality=95, chroma=444, primary_index=1)
+    return sink.getvalue()
+
+
+def on_its_side() -> Image.Image:
+    return scene().transpose(Image.Transpose.ROTATE_90)
+
+
+def p3(encode: object, **options: object) -> bytes:
+    seen = profiles.seen_through(profiles.P3.tobytes(), 2.2)
+    return encode(seen, icc_profile=profiles.profile(profiles.P3, 2.2), **options)
+
+
+def not_heif(brand: bytes) -> bytes:
+    """A film: the same container with another brand."""
+    data = heic()
+    return data[:8] + brand + data[12:16] + b"mp41" + data[20:]
+
+
+FILES: dict[str, File] = {
+    "plain.avif": kept(avif, shows=scene, within=4),
+    "subsampled.avif": kept(lambda: avif(subsampling="4:2:0"), shows=scene, within=6),
+    "grey.avif": kept(lambda: avif(pictures.grey()), shows=pictures.grey, within=4),
+    "rotated.avif": kept(lambda: avif(on_its_side(), exif=exif(6)), "exif-rotated", shows=scene, within=4),
+    "transparent.avif": kept(lambda: avif(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=4),
+    "profile-p3.avif": kept(lambda: p3(avif), "icc-to-srgb", shows=scene, within=4),
+    "animated.avif": kept(
+        lambda: avif(save_all=True, append_images=[pictures.mirrored()]), "first-frame", shows=scene, within=4
+    ),
+    "cut-20.avif": rejected(cut(avif, 0.2), "truncated", "corrupt"),
+    "cut-50.avif": rejected(cut(avif, 0.5), "truncated", "corrupt"),
+    "cut-90.avif": rejected(cut(avif, 0.9), "truncated", "corrupt"),
+    # There is no sum in AV1 or HEVC, and their arithmetic decoders take any bytes: this damage no reader can tell.
+    "zeroed.avif": kept(zeroed(avif, 0.3, 1), shows=None),
+    "avif.jpg": kept(avif, "wrong-extension", shows=scene, within=4),
+    "plain.heic": kept(heic, shows=scene, within=4),
+    "plain.heif": kept(heic, shows=scene, within=4),
+    "subsampled.heic": kept(lambda: heic(chroma=420), shows=scene, within=6),
+    "grey.heic": kept(lambda: heic(pictures.grey()), shows=pictures.grey, within=4),
+    # libheif turns the image itself; nothing is left to repair.
+    "rotated.heic": kept(lambda: heic(on_its_side(), exif=exif(6)), shows=scene, within=4),
+    "transparent.heic": kept(lambda: heic(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=4),
+    "profile-p3.heic": kept(lambda: p3(heic), "icc-to-srgb", shows=scene, within=4),
+    "second-is-primary.heic": kept(second_is_primary, "first-frame", shows=scene, within=4),
+    "cut-20.heic": rejected(cut(heic, 0.2), "truncated", "corrupt"),
+    "cut-50.heic": rejected(cut(heic, 0.5), "truncated", "corrupt"),
+    "cut-90.heic": rejected(cut(heic, 0.9), "truncated", "corrupt"),
+    "zeroed.heic": kept(zeroed(heic, 0.3, 1), shows=None),
+    "heic.jpg": kept(heic, "wrong-extension", shows=scene, within=4),  # as telephones share them
+    "film.heic": rejected(lambda: not_heif(b"isom"), "not-an-image"),
+}

@@ -1,0 +1,286 @@
+"""JPEG: its kinds of colour, its EXIF, its profiles, and the ways in which its data is damaged."""
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from . import pictures, profiles
+from .entry import File, Make, cut, encoded, kept, rejected, zeroed
+from .pictures import scene
+
+ORIENTATION = 0x0112
+STORED = {  # orientation -> what is done to an upright picture to store it so (the inverse of how it is shown)
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def jpeg(image: Image.Image | None = None, **options: object) -> bytes:
+    return encoded(image or scene(), "JPEG", **{"quality": 95, "subsampling": 0} | options)
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, first byte, byte after the last) of every segment up to the coded data."""
+    at = 2
+    while data[at + 1] != 0xDA:
+        after = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+        yield data[at + 1], at, after
+        at = after
+    yield 0xDA, at, at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+
+
+def without(data: bytes, marker: int) -> bytes:
+    for found, begin, after in segments(data):
+        if found == marker:
+            return data[:begin] + data[after:]
+    raise AssertionError(f"no segment {marker:#x}")
+
+
+def patched(data: bytes, marker: int, offset: int, value: bytes) -> bytes:
+    """`value` written over the first segment of that marker, `offset` bytes from its 0xff."""
+    begin = next(begin for found, begin, _ in segments(data) if found == marker)
+    return data[: begin + offset] + value + data[begin + offset + len(value) :]
+
+
+def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
+    return data[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def coded(data: bytes) -> int:
+    """Where the coded data begins."""
+    return next(after for marker, _, after in segments(data) if marker == 0xDA)
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    return tags.tobytes()
+
+
+def turned(orientation: int) -> bytes:
+    """Stored as a camera held that way stores it."""
+    return jpeg(scene().transpose(STORED[orientation]), exif=exif(orientation))
+
+
+def with_thumbnail() -> bytes:
+    """A camera's EXIF: a second, other JPEG inside the first segment."""
+    small = jpeg(pictures.mirrored().resize((64, 32)))
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<HI", 0, 14)
+    entries = struct.pack("<HHII", 0x201, 4, 1, 14 + 30) + struct.pack("<HHII", 0x202, 4, 1, len(small))
+    return with_segment(jpeg(), 0xE1, b"Exif\0\0" + head + struct.pack("<H", 2) + entries + bytes(4) + small)
+
+
+def mpo() -> bytes:
+    """Two JPEGs in one file, as stereo cameras and telephones with depth write them."""
+    return encoded(scene(), "MPO", quality=95, subsampling=0, save_all=True, append_images=[pictures.mirrored()])
+
+
+def cmyk(**options: object) -> bytes:
+    return jpeg(pictures.cmyk(), **options)
+
+
+def ycck() -> bytes:
+    """Adobe's own: luma and chroma of the inverted inks, and black."""
+    return simplejpeg.encode_jpeg(255 - pictures.inked(scene()), 95, colorspace="CMYK", colorsubsampling="444")
+
+
+def stored_as_rgb() -> bytes:
+    """No luma and chroma: Adobe's marker says transform 0."""
+    return encoded(scene(), "JPEG", quality=95, keep_rgb=True)
+
+
+def adobe_rgb_marker() -> bytes:
+    """The same, told by Adobe's marker and not by the names of the components."""
+    data = stored_as_rgb()
+    for found, begin, _ in segments(data):
+        if found in (0xC0, 0xDA):
+            first, step = (begin + 10, 3) if found == 0xC0 else (begin + 5, 2)
+            data = bytearray(data)
+            data[first], data[first + step], data[first + 2 * step] = 1, 2, 3
+            data = bytes(data)
+    if any(found == 0xEE for found, _, _ in segments(data)):
+        data = without(data, 0xEE)
+    return with_segment(data, 0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0))
+
+
+def in_profile(primaries: np.ndarray, gamma: float) -> bytes:
+    seen = profiles.seen_through(primaries.tobytes(), gamma)
+    return jpeg(seen, icc_profile=profiles.profile(primaries, gamma), quality=98)
+
+
+def before_end(extra: bytes) -> bytes:
+    data = jpeg()
+    return data[:-2] + extra + data[-2:]
+
+
+def flipped(data: bytes, where: float = 0.3, length: int = 200) -> bytes:
+    """Bits flipped in the coded data: Huffman codes that mean something else from there on."""
+    begin = coded(data)
+    at = begin + int((len(data) - begin) * where)
+    return data[:at] + bytes(byte ^ 0x55 for byte in data[at : at + length]) + data[at + length :]
+
+
+def with_bad_table() -> bytes:
+    data = jpeg()
+    return patched(data, 0xC4, 5, b"\xff" * 16)
+
+
+def cut_before(number: int) -> Make:
+    """Ended by a marker's first byte, as when the connection broke there."""
+
+    def made() -> bytes:
+        data = jpeg(exif=exif(1))
+        return data[: list(segments(data))[number][1]]
+
+    return made
+
+
+def without_its_last_scan() -> bytes:
+    """A progressive JPEG that lacks its end: what is there is a whole picture, only blurred."""
+    data = jpeg(progressive=True)
+    return data[: data.rindex(b"\xff\xda")]
+
+
+def restarts_mixed_up() -> bytes:
+    data = jpeg(restart_marker_blocks=4)
+    return data.replace(b"\xff\xd2", b"\xff\xd5", 1)
+
+
+def large_420() -> bytes:
+    return jpeg(pictures.large(), subsampling=2)
+
+
+MARKERS = 7
+
+FILES: dict[str, File] = {
+    "baseline.jpg": kept(jpeg, shows=scene),
+    "subsampled.jpeg": kept(lambda: jpeg(subsampling=2), shows=scene, within=5),
+    "subsampled-422.jpg": kept(lambda: jpeg(subsampling=1), shows=scene, within=4),
+    "subsampled-440.jpg": kept(
+        lambda: simplejpeg.encode_jpeg(np.asarray(scene()), 95, colorsubsampling="440"), shows=scene, within=4
+    ),
+    "progressive.jpg": kept(lambda: jpeg(progressive=True), shows=scene),
+    "large.jpg": kept(large_420, shows=pictures.large, within=3),
+    "large-progressive.jpg": kept(lambda: jpeg(pictures.large(), progressive=True), shows=pictures.large),
+    "grey.jpg": kept(lambda: jpeg(pictures.grey()), shows=pictures.grey),
+    "restarts.jpg": kept(lambda: jpeg(restart_marker_blocks=4), shows=scene),
+    "cmyk-adobe.jpg": kept(cmyk, "cmyk-to-rgb", shows=scene),
+    # Nobody says what inks without Adobe's marker mean. Chrome and Pillow take them as Adobe's, inverted; so are these.
+    "cmyk-no-marker.jpg": kept(lambda: without(cmyk(), 0xEE), "cmyk-to-rgb", shows=scene),
+    "ycck.jpg": kept(ycck, "cmyk-to-rgb", shows=scene),
+    "cmyk-profile.jpg": kept(
+        lambda: jpeg(profiles.bands(profiles.INKS, "CMYK"), icc_profile=profiles.ink_profile()),
+        "cmyk-to-rgb",
+        "icc-to-srgb",
+        shows=lambda: profiles.bands(profiles.printed(), "RGB"),
+    ),
+    "cmyk-rgb-profile.jpg": kept(
+        lambda: cmyk(icc_profile=profiles.profile(profiles.P3, 2.2)), "cmyk-to-rgb", "icc-ignored", shows=scene
+    ),
+    "rgb-components.jpg": kept(stored_as_rgb, shows=scene),
+    "rgb-adobe-transform-0.jpg": kept(adobe_rgb_marker, shows=scene),
+    "two-in-one.mpo": kept(mpo, shows=scene),  # the first is the photograph, the others are views of the same
+    "two-in-one.jpg": kept(mpo, shows=scene),
+    "thumbnail-in-exif.jpg": kept(with_thumbnail, shows=scene),
+    "exif-damaged.jpg": kept(
+        lambda: with_segment(jpeg(), 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xab" * 40), shows=scene
+    ),
+    "exif-cut.jpg": kept(lambda: with_segment(jpeg(), 0xE1, exif(6)[:18]), shows=scene),
+    "exif-loop.jpg": kept(lambda: with_segment(jpeg(), 0xE1, b"Exif\0\0II*\0\x08\0\0\0\0\0\x08\0\0\0"), shows=scene),
+    "orientation-0.jpg": kept(lambda: jpeg(exif=exif(0)), shows=scene),
+    "orientation-1.jpg": kept(lambda: jpeg(exif=exif(1)), shows=scene),
+    **{
+        f"orientation-{number}.jpg": kept(lambda number=number: turned(number), "exif-rotated", shows=scene)
+        for number in STORED
+    },
+    "orientation-9.jpg": kept(lambda: jpeg(exif=exif(9)), shows=scene),
+    "orientation-65535.jpg": kept(lambda: jpeg(exif=exif(65535)), shows=scene),
+    "orientation-6-large.jpg": kept(
+        lambda: jpeg(pictures.large().transpose(STORED[6]), exif=exif(6)), "exif-rotated", shows=pictures.large
+    ),
+    "profile-p3.jpg": kept(lambda: in_profile(profiles.P3, 2.2), "icc-to-srgb", shows=scene),
+    "profile-adobe-rgb.jpg": kept(lambda: in_profile(profiles.ADOBE, 2.2), "icc-to-srgb", shows=scene),
+    "profile-swapped.jpg": kept(lambda: in_profile(profiles.SWAPPED, 2.2), "icc-to-srgb", shows=scene),
+    "profile-linear.jpg": kept(lambda: in_profile(profiles.SRGB, 1.0), "icc-to-srgb", shows=scene),
+    "profile-srgb.jpg": kept(
+        lambda: jpeg(icc_profile=profiles.profile(profiles.SRGB, 2.2, name="sRGB IEC61966-2.1")), shows=scene
+    ),
+    "profile-grey.jpg": kept(
+        lambda: jpeg(profiles.grey_seen_through(1.0), icc_profile=profiles.profile(None, 1.0, b"GRAY"), quality=98),
+        "icc-to-srgb",
+        shows=pictures.grey,
+    ),
+    "profile-damaged.jpg": kept(lambda: jpeg(icc_profile=b"\xab" * 500), "icc-ignored", shows=scene),
+    "profile-cut.jpg": kept(
+        lambda: jpeg(icc_profile=profiles.profile(profiles.P3, 2.2)[:200]), "icc-ignored", shows=scene
+    ),
+    "profile-short.jpg": kept(lambda: jpeg(icc_profile=b"abc"), "icc-ignored", shows=scene),
+    "profile-of-inks.jpg": kept(lambda: jpeg(icc_profile=profiles.ink_profile()), "icc-ignored", shows=scene),
+    "profile-of-grey.jpg": kept(
+        lambda: jpeg(icc_profile=profiles.profile(None, 1.0, b"GRAY")), "icc-ignored", shows=scene
+    ),
+    "grey-damaged-profile.jpg": kept(
+        lambda: jpeg(pictures.grey(), icc_profile=b"\xab" * 500), "icc-ignored", shows=pictures.grey
+    ),
+    "extraneous-few.jpg": kept(lambda: before_end(b"\x12" * 16), "extraneous-bytes", shows=scene),
+    "extraneous-many.jpg": rejected(lambda: before_end(b"\x12" * 700), "corrupt"),
+    "cmyk-extraneous.jpg": kept(
+        lambda: cmyk()[:-2] + b"\x12" * 16 + b"\xff\xd9", "extraneous-bytes", "cmyk-to-rgb", shows=scene
+    ),
+    "trailing-junk.jpg": kept(lambda: jpeg() + b"\0" * 512 + b"<html>", shows=scene),
+    "two-starts.jpg": rejected(lambda: b"\xff\xd8" + jpeg(), "corrupt", "not-an-image"),
+    # Without its end nothing says that a scan, or the last rows of one, are not missing too.
+    "no-end.jpg": rejected(lambda: jpeg()[:-2], "truncated"),
+    "no-end-progressive.jpg": rejected(without_its_last_scan, "truncated"),
+    "cut-10.jpg": rejected(cut(jpeg, 0.1), "truncated"),
+    "cut-50.jpg": rejected(cut(jpeg, 0.5), "truncated"),
+    "cut-90.jpg": rejected(cut(jpeg, 0.9), "truncated"),
+    "cut-90-large.jpg": rejected(cut(large_420, 0.9), "truncated"),
+    "cut-50-progressive.jpg": rejected(cut(lambda: jpeg(progressive=True), 0.5), "truncated"),
+    "cut-50-grey.jpg": rejected(cut(lambda: jpeg(pictures.grey()), 0.5), "truncated"),
+    "cut-50-cmyk.jpg": rejected(cut(cmyk, 0.5), "truncated"),
+    "cut-50-ended.jpg": rejected(lambda: cut(jpeg, 0.5)() + b"\xff\xd9", "corrupt", "truncated"),
+    **{
+        f"cut-before-segment-{number}.jpg": rejected(cut_before(number), "truncated", "corrupt")
+        for number in range(1, MARKERS)
+    },
+    # JPEG has no checksum: flipped bits that end on the same block boundary are a wrong colour that nobody can tell.
+    "flipped.jpg": rejected(lambda: flipped(jpeg()), "corrupt"),
+    "flipped-420.jpg": rejected(lambda: flipped(large_420()), "corrupt"),
+    "flipped-grey.jpg": rejected(lambda: flipped(jpeg(pictures.grey())), "corrupt"),
+    "flipped-grey-profile.jpg": rejected(
+        lambda: flipped(jpeg(pictures.grey(), icc_profile=profiles.profile(None, 1.0, b"GRAY"))), "corrupt"
+    ),
+    "flipped-cmyk.jpg": rejected(lambda: flipped(cmyk()), "corrupt"),
+    "flipped-progressive.jpg": rejected(lambda: flipped(jpeg(progressive=True)), "corrupt"),
+    "zeroed-middle.jpg": rejected(zeroed(large_420, 0.4, 0.6), "corrupt"),
+    "zeroed-end.jpg": rejected(zeroed(large_420, 0.6, 1), "corrupt", "truncated"),
+    "restarts-mixed-up.jpg": rejected(restarts_mixed_up, "corrupt"),
+    "huffman-table.jpg": rejected(with_bad_table, "corrupt"),
+    "no-quantization.jpg": rejected(lambda: without(jpeg(), 0xDB), "corrupt"),
+    "arithmetic.jpg": rejected(lambda: patched(jpeg(), 0xC0, 1, b"\xc9"), "corrupt"),
+    "lossless.jpg": rejected(lambda: patched(jpeg(), 0xC0, 1, b"\xc3"), "corrupt"),
+    "12-bit.jpg": rejected(lambda: patched(jpeg(), 0xC0, 4, b"\x0c"), "corrupt"),
+    "2-components.jpg": rejected(lambda: patched(jpeg(), 0xC0, 9, b"\x02"), "corrupt"),
+    "height-0.jpg": rejected(lambda: patched(jpeg(), 0xC0, 5, b"\0\0"), "corrupt"),  # DNL: the height comes at the end
+    "width-0.jpg": rejected(lambda: patched(jpeg(), 0xC0, 7, b"\0\0"), "corrupt"),
+    "claims-65500.jpg": rejected(lambda: patched(jpeg(), 0xC0, 5, struct.pack(">HH", 65500, 65500)), "too-large"),
+    "claims-twice-the-height.jpg": rejected(
+        lambda: patched(jpeg(), 0xC0, 5, struct.pack(">H", 224)), "corrupt", "truncated"
+    ),
+    "claims-half-the-height.jpg": rejected(lambda: patched(jpeg(), 0xC0, 5, struct.pack(">H", 56)), "corrupt"),
+    "segment-too-long.jpg": rejected(lambda: patched(jpeg(), 0xDB, 2, b"\xff\xff"), "corrupt", "truncated"),
+    "start-only.jpg": rejected(lambda: b"\xff\xd8\xff", "truncated", "corrupt"),
+    "jpeg.png": kept(jpeg, "wrong-extension", shows=scene),
+    "jpeg.JFIF": kept(jpeg, shows=scene),
+    "jpeg-without-extension": kept(jpeg, shows=scene),
+    "jpeg.jpg.download": kept(jpeg, shows=scene),
+}

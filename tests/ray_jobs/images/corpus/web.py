@@ -1,0 +1,145 @@
+"""WebP and GIF: transparency, animation, and ends that are missing."""
+
+import struct
+
+from PIL import Image
+
+from . import pictures, profiles
+from .entry import File, cut, encoded, kept, rejected, zeroed
+from .jpeg import exif
+from .pictures import HEIGHT, WIDTH, scene
+
+
+def webp(image: Image.Image | None = None, **options: object) -> bytes:
+    return encoded(image or scene(), "WEBP", **{"quality": 95} | options)
+
+
+def lossless(image: Image.Image | None = None, **options: object) -> bytes:
+    return webp(image, lossless=True, exact=True, **options)
+
+
+def gif(image: Image.Image | None = None, **options: object) -> bytes:
+    return encoded(image or pictures.flat(), "GIF", **options)
+
+
+def animated_gif() -> bytes:
+    return gif(save_all=True, append_images=[pictures.mirrored().quantize(8)], duration=100, loop=0)
+
+
+def animated_webp() -> bytes:
+    return lossless(save_all=True, append_images=[pictures.mirrored()], duration=100)
+
+
+def wrong_canvas() -> bytes:
+    """An extended WebP whose canvas is half as wide as the image in it."""
+    data = webp(exif=exif(1))
+    assert data[12:16] == b"VP8X"
+    return data[:24] + struct.pack("<I", WIDTH // 2 - 1)[:3] + data[27:]
+
+
+def p3_webp() -> bytes:
+    seen = profiles.seen_through(profiles.P3.tobytes(), 2.2)
+    return lossless(seen, icc_profile=profiles.profile(profiles.P3, 2.2))
+
+
+def gif_87a() -> bytes:
+    data = gif()
+    return b"GIF87a" + data[6:]
+
+
+def frames(data: bytes) -> list[int]:
+    """Where the image descriptors of a GIF begin (GIF89a, 20)."""
+    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    found = []
+    while data[at] != 0x3B:
+        if data[at] == 0x2C:
+            found.append(at)
+            at += 10 + (3 << (data[at + 9] & 7) + 1 if data[at + 9] & 0x80 else 0) + 1
+        else:
+            at += 2
+        while data[at]:
+            at += data[at] + 1
+        at += 1
+    return found
+
+
+def small_first_frame() -> bytes:
+    """The picture's left part on a screen as large as the whole picture."""
+    left = gif(pictures.flat().crop((0, 0, 144, HEIGHT)))
+    return left[:6] + struct.pack("<HH", WIDTH, HEIGHT) + left[10:]
+
+
+def shows_small_first_frame() -> Image.Image:
+    image = pictures.flat().convert("RGB")
+    image.paste(tuple(pictures.flat().getpalette()[:3]), (144, 0, WIDTH, HEIGHT))
+    return image
+
+
+def ends_early() -> bytes:
+    """A GIF whose LZW data is whole, with its end code, and has half the rows."""
+    half = gif(pictures.flat().crop((0, 0, WIDTH, HEIGHT // 2)))
+    at = frames(half)[0]
+    size = struct.pack("<HH", WIDTH, HEIGHT)
+    return half[:6] + size + half[10 : at + 5] + size + half[at + 9 :]
+
+
+def no_frames() -> bytes:
+    data = gif()
+    return data[: 13 + (3 << (data[10] & 7) + 1)] + b";"
+
+
+def second_frame_cut() -> bytes:
+    data = animated_gif()
+    at = frames(data)[1]
+    return data[: at + (len(data) - at) // 2]
+
+
+def first_frame_cut() -> bytes:
+    data = animated_gif()
+    return data[: frames(data)[1] // 2]
+
+
+FILES: dict[str, File] = {
+    "lossy.webp": kept(webp, shows=scene, within=5),
+    "lossless.webp": kept(lossless, shows=scene, within=0.01),
+    "grey.webp": kept(lambda: lossless(pictures.grey()), shows=pictures.grey, within=0.01),
+    "transparent.webp": kept(
+        lambda: lossless(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=0.01
+    ),
+    "opaque.webp": kept(lambda: lossless(scene().convert("RGBA")), shows=scene, within=0.01),
+    "animated.webp": kept(animated_webp, "first-frame", shows=scene, within=0.01),
+    "rotated.webp": kept(
+        lambda: lossless(scene().transpose(Image.Transpose.ROTATE_90), exif=exif(6)),
+        "exif-rotated",
+        shows=scene,
+        within=0.01,
+    ),
+    "profile-p3.webp": kept(p3_webp, "icc-to-srgb", shows=scene),
+    "wrong-canvas.webp": rejected(wrong_canvas, "corrupt"),
+    "cut-10.webp": rejected(cut(webp, 0.1), "truncated", "corrupt"),
+    "cut-50.webp": rejected(cut(webp, 0.5), "truncated", "corrupt"),
+    "cut-90.webp": rejected(cut(lossless, 0.9), "truncated", "corrupt"),
+    "header-only.webp": rejected(lambda: webp()[:12], "truncated", "corrupt", "not-an-image"),
+    # There is no sum in WebP, and zeros are pixels to its decoder: this damage no reader can tell.
+    "zeroed-middle.webp": kept(zeroed(lossless, 0.3, 0.7), shows=None),
+    "webp.jpg": kept(webp, "wrong-extension", shows=scene, within=5),
+    "gif89a.gif": kept(gif, shows=pictures.flat, within=0.01),
+    "gif87a.gif": kept(gif_87a, shows=pictures.flat, within=0.01),
+    "interlaced.gif": kept(lambda: gif(interlace=1), shows=pictures.flat, within=0.01),
+    "not-interlaced.gif": kept(lambda: gif(interlace=0), shows=pictures.flat, within=0.01),
+    "animated.gif": kept(animated_gif, "first-frame", shows=pictures.flat, within=0.01),
+    "transparent.gif": kept(
+        lambda: gif(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=16
+    ),  # a palette of 256 colours
+    # Around the frame is the background colour (GIF89a, 18), though browsers leave it clear.
+    "small-first-frame.gif": kept(small_first_frame, shows=shows_small_first_frame, within=0.01),
+    "first-frame-cut.gif": rejected(first_frame_cut, "truncated"),
+    "second-frame-cut.gif": kept(second_frame_cut, "first-frame", shows=pictures.flat, within=0.01),
+    "ends-early.gif": rejected(ends_early, "truncated", "corrupt"),
+    "no-frames.gif": rejected(no_frames, "corrupt", "truncated"),
+    "no-end.gif": kept(lambda: gif()[:-1], shows=pictures.flat, within=0.01),
+    "cut-50.gif": rejected(cut(gif, 0.5), "truncated"),
+    "zeroed-middle.gif": rejected(zeroed(gif, 0.4, 0.6), "corrupt", "truncated"),
+    "signature-only.gif": rejected(lambda: b"GIF89a", "corrupt", "truncated", "not-an-image"),
+    "claims-65535.gif": rejected(lambda: gif()[:6] + b"\xff\xff\xff\xff" + gif()[10:], "too-large"),
+}

@@ -1,0 +1,125 @@
+"""Every file of the corpus ends as its table says, shows what it must show, and takes no more memory than it may."""
+
+import io
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import corpus
+from PIL import Image
+
+from ray_jobs.contract import Preprocess
+from ray_jobs.images.decode import FORMATS
+from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_all
+from ray_jobs.images.rejected import Rejected
+
+SETTINGS = Preprocess(format="png")
+BOMBS = sorted(name for name in corpus.FILES if "bomb" in name or "claims" in name or "outside" in name)
+MEGABYTES = 50
+
+pytestmark = [
+    pytest.mark.timeout(20),
+    pytest.mark.filterwarnings("ignore:Corrupt EXIF data"),
+    pytest.mark.filterwarnings("ignore:Truncated File Read"),
+]
+
+
+@cache
+def made(name: str) -> bytes:
+    return corpus.FILES[name].make()
+
+
+def difference(golden: Golden, shown: Image.Image) -> float:
+    """Mean absolute difference of the worst channel, in levels of 8 bits, to the picture at the golden image's size."""
+    expected = shown.convert("RGB").resize((golden.width, golden.height), Image.Resampling.LANCZOS)
+    seen = np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
+    return float(np.abs(seen - np.asarray(expected, dtype=float)).mean(axis=(0, 1)).max())
+
+
+@pytest.mark.parametrize("name", [name for name, file in corpus.FILES.items() if not file.reasons])
+def test_a_file_that_is_to_be_kept_is_the_picture_with_these_repairs(name: str) -> None:
+    file = corpus.FILES[name]
+    golden = prepare(made(name), SETTINGS, name)
+    assert golden.repairs == list(file.repairs)
+    assert (golden.width % SETTINGS.patch, golden.height % SETTINGS.patch) == (0, 0)
+    if file.shows:
+        assert difference(golden, file.shows()) < file.within
+
+
+@pytest.mark.parametrize("name", [name for name, file in corpus.FILES.items() if file.reasons])
+def test_a_file_that_is_to_be_rejected_is_for_a_reason_of_its_table(name: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        prepare(made(name), SETTINGS, name)
+    assert caught.value.reason in corpus.FILES[name].reasons
+    assert caught.value.detail
+
+
+def test_the_picture_told_of_a_file_would_not_pass_for_another() -> None:
+    """The bounds of the table are narrow enough to tell a turned, a mirrored and a recoloured picture."""
+    golden = prepare(made("rgb.png"), SETTINGS)
+    scene = corpus.FILES["rgb.png"].shows()
+    wrong = [scene.transpose(turn) for turn in Image.Transpose]
+    wrong += [scene.convert("L"), Image.merge("RGB", scene.split()[::-1]), scene.point(lambda value: value * 0.9)]
+    assert min(difference(golden, picture) for picture in wrong) > 2 * max(
+        file.within for file in corpus.FILES.values() if file.shows and file.shows() is scene
+    )
+
+
+def test_the_corpus_is_broad() -> None:
+    assert len(corpus.FILES) == sum(map(len, corpus.GROUPS)) >= 250
+    kept = [prepare(made(name), SETTINGS) for name, file in corpus.FILES.items() if not file.reasons]
+    assert {golden.format for golden in kept} == FORMATS.keys() - {"MPO"}
+    reasons = {reason for file in corpus.FILES.values() for reason in file.reasons}
+    assert reasons == {"empty", "not-an-image", "truncated", "corrupt", "too-large", "too-small", "extreme-aspect"}
+
+
+def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None:
+    expected = corpus.write(tmp_path)
+    assert json.loads((tmp_path / "expected.json").read_text()) == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*expected, "expected.json"])
+    ended = prepare_all([(name, tmp_path / name) for name in expected], SETTINGS)
+    for (name, outcome), end in zip(expected.items(), ended, strict=True):
+        if isinstance(end, Reject):
+            assert outcome["outcome"] == "rejected", name
+            assert end.reason in outcome["reasons"], name
+        else:
+            assert outcome == {"outcome": "kept", "repairs": end.repairs}, name
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from ray_jobs.contract import Preprocess
+from ray_jobs.images.prepare import prepare_all
+
+def peak():  # of this process alone: getrusage begins with what the one that started it had
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
+
+usual, bombs = Path(sys.argv[1]), map(Path, sys.argv[2:])
+prepare_all([(path.name, path) for path in sorted(usual.iterdir())], Preprocess())  # every decoder loaded and used
+began = peak()
+for path in bombs:
+    prepare_all([(path.name, path)], Preprocess())
+    print(path.name, peak() - began)
+"""
+
+
+def test_a_bomb_takes_no_more_memory_than_a_photograph(tmp_path: Path) -> None:
+    """The peak of a process of its own, thumbnails of what is rejected included."""
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    for name in ("large.jpg", "rgb.png", "lossy.webp", "palette.bmp", "lzw.tiff", "plain.avif", "plain.heic"):
+        (usual / name).write_bytes(made(name))
+    for name in BOMBS:
+        (tmp_path / name).write_bytes(made(name))
+    paths = [str(tmp_path / name) for name in BOMBS]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(usual), *paths], capture_output=True, text=True, check=True, timeout=60
+    )
+    grown = {name: int(megabytes) for name, megabytes in map(str.split, done.stdout.splitlines())}
+    assert list(grown) == BOMBS
+    assert {name: megabytes for name, megabytes in grown.items() if megabytes > MEGABYTES} == {}

@@ -1,0 +1,65 @@
+"""The fuzzer itself: it runs, finds nothing here, and finds what is planted for it to find."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is for the data plane, and is not here"),
+]
+ROOT = Path(__file__).parents[3]
+# Read by every Python at its start: the tenth resize raises, and the twentieth ends the process.
+PLANTED = """
+import itertools, os
+import cv2
+resize, calls = cv2.resize, itertools.count(1)
+def broken(*given, **options):
+    call = next(calls)
+    if call == 10:
+        raise KeyError("planted")
+    if call == 20:
+        os.abort()
+    return resize(*given, **options)
+cv2.resize = broken
+"""
+
+
+def fuzzed(findings: Path, seconds: int, *first_on_path: str) -> tuple[int, dict[str, int]]:
+    """The exit status and the counts of the table."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev.fuzz_decode", f"--seconds={seconds}", f"--findings={findings}"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([*first_on_path, str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()]
+    return done.returncode, {outcome: int(count) for outcome, count in lines if count.isdigit()}
+
+
+def test_ten_seconds_find_nothing(tmp_path: Path) -> None:
+    status, counts = fuzzed(tmp_path, 10)
+    assert (status, counts["findings"], counts["crashes"], list(tmp_path.iterdir())) == (0, 0, 0, [])
+    assert counts["executions"] > 500
+    assert counts["kept"] > 50
+    assert counts["executions"] == sum(
+        count for outcome, count in counts.items() if outcome == "kept" or outcome.startswith("rejected")
+    )
+
+
+def test_what_is_planted_is_found_and_survived(tmp_path: Path) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(PLANTED)
+    findings = tmp_path / "findings"
+    status, counts = fuzzed(findings, 12, str(tmp_path / "path"))
+    assert status == 1
+    assert counts["crashes"] >= 2  # a second child went on after the first
+    assert counts["findings"] >= counts["crashes"]
+    assert len([path for path in findings.glob("crash-*") if not path.suffix]) == counts["crashes"]
+    assert len([path for path in findings.glob("KeyError-*") if not path.suffix]) == counts["findings"]

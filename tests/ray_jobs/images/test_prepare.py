@@ -1,0 +1,146 @@
+import hashlib
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import corpus
+from images.corpus import jpeg, pictures, profiles
+from making import encoded, picture
+from PIL import Image, ImageFile
+
+from ray_jobs.contract import Preprocess, Trouble
+from ray_jobs.images import prepare as module
+from ray_jobs.images.colour import to_srgb
+from ray_jobs.images.decode import decode
+from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_all, thumbnail
+from ray_jobs.images.rejected import REASONS, Rejected
+
+PHOTOS = Path(__file__).parents[3] / "demo" / "images" / "photos"
+USUAL = Preprocess()
+FAST, WHOLE = Preprocess(format="png"), Preprocess(format="png", filter="lanczos")
+
+
+def seen(golden: Golden) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
+
+
+def photograph(name: str, size: tuple[int, int]) -> bytes:
+    """A photograph of the demo at the size of a web page's image, a screen or a camera."""
+    with Image.open(PHOTOS / f"{name}.jpg") as image:
+        return encoded(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), "JPEG", quality=90)
+
+
+@pytest.mark.parametrize("size", [(500, 375), (1280, 960), (4000, 3000)])
+@pytest.mark.parametrize("name", ["astronaut", "cat", "china", "coffee"])
+def test_fast_is_what_the_whole_image_under_lanczos_is(name: str, size: tuple[int, int]) -> None:
+    """At least 38 dB between the two: less than a JPEG of quality 90 takes away. Fine grass alone has less, 36 dB."""
+    data = photograph(name, size)
+    fast, whole = prepare(data, FAST), prepare(data, WHOLE)
+    assert (fast.width, fast.height) == (whole.width, whole.height) == (504, 364)
+    assert 10 * np.log10(255**2 / np.mean((seen(fast) - seen(whole)) ** 2)) >= 38
+
+
+def test_lanczos_is_exactly_pillows_of_all_pixels() -> None:
+    """Of a file without loss; of a JPEG the two builds of libjpeg-turbo may differ by a level."""
+    image = picture(size=(1280, 960))
+    expected = image.resize((504, 364), Image.Resampling.LANCZOS)
+    assert np.array_equal(seen(prepare(encoded(image), WHOLE)), np.asarray(expected))
+    lossy = encoded(image, "JPEG", quality=90, subsampling=0)
+    with Image.open(io.BytesIO(lossy)) as opened:
+        expected = opened.resize((504, 364), Image.Resampling.LANCZOS)
+    assert np.abs(seen(prepare(lossy, WHOLE)) - np.asarray(expected)).max() <= 2
+
+
+def test_a_golden_image_says_what_it_was_made_from() -> None:
+    data = encoded(pictures.large().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=jpeg.exif(6))
+    golden = prepare(data, USUAL, "a.png")
+    assert (golden.source_width, golden.source_height) == pictures.large().size
+    assert (golden.width, golden.height) == Image.open(io.BytesIO(golden.image)).size
+    assert (golden.source_bytes, golden.sha256) == (len(data), hashlib.sha256(data).digest())
+    assert (golden.format, golden.repairs) == ("JPEG", ["wrong-extension", "exif-rotated"])
+    assert golden.seconds.keys() == {"decode", "resize", "encode"}
+    assert min(golden.seconds.values()) >= 0
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+@pytest.mark.parametrize("filter", ["fast", "lanczos"])
+def test_the_same_file_is_the_same_golden_image(form: str, filter: str) -> None:
+    settings = Preprocess.model_validate({"format": form, "filter": filter})
+    data = jpeg.large_420()
+    assert prepare(data, settings) == prepare(bytes(bytearray(data)), settings)
+    assert prepare(data, settings).image != prepare(jpeg.jpeg(pictures.mirrored()), settings).image
+
+
+@pytest.mark.parametrize("primaries", [profiles.P3, profiles.ADOBE], ids=["p3", "adobe-rgb"])
+def test_a_profile_after_resizing_is_a_profile_before_it(primaries: np.ndarray) -> None:
+    """It is applied to the fewer pixels; on edges, where the two could differ most, under a level on average."""
+    profile = profiles.profile(primaries, 2.2)
+    wide = Image.fromarray(np.asarray(profiles.seen_through(primaries.tobytes(), 2.2)))
+    data = encoded(wide.resize((1120, 560), Image.Resampling.BICUBIC), "PNG", icc_profile=profile)
+    before: list[str] = []
+    converted = to_srgb(decode(data, WHOLE).pixels, profile, before)
+    expected = prepare(encoded(Image.fromarray(converted)), WHOLE)
+    after = prepare(data, WHOLE)
+    assert after.repairs == before == ["icc-to-srgb"]
+    assert np.abs(seen(after) - seen(expected)).mean() < 1
+    assert np.abs(seen(after) - seen(prepare(encoded(wide.resize((1120, 560))), WHOLE))).mean() > 5
+
+
+def test_files_that_cannot_be_read_are_rejected_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "there.png").write_bytes(encoded(picture()))
+    names = ["there.png", "missing.png", "folder", "there.png/inside.png"]
+    ended = prepare_all([(name, tmp_path / name) for name in names] + [("given", encoded(picture()))], USUAL)
+    assert [getattr(end, "reason", "kept") for end in ended] == ["kept", *["unreadable-source"] * 3, "kept"]
+    assert isinstance(ended[1], Reject)
+    assert ended[1].detail == f"{tmp_path}/missing.png: No such file or directory"
+    assert ended[0] == ended[4]
+
+
+def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module.Path, "read_bytes", broken)
+    with pytest.raises(Trouble, match=r"cannot read /disk/a\.png: .*Input/output error"):
+        prepare_all([("a.png", Path("/disk/a.png"))], USUAL)
+
+
+def rejected(data: bytes) -> Reject:
+    (end,) = prepare_all([("a", data)], USUAL)
+    assert isinstance(end, Reject)
+    return end
+
+
+@pytest.mark.parametrize("name", ["cut-50.jpg", "cut-50.png", "extraneous-many.jpg", "cut-50.tif", "cut-50-cmyk.jpg"])
+def test_a_rejected_image_shows_what_can_be_seen_of_it(name: str) -> None:
+    shown = rejected(corpus.FILES[name].make()).thumbnail
+    assert shown is not None
+    with Image.open(io.BytesIO(shown)) as image:
+        assert (image.format, image.mode, max(image.size)) == ("JPEG", "RGB", 96)
+        top = np.asarray(image)[:8].astype(int)
+    expected = np.asarray(pictures.scene().resize((96, 48)))[:8]
+    assert np.abs(top - expected).mean() < 30
+
+
+@pytest.mark.parametrize("name", ["page.jpg", "empty.jpg", "bomb-60000.png", "signature-only.png", "drawing.eps"])
+def test_of_what_is_no_image_or_too_large_there_is_nothing_to_show(name: str) -> None:
+    assert rejected(corpus.FILES[name].make()).thumbnail is None
+
+
+def test_a_thumbnail_leaves_the_decoder_as_strict_as_it_was() -> None:
+    thumbnail(jpeg.jpeg()[:4000], USUAL)
+    thumbnail(b"<html>", USUAL)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_reason_survives_its_way_between_processes(reason: str) -> None:
+    error = Rejected(reason, "on\ntwo   lines " + "x" * 400)
+    found = pickle.loads(pickle.dumps(error))
+    assert (found.reason, found.detail) == (error.reason, error.detail)
+    assert str(found) == str(error) == f"{reason}: {error.detail}"
+    assert error.detail.startswith("on two lines x")
+    assert len(error.detail) == 300

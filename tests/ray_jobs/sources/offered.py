@@ -1,0 +1,198 @@
+"""One collection of images, offered in every format that a source reads, and what a worker reads of it."""
+
+import csv
+import hashlib
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import webdataset
+from making import encoded, picture
+
+from ray_jobs.contract import Dataset
+from ray_jobs.sources import Located, Row, open_source
+
+COUNT = 7
+PICTURES = [encoded(picture(number)) for number in range(COUNT)]
+HASHES = [hashlib.sha256(data).hexdigest() for data in PICTURES]
+CAPTIONS = [[f'picture "{number}", so', f"número {number}"] for number in range(COUNT)]
+LABELS = ["even" if number % 2 == 0 else "odd" for number in range(COUNT)]
+NAMES = [f"{number:03d}.png" for number in range(COUNT)]
+
+
+def pictures(place: Path) -> Path:
+    place.mkdir(parents=True)
+    for name, data in zip(NAMES, PICTURES, strict=True):
+        (place / name).write_bytes(data)
+    return place
+
+
+def described(prefix: str = "", column: str = "file_name") -> list[dict[str, Any]]:
+    """A row a picture, as manifests and metadata have it."""
+    return [
+        {column: f"{prefix}{name}", "caption": caption, "kind": label}
+        for name, caption, label in zip(NAMES, CAPTIONS, LABELS, strict=True)
+    ]
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def table_in(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path:
+    """A CSV or TSV file, lists in it as JSON."""
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
+    return path
+
+
+def table(image: pa.Array) -> pa.Table:
+    return pa.table({"image": image, "caption": CAPTIONS, "kind": LABELS})
+
+
+def folder(place: Path) -> dict[str, Any]:
+    jsonl(pictures(place) / "metadata.jsonl", described())
+    return {"source": place}
+
+
+def folder_with_csv(place: Path) -> dict[str, Any]:
+    table_in(pictures(place) / "metadata.csv", described())
+    return {"source": place}
+
+
+def parquet_of_bytes(place: Path) -> dict[str, Any]:
+    place.mkdir()
+    whole = table(pa.array(PICTURES, pa.binary()))
+    pq.write_table(whole.slice(0, 3), place / "a.parquet", row_group_size=2)
+    pq.write_table(whole.slice(3), place / "b.parquet", row_group_size=3)
+    return {"source": place}
+
+
+def parquet_of_structs(place: Path) -> dict[str, Any]:
+    place.mkdir()
+    cells: list[dict[str, Any]] = [{"bytes": data, "path": None} for data in PICTURES]
+    (place.parent / "elsewhere.png").write_bytes(PICTURES[4])
+    cells[4] = {"bytes": None, "path": str(place.parent / "elsewhere.png")}
+    pq.write_table(table(pa.array(cells)), place / "a.parquet")
+    return {"source": place}
+
+
+def parquet_of_paths(place: Path) -> dict[str, Any]:
+    pq.write_table(table(pa.array(NAMES)), pictures(place) / "a.parquet")
+    return {"source": place / "a.parquet"}
+
+
+def arrow_files(place: Path) -> dict[str, Any]:
+    """Both formats of Arrow IPC in one folder."""
+    place.mkdir()
+    whole = table(pa.array(PICTURES, pa.large_binary()))
+    with pa.ipc.new_file(place / "a.arrow", whole.schema) as file:
+        file.write_table(whole.slice(0, 5), max_chunksize=2)
+    with pa.ipc.new_stream(place / "b.feather", whole.schema) as stream:
+        stream.write_table(whole.slice(5), max_chunksize=1)
+    return {"source": place}
+
+
+def features() -> datasets.Features:
+    return datasets.Features({
+        "image": datasets.Image(),
+        "caption": datasets.Sequence(datasets.Value("string")),
+        "kind": datasets.ClassLabel(names=["even", "odd"]),
+    })  # fmt: skip
+
+
+def made() -> datasets.Dataset:
+    cells = [{"bytes": data, "path": None} for data in PICTURES]
+    return datasets.Dataset.from_dict({"image": cells, "caption": CAPTIONS, "kind": LABELS}, features=features())
+
+
+def huggingface(place: Path) -> dict[str, Any]:
+    """Saved as such datasets arrive: one file, one block."""
+    made().save_to_disk(place)
+    return {"source": place}
+
+
+def huggingface_of_splits(place: Path) -> dict[str, Any]:
+    datasets.DatasetDict({"train": made().select([0]), "val": made()}).save_to_disk(place)
+    return {"source": place, "split": "val"}
+
+
+def parquet_of_the_hub(place: Path) -> dict[str, Any]:
+    """As the hub converts datasets: the features in the file's metadata."""
+    place.mkdir()
+    made().to_parquet(place / "train-00000-of-00001.parquet")
+    return {"source": place}
+
+
+def shards(place: Path) -> None:
+    place.mkdir()
+    for shard, numbers in enumerate((range(4), range(4, COUNT))):
+        with webdataset.TarWriter(str(place / f"train-{shard:03d}.tar")) as tar:
+            for number in numbers:
+                more = {"caption": CAPTIONS[number], "kind": LABELS[number]}
+                tar.write({"__key__": f"{number:03d}", "png": PICTURES[number], "json": json.dumps(more).encode()})
+
+
+def webdataset_folder(place: Path) -> dict[str, Any]:
+    shards(place)
+    return {"source": place}
+
+
+def webdataset_pattern(place: Path) -> dict[str, Any]:
+    shards(place)
+    return {"source": place / "train-{000..001}.tar"}
+
+
+def manifest_jsonl(place: Path) -> dict[str, Any]:
+    pictures(place / "files")
+    return {"source": jsonl(place / "list.jsonl", described("files/"))}
+
+
+def manifest_csv(place: Path) -> dict[str, Any]:
+    pictures(place / "files")
+    return {"source": table_in(place / "list.csv", described("./files/", "path"))}
+
+
+def manifest_tsv(place: Path) -> dict[str, Any]:
+    pictures(place.parent / "elsewhere")
+    place.mkdir()
+    return {"source": table_in(place / "list.tsv", described(f"{place.parent}/elsewhere/", "image"), "\t")}
+
+
+FORMATS = [
+    folder, folder_with_csv, parquet_of_bytes, parquet_of_structs, parquet_of_paths, parquet_of_the_hub, arrow_files,
+    huggingface, huggingface_of_splits, webdataset_folder, webdataset_pattern, manifest_jsonl, manifest_csv,
+    manifest_tsv,
+]  # fmt: skip
+
+
+def dataset_of(settings: dict[str, Any], **more: Any) -> Dataset:
+    return Dataset(**settings | {"source": str(settings["source"])} | more)
+
+
+def listed(dataset: Dataset) -> list[Located]:
+    return list(open_source(dataset).listed())
+
+
+def read(dataset: Dataset, located: list[Located] | None = None) -> list[Row]:
+    """What a worker reads: it gets source and located rows pickled, and may be the first to open that source."""
+    chosen = listed(dataset) if located is None else located
+    source, sent = pickle.loads(pickle.dumps((open_source(dataset), chosen)))
+    return list(source.read(sent))
+
+
+def content(row: Row) -> bytes | None:
+    """The image's bytes, wherever the row has them."""
+    return row.file.read_bytes() if row.file else row.data
+
+
+def sha(rows: list[Row]) -> Iterator[str]:
+    return (hashlib.sha256(content(row) or b"").hexdigest() for row in rows)

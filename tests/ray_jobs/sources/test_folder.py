@@ -1,0 +1,146 @@
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from offered import PICTURES, described, jsonl, listed, pictures, read, table_in
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset, Trouble
+from ray_jobs.sources import open_source
+
+
+def test_labelled_by_its_subfolders(store: str) -> None:
+    for name in ("cat/1.png", "cat/2.JPG", "dog/1.jpeg", "notes.txt", "cat/.hidden.png"):
+        storage.write(f"{store}/images/{name}", PICTURES[0])
+    dataset = Dataset(source=f"{store}/images", label="class")
+    rows = read(dataset)
+    expected = [("cat/1.png", "cat"), ("cat/2.JPG", "cat"), ("dog/1.jpeg", "dog")]
+    assert [(row.image_id, row.label) for row in rows] == expected
+    assert [one.size for one in listed(dataset)] == [len(PICTURES[0])] * 3
+    there = [row.data if storage.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
+    assert there == [PICTURES[0]] * 3
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "assay")
+    jsonl(pictures(tmp_path / "data") / "metadata.jsonl", described())
+    for number in range(5):
+        (tmp_path / "data" / f"notes-{number}.txt").write_text("x")
+    assert len(listed(Dataset(source=str(tmp_path / "data")))) == 7
+    assert caplog.messages == [
+        f"dataset {tmp_path}/data: passed over 5 not named like an image: notes-0.txt, notes-1.txt, notes-2.txt, ..."
+    ]
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(BadInput, match=r"none of its 1 files is named like an image \(\.jpg, \.png"):
+        listed(Dataset(source=str(tmp_path)))
+
+
+# --- metadata ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_a_row_whose_file_is_not_there_is_counted(store: str, name: str, tmp_path: Path) -> None:
+    rows = [
+        {"file_name": "z.png", "caption": "gone"},
+        {"file_name": "./b.png", "caption": "here"},
+        {"file_name": "a.png", "caption": "gone too"},
+    ]
+    storage.write(f"{store}/it/b.png", PICTURES[1])
+    storage.write(f"{store}/it/c.png", PICTURES[2])
+    write = jsonl if name.endswith("jsonl") else table_in
+    storage.upload(write(tmp_path / name, rows), f"{store}/it/{name}")
+    found = read(Dataset(source=f"{store}/it", references="caption"))
+    assert [(row.image_id, row.references) for row in found] == [
+        ("b.png", ["here"]), ("c.png", []), ("z.png", ["gone"]), ("a.png", ["gone too"]),
+    ]  # fmt: skip
+    assert [row.detail for row in found] == ["", "", *[f"named in {name} but not there"] * 2]
+    assert [row.data is row.file is None for row in found] == [False, False, True, True]
+
+
+def test_a_file_that_the_metadata_names_is_an_image_whatever_its_name(tmp_path: Path) -> None:
+    jsonl(pictures(tmp_path / "data") / "metadata.jsonl", [{"file_name": "original"}])
+    (tmp_path / "data" / "original").write_bytes(PICTURES[0])
+    assert listed(Dataset(source=str(tmp_path / "data")))[-1].image_id == "original"
+
+
+def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "000.png").write_bytes(PICTURES[0])
+    first = '{"file_name": "000.png", "caption": "x"}\n'
+    for line, told in (
+        ('{"file_name": ', "is not a JSON object"),
+        ('{"caption": "x"}', "is not an object with a `file_name`"),
+        ('{"file_name": 3}', "is not an object with a `file_name`"),
+        ("[]", "is not a JSON object"),
+        ('{"file_name": "./000.png"}', "names ./000.png a second time; give each file one line"),
+    ):
+        (tmp_path / "metadata.jsonl").write_text(first + line)
+        with pytest.raises(BadInput, match=rf"metadata\.jsonl: line 2 {told}"):
+            listed(Dataset(source=str(tmp_path), references="caption"))
+    (tmp_path / "metadata.csv").write_text("file_name\n000.png\n")
+    with pytest.raises(BadInput, match=r"has both metadata\.jsonl and metadata\.csv; remove one"):
+        listed(Dataset(source=str(tmp_path)))
+    for name in ("metadata.jsonl", "metadata.csv"):
+        (tmp_path / name).unlink()
+    with pytest.raises(BadInput, match=r"references 'caption' need a metadata\.jsonl"):
+        listed(Dataset(source=str(tmp_path), references="caption"))
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_that_went_away_is_a_row_without_data_and_trouble_is_not(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        storage.write(f"{store}/it/{number}.png", PICTURES[number])
+    source = open_source(Dataset(source=f"{store}/it"))
+    located = list(source.listed())
+    storage.delete(f"{store}/it/1.png")
+    rows = list(source.read(located))
+    assert [row.data is row.file is None for row in rows] == [False, True, False]
+    assert "1.png" in rows[1].detail
+    assert "\n" not in rows[1].detail
+
+    def unreachable(uri: str) -> bytes:
+        raise Trouble("connection lost")
+
+    if storage.is_s3(store):
+        monkeypatch.setattr(storage, "read", unreachable)
+        with pytest.raises(Trouble):  # else a moment's outage would be a reject of the golden set for good
+            list(source.read(located))
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb") as file:
+        file.write(PICTURES[0])
+    (tmp_path / "caf\u00e9 \U0001f600.png").write_bytes(PICTURES[1])
+    dataset = Dataset(source=str(tmp_path))
+    for one in listed(dataset):
+        f"{one.image_id}{one.where}".encode()  # a table can hold them
+    rows = read(dataset)
+    assert [row.image_id for row in rows] == ["caf\u00e9 \U0001f600.png", r"caf\udce9.png"]
+    assert [row.file and row.file.read_bytes() for row in rows] == [PICTURES[1], PICTURES[0]]
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 200_000
+    with (tmp_path / "metadata.jsonl").open("w") as file:
+        file.writelines(
+            json.dumps({"file_name": f"{n // 1000:04d}/{n:07d}.png", "caption": f"picture {n}" * 5}) + "\n"
+            for n in range(count)
+        )
+    entries = (storage.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
+    monkeypatch.setattr(storage, "entries", lambda prefix: entries)
+    source = open_source(Dataset(source=str(tmp_path), format="folder", references="caption"))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.listed()) == count
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000

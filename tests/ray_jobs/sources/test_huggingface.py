@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import datasets
+import pytest
+from offered import PICTURES, dataset_of, huggingface, huggingface_of_splits, listed, made, pictures, read
+
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import open_source
+
+
+def test_splits_must_be_named(tmp_path: Path) -> None:
+    huggingface_of_splits(tmp_path / "data")
+    with pytest.raises(BadInput, match="name its `split`: train, val"):
+        listed(Dataset(source=str(tmp_path / "data")))
+    with pytest.raises(BadInput, match=r"no split 'vall'; did you mean 'val'\?"):
+        listed(Dataset(source=str(tmp_path / "data"), split="vall"))
+
+
+def test_a_folder_that_is_no_saved_dataset(tmp_path: Path) -> None:
+    pictures(tmp_path / "data")
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        listed(Dataset(source=str(tmp_path / "data"), format="huggingface"))
+
+
+def test_class_labels_have_names_and_ids_and_are_listed_only_for_strata(tmp_path: Path) -> None:
+    settings = huggingface(tmp_path / "data")
+    rows = read(dataset_of(settings, label="kind"))
+    assert [(row.label, row.label_id) for row in rows][:3] == [("even", "0"), ("odd", "1"), ("even", "0")]
+    assert {one.label for one in listed(dataset_of(settings, label="kind"))} == {None}
+    strata = listed(dataset_of(settings, label="kind", stratify=True, limit=2))
+    assert [one.label for one in strata][:3] == ["0", "1", "0"]
+
+
+def test_sizes_are_estimates_and_ids_are_indices(tmp_path: Path) -> None:
+    located = listed(dataset_of(huggingface(tmp_path / "data")))
+    assert [one.image_id for one in located][:2] == ["00000000", "00000001"]
+    assert all(0.5 < one.size / len(PICTURES[0]) < 1.5 for one in located)
+
+
+def test_a_dataset_saved_with_a_format_of_its_own_is_read_as_it_is(tmp_path: Path) -> None:
+    made().with_format("pandas").save_to_disk(tmp_path / "data")
+    assert [row.data for row in read(Dataset(source=str(tmp_path / "data")))] == PICTURES
+
+
+def test_pickled_it_leaves_the_mapped_files_behind(tmp_path: Path) -> None:
+    source = open_source(dataset_of(huggingface(tmp_path / "data")))
+    list(source.listed())
+    assert source.__getstate__() == {"dataset": source.dataset, "_loaded": None}  # type: ignore[attr-defined]
+
+
+def test_an_image_feature_is_found_among_other_bytes(tmp_path: Path) -> None:
+    features = datasets.Features({"mask": datasets.Value("binary"), "scan": datasets.Image()})
+    cells = {"mask": [b"x"], "scan": [{"bytes": PICTURES[0], "path": None}]}
+    datasets.Dataset.from_dict(cells, features=features).save_to_disk(tmp_path / "data")
+    assert [row.data for row in read(Dataset(source=str(tmp_path / "data")))] == [PICTURES[0]]

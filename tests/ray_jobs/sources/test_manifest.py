@@ -1,0 +1,126 @@
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from offered import PICTURES, jsonl, listed, pictures, read, table_in
+from serving import Reply, serving
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import open_source
+
+
+def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "local")
+    storage.write(f"{store}/sets/images/1.png", PICTURES[1])
+    storage.write(f"{store}/sets/2.png", PICTURES[2])
+    with serving(lambda path, _: Reply(body=PICTURES[3])) as address:
+        names = [str(tmp_path / "local" / "000.png"), "images/1.png", "./images/../2.png", f"{address}/x?y=1", "no.png",
+                 "gs://b/x.png"]  # fmt: skip
+        storage.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/sets/m.jsonl")
+        rows = read(Dataset(source=f"{store}/sets/m.jsonl"))
+    found = [row.file.read_bytes() if row.file else row.data for row in rows]
+    assert found == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
+    assert [row.image_id for row in rows] == names
+    assert f"{store}/sets/no.png" in rows[4].detail
+    assert "cannot open gs://" in rows[5].detail
+
+
+def test_objects_named_from_a_local_manifest(s3: str, tmp_path: Path) -> None:
+    storage.write(f"{s3}/a.png", PICTURES[0])
+    dataset = Dataset(source=str(jsonl(tmp_path / "m.ndjson", [{"uri": f"{s3}/a.png"}, {"uri": f"{s3}/b.png"}])))
+    assert open_source(dataset).distance == "object-store"
+    rows = read(dataset)
+    assert [row.data for row in rows] == [PICTURES[0], None]
+    assert f"{s3}/b.png" in rows[1].detail
+
+
+def test_a_row_that_names_no_image_is_counted_and_a_name_given_twice_is_two(tmp_path: Path) -> None:
+    rows = [{"file": "a.png"}, {"file": ""}, {"file": "a.png"}, {"file": None}, {"other": 1}, {"file": "5"}]
+    found = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows))))
+    assert [row.image_id for row in found] == ["a.png", "2", "a.png#3", "4", "5", "5#6"]
+    assert [row.detail for row in found][1] == "the row names no image"
+
+
+def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Path) -> None:
+    text = (
+        '\ufefffile_name,caption,kind\r\na.png,"two\r\nlines, ""so""",x\r\n\r\nb.png,,\r\nc.png,"[""p"", ""q""]",[z\r\n'
+    )
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    rows = read(Dataset(source=str(tmp_path / "m.csv"), references="caption", label="kind"))
+    assert [row.references for row in rows] == [['two\r\nlines, "so"'], [], ["p", "q"]]
+    assert [row.label for row in rows] == ["x", None, "[z"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("m.jsonl", '{"file": "a"}\n\n[1]', "line 3 is not a JSON object"),
+        ("m.jsonl", '{"file": "a"}\n{"file": 3}', "line 2 names its image by 3; write a path or URL"),
+        ("m.jsonl", '{"file": "a"}\n{"file": "\xff"}', "line 2 is not UTF-8"),
+        ("m.csv", "file,x\na,b\n\nc", "line 4 has 1 columns where line 1 names 2"),
+        ("m.csv", 'file,x\na,"b\nc,d\n', r"line 2: unexpected end of data; correct its quotes"),
+        ("m.csv", "file,file\na,b\n", "line 1 names a column twice"),
+        ("m.tsv", "file\tx\na,b\n", "line 2 has 1 columns where line 1 names 2"),
+        ("m.csv", "file,x\n", "has no rows"),
+        ("m.jsonl", "", "has no rows"),
+        ("m.jsonl", '{"a": 1, "b": 2}', "cannot tell which of its columns names the images: a, b; set `dataset.image`"),
+    ],
+)
+def test_faulty_manifests_are_told_by_file_and_line(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadInput, match=rf"dataset {tmp_path}/{name}: {told}") as caught:
+        listed(Dataset(source=str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_manifest_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"m\.txt: not a manifest by its name; it must end in one of \.jsonl, \.ndjson"):
+        open_source(Dataset(source=str(tmp_path / "m.txt"), format="manifest"))
+
+
+def test_a_manifest_that_is_not_there(store: str) -> None:
+    with pytest.raises(BadInput, match=rf"dataset {store}/m\.csv: no such file; check the URI"):
+        listed(Dataset(source=f"{store}/m.csv"))
+
+
+def test_a_column_that_only_later_rows_have_is_one(tmp_path: Path) -> None:
+    rows = [{"file": f"{number}.png"} for number in range(200)] + [{"file": "x.png", "caption": "late"}]
+    dataset = Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)), references="caption")
+    assert listed(dataset)[-1].references == ["late"]
+
+
+def test_names_that_no_file_can_have_are_rows_without_data(tmp_path: Path) -> None:
+    names = ["nul\0byte.png", "x" * 5000, "lone \ud800.png"]
+    rows = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", [{"file": name} for name in names]))))
+    assert [row.data is row.file is None and bool(row.detail) for row in rows] == [True] * 3
+    assert all("\n" not in row.detail and row.detail.encode() for row in rows)
+
+
+def test_a_list_of_references_in_csv_is_that_of_jsonl(tmp_path: Path) -> None:
+    rows = [{"file": "a", "said": ["one", "two"]}, {"file": "b", "said": "[not json"}]
+    ways = [
+        jsonl(tmp_path / "m.jsonl", rows),
+        table_in(tmp_path / "m.csv", rows),
+        table_in(tmp_path / "m.tsv", rows, "\t"),
+    ]
+    for path in ways:
+        found = [one.references for one in listed(Dataset(source=str(path), references="said"))]
+        assert found == [["one", "two"], ["[not json"]]
+
+
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
+    count = 200_000
+    with (tmp_path / "m.jsonl").open("w") as file:
+        file.writelines(json.dumps({"file": f"{n:07d}.png", "said": f"picture {n}" * 5}) + "\n" for n in range(count))
+    source = open_source(Dataset(source=str(tmp_path / "m.jsonl"), references="said"))
+    assert os.path.getsize(tmp_path / "m.jsonl") > 10_000_000
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.listed()) == count
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from offered import PICTURES, content, dataset_of, listed, parquet_of_bytes, parquet_of_the_hub, read
+from serving import Reply, serving
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import open_source, parquet
+
+
+def test_on_s3_as_a_folder_a_file_and_a_pattern(s3: str, tmp_path: Path) -> None:
+    parquet_of_bytes(tmp_path / "data")
+    for path in (tmp_path / "data").iterdir():
+        storage.upload(path, f"{s3}/data/{path.name}")
+    whole, one = Dataset(source=f"{s3}/data"), Dataset(source=f"{s3}/data/b.parquet")
+    assert [row.data for row in read(whole)] == PICTURES
+    assert [row.data for row in read(one)] == PICTURES[3:]
+    assert [row.data for row in read(Dataset(source=f"{s3}/data/{{b,a}}.parquet"))] == [*PICTURES[3:], *PICTURES[:3]]
+    assert [row.image_id for row in read(whole)][2:4] == ["a.parquet#2", "b.parquet#0"]
+    assert [row.image_id for row in read(one)][:1] == ["b.parquet#0"]
+    assert open_source(whole).distance == "object-store"
+
+
+def test_an_empty_image_cell_is_a_row_without_data(tmp_path: Path) -> None:
+    cells = [PICTURES[0], None, b""]
+    pq.write_table(pa.table({"image": pa.array(cells, pa.binary())}), tmp_path / "a.parquet")
+    rows = read(Dataset(source=str(tmp_path)))
+    assert [row.data for row in rows] == [PICTURES[0], None, b""]
+    assert rows[1].detail == "the image cell is empty"
+
+
+@pytest.mark.parametrize("damage", ["<html>", "", "cut"])
+def test_a_file_that_is_not_parquet(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": PICTURES}), path)
+    path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else damage.encode())
+    with pytest.raises(BadInput, match=r"a\.parquet: not readable as Parquet: \w") as caught:
+        listed(Dataset(source=str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_damage_in_the_middle_is_told_and_not_passed_over(tmp_path: Path) -> None:
+    dataset = dataset_of(parquet_of_bytes(tmp_path / "data"))
+    located = listed(dataset)
+    path = tmp_path / "data" / "b.parquet"
+    path.write_bytes(path.read_bytes().replace(PICTURES[3][:40], b"\xff" * 40)[:200] + b"\xff" * 3000)
+    with pytest.raises(BadInput, match=r"b\.parquet: not readable as Parquet"):
+        read(dataset, located)
+
+
+def test_sizes_are_estimates_of_the_images_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.bytes(1000) for _ in range(20)]
+    wide = {"image": [{"bytes": data, "path": None} for data in images], "image_2": [rng.bytes(5000)] * 20}
+    pq.write_table(pa.table(wide), tmp_path / "a.parquet")
+    assert all(1000 <= one.size < 1200 for one in listed(Dataset(source=str(tmp_path))))
+
+
+def test_few_rows_are_decoded_and_only_of_the_groups_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pa.table({"image": [bytes([n]) for n in range(200)]}), tmp_path / "a.parquet", row_group_size=100)
+    dataset = Dataset(source=str(tmp_path))
+    located = listed(dataset)
+    asked: list[tuple[int, int]] = []
+    original = parquet.ParquetShard.batches
+
+    def counting(self: parquet.ParquetShard, block: int, columns: list[str]) -> object:
+        for batch in original(self, block, columns):
+            asked.append((block, len(batch)))
+            yield batch
+
+    monkeypatch.setattr(parquet.ParquetShard, "batches", counting)
+    assert [row.data for row in open_source(dataset).read([located[101], located[103], located[120]])] == [
+        b"e",
+        b"g",
+        b"x",
+    ]
+    assert asked == [(1, 16), (1, 16)]
+
+
+def test_labels_of_the_hub_have_names_and_ids(tmp_path: Path) -> None:
+    rows = read(dataset_of(parquet_of_the_hub(tmp_path / "data"), label="kind"))
+    assert [(row.label, row.label_id) for row in rows][:3] == [("even", "0"), ("odd", "1"), ("even", "0")]
+
+
+def test_an_unlabelled_row_of_the_hub_has_no_name(tmp_path: Path) -> None:
+    parquet_of_the_hub(tmp_path / "data")
+    (path,) = (tmp_path / "data").iterdir()
+    whole = pq.read_table(path)
+    for value, expected in ((-1, (None, "-1")), (None, (None, None))):
+        pq.write_table(whole.set_column(2, "kind", pa.array([value] * 7, pa.int64())), path)
+        assert {(row.label, row.label_id) for row in read(dataset_of({"source": path}, label="kind"))} == {expected}
+    pq.write_table(whole.set_column(2, "kind", pa.array([9] * 7, pa.int64())), path)
+    with pytest.raises(BadInput, match="no name for label '9'"):
+        read(dataset_of({"source": path}, label="kind"))
+
+
+def test_addresses_are_fetched(tmp_path: Path) -> None:
+    with serving(lambda path, _: Reply(404) if path == "/1" else Reply(body=PICTURES[0])) as address:
+        urls = [f"{address}/0", f"{address}/1", None]
+        pq.write_table(pa.table({"URL": urls, "TEXT": ["a", "b", "c"]}), tmp_path / "a.parquet")
+        dataset = Dataset(source=str(tmp_path), references="TEXT")
+        assert open_source(dataset).distance == "web"
+        rows = read(dataset)
+    assert [content(row) for row in rows] == [PICTURES[0], None, None]
+    assert [row.detail for row in rows] == ["", f"{address}/1: 404 Not Found", "the image cell is empty"]
+
+
+def test_files_that_disagree_about_their_images(tmp_path: Path) -> None:
+    for name, column in (("a", "image"), ("b", "photo")):
+        pq.write_table(pa.table({column: PICTURES}), tmp_path / f"{name}.parquet")
+    with pytest.raises(BadInput, match=r"b\.parquet: its images seem to be in 'photo', those .* in 'image'"):
+        listed(Dataset(source=str(tmp_path)))

@@ -1,0 +1,179 @@
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+from offered import CAPTIONS, LABELS, NAMES, PICTURES, dataset_of, listed, read, shards, webdataset_folder
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources import open_source
+
+
+def tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as file:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return path
+
+
+def one(path: Path, members: list[tuple[str, bytes]], **settings: Any) -> Any:
+    return read(Dataset(source=str(tar(path / "a.tar", members)), **settings))
+
+
+def test_on_s3_as_a_folder_a_shard_and_a_pattern(s3: str, tmp_path: Path) -> None:
+    shards(tmp_path / "data")
+    for path in (tmp_path / "data").iterdir():
+        storage.upload(path, f"{s3}/data/{path.name}")
+    for source in (f"{s3}/data", f"{s3}/data/train-{{000..001}}.tar"):
+        rows = read(Dataset(source=source, label="kind", references="caption"))
+        assert [row.data for row in rows] == PICTURES
+        assert ([row.label for row in rows], [row.references for row in rows]) == (LABELS, CAPTIONS)
+        assert [row.image_id for row in rows][3:5] == ["train-000.tar/003", "train-001.tar/004"]
+    rows = read(Dataset(source=f"{s3}/data/train-001.tar"))
+    assert [row.image_id for row in rows] == [f"train-001.tar/00{n}" for n in (4, 5, 6)]
+    with pytest.raises(BadInput, match=r"train-002\.tar is not there; correct the pattern"):
+        listed(Dataset(source=f"{s3}/data/train-{{000..002}}.tar"))
+
+
+def test_many_shards_are_listed_in_order_while_others_are_read_ahead(s3: str, tmp_path: Path) -> None:
+    count = 3000  # more than are kept of a shard that has to wait
+    path = tar(tmp_path / "x.tar", [(f"{number:05d}.png", b"x") for number in range(count)])
+    for number in range(5):
+        storage.upload(path, f"{s3}/{number}.tar")
+    source = open_source(Dataset(source=s3, reads=3))
+    expected = [f"{shard}.tar/{number:05d}" for shard in range(5) for number in range(count)]
+    assert [one.image_id for one in source.listed()] == expected
+    listing = source.listed()
+    next(listing)
+    listing.close()  # type: ignore[attr-defined] # and nothing waits for who does not listen
+
+
+def test_the_grouping_is_that_of_webdataset(tmp_path: Path) -> None:
+    members = [
+        ("__meta__.json", b"{}"), ("dir/a.b/c.seg.png", b"seg"), ("dir/a.b/c.PNG", b"image"), ("dir/a.b/c.cls", b"3"),
+        ("noextension", b"x"), ("d.JPG", b"image 2"), ("__x__/e.png", b"skipped"),
+    ]  # fmt: skip
+    path = tar(tmp_path / "a.tar", members)
+    theirs = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    ours = read(Dataset(source=str(path)))
+    assert [row.image_id for row in ours] == [f"a.tar/{sample['__key__']}" for sample in theirs]
+    assert [row.data for row in ours] == [sample.get("png") or sample.get("jpg") for sample in theirs]
+    assert [row.data for row in read(Dataset(source=str(path), image="seg.png"))] == [None, b"seg", None]
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "assay")
+    path = tar(tmp_path / "a.tar", [("a.png", b"1"), ("README", b"x")])
+    listed(Dataset(source=str(path)))
+    assert caplog.messages == [f"dataset {path}: passed over 1 not named {{key}}.{{extension}}: README"]
+
+
+def test_labels_and_references_by_extension_or_by_key(tmp_path: Path) -> None:
+    both = [
+        ("a.jpg", b"1"), ("a.cls", b"7\n"), ("a.txt", " a dög \n".encode()), ("a.json", b'{"cls": 1}'),
+        ("b.jpg", b"2"), ("b.json", b'{"cls": 8, "txt": ["x", "y"]}'),
+        ("c.jpg", b"3"),
+    ]  # fmt: skip
+    rows = one(tmp_path, both, label="cls", references="txt")
+    assert [(row.label, row.references) for row in rows] == [("7", ["a dög"]), ("8", ["x", "y"]), (None, [])]
+    strata = Dataset(source=str(tmp_path / "a.tar"), label="cls", stratify=True, limit=1)
+    assert [found.label for found in listed(strata)] == ["7", "8", None]
+
+
+def test_labels_for_strata_are_read_from_every_shard(tmp_path: Path) -> None:
+    dataset = dataset_of(webdataset_folder(tmp_path / "data"), label="kind", stratify=True, limit=2)
+    assert [found.label for found in listed(dataset)] == LABELS
+
+
+def test_a_sample_without_an_image_and_one_that_is_there_twice_are_counted(tmp_path: Path) -> None:
+    members = [
+        ("a.png", b"1"), ("b.json", b'{"caption": "x"}'), ("a.png", b"2"), ("a.png", b"3"), ("a#2.png", b"4"),
+    ]  # fmt: skip
+    rows = one(tmp_path, members, references="caption")
+    assert [(row.image_id, row.data) for row in rows] == [
+        ("a.tar/a", b"1"), ("a.tar/b", None), ("a.tar/a#2", b"2"), ("a.tar/a#3", b"3"), ("a.tar/a#2#4", b"4"),
+    ]  # fmt: skip
+    assert (rows[1].detail, rows[1].references) == ("the sample has no image", ["x"])
+
+
+def test_a_json_that_is_none_is_a_row_without_data(tmp_path: Path) -> None:
+    rows = one(tmp_path, [("a.png", b"1"), ("a.json", b'{"k": 1}'), ("b.png", b"2"), ("b.json", b"[1")], label="k")
+    assert [(row.data, row.detail) for row in rows] == [(b"1", ""), (None, "the sample's json is not a JSON object")]
+
+
+def test_what_the_settings_name_and_no_sample_has(tmp_path: Path) -> None:
+    members = [("a.png", b"1"), ("a.json", b'{"kind": 1}')]
+    for settings, told in (
+        ({"image": "jpg"}, "no member 'jpg' in its first samples, but json, png; set `dataset.image`"),
+        ({"label": "kidn"}, r"no column 'kidn' for label; did you mean 'kind'\?"),
+        ({"references": "txt"}, "no column 'txt' for references; known: kind, json, png"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            one(tmp_path, members, **settings)
+    with pytest.raises(BadInput, match="no member named like an image in its first samples, but json"):
+        one(tmp_path, members[1:])
+    with pytest.raises(BadInput, match="its shards hold no samples"):
+        one(tmp_path, [])
+
+
+def test_a_shard_cut_off_anywhere_is_told_by_name_and_offset(tmp_path: Path) -> None:
+    shards(tmp_path / "data")
+    whole = (tmp_path / "data" / "train-000.tar").read_bytes()
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    for size in (0, 1, 511, 512, 700, 512 + len(PICTURES[0]) // 512 * 512, 5000, end, end + 100):
+        (tmp_path / "data" / "train-001.tar").write_bytes(whole[:size])
+        with pytest.raises(BadInput, match=r"train-001\.tar: (cut off or corrupt at byte \d+: |empty)") as caught:
+            listed(Dataset(source=str(tmp_path / "data")))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_corrupt_header_and_a_second_archive_behind_the_first_are_told(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", [(name, data) for name, data in zip(NAMES, PICTURES, strict=True)])
+    whole = path.read_bytes()
+    second = 512 + -(-len(PICTURES[0]) // 512) * 512
+    path.write_bytes(whole[:second] + b"garbage" + whole[second + 7 :])
+    with pytest.raises(BadInput, match=rf"a\.tar: cut off or corrupt at byte {second}: an unreadable header"):
+        listed(Dataset(source=str(path)))
+    path.write_bytes(whole + whole)
+    with pytest.raises(BadInput, match=r"a\.tar: goes on behind its end mark at byte \d+"):
+        listed(Dataset(source=str(path)))
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar"])
+def test_a_compressed_shard(tmp_path: Path, name: str) -> None:
+    plain = tar(tmp_path / "plain", [("a.png", b"1")]).read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(plain))
+    with pytest.raises(BadInput, match=rf"{name}: compressed \(gzip\); decompress it"):
+        listed(Dataset(source=str(tmp_path / name)))
+
+
+def test_a_shard_that_became_shorter_since_it_was_listed(tmp_path: Path) -> None:
+    shards(tmp_path / "data")
+    dataset = Dataset(source=str(tmp_path / "data"), label="kind")
+    located = listed(dataset)
+    path = tmp_path / "data" / "train-001.tar"
+    path.write_bytes(path.read_bytes()[:600])
+    rows = read(dataset, located)
+    assert [row.data for row in rows] == [*PICTURES[:4], None, None, None]
+    assert "it changed since it was listed" in rows[4].detail
+
+
+def test_members_far_apart_are_read_without_what_lies_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [("a.jpg", b"1"), ("a.big", b"x" * 2_000_000), ("a.json", json.dumps({"k": "v"}).encode())]
+    lengths: list[int | None] = []
+    original = storage.read_range
+
+    def counting(uri: str, start: int, length: int | None) -> bytes:
+        lengths.append(length)
+        return original(uri, start, length)
+
+    monkeypatch.setattr(storage, "read_range", counting)
+    (row,) = one(tmp_path, members, label="k")
+    assert (row.data, row.label, sorted(lengths)) == (b"1", "v", [1, 10])  # type: ignore[type-var]
