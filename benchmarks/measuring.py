@@ -38,6 +38,7 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
 
     def watch() -> None:
         known: dict[int, psutil.Process | None] = {}
+        kinds: dict[int, str] = {}
         while not done.is_set():
             for pid in psutil.pids():
                 if pid not in known:
@@ -45,7 +46,7 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
                 if (one := known[pid]) is not None:
                     with suppress(psutil.Error):
                         times, held = one.cpu_times(), one.memory_info()
-                        kind = _kind(one)
+                        kind = kinds[pid] = kinds.get(pid) or _kind(one)  # one that ends has no command line any more
                         cpu[pid] = kind, times.user + times.system
                         cost.memory[kind] = max(cost.memory[kind], held.rss - held.shared)
             done.wait(every)
@@ -83,4 +84,4 @@ def _kind(process: psutil.Process) -> str:
     ):  # fmt: skip
         if sign in line:
             return kind
-    return "other"
+    return ""

@@ -28,10 +28,10 @@ from ray_jobs.plan import plan
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "demo" / "checkpoints" / "step-0800"
-SIZES = {(500, 375): (500, 6000), (1280, 960): (200, 2000), (4000, 3000): (50, 300)}
+SIZES = {(500, 375): (2000, 10000), (1280, 960): (700, 3000), (4000, 3000): (120, 480)}
 WAYS = {
     "ray": "Ray Data map, Pillow", "dataloader": "DataLoader, Pillow", "datasets": "datasets.map, Pillow",
-    "ours": "Assay", "pool": "bare loop of Assay's own decode and resize",
+    "ours": "Assay", "pool": "bare loop of Assay's decode, resize, encode, write",
 }  # fmt: skip
 
 

@@ -173,6 +173,7 @@ def _parquet(table: pa.Table) -> bytes:
     leaves = {field.name + (".list.element" if pa.types.is_list(field.type) else ""): field for field in table.schema}
     texts = [leaf for leaf, field in leaves.items() if not pa.types.is_binary(field.type)]
     codecs = {leaf: "ZSTD" if leaf in texts else "NONE" for leaf in leaves}
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()  # an io.BytesIO takes six times as long
     pq.write_table(table, sink, compression=codecs, use_dictionary=texts, write_statistics=texts)
-    return sink.getvalue()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

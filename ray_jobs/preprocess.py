@@ -102,6 +102,8 @@ def make_parts(spec: Spec, source: Source, plan: GoldenPlan, made: Made, duplica
         if part.name not in done:
             lost = sum(part.lost.values())
             progress.add(part.rows + lost, f"{lost} rejected in {part.name}" if lost else "")
+        if row["isolated"]:
+            log.warning("%s: a decoder died, so its images were decoded one by one: %s", part.name, part.lost)
     if others := made.origins["found"] - len(done):
         log.info("%d parts were made by another job meanwhile", others)
     if raced := made.origins["raced"]:

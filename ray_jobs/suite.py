@@ -63,9 +63,9 @@ class Dataset(Frozen):
 class Preprocess(Frozen):
     """Images are resized to at most `max_pixels` and at least `min_pixels`, both sides multiples of `patch` pixels.
 
-    `filter` fast decodes JPEG at the scale that is needed and averages what is left; lanczos decodes all of it and takes
-    several times as long. An image that takes more than `decode_seconds` or `decode_mb` to decode is rejected, and so
-    is, unless `duplicates` are kept, one whose file equals that of an earlier image. When more than
+    `filter` fast decodes JPEG at the scale that is needed and averages what is left; lanczos decodes all of it, which
+    takes several times as long. An image that takes more than `decode_seconds` or `decode_mb` is rejected, and so is,
+    unless `duplicates` are kept, one whose file equals that of an earlier image. When more than
     `max_rejected_fraction` of the images are rejected the set is not used.
     """
 

@@ -1,19 +1,20 @@
-"""One part of the golden set, in a Ray task: read its images, have them decoded, write what came of them."""
+"""One part of the golden set, in a Ray task: read its images, decode them, write what came of them."""
 
 import base64
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Preprocess
-from ray_jobs.golden.isolation import Prepared, decoder
+from ray_jobs.golden.isolation import Died, Prepared, decoder, limited
 from ray_jobs.golden.planning import located
-from ray_jobs.images.prepare import Golden, thumbnail
+from ray_jobs.images.prepare import Golden, Reject, prepare_file, thumbnail
 from ray_jobs.sources import Row, Source
 
 SCHEMA = pa.schema(
@@ -39,15 +40,36 @@ FACTS = ["image_id", "sha256", "repairs", "format", "source_bytes"]
 def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
     """Make the planned part unless it is there; what is to be known of it, as `described` says.
 
-    `origin` tells whether it was `made` here, `found`, or `raced`: made here too, but another job was first.
+    It is made whole in the decoder's process. When that dies, it is made again, each of its images in isolation.
     """
     uri = parts.uri_of_part(golden_uri, task["name"])
     if storage.exists(uri):
         return described(task["name"], storage.read(uri), "found")
+    own = decoder(settings)
+    try:
+        return own.run(_made, task, source, golden_uri, settings)
+    except Died:
+        return _made(task, source, golden_uri, settings, partial(own.alone, prepared)) | {"isolated": True}
+
+
+def prepared(row: Row, settings: Preprocess) -> Prepared:
+    """The row's golden image, or why there is none; ends the process when it takes too long."""
+    file = row.file if row.data is None else row.data
+    if file is None:
+        return Reject("unreadable-source", row.detail)
+    with limited(settings.decode_seconds):
+        return prepare_file(row.image_id, file, settings)
+
+
+def _made(
+    task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess,
+    prepare: Callable[[Row], Prepared] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     clock: defaultdict[str, float] = defaultdict(float)
     rows = _timed(source.read(located(golden_uri, task["file"], task["group"])), clock)
-    data = _part(decoder(settings).prepared(rows), clock)
+    data = _part(((row, prepare(row) if prepare else prepared(row, settings)) for row in rows), clock)
     began = time.perf_counter()
+    uri = parts.uri_of_part(golden_uri, task["name"])
     origin = "made" if storage.create(uri, data) else "raced"
     if origin == "raced":
         data = storage.read(uri)
@@ -76,7 +98,11 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
 
 
 def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
-    """Of a part's file: `part` for the manifest, `images` with the columns FACTS, `bytes`; one row for Ray Data."""
+    """What is to be known of a part with these bytes, as one row for Ray Data.
+
+    `part` is its line in the manifest. `origin` tells whether it was `made` by this job, `found`, or `raced`: made, but
+    another job was first. `isolated`: the process that made it died, so each image was decoded alone.
+    """
     images = parts.table(data, FACTS)
     return {
         "part": parts.describe(name, data).model_dump_json(),
@@ -87,6 +113,7 @@ def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
         "repairs": json.dumps(Counter(repair for repairs in images["repairs"].to_pylist() for repair in repairs)),
         "formats": json.dumps(Counter(images["format"].to_pylist())),
         "source_bytes": sum(images["source_bytes"].to_pylist()),
+        "isolated": False,
         "seconds": "{}",
     }
 
@@ -101,7 +128,7 @@ def _part(prepared: Iterable[tuple[Row, Prepared]], clock: defaultdict[str, floa
             kept.append(_golden_row(row, made))
         else:
             rejects.append(_reject(row.image_id, made.reason, made.detail, made.thumbnail))
-    table = pa.Table.from_pylist(kept, schema=SCHEMA)
+    table = pa.table({name: [row[name] for row in kept] for name in SCHEMA.names}, schema=SCHEMA)
     return parts.encoded(table, {"lost": _counted(rejects), "rejects": rejects})
 
 

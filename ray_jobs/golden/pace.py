@@ -9,6 +9,7 @@ import ray
 
 from ray_jobs.contract import Preprocess, Spec
 from ray_jobs.golden.isolation import decoder
+from ray_jobs.golden.making import prepared
 from ray_jobs.golden.planning import GoldenPlan, PlannedPart, located
 from ray_jobs.sources import Source
 from ray_jobs.sources.reading import reads_at_once
@@ -25,9 +26,9 @@ class Spread:
 
 
 SPREAD = {
-    "local": Spread(1, "images on a local disk wait for the CPU: one task on each"),
-    "object-store": Spread(1, "images in an object store come fast enough for one task on each CPU"),
-    "web": Spread(0.5, "images from the web wait for other people's servers: two tasks on each CPU"),
+    "local": Spread(0.66, "images on a local disk: three tasks on two CPUs, as one may be writing its part"),
+    "object-store": Spread(0.5, "images in an object store wait for it at times: two tasks on each CPU"),
+    "web": Spread(0.25, "images from the web wait for other people's servers: four tasks on each CPU"),
 }
 
 
@@ -54,7 +55,9 @@ def announce(spec: Spec, source: Source, plan: GoldenPlan, pending: Sequence[Pla
 def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
     """Seconds that one task takes for an image of the part."""
     chosen = located(golden_uri, part.file, part.group)[:PROBED]
-    list(decoder(settings).prepared(source.read(chosen[:1])))  # the process starts and imports
+    own = decoder(settings)
+    own.alone(prepared, next(source.read(chosen[:1])))  # the process imports what it needs
     began = time.perf_counter()
-    list(decoder(settings).prepared(source.read(chosen)))
+    for row in source.read(chosen):
+        own.alone(prepared, row)
     return (time.perf_counter() - began) / len(chosen)

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,12 +66,8 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
     )
 
 
-def prepare_all(files: Sequence[tuple[str, bytes | Path]], settings: Preprocess) -> list[Golden | Reject]:
-    """Of each (name, bytes or local file) the golden image, or why there is none. Raises Trouble for a failing disk."""
-    return [_prepared(name, file, settings) for name, file in files]
-
-
-def _prepared(name: str, file: bytes | Path, settings: Preprocess) -> Golden | Reject:
+def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden | Reject:
+    """The golden image of a file or its bytes, or why there is none. Raises Trouble for a failing disk."""
     data = b""
     try:
         data = file if isinstance(file, bytes) else _read(file)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ray_jobs.contract import Preprocess
 from ray_jobs.images.decode import FORMATS
-from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_all
+from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file
 from ray_jobs.images.rejected import Rejected
 
 SETTINGS = Preprocess(format="png")
@@ -81,7 +81,7 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
     expected = corpus.write(tmp_path)
     assert json.loads((tmp_path / "expected.json").read_text()) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*expected, "expected.json"])
-    ended = prepare_all([(name, tmp_path / name) for name in expected], SETTINGS)
+    ended = [prepare_file(name, tmp_path / name, SETTINGS) for name in expected]
     for (name, outcome), end in zip(expected.items(), ended, strict=True):
         if isinstance(end, Reject):
             assert outcome["outcome"] == "rejected", name
@@ -94,16 +94,17 @@ MEASURE = """
 import sys
 from pathlib import Path
 from ray_jobs.contract import Preprocess
-from ray_jobs.images.prepare import prepare_all
+from ray_jobs.images.prepare import prepare_file
 
 def peak():  # of this process alone: getrusage begins with what the one that started it had
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 
 usual, bombs = Path(sys.argv[1]), map(Path, sys.argv[2:])
-prepare_all([(path.name, path) for path in sorted(usual.iterdir())], Preprocess())  # every decoder loaded and used
+for path in sorted(usual.iterdir()):  # every decoder loaded and used
+    prepare_file(path.name, path, Preprocess())
 began = peak()
 for path in bombs:
-    prepare_all([(path.name, path)], Preprocess())
+    prepare_file(path.name, path, Preprocess())
     print(path.name, peak() - began)
 """
 

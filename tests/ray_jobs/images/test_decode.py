@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from ray_jobs.contract import Preprocess
 from ray_jobs.images.decode import decode
-from ray_jobs.images.prepare import Reject, prepare_all
+from ray_jobs.images.prepare import Reject, prepare_file
 from ray_jobs.images.rejected import REASONS, Rejected
 from ray_jobs.images.resize import upright
 
@@ -205,7 +205,7 @@ def test_hostile_bytes_are_an_image_or_rejected_and_nothing_else(
         data[where : where + len(what)] = what
     if keep < 3000:
         del data[keep:]
-    (end,) = prepare_all([("", bytes(data))], USUAL)
+    end = prepare_file("", bytes(data), USUAL)
     if isinstance(end, Reject):
         assert end.reason in REASONS
     else:

@@ -14,7 +14,7 @@ from ray_jobs.contract import Preprocess, Trouble
 from ray_jobs.images import prepare as module
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode
-from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_all, thumbnail
+from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file, thumbnail
 from ray_jobs.images.rejected import REASONS, Rejected
 
 PHOTOS = Path(__file__).parents[3] / "demo" / "images" / "photos"
@@ -92,7 +92,8 @@ def test_files_that_cannot_be_read_are_rejected_one_by_one(tmp_path: Path) -> No
     (tmp_path / "folder").mkdir()
     (tmp_path / "there.png").write_bytes(encoded(picture()))
     names = ["there.png", "missing.png", "folder", "there.png/inside.png"]
-    ended = prepare_all([(name, tmp_path / name) for name in names] + [("given", encoded(picture()))], USUAL)
+    ended = [prepare_file(name, tmp_path / name, USUAL) for name in names]
+    ended.append(prepare_file("given", encoded(picture()), USUAL))
     assert [getattr(end, "reason", "kept") for end in ended] == ["kept", *["unreadable-source"] * 3, "kept"]
     assert isinstance(ended[1], Reject)
     assert ended[1].detail == f"{tmp_path}/missing.png: No such file or directory"
@@ -105,11 +106,11 @@ def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module.Path, "read_bytes", broken)
     with pytest.raises(Trouble, match=r"cannot read /disk/a\.png: .*Input/output error"):
-        prepare_all([("a.png", Path("/disk/a.png"))], USUAL)
+        prepare_file("a.png", Path("/disk/a.png"), USUAL)
 
 
 def rejected(data: bytes) -> Reject:
-    (end,) = prepare_all([("a", data)], USUAL)
+    end = prepare_file("a", data, USUAL)
     assert isinstance(end, Reject)
     return end
 
