@@ -34,13 +34,14 @@ fast)
     dev/setup.sh control data
     lint
     run control -m "not integration and not e2e" "${CONTROL_TESTS[@]}"
-    run data -m "not integration and not e2e" "${DATA_TESTS[@]}"
+    run data -n 2 -m "not integration and not e2e" "${DATA_TESTS[@]}"
     ;;
 all)
     dev/setup.sh control data s3 deploy
     lint
     run deploy "${DEPLOY_TESTS[@]}"
-    run data "${DATA_TESTS[@]}"
+    run data -n 2 -m "not integration" "${DATA_TESTS[@]}"
+    run data -m integration "${DATA_TESTS[@]}"
     run control "${CONTROL_TESTS[@]}" tests/e2e
     ;;
 *)

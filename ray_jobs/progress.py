@@ -12,15 +12,21 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0, every: float = 5.0) -> None:
         self.what, self.total, self.done, self.every = what, total, done, every
         self.began, self.said, self.resumed = time.monotonic(), time.monotonic(), done
+        self.first: tuple[float, int] | None = None
         if done:
             log.info("%s: resuming, %d of %d images are done", what, done, total)
 
     def add(self, rows: int, note: str = "") -> None:
-        self.done += rows
         now = time.monotonic()
+        if self.first is None:  # what comes before is starting up, and says nothing of the rate
+            self.first = (now, self.done + rows)
+        self.done += rows
         if now - self.said >= self.every or self.done >= self.total:
             self.said = now
-            rate = (self.done - self.resumed) / max(now - self.began, 1e-9)
+            took, since = now - self.first[0], self.done - self.first[1]
+            if since <= 0:
+                took, since = now - self.began, self.done - self.resumed
+            rate = since / max(took, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
             share, ending = 100 * self.done / max(self.total, 1), f", {note}" if note else ""
             counted = f"{self.what}: {self.done}/{self.total} images ({share:.0f}%)"

@@ -45,7 +45,8 @@ def announce(spec: Spec, source: Source, plan: GoldenPlan, pending: Sequence[Pla
     if not pending:
         return
     chosen, cpus = spread(source), ray.cluster_resources().get("CPU", 1)
-    log.info("%s, %d images read at once in each", chosen.why, reads_at_once(dataset, source.distance))
+    reads = reads_at_once(dataset, source.distance)
+    log.info("%s%s", chosen.why, f", {reads} images read at once in each" if reads > 1 else "")
     each = ray.get(ray.remote(_probed).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
     rows = sum(part.rows for part in pending)
     log.info("%.1f ms an image, measured on %d: about %.0f s for %d on %g CPUs",

@@ -98,6 +98,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("dataset__split", "val", ALL),
         ("dataset__config", "en", ALL),
         ("dataset__revision", "abc", set()),  # enters as source_revision
+        ("dataset__reads", 3, set()),
         ("preprocess__max_pixels", 12544, ALL),
         ("preprocess__min_pixels", 784, ALL),
         ("preprocess__patch", 32, ALL),
@@ -105,7 +106,14 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("preprocess__quality", 90, ALL),
         ("preprocess__max_source_pixels", 1000, ALL),
         ("preprocess__max_aspect", 10.0, ALL),
+        ("preprocess__filter", "lanczos", ALL),
+        ("preprocess__min_side", 10, ALL),
+        ("preprocess__duplicates", "keep", ALL),
+        ("preprocess__decode_seconds", 5.0, ALL),
+        ("preprocess__decode_mb", 512, ALL),
+        ("preprocess__max_rejected_fraction", 0.5, set()),
         ("preprocess__part_rows", 7, set()),
+        ("preprocess__part_mb", 7, set()),
         ("caption__prompt", "what is this?", {CAPTION, SCALE, RUN}),
         ("caption__max_tokens", 8, {CAPTION, SCALE, RUN}),
         ("caption__temperature", 0.5, {CAPTION, SCALE, RUN}),
@@ -143,8 +151,17 @@ def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
     for section in ("dataset", "preprocess", "caption", "engine", "judge", "gate"):
         model: Any = Suite.model_fields[section].annotation
         settings |= {f"{section}__{name}" for name in model.model_fields}
-    untabled = settings - listed - {"dataset__format", "engine__kind", "judge__kind", "judge__engine"}
+    told_below = {"dataset__stratify", "dataset__label_names"}
+    untabled = settings - listed - told_below - {"dataset__format", "engine__kind", "judge__kind", "judge__engine"}
     assert untabled == set()
+
+
+def test_what_needs_a_label_moves_every_id_and_is_refused_without_one() -> None:
+    labelled = {"dataset__label": "kind", "dataset__limit": 10}
+    for path, value in (("dataset__stratify", True), ("dataset__label_names", "/names.json")):
+        assert spec(**labelled, **{path: value}).golden_id != spec(**labelled).golden_id
+        with pytest.raises(ValueError, match="needs `label`"):
+            spec(**{path: value})
 
 
 def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
@@ -170,10 +187,10 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     made = spec()
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
     assert (made.golden_id, made.caption_id, made.scale_id, made.run_id) == (
-        "a1cca315a14c0737",
-        "bbe375840416178e",
-        "0c458c3b705275a8",
-        "c958232a71abb17f",
+        "52999c25115b7e32",
+        "2027706a2674f28b",
+        "07147297147ce8df",
+        "5e9dfa97292b22e6",
     )
     told = "from making import spec; m = spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
     path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"

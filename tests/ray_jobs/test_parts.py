@@ -17,7 +17,7 @@ def test_a_part_says_what_it_holds(store: str) -> None:
     assert parts.describe("part-00000", data) == part
     assert parts.read(store, "part-00000").to_pylist() == TABLE.to_pylist()
     assert parts.read(store, "part-00000", ["caption"]).column_names == ["caption"]
-    assert parts.footer(store, "part-00000")["note"] == "kept"
+    assert parts.footer(data)["note"] == "kept"
     assert parts.done(store) == {"part-00000"}
 
 

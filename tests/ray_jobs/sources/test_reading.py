@@ -78,7 +78,7 @@ def test_streams_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_how_many_are_read_at_once() -> None:
     dataset = Dataset(source="x")
-    assert [reads_at_once(dataset, far) for far in ("local", "object-store", "web")] == [4, 16, 32]
+    assert [reads_at_once(dataset, far) for far in ("local", "object-store", "web")] == [1, 16, 32]
     assert reads_at_once(Dataset(source="x", reads=7), "web") == 7
 
 

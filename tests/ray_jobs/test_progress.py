@@ -1,0 +1,38 @@
+"""What a person reads while a job works: how far it is, how fast, and how long it will take."""
+
+import logging
+
+import pytest
+
+from ray_jobs import progress
+from ray_jobs.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    caplog.set_level(logging.INFO, "assay")
+    return now
+
+
+def test_the_rate_leaves_out_what_starting_took(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    counted = Progress("captions", 1000, every=5)
+    for at, rows in ((130, 100), (131, 100), (136, 500), (137, 300)):
+        clock[0] = at
+        counted.add(rows)
+    assert caplog.messages == [
+        "captions: 100/1000 images (10%), 3.3/s, 270 s left",
+        "captions: 700/1000 images (70%), 100.0/s, 3 s left",
+        "captions: 1000/1000 images (100%), 128.6/s, 0 s left",
+    ]
+
+
+def test_it_goes_on_where_it_was(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    counted = Progress("captions", 100, done=60)
+    clock[0] += 10
+    counted.add(40, "1 failed in part-00001")
+    assert caplog.messages == [
+        "captions: resuming, 60 of 100 images are done",
+        "captions: 100/100 images (100%), 4.0/s, 0 s left, 1 failed in part-00001",
+    ]
