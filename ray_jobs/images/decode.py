@@ -1,6 +1,7 @@
 """Decode hostile bytes, fully, or say why that cannot be."""
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -14,7 +15,7 @@ from ray_jobs.images.rejected import Rejected
 from ray_jobs.images.resize import target_size
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-Image.MAX_IMAGE_PIXELS = None  # the suite says how large an image may be
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 pillow_heif.register_heif_opener()
 
 # What is read, and how such files are usually called. Pillow knows more, among them formats that run an interpreter.
@@ -56,7 +57,7 @@ def decode(data: bytes, settings: Preprocess, name: str = "") -> Decoded:
     The size is checked on the header, before any pixel is allocated; every pixel is then decoded, since opening an
     image proves nothing of what follows its header.
     """
-    image = _opened(data)
+    image = opened(data, settings)
     _check_size(*image.size, settings)
     suffix = PurePosixPath(name).suffix.lower()
     repairs = ["wrong-extension"] if suffix in NAMED and suffix not in FORMATS[str(image.format)] else []
@@ -71,11 +72,15 @@ def decode(data: bytes, settings: Preprocess, name: str = "") -> Decoded:
         raise Rejected("truncated" if "truncated" in text else "corrupt", text) from None
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
+def opened(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
+    """The image as far as its header goes. Raises Rejected, or with a size over the limit may just return it."""
     if not data:
         raise Rejected("empty", "0 bytes")
+    Image.MAX_IMAGE_PIXELS = (settings.max_source_pixels + 1) // 2  # Pillow warns of more, and refuses twice as many
     try:
         return Image.open(io.BytesIO(data), formats=OPENED)
+    except Image.DecompressionBombError as error:  # of a GIF, say, whose first frame is larger than its screen
+        raise Rejected("too-large", str(error)) from None
     except UnidentifiedImageError:
         if claimed := _claimed(data[:16]):
             raise Rejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None

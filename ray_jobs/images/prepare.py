@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from ray_jobs.contract import Preprocess, Trouble
 from ray_jobs.images.colour import to_srgb
-from ray_jobs.images.decode import OPENED, decode
+from ray_jobs.images.decode import decode, opened
 from ray_jobs.images.rejected import Reason, Rejected
 from ray_jobs.images.resize import encode, resize, target_size, upright
 
@@ -91,7 +91,7 @@ def thumbnail(data: bytes, settings: Preprocess) -> bytes | None:
     """A small JPEG of as much of a rejected image as can be decoded, None where nothing can."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=OPENED)
+        image: Image.Image = opened(data, settings)
         if image.size[0] * image.size[1] > settings.max_source_pixels:
             return None
         image.draft("RGB", THUMBNAIL)

@@ -63,7 +63,7 @@ def test_empty_file_and_web_page_are_no_images(files: Path) -> None:
 
 def test_the_bomb_is_small_and_claims_to_be_huge(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (files / "bomb.png").stat().st_size < 200
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485)  # Pillow's own, which the decoder lifts
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485)  # Pillow's own, which the decoder sets
     with pytest.raises(Image.DecompressionBombError):
         Image.open(files / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)

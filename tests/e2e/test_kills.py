@@ -45,7 +45,7 @@ def slow(stack: Stack) -> str:
     suite = {
         "name": "slow",
         "dataset": {"source": str(folder)},
-        "preprocess": {"max_pixels": 12544, "format": "png", "part_rows": 32},
+        "preprocess": {"max_pixels": 12544, "format": "png", "part_rows": 32, "duplicates": "keep"},
         "caption": {"prompt": "describe the image", "max_tokens": 32},
         "engine": {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 1, "enforce_eager": True},
     }

@@ -51,6 +51,7 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
             put(f"{bucket}/models/step-0800", GOOD),
             f"{bucket}/images/",
             dataset={"references": "caption"},
+            preprocess={"max_rejected_fraction": 0.5},
             caption={"prompt": PROMPT, "max_tokens": 32},
             judge={
                 "kind": "vllm",

@@ -99,6 +99,12 @@ def first_frame_cut() -> bytes:
     return data[: frames(data)[1] // 2]
 
 
+# Found by dev/fuzz_decode.py: a first frame far outside its small screen, for which Pillow makes room as it opens it.
+FRAME_BOMB = (
+    "474946383961e0007000820000cccd4bb2975631443d4a50454754a5bc4116010000000000000021"
+    "f904fd0a0000002c00003e00e0d8ffe000700048080039e52ccf2b5b30c27b9a97000000000c"
+)
+
 FILES: dict[str, File] = {
     "lossy.webp": kept(webp, shows=scene, within=5),
     "lossless.webp": kept(lossless, shows=scene, within=0.01),
@@ -141,5 +147,6 @@ FILES: dict[str, File] = {
     "cut-50.gif": rejected(cut(gif, 0.5), "truncated"),
     "zeroed-middle.gif": rejected(zeroed(gif, 0.4, 0.6), "corrupt", "truncated"),
     "signature-only.gif": rejected(lambda: b"GIF89a", "corrupt", "truncated", "not-an-image"),
+    "frame-bomb.gif": rejected(lambda: bytes.fromhex(FRAME_BOMB), "too-large"),
     "claims-65535.gif": rejected(lambda: gif()[:6] + b"\xff\xff\xff\xff" + gif()[10:], "too-large"),
 }
