@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Manifest, Part, Trouble, slug
+from ray_jobs.sources.filesystem import arrow_filesystem
 
 FOOTER = b"assay"
 
@@ -85,6 +86,13 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
 def footer(data: bytes) -> dict[str, Any]:
     """What `write` was given as the footer of the part with these bytes."""
     return _footer(pq.ParquetFile(io.BytesIO(data)).metadata)
+
+
+def footer_at(uri: str) -> dict[str, Any]:
+    """The footer of the part at a URI, without reading its rows."""
+    filesystem, path = arrow_filesystem(uri)
+    with filesystem.open_input_file(path) as file:
+        return _footer(pq.read_metadata(file))
 
 
 def manifest(stage_uri: str) -> Manifest | None:

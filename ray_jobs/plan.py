@@ -10,12 +10,13 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from ray_jobs import checkpoint, records, storage
-from ray_jobs.contract import BadInput, Dataset, Spec, Suite, nearest, parse_suite
+from ray_jobs.contract import BadInput, Dataset, Spec, Suite, digest, nearest, parse_suite
 
 SUITES = Path(__file__).parent.parent / "dags" / "suites"
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
@@ -77,21 +78,23 @@ def source_revision(dataset: Dataset) -> str:
     The version of a file is its ETag on S3 and its modification time in a directory. The file of `label_names` is
     hashed with the rest. Raises BadInput when nothing is there, or when a dataset named on a hub is not pinned.
     """
-    if dataset.revision:
-        return dataset.revision
-    if is_hub_name(dataset):
+    names = storage.entry(dataset.label_names) if dataset.label_names else None
+    told = ["label_names", names.size, names.version] if names else []
+    if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
         raise BadInput(
             f"dataset {dataset.source}: no such directory; if it is a dataset on the Hugging Face hub, pin its "
             "`revision` (a commit hash), or the golden set could change unnoticed"
         )
+    if dataset.revision:
+        return digest(dataset.revision, told) if told else dataset.revision
     found, revision = False, hashlib.sha256()
     for entry in _files(dataset):
         found = True
         revision.update(f"{json.dumps([entry.key, entry.size, entry.version])}\n".encode())
     if not found:
         raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
-    if dataset.label_names and (names := storage.entry(dataset.label_names)):
-        revision.update(json.dumps(["label_names", names.size, names.version]).encode())
+    if told:
+        revision.update(json.dumps(told).encode())
     return revision.hexdigest()[:16]
 
 

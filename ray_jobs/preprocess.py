@@ -14,19 +14,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
 import ray
 
-from ray_jobs import job, parts, storage
-from ray_jobs.contract import BadInput, Part, Spec
+from ray_jobs import job, parts
+from ray_jobs.contract import BadInput, Part, Spec, Trouble
 from ray_jobs.golden import pages
 from ray_jobs.golden.duplicates import Duplicates
 from ray_jobs.golden.making import drop_duplicates, make_part
-from ray_jobs.golden.pace import announce, spread
-from ray_jobs.golden.planning import GoldenPlan, planned
+from ray_jobs.golden.pace import announce, blocks, spread
+from ray_jobs.golden.planning import GoldenPlan, check_revision, planned
 from ray_jobs.progress import Progress
 from ray_jobs.sources import Source, open_source
 
@@ -67,6 +66,7 @@ class Made:
 def preprocess(spec: Spec) -> None:
     """Make the golden set of the spec complete."""
     if found := parts.manifest(spec.golden_uri):
+        check_rejects(spec, found.lost, found.rows_in)
         log.info("golden set %s is complete: %d images", spec.golden_uri, found.rows_out)
         return
     times = [time.monotonic()]
@@ -79,7 +79,9 @@ def preprocess(spec: Spec) -> None:
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":
             reject_duplicates(spec, made, duplicates)
-    judge_rejects(spec, plan, made)
+    pages.write_rejects(spec.golden_uri, spec.suite.dataset.source, made.listed(), made.lost())
+    check_rejects(spec, made.lost(), plan.rows)
+    check_revision(spec)  # it may have changed while it was read
     pages.write_preview(spec.golden_uri, made.listed())
     times.append(time.monotonic())
     commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
@@ -95,9 +97,12 @@ def make_parts(spec: Spec, source: Source, plan: GoldenPlan, made: Made, duplica
     first = random.randrange(len(pending)) if pending else 0
     tasks = [part.model_dump() for part in pending[first:] + pending[:first]]
     tasks += [part.model_dump() for part in plan.parts if part.name in done]
+    rows_of = {part.name: part.rows for part in plan.parts}
     settings = {"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
     for row in _worked(tasks, make_part, settings, spread(source).cpus_a_task):
         part = made.add(row)
+        if part.rows + sum(part.lost.values()) != rows_of[part.name]:
+            raise Trouble(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")
         duplicates.add(part.name, list(row["image_ids"]), list(row["sha256"]))
         if part.name not in done:
             lost = sum(part.lost.values())
@@ -118,22 +123,19 @@ def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
         made.add(row)
 
 
-def judge_rejects(spec: Spec, plan: GoldenPlan, made: Made) -> None:
-    """Write the rejects for people to see. Raises BadInput when there are more than the suite accepts."""
-    lost, dataset = made.lost(), spec.suite.dataset.source
-    pages.write_rejects(spec.golden_uri, dataset, made.listed(), lost)
-    rejected, most = sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
-    if rejected <= most * plan.rows and rejected < plan.rows:
+def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
+    """Raises BadInput when more of the images were rejected than the suite accepts, or all of them."""
+    dataset, rejected, most = spec.suite.dataset.source, sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
+    if rejected <= most * images and rejected < images:
         return
-    for part in made.listed():  # what could not be read may be readable when someone has looked into it
-        if "unreadable-source" in part.lost:
-            storage.delete(parts.uri_of_part(spec.golden_uri, part.name))
     reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
-    if rejected == plan.rows:
+    if rejected == images:
         raise BadInput(f"dataset {dataset}: no usable image ({reasons}); check the source and its image column")
+    keep = ", keep duplicates" if "duplicate" in lost else ""
     raise BadInput(
-        f"dataset {dataset}: {rejected} of {plan.rows} images rejected ({reasons}), more than max_rejected_fraction "
-        f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source or raise the limit"
+        f"dataset {dataset}: {rejected} of {images} images rejected ({reasons}), more than max_rejected_fraction "
+        f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source and delete {spec.golden_uri}{keep}, "
+        "or raise the limit"
     )
 
 
@@ -145,7 +147,7 @@ def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) 
         made.listed(),
         rows_in=plan.rows,
         seconds=seconds,
-        versions={name: version(name) for name in ("opencv-python-headless", "pillow", "pyarrow", "ray", "simplejpeg")},
+        versions=plan.versions | {"ray": ray.__version__},
         details={
             "source": spec.suite.dataset.source,
             "source_revision": spec.source_revision,
@@ -166,7 +168,7 @@ def _worked(tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dic
     """The rows that the work returns for the tasks, as they come."""
     if not tasks:
         return iter(())
-    dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+    dataset = ray.data.from_items(tasks, override_num_blocks=blocks(len(tasks), cpus))
     return dataset.map(work, fn_kwargs=settings, num_cpus=cpus).iter_rows()
 
 

@@ -9,9 +9,10 @@ import errno
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,7 +99,7 @@ def create(uri: str, data: bytes) -> bool:
     with _explained(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
-            return _answers(lambda: _s3().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*"), _TAKEN)
+            return _put_where_none_is(bucket, key, data)
         with _beside(_path(uri), lambda file: file.write(data)) as complete:
             try:
                 os.link(complete, _path(uri))  # unlike a rename, a link fails where something is
@@ -203,7 +204,21 @@ def _bucket_key(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+def _put_where_none_is(bucket: str, key: str, data: bytes) -> bool:
+    from botocore.exceptions import ClientError
+
+    for wait in (0.1, 0.5, 2.0, None):
+        try:
+            return _answers(lambda: _s3().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*"), _TAKEN)
+        except ClientError as error:
+            if wait is None or _code(error) not in _BUSY:
+                raise
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+_BUSY = {"ConditionalRequestConflict", "409"}  # another write of this key is under way, and may yet fail
+_TAKEN = {"PreconditionFailed", "412"}
 _kept = SimpleNamespace(client=None, owner=None)
 _making = threading.Lock()
 
@@ -252,8 +267,11 @@ def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _walk(root: str, folder: str) -> Iterator[Entry]:
-    """The files below `root`, in the order of their keys: a directory sorts as its keys do, with the slash."""
+def _walk(root: str, folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Entry]:
+    """The files below `root`, in the order of their keys: a directory sorts as its keys do, with the slash.
+
+    Links are followed, but not to a directory that one is in; a link to nothing is a file of no bytes.
+    """
     try:
         with os.scandir(f"{root}/{folder}") as found:
             names = [f"{one.name}/" if one.is_dir() else one.name for one in found if not one.name.startswith(".")]
@@ -264,11 +282,16 @@ def _walk(root: str, folder: str) -> Iterator[Entry]:
         if not name.endswith("/"):
             try:
                 stat = os.stat(f"{root}/{key}")
-            except FileNotFoundError:  # removed since it was listed, or a link to nothing
-                continue
+            except FileNotFoundError:
+                if os.path.islink(f"{root}/{key}"):
+                    yield Entry(key, 0, "")
+                continue  # removed since it was listed
             yield Entry(key, stat.st_size, str(stat.st_mtime_ns))
-        elif not os.path.islink(f"{root}/{key[:-1]}"):  # a linked directory may lead back up
-            yield from _walk(root, key)
+            continue
+        with suppress(FileNotFoundError):  # removed since it was listed
+            stat = os.stat(f"{root}/{key}")
+            if (stat.st_dev, stat.st_ino) not in above:
+                yield from _walk(root, key, above | {(stat.st_dev, stat.st_ino)})
 
 
 @contextmanager

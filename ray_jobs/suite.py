@@ -82,7 +82,7 @@ class Preprocess(Frozen):
     decode_seconds: float = Field(30.0, gt=0)
     decode_mb: int = Field(4096, ge=256)
     max_rejected_fraction: float = Field(0.1, ge=0, le=1)
-    part_rows: int = Field(256, gt=0)
+    part_rows: int = Field(256, gt=0, le=4096)
     part_mb: int = Field(128, gt=0)
 
     def content(self) -> dict[str, Any]:

@@ -23,12 +23,14 @@ T = TypeVar("T")
 Prepared = Golden | Reject
 
 START_SECONDS = 120
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 
 
 class Died(Exception):
     """The process died; `signal` is what of, None where it ended by itself."""
 
     def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
         self.signal = signal.Signals(-exit_code) if exit_code < 0 else None
         super().__init__(f"its process died of {self.signal.name if self.signal else f'exit code {exit_code}'}")
 
@@ -53,16 +55,28 @@ class Decoder:
         return result
 
     def alone(self, prepare: Callable[..., Prepared], row: Row) -> Prepared:
-        """What `prepare` makes of the row, a reject when the process dies of it twice: once may not be its doing."""
+        """What `prepare` makes of the row, a reject when the process dies of it twice: once may not be its doing.
+
+        Raises Trouble when the process is killed twice, for that no image does.
+        """
+        try:
+            return self._alone(prepare, row)
+        except Died:
+            pass
+        try:
+            return self._alone(prepare, row)
+        except Died as error:
+            if error.signal == signal.SIGALRM:
+                return Reject("timeout", f"not decoded within {self.settings.decode_seconds:g} s")
+            if error.signal in CRASHES or error.exit_code > 0:
+                return Reject("crashed-decoder", str(error))
+            raise Trouble(f"the decoder of {row.image_id} was killed twice: {error}; is there memory enough?") from None
+
+    def _alone(self, prepare: Callable[..., Prepared], row: Row) -> Prepared:
         try:
             return self.run(prepare, row, self.settings)
-        except Died:
-            try:
-                return self.run(prepare, row, self.settings)
-            except Died as error:
-                if error.signal == signal.SIGALRM:
-                    return Reject("timeout", f"not decoded within {self.settings.decode_seconds:g} s")
-                return Reject("crashed-decoder", str(error))
+        except MemoryError:
+            return Reject("too-large", f"takes more than {self.settings.decode_mb} MB to decode")
 
     def close(self) -> None:
         self._pool.stop()

@@ -14,7 +14,8 @@ from ray_jobs import parts, storage
 from ray_jobs.contract import Preprocess
 from ray_jobs.golden.isolation import Died, Prepared, decoder, limited
 from ray_jobs.golden.planning import located
-from ray_jobs.images.prepare import Golden, Reject, prepare_file, thumbnail
+from ray_jobs.images.prepare import Golden, Reject, prepare_file, read_file, thumbnail
+from ray_jobs.images.rejected import Rejected
 from ray_jobs.sources import Row, Source
 
 SCHEMA = pa.schema(
@@ -48,17 +49,22 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
     own = decoder(settings)
     try:
         return own.run(_made, task, source, golden_uri, settings)
-    except Died:
+    except (Died, MemoryError):
         return _made(task, source, golden_uri, settings, partial(own.alone, prepared)) | {"isolated": True}
 
 
 def prepared(row: Row, settings: Preprocess) -> Prepared:
-    """The row's golden image, or why there is none; ends the process when it takes too long."""
-    file = row.file if row.data is None else row.data
-    if file is None:
+    """The row's golden image, or why there is none; ends the process when decoding takes too long."""
+    data = row.data
+    if data is None and row.file is None:
         return Reject("unreadable-source", row.detail)
+    try:
+        if data is None and row.file is not None:
+            data = read_file(row.file)  # before the clock runs: a slow disk is not the image's doing
+    except Rejected as error:
+        return Reject(error.reason, error.detail)
     with limited(settings.decode_seconds):
-        return prepare_file(row.image_id, file, settings)
+        return prepare_file(row.image_id, data or b"", settings)
 
 
 def _made(

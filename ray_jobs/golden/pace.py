@@ -26,10 +26,20 @@ class Spread:
 
 
 SPREAD = {
-    "local": Spread(0.66, "images on a local disk: three tasks on two CPUs, as one may be writing its part"),
+    "local": Spread(1, "images on a local disk wait for the CPU: one task on each"),
     "object-store": Spread(0.5, "images in an object store wait for it at times: two tasks on each CPU"),
     "web": Spread(0.25, "images from the web wait for other people's servers: four tasks on each CPU"),
 }
+BLOCK_PARTS, BLOCKS_A_TASK = 8, 4
+
+
+def blocks(count: int, cpus_a_task: float) -> int:
+    """Into how many blocks, each done by one Ray task, to divide parts: few, for starting one takes 60 ms, but enough.
+
+    That the last ones end together matters more than what starting takes.
+    """
+    at_once = ray.cluster_resources().get("CPU", 1) / cpus_a_task
+    return max(-(-count // BLOCK_PARTS), min(count, int(BLOCKS_A_TASK * at_once)))
 
 
 def spread(source: Source) -> Spread:
@@ -49,8 +59,9 @@ def announce(spec: Spec, source: Source, plan: GoldenPlan, pending: Sequence[Pla
     log.info("%s%s", chosen.why, f", {reads} images read at once in each" if reads > 1 else "")
     each = ray.get(ray.remote(_probed).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
     rows = sum(part.rows for part in pending)
+    at_once = cpus / chosen.cpus_a_task if source.distance == "web" else cpus
     log.info("%.1f ms an image, measured on %d: about %.0f s for %d on %g CPUs",
-             each * 1000, min(PROBED, pending[0].rows), each * rows / cpus, rows, cpus)  # fmt: skip
+             each * 1000, min(PROBED, pending[0].rows), each * rows / at_once, rows, cpus)  # fmt: skip
 
 
 def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:

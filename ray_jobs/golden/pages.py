@@ -64,4 +64,4 @@ def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[
 def _rejects(golden_uri: str, made: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
     for part in made:
         if part.lost:
-            yield parts.footer(storage.read(parts.uri_of_part(golden_uri, part.name)))["rejects"]
+            yield parts.footer_at(parts.uri_of_part(golden_uri, part.name))["rejects"]

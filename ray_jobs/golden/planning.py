@@ -1,15 +1,17 @@
 """The plan of a golden set: its sample cut into parts of equal work, kept beside the parts.
 
-    plan/rows-00000.parquet    where the images of some parts lie, one row group a part
+    plan/rows-{hash}.parquet   where the images of some parts lie, one row group a part
     plan/plan.json             written last: which parts there are
 
 A job that goes on after a kill, or beside another one, works from the same plan, and lists nothing again.
 """
 
+import hashlib
 import io
 import json
-import logging
 from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +26,7 @@ from ray_jobs.sources import Located, Source
 from ray_jobs.sources.filesystem import arrow_filesystem
 from ray_jobs.suite import Frozen
 
-log = logging.getLogger("assay")
-
+LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pillow-heif", "pyarrow", "simplejpeg")
 PARTS_A_FILE = 64
 MEGABYTE = 1_000_000
 LOCATED = pa.schema(
@@ -50,8 +51,12 @@ class PlannedPart(Frozen):
 
 
 class GoldenPlan(Frozen):
-    """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known."""
+    """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known.
 
+    `versions` of what decodes: one set is made with one of each.
+    """
+
+    versions: dict[str, str]
     listed: int
     parts: tuple[PlannedPart, ...]
 
@@ -70,14 +75,15 @@ def planned(spec: Spec, source: Source) -> GoldenPlan:
     Raises BadInput when the source is not what its settings say or changed since its revision was taken.
     """
     if found := _standing(spec.golden_uri):
+        _check_versions(spec.golden_uri, found)
         return found
     with Sample(spec.suite.dataset) as sample:
         listed = sample.draw(source.listed())
         if not listed:
             raise BadInput(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
-        if source_revision(spec.suite.dataset) != spec.source_revision:
-            raise BadInput(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
-        made = GoldenPlan(listed=listed, parts=tuple(_written(spec.golden_uri, sample, spec.suite.preprocess)))
+        check_revision(spec)
+        planned_parts = tuple(_written(spec.golden_uri, sample, spec.suite.preprocess))
+        made = GoldenPlan(versions=versions(), listed=listed, parts=planned_parts)
     storage.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
     return _standing(spec.golden_uri) or made
 
@@ -110,25 +116,41 @@ def cut(sample: Sample, settings: Preprocess) -> Iterator[list[Located]]:
         yield part
 
 
+def check_revision(spec: Spec) -> None:
+    """Raises BadInput when the source is not any more what the spec was planned on."""
+    if source_revision(spec.suite.dataset) != spec.source_revision:
+        raise BadInput(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
+
+
+def versions() -> dict[str, str]:
+    """Of every library that has a say in what the golden images are."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
+    if others := [
+        f"{name} {plan.versions.get(name)}, now {is_}"
+        for name, is_ in versions().items()
+        if plan.versions.get(name) != is_
+    ]:
+        raise BadInput(f"{golden_uri}: begun with {'; '.join(others)}; delete it, for a set is made with one of each")
+
+
 def _written(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
-    """Write where the images lie, and name the parts."""
-    sink, writer, in_file, files = io.BytesIO(), None, 0, 0
-    for number, part in enumerate(cut(sample, settings)):
-        if writer is None:
-            writer = pq.ParquetWriter(sink, LOCATED, compression="zstd")
-        columns = {name: [getattr(one, name) for one in part] for name in LOCATED.names}
-        writer.write_table(pa.table(columns, schema=LOCATED), row_group_size=len(part))
-        name = f"rows-{files:05d}.parquet"
-        size = sum(one.size for one in part)
-        yield PlannedPart(name=name_of_part(number), rows=len(part), bytes=size, file=name, group=in_file)
-        in_file += 1
-        if in_file == PARTS_A_FILE:
-            writer.close()
-            storage.create(f"{golden_uri}/plan/{name}", sink.getvalue())
-            sink, writer, in_file, files = io.BytesIO(), None, 0, files + 1
-    if writer is not None:
-        writer.close()
-        storage.create(f"{golden_uri}/plan/{name}", sink.getvalue())
+    """Write where the images lie, in files named by their content, and name the parts."""
+    numbered = enumerate(cut(sample, settings))
+    while some := list(islice(numbered, PARTS_A_FILE)):
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, LOCATED, compression="zstd") as writer:
+            for _, part in some:
+                columns = {name: [getattr(one, name) for one in part] for name in LOCATED.names}
+                writer.write_table(pa.table(columns, schema=LOCATED), row_group_size=len(part))
+        data = sink.getvalue()
+        file = f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        storage.create(f"{golden_uri}/plan/{file}", data)
+        for group, (number, part) in enumerate(some):
+            size = sum(one.size for one in part)
+            yield PlannedPart(name=name_of_part(number), rows=len(part), bytes=size, file=file, group=group)
 
 
 def _standing(golden_uri: str) -> GoldenPlan | None:

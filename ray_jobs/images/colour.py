@@ -79,9 +79,10 @@ def _transform(profile: bytes, mode: str) -> Any:
 @lru_cache(8)
 def _is_srgb(profile: bytes) -> bool:
     try:
-        return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
+        called = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
     except UNUSABLE:
         return False
+    return "srgb" in called and not any(linear in called for linear in ("linear", "-g10"))
 
 
 def _space(profile: bytes) -> str:

@@ -11,6 +11,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ray_jobs.contract import Preprocess
 from ray_jobs.images import colour, jpeg, png
+from ray_jobs.images.formats import FORMATS, SUFFIXES
 from ray_jobs.images.rejected import Rejected
 from ray_jobs.images.resize import target_size
 
@@ -18,20 +19,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 pillow_heif.register_heif_opener()
 
-# What is read, and how such files are usually called. Pillow knows more, among them formats that run an interpreter.
-FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif", ".avifs"),
-    "HEIF": (".heic", ".heif", ".heics", ".heifs", ".hif"),
-}
 OPENED = tuple(name for name in FORMATS if name != "MPO")  # which the JPEG reader opens: several JPEGs in one file
-NAMED = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 ORIENTATION = 0x0112
 
 
@@ -60,13 +48,11 @@ def decode(data: bytes, settings: Preprocess, name: str = "") -> Decoded:
     image = opened(data, settings)
     _check_size(*image.size, settings)
     suffix = PurePosixPath(name).suffix.lower()
-    repairs = ["wrong-extension"] if suffix in NAMED and suffix not in FORMATS[str(image.format)] else []
+    repairs = ["wrong-extension"] if suffix in SUFFIXES and suffix not in FORMATS[str(image.format)] else []
     try:
         return _decoded(data, image, settings, repairs)
-    except Rejected:
+    except (Rejected, MemoryError):
         raise
-    except MemoryError:
-        raise Rejected("too-large", f"{image.size[0]}x{image.size[1]} {image.format}: out of memory") from None
     except Exception as error:  # a codec may raise anything on hostile bytes
         text = f"{type(error).__name__}: {error}"
         raise Rejected("truncated" if "truncated" in text else "corrupt", text) from None
@@ -85,6 +71,8 @@ def opened(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
         if claimed := _claimed(data[:16]):
             raise Rejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
         raise Rejected("not-an-image", f"{len(data)} bytes that begin {data[:16]!r}") from None
+    except MemoryError:
+        raise
     except Exception as error:
         raise Rejected("corrupt", f"{type(error).__name__}: {error}") from None
 

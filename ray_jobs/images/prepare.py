@@ -67,18 +67,20 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
 
 
 def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden | Reject:
-    """The golden image of a file or its bytes, or why there is none. Raises Trouble for a failing disk."""
+    """The golden image of a file or its bytes, or why there is none.
+
+    Raises Trouble for a failing disk, MemoryError when there is not enough.
+    """
     data = b""
     try:
-        data = file if isinstance(file, bytes) else _read(file)
+        data = file if isinstance(file, bytes) else read_file(file)
         return prepare(data, settings, name)
     except Rejected as error:
         return Reject(error.reason, error.detail, thumbnail(data, settings))
-    except MemoryError:
-        return Reject("too-large", f"{len(data)} bytes that take over {settings.decode_mb} MB to decode")
 
 
-def _read(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
+    """The bytes of a local file. Raises Rejected when it cannot be read, Trouble when it may be another time."""
     try:
         return file.read_bytes()
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.images import formats
 from ray_jobs.plan import expanded, is_hub_name
 
 Distance = Literal["local", "object-store", "web"]
@@ -20,9 +21,8 @@ SUFFIXES = {
     "parquet": (".parquet",),
     "arrow": (".arrow", ".feather"),
     "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"),
-    "folder": (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
-               ".heic"),
-}  # fmt: skip
+    "folder": formats.SUFFIXES,
+}
 PEEKED = 1000  # entries looked at to tell what a folder holds
 
 
@@ -111,15 +111,14 @@ def _detected(dataset: Dataset) -> str:
     kinds, empty = set[str](), True
     for entry in islice(storage.entries(source), PEEKED):
         empty = False
-        if (kind := _kind(entry.key)) == "folder":
-            return kind
-        kinds.add(kind or "")
+        kinds.add(_kind(entry.key) or "")
     if empty:
         raise BadInput(f"dataset {source}: nothing is there; check the URI")
-    shards = sorted(kinds & {"parquet", "arrow", "webdataset"})
-    if len(shards) > 1:
-        raise BadInput(f"dataset {source}: holds files of {' and '.join(shards)}; say which with `format`")
-    return shards[0] if shards else "folder"
+    found = sorted(kinds & {"folder", "parquet", "arrow", "webdataset"})
+    if len(found) > 1:
+        held = " and ".join("images" if kind == "folder" else f"{kind} files" for kind in found)
+        raise BadInput(f"dataset {source}: holds {held}; say which with `format`")
+    return found[0] if found else "folder"
 
 
 def _kind(name: str) -> str | None:

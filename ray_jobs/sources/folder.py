@@ -1,11 +1,12 @@
 """A folder of images, on disk or S3; references and labels from its metadata, else labels from subfolder names."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import PurePosixPath
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
 from ray_jobs.sources.cells import printable
 from ray_jobs.sources.labels import label_names, named
@@ -70,7 +71,12 @@ class FolderSource:
     def _fetched(self, one: Located) -> Fetched:
         if one.where in METADATA:  # never an image, so this tells that there is none
             return Fetched(detail=f"named in {one.where} but not there")
-        return fetched(f"{self.dataset.source}/{_as_key(one.where)}")
+        place = f"{self.dataset.source}/{_as_key(one.where)}"
+        found = fetched(place)
+        if found.detail and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
+            told = "is it mounted on this node too, or did the source change?"
+            raise Trouble(f"dataset {self.dataset.source}: {one.image_id} was listed and cannot be read; {told}")
+        return found
 
 
 def _as_where(key: str) -> str:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import datasets
+from requests.exceptions import RequestException
 
-from ray_jobs.contract import BadInput, Dataset, nearest
+from ray_jobs.contract import BadInput, Dataset, Trouble, nearest
 from ray_jobs.plan import is_hub_name
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cells import image_cell, label_text, texts
@@ -85,6 +86,8 @@ class HuggingFaceSource:
                     source, self.dataset.config, split=self.dataset.split, revision=self.dataset.revision
                 )
             return datasets.load_from_disk(source)
+        except (ConnectionError, TimeoutError, RequestException) as error:
+            raise Trouble(f"dataset {source}: cannot be loaded now: {' '.join(str(error).split())}") from error
         except Exception as error:  # the library raises whatever its loaders raise
             raise BadInput(f"dataset {source}: cannot be loaded: {' '.join(str(error).split())}") from error
 

@@ -5,7 +5,7 @@ from itertools import chain, islice
 from typing import Any
 
 from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import SUFFIXES, Distance, Located, Row
+from ray_jobs.sources import SUFFIXES, Distance, Located, Row, web
 from ray_jobs.sources.cells import label_text, printable
 from ray_jobs.sources.columns import PLACES, Columns, check, preferred, tell
 from ray_jobs.sources.labels import label_names, named
@@ -64,7 +64,8 @@ class ManifestSource:
         place = self._place(number, cells.get(columns.image))
         label = label_text(cells.get(columns.label)) if columns.label else None
         said = references(self.dataset.source, cells.get(columns.references)) if columns.references else []
-        return Located(place or str(number), place, 0, label, said)
+        called = web.public(place) if distance_of(place) == "web" else place
+        return Located(called or str(number), place, 0, label, said)
 
     def _place(self, number: int, cell: Any) -> str:
         if cell is not None and not isinstance(cell, str):

@@ -1,5 +1,6 @@
 """Reading many images at once, in order, and never more of them than that in memory."""
 
+import errno
 import posixpath
 import threading
 from collections import deque
@@ -13,13 +14,14 @@ from queue import Empty, Full, Queue
 from typing import TypeVar
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.sources import Distance, web
 from ray_jobs.sources.cells import printable
 
 T = TypeVar("T")
 R = TypeVar("R")
 READS: dict[Distance, int] = {"local": 1, "object-store": 16, "web": 32}
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 BATCH, WAITING = 100, 20  # items handed over at a time, and how many times before a stream has to wait
 
 
@@ -116,7 +118,11 @@ def fetched(place: str) -> Fetched:
         if path is None:
             return Fetched(storage.read(place))
         return Fetched(file=path) if path.is_file() else Fetched(detail=printable(f"{place}: no such file"))
-    except (OSError, BadInput, ValueError) as error:  # ValueError: a path with a null byte
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise Trouble(f"cannot read {place}: {error}") from error
+        return Fetched(detail=printable(" ".join(str(error).split())))
+    except (BadInput, ValueError) as error:  # ValueError: a path with a null byte
         return Fetched(detail=printable(" ".join(str(error).split())))
 
 

@@ -58,6 +58,7 @@ def _objects(uri: str, lines: Iterator[str]) -> Iterator[tuple[int, Cells]]:
 
 def _records(uri: str, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, Cells]]:
     # Not strict, an open quote would swallow the rest of the file.
+    csv.field_size_limit(2**24)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     number = 1

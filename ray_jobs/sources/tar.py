@@ -13,7 +13,12 @@ from ray_jobs.sources.leftovers import Leftovers
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset.tariterators.base_plus_ext
 META = re.compile(r"__[^/]*__($|/)")  # what webdataset skips
-COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+COMPRESSED = {
+    re.compile(rb"\x1f\x8b\x08"): "gzip",
+    re.compile(rb"BZh[1-9]1AY&SY"): "bzip2",
+    re.compile(rb"\xfd7zXZ\0"): "xz",
+    re.compile(rb"\x28\xb5\x2f\xfd"): "zstd",
+}
 BLOCK = 512
 
 
@@ -65,7 +70,7 @@ def _with_texts(file: BufferedReader, sample: Sample, texts: Callable[[Sample], 
 
 
 def _members(uri: str, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
-    packed = next((name for magic, name in COMPRESSED.items() if file.peek(2).startswith(magic)), None)
+    packed = next((name for magic, name in COMPRESSED.items() if magic.match(file.peek(10))), None)
     if packed or not uri.lower().endswith(".tar"):
         told = f"compressed ({packed})" if packed else "not named .tar"
         raise BadInput(f"dataset {uri}: {told}; decompress it: a compressed shard cannot be read in parts")
@@ -75,6 +80,8 @@ def _members(uri: str, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (the file is not its own)
         while member := tar.next():
+            if tar.offset <= at:  # a size below zero leads back
+                raise ValueError(f"a member of {member.size} bytes")
             yield member
             tar.members.clear()  # type: ignore[attr-defined] # they are kept for a lookup that nobody asks for
             at = tar.offset

@@ -1,5 +1,6 @@
 """Images at http(s) addresses. Whatever a server does, an answer comes in bounded time and bounded memory."""
 
+import re
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -20,7 +21,8 @@ from urllib3.util.retry import Retry
 from ray_jobs.sources.cells import printable
 
 SCHEMES = ("http://", "https://")
-BUSY = (429, 500, 502, 503, 504)
+BUSY = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+SECRET = re.compile(r"(x-amz-|x-goog-|signature|sig|token|access_?key|key-pair-id|policy|expires|awsaccesskeyid)", re.I)
 REDIRECTS = 10
 
 
@@ -117,8 +119,19 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:200]
 
 
+def public(url: str) -> str:
+    """The address without what it may hold of a secret: a user's name and password, a signature in its query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address at all
+        return url
+    kept = [pair for pair in parts.query.split("&") if not SECRET.match(pair)]
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="&".join(kept)))
+
+
 def _line(url: str, detail: str) -> str:
-    return printable(" ".join(f"{url}: {detail}".split()))
+    told = public(url)
+    return printable(" ".join(f"{told}: {detail.replace(url, told)}".split()))
 
 
 def _left() -> float:

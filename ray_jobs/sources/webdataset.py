@@ -10,7 +10,8 @@ from itertools import chain, islice
 from typing import Any
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract import BadInput, Dataset, Trouble
+from ray_jobs.images import formats
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
 from ray_jobs.sources.cells import label_text, printable, texts
 from ray_jobs.sources.columns import check
@@ -20,7 +21,7 @@ from ray_jobs.sources.reading import ahead, distance_of, in_turn, reads_at_once
 from ray_jobs.sources.shards import shards, title, uri_of
 from ray_jobs.sources.tar import Sample, samples
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "img")
+IMAGES = (*(suffix[1:] for suffix in formats.SUFFIXES), "img")
 HEAD = 100  # samples that must between them have what the settings name
 IMAGE = ""  # in place of the image's own extension, which may be that of the label
 GAP = 2**20  # bytes of others between the members of a sample that are worth one request less
@@ -60,7 +61,9 @@ class WebDatasetSource:
             pieces = _pieces(uri, others | ({IMAGE: image} if image else {}))
             label = label_text(self._said(pieces, self.dataset.label))
             references = texts(_text(self._said(pieces, self.dataset.references)))
-        except (FileNotFoundError, BadInput) as error:
+        except FileNotFoundError:
+            raise Trouble(f"{uri}: was listed and is not there; is it mounted on this node too?") from None
+        except BadInput as error:
             return Row(one.image_id, None, detail=" ".join(str(error).split()))
         name, label_id = named(label, names, self.dataset)
         detail = "" if image else "the sample has no image"
@@ -135,7 +138,7 @@ def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
         pieces = {name: storage.read_range(uri, offset, size) for name, (offset, size) in places.items()}
     for name, (offset, size) in places.items():
         if len(pieces[name]) < size:
-            raise BadInput(f"{uri}: ends before byte {offset + size}; it changed since it was listed: plan again")
+            raise Trouble(f"{uri}: ends before byte {offset + size}; it changed since it was listed: plan again")
     return pieces
 
 

@@ -216,7 +216,10 @@ def test_the_revision_of_a_source_is_its_content(store: str) -> None:
 
 
 def test_a_pinned_revision_is_taken_as_it_is() -> None:
-    assert plan.source_revision(Dataset(source="org/name", revision="abc")) == "abc"
+    assert plan.source_revision(Dataset(source="org/name", revision="a1" * 20)) == "a1" * 20
+    assert plan.source_revision(Dataset(source="s3://bucket/images", revision="v1")) == "v1"
+    with pytest.raises(BadInput, match="pin its `revision`"):
+        plan.source_revision(Dataset(source="org/name", revision="main"))
 
 
 def test_a_hub_name_must_be_pinned() -> None:

@@ -173,21 +173,21 @@ def test_equal_files_are_used_once_unless_they_are_to_be_kept(tmp_path: Path, on
     assert parts.require(kept.golden_uri, "preprocess").rows_out == 34
 
 
-def test_too_many_rejects_fail_the_run_and_what_was_unreadable_is_read_again(tmp_path: Path, on_cluster: Any) -> None:
-    images = folder_of_pictures(tmp_path / "images", 20)
+def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_path: Path, on_cluster: Any) -> None:
+    folder_of_pictures(tmp_path / "images", 20)
     manifest = tmp_path / "list.csv"
     manifest.write_text("image\n" + "".join(f"images/{number:03d}.png\n" for number in range(24)))
     spec = of_demo(tmp_path, dataset={"source": str(manifest)})
     told = r"4 of 24 images rejected \(4 unreadable-source\), more than max_rejected_fraction 0.1; see .*rejects.html"
     failed("preprocess", spec, 2, told)
-    done = parts.done(spec.golden_uri)
-    for number in range(20, 24):
-        (images / f"{number:03d}.png").write_bytes(encoded(picture(number)))
-    run("preprocess", spec)
-    assert parts.require(spec.golden_uri, "preprocess").rows_out == 24
-    assert 0 < len(done) < len(parts.done(spec.golden_uri))
+    before = snapshot(f"{spec.golden_uri}/parts")
     raised = of_demo(tmp_path, dataset={"source": str(manifest)}, preprocess={"max_rejected_fraction": 0.5})
     assert raised.golden_uri == spec.golden_uri
+    run("preprocess", raised)
+    assert snapshot(f"{spec.golden_uri}/parts") == before  # made once, for both
+    assert parts.require(spec.golden_uri, "preprocess").rows_out == 20
+    output = run("preprocess", spec, expected=2)
+    assert "4 of 24 images rejected (4 unreadable-source), more than max_rejected_fraction 0.1" in output
 
 
 # --- every format -----------------------------------------------------------------------------------------------------

@@ -101,10 +101,12 @@ def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
     (tmp_path / "it" / "a" / "folder").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "it" / "a" / "file").symlink_to(tmp_path / "elsewhere" / "y")
     (tmp_path / "it" / "a" / "nothing").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "it" / "c" / "up").symlink_to(tmp_path / "it" / "c")
     listing = storage.entries(str(tmp_path / "it"))
     assert next(listing).key == "a/file"
     shutil.rmtree(tmp_path / "it" / "b")
-    assert [entry.key for entry in listing] == ["a/x", "c/x"]
+    keys = {entry.key: entry.size for entry in listing}
+    assert keys == {"a/folder/y": 1, "a/nothing": 0, "a/x": 1, "c/x": 1}  # what leads nowhere is there, and empty
 
 
 def test_upload(store: str, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def misbehaving(row: Row, settings: Preprocess) -> Golden | Reject:
             os.kill(os.getpid(), signal.SIGSEGV)
         case b"abort":
             os.abort()
+        case b"killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         case b"exit":
             os._exit(3)
         case b"hang":
@@ -69,6 +71,13 @@ def test_each_costs_itself_alone(decoder: Decoder) -> None:
 
 def test_a_process_that_someone_else_killed_costs_nothing(decoder: Decoder, tmp_path: Path) -> None:
     assert ended(decoder, Row("a", GOOD), Row(str(tmp_path / "b"), b"once"), Row("c", GOOD)) == ["kept"] * 3
+
+
+def test_killed_twice_is_the_machines_doing_not_the_images(decoder: Decoder) -> None:
+    with pytest.raises(
+        Trouble, match="the decoder of a was killed twice: its process died of SIGKILL; is there memory"
+    ):
+        ended(decoder, Row("a", b"killed"))
 
 
 def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:

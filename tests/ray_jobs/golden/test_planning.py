@@ -1,6 +1,7 @@
 """Parts of equal work, kept beside the parts, and the same whoever plans."""
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from making import folder_of_pictures, spec
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Preprocess, Spec
+from ray_jobs.golden import planning
 from ray_jobs.golden.planning import MEGABYTE, cut, located, planned
 from ray_jobs.golden.sample import Sample
 from ray_jobs.plan import source_revision
@@ -74,7 +76,7 @@ def test_a_plan_is_kept_and_found_again(store: str, tmp_path: Path) -> None:
     assert (plan.rows, plan.listed) == (300, 300)
     assert 75 <= len(plan.parts) <= 77
     assert plan.bytes == sum(file.stat().st_size for file in (tmp_path / "images").iterdir())
-    assert sorted({part.file for part in plan.parts}) == ["rows-00000.parquet", "rows-00001.parquet"]
+    assert len({part.file for part in plan.parts}) == 2
     assert planned(made, source) == plan
     assert source.times == 1
     found = [one for part in plan.parts for one in located(made.golden_uri, part.file, part.group)]
@@ -87,7 +89,7 @@ def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
     plan = planned(made, source)
     folder = f"{made.golden_uri}/plan"
     before = {entry.key: storage.read(f"{folder}/{entry.key}") for entry in storage.entries(folder)}
-    for gone in (["plan.json"], ["plan.json", "rows-00001.parquet"], list(before)):
+    for gone in (["plan.json"], ["plan.json", plan.parts[-1].file], list(before)):
         for name in gone:
             storage.delete(f"{folder}/{name}")
         assert planned(made, source) == plan
@@ -99,6 +101,27 @@ def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
     plan = planned(spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=4), source)
     other = spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=7)
     assert planned(other, source) == plan
+
+
+def test_what_another_plan_left_behind_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """A job with other part sizes died before its plan was complete."""
+    source = Counting(folder_of_pictures(tmp_path / "images", 40))
+    planned(spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=10), source)
+    made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=20)
+    storage.delete(f"{made.golden_uri}/plan/plan.json")
+    plan = planned(made, source)
+    found = [one for part in plan.parts for one in located(made.golden_uri, part.file, part.group)]
+    assert found == list(source.listed())
+    assert max(part.rows for part in plan.parts) > 10
+
+
+def test_a_set_is_made_with_one_version_of_each_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Counting(folder_of_pictures(tmp_path / "images", 5))
+    made = spec_of(tmp_path / "images", str(tmp_path / "root"))
+    planned(made, source)
+    monkeypatch.setattr(planning, "version", lambda name: "99" if name == "pillow" else version(name))
+    with pytest.raises(BadInput, match=r"begun with pillow [\d.]+, now 99; delete it"):
+        planned(made, source)
 
 
 def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:

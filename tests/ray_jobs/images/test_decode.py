@@ -224,12 +224,12 @@ def test_whatever_a_codec_raises_is_a_reject(error: type[Exception], monkeypatch
         decode(encoded(picture()), USUAL)
 
 
-def test_memory_that_is_not_there_is_too_large_and_not_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_is_not_there_is_not_the_images_doing(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: ImageFile.ImageFile) -> None:
         raise MemoryError
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
-    with pytest.raises(Rejected, match=r"too-large: 64x48 PNG: out of memory"):
+    with pytest.raises(MemoryError):
         decode(encoded(picture()), USUAL)
 
 

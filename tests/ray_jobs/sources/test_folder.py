@@ -93,18 +93,15 @@ def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_image_that_went_away_is_a_row_without_data_and_trouble_is_not(
-    store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         storage.write(f"{store}/it/{number}.png", PICTURES[number])
     source = open_source(Dataset(source=f"{store}/it"))
     located = list(source.listed())
     storage.delete(f"{store}/it/1.png")
-    rows = list(source.read(located))
-    assert [row.data is row.file is None for row in rows] == [False, True, False]
-    assert "1.png" in rows[1].detail
-    assert "\n" not in rows[1].detail
+    with pytest.raises(Trouble, match=r"1\.png was listed and cannot be read; is it mounted on this node too"):
+        list(source.read(located))
+    storage.write(f"{store}/it/1.png", PICTURES[1])
 
     def unreachable(uri: str) -> bytes:
         raise Trouble("connection lost")
@@ -113,6 +110,15 @@ def test_an_image_that_went_away_is_a_row_without_data_and_trouble_is_not(
         monkeypatch.setattr(storage, "read", unreachable)
         with pytest.raises(Trouble):  # else a moment's outage would be a reject of the golden set for good
             list(source.read(located))
+
+
+def test_a_link_to_nothing_is_a_row_without_data(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(PICTURES[0])
+    (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
+    source = open_source(Dataset(source=str(tmp_path)))
+    rows = list(source.read(list(source.listed())))
+    assert [row.data is row.file is None for row in rows] == [False, True]
+    assert rows[1].detail.endswith("1.png: no such file")
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:

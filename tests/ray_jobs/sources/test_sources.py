@@ -106,7 +106,7 @@ def test_the_columns_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 @pytest.mark.parametrize(
     ("files", "kind"),
     [
-        (["a.png", "b.parquet"], "Folder"),
+        (["a.png", "b.txt"], "Folder"),
         (["README.md", "data/a.parquet", "data/b.parquet"], "Parquet"),
         (["README.md", "data.arrow"], "Arrow"),
         (["a/0.tar", "sizes.json"], "WebDataset"),
@@ -123,10 +123,14 @@ def test_a_folder_is_what_it_holds(store: str, files: list[str], kind: str) -> N
     ).__name__ == f"{kind}Source"
 
 
-def test_a_folder_that_could_be_two_formats(store: str) -> None:
-    for name in ("a.parquet", "b.tar"):
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [(("a.parquet", "b.tar"), "parquet files and webdataset files"), (("a.png", "b.arrow"), "arrow files and images")],
+)
+def test_a_folder_that_could_be_two_formats(store: str, files: tuple[str, ...], told: str) -> None:
+    for name in files:
         storage.write(f"{store}/it/{name}", b"")
-    with pytest.raises(BadInput, match="holds files of parquet and webdataset; say which with `format`"):
+    with pytest.raises(BadInput, match=f"holds {told}; say which with `format`"):
         open_source(Dataset(source=f"{store}/it"))
 
 
