@@ -186,6 +186,7 @@ def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_pat
     run("preprocess", raised)
     assert snapshot(f"{spec.golden_uri}/parts") == before  # made once, for both
     assert parts.require(spec.golden_uri, "preprocess").rows_out == 20
+    spec = of_demo(tmp_path, dataset={"source": str(manifest)})
     output = run("preprocess", spec, expected=2)
     assert "4 of 24 images rejected (4 unreadable-source), more than max_rejected_fraction 0.1" in output
 
