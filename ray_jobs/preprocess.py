@@ -22,7 +22,7 @@ import ray
 from ray_jobs import job, parts
 from ray_jobs.contract import BadInput, Part, Spec, Trouble
 from ray_jobs.golden import pages
-from ray_jobs.golden.duplicates import Duplicates
+from ray_jobs.golden.duplicates import Duplicates, hashes
 from ray_jobs.golden.making import drop_duplicates, make_part
 from ray_jobs.golden.pace import announce, blocks, spread
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned
@@ -74,7 +74,7 @@ def preprocess(spec: Spec) -> None:
     plan = planned(spec, source)
     times.append(time.monotonic())
     made = Made()
-    with Duplicates() as duplicates:
+    with hashes() as duplicates:
         make_parts(spec, source, plan, made, duplicates)
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":

@@ -2,11 +2,11 @@
 
 import json
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from contextlib import contextmanager
+from typing import Any
+
+from ray_jobs.sources.on_disk import database
 
 REPEATS = """
 SELECT part, image_id, first FROM (
@@ -16,24 +16,18 @@ SELECT part, image_id, first FROM (
 
 
 class Duplicates:
-    """The hashes of all images, in a table on disk: memory does not grow with them. Use as a context."""
+    """The hashes of all images, in a table on disk: memory does not grow with them."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="assay-hashes-")
-        self._table = sqlite3.connect(Path(self._folder.name, "hashes.sqlite"), isolation_level=None)
-        self._table.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE;"
-            "CREATE TABLE images (part TEXT, position INTEGER, image_id TEXT, sha256 BLOB)"
-        )
+    def __init__(self, table: sqlite3.Connection) -> None:
+        self._table = table
 
-    def add(self, part: str, image_ids: list[str], hashes: list[str]) -> None:
-        rows = zip(image_ids, map(bytes.fromhex, hashes), strict=True)
-        self._table.execute("BEGIN")
+    def add(self, part: str, image_ids: list[str], digests: list[str]) -> None:
+        """The images of a part in order, each with the SHA-256 of its file in hex digits."""
+        rows = zip(image_ids, map(bytes.fromhex, digests), strict=True)
         self._table.executemany(
             "INSERT INTO images VALUES (?, ?, ?, ?)",
             ((part, position, image_id, sha) for position, (image_id, sha) in enumerate(rows)),
         )
-        self._table.execute("COMMIT")
 
     def tasks(self) -> Iterator[dict[str, Any]]:
         """For each part with images that an earlier one equals: its name, and as JSON which image equals which."""
@@ -48,9 +42,9 @@ class Duplicates:
         if repeats:
             yield {"name": name, "repeats": json.dumps(repeats)}
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._table.close()
-        self._folder.cleanup()
+@contextmanager
+def hashes() -> Iterator[Duplicates]:
+    """An empty table; what it holds on disk is gone afterwards."""
+    with database("images (part TEXT, position INTEGER, image_id TEXT, sha256 BLOB)") as table:
+        yield Duplicates(table)

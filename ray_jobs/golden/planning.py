@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Preprocess, Spec
-from ray_jobs.golden.sample import Sample
+from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.parts import name_of_part
 from ray_jobs.plan import source_revision
 from ray_jobs.sources import Located, Source
@@ -77,7 +77,7 @@ def planned(spec: Spec, source: Source) -> GoldenPlan:
     if found := _standing(spec.golden_uri):
         _check_versions(spec.golden_uri, found)
         return found
-    with Sample(spec.suite.dataset) as sample:
+    with sampling(spec.suite.dataset) as sample:
         listed = sample.draw(source.listed())
         if not listed:
             raise BadInput(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")

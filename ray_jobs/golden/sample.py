@@ -7,17 +7,14 @@ order or the cluster, and a collection that grows keeps most of it.
 import hashlib
 import json
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from contextlib import contextmanager
 
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import Located
+from ray_jobs.sources.on_disk import database
 
-CREATE = """
-CREATE TABLE images (
+IMAGES = """images (
     position INTEGER PRIMARY KEY, image_id TEXT, location TEXT, size INTEGER, label TEXT, refs TEXT, draw INTEGER,
     chosen INTEGER DEFAULT 1
 )"""
@@ -33,22 +30,17 @@ DRAWN = "SELECT position FROM images ORDER BY draw, position LIMIT ?"
 
 
 class Sample:
-    """The images that a dataset's settings choose of a listing, in the order of the listing. Use as a context."""
+    """The images that a dataset's settings choose of a listing, in the order of the listing."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self._folder = tempfile.TemporaryDirectory(prefix="assay-listing-")
-        self._table = sqlite3.connect(Path(self._folder.name, "images.sqlite"), isolation_level=None)
-        self._table.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE; " + CREATE)
+    def __init__(self, dataset: Dataset, table: sqlite3.Connection) -> None:
+        self.dataset, self._table = dataset, table
 
     def draw(self, listed: Iterable[Located]) -> int:
         """Take the listing and choose; returns how many images were listed. Raises BadInput for an id that two have."""
-        self._table.execute("BEGIN")
         self._table.executemany(
             "INSERT INTO images (image_id, location, size, label, refs, draw) VALUES (?, ?, ?, ?, ?, ?)",
             map(self._row, listed),
         )
-        self._table.execute("COMMIT")
         try:
             self._table.execute("CREATE UNIQUE INDEX by_id ON images (image_id)")
         except sqlite3.IntegrityError:
@@ -73,13 +65,6 @@ class Sample:
         ):
             yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._table.close()
-        self._folder.cleanup()
-
     def _row(self, one: Located) -> tuple[str | int | None, ...]:
         try:
             text = f"{self.dataset.seed}\n{one.image_id}".encode()
@@ -93,3 +78,10 @@ class Sample:
             "SELECT image_id FROM images GROUP BY image_id HAVING COUNT(*) > 1 ORDER BY image_id LIMIT 1"
         ).fetchone()
         return str(found)
+
+
+@contextmanager
+def sampling(dataset: Dataset) -> Iterator[Sample]:
+    """An empty sample; what it holds on disk is gone afterwards."""
+    with database(IMAGES) as table:
+        yield Sample(dataset, table)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ray_jobs.golden.duplicates import Duplicates
+from ray_jobs.golden.duplicates import hashes
 
 PARTS: dict[str, list[tuple[str, str]]] = {
     "part-00000": [("a", "01"), ("b", "02"), ("c", "01")],
@@ -17,7 +17,7 @@ EXPECTED = [
 
 
 def found(order: list[str]) -> list[dict[str, Any]]:
-    with Duplicates() as duplicates:
+    with hashes() as duplicates:
         for name in order:
             duplicates.add(name, [image for image, _ in PARTS[name]], [sha for _, sha in PARTS[name]])
         return [task | {"repeats": json.loads(task["repeats"])} for task in duplicates.tasks()]
@@ -28,7 +28,7 @@ def test_the_first_in_the_order_of_the_set_stays() -> None:
 
 
 def test_none() -> None:
-    with Duplicates() as duplicates:
+    with hashes() as duplicates:
         duplicates.add("part-00000", ["a", "b"], ["01", "02"])
         duplicates.add("part-00001", [], [])
         assert list(duplicates.tasks()) == []

@@ -15,13 +15,13 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Preprocess, Spec
 from ray_jobs.golden import planning
 from ray_jobs.golden.planning import MEGABYTE, cut, located, planned
-from ray_jobs.golden.sample import Sample
+from ray_jobs.golden.sample import sampling
 from ray_jobs.plan import source_revision
 from ray_jobs.sources import Located, Row, open_source
 
 
 def parts_of(sizes: list[int], **settings: Any) -> list[list[Located]]:
-    with Sample(Dataset(source="/images")) as sample:
+    with sampling(Dataset(source="/images")) as sample:
         sample.draw(Located(f"{number:06d}", "", size) for number, size in enumerate(sizes))
         return list(cut(sample, Preprocess(**settings)))
 
