@@ -1,7 +1,7 @@
 """Golden sets against the usual ways to make them, and against the limit; prints Markdown tables.
 
     .assay/data/bin/python -m benchmarks.preprocess throughput   # images per CPU-second, four ways and the limit
-    .assay/data/bin/python -m benchmarks.preprocess scale        # 20,000 and 200,000 small images: time and memory
+    .assay/data/bin/python -m benchmarks.preprocess scale        # 20,000 to 200,000 small images: time and memory
     .assay/data/bin/python -m benchmarks.preprocess block        # a Hugging Face dataset of one block
 
 Each way runs as a process of its own on all cores, with few images and with many; the rate is that of the images
@@ -85,13 +85,18 @@ def _psnr(image: Image.Image) -> float:
 
 
 def scale(work: Path, factor: float) -> None:
-    counts = [int(20_000 * factor), int(200_000 * factor)]
-    costs = [run("ours", jpegs(work / str(count), count, 64, 48, 80), work) for count in counts]
-    print("| images | wall s | CPU s | " + " | ".join(f"{kind}, MB" for kind in sorted(costs[1].memory)) + " |")
-    print("| --- " * (3 + len(costs[1].memory)) + "|")
-    for count, cost in zip(counts, costs, strict=True):
-        held = " | ".join(f"{cost.memory[kind] / 1e6:.0f}" for kind in sorted(costs[1].memory))
-        print(f"| {count} | {cost.wall:.1f} | {cost.cpu:.1f} | {held} |", flush=True)
+    counts = [int(count * factor) for count in (20_000, 110_000, 200_000)]
+    costs = []
+    for count in counts:
+        costs.append(run("ours", jpegs(work / "images", count, 64, 48, 80), work))
+        shutil.rmtree(work / "images")
+    kinds = [kind for kind in sorted(costs[-1].memory) if kind]
+    print("| images | wall s | s for 1000 more | " + " | ".join(f"{kind}, MB" for kind in kinds) + " |")
+    print("| --- " * (3 + len(kinds)) + "|")
+    for number, (count, cost) in enumerate(zip(counts, costs, strict=True)):
+        held = " | ".join(f"{cost.memory[kind] / 1e6:.0f}" for kind in kinds)
+        more = (cost.wall - costs[number - 1].wall) / (count - counts[number - 1]) * 1000 if number else 0
+        print(f"| {count} | {cost.wall:.1f} | {f'{more:.3f}' if number else ''} | {held} |", flush=True)
 
 
 def block(work: Path, factor: float) -> None:
