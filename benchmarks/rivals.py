@@ -35,7 +35,7 @@ def with_ray(folder: Path, output: Path) -> None:
     """A plain Ray Data map."""
     import ray
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     images = ray.data.read_binary_files(str(folder))
     images.map(lambda row: {"image": pillow(row["bytes"])}).write_parquet(str(output))
@@ -46,7 +46,7 @@ def with_block(folder: Path, output: Path) -> None:
     import datasets
     import ray
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     images = ray.data.from_huggingface(datasets.load_from_disk(str(folder)))
     images.map(lambda row: {"image": pillow(row["image"]["bytes"])}).write_parquet(str(output))
