@@ -4,7 +4,7 @@
     .assay/data/bin/python -m benchmarks.preprocess scale        # 20,000 to 200,000 small images: time and memory
     .assay/data/bin/python -m benchmarks.preprocess block        # a Hugging Face dataset of one block
 
-ASSAY_BENCHMARK_WIDTHS="4000 1280" leaves the other sizes out. Each way runs as a process of its own on all cores, with few images and with many; the rate is that of the images
+Each way runs as a process of its own on all cores, with few images and with many; the rate is that of the images
 between the two, so that what it costs to start (importing Ray takes seconds) does not blur it.
 """
 
@@ -55,8 +55,6 @@ def run(way: str, source: Path, work: Path, **sections: dict[str, object]) -> Co
 def throughput(work: Path, factor: float) -> None:
     print("| source | way | images per CPU-second | images/s | Assay is faster by |\n| --- | --- | --- | --- | --- |")
     for (width, height), (few, many) in SIZES.items():
-        if str(width) not in os.environ.get("ASSAY_BENCHMARK_WIDTHS", str(width)):
-            continue
         few, many = int(few * factor) or 1, int(many * factor)
         small = jpegs(work / "few", few, width, height)
         large = jpegs(work / "many", many, width, height)
