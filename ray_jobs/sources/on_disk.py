@@ -16,7 +16,7 @@ def database(*tables: str) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as opened:
             opened.execute("PRAGMA journal_mode = OFF")
             opened.execute("PRAGMA synchronous = OFF")
-            opened.execute("PRAGMA cache_size = -16384")  # KiB
+            opened.execute("PRAGMA cache_size = -2048")  # KiB
             for table in tables:
                 opened.execute(f"CREATE TABLE {table}")
             opened.execute("BEGIN")
