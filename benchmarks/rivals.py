@@ -31,24 +31,26 @@ def pillow(data: bytes) -> bytes:
     return sink.getvalue()
 
 
-def with_ray(folder: Path, output: Path) -> None:
-    """A plain Ray Data map."""
+def _ray_data() -> Any:
+    """Ray Data on a cluster of this machine, started for it."""
     import ray
 
     ray.init("local", num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    images = ray.data.read_binary_files(str(folder))
+    return ray.data
+
+
+def with_ray(folder: Path, output: Path) -> None:
+    """A plain Ray Data map."""
+    images = _ray_data().read_binary_files(str(folder))
     images.map(lambda row: {"image": pillow(row["bytes"])}).write_parquet(str(output))
 
 
 def with_block(folder: Path, output: Path) -> None:
     """A plain Ray Data map over a Hugging Face dataset, which arrives as one block."""
     import datasets
-    import ray
 
-    ray.init("local", num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    images = ray.data.from_huggingface(datasets.load_from_disk(str(folder)))
+    images = _ray_data().from_huggingface(datasets.load_from_disk(str(folder)))
     images.map(lambda row: {"image": pillow(row["image"]["bytes"])}).write_parquet(str(output))
 
 

@@ -113,6 +113,11 @@ def require(stage_uri: str, stage: str) -> Manifest:
     return found
 
 
+def lost_of(listed: Iterable[Part]) -> dict[str, int]:
+    """How many rows the parts lost, by reason."""
+    return dict(sorted(sum((Counter(part.lost) for part in listed), Counter[str]()).items()))
+
+
 def summed(
     stage: Literal["golden", "captions", "scores"],
     content_id: str,
@@ -127,7 +132,7 @@ def summed(
     Rows in must equal rows out and rows lost. A rejected image has no row in its part; a failed caption or score has.
     """
     listed = sorted(listed, key=lambda part: part.name)
-    lost = sum((Counter(part.lost) for part in listed), Counter[str]())
+    lost = lost_of(listed)
     rows_out = rows_in - sum(lost.values())
     expected = rows_out if stage == "golden" else rows_in
     held = sum(part.rows for part in listed)
@@ -138,7 +143,7 @@ def summed(
         id=content_id,
         rows_in=rows_in,
         rows_out=rows_out,
-        lost=dict(sorted(lost.items())),
+        lost=lost,
         parts=tuple(listed),
         seconds=seconds,
         versions=versions,

@@ -53,7 +53,7 @@ class Made:
         return [self.parts[name] for name in sorted(self.parts)]
 
     def lost(self) -> dict[str, int]:
-        return dict(sorted(sum((Counter(part.lost) for part in self.parts.values()), Counter[str]()).items()))
+        return parts.lost_of(self.parts.values())
 
     def total(self, fact: str) -> Any:
         """The sum of a fact over all parts; of counts by name, by name."""

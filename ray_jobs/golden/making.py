@@ -48,9 +48,9 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
         return described(task["name"], storage.read(uri), "found")
     own = decoder(settings)
     try:
-        return own.run(_made, task, source, golden_uri, settings)
+        return own.run(_made, task, source, golden_uri, partial(prepared, settings=settings))
     except (Died, MemoryError):
-        return _made(task, source, golden_uri, settings, partial(own.alone, prepared)) | {"isolated": True}
+        return _made(task, source, golden_uri, partial(own.alone, prepared)) | {"isolated": True}
 
 
 def prepared(row: Row, settings: Preprocess) -> Prepared:
@@ -67,13 +67,10 @@ def prepared(row: Row, settings: Preprocess) -> Prepared:
         return prepare_file(row.image_id, data or b"", settings)
 
 
-def _made(
-    task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess,
-    prepare: Callable[[Row], Prepared] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+def _made(task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[Row], Prepared]) -> dict[str, Any]:
     clock: defaultdict[str, float] = defaultdict(float)
     rows = _timed(source.read(located(golden_uri, task["file"], task["group"])), clock)
-    data = _part(((row, prepare(row) if prepare else prepared(row, settings)) for row in rows), clock)
+    data = _part(((row, prepare(row)) for row in rows), clock)
     began = time.perf_counter()
     uri = parts.uri_of_part(golden_uri, task["name"])
     origin = "made" if storage.create(uri, data) else "raced"

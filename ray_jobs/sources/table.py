@@ -103,7 +103,7 @@ class TableSource:
             labels = self._labels(file, index, columns.label) if self.dataset.stratify and columns.label else None
             for row in range(block.rows):
                 label = next(labels) if labels else None
-                named(label, names, self.dataset)  # a label without a name is told before anything is read
+                named(label, names, self.dataset)  # where labels are listed, one without a name is told now
                 yield Located(f"{called}#{number}", f"{shard}#{index}.{row}", block.size, label)
                 number += 1
 

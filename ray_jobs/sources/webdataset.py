@@ -43,7 +43,7 @@ class WebDatasetSource:
         with unique_names() as given:
             for shard, sample in chain(head, everything):
                 label = self._listed_label(sample)
-                named(label, names, self.dataset)  # a label without a name is told before anything is read
+                named(label, names, self.dataset)  # where labels are listed, one without a name is told now
                 image = self._image(sample)
                 others = {name: place for name, place in sample.members.items() if name in self._others(sample)}
                 where = json.dumps([shard, image, others], separators=(",", ":"))

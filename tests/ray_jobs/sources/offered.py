@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import webdataset
 from making import encoded, picture
 
 from ray_jobs.contract import Dataset
-from ray_jobs.sources import Located, Row, open_source
+from ray_jobs.sources import Located, Row, Source, open_source
 
 COUNT = 7
 PICTURES = [encoded(picture(number)) for number in range(COUNT)]
@@ -180,6 +181,16 @@ def dataset_of(settings: dict[str, Any], **more: Any) -> Dataset:
 
 def listed(dataset: Dataset) -> list[Located]:
     return list(open_source(dataset).listed())
+
+
+def listing_peak(source: Source, count: int) -> int:
+    """The most bytes of Python objects that there were at once while the source listed its `count` images."""
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.listed()) == count
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def read(dataset: Dataset, located: list[Located] | None = None) -> list[Row]:

@@ -1,10 +1,9 @@
 import json
 import os
-import tracemalloc
 from pathlib import Path
 
 import pytest
-from offered import PICTURES, described, jsonl, listed, pictures, read, table_in
+from offered import PICTURES, described, jsonl, listed, listing_peak, pictures, read, table_in
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
@@ -143,10 +142,4 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypa
     entries = (storage.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
     monkeypatch.setattr(storage, "entries", lambda prefix: entries)
     source = open_source(Dataset(source=str(tmp_path), format="folder", references="caption"))
-    tracemalloc.start()
-    try:
-        assert sum(1 for _ in source.listed()) == count
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 3_000_000
+    assert listing_peak(source, count) < 3_000_000
