@@ -28,7 +28,7 @@ from ray_jobs.plan import plan
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "demo" / "checkpoints" / "step-0800"
-SIZES = {(500, 375): (2000, 10000), (1280, 960): (900, 3000), (4000, 3000): (100, 300)}
+SIZES = {(500, 375): (2000, 16000), (1280, 960): (900, 5000), (4000, 3000): (100, 700)}
 WAYS = {
     "ray": "Ray Data map, Pillow", "dataloader": "DataLoader, Pillow", "datasets": "datasets.map, Pillow",
     "ours": "Assay", "pool": "bare loop of Assay's decode, resize, encode, write",

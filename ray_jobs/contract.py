@@ -14,16 +14,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ray_jobs.errors import BadInput, Trouble, nearest
-from ray_jobs.suite import METRICS, Caption, Dataset, Engine, Frozen, Gate, Judge, Preprocess, Suite, parse_suite
+from ray_jobs.suite import METRICS, Caption, Dataset, Engine, Frozen, Gate, Judge, Metrics, Preprocess, Suite, parse_suite
 
 __all__ = [
     "METRICS", "BadInput", "Baseline", "Caption", "Checkpoint", "Comparison", "Dataset", "Engine", "Failure", "Gate",
-    "Judge", "Manifest", "Outcome", "Part", "Preprocess", "Record", "Scores", "Spec", "Suite", "Summary", "Trouble",
-    "Verdict", "digest", "name_of", "nearest", "parse_suite", "slug",
+    "Judge", "LimitCheck", "Manifest", "Metrics", "Outcome", "Part", "Preprocess", "Record", "Scores", "Spec", "Suite",
+    "Summary", "Trouble", "Verdict", "digest", "name_of", "nearest", "parse_suite", "slug",
 ]  # fmt: skip
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
-PREPROCESS_VERSION, CAPTION_VERSION, EVALUATE_VERSION = 2, 1, 1
+PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 2, 2, 1, 2
 
 
 class Checkpoint(Frozen):
@@ -39,20 +39,30 @@ class Checkpoint(Frozen):
 
 
 class Baseline(Frozen):
+    """A published run whose captions the candidate's are compared with."""
+
     run_id: str
     run_uri: str
+    caption_id: str
     checkpoint: Checkpoint
 
 
 class Spec(Frozen):
-    """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew."""
+    """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew.
+
+    `own_metrics` is the source code of the suite's own metrics by name, `synonyms` the further names of each label.
+    """
 
     root: str
     suite: Suite
     checkpoint: Checkpoint
     judge: Checkpoint | None = None
+    clip: Checkpoint | None = None
+    own_metrics: dict[str, str] = {}
+    synonyms: dict[str, tuple[str, ...]] = {}
     source_revision: str
     baseline: Baseline | None = None
+    anchor: Baseline | None = None
     force: str | None = None
 
     @property
@@ -62,33 +72,30 @@ class Spec(Frozen):
         )
 
     @property
+    def series_id(self) -> str:
+        """Two checkpoints of one series were asked alike: same images, prompt and sampling, engine settings."""
+        return digest(CAPTION_VERSION, self.golden_id, self.suite.caption.model_dump(), self.suite.engine.output())
+
+    @property
     def caption_id(self) -> str:
-        return digest(
-            CAPTION_VERSION,
-            self.golden_id,
-            self.checkpoint.fingerprint,
-            self.suite.caption.model_dump(),
-            self.suite.engine.output(),
-        )
+        return digest(self.series_id, self.checkpoint.fingerprint)
+
+    @property
+    def judge_id(self) -> str:
+        """Two judges with one id give the same answers to the same question."""
+        return digest(JUDGE_VERSION, self.suite.judge.content(), self.judge.fingerprint if self.judge else None)
 
     @property
     def scale_id(self) -> str:
-        """Two runs with the same scale were measured alike: same images, prompt, judge and metrics."""
-        judge = self.suite.judge.model_dump(exclude={"model", "engine"}) | self.suite.judge.engine.output()
-        return digest(
-            EVALUATE_VERSION,
-            self.golden_id,
-            self.suite.caption.model_dump(),
-            self.suite.engine.output(),
-            judge,
-            self.judge.fingerprint if self.judge else None,
-        )
+        """Two runs with the same scale were measured alike: same metrics, same judge."""
+        measured = self.suite.metrics.model_dump(include={"language"}), self.own_metrics, self.synonyms
+        return digest(EVALUATE_VERSION, measured, self.clip.fingerprint if self.clip else None, self.judge_id)
 
     @property
     def run_id(self) -> str:
-        baseline = self.baseline.run_id if self.baseline else None
-        gate = self.suite.gate.model_dump(exclude={"baseline"})
-        return digest(self.caption_id, self.scale_id, self.suite.name, gate, baseline)
+        compared = [one.run_id if one else None for one in (self.baseline, self.anchor)]
+        gate = self.suite.gate.model_dump(exclude={"baseline", "anchor"})
+        return digest(self.caption_id, self.scale_id, self.suite.name, gate, compared)
 
     @property
     def golden_uri(self) -> str:
@@ -96,7 +103,26 @@ class Spec(Frozen):
 
     @property
     def captions_uri(self) -> str:
-        return f"{self.root}/captions/{self.caption_id}"
+        return self.captions_uri_of(self.caption_id)
+
+    @property
+    def scores_uri(self) -> str:
+        return self.scores_uri_of(self.caption_id)
+
+    def captions_uri_of(self, caption_id: str) -> str:
+        return f"{self.root}/captions/{caption_id}"
+
+    def scores_id_of(self, caption_id: str) -> str:
+        return digest(caption_id, self.scale_id)
+
+    def scores_uri_of(self, caption_id: str) -> str:
+        """Where these captions' scores on this spec's scale are: the candidate's, the baseline's or the anchor's."""
+        return f"{self.root}/scores/{self.scores_id_of(caption_id)}"
+
+    @property
+    def judge_uri(self) -> str:
+        """Where the judge's answers about this golden set are kept, shared by all checkpoints."""
+        return f"{self.root}/judge/{self.judge_id}/{self.golden_id}"
 
     @property
     def run_uri(self) -> str:
@@ -140,7 +166,10 @@ class Manifest(Frozen):
 
 
 class Summary(Frozen):
-    """One metric over all scored images: mean, its standard error and a 95% interval; n counts images with a value."""
+    """One metric over all scored images: mean, its standard error and a 95% interval; n counts images with a value.
+
+    `quantiles` by their share in percent ("5": the fifth percentile); `histogram` is the counts between `edges`.
+    """
 
     n: int
     expected: int
@@ -148,9 +177,17 @@ class Summary(Frozen):
     standard_error: float | None
     low: float | None
     high: float | None
+    unit: str = ""
+    direction: int = 0
+    quantiles: dict[str, float] = {}
+    edges: tuple[float, ...] = ()
+    histogram: tuple[int, ...] = ()
 
 
 class Scores(Frozen):
+    """`scores.json`: what the run's captions measure. `details` holds what is of the whole set: the share of each
+    language, label hits by length, the judge's tokens and cost."""
+
     run_id: str
     scale_id: str
     images: int
@@ -158,17 +195,29 @@ class Scores(Frozen):
     failed: dict[str, int]
     metrics: dict[str, Summary]
     manifest: Manifest
+    details: dict[str, Any] = {}
 
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INCOMPLETE"]
 
 
 class Comparison(Frozen):
-    """Candidate minus baseline over the images both have, signed so that positive is better, in the metric's unit."""
+    """Candidate minus baseline over the images both have, signed so that positive is better, in the metric's unit.
+
+    [low, high] is the interval of the difference at the gate's alpha on either side, made by `method`. `p_worse` is the
+    p of "no worse than the margin allows", `p_holm` the same after Holm, `p_margin` the p of "worse than the margin or
+    more": small means non-inferior. `detectable`: the true difference that FAILs with the gate's power. `decisive_n`:
+    the images that would decide when this many did not. [worst_low, worst_high] bound the difference whatever the
+    missing values are. `advisory` comparisons decide nothing.
+    """
 
     metric: str
+    against: Literal["baseline", "anchor"] = "baseline"
+    advisory: bool = False
     outcome: Outcome
+    method: str = ""
     n: int
+    clusters: int | None = None
     baseline: float | None
     candidate: float | None
     difference: float | None
@@ -176,6 +225,28 @@ class Comparison(Frozen):
     high: float | None
     margin: float
     p_worse: float | None
+    p_holm: float | None = None
+    p_margin: float | None = None
+    detectable: float | None = None
+    decisive_n: int | None = None
+    worst_low: float | None = None
+    worst_high: float | None = None
+
+
+class LimitCheck(Frozen):
+    """The mean of one metric against an absolute limit, with its interval at the gate's alpha on either side."""
+
+    metric: str
+    kind: Literal["max", "min"]
+    limit: float
+    outcome: Outcome
+    method: str
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+    p_worse: float | None = None
+    p_holm: float | None = None
     decisive_n: int | None = None
 
 
@@ -183,8 +254,10 @@ class Verdict(Frozen):
     outcome: Outcome
     reason: str
     baseline: Baseline | None
+    anchor: Baseline | None = None
     alpha: float
     comparisons: tuple[Comparison, ...] = ()
+    limits: tuple[LimitCheck, ...] = ()
 
 
 class Record(Frozen):
@@ -193,6 +266,7 @@ class Record(Frozen):
     run_id: str
     run_uri: str
     scale_id: str
+    series_id: str
     golden_id: str
     caption_id: str
     suite: str

@@ -15,8 +15,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from ray_jobs import checkpoint, records, storage
-from ray_jobs.contract import BadInput, Dataset, Spec, Suite, digest, nearest, parse_suite
+from ray_jobs.contract import BadInput, Dataset, Spec, Suite, digest, name_of, nearest, parse_suite
 
 SUITES = Path(__file__).parent.parent / "dags" / "suites"
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
@@ -35,13 +37,33 @@ def plan(
         root=storage.absolute(root),
         suite=suite,
         checkpoint=checkpoint.resolve(checkpoint_uri),
-        judge=checkpoint.resolve(suite.judge.model) if suite.judge.model else None,
+        judge=checkpoint.resolve(suite.judge.model) if suite.judge.kind == "vllm" and suite.judge.model else None,
+        clip=checkpoint.resolve(suite.metrics.clip) if suite.metrics.clip else None,
+        own_metrics={name_of(file).removesuffix(".py"): _text(file, "metric") for file in suite.metrics.own},
+        synonyms=_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
         source_revision=source_revision(suite.dataset),
         force=force,
     )
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, baseline or suite.gate.baseline)})
     storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
     return spec
+
+
+def _text(uri: str, what: str) -> str:
+    try:
+        return storage.read(uri).decode()
+    except FileNotFoundError:
+        raise BadInput(f"{what} {uri}: no such file; correct the suite") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{what} {uri}: not UTF-8 text; correct the file") from None
+
+
+def _synonyms(uri: str) -> dict[str, tuple[str, ...]]:
+    """Further names by label."""
+    try:
+        return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(_text(uri, "synonyms"))
+    except ValidationError:
+        raise BadInput(f"synonyms {uri}: not a JSON object of lists of names by label; correct the file") from None
 
 
 def load_spec(uri: str) -> Spec:
@@ -157,10 +179,12 @@ def _beside(suite: Suite, uri: str) -> Suite:
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
     if dataset.label_names:
         dataset = dataset.model_copy(update={"label_names": resolved(dataset.label_names)})
-    judge = suite.judge
-    if judge.model:
+    judge, metrics = suite.judge, suite.metrics
+    if judge.kind == "vllm" and judge.model:
         judge = judge.model_copy(update={"model": resolved(judge.model)})
-    return suite.model_copy(update={"dataset": dataset, "judge": judge})
+    files = {name: resolved(file) for name in ("synonyms", "clip") if (file := getattr(metrics, name))}
+    metrics = metrics.model_copy(update=files | {"own": tuple(resolved(file) for file in metrics.own)})
+    return suite.model_copy(update={"dataset": dataset, "judge": judge, "metrics": metrics})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,7 +4,7 @@
 by, so that looking up costs a listing, two runs that publish at once cannot lose each other's entry, and `rebuild` can
 make all of it again:
 
-    index/{suite}/{scale_id}/{published_at}--{checkpoint}--{run_id}--{outcome}.json
+    index/{suite}/{series_id}/{published_at}--{checkpoint}--{run_id}--{outcome}.json
 
 `python -m ray_jobs.records rebuild ROOT` rebuilds it.
 """
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Baseline, Checkpoint, Record, Spec
+from ray_jobs.contract import BadInput, Baseline, Record, Spec
 
 
 class Published(NamedTuple):
     """What an index key says of a record."""
 
     suite: str
-    scale_id: str
+    series_id: str
     published_at: str
     checkpoint_folder: str
     run_id: str
@@ -55,16 +55,16 @@ def baseline_for(spec: Spec, asked: str) -> Baseline | None:
     """The run to compare with: `last-accepted`, `none`, a checkpoint's URI or a run's URI.
 
     A run asked for again keeps the baseline it had, so the same question gets the same answer. Raises BadInput when a
-    named baseline has no record on this run's scale (same images, prompt, judge and metrics).
+    named baseline has no record in this run's series (same images, prompt and engine settings).
     """
-    entries = [entry for entry in published(spec.root, spec.suite.name) if entry.scale_id == spec.scale_id]
+    entries = [entry for entry in published(spec.root, spec.suite.name) if entry.series_id == spec.series_id]
     if asked == "none":
         return None
     if asked != "last-accepted":
         named = [entry for entry in entries if _is_named(spec.root, entry, storage.absolute(asked))]
         if not named:
             raise BadInput(
-                f"baseline {asked}: no record of it in suite {spec.suite.name} with these images, prompt and judge; "
+                f"baseline {asked}: no record of it in suite {spec.suite.name} with these images and this prompt; "
                 "validate it first"
             )
         return _baseline(spec.root, named[-1])
@@ -98,14 +98,14 @@ def _all(root: str) -> Iterator[Record]:
 def _index_uri(root: str, record: Record) -> str:
     when = record.published_at.strftime("%Y%m%dT%H%M%S.%fZ")
     name = f"{when}--{record.checkpoint.folder}--{record.run_id}--{record.verdict.outcome}.json"
-    return f"{root}/index/{record.suite}/{record.scale_id}/{name}"
+    return f"{root}/index/{record.suite}/{record.series_id}/{name}"
 
 
 def _parsed(key: str) -> tuple[str, str, str, str, str]:
-    scale_id, _, name = key.partition("/")
+    series_id, _, name = key.partition("/")
     published_at, rest = name.removesuffix(".json").split("--", 1)
     folder, run_id, outcome = rest.rsplit("--", 2)
-    return scale_id, published_at, folder, run_id, outcome
+    return series_id, published_at, folder, run_id, outcome
 
 
 def _is_named(root: str, entry: Published, uri: str) -> bool:
@@ -113,8 +113,10 @@ def _is_named(root: str, entry: Published, uri: str) -> bool:
 
 
 def _baseline(root: str, entry: Published) -> Baseline:
-    checkpoint: Checkpoint = read(entry.run_uri(root)).checkpoint
-    return Baseline(run_id=entry.run_id, run_uri=entry.run_uri(root), checkpoint=checkpoint)
+    record = read(entry.run_uri(root))
+    return Baseline(
+        run_id=record.run_id, run_uri=record.run_uri, caption_id=record.caption_id, checkpoint=record.checkpoint
+    )
 
 
 if __name__ == "__main__":

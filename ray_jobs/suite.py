@@ -115,33 +115,84 @@ class Engine(Frozen):
         return self.model_dump(include={"dtype", "max_model_len", "quantization"})
 
 
+class Metrics(Frozen):
+    """What is measured of every caption beyond what always is.
+
+    `language` is the one the captions should be in (ISO 639-1). `synonyms` is a JSON file of further names by label.
+    `own` are Python files, each with a metric named like the file. `clip` is the URI of a CLIP model for CLIPScore.
+    """
+
+    language: str = Field("en", pattern=r"^[a-z]{2}$")
+    synonyms: str | None = None
+    own: tuple[Annotated[str, Field(pattern=r"(^|/)[a-z][a-z0-9_]*\.py$")], ...] = ()
+    clip: str | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the metrics that only this suite has."""
+        clip = ("clipscore", "refclipscore") if self.clip else ()
+        return (*clip, *(file.rpartition("/")[2].removesuffix(".py") for file in self.own))
+
+
+class Price(Frozen):
+    input: float = Field(0.0, ge=0)
+    output: float = Field(0.0, ge=0)
+
+
 class Judge(Frozen):
     """An LLM judge that sees the image. `prompt` holds `{caption}` and may hold `{references}`.
 
     With `criteria` it answers true or false to each and the score is the share that holds, in [0, 1]; without them it
-    answers with a whole number from 1 to 5. Either way it writes its `rationale` first.
+    answers with a whole number from 1 to 5. Either way it writes its `rationale` first. `pairwise` also asks which of
+    two captions is the better one, the baseline's or the candidate's, in both orders; `pairwise_prompt` holds `{first}`
+    and `{second}`.
+
+    `vllm` runs the checkpoint at the URI `model` on our own engine; `openai` asks the model of that name at `base_url`.
+    The key is never in a suite: `key_variable` names the environment variable that holds it on the Ray cluster.
+    `price` is per million tokens, for the totals.
     """
 
-    kind: Literal["none", "vllm"] = "none"
+    kind: Literal["none", "vllm", "openai"] = "none"
     model: str | None = None
     prompt: str = (
         "Rate how well this caption describes the image, from 1 (wrong) to 5 (complete and correct): {caption}"
     )
     criteria: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
+    pairwise: bool = False
+    pairwise_prompt: str = (
+        "Which caption describes the image better? Answer first, second or tie.\nFirst: {first}\nSecond: {second}"
+    )
     max_tokens: int = Field(256, gt=0)
     engine: Engine = Engine()
+    base_url: str | None = None
+    key_variable: str = Field("ASSAY_JUDGE_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
+    concurrency: int = Field(16, gt=0, le=1024)
+    timeout_seconds: float = Field(60.0, gt=0)
+    tries: int = Field(6, gt=0, le=20)
+    price: Price = Price()
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Self:
-        if self.kind != "none" and not self.model:
+        if self.kind == "vllm" and not self.model:
             raise ValueError("needs `model`, the URI of the judge's checkpoint")
+        if self.kind == "openai" and not (self.model and self.base_url):
+            raise ValueError("needs `base_url` and `model`, the endpoint and the name of the judge's model there")
         if "{caption}" not in self.prompt:
             raise ValueError("`prompt` must hold {caption}")
+        if not ("{first}" in self.pairwise_prompt and "{second}" in self.pairwise_prompt):
+            raise ValueError("`pairwise_prompt` must hold {first} and {second}")
         return self
 
+    def content(self) -> dict[str, Any]:
+        """What determines the answers, given the judge's weights."""
+        asked = self.model_dump(include={"kind", "prompt", "criteria", "pairwise", "pairwise_prompt", "max_tokens"})
+        where = {"model": self.model, "base_url": self.base_url} if self.kind == "openai" else self.engine.output()
+        return asked | where
+
     def metrics(self) -> tuple[str, ...]:
-        """Names of the per-image metrics this judge gives, `judge` first."""
-        return ("judge", *(f"judge_{name}" for name in self.criteria)) if self.kind != "none" else ()
+        """Names of the per-image metrics this judge gives, `judge` first; `preference` needs a baseline."""
+        if self.kind == "none":
+            return ()
+        return ("judge", *(f"judge_{name}" for name in self.criteria), *(("preference",) if self.pairwise else ()))
 
 
 class GatingMetric(Frozen):
@@ -150,13 +201,36 @@ class GatingMetric(Frozen):
     margin: float = Field(ge=0)
 
 
+class Limit(Frozen):
+    """What a metric's mean must stay within whatever the baseline has."""
+
+    max: float | None = None
+    min: float | None = None
+
+    @model_validator(mode="after")
+    def _is_a_limit(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("needs `max` or `min`")
+        return self
+
+
 class Gate(Frozen):
-    """`alpha` is the false-alarm rate of the whole verdict, `coverage` the share of images that must have a score."""
+    """How scores become a verdict.
+
+    `alpha` is the false-alarm rate of the whole verdict, `coverage` the share of images that must have a score, `power`
+    what announced sample sizes and detectable effects are for. `baseline` is last-accepted, previous, none or a URI;
+    `anchor`, first or a URI, is a frozen run compared with as well, so that a margin a night cannot add up. `cluster`
+    says that images of one label, or of one source folder, are not independent of each other.
+    """
 
     baseline: str = "last-accepted"
+    anchor: str | None = None
     alpha: float = Field(0.0027, gt=0, lt=0.5)
     coverage: float = Field(0.999, gt=0, le=1)
+    power: float = Field(0.8, gt=0.5, lt=1)
+    cluster: Literal["none", "label", "source"] = "none"
     metrics: dict[str, GatingMetric] = {}
+    limits: dict[str, Limit] = {}
 
 
 class Suite(Frozen):
@@ -165,15 +239,19 @@ class Suite(Frozen):
     preprocess: Preprocess = Preprocess()
     caption: Caption = Caption()
     engine: Engine = Engine()
+    metrics: Metrics = Metrics()
     judge: Judge = Judge()
     gate: Gate = Gate()
 
     @model_validator(mode="after")
     def _gate_names_metrics(self) -> Self:
-        known = [name for name, direction in METRICS.items() if direction] + list(self.judge.metrics())
-        for name in self.gate.metrics:
-            if name not in known:
-                raise ValueError(f"gate.metrics: unknown metric {name!r}{nearest(name, known)}")
+        own = [*self.metrics.names(), *self.judge.metrics()]
+        known = {"metrics": [name for name, direction in METRICS.items() if direction] + own}
+        known["limits"] = list(METRICS) + own
+        for section, names in known.items():
+            for name in getattr(self.gate, section):
+                if name not in names:
+                    raise ValueError(f"gate.{section}: unknown metric {name!r}{nearest(name, names)}")
         return self
 
 

@@ -41,6 +41,7 @@ def record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, rea
         run_id=made_of.run_id,
         run_uri=made_of.run_uri,
         scale_id=made_of.scale_id,
+        series_id=made_of.series_id,
         golden_id=made_of.golden_id,
         caption_id=made_of.caption_id,
         suite=made_of.suite.name,
@@ -55,7 +56,12 @@ def record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, rea
 
 
 def baseline(made_of: Spec) -> Baseline:
-    return Baseline(run_id=made_of.run_id, run_uri=made_of.run_uri, checkpoint=made_of.checkpoint)
+    return Baseline(
+        run_id=made_of.run_id,
+        run_uri=made_of.run_uri,
+        caption_id=made_of.caption_id,
+        checkpoint=made_of.checkpoint,
+    )
 
 
 def shard(tensors: dict[str, bytes]) -> bytes:
