@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ray_jobs.errors import BadInput, nearest
 from ray_jobs.metrics.registry import directions
 
-METRICS = directions()  # the metrics every run computes per image, and whether more is better (+1), worse (-1) or neither
+METRICS = (
+    directions()
+)  # the metrics every run computes per image, and whether more is better (+1), worse (-1) or neither
 
 
 class Frozen(BaseModel):

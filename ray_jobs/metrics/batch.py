@@ -74,7 +74,8 @@ class Batch:
     @cached_property
     def whole(self) -> np.ndarray:
         """A number for each caption as a whole."""
-        return of_texts(*self.terms)[self.first]
+        found: np.ndarray = of_texts(*self.terms)[self.first]
+        return found
 
     @cached_property
     def grams(self) -> Grams:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SPACELESS = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # Letters, digits, and the vowel signs and accents that `\w` leaves out.
-LETTERS = rf"\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u0670\u06d6-\u06ed\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
+LETTERS = r"\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u0670\u06d6-\u06ed\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
 IN_WORD = f"(?![{SPACELESS}])[{LETTERS}]"
 TERM = re.compile(
     rf"""[{SPACELESS}]
@@ -71,4 +71,4 @@ def _terms_of(chunk: str) -> list[str]:
 
 def _kept(character: str) -> bool:
     """Letters, digits and symbols, but no punctuation, control character or stray accent."""
-    return unicodedata.category(character)[0] in "LNS" and character != "`" or character in KEPT_PUNCTUATION
+    return (unicodedata.category(character)[0] in "LNS" and character != "`") or character in KEPT_PUNCTUATION
