@@ -29,7 +29,7 @@ def measure_all(batch: "Batch") -> list[float | None]:
     product = np.bincount(cell, shared, cells).reshape(-1, 4)
     caption = batch.first[batch.image]
     scale = norm * norm[caption]
-    cosine = np.divide(product, scale, out=product.copy(), where=scale != 0)
+    cosine = np.divide(product, scale, out=np.zeros(scale.shape), where=scale != 0)
     bigrams = np.maximum(0, batch.terms[1] - 1)
     likeness = cosine.mean(axis=1) * np.exp(-((bigrams - bigrams[caption]) ** 2) / (2 * SIGMA**2))
     references = np.maximum(1, np.bincount(batch.image) - 1)
