@@ -21,7 +21,7 @@ def value(metric: Metric, caption: Captioned, image_id: str) -> float | None:
     assert metric.measure
     try:
         found = metric.measure(caption)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a worker that exits is started again and again
         last = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise BadInput(
@@ -52,7 +52,7 @@ def _compiled(name: str, source: str, taken: tuple[str, ...]) -> Metric:
         exec(compile(source, file, "exec"), module)  # noqa: S102  the suite's own code, as its checkpoints are
     except SyntaxError as error:
         raise BadInput(f"metric {name}: {file}, line {error.lineno}: {error.msg}; correct the file") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = " ".join(str(error).split())
         raise BadInput(f"metric {name}: {file} fails on import ({type(error).__name__}: {told}); correct it") from None
     metric = module.get("METRIC")

@@ -26,7 +26,7 @@ def summarise(metric: Metric, values: np.ndarray, expected: int) -> Summary:
     mean = float(present.mean())
     error = float(present.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     low, high = _wilson(mean, n) if metric.kind == "share" else _student(mean, error, n)
-    counts, edges = np.histogram(present, BINS)
+    counts, edges = _histogram(present)
     return Summary(
         **told,
         mean=mean,
@@ -37,6 +37,16 @@ def summarise(metric: Metric, values: np.ndarray, expected: int) -> Summary:
         edges=tuple(edges.tolist()),
         histogram=tuple(counts.tolist()),
     )
+
+
+def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """40 bins over the range of the values, or one where they lie too close for numbers in between."""
+    low, high = float(values.min()), float(values.max())
+    edges = np.linspace(low, high, BINS + 1) if low < high else np.linspace(low - 0.5, high + 0.5, BINS + 1)
+    if np.all(edges[1:] > edges[:-1]):
+        return np.histogram(values, edges)
+    room = max(abs(low), abs(high), 1.0) * 1e-6
+    return np.array([len(values)]), np.array([low - room, high + room])
 
 
 def _student(mean: float, error: float | None, n: int) -> tuple[float | None, float | None]:
