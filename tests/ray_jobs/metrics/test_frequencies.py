@@ -45,7 +45,7 @@ def test_what_is_in_no_table_occurs_once() -> None:
 
 def test_bytes_are_the_numbers_then_their_counts() -> None:
     data = frequencies.encoded(np.array([1, 2**63], np.uint64), np.array([2, 3], np.uint32))
-    assert data.hex() == "0100000000000000" "0000000000000080" "02000000" "03000000"
+    assert data.hex() == "010000000000000000000000000000800200000003000000"
     assert len(data) == 2 * frequencies.BYTES
 
 

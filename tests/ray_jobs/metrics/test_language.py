@@ -21,7 +21,20 @@ def test_what_a_caption_is_written_in(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "dog", "two dogs", "tench", "12345678901234567890", "🙂" * 30, "...", "\x00" * 40, "狗在跑", "zq xv wk jq"]
+    "text",
+    [
+        "",
+        " ",
+        "dog",
+        "two dogs",
+        "tench",
+        "12345678901234567890",
+        "🙂" * 30,
+        "...",
+        "\x00" * 40,
+        "狗在跑",
+        "zq xv wk jq",
+    ],
 )
 def test_too_little_to_tell_by_is_no_value(text: str) -> None:
     assert language.spoken(text) is None

@@ -85,7 +85,8 @@ def test_boilerplate(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "A cat in the image of its mother", "In this imagery", "Picture frames on a wall", "A man takes a photo"]
+    "text",
+    ["", "A cat in the image of its mother", "In this imagery", "Picture frames on a wall", "A man takes a photo"],
 )
 def test_no_boilerplate(text: str) -> None:
     assert not opens(boilerplate, text)

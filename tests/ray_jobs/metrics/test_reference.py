@@ -124,7 +124,9 @@ def test_cider_d(tmp_path: Path) -> None:
     assert max(found) <= 10
 
 
-@pytest.mark.parametrize("cases", [SHARED[:1], SHARED[:2], [SHARED[0]] * 3], ids=["one image", "two", "the same thrice"])
+@pytest.mark.parametrize(
+    "cases", [SHARED[:1], SHARED[:2], [SHARED[0]] * 3], ids=["one image", "two", "the same thrice"]
+)
 def test_cider_d_of_few_images(cases: list[Case], tmp_path: Path) -> None:
     """With one image, or the same references everywhere, every n-gram is in all documents and weighs nothing."""
     assert ours("cider_d", cases, corpus_of(cases, tmp_path)) == pytest.approx(cider(cases), abs=CLOSE)
