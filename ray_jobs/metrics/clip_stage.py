@@ -1,5 +1,6 @@
 """CLIP scores of a set of captions, part by part on Ray, by actors that hold the model."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,14 @@ def measured(spec: Spec, caption_id: str, part: str) -> dict[str, dict[str, floa
 
 class ClipActor:
     def __init__(self, model: Checkpoint) -> None:
+        self.checkpoint = model
+
+    @cached_property
+    def model(self) -> Any:
+        """Loaded with the first part: what fails while an actor is made reaches the driver as text only."""
         from ray_jobs.metrics.clip_model import ClipModel
 
-        self.model = ClipModel(checkpoint.fetch(model), model.uri)
+        return ClipModel(checkpoint.fetch(self.checkpoint), self.checkpoint.uri)
 
     def __call__(self, row: dict[str, Any], golden_uri: str, captions_uri: str, scores_uri: str) -> dict[str, Any]:
         golden = {

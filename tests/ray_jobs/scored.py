@@ -19,7 +19,7 @@ def in_process(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
-    """The golden set of images with `image_id`, and of `image`, `label` and `references` what is given; its manifest."""
+    """The golden set of images with `image_id`, and what is given of the rest; its manifest."""
     made = []
     for number, start in enumerate(range(0, len(images), rows)):
         table = pa.Table.from_pylist([{"references": [], **one} for one in images[start : start + rows]], making.SCHEMA)

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import running
-from making import baseline, spec
+import tiny_clip
+from making import baseline, checkpoint_files, encoded, picture, spec
 from scored import in_process, write_captions, write_golden
 
-from ray_jobs import parts, scoring, storage
+from ray_jobs import checkpoint, parts, scoring, storage
 from ray_jobs.contract import BadInput, Manifest, Part, Scores, Spec, Trouble
 from ray_jobs.metrics import counting
 from ray_jobs.metrics import judge as judging
+from ray_jobs.metrics.clip import scores as clip_scores
+from ray_jobs.metrics.clip_model import ClipModel
 from ray_jobs.metrics.judge import Judgement
 from ray_jobs.metrics.registry import BUILT_IN
 
@@ -282,10 +285,47 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
 
 
 @pytest.mark.integration
-def test_on_s3_the_scores_are_those_of_a_directory(tmp_path: Path, s3: str, on_cluster: object) -> None:
-    local, remote = spec(root=str(tmp_path)), spec(root=f"{s3}/root")
+def test_on_s3_the_scores_are_those_of_a_directory(tmp_path: Path, on_cluster: object) -> None:
+    storage._s3().create_bucket(Bucket="scores")
+    local, remote = spec(root=str(tmp_path)), spec(root="s3://scores/root")
     for planned in (local, remote):
         many(planned, 200, 20)
         storage.write(planned.uri, planned.model_dump_json().encode())
         running.run("evaluate", planned)
     assert running.content(remote.scores_uri) == running.content(local.scores_uri)
+
+
+@pytest.mark.integration
+def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: object) -> None:
+    clip = checkpoint.resolve(str(tiny_clip.saved(tmp_path / "clip")))
+    planned = spec(root=str(tmp_path / "root"), metrics__clip=clip.uri).model_copy(update={"clip": clip})
+    golden = [one | {"image": encoded(picture(number))} for number, one in enumerate(GOLDEN)]
+    write_golden(planned, golden, 2)
+    write_captions(planned, CAPTIONS, 2)
+    storage.write(planned.uri, planned.model_dump_json().encode())
+    running.run("evaluate", planned)
+    rows = running.rows(planned.scores_uri)
+    model = ClipModel(tmp_path / "clip", clip.uri)
+    images = model.images([one["image"] for one in golden])
+    texts, references = model.texts(["A dot.", "a box", ""]), model.texts(["a dot", "a line"])
+    expected = [
+        clip_scores(texts[0] @ images[0], [texts[0] @ references[0]]),
+        clip_scores(texts[1] @ images[1], [texts[1] @ references[1]]),
+        clip_scores(texts[2] @ images[2], []),
+        {"clipscore": None, "refclipscore": None},
+    ]
+    for name in ("clipscore", "refclipscore"):
+        assert [row[name] for row in rows] == [pytest.approx(one[name], abs=1e-5) for one in expected]
+    scores = Scores.model_validate_json(storage.read(f"{planned.run_uri}/scores.json"))
+    assert (scores.metrics["clipscore"].n, scores.metrics["clipscore"].expected) == (3, 4)
+    assert (scores.metrics["refclipscore"].n, scores.metrics["refclipscore"].expected) == (2, 3)
+
+    broken = tmp_path / "no-clip"
+    storage.write(f"{broken}/config.json", json.dumps({"architectures": ["X"], "model_type": "bert"}).encode())
+    for name, data in checkpoint_files().items():
+        if name != "config.json":
+            storage.write(f"{broken}/{name}", data)
+    other = planned.model_copy(update={"clip": checkpoint.resolve(str(broken))})
+    storage.write(other.uri, other.model_dump_json().encode())
+    output = running.run("evaluate", other, expected=2)
+    assert f"CLIP model {broken}: cannot be loaded" in output.splitlines()[-1]

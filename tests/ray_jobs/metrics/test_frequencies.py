@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def test_a_table_tells_how_often_each_number_occurs(groups: list[list[int]], ran
     }
     cuts = [*np.searchsorted(numbers, frequencies.boundaries(ranges)).tolist(), len(numbers)]
     cut = [frequencies.decoded(frequencies.encoded(numbers[low:high], counts[low:high]))
-           for low, high in zip(cuts, cuts[1:], strict=False)]  # fmt: skip
+           for low, high in pairwise(cuts)]  # fmt: skip
     table = Frequencies(expected.total(), tuple(cut))
     asked = np.array(sorted({*expected, 1, 2**64 - 2}), np.uint64)
     assert table.of(asked).tolist() == [max(expected[number], 1) for number in asked.tolist()]

@@ -22,11 +22,12 @@ from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.tokenise import terms
 
 CLOSE = 1e-6
+NO_CORPUS = Corpus()
 Case = tuple[str, list[str]]
 
 SHARED: list[Case] = [
     ("A man riding a wave on top of a surfboard.", ["A man on a surfboard riding a wave.", "a surfer in the water",
-     "Man surfing on a large wave in the ocean.", "A person rides a wave on a surfboard", "The man is surfing a wave."]),
+     "Man surfing on a large wave in the ocean.", "A person rides a wave on a surfboard", "The man surfs a wave."]),
     ("two dogs playing in the snow", ["Two dogs play in the snow.", "dogs in snow"]),
     ("a cat", ["a cat sits on a mat", "a black cat on the mat", "the cat"]),
     ("a red bus on a street on a street on a street", ["a red bus on a street", "the bus drives down the street"]),
@@ -69,7 +70,7 @@ def corpus_of(cases: list[Case], folder: Path) -> Corpus:
     return Corpus(documents=Frequencies(total, (frequencies.summed([frequencies.counted(grams)], least=2),)))
 
 
-def ours(metric: str, cases: list[Case], corpus: Corpus = Corpus()) -> list[float]:
+def ours(metric: str, cases: list[Case], corpus: Corpus = NO_CORPUS) -> list[float]:
     measure = BUILT_IN[metric].measure_all
     assert measure
     found = measure(Batch([Captioned(text, 5, "stop", tuple(references)) for text, references in cases], corpus))
