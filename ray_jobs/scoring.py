@@ -22,7 +22,6 @@ from ray_jobs.metrics.batch import Batch, Corpus
 from ray_jobs.metrics.clip_stage import measure_parts, measured
 from ray_jobs.metrics.judge import SILENT
 from ray_jobs.metrics.label_hit import names_of
-from ray_jobs.metrics.language import spoken
 from ray_jobs.metrics.registry import BUILT_IN, declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
@@ -150,7 +149,7 @@ def scored(
         | {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}  # NaN becomes null
     )
     lost = Counter(failure for failure in failures if failure)
-    languages = Counter(spoken(one.text) or "unknown" for one in seen)
+    languages = Counter(one.spoken or "unknown" for one in seen)
     return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
 
 

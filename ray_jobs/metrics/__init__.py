@@ -36,6 +36,13 @@ class Captioned:
         """Runs of characters between white space, as written; for what n-gram metrics compare see `tokenise`."""
         return self.text.split()
 
+    @cached_property
+    def spoken(self) -> str | None:
+        """The code of the language that it is written in, None where there is too little to tell by."""
+        from ray_jobs.metrics.language import spoken
+
+        return spoken(self.text)
+
 
 @dataclass(frozen=True)
 class Metric:

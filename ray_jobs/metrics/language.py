@@ -1,21 +1,21 @@
 """Whether a caption is in the language that the suite wants."""
 
-from functools import cache, lru_cache
+import re
+from functools import cache
 from typing import Any
 
 from ray_jobs.metrics import Captioned, Metric
 
 LEAST_BYTES, LEAST_SURE = 16, 0.5
+LETTERS = re.compile(r"[^\W\d_]+")
 LONGEST = 2000  # characters that are looked at
 
 
 def measure(caption: Captioned) -> float | None:
     """1 when the caption is in `caption.language`, 0 when in another, None when there is too little to tell by."""
-    found = spoken(caption.text)
-    return None if found is None else float(found == caption.language)
+    return None if caption.spoken is None else float(caption.spoken == caption.language)
 
 
-@lru_cache(2)  # the measure and the count of languages ask about one caption in turn
 def spoken(text: str) -> str | None:
     """The ISO 639-1 code of the text's language by py3langid, None where it cannot tell.
 
@@ -23,7 +23,7 @@ def spoken(text: str) -> str | None:
     Chinese characters), or a language that is not at least as likely as all others together, is no answer.
     """
     text = text[:LONGEST]
-    if sum(len(letter.encode("utf-8", "surrogatepass")) for letter in text if letter.isalpha()) < LEAST_BYTES:
+    if len("".join(LETTERS.findall(text)).encode("utf-8", "surrogatepass")) < LEAST_BYTES:
         return None
     language, sure = _identifier().classify(text)
     return language if sure >= LEAST_SURE else None
