@@ -6,6 +6,7 @@ runs. The tables are written once and mapped into memory by whoever looks into t
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +26,8 @@ from ray_jobs.metrics.frequencies import BYTES, Frequencies
 from ray_jobs.metrics.ngrams import ORDERS, ngrams, of_texts
 from ray_jobs.metrics.tokenise import numbers
 
+log = logging.getLogger("assay")
+
 VERSION = 1  # raise it when terms or n-grams change: a golden set's tables are counted anew
 GROUP_ROWS, RANGE_ENTRIES = 8192, 6_000_000
 BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a number of whole buckets
@@ -32,15 +35,14 @@ BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a num
 Counter = Callable[[str], dict[str, tuple[int, np.ndarray]]]
 
 
-def corpus(spec: Spec, caption_id: str) -> Corpus:
-    """The tables that the metrics of these captions look into, counted unless they are there."""
+def complete(spec: Spec, caption_id: str) -> None:
+    """Make the tables that the metrics of these captions look into complete."""
     count_references(spec)
     count_captions(spec, caption_id)
-    return opened(spec, caption_id)
 
 
 def opened(spec: Spec, caption_id: str) -> Corpus:
-    """The tables that `corpus` has counted, mapped into this process."""
+    """The tables that `complete` has made, mapped into this process."""
     of_captions = captions_uri(spec, caption_id)
     return Corpus(
         documents=table(references_uri(spec), "ngrams"),
@@ -109,6 +111,7 @@ def _count(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], cou
     """Make the tables below the URI complete; `tables.json`, written last, says that they are."""
     if storage.exists(f"{uri}/tables.json"):
         return
+    log.info("counting %s of %d groups of parts: %s", " and ".join(tables), len(groups), uri)
     runs = _on_ray([{"group": json.dumps(group)} for group in groups], partial(_run, uri=uri, counter=counter))
     sizes = [json.loads(row["sizes"]) for row in runs]
     index: dict[str, Any] = {}

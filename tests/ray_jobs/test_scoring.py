@@ -14,8 +14,9 @@ from making import baseline, checkpoint_files, encoded, picture, spec
 from scored import in_process, write_captions, write_golden
 
 from ray_jobs import checkpoint, parts, scoring, storage
+from ray_jobs import judging as judgements_of
 from ray_jobs.contract import BadInput, Manifest, Part, Scores, Spec, Trouble
-from ray_jobs.metrics import counting
+from ray_jobs.metrics import counting, part
 from ray_jobs.metrics import judge as judging
 from ray_jobs.metrics.clip import scores as clip_scores
 from ray_jobs.metrics.clip_model import ClipModel
@@ -59,18 +60,16 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
         "b": judging.read(planned.suite.judge, "no JSON", None),
         "c": judging.read(planned.suite.judge, None, "engine-error"),
     }
-    monkeypatch.setattr(scoring, "judgements", lambda spec, caption_id, part: answers)
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: answers)
     return planned
 
 
 def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     """What `scoring.score` does, each task in this process."""
-    counting.corpus(made, made.caption_id)
-    found = [
-        Part.model_validate_json(scoring.score_part({"part": name}, made, made.caption_id)["part"]) for name in names
-    ]
+    counting.complete(made, made.caption_id)
+    found = [Part.model_validate_json(part.score_part({"part": name}, made, made.caption_id)["part"]) for name in names]
     details = {"languages": scoring._languages(made.scores_uri, list(names))}
-    return parts.summed("scores", "x", found, sum(part.rows for part in found), {}, {}, details)
+    return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
 
 
 def scored(made: Spec) -> dict[str, dict[str, Any]]:
@@ -82,7 +81,7 @@ def test_every_image_has_its_row_of_values_or_the_reason_why_not(made: Spec) -> 
     rows = scored(made)
     assert list(rows) == ["a", "b", "c", "d"]
     right, wrong, bare, lost = rows.values()
-    assert list(right) == ["image_id", "label", "references", "failure", "rationale", *scoring.columns(made)]
+    assert list(right) == ["image_id", "label", "references", "failure", "rationale", *part.columns(made)]
     assert (right["characters"], right["words"], right["tokens"], right["exact_match"]) == (6, 2, 4, 1)
     assert (right["label"], right["label_hit"], right["rouge_l"]) == ("dot, spot", 1, 1)
     assert (right["judge"], right["judge_colour"], right["judge_shape"], right["failure"]) == (0.5, 1, 0, None)
@@ -101,7 +100,7 @@ def test_the_sums_leave_out_what_is_missing(made: Spec) -> None:
     assert manifest.lost == lost
     found = scoring.summed_up(made, manifest)
     assert (found.images, found.scored, found.failed) == (4, 1, lost)
-    assert list(found.metrics) == list(scoring.columns(made))
+    assert list(found.metrics) == list(part.columns(made))
     assert (found.metrics["judge"].n, found.metrics["judge"].expected, found.metrics["judge"].mean) == (1, 4, 0.5)
     assert (found.metrics["exact_match"].n, found.metrics["exact_match"].mean) == (2, 0.5)
     assert found.metrics["exact_match"].expected == 3  # the images that have references
@@ -114,7 +113,7 @@ def test_the_sums_leave_out_what_is_missing(made: Spec) -> None:
 
 
 def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "judgements", lambda spec, caption_id, part: {})
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {})
     rows = scored(made)
     assert [row["failure"] for row in rows.values()] == ["judge-silent"] * 3 + ["no-caption"]
     assert {row["judge"] for row in rows.values()} == {None}
@@ -122,7 +121,7 @@ def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: 
 
 def test_an_answer_with_what_no_metric_declares_is_left_out(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Judgement({"judge": 1.0, "judge_mood": 1.0}, "so")
-    monkeypatch.setattr(scoring, "judgements", lambda spec, caption_id, part: {"a": answer})
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {"a": answer})
     rows = scored(made)
     assert rows["a"]["judge"] == 1
     assert "judge_mood" not in rows["a"]
@@ -149,8 +148,8 @@ def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None
     other = spec(root=made.root, fingerprint="e" * 16, **JUDGED)
     write_captions(other, CAPTIONS)
     compared = made.model_copy(update={"baseline": baseline(other)})
-    counting.corpus(compared, other.caption_id)
-    scoring.score_part({"part": NAME}, compared, other.caption_id)
+    counting.complete(compared, other.caption_id)
+    part.score_part({"part": NAME}, compared, other.caption_id)
     assert parts.done(other.scores_uri) == {NAME}
     assert compared.scores_uri_of(other.caption_id) == other.scores_uri
 
