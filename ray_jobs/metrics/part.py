@@ -90,7 +90,10 @@ def _measured(
         elif metric.measure and name in BUILT_IN:
             found[name] = [metric.measure(caption) for caption in seen]
         elif metric.measure:
-            found[name] = [own.value(metric, caption, one) for caption, one in zip(seen, ids, strict=True)]
+            found[name] = [
+                own.value(metric, caption, one) if metric.holds(caption) else None
+                for caption, one in zip(seen, ids, strict=True)
+            ]
     return found
 
 
