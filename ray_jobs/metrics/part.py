@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top: what a worker imports, every worker holds.
 """
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -24,10 +25,12 @@ def columns(spec: Spec) -> dict[str, Metric]:
 
 
 def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
-    """Score one part unless it is there; its line in the manifest."""
+    """Score one part unless it is there; its line in the manifest, and how many of its captions are in a language."""
     name, uri = row["part"], spec.scores_uri_of(caption_id)
     if storage.exists(parts.uri_of_part(uri, name)):
-        return {"part": parts.describe(name, storage.read(parts.uri_of_part(uri, name))).model_dump_json()}
+        data = storage.read(parts.uri_of_part(uri, name))
+        languages = parts.footer(data).get("languages", {})
+        return {"part": parts.describe(name, data).model_dump_json(), "languages": json.dumps(languages)}
     golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references"]).to_pylist()
     by_id = {one["image_id"]: one for one in golden}
     wanted = ["image_id", "caption", "tokens", "finish_reason", "failure"]
@@ -37,7 +40,8 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
                       "set lacks; validate with force")  # fmt: skip
     images = [by_id[one["image_id"]] for one in captions]
     table, facts = scored(spec, caption_id, name, captions, images, counting.opened(spec, caption_id))
-    return {"part": parts.write(uri, name, table, facts).model_dump_json()}
+    part = parts.write(uri, name, table, facts)
+    return {"part": part.model_dump_json(), "languages": json.dumps(facts["languages"])}
 
 
 def scored(
