@@ -29,7 +29,7 @@ from ray_jobs.metrics.tokenise import numbers
 log = logging.getLogger("assay")
 
 VERSION = 1  # raise it when terms or n-grams change: a golden set's tables are counted anew
-GROUP_ROWS, RANGE_ENTRIES = 8192, 6_000_000
+GROUP_ROWS, RANGE_ENTRIES = 8192, 12_000_000
 BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a number of whole buckets
 
 Counter = Callable[[str], dict[str, tuple[int, np.ndarray]]]
