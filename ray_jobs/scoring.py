@@ -16,7 +16,7 @@ import ray
 
 from ray_jobs import parts
 from ray_jobs.contract import Manifest, Part, Scores, Spec
-from ray_jobs.metrics import clip_stage, counting
+from ray_jobs.metrics import clip_stage, counting, language
 from ray_jobs.metrics.part import columns, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
@@ -33,7 +33,8 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     uri = spec.scores_uri_of(caption_id)
     if found := parts.manifest(uri):
         return found
-    declared(spec)  # a fault in an own metric is told before anything is counted
+    declared(spec)  # a fault in the settings is told before anything is counted
+    language.check(spec.suite.metrics.language)
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
