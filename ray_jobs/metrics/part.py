@@ -18,6 +18,8 @@ from ray_jobs.metrics.judge import SILENT, Judgement
 from ray_jobs.metrics.label_hit import names_of
 from ray_jobs.metrics.registry import BUILT_IN, declared
 
+NOT_ASKED = Judgement()
+
 
 def columns(spec: Spec) -> dict[str, Metric]:
     """The metrics that a row of scores has: all but the preference, which is of two captions."""
@@ -52,22 +54,19 @@ def scored(
     there = [number for number, one in enumerate(captions) if one["failure"] is None]
     seen = [_captioned(spec, captions[number], images[number]) for number in there]
     ids = [captions[number]["image_id"] for number in there]
-    values = {name: np.full(len(captions), np.nan) for name in metrics}
-    for metric_name, found in _measured(metrics, seen, ids, corpus).items():
-        values[metric_name][there] = np.array(found, dtype=float)  # None becomes NaN
+    values = {metric: np.full(len(captions), np.nan) for metric in metrics}
+    for metric, found in _measured(metrics, seen, ids, corpus).items():
+        values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
     failures: list[str | None] = ["no-caption"] * len(captions)
     rationales: list[str | None] = [None] * len(captions)
     judged = _judged(spec, caption_id, name)
     of_clip = clip_stage.measured(spec, caption_id, name) if spec.clip else {}
     for number, image_id in zip(there, ids, strict=True):
-        judgement = judged.get(image_id, SILENT)
-        if spec.suite.judge.kind != "none":
-            failures[number], rationales[number] = judgement.failure, judgement.rationale
-        else:
-            failures[number] = None
-        for metric_name, value in ({**judgement.values, **of_clip.get(image_id, {})}).items():
-            if metric_name in values and value is not None:
-                values[metric_name][number] = value
+        judgement = judged.get(image_id, NOT_ASKED if spec.suite.judge.kind == "none" else SILENT)
+        failures[number], rationales[number] = judgement.failure, judgement.rationale
+        for metric, value in {**judgement.values, **of_clip.get(image_id, {})}.items():
+            if metric in values and value is not None:
+                values[metric][number] = value
     table = pa.table(
         {
             "image_id": pa.array([one["image_id"] for one in captions], pa.string()),
@@ -76,7 +75,9 @@ def scored(
             "failure": pa.array(failures, pa.string()),
             "rationale": pa.array(rationales, pa.string()),
         }
-        | {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}  # NaN becomes null
+        | {
+            metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()
+        }  # NaN becomes null
     )
     lost = Counter(failure for failure in failures if failure)
     languages = Counter(one.spoken or "unknown" for one in seen)
