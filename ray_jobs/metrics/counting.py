@@ -28,7 +28,7 @@ from ray_jobs.metrics.tokenise import numbers
 
 log = logging.getLogger("assay")
 
-VERSION = 1  # raise it when terms or n-grams change: a golden set's tables are counted anew
+VERSION = 1  # raise it, and EVALUATE_VERSION, when terms or n-grams change: golden sets are counted anew
 GROUP_ROWS, RANGE_ENTRIES = 8192, 12_000_000
 BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a number of whole buckets
 
