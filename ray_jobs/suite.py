@@ -1,6 +1,5 @@
 """A suite: the YAML file that says what to validate with. Adding a suite is adding a file."""
 
-from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -239,9 +238,9 @@ class Suite(Frozen):
     @model_validator(mode="after")
     def _gate_names_metrics(self) -> Self:
         own = [*self.metrics.names(), *self.judge.metrics()]
-        taken = [name for name, times in Counter([*METRICS, *own]).items() if times > 1]
-        if taken:
-            raise ValueError(f"metrics.own: there is another metric {taken[0]!r}; rename the file and its METRIC")
+        for name in own:
+            if name in METRICS or own.count(name) > 1:
+                raise ValueError(f"metrics: {name!r} is there already; rename metrics.own's file")
         known = {"metrics": [name for name, direction in METRICS.items() if direction] + own}
         known["limits"] = list(METRICS) + own
         for section, names in known.items():
