@@ -14,7 +14,19 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ray_jobs.errors import BadInput, Trouble, nearest
-from ray_jobs.suite import METRICS, Caption, Dataset, Engine, Frozen, Gate, Judge, Metrics, Preprocess, Suite, parse_suite
+from ray_jobs.suite import (
+    METRICS,
+    Caption,
+    Dataset,
+    Engine,
+    Frozen,
+    Gate,
+    Judge,
+    Metrics,
+    Preprocess,
+    Suite,
+    parse_suite,
+)
 
 __all__ = [
     "METRICS", "BadInput", "Baseline", "Caption", "Checkpoint", "Comparison", "Dataset", "Engine", "Failure", "Gate",
@@ -147,7 +159,7 @@ class Part(Frozen):
 class Manifest(Frozen):
     """Written last: its existence means the stage is complete. It states that `rows_in = rows_out + sum(lost)`."""
 
-    stage: Literal["golden", "captions", "scores"]
+    stage: Literal["golden", "captions", "scores", "preference"]
     id: str
     rows_in: int = Field(ge=0)
     rows_out: int = Field(ge=0)
