@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from ray_jobs import parts, storage
 
 SMALL = 4 * 2**20  # bytes: larger files are left as they are when small ones are merged
-LOOKS = 5
+LOOKS = 8
 
 SCHEMA = pa.schema(
     {
@@ -98,18 +98,24 @@ def _create(judge_uri: str, part: str, table: pa.Table) -> str:
 
 
 def _tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa.Table]:
-    """The files of a part by name. One that another job merged since it was listed is in a file to be listed anew;
-    on a store whose listings lag, what still cannot be found is asked again."""
+    """The files of a part by name, looked for until a listing shows none that is new.
+
+    What another job merges and deletes meanwhile is in a file that was there before: a listing that missed both is
+    followed by one that shows it. On a store whose listings lag, what stays lost is asked again.
+    """
+    found: dict[str, pa.Table] = {}
+    gone, before = set[str](), set[str]()
     for look in range(LOOKS):
-        found, gone = {}, False
-        for entry in storage.entries(f"{judge_uri}/{part}"):
-            if not entry.key.endswith(".parquet") or (below is not None and entry.size >= below):
-                continue
+        listed = [entry for entry in storage.entries(f"{judge_uri}/{part}") if entry.key.endswith(".parquet")]
+        names = {entry.key for entry in listed if below is None or entry.size < below}
+        for name in sorted(names - found.keys() - gone):
             try:
-                found[entry.key] = parts.table(storage.read(f"{judge_uri}/{part}/{entry.key}"))
+                found[name] = parts.table(storage.read(f"{judge_uri}/{part}/{name}"))
             except FileNotFoundError:
-                gone = True
-        if not gone:
-            break
-        time.sleep(0.05 * 2**look)
+                gone.add(name)
+        if look and names <= before:
+            if not gone & names:
+                break
+            time.sleep(0.05 * 2**look)
+        before = names
     return found

@@ -20,7 +20,7 @@ from ray_jobs.contract import BadInput, Judge
 from ray_jobs.metrics import judge as judging
 
 TRIES = 3  # of an endpoint that answers, but not with what was asked for
-PAUSE = 0.5  # seconds before the first of them, twice as long before the next
+PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
 DETAIL_CHARACTERS = 300
 NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
 

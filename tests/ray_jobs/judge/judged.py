@@ -43,7 +43,9 @@ def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
             ],
             schema=SCHEMA,
         )  # fmt: skip
-        told.append(parts.write(planned.captions_uri, part, table, {"lost": {"engine-error": failed} if failed else {}}))
+        told.append(
+            parts.write(planned.captions_uri, part, table, {"lost": {"engine-error": failed} if failed else {}})
+        )
     parts.commit(planned.golden_uri, parts.summed("golden", planned.golden_id, golden, len(names), {}, {}))
     parts.commit(planned.captions_uri, parts.summed("captions", planned.caption_id, told, len(names), {}, {}))
     return planned

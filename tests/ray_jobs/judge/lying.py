@@ -76,7 +76,8 @@ def answer(**said: Any) -> Said:
 
 
 def error(status: int, message: str = "no", **headers: str) -> Said:
-    return Said(status, {"error": {"message": message, "type": "t", "code": None}}, headers)
+    """An error after which the endpoint wants another try almost at once."""
+    return Said(status, {"error": {"message": message, "type": "t", "code": None}}, {"retry-after-ms": "20"} | headers)
 
 
 @contextmanager

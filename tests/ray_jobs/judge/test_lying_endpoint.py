@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "reason", "asked"),
     [
-        (error(429, **{"Retry-After": "0.2"}), "judge-rate-limit", 2),
+        (error(429), "judge-rate-limit", 2),
         (error(500), "judge-server-error", 2),
         (error(503), "judge-server-error", 2),
         (error(413), "judge-http-413", 1),
@@ -147,7 +148,7 @@ def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
 
 @pytest.mark.parametrize(
     "said",
-    [error(429, **{"Retry-After": "0.1"}), error(500), Said(body=b"{", cut=True), answer(score=9), Said(body=b"{")],
+    [error(429), error(500), Said(body=b"{", cut=True), answer(score=9), Said(body=b"{")],
 )
 def test_what_goes_away_is_tried_again(tmp_path: Path, said: Said) -> None:
     with lying(only(2, said, times=1)) as endpoint:
@@ -155,6 +156,26 @@ def test_what_goes_away_is_tried_again(tmp_path: Path, said: Said) -> None:
         totals = judge_all(spec, [spec.caption_id])
         assert failures(spec) == {}
         assert (totals.answered, len(endpoint.asked)) == (6, 7)
+
+
+def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
+    """`Retry-After` over two minutes is not waited for: the answer is missing, and the job goes on."""
+    with lying(only(2, Said(429, {}, {"Retry-After": "300"}))) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+        judge_all(spec, [spec.caption_id])
+        assert failures(spec) == {"image-2": "judge-rate-limit"}
+        assert len(endpoint.asked) == 6
+
+    at: list[float] = []
+
+    def behave(text: str, before: int) -> Said:
+        at.append(time.monotonic())
+        return Said(429, {}, {"Retry-After": "1"}) if before == 0 else good(text, 0)
+
+    with lying(behave) as endpoint:
+        spec = made(asking(str(tmp_path / "other"), endpoint.url), {"image-0": "caption 0"})
+        assert judge_all(spec, [spec.caption_id]).answered == 1
+    assert at[1] - at[0] >= 1
 
 
 def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: Path) -> None:
@@ -419,6 +440,7 @@ def driver(spec: Spec, tmp_path: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path / "spec.json")], env=environment)
 
 
+@pytest.mark.integration
 def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> None:
     """An answer counts as given when it is durable: of what was being asked at the kill, no more than is in flight can
     be asked a second time."""
