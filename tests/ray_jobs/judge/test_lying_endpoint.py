@@ -58,7 +58,7 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
         spec = made(asking(str(tmp_path), endpoint.url, price={"input": 2.0, "output": 10.0}), SIX)
         totals = judge_all(spec, [spec.caption_id])
         assert sorted(map(caption_in, endpoint.texts())) == sorted(SIX.values())
-        assert {name: one.values for name, one in told(spec).items()} == dict.fromkeys(SIX, {"judge": 4.0})
+        assert {name: one.values for name, one in told(spec).items()} == {name: {"judge": 4.0} for name in SIX}
         assert (totals.questions, totals.answered, totals.cached, totals.failed) == (6, 6, 0, {})
         assert (totals.spent.prompt_tokens, totals.spent.completion_tokens) == (600, 60)
         assert totals.spent.cost == pytest.approx(600 * 2e-6 + 60 * 10e-6)
@@ -306,7 +306,7 @@ def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
 
 def test_nobody_listens(tmp_path: Path) -> None:
     spec = made(asking(str(tmp_path), "http://127.0.0.1:9/v1", tries=1, concurrency=2), SIX)
-    with pytest.raises(Trouble, match="judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"):
+    with pytest.raises(Trouble, match=r"judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"):
         judge_all(spec, [spec.caption_id])
 
 
