@@ -16,7 +16,6 @@ from lying import KEY, Said, answer, caption_in, completion, error, lying
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import BadInput, Spec, Trouble
-from ray_jobs.judge import answers
 from ray_jobs.judging import judge_all, judgements
 from ray_jobs.metrics.judge import Judgement
 
@@ -497,29 +496,6 @@ def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:
         before = len(endpoint.asked)
         judge_all(specs[0], [specs[0].caption_id])
         assert len(endpoint.asked) == before
-
-
-def test_a_part_is_merged_by_two_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
-    uri, keys = str(tmp_path), {f"{number:032x}" for number in range(60)}
-    for number, key in enumerate(sorted(keys)):
-        answers.keep(uri, "part", [answers.Answer(key, "text", None, None, 1, 1, "run", float(number))])
-    seen: list[int] = []
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.is_set():
-            seen.append(len(answers.load(uri, "part", keys)))
-
-    reader = threading.Thread(target=look)
-    mergers = [threading.Thread(target=answers.compact, args=(uri, "part")) for _ in range(4)]
-    for thread in (reader, *mergers):
-        thread.start()
-    for thread in mergers:
-        thread.join()
-    done.set()
-    reader.join()
-    assert set(seen) == {60}
-    assert len(list(storage.entries(f"{uri}/part"))) == 1
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
