@@ -140,6 +140,9 @@ class Endpoint:
 
 def connected(judge: Judge) -> Endpoint:
     """The judge's endpoint. Raises BadInput when this machine has no key for it, or none that can be sent."""
+    url = urlsplit(judge.base_url or "")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise BadInput(f"judge {judge.model}: base_url must be http:// or https:// and a host, not {judge.base_url!r}")
     secret = os.environ.get(judge.key_variable, "").strip()
     if not secret:
         raise BadInput(

@@ -78,6 +78,8 @@ class Asking:
             return BadInput(f"{told}; check base_url, model and what the key in {self._variable} may do")
         if all(answer.failure == "request-rejected" for _, answer, _ in self.held):
             return BadInput(f"{told}; check that this model takes images and this many tokens")
+        if all(answer.failure in NOT_ASKED for _, answer, _ in self.held):
+            return BadInput(f"{told}; this model does not do what the prompt asks, change one of them")
         return Trouble(f"{told}; what is answered is kept, run again when it is up")
 
     @property

@@ -281,7 +281,7 @@ TWENTY = {f"image-{number:02d}": f"caption {number}" for number in range(20)}
         (error(500), Trouble, "6 answers in a row failed, the last: server-error .*run again when it is up"),
         (error(429), Trouble, "6 answers in a row failed, the last: rate-limit"),
         (Said(hang=2, body={}), Trouble, "the last: timeout"),
-        (answer(score=99), Trouble, "the last: invalid-answer"),
+        (answer(score=99), BadInput, "the last: invalid-answer .*change one of them"),
         (error(400, "no images here"), BadInput, "the last: request-rejected .*no images here.*takes images"),
         (error(401, f"bad key {KEY}"), BadInput, "401, not this key; correct ASSAY_JUDGE_KEY$"),
         (error(403, f"denied to {KEY}"), BadInput, r"http-403 .*denied to \*\*\*.*check base_url, model"),
@@ -358,6 +358,13 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
         with pytest.raises(BadInput, match=r"judge m at .*: OTHER_KEY (is not set|holds what)"):
             judge_all(spec, [spec.caption_id])
     assert endpoint.asked == []
+
+
+@pytest.mark.parametrize("url", ["models.example.com/v1", "ftp://h/v1", "http://", "file:///v1"])
+def test_an_endpoint_is_a_web_address(tmp_path: Path, url: str) -> None:
+    spec = made(asking(str(tmp_path), url), SIX)
+    with pytest.raises(BadInput, match="judge m: base_url must be http:// or https:// and a host"):
+        judge_all(spec, [spec.caption_id])
 
 
 def test_a_secrets_file_ends_with_a_line_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
