@@ -47,11 +47,15 @@ def clopper_pearson(count: int, n: int, alpha: float = 0.05) -> tuple[float, flo
 
 def agreement(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and Cohen's kappa (1960) of confusion counts [..., truth, said]; kappa is NaN where all agree on one."""
-    n = counts.sum(axis=(-2, -1))
-    observed = np.trace(counts, axis1=-2, axis2=-1) / n
-    expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / n**2
+    observed = np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
+    expected = agreement_by_chance(counts)
     with np.errstate(invalid="ignore", divide="ignore"):
         return observed, (observed - expected) / (1 - expected)
+
+
+def agreement_by_chance(counts: np.ndarray) -> np.ndarray:
+    chance: np.ndarray = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / counts.sum(axis=(-2, -1)) ** 2
+    return chance
 
 
 def confusion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -63,7 +67,8 @@ def confusion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> np.ndar
 
 def by_criterion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> list[str]:
     """One line a criterion: accuracy and kappa, with intervals from a bootstrap over images, whose captions go
-    together."""
+    together. Where nothing is wrong every resample is right too; the lower bound is then Clopper and Pearson's for as
+    many right images as there are."""
     rng = np.random.default_rng(0)
     images = int(image.max()) + 1
     weights = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
@@ -75,6 +80,10 @@ def by_criterion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> list
         accuracy, kappa = agreement(counts.sum(axis=0))
         spread = agreement(np.einsum("ri,its->rts", weights, counts))
         ranges = [np.nanpercentile(values, (2.5, 97.5)) for values in spread]
+        if accuracy == 1:
+            low = clopper_pearson(images, images)[0]
+            expected = agreement_by_chance(counts.sum(axis=0))
+            ranges = [np.array((low, 1.0)), np.array(((low - expected) / (1 - expected), 1.0))]
         found = zip((accuracy, kappa), ranges, strict=True)
         cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in found]
         share = truth[:, number].mean() if number < len(CRITERIA) else truth.mean()
