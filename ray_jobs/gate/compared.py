@@ -57,8 +57,8 @@ def compared(
     outcome: Outcome = "PASS" if p_margin <= alpha else "FAIL" if p_worse <= alpha else "INCONCLUSIVE"
     update: dict[str, Any] = {
         "outcome": outcome if metric.direction else "INCONCLUSIVE",
-        "low": max(low, -pairs.reach),
-        "high": min(high, pairs.reach),
+        "low": max(low, -pairs.reach) if math.isfinite(low) else None,
+        "high": min(high, pairs.reach) if math.isfinite(high) else None,
         "p_worse": p_worse,
         "p_margin": p_margin,
     }

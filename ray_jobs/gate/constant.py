@@ -9,8 +9,8 @@ import numpy as np
 class Constant:
     """`n` images, all with `value`, of a quantity that lies within [least, most].
 
-    A mean beyond the bound needs a share w of other values that were not seen, with probability (1 - w)^n: w is least
-    when those lie at the end of the range. Without a range, 2^-n (the sign test) speaks for the median.
+    A mean beyond the bound needs a share w of other values that were not seen, which has probability (1 - w)^n: w is
+    least when those lie at the end of the range. Where the range has no end nothing is beyond doubt.
     """
 
     value: float
@@ -29,8 +29,7 @@ class Constant:
         """Reaches as far as a share of unseen values at the end of the range could move the mean."""
         share = 1 - alpha ** (1 / self.n)
         ends = [self.value + share * (end - self.value) for end in (self.least, self.most)]
-        low, high = (end if np.isfinite(end) else self.value for end in ends)
-        return low, high
+        return ends[0], ends[1]
 
     def detectable(self, bound: float, alpha: float, power: float) -> float:
         """NaN: without a spread nothing can be foretold."""
@@ -43,14 +42,15 @@ class Constant:
             return None
         room = self.value - self.least if excess > 0 else self.most - self.value
         alpha = above if excess > 0 else below
-        share = min(abs(excess) / room, 1.0) if np.isfinite(room) else 0.5
+        if not np.isfinite(room):
+            return None
+        share = min(abs(excess) / room, 1.0)
         return 1 if share == 1 else int(np.ceil(np.log(alpha) / np.log1p(-share)))
 
     def _p(self, distance: float, room: float) -> float:
         if distance <= 0:
             return 1.0
-        share = min(distance / room, 1.0) if np.isfinite(room) else 0.5
-        return float((1 - share) ** self.n)
+        return float((1 - min(distance / room, 1.0)) ** self.n)  # 1 where there is no end
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ of one image, and the bound Bin(n, margin), which is the distribution of losses 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import betainc, ndtr
 
 from ray_jobs.gate.trinomial import power_below, smallest_n
@@ -45,16 +46,14 @@ class Discordant:
     def detectable(self, bound: float, alpha: float, power: float) -> float:
         """The true difference that is found below the bound with this power, gains being as frequent as here."""
         gains = self.gains / self.n
-        if power_below(p_lost, self.n, 1 - gains, gains, -bound, alpha) < power:
+
+        def lacks(worse: float) -> float:
+            return power - power_below(p_lost, self.n, gains + worse, gains, -bound, alpha)
+
+        least, most = max(-bound, 0.0), 1 - 2 * gains
+        if least >= most or lacks(most) > 0:
             return float("nan")
-        near, far = max(-bound, 0.0), 1 - 2 * gains
-        for _ in range(40):
-            middle = (near + far) / 2
-            if power_below(p_lost, self.n, gains + middle, gains, -bound, alpha) < power:
-                near = middle
-            else:
-                far = middle
-        return -far
+        return -float(brentq(lacks, least, most, xtol=1e-6))
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
         """Images after which the difference, if it is as seen, is found below (at `below`) or above the bound."""

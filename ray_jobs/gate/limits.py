@@ -1,5 +1,6 @@
 """One metric of the run itself against an absolute limit."""
 
+import math
 from typing import Literal
 
 from ray_jobs.contract import LimitCheck
@@ -37,8 +38,8 @@ def checked(
     return told.model_copy(
         update={
             "outcome": "PASS" if within <= alpha else "FAIL" if worse <= alpha else "INCONCLUSIVE",
-            "low": max(low, metric.range[0]),
-            "high": min(high, metric.range[1]),
+            "low": max(low, metric.range[0]) if math.isfinite(low) else None,
+            "high": min(high, metric.range[1]) if math.isfinite(high) else None,
             "p_worse": worse,
             "decisive_n": test.decisive_n(limit, *sides, power) if within > alpha else None,
         }

@@ -6,9 +6,9 @@ Student's and of Hall's, whose cubic transformation takes the skewness out (Hall
 
     g(T) = T + c T^2 + c^2 T^3 / 3 + skewness / (6 sqrt(n)),     c = skewness / (3 sqrt(n))
 
-Skewness is measured from the data, and is measured too low just when the tail was not seen: one standard error,
-sqrt(6/n), is added to it, and "worse" is not said at all while n < 50 skewness^2 (Cochran's rule is 25, for 5%).
-docs/gate.md has the error rates.
+Skewness is measured from the data, and is measured too low just when the tail was not seen. So two of its standard
+errors are added to it, and "worse" is not said at all while n < 50 skewness^2 (Cochran's rule, Sampling Techniques,
+1977, 2.15, has 25 at 5%). docs/gate.md has the error rates.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
 RULE = 50.0
+KNOWN = 20.0  # the spread is known to a ninth, sqrt(1 / (4 * 20)), where n >= 20 (kurtosis + 2)
 FEWEST = 10  # images, or clusters: fewer show nothing of the shape of their distribution
 MOST = 10**12
 
@@ -57,8 +58,12 @@ class Studentised:
         return self.estimate - low * self.error, self.estimate + high * self.error
 
     def detectable(self, bound: float, alpha: float, power: float) -> np.ndarray:
-        """The true mean that is found below the bound with this power; NaN where that is withheld."""
-        return np.where(self.withheld, np.nan, bound - self._reach(self.size, alpha, power, 1))
+        """The true mean that is found below the bound with this power.
+
+        NaN where "below" is withheld, and where the spread itself is known too badly to foretell by.
+        """
+        known = self.size >= KNOWN * (np.maximum(self.kurtosis, 0) + 2)
+        return np.where(known & ~self.withheld, bound - self._reach(self.size, alpha, power, 1), np.nan)
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
         """Images after which the mean, if it is as seen, is found below (at `below`) or above the bound.
@@ -92,18 +97,26 @@ class Studentised:
         It is found when mean + h s / sqrt(n) is beyond, h the critical value. That sum is normal to first order, its
         variance from those of mean, s and skewness and the covariance of the first two, skewness / (2n).
         """
-        deviation = self.error * np.sqrt(self.size)
-        freedom = self.freedom * (size - 1) / np.maximum(self.size - 1, 1)
         skewness, tail = side * self.skewness, np.maximum(self.kurtosis, -2) + 2
+        deviation = self.error * np.sqrt(self.size) * (1 + tail / (8 * self.size))  # s is too small on average
+        freedom = self.freedom * (size - 1) / np.maximum(self.size - 1, 1)
         h = _critical(alpha, size, freedom, skewness)
         slope = _critical(alpha, size, freedom, skewness + 0.05) - _critical(alpha, size, freedom, skewness - 0.05)
-        variance = 1 + h * skewness / np.sqrt(size) + h**2 * tail / (4 * size) + (slope / 0.1) ** 2 * 6 / size
+        variance = 1 + h * skewness / np.sqrt(size) + h**2 * tail / (4 * size)
+        variance = variance + (slope / 0.1 * _error_of_skewness(skewness, size)) ** 2
         centre = h * (1 - tail / (8 * size))
         return np.asarray(deviation / np.sqrt(size) * (centre + ndtri(power) * np.sqrt(np.maximum(variance, 0.1))))
 
 
+def _error_of_skewness(skewness: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The standard error of g1: that of normal values, sqrt(6/n), grown as it is for gamma-distributed ones when
+    skewness is positive: 6/n (1 + 6 q + 5 q^2) with q = (skewness / 2)^2 (delta method; simulated in the tests)."""
+    q = (np.maximum(skewness, 0) / 2) ** 2
+    return np.asarray(np.sqrt(6 / size * (1 + 6 * q + 5 * q**2)))
+
+
 def _cautious(skewness: np.ndarray, size: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(skewness + np.sqrt(6 / size), 0))
+    return np.asarray(np.maximum(skewness + 2 * _error_of_skewness(skewness, size), 0))
 
 
 def _critical(alpha: float, size: np.ndarray, freedom: np.ndarray, skewness: np.ndarray) -> np.ndarray:
