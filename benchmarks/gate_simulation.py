@@ -150,7 +150,7 @@ def of_shares(
 
 
 def _typical(gains: np.ndarray) -> list[int]:
-    """What nights see, fifteen of them for all: the detectable difference depends on the gains alone, and takes time."""
+    """Fifteen nights for all: the detectable difference depends on the gains alone, and takes time."""
     middles = (np.arange(15) + 0.5) / 15
     return [int(seen) for seen in np.quantile(gains, middles, method="nearest")]
 
@@ -207,7 +207,7 @@ def whole(random: np.random.Generator, nights: int) -> str:
         losses = np.where(random.random(300) < 0.08, -1.0, np.where(random.random(300) < 0.03 / 0.92, 1.0, 0.0))
         differences: dict[str, np.ndarray] = {
             "normal": common - 0.05,
-            "mild": np.exp(0.5 * (0.7 * common + math.sqrt(0.51) * random.standard_normal(300))) - math.exp(0.125) - 0.05,
+            "mild": np.exp(0.35 * common + 0.357 * random.standard_normal(300)) - math.exp(0.125) - 0.05,
             "inflated": inflated(random, (1, 300))[0] - 0.05,
             "share": losses,
         }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_jobs import parts
-from ray_jobs.contract import Baseline, BadInput, Scores, Spec, Verdict
+from ray_jobs.contract import BadInput, Baseline, Scores, Spec, Verdict
 from ray_jobs.gate.paired import Measured, Paired
 from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.verdict import Side, decide

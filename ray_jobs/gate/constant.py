@@ -44,13 +44,18 @@ class Constant:
         alpha = above if excess > 0 else below
         if not np.isfinite(room):
             return None
-        share = min(abs(excess) / room, 1.0)
+        share = _share(abs(excess), room)
         return 1 if share == 1 else int(np.ceil(np.log(alpha) / np.log1p(-share)))
 
     def _p(self, distance: float, room: float) -> float:
         if distance <= 0:
             return 1.0
-        return float((1 - min(distance / room, 1.0)) ** self.n)  # 1 where there is no end
+        return float((1 - _share(distance, room)) ** self.n)
+
+
+def _share(distance: float, room: float) -> float:
+    """The least share of values at the end of the range, `room` away, that moves the mean by the distance."""
+    return min(distance / room, 1.0) if room > 0 else 1.0
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def studentised(seen: Moments) -> Studentised:
     return Studentised(STUDENT, seen.mean, error, seen.skewness, seen.kurtosis, seen.n, seen.n - 1, seen.n)
 
 
-def test_of_differences(seen: Sample, kind: str, reach: float, margin: float) -> Foretelling | None:
+def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> Foretelling | None:
     """The test of signed differences, each within [-reach, reach]; None where there are too few to tell anything."""
     if seen.n < 2:
         return None
@@ -96,7 +96,7 @@ def test_of_differences(seen: Sample, kind: str, reach: float, margin: float) ->
     return None if seen.too_few() else seen.studentised()
 
 
-def test_of_values(seen: Sample, kind: str, least: float, most: float) -> Test | None:
+def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | None:
     """The test of the mean of the values themselves, each within [least, most]."""
     if seen.n < 1:
         return None

@@ -60,10 +60,11 @@ class Studentised:
     def detectable(self, bound: float, alpha: float, power: float) -> np.ndarray:
         """The true mean that is found below the bound with this power.
 
-        NaN where "below" is withheld, and where the spread itself is known too badly to foretell by.
+        NaN where spread and shape are known too badly to foretell by, or "below" could next time be withheld.
         """
-        known = self.size >= KNOWN * (np.maximum(self.kurtosis, 0) + 2)
-        return np.where(known & ~self.withheld, bound - self._reach(self.size, alpha, power, 1), np.nan)
+        spread = self.size >= KNOWN * (np.maximum(self.kurtosis, 0) + 2)
+        shape = self.size >= 2 * RULE * self.skewness**2
+        return np.where(spread & shape, bound - self._reach(self.size, alpha, power, 1), np.nan)
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
         """Images after which the mean, if it is as seen, is found below (at `below`) or above the bound.
