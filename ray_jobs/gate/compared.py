@@ -66,6 +66,6 @@ def compared(
         detectable = float(test.detectable(-margin, alpha / family, power))
         within = math.isfinite(detectable) and detectable >= -pairs.reach
         update["detectable"] = detectable if within else None
-        if p_margin > alpha:
+        if p_margin > alpha and p_worse > alpha / family:
             update["decisive_n"] = test.decisive_n(-margin, alpha / family, alpha, power)
     return told.model_copy(update=update)

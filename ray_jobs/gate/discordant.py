@@ -14,6 +14,8 @@ from scipy.special import betainc, ndtr
 
 from ray_jobs.gate.trinomial import power_below, smallest_n
 
+FEWEST_TOLD = 40  # images: of fewer the share of gains is known too badly to foretell by
+
 
 @dataclass(frozen=True)
 class Discordant:
@@ -45,16 +47,16 @@ class Discordant:
     def detectable(self, bound: float, alpha: float, power: float) -> float:
         """The true difference that is found below the bound with this power, gains being as frequent as here.
 
-        It grows about as the root of their number, whose mean is too low by what a tenth of a gain more makes good
-        (simulated; a quarter, right for a root, is too much where there are no gains at all).
+        NaN for fewer than 40 images, and where even the largest difference would not be found. It grows about as the
+        root of the gains, and the mean of the root of a count is low by what a part of one more makes good.
         """
-        gains = (self.gains + 0.1) / (self.n + 0.2)
+        gains = (self.gains + 0.15 * (self.gains > 0)) / self.n
 
         def lacks(worse: float) -> float:
             return power - power_below(p_lost, self.n, gains + worse, gains, -bound, alpha)
 
         least, most = max(-bound, 0.0), 1 - 2 * gains
-        if least >= most or lacks(most) > 0:
+        if self.n < FEWEST_TOLD or least >= most or lacks(most) > 0:
             return float("nan")
         return -float(brentq(lacks, least, most, xtol=1e-6))
 

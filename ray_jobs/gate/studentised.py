@@ -74,10 +74,12 @@ class Studentised:
         excess = float(self.estimate - bound)
         side, alpha = (1, below) if excess < 0 else (-1, above)
         fewest = RULE * max(float(self.skewness), 0.0) ** 2 if side == 1 else 0.0
-        few, many = max(FEWEST, int(np.ceil(fewest))) - 1, MOST
-        if excess == 0 or self._reach(np.asarray(many), alpha, power, side) > abs(excess):
-            return None
-        while many - few > 1:
+        few, many = 0, max(FEWEST, int(np.ceil(fewest)))
+        while self._reach(np.asarray(many), alpha, power, side) > abs(excess):
+            few, many = many, 2 * many
+            if many > MOST:
+                return None
+        while few and many - few > max(1, few // 1000):
             middle = (few + many) // 2
             if self._reach(np.asarray(middle), alpha, power, side) > abs(excess):
                 few = middle

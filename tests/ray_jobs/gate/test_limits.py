@@ -78,6 +78,6 @@ def test_clusters_count_for_less_than_their_images() -> None:
 
 
 def test_at_the_limit_it_errs_at_most_at_alpha() -> None:
-    counts = RANDOM.binomial(500, 0.02, 2000)
+    counts = RANDOM.binomial(500, 0.02, 500)
     wrong = np.mean([(checked(EMPTY, ones(int(k), 500), "max", 0.02, 0.05).p_worse or 0) <= 0.05 for k in counts])
-    assert wrong <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 2000)
+    assert wrong <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 500)
