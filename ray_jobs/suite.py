@@ -6,19 +6,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ray_jobs.errors import BadInput, nearest
+from ray_jobs.metrics.registry import directions
 
-# The metrics every run computes per image, and whether more is better (+1), worse (-1) or neither (0).
-# The judge adds `judge` and one `judge_<criterion>` each, all +1.
-METRICS = {
-    "characters": 0,
-    "words": 0,
-    "tokens": 0,
-    "empty": -1,
-    "truncated": -1,
-    "repetition": -1,
-    "exact_match": +1,
-    "chrf": +1,
-}
+METRICS = (
+    directions()
+)  # the metrics every run computes per image, and whether more is better (+1), worse (-1) or neither
 
 
 class Frozen(BaseModel):

@@ -1,0 +1,44 @@
+"""Golden sets and captions of a few images written down, for tests of what scores them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from ray_jobs import parts
+from ray_jobs.caption import SCHEMA
+from ray_jobs.contract import Spec
+from ray_jobs.golden import making
+
+Image = dict[str, Any]
+
+
+def in_process(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stands for Ray where what a task does is tested and not how tasks are spread."""
+    return [work(row) for row in rows]
+
+
+def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
+    """The golden set of images with `image_id`, and what is given of the rest; its manifest."""
+    made = []
+    for number, start in enumerate(range(0, len(images), rows)):
+        table = pa.Table.from_pylist([{"references": [], **one} for one in images[start : start + rows]], making.SCHEMA)
+        made.append(parts.write(spec.golden_uri, parts.name_of_part(number), table, {"lost": {}}))
+    parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, len(images), {}, {}))
+
+
+def write_captions(spec: Spec, captions: Sequence[dict[str, Any]], rows: int = 4) -> None:
+    """Captions with `image_id`, and `caption` or `failure`; the manifest."""
+    made = []
+    for number, start in enumerate(range(0, len(captions), rows)):
+        some = [
+            one if one.get("failure") else {"finish_reason": "stop", "tokens": 5} | one
+            for one in captions[start : start + rows]
+        ]
+        lost = sum(1 for one in some if one.get("failure"))
+        footer = {"lost": {"engine-error": lost} if lost else {}}
+        made.append(
+            parts.write(spec.captions_uri, parts.name_of_part(number), pa.Table.from_pylist(some, SCHEMA), footer)
+        )
+    manifest = parts.summed("captions", spec.caption_id, made, len(captions), {}, {})
+    parts.commit(spec.captions_uri, manifest)
