@@ -135,7 +135,7 @@ def lost_of(listed: Iterable[Part]) -> dict[str, int]:
 
 
 def summed(
-    stage: Literal["golden", "captions", "scores"],
+    stage: Literal["golden", "captions", "scores", "preference"],
     content_id: str,
     listed: Iterable[Part],
     rows_in: int,
