@@ -17,7 +17,7 @@ from ray_jobs.contract import BadInput, Baseline, Scores, Spec, Verdict
 from ray_jobs.gate.paired import Measured, Paired
 from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.verdict import Side, decide
-from ray_jobs.judging import preferences
+from ray_jobs.judge.preference import preferences
 from ray_jobs.metrics.registry import declared
 
 READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
