@@ -1,7 +1,6 @@
 """Values that arrive chunk by chunk, and the test of their mean that suits them."""
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -50,8 +49,8 @@ class Sample:
     def mean(self) -> float | None:
         return float(self.moments.mean) if self.n else None
 
-    def add(self, values: np.ndarray, clusters: Sequence[object] | None = None) -> None:
-        """One more chunk of values, none missing."""
+    def add(self, values: np.ndarray, clusters: np.ndarray | None = None) -> None:
+        """One more chunk of values, none missing, and the number of each one's cluster."""
         if not len(values):
             return
         self.moments = merged(self.moments, moments(values))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from declaring import EMPTY, JUDGE, WORDS, Declared
+from declaring import EMPTY, JUDGE, WORDS, Declared, numbered
 
 from ray_jobs.gate.limits import checked
 from ray_jobs.gate.sample import Sample
@@ -10,7 +10,7 @@ RANDOM = np.random.default_rng(13)
 
 def sample(values: np.ndarray, clusters: list[str] | None = None) -> Sample:
     found = Sample(clusters is not None)
-    found.add(np.asarray(values, dtype=float), clusters)
+    found.add(np.asarray(values, dtype=float), numbered(clusters))
     return found
 
 
