@@ -40,10 +40,16 @@ def gate(spec: Spec, scores: Scores) -> Verdict:
 def gated(spec: Spec, scores: Scores, metrics: Mapping[str, Measured]) -> Verdict:
     """The same with the metrics as they are declared."""
     names = [part.name for part in scores.manifest.parts]
-    kept = {name: one for name, one in metrics.items() if one.direction or name in spec.suite.gate.limits}
-    clustered = spec.suite.gate.cluster != "none"
+    rules = spec.suite.gate
+    if not spec.baseline:  # then nobody could prefer anything
+        metrics = {name: one for name, one in metrics.items() if name != PREFERENCE}
+        rules = rules.model_copy(
+            update={"limits": {name: one for name, one in rules.limits.items() if name in metrics}}
+        )
+    kept = {name: one for name, one in metrics.items() if one.direction or name in rules.limits}
+    clustered = rules.cluster != "none"
     sides = [_side(against, run, kept, clustered) for against, run in _runs(spec).items()]
-    limited = {name: Sample(clustered) for name in spec.suite.gate.limits}
+    limited = {name: Sample(clustered) for name in rules.limits}
     numbers: dict[str, int] = {}
     for own, *others in _read(spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(kept)):
         clusters = _numbered(own.clusters, numbers)
@@ -56,7 +62,7 @@ def gated(spec: Spec, scores: Scores, metrics: Mapping[str, Measured]) -> Verdic
             for name, pairs in side.pairs.items():
                 before = np.zeros(len(new.ids)) if name == PREFERENCE else old.metrics[name]
                 pairs.add(before, new.metrics[name], of_both)
-    verdict = decide(spec.suite.gate, scores, metrics, sides, limited)
+    verdict = decide(rules, scores, metrics, sides, limited)
     return verdict.model_copy(update={"baseline": spec.baseline, "anchor": spec.anchor})
 
 
@@ -123,7 +129,7 @@ def _values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str]) -> V
     table = parts.read(spec.scores_uri_of(caption_id), name, ["image_id", *labels, *scored])
     ids = table["image_id"].to_pylist()
     values = {metric: _floats(table[metric]) for metric in scored}
-    if PREFERENCE in metrics and caption_id == spec.caption_id and spec.baseline:
+    if PREFERENCE in metrics and caption_id == spec.caption_id:
         preferred = {row["image_id"]: row["preference"] for row in preferences(spec, name)}
         values[PREFERENCE] = np.array([preferred.get(image_id, np.nan) for image_id in ids], dtype=float)
     return Values(ids, _clusters(spec, table, ids), values)

@@ -13,7 +13,7 @@ from ray_jobs.gate.share import Share
 from ray_jobs.gate.studentised import FEWEST, Studentised
 
 STUDENT = "t with Hall's correction for skewness"
-SCORE, MCNEMAR = "Tango's score test with continuity correction", "exact McNemar"
+SCORE, MCNEMAR, EQUAL = "Tango's score test with continuity correction", "exact McNemar", Equal.method
 
 
 class Test(Protocol):
@@ -86,7 +86,7 @@ def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> For
     if seen.n < 2:
         return None
     if kind == "share" and seen.clusters is None and seen.minus + seen.zero + seen.plus == seen.n:
-        method = SCORE if margin else MCNEMAR
+        method = EQUAL if seen.zero == seen.n else SCORE if margin else MCNEMAR
         return Discordant(seen.minus, seen.plus, seen.n, method)
     if seen.zero == seen.n:
         return Equal()

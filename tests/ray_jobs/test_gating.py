@@ -180,6 +180,17 @@ def test_the_judges_preference_gates_against_the_baseline_alone(tmp_path: Path) 
     assert verdict.outcome == "FAIL"
 
 
+def test_without_a_baseline_there_is_no_preference_to_gate_on(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        **PAIRWISE,
+        "gate__metrics": {"preference": {"margin": 0.1}},
+        "gate__limits": {"preference": {"min": -0.2}},
+    }
+    planned = planned_in(tmp_path, **settings).model_copy(update={"baseline": None})
+    verdict = gating.gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
+    assert (verdict.outcome, verdict.limits) == ("PASS", ())
+
+
 def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
     planned = planned_in(tmp_path)
     found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
