@@ -1,6 +1,5 @@
 """Values that arrive chunk by chunk, and the test of their mean that suits them."""
 
-import math
 from typing import Protocol
 
 import numpy as np
@@ -90,9 +89,7 @@ def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> For
         return Discordant(seen.minus, seen.plus, seen.n, method)
     if seen.zero == seen.n:
         return Equal()
-    if seen.moments.constant:
-        return Constant(float(seen.moments.mean), _independent(seen), -reach, reach)
-    return None if seen.too_few() else seen.studentised()
+    return _of_mean(seen, -reach, reach)
 
 
 def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | None:
@@ -101,19 +98,28 @@ def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | Non
         return None
     if kind == "share" and seen.zero + seen.plus == seen.n:
         return _share(seen)
-    if seen.moments.constant or seen.zero == seen.n:
-        return Constant(float(seen.moments.mean), _independent(seen), least, most)
-    return None if seen.too_few() else seen.studentised()
+    return _of_mean(seen, least, most)
+
+
+def _of_mean(seen: Sample, least: float, most: float) -> Studentised | Constant | None:
+    """By the spread of the images, or of the clusters; by the range where there is none."""
+    constant = Constant(float(seen.moments.mean), _independent(seen), least, most)
+    if seen.moments.constant:
+        return constant
+    if seen.too_few():
+        return None
+    test = seen.studentised()
+    return test if float(test.error) > 1e-12 * np.sqrt(float(seen.moments.variance)) else constant
 
 
 def _share(seen: Sample) -> Test | None:
-    if seen.clusters is None or seen.plus in (0, seen.n):
-        return Share(seen.plus, _independent(seen), seen.n)
+    share = seen.plus / seen.n
+    if seen.clusters is None or share in (0, 1):
+        return Share(share * _independent(seen), _independent(seen), seen.n)
     if len(seen.clusters) < FEWEST:
         return None
-    share = seen.plus / seen.n
-    found = share * (1 - share) / float(seen.clusters.studentised().error) ** 2
-    effective = found if math.isfinite(found) and found < seen.n else seen.n
+    error = float(seen.clusters.studentised().error)
+    effective = min(share * (1 - share) / error**2, seen.n) if error else seen.n
     return Share(share * effective, effective, seen.n, "Clopper-Pearson with Korn and Graubard's effective sample size")
 
 

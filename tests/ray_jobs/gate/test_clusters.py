@@ -4,6 +4,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from ray_jobs.gate.clusters import Clusters, studentised
+from ray_jobs.gate.constant import Constant
 from ray_jobs.gate.sample import Sample, for_differences
 
 RANDOM = np.random.default_rng(11)
@@ -77,6 +78,16 @@ def test_at_the_bound_it_errs_at_most_at_alpha(alpha: float) -> None:
     sums = sizes * RANDOM.normal(0, 0.6, sizes.shape) + np.sqrt(sizes) * RANDOM.normal(size=sizes.shape)
     wrong = (studentised(sizes, sums).p_below(0.0) <= alpha).mean()
     assert wrong < alpha + 4 * np.sqrt(alpha / 20_000)
+
+
+def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
+    """Every cluster has the same mean though its images differ: no error of 0, whose t would be certain of anything."""
+    sample = Sample(clustered=True)
+    sample.add(np.tile([-0.3, 0.1], 60), np.repeat(np.arange(12), 10))
+    test = for_differences(sample, "mean", 1.0, 0.05)
+    assert isinstance(test, Constant)
+    assert (test.n, test.value) == (12, pytest.approx(-0.1))
+    assert test.p_below(-0.05) > 0.5
 
 
 def test_few_clusters_decide_nothing_and_say_so() -> None:
