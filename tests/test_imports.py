@@ -8,7 +8,7 @@ import pytest
 
 REPO = Path(__file__).parents[1]
 HEAVY = {"ray", "torch", "vllm", "pyarrow", "PIL", "transformers", "datasets", "numpy", "scipy", "safetensors"}
-LIGHT = {"contract", "suite", "errors", "storage", "checkpoint", "plan", "records", "publish"}
+LIGHT = {"contract", "suite", "errors", "storage", "checkpoint", "plan", "records", "index", "publish"}
 
 
 def imported(file: Path) -> Iterator[str]:

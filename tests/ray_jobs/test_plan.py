@@ -149,8 +149,7 @@ def test_an_unknown_baseline(place: Place) -> None:
     with pytest.raises(BadInput) as caught:
         place.plan(place.checkpoint("step-2", 2), "/models/step-x")
     assert str(caught.value) == (
-        "baseline /models/step-x: no record of it in suite nightly with these images, prompt and judge; "
-        "validate it first"
+        "baseline /models/step-x: no record of it in suite nightly with these images and this prompt; validate it first"
     )
 
 
