@@ -1,0 +1,168 @@
+"""The verdict's numbers as rows of text, and where its intervals lie."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray_jobs.contract import METRICS, Comparison, LimitCheck, Summary
+from ray_jobs.report.numbers import NONE, count, decimals, interval, number, probability
+from ray_jobs.report.text import name
+
+WIDTH = 120.0  # of the drawing of an interval
+SAID = {
+    "PASS": ("✓ PASS", "pass"),
+    "FAIL": ("✕ FAIL", "fail"),
+    "INCONCLUSIVE": ("? INCONCLUSIVE", "unsure"),
+    "INCOMPLETE": ("… INCOMPLETE", "missing"),
+}
+MOST_ROWS = 24
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Places in a drawing `WIDTH` wide, no difference in its middle."""
+
+    low: float
+    high: float
+    at: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric's line in the table; all texts ready to show."""
+
+    metric: str
+    unit: str
+    way: str
+    word: str
+    tone: str
+    n: str
+    cells: dict[str, str]
+    drawn: Drawn | None = None
+
+
+def way(metric: str, summary: Summary | None) -> int:
+    """+1 when more is better, -1 when less is, 0 for neither."""
+    return (summary.direction if summary else 0) or METRICS.get(metric, 1)
+
+
+def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:
+    """The comparisons, in their order."""
+    rows = []
+    for one in comparisons:
+        summary = summaries.get(one.metric)
+        places = decimals(one.baseline, one.candidate, one.margin)
+        cells = {
+            "baseline": number(one.baseline, places),
+            "candidate": number(one.candidate, places),
+            "difference": number(one.difference, places, sign=True),
+            "interval": interval(one.low, one.high, places, sign=True),
+            "p after Holm": probability(one.p_holm if one.p_holm is not None else one.p_worse),
+            "margin": NONE if one.advisory else number(one.margin, places),
+            "detectable": number(one.detectable, places),
+            "worst case": interval(one.worst_low, one.worst_high, places, sign=True),
+            "would decide": count(one.decisive_n),
+            "method": one.method or NONE,
+        }
+        clusters = f" in {one.clusters:,} clusters" if one.clusters else ""
+        n = f"{one.n:,}{clusters}"
+        said = _moved(one) if one.advisory else SAID[one.outcome]
+        arrow = _arrow(one.metric, summary)
+        rows.append(Row(name(one.metric), _unit(summary), arrow, *said, n=n, cells=cells, drawn=_drawn(one)))
+    return rows
+
+
+def limits(checks: Iterable[LimitCheck], summaries: Mapping[str, Summary]) -> list[Row]:
+    rows = []
+    for one in checks:
+        summary = summaries.get(one.metric)
+        places = decimals(one.value, one.limit)
+        cells = {
+            "limit": f"{'at most' if one.kind == 'max' else 'at least'} {number(one.limit, places)}",
+            "value": number(one.value, places),
+            "interval": interval(one.low, one.high, places),
+            "p after Holm": probability(one.p_holm if one.p_holm is not None else one.p_worse),
+            "would decide": count(one.decisive_n),
+            "method": one.method or NONE,
+        }
+        rows.append(Row(name(one.metric), _unit(summary), "", *SAID[one.outcome], n=count(one.n), cells=cells))
+    return rows
+
+
+def measured(summaries: Mapping[str, Summary]) -> list[Row]:
+    """What was measured of the candidate alone: mean, 95% interval, quantiles."""
+    rows = []
+    for metric, one in summaries.items():
+        places = decimals(one.mean, *one.quantiles.values())
+        cells = {
+            "mean": number(one.mean, places),
+            "interval": interval(one.low, one.high, places),
+            **{f"{share} %": number(value, places) for share, value in one.quantiles.items()},
+            "missing": count(one.expected - one.n),
+        }
+        rows.append(Row(name(metric), _unit(one), _arrow(metric, one), "", "plain", n=count(one.n), cells=cells))
+    return rows
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The columns that say something in some row, in order."""
+    found = dict.fromkeys(column for row in rows for column in row.cells)
+    return [column for column in found if any(row.cells.get(column, NONE) != NONE for row in rows)]
+
+
+def flat(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Nested details as tables of two columns by the name of their topmost key, each of at most `MOST_ROWS` rows."""
+    tables: dict[str, list[tuple[str, str]]] = {}
+    for key, value in details.items():
+        nested = isinstance(value, Mapping)
+        rows = list(_leaves(value)) if nested else [(name(key), _value(value))]
+        cut = [("", f"and {len(rows) - MOST_ROWS} more, in scores.json")] if len(rows) > MOST_ROWS else []
+        tables.setdefault(name(key) if nested else "", []).extend([*rows[:MOST_ROWS], *cut])
+    return tables
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _leaves(below, (*path, str(key)))
+    else:
+        yield name(" · ".join(path)), _value(value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: NONE}[value]
+    if isinstance(value, int):
+        return number(value, 0)
+    if isinstance(value, float):
+        return number(value, decimals(value))
+    return name(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+def _unit(summary: Summary | None) -> str:
+    return name(summary.unit) if summary else ""
+
+
+def _moved(one: Comparison) -> tuple[str, str]:
+    """An advisory comparison in a word: it has no verdict."""
+    if one.low is not None and one.low > 0:
+        return "▲ better", "plain"
+    if one.high is not None and one.high < 0:
+        return "▼ worse", "plain"
+    return ("no clear difference" if one.low is not None else "too few images"), "missing"
+
+
+def _arrow(metric: str, summary: Summary | None) -> str:
+    return {1: "higher is better", -1: "lower is better", 0: ""}[way(metric, summary)]
+
+
+def _drawn(one: Comparison) -> Drawn | None:
+    if one.difference is None or one.low is None or one.high is None:
+        return None
+    margin = 0.0 if one.advisory else one.margin
+    reach = max(abs(one.low), abs(one.high), margin) * 1.08
+    if not 0 < reach < float("inf"):
+        return None
+    low, high, at, edge = (WIDTH / 2 * (1 + value / reach) for value in (one.low, one.high, one.difference, -margin))
+    return Drawn(round(low, 1), round(high, 1), round(at, 1), round(edge, 1))
