@@ -124,7 +124,7 @@ COLUMNS = {
 
 def _rows(uri: str, kind: str, chosen: Sequence[Ranked | Lost]) -> dict[str, dict[str, Any]]:
     """The rows of the chosen images, by id."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for part in dict.fromkeys(one.part for one in chosen):
         wanted = {one.image_id for one in chosen if one.part == part}
         table = parts.read(uri, part, COLUMNS[kind])
@@ -150,9 +150,8 @@ def _contrasted(old: Told, new: Told) -> list[Told]:
     """Both, with the words marked that the other does not have."""
     if not (old.caption and new.caption):
         return [old, new]
-    words = [re.findall(r"\S+\s*", said.caption.text) for said in (old, new) if said.caption]
-    bare = [[word.strip() for word in side] for side in words]
-    matcher = SequenceMatcher(None, *bare, autojunk=False)
+    words = [re.findall(r"\s+|\S+", said.caption.text) for said in (old, new) if said.caption]
+    matcher = SequenceMatcher(None, words[0], words[1], autojunk=False)
     if matcher.ratio() < ALIKE:
         return [old, new]
     pieces: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,6 +25,7 @@ COLOURS = {
 INK, MUTED, LINE, BASELINE, CANDIDATE, PASS, FAIL, UNSURE, PAPER = COLOURS
 OUTCOMES = {"PASS": (PASS, "o"), "FAIL": (FAIL, "X"), "INCONCLUSIVE": (UNSURE, "D"), "INCOMPLETE": (MUTED, "s")}
 SIZE = (4.4, 2.3)  # inches of 72 points: the width that a phone shows without shrinking the text much
+NICE = [1, 2, 2.5, 5, 10]
 LABELS = 7  # checkpoints named below a trend
 
 
@@ -35,11 +37,8 @@ def distribution(candidate: Histogram, baseline: Histogram | None, salt: str) ->
     with _figure(salt) as (figure, axes):
         few = candidate.distinct is not None and (not other.n or other.distinct is not None)
         (_bars if few else _steps)(axes, candidate, other)
-        for histogram, colour in ((other, BASELINE), (candidate, CANDIDATE)):
-            if histogram.mean is not None:
-                axes.axvline(histogram.mean, color=colour, linewidth=1, linestyle=(0, (4, 2)))
         axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=NICE))
         axes.set_ylim(bottom=0)
         return _svg(figure)
 
@@ -63,7 +62,7 @@ def trend(points: Sequence[Point], salt: str) -> str:
         named = list(places[::-1][::step][::-1])  # the last one always
         axes.set_xticks(named, [_short(points[place].checkpoint) for place in named], parse_math=False)
         axes.set_xlim(-0.6, len(points) - 0.4)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=NICE))
         axes.margins(y=0.18)
         if len(named) > 4:
             axes.tick_params(axis="x", rotation=30)
@@ -74,15 +73,16 @@ def trend(points: Sequence[Point], salt: str) -> str:
 
 def _bars(axes: Axes, candidate: Histogram, baseline: Histogram) -> None:
     """A pair of bars for each of few values."""
-    counted = [histogram.distinct or {} for histogram in (baseline, candidate)]
+    counted: list[Counter[float]] = [histogram.distinct or Counter() for histogram in (baseline, candidate)]
     found = sorted({*counted[0], *counted[1]})
-    apart = min(np.diff(found), default=1.0)
+    apart = float(min(np.diff(found), default=1.0))
     for counts, shift, colour, n in (
         (counted[0], -0.21, BASELINE, baseline.n),
         (counted[1], 0.21 if baseline.n else 0, CANDIDATE, candidate.n),
     ):
         shares = [counts.get(value, 0) / max(n, 1) for value in found]
         axes.bar([value + shift * apart for value in found], shares, width=0.38 * apart, color=colour)
+    axes.set_xlim(found[0] - 0.7 * apart, max(found[-1], found[0] + 1.5 * apart) + 0.7 * apart)
     axes.set_xticks(found if len(found) <= 6 else found[:: -(-len(found) // 6)])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
 
@@ -93,7 +93,10 @@ def _steps(axes: Axes, candidate: Histogram, baseline: Histogram) -> None:
     axes.stairs(np.array(new) / candidate.n, edges, color=CANDIDATE, linewidth=1.2)
     if baseline.n:
         axes.stairs(np.array(old) / baseline.n, edges, color=BASELINE, linewidth=1.4)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    for histogram, colour in ((baseline, BASELINE), (candidate, CANDIDATE)):
+        if histogram.mean is not None:
+            axes.axvline(histogram.mean, color=colour, linewidth=1, linestyle=(0, (4, 2)))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=NICE))
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def look(
     metrics: Sequence[str],
     rank_by: Sequence[tuple[str, int]],
 ) -> Looked:
-    """Look at all parts. `rank_by` are up to two (metric, direction): the second one orders what the first has alike."""
+    """Look at all parts. `rank_by` are up to two (metric, direction): the second orders what the first has alike."""
     looked = Looked({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
     seen: Counter[str] = Counter()

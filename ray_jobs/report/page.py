@@ -36,7 +36,11 @@ class Headline:
 
 @dataclass(frozen=True)
 class About:
-    """What a page is made from. `judge` is what the judge cost; `notes` are told below the headline."""
+    """What a page is made from.
+
+    `metrics` are those that mean the same on both sides (None: all); only these are plotted and ranked by. `judge` is
+    what the judge cost; `notes` are told below the headline.
+    """
 
     spec: Spec
     scores: Scores
@@ -49,13 +53,24 @@ class About:
     compared_with: Mapping[str, Checkpoint] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
     limits: Sequence[LimitCheck] = ()
+    metrics: Sequence[str] | None = None
     judge: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    @property
+    def golden_uri(self) -> str:
+        return f"{self.spec.root}/golden/{self.golden.id}"
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """Of the metrics that can be shown beside the baseline's."""
+        alike = self.scores.metrics if self.metrics is None else self.metrics
+        return {metric: self.scores.metrics[metric] for metric in alike}
 
 
 def page(about: About) -> str:
     """The page as HTML that needs nothing from anywhere."""
-    spec, summaries = about.spec, about.scores.metrics
+    spec, summaries = about.spec, about.summaries
     gating = [metric for metric in spec.suite.gate.metrics if metric in summaries]
     ranking = _ranking(about, gating)
     plotted = gating or [metric for metric, _ in ranking]
@@ -75,31 +90,33 @@ def page(about: About) -> str:
         identity=_identity(about),
         counts=_counts(about),
         groups=_groups(about),
-        measured=tables.measured(summaries),
+        measured=tables.measured(about.scores.metrics),
         columns=tables.columns,
         width=tables.WIDTH,
         distributions=_distributions(looked, summaries),
         trends=[(metric, _unit(summaries, metric), points, Markup(figures.trend(points, f"trend-{metric}")))  # noqa: S704
                 for metric, points in trends.items() if points],
         ranked_by=name(ranking[0][0]) if ranking else None,
-        worse=cases.cases(spec.golden_uri, sides, looked.worse, told),
-        better=cases.cases(spec.golden_uri, sides, looked.better, told),
+        worse=cases.cases(about.golden_uri, sides, looked.worse, told),
+        better=cases.cases(about.golden_uri, sides, looked.better, told),
         failures=cases.failures(about.candidate, looked.lost),
-        rejects_uri=f"{spec.golden_uri}/rejects.html",
+        rejects_uri=f"{about.golden_uri}/rejects.html",
         details=tables.flat(about.scores.details),
         judge=tables.flat(about.judge),
         seconds=_seconds(about),
-        versions={name(what): name(which) for what, which in {**about.golden.versions, **about.captions.versions}.items()},
+        versions={name(what): name(which) for what, which in (about.golden.versions | about.captions.versions).items()},
     )  # fmt: skip
 
 
 def _ranking(about: About, gating: Sequence[str]) -> list[tuple[str, int]]:
     """The metric that images are ranked by, and one for those it has alike; each with its direction."""
     moved = [one.metric for one in about.comparisons if one.difference is not None and one.against == "baseline"]
-    summaries = about.scores.metrics
+    summaries = about.summaries
     first = [metric for metric in gating if not about.baseline or metric in moved]
     rest = ["judge", "chrf", *(metric for metric in summaries if tables.way(metric, summaries[metric]))]
-    usable = [metric for metric in dict.fromkeys([*first, *rest]) if _has(summaries, metric)]
+    usable = [
+        metric for metric in dict.fromkeys([*first, *rest]) if _has(summaries, metric) and metric != "preference"
+    ]  # the preference is of two captions: no row of scores has it
     return [
         (metric, direction) for metric in usable if (direction := tables.way(metric, summaries[metric])) != 0
     ][:2]  # fmt: skip
@@ -124,9 +141,9 @@ def _distributions(looked: Looked, summaries: Mapping[str, Summary]) -> list[tup
     for metric, candidate in looked.candidate.items():
         baseline = looked.baseline.get(metric)
         svg = figures.distribution(candidate, baseline, f"distribution-{metric}")
-        words = f"mean {_mean(candidate.mean)} over {candidate.n:,} images"
+        words = f"mean {_mean(candidate.mean)}"
         if baseline is not None and baseline.n:
-            words += f"; baseline {_mean(baseline.mean)} over {baseline.n:,}"
+            words += f", of the baseline {_mean(baseline.mean)}"
         if svg:
             made.append((name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
     return made

@@ -33,9 +33,7 @@ class Run:
 
 def run(checkpoint: Checkpoint, scale_id: str, outcome: Outcome | None, metrics: dict[str, Summary]) -> Run:
     """The run that a report is made for, before it has a record."""
-    means = {
-        metric: (one.mean, one.standard_error) for metric, one in metrics.items() if one.mean is not None
-    }
+    means = {metric: (one.mean, one.standard_error) for metric, one in metrics.items() if one.mean is not None}
     return Run(checkpoint, scale_id, outcome, means)
 
 

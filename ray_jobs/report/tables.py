@@ -1,7 +1,7 @@
 """The verdict's numbers as rows of text, and where its intervals lie."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ray_jobs.contract import METRICS, Comparison, LimitCheck, Summary
@@ -30,15 +30,19 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Row:
-    """A metric's line in the table; all texts ready to show."""
+    """A metric's line in the table; all texts ready to show, `below` smaller under the cell of the same column.
+
+    `hint` is what would decide it. `way` is +1 where more is better, -1 where less is, and 0.
+    """
 
     metric: str
     unit: str
-    way: str
+    way: int
     word: str
     tone: str
-    n: str
     cells: dict[str, str]
+    below: dict[str, str] = field(default_factory=dict)
+    hint: str = ""
     drawn: Drawn | None = None
 
 
@@ -51,42 +55,43 @@ def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]
     """The comparisons, in their order."""
     rows = []
     for one in comparisons:
-        summary = summaries.get(one.metric)
         places = decimals(one.baseline, one.candidate, one.margin)
+        reach = (one.low, one.high)
         cells = {
             "baseline": number(one.baseline, places),
             "candidate": number(one.candidate, places),
             "difference": number(one.difference, places, sign=True),
-            "interval": interval(one.low, one.high, places, sign=True),
             "p after Holm": probability(one.p_holm if one.p_holm is not None else one.p_worse),
             "margin": NONE if one.advisory else number(one.margin, places),
             "detectable": number(one.detectable, places),
-            "worst case": interval(one.worst_low, one.worst_high, places, sign=True),
-            "would decide": count(one.decisive_n),
-            "method": one.method or NONE,
+            "images": f"{one.n:,}",
+            "method": name(one.method) or NONE,
         }
-        clusters = f" in {one.clusters:,} clusters" if one.clusters else ""
-        n = f"{one.n:,}{clusters}"
-        said = _moved(one) if one.advisory else SAID[one.outcome]
-        arrow = _arrow(one.metric, summary)
-        rows.append(Row(name(one.metric), _unit(summary), arrow, *said, n=n, cells=cells, drawn=_drawn(one)))
+        below = {"difference": interval(*reach, places, sign=True)} if None not in reach else {}
+        worst = (one.worst_low, one.worst_high)
+        if None not in worst and worst != reach:
+            below["difference"] = f"{below.get('difference', '')}\n({interval(*worst, places, sign=True)})"
+        if one.clusters:
+            below["method"] = f"{one.clusters:,} clusters"
+        said = moved(one) if one.advisory else SAID[one.outcome]
+        row = _row(one.metric, summaries, said, cells, below)
+        rows.append(replace(row, hint="" if one.advisory else _hint(one.decisive_n), drawn=_drawn(one)))
     return rows
 
 
 def limits(checks: Iterable[LimitCheck], summaries: Mapping[str, Summary]) -> list[Row]:
     rows = []
     for one in checks:
-        summary = summaries.get(one.metric)
         places = decimals(one.value, one.limit)
         cells = {
             "limit": f"{'at most' if one.kind == 'max' else 'at least'} {number(one.limit, places)}",
             "value": number(one.value, places),
-            "interval": interval(one.low, one.high, places),
             "p after Holm": probability(one.p_holm if one.p_holm is not None else one.p_worse),
-            "would decide": count(one.decisive_n),
-            "method": one.method or NONE,
+            "images": count(one.n),
+            "method": name(one.method) or NONE,
         }
-        rows.append(Row(name(one.metric), _unit(summary), "", *SAID[one.outcome], n=count(one.n), cells=cells))
+        below = {"value": interval(one.low, one.high, places)} if None not in (one.low, one.high) else {}
+        rows.append(replace(_row(one.metric, summaries, SAID[one.outcome], cells, below), hint=_hint(one.decisive_n)))
     return rows
 
 
@@ -97,12 +102,25 @@ def measured(summaries: Mapping[str, Summary]) -> list[Row]:
         places = decimals(one.mean, *one.quantiles.values())
         cells = {
             "mean": number(one.mean, places),
-            "interval": interval(one.low, one.high, places),
-            **{f"{share} %": number(value, places) for share, value in one.quantiles.items()},
-            "missing": count(one.expected - one.n),
+            "95% interval": interval(one.low, one.high, places),
+            **{f"{share}%": number(value, places) for share, value in one.quantiles.items()},
+            "images": count(one.n),
+            "missing": count(one.expected - one.n) if one.expected > one.n else NONE,
         }
-        rows.append(Row(name(metric), _unit(one), _arrow(metric, one), "", "plain", n=count(one.n), cells=cells))
+        rows.append(_row(metric, summaries, ("", "plain"), cells, {}))
     return rows
+
+
+def _row(
+    metric: str,
+    summaries: Mapping[str, Summary],
+    said: tuple[str, str],
+    cells: dict[str, str],
+    below: dict[str, str],
+) -> Row:
+    summary = summaries.get(metric)
+    unit = name(summary.unit) if summary else ""
+    return Row(name(metric), unit, way(metric, summary), *said, cells=cells, below=below)
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
@@ -115,17 +133,22 @@ def flat(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """Nested details as tables of two columns by the name of their topmost key, each of at most `MOST_ROWS` rows."""
     tables: dict[str, list[tuple[str, str]]] = {}
     for key, value in details.items():
-        nested = isinstance(value, Mapping)
+        nested = isinstance(value, Mapping | list)
         rows = list(_leaves(value)) if nested else [(name(key), _value(value))]
         cut = [("", f"and {len(rows) - MOST_ROWS} more, in scores.json")] if len(rows) > MOST_ROWS else []
         tables.setdefault(name(key) if nested else "", []).extend([*rows[:MOST_ROWS], *cut])
-    return tables
+    return {title: rows for title, rows in tables.items() if rows}
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield from _leaves(below, (*path, str(key)))
+    elif isinstance(value, list):  # of rows: all but their last cell say what it is of
+        for row in value:
+            named = row.items() if isinstance(row, Mapping) else [("", row)]
+            cells = [f"{key} {_value(cell)}".strip() for key, cell in named] or [NONE]
+            yield name(", ".join(cells[:-1])), name(cells[-1])
     else:
         yield name(" · ".join(path)), _value(value)
 
@@ -137,24 +160,20 @@ def _value(value: Any) -> str:
         return number(value, 0)
     if isinstance(value, float):
         return number(value, decimals(value))
-    return name(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return name(str(value))
 
 
-def _unit(summary: Summary | None) -> str:
-    return name(summary.unit) if summary else ""
+def _hint(decisive: int | None) -> str:
+    return f"{decisive:,} images would decide" if decisive else ""
 
 
-def _moved(one: Comparison) -> tuple[str, str]:
+def moved(one: Comparison) -> tuple[str, str]:
     """An advisory comparison in a word: it has no verdict."""
     if one.low is not None and one.low > 0:
         return "▲ better", "plain"
     if one.high is not None and one.high < 0:
         return "▼ worse", "plain"
     return ("no clear difference" if one.low is not None else "too few images"), "missing"
-
-
-def _arrow(metric: str, summary: Summary | None) -> str:
-    return {1: "higher is better", -1: "lower is better", 0: ""}[way(metric, summary)]
 
 
 def _drawn(one: Comparison) -> Drawn | None:

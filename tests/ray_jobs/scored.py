@@ -55,7 +55,9 @@ def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int
     parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, read, seconds, versions))
 
 
-def write_run(spec: Spec, caption_id: str, images: Sequence[Image], written: Sequence[Written], rows: int = 4) -> Manifest:
+def write_run(
+    spec: Spec, caption_id: str, images: Sequence[Image], written: Sequence[Written], rows: int = 4
+) -> Manifest:
     """Captions and scores of all images; the manifest of the scores."""
     names = sorted({metric for one in written for metric in one.values})
     schema = pa.schema(
