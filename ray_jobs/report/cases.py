@@ -150,9 +150,9 @@ def _contrasted(old: Told, new: Told) -> list[Told]:
     """Both, with the words marked that the other does not have."""
     if not (old.caption and new.caption):
         return [old, new]
-    words = [re.findall(r"\s+|\S+", said.caption.text) for said in (old, new) if said.caption]
+    words = [re.split(r"(\s+)", said.caption.text) for said in (old, new) if said.caption]
     matcher = SequenceMatcher(None, words[0], words[1], autojunk=False)
-    if matcher.ratio() < ALIKE:
+    if SequenceMatcher(None, words[0][::2], words[1][::2], autojunk=False).ratio() < ALIKE:
         return [old, new]
     pieces: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
     for what, *ends in matcher.get_opcodes():

@@ -80,7 +80,9 @@ def _bars(axes: Axes, candidate: Histogram, baseline: Histogram) -> None:
         (counted[0], -0.21, BASELINE, baseline.n),
         (counted[1], 0.21 if baseline.n else 0, CANDIDATE, candidate.n),
     ):
-        shares = [counts.get(value, 0) / max(n, 1) for value in found]
+        if not n:
+            continue
+        shares = [counts.get(value, 0) / n for value in found]
         axes.bar([value + shift * apart for value in found], shares, width=0.38 * apart, color=colour)
     axes.set_xlim(found[0] - 0.7 * apart, max(found[-1], found[0] + 1.5 * apart) + 0.7 * apart)
     axes.set_xticks(found if len(found) <= 6 else found[:: -(-len(found) // 6)])

@@ -69,9 +69,11 @@ def look(
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
     seen: Counter[str] = Counter()
 
+    held = [(side.scores_uri, _held(side, names, columns)) for side in (candidate, baseline) if side]
+
     def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
-        old = parts.read(baseline.scores_uri, name, columns) if baseline else None
-        return name, parts.read(candidate.scores_uri, name, columns), old
+        new, *old = (parts.read(uri, name, there) for uri, there in held)
+        return name, new, old[0] if old else None
 
     for name, new, old in _ahead(read, names):
         for metric in metrics:
@@ -92,6 +94,12 @@ def look(
         lowest = {one.image_id for one in looked.worse}
         looked.better = [one for one in looked.better if one.image_id not in lowest]
     return looked
+
+
+def _held(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns that the side's scores have, which all of its parts have alike."""
+    there = parts.read(side.scores_uri, names[0]).column_names if names else []
+    return [column for column in columns if column in there]
 
 
 def values(table: pa.Table, metric: str) -> np.ndarray:

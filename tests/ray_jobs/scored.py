@@ -42,8 +42,9 @@ def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int
     lost = dict(rejected or {})
     for number, start in enumerate(range(0, len(images), rows)):
         empty = dict.fromkeys(GOLDEN.names)
+        drawn = [encoded(picture(start + place), "JPEG") for place in range(rows)]
         table = [
-            empty | {"image_id": one.image_id, "image": one.data or encoded(picture(start + place), "JPEG"),
+            empty | {"image_id": one.image_id, "image": drawn[place] if one.data is None else one.data,
                      "references": list(one.references), "label": one.label, "repairs": []}
             for place, one in enumerate(images[start : start + rows])
         ]  # fmt: skip
