@@ -79,9 +79,13 @@ def load(root: str, suite: str) -> Index:
         return Index(suite=suite)
 
 
-def whole(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -> Index:
-    """The index of all that is listed: what the file or `known` has, the rest read from the entries."""
-    have = {**load(root, suite).records, **(known or {})}
+def whole(root: str, suite: str) -> Index:
+    """The index of all that is listed, whether or not the file holds it."""
+    return _made(root, suite, load(root, suite).records)
+
+
+def _made(root: str, suite: str, have: dict[str, Indexed]) -> Index:
+    """The index of all that is listed: of what is not had, the entries are read."""
     listed = published(root, suite)
     missing = [entry for entry in listed if entry.key not in have]
     with ThreadPoolExecutor(READS) as pool:
@@ -105,8 +109,9 @@ def refresh(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -
     No store we use can compare and swap, so another writer may put an older one over ours: whoever wrote looks again.
     """
     while True:
-        made = whole(root, suite, known)
-        if list(load(root, suite).records.items()) == list(made.records.items()):
+        found = load(root, suite).records
+        made = _made(root, suite, {**found, **(known or {})})
+        if list(found.items()) == list(made.records.items()):
             return made
         known = made.records
         storage.write(_file(root, suite), made.model_dump_json().encode())
