@@ -14,7 +14,8 @@ When a task is red, the last line of its log names the thing and the remedy. Men
 - `preprocess`: the images cannot be read. Bad input was not tried again, trouble was tried four times.
 - `golden_ready`: the golden set's manifest is missing or does not add up. Clear `preprocess`.
 - `caption`: vLLM cannot load the model, or the cluster lost the job. The *Ray job* button leads to Ray's own logs.
-- `evaluate`: the judge cannot be loaded, or the scores do not add up.
+- `evaluate`: the judge cannot be loaded or its endpoint refuses every question, or the scores do not add up. What was
+  answered is kept: nothing is asked twice.
 - `publish`: a stage has not committed, or storage cannot be written. Clear the stage that the line names.
 - `verdict`: **nothing is broken.** The checkpoint is worse than its baseline (FAIL), or too much is missing to judge
   (INCOMPLETE). Tell the checkpoint's owner; the report lies beside the record.
@@ -74,8 +75,8 @@ verdicts = Asset("assay_verdict", group="assay")
             None,
             type=["null", "string"],
             title="Baseline",
-            description="What to compare with instead of the suite's own: last-accepted, none, or the URI of a "
-            "checkpoint that was validated with this suite.",
+            description="What to compare with instead of the suite's own: last-accepted, previous, none, or the URI of "
+            "a checkpoint that was validated with this suite.",
         ),
         "force": Param(
             False,

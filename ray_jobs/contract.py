@@ -14,7 +14,19 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ray_jobs.errors import BadInput, Trouble, nearest
-from ray_jobs.suite import METRICS, Caption, Dataset, Engine, Frozen, Gate, Judge, Metrics, Preprocess, Suite, parse_suite
+from ray_jobs.suite import (
+    METRICS,
+    Caption,
+    Dataset,
+    Engine,
+    Frozen,
+    Gate,
+    Judge,
+    Metrics,
+    Preprocess,
+    Suite,
+    parse_suite,
+)
 
 __all__ = [
     "METRICS", "BadInput", "Baseline", "Caption", "Checkpoint", "Comparison", "Dataset", "Engine", "Failure", "Gate",

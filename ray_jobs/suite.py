@@ -246,6 +246,9 @@ class Suite(Frozen):
     @model_validator(mode="after")
     def _gate_names_metrics(self) -> Self:
         own = [*self.metrics.names(), *self.judge.metrics()]
+        for name in own:
+            if name in METRICS or own.count(name) > 1:
+                raise ValueError(f"metrics: {name!r} is there already; rename metrics.own's file")
         known = {"metrics": [name for name, direction in METRICS.items() if direction] + own}
         known["limits"] = list(METRICS) + own
         for section, names in known.items():

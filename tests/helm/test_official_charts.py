@@ -93,7 +93,8 @@ def test_every_secret_that_is_named_is_made_in_the_readme(airflow: dict[str, Any
         *(source["secretRef"]["name"] for source in yaml.safe_load(airflow["extraEnvFrom"]) if "secretRef" in source),
         *(volume["secret"]["secretName"] for volume in airflow["apiServer"]["extraVolumes"] if "secret" in volume),
     }
-    assert named == set(re.findall(r"create secret generic (\S+)", README))
+    optional = set(re.findall(r"existingSecret: (\S+)\n", README))
+    assert named | optional == set(re.findall(r"create secret generic (\S+)", README))
 
 
 @pytest.mark.parametrize("file", ["values-airflow.yaml", "values-kuberay.yaml"])

@@ -90,7 +90,11 @@ def test_settings_and_keys_reach_every_pod():
     manifests = render(VALUES["onprem"])
     for template in pods(one(manifests, "RayCluster")).values():
         sources = template["spec"]["containers"][0]["envFrom"]
-        assert sources == [{"configMapRef": {"name": "assay-settings"}}, {"secretRef": {"name": "s3-keys"}}]
+        assert sources == [
+            {"configMapRef": {"name": "assay-settings"}},
+            {"secretRef": {"name": "s3-keys"}},
+            {"secretRef": {"name": "judge-key"}},
+        ]
         assert one(manifests, "ConfigMap", "-settings")["metadata"]["name"] == "assay-settings"
 
 

@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
         ("gate.metrics.chrff", {"margin": 1}, "gate.metrics: unknown metric 'chrff'; did you mean 'chrf'?"),
         ("gate.metrics.characters", {"margin": 1}, "gate.metrics: unknown metric 'characters'"),
         ("gate.metrics.judge", {"margin": 1}, "gate.metrics: unknown metric 'judge'"),
-        ("zzzzzz", 1, "unknown key 'zzzzzz'; known: name, dataset, preprocess, caption, engine, judge, gate"),
+        ("zzzzzz", 1, "unknown key 'zzzzzz'; known: name, dataset, preprocess, caption, engine, metrics, judge, gate"),
     ],
 )
 def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, told: str) -> None:
@@ -80,8 +80,9 @@ def test_a_typo_is_told_rather_than_the_key_it_hides() -> None:
         parse_suite("name: x\ndataset: {sorce: y}", "s.yaml")
 
 
-GOLDEN, CAPTION, SCALE, RUN = "golden_id", "caption_id", "scale_id", "run_id"
-ALL = {GOLDEN, CAPTION, SCALE, RUN}
+GOLDEN, SERIES, CAPTION, SCALE, RUN = "golden_id", "series_id", "caption_id", "scale_id", "run_id"
+ALL = {GOLDEN, SERIES, CAPTION, SCALE, RUN}
+IMAGES, ASKED = ALL - {SCALE}, {SERIES, CAPTION, RUN}
 JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
 
 
@@ -89,38 +90,38 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
     ("path", "value", "moved"),
     [
         ("name", "other", {RUN}),
-        ("dataset__source", "/elsewhere", ALL),
-        ("dataset__limit", 10, ALL),
-        ("dataset__seed", 1, ALL),
-        ("dataset__image", "picture", ALL),
-        ("dataset__references", "caption", ALL),
-        ("dataset__label", "class", ALL),
-        ("dataset__split", "val", ALL),
-        ("dataset__config", "en", ALL),
+        ("dataset__source", "/elsewhere", IMAGES),
+        ("dataset__limit", 10, IMAGES),
+        ("dataset__seed", 1, IMAGES),
+        ("dataset__image", "picture", IMAGES),
+        ("dataset__references", "caption", IMAGES),
+        ("dataset__label", "class", IMAGES),
+        ("dataset__split", "val", IMAGES),
+        ("dataset__config", "en", IMAGES),
         ("dataset__revision", "abc", set()),  # enters as source_revision
         ("dataset__reads", 3, set()),
-        ("preprocess__max_pixels", 12544, ALL),
-        ("preprocess__min_pixels", 784, ALL),
-        ("preprocess__patch", 32, ALL),
-        ("preprocess__format", "png", ALL),
-        ("preprocess__quality", 90, ALL),
-        ("preprocess__max_source_pixels", 1000, ALL),
-        ("preprocess__max_aspect", 10.0, ALL),
-        ("preprocess__filter", "lanczos", ALL),
-        ("preprocess__min_side", 10, ALL),
-        ("preprocess__duplicates", "keep", ALL),
-        ("preprocess__decode_seconds", 5.0, ALL),
-        ("preprocess__decode_mb", 512, ALL),
+        ("preprocess__max_pixels", 12544, IMAGES),
+        ("preprocess__min_pixels", 784, IMAGES),
+        ("preprocess__patch", 32, IMAGES),
+        ("preprocess__format", "png", IMAGES),
+        ("preprocess__quality", 90, IMAGES),
+        ("preprocess__max_source_pixels", 1000, IMAGES),
+        ("preprocess__max_aspect", 10.0, IMAGES),
+        ("preprocess__filter", "lanczos", IMAGES),
+        ("preprocess__min_side", 10, IMAGES),
+        ("preprocess__duplicates", "keep", IMAGES),
+        ("preprocess__decode_seconds", 5.0, IMAGES),
+        ("preprocess__decode_mb", 512, IMAGES),
         ("preprocess__max_rejected_fraction", 0.5, set()),
         ("preprocess__part_rows", 7, set()),
         ("preprocess__part_mb", 7, set()),
-        ("caption__prompt", "what is this?", {CAPTION, SCALE, RUN}),
-        ("caption__max_tokens", 8, {CAPTION, SCALE, RUN}),
-        ("caption__temperature", 0.5, {CAPTION, SCALE, RUN}),
-        ("caption__seed", 1, {CAPTION, SCALE, RUN}),
-        ("engine__dtype", "float32", {CAPTION, SCALE, RUN}),
-        ("engine__max_model_len", 512, {CAPTION, SCALE, RUN}),
-        ("engine__quantization", "fp8", {CAPTION, SCALE, RUN}),
+        ("caption__prompt", "what is this?", ASKED),
+        ("caption__max_tokens", 8, ASKED),
+        ("caption__temperature", 0.5, ASKED),
+        ("caption__seed", 1, ASKED),
+        ("engine__dtype", "float32", ASKED),
+        ("engine__max_model_len", 512, ASKED),
+        ("engine__quantization", "fp8", ASKED),
         ("engine__max_num_seqs", 8, set()),
         ("engine__max_num_batched_tokens", 8192, set()),
         ("engine__tensor_parallel_size", 2, set()),
@@ -133,10 +134,26 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("judge__max_tokens", 16, {SCALE, RUN}),
         ("judge__engine__dtype", "float32", {SCALE, RUN}),
         ("judge__engine__max_num_seqs", 8, set()),
+        ("judge__pairwise", True, {SCALE, RUN}),
+        ("judge__pairwise_prompt", "{first} or {second}?", {SCALE, RUN}),
+        ("judge__base_url", "http://elsewhere", set()),  # of another kind of judge
+        ("judge__key_variable", "OTHER_KEY", set()),
+        ("judge__concurrency", 3, set()),
+        ("judge__timeout_seconds", 3.0, set()),
+        ("judge__tries", 3, set()),
+        ("judge__price", {"input": 1.0}, set()),
+        ("metrics__language", "de", {SCALE, RUN}),
+        ("metrics__synonyms", "/names.json", set()),  # what they hold counts
+        ("metrics__own", ["/code/politeness.py"], set()),
+        ("metrics__clip", "/models/clip", set()),
         ("gate__alpha", 0.01, {RUN}),
         ("gate__coverage", 0.5, {RUN}),
         ("gate__metrics", {"chrf": {"margin": 1}}, {RUN}),
-        ("gate__baseline", "none", set()),  # the baseline it resolves to counts
+        ("gate__power", 0.9, {RUN}),
+        ("gate__cluster", "label", {RUN}),
+        ("gate__limits", {"empty": {"max": 0.01}}, {RUN}),
+        ("gate__baseline", "none", set()),  # what it resolves to counts
+        ("gate__anchor", "first", set()),
     ],
 )
 def test_a_setting_moves_exactly_the_ids_of_what_it_changes(path: str, value: Any, moved: set[str]) -> None:
@@ -144,11 +161,41 @@ def test_a_setting_moves_exactly_the_ids_of_what_it_changes(path: str, value: An
     assert {name for name in ALL if getattr(before, name) != getattr(after, name)} == moved
 
 
+def test_another_endpoint_is_another_judge() -> None:
+    asked = {"judge__kind": "openai", "judge__model": "judge-1", "judge__base_url": "http://one/v1"}
+    one = spec(**asked)
+    for path, value in (("judge__base_url", "http://two/v1"), ("judge__model", "judge-2")):
+        two = spec(**(asked | {path: value}))
+        assert one.judge_id != two.judge_id
+        assert one.caption_id == two.caption_id
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"judge": {"kind": "vllm"}}, "judge: needs `model`"),
+        ({"judge": {"kind": "openai", "model": "m"}}, "judge: needs `base_url` and `model`"),
+        ({"judge": {"key_variable": "sk-abc123"}}, "judge.key_variable: String should match"),
+        ({"judge": {"pairwise_prompt": "{first}?"}}, "judge: `pairwise_prompt` must hold {first} and {second}"),
+        ({"gate": {"limits": {"empty": {}}}}, "gate.limits.empty: needs `max` or `min`"),
+        ({"gate": {"limits": {"emty": {"max": 1}}}}, "gate.limits: unknown metric 'emty'; did you mean 'empty'?"),
+        ({"metrics": {"own": ["a/Polite.py"]}}, "metrics.own.0: String should match"),
+        ({"metrics": {"own": ["a/chrf.py"]}}, "metrics: 'chrf' is there already; rename metrics.own's file"),
+        ({"metrics": {"own": ["a/x.py", "b/x.py"]}}, "metrics: 'x' is there already; rename metrics.own's file"),
+    ],
+)
+def test_settings_that_contradict_each_other(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_suite(yaml.safe_dump(SUITE | settings), "s.yaml")
+    assert str(caught.value).startswith(f"suite s.yaml: {told}")
+    assert "\n" not in str(caught.value)
+
+
 def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
     table = test_a_setting_moves_exactly_the_ids_of_what_it_changes.pytestmark[0].args[1]  # type: ignore[attr-defined]
     listed = {path for path, _, _ in table}
     settings = {"name"}
-    for section in ("dataset", "preprocess", "caption", "engine", "judge", "gate"):
+    for section in ("dataset", "preprocess", "caption", "engine", "metrics", "judge", "gate"):
         model: Any = Suite.model_fields[section].annotation
         settings |= {f"{section}__{name}" for name in model.model_fields}
     told_below = {"dataset__stratify", "dataset__label_names"}
@@ -173,11 +220,16 @@ def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
         return {name for name in ALL if getattr(before, name) != getattr(after, name)}
 
     renamed = Checkpoint(uri="/copy/step-2", name="step-2", fingerprint=before.checkpoint.fingerprint)
-    assert moved(source_revision="r2") == ALL
+    assert moved(source_revision="r2") == IMAGES
     assert moved(checkpoint=before.checkpoint.model_copy(update={"fingerprint": "0" * 16})) == {CAPTION, RUN}
     assert moved(checkpoint=renamed) == set()
     assert moved(judge=before.judge.model_copy(update={"fingerprint": "0" * 16})) == {SCALE, RUN}
-    assert moved(baseline=baseline(spec(called="old", fingerprint="0" * 16))) == {RUN}
+    assert moved(clip=before.judge) == {SCALE, RUN}
+    assert moved(own_metrics={"politeness": "METRIC = 1"}) == {SCALE, RUN}
+    assert moved(synonyms={"cat": ("kitten",)}) == {SCALE, RUN}
+    old = baseline(spec(called="old", fingerprint="0" * 16))
+    assert moved(baseline=old) == moved(anchor=old) == {RUN}
+    assert before.model_copy(update={"anchor": old}).run_id != before.model_copy(update={"baseline": old}).run_id
     assert moved(root="s3://elsewhere") == set()
     assert moved(force="again") == set()
 
@@ -188,9 +240,9 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
     assert (made.golden_id, made.caption_id, made.scale_id, made.run_id) == (
         "52999c25115b7e32",
-        "2027706a2674f28b",
-        "07147297147ce8df",
-        "5e9dfa97292b22e6",
+        "5973f9c057048f27",
+        "6c32c5a2d26106cb",
+        "49983531030796cd",
     )
     told = "from making import spec; m = spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
     path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
@@ -208,6 +260,9 @@ def test_where_things_go() -> None:
     made = spec(root="s3://bucket/a", called="step 300/é")
     assert made.golden_uri == f"s3://bucket/a/golden/{made.golden_id}"
     assert made.captions_uri == f"s3://bucket/a/captions/{made.caption_id}"
+    assert made.scores_uri == made.scores_uri_of(made.caption_id) != made.scores_uri_of("another")
+    assert made.scores_uri.startswith("s3://bucket/a/scores/")
+    assert made.judge_uri == f"s3://bucket/a/judge/{made.judge_id}/{made.golden_id}"
     assert made.uri == f"s3://bucket/a/runs/step-300-ffffffff/{made.run_id}/spec.json"
 
 

@@ -314,3 +314,46 @@ def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.Cap
     assert json.loads(Path(printed).read_text())["checkpoint"]["name"] == "step-1"
     assert plan.main([*asked, os.devnull + "/x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:
+    model = place.checkpoint("step-1")
+    (place.folder / "politeness.py").write_text("METRIC = 1\n")
+    (place.folder / "names.json").write_text('{"cat": ["kitten", "tom"]}')
+    place.suite({"metrics": {"own": ["politeness.py"], "synonyms": "names.json", "clip": place.checkpoint("clip")}})
+    made = place.plan(model)
+    assert made.own_metrics == {"politeness": "METRIC = 1\n"}
+    assert made.synonyms == {"cat": ("kitten", "tom")}
+    assert made.clip
+    assert made.clip.name == "clip"
+    (place.folder / "politeness.py").write_text("METRIC = 2\n")
+    changed = place.plan(model)
+    assert (changed.scale_id != made.scale_id, changed.caption_id) == (True, made.caption_id)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "told"),
+    [
+        ({"own": ["x.py"]}, None, "metric .*x.py: no such file; correct the suite"),
+        ({"own": ["x.py"]}, b"\xff\xfe", "metric .*x.py: not UTF-8 text; correct the file"),
+        ({"synonyms": "x.py"}, None, "synonyms .*x.py: no such file; correct the suite"),
+        (
+            {"synonyms": "x.py"},
+            b"[1]",
+            "synonyms .*x.py: not a JSON object of lists of names by label; correct the file",
+        ),
+        ({"synonyms": "x.py"}, b'{"a": "b"}', "synonyms .*x.py: not a JSON object of lists"),
+    ],
+)
+def test_files_that_the_metrics_need(place: Place, settings: dict[str, object], text: bytes | None, told: str) -> None:
+    if text is not None:
+        (place.folder / "x.py").write_bytes(text)
+    place.suite({"metrics": settings})
+    with pytest.raises(BadInput, match=told):
+        place.plan(place.checkpoint("step-1"))
+
+
+def test_a_judge_behind_an_endpoint_is_no_checkpoint(place: Place) -> None:
+    place.suite({"judge": {"kind": "openai", "model": "judge-1", "base_url": "http://127.0.0.1:1/v1"}})
+    made = place.plan(place.checkpoint("step-1"))
+    assert (made.judge, made.suite.judge.model) == (None, "judge-1")

@@ -38,6 +38,10 @@ spec:
         - secretRef:
             name: {{ . }}
         {{- end }}
+        {{- with $root.Values.judge.existingSecret }}
+        - secretRef:
+            name: {{ . }}
+        {{- end }}
       {{- if eq .container "ray-head" }}
       ports:
         - {name: gcs-server, containerPort: 6379}
