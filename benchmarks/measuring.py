@@ -15,11 +15,15 @@ MARK = "ASSAY_BENCHMARK"
 
 @dataclass
 class Cost:
-    """`memory`: for each kind of process the most that one of them held, in bytes, shared pages left out."""
+    """`memory`: for each kind of process the most that one of them held, in bytes, shared pages left out.
+
+    `together`: the most that all of them held at one time, shared pages counted once, looked at once a second.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
     memory: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    together: int = 0
     cpu_of: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     output: str = ""
 
@@ -39,6 +43,7 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
     def watch() -> None:
         known: dict[int, psutil.Process | None] = {}
         kinds: dict[int, str] = {}
+        summed = 0.0
         while not done.is_set():
             for pid in psutil.pids():
                 if pid not in known:
@@ -49,6 +54,9 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
                         kind = kinds[pid] = kinds.get(pid) or _kind(one)  # one that ends has no command line any more
                         cpu[pid] = kind, times.user + times.system
                         cost.memory[kind] = max(cost.memory[kind], held.rss - held.shared)
+            if time.monotonic() - summed >= 1:
+                summed = time.monotonic()
+                cost.together = max(cost.together, sum(_share(one) for one in known.values() if one))
             done.wait(every)
 
     watcher = threading.Thread(target=watch)
@@ -75,12 +83,19 @@ def _marked(pid: int, mark: str) -> psutil.Process | None:
     return None
 
 
+def _share(process: psutil.Process) -> int:
+    """The process's bytes in memory, of each page that several have its share (PSS)."""
+    with suppress(psutil.Error):
+        return int(process.memory_full_info().pss)
+    return 0
+
+
 def _kind(process: psutil.Process) -> str:
     """What a process is, by its command line."""
     line = " ".join(process.cmdline())
     for sign, kind in (
         ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"), ("gcs_server", "Ray head"),
-        ("forkserver", "decoder"), ("ray_jobs.preprocess", "driver"), ("dashboard", "Ray dashboard"),
+        ("forkserver", "decoder"), ("ray_jobs.", "driver"), ("dashboard", "Ray dashboard"),
     ):  # fmt: skip
         if sign in line:
             return kind

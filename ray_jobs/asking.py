@@ -1,13 +1,13 @@
 """The loop that captioning and judging share: requests part by part to the engine, answers gathered back into parts.
 
-Answers come in any order and blocks of any size; a part is handed on the moment its last row is there, so that memory
-holds only what is in flight, and what was finished before a kill is never asked again.
+Answers come in any order and blocks of any size. A part is handed on the moment its last row is there, or block by
+block as its rows come; so memory holds only what is in flight, and what was handed on before a kill is not asked again.
 """
 
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from ray_jobs.engine import ray_data_llm
 from ray_jobs.engine.prompt import PromptMaker, maker_for
 
 log = logging.getLogger("assay")
+
+LEAST_ROWS = 16  # of a piece: each reads the images of its part
 
 
 @dataclass
@@ -51,34 +53,50 @@ class Times:
         }
 
 
+Requests = Callable[[str, Sequence[int], PromptMaker], Iterator[dict[str, Any]]]
+
+
 def ask_parts(
     checkpoint: Checkpoint,
     engine: Engine,
-    pending: dict[str, int],
-    requests: Callable[[str, PromptMaker], Iterator[dict[str, Any]]],
+    pending: Mapping[str, Sequence[int]],
+    requests: Requests,
     times: Times,
+    whole: bool = True,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Ask everything about the pending parts (name -> rows); yields each part's answers, sorted by `row`, once whole.
+    """Ask the pending rows of each part (their numbers by part's name); yields answers with their `row`, sorted by it.
 
-    `requests` runs in a Ray task and yields one `request` a row, in order. Raises BadInput for
-    a model that cannot be run, Trouble for an engine that keeps dying.
+    `whole` parts come once, when the last of their rows is answered; else a part comes in pieces, the moment they are
+    there. `requests` runs in a Ray task and yields one `request` for each of the rows, in order. Raises BadInput for a
+    model that cannot be run, Trouble for an engine that keeps dying.
     """
     verify(checkpoint)
     model = fetch_everywhere(checkpoint)
     stop_ids = maker_for(checkpoint).stop_ids
-    names = list(pending)
+    tasks = [
+        {"part": name, "rows": list(some)}
+        for name, rows in pending.items()
+        for some in ([rows] if whole else _cut(rows, max(LEAST_ROWS, engine.max_num_seqs)))
+    ]
 
-    def requests_of(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        return requests(row["part"], maker_for(checkpoint))
+    def requests_of(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        return requests(task["part"], task["rows"], maker_for(checkpoint))
 
-    source = ray.data.from_items([{"part": name} for name in names], override_num_blocks=len(names))
-    log.info("engine: starting vLLM on %s for %d images in %d parts", checkpoint.uri, sum(pending.values()), len(names))
+    source = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+    count = sum(len(rows) for rows in pending.values())
+    log.info("engine: starting vLLM on %s for %d questions in %d parts", checkpoint.uri, count, len(pending))
     answers = ray_data_llm.ask(source.flat_map(requests_of), model, engine, stop_ids)
     try:
-        yield from _gathered(answers, pending, times)
+        yield from _gathered(answers, {name: len(rows) for name, rows in pending.items()}, times, whole)
     except Exception as error:
         raise ray_data_llm.explain(error, checkpoint.uri) from error
     verify(checkpoint)
+
+
+def _cut(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Ray hands on what became of one task's rows when the last of them is there: pieces no larger than what the engine
+    works on at once."""
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def request(
@@ -105,9 +123,11 @@ def fetch_everywhere(checkpoint: Checkpoint) -> Path:
     return copies[0]
 
 
-def _gathered(answers: "ray.data.Dataset", pending: dict[str, int], times: Times) -> Iterator[tuple[str, pa.Table]]:
+def _gathered(
+    answers: "ray.data.Dataset", pending: dict[str, int], times: Times, whole: bool
+) -> Iterator[tuple[str, pa.Table]]:
     waiting: dict[str, list[dict[str, Any]]] = {}
-    started = False
+    missing, started = dict(pending), False
     for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
         if not started:
             started = True
@@ -115,10 +135,11 @@ def _gathered(answers: "ray.data.Dataset", pending: dict[str, int], times: Times
         for answer in block.to_pylist():
             part, row = answer.pop("key").rsplit("/", 1)
             waiting.setdefault(part, []).append(answer | {"row": int(row)})
-            if len(waiting[part]) == pending[part]:
-                table = pa.Table.from_pylist(sorted(waiting.pop(part), key=lambda answer: answer["row"]))
-                times.add(table)
-                yield part, table
-    if waiting:
-        short = ", ".join(f"{name}: {len(rows)} of {pending[name]}" for name, rows in sorted(waiting.items()))
-        raise Trouble(f"the engine did not answer every request ({short}); run again")
+            missing[part] -= 1
+        for part in [name for name in waiting if not (whole and missing[name])]:
+            table = pa.Table.from_pylist(sorted(waiting.pop(part), key=lambda answer: answer["row"]))
+            times.add(table)
+            yield part, table
+    if any(missing.values()):
+        short = ", ".join(f"{name}: {count} of {pending[name]}" for name, count in sorted(missing.items()) if count)
+        raise Trouble(f"the engine left requests without an answer ({short}); run again")

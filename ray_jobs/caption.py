@@ -9,14 +9,14 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
 import pyarrow as pa
 
 from ray_jobs import job, parts, storage
-from ray_jobs.asking import Times, ask_parts, request
+from ray_jobs.asking import Requests, Times, ask_parts, request
 from ray_jobs.contract import Manifest, Part, Spec
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.progress import Progress
@@ -50,7 +50,7 @@ def caption(spec: Spec) -> None:
     done = parts.done(spec.captions_uri)
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
-    pending = {name: rows for name, rows in sizes.items() if name not in done}
+    pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
         asked = ask_parts(spec.checkpoint, spec.suite.engine, pending, _requests(spec), times)
         for name, answers in asked:
@@ -77,14 +77,15 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
     log.info("engine seconds: %s", ", ".join(f"{what} {took:.1f}" for what, took in manifest.seconds.items()))
 
 
-def _requests(spec: Spec) -> Callable[[str, PromptMaker], Iterator[dict[str, Any]]]:
+def _requests(spec: Spec) -> Requests:
     """What to ask about a part, as a function that Ray can send: it holds no more than it needs."""
     golden_uri, settings = spec.golden_uri, spec.suite.caption
     sampling = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": settings.seed}
 
-    def requests(part: str, maker: PromptMaker) -> Iterator[dict[str, Any]]:
-        for row, image in enumerate(parts.read(golden_uri, part, ["image"])["image"].to_pylist()):
-            yield request(part, row, image, settings.prompt, maker, sampling)
+    def requests(part: str, rows: Sequence[int], maker: PromptMaker) -> Iterator[dict[str, Any]]:
+        images = parts.read(golden_uri, part, ["image"])["image"]
+        for row in rows:
+            yield request(part, row, images[row].as_py(), settings.prompt, maker, sampling)
 
     return requests
 

@@ -133,8 +133,9 @@ class Spec(Frozen):
 
     @property
     def judge_uri(self) -> str:
-        """Where the judge's answers about this golden set are kept, shared by all checkpoints."""
-        return f"{self.root}/judge/{self.judge_id}/{self.golden_id}"
+        """Where the judge's answers about this golden set are kept, shared by all checkpoints and prompts."""
+        judge = digest(JUDGE_VERSION, self.suite.judge.answering(), self.judge.fingerprint if self.judge else None)
+        return f"{self.root}/judge/{judge}/{self.golden_id}"
 
     @property
     def run_uri(self) -> str:
@@ -159,7 +160,7 @@ class Part(Frozen):
 class Manifest(Frozen):
     """Written last: its existence means the stage is complete. It states that `rows_in = rows_out + sum(lost)`."""
 
-    stage: Literal["golden", "captions", "scores"]
+    stage: Literal["golden", "captions", "scores", "preference"]
     id: str
     rows_in: int = Field(ge=0)
     rows_out: int = Field(ge=0)

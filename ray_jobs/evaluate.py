@@ -8,13 +8,11 @@ the first two are resumed where a kill left them. A new judge or metric runs ove
 
 import logging
 import sys
-import time
 
 from ray_jobs import job, parts, storage
-from ray_jobs.asking import Times
 from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
-from ray_jobs.judging import judge_captions
+from ray_jobs.judging import judge_all, prefer
 from ray_jobs.scoring import score, summed_up
 
 log = logging.getLogger("assay")
@@ -30,10 +28,11 @@ def evaluate(spec: Spec) -> None:
         log.info("run %s has its verdict", spec.run_uri)
         return
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
-    for caption_id in dict.fromkeys([spec.caption_id, *compared]):
-        times = Times(time.time())
-        if spec.judge:
-            judge_captions(spec, caption_id, times)
+    caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
+    if spec.suite.judge.kind != "none":
+        judge_all(spec, caption_ids)
+        prefer(spec)
+    for caption_id in caption_ids:
         made = score(spec, caption_id)
         if caption_id == spec.caption_id:
             manifest = made

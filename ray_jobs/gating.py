@@ -1,23 +1,137 @@
-"""The gate over kept scores: the candidate's beside those of what it is compared with."""
+"""The gate over kept scores: the candidate's beside those of what it is compared with, part by part.
+
+Nothing of a part is kept but sums, so that memory does not grow with the images. The runs have one golden set, hence
+the same parts; within a part images are paired by name.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from ray_jobs import parts
-from ray_jobs.contract import Baseline, Scores, Spec, Verdict
-from ray_jobs.gate.pairing import paired
-from ray_jobs.gate.verdict import decide
-from ray_jobs.scoring import load_scores
+from ray_jobs.contract import BadInput, Baseline, Scores, Spec, Verdict
+from ray_jobs.gate.paired import Measured, Paired
+from ray_jobs.gate.sample import Sample
+from ray_jobs.gate.verdict import Side, decide
+from ray_jobs.judge.preference import preferences
+from ray_jobs.metrics.registry import declared
+
+READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
+PREFERENCE = "preference"  # the judge's choice between two captions: of the run, not of either side's scores
+
+
+class Values(NamedTuple):
+    """A part of one run: the image ids, their clusters where there are any, and each metric's values, NaN for none."""
+
+    ids: list[str]
+    clusters: list[str] | None
+    metrics: dict[str, np.ndarray]
 
 
 def gate(spec: Spec, scores: Scores) -> Verdict:
     """The verdict on the run whose scores these are."""
-    if spec.baseline is None:
-        return decide(spec.suite.gate, scores, None, None)
+    return gated(spec, scores, declared(spec))
+
+
+def gated(spec: Spec, scores: Scores, metrics: Mapping[str, Measured]) -> Verdict:
+    """The same with the metrics as they are declared."""
     names = [part.name for part in scores.manifest.parts]
-    candidate, baseline = load_scores(spec.scores_uri, names), load_scores(_scores_uri(spec, spec.baseline), names)
-    pairs = paired(candidate, baseline, list(spec.suite.gate.metrics))
-    return decide(spec.suite.gate, scores, spec.baseline, pairs)
+    kept = {name: one for name, one in metrics.items() if one.direction or name in spec.suite.gate.limits}
+    clustered = spec.suite.gate.cluster != "none"
+    sides = [_side(against, run, kept, clustered) for against, run in _runs(spec).items()]
+    limited = {name: Sample(clustered) for name in spec.suite.gate.limits}
+    for own, *others in _read(spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(kept)):
+        for name, sample in limited.items():
+            there = np.isfinite(own.metrics[name])
+            chosen = np.nonzero(there)[0]
+            sample.add(own.metrics[name][there], own.clusters and [own.clusters[i] for i in chosen])
+        for side, other in zip(sides, others, strict=True):
+            for name, pairs in side.pairs.items():
+                if name == PREFERENCE:
+                    pairs.add(np.zeros(len(own.ids)), own.metrics[name], own.clusters)
+                else:
+                    pairs.add(*paired(own, other, name))
+    verdict = decide(spec.suite.gate, scores, metrics, sides, limited)
+    return verdict.model_copy(update={"baseline": spec.baseline, "anchor": spec.anchor})
 
 
-def _scores_uri(spec: Spec, baseline: Baseline) -> str:
-    uri = spec.scores_uri_of(baseline.caption_id)
-    parts.require(uri, "evaluate")
-    return uri
+def paired(own: Values, other: Values, metric: str) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """The other run's values, this run's and the clusters, image by image; NaN where either does not have the image."""
+    old, new = other.metrics[metric], own.metrics[metric]
+    if own.ids == other.ids:
+        return old, new, own.clusters
+    known = set(own.ids)
+    more = [i for i, image_id in enumerate(other.ids) if image_id not in known]
+    position = {image_id: i for i, image_id in enumerate(other.ids)}
+    order = [*(position.get(image_id, -1) for image_id in own.ids), *more]
+    clusters = own.clusters and [*own.clusters, *((other.clusters or own.clusters)[i] for i in more)]
+    return np.append(old, np.nan)[order], np.append(new, np.full(len(more), np.nan)), clusters
+
+
+def _runs(spec: Spec) -> dict[str, Baseline]:
+    """What the run is compared with, once where the anchor is the baseline too."""
+    runs = {"baseline": spec.baseline, "anchor": spec.anchor}
+    if spec.baseline and spec.anchor and spec.baseline.caption_id == spec.anchor.caption_id:
+        del runs["anchor"]
+    return {against: run for against, run in runs.items() if run}
+
+
+def _side(against: str, run: Baseline, metrics: Mapping[str, Measured], clustered: bool) -> Side:
+    of_both = {name: one for name, one in metrics.items() if one.direction}
+    if against == "anchor":  # the judge was asked about the baseline's captions
+        of_both.pop(PREFERENCE, None)
+        return Side("anchor", run, {name: Paired(one, clustered) for name, one in of_both.items()})
+    return Side("baseline", run, {name: Paired(one, clustered) for name, one in of_both.items()})
+
+
+def _read(
+    spec: Spec, caption_ids: Sequence[str], names: Sequence[str], metrics: Sequence[str]
+) -> Iterator[list[Values]]:
+    """Each part of the run and of the others, in order, a few of them fetched ahead."""
+    for caption_id in caption_ids:
+        parts.require(spec.scores_uri_of(caption_id), "evaluate")
+
+    def part(name: str) -> list[Values]:
+        return [_values(spec, caption_id, name, metrics) for caption_id in caption_ids]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        waiting = iter(names)
+        ready = [pool.submit(part, name) for name in islice(waiting, AHEAD)]
+        while ready:
+            found = ready.pop(0).result()
+            ready += [pool.submit(part, name) for name in islice(waiting, 1)]
+            yield found
+
+
+def _values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str]) -> Values:
+    scored = [metric for metric in metrics if metric != PREFERENCE]
+    labels = ["label"] if spec.suite.gate.cluster == "label" else []
+    table = parts.read(spec.scores_uri_of(caption_id), name, ["image_id", *labels, *scored])
+    ids = table["image_id"].to_pylist()
+    values = {metric: _floats(table[metric]) for metric in scored}
+    if PREFERENCE in metrics and caption_id == spec.caption_id and spec.baseline:
+        preferred = {row["image_id"]: row["preference"] for row in preferences(spec, name)}
+        values[PREFERENCE] = np.array([preferred.get(image_id, np.nan) for image_id in ids], dtype=float)
+    return Values(ids, _clusters(spec, table, ids), values)
+
+
+def _clusters(spec: Spec, table: pa.Table, ids: Sequence[str]) -> list[str] | None:
+    if spec.suite.gate.cluster == "source":
+        return [image_id.rpartition("/")[0] for image_id in ids]
+    if spec.suite.gate.cluster == "none":
+        return None
+    labels: list[str | None] = table["label"].to_pylist()
+    if any(label is None for label in labels):
+        raise BadInput(
+            f"gate.cluster: label, but image {ids[labels.index(None)]} has none; name the column of labels in "
+            "`dataset.label`, or cluster by source or none"
+        )
+    return [str(label) for label in labels]
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=float)

@@ -94,7 +94,7 @@ def _report(stage: str, error: Exception, failure_uri: str | None) -> int:
         known = known.cause  # its own text ends with advice of Ray's
     bad_input = isinstance(known, BadInput | Incomplete)
     if isinstance(known, BadInput | Incomplete | Trouble):
-        message = str(known)
+        message = str(known).partition("\n")[0]  # ours is one line; Ray Data adds advice of its own to it
     else:
         traceback.print_exception(error)
         message = f"{type(known).__name__}: {(str(known).strip().splitlines() or ['no message'])[-1]}"

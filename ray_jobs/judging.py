@@ -1,66 +1,187 @@
-"""The judge's answers about captions, asked for once and kept as parts, the useless ones too."""
+"""The judge's answers about a run: what was never answered is asked, once, by one engine or endpoint for all of it.
 
-from collections.abc import Callable, Iterator
+Answers are kept by content (image and question), so a rerun, another metric, gate or baseline, or another checkpoint
+with the same caption asks nothing. An answer stands for ever. A failure stands for the run that met it, killed and
+resumed or not, and for scores that are complete; the next run that needs it asks again.
+"""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial, reduce
 from typing import Any
 
-from ray_jobs import parts
-from ray_jobs.asking import Times, ask_parts, request
-from ray_jobs.contract import Spec
+from ray_jobs import parts, storage
+from ray_jobs.asking import Requests, Times, ask_parts, request
+from ray_jobs.contract import Spec, slug
 from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.judge import answers
+from ray_jobs.judge.answers import Answer
+from ray_jobs.judge.endpoint import connected, shown
+from ray_jobs.judge.preference import prefer, preferences
+from ray_jobs.judge.questions import Question, of_captions, questions
+from ray_jobs.judge.remote import ask_endpoint
+from ray_jobs.judge.totals import JudgeTotals, totals_of
 from ray_jobs.metrics import judge as judging
-from ray_jobs.metrics.judge import Judgement
+from ray_jobs.metrics.judge import SILENT, Judgement
 from ray_jobs.progress import Progress
 
+__all__ = ["JudgeTotals", "judge_all", "judgements", "prefer", "preferences"]
 
-def judge_captions(spec: Spec, caption_id: str, times: Times) -> None:
-    """Have the judge answer about every caption that it has not answered about."""
-    assert spec.judge
-    captions = parts.require(spec.captions_uri_of(caption_id), "caption")
-    uri = f"{spec.judge_uri}/{caption_id}"
-    done = parts.done(uri)
-    sizes = {part.name: part.rows - sum(part.lost.values()) for part in captions.parts}
-    progress = Progress("judge", captions.rows_out, sum(rows for name, rows in sizes.items() if name in done))
-    pending = {name: rows for name, rows in sizes.items() if rows and name not in done}
-    if not pending:
-        return
-    for name, answers in ask_parts(spec.judge, spec.suite.judge.engine, pending, _questions(spec, caption_id), times):
-        asked = [row["image_id"] for row in captioned(spec, caption_id, name)]
-        answers = answers.select(["text", "failure", "detail", "tokens"]).append_column("image_id", [asked])
-        progress.add(parts.write(uri, name, answers, {}).rows)
+log = logging.getLogger("assay")
+
+READERS = 16  # threads that look for answers: most of it is waiting for storage
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """A part's questions that are to be asked, by number, and the totals of all of them as they are now. `proven`: this
+    run has had a valid answer."""
+
+    part: str
+    pending: tuple[int, ...]
+    totals: JudgeTotals
+    proven: bool
+
+
+def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
+    """Have the judge answer every question about these captions, and about the pairs when the suite compares them.
+
+    Nothing is asked about captions whose scores are complete. The totals are written to `{run_uri}/judge.json` too.
+    """
+    began = time.time()
+    ids = list(dict.fromkeys(caption_ids))
+    names = [part.name for part in parts.require(spec.captions_uri, "caption").parts if part.rows]
+    for caption_id in ids:
+        parts.require(spec.captions_uri_of(caption_id), "caption")
+    closed = {caption_id for caption_id in ids if parts.manifest(spec.scores_uri_of(caption_id))}
+    if storage.exists(f"{spec.run_uri}/preference/manifest.json"):
+        closed.add("preference")
+    look = partial(_survey, spec, ids, frozenset(closed))
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(look, names))
+        if any(one.pending for one in found):
+            _ask(spec, ids, found, Times(began))
+            found = list(pool.map(look, names))
+            took = round(time.time() - began, 3)
+        else:
+            took = 0.0
+    totals = reduce(JudgeTotals.plus, (one.totals for one in found), JudgeTotals(seconds=took))
+    uri = f"{spec.run_uri}/judge.json"
+    if storage.exists(uri):
+        totals = replace(totals, seconds=totals.seconds + json.loads(storage.read(uri))["seconds"])
+    storage.write(uri, json.dumps(asdict(totals), indent=1).encode())
+    log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
+             totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
+             totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
+    return totals
 
 
 def judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgement]:
-    """What the judge said of the captions of a part, by image id."""
-    uri = f"{spec.judge_uri}/{caption_id}"
-    if spec.suite.judge.kind == "none" or part not in parts.done(uri):
+    """What the judge said of the captions of a part, by image id; images without a caption are left out."""
+    if spec.suite.judge.kind == "none":
         return {}
+    asked = {image.image_id: image.questions[0].key for image in of_captions(spec, caption_id, part)}
+    kept = answers.load(spec.judge_uri, part, set(asked.values()))
+    judge = spec.suite.judge
     return {
-        row["image_id"]: judging.read(spec.suite.judge, row["text"], row["failure"])
-        for row in parts.read(uri, part).to_pylist()
+        image_id: judging.read(judge, kept[key].text, kept[key].failure) if key in kept else SILENT
+        for image_id, key in asked.items()
     }
 
 
-def captioned(spec: Spec, caption_id: str, part: str) -> list[dict[str, Any]]:
-    """The rows of a part that have a caption, in order."""
-    rows = parts.read(spec.captions_uri_of(caption_id), part, ["image_id", "caption", "failure"]).to_pylist()
-    return [row for row in rows if row["failure"] is None]
+def asker(spec: Spec) -> str:
+    """Who asks: the run, and of a forced one the request that forced it, which asks again about what failed."""
+    return f"{spec.run_id}-{slug(spec.force)}" if spec.force else spec.run_id
 
 
-def _questions(spec: Spec, caption_id: str) -> Callable[[str, PromptMaker], Iterator[dict[str, Any]]]:
-    """What to ask the judge about a part, as a function that Ray can send."""
+def _survey(spec: Spec, caption_ids: list[str], closed: frozenset[str], part: str) -> Surveyed:
+    asked = questions(spec, caption_ids, part, closed)
+    kept = answers.load(spec.judge_uri, part, {one.key for one in asked})
+    pending = tuple(
+        number
+        for number, one in enumerate(asked)
+        if one.open and (one.key not in kept or (kept[one.key].failure and kept[one.key].run != asker(spec)))
+    )
+    if not pending:
+        answers.compact(spec.judge_uri, part)  # a kill may have left its small files
+    found = [kept.get(one.key) for one in asked]
+    proven = any(one and not one.failure and one.run == asker(spec) for one in found)
+    return Surveyed(part, pending, totals_of(found, asker(spec), spec.suite.judge), proven)
+
+
+def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], times: Times) -> None:
+    """Ask what is pending, and make every answer durable."""
+    pending = {one.part: one.pending for one in found if one.pending}
+    total = sum(one.totals.questions for one in found)
+    progress = Progress("judge", total, total - sum(map(len, pending.values())), unit="questions")
+    if spec.suite.judge.kind == "vllm":
+        _ask_engine(spec, caption_ids, pending, progress, times)
+        return
+    endpoint = connected(spec.suite.judge)
+    log.info("judge: asking %s, %d at a time", shown(spec.suite.judge), spec.suite.judge.concurrency)
+    ask_endpoint(
+        endpoint,
+        pending,
+        load=partial(_with_images, spec, caption_ids),
+        keep=lambda part, answer: answers.keep(spec.judge_uri, part, [answer]),
+        whole=partial(answers.compact, spec.judge_uri),
+        progress=progress,
+        run=asker(spec),
+        proven=any(one.proven for one in found),
+        known=any(one.totals.answered for one in found),
+    )
+
+
+def _ask_engine(
+    spec: Spec, caption_ids: list[str], pending: dict[str, tuple[int, ...]], progress: Progress, times: Times
+) -> None:
+    """Ask the judge's checkpoint on our own engine; every block of answers is durable the moment it is there."""
+    assert spec.judge
+    engine, run, judge = spec.suite.judge.engine, asker(spec), spec.suite.judge
+    left = Counter({part: len(numbers) for part, numbers in pending.items()})
+    open_parts: dict[str, list[Question]] = {}
+    for part, table in ask_parts(spec.judge, engine, pending, _requests(spec, caption_ids), times, whole=False):
+        if part not in open_parts:
+            open_parts[part] = questions(spec, caption_ids, part)
+        made = []
+        for row in table.to_pylist():
+            asked, failure, detail = open_parts[part][row["row"]], row["failure"], row["detail"]
+            if not failure:
+                read = judging.read_pair if asked.pair else partial(judging.read, judge)
+                said: Any = read(row["text"], None)
+                failure = said.failure and said.failure.removeprefix("judge-")
+            spent = row["prompt_tokens"], row["tokens"]
+            made.append(Answer(asked.key, row["text"], failure, detail, *spent, run, row["finished"] or time.time()))
+        answers.keep(spec.judge_uri, part, made)
+        left[part] -= len(made)
+        if not left[part]:
+            answers.compact(spec.judge_uri, part)
+            del open_parts[part]
+        progress.add(len(made))
+
+
+def _requests(spec: Spec, caption_ids: list[str]) -> Requests:
+    """What to ask the engine about a part, as a function that Ray can send."""
     judge = spec.suite.judge
     sampling = {
-        "max_tokens": judge.max_tokens,
-        "temperature": 0.0,
-        "structured_outputs": {"json": judging.schema(judge)},
+        pair: {"max_tokens": judge.max_tokens, "temperature": 0.0, "structured_outputs": {"json": schema(judge)}}
+        for pair, schema in ((False, judging.schema), (True, judging.pair_schema))
     }
 
-    def requests(part: str, maker: PromptMaker) -> Iterator[dict[str, Any]]:
-        golden = parts.read(spec.golden_uri, part, ["image_id", "image", "references"]).to_pylist()
-        by_id = {row["image_id"]: row for row in golden}
-        for number, caption in enumerate(captioned(spec, caption_id, part)):
-            image = by_id[caption["image_id"]]
-            text = judging.question(judge, caption["caption"], image["references"])
-            yield request(part, number, image["image"], text, maker, sampling)
+    def requests(part: str, rows: Sequence[int], maker: PromptMaker) -> Any:
+        for number, (asked, image) in zip(rows, _with_images(spec, caption_ids, part, rows), strict=True):
+            yield request(part, number, image, asked.text, maker, sampling[asked.pair])
 
     return requests
+
+
+def _with_images(spec: Spec, caption_ids: list[str], part: str, rows: Sequence[int]) -> list[tuple[Question, bytes]]:
+    """The questions of a part with these numbers, each with its golden image."""
+    asked = questions(spec, caption_ids, part)
+    images = parts.read(spec.golden_uri, part, ["image"])["image"]
+    return [(asked[number], images[asked[number].row].as_py()) for number in rows]

@@ -83,6 +83,22 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
         raise Trouble(f"{uri}: not readable as Parquet ({error}); delete it and its manifest, then rerun") from None
 
 
+def columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
+    """These columns of a part and no other byte of it: not its images. Raises Trouble as `read` does."""
+    uri = uri_of_part(stage_uri, name)
+    filesystem, path = arrow_filesystem(uri)
+    try:
+        with filesystem.open_input_file(path) as file:
+            return pq.read_table(file, columns=list(names))
+    except FileNotFoundError:
+        raise Trouble(
+            f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun"
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        told = " ".join(str(error).split())
+        raise Trouble(f"{uri}: not readable as Parquet ({told}); delete it and its manifest, then rerun") from None
+
+
 def footer(data: bytes) -> dict[str, Any]:
     """What `write` was given as the footer of the part with these bytes."""
     return _footer(pq.ParquetFile(io.BytesIO(data)).metadata)
@@ -119,7 +135,7 @@ def lost_of(listed: Iterable[Part]) -> dict[str, int]:
 
 
 def summed(
-    stage: Literal["golden", "captions", "scores"],
+    stage: Literal["golden", "captions", "scores", "preference"],
     content_id: str,
     listed: Iterable[Part],
     rows_in: int,

@@ -9,12 +9,12 @@ log = logging.getLogger("assay")
 class Progress:
     """Counts rows towards a total and logs `captions: 512/1000 images (51%), 84.0/s, 6 s left`."""
 
-    def __init__(self, what: str, total: int, done: int = 0, every: float = 5.0) -> None:
-        self.what, self.total, self.done, self.every = what, total, done, every
+    def __init__(self, what: str, total: int, done: int = 0, every: float = 5.0, unit: str = "images") -> None:
+        self.what, self.total, self.done, self.every, self.unit = what, total, done, every, unit
         self.began, self.said, self.resumed = time.monotonic(), time.monotonic(), done
         self.first: tuple[float, int] | None = None
         if done:
-            log.info("%s: resuming, %d of %d images are done", what, done, total)
+            log.info("%s: resuming, %d of %d %s are done", what, done, total, unit)
 
     def add(self, rows: int, note: str = "") -> None:
         now = time.monotonic()
@@ -29,5 +29,5 @@ class Progress:
             rate = since / max(took, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
             share, ending = 100 * self.done / max(self.total, 1), f", {note}" if note else ""
-            counted = f"{self.what}: {self.done}/{self.total} images ({share:.0f}%)"
+            counted = f"{self.what}: {self.done}/{self.total} {self.unit} ({share:.0f}%)"
             log.info("%s, %.1f/s, %.0f s left%s", counted, rate, left, ending)

@@ -5,20 +5,26 @@ of the candidate and of what it is compared with alike.
 """
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import ray
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import METRICS, Manifest, Part, Scores, Spec
-from ray_jobs.judging import judgements
-from ray_jobs.metrics import Captioned, registry
-from ray_jobs.metrics.judge import SILENT, Judgement
+from ray_jobs import parts
+from ray_jobs.contract import Manifest, Part, Scores, Spec
+from ray_jobs.metrics import clip_stage, counting
+from ray_jobs.metrics.part import columns, score_part
+from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
+from ray_jobs.progress import Progress
 
-NEEDS_REFERENCES = ("exact_match", "chrf")
+BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
+READERS = 8
+WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of label hits by length
+LANGUAGES = 5
 
 
 def score(spec: Spec, caption_id: str) -> Manifest:
@@ -26,14 +32,25 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     uri = spec.scores_uri_of(caption_id)
     if found := parts.manifest(uri):
         return found
+    declared(spec)  # a fault in an own metric is told before anything is counted
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
+    if spec.clip:
+        clip_stage.measure_parts(spec, caption_id)
+    counting.complete(spec, caption_id)
+    done = parts.done(uri)
+    progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     names = [part.name for part in captions.parts]
-    work = ray.data.from_items([{"part": name} for name in names], override_num_blocks=len(names))
-    scored = work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows()
-    made = [Part.model_validate_json(row["part"]) for row in scored]
-    return parts.commit(
-        uri, parts.summed("scores", spec.scores_id_of(caption_id), made, captions.rows_in, {}, captions.versions)
+    work = ray.data.from_items([{"part": name} for name in names], override_num_blocks=_blocks(len(names)))
+    made = []
+    for row in work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows():
+        made.append(Part.model_validate_json(row["part"]))
+        if made[-1].name not in done:
+            progress.add(made[-1].rows)
+    languages = _languages(uri, names)
+    manifest = parts.summed(
+        "scores", spec.scores_id_of(caption_id), made, captions.rows_in, {}, captions.versions, {"languages": languages}
     )
+    return parts.commit(uri, manifest)
 
 
 def load_scores(uri: str, names: list[str]) -> pa.Table:
@@ -43,56 +60,65 @@ def load_scores(uri: str, names: list[str]) -> pa.Table:
 
 def summed_up(spec: Spec, manifest: Manifest) -> Scores:
     """Every metric over all images, with its error bar and the number of images that should have had a value."""
-    table = load_scores(spec.scores_uri, [part.name for part in manifest.parts])
-    with_references = sum(table["references"].to_pylist())
-    metrics = {
-        name: summarise(
-            np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=float),
-            expected=with_references if name in NEEDS_REFERENCES else table.num_rows,
-        )
-        for name in (*METRICS, *spec.suite.judge.metrics())
-    }
+    metrics, uri = columns(spec), spec.scores_uri_of(spec.caption_id)
+    values = {name: np.empty(manifest.rows_in) for name in metrics}
+    expected: Counter[str] = Counter()
+    filled = 0
+    for table in _tables(uri, [part.name for part in manifest.parts], ["references", "label", *metrics]):
+        for name, array in values.items():
+            array[filled : filled + table.num_rows] = _numbers(table, name)
+        filled += table.num_rows
+        expected["nothing"] += table.num_rows
+        expected["references"] += sum(table["references"].to_pylist())
+        expected["label"] += table.num_rows - table["label"].null_count
+    by_words = _label_hit_by_words(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,
         scale_id=spec.scale_id,
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,
-        metrics=metrics,
+        metrics={name: summarise(metric, values.pop(name), expected[metric.needs]) for name, metric in metrics.items()},
         manifest=manifest,
+        details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
 
 
-def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
-    """Score one part unless it is there; its line in the manifest."""
-    name, uri = row["part"], spec.scores_uri_of(caption_id)
-    if storage.exists(parts.uri_of_part(uri, name)):
-        return {"part": parts.describe(name, storage.read(parts.uri_of_part(uri, name))).model_dump_json()}
-    golden = {one["image_id"]: one for one in parts.read(spec.golden_uri, name, ["image_id", "references"]).to_pylist()}
-    judged = judgements(spec, caption_id, name)
-    rows = [
-        _scored(spec, caption, golden[caption["image_id"]]["references"], judged.get(caption["image_id"], SILENT))
-        for caption in parts.read(spec.captions_uri_of(caption_id), name).to_pylist()
-    ]
-    lost = Counter(one["failure"] for one in rows if one["failure"])
-    table = pa.Table.from_pylist(rows, schema=_schema(spec))
-    part = parts.write(uri, name, table, {"lost": dict(sorted(lost.items()))})
-    return {"part": part.model_dump_json()}
+def _blocks(count: int) -> int:
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(1, -(-count // BLOCK_PARTS), min(count, BLOCKS_A_CPU * cpus))
 
 
-def _scored(spec: Spec, caption: dict[str, Any], references: list[str], judged: Judgement) -> dict[str, Any]:
-    """One image's row: its values, or why there are none. A missing score is missing, never 0."""
-    row: dict[str, Any] = {"image_id": caption["image_id"], "references": bool(references), "failure": None}
-    if caption["failure"] is not None:
-        return row | {"failure": "no-caption"}
-    seen = Captioned(caption["caption"], caption["tokens"], caption["finish_reason"], tuple(references))
-    row |= {name: metric(seen) for name, metric in registry().items()}
-    if spec.suite.judge.kind != "none":
-        row |= {**judged.values, "rationale": judged.rationale, "failure": judged.failure}
-    return row
+def _tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
+    """The parts in order, a few of them read at a time."""
+    ordered = iter(sorted(names))
+    with ThreadPoolExecutor(READERS) as pool:
+        while some := list(islice(ordered, READERS * 4)):
+            yield from pool.map(lambda name: parts.columns(uri, name, wanted), some)
 
 
-def _schema(spec: Spec) -> pa.Schema:
-    values = {name: pa.float64() for name in (*METRICS, *spec.suite.judge.metrics())}
-    fixed = {"image_id": pa.string(), "references": pa.bool_(), "failure": pa.string(), "rationale": pa.string()}
-    return pa.schema(fixed | values)
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    """A column with NaN for what is missing."""
+    numbers: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(float)
+    return numbers
+
+
+def _languages(uri: str, names: list[str]) -> dict[str, float]:
+    """The share of captions in each of the most frequent languages; `unknown` where there is too little to tell by."""
+    counts: Counter[str] = Counter()
+    with ThreadPoolExecutor(READERS) as pool:
+        for footer in pool.map(lambda name: parts.footer_at(parts.uri_of_part(uri, name)), names):
+            counts.update(footer.get("languages", {}))
+    total = counts.total()
+    top = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:LANGUAGES]
+    return {language: count / total for language, count in top}
+
+
+def _label_hit_by_words(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:
+    """Label hits by how many words the caption has: `from` to `to` words, how many captions, what share hits."""
+    found: list[dict[str, float | int | None]] = []
+    for low, high in zip(WORD_BINS, (*WORD_BINS[1:], None), strict=True):
+        inside = (words >= low) & (words < (high if high is not None else np.inf)) & ~np.isnan(hits)
+        if n := int(inside.sum()):
+            found.append({"from": low, "to": high - 1 if high else None, "n": n, "mean": float(hits[inside].mean())})
+    return found

@@ -6,19 +6,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ray_jobs.errors import BadInput, nearest
+from ray_jobs.metrics.registry import directions
 
-# The metrics every run computes per image, and whether more is better (+1), worse (-1) or neither (0).
-# The judge adds `judge` and one `judge_<criterion>` each, all +1.
-METRICS = {
-    "characters": 0,
-    "words": 0,
-    "tokens": 0,
-    "empty": -1,
-    "truncated": -1,
-    "repetition": -1,
-    "exact_match": +1,
-    "chrf": +1,
-}
+METRICS = (
+    directions()
+)  # the metrics every run computes per image, and whether more is better (+1), worse (-1) or neither
 
 
 class Frozen(BaseModel):
@@ -184,9 +176,13 @@ class Judge(Frozen):
 
     def content(self) -> dict[str, Any]:
         """What determines the answers, given the judge's weights."""
-        asked = self.model_dump(include={"kind", "prompt", "criteria", "pairwise", "pairwise_prompt", "max_tokens"})
+        return self.answering() | self.model_dump(include={"prompt", "pairwise", "pairwise_prompt"})
+
+    def answering(self) -> dict[str, Any]:
+        """What determines the answer to a given question: a new prompt makes new questions, not another judge."""
+        how = self.model_dump(include={"kind", "criteria", "max_tokens"})
         where = {"model": self.model, "base_url": self.base_url} if self.kind == "openai" else self.engine.output()
-        return asked | where
+        return how | where
 
     def metrics(self) -> tuple[str, ...]:
         """Names of the per-image metrics this judge gives, `judge` first; `preference` needs a baseline."""

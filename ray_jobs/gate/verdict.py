@@ -1,81 +1,140 @@
-"""Comparisons into one verdict with one sentence that says why."""
+"""Comparisons and limits into one verdict with one sentence that says why."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
-from ray_jobs.contract import METRICS, Baseline, Comparison, Gate, Outcome, Scores, Verdict
-from ray_jobs.gate.compare import compare
-from ray_jobs.gate.pairing import Pairs
+from ray_jobs.contract import Baseline, Comparison, Gate, LimitCheck, Outcome, Scores, Verdict
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.holm import holm
+from ray_jobs.gate.limits import checked
+from ray_jobs.gate.paired import Measured, Paired
+from ray_jobs.gate.sample import Sample
+from ray_jobs.gate.telling import told, told_limit
+from ray_jobs.gate.validity import bounds, expected, missing, unshared
+
+One = TypeVar("One", Comparison, LimitCheck)
 
 
-def decide(gate: Gate, scores: Scores, baseline: Baseline | None, pairs: Mapping[str, Pairs] | None) -> Verdict:
-    """The verdict on a run; `pairs` holds the gating metrics of the run and its baseline, None without a baseline.
+@dataclass(frozen=True)
+class Side:
+    """What the run is compared with, and the pairs of every metric that is compared."""
 
-    INCOMPLETE comes first: with too many scores missing nothing is concluded. Each metric may FAIL at alpha divided by
-    the number of gating metrics (Bonferroni), so that the whole verdict falsely FAILs with probability at most alpha;
-    every one must PASS for a PASS.
+    against: Literal["baseline", "anchor"]
+    run: Baseline
+    pairs: Mapping[str, Paired]
+
+    @property
+    def name(self) -> str:
+        return f"{'anchor ' if self.against == 'anchor' else ''}{self.run.checkpoint.name}"
+
+
+def decide(
+    gate: Gate,
+    scores: Scores,
+    metrics: Mapping[str, Measured],
+    sides: Sequence[Side] = (),
+    limited: Mapping[str, Sample] | None = None,
+) -> Verdict:
+    """The verdict on a run; `limited` holds the run's own values of the metrics that have an absolute limit.
+
+    INCOMPLETE comes first: with too many scores missing nothing is concluded. PASS needs every gating comparison and
+    limit to pass at alpha, an intersection-union test whose error is alpha without a correction (Berger 1982,
+    Technometrics 24:295). FAIL needs one to fail after Holm's correction over all of them, so that a run that is
+    nowhere worse than allowed falsely FAILs with probability at most alpha.
     """
-    missing = _missing(gate, scores)
-    if missing:
-        return Verdict(outcome="INCOMPLETE", reason=missing, baseline=baseline, alpha=gate.alpha)
-    if baseline is None or pairs is None:
-        reason = "nothing to compare with yet: accepted as the first baseline"
-        return Verdict(outcome="PASS", reason=reason, baseline=None, alpha=gate.alpha)
-    each = gate.alpha / max(1, len(gate.metrics))
-    comparisons = tuple(
-        compare(name, pairs[name].baseline, pairs[name].candidate, METRICS.get(name, 1), metric.margin, each)
-        for name, metric in gate.metrics.items()
-    )
-    short = [one for one in comparisons if one.n < gate.coverage * scores.metrics[one.metric].expected]
-    if short:
-        reason = "; ".join(f"{one.metric}: only {one.n} images have a value in both runs" for one in short)
-        return Verdict(
-            outcome="INCOMPLETE", reason=reason, baseline=baseline, alpha=gate.alpha, comparisons=comparisons
-        )
-    return _concluded(gate, comparisons, baseline)
-
-
-def _missing(gate: Gate, scores: Scores) -> str | None:
-    """Which coverage is short, or None: of the captions, and of every gating metric."""
-    captioned = scores.images - scores.failed.get("no-caption", 0)
-    if captioned < gate.coverage * scores.images:
-        return f"only {captioned} of {scores.images} images have a caption, {gate.coverage:.1%} are needed"
-    for name in gate.metrics:
-        summary = scores.metrics[name]
-        if summary.expected == 0:
-            return f"{name} has no value on any image: the data set gives it nothing to measure"
-        if summary.n < gate.coverage * summary.expected:
-            return f"{name} is missing on {summary.expected - summary.n} of {summary.expected} images"
-    return None
-
-
-def _concluded(gate: Gate, comparisons: Sequence[Comparison], baseline: Baseline) -> Verdict:
-    against = f"against {baseline.checkpoint.name}"
-    failed = [one for one in comparisons if one.outcome == "FAIL"]
-    open_ = [one for one in comparisons if one.outcome == "INCONCLUSIVE"]
-    outcome: Outcome
-    if failed:
-        outcome, reason = "FAIL", "; ".join(_told(one) for one in failed)
-    elif open_:
-        outcome, reason = "INCONCLUSIVE", "; ".join(_told(one) + _needed(one) for one in open_)
-    elif comparisons:
-        outcome, reason = "PASS", "; ".join(_told(one) for one in comparisons)
+    limited = limited or {}
+    tests = sum(name in gate.metrics for side in sides for name in side.pairs)
+    tests += len(_bounds(gate))
+    comparisons = [one for side in sides for one in _compared(gate, scores, metrics, side, tests)]
+    limits = [
+        checked(metrics[name], limited[name], kind, bound, gate.alpha, family=tests, power=gate.power)
+        for name, kind, bound in _bounds(gate)
+    ]
+    comparisons, limits = _corrected(comparisons, limits, gate.alpha)
+    short = unshared(gate, scores, comparisons)
+    incomplete = missing(gate, scores, limited)
+    if incomplete:
+        incomplete += "".join(bounds(one) for one in comparisons if incomplete.startswith(f"{one.metric} is missing"))
+    elif short:
+        incomplete = "; ".join(f"{one.metric}: only {one.n} images have a value in both runs" + bounds(one)
+                               for one in short)  # fmt: skip
+    outcome: Outcome = "INCOMPLETE"
+    if incomplete:
+        reason = incomplete
+        comparisons = [one if one.advisory else one.model_copy(update={"outcome": outcome}) for one in comparisons]
+        limits = [one.model_copy(update={"outcome": outcome}) for one in limits]
     else:
-        outcome, reason = "PASS", "the suite gates on no metric"
+        outcome, reason = _concluded(comparisons, limits, sides)
+    runs = {side.against: side.run for side in sides}
     return Verdict(
         outcome=outcome,
-        reason=f"{reason}; {against}",
-        baseline=baseline,
+        reason=reason,
+        baseline=runs.get("baseline"),
+        anchor=runs.get("anchor"),
         alpha=gate.alpha,
         comparisons=tuple(comparisons),
+        limits=tuple(limits),
     )
 
 
-def _told(one: Comparison) -> str:
-    if one.difference is None:
-        return f"{one.metric}: {one.n} images in common"
-    moved = "better" if one.difference > 0 else "worse" if one.difference < 0 else "different"
-    return f"{one.metric} {abs(one.difference):.3f} {moved} [{one.low:+.3f}, {one.high:+.3f}], margin {one.margin:g}"
+def _bounds(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
+    """Every absolute limit: metric, which way it bounds, and the bound."""
+    upper = [(name, limit.max) for name, limit in gate.limits.items()]
+    lower = [(name, limit.min) for name, limit in gate.limits.items()]
+    above: list[tuple[str, Literal["max", "min"], float]]
+    above = [(name, "max", bound) for name, bound in upper if bound is not None]
+    return above + [(name, "min", bound) for name, bound in lower if bound is not None]
 
 
-def _needed(one: Comparison) -> str:
-    return f" ({one.n} images; about {one.decisive_n} would decide)" if one.decisive_n else f" ({one.n} images)"
+def _compared(gate: Gate, scores: Scores, metrics: Mapping[str, Measured], side: Side, tests: int) -> list[Comparison]:
+    """The gating metrics in the suite's order, then the others that have a direction, as advice."""
+    gating = [name for name in gate.metrics if name in side.pairs]
+    found = []
+    for name in [*gating, *(name for name in side.pairs if name not in gating and metrics[name].direction)]:
+        wanted = expected(scores, name)
+        if name in gating:
+            margin = gate.metrics[name].margin
+            one = compared(metrics[name], side.pairs[name], margin, gate.alpha, family=tests, power=gate.power,
+                           expected=wanted, against=side.against)  # fmt: skip
+        else:
+            one = compared(metrics[name], side.pairs[name], expected=wanted, against=side.against, advisory=True)
+        found.append(one)
+    return found
+
+
+def _corrected(
+    comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], alpha: float
+) -> tuple[list[Comparison], list[LimitCheck]]:
+    """The same with p after Holm over all that can FAIL, and the outcome that follows from it."""
+    family = [one.p_worse for one in comparisons if not one.advisory] + [one.p_worse for one in limits]
+    adjusted = iter(holm([1.0 if p is None else p for p in family]))
+    corrected = [one if one.advisory else _settled(one, next(adjusted), alpha) for one in comparisons]
+    return corrected, [_settled(one, next(adjusted), alpha) for one in limits]
+
+
+def _settled(one: One, p: float, alpha: float) -> One:
+    if one.p_worse is None:
+        return one
+    outcome: Outcome = "PASS" if one.outcome == "PASS" else "FAIL" if p <= alpha else "INCONCLUSIVE"
+    needed = one.decisive_n if outcome == "INCONCLUSIVE" else None
+    return one.model_copy(update={"p_holm": p, "outcome": outcome, "decisive_n": needed})
+
+
+def _concluded(
+    comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], sides: Sequence[Side]
+) -> tuple[Outcome, str]:
+    gating = [one for one in comparisons if not one.advisory]
+    outcomes = {one.outcome for one in gating} | {one.outcome for one in limits}
+    outcome: Outcome = "FAIL" if "FAIL" in outcomes else "INCONCLUSIVE" if "INCONCLUSIVE" in outcomes else "PASS"
+    said = []
+    for side in sides:
+        of_side = [told(one) for one in gating if one.against == side.against and one.outcome == outcome]
+        if of_side:
+            said.append(f"{'; '.join(of_side)}; against {side.name}")
+    within = [told_limit(one) for one in limits if one.outcome == outcome]
+    if not sides and outcome == "PASS":
+        said.append("nothing to compare with yet: accepted as the first baseline")
+    elif not gating and outcome == "PASS":
+        said.append(f"the suite gates on no metric; against {' and '.join(side.name for side in sides)}")
+    return outcome, "; ".join([*said, *within])

@@ -1,40 +1,79 @@
 """What is measured of each caption: one small file a metric, a value an image, None where there is nothing to measure.
 
-A metric is a function of a `Captioned`. Names, and whether more is better, are declared in `contract.METRICS`.
+A metric file holds `METRIC = Metric(...)`. The control plane reads names and directions from these files, so at their
+top they import nothing beyond the standard library; what they need beyond it, their functions import.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ray_jobs.metrics.batch import Batch
+
+UNBOUNDED = float("inf")
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """One caption with what is known about it. `references` is empty when the data set has none for this image."""
+    """One caption with what is known about its image.
+
+    `references` is empty when the data set has none for this image; `names` are those of its label, with the suite's
+    synonyms; `language` is the one that the suite wants captions in.
+    """
 
     text: str
     tokens: int
     finish_reason: str
     references: tuple[str, ...] = ()
+    label: str | None = None
+    names: tuple[str, ...] = ()
+    language: str = "en"
 
-    @property
+    @cached_property
     def words(self) -> list[str]:
+        """Runs of characters between white space, as written; for what n-gram metrics compare see `tokenise`."""
         return self.text.split()
 
+    @cached_property
+    def spoken(self) -> str | None:
+        """The code of the language that it is written in, None where there is too little to tell by."""
+        from ray_jobs.metrics.language import spoken
 
-Metric = Callable[[Captioned], float | None]
+        return spoken(self.text)
 
 
-def registry() -> dict[str, Metric]:
-    """Every text metric by name, in the order of the columns."""
-    from ray_jobs.metrics import chrf, exact_match, faults, length, repetition
+@dataclass(frozen=True)
+class Metric:
+    """One metric's declaration. It gives either `measure`, a caption's value, or `measure_all`, a batch's at once.
 
-    return {
-        "characters": length.characters,
-        "words": length.words,
-        "tokens": length.tokens,
-        "empty": faults.empty,
-        "truncated": faults.truncated,
-        "repetition": repetition.repetition,
-        "exact_match": exact_match.exact_match,
-        "chrf": chrf.chrf,
-    }
+    `direction` says whether more is better (+1), worse (-1) or neither (0); no value lies outside `range`. `kind` is
+    the error bar: `mean` has Student's t, `share` (values 0 and 1) Wilson's. An image lacks what the metric `needs`: it
+    is not expected to have a value. Metrics of models, which are measured in a stage of their own, give neither.
+    """
+
+    name: str
+    unit: str
+    direction: Literal[-1, 0, 1]
+    range: tuple[float, float]
+    kind: Literal["mean", "share"] = "mean"
+    needs: Literal["nothing", "references", "label"] = "nothing"
+    measure: Callable[[Captioned], float | None] | None = None
+    measure_all: "Callable[[Batch], Sequence[float | None]] | None" = None
+
+    def __post_init__(self) -> None:
+        if self.direction not in (-1, 0, 1):
+            raise ValueError(f"direction must be +1, -1 or 0, not {self.direction!r}")
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range must be (low, high), not {self.range!r}")
+        if self.kind not in ("mean", "share"):
+            raise ValueError(f"kind must be 'mean' or 'share', not {self.kind!r}")
+        if self.kind == "share" and self.range != (0, 1):
+            raise ValueError("the range of a share is (0, 1)")
+        if self.needs not in ("nothing", "references", "label"):
+            raise ValueError(f"needs must be 'nothing', 'references' or 'label', not {self.needs!r}")
+
+    def holds(self, has: "Captioned") -> bool:
+        """Whether a caption has what the metric needs."""
+        return {"nothing": True, "references": bool(has.references), "label": has.label is not None}[self.needs]

@@ -1,14 +1,18 @@
 """Whether a caption is one of the references."""
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import Captioned, Metric
 
 
-def exact_match(caption: Captioned) -> float | None:
+def measure(caption: Captioned) -> float | None:
     """1 when the caption equals a reference but for case, spacing and a final full stop, else 0; None without any."""
     if not caption.references:
         return None
-    return float(_normal(caption.text) in {_normal(reference) for reference in caption.references})
+    own = _normal(caption.text)
+    return float(any(own == _normal(reference) for reference in caption.references))
 
 
 def _normal(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".").rstrip()
+
+
+METRIC = Metric("exact_match", "share of captions", +1, (0, 1), "share", "references", measure=measure)

@@ -1,14 +1,18 @@
 """A caption that goes round in circles."""
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import Captioned, Metric
 
 N = 4
 
 
-def repetition(caption: Captioned) -> float:
+def measure(caption: Captioned) -> float:
     """The share of word 4-grams that repeat an earlier one, in [0, 1]; 0 for fewer than four words.
 
     seq-rep-4 of Welleck et al., Neural Text Generation with Unlikelihood Training (2020), equation 10.
     """
-    grams = list(zip(*(caption.words[i:] for i in range(N)), strict=False))
+    words = caption.words
+    grams = list(zip(*(words[i:] for i in range(N)), strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+METRIC = Metric("repetition", "share of 4-grams", -1, (0, 1), measure=measure)

@@ -1,24 +1,63 @@
-"""A mean with its error bar."""
+"""A metric over all images: its mean with an error bar, and its distribution."""
 
 import numpy as np
 from scipy import stats
 
 from ray_jobs.contract import Summary
+from ray_jobs.metrics import Metric
+
+CONFIDENCE = 0.95
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # percent
+BINS = 40
 
 
-def summarise(values: np.ndarray, expected: int) -> Summary:
-    """Mean, standard error s/sqrt(n) and Student's 95% interval over the images that have a value (NaN: none).
+def summarise(metric: Metric, values: np.ndarray, expected: int) -> Summary:
+    """Mean, standard error s/sqrt(n), 95% interval, quantiles and histogram of the values that there are (NaN: none).
 
-    `expected` counts the images that should have one. With one value there is a mean and no error bar; with none,
-    neither: a missing score is missing.
+    The interval is Student's for a mean and Wilson's for a share (Wilson 1927, without continuity correction), which
+    also one value has. `expected` counts the images that should have a value. Without any there is no mean: a missing
+    score is missing.
     """
     present = values[~np.isnan(values)]
     n = len(present)
+    told = {"n": n, "expected": expected, "unit": metric.unit, "direction": metric.direction}
     if n == 0:
-        return Summary(n=0, expected=expected, mean=None, standard_error=None, low=None, high=None)
+        return Summary(**told, mean=None, standard_error=None, low=None, high=None)
     mean = float(present.mean())
-    if n == 1:
-        return Summary(n=1, expected=expected, mean=mean, standard_error=None, low=None, high=None)
-    error = float(present.std(ddof=1) / np.sqrt(n))
-    half = float(stats.t.ppf(0.975, n - 1)) * error
-    return Summary(n=n, expected=expected, mean=mean, standard_error=error, low=mean - half, high=mean + half)
+    error = float(present.std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    low, high = _wilson(mean, n) if metric.kind == "share" else _student(mean, error, n)
+    counts, edges = _histogram(present)
+    return Summary(
+        **told,
+        mean=mean,
+        standard_error=error,
+        low=low,
+        high=high,
+        quantiles=dict(zip(map(str, QUANTILES), np.percentile(present, QUANTILES).tolist(), strict=True)),
+        edges=tuple(edges.tolist()),
+        histogram=tuple(counts.tolist()),
+    )
+
+
+def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """40 bins over the range of the values, or one where they lie too close for numbers in between."""
+    low, high = float(values.min()), float(values.max())
+    edges = np.linspace(low, high, BINS + 1) if low < high else np.linspace(low - 0.5, high + 0.5, BINS + 1)
+    if np.all(edges[1:] > edges[:-1]):
+        return np.histogram(values, edges)
+    room = max(abs(low), abs(high), 1.0) * 1e-6
+    return np.array([len(values)]), np.array([low - room, high + room])
+
+
+def _student(mean: float, error: float | None, n: int) -> tuple[float | None, float | None]:
+    if error is None:
+        return None, None
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
+    return mean - half, mean + half
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))

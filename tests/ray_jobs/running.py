@@ -157,9 +157,7 @@ def assert_every_image_once(spec: Spec) -> None:
     assert all((row["caption"] is None) == (row["failure"] is not None) for row in asked)
     if storage.exists(f"{spec.run_uri}/scores.json"):
         scores = Scores.model_validate_json(storage.read(f"{spec.run_uri}/scores.json"))
-        table = pa.concat_tables(
-            [parts.read(spec.run_uri, part.name, folder="scores") for part in scores.manifest.parts]
-        )
+        table = pa.concat_tables([parts.read(spec.scores_uri, part.name) for part in scores.manifest.parts])
         assert table["image_id"].to_pylist() == images
         assert scores.scored == table["failure"].null_count
         assert scores.images == scores.scored + sum(scores.failed.values()) == len(images)

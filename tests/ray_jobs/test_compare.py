@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from making import record, spec
-from scored import Image, Written, scores_of, write_golden, write_run
+from finished import Image, Written, scores_of, write_golden, write_run
 
 from ray_jobs import compare, records, storage
 from ray_jobs.contract import BadInput, Spec

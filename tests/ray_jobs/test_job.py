@@ -52,6 +52,7 @@ def wrapped(error: Exception) -> Exception:
             "bad-input",
             "in a worker",
         ),
+        (BadInput("in a task\nFailed to apply UDF transform\nTo change it"), 2, "bad-input", "in a task"),
         (KeyError("x"), 1, "trouble", "KeyError: 'x'"),
         (RuntimeError("first\nsecond\n"), 1, "trouble", "RuntimeError: second"),
         (RuntimeError(), 1, "trouble", "RuntimeError: no message"),

@@ -6,16 +6,22 @@ The judge's first driver is killed in the middle.
 import json
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from making import baseline
 from ray_cluster import Cluster
 from running import DEMO, GOOD, PROMPT, assert_every_image_once, killed, planned, rows, run, snapshot, start
 
 from ray_jobs import parts, publish, records, storage
-from ray_jobs.contract import Scores, Spec
+from ray_jobs.caption import SCHEMA
+from ray_jobs.contract import Checkpoint, Scores, Spec
+from ray_jobs.judge import answers, questions
+from ray_jobs.judge.answers import Answer
+from ray_jobs.judging import judgements, preferences
 
 pytestmark = pytest.mark.integration
 CRITERIA = ["count", "colour", "size", "shape", "position", "background"]
@@ -65,12 +71,12 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
         )
         run("preprocess", spec)
         run("caption", spec)
-        killed(start("evaluate", spec), lambda: len(parts.done(spec.run_uri, "judge")) >= 1)
+        killed(start("evaluate", spec), lambda: len(list(storage.entries(spec.judge_uri))) >= 1)
         assert not storage.exists(f"{spec.run_uri}/scores.json")
-        judged = snapshot(f"{spec.run_uri}/judge")
-        assert len(judged) < 4
+        judged = answers_of(spec)
+        assert 0 < len(judged) < 30
         run("evaluate", spec)
-        assert judged.items() <= snapshot(f"{spec.run_uri}/judge").items(), "the judge was asked again"
+        assert judged.items() <= answers_of(spec).items(), "the judge was asked again"
         publish.publish(spec)
         place["spec"] = spec
     spec: Spec = place["spec"]
@@ -91,11 +97,22 @@ def scores(spec: Spec) -> Scores:
     return Scores.model_validate_json(storage.read(f"{spec.run_uri}/scores.json"))
 
 
-def table(spec: Spec, folder: str) -> list[dict[str, Any]]:
-    names = sorted(parts.done(spec.run_uri, folder))
-    found: list[dict[str, Any]] = pa.concat_tables(
-        [parts.read(spec.run_uri, name, folder=folder) for name in names]
-    ).to_pylist()
+def table(spec: Spec) -> dict[str, dict[str, Any]]:
+    """The scores of each image."""
+    return {row["image_id"]: row for row in rows(spec.scores_uri)}
+
+
+def names_of(spec: Spec) -> list[str]:
+    return [part.name for part in parts.require(spec.captions_uri, "caption").parts]
+
+
+def answers_of(spec: Spec) -> dict[str, Answer]:
+    """The kept answer about each image's caption."""
+    found = {}
+    for name in names_of(spec):
+        asked = {one.image_id: one.questions[0].key for one in questions.of_captions(spec, spec.caption_id, name)}
+        kept = answers.load(spec.judge_uri, name, set(asked.values()))
+        found |= {image_id: kept[key] for image_id, key in asked.items() if key in kept}
     return found
 
 
@@ -104,7 +121,7 @@ def test_the_scores_are_those_computed_by_hand(validated: Spec) -> None:
 
     truth = {row["image_id"]: row["references"] for row in rows(validated.golden_uri)}
     found = {row["image_id"]: row for row in rows(validated.captions_uri)}
-    per_image = {row["image_id"]: row for row in table(validated, "scores")}
+    per_image = table(validated)
     for name, row in per_image.items():
         caption = found[name]["caption"]
         assert row["words"] == len(caption.split())
@@ -126,13 +143,13 @@ def test_the_scores_are_those_computed_by_hand(validated: Spec) -> None:
 
 
 def test_the_judges_answers_are_read_as_they_are_written(validated: Spec) -> None:
-    answers = {row["image_id"]: row for row in table(validated, "judge")}
-    per_image = {row["image_id"]: row for row in table(validated, "scores")}
-    assert set(answers) == set(per_image)
+    told = answers_of(validated)
+    per_image = table(validated)
+    assert set(told) == set(per_image)
     judged = 0
     for name, row in per_image.items():
         try:
-            said = json.loads(answers[name]["text"])
+            said = json.loads(str(told[name].text))
         except ValueError:
             assert (row["judge"], row["failure"]) == (None, "judge-invalid-answer")
             continue
@@ -147,47 +164,73 @@ def test_the_judges_answers_are_read_as_they_are_written(validated: Spec) -> Non
 
 
 def test_scores_are_made_again_over_kept_answers_without_the_judge(validated: Spec) -> None:
-    answers, before = snapshot(f"{validated.run_uri}/judge"), scores(validated)
-    for entry in list(storage.entries(f"{validated.run_uri}/scores")):
-        storage.delete(f"{validated.run_uri}/scores/{entry.key}")
-    storage.delete(f"{validated.run_uri}/scores.json")
-    storage.delete(f"{validated.run_uri}/verdict.json")
+    kept, before = snapshot(validated.judge_uri), scores(validated)
+    for uri in (validated.scores_uri, f"{validated.run_uri}/scores.json", f"{validated.run_uri}/verdict.json"):
+        for entry in list(storage.entries(uri)):
+            storage.delete(f"{uri}/{entry.key}")
+        storage.delete(uri)
     output = run("evaluate", validated)
     assert "starting vLLM" not in output
-    assert snapshot(f"{validated.run_uri}/judge") == answers
+    assert snapshot(validated.judge_uri) == kept
     assert scores(validated).metrics == before.metrics
 
 
+def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not(validated: Spec) -> None:
+    """The second checkpoint's captions are the first's, some of them changed: no engine is needed to make them."""
+    suite = validated.suite
+    paired = validated.model_copy(
+        update={
+            "suite": suite.model_copy(update={"judge": suite.judge.model_copy(update={"pairwise": True})}),
+            "checkpoint": Checkpoint(uri=validated.checkpoint.uri, name="other", fingerprint="f" * 16),
+            "baseline": baseline(validated),
+        }
+    )
+    made = []
+    for number, name in enumerate(names_of(validated)):
+        captions = parts.read(validated.captions_uri, name).to_pylist()
+        captions[0]["caption"] = f"something else {number}"
+        made.append(parts.write(paired.captions_uri, name, pa.Table.from_pylist(captions, schema=SCHEMA), {"lost": {}}))
+    parts.commit(paired.captions_uri, parts.summed("captions", paired.caption_id, made, 30, {}, {}))
+    storage.write(paired.uri, paired.model_dump_json().encode())
+    output = run("evaluate", paired)
+    assert output.count("starting vLLM") == 1
+    changed = len(made)
+    totals = json.loads(storage.read(f"{paired.run_uri}/judge.json"))
+    assert totals["questions"] == 30 + changed + 2 * changed
+    assert totals["cached"] == sum(answer.failure is None for answer in answers_of(validated).values())
+    assert totals["asked"]["questions"] == totals["questions"] - totals["cached"]
+    assert totals["answered"] + sum(totals["failed"].values()) == totals["questions"]
+    assert totals["spent"]["prompt_tokens"] > 0
+    manifest = parts.require(f"{paired.run_uri}/preference", "evaluate")
+    assert manifest.details["equal"] == 30 - changed
+    told = [row for name in names_of(paired) for row in preferences(paired, name)]
+    assert {row["image_id"] for row in told} == set(table(validated))
+    assert all((row["preference"] is None) == (row["failure"] is not None) for row in told)
+    assert {row["preference"] for row in told} <= {-1.0, 0.0, 1.0, None}
+
+
 def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated: Spec) -> None:
-    name = sorted(parts.done(validated.run_uri, "judge"))[0]
-    uri = parts.uri_of_part(validated.run_uri, name, "judge")
-    kept = storage.read(uri)
-    spoiled = parts.read(validated.run_uri, name, folder="judge").to_pylist()
-    spoiled[0] |= {"text": '{"rationale": "cut off'}
-    spoiled[1] |= {"text": None, "failure": "engine-error"}
-    lost = {row["image_id"] for row in spoiled[:3]}
-    before = {row["image_id"]: row for row in table(validated, "scores")}
+    """Scored without the judge: an answer that never came is silent, and one that failed has its reason."""
     other = validated.model_copy(update={"root": f"{validated.root}-spoiled"})
     for source, target in ((validated.captions_uri, other.captions_uri), (validated.golden_uri, other.golden_uri)):
         for entry in list(storage.entries(source)):
             storage.write(f"{target}/{entry.key}", storage.read(f"{source}/{entry.key}"))
-    for part in parts.done(validated.run_uri, "judge"):
-        storage.write(
-            parts.uri_of_part(other.run_uri, part, "judge"),
-            storage.read(parts.uri_of_part(validated.run_uri, part, "judge")),
-        )
-    storage.write(other.uri, other.model_dump_json().encode())
-    parts.write_file(parts.uri_of_part(other.run_uri, name, "judge"), pa.Table.from_pylist(spoiled[:2] + spoiled[3:]))
-    run("evaluate", other)
-    after = {row["image_id"]: row for row in table(other, "scores")}
-    assert {name: row["failure"] for name, row in after.items() if name in lost} == dict(
-        zip([row["image_id"] for row in spoiled[:3]],
-            ["judge-invalid-answer", "judge-engine-error", "judge-silent"], strict=True)
-    )  # fmt: skip
-    assert {after[name]["judge"] for name in lost} == {None}
-    assert {name: row for name, row in after.items() if name not in lost} == {
-        name: row for name, row in before.items() if name not in lost
+    kept = answers_of(validated)
+    name = names_of(validated)[0]
+    first, second, third = list(judgements(validated, validated.caption_id, name))[:3]
+    spoiled = {
+        first: replace(kept[first], text='{"rationale": "cut off'),
+        second: replace(kept[second], text=None, failure="engine-error"),
     }
-    assert scores(other).metrics["judge"].n == sum(row["judge"] is not None for row in after.values())
-    assert_every_image_once(other)
-    assert storage.read(uri) == kept
+    for part in names_of(validated):
+        mine = judgements(validated, validated.caption_id, part)
+        given = [spoiled.get(image_id, kept[image_id]) for image_id in mine if image_id != third]
+        answers.keep(other.judge_uri, part, given)
+    told = judgements(other, other.caption_id, name)
+    assert [(told[one].failure, told[one].values) for one in (first, second, third)] == [
+        ("judge-invalid-answer", {}), ("judge-engine-error", {}), ("judge-silent", {}),
+    ]  # fmt: skip
+    before = judgements(validated, validated.caption_id, name)
+    assert {key: one for key, one in told.items() if key not in (first, second, third)} == {
+        key: one for key, one in before.items() if key not in (first, second, third)
+    }

@@ -1,18 +1,22 @@
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from declaring import CHRF, EMPTY, EXACT, JUDGE, Declared, pairs
 from making import baseline, spec
 
 from ray_jobs.contract import Gate, Manifest, Scores, Summary, Verdict
-from ray_jobs.gate.pairing import Pairs
-from ray_jobs.gate.verdict import decide
+from ray_jobs.gate.sample import Sample
+from ray_jobs.gate.verdict import Side, decide
 
-BASELINE = baseline(spec(called="step-0"))
+BASELINE, ANCHOR = baseline(spec(called="step-0800")), baseline(spec(called="step-0100"))
 RANDOM = np.random.default_rng(5)
 SAME = RANDOM.normal(50, 10, 100)
+RIGHT = (RANDOM.random(100) < 0.9).astype(float)
+METRICS: Mapping[str, Declared] = {one.name: one for one in (CHRF, EXACT, JUDGE, EMPTY)}
 
 
 def gate(*metrics: str, **settings: Any) -> Gate:
@@ -36,56 +40,134 @@ def scores(images: int = 100, no_caption: int = 0, **present: tuple[int, int]) -
     )  # fmt: skip
 
 
-FULL = scores(chrf=(100, 100), empty=(100, 100), repetition=(100, 100))
+FULL = scores(**dict.fromkeys(METRICS, (100, 100)))
 
 
-def decided(of: Gate, found: Scores = FULL, **pairs: np.ndarray) -> Verdict:
-    return decide(of, found, BASELINE, {name: Pairs(SAME, values) for name, values in pairs.items()})
+def side(against: Any = "baseline", **new: np.ndarray) -> Side:
+    run = BASELINE if against == "baseline" else ANCHOR
+    old = {"chrf": SAME, "exact_match": RIGHT, "judge": SAME / 100, "empty": np.zeros(100)}
+    return Side(against, run, {name: pairs(METRICS[name], old[name], values) for name, values in new.items()})
 
 
-def test_the_first_run_is_accepted() -> None:
-    verdict = decide(gate("chrf"), FULL, None, None)
-    assert (verdict.outcome, verdict.baseline) == ("PASS", None)
+def decided(of: Gate, found: Scores = FULL, **new: np.ndarray) -> Verdict:
+    return decide(of, found, METRICS, [side(**new)])
+
+
+def sampled(values: np.ndarray) -> Sample:
+    found = Sample()
+    found.add(values[np.isfinite(values)])
+    return found
+
+
+def test_the_first_run_is_accepted_and_says_so() -> None:
+    verdict = decide(gate("chrf"), FULL, METRICS)
+    assert (verdict.outcome, verdict.baseline, verdict.comparisons) == ("PASS", None, ())
     assert verdict.reason == "nothing to compare with yet: accepted as the first baseline"
+
+
+def test_absolute_limits_hold_for_the_first_run_too() -> None:
+    of = gate("chrf", limits={"empty": {"max": 0.1}})
+    many = scores(**{"chrf": (1000, 1000), "empty": (1000, 1000)}, images=1000)
+    outcomes = {}
+    for k in (0, 90, 300):
+        verdict = decide(of, many, METRICS, [], {"empty": sampled((np.arange(1000) < k).astype(float))})
+        outcomes[k] = (verdict.outcome, verdict.reason)
+    assert outcomes[0] == (
+        "PASS",
+        "nothing to compare with yet: accepted as the first baseline; empty 0.000 [0.000, 0.006], at most 0.1",
+    )
+    assert outcomes[90][0] == "INCONCLUSIVE"
+    assert "empty 0.090" in outcomes[90][1]
+    assert "would decide" in outcomes[90][1]
+    assert outcomes[300] == ("FAIL", "empty 0.300 [0.260, 0.342], at most 0.1")
 
 
 def test_pass_fail_and_inconclusive() -> None:
     noise = RANDOM.normal(0, 1, 100)
     assert decided(gate("chrf"), chrf=SAME).outcome == "PASS"
-    assert decided(gate("chrf"), chrf=SAME - 5 + noise).outcome == "FAIL"
+    worse = decided(gate("chrf"), chrf=SAME - 5 + noise)
+    one = worse.comparisons[0]
+    assert worse.outcome == "FAIL"
+    assert worse.reason == (
+        f"chrf {-(one.difference or 0):.3f} worse [{one.low:+.3f}, {one.high:+.3f}], margin 1; against step-0800"
+    )
     unclear = decided(gate("chrf"), chrf=SAME - 1 + noise)
     assert unclear.outcome == "INCONCLUSIVE"
-    assert f"100 images; about {unclear.comparisons[0].decisive_n} would decide" in unclear.reason
-    assert unclear.reason.endswith("against step-0")
+    assert f"(100 images; about {unclear.comparisons[0].decisive_n} would decide)" in unclear.reason
+    assert unclear.reason.endswith("against step-0800")
+    assert worse.comparisons[0].decisive_n is None, "it is decided"
+
+
+def test_on_the_margin_no_number_of_images_is_named() -> None:
+    exact = decided(gate("exact_match", metrics={"exact_match": {"margin": 0}}), exact_match=RIGHT[::-1].copy())
+    assert exact.outcome == "INCONCLUSIVE"
+    assert exact.comparisons[0].difference == 0
+    assert exact.reason.startswith("exact_match 0.000 different [")
+    assert "(100 images; no number of them would decide)" in exact.reason
 
 
 def test_the_worst_metric_decides() -> None:
     noise = RANDOM.normal(0, 1, 100)
+    both = gate("chrf", "judge", metrics={"chrf": {"margin": 1}, "judge": {"margin": 0.01}})
     good, bad, unclear = SAME, SAME - 5 + noise, SAME - 1 + noise
-    both = gate("chrf", "exact_match")
-    found = scores(chrf=(100, 100), exact_match=(100, 100))
-    assert decided(both, found, chrf=good, exact_match=good).outcome == "PASS"
-    assert decided(both, found, chrf=good, exact_match=bad).outcome == "FAIL"
-    assert decided(both, found, chrf=unclear, exact_match=bad).outcome == "FAIL"
-    assert decided(both, found, chrf=good, exact_match=unclear).outcome == "INCONCLUSIVE"
+    assert decided(both, chrf=good, judge=good / 100).outcome == "PASS"
+    assert decided(both, chrf=good, judge=bad / 100).outcome == "FAIL"
+    assert decided(both, chrf=unclear, judge=bad / 100).outcome == "FAIL"
+    assert decided(both, chrf=good, judge=unclear / 100).outcome == "INCONCLUSIVE"
 
 
-def test_of_some_metrics_less_is_better() -> None:
-    more = SAME + 5 + RANDOM.normal(0, 1, 100)
-    assert decided(gate("repetition"), repetition=more).outcome == "FAIL"
-    assert decided(gate("chrf"), chrf=more).outcome == "PASS"
+def test_both_baseline_and_anchor_can_fail_it_and_the_reason_says_which() -> None:
+    bad = SAME - 5 + RANDOM.normal(0, 1, 100)
+    fine, poor = side(chrf=SAME), side("anchor", chrf=bad)
+    verdict = decide(gate("chrf"), FULL, METRICS, [fine, poor])
+    assert (verdict.outcome, verdict.baseline, verdict.anchor) == ("FAIL", BASELINE, ANCHOR)
+    assert verdict.reason.startswith("chrf ")
+    assert verdict.reason.endswith("; against anchor step-0100")
+    assert [(one.against, one.outcome) for one in verdict.comparisons] == [("baseline", "PASS"), ("anchor", "FAIL")]
+    both = decide(gate("chrf"), FULL, METRICS, [side(chrf=bad), poor]).reason
+    assert both.count("chrf") == 2
+    assert both.index("against step-0800; chrf") < both.index("against anchor step-0100")
 
 
-def test_alpha_is_shared_by_the_metrics() -> None:
-    alone, shared = gate("chrf", alpha=0.02), gate("chrf", "empty", alpha=0.02)
-    new = SAME + RANDOM.normal(0, 5, 100)
-    one = decided(alone, chrf=new).comparisons[0]
-    two = decided(shared, chrf=new, empty=SAME).comparisons[0]
-    quarter = decided(gate("chrf", alpha=0.01), chrf=new).comparisons[0]
-    assert (two.low, two.high) == (quarter.low, quarter.high)
-    assert one.low is not None
-    assert two.low is not None
-    assert two.low < one.low
+def test_fail_is_corrected_for_the_family_and_pass_is_not() -> None:
+    """p of FAIL between alpha / 4 and alpha: alone it fails, among four tests it does not."""
+    new = SAME - 1.3 + 1.0 * RANDOM.normal(0, 1, 100) * 1.2
+    alone = decided(gate("chrf", alpha=0.05), chrf=new).comparisons[0]
+    assert alone.p_worse is not None
+    alpha = alone.p_worse * 2
+    of = gate("chrf", alpha=alpha)
+    assert decided(of, chrf=new).outcome == "FAIL"
+    four = gate(alpha=alpha, metrics={"chrf": {"margin": 1.0}, "exact_match": {"margin": 0.1}})
+    rest = {"exact_match": RIGHT}
+    verdict = decide(four, FULL, METRICS, [side(chrf=new, **rest), side("anchor", chrf=SAME, **rest)])
+    shared = verdict.comparisons[0]
+    assert (shared.outcome, verdict.outcome) == ("INCONCLUSIVE", "INCONCLUSIVE")
+    assert shared.p_holm == pytest.approx(4 * alone.p_worse)
+    assert shared.decisive_n
+    better = SAME + RANDOM.normal(0, 1, 100)
+    passes = decided(of, chrf=better).comparisons[0]
+    among = decide(four, FULL, METRICS, [side(chrf=better, **rest), side("anchor", chrf=better, **rest)])
+    assert (passes.outcome, among.outcome) == ("PASS", "PASS")
+    assert passes.p_margin == among.comparisons[0].p_margin
+
+
+def test_limits_are_of_the_same_family() -> None:
+    of = gate("chrf", limits={"empty": {"max": 0.1, "min": 0.0}})
+    values = sampled((np.arange(100) < 30).astype(float))
+    verdict = decide(of, FULL, METRICS, [side(chrf=SAME)], {"empty": values})
+    upper, lower = verdict.limits
+    assert (upper.kind, upper.outcome, lower.kind, lower.outcome) == ("max", "FAIL", "min", "PASS")
+    assert upper.p_holm == pytest.approx(3 * (upper.p_worse or 0))
+    assert verdict.reason == "empty 0.300 [0.182, 0.441], at most 0.1"
+
+
+def test_what_is_not_gated_is_advice() -> None:
+    bad = SAME / 100 - 0.2 + RANDOM.normal(0, 0.01, 100)
+    verdict = decided(gate("chrf"), chrf=SAME, judge=bad)
+    assert verdict.outcome == "PASS"
+    advice = verdict.comparisons[1]
+    assert (advice.metric, advice.advisory, advice.outcome, advice.p_holm) == ("judge", True, "FAIL", None)
+    assert "judge" not in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -94,42 +176,74 @@ def test_alpha_is_shared_by_the_metrics() -> None:
         (scores(no_caption=2, chrf=(98, 98)), "only 98 of 100 images have a caption, 99.0% are needed"),
         (scores(chrf=(98, 100)), "chrf is missing on 2 of 100 images"),
         (scores(chrf=(0, 0)), "chrf has no value on any image: the data set gives it nothing to measure"),
+        (scores(images=0, chrf=(0, 0)), "only 0 of 0 images have a caption, 99.0% are needed"),
     ],
 )
 def test_too_much_missing_comes_before_every_other_verdict(found: Scores, told: str) -> None:
-    for new in (SAME, SAME - 50):
+    for new in (SAME, SAME - 40):
         verdict = decided(gate("chrf"), found, chrf=new)
-        assert (verdict.outcome, verdict.reason) == ("INCOMPLETE", told)
-    assert decide(gate("chrf"), found, None, None).outcome == "INCOMPLETE"
+        assert verdict.outcome == "INCOMPLETE"
+        assert verdict.reason.startswith(told)
+        assert {one.outcome for one in verdict.comparisons} == {"INCOMPLETE"}
+    assert decide(gate("chrf"), found, METRICS).outcome == "INCOMPLETE"
 
 
-def test_what_is_missing_within_the_coverage_is_left_out() -> None:
+def test_incomplete_tells_what_the_missing_could_mean() -> None:
+    new = RIGHT.copy()
+    new[:10] = math.nan
+    verdict = decided(gate("exact_match"), scores(exact_match=(90, 100)), exact_match=new)
+    low, high = -RIGHT[:10].sum() / 100, (10 - RIGHT[:10].sum()) / 100
+    assert verdict.reason == (
+        "exact_match is missing on 10 of 100 images; whatever is missing, its difference lies within "
+        f"[{low:+.3f}, {high:+.3f}]"
+    )
+
+
+def test_what_is_missing_within_the_coverage_is_left_out_unless_it_could_turn_the_outcome() -> None:
     new = SAME.copy()
     new[0] = math.nan
-    verdict = decided(gate("chrf"), scores(chrf=(99, 100)), chrf=new)
+    found = scores(chrf=(99, 100))
+    loose, tight = gate("chrf"), gate(metrics={"chrf": {"margin": 0.1}})
+    verdict = decided(loose, found, chrf=new)
     assert (verdict.outcome, verdict.comparisons[0].n) == ("PASS", 99)
-
-
-def test_a_suite_that_gates_on_nothing_passes_and_says_so() -> None:
-    assert decided(gate()).reason.startswith("the suite gates on no metric")
-
-
-def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
-    """Three metrics, each exactly at its margin: the worst case of what is still acceptable."""
-    random = np.random.default_rng(11)
-    names = ("chrf", "exact_match", "judge")
-    alpha, runs, fails = 0.05, 1500, 0
-    found = scores(**dict.fromkeys(names, (30, 30)), images=30)
-    of = gate(*names, alpha=alpha)
-    for _ in range(runs):
-        old = random.normal(0, 1, 30)
-        pairs = {name: Pairs(old, old + random.normal(-1, 1, 30)) for name in names}
-        fails += decide(of, found, BASELINE, pairs).outcome == "FAIL"
-    assert 0.02 < fails / runs < alpha + 4 * math.sqrt(alpha * (1 - alpha) / runs)
+    assert "turn" not in verdict.reason
+    assert "though what is missing could turn it" in decided(tight, found, chrf=new).reason
 
 
 def test_a_baseline_that_shares_too_few_images_decides_nothing() -> None:
     few = np.where(np.arange(100) < 50, SAME - 30, np.nan)
     verdict = decided(gate("chrf"), chrf=few)
     assert verdict.outcome == "INCOMPLETE"
-    assert verdict.reason == "chrf: only 50 images have a value in both runs"
+    assert verdict.reason.startswith("chrf: only 50 images have a value in both runs; whatever is missing, ")
+
+
+def test_a_limit_on_what_was_not_measured_decides_nothing() -> None:
+    of = gate(limits={"judge": {"min": 0.5}})
+    half = decide(of, scores(judge=(50, 100)), METRICS, [], {"judge": sampled(np.full(50, 0.9))})
+    assert (half.outcome, half.reason) == ("INCOMPLETE", "judge is missing on 50 of 100 images")
+    assert half.limits[0].outcome == "INCOMPLETE"
+
+
+def test_a_suite_that_gates_on_nothing_passes_and_says_so() -> None:
+    assert decided(gate()).reason == "the suite gates on no metric; against step-0800"
+
+
+def test_few_clusters_are_named_in_the_reason() -> None:
+    few = pairs(CHRF, SAME, SAME - 5 + RANDOM.normal(0, 1, 100), [f"label-{at % 4}" for at in range(100)])
+    verdict = decide(gate("chrf"), FULL, METRICS, [Side("baseline", BASELINE, {"chrf": few})])
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert verdict.reason == "chrf: only 4 clusters, 10 are needed; against step-0800"
+
+
+def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
+    """Two sides of two metrics, each exactly at its margin: the worst case of what is still acceptable."""
+    random = np.random.default_rng(11)
+    alpha, runs, fails = 0.05, 200, 0
+    of = gate(alpha=alpha, metrics={"chrf": {"margin": 1}, "judge": {"margin": 0.01}})
+    for _ in range(runs):
+        sides = [
+            side(against, chrf=SAME + random.normal(-1, 1, 100), judge=SAME / 100 + random.normal(-0.01, 0.01, 100))
+            for against in ("baseline", "anchor")
+        ]
+        fails += decide(of, FULL, METRICS, sides).outcome == "FAIL"
+    assert 0 < fails / runs < alpha + 4 * math.sqrt(alpha * (1 - alpha) / runs)

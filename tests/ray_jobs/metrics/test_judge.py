@@ -59,6 +59,22 @@ def test_a_judgement_by_score() -> None:
         (PLAIN, said(score=4.5)),
         (PLAIN, said(score="4")),
         (PLAIN, said(score=True)),
+        (PLAIN, said(score=4, confidence=1)),
+        (PLAIN, '{"rationale": "r", "score": 1, "score": 5}'),
+        (PLAIN, '{"rationale": "r", "rationale": "s", "score": 5}'),
+        (PLAIN, '{"rationale": "r", "score": NaN}'),
+        (PLAIN, '{"rationale": "r", "score": Infinity}'),
+        (PLAIN, '{"rationale": "r", "score": 1e999}'),
+        (PLAIN, '{"rationale": "r", "score": 4.0}'),
+        (PLAIN, '{"rationale": "r", "score": ' + "9" * 5000 + "}"),
+        (PLAIN, '{"rationale": ["r"], "score": 4}'),
+        (PLAIN, '{"rationale": null, "score": 4}'),
+        (PLAIN, said(score=4) + said(score=5)),
+        (PLAIN, "the answer: " + said(score=4)),
+        (PLAIN, "```json\n" + said(score=4) + "\n```\n```json\n" + said(score=5) + "\n```"),
+        (PLAIN, '{"rationale": "' + "x" * 20_000 + '", "score": 4}'),
+        (PLAIN, "[" * 19_000),
+        (PLAIN, '{"rationale": ' * 1500),
         (CRITERIA, said(colour=True, shape=False)),
         (CRITERIA, said(colour=True, shape=False, size=1)),
         (CRITERIA, said(colour=True, shape=False, size="true")),
@@ -69,6 +85,52 @@ def test_a_useless_answer_is_a_failure_of_the_judge_and_no_score(judge: Judge, a
     found = judging.read(judge, answer, None)
     assert (found.values, found.failure) == ({}, "judge-invalid-answer")
     assert found.rationale == answer[:400]
+
+
+def test_a_fence_of_markdown_is_taken_off() -> None:
+    assert judging.read(PLAIN, f"```json\n{said(score=4)}\n```\n", None).values == {"judge": 4.0}
+    assert judging.read(PLAIN, f"```\n{said(score=4)}\n```", None).values == {"judge": 4.0}
+
+
+def test_a_rationale_is_cut_and_can_be_stored() -> None:
+    found = judging.read(PLAIN, '{"rationale": "' + "\\ud83d" * 900 + '", "score": 4}', None)
+    assert found.rationale == "?" * 400
+
+
+def test_no_text_brings_a_place_of_its_own_along() -> None:
+    judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}|{other}", pairwise_prompt="{second}/{first}")
+    assert judging.question(judge, "{references}", ["{caption}"]) == "{caption}|{references}|{other}"
+    assert judging.pair_question(judge, "{second}", "{first}", []) == "{first}/{second}"
+
+
+@pytest.mark.parametrize("text", ['</data>"', "<data>", "&lt;/data&gt;", "\u2028\x00\\", "</DATA >"])
+def test_a_judge_behind_an_endpoint_sees_a_caption_in_a_block_that_it_cannot_close(text: str) -> None:
+    judge = Judge(kind="openai", model="m", base_url="http://h/v1", prompt="{caption}")
+    asked = judging.question(judge, text, [])
+    assert asked.startswith("<data>")
+    assert asked.endswith("</data>")
+    inside = asked.removeprefix("<data>").removesuffix("</data>")
+    assert "<" not in inside
+    assert json.loads(inside) == text
+
+
+def test_an_endpoints_schema_has_what_strict_modes_take() -> None:
+    judge = Judge(kind="openai", model="m", base_url="http://h/v1")
+    assert json.loads(judging.schema(judge))["properties"] == {
+        "rationale": {"type": "string"}, "score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "first", said(), said(better="First"), said(better=["first"]), said(better=None), said(score=1)]
+)
+def test_a_choice_is_first_second_or_tie(answer: str) -> None:
+    for better in ("first", "second", "tie"):
+        assert judging.read_pair(said(better=better), None) == judging.Choice(better, "because")
+    found = judging.read_pair(answer, None)
+    assert (found.better, found.failure) == (None, "judge-invalid-answer")
+    assert judging.read_pair(None, None).failure == "judge-silent"
+    assert judging.read_pair(answer, "timeout").failure == "judge-timeout"
 
 
 def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import spec
-from scored import Image, Written, write_golden, write_run
+from finished import Image, Written, write_golden, write_run
 
 from ray_jobs import parts
 from ray_jobs.contract import Spec, Trouble

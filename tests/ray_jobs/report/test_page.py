@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from reported import Reported, comparison, images, written
-from scored import Image, Written
+from finished import Image, Written
 
 from ray_jobs import storage
 from ray_jobs.contract import LimitCheck, Trouble

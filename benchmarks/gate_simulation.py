@@ -1,0 +1,244 @@
+"""The gate's error rates and power over simulated nights; prints a Markdown table.
+
+    nice -n 10 .assay/data/bin/python -m benchmarks.gate_simulation            # a few minutes on one core
+    .assay/data/bin/python -m benchmarks.gate_simulation --nights 0.02         # a look
+
+A night compares a checkpoint with its baseline. For false alarms its true difference is exactly -margin, the worst that
+is still allowed, on every metric; for power one metric is worse by what the gate announces as `detectable`. The nights
+of one setting are tested at once, by the functions that the gate calls for one. The last table runs the whole gate.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ray_jobs.gate import clusters, sample
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.constant import Constant
+from ray_jobs.gate.discordant import Discordant, p_lost
+from ray_jobs.gate.holm import holm
+from ray_jobs.gate.moments import moments
+from ray_jobs.gate.paired import Paired
+from ray_jobs.gate.studentised import Studentised
+
+ALPHAS = (0.05, 0.0027)
+FAMILIES = (1, 4)
+POWER = 0.8
+NIGHTS = {30: 80_000, 100: 80_000, 300: 40_000, 1000: 20_000, 5000: 8_000}  # comparisons; a quarter as many families
+Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """p of every night at the boundary: of "worse" and of "no worse"; and power by family: announced and reached."""
+
+    worse: np.ndarray
+    no_worse: np.ndarray
+    power: dict[int, tuple[float, float]]
+
+
+# --- differences with mean 0 ----------------------------------------------------------------------------------------
+
+
+def normal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return random.standard_normal(shape)
+
+
+def rare_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Lognormal with sigma 1: skewness 6.2; few images gain much, which hides when they are not in the sample."""
+    return np.exp(random.standard_normal(shape)) - math.exp(0.5)
+
+
+def mild_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Lognormal with sigma 0.5: skewness 1.75."""
+    return np.exp(0.5 * random.standard_normal(shape)) - math.exp(0.125)
+
+
+def rare_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return -rare_gains(random, shape)
+
+
+def of_lognormals(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return rare_gains(random, shape) - rare_gains(random, shape)
+
+
+def inflated_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Equal on nine images of ten, a gain of up to 1 on the others."""
+    return np.where(random.random(shape) < 0.1, random.random(shape), 0.0) - 0.05
+
+
+def inflated_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return -inflated_gains(random, shape)
+
+
+def inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.where(random.random(shape) < 0.1, random.uniform(-1, 1, shape), 0.0)
+
+
+MEANS: dict[str, Draw] = {
+    "normal": normal, "lognormal, sigma 0.5, gains": mild_gains, "lognormal, sigma 1, gains": rare_gains,
+    "lognormal, sigma 1, losses": rare_losses, "difference of two lognormals": of_lognormals,
+    "90% zeros, gains": inflated_gains, "90% zeros, losses": inflated_losses, "90% zeros, both": inflated,
+}  # fmt: skip
+# baseline's share, correlation of the two runs, margin
+SHARES = {(0.5, 0.2, 0.05), (0.9, 0.5, 0.05), (0.97, 0.5, 0.02), (0.99, 0.8, 0.01), (0.5, 0.5, 0.0), (0.9, 0.8, 0.0)}
+# clusters, share of the variance between them, how unequal they are (sigma of the lognormal sizes)
+CLUSTERS = ((10, 0.2, 0.0), (15, 0.2, 0.5), (30, 0.2, 0.5), (100, 0.05, 1.0), (100, 0.5, 0.5))
+
+
+def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int) -> Seen:
+    """Nights of one metric with `n` differences; the margin plays no part, for only the distance to it does."""
+    step = max(1, 2_000_000 // n)
+    chunks = [moments(draw(random, (min(step, nights - at), n))) for at in range(0, nights, step)]
+    fields = {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("mean", "m2", "m3", "m4")}
+    fields |= {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("least", "most")}
+    seen = sample.Moments(np.asarray(n), **fields)
+    with np.errstate(all="ignore"):
+        found = _studentised(sample.studentised(seen))
+    for at in np.nonzero(seen.constant)[0]:
+        constant = Constant(float(seen.mean[at]), n, -1.0, 1.0)
+        found.worse[at], found.no_worse[at] = constant.p_below(0.0), constant.p_above(0.0)
+    return found
+
+
+def of_clusters(random: np.random.Generator, number: int, between: float, unequal: float, nights: int) -> Seen:
+    """Clusters of about 20 images whose differences have a part in common."""
+    counts = np.maximum(np.round(20 * np.exp(unequal * random.standard_normal((nights, number)))), 1)
+    common = math.sqrt(between) * random.standard_normal(counts.shape)
+    own = math.sqrt(1 - between) * random.standard_normal(counts.shape)
+    return _studentised(clusters.studentised(counts, counts * common + np.sqrt(counts) * own))
+
+
+def _studentised(test: Studentised) -> Seen:
+    power = {}
+    for family in FAMILIES:
+        alpha = ALPHAS[1] / family
+        told = np.isfinite(announced := test.detectable(0.0, alpha, POWER))
+        worse = float(announced[told].mean()) if told.mean() > 0.5 else math.nan
+        found = test.p_below(-worse)[told] <= alpha  # all differences moved by `worse` against the bound 0
+        power[family] = worse, float(found.mean()) if told.any() else math.nan
+    return Seen(test.p_below(0.0), test.p_above(0.0), power)
+
+
+def of_shares(
+    random: np.random.Generator, share: float, correlation: float, margin: float, n: int, nights: int
+) -> Seen:
+    """Nights of a binary metric at the boundary: the candidate's share is the baseline's less the margin."""
+    both = share * (share - margin)
+    both += correlation * math.sqrt(share * (1 - share) * (share - margin) * (1 - share + margin))
+    gain = max(share - margin - both, 0.0)
+    losses, gains, _ = random.multinomial(n, [gain + margin, gain, 1 - margin - 2 * gain], nights).T
+    power = {}
+    for family in FAMILIES:
+        alpha = ALPHAS[1] / family
+        told = [Discordant(0, seen, n, "").detectable(-margin, alpha, POWER) for seen in _typical(gains)]
+        worse = -float(np.nanmean(told)) if np.isfinite(told).mean() > 0.5 else math.nan
+        if math.isfinite(worse):
+            lost, gained, _ = random.multinomial(n, [gain + worse, gain, 1 - worse - 2 * gain], nights).T
+            power[family] = -worse, float((p_lost(lost, gained, n, margin) <= alpha).mean())
+        else:
+            power[family] = math.nan, math.nan
+    no_worse = np.where((losses == 0) & (gains == 0), 0.0, p_lost(gains, losses, n, -margin))
+    return Seen(p_lost(losses, gains, n, margin), no_worse, power)
+
+
+def _typical(gains: np.ndarray) -> list[int]:
+    """Fifteen nights for all: the detectable difference depends on the gains alone, and takes time."""
+    middles = (np.arange(15) + 0.5) / 15
+    return [int(seen) for seen in np.quantile(gains, middles, method="nearest")]
+
+
+# --- the tables -----------------------------------------------------------------------------------------------------
+
+
+def settings(nights: float) -> Iterator[tuple[str, int, Callable[[np.random.Generator], Seen]]]:
+    """Name, images or clusters, and the nights."""
+    for name, draw in MEANS.items():
+        for n, full in NIGHTS.items():
+            yield name, n, lambda random, a=draw, b=n, c=int(full * nights): of_means(random, a, b, c)
+    for share, correlation, margin in sorted(SHARES):
+        for n in NIGHTS:
+            told = f"share {share:g}, correlation {correlation:g}, margin {margin:g}"
+            arguments = share, correlation, margin, n, int(80_000 * nights)
+            yield told, n, lambda random, a=arguments: of_shares(random, *a)
+    for number, between, unequal in CLUSTERS:
+        told = f"clusters, {between:.0%} of variance between, sizes' sigma {unequal:g}"
+        arguments = number, between, unequal, int(80_000 * nights)
+        yield told, number, lambda random, a=arguments: of_clusters(random, *a)
+
+
+def rate(hits: np.ndarray) -> str:
+    """The share in percent with Clopper and Pearson's 95% interval."""
+    k, n = int(hits.sum()), len(hits)
+    low = stats.beta.ppf(0.025, k, n - k + 1) if k else 0.0
+    high = stats.beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+    return f"{100 * k / n:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def row(name: str, n: int, seen: Seen) -> str:
+    cells = []
+    for alpha in ALPHAS:
+        for family in FAMILIES:
+            first = seen.worse[: len(seen.worse) // family * family].reshape(-1, family).min(axis=1)
+            cells.append(rate(first <= alpha / family))  # Holm rejects something when the least p passes its first step
+    cells.append(rate(seen.no_worse <= ALPHAS[1]))
+    for announced, reached in seen.power.values():
+        cells.append(f"{100 * reached:.1f} at {announced:.3f}" if math.isfinite(announced) else "not announced")
+    return f"| {name} | {n} | {' | '.join(cells)} |"
+
+
+def whole(random: np.random.Generator, nights: int) -> str:
+    """Four metrics of 300 images, correlated, all at their margins, through `compared` and Holm."""
+    kinds = {"normal": "mean", "mild": "mean", "inflated": "mean", "share": "share"}
+    metrics = {
+        name: SimpleNamespace(name=name, unit="", direction=1, range=(-math.inf, math.inf), kind=kind)
+        for name, kind in kinds.items()
+    }
+    hits: dict[float, list[bool]] = {alpha: [] for alpha in ALPHAS}
+    for _ in range(nights):
+        common = random.standard_normal(300)
+        losses = np.where(random.random(300) < 0.08, -1.0, np.where(random.random(300) < 0.03 / 0.92, 1.0, 0.0))
+        differences: dict[str, np.ndarray] = {
+            "normal": common - 0.05,
+            "mild": np.exp(0.35 * common + 0.357 * random.standard_normal(300)) - math.exp(0.125) - 0.05,
+            "inflated": inflated(random, (1, 300))[0] - 0.05,
+            "share": losses,
+        }  # fmt: skip
+        ps = []
+        for name, values in differences.items():
+            pairs: Any = Paired(metrics[name])
+            pairs.add(np.zeros(300), values)
+            ps.append(compared(metrics[name], pairs, 0.05, 0.0027, advisory=True).p_worse or 0.0)
+        for alpha, found in hits.items():
+            found.append(min(holm(ps)) <= alpha)
+    return " | ".join(rate(np.array(found)) for found in hits.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--nights", type=float, default=1.0, help="share of the full number")
+    parser.add_argument("--only", default="", help="settings whose name has this in it")
+    asked = parser.parse_args()
+    began = time.perf_counter()
+    heads = [f"FAIL, {family} at {alpha:.2%}" for alpha in ALPHAS for family in FAMILIES]
+    heads += [f"PASS, 1 at {ALPHAS[1]:.2%}", *(f"power, {family} at {ALPHAS[1]:.2%}" for family in FAMILIES)]
+    print(f"| differences | n | {' | '.join(heads)} |\n| {' | '.join(['---'] * (len(heads) + 2))} |")
+    for number, (name, n, simulate) in enumerate(settings(asked.nights)):
+        if asked.only in name:
+            print(row(name, n, simulate(np.random.default_rng(number))), flush=True)
+    if not asked.only:
+        nights = int(10_000 * asked.nights)
+        print(f"\n| the whole gate, four metrics at their margins, 300 images, {nights} nights | at 5% | at 0.27% |")
+        print(f"| --- | --- | --- |\n| FAIL | {whole(np.random.default_rng(99), nights)} |")
+    print(f"\n{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""How far the demo's judge agrees with the truth, and with itself; prints Markdown tables.
+
+    .assay/data/bin/python -m benchmarks.judge               # 256 scenes, 2560 captions, asked twice
+    .assay/data/bin/python -m benchmarks.judge --scenes 32   # a quick look
+
+The truth is planted: captions that are right, wrong in one attribute or in several, another image's, or garbled, so
+that for every criterion it is known what the judge should say. Asked again (A/A) the same questions come in another
+order and 7 at once in place of 64. Questions, schema and the reading of the answers are those of a run.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.stats import beta
+
+from demo import asking, judging, scenes
+from demo.evaluate import planted_captions
+from ray_jobs.contract import Judge
+from ray_jobs.metrics.judge import Judgement, question, read, schema
+
+CRITERIA = tuple(scenes.VALUES)
+JUDGE = Judge(kind="vllm", model="demo/judge", prompt=judging.PROMPT, criteria=CRITERIA)
+RESAMPLES = 2000
+FEW = 7
+
+
+def ask(llm: object, pairs: Sequence[tuple[Image.Image, str]], at_once: int) -> list[Judgement]:
+    """What the judge says of each image and caption."""
+    asked = [(image, question(JUDGE, caption, [])) for image, caption in pairs]
+    said: list[str] = []
+    for first in range(0, len(asked), at_once):
+        said += asking.ask(llm, asked[first : first + at_once], schema(JUDGE))
+    return [read(JUDGE, text, None) for text in said]
+
+
+def clopper_pearson(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """The exact interval of a share (Clopper and Pearson, 1934)."""
+    low = float(beta.ppf(alpha / 2, count, n - count + 1)) if count else 0.0
+    high = float(beta.ppf(1 - alpha / 2, count + 1, n - count)) if count < n else 1.0
+    return low, high
+
+
+def agreement(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and Cohen's kappa (1960) of confusion counts [..., truth, said]; kappa is NaN where all agree on one."""
+    observed = np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
+    expected = agreement_by_chance(counts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return observed, (observed - expected) / (1 - expected)
+
+
+def agreement_by_chance(counts: np.ndarray) -> np.ndarray:
+    chance: np.ndarray = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / counts.sum(axis=(-2, -1)) ** 2
+    return chance
+
+
+def confusion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Counts [image, truth, said] of one criterion's verdicts."""
+    counts = np.zeros((image.max() + 1, 2, 2))
+    np.add.at(counts, (image, truth.astype(int), said.astype(int)), 1)
+    return counts
+
+
+def by_criterion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> list[str]:
+    """One line a criterion: accuracy and kappa, with intervals from a bootstrap over images, whose captions go
+    together. Where nothing is wrong every resample is right too; the lower bound is then Clopper and Pearson's for as
+    many right images as there are."""
+    rng = np.random.default_rng(0)
+    images = int(image.max()) + 1
+    weights = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
+    lines = []
+    for number, name in enumerate((*CRITERIA, "all of them")):
+        pick = slice(None) if name == "all of them" else slice(number, number + 1)
+        each = [confusion(truth[:, one], said[:, one], image) for one in range(len(CRITERIA))[pick]]
+        counts = np.sum(each, axis=0)
+        accuracy, kappa = agreement(counts.sum(axis=0))
+        spread = agreement(np.einsum("ri,its->rts", weights, counts))
+        ranges = [np.nanpercentile(values, (2.5, 97.5)) for values in spread]
+        if accuracy == 1:
+            low = clopper_pearson(images, images)[0]
+            expected = agreement_by_chance(counts.sum(axis=0))
+            ranges = [np.array((low, 1.0)), np.array(((low - expected) / (1 - expected), 1.0))]
+        found = zip((accuracy, kappa), ranges, strict=True)
+        cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in found]
+        share = truth[:, number].mean() if number < len(CRITERIA) else truth.mean()
+        lines.append(f"| {name} | {share:.3f} | {' | '.join(cells)} |")
+    return lines
+
+
+def verdicts(judgements: Sequence[Judgement]) -> np.ndarray:
+    """[question, criterion] as true or false; NaN where there is no valid answer."""
+    return np.array([[one.values.get(f"judge_{name}", np.nan) for name in CRITERIA] for one in judgements])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.judge", description=__doc__)
+    parser.add_argument("--scenes", type=int, default=256, help="of the 256 held-out scenes")
+    count = parser.parse_args().scenes
+    held_out = scenes.held_out()[:count]
+    truths = [scene for scene, _ in held_out]
+    planted = [pair for pairs in planted_captions(truths).values() for pair in pairs]
+    image = np.array([number for number, _ in planted])
+    asked = [(held_out[number][1], caption) for number, caption in planted]
+    truth = np.array(
+        [[judging.truth(truths[number], caption)[name] for name in CRITERIA] for number, caption in planted]
+    )
+
+    llm = asking.start(Path(asking.__file__).parent / "judge")
+    began = time.monotonic()
+    first = verdicts(ask(llm, asked, 64))
+    took = time.monotonic() - began
+    order = random.Random(1).sample(range(len(asked)), len(asked))
+    second = np.empty_like(first)
+    second[order] = verdicts(ask(llm, [asked[number] for number in order], FEW))
+
+    valid = ~np.isnan(first).any(axis=1)
+    print(
+        f"`python -m benchmarks.judge --scenes {count}`: {len(asked)} captions of {count} images with planted errors,"
+    )
+    print(f"{int(valid.sum())} valid answers, {took:.0f} s; 95% intervals from {RESAMPLES} resamples of the images.\n")
+    print("| criterion | holds, in truth | accuracy | Cohen's kappa |\n| --- | --- | --- | --- |")
+    print("\n".join(by_criterion(truth[valid], first[valid] == 1, image[valid])))
+
+    both = valid & ~np.isnan(second).any(axis=1)
+    differs = first[both] != second[both]
+    print(f"\nA/A: the same questions in another order, {FEW} at once in place of 64.\n")
+    print("| what | of | flipped | share, 95% Clopper-Pearson |\n| --- | --- | --- | --- |")
+    for what, flips in (("verdicts", differs), ("answers with a verdict that flips", differs.any(axis=1))):
+        low, high = clopper_pearson(int(flips.sum()), flips.size)
+        print(f"| {what} | {flips.size} | {int(flips.sum())} | {flips.mean():.5f} [{low:.5f}, {high:.5f}] |")
+    once = int((np.isnan(first).any(axis=1) != np.isnan(second).any(axis=1)).sum())
+    print(f"\nValid in only one of the two: {once} of {len(asked)}.")
+
+
+if __name__ == "__main__":
+    main()

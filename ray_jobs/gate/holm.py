@@ -1,0 +1,13 @@
+"""Holm's correction for several tests (1979, Scandinavian Journal of Statistics 6:65)."""
+
+from collections.abc import Sequence
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusted p, in the order given: rejecting those at most alpha keeps the chance of any false rejection at alpha,
+    however the tests depend on each other."""
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for rank, at in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[at]))
+        adjusted[at] = largest
+    return adjusted

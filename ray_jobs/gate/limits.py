@@ -1,0 +1,46 @@
+"""One metric of the run itself against an absolute limit."""
+
+import math
+from typing import Literal
+
+from ray_jobs.contract import LimitCheck
+from ray_jobs.gate.paired import Measured
+from ray_jobs.gate.sample import Sample, for_values
+
+
+def checked(
+    metric: Measured,
+    values: Sample,
+    kind: Literal["max", "min"],
+    limit: float,
+    alpha: float,
+    *,
+    family: int = 1,
+    power: float = 0.8,
+) -> LimitCheck:
+    """PASS when the mean is found within the limit at `alpha`, else INCONCLUSIVE; FAIL is for the family to say.
+
+    A mean exactly at the limit is within it. `decisive_n` is set until it is a PASS, with alpha / `family` for FAIL.
+    """
+    test = for_values(values, metric.kind, *metric.range)
+    told = LimitCheck(
+        metric=metric.name, kind=kind, limit=limit, outcome="INCONCLUSIVE", n=values.n, value=values.mean,
+        method=test.method if test else (values.too_few() or "no value"), low=None, high=None,
+    )  # fmt: skip
+    if test is None:
+        return told
+    below, above = float(test.p_below(limit)), float(test.p_above(limit))
+    worse, within = (above, below) if kind == "max" else (below, above)
+    if limit >= metric.range[1] if kind == "max" else limit <= metric.range[0]:
+        worse, within = 1.0, 0.0  # no value lies beyond
+    low, high = (float(end) for end in test.interval(alpha))
+    sides = (alpha, alpha / family) if kind == "max" else (alpha / family, alpha)
+    return told.model_copy(
+        update={
+            "outcome": "PASS" if within <= alpha else "FAIL" if worse <= alpha else "INCONCLUSIVE",
+            "low": max(low, metric.range[0]) if math.isfinite(low) else None,
+            "high": min(high, metric.range[1]) if math.isfinite(high) else None,
+            "p_worse": worse,
+            "decisive_n": test.decisive_n(limit, *sides, power) if within > alpha else None,
+        }
+    )

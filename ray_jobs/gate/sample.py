@@ -1,0 +1,123 @@
+"""Values that arrive chunk by chunk, and the test of their mean that suits them."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ray_jobs.gate.clusters import Clusters
+from ray_jobs.gate.constant import Constant, Equal
+from ray_jobs.gate.discordant import Discordant
+from ray_jobs.gate.moments import EMPTY, Moments, merged, moments
+from ray_jobs.gate.share import Share
+from ray_jobs.gate.studentised import FEWEST, Studentised
+
+STUDENT = "t with Hall's correction for skewness"
+SCORE, MCNEMAR = "Tango's score test with continuity correction", "exact McNemar"
+
+
+class Test(Protocol):
+    """A mean against a bound, two ways, and what would decide."""
+
+    @property
+    def method(self) -> str: ...
+    def p_below(self, bound: float) -> "float | np.ndarray": ...
+    def p_above(self, bound: float) -> "float | np.ndarray": ...
+    def interval(self, alpha: float) -> "tuple[float | np.ndarray, float | np.ndarray]": ...
+    def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None: ...
+
+
+class Foretelling(Test, Protocol):
+    """A test that can say what it would find."""
+
+    def detectable(self, bound: float, alpha: float, power: float) -> "float | np.ndarray": ...
+
+
+class Sample:
+    """Moments of the values, how many are -1 and +1, and their sums by cluster where they come in clusters."""
+
+    def __init__(self, clustered: bool = False) -> None:
+        self.moments: Moments = EMPTY
+        self.clusters = Clusters() if clustered else None
+        self.minus = self.zero = self.plus = 0
+
+    @property
+    def n(self) -> int:
+        return int(self.moments.n)
+
+    @property
+    def mean(self) -> float | None:
+        return float(self.moments.mean) if self.n else None
+
+    def add(self, values: np.ndarray, clusters: Sequence[object] | None = None) -> None:
+        """One more chunk of values, none missing."""
+        if not len(values):
+            return
+        self.moments = merged(self.moments, moments(values))
+        self.minus += int((values == -1).sum())
+        self.zero += int((values == 0).sum())
+        self.plus += int((values == 1).sum())
+        if self.clusters is not None:
+            if clusters is None:
+                raise ValueError("these values come in clusters: say which")
+            self.clusters.add(clusters, values)
+
+    def too_few(self) -> str | None:
+        """What there is too little of for a test that goes by the spread, or None."""
+        if self.clusters is not None and len(self.clusters) < FEWEST:
+            return f"only {len(self.clusters)} clusters, {FEWEST} are needed"
+        return f"only {self.n} images, {FEWEST} are needed" if self.n < FEWEST else None
+
+    def studentised(self) -> Studentised:
+        """The test of the mean by its standard error."""
+        if self.clusters is not None:
+            return self.clusters.studentised()
+        return studentised(self.moments)
+
+
+def studentised(seen: Moments) -> Studentised:
+    """The test of the mean of independent values; many samples at once when the moments are arrays."""
+    error = np.sqrt(seen.variance / seen.n)
+    return Studentised(STUDENT, seen.mean, error, seen.skewness, seen.kurtosis, seen.n, seen.n - 1, seen.n)
+
+
+def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> Foretelling | None:
+    """The test of signed differences, each within [-reach, reach]; None where there are too few to tell anything."""
+    if seen.n < 2:
+        return None
+    if kind == "share" and seen.clusters is None and seen.minus + seen.zero + seen.plus == seen.n:
+        method = SCORE if margin else MCNEMAR
+        return Discordant(seen.minus, seen.plus, seen.n, method)
+    if seen.zero == seen.n:
+        return Equal()
+    if seen.moments.constant:
+        return Constant(float(seen.moments.mean), _independent(seen), -reach, reach)
+    return None if seen.too_few() else seen.studentised()
+
+
+def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | None:
+    """The test of the mean of the values themselves, each within [least, most]."""
+    if seen.n < 1:
+        return None
+    if kind == "share" and seen.zero + seen.plus == seen.n:
+        return _share(seen)
+    if seen.moments.constant or seen.zero == seen.n:
+        return Constant(float(seen.moments.mean), _independent(seen), least, most)
+    return None if seen.too_few() else seen.studentised()
+
+
+def _share(seen: Sample) -> Test | None:
+    if seen.clusters is None or seen.plus in (0, seen.n):
+        return Share(seen.plus, _independent(seen), seen.n)
+    if len(seen.clusters) < FEWEST:
+        return None
+    share = seen.plus / seen.n
+    found = share * (1 - share) / float(seen.clusters.studentised().error) ** 2
+    effective = found if math.isfinite(found) and found < seen.n else seen.n
+    return Share(share * effective, effective, seen.n, "Clopper-Pearson with Korn and Graubard's effective sample size")
+
+
+def _independent(seen: Sample) -> int:
+    """Values that speak for themselves: one a cluster, when nothing shows how alike they are within."""
+    return seen.n if seen.clusters is None else len(seen.clusters)

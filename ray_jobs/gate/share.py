@@ -1,0 +1,65 @@
+"""Tests of one share: Clopper and Pearson's exact ones (1934, Biometrika 26:404)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import betainc, betaincinv
+
+MOST = 10**9
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share `count / n`. For clustered images both are effective numbers, after Korn and Graubard (1998, Survey
+    Methodology 24:193): n divided by how many times larger the variance is than independent images would have it."""
+
+    count: float
+    n: float
+    images: int
+    method: str = "Clopper-Pearson"
+
+    def p_below(self, bound: float) -> float:
+        return _at_most(self.count, self.n, bound)
+
+    def p_above(self, bound: float) -> float:
+        return _at_most(self.n - self.count, self.n, 1 - bound)
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        low = 0.0 if self.count <= 0 else float(betaincinv(self.count, self.n - self.count + 1, alpha))
+        high = 1.0 if self.count >= self.n else float(betaincinv(self.count + 1, self.n - self.count, 1 - alpha))
+        return low, high
+
+    def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
+        """Images after which the share, if it is as seen, is found below (at `below`) or above the bound."""
+        seen = self.count / self.n
+        if seen == bound:
+            return None
+        alpha = below if seen < bound else above
+        if seen > bound:
+            seen, bound = 1 - seen, 1 - bound
+        many = 1
+        while _power(many, seen, bound, alpha) < power:
+            many *= 2
+            if many > MOST:
+                return None
+        few = many // 2
+        while many - few > 1:
+            middle = (few + many) // 2
+            few, many = (middle, many) if _power(middle, seen, bound, alpha) < power else (few, middle)
+        return int(np.ceil(many * self.images / self.n))
+
+
+def _at_most(count: float, n: float, bound: float) -> float:
+    """P(Bin(n, bound) <= count)."""
+    if bound <= 0 or count >= n:
+        return 1.0
+    return 0.0 if bound >= 1 else float(1 - betainc(count + 1, n - count, bound))
+
+
+def _power(n: int, seen: float, bound: float, alpha: float) -> float:
+    """P(the share is found below the bound): of at most as many counts as still have a p of alpha."""
+    few, many = -1, n
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if _at_most(middle, n, bound) <= alpha else (few, middle)
+    return 0.0 if few < 0 else _at_most(few, n, seen) if seen > 0 else 1.0

@@ -1,0 +1,56 @@
+"""How often a test of discordant images rejects, from the exact distribution of losses and gains.
+
+Given how many images are discordant, losses are binomial: so the power is a sum over that number, of at most 151
+terms, each with the least number of losses that the test rejects at.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+# p of (losses, gains, images, margin)
+Test = Callable[[np.ndarray, np.ndarray, int, float], np.ndarray]
+TERMS = 151
+MOST = 10**9
+
+
+def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alpha: float) -> float:
+    """P(p <= alpha) with n images of which the shares `loss` and `gain` are losses and gains."""
+    either = min(loss + gain, 1.0)
+    if either == 0:
+        return 0.0
+    first, last = (int(found) for found in stats.binom.ppf([1e-9, 1 - 1e-9], n, either))
+    discordant = np.unique(np.linspace(max(first, 0), last, TERMS).round().astype(int))
+    weight = stats.binom.pmf(discordant, n, either)
+    least = _least_rejected(test, discordant, n, margin, alpha)
+    rejected = stats.binom.sf(least - 1, discordant, min(loss / either, 1.0))
+    return float((weight * rejected).sum() / weight.sum())
+
+
+def smallest_n(test: Test, loss: float, gain: float, margin: float, alpha: float, power: float) -> int | None:
+    """The images at which the power is reached; None when 10^9 are too few."""
+    many = 2
+    while power_below(test, many, loss, gain, margin, alpha) < power:
+        many *= 2
+        if many > MOST:
+            return None
+    few = many // 2
+    while many - few > max(1, few // 1000):
+        middle = (few + many) // 2
+        if power_below(test, middle, loss, gain, margin, alpha) < power:
+            few = middle
+        else:
+            many = middle
+    return many
+
+
+def _least_rejected(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
+    """For each number of discordant images the fewest losses that are rejected, one more than all where none are."""
+    low, high = np.zeros_like(discordant), discordant + 1
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        rejected = test(middle, discordant - middle, n, margin) <= alpha
+        high = np.where(open_ & rejected, middle, high)
+        low = np.where(open_ & ~rejected, middle + 1, low)
+    return low

@@ -1,0 +1,1 @@
+"""The judge at work: what it is asked, what it answered, and the two ways to ask it."""

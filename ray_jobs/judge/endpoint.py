@@ -1,0 +1,203 @@
+"""One question to an OpenAI-compatible chat endpoint, retried where that can help, and why there is no answer if none.
+
+The `openai` package waits and tries again by itself after timeouts, lost connections, 408, 409, 429 and 5xx, as long as
+`Retry-After` says (up to two minutes) or else 0.5 s, 1 s, 2 s and so on up to 8 s. What it knows nothing of is here: an
+answer that is no answer, a refusal, and an endpoint that does not know a parameter.
+"""
+
+import asyncio
+import base64
+import json
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+
+from ray_jobs.contract import BadInput, Judge
+from ray_jobs.metrics import judge as judging
+
+TRIES = 3  # of an endpoint that answers, but not with what was asked for
+PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
+DETAIL_CHARACTERS = 300
+NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls."""
+
+    text: str | None = None
+    failure: str | None = None
+    detail: str | None = None
+    status: int | None = None
+    prompt_tokens: int = 0
+    tokens: int = 0
+    tries: int = 1
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Which parameters the endpoint takes: structured output, how the length is called, a temperature."""
+
+    structured: bool = True
+    length: str = "max_tokens"
+    temperature: bool = True
+
+    def without(self, complaint: str) -> "Dialect | None":
+        """What to try after a request was refused with this complaint; None when there is nothing left to drop."""
+        if self.length == "max_tokens" and "max_completion_tokens" in complaint:
+            return replace(self, length="max_completion_tokens")
+        if self.temperature and "temperature" in complaint:
+            return replace(self, temperature=False)
+        return replace(self, structured=False) if self.structured else None
+
+
+@dataclass
+class Endpoint:
+    """The endpoint and what was learned of it: a dialect is `proven` once a request in it was answered."""
+
+    judge: Judge
+    client: openai.AsyncOpenAI
+    secret: str
+    dialect: Dialect = field(default_factory=Dialect)
+    proven: bool = False
+
+    async def ask(self, text: str, image: bytes, pair: bool) -> Reply:
+        """The reply to one question about an image; it never raises for what the endpoint does."""
+        tries = prompt_tokens = tokens = 0
+        for number in range(TRIES):
+            if number:
+                await asyncio.sleep(PAUSE * 2 ** (number - 1))
+            reply = await self._reply(text, image, pair, self.judge.tries - tries)
+            tries, tokens = tries + reply.tries, tokens + reply.tokens
+            prompt_tokens += reply.prompt_tokens
+            if reply.failure not in NOT_ASKED or tries >= self.judge.tries:
+                break
+        return replace(reply, prompt_tokens=prompt_tokens, tokens=tokens, tries=tries)
+
+    async def _reply(self, text: str, image: bytes, pair: bool, tries: int) -> Reply:
+        dialect = self.dialect
+        client = self.client.with_options(max_retries=tries - 1)
+        while True:
+            try:
+                raw = await client.chat.completions.with_raw_response.create(
+                    **_request(self.judge, dialect, text, image, pair)
+                )
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                other = None if self.proven else dialect.without(str(error))
+                if other is None:
+                    return self._failed("request-rejected", error)
+                dialect = other
+                continue
+            except openai.APITimeoutError as error:
+                return self._failed("timeout", error, tries)
+            except openai.RateLimitError as error:
+                return self._failed("rate-limit", error, tries)
+            except openai.InternalServerError as error:
+                return self._failed("server-error", error, tries)
+            except openai.APIStatusError as error:
+                return self._failed(f"http-{error.status_code}", error)
+            except openai.APIConnectionError as error:
+                return self._failed("connection-error", error, tries)
+            self.dialect, self.proven = dialect, True
+            return replace(self._read(raw.text, pair), tries=raw.retries_taken + 1)
+
+    def _failed(self, failure: str, error: openai.APIError, tries: int = 1) -> Reply:
+        status = getattr(error, "status_code", None)
+        told = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        return Reply(failure=failure, detail=self._harmless(told)[:DETAIL_CHARACTERS], status=status, tries=tries)
+
+    def _read(self, body: str, pair: bool) -> Reply:
+        """The reply in the body of a 200, which may be anything at all."""
+        try:
+            said = json.loads(body)
+            choice = said["choices"][0]
+            message = choice["message"]
+            content, refusal = message.get("content"), message.get("refusal")
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return Reply(failure="invalid-answer", detail=f"no chat completion: {self._harmless(body)[:100]}")
+        spent = Reply(prompt_tokens=_count(said, "prompt_tokens"), tokens=_count(said, "completion_tokens"))
+        if refusal or choice.get("finish_reason") == "content_filter":
+            return replace(spent, failure="refusal", detail=self._harmless(str(refusal or "content_filter"))[:300])
+        if not isinstance(content, str) or not content:
+            return replace(spent, failure="invalid-answer", detail="no text")
+        text = self._harmless(content, one_line=False)
+        read = judging.read_pair(text, None) if pair else judging.read(self.judge, text, None)
+        if read.failure:
+            cut = ", cut off at max_tokens" if choice.get("finish_reason") == "length" else ""
+            text = text[: judging.RATIONALE_CHARACTERS]
+            return replace(spent, text=text, failure="invalid-answer", detail=f"not what the schema says{cut}")
+        return replace(spent, text=text)
+
+    def _harmless(self, text: str, one_line: bool = True) -> str:
+        """Text of the endpoint's that can be stored and logged: the key taken out, halves of surrogate pairs too."""
+        text = text.replace(self.secret, "***").encode("utf-8", "replace").decode()
+        return " ".join(text.split()) if one_line else text
+
+
+def connected(judge: Judge) -> Endpoint:
+    """The judge's endpoint. Raises BadInput when this machine has no key for it, or none that can be sent."""
+    url = urlsplit(judge.base_url or "")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise BadInput(f"judge {judge.model}: base_url must be http:// or https:// and a host, not {judge.base_url!r}")
+    secret = os.environ.get(judge.key_variable, "").strip()
+    if not secret:
+        raise BadInput(
+            f"judge {shown(judge)}: {judge.key_variable} is not set on the Ray cluster; set it to the endpoint's key "
+            "(to anything where it wants none)"
+        )
+    if not (secret.isascii() and secret.isprintable()):
+        raise BadInput(f"judge {shown(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key")
+    timeout, unlimited = judge.timeout_seconds, httpx2.Limits(max_connections=None)
+    http_client = Punctual(timeout=timeout, limits=unlimited)
+    client = openai.AsyncOpenAI(api_key=secret, base_url=judge.base_url, timeout=timeout, http_client=http_client)
+    return Endpoint(judge, client, secret)
+
+
+class Punctual(openai.DefaultAsyncHttpxClient):
+    """A client whose timeout is for the whole exchange; for each read, as it is otherwise, an endpoint that sends a
+    byte now and then would never exceed it."""
+
+    async def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
+        seconds = self.timeout.read
+        try:
+            async with asyncio.timeout(seconds):
+                return await super().send(request, **settings)
+        except TimeoutError:
+            raise httpx2.ReadTimeout(f"no whole answer in {seconds:g} s", request=request) from None
+
+
+def shown(judge: Judge) -> str:
+    """The model and its endpoint, without what a URL may carry of passwords."""
+    url = urlsplit(judge.base_url or "")
+    return f"{judge.model} at {url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+
+
+def _request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair: bool) -> dict[str, Any]:
+    schema = judging.pair_schema(judge) if pair else judging.schema(judge)
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    url = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+    request: dict[str, Any] = {
+        "model": judge.model,
+        "messages": [
+            {"role": "system", "content": judging.instructions(schema)},
+            {"role": "user", "content": content},
+        ],
+        dialect.length: judge.max_tokens,
+    }
+    if dialect.temperature:
+        request["temperature"] = 0.0
+    if dialect.structured:
+        named = {"name": "judgement", "strict": True, "schema": json.loads(schema)}
+        request["response_format"] = {"type": "json_schema", "json_schema": named}
+    return request
+
+
+def _count(said: dict[str, Any], name: str) -> int:
+    usage = said.get("usage")
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**40 else 0

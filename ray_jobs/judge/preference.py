@@ -1,0 +1,114 @@
+"""Which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
+
+It depends on the baseline, so it belongs to the run and not to the scores: `{run_uri}/preference/`. A judge that
+contradicts itself when the two captions change places has told its habit, not its preference: a tie.
+"""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from ray_jobs import parts, storage
+from ray_jobs.contract import Manifest, Part, Spec
+from ray_jobs.judge import answers
+from ray_jobs.judge.questions import of_pairs
+from ray_jobs.metrics.judge import Choice, read_pair
+
+SCHEMA = pa.schema(
+    {
+        "image_id": pa.string(),
+        "preference": pa.float64(),
+        "consistent": pa.bool_(),
+        "failure": pa.string(),
+        "rationale": pa.string(),
+    }
+)
+FOLDER = "preference"
+
+
+def prefer(spec: Spec) -> Manifest | None:
+    """Make the preferences of the run complete; their manifest, None for a run that compares no captions.
+
+    Its `details` count `equal` captions (a tie, not asked), pairs `asked` with a usable answer in both orders, and
+    `inconsistent` ones; `position_bias` is their share and `first` how often the caption shown first won.
+    """
+    if spec.baseline is None or not spec.suite.judge.pairwise or spec.suite.judge.kind == "none":
+        return None
+    if found := parts.manifest(f"{spec.run_uri}/{FOLDER}"):
+        return found
+    made_of = parts.require(spec.captions_uri, "caption")
+    names = [part.name for part in made_of.parts]
+    work = ray.data.from_items([{"part": name} for name in names], override_num_blocks=len(names))
+    found_parts = [
+        Part.model_validate_json(row["part"]) for row in work.map(prefer_part, fn_kwargs={"spec": spec}).iter_rows()
+    ]
+    return commit(spec, made_of, found_parts)
+
+
+def commit(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
+    """Write the manifest over the parts."""
+    counted = Counter[str]()
+    for part in made:
+        counted.update(parts.footer(storage.read(_uri_of(spec, part.name)))["pairs"])
+    details: dict[str, Any] = {name: counted[name] for name in ("equal", "asked", "inconsistent", "first")}
+    details["position_bias"] = counted["inconsistent"] / counted["asked"] if counted["asked"] else None
+    manifest = parts.summed("preference", spec.run_id, made, captioned.rows_in, {}, {}, details)
+    return parts.commit(f"{spec.run_uri}/{FOLDER}", manifest)
+
+
+def preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
+    """The rows of a part: image_id, preference (None with a `failure`), consistent (None when equal) and rationale."""
+    rows: list[dict[str, Any]] = parts.read(spec.run_uri, part, folder=FOLDER).to_pylist()
+    return rows
+
+
+def prefer_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
+    """Compare the captions of one part unless that is done; its line in the manifest."""
+    name = row["part"]
+    if storage.exists(_uri_of(spec, name)):
+        return {"part": parts.describe(name, storage.read(_uri_of(spec, name))).model_dump_json()}
+    pairs = {asked.image_id: asked.questions for asked in of_pairs(spec, name)}
+    kept = answers.load(spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions})
+    ids = parts.read(spec.captions_uri, name, ["image_id"])["image_id"].to_pylist()
+    counted = Counter[str]()
+    rows = []
+    for image_id in ids:
+        choices = None
+        if image_id in pairs:
+            found = [kept.get(question.key) for question in pairs[image_id]]
+            choices = [read_pair(one.text if one else None, one.failure if one else None) for one in found]
+        rows.append({"image_id": image_id} | _preference(choices, counted))
+    lost = Counter(one["failure"] for one in rows if one["failure"])
+    footer = {"lost": dict(sorted(lost.items())), "pairs": dict(sorted(counted.items()))}
+    part = parts.write(spec.run_uri, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer, FOLDER)
+    return {"part": part.model_dump_json()}
+
+
+def _preference(choices: list[Choice] | None, counted: Counter[str]) -> dict[str, Any]:
+    """The preference in the choices with the baseline's caption first and with it second; counts what it saw.
+
+    No choices at all: equal captions. The rationale is that of the order with the baseline's first, when they agree.
+    """
+    if choices is None:
+        return {"preference": None, "consistent": None, "failure": "no-caption", "rationale": None}
+    if not choices:
+        counted["equal"] += 1
+        return {"preference": 0.0, "consistent": None, "failure": None, "rationale": None}
+    if failed := next((choice for choice in choices if choice.failure), None):
+        return {"preference": None, "consistent": None, "failure": failed.failure, "rationale": failed.rationale}
+    first, second = choices
+    votes = {"first": -1.0, "tie": 0.0, "second": 1.0}
+    vote, turned = votes[str(first.better)], -votes[str(second.better)]
+    counted["asked"] += 1
+    counted["inconsistent"] += vote != turned
+    counted["first"] += [first.better, second.better].count("first")
+    if vote == turned:
+        return {"preference": vote, "consistent": True, "failure": None, "rationale": first.rationale}
+    both = f"baseline's first: {first.rationale} | candidate's first: {second.rationale}"
+    return {"preference": 0.0, "consistent": False, "failure": None, "rationale": both}
+
+
+def _uri_of(spec: Spec, name: str) -> str:
+    return parts.uri_of_part(spec.run_uri, name, FOLDER)

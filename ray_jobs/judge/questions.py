@@ -1,0 +1,96 @@
+"""What the judge is to be asked about a part: one question for each caption, two for each pair of captions.
+
+Captions and golden set never change once they are complete, so every process that asks for the questions of a part
+gets the same list, and a number in it names a question.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray_jobs import parts
+from ray_jobs.contract import Spec
+from ray_jobs.metrics import judge as judging
+
+
+@dataclass(frozen=True)
+class Question:
+    """`key` hashes image and text, so it names the same question in every run. `row` is the image's in the part.
+
+    A question that is not `open` belongs to something complete already and is not asked, answered or not.
+    """
+
+    key: str
+    row: int
+    text: str
+    pair: bool = False
+    open: bool = True
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One image's question or questions: `keys` are one for a caption, two for a pair (the baseline's caption first,
+    then the candidate's), none for a pair of equal captions."""
+
+    image_id: str
+    questions: tuple[Question, ...]
+
+
+def questions(spec: Spec, caption_ids: Sequence[str], part: str, closed: Collection[str] = ()) -> list[Question]:
+    """Every question about a part once: the caption sets in turn, then the pairs. `closed` names what is complete:
+    a caption id, or `preference`."""
+    found: dict[str, Question] = {}
+    golden = _golden(spec, part)
+    asked = [(of_captions(spec, caption_id, part, golden), caption_id not in closed) for caption_id in caption_ids]
+    asked.append((of_pairs(spec, part, golden), "preference" not in closed))
+    for images, is_open in asked:
+        for one in (question for image in images for question in image.questions):
+            before = found.get(one.key)
+            still = is_open or (before is not None and before.open)
+            found[one.key] = Question(one.key, one.row, one.text, one.pair, still)
+    return list(found.values())
+
+
+def of_captions(spec: Spec, caption_id: str, part: str, golden: dict[str, dict[str, Any]] | None = None) -> list[Asked]:
+    """The question about each caption of a part; an image without a caption is left out."""
+    golden = _golden(spec, part) if golden is None else golden
+    judge, found = spec.suite.judge, []
+    for image_id, caption in captions(spec, caption_id, part).items():
+        image = golden[image_id]
+        text = judging.question(judge, caption, image["references"])
+        found.append(Asked(image_id, (Question(_key(image, "caption", text), image["row"], text),)))
+    return found
+
+
+def of_pairs(spec: Spec, part: str, golden: dict[str, dict[str, Any]] | None = None) -> list[Asked]:
+    """The questions about the images of a part that the baseline and the candidate have captioned, in both orders."""
+    judge, found = spec.suite.judge, []
+    if not (judge.pairwise and spec.baseline):
+        return []
+    golden = _golden(spec, part) if golden is None else golden
+    theirs = captions(spec, spec.baseline.caption_id, part)
+    for image_id, ours in captions(spec, spec.caption_id, part).items():
+        if image_id not in theirs:
+            continue
+        image, orders = golden[image_id], ((theirs[image_id], ours), (ours, theirs[image_id]))
+        texts = [judging.pair_question(judge, *order, image["references"]) for order in orders]
+        asked = tuple(Question(_key(image, "pair", text), image["row"], text, pair=True) for text in texts)
+        found.append(Asked(image_id, asked if ours != theirs[image_id] else ()))
+    return found
+
+
+def captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
+    """The captions of a part by image id, in order; images whose caption failed are left out."""
+    rows = parts.read(spec.captions_uri_of(caption_id), part, ["image_id", "caption", "failure"]).to_pylist()
+    return {row["image_id"]: row["caption"] for row in rows if row["failure"] is None}
+
+
+def _golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
+    rows = parts.read(spec.golden_uri, part, ["image_id", "sha256", "references"]).to_pylist()
+    return {row["image_id"]: row | {"row": number} for number, row in enumerate(rows)}
+
+
+def _key(image: dict[str, Any], kind: str, text: str) -> str:
+    """The source file's SHA-256 names the golden image too: the answers lie in a folder of the golden set."""
+    return hashlib.sha256("\n".join((image["sha256"], kind, text)).encode()).hexdigest()[:32]

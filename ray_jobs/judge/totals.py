@@ -1,0 +1,79 @@
+"""What the judge's answers about a run add up to, and what they cost."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ray_jobs.contract import Judge
+from ray_jobs.judge.answers import Answer
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Questions with what was spent on them: prompt and completion tokens of all tries, and their price."""
+
+    questions: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+
+    def plus(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.questions + other.questions,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cost + other.cost,
+        )
+
+
+@dataclass(frozen=True)
+class JudgeTotals:
+    """All questions about a run's captions and pairs, each counted once.
+
+    `spent` is what their answers cost whoever asked, `asked` the part of it that this run asked, kills and resumes
+    included, and `cached` the number of questions that another run had asked. `failed` counts by reason what has no
+    usable answer, `judge-silent` what was never answered. `seconds` is the wall time of asking, in processes that came
+    to their end.
+    """
+
+    questions: int = 0
+    answered: int = 0
+    cached: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
+    asked: Spent = field(default_factory=Spent)
+    seconds: float = 0.0
+
+    def plus(self, other: "JudgeTotals") -> "JudgeTotals":
+        """The totals of these questions and of others."""
+        return JudgeTotals(
+            questions=self.questions + other.questions,
+            answered=self.answered + other.answered,
+            cached=self.cached + other.cached,
+            failed=dict(sorted((Counter(self.failed) + Counter(other.failed)).items())),
+            spent=self.spent.plus(other.spent),
+            asked=self.asked.plus(other.asked),
+            seconds=self.seconds + other.seconds,
+        )
+
+
+def totals_of(answers: Iterable[Answer | None], run: str, judge: Judge) -> JudgeTotals:
+    """The totals of the questions with these answers, None where there is none; `run` is who counts as this run."""
+    every = list(answers)
+    given = [one for one in every if one]
+    failed = Counter(f"judge-{one.failure if one else 'silent'}" for one in every if one is None or one.failure)
+    own = [one for one in given if one.run == run]
+    return JudgeTotals(
+        questions=len(every),
+        answered=len(every) - failed.total(),
+        cached=len(given) - len(own),
+        failed=dict(sorted(failed.items())),
+        spent=_spent(given, judge),
+        asked=_spent(own, judge),
+    )
+
+
+def _spent(answers: list[Answer], judge: Judge) -> Spent:
+    read, written = sum(one.prompt_tokens for one in answers), sum(one.tokens for one in answers)
+    cost = (read * judge.price.input + written * judge.price.output) / 1e6
+    return Spent(len(answers), read, written, cost)

@@ -1,0 +1,32 @@
+"""A caption that begins with what every caption could begin with."""
+
+import re
+
+from ray_jobs.metrics import Captioned, Metric
+
+PICTURE = r"(?:image|picture|photo|photograph|photography|scene|figure|illustration|snapshot|screenshot|shot)"
+OPENING = re.compile(
+    rf"""\W*(?:(?:sure|certainly|of\ course|okay|ok|here['’]?s|here\ is)\b[\s,.!:-]*)?
+    (?:(?:the|this|that|an?)\ (?:[\w-]+\ )?{PICTURE}\ (?:is|shows|depicts|features|displays|contains|captures|portrays
+          |presents|showcases|illustrates|appears|seems|has|of|you)\b
+      |this\ is\ (?:an?|the)\ (?:[\w-]+\ )?{PICTURE}\b
+      |in\ (?:the|this|that)\ (?:[\w-]+\ )?{PICTURE}\b
+      |(?:we|you|i)\ (?:can\ )?see\b
+      |there\ (?:is|are)\ an?\ {PICTURE}\b
+      |(?:an?\ |the\ )?(?:caption|description)\ ?(?:of|for|:)
+      |(?:image|picture|photo|photograph)\ (?:of|shows|showing|depicting)\b)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+LONGEST = 200
+
+
+def measure(caption: Captioned) -> float:
+    """1 when the caption opens with words about being a caption ("The image shows", "This is a picture of"), else 0.
+
+    Neither better nor worse: a prompt may ask for it. Its share moves when a model's manner does; set a limit on it or
+    read it beside the rest. English openings only; "a framed picture of a dog hangs on a wall" counts as well.
+    """
+    return float(OPENING.match(" ".join(caption.text[:LONGEST].split())) is not None)
+
+
+METRIC = Metric("boilerplate", "share of captions", 0, (0, 1), "share", measure=measure)

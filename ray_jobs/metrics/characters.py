@@ -1,0 +1,11 @@
+"""How long a caption is, in characters."""
+
+from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
+
+
+def measure(caption: Captioned) -> float:
+    """Unicode code points, surrounding white space left out."""
+    return len(caption.text.strip())
+
+
+METRIC = Metric("characters", "characters", 0, (0, UNBOUNDED), measure=measure)

@@ -1,0 +1,25 @@
+"""How close a caption is to its image, and to its references, in the space of a CLIP model."""
+
+from collections.abc import Sequence
+
+from ray_jobs.metrics import Metric
+
+WEIGHT = 2.5  # stretches the cosines that occur in practice to [0, 1]
+
+METRICS = (
+    Metric("clipscore", "CLIPScore", +1, (0, 2.5)),
+    Metric("refclipscore", "RefCLIPScore", +1, (0, 10 / 7), needs="references"),
+)
+
+
+def scores(to_image: float, to_references: Sequence[float]) -> dict[str, float | None]:
+    """CLIPScore and RefCLIPScore by the cosines of a caption with its image and with each reference.
+
+    Hessel et al., CLIPScore (2021), equations 1 and 2: 2.5 max(cos, 0), and its harmonic mean with that of the closest
+    reference. Without references there is no RefCLIPScore.
+    """
+    own = WEIGHT * min(max(to_image, 0.0), 1.0)
+    if not to_references:
+        return {"clipscore": own, "refclipscore": None}
+    closest = min(max(*to_references, 0.0), 1.0)
+    return {"clipscore": own, "refclipscore": 2 * own * closest / (own + closest) if own + closest else 0.0}

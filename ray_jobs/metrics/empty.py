@@ -1,0 +1,11 @@
+"""A caption that says nothing."""
+
+from ray_jobs.metrics import Captioned, Metric
+
+
+def measure(caption: Captioned) -> float:
+    """1 when nothing but white space was written, else 0."""
+    return float(not caption.text.strip())
+
+
+METRIC = Metric("empty", "share of captions", -1, (0, 1), "share", measure=measure)

@@ -1,0 +1,67 @@
+"""Tables of how often a 64-bit number occurs: sorted, in ranges, with only what occurs twice or more.
+
+A file holds the numbers in ascending order (uint64), then their counts (uint32), so that it can be mapped into memory.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BYTES = 8 + 4  # of a number and its count
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """`total`: what was counted, documents or occurrences. The ranges divide the numbers evenly by their upper bits."""
+
+    total: int
+    ranges: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        """How often each of these occurs (float64); `numbers` ascends. 1 for what is not in the table."""
+        found = np.ones(len(numbers))
+        edges = np.searchsorted(numbers, boundaries(len(self.ranges)))
+        for (held, counts), low, high in zip(self.ranges, edges, [*edges[1:], len(numbers)], strict=True):
+            if len(held) and low < high:
+                place = np.minimum(np.searchsorted(held, numbers[low:high]), len(held) - 1)
+                found[low:high] = np.where(held[place] == numbers[low:high], counts[place], 1)
+        return found
+
+
+NOTHING = Frequencies(0, ((np.empty(0, np.uint64), np.empty(0, np.uint32)),))
+
+
+def boundaries(ranges: int) -> np.ndarray:
+    """The least number of each range; `ranges` is a power of two."""
+    upper = ranges.bit_length() - 1
+    return np.array([index << (64 - upper) for index in range(ranges)], np.uint64)
+
+
+def counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct numbers in ascending order and how often each occurs."""
+    held, counts = np.unique(numbers, return_counts=True)
+    return held, counts.astype(np.uint32)
+
+
+def summed(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of tables, without what occurs less than `least` times in all."""
+    numbers = np.concatenate([held for held, _ in runs])
+    counts = np.concatenate([count for _, count in runs])
+    order = np.argsort(numbers)
+    numbers, counts = numbers[order], counts[order]
+    if not len(numbers):
+        return numbers, counts
+    starts = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
+    sums = np.add.reduceat(counts, starts, dtype=np.uint64)
+    kept = sums >= least
+    return numbers[starts][kept], np.minimum(sums[kept], 2**32 - 1).astype(np.uint32)
+
+
+def encoded(numbers: np.ndarray, counts: np.ndarray) -> bytes:
+    return numbers.astype("<u8").tobytes() + counts.astype("<u4").tobytes()
+
+
+def decoded(data: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers and counts of a file's bytes, which may be mapped into memory; nothing is copied."""
+    entries = len(data) // BYTES
+    return np.frombuffer(data, "<u8", entries), np.frombuffer(data, "<u4", entries, entries * 8)

@@ -1,0 +1,52 @@
+"""Whether a caption names what the image's label says is there."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ray_jobs.metrics import Captioned, Metric
+
+
+def measure(caption: Captioned) -> float | None:
+    """1 when the caption holds a name of the label as whole words, in any case, singular or plural, else 0.
+
+    None without a label, or for one that holds no word.
+    """
+    pattern = _pattern(caption.names) if caption.label is not None else None
+    return None if pattern is None else float(pattern.search(caption.text.casefold()) is not None)
+
+
+def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names in a label like ImageNet's `tench, Tinca tinca` or a folder's `fire_engine`, then the synonyms."""
+    split = [name for text in (label, *synonyms) for name in text.split(",")]
+    return tuple(dict.fromkeys(name for one in split if (name := " ".join(one.replace("_", " ").split()))))
+
+
+@lru_cache(2**14)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
+    found = [_name(name.casefold()) for name in names]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(found)})(?!\w)") if found else None
+
+
+def _name(name: str) -> str:
+    """A pattern for the name: spaces and hyphens alike, its last word also in the plural, or the singular of one."""
+    *first, last = re.split(r"[\s-]+", name.strip("- ")) or [name]
+    return r"[\s_-]+".join([*map(re.escape, first), _last(last)])
+
+
+def _last(word: str) -> str:
+    forms = {word, f"{word}s", f"{word}es"}
+    if word.endswith("y"):
+        forms.add(f"{word[:-1]}ies")
+    if word.endswith("fe"):
+        forms.add(f"{word[:-2]}ves")
+    elif word.endswith("f"):
+        forms.add(f"{word[:-1]}ves")
+    if word.endswith("man"):
+        forms.add(f"{word[:-3]}men")
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        forms.add(word[:-1])
+    return "(?:" + "|".join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form))) + ")"
+
+
+METRIC = Metric("label_hit", "share of captions", +1, (0, 1), "share", "label", measure=measure)

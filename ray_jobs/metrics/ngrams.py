@@ -1,0 +1,42 @@
+"""The word n-grams of many texts at once, as 64-bit numbers.
+
+Two n-grams share a number with probability 2^-64; among the 2.4e8 of 1.28 million images with five references each,
+one in seven hundred such sets has a pair that does.
+"""
+
+import numpy as np
+
+ORDERS = 4
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+def ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """The n-grams of one order and the index of the text that each is in; `terms` holds the texts one after another."""
+    text = np.repeat(np.arange(len(lengths)), lengths)
+    if order == 1:
+        return terms, text
+    last = len(terms) - order + 1
+    if last <= 0:
+        return terms[:0], text[:0]
+    found = terms[:last]
+    for step in range(1, order):
+        found = mixed(found * MULTIPLIER + terms[step : last + step])
+    whole = text[:last] == text[order - 1 :]
+    return found[whole], text[:last][whole]
+
+
+def mixed(numbers: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64: equally spread, so that the upper bits can cut a table into even ranges."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = numbers ^ (numbers >> np.uint64(31))
+    return mixed
+
+
+def of_texts(terms: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """One number for each text as a whole: the same for the same terms in the same order."""
+    place = np.arange(len(terms)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    placed = mixed(terms + mixed((place + 1).astype(np.uint64) * MULTIPLIER))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(placed, dtype=np.uint64)])
+    ends = np.cumsum(lengths)
+    return mixed(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64) * MULTIPLIER)

@@ -1,0 +1,115 @@
+"""One part's scores, in a Ray task: its captions measured, what the models said of them added, the rows written.
+
+Nothing heavy is imported at the top: what a worker imports, every worker holds.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ray_jobs import parts, storage
+from ray_jobs.contract import Spec, Trouble
+from ray_jobs.metrics import Captioned, Metric, clip_stage, counting, own
+from ray_jobs.metrics.batch import Batch, Corpus
+from ray_jobs.metrics.judge import SILENT, Judgement
+from ray_jobs.metrics.label_hit import names_of
+from ray_jobs.metrics.registry import BUILT_IN, declared
+
+
+def columns(spec: Spec) -> dict[str, Metric]:
+    """The metrics that a row of scores has: all but the preference, which is of two captions."""
+    return {name: metric for name, metric in declared(spec).items() if name != "preference"}
+
+
+def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
+    """Score one part unless it is there; its line in the manifest."""
+    name, uri = row["part"], spec.scores_uri_of(caption_id)
+    if storage.exists(parts.uri_of_part(uri, name)):
+        return {"part": parts.describe(name, storage.read(parts.uri_of_part(uri, name))).model_dump_json()}
+    golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references"]).to_pylist()
+    by_id = {one["image_id"]: one for one in golden}
+    wanted = ["image_id", "caption", "tokens", "finish_reason", "failure"]
+    captions = parts.columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
+    if missing := [one["image_id"] for one in captions if one["image_id"] not in by_id]:
+        raise Trouble(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its golden "
+                      "set lacks; validate with force")  # fmt: skip
+    images = [by_id[one["image_id"]] for one in captions]
+    table, facts = scored(spec, caption_id, name, captions, images, counting.opened(spec, caption_id))
+    return {"part": parts.write(uri, name, table, facts).model_dump_json()}
+
+
+def scored(
+    spec: Spec, caption_id: str, name: str, captions: list[dict[str, Any]], images: list[dict[str, Any]], corpus: Corpus
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows of a part, one a caption, and what its footer says: what was lost and why, and the languages."""
+    metrics = columns(spec)
+    there = [number for number, one in enumerate(captions) if one["failure"] is None]
+    seen = [_captioned(spec, captions[number], images[number]) for number in there]
+    ids = [captions[number]["image_id"] for number in there]
+    values = {name: np.full(len(captions), np.nan) for name in metrics}
+    for metric_name, found in _measured(metrics, seen, ids, corpus).items():
+        values[metric_name][there] = np.array(found, dtype=float)  # None becomes NaN
+    failures: list[str | None] = ["no-caption"] * len(captions)
+    rationales: list[str | None] = [None] * len(captions)
+    judged = _judged(spec, caption_id, name)
+    of_clip = clip_stage.measured(spec, caption_id, name) if spec.clip else {}
+    for number, image_id in zip(there, ids, strict=True):
+        judgement = judged.get(image_id, SILENT)
+        if spec.suite.judge.kind != "none":
+            failures[number], rationales[number] = judgement.failure, judgement.rationale
+        else:
+            failures[number] = None
+        for metric_name, value in ({**judgement.values, **of_clip.get(image_id, {})}).items():
+            if metric_name in values and value is not None:
+                values[metric_name][number] = value
+    table = pa.table(
+        {
+            "image_id": pa.array([one["image_id"] for one in captions], pa.string()),
+            "label": pa.array([one["label"] for one in images], pa.string()),
+            "references": pa.array([bool(one["references"]) for one in images], pa.bool_()),
+            "failure": pa.array(failures, pa.string()),
+            "rationale": pa.array(rationales, pa.string()),
+        }
+        | {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}  # NaN becomes null
+    )
+    lost = Counter(failure for failure in failures if failure)
+    languages = Counter(one.spoken or "unknown" for one in seen)
+    return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
+
+
+def _measured(
+    metrics: dict[str, Metric], seen: list[Captioned], ids: list[str], corpus: Corpus
+) -> dict[str, list[float | None]]:
+    batch = Batch(seen, corpus)
+    found: dict[str, list[float | None]] = {}
+    for name, metric in metrics.items():
+        if metric.measure_all:
+            found[name] = list(metric.measure_all(batch))
+        elif metric.measure and name in BUILT_IN:
+            found[name] = [metric.measure(caption) for caption in seen]
+        elif metric.measure:
+            found[name] = [own.value(metric, caption, one) for caption, one in zip(seen, ids, strict=True)]
+    return found
+
+
+def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> Captioned:
+    label = image["label"]
+    return Captioned(
+        text=caption["caption"],
+        tokens=caption["tokens"],
+        finish_reason=caption["finish_reason"],
+        references=tuple(image["references"] or ()),
+        label=label,
+        names=names_of(label, spec.synonyms.get(label, ())) if label is not None else (),
+        language=spec.suite.metrics.language,
+    )
+
+
+def _judged(spec: Spec, caption_id: str, name: str) -> dict[str, Judgement]:
+    if spec.suite.judge.kind == "none":
+        return {}
+    from ray_jobs import judging  # it brings the engine along
+
+    return judging.judgements(spec, caption_id, name)

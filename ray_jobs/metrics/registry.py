@@ -1,0 +1,87 @@
+"""Every metric there is, and those of one run."""
+
+from typing import TYPE_CHECKING
+
+from ray_jobs.metrics import (
+    Metric,
+    bleu4,
+    boilerplate,
+    characters,
+    chrf,
+    cider_d,
+    clip,
+    collapse,
+    distinct_2,
+    empty,
+    exact_match,
+    label_hit,
+    language,
+    refusal,
+    repetition,
+    rouge_l,
+    tokens,
+    truncated,
+    words,
+)
+
+if TYPE_CHECKING:
+    from ray_jobs.contract import Spec
+    from ray_jobs.suite import Judge
+
+BUILT_IN: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        characters.METRIC,
+        words.METRIC,
+        tokens.METRIC,
+        empty.METRIC,
+        truncated.METRIC,
+        repetition.METRIC,
+        distinct_2.METRIC,
+        collapse.METRIC,
+        refusal.METRIC,
+        boilerplate.METRIC,
+        language.METRIC,
+        label_hit.METRIC,
+        exact_match.METRIC,
+        bleu4.METRIC,
+        rouge_l.METRIC,
+        cider_d.METRIC,
+        chrf.METRIC,
+    )
+}
+
+
+def directions() -> dict[str, int]:
+    """Of every built-in metric whether more is better (+1), worse (-1) or neither (0), in the order of the columns."""
+    return {name: metric.direction for name, metric in BUILT_IN.items()}
+
+
+def declared(spec: "Spec") -> dict[str, Metric]:
+    """Every metric of the run by name, in the order of the columns: built-in, the suite's own, CLIP's, the judge's.
+
+    Raises BadInput for an own metric that is not one.
+    """
+    from ray_jobs.metrics import own
+
+    of_clip = {metric.name: metric for metric in clip.METRICS if spec.clip}
+    taken = (*BUILT_IN, *(metric.name for metric in clip.METRICS), *of_judge(spec.suite.judge))
+    return {**BUILT_IN, **own.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
+
+
+def of_judge(judge: "Judge") -> dict[str, Metric]:
+    """The judge's metrics: a share of criteria that hold or a score from 1 to 5, each criterion, and the preference.
+
+    `preference` compares with the baseline's caption: -1 when that one is better, 0 for a tie, +1.
+    """
+    found = {}
+    for name in judge.metrics():
+        if name == "preference":
+            metric = Metric(name, "preference", +1, (-1, 1))
+        elif name == "judge":
+            unit, span = ("share of criteria", (0, 1)) if judge.criteria else ("score, 1 to 5", (1, 5))
+            metric = Metric(name, unit, +1, span)
+        else:
+            metric = Metric(name, "share of captions", +1, (0, 1), "share")
+        found[name] = metric
+    return found

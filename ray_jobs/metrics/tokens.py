@@ -1,0 +1,11 @@
+"""How long a caption is, in the model's own tokens."""
+
+from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
+
+
+def measure(caption: Captioned) -> float:
+    """Tokens the model generated, the one that ends the caption included."""
+    return caption.tokens
+
+
+METRIC = Metric("tokens", "tokens", 0, (0, UNBOUNDED), measure=measure)

@@ -1,0 +1,11 @@
+"""A caption that was cut."""
+
+from ray_jobs.metrics import Captioned, Metric
+
+
+def measure(caption: Captioned) -> float:
+    """1 when the caption was cut at the token limit instead of ending by itself, else 0."""
+    return float(caption.finish_reason == "length")
+
+
+METRIC = Metric("truncated", "share of captions", -1, (0, 1), "share", measure=measure)

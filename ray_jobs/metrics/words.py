@@ -1,0 +1,11 @@
+"""How long a caption is, in words."""
+
+from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
+
+
+def measure(caption: Captioned) -> float:
+    """Runs of characters between white space."""
+    return len(caption.words)
+
+
+METRIC = Metric("words", "words", 0, (0, UNBOUNDED), measure=measure)

@@ -1,0 +1,30 @@
+"""Metrics as the gate sees them, for the tests."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ray_jobs.gate.paired import Paired
+
+
+@dataclass(frozen=True)
+class Declared:
+    name: str = "score"
+    direction: int = 1
+    range: tuple[float, float] = (-math.inf, math.inf)
+    kind: str = "mean"
+    unit: str = ""
+
+
+JUDGE = Declared("judge", range=(0, 1))
+EXACT = Declared("exact_match", range=(0, 1), kind="share")
+EMPTY = Declared("empty", -1, (0, 1), "share")
+CHRF = Declared("chrf", range=(0, 100))
+WORDS = Declared("words", 0, (0, math.inf))
+
+
+def pairs(metric: Declared, old: np.ndarray, new: np.ndarray, clusters: list[str] | None = None) -> Paired:
+    found = Paired(metric, clusters is not None)
+    found.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), clusters)
+    return found

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from ray_jobs.gate.clusters import Clusters, studentised
+from ray_jobs.gate.sample import Sample, for_differences
+
+RANDOM = np.random.default_rng(11)
+
+
+def clustered(number: int, between: float, unequal: bool = True) -> tuple[list[str], np.ndarray]:
+    sizes = RANDOM.integers(5, 40, number) if unequal else np.full(number, 20)
+    names = [f"label-{at}" for at, size in enumerate(sizes) for _ in range(size)]
+    common = np.repeat(RANDOM.normal(0, between, number), sizes)
+    return names, common + RANDOM.normal(0, 1, sizes.sum())
+
+
+def filled(names: list[str], values: np.ndarray, chunk: int) -> Clusters:
+    found = Clusters()
+    for at in range(0, len(names), chunk):
+        found.add(names[at : at + chunk], values[at : at + chunk])
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_error_and_freedom_are_those_of_the_cr2_regression_on_a_constant(chunk: int) -> None:
+    """The matrices written out (Bell and McCaffrey 2002), and statsmodels' CR1 where the clusters have one size."""
+    names, values = clustered(12, 1.0)
+    n, groups = len(names), np.unique(names, return_inverse=True)[1]
+    hat = np.full((n, n), 1 / n)
+    residuals = values - values.mean()
+    columns = []
+    for group in range(12):
+        own = np.nonzero(groups == group)[0]
+        values_of, vectors = np.linalg.eigh(np.eye(len(own)) - hat[np.ix_(own, own)])
+        root = vectors @ np.diag(values_of**-0.5) @ vectors.T
+        columns.append((np.eye(n) - hat)[:, own] @ root @ np.full(len(own), 1 / n))
+    quadratic = np.array(columns) @ np.array(columns).T
+    found = filled(names, values, chunk).studentised()
+    assert float(found.estimate) == pytest.approx(values.mean())
+    assert float(found.error) == pytest.approx(np.sqrt(sum((column @ residuals) ** 2 for column in columns)), rel=1e-6)
+    assert float(found.freedom) == pytest.approx(np.trace(quadratic) ** 2 / np.trace(quadratic @ quadratic), rel=1e-6)
+    assert float(found.freedom) < 11
+
+
+def test_clusters_of_one_size() -> None:
+    names, values = clustered(15, 1.0, unequal=False)
+    found = filled(names, values, 64).studentised()
+    groups = np.unique(names, return_inverse=True)[1]
+    theirs = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    assert float(found.error) == pytest.approx(theirs.bse[0], rel=1e-6)
+    assert float(found.freedom) == pytest.approx(14)
+
+
+def test_clusters_of_one_image_are_independent_images() -> None:
+    values = RANDOM.normal(size=50)
+    found = filled([str(at) for at in range(50)], values, 8).studentised()
+    assert float(found.error) == pytest.approx(stats.sem(values))
+    assert (float(found.freedom), float(found.size)) == (pytest.approx(49), 50)
+
+
+def test_what_images_have_in_common_makes_the_interval_wider() -> None:
+    names, values = clustered(40, 1.0)
+    alone, together = Sample(), Sample(clustered=True)
+    alone.add(values)
+    together.add(values, names)
+    narrow, wide = (one.studentised().interval(0.025) for one in (alone, together))
+    assert wide[0] < narrow[0]
+    assert narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.0027])
+def test_at_the_bound_it_errs_at_most_at_alpha(alpha: float) -> None:
+    sizes = np.maximum(np.round(20 * np.exp(0.5 * RANDOM.normal(size=(20_000, 20)))), 1)
+    sums = sizes * RANDOM.normal(0, 0.6, sizes.shape) + np.sqrt(sizes) * RANDOM.normal(size=sizes.shape)
+    wrong = (studentised(sizes, sums).p_below(0.0) <= alpha).mean()
+    assert wrong < alpha + 4 * np.sqrt(alpha / 20_000)
+
+
+def test_few_clusters_decide_nothing_and_say_so() -> None:
+    sample = Sample(clustered=True)
+    sample.add(RANDOM.normal(-5, 1, 900), ["a", "b", "c"] * 300)
+    assert for_differences(sample, "mean", 10.0, 0.0) is None
+    assert sample.too_few() == "only 3 clusters, 10 are needed"
+    with pytest.raises(ValueError, match="say which"):
+        sample.add(np.zeros(1))

@@ -1,0 +1,122 @@
+import math
+
+import numpy as np
+import pytest
+from declaring import CHRF, EXACT, JUDGE, WORDS, Declared, pairs
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from ray_jobs.contract import Comparison
+from ray_jobs.gate.compared import compared
+
+NAN = math.nan
+RANDOM = np.random.default_rng(9)
+VALUES = some.lists(some.integers(0, 100).map(float), min_size=2, max_size=40)
+BITS = some.lists(some.integers(0, 1).map(float), min_size=2, max_size=40)
+RANK = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
+
+
+def against(metric: Declared, old: list[float], new: list[float], margin: float = 0.0, **k: object) -> Comparison:
+    size = min(len(old), len(new))
+    found = pairs(metric, np.array(old[:size]), np.array(new[:size]))
+    return compared(metric, found, margin, 0.01, **k)  # type: ignore[arg-type]
+
+
+@settings(deadline=None, derandomize=True)
+@given(values=VALUES, margin=some.floats(0, 10))
+def test_equal_runs_pass_at_any_margin(values: list[float], margin: float) -> None:
+    for metric, seen in ((CHRF, values), (EXACT, [float(value > 50) for value in values])):
+        found = against(metric, seen, seen, margin)
+        assert (found.outcome, found.difference, found.p_worse) == ("PASS", 0, 1)
+
+
+@settings(deadline=None, derandomize=True)
+@given(old=VALUES, new=VALUES, bits=some.tuples(BITS, BITS), margin=some.floats(0.01, 0.9))
+def test_outcome_interval_and_p_agree(
+    old: list[float], new: list[float], bits: tuple[list[float], list[float]], margin: float
+) -> None:
+    for found in (against(CHRF, old, new, 10 * margin), against(EXACT, *bits, margin), against(EXACT, *bits)):
+        if found.p_margin is None or found.low is None or found.high is None or found.difference == 0:
+            continue
+        assert found.low <= (found.difference or 0) + 1e-9
+        assert found.high >= (found.difference or 0) - 1e-9
+        if found.outcome == "PASS":
+            assert found.low >= -found.margin - 1e-6
+        elif found.outcome == "FAIL":
+            assert found.high <= -found.margin + 1e-6
+        if found.low > -found.margin + 1e-6:
+            assert found.outcome == "PASS"
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(old=VALUES, new=VALUES, margin=some.floats(0, 10), wider=some.floats(0, 10))
+def test_a_wider_margin_never_judges_worse(old: list[float], new: list[float], margin: float, wider: float) -> None:
+    narrow, wide = against(CHRF, old, new, margin), against(CHRF, old, new, margin + wider)
+    assert RANK[wide.outcome] >= RANK[narrow.outcome]
+
+
+def test_three_ways() -> None:
+    old = RANDOM.random(100) * 50
+    noise = RANDOM.normal(0, 1, 100)
+    better, worse, unclear = (against(CHRF, list(old), list(old + by + noise), 1.0) for by in (2, -5, -1))
+    assert (better.outcome, worse.outcome, unclear.outcome) == ("PASS", "FAIL", "INCONCLUSIVE")
+    assert better.decisive_n is None
+    assert unclear.decisive_n
+    assert unclear.decisive_n > 100
+    assert -1.5 < (better.detectable or 0) < -1
+    assert better.method == "t with Hall's correction for skewness"
+
+
+def test_a_family_makes_the_announcements_more_careful() -> None:
+    old = RANDOM.random(200)
+    new = list(np.clip(old + RANDOM.normal(-0.05, 0.1, 200), 0, 1))
+    alone, one_of_four = against(JUDGE, list(old), new, 0.05), against(JUDGE, list(old), new, 0.05, family=4)
+    assert (alone.low, alone.p_worse) == (one_of_four.low, one_of_four.p_worse)
+    assert alone.detectable
+    assert one_of_four.detectable
+    assert one_of_four.detectable < alone.detectable < -0.05
+
+
+def test_the_kind_chooses_the_test() -> None:
+    old, new = [1.0] * 50, [0.0] * 5 + [1.0] * 45
+    assert against(EXACT, old, new).method == "exact McNemar"
+    assert against(EXACT, old, new, 0.1).method.startswith("Tango")
+    assert against(JUDGE, old, new).method.startswith("t ")
+    assert against(EXACT, [0.5, *old], [1.0, *new]).method.startswith("t "), "declared a share, but it is none"
+
+
+@pytest.mark.parametrize(("old", "new"), [([], []), ([1.0], [0.0]), ([NAN, 1.0], [0.0, 0.0]), ([NAN] * 5, [NAN] * 5)])
+def test_fewer_than_two_pairs_decide_nothing(old: list[float], new: list[float]) -> None:
+    for metric in (CHRF, EXACT):
+        found = against(metric, old, new)
+        assert (found.outcome, found.p_worse, found.low) == ("INCONCLUSIVE", None, None)
+
+
+def test_a_few_images_with_a_spread_decide_nothing_and_say_so() -> None:
+    found = against(CHRF, [50.0, 60, 70], [1.0, 2, 3.5])
+    assert (found.outcome, found.method) == ("INCONCLUSIVE", "only 3 images, 10 are needed")
+
+
+def test_a_constant_difference_is_judged_by_the_range() -> None:
+    old, lower = [0.5] * 200, [0.4] * 200
+    assert against(JUDGE, old, lower, 0.05).outcome == "FAIL"
+    assert against(JUDGE, old, lower, 0.1).outcome == "INCONCLUSIVE", "on the margin"
+    assert against(JUDGE, old, lower, 0.2).outcome == "PASS"
+    assert against(JUDGE, old[:3], lower[:3], 0.05).outcome == "INCONCLUSIVE", "three say little"
+    endless = against(Declared(), old, lower, 0.05)
+    assert (endless.outcome, endless.low, endless.high) == ("INCONCLUSIVE", None, None)
+
+
+def test_a_metric_without_a_direction_concludes_nothing() -> None:
+    found = against(WORDS, [10.0] * 50, list(10 + RANDOM.normal(5, 1, 50)), advisory=True)
+    assert (found.outcome, found.advisory) == ("INCONCLUSIVE", True)
+    assert (found.difference or 0) > 4
+    assert found.low is not None
+
+
+def test_advice_is_a_95_percent_interval() -> None:
+    new = RANDOM.normal(0.2, 1, 1000)
+    found = compared(Declared(), pairs(Declared(), np.zeros(1000), new), advisory=True)
+    error = new.std(ddof=1) / math.sqrt(1000)
+    assert found.low == pytest.approx(new.mean() - 1.96 * error, abs=0.01)
+    assert (found.detectable, found.decisive_n) == (None, None)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from scipy import stats
+
+from ray_jobs.gate.moments import EMPTY, Moments, merged, moments
+
+VALUES = some.lists(some.floats(-100, 100).map(lambda value: round(value, 3)), max_size=40)
+
+
+def chunked(values: np.ndarray, size: int) -> Moments:
+    found = EMPTY
+    for at in range(0, len(values), size):
+        found = merged(found, moments(values[at : at + size]))
+    return found
+
+
+@settings(deadline=None, derandomize=True)
+@given(values=VALUES, size=some.integers(1, 7))
+def test_chunks_give_what_the_whole_gives(values: list[float], size: int) -> None:
+    array = np.array(values, dtype=float)
+    parts, whole = chunked(array, size), moments(array)
+    for name in ("n", "mean", "m2", "m3", "m4", "least", "most"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9, abs=1e-6), name
+
+
+def test_equal_to_scipy() -> None:
+    values = np.random.default_rng(1).lognormal(size=500)
+    found = chunked(values, 64)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.variance == pytest.approx(values.var(ddof=1))
+    assert found.skewness == pytest.approx(stats.skew(values, bias=False))
+    assert found.kurtosis == pytest.approx(stats.kurtosis(values))
+
+
+def test_a_large_offset_costs_no_digits() -> None:
+    """The textbook's sum of squares less squared sum would leave none here."""
+    values = np.random.default_rng(2).normal(1e9, 1.0, 100_000)
+    assert chunked(values, 300).variance == pytest.approx((values - 1e9).var(ddof=1), rel=1e-6)
+
+
+def test_many_samples_at_once() -> None:
+    values = np.random.default_rng(3).normal(size=(4, 30))
+    together = moments(values)
+    for row, one in enumerate(values):
+        assert together.skewness[row] == pytest.approx(moments(one).skewness)
+
+
+def test_without_spread_there_is_no_shape() -> None:
+    for values in ([], [1.0], [0.3, 0.3, 0.3]):
+        found = moments(np.array(values))
+        assert (float(found.skewness), float(found.kurtosis)) == (0, 0)
+    assert not moments(np.array([])).constant
+    assert moments(np.array([0.1 + 0.2, 0.3])).constant, "rounding is no spread"
+    assert not moments(np.array([0.3, 0.300001])).constant

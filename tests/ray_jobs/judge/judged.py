@@ -1,0 +1,56 @@
+"""Golden parts and captions for a judge to be asked about, made without an engine."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from making import baseline, encoded, picture, spec
+
+from ray_jobs import parts
+from ray_jobs.caption import SCHEMA
+from ray_jobs.contract import Spec
+
+PART_ROWS = 4
+SHORT: dict[str, Any] = {"tries": 2, "timeout_seconds": 5.0, "concurrency": 4}
+
+
+def asking(root: str, url: str, called: str = "step-1", **judge: Any) -> Spec:
+    """A spec whose judge is behind the endpoint."""
+    settings = {"kind": "openai", "model": "m", "base_url": url, "prompt": "Rate: {caption}"} | SHORT | judge
+    flat = {f"judge__{name}": value for name, value in settings.items()}
+    return spec(root, called[-1] * 16, called, **flat)
+
+
+def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
+    """The spec with its golden set (one picture a caption, unless there) and these captions, None for a failed one."""
+    names = list(captions)
+    golden, told = [], []
+    for first in range(0, len(names), PART_ROWS):
+        part, some = parts.name_of_part(first // PART_ROWS), names[first : first + PART_ROWS]
+        rows = {
+            "image_id": some,
+            "image": [encoded(picture(first + number, (8, 8))) for number in range(len(some))],
+            "references": [[f"a picture of {name}"] for name in some],
+            "sha256": [f"{first + number:064x}" for number in range(len(some))],
+        }
+        golden.append(parts.write(planned.golden_uri, part, pa.table(rows), {"lost": {}}))
+        failed = sum(captions[name] is None for name in some)
+        table = pa.Table.from_pylist(
+            [
+                {"image_id": name, "caption": captions[name], "finish_reason": "stop", "tokens": 3,
+                 "failure": "engine-error" if captions[name] is None else None}
+                for name in some
+            ],
+            schema=SCHEMA,
+        )  # fmt: skip
+        told.append(
+            parts.write(planned.captions_uri, part, table, {"lost": {"engine-error": failed} if failed else {}})
+        )
+    parts.commit(planned.golden_uri, parts.summed("golden", planned.golden_id, golden, len(names), {}, {}))
+    parts.commit(planned.captions_uri, parts.summed("captions", planned.caption_id, told, len(names), {}, {}))
+    return planned
+
+
+def against(candidate: Spec, other: Spec) -> Spec:
+    """The candidate's spec with the other run for its baseline."""
+    return candidate.model_copy(update={"baseline": baseline(other)})

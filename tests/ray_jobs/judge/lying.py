@@ -1,0 +1,140 @@
+"""A chat endpoint on 127.0.0.1 that does to each question what a test says, and remembers what it was asked."""
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = "sk-very-secret-0123456789"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What to answer: a status, a body (a dict becomes JSON), headers. `hang` seconds come first; `cut` sends half of
+    the body and closes, `drip` a byte every tenth of a second."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    hang: float = 0.0
+    cut: bool = False
+    drip: bool = False
+
+
+@dataclass
+class Lying:
+    """`behave` gets the question's text and how often it was asked before. `asked` are the bodies of all requests."""
+
+    behave: Callable[[str, int], Said]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    counted: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    url: str = ""
+
+    def texts(self) -> list[str]:
+        return [question(body) for body in self.asked]
+
+    def again(self) -> dict[str, int]:
+        """The questions that were asked more than once."""
+        return {text: count for text, count in Counter(self.texts()).items() if count > 1}
+
+
+def question(body: dict[str, Any]) -> str:
+    found: str = body["messages"][1]["content"][1]["text"]
+    return found
+
+
+def caption_in(text: str) -> str:
+    """The first text to be judged in a question."""
+    found = re.search(r"<data>(.*?)</data>", text, re.DOTALL)
+    assert found
+    caption: str = json.loads(found[1])
+    return caption
+
+
+def completion(content: Any, finish: str = "stop", **message: Any) -> dict[str, Any]:
+    return {
+        "id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [
+            {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content} | message}
+        ],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+    }  # fmt: skip
+
+
+def answer(**said: Any) -> Said:
+    return Said(body=completion(json.dumps({"rationale": "so"} | said)))
+
+
+def error(status: int, message: str = "no", **headers: str) -> Said:
+    """An error after which the endpoint wants another try almost at once."""
+    return Said(status, {"error": {"message": message, "type": "t", "code": None}}, {"retry-after-ms": "20"} | headers)
+
+
+@contextmanager
+def lying(behave: Callable[[str, int], Said]) -> Iterator[Lying]:
+    told = Lying(behave)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            with told.lock:
+                told.at_once += 1
+                told.most_at_once = max(told.most_at_once, told.at_once)
+            try:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    self._answer()
+            finally:
+                with told.lock:
+                    told.at_once -= 1
+
+        def _answer(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            text = question(body)
+            with told.lock:
+                told.asked.append(body)
+                told.headers.append({name.lower(): value for name, value in self.headers.items()})
+                before = told.counted[text]
+                told.counted[text] += 1
+            said = told.behave(text, before)
+            time.sleep(said.hang)
+            data = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
+            self.send_response(said.status)
+            for name, value in ({"Content-Type": "application/json"} | said.headers).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if said.cut:
+                self.wfile.write(data[: len(data) // 2])
+                self.close_connection = True
+                return
+            for byte in data if said.drip else ():
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.1)
+            if not said.drip:
+                self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    told.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

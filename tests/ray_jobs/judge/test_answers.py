@@ -1,0 +1,125 @@
+"""Kept answers: which one stands, and files that are merged while others read, write and merge them."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import storage
+from ray_jobs.judge import answers
+from ray_jobs.judge.answers import Answer
+
+
+def made(key: str = "k", at: float = 1.0, failure: str | None = None, run: str = "run", text: str = "text") -> Answer:
+    return Answer(key, None if failure else text, failure, None, 1, 1, run, at)
+
+
+def files(uri: str) -> list[str]:
+    return [entry.key for entry in storage.entries(f"{uri}/part")]
+
+
+def test_what_is_kept_is_found_and_nothing_else(store: str) -> None:
+    assert answers.load(store, "part", {"k"}) == {}
+    answers.keep(store, "part", [made("k"), made("other")])
+    assert answers.load(store, "part", {"k", "unknown"}) == {"k": made("k")}
+    assert answers.load(store, "another", {"k"}) == {}
+    assert answers.load(store, "part", set()) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [
+        ([made(at=2), made(at=1)], made(at=1)),  # the first: what comes later changes no score
+        ([made(at=1, failure="timeout"), made(at=2)], made(at=2)),
+        ([made(at=1), made(at=2, failure="timeout")], made(at=1)),
+        ([made(at=1, failure="timeout"), made(at=2, failure="refusal")], made(at=2, failure="refusal")),
+        ([made(at=1, text="a"), made(at=1, text="b")], made(at=1, text="a")),
+    ],
+)
+def test_one_answer_stands_in_whatever_order_they_come(given: list[Answer], stands: Answer, tmp_path: Path) -> None:
+    for number, order in enumerate((given, given[::-1])):
+        uri = str(tmp_path / str(number))
+        for answer in order:
+            answers.keep(uri, "part", [answer])
+        assert answers.load(uri, "part", {"k"}) == {"k": stands}
+        answers.compact(uri, "part")
+        assert answers.load(uri, "part", {"k"}) == {"k": stands}
+        assert len(files(uri)) == 1
+
+
+def test_the_same_answer_twice_is_one_file(store: str) -> None:
+    for _ in range(2):
+        answers.keep(store, "part", [made()])
+    assert len(files(store)) == 1
+    answers.compact(store, "part")
+    assert answers.load(store, "part", {"k"}) == {"k": made()}
+
+
+def test_files_that_are_large_are_left_as_they_are(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [hashlib.sha256(bytes([number])).hexdigest() for number in range(256)]
+    answers.keep(store, "part", map(made, keys))
+    large = files(store)
+    monkeypatch.setattr(answers, "SMALL", 8000)
+    for key in "abc":
+        answers.keep(store, "part", [made(key)])
+    answers.compact(store, "part")
+    assert set(large) < set(files(store))
+    assert len(files(store)) == 2
+    assert set(answers.load(store, "part", {"a", "b", "c", keys[7]})) == {"a", "b", "c", keys[7]}
+
+
+@pytest.mark.parametrize("dies_at", range(1, 6))
+def test_a_kill_in_the_middle_of_a_merge_loses_nothing(
+    tmp_path: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever change to the storage is the last one."""
+    uri, keys = str(tmp_path), {f"{number:032x}" for number in range(4)}
+    for number, key in enumerate(sorted(keys)):
+        answers.keep(uri, "part", [made(key, float(number))])
+    changes = 0
+
+    def counted(change: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            nonlocal changes
+            changes += 1
+            if changes == dies_at:
+                raise KeyboardInterrupt
+            return change(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "create", counted(storage.create))
+        patched.setattr(storage, "delete", counted(storage.delete))
+        with pytest.raises(KeyboardInterrupt):
+            answers.compact(uri, "part")
+    assert set(answers.load(uri, "part", keys)) == keys
+    answers.compact(uri, "part")
+    assert len(files(uri)) == 1
+    assert set(answers.load(uri, "part", keys)) == keys
+
+
+def test_a_part_is_merged_by_several_at_once_and_nothing_is_lost_to_any_reader(tmp_path: Path) -> None:
+    uri, keys = str(tmp_path), {f"{number:032x}" for number in range(60)}
+    for number, key in enumerate(sorted(keys)):
+        answers.keep(uri, "part", [made(key, float(number))])
+    seen: list[int] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(len(answers.load(uri, "part", keys)))
+
+    reader = threading.Thread(target=look)
+    mergers = [threading.Thread(target=answers.compact, args=(uri, "part")) for _ in range(4)]
+    for thread in (reader, *mergers):
+        thread.start()
+    for thread in mergers:
+        thread.join()
+    done.set()
+    reader.join()
+    assert set(seen) == {60}
+    answers.compact(uri, "part")
+    assert len(files(uri)) == 1

@@ -1,0 +1,137 @@
+"""Pairs in both orders: what is preferred, what contradicts itself, what is missing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged import against, asking, made
+from lying import KEY, Said, answer, completion, error, lying
+
+from ray_jobs import parts
+from ray_jobs.contract import Manifest, Part, Spec
+from ray_jobs.judge.preference import commit, prefer_part
+from ray_jobs.judging import judge_all, preferences
+
+THEIRS = {f"image-{number}": f"theirs {number}" for number in range(6)}
+OURS = {f"image-{number}": f"ours {number}" for number in range(6)}
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
+
+
+def preferred(
+    root: Path, choose: Callable[[str], Said], ours: dict[str, str | None], theirs: dict[str, str | None], **judge: Any
+) -> tuple[Spec, dict[str, dict[str, Any]], Manifest]:
+    """The preferences when the endpoint says to each pair what `choose` does."""
+
+    def behave(text: str, before: int) -> Said:
+        return choose(text) if "Which caption" in text else answer(score=3)
+
+    with lying(behave) as endpoint:
+        other = made(asking(str(root), endpoint.url, pairwise=True, **judge), theirs)
+        spec = against(made(asking(str(root), endpoint.url, "step-2", pairwise=True, **judge), ours), other)
+        judge_all(spec, [spec.caption_id, other.caption_id])
+    captions = parts.require(spec.captions_uri, "caption")
+    listed = [Part.model_validate_json(prefer_part({"part": part.name}, spec)["part"]) for part in captions.parts]
+    rows = {row["image_id"]: row for part in captions.parts for row in preferences(spec, part.name)}
+    return spec, rows, commit(spec, captions, listed)
+
+
+def position(text: str) -> str:
+    """Where our caption stands in the question."""
+    return "first" if "ours" in text.partition("Second: ")[0] else "second"
+
+
+def other(place: str) -> str:
+    return {"first": "second", "second": "first"}[place]
+
+
+@pytest.mark.parametrize(
+    ("choose", "preference"),
+    [
+        (lambda text: answer(better=position(text)), 1.0),
+        (lambda text: answer(better=other(position(text))), -1.0),
+        (lambda text: answer(better="tie"), 0.0),
+    ],
+)
+def test_a_judge_that_agrees_with_itself_is_believed(
+    tmp_path: Path, choose: Callable[[str], Said], preference: float
+) -> None:
+    _, rows, manifest = preferred(tmp_path, choose, dict(OURS), dict(THEIRS))
+    assert {row["preference"] for row in rows.values()} == {preference}
+    assert {(row["consistent"], row["failure"], row["rationale"]) for row in rows.values()} == {(True, None, "so")}
+    assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (6, 6, {})
+    assert (manifest.details["asked"], manifest.details["position_bias"]) == (6, 0.0)
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda text: answer(better="first"),
+        lambda text: answer(better="second"),
+        lambda text: answer(better="first" if position(text) == "first" else "tie"),
+    ],
+)
+def test_a_judge_that_contradicts_itself_has_told_its_habit(tmp_path: Path, choose: Callable[[str], Said]) -> None:
+    _, rows, manifest = preferred(tmp_path, choose, dict(OURS), dict(THEIRS))
+    assert {(row["preference"], row["consistent"], row["failure"]) for row in rows.values()} == {(0.0, False, None)}
+    assert manifest.details["position_bias"] == 1.0
+    assert manifest.details["inconsistent"] == 6
+
+
+def test_equal_captions_are_a_tie_without_asking(tmp_path: Path) -> None:
+    def never(text: str) -> Said:
+        raise AssertionError(text)
+
+    _, rows, manifest = preferred(tmp_path, never, dict(OURS), dict(OURS))
+    assert {(row["preference"], row["consistent"], row["failure"]) for row in rows.values()} == {(0.0, None, None)}
+    assert (manifest.details["equal"], manifest.details["asked"]) == (6, 0)
+    assert manifest.details["position_bias"] is None
+
+
+def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> None:
+    def choose(text: str) -> Said:
+        if "ours 3" in text and position(text) == "second":
+            return error(500)
+        if "ours 4" in text:
+            return Said(body=completion('{"rationale": "r", "better": "both"}'))
+        return answer(better=position(text))
+
+    ours, theirs = OURS | {"image-1": None}, THEIRS | {"image-2": None, "image-5": ""}
+    _, rows, manifest = preferred(tmp_path, choose, ours, theirs)
+    assert {name: row["failure"] for name, row in rows.items() if row["failure"]} == {
+        "image-1": "no-caption", "image-2": "no-caption", "image-3": "judge-server-error",
+        "image-4": "judge-invalid-answer",
+    }  # fmt: skip
+    assert [rows[name]["preference"] for name in OURS] == [1.0, None, None, None, None, 1.0]
+    assert manifest.lost == {"judge-invalid-answer": 1, "judge-server-error": 1, "no-caption": 2}
+    assert (manifest.rows_in, manifest.rows_out) == (6, 2)
+
+
+def test_preferences_stand(tmp_path: Path) -> None:
+    spec, rows, manifest = preferred(tmp_path, lambda text: answer(better=position(text)), dict(OURS), dict(THEIRS))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    again = [prefer_part({"part": part.name}, spec)["part"] for part in manifest.parts]
+    assert [Part.model_validate_json(part) for part in again] == list(manifest.parts)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert len(rows) == 6
+
+
+def test_the_references_stand_beside_the_pair(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def choose(text: str) -> Said:
+        seen.append(text)
+        return answer(better="tie")
+
+    prompt = "Which caption is nearer to {references}? {first} or {second}"
+    preferred(
+        tmp_path, choose, {"image-0": "{second} ours"}, {"image-0": "{references} theirs"}, pairwise_prompt=prompt
+    )
+    assert len(seen) == 2
+    assert all('"a picture of image-0"' in text for text in seen)
+    assert all(text.count("<data>") == 3 for text in seen)
+    assert {text.index('"{second} ours"') < text.index('"{references} theirs"') for text in seen} == {True, False}

@@ -1,0 +1,36 @@
+from functools import reduce
+
+import pytest
+from making import suite
+
+from ray_jobs.judge.answers import Answer
+from ray_jobs.judge.totals import JudgeTotals, Spent, totals_of
+
+JUDGE = suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge
+
+
+def given(failure: str | None = None, run: str = "ours") -> Answer:
+    return Answer("k", "text", failure, None, 1000, 100, run, 1.0)
+
+
+def test_every_question_is_answered_or_failed_with_a_reason() -> None:
+    found = totals_of([given(), given("timeout"), None, given("timeout", "theirs"), given(run="theirs")], "ours", JUDGE)
+    assert (found.questions, found.answered, found.failed) == (5, 2, {"judge-silent": 1, "judge-timeout": 2})
+    assert found.questions == found.answered + sum(found.failed.values())
+    assert found.cached == 2
+    assert found.spent == Spent(4, 4000, 400, pytest.approx(4000 * 3e-6 + 400 * 15e-6))
+    assert found.asked == Spent(2, 2000, 200, pytest.approx(2000 * 3e-6 + 200 * 15e-6))
+
+
+def test_parts_add_up_in_any_grouping() -> None:
+    some = [given(), None, given("refusal", "theirs"), given(run="theirs"), given("refusal")]
+    whole = totals_of(some, "ours", JUDGE)
+    summed = reduce(JudgeTotals.plus, [totals_of([one], "ours", JUDGE) for one in some], JudgeTotals(seconds=2.0))
+    assert summed.failed == whole.failed
+    assert (summed.questions, summed.answered, summed.cached) == (whole.questions, whole.answered, whole.cached)
+    assert summed.spent.cost == pytest.approx(whole.spent.cost)
+    assert summed.seconds == 2.0
+
+
+def test_nothing_is_nothing() -> None:
+    assert totals_of([], "ours", JUDGE) == JudgeTotals()

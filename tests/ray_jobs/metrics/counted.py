@@ -1,0 +1,17 @@
+"""Tables of captions in memory, by the functions that make those on disk."""
+
+from ray_jobs.metrics import frequencies
+from ray_jobs.metrics.batch import Corpus
+from ray_jobs.metrics.frequencies import Frequencies
+from ray_jobs.metrics.ngrams import ngrams, of_texts
+from ray_jobs.metrics.tokenise import numbers
+
+
+def corpus_of_captions(texts: list[str]) -> Corpus:
+    terms = numbers(texts)
+    bigrams, whole = ngrams(*terms, 2)[0], of_texts(*terms)
+    return Corpus(bigrams=_table(bigrams), texts=_table(whole))
+
+
+def _table(found: "frequencies.np.ndarray") -> Frequencies:
+    return Frequencies(len(found), (frequencies.summed([frequencies.counted(found)], least=2),))

@@ -1,0 +1,97 @@
+import pytest
+
+from ray_jobs.errors import BadInput
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.own import loaded, value
+
+POLITE = """
+import functools
+from ray_jobs.metrics import Metric
+
+@functools.cache
+def words():
+    return {"please", "thanks"}
+
+def measure(caption):
+    return sum(word in words() for word in caption.words)
+
+METRIC = Metric(name="polite", unit="words", direction=+1, range=(0, 1000), measure=measure)
+"""
+CAPTION = Captioned("thanks a lot please", 4, "stop")
+
+
+def with_measure(body: str) -> str:
+    return POLITE.replace("return sum(word in words() for word in caption.words)", body)
+
+
+def test_a_file_of_a_team_is_a_metric() -> None:
+    metric = loaded({"polite": POLITE})["polite"]
+    assert value(metric, CAPTION, "a") == 2.0
+    assert (metric.unit, metric.direction, metric.kind, metric.needs) == ("words", 1, "mean", "nothing")
+
+
+def test_it_is_compiled_once_a_process() -> None:
+    assert loaded({"polite": POLITE})["polite"] is loaded({"polite": POLITE})["polite"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def measure(:\n", r"metric polite: polite\.py, line 1: invalid syntax"),
+        ("x = 1\n\n\nif x\n", r"metric polite: polite\.py, line 4: expected ':'"),
+        ("", "metric polite: polite.py holds no `METRIC = Metric"),
+        ("METRIC = 3", "metric polite: polite.py holds no `METRIC = Metric"),
+        ("import no_such_module", r"metric polite: polite\.py fails on import \(ModuleNotFoundError: No module named"),
+        ("1 / 0", r"polite\.py fails on import \(ZeroDivisionError: division by zero\)"),
+        ("x = '\x00'", "metric polite: polite.py"),
+        (POLITE.replace('"polite"', '"rude"'), "metric polite: its METRIC is named 'rude'; name it like its file"),
+        (POLITE.replace(", measure=measure", ""), "metric polite: its METRIC has no `measure`"),
+        (POLITE.replace("direction=+1", "direction=2"), r"fails on import \(ValueError: direction must be"),
+        (POLITE.replace("range=(0, 1000)", "range=(1, 0)"), r"fails on import \(ValueError: range must be"),
+        (POLITE.replace(" measure=measure", " kind='median', measure=measure"), "ValueError: kind must be"),
+        (POLITE.replace(" measure=measure", " needs='money', measure=measure"), "ValueError: needs must be"),
+        ("raise SystemExit(3)", r"polite\.py fails on import \(SystemExit: 3\)"),
+    ],
+)
+def test_a_file_that_is_no_metric_is_one_clear_line(source: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told) as error:
+        loaded({"polite": source})
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(BadInput, match="metric polite: Assay has a metric of this name"):
+        loaded({"polite": POLITE}, taken=("polite",))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return 1 / 0", r"ZeroDivisionError: division by zero \(polite\.py, line 10\)"),
+        ("raise KeyError('a\\nb')", "KeyError"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("return 'much'", "gave str 'much'; return a number, or None for no value"),
+        ("return float('nan')", "gave float 'nan'"),
+        ("return float('inf')", "gave float 'inf'"),
+        ("return [1.0]", "gave list"),
+        ("return 1j", "gave complex"),
+        ("return -1", r"-1 is outside its range \(0, 1000\)"),
+        ("return 1e9", r"1e\+09 is outside its range"),
+    ],
+)
+def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
+    metric = loaded({"polite": with_measure(body)})["polite"]
+    with pytest.raises(BadInput, match=rf"metric polite: image 'dir/a\.png': .*{told}") as error:
+        value(metric, CAPTION, "dir/a.png")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [("return None", None), ("return True", 1.0), ("return 3", 3.0),
+     ("import numpy; return numpy.float32(0.5)", 0.5), ("import numpy; return numpy.int64(2)", 2.0)],
+)  # fmt: skip
+def test_numbers_of_any_kind_and_none_are_values(body: str, expected: float | None) -> None:
+    found = value(loaded({"polite": with_measure(body)})["polite"], CAPTION, "a")
+    assert found == expected
+    assert found is None or type(found) is float

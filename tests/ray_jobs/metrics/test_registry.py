@@ -1,0 +1,85 @@
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from making import spec, suite
+
+import ray_jobs.metrics
+from ray_jobs.contract import METRICS, BadInput, Checkpoint
+from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics.registry import BUILT_IN, declared, directions
+
+FILES = [file for file in Path(ray_jobs.metrics.__file__).parent.glob("*.py") if "\nMETRIC = " in file.read_text()]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_metric_file_is_registered_under_its_name(file: Path) -> None:
+    metric = import_module(f"ray_jobs.metrics.{file.stem}").METRIC
+    assert metric.name == file.stem
+    assert BUILT_IN[file.stem] is metric
+    assert (metric.measure is None) != (metric.measure_all is None)
+
+
+def test_nothing_else_is_registered() -> None:
+    assert set(BUILT_IN) == {file.stem for file in FILES}
+    assert METRICS == directions() == {name: metric.direction for name, metric in BUILT_IN.items()}
+
+
+def test_names_and_directions_are_had_without_the_libraries_that_measure() -> None:
+    code = (
+        "import sys; from ray_jobs.suite import METRICS; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
+    )
+    heavy = ["numpy", "pyarrow", "ray", "torch", "sacrebleu", "rapidfuzz", "py3langid", "transformers", "scipy"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
+    source = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', -1, (0, 1), measure=lambda c: 0.5)"
+    planned = spec(
+        metrics__own=["shout.py"], metrics__clip="/models/clip",
+        judge__kind="vllm", judge__model="/m", judge__criteria=["colour"], judge__pairwise=True,
+    )  # fmt: skip
+    clip = Checkpoint(uri="/models/clip", name="clip", fingerprint="c" * 16)
+    planned = planned.model_copy(update={"own_metrics": {"shout": source}, "clip": clip})
+    found = declared(planned)
+    assert list(found) == [
+        *BUILT_IN, "shout", "clipscore", "refclipscore", "judge", "judge_colour", "preference"
+    ]  # fmt: skip
+    assert all(name == metric.name for name, metric in found.items())
+    assert (found["judge"].range, found["judge"].kind) == ((0, 1), "mean")
+    assert (found["judge_colour"].range, found["judge_colour"].kind) == ((0, 1), "share")
+    assert list(declared(spec())) == list(BUILT_IN)
+    assert declared(spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
+
+
+@pytest.mark.parametrize("name", ["empty", "clipscore", "judge"])
+def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
+    planned = spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
+    with pytest.raises(BadInput, match=f"metric {name}: Assay has a metric of this name"):
+        declared(planned)
+
+
+def test_every_metric_can_be_a_limit_and_those_with_a_direction_can_gate() -> None:
+    for name, metric in BUILT_IN.items():
+        assert suite(gate__limits={name: {"max": 1}})
+        if metric.direction:
+            assert suite(gate__metrics={name: {"margin": 0}})
+        else:
+            with pytest.raises(ValueError, match="unknown metric"):
+                suite(gate__metrics={name: {"margin": 0}})
+
+
+def test_a_declaration_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="the range of a share"):
+        Metric("x", "u", 1, (0, 2), "share")
+
+
+def test_what_a_metric_needs() -> None:
+    bare, full = Captioned("a", 1, "stop"), Captioned("a", 1, "stop", ("b",), "c")
+    for needs in ("nothing", "references", "label"):
+        metric = Metric("x", "u", 1, (0, 1), needs=needs)
+        assert (metric.holds(bare), metric.holds(full)) == (needs == "nothing", True)

@@ -1,0 +1,330 @@
+"""Scoring: a part's rows, and the sums over them."""
+
+import json
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import running
+import tiny_clip
+from making import baseline, checkpoint_files, encoded, picture, spec
+from scored import in_process, write_captions, write_golden
+
+from ray_jobs import checkpoint, parts, scoring, storage
+from ray_jobs import judging as judgements_of
+from ray_jobs.contract import BadInput, Manifest, Part, Scores, Spec, Trouble
+from ray_jobs.metrics import counting, part
+from ray_jobs.metrics import judge as judging
+from ray_jobs.metrics.clip import scores as clip_scores
+from ray_jobs.metrics.clip_model import ClipModel
+from ray_jobs.metrics.judge import Judgement
+from ray_jobs.metrics.registry import BUILT_IN
+
+JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour", "shape"]}
+NAME = "part-00000"
+GOLDEN = [
+    {"image_id": "a", "references": ["a dot"], "label": "dot, spot"},
+    {"image_id": "b", "references": ["a line"], "label": "line"},
+    {"image_id": "c", "references": [], "label": None},
+    {"image_id": "d", "references": ["a box"], "label": "box"},
+]
+CAPTIONS = [
+    {"image_id": "a", "caption": "A dot.", "tokens": 4},
+    {"image_id": "b", "caption": "a box", "finish_reason": "length", "tokens": 8},
+    {"image_id": "c", "caption": "", "tokens": 1},
+    {"image_id": "d", "failure": "engine-error", "detail": "too long"},
+]
+
+
+def said(colour: bool, shape: bool) -> str:
+    return json.dumps({"rationale": "so", "colour": colour, "shape": shape})
+
+
+@pytest.fixture(autouse=True)
+def _tasks_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "integration" not in request.keywords:
+        monkeypatch.setattr(counting, "_on_ray", in_process)
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    """Four images: right, wrong with a useless answer, without references, without a caption."""
+    planned = spec(root=str(tmp_path), **JUDGED)
+    write_golden(planned, GOLDEN)
+    write_captions(planned, CAPTIONS)
+    answers = {
+        "a": judging.read(planned.suite.judge, said(True, False), None),
+        "b": judging.read(planned.suite.judge, "no JSON", None),
+        "c": judging.read(planned.suite.judge, None, "engine-error"),
+    }
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: answers)
+    return planned
+
+
+def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
+    """What `scoring.score` does, each task in this process."""
+    counting.complete(made, made.caption_id)
+    found = [Part.model_validate_json(part.score_part({"part": name}, made, made.caption_id)["part"]) for name in names]
+    details = {"languages": scoring._languages(made.scores_uri, list(names))}
+    return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
+
+
+def scored(made: Spec) -> dict[str, dict[str, Any]]:
+    score(made)
+    return {row["image_id"]: row for row in scoring.load_scores(made.scores_uri, [NAME]).to_pylist()}
+
+
+def test_every_image_has_its_row_of_values_or_the_reason_why_not(made: Spec) -> None:
+    rows = scored(made)
+    assert list(rows) == ["a", "b", "c", "d"]
+    right, wrong, bare, lost = rows.values()
+    assert list(right) == ["image_id", "label", "references", "failure", "rationale", *part.columns(made)]
+    assert (right["characters"], right["words"], right["tokens"], right["exact_match"]) == (6, 2, 4, 1)
+    assert (right["label"], right["label_hit"], right["rouge_l"]) == ("dot, spot", 1, 1)
+    assert (right["judge"], right["judge_colour"], right["judge_shape"], right["failure"]) == (0.5, 1, 0, None)
+    assert (wrong["truncated"], wrong["exact_match"], wrong["label_hit"], wrong["judge"]) == (1, 0, 0, None)
+    assert (wrong["failure"], wrong["rationale"]) == ("judge-invalid-answer", "no JSON")
+    assert (bare["empty"], bare["exact_match"], bare["chrf"], bare["label_hit"]) == (1, None, None, None)
+    assert (bare["judge"], bare["failure"]) == (None, "judge-engine-error")
+    values = set(lost) - {"image_id", "label", "references", "failure"}
+    assert lost["failure"] == "no-caption"
+    assert {lost[name] for name in values} == {None}
+
+
+def test_the_sums_leave_out_what_is_missing(made: Spec) -> None:
+    manifest = score(made)
+    lost = {"judge-engine-error": 1, "judge-invalid-answer": 1, "no-caption": 1}
+    assert manifest.lost == lost
+    found = scoring.summed_up(made, manifest)
+    assert (found.images, found.scored, found.failed) == (4, 1, lost)
+    assert list(found.metrics) == list(part.columns(made))
+    assert (found.metrics["judge"].n, found.metrics["judge"].expected, found.metrics["judge"].mean) == (1, 4, 0.5)
+    assert (found.metrics["exact_match"].n, found.metrics["exact_match"].mean) == (2, 0.5)
+    assert found.metrics["exact_match"].expected == 3  # the images that have references
+    assert found.metrics["label_hit"].expected == 3  # the images that have a label
+    assert (found.metrics["tokens"].n, found.metrics["tokens"].mean) == (3, pytest.approx(13 / 3))
+    assert (found.metrics["tokens"].unit, found.metrics["empty"].direction) == ("tokens", -1)
+    assert found.details["label_hit_by_words"] == [{"from": 0, "to": 3, "n": 2, "mean": 0.5}]
+    assert found.details["languages"] == {"unknown": 1.0}
+    assert Scores.model_validate_json(found.model_dump_json()) == found
+
+
+def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {})
+    rows = scored(made)
+    assert [row["failure"] for row in rows.values()] == ["judge-silent"] * 3 + ["no-caption"]
+    assert {row["judge"] for row in rows.values()} == {None}
+
+
+def test_an_answer_with_what_no_metric_declares_is_left_out(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Judgement({"judge": 1.0, "judge_mood": 1.0}, "so")
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {"a": answer})
+    rows = scored(made)
+    assert rows["a"]["judge"] == 1
+    assert "judge_mood" not in rows["a"]
+
+
+def test_scores_made_before_are_kept(made: Spec) -> None:
+    scored(made)
+    path = Path(parts.uri_of_part(made.scores_uri, NAME))
+    before = path.stat().st_mtime_ns
+    scored(made)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_same_captions_have_the_same_bytes_of_scores(made: Spec, tmp_path: Path) -> None:
+    score(made)
+    again = made.model_copy(update={"root": str(tmp_path / "again")})
+    write_golden(again, GOLDEN)
+    write_captions(again, CAPTIONS)
+    score(again)
+    assert running.content(again.scores_uri) == running.content(made.scores_uri)
+
+
+def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None:
+    other = spec(root=made.root, fingerprint="e" * 16, **JUDGED)
+    write_captions(other, CAPTIONS)
+    compared = made.model_copy(update={"baseline": baseline(other)})
+    counting.complete(compared, other.caption_id)
+    part.score_part({"part": NAME}, compared, other.caption_id)
+    assert parts.done(other.scores_uri) == {NAME}
+    assert compared.scores_uri_of(other.caption_id) == other.scores_uri
+
+
+def test_a_caption_of_an_image_that_the_golden_set_lacks_is_trouble(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path))
+    write_golden(planned, GOLDEN[:2])
+    write_captions(planned, CAPTIONS[:3])
+    with pytest.raises(Trouble, match="part-00000 has a caption of 'c', which its golden set lacks"):
+        score(planned)
+
+
+def test_no_caption_at_all(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path))
+    write_golden(planned, GOLDEN)
+    write_captions(planned, [{"image_id": one["image_id"], "failure": "engine-error"} for one in GOLDEN])
+    found = scoring.summed_up(planned, score(planned))
+    assert (found.scored, found.failed) == (0, {"no-caption": 4})
+    assert {(summary.n, summary.mean) for summary in found.metrics.values()} == {(0, None)}
+    assert found.details == {"languages": {}, "label_hit_by_words": []}
+
+
+def test_one_image(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path))
+    write_golden(planned, GOLDEN[:1])
+    write_captions(planned, CAPTIONS[:1])
+    found = scoring.summed_up(planned, score(planned))
+    assert (found.metrics["collapse"].n, found.metrics["distinct_2"].mean, found.metrics["cider_d"].mean) == (0, 1, 0)
+    low, high = found.metrics["exact_match"].low, found.metrics["exact_match"].high
+    assert low is not None
+    assert low < 0.5
+    assert high == 1
+
+
+def test_hostile_text_is_scored_like_any_other(tmp_path: Path) -> None:
+    texts = [
+        "",
+        "🙂" * 500,
+        "狗" * 4000,
+        "word " * 4000,
+        "\x00\x01\x1b[31m",
+        "<script>alert(1)</script>",
+        "'; DROP TABLE",
+        "x" * 99_999,
+    ]
+    planned = spec(root=str(tmp_path))
+    write_golden(
+        planned, [{"image_id": str(n), "references": [text, "a dog"], "label": text} for n, text in enumerate(texts)]
+    )
+    write_captions(planned, [{"image_id": str(n), "caption": text} for n, text in enumerate(texts)])
+    score(planned, (NAME, "part-00001"))
+    rows = scoring.load_scores(planned.scores_uri, [NAME, "part-00001"]).to_pylist()
+    assert [row["exact_match"] for row in rows] == [1] * len(texts)
+    assert [row["chrf"] for row in rows[1:]] == pytest.approx([100] * (len(texts) - 1))
+    for row in rows:
+        for name, metric in BUILT_IN.items():
+            if row[name] is not None:
+                assert metric.range[0] <= row[name] <= metric.range[1] + 1e-9, (name, row[name])
+
+
+POLITE = """
+from ray_jobs.metrics import Metric
+METRIC = Metric("polite", "words", +1, (0, 10), measure=lambda caption: float("dot" in caption.text) if {} else 1 / 0)
+"""
+
+
+def test_a_teams_own_metric_is_scored_too(made: Spec) -> None:
+    own = made.model_copy(update={"own_metrics": {"polite": POLITE.format("True")}})
+    assert own.scores_uri != made.scores_uri
+    assert [row["polite"] for row in scored(own).values()] == [1, 0, 0, None]
+    assert scoring.summed_up(own, score(own)).metrics["polite"].mean == pytest.approx(1 / 3)
+
+
+def test_an_own_metric_that_fails_names_itself_and_the_image(made: Spec) -> None:
+    own = made.model_copy(update={"own_metrics": {"polite": POLITE.format("caption.text != 'a box'")}})
+    with pytest.raises(
+        BadInput, match=r"metric polite: image 'b': ZeroDivisionError: division by zero \(polite.py, line 3"
+    ):
+        score(own)
+
+
+def test_synonyms_reach_the_metric(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path)).model_copy(update={"synonyms": {"line": ("stroke", "box")}})
+    write_golden(planned, GOLDEN)
+    write_captions(planned, CAPTIONS)
+    assert [row["label_hit"] for row in scored(planned).values()] == [1, 1, None, None]
+
+
+# --- on Ray ---------------------------------------------------------------------------------------------------------
+
+
+def many(planned: Spec, images: int, rows: int) -> None:
+    draw = random.Random(1)
+    words = [f"w{number}" for number in range(200)]
+
+    def text() -> str:
+        return " ".join(draw.choices(words, range(200, 0, -1), k=draw.randint(3, 12)))
+
+    ids = [f"{number:05d}" for number in range(images)]
+    write_golden(
+        planned, [{"image_id": one, "references": [text(), text()], "label": draw.choice(words)} for one in ids], rows
+    )
+    write_captions(planned, [{"image_id": one, "caption": text()} for one in ids], rows)
+
+
+@pytest.mark.integration
+def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: object) -> None:
+    """Every part once, none made twice, and the same bytes as a run that nobody killed."""
+    whole, cut = (spec(root=str(tmp_path / name)) for name in ("whole", "cut"))
+    for planned in (whole, cut):
+        many(planned, 4000, 20)
+        storage.write(planned.uri, planned.model_dump_json().encode())
+    running.run("evaluate", whole)
+    process = running.start("evaluate", cut)
+    threading.Thread(target=process.stdout.read, daemon=True).start()  # type: ignore[union-attr]
+    running.wait_until(lambda: len(parts.done(cut.scores_uri)) >= 20 or process.poll() is not None, 300)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    before = running.snapshot(f"{cut.scores_uri}/parts")
+    assert not storage.exists(f"{cut.scores_uri}/manifest.json")
+    assert 20 <= len(before) < 200
+    running.run("evaluate", cut)
+    after = running.snapshot(f"{cut.scores_uri}/parts")
+    assert {key: after[key] for key in before} == before
+    assert running.content(cut.scores_uri) == running.content(whole.scores_uri)
+    for uri in (counting.references_uri, lambda planned: counting.captions_uri(planned, planned.caption_id)):
+        one, other = (
+            {key: sha for key, (sha, _) in running.snapshot(uri(planned)).items()} for planned in (whole, cut)
+        )
+        assert one == other
+
+
+@pytest.mark.integration
+def test_on_s3_the_scores_are_those_of_a_directory(tmp_path: Path, on_cluster: object) -> None:
+    storage._s3().create_bucket(Bucket="scores")
+    local, remote = spec(root=str(tmp_path)), spec(root="s3://scores/root")
+    for planned in (local, remote):
+        many(planned, 200, 20)
+        storage.write(planned.uri, planned.model_dump_json().encode())
+        running.run("evaluate", planned)
+    assert running.content(remote.scores_uri) == running.content(local.scores_uri)
+
+
+@pytest.mark.integration
+def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: object) -> None:
+    clip = checkpoint.resolve(str(tiny_clip.saved(tmp_path / "clip")))
+    planned = spec(root=str(tmp_path / "root"), metrics__clip=clip.uri).model_copy(update={"clip": clip})
+    golden = [one | {"image": encoded(picture(number))} for number, one in enumerate(GOLDEN)]
+    write_golden(planned, golden, 2)
+    write_captions(planned, CAPTIONS, 2)
+    storage.write(planned.uri, planned.model_dump_json().encode())
+    running.run("evaluate", planned)
+    rows = running.rows(planned.scores_uri)
+    model = ClipModel(tmp_path / "clip", clip.uri)
+    images = model.images([one["image"] for one in golden])
+    texts, references = model.texts(["A dot.", "a box", ""]), model.texts(["a dot", "a line"])
+    expected = [
+        clip_scores(texts[0] @ images[0], [texts[0] @ references[0]]),
+        clip_scores(texts[1] @ images[1], [texts[1] @ references[1]]),
+        clip_scores(texts[2] @ images[2], []),
+        {"clipscore": None, "refclipscore": None},
+    ]
+    for name in ("clipscore", "refclipscore"):
+        assert [row[name] for row in rows] == [pytest.approx(one[name], abs=1e-5) for one in expected]
+    scores = Scores.model_validate_json(storage.read(f"{planned.run_uri}/scores.json"))
+    assert (scores.metrics["clipscore"].n, scores.metrics["clipscore"].expected) == (3, 4)
+    assert (scores.metrics["refclipscore"].n, scores.metrics["refclipscore"].expected) == (2, 3)
+
+    broken = tmp_path / "no-clip"
+    storage.write(f"{broken}/config.json", json.dumps({"architectures": ["X"], "model_type": "bert"}).encode())
+    for name, data in checkpoint_files().items():
+        if name != "config.json":
+            storage.write(f"{broken}/{name}", data)
+    other = planned.model_copy(update={"clip": checkpoint.resolve(str(broken))})
+    storage.write(other.uri, other.model_dump_json().encode())
+    output = running.run("evaluate", other, expected=2)
+    assert f"CLIP model {broken}: cannot be loaded" in output.splitlines()[-1]
