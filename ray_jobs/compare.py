@@ -15,13 +15,13 @@ import numpy as np
 
 from ray_jobs import parts, records, storage
 from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble, digest
-from ray_jobs.gate.compare import compare as compare_values
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.paired import Paired
+from ray_jobs.metrics.registry import declared
 from ray_jobs.report import series, tables
 from ray_jobs.report.looking import Side, values
 from ray_jobs.report.numbers import NONE
 from ray_jobs.report.page import About, Headline, page
-
-ALPHA = 0.05  # of an interval, both sides together
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,18 @@ def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Com
             f"{baseline.uri} and {candidate.uri}: not over one golden set ({baseline.record.golden_id} and "
             f"{candidate.record.golden_id}), so no image can be compared; validate both with one suite"
         )
-    pairs: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {metric: ([], []) for metric in metrics}
+    known = declared(candidate.spec)
+    pairs = {metric: Paired(known[metric]) for metric in metrics}
     for old, new in _paired(baseline, candidate, metrics):
-        for metric in metrics:
-            pairs[metric][0].append(old[metric])
-            pairs[metric][1].append(new[metric])
-    return [
-        _compared(metric, candidate, *(np.concatenate([*side, np.empty(0)]) for side in pairs.pop(metric)))
-        for metric in metrics
-    ]
+        for metric, one in pairs.items():
+            one.add(old[metric], new[metric])
+    return [compared(known[metric], one, advisory=True) for metric, one in pairs.items()]
 
 
 def report(baseline: Kept, candidate: Kept, comparisons: Sequence[Comparison], left_out: dict[str, str]) -> str:
     """The page, as HTML."""
     spec, names = candidate.spec, [_name(baseline, candidate), _name(candidate, baseline)]
-    moved = [(one.metric, tables.moved(one)[0]) for one in comparisons]
+    moved = [(row.metric, row.word) for row in tables.compared(comparisons, candidate.scores.metrics)]
     told = [f"{metric} {word[2:]}" for metric, word in moved if word[0] in "▲▼"]
     sentence = f"{names[1]} against {names[0]}: " + (", ".join(told) or "no clear difference")
     notes = [f"Left out: {', '.join(f'{metric} ({why})' for metric, why in left_out.items())}."] if left_out else []
@@ -131,12 +128,6 @@ def printed(comparisons: Sequence[Comparison], candidate: Kept) -> str:
         for line in lines
     ]  # fmt: skip
     return "\n".join(text)
-
-
-def _compared(metric: str, candidate: Kept, old: np.ndarray, new: np.ndarray) -> Comparison:
-    """The one place where the gate's statistics are asked for a comparison that gates nothing."""
-    direction = tables.way(metric, candidate.scores.metrics[metric]) or 1
-    return compare_values(metric, old, new, direction, 0.0, ALPHA / 2).model_copy(update={"advisory": True})
 
 
 def _paired(

@@ -73,7 +73,8 @@ def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]
             below["difference"] = f"{below.get('difference', '')}\n({interval(*worst, places, sign=True)})"
         if one.clusters:
             below["method"] = f"{one.clusters:,} clusters"
-        said = moved(one) if one.advisory else SAID[one.outcome]
+        direction = way(one.metric, summaries.get(one.metric))
+        said = _moved(one, direction) if one.advisory else SAID[one.outcome]
         row = _row(one.metric, summaries, said, cells, below)
         rows.append(replace(row, hint="" if one.advisory else _hint(one.decisive_n), drawn=_drawn(one)))
     return rows
@@ -167,12 +168,13 @@ def _hint(decisive: int | None) -> str:
     return f"{decisive:,} images would decide" if decisive else ""
 
 
-def moved(one: Comparison) -> tuple[str, str]:
+def _moved(one: Comparison, direction: int) -> tuple[str, str]:
     """An advisory comparison in a word: it has no verdict."""
+    up, down = ("better", "worse") if direction else ("higher", "lower")
     if one.low is not None and one.low > 0:
-        return "▲ better", "plain"
+        return f"▲ {up}", "plain"
     if one.high is not None and one.high < 0:
-        return "▼ worse", "plain"
+        return f"▼ {down}", "plain"
     return ("no clear difference" if one.low is not None else "too few images"), "missing"
 
 

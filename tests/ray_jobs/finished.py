@@ -12,6 +12,7 @@ from ray_jobs import parts, storage
 from ray_jobs.caption import SCHEMA as CAPTIONS
 from ray_jobs.contract import Manifest, Scores, Spec, Summary
 from ray_jobs.golden.making import SCHEMA as GOLDEN
+from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 
 
@@ -93,9 +94,10 @@ def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **deta
     """`scores.json` over what was written, kept beside the spec."""
     names = list(dict.fromkeys(metric for one in written for metric in one.values))
     metrics: dict[str, Summary] = {}
+    known = declared(spec)
     for name in names:
         values = np.array([one.values.get(name) for one in written], dtype=float)
-        metrics[name] = summarise(values, len(values))
+        metrics[name] = summarise(known[name], values, len(values))
     scores = Scores(
         run_id=spec.run_id,
         scale_id=spec.scale_id,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import record, spec
 from finished import Image, Written, scores_of, write_golden, write_run
+from making import record, spec
 
 from ray_jobs import compare, records, storage
 from ray_jobs.contract import BadInput, Spec
@@ -18,7 +18,7 @@ JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/models/judge"
 
 
 def kept(
-    root: Path | str, number: int, shift: float = 0.0, images: list[Image] | None = None, judge: float | None = 4.0,
+    root: Path | str, number: int, shift: float = 0.0, images: list[Image] | None = None, judge: float = 4.0,
     **settings: Any,
 ) -> Spec:  # fmt: skip
     """A published run whose captions measure `shift` more than those of another."""
@@ -27,8 +27,8 @@ def kept(
     written = [
         Written(
             f"a red square {place}",
-            {"chrf": 50.0 + place % 5 + shift + 0.1 * (place % 3), "words": 4.0, "empty": 0.0}
-            | ({"judge": judge + place % 2} if judge is not None else {}),
+            {"chrf": 50.0 + place % 5 + shift * (1 + place % 4 / 10), "words": 4.0, "empty": 0.0}
+            | ({"judge": judge + place % 2} if made.judge else {}),
         )
         for place in range(len(pictures))
     ]
@@ -52,7 +52,7 @@ def test_two_runs_of_one_series(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert out.splitlines()[0].split() == ["metric", "baseline", "candidate", "difference", "95%", "interval", "images"]
     (chrf,) = [line for line in out.splitlines() if line.startswith("chrf")]
     assert "▼ worse" in chrf
-    assert "\u22123.00" in chrf
+    assert "\u22123.45" in chrf
     assert chrf.endswith("24")
     assert "left out" not in out
     assert out.splitlines()[-1] == f"page: {page}"
@@ -95,7 +95,7 @@ def test_one_judge_on_two_scales_is_compared(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_only_one_run_has(tmp_path: Path) -> None:
-    one, two = kept(tmp_path, 1, judge=None), kept(tmp_path, 2, judge=4.0, **JUDGED)
+    one, two = kept(tmp_path, 1), kept(tmp_path, 2, **JUDGED)
     runs = compare.load(one.run_uri), compare.load(two.run_uri)
     assert compare.comparable(*runs) == (["chrf", "words", "empty"], {"judge": "only one run has it"})
     assert compare.comparable(*runs[::-1])[1] == {"judge": "only one run has it"}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from making import baseline, spec
 from finished import Image, Written, scores_of, write_golden, write_run
+from making import baseline, spec
 
 from ray_jobs import storage
 from ray_jobs.contract import Comparison, Outcome, Spec, Verdict

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import spec
 from finished import Image, Written, write_golden, write_run
+from making import spec
 
 from ray_jobs import parts
 from ray_jobs.contract import Spec, Trouble
