@@ -84,7 +84,8 @@ def _bars(axes: Axes, candidate: Histogram, baseline: Histogram) -> None:
             continue
         shares = [counts.get(value, 0) / n for value in found]
         axes.bar([value + shift * apart for value in found], shares, width=0.38 * apart, color=colour)
-    axes.set_xlim(found[0] - 0.7 * apart, max(found[-1], found[0] + 1.5 * apart) + 0.7 * apart)
+    room = (0.7 if len(found) > 1 else 1.5) * apart
+    axes.set_xlim(found[0] - room, found[-1] + room)
     axes.set_xticks(found if len(found) <= 6 else found[:: -(-len(found) // 6)])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
 

@@ -123,7 +123,10 @@ def _ranking(about: About, gating: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _groups(about: About) -> list[tuple[str, str, list[tables.Row]]]:
-    """(title, kind, rows) of the tables: what gates first, then the limits, then what is advisory."""
+    """(title, kind, rows) of the tables: what gates first, then the limits, then what is advisory.
+
+    What is advisory against the anchor is `aside`: many numbers, and few who want them.
+    """
     summaries, made = about.scores.metrics, []
     for advisory in (False, True):
         if advisory:
@@ -131,7 +134,8 @@ def _groups(about: About) -> list[tuple[str, str, list[tables.Row]]]:
         for against, checkpoint in about.compared_with.items():
             found = [one for one in about.comparisons if (one.against, one.advisory) == (against, advisory)]
             title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {name(checkpoint.name)}"
-            made.append((title, "advisory" if advisory else "gating", tables.compared(found, summaries)))
+            kind = "gating" if not advisory else "advisory" if against == "baseline" else "aside"
+            made.append((title, kind, tables.compared(found, summaries)))
     return [group for group in made if group[2]]
 
 
@@ -202,4 +206,4 @@ def _mean(value: float | None) -> str:
 
 
 def _unit(summaries: Mapping[str, Summary], metric: str) -> str:
-    return name(summaries[metric].unit) if metric in summaries else ""
+    return tables.unit_of(metric, summaries.get(metric))

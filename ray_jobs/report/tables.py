@@ -61,7 +61,7 @@ def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]
             "baseline": number(one.baseline, places),
             "candidate": number(one.candidate, places),
             "difference": number(one.difference, places, sign=True),
-            "p after Holm": probability(one.p_holm if one.p_holm is not None else one.p_worse),
+            "p" if one.advisory else "p after Holm": probability(one.p_worse if one.p_holm is None else one.p_holm),
             "margin": NONE if one.advisory else number(one.margin, places),
             "detectable": number(one.detectable, places),
             "images": f"{one.n:,}",
@@ -69,7 +69,7 @@ def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]
         }
         below = {"difference": interval(*reach, places, sign=True)} if None not in reach else {}
         worst = (one.worst_low, one.worst_high)
-        if None not in worst and worst != reach:
+        if not one.advisory and None not in worst and worst != reach:
             below["difference"] = f"{below.get('difference', '')}\n({interval(*worst, places, sign=True)})"
         if one.clusters:
             below["method"] = f"{one.clusters:,} clusters"
@@ -87,7 +87,7 @@ def limits(checks: Iterable[LimitCheck], summaries: Mapping[str, Summary]) -> li
         cells = {
             "limit": f"{'at most' if one.kind == 'max' else 'at least'} {number(one.limit, places)}",
             "value": number(one.value, places),
-            "p after Holm": probability(one.p_holm if one.p_holm is not None else one.p_worse),
+            "p after Holm": probability(one.p_worse if one.p_holm is None else one.p_holm),
             "images": count(one.n),
             "method": name(one.method) or NONE,
         }
@@ -120,8 +120,12 @@ def _row(
     below: dict[str, str],
 ) -> Row:
     summary = summaries.get(metric)
-    unit = name(summary.unit) if summary else ""
-    return Row(name(metric), unit, way(metric, summary), *said, cells=cells, below=below)
+    return Row(name(metric), unit_of(metric, summary), way(metric, summary), *said, cells=cells, below=below)
+
+
+def unit_of(metric: str, summary: Summary | None) -> str:
+    """The unit as it is shown beside the metric's name: empty where that says it."""
+    return name(summary.unit) if summary and summary.unit != metric else ""
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

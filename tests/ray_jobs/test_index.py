@@ -75,6 +75,7 @@ def _publish(root: str, number: int, start: Barrier, environment: dict[str, str]
 
 def test_eight_processes_that_publish_at_once_are_all_in_the_file(store: str) -> None:
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["making", "pytest", "ray_jobs.records"])
     start, aws = context.Barrier(8), {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
     racing = [context.Process(target=_publish, args=(store, number, start, aws)) for number in range(8)]
     for process in racing:

@@ -98,6 +98,15 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
     assert index(str(tmp_path)) == before
 
 
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    made = spec(root=str(tmp_path))
+    storage.write(f"{made.run_uri}/record.json", b"{}")
+    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (f"{made.run_uri}/record.json: not a record of this version (ValidationError); remove it\n")
+
+
 def test_the_view_of_the_router(store: str) -> None:
     """It subtracts what has a record, whatever the verdict, from what lies in the checkpoint folder."""
     for number, outcome in enumerate(("PASS", "FAIL", "INCOMPLETE")):

@@ -57,6 +57,7 @@ class Reported:
         reason: str = "chrf 2.000 worse",
         comparisons: Sequence[Comparison] | None = None,
         called: str = "step-2",
+        anchor: str | None = None,
         judge: dict[str, Any] | None = None,
         details: dict[str, Any] | None = None,
         rejected: dict[str, int] | None = None,
@@ -69,6 +70,9 @@ class Reported:
         if old is not None:
             made = made.model_copy(update={"baseline": baseline(before)})
             write_run(made, before.caption_id, pictures, old)
+        if anchor:
+            first = spec(root=str(root), fingerprint="a" * 16, called=anchor, **GATED | settings)
+            made = made.model_copy(update={"anchor": baseline(first)})
         manifest = write_run(made, made.caption_id, pictures, new)
         self.spec, self.scores = made, scores_of(made, manifest, new, **details or {})
         if judge is not None:

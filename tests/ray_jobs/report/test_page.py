@@ -79,7 +79,7 @@ def test_a_run_that_failed(tmp_path: Path) -> None:
     assert "read 15 rejected 3 2 truncated, 1 corrupt captioned 12 without a caption 0 scored 12" in text
     assert f"{made.spec.golden_uri}/rejects.html" in text
     row = "✕ FAIL 60.00 58.00 \u22122.00 \u22123.50 to \u22120.50 0.0040 1.00 1.25 12 paired t"
-    assert re.search(rf"chrf&nbsp; ↑ [a-z ]+{re.escape(row)}", text)
+    assert re.search(rf"chrf&nbsp; ↑ chrF2 {re.escape(row)}", text)
     assert "Got worse the most chrf, difference from the baseline" in text
     assert text.count("because of 11") == 2  # of both, for the image that got worse the most
     for told in ("asked 10", "cached 14", "prompt 30,211", "cost 0.250", "en 0.750", "from 4, to 7, n 12 mean 0.500"):
@@ -104,13 +104,23 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
             comparison("words", advisory=True, low=0.1, high=0.3, difference=0.2, outcome="PASS"),
             comparison("chrf", outcome="INCONCLUSIVE", decisive_n=1234, clusters=7, worst_low=-9.0, worst_high=4.0),
             comparison("chrf", against="anchor", outcome="PASS"),
+            comparison("words", against="anchor", advisory=True),
         ],
+        anchor="step-0",
         verdict={"limits": (check,)},
     )
     sound(made.html)
-    made = Reported(tmp_path / "b", images(12), written(12), written(12), verdict={"limits": (check,)})
-    captions = re.findall(r"<caption>([^<]*)</caption>", made.html)
-    assert captions[:3] == ["Images", "Gating, against the baseline step-1", "Absolute limits"]
+    assert re.findall(r"<caption>([^<]*)</caption>", made.html)[:6] == [
+        "Images",
+        "Gating, against the baseline step-1",
+        "Gating, against the anchor step-0",
+        "Absolute limits",
+        "Advisory, against the baseline step-1",
+        "Advisory, against the anchor step-0",
+    ]
+    assert "? INCONCLUSIVE 1,234 images would decide" in made.text
+    assert "(\u22129.00 to +4.00)" in made.text
+    assert "7 clusters" in made.text
     assert "at most 9.000 5.000 4.000 to 9.500" in made.text
     assert "? INCONCLUSIVE 400 images would decide" in made.text
 
