@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,9 @@ def _figure(salt: str) -> Iterator[tuple[Figure, Axes]]:
 def _svg(figure: Figure) -> str:
     """The figure as an <svg> element with nothing around it that a page does not need."""
     sink = io.StringIO()
-    figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
+    with warnings.catch_warnings():  # the reader's fonts are used, not those that the room for text is measured with
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
     svg = sink.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)

@@ -20,6 +20,7 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+TEMPLATES.filters["plain"] = name
 LENGTH = ("words", "characters")
 REASON_CHARACTERS = 1500
 
@@ -86,6 +87,7 @@ def page(about: About) -> str:
         about=about,
         headline=about.headline,
         sentence=shown(about.headline.sentence, REASON_CHARACTERS),
+        notes=[shown(note, REASON_CHARACTERS) for note in about.notes],
         facts=_facts(about),
         identity=_identity(about),
         counts=_counts(about),

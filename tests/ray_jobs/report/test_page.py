@@ -238,7 +238,7 @@ def hostile_run(root: Path, **settings: Any) -> Reported:
     script = HOSTILE["script"]
     told: dict[str, Any] = {
         "reason": " ".join(texts)[:5000],
-        "called": script + HOSTILE["attribute"],
+        "called": script + HOSTILE["attribute"] + HOSTILE["reversed"] + HOSTILE["control"],
         "judge": {script: {script: script}},
         "details": {script: {script: 0.5}},
         "comparisons": [comparison("chrf", method=script)],
