@@ -112,15 +112,17 @@ def main(work: Path, factor: float) -> None:
     sizes = [int(size * factor) for size in SIZES]
     costs = [evaluated(size, work) for size in sizes]
     kinds = [kind for kind in sorted(costs[-1].memory) if kind]
-    print("| images | wall minutes | s for 1000 more | all processes, GB | " + ", MB | ".join(kinds) + ", MB |")
-    print("| --- " * (4 + len(kinds)) + "|")
+    columns = ["images", "wall minutes", "CPU minutes", "s for 1000 more", "all processes, GB"]
+    print(f"| {' | '.join([*columns, *(f'{kind}, MB' for kind in kinds)])} |")
+    print("| --- " * (len(columns) + len(kinds)) + "|")
     each: list[float] = []
     for number, (size, cost) in enumerate(zip(sizes, costs, strict=True)):
         if number:
             each.append((cost.wall - costs[number - 1].wall) / (size - sizes[number - 1]) * 1000)
         held = " | ".join(f"{cost.memory[kind] / 1e6:.0f}" for kind in kinds)
         more = f"{each[-1]:.3f}" if number else ""
-        print(f"| {size} | {cost.wall / 60:.2f} | {more} | {cost.together / 1e9:.2f} | {held} |", flush=True)
+        minutes = f"{cost.wall / 60:.2f} | {cost.cpu / 60:.2f}"
+        print(f"| {size} | {minutes} | {more} | {cost.together / 1e9:.2f} | {held} |", flush=True)
     print(f"\n1000 images more take {each[1] / each[0]:.2f} times as long at the largest size as at the smallest.")
 
 

@@ -4,6 +4,7 @@ They belong to captions and a scale (metrics and judge), not to a run: a new met
 of the candidate and of what it is compared with alike.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import ray
 
 from ray_jobs import parts
 from ray_jobs.contract import Manifest, Part, Scores, Spec
-from ray_jobs.metrics import clip_stage, counting
+from ray_jobs.metrics import clip_stage, counting, language
 from ray_jobs.metrics.part import columns, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
@@ -32,7 +33,8 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     uri = spec.scores_uri_of(caption_id)
     if found := parts.manifest(uri):
         return found
-    declared(spec)  # a fault in an own metric is told before anything is counted
+    declared(spec)  # a fault in the settings is told before anything is counted
+    language.check(spec.suite.metrics.language)
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
@@ -41,16 +43,22 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     names = [part.name for part in captions.parts]
     work = ray.data.from_items([{"part": name} for name in names], override_num_blocks=_blocks(len(names)))
-    made = []
+    made: list[Part] = []
+    languages: Counter[str] = Counter()
     for row in work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows():
         made.append(Part.model_validate_json(row["part"]))
+        languages.update(json.loads(row["languages"]))
         if made[-1].name not in done:
             progress.add(made[-1].rows)
-    languages = _languages(uri, names)
-    manifest = parts.summed(
-        "scores", spec.scores_id_of(caption_id), made, captions.rows_in, {}, captions.versions, {"languages": languages}
-    )
-    return parts.commit(uri, manifest)
+    details = {"languages": most_spoken(languages)}
+    scores_id = spec.scores_id_of(caption_id)
+    return parts.commit(uri, parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details))
+
+
+def most_spoken(captions: Counter[str]) -> dict[str, float]:
+    """The share of captions in each of the most frequent languages; `unknown` where there is too little to tell by."""
+    top = sorted(captions.items(), key=lambda one: (-one[1], one[0]))[:LANGUAGES]
+    return {language: count / captions.total() for language, count in top}
 
 
 def load_scores(uri: str, names: list[str]) -> pa.Table:
@@ -101,17 +109,6 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
     """A column with NaN for what is missing."""
     numbers: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(float)
     return numbers
-
-
-def _languages(uri: str, names: list[str]) -> dict[str, float]:
-    """The share of captions in each of the most frequent languages; `unknown` where there is too little to tell by."""
-    counts: Counter[str] = Counter()
-    with ThreadPoolExecutor(READERS) as pool:
-        for footer in pool.map(lambda name: parts.footer_at(parts.uri_of_part(uri, name)), names):
-            counts.update(footer.get("languages", {}))
-    total = counts.total()
-    top = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:LANGUAGES]
-    return {language: count / total for language, count in top}
 
 
 def _label_hit_by_words(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:

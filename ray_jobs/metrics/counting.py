@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from ray_jobs.metrics.tokenise import numbers
 
 log = logging.getLogger("assay")
 
-VERSION = 1  # raise it when terms or n-grams change: a golden set's tables are counted anew
-GROUP_ROWS, RANGE_ENTRIES = 8192, 6_000_000
+VERSION = 1  # raise it, and EVALUATE_VERSION, when terms or n-grams change: golden sets are counted anew
+GROUP_ROWS, RANGE_ENTRIES = 8192, 12_000_000
 BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a number of whole buckets
 
 Counter = Callable[[str], dict[str, tuple[int, np.ndarray]]]
@@ -108,25 +108,38 @@ def _groups(manifest: Manifest) -> list[list[str]]:
 
 
 def _count(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter) -> None:
-    """Make the tables below the URI complete; `tables.json`, written last, says that they are."""
-    if storage.exists(f"{uri}/tables.json"):
-        return
-    log.info("counting %s of %d groups of parts: %s", " and ".join(tables), len(groups), uri)
+    """Make the tables below the URI complete; `tables.json`, written last, says that they are.
+
+    Two jobs may count one golden set at a time: they write the same bytes, and whoever is last finds it done.
+    """
+    done = f"{uri}/tables.json"
+    if not storage.exists(done):
+        log.info("counting %s of %d groups of parts: %s", " and ".join(tables), len(groups), uri)
+        try:
+            index = dict(_tables(uri, groups, tables, counter))
+        except Exception:
+            if not storage.exists(done):  # else the other job was first and took the runs away
+                raise
+        else:
+            storage.create(done, json.dumps(index, indent=1).encode())
+    for entry in list(storage.entries(f"{uri}/runs")):  # also those of a job that was killed while it did this
+        storage.delete(f"{uri}/runs/{entry.key}")
+
+
+def _tables(
+    uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each table's name, with its total and the SHA-256 of each of its ranges' files."""
     runs = _on_ray([{"group": json.dumps(group)} for group in groups], partial(_run, uri=uri, counter=counter))
     sizes = [json.loads(row["sizes"]) for row in runs]
-    index: dict[str, Any] = {}
     for name in tables:
         entries = sum(size[name]["entries"] for size in sizes)
         ranges = min(BUCKETS, 1 << max(0, -(-entries // RANGE_ENTRIES) - 1).bit_length())
-        work = [{"range": number} for number in range(ranges)]
         firsts = [group[0] for group in groups]
         summing = partial(_summed, uri=uri, table=name, ranges=ranges, firsts=firsts)
-        hashes = {row["range"]: row["sha256"] for row in _on_ray(work, summing)}
+        hashes = {row["range"]: row["sha256"] for row in _on_ray([{"range": n} for n in range(ranges)], summing)}
         total = sum(size[name]["total"] for size in sizes)
-        index[name] = {"total": total, "sha256": [hashes[number] for number in range(ranges)]}
-    storage.create(f"{uri}/tables.json", json.dumps(index, indent=1).encode())
-    for entry in list(storage.entries(f"{uri}/runs")):
-        storage.delete(f"{uri}/runs/{entry.key}")
+        yield name, {"total": total, "sha256": [hashes[number] for number in range(ranges)]}
 
 
 def _on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -176,11 +189,14 @@ def _summed(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequ
 
 @cache
 def table(uri: str, name: str) -> Frequencies:
-    """The table, mapped into memory."""
-    index = storage.read(f"{uri}/tables.json")
-    told = json.loads(index)[name]
-    local = storage.local_path(uri) or _copied(uri, hashlib.sha256(index).hexdigest()[:16], json.loads(index))
-    return Frequencies(told["total"], tuple(_mapped(local / _file(name, n)) for n in range(len(told["sha256"]))))
+    """The table, mapped into memory. Raises Trouble when a file of it is missing."""
+    try:
+        index = storage.read(f"{uri}/tables.json")
+        told = json.loads(index)[name]
+        local = storage.local_path(uri) or _copied(uri, hashlib.sha256(index).hexdigest()[:16], json.loads(index))
+        return Frequencies(told["total"], tuple(_mapped(local / _file(name, n)) for n in range(len(told["sha256"]))))
+    except FileNotFoundError:
+        raise Trouble(f"{uri}: a file of the table {name} is missing; delete its tables.json and run again") from None
 
 
 def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -205,6 +221,8 @@ def _copied(uri: str, content: str, index: dict[str, Any]) -> Path:
         except OSError:  # another process was first; its copy is as good
             if not target.exists():
                 raise
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise Trouble(f"{uri}: cannot copy it to {target}: {error}; make room there and run again") from error
     finally:

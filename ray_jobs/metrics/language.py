@@ -4,6 +4,7 @@ import re
 from functools import cache
 from typing import Any
 
+from ray_jobs.errors import BadInput, nearest
 from ray_jobs.metrics import Captioned, Metric
 
 LEAST_BYTES, LEAST_SURE = 16, 0.5
@@ -27,6 +28,13 @@ def spoken(text: str) -> str | None:
         return None
     language, sure = _identifier().classify(text)
     return language if sure >= LEAST_SURE else None
+
+
+def check(language: str) -> None:
+    """Raises BadInput for a language that is never found: every caption would be in another."""
+    known = _identifier().labels
+    if language not in known:
+        raise BadInput(f"metrics.language {language!r}: not told from others{nearest(language, sorted(known))}")
 
 
 @cache

@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top: what a worker imports, every worker holds.
 """
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,8 @@ from ray_jobs.metrics.judge import SILENT, Judgement
 from ray_jobs.metrics.label_hit import names_of
 from ray_jobs.metrics.registry import BUILT_IN, declared
 
+NOT_ASKED = Judgement()
+
 
 def columns(spec: Spec) -> dict[str, Metric]:
     """The metrics that a row of scores has: all but the preference, which is of two captions."""
@@ -24,10 +27,12 @@ def columns(spec: Spec) -> dict[str, Metric]:
 
 
 def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
-    """Score one part unless it is there; its line in the manifest."""
+    """Score one part unless it is there; its line in the manifest, and how many of its captions are in a language."""
     name, uri = row["part"], spec.scores_uri_of(caption_id)
     if storage.exists(parts.uri_of_part(uri, name)):
-        return {"part": parts.describe(name, storage.read(parts.uri_of_part(uri, name))).model_dump_json()}
+        data = storage.read(parts.uri_of_part(uri, name))
+        languages = parts.footer(data).get("languages", {})
+        return {"part": parts.describe(name, data).model_dump_json(), "languages": json.dumps(languages)}
     golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references"]).to_pylist()
     by_id = {one["image_id"]: one for one in golden}
     wanted = ["image_id", "caption", "tokens", "finish_reason", "failure"]
@@ -37,7 +42,8 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
                       "set lacks; validate with force")  # fmt: skip
     images = [by_id[one["image_id"]] for one in captions]
     table, facts = scored(spec, caption_id, name, captions, images, counting.opened(spec, caption_id))
-    return {"part": parts.write(uri, name, table, facts).model_dump_json()}
+    part = parts.write(uri, name, table, facts)
+    return {"part": part.model_dump_json(), "languages": json.dumps(facts["languages"])}
 
 
 def scored(
@@ -48,22 +54,19 @@ def scored(
     there = [number for number, one in enumerate(captions) if one["failure"] is None]
     seen = [_captioned(spec, captions[number], images[number]) for number in there]
     ids = [captions[number]["image_id"] for number in there]
-    values = {name: np.full(len(captions), np.nan) for name in metrics}
-    for metric_name, found in _measured(metrics, seen, ids, corpus).items():
-        values[metric_name][there] = np.array(found, dtype=float)  # None becomes NaN
+    values = {metric: np.full(len(captions), np.nan) for metric in metrics}
+    for metric, found in _measured(metrics, seen, ids, corpus).items():
+        values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
     failures: list[str | None] = ["no-caption"] * len(captions)
     rationales: list[str | None] = [None] * len(captions)
     judged = _judged(spec, caption_id, name)
     of_clip = clip_stage.measured(spec, caption_id, name) if spec.clip else {}
     for number, image_id in zip(there, ids, strict=True):
-        judgement = judged.get(image_id, SILENT)
-        if spec.suite.judge.kind != "none":
-            failures[number], rationales[number] = judgement.failure, judgement.rationale
-        else:
-            failures[number] = None
-        for metric_name, value in ({**judgement.values, **of_clip.get(image_id, {})}).items():
-            if metric_name in values and value is not None:
-                values[metric_name][number] = value
+        judgement = judged.get(image_id, NOT_ASKED if spec.suite.judge.kind == "none" else SILENT)
+        failures[number], rationales[number] = judgement.failure, judgement.rationale
+        for metric, value in {**judgement.values, **of_clip.get(image_id, {})}.items():
+            if metric in values and value is not None:
+                values[metric][number] = value
     table = pa.table(
         {
             "image_id": pa.array([one["image_id"] for one in captions], pa.string()),
@@ -72,7 +75,9 @@ def scored(
             "failure": pa.array(failures, pa.string()),
             "rationale": pa.array(rationales, pa.string()),
         }
-        | {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}  # NaN becomes null
+        | {
+            metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()
+        }  # NaN becomes null
     )
     lost = Counter(failure for failure in failures if failure)
     languages = Counter(one.spoken or "unknown" for one in seen)
@@ -90,7 +95,10 @@ def _measured(
         elif metric.measure and name in BUILT_IN:
             found[name] = [metric.measure(caption) for caption in seen]
         elif metric.measure:
-            found[name] = [own.value(metric, caption, one) for caption, one in zip(seen, ids, strict=True)]
+            found[name] = [
+                own.value(metric, caption, one) if metric.holds(caption) else None
+                for caption, one in zip(seen, ids, strict=True)
+            ]
     return found
 
 

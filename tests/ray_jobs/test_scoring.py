@@ -4,6 +4,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     """What `scoring.score` does, each task in this process."""
     counting.complete(made, made.caption_id)
-    found = [Part.model_validate_json(part.score_part({"part": name}, made, made.caption_id)["part"]) for name in names]
-    details = {"languages": scoring._languages(made.scores_uri, list(names))}
+    rows = [part.score_part({"part": name}, made, made.caption_id) for name in names]
+    found = [Part.model_validate_json(row["part"]) for row in rows]
+    languages = sum((Counter(json.loads(row["languages"])) for row in rows), Counter[str]())
+    details = {"languages": scoring.most_spoken(languages)}
     return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
 
 
@@ -112,6 +115,12 @@ def test_the_sums_leave_out_what_is_missing(made: Spec) -> None:
     assert Scores.model_validate_json(found.model_dump_json()) == found
 
 
+def test_the_most_frequent_languages_are_told() -> None:
+    counts = Counter({"en": 5, "de": 2, "unknown": 2, "fr": 1, "it": 1, "nl": 1, "pl": 0})
+    assert scoring.most_spoken(counts) == {"en": 5 / 12, "de": 2 / 12, "unknown": 2 / 12, "fr": 1 / 12, "it": 1 / 12}
+    assert scoring.most_spoken(Counter()) == {}
+
+
 def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {})
     rows = scored(made)
@@ -128,10 +137,10 @@ def test_an_answer_with_what_no_metric_declares_is_left_out(made: Spec, monkeypa
 
 
 def test_scores_made_before_are_kept(made: Spec) -> None:
-    scored(made)
+    told = score(made)
     path = Path(parts.uri_of_part(made.scores_uri, NAME))
     before = path.stat().st_mtime_ns
-    scored(made)
+    assert score(made).model_copy(update={"created_at": told.created_at}) == told
     assert path.stat().st_mtime_ns == before
 
 

@@ -1,5 +1,6 @@
 import pytest
 
+from ray_jobs.errors import BadInput
 from ray_jobs.metrics import Captioned, language
 
 
@@ -44,3 +45,9 @@ def test_too_little_to_tell_by_is_no_value(text: str) -> None:
 def test_a_lone_surrogate_and_a_very_long_text_are_looked_at() -> None:
     assert language.spoken("the dog runs over the green meadow with its ball \ud800") == "en"
     assert language.spoken("the dog runs over the green meadow " * 10_000) == "en"
+
+
+def test_a_language_that_is_never_found_is_refused() -> None:
+    language.check("en")
+    with pytest.raises(BadInput, match=r"metrics\.language 'xx': not told from others"):
+        language.check("xx")

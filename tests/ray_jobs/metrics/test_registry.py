@@ -63,6 +63,13 @@ def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
         declared(planned)
 
 
+@pytest.mark.parametrize("own", [["empty.py"], ["a/x.py", "b/x.py"], ["clipscore.py"], ["judge.py"]])
+def test_a_suite_with_two_metrics_of_one_name_is_refused(own: list[str]) -> None:
+    with pytest.raises(ValueError, match="is there already; rename"):
+        suite(metrics__own=own, metrics__clip="/m", judge__kind="vllm", judge__model="/m")
+    assert suite(metrics__own=["x.py", "y.py"])
+
+
 def test_every_metric_can_be_a_limit_and_those_with_a_direction_can_gate() -> None:
     for name, metric in BUILT_IN.items():
         assert suite(gate__limits={name: {"max": 1}})

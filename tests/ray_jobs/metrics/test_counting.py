@@ -1,0 +1,206 @@
+"""The tables of a whole set against a count by hand, on a directory and on S3."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import spec
+from scored import in_process, write_captions, write_golden
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Spec, Trouble
+from ray_jobs.metrics import counting
+from ray_jobs.metrics.ngrams import ngrams, of_texts
+from ray_jobs.metrics.tokenise import numbers
+
+WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tasks in this process; two parts a group, and several ranges."""
+    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(counting, "GROUP_ROWS", 8)
+    monkeypatch.setattr(counting, "RANGE_ENTRIES", 64)
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+
+
+def texts(seed: int, count: int) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(0, 6))) for _ in range(count)]
+
+
+def made(root: str) -> Spec:
+    """22 images in six parts; every third without references, one without a caption."""
+    planned = spec(root=root)
+    golden = [{"image_id": str(n), "references": texts(n, n % 3)} for n in range(22)]
+    write_golden(planned, golden)
+    captions = [{"image_id": str(n), "caption": text} for n, text in enumerate(texts(99, 22))]
+    captions[7] = {"image_id": "7", "failure": "engine-error"}
+    write_captions(planned, captions)
+    return planned
+
+
+def of(table: counting.Frequencies, found: np.ndarray) -> dict[int, int]:
+    asked = np.unique(found)
+    return dict(zip(asked.tolist(), table.of(asked).astype(int).tolist(), strict=True))
+
+
+def test_counts_are_those_by_hand(store: str) -> None:
+    planned = made(store)
+    counting.complete(planned, planned.caption_id)
+    corpus = counting.opened(planned, planned.caption_id)
+    per_image = []
+    for n in range(22):
+        terms = numbers(texts(n, n % 3))
+        per_image.append({int(gram) for order in range(1, 5) for gram in ngrams(*terms, order)[0]})
+    documents = Counter(gram for grams in per_image for gram in grams)
+    assert corpus.documents.total == sum(1 for n in range(22) if n % 3)
+    assert of(corpus.documents, np.array(list(documents), np.uint64)) == documents
+    kept = [text for n, text in enumerate(texts(99, 22)) if n != 7]
+    terms = numbers(kept)
+    bigrams, whole = ngrams(*terms, 2)[0], of_texts(*terms)
+    assert (corpus.bigrams.total, corpus.texts.total) == (len(bigrams), 21)
+    assert of(corpus.bigrams, bigrams) == Counter(bigrams.tolist())
+    assert of(corpus.texts, whole) == Counter(whole.tolist())
+    assert len(corpus.documents.ranges) > 1
+    assert not list(storage.entries(f"{counting.references_uri(planned)}/runs"))
+
+
+def contents(uri: str) -> dict[str, bytes]:
+    return {entry.key: storage.read(f"{uri}/{entry.key}") for entry in storage.entries(uri)}
+
+
+def test_the_bytes_do_not_depend_on_the_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But on what is counted and into how many ranges."""
+    found = []
+    for name, rows in (("a", 4), ("b", 8), ("c", 1000)):
+        monkeypatch.setattr(counting, "GROUP_ROWS", rows)
+        monkeypatch.setattr(counting, "RANGE_ENTRIES", 10**9)
+        planned = made(str(tmp_path / name))
+        counting.count_references(planned)
+        found.append(contents(counting.references_uri(planned)))
+    assert found[0] == found[1] == found[2]
+    assert set(found[0]) == {"ngrams-000.counts", "tables.json"}
+
+
+def test_what_is_counted_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = made(str(tmp_path))
+    counting.complete(planned, planned.caption_id)
+    monkeypatch.setattr(counting, "_on_ray", None)
+    counting.complete(planned, planned.caption_id)
+
+
+def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = made(str(tmp_path / "whole")), made(str(tmp_path / "cut"))
+    counting.count_references(whole)
+    counted: list[str] = []
+    original = counting._of_references
+
+    def counter(name: str, golden_uri: str) -> object:
+        counted.append(name)
+        return original(name, golden_uri)
+
+    monkeypatch.setattr(counting, "_of_references", counter)
+    steps = 0
+    while not storage.exists(f"{counting.references_uri(cut)}/tables.json"):
+        left = [steps]  # one more task is done each time before it is killed
+
+        def killed(rows: list, work: object, left: list[int] = left) -> list:
+            done = []
+            for row in rows:
+                if not left[0]:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                done.append(work(row))  # type: ignore[operator]
+            return done
+
+        monkeypatch.setattr(counting, "_on_ray", killed)
+        try:
+            counting.count_references(cut)
+        except KeyboardInterrupt:
+            steps += 1
+    assert steps > 3
+    assert len(counted) == len(set(counted)) == 6
+    assert contents(counting.references_uri(cut)) == contents(counting.references_uri(whole))
+
+
+def test_runs_left_by_a_kill_while_they_were_removed_are_removed(tmp_path: Path) -> None:
+    planned = made(str(tmp_path))
+    counting.count_references(planned)
+    storage.write(f"{counting.references_uri(planned)}/runs/part-00000.ngrams", b"left")
+    counting.count_references(planned)
+    assert not list(storage.entries(f"{counting.references_uri(planned)}/runs"))
+
+
+def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ends, and takes the runs away, when the second has just begun to sum them."""
+    planned = made(str(tmp_path))
+
+    def second(rows: list, work: object) -> list:
+        if "range" in rows[0]:
+            monkeypatch.setattr(counting, "_on_ray", in_process)
+            counting.count_references(planned)
+        return in_process(rows, work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(counting, "_on_ray", second)
+    counting.count_references(planned)
+    assert counting.table(counting.references_uri(planned), "ngrams").total == 14
+
+
+def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = made(str(tmp_path))
+
+    def lost(rows: list, work: object) -> list:
+        if "range" in rows[0]:
+            storage.delete(f"{counting.references_uri(planned)}/runs/part-00000.ngrams")
+        return in_process(rows, work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(counting, "_on_ray", lost)
+    with pytest.raises(Trouble, match="run again"):
+        counting.count_references(planned)
+
+
+def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path))
+    write_golden(planned, [{"image_id": "a"}])
+    counting.count_references(planned)
+    table = counting.table(counting.references_uri(planned), "ngrams")
+    assert (table.total, table.of(np.array([5], np.uint64)).tolist()) == (0, [1])
+
+
+def test_a_golden_set_that_is_not_complete_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="the preprocess stage is not complete"):
+        counting.count_references(spec(root=str(tmp_path)))
+
+
+def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:
+    planned = made(s3)
+    counting.count_references(planned)
+    uri = counting.references_uri(planned)
+    first = counting.table(uri, "ngrams")
+    (copy,) = (tmp_path / "cache").iterdir()
+    assert sum(path.stat().st_size for path in copy.iterdir()) == sum(len(a) * 12 for a, _ in first.ranges)
+    storage.delete(f"{uri}/{counting._file('ngrams', 0)}")
+    counting.table.cache_clear()
+    assert counting.table(uri, "ngrams").total == first.total
+    index = json.loads(storage.read(f"{uri}/tables.json"))
+    index["ngrams"]["total"] += 1  # other tables are another copy
+    storage.write(f"{uri}/tables.json", json.dumps(index).encode())
+    counting.table.cache_clear()
+    with pytest.raises(Trouble, match="a file of the table ngrams is missing"):
+        counting.table(uri, "ngrams")
+
+
+def test_a_table_that_is_not_whole_is_trouble(tmp_path: Path) -> None:
+    planned = made(str(tmp_path))
+    counting.count_references(planned)
+    uri = counting.references_uri(planned)
+    storage.delete(f"{uri}/{counting._file('ngrams', 0)}")
+    with pytest.raises(Trouble, match=r"a file of the table ngrams is missing; delete its tables\.json"):
+        counting.table(uri, "ngrams")
