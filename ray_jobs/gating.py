@@ -40,36 +40,52 @@ def gate(spec: Spec, scores: Scores) -> Verdict:
 def gated(spec: Spec, scores: Scores, metrics: Mapping[str, Measured]) -> Verdict:
     """The same with the metrics as they are declared."""
     names = [part.name for part in scores.manifest.parts]
-    kept = {name: one for name, one in metrics.items() if one.direction or name in spec.suite.gate.limits}
-    clustered = spec.suite.gate.cluster != "none"
+    rules = spec.suite.gate
+    if not spec.baseline:  # then nobody could prefer anything
+        metrics = {name: one for name, one in metrics.items() if name != PREFERENCE}
+        rules = rules.model_copy(
+            update={"limits": {name: one for name, one in rules.limits.items() if name in metrics}}
+        )
+    kept = {name: one for name, one in metrics.items() if one.direction or name in rules.limits}
+    clustered = rules.cluster != "none"
     sides = [_side(against, run, kept, clustered) for against, run in _runs(spec).items()]
-    limited = {name: Sample(clustered) for name in spec.suite.gate.limits}
+    limited = {name: Sample(clustered) for name in rules.limits}
+    numbers: dict[str, int] = {}
     for own, *others in _read(spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(kept)):
+        clusters = _numbered(own.clusters, numbers)
         for name, sample in limited.items():
             there = np.isfinite(own.metrics[name])
-            chosen = np.nonzero(there)[0]
-            sample.add(own.metrics[name][there], own.clusters and [own.clusters[i] for i in chosen])
+            sample.add(own.metrics[name][there], clusters[there] if clusters is not None else None)
         for side, other in zip(sides, others, strict=True):
+            old, new = paired(other, own)
+            of_both = clusters if new is own else _numbered(new.clusters, numbers)
             for name, pairs in side.pairs.items():
-                if name == PREFERENCE:
-                    pairs.add(np.zeros(len(own.ids)), own.metrics[name], own.clusters)
-                else:
-                    pairs.add(*paired(own, other, name))
-    verdict = decide(spec.suite.gate, scores, metrics, sides, limited)
+                before = np.zeros(len(new.ids)) if name == PREFERENCE else old.metrics[name]
+                pairs.add(before, new.metrics[name], of_both)
+    verdict = decide(rules, scores, metrics, sides, limited)
     return verdict.model_copy(update={"baseline": spec.baseline, "anchor": spec.anchor})
 
 
-def paired(own: Values, other: Values, metric: str) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """The other run's values, this run's and the clusters, image by image; NaN where either does not have the image."""
-    old, new = other.metrics[metric], own.metrics[metric]
+def paired(other: Values, own: Values) -> tuple[Values, Values]:
+    """Both with the same images in the same order, NaN where one of them does not have the image."""
     if own.ids == other.ids:
-        return old, new, own.clusters
-    known = set(own.ids)
+        return other, own
+    known = {image_id: i for i, image_id in enumerate(own.ids)}
     more = [i for i, image_id in enumerate(other.ids) if image_id not in known]
-    position = {image_id: i for i, image_id in enumerate(other.ids)}
-    order = [*(position.get(image_id, -1) for image_id in own.ids), *more]
-    clusters = own.clusters and [*own.clusters, *((other.clusters or own.clusters)[i] for i in more)]
-    return np.append(old, np.nan)[order], np.append(new, np.full(len(more), np.nan)), clusters
+    ids = [*own.ids, *(other.ids[i] for i in more)]
+    clusters = [*own.clusters, *(other.clusters[i] for i in more)] if own.clusters and other.clusters else None
+    return _ordered(other, ids, clusters), _ordered(own, ids, clusters)
+
+
+def _ordered(one: Values, ids: list[str], clusters: list[str] | None) -> Values:
+    position = {image_id: i for i, image_id in enumerate(one.ids)}
+    order = [position.get(image_id, -1) for image_id in ids]  # -1: the NaN at the end
+    return Values(ids, clusters, {name: np.append(values, np.nan)[order] for name, values in one.metrics.items()})
+
+
+def _numbered(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
+    """The number of each name's cluster; new names get new numbers."""
+    return None if names is None else np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int)
 
 
 def _runs(spec: Spec) -> dict[str, Baseline]:
@@ -113,7 +129,7 @@ def _values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str]) -> V
     table = parts.read(spec.scores_uri_of(caption_id), name, ["image_id", *labels, *scored])
     ids = table["image_id"].to_pylist()
     values = {metric: _floats(table[metric]) for metric in scored}
-    if PREFERENCE in metrics and caption_id == spec.caption_id and spec.baseline:
+    if PREFERENCE in metrics and caption_id == spec.caption_id:
         preferred = {row["image_id"]: row["preference"] for row in preferences(spec, name)}
         values[PREFERENCE] = np.array([preferred.get(image_id, np.nan) for image_id in ids], dtype=float)
     return Values(ids, _clusters(spec, table, ids), values)

@@ -1,7 +1,5 @@
 """Values whose images come in clusters (one label, one source) and are not independent within them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ray_jobs.gate.moments import moments
@@ -12,26 +10,25 @@ class Clusters:
     """How many values each cluster has and their sum; memory grows with the clusters, not with the values."""
 
     def __init__(self) -> None:
-        self._index: dict[object, int] = {}
-        self.counts = np.zeros(0)
-        self.sums = np.zeros(0)
+        self._counts = np.zeros(0)
+        self._sums = np.zeros(0)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return int(np.count_nonzero(self._counts))
 
-    def add(self, names: Sequence[object], values: np.ndarray) -> None:
-        """One more chunk: the cluster of each value beside the values."""
-        at = np.fromiter((self._index.setdefault(name, len(self._index)) for name in names), int, len(names))
-        grown = len(self._index) - len(self.counts)
-        if grown > 0:  # doubled, so that clusters which arrive one by one cost no copy each
-            room = np.zeros(max(grown, len(self.counts)))
-            self.counts, self.sums = np.append(self.counts, room), np.append(self.sums, room)
-        np.add.at(self.counts, at, 1)
-        np.add.at(self.sums, at, values)
+    def add(self, numbers: np.ndarray, values: np.ndarray) -> None:
+        """One more chunk: the number of each value's cluster, from 0, beside the values."""
+        most = int(numbers.max()) + 1
+        if most > len(self._counts):  # at least doubled, so that clusters which arrive one by one cost no copy each
+            room = np.zeros(max(most, 2 * len(self._counts)) - len(self._counts))
+            self._counts, self._sums = np.append(self._counts, room), np.append(self._sums, room)
+        self._counts[:most] += np.bincount(numbers, minlength=most)
+        self._sums[:most] += np.bincount(numbers, weights=values, minlength=most)
 
     def studentised(self) -> Studentised:
         """The mean over the images with its cluster-robust error, for two clusters or more."""
-        return studentised(self.counts[: len(self)], self.sums[: len(self)])
+        there = self._counts > 0
+        return studentised(self._counts[there], self._sums[there])
 
 
 def studentised(counts: np.ndarray, sums: np.ndarray) -> Studentised:

@@ -1,7 +1,6 @@
 """Two runs on one metric, image by image: what the gate keeps of them, in memory that does not grow with the images."""
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -56,12 +55,15 @@ class Paired:
         """The largest difference that the metric's range allows."""
         return self.metric.range[1] - self.metric.range[0]
 
-    def add(self, baseline: np.ndarray, candidate: np.ndarray, clusters: Sequence[object] | None = None) -> None:
-        """One more chunk: a value an image, in the same order on both sides, NaN where it is missing."""
+    def add(self, baseline: np.ndarray, candidate: np.ndarray, clusters: np.ndarray | None = None) -> None:
+        """One more chunk: a value an image, in the same order on both sides, NaN where it is missing.
+
+        `clusters` numbers the cluster of each image, from 0.
+        """
         old, new = np.isfinite(baseline), np.isfinite(candidate)
         both = old & new
-        named = [name for name, kept in zip(clusters, both, strict=True) if kept] if clusters is not None else None
-        self.differences.add((candidate[both] - baseline[both]) * self.sign, named)
+        numbers = clusters[both] if clusters is not None else None
+        self.differences.add((candidate[both] - baseline[both]) * self.sign, numbers)
         self._both += baseline[both].sum(), candidate[both].sum()
         for side, (values, alone) in enumerate(((baseline, old & ~new), (candidate, new & ~old))):
             self._alone[side] += alone.sum(), values[alone].sum()

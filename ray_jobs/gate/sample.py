@@ -1,7 +1,5 @@
 """Values that arrive chunk by chunk, and the test of their mean that suits them."""
 
-import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +12,7 @@ from ray_jobs.gate.share import Share
 from ray_jobs.gate.studentised import FEWEST, Studentised
 
 STUDENT = "t with Hall's correction for skewness"
-SCORE, MCNEMAR = "Tango's score test with continuity correction", "exact McNemar"
+SCORE, MCNEMAR, EQUAL = "Tango's score test with continuity correction", "exact McNemar", Equal.method
 
 
 class Test(Protocol):
@@ -50,8 +48,8 @@ class Sample:
     def mean(self) -> float | None:
         return float(self.moments.mean) if self.n else None
 
-    def add(self, values: np.ndarray, clusters: Sequence[object] | None = None) -> None:
-        """One more chunk of values, none missing."""
+    def add(self, values: np.ndarray, clusters: np.ndarray | None = None) -> None:
+        """One more chunk of values, none missing, and the number of each one's cluster."""
         if not len(values):
             return
         self.moments = merged(self.moments, moments(values))
@@ -87,13 +85,11 @@ def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> For
     if seen.n < 2:
         return None
     if kind == "share" and seen.clusters is None and seen.minus + seen.zero + seen.plus == seen.n:
-        method = SCORE if margin else MCNEMAR
+        method = EQUAL if seen.zero == seen.n else SCORE if margin else MCNEMAR
         return Discordant(seen.minus, seen.plus, seen.n, method)
     if seen.zero == seen.n:
         return Equal()
-    if seen.moments.constant:
-        return Constant(float(seen.moments.mean), _independent(seen), -reach, reach)
-    return None if seen.too_few() else seen.studentised()
+    return _of_mean(seen, -reach, reach)
 
 
 def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | None:
@@ -102,19 +98,28 @@ def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | Non
         return None
     if kind == "share" and seen.zero + seen.plus == seen.n:
         return _share(seen)
-    if seen.moments.constant or seen.zero == seen.n:
-        return Constant(float(seen.moments.mean), _independent(seen), least, most)
-    return None if seen.too_few() else seen.studentised()
+    return _of_mean(seen, least, most)
+
+
+def _of_mean(seen: Sample, least: float, most: float) -> Studentised | Constant | None:
+    """By the spread of the images, or of the clusters; by the range where there is none."""
+    constant = Constant(float(seen.moments.mean), _independent(seen), least, most)
+    if seen.moments.constant:
+        return constant
+    if seen.too_few():
+        return None
+    test = seen.studentised()
+    return test if float(test.error) > 1e-12 * np.sqrt(float(seen.moments.variance)) else constant
 
 
 def _share(seen: Sample) -> Test | None:
-    if seen.clusters is None or seen.plus in (0, seen.n):
-        return Share(seen.plus, _independent(seen), seen.n)
+    share = seen.plus / seen.n
+    if seen.clusters is None or share in (0, 1):
+        return Share(share * _independent(seen), _independent(seen), seen.n)
     if len(seen.clusters) < FEWEST:
         return None
-    share = seen.plus / seen.n
-    found = share * (1 - share) / float(seen.clusters.studentised().error) ** 2
-    effective = found if math.isfinite(found) and found < seen.n else seen.n
+    error = float(seen.clusters.studentised().error)
+    effective = min(share * (1 - share) / error**2, seen.n) if error else seen.n
     return Share(share * effective, effective, seen.n, "Clopper-Pearson with Korn and Graubard's effective sample size")
 
 

@@ -11,7 +11,7 @@ def told(one: Comparison) -> str:
     moved = "better" if one.difference > 0 else "worse" if one.difference < 0 else "different"
     text = f"{one.metric} {abs(one.difference):.3f} {moved} [{one.low:+.3f}, {one.high:+.3f}], margin {one.margin:g}"
     if one.outcome == "INCONCLUSIVE":
-        return f"{text} {_needed(one)}"
+        return f"{text}{_although(one)} {_needed(one)}"
     return f"{text}, though what is missing could turn it" if could_turn(one) else text
 
 
@@ -22,6 +22,13 @@ def told_limit(one: LimitCheck) -> str:
         return f"{one.metric}, {bound}: {one.method}"
     text = f"{one.metric} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}], {bound}"
     return f"{text} {_needed(one)}" if one.outcome == "INCONCLUSIVE" else text
+
+
+def _although(one: Comparison) -> str:
+    """Why an interval that lies below the margin is no FAIL."""
+    if one.high is None or one.high >= -one.margin:
+        return ""
+    return ", too skewed to be called worse" if one.p_worse == 1 else ", not after Holm's correction"
 
 
 def _needed(one: Comparison | LimitCheck) -> str:

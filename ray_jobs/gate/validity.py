@@ -11,8 +11,15 @@ def expected(scores: Scores, metric: str) -> int:
     return scores.metrics[metric].expected if metric in scores.metrics else scores.images
 
 
-def missing(gate: Gate, scores: Scores, limited: Mapping[str, Sample]) -> str | None:
-    """Which coverage of the run itself is short, or None: of the captions, of each gating metric, of each limit."""
+def incomplete(
+    gate: Gate, scores: Scores, limited: Mapping[str, Sample], comparisons: Sequence[Comparison]
+) -> str | None:
+    """What is missing too much of to conclude anything, and what it could mean; None when enough is there.
+
+    Enough are the captions, then the run's own values of each gating metric and limit, then the images with a value in
+    both runs.
+    """
+    gating = [one for one in comparisons if not one.advisory]
     captioned = scores.images - scores.failed.get("no-caption", 0)
     if captioned < gate.coverage * scores.images or not scores.images:
         return f"only {captioned} of {scores.images} images have a caption, {gate.coverage:.1%} are needed"
@@ -23,21 +30,18 @@ def missing(gate: Gate, scores: Scores, limited: Mapping[str, Sample]) -> str | 
         if wanted == 0:
             return f"{name} has no value on any image: the data set gives it nothing to measure"
         if n < gate.coverage * wanted:
-            return f"{name} is missing on {wanted - n} of {wanted} images"
-    return None
+            return f"{name} is missing on {wanted - n} of {wanted} images{_bounds(gating, name)}"
+    short = [one.metric for one in gating if one.n < gate.coverage * expected(scores, one.metric)]
+    few = {name: min(one.n for one in gating if one.metric == name) for name in short}
+    told = [f"{name}: only {n} images have a value in both runs{_bounds(gating, name)}" for name, n in few.items()]
+    return "; ".join(told) or None
 
 
-def unshared(gate: Gate, scores: Scores, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The gating comparisons in which too few images have a value in both runs."""
-    gating = [one for one in comparisons if not one.advisory]
-    return [one for one in gating if one.n < gate.coverage * expected(scores, one.metric)]
-
-
-def bounds(one: Comparison) -> str:
+def _bounds(comparisons: Sequence[Comparison], metric: str) -> str:
     """What the difference could be if every missing value was as bad, or as good, as can be."""
-    if one.worst_low is None or one.worst_low == one.worst_high:
-        return ""
-    return f"; whatever is missing, its difference lies within [{one.worst_low:+.3f}, {one.worst_high:+.3f}]"
+    known = [one for one in comparisons if one.metric == metric and one.worst_low is not None]
+    told = [f"[{one.worst_low:+.3f}, {one.worst_high:+.3f}] to the {one.against}" for one in known]
+    return f"; whatever is missing, its difference lies within {' and '.join(told)}" if told else ""
 
 
 def could_turn(one: Comparison) -> bool:

@@ -11,7 +11,7 @@ from ray_jobs.gate.limits import checked
 from ray_jobs.gate.paired import Measured, Paired
 from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.telling import told, told_limit
-from ray_jobs.gate.validity import bounds, expected, missing, unshared
+from ray_jobs.gate.validity import expected, incomplete
 
 One = TypeVar("One", Comparison, LimitCheck)
 
@@ -44,24 +44,16 @@ def decide(
     nowhere worse than allowed falsely FAILs with probability at most alpha.
     """
     limited = limited or {}
-    tests = sum(name in gate.metrics for side in sides for name in side.pairs)
-    tests += len(_bounds(gate))
+    bounds = _bounds(gate)
+    tests = len(bounds) + sum(name in gate.metrics for side in sides for name in side.pairs)
     comparisons = [one for side in sides for one in _compared(gate, scores, metrics, side, tests)]
     limits = [
         checked(metrics[name], limited[name], kind, bound, gate.alpha, family=tests, power=gate.power)
-        for name, kind, bound in _bounds(gate)
+        for name, kind, bound in bounds
     ]
     comparisons, limits = _corrected(comparisons, limits, gate.alpha)
-    short = unshared(gate, scores, comparisons)
-    incomplete = missing(gate, scores, limited)
-    if incomplete:
-        incomplete += "".join(bounds(one) for one in comparisons if incomplete.startswith(f"{one.metric} is missing"))
-    elif short:
-        incomplete = "; ".join(f"{one.metric}: only {one.n} images have a value in both runs" + bounds(one)
-                               for one in short)  # fmt: skip
     outcome: Outcome = "INCOMPLETE"
-    if incomplete:
-        reason = incomplete
+    if reason := incomplete(gate, scores, limited, comparisons):
         comparisons = [one if one.advisory else one.model_copy(update={"outcome": outcome}) for one in comparisons]
         limits = [one.model_copy(update={"outcome": outcome}) for one in limits]
     else:
@@ -80,11 +72,11 @@ def decide(
 
 def _bounds(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
     """Every absolute limit: metric, which way it bounds, and the bound."""
-    upper = [(name, limit.max) for name, limit in gate.limits.items()]
-    lower = [(name, limit.min) for name, limit in gate.limits.items()]
-    above: list[tuple[str, Literal["max", "min"], float]]
-    above = [(name, "max", bound) for name, bound in upper if bound is not None]
-    return above + [(name, "min", bound) for name, bound in lower if bound is not None]
+    found: list[tuple[str, Literal["max", "min"], float]] = []
+    for name, limit in gate.limits.items():
+        found += [(name, "max", limit.max)] if limit.max is not None else []
+        found += [(name, "min", limit.min)] if limit.min is not None else []
+    return found
 
 
 def _compared(gate: Gate, scores: Scores, metrics: Mapping[str, Measured], side: Side, tests: int) -> list[Comparison]:

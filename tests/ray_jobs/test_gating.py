@@ -90,7 +90,7 @@ def test_the_same_scores_pass(tmp_path: Path) -> None:
     assert not {one.metric for one in verdict.comparisons} & {"characters", "words", "tokens"}, "no direction"
 
 
-@pytest.mark.parametrize("part_rows", [1, 64, 300])
+@pytest.mark.parametrize("part_rows", [25, 64, 300])
 def test_parts_are_summed_up_and_images_are_paired_by_name(tmp_path: Path, part_rows: int) -> None:
     new = CHRF + RANDOM.normal(-3, 2, 300)
     old_rows, new_rows = rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=new)
@@ -178,6 +178,17 @@ def test_the_judges_preference_gates_against_the_baseline_alone(tmp_path: Path) 
     assert (found.against, found.n, found.baseline) == ("baseline", 299, 0)
     assert found.difference == pytest.approx(np.delete(preferred, 5).mean())
     assert verdict.outcome == "FAIL"
+
+
+def test_without_a_baseline_there_is_no_preference_to_gate_on(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        **PAIRWISE,
+        "gate__metrics": {"preference": {"margin": 0.1}},
+        "gate__limits": {"preference": {"min": -0.2}},
+    }
+    planned = planned_in(tmp_path, **settings).model_copy(update={"baseline": None})
+    verdict = gating.gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
+    assert (verdict.outcome, verdict.limits) == ("PASS", ())
 
 
 def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:

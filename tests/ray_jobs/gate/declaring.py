@@ -26,5 +26,9 @@ WORDS = Declared("words", 0, (0, math.inf))
 
 def pairs(metric: Declared, old: np.ndarray, new: np.ndarray, clusters: list[str] | None = None) -> Paired:
     found = Paired(metric, clusters is not None)
-    found.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), clusters)
+    found.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), numbered(clusters))
     return found
+
+
+def numbered(names: list[str] | None) -> np.ndarray | None:
+    return None if names is None else np.unique(names, return_inverse=True)[1]

@@ -4,6 +4,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from ray_jobs.gate.clusters import Clusters, studentised
+from ray_jobs.gate.constant import Constant
 from ray_jobs.gate.sample import Sample, for_differences
 
 RANDOM = np.random.default_rng(11)
@@ -17,9 +18,10 @@ def clustered(number: int, between: float, unequal: bool = True) -> tuple[list[s
 
 
 def filled(names: list[str], values: np.ndarray, chunk: int) -> Clusters:
-    found = Clusters()
+    found, numbers = Clusters(), np.unique(names, return_inverse=True)[1]
     for at in range(0, len(names), chunk):
-        found.add(names[at : at + chunk], values[at : at + chunk])
+        found.add(numbers[at : at + chunk], values[at : at + chunk])
+    assert len(found) == numbers.max() + 1
     return found
 
 
@@ -64,7 +66,7 @@ def test_what_images_have_in_common_makes_the_interval_wider() -> None:
     names, values = clustered(40, 1.0)
     alone, together = Sample(), Sample(clustered=True)
     alone.add(values)
-    together.add(values, names)
+    together.add(values, np.unique(names, return_inverse=True)[1])
     narrow, wide = (one.studentised().interval(0.025) for one in (alone, together))
     assert wide[0] < narrow[0]
     assert narrow[1] < wide[1]
@@ -78,9 +80,19 @@ def test_at_the_bound_it_errs_at_most_at_alpha(alpha: float) -> None:
     assert wrong < alpha + 4 * np.sqrt(alpha / 20_000)
 
 
+def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
+    """Every cluster has the same mean though its images differ: no error of 0, whose t would be certain of anything."""
+    sample = Sample(clustered=True)
+    sample.add(np.tile([-0.3, 0.1], 60), np.repeat(np.arange(12), 10))
+    test = for_differences(sample, "mean", 1.0, 0.05)
+    assert isinstance(test, Constant)
+    assert (test.n, test.value) == (12, pytest.approx(-0.1))
+    assert test.p_below(-0.05) > 0.5
+
+
 def test_few_clusters_decide_nothing_and_say_so() -> None:
     sample = Sample(clustered=True)
-    sample.add(RANDOM.normal(-5, 1, 900), ["a", "b", "c"] * 300)
+    sample.add(RANDOM.normal(-5, 1, 900), np.arange(900) % 3 * 7)
     assert for_differences(sample, "mean", 10.0, 0.0) is None
     assert sample.too_few() == "only 3 clusters, 10 are needed"
     with pytest.raises(ValueError, match="say which"):

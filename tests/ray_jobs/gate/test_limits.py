@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from declaring import EMPTY, JUDGE, WORDS, Declared
+from declaring import EMPTY, JUDGE, WORDS, Declared, numbered
 
 from ray_jobs.gate.limits import checked
 from ray_jobs.gate.sample import Sample
@@ -10,7 +10,7 @@ RANDOM = np.random.default_rng(13)
 
 def sample(values: np.ndarray, clusters: list[str] | None = None) -> Sample:
     found = Sample(clusters is not None)
-    found.add(np.asarray(values, dtype=float), clusters)
+    found.add(np.asarray(values, dtype=float), numbered(clusters))
     return found
 
 
@@ -74,7 +74,17 @@ def test_clusters_count_for_less_than_their_images() -> None:
     alone, together = (checked(EMPTY, one, "max", 0.1, 0.0027) for one in (sample(bad), sample(bad, names)))
     assert (alone.high or 1) < (together.high or 0)
     assert "Korn and Graubard" in together.method
-    assert checked(EMPTY, sample(np.zeros(2000), names), "max", 0.1, 0.0027).n == 2000
+    for value in (0, 1):  # then nothing shows how alike a cluster's images are: each cluster speaks once
+        found = checked(EMPTY, sample(np.full(2000, value), names), "max", 0.1, 0.0027)
+        assert (found.n, found.outcome) == (2000, "FAIL" if value else "PASS")
+        assert checked(EMPTY, sample(np.full(2000, value)), "max", 0.1, 0.0027).outcome == found.outcome
+    assert checked(EMPTY, sample(np.zeros(2000), names), "max", 0.01, 0.0027).outcome == "INCONCLUSIVE"
+    assert checked(EMPTY, sample(np.zeros(2000)), "max", 0.01, 0.0027).outcome == "PASS"
+
+
+def test_clusters_with_one_share_are_no_division_by_zero() -> None:
+    found = checked(EMPTY, sample(np.tile([0, 1], 60), [f"label-{at // 10}" for at in range(120)]), "max", 0.9, 0.0027)
+    assert (found.outcome, found.value) == ("PASS", 0.5)
 
 
 def test_at_the_limit_it_errs_at_most_at_alpha() -> None:

@@ -144,6 +144,7 @@ def test_fail_is_corrected_for_the_family_and_pass_is_not() -> None:
     assert (shared.outcome, verdict.outcome) == ("INCONCLUSIVE", "INCONCLUSIVE")
     assert shared.p_holm == pytest.approx(4 * alone.p_worse)
     assert shared.decisive_n
+    assert ", not after Holm's correction (100 images; about " in verdict.reason
     better = SAME + RANDOM.normal(0, 1, 100)
     passes = decided(of, chrf=better).comparisons[0]
     among = decide(four, FULL, METRICS, [side(chrf=better, **rest), side("anchor", chrf=better, **rest)])
@@ -195,7 +196,7 @@ def test_incomplete_tells_what_the_missing_could_mean() -> None:
     low, high = -RIGHT[:10].sum() / 100, (10 - RIGHT[:10].sum()) / 100
     assert verdict.reason == (
         "exact_match is missing on 10 of 100 images; whatever is missing, its difference lies within "
-        f"[{low:+.3f}, {high:+.3f}]"
+        f"[{low:+.3f}, {high:+.3f}] to the baseline"
     )
 
 
@@ -226,6 +227,14 @@ def test_a_limit_on_what_was_not_measured_decides_nothing() -> None:
 
 def test_a_suite_that_gates_on_nothing_passes_and_says_so() -> None:
     assert decided(gate()).reason == "the suite gates on no metric; against step-0800"
+
+
+def test_too_skewed_to_be_called_worse_is_told() -> None:
+    new = SAME / 100 - 0.1 + np.where(np.arange(100) < 3, 0.3, RANDOM.normal(0, 0.001, 100))
+    verdict = decided(gate(metrics={"judge": {"margin": 0.01}}), judge=new)
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert ", too skewed to be called worse (100 images; about " in verdict.reason
+    assert (verdict.comparisons[0].decisive_n or 0) > 1000
 
 
 def test_few_clusters_are_named_in_the_reason() -> None:

@@ -1,0 +1,118 @@
+"""The gate over 1.28 million pairs: seconds and extra memory; prints a Markdown table.
+
+    .assay/data/bin/python -m benchmarks.gate                    # the accumulators and tests alone, then from parts
+    .assay/data/bin/python -m benchmarks.gate --images 128000
+
+Each line is a process of its own. Memory is the most that it held beyond what it held before the first pair: imports
+and, for `arrays`, the arrays that it is fed from are not counted, for parts everything that reading takes is.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from ray_jobs import gating, parts, storage
+from ray_jobs.contract import Baseline, Checkpoint, Manifest, Scores, Spec, Suite, Summary
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.paired import Paired
+from ray_jobs.metrics.registry import BUILT_IN, declared
+
+PART_ROWS = 512
+GATED = ("exact_match", "chrf", "cider_d", "rouge_l")
+
+
+def arrays(images: int, cluster: str) -> tuple[float, float]:
+    """Seconds and MB for four metrics, fed in chunks of a part."""
+    random = np.random.default_rng(1)
+    labels = np.arange(images) % 1000 if cluster == "label" else None
+    values = {}
+    for name in GATED:
+        top = BUILT_IN[name].range[1]
+        old = random.random(images, dtype=np.float64) * top
+        new = np.clip(old + random.normal(-0.02 * top, 0.1 * top, images), 0, top)
+        values[name] = (old.round(), new.round()) if BUILT_IN[name].kind == "share" else (old, new)
+    before, began = _peak(), time.perf_counter()
+    for name, (old, new) in values.items():
+        pairs = Paired(BUILT_IN[name], labels is not None)
+        for at in range(0, images, PART_ROWS):
+            chunk = slice(at, at + PART_ROWS)
+            pairs.add(old[chunk], new[chunk], labels[chunk] if labels is not None else None)
+        compared(BUILT_IN[name], pairs, 0.01 * BUILT_IN[name].range[1], 0.0027, family=len(GATED))
+    return time.perf_counter() - began, _peak() - before
+
+
+def from_parts(images: int, cluster: str) -> tuple[float, float]:
+    """Seconds and MB for the verdict on four gating metrics and all others as advice, read from parts."""
+    with tempfile.TemporaryDirectory() as root:
+        found, scores = _kept(root, images, cluster)
+        before, began = _peak(), time.perf_counter()
+        gating.gate(found, scores)
+        return time.perf_counter() - began, _peak() - before
+
+
+def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
+    """A run and its baseline, scored: one part of values, written under every name."""
+    margins = {name: {"margin": 0.01 * BUILT_IN[name].range[1]} for name in GATED}
+    gate = {"metrics": margins, "cluster": cluster, "limits": {"empty": {"max": 0.01}}}
+    suite = Suite.model_validate({"name": "benchmark", "dataset": {"source": "/images"}, "gate": gate})
+    old, new = (Checkpoint(uri=f"/{name}", name=name, fingerprint=name * 8) for name in ("aa", "bb"))
+    planned = Spec(root=root, suite=suite, checkpoint=new, source_revision="r1")
+    other = planned.model_copy(update={"checkpoint": old})
+    base = Baseline(run_id=other.run_id, run_uri=other.run_uri, caption_id=other.caption_id, checkpoint=old)
+    planned = planned.model_copy(update={"baseline": base})
+    random = np.random.default_rng(1)
+    for caption_id, worse in ((other.caption_id, 0.0), (planned.caption_id, 0.02)):
+        columns = {"image_id": [f"folder/{at:08d}.jpeg" for at in range(PART_ROWS)]}
+        table = pa.table(columns | {"label": [f"label-{at % 1000}" for at in range(PART_ROWS)]})
+        for name, metric in declared(planned).items():
+            top = min(metric.range[1], 100.0)
+            values = np.clip(random.random(PART_ROWS) * top - worse * top * metric.direction, 0, top)
+            table = table.append_column(name, pa.array(values.round() if metric.kind == "share" else values))
+        uri, data = planned.scores_uri_of(caption_id), parts.encoded(table, {"lost": {}})
+        listed = tuple(_part(uri, number, data) for number in range(images // PART_ROWS))
+        rows = len(listed) * PART_ROWS
+        made = Manifest(stage="scores", id=planned.scores_id_of(caption_id), rows_in=rows, rows_out=rows, parts=listed,
+                        created_at=datetime.now(UTC))  # fmt: skip
+        parts.commit(uri, made)
+    summary = Summary(n=rows, expected=rows, mean=0, standard_error=0, low=0, high=0)
+    scores = Scores(run_id=planned.run_id, scale_id=planned.scale_id, images=rows, scored=rows, failed={},
+                    metrics=dict.fromkeys(declared(planned), summary), manifest=made)  # fmt: skip
+    return planned, scores
+
+
+def _part(uri: str, number: int, data: bytes) -> parts.Part:
+    name = parts.name_of_part(number)
+    storage.write(parts.uri_of_part(uri, name), data)
+    return parts.Part(name=name, rows=PART_ROWS, sha256="0" * 64)
+
+
+def _peak() -> float:
+    """The most memory this process ever held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _alone(work: Callable[[int, str], tuple[float, float]], images: int, cluster: str) -> tuple[float, float]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, (images, cluster))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--images", type=int, default=1_280_000)
+    most = parser.parse_args().images
+    print("| pairs | from | clusters | seconds | extra memory, MB |\n| --- | --- | --- | --- | --- |")
+    for work, name in ((arrays, "arrays, 4 metrics"), (from_parts, "parts, 4 gating, the rest as advice")):
+        for images, cluster in ((most // 10, "none"), (most, "none"), (most, "label")):
+            seconds, memory = _alone(work, images, cluster)
+            print(f"| {images:,} | {name} | {cluster} | {seconds:.1f} | {memory:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Any values whatever: no exception, no NaN in a verdict, no outcome that the interval contradicts."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from declaring import Declared, pairs
+
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.limits import checked
+from ray_jobs.gate.sample import Sample
+
+RANGES = ((0.0, 1.0), (0.0, 100.0), (-1.0, 1.0), (-math.inf, math.inf), (0.0, math.inf))
+
+
+def nasty(random: np.random.Generator, n: int) -> np.ndarray:
+    """Constant, rare, tiny, huge, far from 0 or plain values, some of them missing or infinite."""
+    kinds: list[Any] = [
+        lambda: np.full(n, random.choice([0.0, 1.0, 0.5])),
+        lambda: (random.random(n) < random.choice([0.01, 0.5, 0.99])).astype(float),
+        lambda: random.random(n) * np.where(random.random(n) < 0.02, 1.0, 0.0),
+        lambda: random.normal(size=n) * 1e-300,
+        lambda: np.exp(random.normal(size=n) * 5) * 1e6,
+        lambda: 1e9 + random.normal(size=n) * 1e-3,
+        lambda: random.integers(0, 3, n).astype(float),
+    ]
+    values: np.ndarray = kinds[random.integers(len(kinds))]()
+    gaps = random.random(n) < random.choice([0.0, 0.0, 0.2])
+    return np.where(gaps, random.choice([np.nan, np.inf]), values)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_values_are(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(60):
+            n = int(random.choice([0, 1, 2, 3, 9, 10, 11, 30, 100, 1000]))
+            kind = str(random.choice(["mean", "share"]))
+            span = (0.0, 1.0) if kind == "share" else RANGES[random.integers(len(RANGES))]
+            metric = Declared("any", int(random.choice([-1, 0, 1])), span, kind)
+            old = nasty(random, n)
+            new = old.copy() if random.random() < 0.2 else nasty(random, n)
+            names = [f"label-{at}" for at in random.integers(0, random.choice([1, 12, 50]), n)] if n else None
+            clusters = names if random.random() < 0.4 else None
+            found = compared(metric, pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n)
+            values = Sample()
+            values.add(new[np.isfinite(new)])
+            limit = checked(metric, values, "max", 0.5, 0.0027)
+            for told in (found, limit):
+                numbers = [value for value in told.model_dump().values() if isinstance(value, float)]
+                assert all(math.isfinite(value) for value in numbers), told
+            if found.outcome == "FAIL":
+                assert found.high is None or found.high <= -found.margin + 1e-6
+                assert (found.difference or 0) < -found.margin
