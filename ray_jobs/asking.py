@@ -24,7 +24,7 @@ from ray_jobs.engine.prompt import PromptMaker, maker_for
 
 log = logging.getLogger("assay")
 
-LEAST_ROWS = 16  # of a piece: each reads the images of its part
+LEAST_ROWS = 4  # of a piece: each reads the images of its part
 
 
 @dataclass

@@ -87,7 +87,7 @@ def captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
 
 
 def _golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
-    rows = parts.read(spec.golden_uri, part, ["image_id", "sha256", "references"]).to_pylist()
+    rows = parts.columns(spec.golden_uri, part, ["image_id", "sha256", "references"]).to_pylist()
     return {row["image_id"]: row | {"row": number} for number, row in enumerate(rows)}
 
 

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from making import suite
 
 from ray_jobs.contract import Judge
@@ -131,6 +133,24 @@ def test_a_choice_is_first_second_or_tie(answer: str) -> None:
     assert (found.better, found.failure) == (None, "judge-invalid-answer")
     assert judging.read_pair(None, None).failure == "judge-silent"
     assert judging.read_pair(answer, "timeout").failure == "judge-timeout"
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+
+
+@given(
+    st.text() | st.dictionaries(st.sampled_from(["rationale", "score", "colour", "shape", "size", "better"]), VALUES)
+)
+def test_whatever_the_judge_says_it_is_a_judgement_in_range_or_a_failure(said: object) -> None:
+    answer = said if isinstance(said, str) else json.dumps(said)
+    for judge in (PLAIN, CRITERIA):
+        found = judging.read(judge, answer, None)
+        assert bool(found.values) != bool(found.failure)
+        assert set(found.values) in (set(), set(judge.metrics()))
+        low, high = (0, 1) if judge.criteria else (1, 5)
+        assert all(low <= value <= high for value in found.values.values())
+    choice = judging.read_pair(answer, None)
+    assert (choice.better in judging.BETTER) != bool(choice.failure)
 
 
 def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:
