@@ -33,6 +33,8 @@ def plan(
     `checkpoint.Incomplete` for a checkpoint that is not whole.
     """
     suite = load_suite(suite_name)
+    asked = baseline or suite.gate.baseline  # kept in the spec: asked for in the same words, a run is the same run
+    suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": asked})})
     spec = Spec(
         root=storage.absolute(root),
         suite=suite,
@@ -44,7 +46,7 @@ def plan(
         source_revision=source_revision(suite.dataset),
         force=force,
     )
-    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, baseline or suite.gate.baseline)})
+    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
     return spec
 
@@ -192,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--suite", required=True, help="a name in dags/suites, or a YAML file")
     parser.add_argument("--checkpoint", required=True, help="URI of a Hugging Face model directory")
     parser.add_argument("--root", default=os.environ.get("ASSAY_ROOT", ".assay/root"), help="storage root")
-    parser.add_argument("--baseline", help="last-accepted, none, or the URI of a checkpoint or run")
+    parser.add_argument("--baseline", help="last-accepted, previous, none, or the URI of a checkpoint or run")
     asked = parser.parse_args(arguments)
     try:
         print(plan(asked.root, asked.suite, asked.checkpoint, asked.baseline).uri)

@@ -1,0 +1,202 @@
+"""Compare any two kept runs on one golden set, image by image: no GPU, no Ray, nothing measured anew.
+
+    python -m ray_jobs.compare RUN RUN [--output compare.html]
+
+RUN is the URI of a run or of its record.json; the first is the baseline. Prints a table and writes the page that a
+verdict has, though it gives none: every difference is advisory, with its 95% interval.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ray_jobs import parts, records, storage
+from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble, digest
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.paired import Paired
+from ray_jobs.metrics.registry import declared
+from ray_jobs.report import series, tables
+from ray_jobs.report.looking import Side, values
+from ray_jobs.report.numbers import NONE
+from ray_jobs.report.page import About, Headline, page
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run as it is kept; `spec` says where, whatever the root was called when it was made."""
+
+    uri: str
+    spec: Spec
+    record: Record
+    scores: Scores
+
+    @property
+    def scores_uri(self) -> str:
+        return f"{self.spec.root}/scores/{digest(self.record.caption_id, self.record.scale_id)}"
+
+
+def load(uri: str) -> Kept:
+    """The run at a URI. Raises BadInput when there is none, or not all of it."""
+    uri = storage.absolute(uri.removesuffix("/record.json"))
+    try:
+        record = records.read(uri)
+        specs = [entry.key for entry in storage.entries(uri) if entry.key.startswith("spec")]
+        spec = Spec.model_validate_json(storage.read(f"{uri}/{specs[0] if specs else 'spec.json'}"))
+        scores = Scores.model_validate_json(storage.read(f"{uri}/scores.json"))
+    except FileNotFoundError as error:
+        missing = str(error.filename or uri).removeprefix(f"{uri}/")
+        raise BadInput(f"run {uri}: no {missing} there; name a published run's folder or its record.json") from None
+    except ValueError as error:
+        what = error.__class__.__name__
+        raise BadInput(f"run {uri}: not a run of this version ({what}); validate it again") from None
+    return Kept(uri, spec.model_copy(update={"root": uri.rsplit("/runs/", 1)[0]}), record, scores)
+
+
+def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, str]]:
+    """(metrics that mean the same in both runs, why each other one of the candidate's does not)."""
+    same, left_out = [], {}
+    for metric, summary in candidate.scores.metrics.items():
+        other = baseline.scores.metrics.get(metric)
+        if other is None:
+            left_out[metric] = "only one run has it"
+        elif not other.n or not summary.n:
+            left_out[metric] = "no values"
+        elif why := _means_another_thing(metric, baseline, candidate):
+            left_out[metric] = why
+        else:
+            same.append(metric)
+    others = [metric for metric in baseline.scores.metrics if metric not in candidate.scores.metrics]
+    return same, left_out | dict.fromkeys(others, "only one run has it")
+
+
+def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Comparison]:
+    """Candidate minus baseline on each metric over the images that both have. Raises BadInput for two golden sets."""
+    if baseline.record.golden_id != candidate.record.golden_id:
+        raise BadInput(
+            f"{baseline.uri} and {candidate.uri}: not over one golden set ({baseline.record.golden_id} and "
+            f"{candidate.record.golden_id}), so no image can be compared; validate both with one suite"
+        )
+    known = declared(candidate.spec)
+    pairs = {metric: Paired(known[metric]) for metric in metrics}
+    for old, new in _paired(baseline, candidate, metrics):
+        for metric, one in pairs.items():
+            one.add(old[metric], new[metric])
+    return [compared(known[metric], one, advisory=True) for metric, one in pairs.items()]
+
+
+def report(baseline: Kept, candidate: Kept, comparisons: Sequence[Comparison], left_out: dict[str, str]) -> str:
+    """The page, as HTML."""
+    spec, names = candidate.spec, [_name(baseline, candidate), _name(candidate, baseline)]
+    moved = [(row.metric, row.word) for row in tables.compared(comparisons, candidate.scores.metrics)]
+    told = [f"{metric} {word[2:]}" for metric, word in moved if word[0] in "▲▼"]
+    sentence = f"{names[1]} against {names[0]}: " + (", ".join(told) or "no clear difference")
+    notes = [f"Left out: {', '.join(f'{metric} ({why})' for metric, why in left_out.items())}."] if left_out else []
+    record, scores = candidate.record, candidate.scores
+    about = About(
+        spec=spec,
+        scores=scores,
+        headline=Headline(f"{names[1]} against {names[0]}", "COMPARISON", "plain", sentence),
+        golden=parts.require(f"{spec.root}/golden/{record.golden_id}", "preprocess"),
+        captions=parts.require(spec.captions_uri_of(record.caption_id), "caption"),
+        candidate=_side(names[1], candidate),
+        own=series.run(record.checkpoint, record.scale_id, record.verdict.outcome, scores.metrics),
+        baseline=_side(names[0], baseline),
+        compared_with={"baseline": baseline.record.checkpoint},
+        comparisons=comparisons,
+        metrics=[one.metric for one in comparisons],
+        notes=notes,
+    )
+    return page(about)
+
+
+def printed(comparisons: Sequence[Comparison], candidate: Kept) -> str:
+    """The comparisons as a table of aligned text."""
+    rows = tables.compared(comparisons, candidate.scores.metrics)
+    header = ["metric", "", "baseline", "candidate", "difference", "95% interval", "images"]
+    lines = [header]
+    for row in rows:
+        interval = row.below.get("difference", NONE).split("\n")[0]
+        cells = [row.cells[column] for column in ("baseline", "candidate", "difference")]
+        lines.append([row.metric, row.word, *cells, interval, row.cells["images"]])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = [
+        "  ".join(cell.ljust(width) if place < 2 else cell.rjust(width)
+                  for place, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    ]  # fmt: skip
+    return "\n".join(text)
+
+
+def _paired(
+    baseline: Kept, candidate: Kept, metrics: Sequence[str]
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Each part's values of both runs, in the order of the candidate's images, NaN where the baseline lacks one."""
+    columns = ["image_id", *metrics]
+    for part in candidate.scores.manifest.parts:
+        new, old = (parts.read(kept.scores_uri, part.name, columns) for kept in (candidate, baseline))
+        position = {image_id: row for row, image_id in enumerate(old["image_id"].to_pylist())}
+        order = [position.get(image_id, -1) for image_id in new["image_id"].to_pylist()]
+        before = {metric: np.append(values(old, metric), np.nan)[order] for metric in metrics}
+        yield before, {metric: values(new, metric) for metric in metrics}
+
+
+def _means_another_thing(metric: str, baseline: Kept, candidate: Kept) -> str | None:
+    """Why a metric that both runs have is not the same measurement in both; None when it is."""
+    if metric == "preference":
+        return "it is against each run's own baseline"
+    if baseline.record.scale_id == candidate.record.scale_id:
+        return None
+    one, other = baseline.spec, candidate.spec
+    if metric == "judge" or metric.startswith("judge_"):
+        return None if one.judge_id == other.judge_id else "another judge"
+    if metric in ("clipscore", "refclipscore"):
+        clips = [spec.clip.fingerprint if spec.clip else None for spec in (one, other)]
+        return None if clips[0] == clips[1] else "another CLIP model"
+    if metric.startswith("label_hit"):
+        return None if one.synonyms == other.synonyms else "other synonyms"
+    if metric == "language":
+        return None if one.suite.metrics.language == other.suite.metrics.language else "another language asked for"
+    if metric not in METRICS and one.own_metrics.get(metric) != other.own_metrics.get(metric):
+        return "another metric of that name"
+    return None
+
+
+def _side(name: str, kept: Kept) -> Side:
+    return Side(name, kept.spec.captions_uri_of(kept.record.caption_id), kept.scores_uri)
+
+
+def _name(kept: Kept, other: Kept) -> str:
+    """The checkpoint's name, and what tells the two runs apart where that does not."""
+    name = kept.record.checkpoint.name
+    if name != other.record.checkpoint.name:
+        return name
+    by_weights = kept.record.checkpoint.fingerprint != other.record.checkpoint.fingerprint
+    return f"{name} {kept.record.checkpoint.fingerprint[:8] if by_weights else f'run {kept.record.run_id}'}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ray_jobs.compare", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("baseline", metavar="RUN", help="URI of a run or of its record.json")
+    parser.add_argument("candidate", metavar="RUN", help="URI of the run to compare it with")
+    parser.add_argument("--output", default="compare.html", help="where to write the page (default: compare.html)")
+    asked = parser.parse_args(arguments)
+    try:
+        baseline, candidate = load(asked.baseline), load(asked.candidate)
+        metrics, left_out = comparable(baseline, candidate)
+        comparisons = compare(baseline, candidate, metrics)
+        print(printed(comparisons, candidate))
+        for metric, why in left_out.items():
+            print(f"left out: {metric}: {why}")
+        storage.write(asked.output, report(baseline, candidate, comparisons, left_out).encode())
+    except (BadInput, Trouble) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, BadInput) else 1
+    print(f"page: {asked.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""The index over the records of a suite: one object a record, and one file of them all that pages read in one GET.
+
+    index/{suite}/{series_id}/{published_at}--{checkpoint}--{run_id}--{outcome}.json      the entry of a record
+    index/{suite}/index.json                                                              all of them, newest last
+
+An entry's key says what one searches by, and two runs that publish at once cannot lose each other's. The file is made
+from the entries: who publishes rewrites it until it holds all that are listed, so the last writer always leaves a whole
+one. Where a kill came in between, it holds fewer records than there are entries until the next publish or rebuild.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import NamedTuple
+
+from ray_jobs import storage
+from ray_jobs.contract import Checkpoint, Outcome, Record, Trouble
+from ray_jobs.suite import Frozen
+
+READS = 16  # entries read at once
+
+
+class Published(NamedTuple):
+    """What an entry's key says of a record."""
+
+    suite: str
+    series_id: str
+    published_at: str
+    checkpoint_folder: str
+    run_id: str
+    outcome: str
+
+    def run_uri(self, root: str) -> str:
+        return f"{root}/runs/{self.checkpoint_folder}/{self.run_id}"
+
+    @property
+    def key(self) -> str:
+        name = "--".join((self.published_at, self.checkpoint_folder, self.run_id, self.outcome))
+        return f"{self.series_id}/{name}.json"
+
+
+class Indexed(Frozen):
+    """What the index file says of a record: `means` are (mean, its standard error) to six significant digits."""
+
+    run_id: str
+    run_uri: str
+    series_id: str
+    scale_id: str
+    checkpoint: Checkpoint
+    outcome: Outcome
+    reason: str
+    baseline: str | None
+    published_at: datetime
+    means: dict[str, tuple[float, float | None]]
+    images: dict[str, int]
+
+
+class Index(Frozen):
+    """Newest last. It is stale when `published` lists more than it holds."""
+
+    suite: str
+    records: dict[str, Indexed] = {}
+
+
+def published(root: str, suite: str, series_id: str | None = None) -> list[Published]:
+    """The entries of a suite, of one series when it is named, oldest first."""
+    below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
+    keys = (start + entry.key for entry in storage.entries(f"{root}/index/{suite}{below}"))
+    found = [Published(suite, *_parsed(key)) for key in keys if "/" in key]
+    return sorted(found, key=lambda entry: (entry.published_at, entry.run_id))
+
+
+def load(root: str, suite: str) -> Index:
+    """The index file in one read; empty where there is none or where it is not readable, for it can be made again."""
+    try:
+        return Index.model_validate_json(storage.read(_file(root, suite)))
+    except (FileNotFoundError, ValueError):
+        return Index(suite=suite)
+
+
+def whole(root: str, suite: str) -> Index:
+    """The index of all that is listed, whether or not the file holds it."""
+    return _made(root, suite, load(root, suite).records)
+
+
+def _made(root: str, suite: str, have: dict[str, Indexed]) -> Index:
+    """The index of all that is listed: of what is not had, the entries are read."""
+    listed = published(root, suite)
+    missing = [entry for entry in listed if entry.key not in have]
+    with ThreadPoolExecutor(READS) as pool:
+        have |= zip((one.key for one in missing), pool.map(lambda one: indexed(_read(root, one)), missing), strict=True)
+    return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed})
+
+
+def add(root: str, records: Iterable[Record]) -> None:
+    """Write the records' entries; the index files are `refresh`ed after."""
+
+    def put(record: Record) -> None:
+        storage.write(entry_uri(root, record), record.model_dump_json().encode())
+
+    with ThreadPoolExecutor(READS) as pool:
+        list(pool.map(put, records))
+
+
+def refresh(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -> Index:
+    """Rewrite the index file until it holds what is listed; the index it then is.
+
+    No store we use can compare and swap, so another writer may put an older one over ours: whoever wrote looks again.
+    """
+    while True:
+        found = load(root, suite).records
+        made = _made(root, suite, {**found, **(known or {})})
+        if list(found.items()) == list(made.records.items()):
+            return made
+        known = made.records
+        storage.write(_file(root, suite), made.model_dump_json().encode())
+
+
+def indexed(record: Record) -> Indexed:
+    """A record's line in the index file."""
+    means = {
+        name: (_short(one.mean), None if one.standard_error is None else _short(one.standard_error))
+        for name, one in record.metrics.items()
+        if one.mean is not None and math.isfinite(one.mean) and math.isfinite(one.standard_error or 0)
+    }
+    baseline = record.verdict.baseline
+    return Indexed(
+        reason=record.verdict.reason,
+        outcome=record.verdict.outcome,
+        baseline=baseline.checkpoint.name if baseline else None,
+        means=means,
+        **{
+            name: getattr(record, name)
+            for name in ("run_id", "run_uri", "series_id", "scale_id", "checkpoint", "published_at", "images")
+        },
+    )
+
+
+def key_of(record: Record) -> str:
+    when = record.published_at.strftime("%Y%m%dT%H%M%S.%fZ")
+    outcome = record.verdict.outcome
+    return Published(record.suite, record.series_id, when, record.checkpoint.folder, record.run_id, outcome).key
+
+
+def entry_uri(root: str, record: Record) -> str:
+    return f"{root}/index/{record.suite}/{key_of(record)}"
+
+
+def _file(root: str, suite: str) -> str:
+    return f"{root}/index/{suite}/index.json"
+
+
+def _read(root: str, entry: Published) -> Record:
+    """The record of an entry; from the run itself, which is the truth, where the entry does not hold it."""
+    for uri in (f"{root}/index/{entry.suite}/{entry.key}", f"{entry.run_uri(root)}/record.json"):
+        try:
+            return Record.model_validate_json(storage.read(uri))
+        except (FileNotFoundError, ValueError):
+            continue
+    raise Trouble(f"index entry {entry.key} of {root}: no record of it; run python -m ray_jobs.records rebuild {root}")
+
+
+def _parsed(key: str) -> tuple[str, str, str, str, str]:
+    series_id, _, name = key.partition("/")
+    published_at, rest = name.removesuffix(".json").split("--", 1)
+    folder, run_id, outcome = rest.rsplit("--", 2)
+    return series_id, published_at, folder, run_id, outcome
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,86 @@
+"""The distribution of a metric, counted in one pass over values whose range nobody knows, in constant memory."""
+
+import math
+from collections import Counter
+
+import numpy as np
+
+BINS = 40  # at most
+DISTINCT = 12  # up to so many different values are counted each by itself
+
+
+class Histogram:
+    """Counts in bins of width 2^exponent that begin at multiples of it.
+
+    When the values need more than `BINS` bins, each two neighbours become one: exact, in whatever order they came.
+    `distinct` counts every value by itself while there are few.
+    """
+
+    def __init__(self) -> None:
+        self.n, self.total = 0, 0.0
+        self.exponent = -1074
+        self.counts: Counter[int] = Counter()
+        self.distinct: Counter[float] | None = Counter()
+
+    def add(self, values: np.ndarray) -> None:
+        """Count the values; those that are missing (NaN) or not finite are left out."""
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return
+        self.n += len(values)
+        self.total += float(values.sum())
+        self._count_distinct(values)
+        self.coarsen(_exponent_for(float(values.min()), float(values.max())))
+        bins, counts = np.unique(np.floor(np.ldexp(values, -self.exponent)).astype(np.int64), return_counts=True)
+        self.counts.update(dict(zip(bins.tolist(), counts.tolist(), strict=True)))
+        self._fit()
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.n if self.n else None
+
+    def coarsen(self, exponent: int) -> None:
+        """Make the bins at least 2^exponent wide."""
+        by = exponent - self.exponent
+        if by > 0:
+            merged: Counter[int] = Counter()
+            for index, count in self.counts.items():
+                merged[index >> by] += count
+            self.counts, self.exponent = merged, exponent
+
+    def _fit(self) -> None:
+        while max(self.counts) - min(self.counts) >= BINS:
+            self.coarsen(self.exponent + 1)
+
+    def _count_distinct(self, values: np.ndarray) -> None:
+        if self.distinct is not None:
+            found, counts = np.unique(values, return_counts=True)
+            self.distinct.update(dict(zip(found[: DISTINCT + 1].tolist(), counts.tolist(), strict=False)))
+            if len(self.distinct) > DISTINCT:
+                self.distinct = None
+
+
+def alike(one: Histogram, other: Histogram) -> tuple[list[float], list[int], list[int]]:
+    """(edges, counts of one, counts of the other) over the same bins, at most `BINS` of them.
+
+    Both are made as coarse as that takes.
+    """
+    for histogram, by in ((one, other), (other, one)):
+        histogram.coarsen(by.exponent)
+    bins = [*one.counts, *other.counts]
+    while max(bins) - min(bins) >= BINS:
+        one.coarsen(one.exponent + 1)
+        other.coarsen(other.exponent + 1)
+        bins = [*one.counts, *other.counts]
+    span = range(min(bins), max(bins) + 1)
+    edges = [math.ldexp(index, one.exponent) for index in (*span, span.stop)]
+    return edges, [one.counts[index] for index in span], [other.counts[index] for index in span]
+
+
+def _exponent_for(low: float, high: float) -> int:
+    """A width with which the range takes at most about `BINS` bins, and no bin's number more than 40 bits."""
+    widest = max(abs(low), abs(high))
+    spread = high / BINS - low / BINS
+    by_range = math.ceil(math.log2(spread)) if spread > 0 else -1074
+    by_size = math.ceil(math.log2(widest)) - 40 if widest else -40
+    return max(by_range, by_size)

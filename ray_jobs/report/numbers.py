@@ -1,0 +1,47 @@
+"""Numbers as the report writes them: alike within a row, with a real minus, and a dash for what there is not."""
+
+import math
+
+NONE = "–"
+
+
+def decimals(*values: float | None) -> int:
+    """Decimals that give the largest of the values three or four digits: 0.785, 4.125, 61.23, 123.4, 2048."""
+    sizes = [abs(value) for value in values if value is not None and math.isfinite(value)]
+    largest = max(sizes, default=0.0)
+    return 3 if largest < 1 else max(0, 3 - math.floor(math.log10(largest)))
+
+
+def number(value: float | None, places: int = 3, sign: bool = False) -> str:
+    """The value with so many decimals, with its sign when that is what it is about."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if 0 < abs(value) < 0.5 * 10**-places:  # not nothing, though it rounds to nothing
+        places = min(8, -math.floor(math.log10(abs(value))))
+    written = f"{value:+,.{places}f}" if sign and value else f"{value:,.{places}f}"
+    return written.replace("-", "\u2212")
+
+
+def interval(low: float | None, high: float | None, places: int = 3, sign: bool = False) -> str:
+    if low is None or high is None:
+        return NONE
+    return f"{number(low, places, sign)} to {number(high, places, sign)}"
+
+
+def probability(value: float | None) -> str:
+    """A p-value: four decimals, and never 0."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def seconds(value: float) -> str:
+    """1.5 s, 3 min 20 s, 2 h 05 min."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

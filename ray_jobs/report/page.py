@@ -1,0 +1,211 @@
+"""The report's page: everything it tells, gathered, and put through the template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ray_jobs.contract import Checkpoint, Comparison, LimitCheck, Manifest, Scores, Spec, Summary
+from ray_jobs.report import cases, figures, numbers, series, tables
+from ray_jobs.report.looking import Looked, Side, look
+from ray_jobs.report.text import name, shown
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters["plain"] = name
+LENGTH = ("words", "characters")
+REASON_CHARACTERS = 1500
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the page says first: a word with its tone (`pass`, `fail`, `unsure`, `missing`, `plain`) and a sentence."""
+
+    title: str
+    word: str
+    tone: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class About:
+    """What a page is made from.
+
+    `metrics` are those that mean the same on both sides (None: all); only these are plotted and ranked by. `judge` is
+    what the judge cost; `notes` are told below the headline.
+    """
+
+    spec: Spec
+    scores: Scores
+    headline: Headline
+    golden: Manifest
+    captions: Manifest
+    candidate: Side
+    own: series.Run
+    baseline: Side | None = None
+    compared_with: Mapping[str, Checkpoint] = field(default_factory=dict)
+    comparisons: Sequence[Comparison] = ()
+    limits: Sequence[LimitCheck] = ()
+    metrics: Sequence[str] | None = None
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def golden_uri(self) -> str:
+        return f"{self.spec.root}/golden/{self.golden.id}"
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """Of the metrics that can be shown beside the baseline's."""
+        alike = self.scores.metrics if self.metrics is None else self.metrics
+        return {metric: self.scores.metrics[metric] for metric in alike}
+
+
+def page(about: About) -> str:
+    """The page as HTML that needs nothing from anywhere."""
+    spec, summaries = about.spec, about.summaries
+    gating = [metric for metric in spec.suite.gate.metrics if metric in summaries]
+    ranking = _ranking(about, gating)
+    plotted = gating or [metric for metric, _ in ranking]
+    length = next((metric for metric in LENGTH if _has(summaries, metric)), None)
+    names = [part.name for part in about.scores.manifest.parts if part.rows]
+    looked = look(
+        names, about.candidate, about.baseline, list(dict.fromkeys([*plotted, *([length] if length else [])])), ranking
+    )
+    sides = [about.baseline, about.candidate] if about.baseline else [about.candidate]
+    told = [*dict.fromkeys([*(metric for metric, _ in ranking), *gating])]
+    trends = series.trend(spec.root, spec.suite.name, spec.series_id, about.own, plotted)
+    return TEMPLATES.get_template("report.html").render(
+        about=about,
+        headline=about.headline,
+        sentence=shown(about.headline.sentence, REASON_CHARACTERS),
+        notes=[shown(note, REASON_CHARACTERS) for note in about.notes],
+        facts=_facts(about),
+        identity=_identity(about),
+        counts=_counts(about),
+        groups=_groups(about),
+        measured=tables.measured(about.scores.metrics),
+        columns=tables.columns,
+        width=tables.WIDTH,
+        distributions=_distributions(looked, summaries),
+        trends=[(metric, _unit(summaries, metric), points, Markup(figures.trend(points, f"trend-{metric}")))  # noqa: S704
+                for metric, points in trends.items() if points],
+        ranked_by=name(ranking[0][0]) if ranking else None,
+        worse=cases.cases(about.golden_uri, sides, looked.worse, told),
+        better=cases.cases(about.golden_uri, sides, looked.better, told),
+        failures=cases.failures(about.candidate, looked.lost),
+        rejects_uri=f"{about.golden_uri}/rejects.html",
+        details=tables.flat(about.scores.details),
+        judge=tables.flat(about.judge),
+        seconds=_seconds(about),
+        versions={name(what): name(which) for what, which in (about.golden.versions | about.captions.versions).items()},
+    )  # fmt: skip
+
+
+def _ranking(about: About, gating: Sequence[str]) -> list[tuple[str, int]]:
+    """The metric that images are ranked by, and one for those it has alike; each with its direction."""
+    moved = [one.metric for one in about.comparisons if one.difference is not None and one.against == "baseline"]
+    summaries = about.summaries
+    first = [metric for metric in gating if not about.baseline or metric in moved]
+    rest = ["judge", "chrf", *(metric for metric in summaries if tables.way(metric, summaries[metric]))]
+    usable = [
+        metric for metric in dict.fromkeys([*first, *rest]) if _has(summaries, metric) and metric != "preference"
+    ]  # the preference is of two captions: no row of scores has it
+    return [
+        (metric, direction) for metric in usable if (direction := tables.way(metric, summaries[metric])) != 0
+    ][:2]  # fmt: skip
+
+
+def _groups(about: About) -> list[tuple[str, str, list[tables.Row]]]:
+    """(title, kind, rows) of the tables: what gates first, then the limits, then what is advisory.
+
+    What is advisory against the anchor is `aside`: many numbers, and few who want them.
+    """
+    summaries, made = about.scores.metrics, []
+    for advisory in (False, True):
+        if advisory:
+            made.append(("Absolute limits", "limits", tables.limits(about.limits, summaries)))
+        for against, checkpoint in about.compared_with.items():
+            found = [one for one in about.comparisons if (one.against, one.advisory) == (against, advisory)]
+            title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {name(checkpoint.name)}"
+            kind = "gating" if not advisory else "advisory" if against == "baseline" else "aside"
+            made.append((title, kind, tables.compared(found, summaries)))
+    return [group for group in made if group[2]]
+
+
+def _distributions(looked: Looked, summaries: Mapping[str, Summary]) -> list[tuple[str, str, str, Markup]]:
+    """(metric, unit, what it says in words, SVG), one for each metric with values."""
+    made = []
+    for metric, candidate in looked.candidate.items():
+        baseline = looked.baseline.get(metric)
+        svg = figures.distribution(candidate, baseline, f"distribution-{metric}")
+        words = f"mean {_mean(candidate.mean)}"
+        if baseline is not None and baseline.n:
+            words += f", of the baseline {_mean(baseline.mean)}"
+        if svg:
+            made.append((name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
+    return made
+
+
+def _facts(about: About) -> list[tuple[str, str, str]]:
+    """(what, which, where)"""
+    checkpoint, spec = about.spec.checkpoint, about.spec
+    made = [("checkpoint", checkpoint.name, checkpoint.uri)]
+    made += [(what, one.name, one.uri) for what, one in about.compared_with.items()]
+    made += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
+    if spec.suite.judge.kind != "none":
+        made.append(("judge", spec.judge.name if spec.judge else spec.suite.judge.model or "", spec.suite.judge.kind))
+    return [(what, name(which), name(where)) for what, which, where in made]
+
+
+def _identity(about: About) -> dict[str, str]:
+    spec = about.spec
+    made = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
+            "scale": spec.scale_id, "fingerprint": spec.checkpoint.fingerprint, "stored in": spec.run_uri}  # fmt: skip
+    return {what: name(which) for what, which in made.items()}
+
+
+def _counts(about: About) -> list[tuple[str, str, dict[str, int]]]:
+    """(what, how many, reasons): the images from the source to the scores."""
+    golden, captions, scores = about.golden, about.captions, about.scores
+    rows: list[tuple[str, int, Mapping[str, int]]] = [
+        ("read", golden.rows_in, {}),
+        ("rejected", sum(golden.lost.values()), golden.lost),
+        ("captioned", captions.rows_out, {}),
+        ("without a caption", sum(captions.lost.values()), captions.lost),
+        ("scored", scores.scored, {}),
+        ("without a score", sum(scores.failed.values()), scores.failed),
+    ]
+    return [
+        (what, numbers.count(many), {name(why): n for why, n in sorted(reasons.items(), key=lambda one: -one[1])})
+        for what, many, reasons in rows
+    ]
+
+
+def _seconds(about: About) -> list[tuple[str, dict[str, str]]]:
+    stages = {"preprocess": about.golden, "caption": about.captions, "evaluate": about.scores.manifest}
+    return [
+        (stage, {name(what): numbers.seconds(took) for what, took in made.seconds.items()})
+        for stage, made in stages.items()
+        if made.seconds
+    ]
+
+
+def _has(summaries: Mapping[str, Summary], metric: str) -> bool:
+    return metric in summaries and summaries[metric].n > 0
+
+
+def _mean(value: float | None) -> str:
+    return numbers.number(value, numbers.decimals(value))
+
+
+def _unit(summaries: Mapping[str, Summary], metric: str) -> str:
+    return tables.unit_of(metric, summaries.get(metric))

@@ -1,0 +1,52 @@
+"""Text that others wrote, made fit to be shown: nothing in it hides, turns the line around or fills the page.
+
+Escaping is the template's work; this is about what remains after it.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+
+CAPTION_CHARACTERS, NAME_CHARACTERS = 600, 120
+JOINERS = "\u200c\u200d"  # emoji and some scripts are not readable without them
+MOST_MARKS = 4  # combining marks on one character; more of them pile up over the lines above
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`text` to show, and `note`, a word on what was left out, empty where nothing was."""
+
+    text: str
+    note: str = ""
+
+
+def shown(text: str, most: int = CAPTION_CHARACTERS) -> Shown:
+    """The text with control characters made visible, cut after `most` characters with a note that says so."""
+    note = f"{most} of {len(text):,} characters" if len(text) > most else ""
+    return Shown(_visible(text[:most]), note)
+
+
+def name(text: str) -> str:
+    """The same for a name, in one line."""
+    found = shown(" ".join(text.split()), NAME_CHARACTERS)
+    return found.text + ("…" if found.note else "")
+
+
+def _visible(text: str) -> str:
+    made, marks = [], 0
+    for character in text:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if marks <= MOST_MARKS:
+            made.append(_mark(character, category))
+    return "".join(made)
+
+
+def _mark(character: str, category: str) -> str:
+    if character in "\n\t" or character in JOINERS:
+        return character
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)  # the picture of the control character
+    if category in ("Cc", "Cf", "Cs", "Zl", "Zp") or (category == "Cn" and code & 0xFFFE == 0xFFFE):
+        return f"⟨U+{code:04X}⟩"
+    return character

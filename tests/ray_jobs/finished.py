@@ -1,0 +1,121 @@
+"""Runs with their captions and scores written by hand, as the stages write them, for tests of what comes after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from making import encoded, picture
+
+from ray_jobs import parts, storage
+from ray_jobs.caption import SCHEMA as CAPTIONS
+from ray_jobs.contract import Manifest, Scores, Spec, Summary
+from ray_jobs.golden.making import SCHEMA as GOLDEN
+from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.summary import summarise
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of a golden set; `data` is a picture of its own unless given."""
+
+    image_id: str
+    references: Sequence[str] = ()
+    label: str | None = None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a checkpoint made of an image: a caption or why not, and its values."""
+
+    caption: str | None = "a caption"
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    rationale: str | None = None
+    failure: str | None = None
+    detail: str | None = None
+
+
+def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int] | None = None, rows: int = 4) -> None:
+    """The golden set of the spec in parts of so many rows."""
+    made = []
+    lost = dict(rejected or {})
+    for number, start in enumerate(range(0, len(images), rows)):
+        empty = dict.fromkeys(GOLDEN.names)
+        drawn = [encoded(picture(start + place), "JPEG") for place in range(rows)]
+        table = [
+            empty | {"image_id": one.image_id, "image": drawn[place] if one.data is None else one.data,
+                     "references": list(one.references), "label": one.label, "repairs": []}
+            for place, one in enumerate(images[start : start + rows])
+        ]  # fmt: skip
+        footer = {"lost": lost if number == 0 else {}}
+        name = parts.name_of_part(number)
+        made.append(parts.write(spec.golden_uri, name, pa.Table.from_pylist(table, schema=GOLDEN), footer))
+    read = len(images) + sum(lost.values())
+    seconds, versions = {"decode": 1.25}, {"pillow": "12.0"}
+    parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, read, seconds, versions))
+
+
+def write_run(
+    spec: Spec, caption_id: str, images: Sequence[Image], written: Sequence[Written], rows: int = 4
+) -> Manifest:
+    """Captions and scores of all images; the manifest of the scores."""
+    names = sorted({metric for one in written for metric in one.values})
+    schema = pa.schema(
+        {"image_id": pa.string(), "references": pa.bool_(), "failure": pa.string(), "rationale": pa.string()}
+        | {name: pa.float64() for name in names}
+    )
+    captioned, scored = [], []
+    for number, start in enumerate(range(0, len(images), rows)):
+        name, pairs = parts.name_of_part(number), list(zip(images, written, strict=True))[start : start + rows]
+        said = [
+            {"image_id": image.image_id, "caption": one.caption, "finish_reason": "stop", "tokens": 5,
+             "failure": None if one.caption is not None else one.failure, "detail": one.detail}
+            for image, one in pairs
+        ]  # fmt: skip
+        had = [
+            {"image_id": image.image_id, "references": bool(image.references), "rationale": one.rationale,
+             "failure": "no-caption" if one.caption is None else one.failure, **one.values}
+            for image, one in pairs
+        ]  # fmt: skip
+        captioned.append(_part(spec.captions_uri_of(caption_id), name, said, CAPTIONS))
+        scored.append(_part(spec.scores_uri_of(caption_id), name, had, schema))
+    versions = {"vllm": "0.29.0", "ray": "2.60.0"}
+    seconds = {"start": 31.0, "steady": 412.5}
+    captions = parts.summed("captions", caption_id, captioned, len(images), seconds, versions)
+    parts.commit(spec.captions_uri_of(caption_id), captions)
+    scores_id = spec.scores_id_of(caption_id)
+    scores = parts.summed("scores", scores_id, scored, len(images), {"score": 3.5}, versions)
+    return parts.commit(spec.scores_uri_of(caption_id), scores)
+
+
+def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **details: Any) -> Scores:
+    """`scores.json` over what was written, kept beside the spec."""
+    names = list(dict.fromkeys(metric for one in written for metric in one.values))
+    metrics: dict[str, Summary] = {}
+    known = declared(spec)
+    for name in names:
+        values = np.array([one.values.get(name) for one in written], dtype=float)
+        metrics[name] = summarise(known[name], values, len(values))
+    scores = Scores(
+        run_id=spec.run_id,
+        scale_id=spec.scale_id,
+        images=manifest.rows_in,
+        scored=manifest.rows_out,
+        failed=manifest.lost,
+        metrics=metrics,
+        manifest=manifest,
+        details=details,
+    )
+    storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json().encode())
+    storage.write(spec.uri, spec.model_dump_json().encode())
+    return scores
+
+
+def _part(uri: str, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> Any:
+    lost: dict[str, int] = {}
+    for row in rows:
+        if row["failure"]:
+            lost[row["failure"]] = lost.get(row["failure"], 0) + 1
+    return parts.write(uri, name, pa.Table.from_pylist(rows, schema=schema), {"lost": lost})

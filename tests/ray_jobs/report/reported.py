@@ -1,0 +1,91 @@
+"""A run against a baseline, reported: scenes, captions, scores and a verdict for tests of the page."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from finished import Image, Written, scores_of, write_golden, write_run
+from making import baseline, spec
+
+from ray_jobs import storage
+from ray_jobs.contract import Comparison, Outcome, Spec, Verdict
+from ray_jobs.report import write_report
+
+GATED: dict[str, Any] = {"gate__metrics": {"chrf": {"margin": 1.0}, "exact_match": {"margin": 0.05}}}
+
+
+def written(count: int, shift: float = 0.0, caption: str = "one small red square") -> list[Written]:
+    """Captions with values that differ from image to image."""
+    generator = np.random.default_rng(count)
+    return [
+        Written(
+            f"{caption} {number}",
+            {"chrf": float(60 + 9 * generator.normal() + shift * number / count), "exact_match": float(number % 2),
+             "words": float(len(caption.split()) + 1)},
+            rationale=f"because of {number}",
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def images(count: int, references: Sequence[str] = ("a red square",)) -> list[Image]:
+    return [Image(f"scenes/{number:03d}.png", references, "square") for number in range(count)]
+
+
+def comparison(metric: str, difference: float | None = -2.0, **changed: Any) -> Comparison:
+    told: dict[str, Any] = {
+        "metric": metric, "outcome": "FAIL", "method": "paired t", "n": 12, "baseline": 60.0, "candidate": 58.0,
+        "difference": difference, "low": -3.5, "high": -0.5, "margin": 1.0, "p_worse": 0.002, "p_holm": 0.004,
+        "detectable": 1.25,
+    }  # fmt: skip
+    return Comparison(**told | changed)
+
+
+class Reported:
+    """A report and what it was made from; `old` None is a first run."""
+
+    def __init__(
+        self,
+        root: Path | str,
+        pictures: Sequence[Image],
+        new: Sequence[Written],
+        old: Sequence[Written] | None = None,
+        outcome: Outcome = "FAIL",
+        reason: str = "chrf 2.000 worse",
+        comparisons: Sequence[Comparison] | None = None,
+        called: str = "step-2",
+        anchor: str | None = None,
+        judge: dict[str, Any] | None = None,
+        details: dict[str, Any] | None = None,
+        rejected: dict[str, int] | None = None,
+        verdict: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        made: Spec = spec(root=str(root), called=called, **GATED | settings)
+        write_golden(made, pictures, rejected)
+        before = spec(root=str(root), fingerprint="b" * 16, called="step-1", **GATED | settings)
+        if old is not None:
+            made = made.model_copy(update={"baseline": baseline(before)})
+            write_run(made, before.caption_id, pictures, old)
+        if anchor:
+            first = spec(root=str(root), fingerprint="a" * 16, called=anchor, **GATED | settings)
+            made = made.model_copy(update={"anchor": baseline(first)})
+        manifest = write_run(made, made.caption_id, pictures, new)
+        self.spec, self.scores = made, scores_of(made, manifest, new, **details or {})
+        if judge is not None:
+            storage.write(f"{made.run_uri}/judge.json", json.dumps(judge).encode())
+        if comparisons is None:
+            comparisons = [comparison("chrf"), comparison("exact_match")] if old is not None else []
+        told = {"outcome": outcome, "reason": reason, "baseline": made.baseline, "alpha": 0.0027}
+        self.verdict = Verdict(comparisons=tuple(comparisons), **told | (verdict or {}))
+        self.uri = write_report(self.spec, self.scores, self.verdict)
+        self.html = storage.read(self.uri).decode()
+
+    @property
+    def text(self) -> str:
+        """The page without its tags, white space squeezed."""
+        body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", self.html, flags=re.DOTALL)
+        return " ".join(re.sub(r"<[^>]*>", " ", body).split())

@@ -1,0 +1,119 @@
+"""The report in a real browser: nothing runs, nothing is fetched, nothing sticks out, in light, dark and on paper."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from reported import Reported, images, written
+from test_page import hostile_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-pings"]
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    return hostile_run(tmp_path_factory.mktemp("hostile"))
+
+
+class Opened:
+    """The report in a page of the browser, with all that it asked for and complained about."""
+
+    def __init__(self, browser: Browser, report: Reported, **context: Any) -> None:
+        self.asked: list[str] = []
+        self.told: list[str] = []
+        self.page: Page = browser.new_context(**{"viewport": DESKTOP} | context).new_page()
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda message: self.told.append(message.text))
+        self.page.on("pageerror", lambda error: self.told.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.told.append(dialog.message))
+        self.page.goto(f"file://{report.uri}")
+
+
+def test_hostile_captions_run_nothing_and_fetch_nothing(browser: Browser, hostile: Reported) -> None:
+    opened = Opened(browser, hostile)
+    fetched = [url for url in opened.asked if not url.startswith("data:image/jpeg;base64,")]
+    assert fetched == [f"file://{hostile.uri}"]
+    assert opened.told == []
+    assert opened.page.title().startswith("<script>document.title='owned'</script>")  # as text
+    assert opened.page.locator("script, img[src='x'], [onmouseover], [onerror]").count() == 0
+    assert opened.page.evaluate("getComputedStyle(document.body).display") == "block"
+    assert opened.page.locator("section").count() >= 6
+
+
+def test_what_the_policy_forbids_is_stopped_by_the_browser_too(browser: Browser, hostile: Reported) -> None:
+    """Were escaping ever to fail, the page's own policy still stands in the way."""
+    opened = Opened(browser, hostile)
+    unescaped = '<img src="http://127.0.0.1:9/x" onerror="document.title=1">'
+    opened.page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", unescaped)
+    opened.page.wait_for_timeout(200)
+    assert opened.page.title() != "1"
+    assert any("Content Security Policy" in told for told in opened.told)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP, {"width": 320, "height": 500}], ids=["phone", "desktop", "narrow"])
+def test_nothing_sticks_out(browser: Browser, hostile: Reported, size: dict[str, int]) -> None:
+    page = Opened(browser, hostile, viewport=size).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll('body *')].filter(one => !one.closest('.wide, svg, blockquote')
+             && one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 90))"""
+    )
+    assert wide == []
+
+
+def test_all_pictures_are_there(browser: Browser, tmp_path: Path) -> None:
+    page = Opened(browser, Reported(tmp_path, images(30), written(30, -40), written(30))).page
+    widths = page.evaluate("[...document.images].map(one => one.naturalWidth)")
+    assert widths
+    assert min(widths) > 0
+    heights = page.evaluate(
+        "[...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 3 + 2
+    assert min(heights) > 80
+
+
+CONTRAST = """() => {
+  const light = colour => { const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3)
+      .map(one => one / 255).map(one => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b }
+  const paper = getComputedStyle(document.body).backgroundColor
+  return [...document.querySelectorAll('h1, h2, h3, p, small, td, th, dt, dd, blockquote, figcaption')]
+    .filter(one => one.textContent.trim()).map(one => {
+      const [low, high] = [light(getComputedStyle(one).color), light(paper)].sort((a, b) => a - b)
+      return (high + 0.05) / (low + 0.05) })
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_is_readable_in_light_and_dark(browser: Browser, hostile: Reported, scheme: Any) -> None:
+    """A contrast of at least 4.5 to 1, as WCAG 2.2 (1.4.3) asks of text of this size."""
+    page = Opened(browser, hostile, color_scheme=scheme).page
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != (
+        "rgba(0, 0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)"
+    )
+    assert min(page.evaluate(CONTRAST)) >= 4.5
+
+
+def test_on_paper_it_is_dark_on_white_and_whole(browser: Browser, tmp_path: Path) -> None:
+    report = Reported(tmp_path, images(12), written(12, -40), written(12))
+    page = Opened(browser, report, color_scheme="dark").page
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.pdf().startswith(b"%PDF-")

@@ -1,0 +1,98 @@
+"""The plots: well-formed SVG in the page's own colours, with hostile names as plain text."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from ray_jobs.report import figures
+from ray_jobs.report.histogram import Histogram
+from ray_jobs.report.series import Point
+
+HOSTILE = "<script>alert(1)</script>$\\frac{1}{0}$&\u202e"
+
+
+def histogram(*values: float) -> Histogram:
+    made = Histogram()
+    made.add(np.array(values, dtype=float))
+    return made
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(element.itertext()) for element in ET.fromstring(svg).iter() if element.tag.endswith("text")]
+
+
+def sound(svg: str) -> None:
+    root = ET.fromstring(svg)
+    assert root.attrib["viewBox"].startswith("0 0 ")
+    assert not re.search(r"#0101|http|<style|<metadata|url\((?!#)", svg)
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg)) <= set(ids)
+
+
+MANY = [float(value) for value in np.random.default_rng(0).normal(60, 9, 500)]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "baseline"),
+    [
+        (MANY, MANY[:250]),
+        (MANY, []),
+        (MANY, [1.0]),
+        ([0, 1, 1], [0, 0, 1]),
+        ([0, 1], MANY),
+        ([11.0], []),
+        ([11.0], [11.0]),
+        ([0.0], [0.0]),
+        ([1e300], [-1e300]),
+        ([1e-300, 2e-300], []),
+        ([5.0, 5.0 + 1e-12], [5.0]),
+    ],
+)
+def test_a_distribution_whatever_the_values(candidate: list[float], baseline: list[float]) -> None:
+    svg = figures.distribution(histogram(*candidate), histogram(*baseline) if baseline else None, "x")
+    sound(svg)
+    assert "var(--candidate)" in svg
+    assert ("var(--baseline)" in svg) == bool(baseline)
+
+
+def test_nothing_to_plot() -> None:
+    assert figures.distribution(histogram(), None, "x") == ""
+    assert figures.distribution(histogram(), histogram(1.0), "x") == ""
+    assert figures.trend([], "x") == ""
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_a_trend_names_the_last_checkpoint_always(count: int) -> None:
+    points = [Point(f"step-{number}", "PASS", number / 7, 0.1, number == count - 1) for number in range(count)]
+    svg = figures.trend(points, "x")
+    sound(svg)
+    assert f"step-{count - 1}" in texts(svg)
+    assert len([text for text in texts(svg) if text.startswith("step-")]) <= figures.LABELS
+
+
+def test_every_outcome_has_a_colour_and_a_shape() -> None:
+    outcomes = ("PASS", "FAIL", "INCONCLUSIVE", "INCOMPLETE", None)
+    points = [Point(str(outcome), outcome, 1.0, 0.0, False) for outcome in outcomes]  # type: ignore[arg-type]
+    svg = figures.trend(points, "x")
+    for colour in ("pass", "fail", "unsure", "muted", "candidate"):
+        assert f"var(--{colour})" in svg
+
+
+def test_a_hostile_name_is_plain_text() -> None:
+    svg = figures.trend([Point(HOSTILE[:16], "PASS", 1.0, 0.1, True)], HOSTILE)
+    sound(svg)
+    assert HOSTILE[:16] in texts(svg)
+    sound(figures.trend([Point("$x^2$", "PASS", 1.0, 0.1, True), Point("$\\bad{", "FAIL", 1.0, 0.1, True)], "x"))
+
+
+def test_the_same_figure_twice_is_the_same_bytes() -> None:
+    assert len({figures.distribution(histogram(*MANY), None, "x") for _ in range(2)}) == 1
+
+
+def test_two_figures_on_a_page_share_no_id() -> None:
+    ids = [set(re.findall(r' id="([^"]+)"', figures.distribution(histogram(*MANY), None, salt))) for salt in "ab"]
+    assert ids[0]
+    assert not ids[0] & ids[1]

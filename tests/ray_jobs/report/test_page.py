@@ -1,0 +1,287 @@
+"""The report of every kind of run: what it says, and that nothing in it is missing, doubled or believed."""
+
+import html
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished import Image, Written
+from reported import Reported, comparison, images, written
+
+from ray_jobs import storage
+from ray_jobs.contract import LimitCheck, Trouble
+from ray_jobs.parts import uri_of_part
+
+VOID = {"meta", "img", "br", "path", "circle", "use", "rect"}
+
+
+class Outline(HTMLParser):
+    """Checks that what is opened is closed, and collects tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def sound(page: str) -> Outline:
+    """Well-formed, self-contained, and every picture and table told to those who do not see it."""
+    outline = Outline(page)
+    tags = [tag for tag, _ in outline.tags]
+    assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(tags)
+    assert not [name for _, found in outline.tags for name in found if name.startswith("on")]
+    addresses = [
+        found[name] or "" for _, found in outline.tags for name in ("src", "href", "xlink:href") if name in found
+    ]
+    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
+    policies = [found["content"] for _, found in outline.tags if found.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert all(found.get("alt") for tag, found in outline.tags if tag == "img")
+    assert all(found.get("scope") for tag, found in outline.tags if tag == "th")
+    ids = [found["id"] for _, found in outline.tags if "id" in found]
+    assert len(ids) == len(set(ids))
+    assert tags.count("h1") == 1
+    assert "None" not in re.sub(r'data:[^"]*', "", page)
+    assert "nan" not in re.sub(r'data:[^"]*', "", page).split()
+    return outline
+
+
+def test_a_run_that_failed(tmp_path: Path) -> None:
+    made = Reported(
+        tmp_path,
+        images(12),
+        written(12, shift=-40),
+        written(12),
+        judge={"asked": 10, "cached": 14, "tokens": {"prompt": 30211, "completion": 9120}, "cost": 0.25},
+        details={"languages": {"en": 0.75}, "label_hit_by_words": [{"from": 4, "to": 7, "n": 12, "mean": 0.5}]},
+        rejected={"corrupt": 1, "truncated": 2},
+    )
+    outline = sound(made.html)
+    text = made.text
+    assert made.uri == f"{made.spec.run_uri}/report.html"
+    assert "FAIL chrf 2.000 worse" in text
+    assert "read 15 rejected 3 2 truncated, 1 corrupt captioned 12 without a caption 0 scored 12" in text
+    assert f"{made.spec.golden_uri}/rejects.html" in text
+    row = "✕ FAIL 60.00 58.00 \u22122.00 \u22123.50 to \u22120.50 0.0040 1.00 1.25 12 paired t"
+    assert re.search(rf"chrf&nbsp; ↑ chrF2 {re.escape(row)}", text)
+    assert "Got worse the most chrf, difference from the baseline" in text
+    assert text.count("because of 11") == 2  # of both, for the image that got worse the most
+    for told in ("asked 10", "cached 14", "prompt 30,211", "cost 0.250", "en 0.750", "from 4, to 7, n 12 mean 0.500"):
+        assert told in text
+    for told in ("start 31.0 s", "steady 6 min 52 s", "vllm 0.29.0", f"captions {made.spec.caption_id}"):
+        assert told in text
+    assert [tag for tag, _ in outline.tags].count("img") == 10
+    assert made.html.count("<svg viewBox") == 3 + 2  # chrf, exact_match and words; the trends of what gates
+
+
+def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp_path: Path) -> None:
+    check = LimitCheck(
+        metric="words", kind="max", limit=9.0, outcome="INCONCLUSIVE", method="t", n=12, value=5.0, low=4.0, high=9.5,
+        p_worse=0.5, decisive_n=400,
+    )  # fmt: skip
+    made = Reported(
+        tmp_path,
+        images(12),
+        written(12),
+        written(12),
+        comparisons=[
+            comparison("words", advisory=True, low=0.1, high=0.3, difference=0.2, outcome="PASS"),
+            comparison("chrf", outcome="INCONCLUSIVE", decisive_n=1234, clusters=7, worst_low=-9.0, worst_high=4.0),
+            comparison("chrf", against="anchor", outcome="PASS"),
+            comparison("words", against="anchor", advisory=True),
+        ],
+        anchor="step-0",
+        verdict={"limits": (check,)},
+    )
+    sound(made.html)
+    assert re.findall(r"<caption>([^<]*)</caption>", made.html)[:6] == [
+        "Images",
+        "Gating, against the baseline step-1",
+        "Gating, against the anchor step-0",
+        "Absolute limits",
+        "Advisory, against the baseline step-1",
+        "Advisory, against the anchor step-0",
+    ]
+    assert "? INCONCLUSIVE 1,234 images would decide" in made.text
+    assert "(\u22129.00 to +4.00)" in made.text
+    assert "7 clusters" in made.text
+    assert "at most 9.000 5.000 4.000 to 9.500" in made.text
+    assert "? INCONCLUSIVE 400 images would decide" in made.text
+
+
+def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
+    told = [
+        comparison("chrf", advisory=True, outcome="FAIL"),
+        comparison("exact_match", advisory=True, low=0.1, high=0.4, difference=0.2),
+        comparison("words", advisory=True, low=-1.0, high=1.0, difference=0.0),
+        comparison("characters", difference=None, advisory=True, low=None, high=None, candidate=None, baseline=None),
+    ]
+    made = Reported(tmp_path, images(8), written(8), written(8), outcome="PASS", comparisons=told)
+    sound(made.html)
+    for said in ("▼ worse", "▲ better", "no clear difference", "too few images"):
+        assert said in made.text
+    assert "✕ FAIL" not in made.text
+
+
+def test_the_first_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    made = Reported(tmp_path, images(30), written(30), None, "PASS", "accepted as the first baseline")
+    sound(made.html)
+    assert "PASS accepted as the first baseline" in made.text
+    assert "Nothing was compared." in made.text
+    assert "Lowest chrf" in made.text
+    assert "Highest chrf" in made.text
+    assert "baseline step" not in made.text
+    assert "1 checkpoint, step-2" in made.text
+
+
+def test_one_image(tmp_path: Path) -> None:
+    made = Reported(tmp_path, images(1), written(1), None, "PASS", "accepted")
+    sound(made.html)
+    assert "Lowest chrf" in made.text
+    assert "Highest" not in made.text
+    sound(Reported(tmp_path / "b", images(1), written(1, 5.0), written(1), comparisons=[]).html)
+
+
+def test_no_image_has_a_caption(tmp_path: Path) -> None:
+    nothing = [Written(None, {"chrf": None, "exact_match": None}, failure="engine-error", detail="too long")] * 5
+    made = Reported(tmp_path, images(5), nothing, written(5), "INCOMPLETE", "only 0 of 5 images have a caption", [])
+    sound(made.html)
+    assert "INCOMPLETE only 0 of 5 images have a caption" in made.text
+    assert "captioned 0 without a caption 5 5 engine-error scored 0 without a score 5 5 no-caption" in made.text
+    assert made.text.count("no-caption: engine-error too long") == 3
+    assert "Got worse" not in made.text
+
+
+def test_no_references_no_judge_no_labels(tmp_path: Path) -> None:
+    plain = [Written("a caption", {"words": 2.0 + number, "empty": 0.0}) for number in range(6)]
+    pictures = [Image(f"{number}.png") for number in range(6)]
+    made = Reported(tmp_path, pictures, plain, plain, "PASS", "the suite gates on no metric", [], gate__metrics={})
+    sound(made.html)
+    assert "No image differs in empty." in made.text
+    assert 'class="references"' not in made.html
+    assert 'class="rationale"' not in made.html
+    assert "judge" not in made.text.partition("stored in")[0]
+
+
+def test_failures_of_the_judge_are_shown_with_its_answer(tmp_path: Path) -> None:
+    new = written(6)
+    new[2] = Written("fine", {"chrf": 50.0}, failure="judge-invalid-answer", rationale='{"rationale": "<b>cut')
+    made = Reported(tmp_path, images(6), new, written(6))
+    sound(made.html)
+    assert "scenes/002.png judge-invalid-answer {&#34;rationale&#34;: &#34;&lt;b&gt;cut" in made.text
+
+
+def test_the_words_that_differ_are_marked(tmp_path: Path) -> None:
+    old = [Written("one small red square", {"chrf": 90.0})]
+    new = [Written("one large red circle", {"chrf": 10.0})]
+    made = Reported(tmp_path, images(1), new, old)
+    assert re.findall(r"<mark>([^<]*)</mark>", made.html) == ["small", "square", "large", "circle"]
+    made = Reported(tmp_path / "b", images(1), [Written("nothing alike at all", {"chrf": 1.0})], old)
+    assert "<mark>" not in made.html
+
+
+def test_an_empty_caption_says_that_it_is(tmp_path: Path) -> None:
+    made = Reported(tmp_path, images(1), [Written("  ", {"chrf": 0.0})], written(1))
+    assert "(empty caption)" in made.text
+
+
+def test_two_checkpoints_of_one_name(tmp_path: Path) -> None:
+    made = Reported(tmp_path, images(3), written(3), written(3), called="step-1")
+    sound(made.html)
+    assert "step-1 bbbbbbbb" in made.text
+
+
+HOSTILE = {
+    "script": "<script>document.title='owned'</script>",
+    "image": "<img src=x onerror=\"document.title='owned'\">",
+    "attribute": '" onmouseover="document.title=\'owned\'" x="',
+    "style": "</style></title></svg></bdi><style>body{display:none}</style>",
+    "template": "{{ 7 * 7 }}{% raw %}",
+    "entity": "&lt;script&gt;&#x202e;",
+    "reversed": "\u202ereversed\u2066",
+    "control": "bell\x07nul\x00escape\x1b[31m",
+    "long": "word " * 20_000,
+    "unbroken": "x" * 100_000,
+    "emoji": "👩\u200d👩\u200d👧🏳\ufe0f\u200d🌈",
+    "marks": "Z" + "\u0335\u0321\u0489" * 300,
+    "arabic": "قطة حمراء على سجادة",
+    "noncharacter": "\ufffe\uffff",
+}
+
+
+def hostile_run(root: Path, **settings: Any) -> Reported:
+    """Every hostile text as a caption, a reference, a label, an image's name, a rationale and a reason."""
+    texts = list(HOSTILE.values())
+    pictures = [Image(f"{number} {text[:300]}", [text, text], text) for number, text in enumerate(texts)]
+    new = [Written(text, {"chrf": 10.0 + number}, rationale=text) for number, text in enumerate(texts)]
+    new += [Written(None, failure=text[:300], detail=text) for text in texts[:3]]
+    new += [Written("x", {"chrf": 1.0}, failure=texts[0], rationale=texts[0])]
+    old = [Written(text[::-1], {"chrf": 90.0 * (number % 2)}, rationale=text) for number, text in enumerate(texts)]
+    old += [Written("x", {"chrf": 1.0})] * 4
+    pictures += [Image(f"more {number}") for number in range(4)]
+    script = HOSTILE["script"]
+    told: dict[str, Any] = {
+        "reason": " ".join(texts)[:5000],
+        "called": script + HOSTILE["attribute"] + HOSTILE["reversed"] + HOSTILE["control"],
+        "judge": {script: {script: script}},
+        "details": {script: {script: 0.5}},
+        "comparisons": [comparison("chrf", method=script)],
+        "rejected": {script: 2},
+    }
+    return Reported(root, pictures, new, old, **told | settings)
+
+
+def test_hostile_text_is_text(tmp_path: Path) -> None:
+    made = hostile_run(tmp_path)
+    sound(made.html)
+    assert "owned" in made.html  # shown, so that one sees what was written
+    assert not re.search(r"<script|<img src=x|\son\w+=\"doc", made.html)
+    assert "{{ 7 * 7 }}" in made.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ufffe\uffff]", made.html)
+    assert "bell␇nul␀escape␛[31m" in made.text
+    assert "… 600 of 100,000 characters shown" in made.text
+    assert html.escape(HOSTILE["arabic"]) in made.text
+    assert len(made.html) < 1_000_000
+
+
+def test_the_report_of_a_part_that_is_gone_says_so(tmp_path: Path) -> None:
+    made = Reported(tmp_path, images(3), written(3), written(3))
+    storage.delete(uri_of_part(made.spec.scores_uri, "part-00000"))
+    from ray_jobs.report import write_report
+
+    with pytest.raises(Trouble, match="part-00000"):
+        write_report(made.spec, made.scores, made.verdict)
+
+
+def test_an_image_that_does_not_open_is_left_out(tmp_path: Path) -> None:
+    pictures = [Image("a", data=b"not an image"), Image("b", data=b"")]
+    made = Reported(tmp_path, pictures, written(2, -9.0), written(2))
+    sound(made.html)
+    assert "no image" in made.text
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    made = [Reported(tmp_path / "same", images(12), written(12, -9.0), written(12)).html for _ in range(2)]
+    assert made[0] == made[1]
+
+
+def test_on_a_bucket(s3: str) -> None:
+    made = Reported(s3, images(3), written(3, -9.0), written(3))
+    sound(made.html)
+    assert made.uri.startswith("s3://")

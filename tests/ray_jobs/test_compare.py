@@ -1,0 +1,172 @@
+"""Any two kept runs side by side, from what they left and nothing else."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished import Image, Written, scores_of, write_golden, write_run
+from making import record, spec
+
+from ray_jobs import compare, records, storage
+from ray_jobs.contract import BadInput, Spec
+
+IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(24)]
+JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/models/judge"}
+
+
+def kept(
+    root: Path | str, number: int, shift: float = 0.0, images: list[Image] | None = None, judge: float = 4.0,
+    **settings: Any,
+) -> Spec:  # fmt: skip
+    """A published run whose captions measure `shift` more than those of another."""
+    pictures = IMAGES if images is None else images
+    made = spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
+    written = [
+        Written(
+            f"a red square {place}",
+            {"chrf": 50.0 + place % 5 + shift * (1 + place % 4 / 10), "words": 4.0, "empty": 0.0}
+            | ({"judge": judge + place % 2} if made.judge else {}),
+        )
+        for place in range(len(pictures))
+    ]
+    write_golden(made, pictures, rows=16)
+    scores = scores_of(made, write_run(made, made.caption_id, pictures, written, rows=16), written)
+    records.publish(str(root), record(made).model_copy(update={"metrics": scores.metrics}))
+    return made
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = compare.main(list(arguments))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_two_runs_of_one_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = kept(tmp_path, 1), kept(tmp_path, 2, shift=-3.0)
+    page = tmp_path / "page.html"
+    code, out, err = run(one.run_uri, f"{two.run_uri}/record.json", "--output", str(page), capsys=capsys)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].split() == ["metric", "baseline", "candidate", "difference", "95%", "interval", "images"]
+    (chrf,) = [line for line in out.splitlines() if line.startswith("chrf")]
+    assert "▼ worse" in chrf
+    assert "\u22123.45" in chrf
+    assert chrf.endswith("24")
+    assert "left out" not in out
+    assert out.splitlines()[-1] == f"page: {page}"
+    html = page.read_text()
+    assert "COMPARISON" in html
+    assert "step-2 against step-1: chrf worse" in html
+    assert "Got worse the most" in html
+    assert "FAIL" not in html.partition("<main>")[2].partition('id="trend"')[0].replace("would FAIL", "")
+
+
+def test_columns_are_aligned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = kept(tmp_path, 1), kept(tmp_path, 2, shift=2.0)
+    _, out, _ = run(one.run_uri, two.run_uri, "--output", str(tmp_path / "p.html"), capsys=capsys)
+    table = [line for line in out.splitlines() if not line.startswith("page")]
+    assert len({len(line) for line in table}) == 1
+
+
+def test_runs_with_other_scales_on_what_means_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = kept(tmp_path, 1, **JUDGED)
+    two = kept(tmp_path, 2, shift=1.0, **JUDGED | {"judge__prompt": "how good is {caption}?"})
+    assert one.scale_id != two.scale_id
+    page = tmp_path / "p.html"
+    _, out, _ = run(one.run_uri, two.run_uri, "--output", str(page), capsys=capsys)
+    assert "left out: judge: another judge" in out
+    assert not [line for line in out.splitlines() if line.startswith("judge")]
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["chrf", "words", "empty"]
+    html = page.read_text()
+    assert "Left out: judge (another judge)." in html
+    assert "Distributions" in html
+    assert "<b>judge</b>" not in html  # not drawn as though it were one scale
+
+
+def test_one_judge_on_two_scales_is_compared(tmp_path: Path) -> None:
+    one = kept(tmp_path, 1, **JUDGED)
+    two = kept(tmp_path, 2, **JUDGED | {"metrics__language": "de"})
+    assert one.scale_id != two.scale_id
+    metrics, left_out = compare.comparable(compare.load(one.run_uri), compare.load(two.run_uri))
+    assert "judge" in metrics
+    assert left_out == {}
+
+
+def test_a_metric_that_only_one_run_has(tmp_path: Path) -> None:
+    one, two = kept(tmp_path, 1), kept(tmp_path, 2, **JUDGED)
+    runs = compare.load(one.run_uri), compare.load(two.run_uri)
+    assert compare.comparable(*runs) == (["chrf", "words", "empty"], {"judge": "only one run has it"})
+    assert compare.comparable(*runs[::-1])[1] == {"judge": "only one run has it"}
+
+
+def test_a_run_with_itself_differs_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = kept(tmp_path, 1)
+    page = tmp_path / "p.html"
+    code, out, _ = run(one.run_uri, one.run_uri, "--output", str(page), capsys=capsys)
+    assert code == 0
+    assert "worse" not in out.partition("\n")[2]
+    assert "No image differs in" in page.read_text()
+
+
+def test_other_images_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = kept(tmp_path, 1), kept(tmp_path, 2, dataset__seed=7)
+    code, out, err = run(one.run_uri, two.run_uri, "--output", str(tmp_path / "p.html"), capsys=capsys)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"{one.run_uri} and {two.run_uri}: not over one golden set ({one.golden_id} and {two.golden_id}), "
+        "so no image can be compared; validate both with one suite\n"
+    )
+    assert not (tmp_path / "p.html").exists()
+
+
+@pytest.mark.parametrize("missing", ["record.json", "scores.json", "spec.json"])
+def test_what_is_not_a_whole_run(tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    one = kept(tmp_path, 1)
+    storage.delete(f"{one.run_uri}/{missing}")
+    code, _, err = run(one.run_uri, one.run_uri, capsys=capsys)
+    assert code == 2
+    assert err == f"run {one.run_uri}: no {missing} there; name a published run's folder or its record.json\n"
+
+
+def test_a_run_of_another_version(tmp_path: Path) -> None:
+    one = kept(tmp_path, 1)
+    storage.write(f"{one.run_uri}/record.json", b'{"old": true}')
+    with pytest.raises(BadInput, match=r"not a run of this version \(ValidationError\); validate it again"):
+        compare.load(one.run_uri)
+
+
+def test_runs_in_a_root_that_has_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As when one copies results from a bucket to look at them at home."""
+    one, two = kept(tmp_path / "there", 1), kept(tmp_path / "there", 2, shift=1.0)
+    shutil.move(tmp_path / "there", tmp_path / "here")
+    moved = [made.run_uri.replace("/there/", "/here/") for made in (one, two)]
+    code, out, err = run(*moved, "--output", str(tmp_path / "p.html"), capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "▲ better" in out
+
+
+def test_images_that_only_one_run_captioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = kept(tmp_path, 1), kept(tmp_path, 2)
+    (part,) = [entry for entry in storage.entries(f"{two.scores_uri}/parts") if entry.key == "part-00000.parquet"]
+    import pyarrow.parquet as pq
+
+    path = Path(two.scores_uri, "parts", part.key)
+    pq.write_table(pq.read_table(path).slice(1), path)  # an image less, as another engine's failure leaves it
+    _, out, _ = run(one.run_uri, two.run_uri, "--output", str(tmp_path / "p.html"), capsys=capsys)
+    assert next(line for line in out.splitlines() if line.startswith("chrf")).endswith("23")
+
+
+def test_on_a_bucket(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = kept(s3, 1), kept(s3, 2, shift=1.0)
+    code, _, err = run(one.run_uri, two.run_uri, "--output", f"{s3}/page.html", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert b"COMPARISON" in storage.read(f"{s3}/page.html")
+
+
+def test_it_needs_neither_ray_nor_an_engine() -> None:
+    code = "import sys, ray_jobs.compare; print({'ray', 'vllm', 'torch'} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,148 @@
+"""The index file: whole whoever publishes when, and made again from the entries."""
+
+import math
+import multiprocessing
+import os
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import pytest
+from making import baseline, record, spec
+
+from ray_jobs import index, records, storage
+from ray_jobs.contract import Record, Summary, Trouble
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def made(root: str, number: int, **settings: Any) -> Record:
+    planned = spec(root=root, fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
+    return record(planned, at=NOON + timedelta(minutes=number))
+
+
+def names(found: index.Index) -> list[str]:
+    return [line.checkpoint.name for line in found.records.values()]
+
+
+def test_what_a_line_says(store: str) -> None:
+    first = spec(root=store, fingerprint="1" * 16, called="step-0")
+    second = spec(root=store).model_copy(update={"baseline": baseline(first)})
+    nothing: dict[str, Any] = {"n": 0, "expected": 3, "mean": None, "standard_error": None, "low": None, "high": None}
+    metrics = {
+        "chrf": Summary(**nothing | {"mean": 61.234567891, "standard_error": 1 / 3}),
+        "words": Summary(**nothing | {"n": 1, "mean": 12.0}),
+        "judge": Summary(**nothing),
+        "odd": Summary(**nothing | {"mean": math.inf}),
+    }
+    kept = records.publish(store, record(second, "FAIL", NOON, "worse").model_copy(update={"metrics": metrics}))
+    (line,) = index.load(store, "small").records.values()
+    assert (line.run_uri, line.checkpoint, line.outcome, line.reason) == (
+        kept.run_uri, kept.checkpoint, "FAIL", "worse",
+    )  # fmt: skip
+    assert (line.baseline, line.published_at, line.images) == ("step-0", NOON, kept.images)
+    assert line.means == {"chrf": (61.2346, 0.333333), "words": (12.0, None)}  # what is missing is not there
+
+
+def test_newest_last_and_each_suite_its_own(store: str) -> None:
+    for number in (3, 1, 2):
+        records.publish(store, made(store, number))
+    records.publish(store, made(store, 9, name="other"))
+    assert names(index.load(store, "small")) == ["step-1", "step-2", "step-3"]
+    assert names(index.load(store, "other")) == ["step-9"]
+    assert names(index.load(store, "none")) == []
+
+
+def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        records.publish(store, made(store, number))
+    index.add(store, [made(store, 5)])  # as a kill leaves it: listed, not in the file
+    assert len(index.load(store, "small").records) < len(index.published(store, "small"))
+    read, asked = storage.read, []
+    monkeypatch.setattr(storage, "read", lambda uri: asked.append(uri) or read(uri))
+    records.publish(store, made(store, 6))
+    entries = [uri for uri in asked if "/index/" in uri and not uri.endswith("/index.json")]
+    assert len(entries) == 1
+    assert "step-5" in entries[0]
+    assert names(index.load(store, "small")) == [f"step-{number}" for number in range(7)]
+
+
+def _publish(root: str, number: int, start: Barrier, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    start.wait()
+    records.publish(root, made(root, number))
+
+
+def test_eight_processes_that_publish_at_once_are_all_in_the_file(store: str) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["making", "pytest", "ray_jobs.records"])
+    start, aws = context.Barrier(8), {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    racing = [context.Process(target=_publish, args=(store, number, start, aws)) for number in range(8)]
+    for process in racing:
+        process.start()
+    for process in racing:
+        process.join()
+    assert [process.exitcode for process in racing] == [0] * 8
+    assert names(index.load(store, "small")) == [f"step-{number}" for number in range(8)]
+
+
+def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one interleaving that loses a record where there is no second look."""
+    write, raced = storage.write, []
+
+    def slow(uri: str, data: bytes) -> None:
+        if uri.endswith("/index.json") and not raced:
+            raced.append(uri)
+            records.publish(store, made(store, 2))  # from listing to writing, another run published
+            assert "step-2" in names(index.load(store, "small"))
+        write(uri, data)
+
+    monkeypatch.setattr(storage, "write", slow)
+    records.publish(store, made(store, 1))
+    assert raced
+    assert names(index.load(store, "small")) == ["step-1", "step-2"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"suite": "small", "records": {"a/b": {}}}'])
+def test_a_file_that_cannot_be_read_is_made_again(store: str, content: bytes) -> None:
+    records.publish(store, made(store, 1))
+    storage.write(f"{store}/index/small/index.json", content)
+    assert names(index.load(store, "small")) == []
+    records.publish(store, made(store, 2))
+    assert names(index.load(store, "small")) == ["step-1", "step-2"]
+
+
+def test_a_record_that_is_gone_is_dropped(store: str) -> None:
+    for number in (1, 2):
+        records.publish(store, made(store, number))
+    storage.delete(f"{made(store, 1).run_uri}/record.json")
+    storage.delete(index.entry_uri(store, made(store, 1)))
+    assert names(index.refresh(store, "small")) == ["step-2"]
+
+
+def test_an_entry_that_holds_no_record_is_read_from_its_run(store: str) -> None:
+    records.publish(store, made(store, 1))
+    storage.write(index.entry_uri(store, made(store, 1)), b"overwritten")
+    storage.delete(f"{store}/index/small/index.json")
+    assert names(index.refresh(store, "small")) == ["step-1"]
+    storage.delete(f"{made(store, 1).run_uri}/record.json")
+    storage.delete(f"{store}/index/small/index.json")
+    with pytest.raises(Trouble, match=r"no record of it; run python -m ray_jobs.records rebuild"):
+        index.refresh(store, "small")
+
+
+def test_rebuilding_while_a_run_publishes_keeps_it(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.publish(store, made(store, 1))
+    add = index.add
+
+    def late(root: str, listed: list[Record]) -> None:
+        if len(listed) == 1 and listed[0].checkpoint.name == "step-1":
+            monkeypatch.setattr(index, "add", add)
+            records.publish(store, made(store, 2))  # after the rebuild has looked for records
+        add(root, listed)
+
+    monkeypatch.setattr(index, "add", late)
+    assert records.rebuild(store) == 1
+    assert names(index.load(store, "small")) == ["step-1", "step-2"]
