@@ -145,7 +145,8 @@ def of_shares(
             power[family] = -worse, float((p_lost(lost, gained, n, margin) <= alpha).mean())
         else:
             power[family] = math.nan, math.nan
-    no_worse = np.where((losses == 0) & (gains == 0), 0.0, p_lost(gains, losses, n, -margin))
+    never = Discordant(0, 0, n, "").p_above(-margin)
+    no_worse = np.where((losses == 0) & (gains == 0), never, p_lost(gains, losses, n, -margin))
     return Seen(p_lost(losses, gains, n, margin), no_worse, power)
 
 

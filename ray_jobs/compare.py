@@ -80,7 +80,8 @@ def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Com
             f"{candidate.record.golden_id}), so no image can be compared; validate both with one suite"
         )
     known = declared(candidate.spec)
-    pairs = {metric: Paired(known[metric]) for metric in metrics}
+    same = baseline.record.caption_id == candidate.record.caption_id
+    pairs = {metric: Paired(known[metric], same=same) for metric in metrics}
     for old, new in _paired(baseline, candidate, metrics):
         for metric, one in pairs.items():
             one.add(old[metric], new[metric])

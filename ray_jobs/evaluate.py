@@ -13,6 +13,7 @@ from ray_jobs import job, parts, storage
 from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer
+from ray_jobs.report import write_report
 from ray_jobs.scoring import score, summed_up
 
 log = logging.getLogger("assay")
@@ -39,6 +40,7 @@ def evaluate(spec: Spec) -> None:
     scores = summed_up(spec, manifest)
     storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json(indent=1).encode())
     verdict = gate(spec, scores)
+    write_report(spec, scores, verdict)
     storage.write(f"{spec.run_uri}/verdict.json", verdict.model_dump_json(indent=1).encode())
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
 

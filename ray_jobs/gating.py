@@ -7,7 +7,7 @@ the same parts; within a part images are paired by name.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,7 @@ def gated(spec: Spec, scores: Scores, metrics: Mapping[str, Measured]) -> Verdic
         )
     kept = {name: one for name, one in metrics.items() if one.direction or name in rules.limits}
     clustered = rules.cluster != "none"
-    sides = [_side(against, run, kept, clustered) for against, run in _runs(spec).items()]
+    sides = [_side(spec, against, run, kept) for against, run in _runs(spec).items()]
     limited = {name: Sample(clustered) for name in rules.limits}
     numbers: dict[str, int] = {}
     for own, *others in _read(spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(kept)):
@@ -88,20 +88,20 @@ def _numbered(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | 
     return None if names is None else np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int)
 
 
-def _runs(spec: Spec) -> dict[str, Baseline]:
+def _runs(spec: Spec) -> dict[Literal["baseline", "anchor"], Baseline]:
     """What the run is compared with, once where the anchor is the baseline too."""
-    runs = {"baseline": spec.baseline, "anchor": spec.anchor}
+    runs: dict[Literal["baseline", "anchor"], Baseline | None] = {"baseline": spec.baseline, "anchor": spec.anchor}
     if spec.baseline and spec.anchor and spec.baseline.caption_id == spec.anchor.caption_id:
         del runs["anchor"]
     return {against: run for against, run in runs.items() if run}
 
 
-def _side(against: str, run: Baseline, metrics: Mapping[str, Measured], clustered: bool) -> Side:
-    of_both = {name: one for name, one in metrics.items() if one.direction}
+def _side(spec: Spec, against: Literal["baseline", "anchor"], run: Baseline, metrics: Mapping[str, Measured]) -> Side:
+    clustered, same = spec.suite.gate.cluster != "none", run.caption_id == spec.caption_id
+    pairs = {name: Paired(one, clustered, same) for name, one in metrics.items() if one.direction}
     if against == "anchor":  # the judge was asked about the baseline's captions
-        of_both.pop(PREFERENCE, None)
-        return Side("anchor", run, {name: Paired(one, clustered) for name, one in of_both.items()})
-    return Side("baseline", run, {name: Paired(one, clustered) for name, one in of_both.items()})
+        pairs.pop(PREFERENCE, None)
+    return Side(against, run, pairs)
 
 
 def _read(

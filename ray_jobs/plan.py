@@ -47,6 +47,7 @@ def plan(
         force=force,
     )
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
+    spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
     storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
     return spec
 

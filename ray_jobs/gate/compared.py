@@ -4,6 +4,7 @@ import math
 from typing import Any, Literal
 
 from ray_jobs.contract import Comparison, Outcome
+from ray_jobs.gate.constant import Equal
 from ray_jobs.gate.paired import Measured, Paired
 from ray_jobs.gate.sample import for_differences
 
@@ -29,7 +30,7 @@ def compared(
     `power`; the FAIL itself is for the whole family to say (`verdict`). `expected` counts the images that should have
     both values. Of a metric without a direction the difference is candidate minus baseline and nothing is concluded.
     """
-    test = for_differences(pairs.differences, metric.kind, pairs.reach, margin)
+    test = Equal() if pairs.same else for_differences(pairs.differences, metric.kind, pairs.reach, margin)
     clusters = pairs.differences.clusters
     worst = pairs.worst_case(pairs.n + pairs.missing if expected is None else expected)
     told = Comparison(

@@ -60,9 +60,9 @@ def _share(distance: float, room: float) -> float:
 
 @dataclass(frozen=True)
 class Equal:
-    """Both runs have the same value on every image: they pass as equal, at any margin."""
+    """Both runs have the same captions: there is nothing to test, and they are equal at any margin."""
 
-    method: str = "equal on every image"
+    method: str = "the same captions"
 
     def p_below(self, bound: float) -> float:
         return 1.0

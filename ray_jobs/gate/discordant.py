@@ -30,9 +30,9 @@ class Discordant:
         return float(p_lost(self.losses, self.gains, self.n, -bound))
 
     def p_above(self, bound: float) -> float:
-        """Runs that are equal on every image are at no margin worse."""
-        if self.losses == self.gains == 0 and bound <= 0:
-            return 0.0
+        """Where no image disagrees, the chance of that when losses are as frequent as the bound lets them be."""
+        if self.losses == self.gains == 0 and bound < 0:
+            return float((1 + bound) ** self.n)
         return float(p_lost(self.gains, self.losses, self.n, bound))
 
     def interval(self, alpha: float) -> tuple[float, float]:
@@ -62,6 +62,8 @@ class Discordant:
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
         """Images after which the difference, if it is as seen, is found below (at `below`) or above the bound."""
+        if self.losses == self.gains == 0 and bound < 0:
+            return int(np.ceil(np.log(above) / np.log1p(bound)))
         losses, gains = self.losses / self.n, self.gains / self.n
         excess = gains - losses - bound
         if excess < 0:

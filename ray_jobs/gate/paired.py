@@ -24,10 +24,13 @@ class Measured(Protocol):
 
 
 class Paired:
-    """The signed differences of the images that have both values, and what is missing on either side."""
+    """The signed differences of the images that have both values, and what is missing on either side.
 
-    def __init__(self, metric: Measured, clustered: bool = False) -> None:
-        self.metric = metric
+    `same`: both sides are the same captions, so that their equality is known and not found.
+    """
+
+    def __init__(self, metric: Measured, clustered: bool = False, same: bool = False) -> None:
+        self.metric, self.same = metric, same
         self.sign = metric.direction or 1
         self.differences = Sample(clustered)
         self._both = np.zeros(2)

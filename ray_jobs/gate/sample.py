@@ -5,14 +5,14 @@ from typing import Protocol
 import numpy as np
 
 from ray_jobs.gate.clusters import Clusters
-from ray_jobs.gate.constant import Constant, Equal
+from ray_jobs.gate.constant import Constant
 from ray_jobs.gate.discordant import Discordant
 from ray_jobs.gate.moments import EMPTY, Moments, merged, moments
 from ray_jobs.gate.share import Share
 from ray_jobs.gate.studentised import FEWEST, Studentised
 
 STUDENT = "t with Hall's correction for skewness"
-SCORE, MCNEMAR, EQUAL = "Tango's score test with continuity correction", "exact McNemar", Equal.method
+SCORE, MCNEMAR = "Tango's score test with continuity correction", "exact McNemar"
 
 
 class Test(Protocol):
@@ -85,10 +85,7 @@ def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> For
     if seen.n < 2:
         return None
     if kind == "share" and seen.clusters is None and seen.minus + seen.zero + seen.plus == seen.n:
-        method = EQUAL if seen.zero == seen.n else SCORE if margin else MCNEMAR
-        return Discordant(seen.minus, seen.plus, seen.n, method)
-    if seen.zero == seen.n:
-        return Equal()
+        return Discordant(seen.minus, seen.plus, seen.n, SCORE if margin else MCNEMAR)
     return _of_mean(seen, -reach, reach)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as some
 
 from ray_jobs.contract import Comparison
 from ray_jobs.gate.compared import compared
+from ray_jobs.gate.paired import Paired
 
 NAN = math.nan
 RANDOM = np.random.default_rng(9)
@@ -24,10 +25,24 @@ def against(metric: Declared, old: list[float], new: list[float], margin: float 
 
 @settings(deadline=None, derandomize=True)
 @given(values=VALUES, margin=some.floats(0, 10))
-def test_equal_runs_pass_at_any_margin(values: list[float], margin: float) -> None:
+def test_the_same_captions_pass_at_any_margin(values: list[float], margin: float) -> None:
     for metric, seen in ((CHRF, values), (EXACT, [float(value > 50) for value in values])):
-        found = against(metric, seen, seen, margin)
-        assert (found.outcome, found.difference, found.p_worse) == ("PASS", 0, 1)
+        found = Paired(metric, same=True)
+        found.add(np.array(seen), np.array(seen))
+        told = compared(metric, found, margin, 0.01)
+        assert (told.outcome, told.difference, told.p_worse, told.method) == ("PASS", 0, 1, "the same captions")
+
+
+@pytest.mark.parametrize("metric", [CHRF, EXACT])
+def test_runs_that_happen_to_be_equal_pass_when_images_enough_say_so(metric: Declared) -> None:
+    """Of others, a share of margin / range may be as much worse as can be and not one of them be in the sample."""
+    margin = 0.01 * metric.range[1]
+    for n, outcome in ((300, "INCONCLUSIVE"), (459, "PASS")):
+        found = against(metric, [1.0] * n, [1.0] * n, margin)
+        assert (found.outcome, found.p_worse) == (outcome, 1)
+        assert found.p_margin == pytest.approx(0.99**n)
+    assert against(metric, [1.0] * 300, [1.0] * 300, margin).decisive_n == 459
+    assert against(metric, [1.0] * 300, [1.0] * 300).outcome == "INCONCLUSIVE", "at no margin is that enough"
 
 
 @settings(deadline=None, derandomize=True)

@@ -72,9 +72,10 @@ def test_a_wider_margin_never_makes_it_worse_and_p_is_one(counts: tuple[int, int
         assert p_lost(losses, gains, n, margin) >= p_lost(losses + 1, gains, n + 1, margin) - 0.2
 
 
-def test_equal_runs_pass_at_any_margin() -> None:
+def test_runs_that_never_disagree() -> None:
     for n in (2, 30, 10**6):
-        assert of(0, 0, n).p_above(0.0) == of(0, 0, n).p_above(-0.001) == 0
+        assert of(0, 0, n).p_above(0.0) == 1
+        assert of(0, 0, n).p_above(-0.001) == pytest.approx(0.999**n)
         assert of(0, 0, n).p_above(0.01) > 0.0027
         assert of(0, 0, n).p_below(0.0) == 1
 

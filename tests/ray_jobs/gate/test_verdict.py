@@ -15,6 +15,7 @@ from ray_jobs.gate.verdict import Side, decide
 BASELINE, ANCHOR = baseline(spec(called="step-0800")), baseline(spec(called="step-0100"))
 RANDOM = np.random.default_rng(5)
 SAME = RANDOM.normal(50, 10, 100)
+BEFORE = SAME + np.random.default_rng(6).normal(0, 0.1, 100)
 RIGHT = (RANDOM.random(100) < 0.9).astype(float)
 METRICS: Mapping[str, Declared] = {one.name: one for one in (CHRF, EXACT, JUDGE, EMPTY)}
 
@@ -45,7 +46,7 @@ FULL = scores(**dict.fromkeys(METRICS, (100, 100)))
 
 def side(against: Any = "baseline", **new: np.ndarray) -> Side:
     run = BASELINE if against == "baseline" else ANCHOR
-    old = {"chrf": SAME, "exact_match": RIGHT, "judge": SAME / 100, "empty": np.zeros(100)}
+    old = {"chrf": BEFORE, "exact_match": RIGHT, "judge": BEFORE / 100, "empty": np.zeros(100)}
     return Side(against, run, {name: pairs(METRICS[name], old[name], values) for name, values in new.items()})
 
 
