@@ -41,8 +41,15 @@ all)
     lint
     run deploy "${DEPLOY_TESTS[@]}"
     run data -n 2 -m "not integration" "${DATA_TESTS[@]}"
-    run data -m integration "${DATA_TESTS[@]}"
-    run control "${CONTROL_TESTS[@]}" tests/e2e
+    # Both wait for engines and servers more than they compute, so they go on side by side.
+    log=$(mktemp)
+    (
+        run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
+        exit $failed
+    ) >"$log" 2>&1 &
+    run data -m integration --durations 25 "${DATA_TESTS[@]}"
+    wait $! || failed=1
+    cat "$log" && rm "$log"
     ;;
 *)
     echo "usage: dev/test.sh fast|all|lint" >&2

@@ -1,6 +1,7 @@
 """What the gate found, in words that a person reads first and often only."""
 
 from ray_jobs.contract import Comparison, LimitCheck
+from ray_jobs.gate.constant import Equal
 from ray_jobs.gate.validity import could_turn
 
 
@@ -8,6 +9,8 @@ def told(one: Comparison) -> str:
     """`exact_match 0.211 worse [-0.288, -0.134], margin 0.05`, and what keeps it from a conclusion."""
     if one.difference is None or one.low is None:
         return f"{one.metric}: {one.method}"
+    if one.method == Equal.method:
+        return f"{one.metric} equal, {one.method}"
     moved = "better" if one.difference > 0 else "worse" if one.difference < 0 else "different"
     text = f"{one.metric} {abs(one.difference):.3f} {moved} [{one.low:+.3f}, {one.high:+.3f}], margin {one.margin:g}"
     if one.outcome == "INCONCLUSIVE":

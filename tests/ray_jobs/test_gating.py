@@ -202,3 +202,17 @@ def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
     Path(parts.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
     with pytest.raises(Trouble, match="part-00002"):
         gating.gate(planned, found)
+
+
+def test_the_same_captions_under_another_name_pass_as_equal(tmp_path: Path) -> None:
+    planned = planned_in(tmp_path)
+    assert planned.baseline
+    again = planned.model_copy(
+        update={"baseline": planned.baseline.model_copy(update={"caption_id": planned.caption_id})}
+    )
+    manifest = kept(again, again.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
+    verdict = gating.gate(again, scores(again, manifest))
+    assert (verdict.outcome, verdict.reason) == (
+        "PASS",
+        "exact_match equal, the same captions; chrf equal, the same captions; against step-1",
+    )
