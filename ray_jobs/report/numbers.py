@@ -3,6 +3,7 @@
 import math
 
 NONE = "–"
+LEAST = 1e-12  # what adding up leaves of nothing
 
 
 def decimals(*values: float | None) -> int:
@@ -16,6 +17,8 @@ def number(value: float | None, places: int = 3, sign: bool = False) -> str:
     """The value with so many decimals, with its sign when that is what it is about."""
     if value is None or not math.isfinite(value):
         return NONE
+    if abs(value) < LEAST:
+        value = 0.0
     if 0 < abs(value) < 0.5 * 10**-places:  # not nothing, though it rounds to nothing
         places = min(8, -math.floor(math.log10(abs(value))))
     written = f"{value:+,.{places}f}" if sign and value else f"{value:,.{places}f}"

@@ -111,10 +111,14 @@ def page(about: About) -> str:
 
 
 def _ranking(about: About, gating: Sequence[str]) -> list[tuple[str, int]]:
-    """The metric that images are ranked by, and one for those it has alike; each with its direction."""
-    moved = [one.metric for one in about.comparisons if one.difference is not None and one.against == "baseline"]
+    """The metric that images are ranked by, and one for those it has alike; each with its direction.
+
+    What FAILs comes before what does not: the images are there to show why.
+    """
+    moved = {one.metric: one for one in about.comparisons if one.difference is not None and one.against == "baseline"}
     summaries = about.summaries
     first = [metric for metric in gating if not about.baseline or metric in moved]
+    first.sort(key=lambda metric: metric not in moved or moved[metric].outcome != "FAIL")
     rest = ["judge", "chrf", *(metric for metric in summaries if tables.way(metric, summaries[metric]))]
     usable = [
         metric for metric in dict.fromkeys([*first, *rest]) if _has(summaries, metric) and metric != "preference"

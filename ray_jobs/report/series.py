@@ -45,13 +45,13 @@ def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str
     """
     listed = [line for line in index.whole(root, suite).records.values() if line.series_id == series_id]
     runs = {
-        line.checkpoint.fingerprint: Run(line.checkpoint, line.scale_id, line.outcome, line.means)
+        line.checkpoint.folder: Run(line.checkpoint, line.scale_id, line.outcome, line.means)
         for line in sorted(listed, key=lambda line: line.scale_id == own.scale_id)  # on this scale, if there is one
     }
-    order = list(dict.fromkeys(line.checkpoint.fingerprint for line in listed))
-    if own.checkpoint.fingerprint not in order:
-        order.append(own.checkpoint.fingerprint)
-    runs[own.checkpoint.fingerprint] = own
+    order = list(dict.fromkeys(line.checkpoint.folder for line in listed))
+    if own.checkpoint.folder not in order:
+        order.append(own.checkpoint.folder)
+    runs[own.checkpoint.folder] = own
     made = {}
     for metric in metrics:
         alike = [runs[one] for one in order if metric in METRICS or runs[one].scale_id == own.scale_id]

@@ -22,7 +22,7 @@ def test_decimals_go_by_the_largest(largest: float, places: int) -> None:
         (-0.25, 3, False, "\u22120.250"),
         (0.25, 2, True, "+0.25"),
         (0.00002, 3, True, "+0.00002"),  # not nothing
-        (-1e-300, 3, False, "\u22120.00000000"),
+        (-1e-300, 3, False, "0.000"),
         (1234567.0, 0, False, "1,234,567"),
     ],
 )

@@ -125,6 +125,12 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
     assert "? INCONCLUSIVE 400 images would decide" in made.text
 
 
+def test_images_are_ranked_by_what_fails(tmp_path: Path) -> None:
+    told = [comparison("chrf", outcome="PASS"), comparison("exact_match")]
+    made = Reported(tmp_path, images(12), written(12, shift=-40), written(12), comparisons=told)
+    assert "Got worse the most exact_match, difference from the baseline" in made.text
+
+
 def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
     told = [
         comparison("chrf", advisory=True, outcome="FAIL"),

@@ -54,6 +54,12 @@ def test_a_run_asked_for_again_keeps_its_place(tmp_path: Path) -> None:
     ]
 
 
+def test_one_checkpoint_under_two_names_is_two_points(tmp_path: Path) -> None:
+    validated(str(tmp_path), 1, 50.0)
+    again = spec(root=str(tmp_path), fingerprint=f"{1:016x}", called="step-1-again")
+    assert [one.checkpoint for one in trend(again)["chrf"]] == ["step-1", "step-1-again"]
+
+
 def test_a_judge_is_compared_with_itself_only(tmp_path: Path) -> None:
     judged = {"judge__kind": "vllm", "judge__model": "/m"}
     validated(str(tmp_path), 1, 50.0)
