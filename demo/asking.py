@@ -34,11 +34,24 @@ def swap(llm: LLM, checkpoint: Path) -> None:
     llm.llm_engine.reset_encoder_cache()
 
 
-def ask(llm: LLM, questions: list[tuple[Image.Image, str]], schema: dict[str, Any] | None = None) -> list[str]:
-    """The greedy answer to each (image, prompt), held to the JSON schema when one is given."""
-    sampling = SamplingParams(
-        temperature=0, max_tokens=128, structured_outputs=StructuredOutputsParams(json=schema) if schema else None
-    )
+def ask(
+    llm: LLM,
+    questions: list[tuple[Image.Image, str]],
+    schema: dict[str, Any] | None = None,
+    temperature: float = 0.0,
+    seed: int | None = None,
+) -> list[str]:
+    """The answer to each (image, prompt), greedy unless told, held to the JSON schema when one is given."""
+    structured = StructuredOutputsParams(json=schema) if schema else None
+    sampling = [
+        SamplingParams(
+            temperature=temperature,
+            seed=None if seed is None else seed * len(questions) + number,  # one for all would draw alike for all
+            max_tokens=128,
+            structured_outputs=structured,
+        )
+        for number in range(len(questions))
+    ]
     chats = [
         [{"role": "user", "content": [{"type": "image_pil", "image_pil": image}, {"type": "text", "text": prompt}]}]
         for image, prompt in questions

@@ -80,12 +80,13 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
 def _requests(spec: Spec) -> Requests:
     """What to ask about a part, as a function that Ray can send: it holds no more than it needs."""
     golden_uri, settings = spec.golden_uri, spec.suite.caption
-    sampling = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": settings.seed}
+    sampling = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
 
     def requests(part: str, rows: Sequence[int], maker: PromptMaker) -> Iterator[dict[str, Any]]:
-        images = parts.read(golden_uri, part, ["image"])["image"]
+        golden = parts.read(golden_uri, part, ["image_id", "image"])
         for row in rows:
-            yield request(part, row, images[row].as_py(), settings.prompt, maker, sampling)
+            seed = settings.seed_of(golden["image_id"][row].as_py())
+            yield request(part, row, golden["image"][row].as_py(), settings.prompt, maker, sampling | {"seed": seed})
 
     return requests
 

@@ -1,5 +1,6 @@
 """A suite: the YAML file that says what to validate with. Adding a suite is adding a file."""
 
+import hashlib
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -87,6 +88,10 @@ class Caption(Frozen):
     max_tokens: int = Field(64, gt=0)
     temperature: float = Field(0.0, ge=0)
     seed: int = 0
+
+    def seed_of(self, image_id: str) -> int:
+        """31 bits, each image its own: with one for all their draws, and so their errors, would be alike."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}/{image_id}".encode()).digest()[:4]) >> 1
 
 
 class Engine(Frozen):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from making import SUITE, baseline, changed, spec
+from making import SUITE, baseline, changed, spec, suite
 from pydantic import ValidationError
 
 from ray_jobs.contract import (
@@ -249,6 +249,13 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
     out = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.split() == [made.golden_id, made.caption_id, made.scale_id, made.run_id]
+
+
+def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:
+    seeds = {suite(caption__seed=seed).caption.seed_of(f"{image}.jpg") for seed in range(3) for image in range(1000)}
+    assert len(seeds) == 3000
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert suite().caption.seed_of("a.jpg") == 2083192220
 
 
 def test_a_spec_survives_its_json() -> None:

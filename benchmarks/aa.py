@@ -1,0 +1,79 @@
+"""A/A: the demo's good checkpoint against itself, sampled anew each night; prints a Markdown table.
+
+    .assay/data/bin/python -m benchmarks.aa                # 24 nights, every one against every other
+    .assay/data/bin/python -m benchmarks.aa --nights 4     # a look
+
+Greedy captions of one checkpoint are the same captions. So that two nights differ, captions are sampled. Nights are
+compared by the gate itself, at the margins below and at margin 0. Every FAIL is a false one; at margin 0 their rate may
+come near alpha. Comparisons share nights, so their rate has no simple interval.
+"""
+
+import argparse
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from demo import asking, scenes
+from demo.evaluate import DEMO
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.holm import holm
+from ray_jobs.gate.paired import Paired
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.registry import BUILT_IN
+
+GATED = {"exact_match": 0.05, "rouge_l": 0.05}
+ALPHAS = (0.05, 0.0027)
+TEMPERATURES = (1.0, 1.5, 2.0)
+Night = Mapping[str, np.ndarray]
+
+
+def night(captions: Sequence[str], references: Sequence[str]) -> Night:
+    """Each metric of each caption: exact match as it is declared; ROUGE-L by words, without its weights."""
+    from rapidfuzz.distance import LCSseq
+
+    exact = BUILT_IN["exact_match"].measure
+    assert exact
+    pairs = list(zip(captions, references, strict=True))
+    return {
+        "exact_match": np.array([exact(Captioned(text, 0, "stop", (truth,))) for text, truth in pairs], dtype=float),
+        "rouge_l": np.array([LCSseq.normalized_similarity(text.split(), truth.split()) for text, truth in pairs]),
+    }
+
+
+def outcome(old: Night, new: Night, alpha: float, gated: Mapping[str, float]) -> str:
+    """FAIL, PASS or INCONCLUSIVE as the verdict has it: FAIL after Holm over the metrics."""
+    found = []
+    for name, margin in gated.items():
+        pairs = Paired(BUILT_IN[name])
+        pairs.add(old[name], new[name])
+        found.append(compared(BUILT_IN[name], pairs, margin, alpha, family=len(gated)))
+    if min(holm([1.0 if one.p_worse is None else one.p_worse for one in found])) <= alpha:
+        return "FAIL"
+    return "PASS" if all(one.outcome == "PASS" for one in found) else "INCONCLUSIVE"
+
+
+def main(nights: int) -> None:
+    held_out = scenes.held_out()
+    references = [scenes.caption(scene) for scene, _ in held_out]
+    questions = [(image, scenes.CAPTION_PROMPT) for _, image in held_out]
+    llm = asking.start(DEMO / "checkpoints" / "step-0800")
+    print("| temperature | exact match | margins | alpha | comparisons | PASS | INCONCLUSIVE | FAIL | FAIL, % |")
+    print("| --- " * 9 + "|")
+    for temperature in TEMPERATURES:
+        said = [asking.ask(llm, questions, temperature=temperature, seed=seed) for seed in range(nights)]
+        seen = [night(captions, references) for captions in said]
+        mean = float(np.mean([one["exact_match"] for one in seen]))
+        for told, gated in (("0.05", GATED), ("0", dict.fromkeys(GATED, 0.0))):
+            for alpha in ALPHAS:
+                counts = Counter(outcome(old, new, alpha, gated) for old, new in itertools.permutations(seen, 2))
+                n, fails = counts.total(), counts["FAIL"]
+                said_of = " | ".join(str(counts[one]) for one in ("PASS", "INCONCLUSIVE", "FAIL"))
+                print(f"| {temperature:g} | {mean:.3f} | {told} | {alpha:.2%} | {n} | {said_of} | {fails / n:.2%} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.aa")
+    parser.add_argument("--nights", type=int, default=24)
+    main(parser.parse_args().nights)
