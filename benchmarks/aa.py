@@ -25,7 +25,7 @@ from ray_jobs.metrics.registry import BUILT_IN
 
 GATED = {"exact_match": 0.05, "rouge_l": 0.05}
 ALPHAS = (0.05, 0.0027)
-TEMPERATURES = (1.0, 1.5, 2.0)
+TEMPERATURES = (1.0, 1.5)
 Night = Mapping[str, np.ndarray]
 
 
