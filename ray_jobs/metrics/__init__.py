@@ -50,7 +50,9 @@ class Metric:
 
     `direction` says whether more is better (+1), worse (-1) or neither (0); no value lies outside `range`. `kind` is
     the error bar: `mean` has Student's t, `share` (values 0 and 1) Wilson's. An image lacks what the metric `needs`: it
-    is not expected to have a value. Metrics of models, which are measured in a stage of their own, give neither.
+    is not expected to have a value. `order` is how many captions a value is of: 2 where it says how a caption compares
+    with each other one, so that every caption counts in all values. Metrics of models, which are measured in a stage of
+    their own, give neither.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Metric:
     needs: Literal["nothing", "references", "label"] = "nothing"
     measure: Callable[[Captioned], float | None] | None = None
     measure_all: "Callable[[Batch], Sequence[float | None]] | None" = None
+    order: int = 1
 
     def __post_init__(self) -> None:
         if self.direction not in (-1, 0, 1):

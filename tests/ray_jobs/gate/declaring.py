@@ -15,6 +15,7 @@ class Declared:
     range: tuple[float, float] = (-math.inf, math.inf)
     kind: str = "mean"
     unit: str = ""
+    order: int = 1
 
 
 JUDGE = Declared("judge", range=(0, 1))
