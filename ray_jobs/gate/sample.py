@@ -110,8 +110,8 @@ def _of_mean(seen: Sample, least: float, most: float, order: int) -> Studentised
     U-statistic is order^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293).
     """
     value = float(seen.moments.mean)
-    ends = [value + order * (end - value) for end in (least, most)]
-    constant = Constant(value, _independent(seen), *ends)
+    low, high = (value + order * (end - value) for end in (least, most))
+    constant = Constant(value, _independent(seen), low, high)
     if seen.moments.constant:
         return constant
     if seen.too_few():

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ray_jobs.metrics.batch import Batch
 
 UNBOUNDED = float("inf")
+# What a suite's own metric cannot be named: the columns beside the metrics, and what is of two captions.
+RESERVED = ("image_id", "label", "references", "failure", "rationale", "preference")
 
 
 @dataclass(frozen=True)
