@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from ray_jobs import parts
-from ray_jobs.contract import Manifest, Part, Scores, Spec
+from ray_jobs import parts, storage
+from ray_jobs.contract import Manifest, Part, Scores, Spec, digest, slug
 from ray_jobs.metrics import clip_stage, counting, language
-from ray_jobs.metrics.part import columns, score_part
+from ray_jobs.metrics.part import columns, judged_since, lost_to_judge, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
@@ -28,13 +28,41 @@ WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of labe
 LANGUAGES = 5
 
 
+def check(spec: Spec) -> None:
+    """Raises BadInput for a fault in the settings of the metrics: before anything is asked, paid for or counted."""
+    declared(spec)
+    language.check(spec.suite.metrics.language)
+
+
+def forget_other_captions(spec: Spec, caption_id: str) -> str:
+    """Remove scores that were made of other captions than there are now; what names the captions.
+
+    Captions that were made anew keep their id, and on every scale but the one that forced them scores of the old ones
+    would stand. What is made is made below a marker of its captions, so what a kill left is known to be of these.
+    """
+    uri, captions = spec.scores_uri_of(caption_id), parts.require(spec.captions_uri_of(caption_id), "caption")
+    made_of = digest(*((part.name, part.sha256) for part in captions.parts))
+    found = parts.manifest(uri)
+    if found and found.details.get("captions") == made_of:
+        return made_of
+    if found:  # committed by a job that had begun before the captions changed
+        storage.delete(f"{uri}/forced-{made_of}")
+    parts.forget(uri, made_of, keep=(f"forced-{slug(spec.force)}",) if spec.force else ())
+    return made_of
+
+
 def score(spec: Spec, caption_id: str) -> Manifest:
-    """Make the scores of these captions complete; their manifest."""
+    """Make the scores of these captions complete; their manifest.
+
+    Parts with failures of the judge that it has answered since are made again.
+    """
+    made_of = forget_other_captions(spec, caption_id)
     uri = spec.scores_uri_of(caption_id)
     if found := parts.manifest(uri):
-        return found
-    declared(spec)  # a fault in the settings is told before anything is counted
-    language.check(spec.suite.metrics.language)
+        if not _judged_since(spec, caption_id, found):
+            return found
+        storage.delete(f"{uri}/manifest.json")
+    check(spec)
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
@@ -50,7 +78,7 @@ def score(spec: Spec, caption_id: str) -> Manifest:
         languages.update(json.loads(row["languages"]))
         if made[-1].name not in done:
             progress.add(made[-1].rows)
-    details = {"languages": most_spoken(languages)}
+    details = {"languages": most_spoken(languages), "captions": made_of}
     scores_id = spec.scores_id_of(caption_id)
     return parts.commit(uri, parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details))
 
@@ -59,11 +87,6 @@ def most_spoken(captions: Counter[str]) -> dict[str, float]:
     """The share of captions in each of the most frequent languages; `unknown` where there is too little to tell by."""
     top = sorted(captions.items(), key=lambda one: (-one[1], one[0]))[:LANGUAGES]
     return {language: count / captions.total() for language, count in top}
-
-
-def load_scores(uri: str, names: list[str]) -> pa.Table:
-    """The scores of the parts, one row an image, in the order of the golden set."""
-    return pa.concat_tables([parts.read(uri, name) for name in sorted(names)])
 
 
 def summed_up(spec: Spec, manifest: Manifest) -> Scores:
@@ -90,6 +113,12 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
+
+
+def _judged_since(spec: Spec, caption_id: str, scores: Manifest) -> bool:
+    failing = [part.name for part in scores.parts if lost_to_judge(part.lost)]
+    with ThreadPoolExecutor(READERS) as pool:
+        return any(pool.map(lambda name: judged_since(spec, caption_id, name), failing))
 
 
 def _blocks(count: int) -> int:
