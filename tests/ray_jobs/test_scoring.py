@@ -6,14 +6,13 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import running
 import tiny_clip
 from making import baseline, checkpoint_files, encoded, picture, spec
-from scored import in_process, write_captions, write_golden
+from scored import RAY, in_process, write_captions, write_golden
 
 from ray_jobs import checkpoint, parts, scoring, storage
 from ray_jobs import judging as judgements_of
@@ -76,24 +75,10 @@ def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
 
 
-class InProcess:
-    """Stands for Ray Data where what a task does is tested and not how tasks are spread."""
-
-    def __init__(self, rows: list[dict[str, Any]], override_num_blocks: int = 1) -> None:
-        self.rows = rows
-
-    def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "InProcess":
-        return InProcess([work(row, **fn_kwargs) for row in self.rows])
-
-    def iter_rows(self) -> list[dict[str, Any]]:
-        return self.rows
-
-
 @pytest.fixture
 def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """The same images in two parts, to be scored by `scoring.score` itself."""
-    here = SimpleNamespace(data=SimpleNamespace(from_items=InProcess), cluster_resources=dict)
-    monkeypatch.setattr(scoring, "ray", here)
+    monkeypatch.setattr(scoring, "ray", RAY)
     for uri in (made.golden_uri, made.captions_uri):
         parts.forget(uri, "rows")
     write_golden(made, GOLDEN, 2)
