@@ -214,7 +214,9 @@ def whole(random: np.random.Generator, nights: int) -> str:
     """Four metrics of 300 images, correlated, all at their margins, through `compared` and Holm."""
     kinds = {"normal": "mean", "mild": "mean", "inflated": "mean", "share": "share"}
     metrics = {
-        name: SimpleNamespace(name=name, unit="", direction=1, range=(-math.inf, math.inf), kind=kind, order=1)
+        name: SimpleNamespace(
+            name=name, unit="", direction=1, range=(-math.inf, math.inf), kind=kind, order=1, needs="nothing"
+        )
         for name, kind in kinds.items()
     }
     hits: dict[float, list[bool]] = {alpha: [] for alpha in ALPHAS}

@@ -16,7 +16,7 @@ import ray
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Manifest, Part, Scores, Spec, digest, slug
-from ray_jobs.metrics import clip_stage, counting, language
+from ray_jobs.metrics import clip_stage, counting, label_hit, language
 from ray_jobs.metrics.part import columns, judged_since, lost_to_judge, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
@@ -90,7 +90,10 @@ def most_spoken(captions: Counter[str]) -> dict[str, float]:
 
 
 def summed_up(spec: Spec, manifest: Manifest) -> Scores:
-    """Every metric over all images, with its error bar and the number of images that should have had a value."""
+    """Every metric over all images, with its error bar and the number of images that should have had a value.
+
+    Where a caption can be too short to have one, that is the images with a value and those without a caption.
+    """
     metrics, uri = columns(spec), spec.scores_uri_of(spec.caption_id)
     values = {name: np.empty(manifest.rows_in) for name in metrics}
     expected: Counter[str] = Counter()
@@ -102,6 +105,12 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         expected["nothing"] += table.num_rows
         expected["references"] += sum(table["references"].to_pylist())
         expected["label"] += table.num_rows - table["label"].null_count
+        expected["name"] += sum(_has_name(spec, label) for label in table["label"].to_pylist())
+    there = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
+    wanted = {
+        name: there[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
+        for name, metric in metrics.items()
+    }
     by_words = _label_hit_by_words(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,
@@ -109,7 +118,7 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,
-        metrics={name: summarise(metric, values.pop(name), expected[metric.needs]) for name, metric in metrics.items()},
+        metrics={name: summarise(metric, values.pop(name), wanted[name]) for name, metric in metrics.items()},
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
@@ -132,6 +141,10 @@ def _tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]
     with ThreadPoolExecutor(READERS) as pool:
         while some := list(islice(ordered, READERS * 4)):
             yield from pool.map(lambda name: parts.columns(uri, name, wanted), some)
+
+
+def _has_name(spec: Spec, label: str | None) -> bool:
+    return label is not None and bool(label_hit.names_of(label, spec.synonyms.get(label, ())))
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

@@ -333,6 +333,22 @@ def test_complete_scores_without_failures_of_the_judge_cost_no_look(
     assert scoring.score(two_parts, two_parts.caption_id) == made
 
 
+def test_a_caption_too_short_for_a_metric_is_not_missing(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path)).model_copy(update={"synonyms": {"?": ("dot",)}})
+    labels = {"a": "dot", "b": "-", "c": None, "d": "?"}
+    write_golden(planned, [one | {"label": labels[str(one["image_id"])]} for one in GOLDEN])
+    texts = ["a dot", "dot", "a dot on a line in a large white box"]
+    write_captions(
+        planned, [{"image_id": one, "caption": text} for one, text in zip("abc", texts, strict=True)] + CAPTIONS[3:]
+    )
+    found = scoring.summed_up(planned, score(planned)).metrics
+    counts = {name: (one.n, one.expected) for name, one in found.items()}
+    assert counts["language"] == (1, 2)  # with the image that has no caption, which is missing
+    assert counts["distinct_2"] == (2, 3)
+    assert counts["label_hit"] == (1, 2)  # "-" holds no word, "?" has a synonym that does
+    assert counts["empty"] == (3, 4)
+
+
 POLITE = """
 from ray_jobs.metrics import Metric
 METRIC = Metric("polite", "words", +1, (0, 10), measure=lambda caption: float("dot" in caption.text) if {} else 1 / 0)

@@ -16,6 +16,7 @@ class Declared:
     kind: str = "mean"
     unit: str = ""
     order: int = 1
+    needs: str = "nothing"
 
 
 JUDGE = Declared("judge", range=(0, 1))

@@ -8,7 +8,7 @@ from making import spec, suite
 
 import ray_jobs.metrics
 from ray_jobs.contract import METRICS, BadInput, Checkpoint
-from ray_jobs.metrics import RESERVED, Captioned, Metric, part
+from ray_jobs.metrics import NEEDS, RESERVED, Captioned, Metric, part
 from ray_jobs.metrics.batch import Corpus
 from ray_jobs.metrics.registry import BUILT_IN, declared, directions
 
@@ -108,7 +108,8 @@ def test_a_declaration_that_makes_no_sense_is_refused() -> None:
 
 
 def test_what_a_metric_needs() -> None:
-    bare, full = Captioned("a", 1, "stop"), Captioned("a", 1, "stop", ("b",), "c")
-    for needs in ("nothing", "references", "label"):
-        metric = Metric("x", "u", 1, (0, 1), needs=needs)
-        assert (metric.holds(bare), metric.holds(full)) == (needs == "nothing", True)
+    bare, full = Captioned("a", 1, "stop"), Captioned("a", 1, "stop", ("b",), "c", ("c",))
+    for needs in NEEDS:
+        metric = Metric("x", "u", 1, (0, 1), needs=needs)  # type: ignore[arg-type]
+        assert (metric.holds(bare), metric.holds(full)) == (needs in ("nothing", "text"), True)
+    assert not Metric("x", "u", 1, (0, 1), needs="name").holds(Captioned("a", 1, "stop", label="-"))
