@@ -82,6 +82,18 @@ def inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.where(random.random(shape) < 0.1, random.uniform(-1, 1, shape), 0.0)
 
 
+def collapsed(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """`collapse` of two checkpoints that say twenty captions, the k-th with a chance of 1/k: each value is of two."""
+    return _shared(random, shape) - _shared(random, shape)
+
+
+def _shared(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    chance = 1 / np.arange(1, 21)
+    said = np.searchsorted(np.cumsum(chance / chance.sum()), random.random(shape)).clip(max=19)
+    night = np.arange(shape[0])[:, None] * 20
+    return (np.bincount((night + said).ravel(), minlength=20 * shape[0])[night + said] - 1) / (shape[1] - 1)
+
+
 MEANS: dict[str, Draw] = {
     "normal": normal, "lognormal, sigma 0.5, gains": mild_gains, "lognormal, sigma 1, gains": rare_gains,
     "lognormal, sigma 1, losses": rare_losses, "difference of two lognormals": of_lognormals,
@@ -93,7 +105,7 @@ SHARES = {(0.5, 0.2, 0.05), (0.9, 0.5, 0.05), (0.97, 0.5, 0.02), (0.99, 0.8, 0.0
 CLUSTERS = ((10, 0.2, 0.0), (15, 0.2, 0.5), (30, 0.2, 0.5), (100, 0.05, 1.0), (100, 0.5, 0.5))
 
 
-def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int) -> Seen:
+def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order: int = 1) -> Seen:
     """Nights of one metric with `n` differences; the margin plays no part, for only the distance to it does."""
     step = max(1, 2_000_000 // n)
     chunks = [moments(draw(random, (min(step, nights - at), n))) for at in range(0, nights, step)]
@@ -101,7 +113,7 @@ def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int) -> Se
     fields |= {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("least", "most")}
     seen = sample.Moments(np.asarray(n), **fields)
     with np.errstate(all="ignore"):
-        found = _studentised(sample.studentised(seen))
+        found = _studentised(sample.studentised(seen, order))
     for at in np.nonzero(seen.constant)[0]:
         constant = Constant(float(seen.mean[at]), n, -1.0, 1.0)
         found.worse[at], found.no_worse[at] = constant.p_below(0.0), constant.p_above(0.0)
@@ -173,6 +185,9 @@ def settings(nights: float) -> Iterator[tuple[str, int, Callable[[np.random.Gene
         told = f"clusters, {between:.0%} of variance between, sizes' sigma {unequal:g}"
         arguments = number, between, unequal, int(80_000 * nights)
         yield told, number, lambda random, a=arguments: of_clusters(random, *a)
+    for n, full in NIGHTS.items():
+        drawn = collapsed, n, int(full * nights), 2
+        yield "collapse, 20 captions", n, lambda random, a=drawn: of_means(random, *a)
 
 
 def rate(hits: np.ndarray) -> str:
@@ -199,7 +214,9 @@ def whole(random: np.random.Generator, nights: int) -> str:
     """Four metrics of 300 images, correlated, all at their margins, through `compared` and Holm."""
     kinds = {"normal": "mean", "mild": "mean", "inflated": "mean", "share": "share"}
     metrics = {
-        name: SimpleNamespace(name=name, unit="", direction=1, range=(-math.inf, math.inf), kind=kind)
+        name: SimpleNamespace(
+            name=name, unit="", direction=1, range=(-math.inf, math.inf), kind=kind, order=1, needs="nothing"
+        )
         for name, kind in kinds.items()
     }
     hits: dict[float, list[bool]] = {alpha: [] for alpha in ALPHAS}

@@ -4,17 +4,19 @@
 
 The judge answers about every caption, every image gets its row of scores, the scores are summed up, gated and reported;
 the first two are resumed where a kill left them. A new judge or metric runs over kept captions, the baseline's too.
+The seconds that `scores.json` tells are those of the process that came to the verdict.
 """
 
 import logging
 import sys
+import time
 
 from ray_jobs import job, parts, storage
 from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer
 from ray_jobs.report import write_report
-from ray_jobs.scoring import score, summed_up
+from ray_jobs.scoring import check, forget_other_captions, score, summed_up
 
 log = logging.getLogger("assay")
 
@@ -28,18 +30,24 @@ def evaluate(spec: Spec) -> None:
     if storage.exists(f"{spec.run_uri}/verdict.json"):
         log.info("run %s has its verdict", spec.run_uri)
         return
+    check(spec)
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
+    times = [time.monotonic()]
     if spec.suite.judge.kind != "none":
+        for caption_id in caption_ids:
+            forget_other_captions(spec, caption_id)  # complete scores would have nothing asked about what is new
         judge_all(spec, caption_ids)
         prefer(spec)
-    for caption_id in caption_ids:
-        made = score(spec, caption_id)
-        if caption_id == spec.caption_id:
-            manifest = made
-    scores = summed_up(spec, manifest)
-    storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json(indent=1).encode())
+    times.append(time.monotonic())
+    made = {caption_id: score(spec, caption_id) for caption_id in caption_ids}
+    scores = summed_up(spec, made[spec.caption_id])
+    times.append(time.monotonic())
     verdict = gate(spec, scores)
+    times.append(time.monotonic())
+    took = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
+    scores = scores.model_copy(update={"manifest": scores.manifest.model_copy(update={"seconds": took})})
+    storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json(indent=1).encode())
     write_report(spec, scores, verdict)
     storage.write(f"{spec.run_uri}/verdict.json", verdict.model_dump_json(indent=1).encode())
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)

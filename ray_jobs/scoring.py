@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from ray_jobs import parts
-from ray_jobs.contract import Manifest, Part, Scores, Spec
-from ray_jobs.metrics import clip_stage, counting, language
-from ray_jobs.metrics.part import columns, score_part
+from ray_jobs import parts, storage
+from ray_jobs.contract import Manifest, Part, Scores, Spec, digest, slug
+from ray_jobs.metrics import clip_stage, counting, label_hit, language
+from ray_jobs.metrics.part import columns, judged_since, lost_to_judge, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
@@ -28,13 +28,41 @@ WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of labe
 LANGUAGES = 5
 
 
+def check(spec: Spec) -> None:
+    """Raises BadInput for a fault in the settings of the metrics: before anything is asked, paid for or counted."""
+    declared(spec)
+    language.check(spec.suite.metrics.language)
+
+
+def forget_other_captions(spec: Spec, caption_id: str) -> str:
+    """Remove scores that were made of other captions than there are now; what names the captions.
+
+    Captions that were made anew keep their id, and on every scale but the one that forced them scores of the old ones
+    would stand. What is made is made below a marker of its captions, so what a kill left is known to be of these.
+    """
+    uri, captions = spec.scores_uri_of(caption_id), parts.require(spec.captions_uri_of(caption_id), "caption")
+    made_of = digest(*((part.name, part.sha256) for part in captions.parts))
+    found = parts.manifest(uri)
+    if found and found.details.get("captions") == made_of:
+        return made_of
+    if found:  # committed by a job that had begun before the captions changed
+        storage.delete(f"{uri}/forced-{made_of}")
+    parts.forget(uri, made_of, keep=(f"forced-{slug(spec.force)}",) if spec.force else ())
+    return made_of
+
+
 def score(spec: Spec, caption_id: str) -> Manifest:
-    """Make the scores of these captions complete; their manifest."""
+    """Make the scores of these captions complete; their manifest.
+
+    Parts with failures of the judge that it has answered since are made again.
+    """
+    made_of = forget_other_captions(spec, caption_id)
     uri = spec.scores_uri_of(caption_id)
     if found := parts.manifest(uri):
-        return found
-    declared(spec)  # a fault in the settings is told before anything is counted
-    language.check(spec.suite.metrics.language)
+        if not _judged_since(spec, caption_id, found):
+            return found
+        storage.delete(f"{uri}/manifest.json")
+    check(spec)
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
@@ -50,7 +78,7 @@ def score(spec: Spec, caption_id: str) -> Manifest:
         languages.update(json.loads(row["languages"]))
         if made[-1].name not in done:
             progress.add(made[-1].rows)
-    details = {"languages": most_spoken(languages)}
+    details = {"languages": most_spoken(languages), "captions": made_of}
     scores_id = spec.scores_id_of(caption_id)
     return parts.commit(uri, parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details))
 
@@ -61,13 +89,11 @@ def most_spoken(captions: Counter[str]) -> dict[str, float]:
     return {language: count / captions.total() for language, count in top}
 
 
-def load_scores(uri: str, names: list[str]) -> pa.Table:
-    """The scores of the parts, one row an image, in the order of the golden set."""
-    return pa.concat_tables([parts.read(uri, name) for name in sorted(names)])
-
-
 def summed_up(spec: Spec, manifest: Manifest) -> Scores:
-    """Every metric over all images, with its error bar and the number of images that should have had a value."""
+    """Every metric over all images, with its error bar and the number of images that should have had a value.
+
+    Where a caption can be too short to have one, that is the images with a value and those without a caption.
+    """
     metrics, uri = columns(spec), spec.scores_uri_of(spec.caption_id)
     values = {name: np.empty(manifest.rows_in) for name in metrics}
     expected: Counter[str] = Counter()
@@ -79,6 +105,12 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         expected["nothing"] += table.num_rows
         expected["references"] += sum(table["references"].to_pylist())
         expected["label"] += table.num_rows - table["label"].null_count
+        expected["name"] += sum(_has_name(spec, label) for label in table["label"].to_pylist())
+    there = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
+    wanted = {
+        name: there[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
+        for name, metric in metrics.items()
+    }
     by_words = _label_hit_by_words(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,
@@ -86,10 +118,16 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,
-        metrics={name: summarise(metric, values.pop(name), expected[metric.needs]) for name, metric in metrics.items()},
+        metrics={name: summarise(metric, values.pop(name), wanted[name]) for name, metric in metrics.items()},
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
+
+
+def _judged_since(spec: Spec, caption_id: str, scores: Manifest) -> bool:
+    failing = [part.name for part in scores.parts if lost_to_judge(part.lost)]
+    with ThreadPoolExecutor(READERS) as pool:
+        return any(pool.map(lambda name: judged_since(spec, caption_id, name), failing))
 
 
 def _blocks(count: int) -> int:
@@ -103,6 +141,10 @@ def _tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]
     with ThreadPoolExecutor(READERS) as pool:
         while some := list(islice(ordered, READERS * 4)):
             yield from pool.map(lambda name: parts.columns(uri, name, wanted), some)
+
+
+def _has_name(spec: Spec, label: str | None) -> bool:
+    return label is not None and bool(label_hit.names_of(label, spec.synonyms.get(label, ())))
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ray_jobs.errors import BadInput, nearest
+from ray_jobs.metrics import RESERVED
 from ray_jobs.metrics.registry import directions
 
 METRICS = (
@@ -248,7 +249,7 @@ class Suite(Frozen):
     def _gate_names_metrics(self) -> Self:
         own = [*self.metrics.names(), *self.judge.metrics()]
         for name in own:
-            if name in METRICS or own.count(name) > 1:
+            if name in METRICS or own.count(name) > 1 or (name in RESERVED and name in self.metrics.names()):
                 raise ValueError(f"metrics: {name!r} is there already; rename metrics.own's file")
         known = {"metrics": [name for name, direction in METRICS.items() if direction] + own}
         known["limits"] = list(METRICS) + own

@@ -30,7 +30,7 @@ def compared(
     `power`; the FAIL itself is for the whole family to say (`verdict`). `expected` counts the images that should have
     both values. Of a metric without a direction the difference is candidate minus baseline and nothing is concluded.
     """
-    test = Equal() if pairs.same else for_differences(pairs.differences, metric.kind, pairs.reach, margin)
+    test = Equal() if pairs.same else for_differences(pairs.differences, metric.kind, pairs.reach, margin, metric.order)
     clusters = pairs.differences.clusters
     worst = pairs.worst_case(pairs.n + pairs.missing if expected is None else expected)
     told = Comparison(

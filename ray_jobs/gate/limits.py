@@ -22,7 +22,7 @@ def checked(
 
     A mean exactly at the limit is within it. `decisive_n` is set until it is a PASS, with alpha / `family` for FAIL.
     """
-    test = for_values(values, metric.kind, *metric.range)
+    test = for_values(values, metric.kind, *metric.range, metric.order)
     told = LimitCheck(
         metric=metric.name, kind=kind, limit=limit, outcome="INCONCLUSIVE", n=values.n, value=values.mean,
         method=test.method if test else (values.too_few() or "no value"), low=None, high=None,

@@ -1,5 +1,6 @@
 """Values that arrive chunk by chunk, and the test of their mean that suits them."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -67,45 +68,55 @@ class Sample:
             return f"only {len(self.clusters)} clusters, {FEWEST} are needed"
         return f"only {self.n} images, {FEWEST} are needed" if self.n < FEWEST else None
 
-    def studentised(self) -> Studentised:
+    def studentised(self, order: int = 1) -> Studentised:
         """The test of the mean by its standard error."""
         if self.clusters is not None:
-            return self.clusters.studentised()
-        return studentised(self.moments)
+            test = self.clusters.studentised()
+            return replace(test, error=order * test.error)
+        return studentised(self.moments, order)
 
 
-def studentised(seen: Moments) -> Studentised:
-    """The test of the mean of independent values; many samples at once when the moments are arrays."""
-    error = np.sqrt(seen.variance / seen.n)
+def studentised(seen: Moments, order: int = 1) -> Studentised:
+    """The test of the mean of values of independent images; many samples at once when the moments are arrays."""
+    error = order * np.sqrt(seen.variance / seen.n)
     return Studentised(STUDENT, seen.mean, error, seen.skewness, seen.kurtosis, seen.n, seen.n - 1, seen.n)
 
 
-def for_differences(seen: Sample, kind: str, reach: float, margin: float) -> Foretelling | None:
-    """The test of signed differences, each within [-reach, reach]; None where there are too few to tell anything."""
+def for_differences(seen: Sample, kind: str, reach: float, margin: float, order: int = 1) -> Foretelling | None:
+    """The test of signed differences, each within [-reach, reach]; None where there are too few to tell anything.
+
+    `order` is the metric's: how many captions a value is of.
+    """
     if seen.n < 2:
         return None
     if kind == "share" and seen.clusters is None and seen.minus + seen.zero + seen.plus == seen.n:
         return Discordant(seen.minus, seen.plus, seen.n, SCORE if margin else MCNEMAR)
-    return _of_mean(seen, -reach, reach)
+    return _of_mean(seen, -reach, reach, order)
 
 
-def for_values(seen: Sample, kind: str, least: float, most: float) -> Test | None:
+def for_values(seen: Sample, kind: str, least: float, most: float, order: int = 1) -> Test | None:
     """The test of the mean of the values themselves, each within [least, most]."""
     if seen.n < 1:
         return None
     if kind == "share" and seen.zero + seen.plus == seen.n:
         return _share(seen)
-    return _of_mean(seen, least, most)
+    return _of_mean(seen, least, most, order)
 
 
-def _of_mean(seen: Sample, least: float, most: float) -> Studentised | Constant | None:
-    """By the spread of the images, or of the clusters; by the range where there is none."""
-    constant = Constant(float(seen.moments.mean), _independent(seen), least, most)
+def _of_mean(seen: Sample, least: float, most: float, order: int) -> Studentised | Constant | None:
+    """By the spread of the images, or of the clusters; by the range where there is none.
+
+    A caption that counts in all values moves their mean `order` times as far as its own value does: the variance of a
+    U-statistic is order^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293).
+    """
+    value = float(seen.moments.mean)
+    low, high = (value + order * (end - value) for end in (least, most))
+    constant = Constant(value, _independent(seen), low, high)
     if seen.moments.constant:
         return constant
     if seen.too_few():
         return None
-    test = seen.studentised()
+    test = seen.studentised(order)
     return test if float(test.error) > 1e-12 * np.sqrt(float(seen.moments.variance)) else constant
 
 

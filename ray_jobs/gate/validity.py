@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ray_jobs.contract import Comparison, Gate, Scores
+from ray_jobs.gate.paired import Measured
 from ray_jobs.gate.sample import Sample
 
 
@@ -12,12 +13,16 @@ def expected(scores: Scores, metric: str) -> int:
 
 
 def incomplete(
-    gate: Gate, scores: Scores, limited: Mapping[str, Sample], comparisons: Sequence[Comparison]
+    gate: Gate,
+    scores: Scores,
+    metrics: Mapping[str, Measured],
+    limited: Mapping[str, Sample],
+    comparisons: Sequence[Comparison],
 ) -> str | None:
     """What is missing too much of to conclude anything, and what it could mean; None when enough is there.
 
     Enough are the captions, then the run's own values of each gating metric and limit, then the images with a value in
-    both runs.
+    both runs. A caption too short for a metric is not missing: with captions in both runs there is nothing to wait for.
     """
     gating = [one for one in comparisons if not one.advisory]
     captioned = scores.images - scores.failed.get("no-caption", 0)
@@ -27,14 +32,24 @@ def incomplete(
     present |= {name: sample.n for name, sample in limited.items()}
     for name, n in present.items():
         wanted = expected(scores, name)
-        if wanted == 0:
+        if wanted == 0 and metrics[name].needs != "text":
             return f"{name} has no value on any image: the data set gives it nothing to measure"
         if n < gate.coverage * wanted:
             return f"{name} is missing on {wanted - n} of {wanted} images{_bounds(gating, name)}"
-    short = [one.metric for one in gating if one.n < gate.coverage * expected(scores, one.metric)]
-    few = {name: min(one.n for one in gating if one.metric == name) for name in short}
+    few: dict[str, int] = {}
+    for one in gating:
+        n, wanted = one.n, expected(scores, one.metric)
+        if metrics[one.metric].needs == "text":
+            n, wanted = _captioned(one, comparisons), scores.images
+        if n < gate.coverage * wanted:
+            few[one.metric] = min(n, few.get(one.metric, n))
     told = [f"{name}: only {n} images have a value in both runs{_bounds(gating, name)}" for name, n in few.items()]
     return "; ".join(told) or None
+
+
+def _captioned(one: Comparison, comparisons: Sequence[Comparison]) -> int:
+    """The images with captions in both runs: `empty` has a value of each of these."""
+    return next((other.n for other in comparisons if (other.metric, other.against) == ("empty", one.against)), one.n)
 
 
 def _bounds(comparisons: Sequence[Comparison], metric: str) -> str:

@@ -53,7 +53,7 @@ def decide(
     ]
     comparisons, limits = _corrected(comparisons, limits, gate.alpha)
     outcome: Outcome = "INCOMPLETE"
-    if reason := incomplete(gate, scores, limited, comparisons):
+    if reason := incomplete(gate, scores, metrics, limited, comparisons):
         comparisons = [one if one.advisory else one.model_copy(update={"outcome": outcome}) for one in comparisons]
         limits = [one.model_copy(update={"outcome": outcome}) for one in limits]
     else:

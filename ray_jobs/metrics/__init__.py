@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ray_jobs.metrics.batch import Batch
 
 UNBOUNDED = float("inf")
+NEEDS = ("nothing", "references", "label", "name", "text")
+# What a suite's own metric cannot be named: the columns beside the metrics, and what is of two captions.
+RESERVED = ("image_id", "label", "references", "failure", "rationale", "preference")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class Metric:
 
     `direction` says whether more is better (+1), worse (-1) or neither (0); no value lies outside `range`. `kind` is
     the error bar: `mean` has Student's t, `share` (values 0 and 1) Wilson's. An image lacks what the metric `needs`: it
-    is not expected to have a value. Metrics of models, which are measured in a stage of their own, give neither.
+    is not expected to have a value. A `name` is a label that holds a word; whether there is enough `text` only the
+    metric can tell: of a caption that it gives no value, none is expected. `order` is how many captions a value is of:
+    2 where it compares a caption with each other one, so that every caption counts in all values. Metrics of models,
+    which are measured in a stage of their own, give neither.
     """
 
     name: str
@@ -58,9 +64,10 @@ class Metric:
     direction: Literal[-1, 0, 1]
     range: tuple[float, float]
     kind: Literal["mean", "share"] = "mean"
-    needs: Literal["nothing", "references", "label"] = "nothing"
+    needs: Literal["nothing", "references", "label", "name", "text"] = "nothing"
     measure: Callable[[Captioned], float | None] | None = None
     measure_all: "Callable[[Batch], Sequence[float | None]] | None" = None
+    order: int = 1
 
     def __post_init__(self) -> None:
         if self.direction not in (-1, 0, 1):
@@ -71,9 +78,10 @@ class Metric:
             raise ValueError(f"kind must be 'mean' or 'share', not {self.kind!r}")
         if self.kind == "share" and self.range != (0, 1):
             raise ValueError("the range of a share is (0, 1)")
-        if self.needs not in ("nothing", "references", "label"):
-            raise ValueError(f"needs must be 'nothing', 'references' or 'label', not {self.needs!r}")
+        if self.needs not in NEEDS:
+            raise ValueError(f"needs must be one of {', '.join(NEEDS)}, not {self.needs!r}")
 
     def holds(self, has: "Captioned") -> bool:
         """Whether a caption has what the metric needs."""
-        return {"nothing": True, "references": bool(has.references), "label": has.label is not None}[self.needs]
+        label = has.label is not None
+        return {"references": bool(has.references), "label": label, "name": bool(has.names)}.get(self.needs, True)

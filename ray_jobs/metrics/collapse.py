@@ -25,4 +25,4 @@ def measure_all(batch: "Batch") -> list[float | None]:
     return found
 
 
-METRIC = Metric("collapse", "share of other captions", -1, (0, 1), measure_all=measure_all)
+METRIC = Metric("collapse", "share of other captions", -1, (0, 1), measure_all=measure_all, order=2)

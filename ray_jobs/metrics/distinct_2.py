@@ -26,4 +26,4 @@ def measure_all(batch: "Batch") -> list[float | None]:
     return batch.by_image(distinct / np.maximum(bigrams, 1), bigrams > 0)
 
 
-METRIC = Metric("distinct_2", "distinct share of bigrams", +1, (0, 1), measure_all=measure_all)
+METRIC = Metric("distinct_2", "distinct share of bigrams", +1, (0, 1), needs="text", measure_all=measure_all)

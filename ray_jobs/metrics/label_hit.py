@@ -19,7 +19,8 @@ def measure(caption: Captioned) -> float | None:
 def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
     """The names in a label like ImageNet's `tench, Tinca tinca` or a folder's `fire_engine`, then the synonyms."""
     split = [name for text in (label, *synonyms) for name in text.split(",")]
-    return tuple(dict.fromkeys(name for one in split if (name := " ".join(one.replace("_", " ").split()))))
+    names = (" ".join(one.replace("_", " ").split()) for one in split)
+    return tuple(dict.fromkeys(name for name in names if re.search(r"\w", name)))  # "-" would be found in any plural
 
 
 @lru_cache(2**14)
@@ -49,4 +50,4 @@ def _last(word: str) -> str:
     return "(?:" + "|".join(sorted(map(re.escape, forms), key=lambda form: (-len(form), form))) + ")"
 
 
-METRIC = Metric("label_hit", "share of captions", +1, (0, 1), "share", "label", measure=measure)
+METRIC = Metric("label_hit", "share of captions", +1, (0, 1), "share", "name", measure=measure)

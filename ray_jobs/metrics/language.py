@@ -44,4 +44,4 @@ def _identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-METRIC = Metric("language", "share of captions", +1, (0, 1), "share", measure=measure)
+METRIC = Metric("language", "share of captions", +1, (0, 1), "share", "text", measure=measure)

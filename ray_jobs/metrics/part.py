@@ -5,6 +5,7 @@ Nothing heavy is imported at the top: what a worker imports, every worker holds.
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,17 @@ def columns(spec: Spec) -> dict[str, Metric]:
 
 
 def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
-    """Score one part unless it is there; its line in the manifest, and how many of its captions are in a language."""
+    """Score one part unless it is there; its line in the manifest, and how many of its captions are in a language.
+
+    One with failures of the judge that it has answered since is made again.
+    """
     name, uri = row["part"], spec.scores_uri_of(caption_id)
-    if storage.exists(parts.uri_of_part(uri, name)):
-        data = storage.read(parts.uri_of_part(uri, name))
-        languages = parts.footer(data).get("languages", {})
-        return {"part": parts.describe(name, data).model_dump_json(), "languages": json.dumps(languages)}
+    if storage.exists(at := parts.uri_of_part(uri, name)):
+        data = storage.read(at)
+        part = parts.describe(name, data)
+        if not (lost_to_judge(part.lost) and judged_since(spec, caption_id, name)):
+            return {"part": part.model_dump_json(), "languages": json.dumps(parts.footer(data).get("languages", {}))}
+        storage.delete(at)
     golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references"]).to_pylist()
     by_id = {one["image_id"]: one for one in golden}
     wanted = ["image_id", "caption", "tokens", "finish_reason", "failure"]
@@ -82,6 +88,18 @@ def scored(
     lost = Counter(failure for failure in failures if failure)
     languages = Counter(one.spoken or "unknown" for one in seen)
     return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
+
+
+def lost_to_judge(reasons: Iterable[str]) -> bool:
+    return any(reason.startswith("judge-") for reason in reasons)
+
+
+def judged_since(spec: Spec, caption_id: str, name: str) -> bool:
+    """Whether the judge says something else by now of an image of the part that it failed at."""
+    rows = parts.columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
+    now = _judged(spec, caption_id, name)
+    failed = {one["image_id"]: one["failure"] for one in rows if lost_to_judge([one["failure"] or ""])}
+    return any(now.get(image_id, SILENT).failure != failure for image_id, failure in failed.items())
 
 
 def _measured(

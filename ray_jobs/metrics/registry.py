@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from ray_jobs.errors import BadInput
 from ray_jobs.metrics import (
+    RESERVED,
     Metric,
     bleu4,
     boilerplate,
@@ -60,13 +62,18 @@ def directions() -> dict[str, int]:
 def declared(spec: "Spec") -> dict[str, Metric]:
     """Every metric of the run by name, in the order of the columns: built-in, the suite's own, CLIP's, the judge's.
 
-    Raises BadInput for an own metric that is not one.
+    Raises BadInput for an own metric that is not one, and for a gating metric of which neither way is worse.
     """
     from ray_jobs.metrics import own
 
     of_clip = {metric.name: metric for metric in clip.METRICS if spec.clip}
-    taken = (*BUILT_IN, *(metric.name for metric in clip.METRICS), *of_judge(spec.suite.judge))
-    return {**BUILT_IN, **own.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
+    taken = (*RESERVED, *BUILT_IN, *(metric.name for metric in clip.METRICS), *of_judge(spec.suite.judge))
+    found = {**BUILT_IN, **own.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
+    for name in spec.suite.gate.metrics:
+        if name in found and not found[name].direction:
+            raise BadInput(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "
+                           "or set a limit")  # fmt: skip
+    return found
 
 
 def of_judge(judge: "Judge") -> dict[str, Metric]:

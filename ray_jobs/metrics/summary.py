@@ -12,11 +12,12 @@ BINS = 40
 
 
 def summarise(metric: Metric, values: np.ndarray, expected: int) -> Summary:
-    """Mean, standard error s/sqrt(n), 95% interval, quantiles and histogram of the values that there are (NaN: none).
+    """Mean, standard error m s/sqrt(n), 95% interval, quantiles and histogram of the values there are (NaN: none).
 
     The interval is Student's for a mean and Wilson's for a share (Wilson 1927, without continuity correction), which
-    also one value has. `expected` counts the images that should have a value. Without any there is no mean: a missing
-    score is missing.
+    also one value has. m is the metric's order: where each value compares its caption with all others, their mean is a
+    U-statistic, whose variance is m^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293). `expected` counts the images
+    that should have a value. Without any there is no mean: a missing score is missing.
     """
     present = values[~np.isnan(values)]
     n = len(present)
@@ -24,7 +25,7 @@ def summarise(metric: Metric, values: np.ndarray, expected: int) -> Summary:
     if n == 0:
         return Summary(**told, mean=None, standard_error=None, low=None, high=None)
     mean = float(present.mean())
-    error = float(present.std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    error = float(metric.order * present.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     low, high = _wilson(mean, n) if metric.kind == "share" else _student(mean, error, n)
     counts, edges = _histogram(present)
     return Summary(

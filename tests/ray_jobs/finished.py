@@ -86,7 +86,7 @@ def write_run(
     captions = parts.summed("captions", caption_id, captioned, len(images), seconds, versions)
     parts.commit(spec.captions_uri_of(caption_id), captions)
     scores_id = spec.scores_id_of(caption_id)
-    scores = parts.summed("scores", scores_id, scored, len(images), {"score": 3.5}, versions)
+    scores = parts.summed("scores", scores_id, scored, len(images), {}, versions)
     return parts.commit(spec.scores_uri_of(caption_id), scores)
 
 
@@ -105,7 +105,7 @@ def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **deta
         scored=manifest.rows_out,
         failed=manifest.lost,
         metrics=metrics,
-        manifest=manifest,
+        manifest=manifest.model_copy(update={"seconds": {"score": 3.5}}),
         details=details,
     )
     storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json().encode())

@@ -1,6 +1,7 @@
 """Golden sets and captions of a few images written down, for tests of what scores them."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,22 @@ Image = dict[str, Any]
 def in_process(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     """Stands for Ray where what a task does is tested and not how tasks are spread."""
     return [work(row) for row in rows]
+
+
+class InProcess:
+    """Stands for Ray Data where what a task does is tested and not how tasks are spread."""
+
+    def __init__(self, rows: list[dict[str, Any]], override_num_blocks: int = 1) -> None:
+        self.rows = rows
+
+    def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "InProcess":
+        return InProcess([work(row, **fn_kwargs) for row in self.rows])
+
+    def iter_rows(self) -> list[dict[str, Any]]:
+        return self.rows
+
+
+RAY = SimpleNamespace(data=SimpleNamespace(from_items=InProcess), cluster_resources=dict)
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:

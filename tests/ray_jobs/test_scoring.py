@@ -12,7 +12,7 @@ import pytest
 import running
 import tiny_clip
 from making import baseline, checkpoint_files, encoded, picture, spec
-from scored import in_process, write_captions, write_golden
+from scored import RAY, in_process, write_captions, write_golden
 
 from ray_jobs import checkpoint, parts, scoring, storage
 from ray_jobs import judging as judgements_of
@@ -75,9 +75,39 @@ def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
 
 
+@pytest.fixture
+def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    """The same images in two parts, to be scored by `scoring.score` itself."""
+    monkeypatch.setattr(scoring, "ray", RAY)
+    for uri in (made.golden_uri, made.captions_uri):
+        parts.forget(uri, "rows")
+    write_golden(made, GOLDEN, 2)
+    write_captions(made, CAPTIONS, 2)
+    counting.table.cache_clear()
+    return made
+
+
+def captioned_anew(made: Spec, captions: list[dict[str, Any]], token: str) -> None:
+    """What `force` does to captions; each job is a process of its own, with no table mapped yet."""
+    parts.forget(made.captions_uri, token)
+    write_captions(made, captions, 2)
+    counting.table.cache_clear()
+
+
+def rows_of(manifest: Manifest, made: Spec) -> dict[str, dict[str, Any]]:
+    rows = [row for part in manifest.parts for row in parts.read(made.scores_uri, part.name).to_pylist()]
+    return {row["image_id"]: row for row in rows}
+
+
+def stamps(made: Spec) -> dict[str, int]:
+    return {
+        name: Path(parts.uri_of_part(made.scores_uri, name)).stat().st_mtime_ns for name in parts.done(made.scores_uri)
+    }
+
+
 def scored(made: Spec) -> dict[str, dict[str, Any]]:
     score(made)
-    return {row["image_id"]: row for row in scoring.load_scores(made.scores_uri, [NAME]).to_pylist()}
+    return {row["image_id"]: row for row in parts.read(made.scores_uri, NAME).to_pylist()}
 
 
 def test_every_image_has_its_row_of_values_or_the_reason_why_not(made: Spec) -> None:
@@ -210,13 +240,113 @@ def test_hostile_text_is_scored_like_any_other(tmp_path: Path) -> None:
     )
     write_captions(planned, [{"image_id": str(n), "caption": text} for n, text in enumerate(texts)])
     score(planned, (NAME, "part-00001"))
-    rows = scoring.load_scores(planned.scores_uri, [NAME, "part-00001"]).to_pylist()
+    rows = [row for name in (NAME, "part-00001") for row in parts.read(planned.scores_uri, name).to_pylist()]
     assert [row["exact_match"] for row in rows] == [1] * len(texts)
     assert [row["chrf"] for row in rows[1:]] == pytest.approx([100] * (len(texts) - 1))
     for row in rows:
         for name, metric in BUILT_IN.items():
             if row[name] is not None:
                 assert metric.range[0] <= row[name] <= metric.range[1] + 1e-9, (name, row[name])
+
+
+ANEW = [*CAPTIONS[:2], CAPTIONS[2] | {"caption": "A dot."}, CAPTIONS[3]]
+
+
+@pytest.mark.parametrize("left", ["all", "no manifest", "a manifest that came late"])
+def test_scores_of_other_captions_are_made_anew(two_parts: Spec, left: str) -> None:
+    """On every scale: only the one that forced the captions would otherwise know of it."""
+    old = scoring.score(two_parts, two_parts.caption_id)
+    assert rows_of(old, two_parts)["a"]["collapse"] == 0
+    manifest = f"{two_parts.scores_uri}/manifest.json"
+    late = storage.read(manifest)
+    captioned_anew(two_parts, ANEW, "again")
+    if left == "no manifest":
+        storage.delete(manifest)
+    if left == "a manifest that came late":
+        scoring.forget_other_captions(two_parts, two_parts.caption_id)
+        storage.write(manifest, late)
+    found = rows_of(scoring.score(two_parts, two_parts.caption_id), two_parts)
+    assert (found["c"]["characters"], found["a"]["collapse"]) == (6, 0.5)
+    captioned_anew(two_parts, CAPTIONS, "and back")
+    again = scoring.score(two_parts, two_parts.caption_id)
+    assert again.parts == old.parts
+    assert rows_of(again, two_parts)["a"]["collapse"] == 0
+
+
+def test_the_same_captions_made_again_keep_their_scores(two_parts: Spec) -> None:
+    scoring.score(two_parts, two_parts.caption_id)
+    before = stamps(two_parts)
+    captioned_anew(two_parts, CAPTIONS, "again")
+    scoring.score(two_parts, two_parts.caption_id)
+    assert stamps(two_parts) == before
+
+
+def test_a_forced_run_that_is_tried_again_goes_on_where_it_was(two_parts: Spec) -> None:
+    """As `evaluate` does it: what the force removes is removed once, before what is of other captions."""
+    forced = two_parts.model_copy(update={"force": "once more"})
+    scoring.score(two_parts, two_parts.caption_id)
+    captioned_anew(two_parts, ANEW, "once more")
+    parts.forget(forced.scores_uri, "once more")
+    assert not parts.done(forced.scores_uri)
+    scoring.score(forced, forced.caption_id)
+    before = stamps(forced)
+    storage.delete(f"{forced.scores_uri}/manifest.json")
+    parts.forget(forced.scores_uri, "once more")
+    scoring.score(forced, forced.caption_id)
+    assert stamps(forced) == before
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_what_the_judge_has_answered_since_is_scored_again(
+    two_parts: Spec, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = scoring.score(two_parts, two_parts.caption_id)
+    assert old.lost == {"judge-engine-error": 1, "judge-invalid-answer": 1, "no-caption": 1}
+    before = stamps(two_parts)
+    if not complete:
+        storage.delete(f"{two_parts.scores_uri}/manifest.json")
+    assert scoring.score(two_parts, two_parts.caption_id).parts == old.parts
+    assert stamps(two_parts) == before, "asked again it failed again: nothing is made twice"
+    if not complete:
+        storage.delete(f"{two_parts.scores_uri}/manifest.json")
+    answers = {
+        "a": judging.read(two_parts.suite.judge, said(True, False), None),
+        "b": judging.read(two_parts.suite.judge, said(True, True), None),
+        "c": judging.read(two_parts.suite.judge, None, "engine-error"),
+    }
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: answers)
+    new = scoring.score(two_parts, two_parts.caption_id)
+    assert new.lost == {"judge-engine-error": 1, "no-caption": 1}
+    assert rows_of(new, two_parts)["b"]["judge"] == 1
+    assert parts.manifest(two_parts.scores_uri) == new
+    after = stamps(two_parts)
+    assert (after["part-00001"], after[NAME] > before[NAME]) == (before["part-00001"], True)
+
+
+def test_complete_scores_without_failures_of_the_judge_cost_no_look(
+    two_parts: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = judging.read(two_parts.suite.judge, said(True, False), None)
+    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: dict.fromkeys("abc", fine))
+    made = scoring.score(two_parts, two_parts.caption_id)
+    monkeypatch.delattr(judgements_of, "judgements")
+    assert scoring.score(two_parts, two_parts.caption_id) == made
+
+
+def test_a_caption_too_short_for_a_metric_is_not_missing(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path)).model_copy(update={"synonyms": {"?": ("dot",)}})
+    labels = {"a": "dot", "b": "-", "c": None, "d": "?"}
+    write_golden(planned, [one | {"label": labels[str(one["image_id"])]} for one in GOLDEN])
+    texts = ["a dot", "dot", "a dot on a line in a large white box"]
+    write_captions(
+        planned, [{"image_id": one, "caption": text} for one, text in zip("abc", texts, strict=True)] + CAPTIONS[3:]
+    )
+    found = scoring.summed_up(planned, score(planned)).metrics
+    counts = {name: (one.n, one.expected) for name, one in found.items()}
+    assert counts["language"] == (1, 2)  # with the image that has no caption, which is missing
+    assert counts["distinct_2"] == (2, 3)
+    assert counts["label_hit"] == (1, 2)  # "-" holds no word, "?" has a synonym that does
+    assert counts["empty"] == (3, 4)
 
 
 POLITE = """

@@ -15,6 +15,8 @@ class Declared:
     range: tuple[float, float] = (-math.inf, math.inf)
     kind: str = "mean"
     unit: str = ""
+    order: int = 1
+    needs: str = "nothing"
 
 
 JUDGE = Declared("judge", range=(0, 1))

@@ -17,7 +17,8 @@ RANDOM = np.random.default_rng(5)
 SAME = RANDOM.normal(50, 10, 100)
 BEFORE = SAME + np.random.default_rng(6).normal(0, 0.1, 100)
 RIGHT = (RANDOM.random(100) < 0.9).astype(float)
-METRICS: Mapping[str, Declared] = {one.name: one for one in (CHRF, EXACT, JUDGE, EMPTY)}
+LANGUAGE = Declared("language", range=(0, 1), kind="share", needs="text")
+METRICS: Mapping[str, Declared] = {one.name: one for one in (CHRF, EXACT, JUDGE, EMPTY, LANGUAGE)}
 
 
 def gate(*metrics: str, **settings: Any) -> Gate:
@@ -46,7 +47,13 @@ FULL = scores(**dict.fromkeys(METRICS, (100, 100)))
 
 def side(against: Any = "baseline", **new: np.ndarray) -> Side:
     run = BASELINE if against == "baseline" else ANCHOR
-    old = {"chrf": BEFORE, "exact_match": RIGHT, "judge": BEFORE / 100, "empty": np.zeros(100)}
+    old = {
+        "language": np.ones(100),
+        "chrf": BEFORE,
+        "exact_match": RIGHT,
+        "judge": BEFORE / 100,
+        "empty": np.zeros(100),
+    }
     return Side(against, run, {name: pairs(METRICS[name], old[name], values) for name, values in new.items()})
 
 
@@ -257,3 +264,31 @@ def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
         ]
         fails += decide(of, FULL, METRICS, sides).outcome == "FAIL"
     assert 0 < fails / runs < alpha + 4 * math.sqrt(alpha * (1 - alpha) / runs)
+
+
+@pytest.mark.parametrize("against", ["baseline", "anchor"])
+def test_captions_too_short_to_tell_their_language_hide_no_fail(against: Any) -> None:
+    """All say "a dog": there is nothing to be said of their language, but chrF, which is worse, still FAILs."""
+    of = gate("language", "chrf", limits={"language": {"min": 0.9}})
+    none = scores(chrf=(100, 100), empty=(100, 100), language=(0, 0))
+    short, empty = np.full(100, np.nan), np.zeros(100)
+    new = {"language": short, "chrf": BEFORE - 30 + RANDOM.normal(0, 1, 100), "empty": empty}
+    verdict = decide(of, none, METRICS, [side(against, **new)], {"language": sampled(short)})
+    assert verdict.outcome == "FAIL"
+    same = decide(of, none, METRICS, [side(against, **new | {"chrf": SAME})], {"language": sampled(short)})
+    assert same.outcome == "INCONCLUSIVE"
+    assert "language" in same.reason
+    few = np.where(np.arange(100) < 40, 1.0, np.nan)
+    some = scores(chrf=(100, 100), empty=(100, 100), language=(40, 40))
+    verdict = decide(of, some, METRICS, [side(against, **new | {"language": few})], {"language": sampled(few)})
+    assert verdict.outcome == "FAIL"
+
+
+def test_captions_that_are_missing_count_for_such_a_metric_too() -> None:
+    few = np.where(np.arange(100) < 40, 1.0, np.nan)
+    of, found = gate("language"), scores(empty=(100, 100), language=(100, 100))
+    verdict = decide(of, found, METRICS, [side(language=few, empty=few)])  # here and there one run has no caption
+    assert verdict.outcome == "INCOMPLETE"
+    assert verdict.reason.startswith("language: only 40 images have a value in both runs")
+    mine = scores(no_caption=0, language=(60, 100))
+    assert decide(of, mine, METRICS, [side(language=few, empty=few)]).outcome == "INCOMPLETE"

@@ -69,6 +69,10 @@ def test_without_a_label_that_holds_a_word_there_is_no_value() -> None:
     assert hit("a dog", None) is None
     assert hit("a dog", "") is None
     assert hit("a dog", " , _ ") is None
+    for label in ("-", "--", "?", "-, ...", "🐶"):
+        assert hit("cats es s -s ?", label) is None
+    assert hit("a dog", "-, dog") == 1
+    assert hit("cats", "-", "dog") == 0
 
 
 def test_names_of_a_label() -> None:

@@ -8,7 +8,8 @@ from making import spec, suite
 
 import ray_jobs.metrics
 from ray_jobs.contract import METRICS, BadInput, Checkpoint
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import NEEDS, RESERVED, Captioned, Metric, part
+from ray_jobs.metrics.batch import Corpus
 from ray_jobs.metrics.registry import BUILT_IN, declared, directions
 
 FILES = [file for file in Path(ray_jobs.metrics.__file__).parent.glob("*.py") if "\nMETRIC = " in file.read_text()]
@@ -56,14 +57,35 @@ def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
     assert declared(spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
 
 
-@pytest.mark.parametrize("name", ["empty", "clipscore", "judge"])
+SHOUT = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', 0, (0, 1), measure=lambda c: 0.5)"
+
+
+def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
+    own = {"own_metrics": {"shout": SHOUT}}
+    gating = spec(metrics__own=["shout.py"], gate__metrics={"shout": {"margin": 0.1}}).model_copy(update=own)
+    with pytest.raises(BadInput, match=r"gate\.metrics: shout has no direction, so nothing is worse; give its METRIC"):
+        declared(gating)
+    limited = spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=own)
+    assert declared(limited)["shout"].direction == 0
+
+
+def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
+    planned = spec(root=str(tmp_path))
+    captions = [{"image_id": "a", "failure": "engine-error"}]
+    table, _ = part.scored(planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus())
+    assert set(table.column_names) == {*RESERVED, *BUILT_IN} - {"preference"}
+
+
+@pytest.mark.parametrize("name", ["empty", "clipscore", "judge", *RESERVED])
 def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
     planned = spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
     with pytest.raises(BadInput, match=f"metric {name}: Assay has a metric of this name"):
         declared(planned)
 
 
-@pytest.mark.parametrize("own", [["empty.py"], ["a/x.py", "b/x.py"], ["clipscore.py"], ["judge.py"]])
+@pytest.mark.parametrize(
+    "own", [["empty.py"], ["a/x.py", "b/x.py"], ["clipscore.py"], ["judge.py"], *([f"{name}.py"] for name in RESERVED)]
+)
 def test_a_suite_with_two_metrics_of_one_name_is_refused(own: list[str]) -> None:
     with pytest.raises(ValueError, match="is there already; rename"):
         suite(metrics__own=own, metrics__clip="/m", judge__kind="vllm", judge__model="/m")
@@ -86,7 +108,8 @@ def test_a_declaration_that_makes_no_sense_is_refused() -> None:
 
 
 def test_what_a_metric_needs() -> None:
-    bare, full = Captioned("a", 1, "stop"), Captioned("a", 1, "stop", ("b",), "c")
-    for needs in ("nothing", "references", "label"):
-        metric = Metric("x", "u", 1, (0, 1), needs=needs)
-        assert (metric.holds(bare), metric.holds(full)) == (needs == "nothing", True)
+    bare, full = Captioned("a", 1, "stop"), Captioned("a", 1, "stop", ("b",), "c", ("c",))
+    for needs in NEEDS:
+        metric = Metric("x", "u", 1, (0, 1), needs=needs)  # type: ignore[arg-type]
+        assert (metric.holds(bare), metric.holds(full)) == (needs in ("nothing", "text"), True)
+    assert not Metric("x", "u", 1, (0, 1), needs="name").holds(Captioned("a", 1, "stop", label="-"))

@@ -89,3 +89,14 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says() -> None:
         assert found.high is not None
         held += found.low <= 3 <= found.high
     assert 0.93 < held / 1000 < 0.97
+
+
+def test_a_value_that_compares_with_all_captions_has_twice_the_error() -> None:
+    """Hoeffding 1948: the mean of x(i) = share of the others like i varies by 4 var(x)/n."""
+    values = np.array([0.1, 0.2, 0.4, 0.4, 0.1])
+    one, two = (summarise(Metric("c", "share", -1, (0, 1), order=order), values, 5) for order in (1, 2))
+    assert one.standard_error is not None
+    assert two.standard_error == 2 * one.standard_error
+    assert two.high is not None
+    assert one.high is not None
+    assert two.high - 0.24 == pytest.approx(2 * (one.high - 0.24))

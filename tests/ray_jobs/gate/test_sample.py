@@ -1,0 +1,55 @@
+"""Means of values that are of two captions each: every caption counts in all of them."""
+
+import numpy as np
+from declaring import pairs
+
+from ray_jobs.gate.compared import compared
+from ray_jobs.gate.limits import checked
+from ray_jobs.gate.sample import Sample
+from ray_jobs.metrics.collapse import METRIC as COLLAPSE
+
+ALPHA, NIGHTS, IMAGES = 0.05, 600, 300
+CHANCE = 1 / np.arange(1, 21) / (1 / np.arange(1, 21)).sum()
+
+
+def collapse(random: np.random.Generator) -> np.ndarray:
+    """The metric's values of a run that says one of twenty captions, the k-th with a chance of about 1/k."""
+    said = random.choice(20, IMAGES, p=CHANCE)
+    return (np.bincount(said, minlength=20)[said] - 1) / (IMAGES - 1)
+
+
+def most(alpha: float) -> float:
+    """What a share of nights with chance alpha hardly ever exceeds: four of its errors."""
+    return alpha + 4 * float(np.sqrt(alpha * (1 - alpha) / NIGHTS))
+
+
+def test_two_runs_of_one_distribution_fail_as_seldom_as_alpha_says() -> None:
+    random = np.random.default_rng(4)
+    failed = clustered = 0
+    names = [str(number) for number in range(IMAGES)]  # a cluster each
+    for _ in range(NIGHTS):
+        old, new = collapse(random), collapse(random)
+        failed += compared(COLLAPSE, pairs(COLLAPSE, old, new), 0.0, ALPHA).outcome == "FAIL"  # type: ignore[arg-type]
+        found = pairs(COLLAPSE, old, new, names)  # type: ignore[arg-type]
+        clustered += compared(COLLAPSE, found, 0.0, ALPHA).outcome == "FAIL"
+    assert 0.02 < failed / NIGHTS <= most(ALPHA)
+    assert 0.02 < clustered / NIGHTS <= most(ALPHA)
+
+
+def test_a_limit_at_the_true_mean_is_found_broken_as_seldom() -> None:
+    random = np.random.default_rng(5)
+    limit, broken = float((CHANCE**2).sum()), 0
+    for _ in range(NIGHTS):
+        seen = Sample()
+        seen.add(collapse(random))
+        broken += checked(COLLAPSE, seen, "max", limit, ALPHA).outcome == "FAIL"
+    assert 0.02 < broken / NIGHTS <= most(ALPHA)
+
+
+def test_a_caption_not_seen_would_move_the_mean_twice() -> None:
+    """All alike: a share w of other captions brings the mean down to (1 - w)^2, by nearly 2 w."""
+    seen = Sample()
+    seen.add(np.ones(100))
+    low = checked(COLLAPSE, seen, "max", 0.5, ALPHA).low
+    assert low is not None
+    assert np.isclose(low, 1 - 2 * (1 - ALPHA**0.01))

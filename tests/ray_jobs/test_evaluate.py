@@ -1,0 +1,72 @@
+"""The order in which a run is evaluated, its tasks in this process."""
+
+from pathlib import Path
+
+import pytest
+from making import encoded, picture, spec
+from scored import RAY, in_process, write_captions, write_golden
+
+from ray_jobs import evaluate, scoring, storage
+from ray_jobs.contract import BadInput, Scores, Spec, Verdict
+from ray_jobs.metrics import counting
+
+GOLDEN = [
+    {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
+]
+
+
+@pytest.fixture
+def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(scoring, "ray", RAY)
+    made = spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
+    write_golden(made, GOLDEN)
+    write_captions(made, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])
+    return made
+
+
+def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec) -> None:
+    """The scores are the same whoever makes them; how long they took is of the run."""
+    plain = captioned.model_copy(update={"suite": captioned.suite.model_copy(update={"judge": spec().suite.judge})})
+    evaluate.evaluate(plain)
+    scores = Scores.model_validate_json(storage.read(f"{plain.run_uri}/scores.json"))
+    assert list(scores.manifest.seconds) == ["judge", "score", "gate"]
+    assert scores.manifest.seconds["score"] > 0
+    assert all(took >= 0 for took in scores.manifest.seconds.values())
+    assert scoring.score(plain, plain.caption_id).seconds == {}
+    assert Verdict.model_validate_json(storage.read(f"{plain.run_uri}/verdict.json")).outcome == "PASS"
+
+
+@pytest.mark.parametrize("fault", ["own metric", "language"])
+def test_a_fault_of_the_metrics_is_told_before_the_judge_is_asked(
+    captioned: Spec, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "judge_all", lambda *_: pytest.fail("asked, and paid"))
+    if fault == "language":
+        made = spec(root=captioned.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
+    else:
+        made = captioned.model_copy(update={"own_metrics": {"polite": "METRIC = 3"}})
+    with pytest.raises(BadInput, match=r"metric polite: |metrics\.language 'qq'"):
+        evaluate.evaluate(made)
+
+
+def test_the_judge_is_asked_about_captions_that_were_made_anew(
+    captioned: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Complete scores, of the captions before, would have it that there is nothing to ask."""
+    monkeypatch.setattr("ray_jobs.judging.judgements", lambda *_: {})
+    scoring.score(captioned, captioned.caption_id)
+    storage.delete(f"{captioned.captions_uri}/manifest.json")
+    storage.delete(f"{captioned.captions_uri}/parts/part-00000.parquet")
+    write_captions(captioned, [{"image_id": "a", "caption": "a spot"}, {"image_id": "b", "caption": "a line"}])
+
+    class Asked(Exception):
+        pass
+
+    def judge_all(spec: Spec, caption_ids: list[str]) -> None:
+        assert not storage.exists(f"{spec.scores_uri}/manifest.json")
+        raise Asked
+
+    monkeypatch.setattr(evaluate, "judge_all", judge_all)
+    with pytest.raises(Asked):
+        evaluate.evaluate(captioned)
