@@ -40,12 +40,13 @@ READERS = 16  # threads that look for answers: most of it is waiting for storage
 @dataclass(frozen=True)
 class Surveyed:
     """A part's questions that are to be asked, by number, and the totals of all of them as they are now. `proven`: this
-    run has had a valid answer."""
+    run has had a valid answer. `known`: the number of a question that has one, whoever asked."""
 
     part: str
     pending: tuple[int, ...]
     totals: JudgeTotals
     proven: bool
+    known: int | None
 
 
 def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
@@ -111,7 +112,8 @@ def _survey(spec: Spec, caption_ids: list[str], closed: frozenset[str], part: st
         answers.compact(spec.judge_uri, part)  # a kill may have left its small files
     found = [kept.get(one.key) for one in asked]
     proven = any(one and not one.failure and one.run == asker(spec) for one in found)
-    return Surveyed(part, pending, totals_of(found, asker(spec), spec.suite.judge), proven)
+    known = next((number for number, one in enumerate(found) if one and not one.failure), None)
+    return Surveyed(part, pending, totals_of(found, asker(spec), spec.suite.judge), proven, known)
 
 
 def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], times: Times) -> None:
@@ -133,7 +135,7 @@ def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], times: Times
         progress=progress,
         run=asker(spec),
         proven=any(one.proven for one in found),
-        known=any(one.totals.answered for one in found),
+        known=next(((one.part, one.known) for one in found if one.known is not None), None),
     )
 
 

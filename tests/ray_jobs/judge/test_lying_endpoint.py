@@ -316,6 +316,64 @@ def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_pa
         assert (len(endpoint.asked), totals.answered, totals.asked.questions) == (12, 20, 20)
 
 
+@pytest.mark.parametrize(("count", "concurrency", "dead_after"), [(100, 16, 60), (100, 8, 80), (20, 8, 19)])
+def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
+    tmp_path: Path, count: int, concurrency: int, dead_after: int
+) -> None:
+    many = {f"image-{number:03d}": f"caption {number}" for number in range(count)}
+    with lying(good) as endpoint:
+        endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= dead_after else error(500)
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=concurrency), many)
+        for _ in range(3):
+            with pytest.raises(Trouble, match="in a row failed, the last: server-error .*run again when it is up"):
+                judge_all(spec, [spec.caption_id])
+            assert set(failures(spec).values()) == {"judge-silent"}, "an outage was recorded as failures of images"
+        missing = len(failures(spec))
+        assert missing >= count - dead_after
+        endpoint.behave = good
+        endpoint.asked.clear()
+        assert (judge_all(spec, [spec.caption_id]).answered, len(endpoint.asked)) == (count, missing)
+
+
+def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp_path: Path) -> None:
+    """The first answer takes longer than the endpoint needs to die: it says nothing of the time after it was asked."""
+
+    def behave(text: str, before: int) -> Said:
+        if caption_in(text) == "caption 0" and not before:
+            return Said(hang=0.5, body=answer(score=4).body)
+        return error(500)
+
+    with lying(behave) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=4), SIX)
+        with pytest.raises(Trouble, match="5 answers in a row failed"):
+            judge_all(spec, [spec.caption_id])
+    assert failures(spec) == {f"image-{number}": "judge-silent" for number in range(1, 6)}
+
+
+def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
+    with lying(lambda text, before: good(text, 0) if before else error(500)) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+        totals = judge_all(spec, [spec.caption_id])
+        assert len(endpoint.asked) == 7
+        assert (totals.questions, totals.answered, totals.failed) == (6, 1, {"judge-server-error": 5})
+        assert len(failures(spec)) == 5
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 500])
+def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: Path, status: int) -> None:
+    """Nothing but they is asked, more than 3 x concurrency of them: a question that has its answer tells the two apart."""
+
+    def behave(text: str, before: int) -> Said:
+        return good(text, 0) if int(caption_in(text).split()[1]) < 8 else error(status)
+
+    with lying(behave) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
+        for force in (None, "again"):
+            again = spec.model_copy(update={"force": force})
+            totals = judge_all(again, [again.caption_id])
+            assert (totals.answered, sum(totals.failed.values())) == (8, 12)
+
+
 def test_one_image_that_always_fails_does_not_hold_the_run_up_for_ever(tmp_path: Path) -> None:
     with lying(only(2, error(500))) as endpoint:
         first = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
