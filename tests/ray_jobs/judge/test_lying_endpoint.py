@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from judged import against, asking, made
 from lying import KEY, Said, answer, caption_in, completion, error, lying
 
 from ray_jobs import parts, storage
-from ray_jobs.contract import BadInput, Spec, Trouble
-from ray_jobs.judging import judge_all, judgements
+from ray_jobs.contract import BadInput, Spec, Trouble, Verdict
+from ray_jobs.judging import judge_all, judgements, reopen
 from ray_jobs.metrics.judge import Judgement
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
@@ -194,17 +195,82 @@ def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: P
         assert failures(third) == failures(other) == {}
 
 
-def test_captions_whose_scores_are_complete_are_left_alone(tmp_path: Path) -> None:
-    with lying(only(2, error(400))) as endpoint:
+def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(tmp_path: Path) -> None:
+    with lying(only(2, error(429))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
         judge_all(spec, [spec.caption_id])
+        assert failures(spec) == {"image-2": "judge-rate-limit"}
         captions = parts.require(spec.captions_uri, "caption")
         storage.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
+        storage.write(f"{spec.run_uri}/verdict.json", verdict("PASS"))
         later = made(asking(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()})
         endpoint.asked.clear()
+        endpoint.behave = good
         totals = judge_all(later, [later.caption_id, spec.caption_id])
-        assert len(endpoint.asked) == 6
-        assert totals.failed == {"judge-request-rejected": 1}
+        assert sorted(map(caption_in, endpoint.texts())) == sorted(
+            ["caption 2", *(f"{text}!" for text in SIX.values())]
+        )
+        assert (totals.questions, totals.answered, totals.failed) == (12, 12, {})
+        assert failures(spec) == failures(later) == {}
+
+
+def verdict(outcome: Any) -> bytes:
+    return Verdict(outcome=outcome, reason="as told", baseline=None, alpha=0.01).model_dump_json().encode()
+
+
+@pytest.mark.parametrize("force", [None, "manual"])
+def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twice_in_an_attempt(
+    tmp_path: Path, force: str | None
+) -> None:
+    """Twice with the same outcome: neither attempt is the last."""
+    with lying(only(2, error(500))) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(update={"force": force})
+        judge_all(spec, [spec.caption_id])
+        for outcome, again in (("PASS", 0), ("FAIL", 0), ("INCONCLUSIVE", 0), ("INCOMPLETE", 1), ("INCOMPLETE", 1)):
+            storage.write(f"{spec.run_uri}/verdict.json", verdict(outcome))
+            endpoint.asked.clear()
+            reopen(spec)
+            assert storage.exists(f"{spec.run_uri}/verdict.json") == (not again)
+            for _ in range(3):  # as after a kill before the verdict
+                totals = judge_all(spec, [spec.caption_id])
+                assert (totals.questions, totals.answered, sum(totals.failed.values())) == (6, 5, 1)
+                reopen(spec)
+            assert [caption_in(text) for text in endpoint.texts()].count("caption 2") == again
+        storage.write(f"{spec.run_uri}/verdict.json", verdict("INCOMPLETE"))
+        reopen(spec)
+        endpoint.behave = good
+        totals = judge_all(spec, [spec.caption_id])
+        assert (totals.answered, totals.failed, totals.asked.questions, totals.cached) == (6, {}, 1, 5)
+    assert failures(spec) == {}
+
+
+@pytest.mark.parametrize("dies_at", range(5))
+def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
+    tmp_path: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lying(only(2, error(500))) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+        judge_all(spec, [spec.caption_id])
+        for name in ("verdict.json", "preference/manifest.json", "preference/parts/part-00000.parquet"):
+            storage.write(f"{spec.run_uri}/{name}", verdict("INCOMPLETE"))
+        real, deleted = storage.delete, 0
+
+        def delete(uri: str) -> None:
+            nonlocal deleted
+            if deleted == dies_at:
+                raise KeyboardInterrupt
+            deleted += 1
+            real(uri)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, "delete", delete)
+            with pytest.raises(KeyboardInterrupt):
+                reopen(spec)
+        assert storage.exists(f"{spec.run_uri}/verdict.json")
+        reopen(spec)
+        assert {entry.key for entry in storage.entries(spec.run_uri)} == {"attempt"}
+        endpoint.behave = good
+        assert judge_all(spec, [spec.caption_id]).answered == 6
 
 
 def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
@@ -325,7 +391,7 @@ def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
         endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= dead_after else error(500)
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=concurrency), many)
         for _ in range(3):
-            with pytest.raises(Trouble, match="in a row failed, the last: server-error .*run again when it is up"):
+            with pytest.raises(Trouble, match=r"in a row failed, the last: server-error .*run again when it is up"):
                 judge_all(spec, [spec.caption_id])
             assert set(failures(spec).values()) == {"judge-silent"}, "an outage was recorded as failures of images"
         missing = len(failures(spec))
@@ -361,7 +427,7 @@ def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 413, 500])
 def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: Path, status: int) -> None:
-    """Nothing but they is asked, more than 3 x concurrency of them: a question that has its answer tells the two apart."""
+    """Nothing but they is asked, more than 3 x concurrency of them: a question that has its answer tells why."""
 
     def behave(text: str, before: int) -> Said:
         return good(text, 0) if int(caption_in(text).split()[1]) < 8 else error(status)
