@@ -502,6 +502,27 @@ def test_no_log_names_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert KEY not in caplog.text
 
 
+@pytest.mark.parametrize("key", ["1", "so", "score", '"', "rationale", "judgement"])
+def test_a_key_that_is_part_of_every_answer_spoils_none(
+    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", key)
+    with lying(lambda text, before: answer(score=1)) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+        assert judge_all(spec, [spec.caption_id]).answered == 6
+    assert list(told(spec).values()) == [Judgement({"judge": 1.0}, "so")] * 6
+
+
+@pytest.mark.parametrize("written", [KEY, KEY.replace("-", r"\u002d")])
+def test_a_key_in_a_rationale_is_masked_and_the_score_stays(tmp_path: Path, written: str) -> None:
+    said = completion(f'{{"rationale": "I was given {written}", "score": 3}}')
+    with lying(lambda text, before: Said(body=said)) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+        judge_all(spec, [spec.caption_id])
+    assert list(told(spec).values()) == [Judgement({"judge": 3.0}, "I was given ***")] * 6
+    assert KEY.encode() not in bytes_kept(tmp_path)
+
+
 # --- hostile captions -------------------------------------------------------------------------------------------------
 
 HOSTILE = {
