@@ -79,6 +79,9 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
              totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
              totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
+    if len(totals.served_by) > 1:
+        log.warning("judge: the answers are of %d models, so captions may differ because their judges do: %s",
+                    len(totals.served_by), "; ".join(totals.served_by))  # fmt: skip
     return totals
 
 

@@ -23,13 +23,17 @@ from ray_jobs.metrics import judge as judging
 TRIES = 3  # of an endpoint that answers, but not with what was asked for
 PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
 DETAIL_CHARACTERS = 300
+SERVED, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
 SECRET_CHARACTERS = 8  # the least of a key that is masked
 NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls."""
+    """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls.
+
+    `served_by` is the model and the fingerprint of its system, as the endpoint names them.
+    """
 
     text: str | None = None
     failure: str | None = None
@@ -38,6 +42,7 @@ class Reply:
     prompt_tokens: int = 0
     tokens: int = 0
     tries: int = 1
+    served_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,12 @@ class Endpoint:
             content, refusal = message.get("content"), message.get("refusal")
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             return Reply(failure="invalid-answer", detail=f"no chat completion: {self._harmless(body)[:100]}")
-        spent = Reply(prompt_tokens=_count(said, "prompt_tokens"), tokens=_count(said, "completion_tokens"))
+        served = [self._harmless(name)[:SERVED_CHARACTERS] for name in map(said.get, SERVED) if isinstance(name, str)]
+        spent = Reply(
+            prompt_tokens=_count(said, "prompt_tokens"),
+            tokens=_count(said, "completion_tokens"),
+            served_by=" ".join(filter(None, served)) or None,
+        )
         if refusal or choice.get("finish_reason") == "content_filter":
             return replace(spent, failure="refusal", detail=self._harmless(str(refusal or "content_filter"))[:300])
         if not isinstance(content, str) or not content:

@@ -102,7 +102,7 @@ class Asking:
     def _answer(self, question: Question, reply: Reply) -> Answer:
         return Answer(
             question.key, reply.text, reply.failure, reply.detail, reply.prompt_tokens, reply.tokens, self.run,
-            time.time(),
+            time.time(), reply.served_by,
         )  # fmt: skip
 
     async def _release(self, began: float) -> None:

@@ -107,7 +107,8 @@ def retold(judge: Judge, answer: str, pair: bool, harmless: Callable[[str], str]
     rationale = harmless(said["rationale"])
     if rationale == said["rationale"]:
         return answer
-    return json.dumps(said | {"rationale": rationale}, ensure_ascii=False, separators=(",", ":"))  # no longer than it was
+    said["rationale"] = rationale
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))  # no longer than it was, so that it is read again
 
 
 def parsed(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -91,6 +91,32 @@ def test_the_same_caption_by_another_checkpoint_is_not_asked_again(tmp_path: Pat
         assert set(told(second)) == set(told(second, first.caption_id)) == set(SIX)
 
 
+def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def behave(text: str, before: int) -> Said:
+        named = {"caption 0": {"model": f"m-{KEY}"}, "caption 1": {"model": ["m"], "system_fingerprint": None}}
+        return Said(body=answer(score=4).body | named.get(caption_in(text), {"model": "m-0805"}))
+
+    with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
+        first = made(asking(str(tmp_path), endpoint.url), {name: SIX[name] for name in ("image-2", "image-3")})
+        assert judge_all(first, [first.caption_id]).served_by == ("m-0805",)
+        assert "models" not in caplog.text
+    with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
+        endpoint.behave = lambda text, before: Said(body=answer(score=4).body | {"system_fingerprint": "fp\n1"})
+        second = made(asking(str(tmp_path / "other"), endpoint.url), SIX)
+        assert judge_all(second, [second.caption_id]).served_by == ("m fp 1",)
+        endpoint.behave = behave
+        theirs = {name: text if number > 3 else f"caption {number}!" for number, (name, text) in enumerate(SIX.items())}
+        third = made(asking(str(tmp_path / "other"), endpoint.url, "step-2"), theirs)
+        totals = judge_all(third, [third.caption_id])
+        assert totals.served_by == ("m fp 1", "m-0805")
+        assert "answers are of 2 models" in caplog.text
+        assert json.loads(storage.read(f"{third.run_uri}/judge.json"))["served_by"] == ["m fp 1", "m-0805"]
+        odd = made(asking(str(tmp_path / "odd"), endpoint.url), SIX)
+        assert judge_all(odd, [odd.caption_id]).served_by == ("m-***", "m-0805")
+    assert KEY not in caplog.text
+    assert KEY.encode() not in bytes_kept(tmp_path)
+
+
 def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX | {"image-1": None, "image-2": ""})

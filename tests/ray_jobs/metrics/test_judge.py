@@ -172,5 +172,5 @@ def test_an_answer_is_told_again_without_what_its_rationale_must_not_say() -> No
     assert "secret" not in told
     assert judging.read(PLAIN, told, None).values == {"judge": 4.0}
     assert judging.retold(PLAIN, answer, False, lambda text: text) == answer
-    pair = f"```\n{said(better='tie')}\n```"
-    assert judging.read_pair(judging.retold(PLAIN, pair, True, lambda text: "***"), None) == judging.Choice("tie", "***")
+    pair = judging.retold(PLAIN, f"```\n{said(better='tie')}\n```", True, lambda text: "***")
+    assert judging.read_pair(pair, None) == judging.Choice("tie", "***")
