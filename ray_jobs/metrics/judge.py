@@ -108,7 +108,7 @@ def retold(judge: Judge, answer: str, pair: bool, harmless: Callable[[str], str]
     if rationale == said["rationale"]:
         return answer
     said["rationale"] = rationale
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))  # no longer than it was, so that it is read again
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))  # no longer than it was: it is read again
 
 
 def parsed(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:
