@@ -14,7 +14,7 @@ import time
 from ray_jobs import job, parts, storage
 from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
-from ray_jobs.judging import judge_all, prefer
+from ray_jobs.judging import judge_all, prefer, reopen
 from ray_jobs.report import write_report
 from ray_jobs.scoring import check, forget_other_captions, score, summed_up
 
@@ -27,6 +27,7 @@ def evaluate(spec: Spec) -> None:
     if spec.force:
         parts.forget(spec.scores_uri, spec.force)
         parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json"))
+    reopen(spec)
     if storage.exists(f"{spec.run_uri}/verdict.json"):
         log.info("run %s has its verdict", spec.run_uri)
         return

@@ -1,13 +1,14 @@
 """The judge's answers about a run: what was never answered is asked, once, by one engine or endpoint for all of it.
 
 Answers are kept by content (image and question), so a rerun, another metric, gate or baseline, or another checkpoint
-with the same caption asks nothing. An answer stands for ever. A failure stands for the run that met it, killed and
-resumed or not, and for scores that are complete; the next run that needs it asks again.
+with the same caption asks nothing. An answer stands for ever. A failure stands for the attempt that met it, killed and
+resumed or not, until that has its verdict; whoever needs the answer then asks again, complete scores or not.
 """
 
 import json
 import logging
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,12 @@ from typing import Any
 
 from ray_jobs import parts, storage
 from ray_jobs.asking import Requests, Times, ask_parts, request
-from ray_jobs.contract import Spec, slug
+from ray_jobs.contract import Spec, Verdict, slug
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.judge import answers
 from ray_jobs.judge.answers import Answer
 from ray_jobs.judge.endpoint import connected, shown
-from ray_jobs.judge.preference import prefer, preferences
+from ray_jobs.judge.preference import FOLDER, prefer, preferences
 from ray_jobs.judge.questions import Question, of_captions, questions
 from ray_jobs.judge.remote import ask_endpoint
 from ray_jobs.judge.totals import JudgeTotals, totals_of
@@ -30,42 +31,42 @@ from ray_jobs.metrics import judge as judging
 from ray_jobs.metrics.judge import SILENT, Judgement
 from ray_jobs.progress import Progress
 
-__all__ = ["JudgeTotals", "judge_all", "judgements", "prefer", "preferences"]
+__all__ = ["JudgeTotals", "judge_all", "judgements", "prefer", "preferences", "reopen"]
 
 log = logging.getLogger("assay")
 
+ATTEMPT = "attempt"  # the file in the run that names its attempt, where that is not the first
 READERS = 16  # threads that look for answers: most of it is waiting for storage
 
 
 @dataclass(frozen=True)
 class Surveyed:
     """A part's questions that are to be asked, by number, and the totals of all of them as they are now. `proven`: this
-    run has had a valid answer."""
+    run has had a valid answer. `known`: the number of a question that has one, whoever asked."""
 
     part: str
     pending: tuple[int, ...]
     totals: JudgeTotals
     proven: bool
+    known: int | None
 
 
 def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     """Have the judge answer every question about these captions, and about the pairs when the suite compares them.
 
-    Nothing is asked about captions whose scores are complete. The totals are written to `{run_uri}/judge.json` too.
+    The totals are written to `{run_uri}/judge.json` too.
     """
     began = time.time()
     ids = list(dict.fromkeys(caption_ids))
     names = [part.name for part in parts.require(spec.captions_uri, "caption").parts if part.rows]
     for caption_id in ids:
         parts.require(spec.captions_uri_of(caption_id), "caption")
-    closed = {caption_id for caption_id in ids if parts.manifest(spec.scores_uri_of(caption_id))}
-    if storage.exists(f"{spec.run_uri}/preference/manifest.json"):
-        closed.add("preference")
-    look = partial(_survey, spec, ids, frozenset(closed))
+    run = asker(spec)
+    look = partial(_survey, spec, ids, run)
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(look, names))
         if any(one.pending for one in found):
-            _ask(spec, ids, found, Times(began))
+            _ask(spec, ids, found, run, Times(began))
             found = list(pool.map(look, names))
             took = round(time.time() - began, 3)
         else:
@@ -78,6 +79,9 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
              totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
              totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
+    if len(totals.served_by) > 1:
+        log.warning("judge: the answers are of %d models, so captions may differ because their judges do: %s",
+                    len(totals.served_by), "; ".join(totals.served_by))  # fmt: skip
     return totals
 
 
@@ -94,33 +98,57 @@ def judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgement]:
     }
 
 
+def reopen(spec: Spec) -> None:
+    """Begin a new attempt at a run whose last one ended INCOMPLETE, in which nothing stands but answers.
+
+    The verdict goes last, so a kill before that begins yet another attempt: no question was asked in this one.
+    """
+    try:
+        verdict = Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json"))
+    except (FileNotFoundError, ValueError):
+        return
+    if verdict.outcome != "INCOMPLETE":
+        return
+    log.info("run %s is INCOMPLETE: what has no answer is asked for again", spec.run_uri)
+    storage.write(f"{spec.run_uri}/{ATTEMPT}", uuid.uuid4().hex[:8].encode())
+    held = [f"{FOLDER}/{entry.key}" for entry in storage.entries(f"{spec.run_uri}/{FOLDER}")]
+    for key in (f"{FOLDER}/manifest.json", *held, "judge.json", "verdict.json"):
+        storage.delete(f"{spec.run_uri}/{key}")
+
+
 def asker(spec: Spec) -> str:
-    """Who asks: the run, and of a forced one the request that forced it, which asks again about what failed."""
-    return f"{spec.run_id}-{slug(spec.force)}" if spec.force else spec.run_id
+    """Who asks: the run, the request that forced it, and the attempt when it is not the first. Each asks again about
+    what failed for the others."""
+    try:
+        attempt = storage.read(f"{spec.run_uri}/{ATTEMPT}").decode()
+    except FileNotFoundError:
+        attempt = ""
+    return "-".join(filter(None, (spec.run_id, slug(spec.force) if spec.force else "", attempt)))
 
 
-def _survey(spec: Spec, caption_ids: list[str], closed: frozenset[str], part: str) -> Surveyed:
-    asked = questions(spec, caption_ids, part, closed)
+def _survey(spec: Spec, caption_ids: list[str], run: str, part: str) -> Surveyed:
+    asked = questions(spec, caption_ids, part)
     kept = answers.load(spec.judge_uri, part, {one.key for one in asked})
     pending = tuple(
         number
         for number, one in enumerate(asked)
-        if one.open and (one.key not in kept or (kept[one.key].failure and kept[one.key].run != asker(spec)))
+        if one.key not in kept or (kept[one.key].failure and kept[one.key].run != run)
     )
     if not pending:
         answers.compact(spec.judge_uri, part)  # a kill may have left its small files
     found = [kept.get(one.key) for one in asked]
-    proven = any(one and not one.failure and one.run == asker(spec) for one in found)
-    return Surveyed(part, pending, totals_of(found, asker(spec), spec.suite.judge), proven)
+    proven = any(one and not one.failure and one.run == run for one in found)
+    known = next((number for number, one in enumerate(found) if one and not one.failure), None)
+    return Surveyed(part, pending, totals_of(found, run, spec.suite.judge), proven, known)
 
 
-def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], times: Times) -> None:
+def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, times: Times) -> None:
     """Ask what is pending, and make every answer durable."""
     pending = {one.part: one.pending for one in found if one.pending}
     total = sum(one.totals.questions for one in found)
     progress = Progress("judge", total, total - sum(map(len, pending.values())), unit="questions")
     if spec.suite.judge.kind == "vllm":
-        _ask_engine(spec, caption_ids, pending, progress, times)
+        _ask_engine(spec, caption_ids, pending, run, progress, times)
         return
     endpoint = connected(spec.suite.judge)
     log.info("judge: asking %s, %d at a time", shown(spec.suite.judge), spec.suite.judge.concurrency)
@@ -131,18 +159,18 @@ def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], times: Times
         keep=lambda part, answer: answers.keep(spec.judge_uri, part, [answer]),
         whole=partial(answers.compact, spec.judge_uri),
         progress=progress,
-        run=asker(spec),
+        run=run,
         proven=any(one.proven for one in found),
-        known=any(one.totals.answered for one in found),
+        known=next(((one.part, one.known) for one in found if one.known is not None), None),
     )
 
 
 def _ask_engine(
-    spec: Spec, caption_ids: list[str], pending: dict[str, tuple[int, ...]], progress: Progress, times: Times
+    spec: Spec, caption_ids: list[str], pending: dict[str, tuple[int, ...]], run: str, progress: Progress, times: Times
 ) -> None:
     """Ask the judge's checkpoint on our own engine; every block of answers is durable the moment it is there."""
     assert spec.judge
-    engine, run, judge = spec.suite.judge.engine, asker(spec), spec.suite.judge
+    engine, judge = spec.suite.judge.engine, spec.suite.judge
     left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in ask_parts(spec.judge, engine, pending, _requests(spec, caption_ids), times, whole=False):

@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         "tokens": pa.int64(),
         "run": pa.string(),
         "at": pa.float64(),
+        "served_by": pa.string(),
     }
 )
 
@@ -36,7 +37,8 @@ SCHEMA = pa.schema(
 class Answer:
     """What came back for a question: a text, or a `failure` (perhaps with the useless text) and its `detail`.
 
-    The tokens are those of all tries. `run` names who asked; `at` is when, in seconds since the epoch.
+    The tokens are those of all tries. `run` names who asked; `at` is when, in seconds since the epoch. `served_by` is
+    the model that an endpoint says it was, None where it did not, and in files older than this column.
     """
 
     key: str
@@ -47,6 +49,7 @@ class Answer:
     tokens: int
     run: str
     at: float
+    served_by: str | None = None
 
 
 def keep(judge_uri: str, part: str, answers: Iterable[Answer]) -> None:
@@ -60,7 +63,7 @@ def load(judge_uri: str, part: str, keys: Collection[str]) -> dict[str, Answer]:
     wanted = pa.array(list(keys), pa.string())
     tables = _tables(judge_uri, part)
     rows = [table.filter(pc.is_in(table["key"], wanted)) for table in tables.values()]
-    return _best(pa.concat_tables(rows)) if rows else {}
+    return _best(rows)
 
 
 def compact(judge_uri: str, part: str) -> None:
@@ -68,17 +71,17 @@ def compact(judge_uri: str, part: str) -> None:
     small = _tables(judge_uri, part, SMALL)
     if len(small) < 2:
         return
-    best = sorted(_best(pa.concat_tables(small.values())).values(), key=lambda answer: answer.key)
+    best = sorted(_best(small.values()).values(), key=lambda answer: answer.key)
     merged = _create(judge_uri, part, pa.Table.from_pylist([asdict(answer) for answer in best], schema=SCHEMA))
     for name in small:
         if name != merged:
             storage.delete(f"{judge_uri}/{part}/{name}")
 
 
-def _best(table: pa.Table) -> dict[str, Answer]:
+def _best(tables: Iterable[pa.Table]) -> dict[str, Answer]:
     """One answer a question: the first that was useful, for it stands whatever comes later; else the last failure."""
     found: dict[str, Answer] = {}
-    for row in table.to_pylist():
+    for row in (row for table in tables for row in table.to_pylist()):
         answer = Answer(**row)
         before = found.get(answer.key)
         if before is None or _rank(answer) < _rank(before):

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,12 +23,17 @@ from ray_jobs.metrics import judge as judging
 TRIES = 3  # of an endpoint that answers, but not with what was asked for
 PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
 DETAIL_CHARACTERS = 300
+SERVED, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
+SECRET_CHARACTERS = 8  # the least of a key that is masked
 NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls."""
+    """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls.
+
+    `served_by` is the model and the fingerprint of its system, as the endpoint names them.
+    """
 
     text: str | None = None
     failure: str | None = None
@@ -36,6 +42,7 @@ class Reply:
     prompt_tokens: int = 0
     tokens: int = 0
     tries: int = 1
+    served_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,22 +126,31 @@ class Endpoint:
             content, refusal = message.get("content"), message.get("refusal")
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             return Reply(failure="invalid-answer", detail=f"no chat completion: {self._harmless(body)[:100]}")
-        spent = Reply(prompt_tokens=_count(said, "prompt_tokens"), tokens=_count(said, "completion_tokens"))
+        served = [self._harmless(name)[:SERVED_CHARACTERS] for name in map(said.get, SERVED) if isinstance(name, str)]
+        spent = Reply(
+            prompt_tokens=_count(said, "prompt_tokens"),
+            tokens=_count(said, "completion_tokens"),
+            served_by=" ".join(filter(None, served)) or None,
+        )
         if refusal or choice.get("finish_reason") == "content_filter":
             return replace(spent, failure="refusal", detail=self._harmless(str(refusal or "content_filter"))[:300])
         if not isinstance(content, str) or not content:
             return replace(spent, failure="invalid-answer", detail="no text")
-        text = self._harmless(content, one_line=False)
-        read = judging.read_pair(text, None) if pair else judging.read(self.judge, text, None)
+        harmless = partial(self._harmless, one_line=False)
+        read = judging.read_pair(content, None) if pair else judging.read(self.judge, content, None)
         if read.failure:
             cut = ", cut off at max_tokens" if choice.get("finish_reason") == "length" else ""
-            text = text[: judging.RATIONALE_CHARACTERS]
+            text = harmless(content)[: judging.RATIONALE_CHARACTERS]
             return replace(spent, text=text, failure="invalid-answer", detail=f"not what the schema says{cut}")
-        return replace(spent, text=text)
+        return replace(spent, text=judging.retold(self.judge, content, pair, harmless))
 
     def _harmless(self, text: str, one_line: bool = True) -> str:
-        """Text of the endpoint's that can be stored and logged: the key taken out, halves of surrogate pairs too."""
-        text = text.replace(self.secret, "***").encode("utf-8", "replace").decode()
+        """Text of the endpoint's that can be stored and logged: the key taken out, halves of surrogate pairs too.
+
+        What is shorter than `SECRET_CHARACTERS` is in many a text by chance, and stays.
+        """
+        text = text.replace(self.secret, "***") if len(self.secret) >= SECRET_CHARACTERS else text
+        text = text.encode("utf-8", "replace").decode()
         return " ".join(text.split()) if one_line else text
 
 

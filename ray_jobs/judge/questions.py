@@ -5,7 +5,7 @@ gets the same list, and a number in it names a question.
 """
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,12 @@ from ray_jobs.metrics import judge as judging
 
 @dataclass(frozen=True)
 class Question:
-    """`key` hashes image and text, so it names the same question in every run. `row` is the image's in the part.
-
-    A question that is not `open` belongs to something complete already and is not asked, answered or not.
-    """
+    """`key` hashes image and text, so it names the same question in every run. `row` is the image's in the part."""
 
     key: str
     row: int
     text: str
     pair: bool = False
-    open: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,19 +33,12 @@ class Asked:
     questions: tuple[Question, ...]
 
 
-def questions(spec: Spec, caption_ids: Sequence[str], part: str, closed: Collection[str] = ()) -> list[Question]:
-    """Every question about a part once: the caption sets in turn, then the pairs. `closed` names what is complete:
-    a caption id, or `preference`."""
-    found: dict[str, Question] = {}
+def questions(spec: Spec, caption_ids: Sequence[str], part: str) -> list[Question]:
+    """Every question about a part once: the caption sets in turn, then the pairs."""
     golden = _golden(spec, part)
-    asked = [(of_captions(spec, caption_id, part, golden), caption_id not in closed) for caption_id in caption_ids]
-    asked.append((of_pairs(spec, part, golden), "preference" not in closed))
-    for images, is_open in asked:
-        for one in (question for image in images for question in image.questions):
-            before = found.get(one.key)
-            still = is_open or (before is not None and before.open)
-            found[one.key] = Question(one.key, one.row, one.text, one.pair, still)
-    return list(found.values())
+    asked = [image for caption_id in caption_ids for image in of_captions(spec, caption_id, part, golden)]
+    asked += of_pairs(spec, part, golden)
+    return list({one.key: one for image in asked for one in image.questions}.values())
 
 
 def of_captions(spec: Spec, caption_id: str, part: str, golden: dict[str, dict[str, Any]] | None = None) -> list[Asked]:

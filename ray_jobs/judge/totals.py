@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ray_jobs.contract import Judge
 from ray_jobs.judge.answers import Answer
 
+NAMED = 20  # models; an endpoint may call itself something else each time
+
 
 @dataclass(frozen=True)
 class Spent:
@@ -33,7 +35,8 @@ class JudgeTotals:
     `spent` is what their answers cost whoever asked, `asked` the part of it that this run asked, kills and resumes
     included, and `cached` the number of questions that another run had asked. `failed` counts by reason what has no
     usable answer, `judge-silent` what was never answered. `seconds` is the wall time of asking, in processes that came
-    to their end.
+    to their end. `served_by` names the models that gave the valid answers, as the endpoint called them then: the first
+    `NAMED` in alphabetical order, so that parts add up to the same in any grouping.
     """
 
     questions: int = 0
@@ -43,6 +46,7 @@ class JudgeTotals:
     spent: Spent = field(default_factory=Spent)
     asked: Spent = field(default_factory=Spent)
     seconds: float = 0.0
+    served_by: tuple[str, ...] = ()
 
     def plus(self, other: "JudgeTotals") -> "JudgeTotals":
         """The totals of these questions and of others."""
@@ -54,6 +58,7 @@ class JudgeTotals:
             spent=self.spent.plus(other.spent),
             asked=self.asked.plus(other.asked),
             seconds=self.seconds + other.seconds,
+            served_by=_named({*self.served_by, *other.served_by}),
         )
 
 
@@ -70,7 +75,12 @@ def totals_of(answers: Iterable[Answer | None], run: str, judge: Judge) -> Judge
         failed=dict(sorted(failed.items())),
         spent=_spent(given, judge),
         asked=_spent(own, judge),
+        served_by=_named({one.served_by for one in given if one.served_by and not one.failure}),
     )
+
+
+def _named(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names)[:NAMED])
 
 
 def _spent(answers: list[Answer], judge: Judge) -> Spent:

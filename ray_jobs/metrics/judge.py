@@ -5,6 +5,7 @@ An answer counts only when it is exactly what the schema says: one JSON object w
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ LOW, HIGH = 1, 5
 RATIONALE_CHARACTERS = 400
 ANSWER_CHARACTERS = 20_000
 BETTER = ("first", "second", "tie")
+PAIR_KEYS = ("rationale", "better")
 FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
 
 
@@ -74,7 +76,7 @@ def read(judge: Judge, answer: str | None, failure: str | None) -> Judgement:
     if failure or answer is None:
         return Judgement(rationale=_shown(answer), failure=f"judge-{failure or 'silent'}")
     try:
-        said = parsed(answer, ("rationale", *(judge.criteria or ("score",))))
+        said = parsed(answer, _keys(judge, pair=False))
         rationale = _text(said["rationale"])
         if judge.criteria:
             held = {name: float(_boolean(said[name])) for name in judge.criteria}
@@ -91,12 +93,22 @@ def read_pair(answer: str | None, failure: str | None) -> Choice:
     if failure or answer is None:
         return Choice(rationale=_shown(answer), failure=f"judge-{failure or 'silent'}")
     try:
-        said = parsed(answer, ("rationale", "better"))
+        said = parsed(answer, PAIR_KEYS)
         if not isinstance(said["better"], str) or said["better"] not in BETTER:
             raise ValueError(f"{said['better']!r} is none of {', '.join(BETTER)}")
         return Choice(said["better"], _text(said["rationale"]))
     except ValueError:
         return Choice(rationale=_shown(answer), failure="judge-invalid-answer")
+
+
+def retold(judge: Judge, answer: str, pair: bool, harmless: Callable[[str], str]) -> str:
+    """A valid answer with its rationale, the only free text in it, made harmless; the same answer where it is that."""
+    said = parsed(answer, _keys(judge, pair))
+    rationale = harmless(said["rationale"])
+    if rationale == said["rationale"]:
+        return answer
+    said["rationale"] = rationale
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))  # no longer than it was: it is read again
 
 
 def parsed(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -112,6 +124,10 @@ def parsed(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(said, dict) or set(said) != set(keys):
         raise ValueError(f"not an object with the keys {', '.join(keys)}")
     return said
+
+
+def _keys(judge: Judge, pair: bool) -> tuple[str, ...]:
+    return PAIR_KEYS if pair else ("rationale", *(judge.criteria or ("score",)))
 
 
 def _filled(judge: Judge, prompt: str, captions: dict[str, str], references: list[str]) -> str:

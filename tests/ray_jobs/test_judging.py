@@ -68,19 +68,26 @@ def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, o
     assert KEY.encode() not in kept
 
 
-def test_half_of_the_answers_missing_is_no_verdict_on_the_checkpoint(tmp_path: Path, on_cluster: Cluster) -> None:
+def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_path: Path, on_cluster: Cluster) -> None:
     def half(text: str, before: int) -> Said:
         return answer(score=4) if int(caption_in(text).split()[1].split(".")[0]) % 2 else error(500)
 
     with lying(half) as endpoint:
         spec = captioned(tmp_path, endpoint)
         run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
-    verdict = Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json"))
-    assert verdict.outcome == "INCOMPLETE"
-    told = rows(spec.scores_uri)
-    assert [row["judge"] for row in told].count(None) == COUNT // 2
-    assert {row["judge"] for row in told} == {4.0, None}
-    assert {row["failure"] for row in told} == {None, "judge-server-error"}
+        verdict = Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json"))
+        assert verdict.outcome == "INCOMPLETE"
+        told = rows(spec.scores_uri)
+        assert [row["judge"] for row in told].count(None) == COUNT // 2
+        assert {row["judge"] for row in told} == {4.0, None}
+        assert {row["failure"] for row in told} == {None, "judge-server-error"}
+
+        endpoint.behave = lambda text, before: answer(score=4)
+        endpoint.asked.clear()
+        run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
+        assert len(endpoint.asked) == COUNT // 2
+        totals = json.loads(storage.read(f"{spec.run_uri}/judge.json"))
+        assert (totals["questions"], totals["answered"], totals["failed"]) == (COUNT, COUNT, {})
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from ray_jobs import storage
+from ray_jobs import parts, storage
 from ray_jobs.judge import answers
 from ray_jobs.judge.answers import Answer
 
@@ -55,6 +57,19 @@ def test_the_same_answer_twice_is_one_file(store: str) -> None:
     assert len(files(store)) == 1
     answers.compact(store, "part")
     assert answers.load(store, "part", {"k"}) == {"k": made()}
+
+
+def test_files_from_before_a_column_was_there_are_read_and_merged(store: str) -> None:
+    old = answers.SCHEMA.remove(answers.SCHEMA.get_field_index("served_by"))
+    row = {name: value for name, value in asdict(made("old")).items() if name != "served_by"}
+    storage.write(f"{store}/part/old.parquet", parts.encoded(pa.Table.from_pylist([row], schema=old), {}))
+    assert answers.load(store, "part", {"old"}) == {"old": made("old")}
+    new = replace(made("new"), served_by="m")
+    answers.keep(store, "part", [new])
+    for _ in range(2):
+        assert answers.load(store, "part", {"old", "new"}) == {"old": made("old"), "new": new}
+        answers.compact(store, "part")
+    assert len(files(store)) == 1
 
 
 def test_files_that_are_large_are_left_as_they_are(store: str, monkeypatch: pytest.MonkeyPatch) -> None:

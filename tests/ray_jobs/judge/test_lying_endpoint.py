@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from judged import against, asking, made
 from lying import KEY, Said, answer, caption_in, completion, error, lying
 
 from ray_jobs import parts, storage
-from ray_jobs.contract import BadInput, Spec, Trouble
-from ray_jobs.judging import judge_all, judgements
+from ray_jobs.contract import BadInput, Spec, Trouble, Verdict
+from ray_jobs.judging import judge_all, judgements, reopen
 from ray_jobs.metrics.judge import Judgement
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
@@ -88,6 +89,32 @@ def test_the_same_caption_by_another_checkpoint_is_not_asked_again(tmp_path: Pat
         assert [caption_in(text) for text in endpoint.texts()[6:]] == ["something else"]
         assert (totals.questions, totals.cached, totals.asked.questions) == (7, 6, 1)
         assert set(told(second)) == set(told(second, first.caption_id)) == set(SIX)
+
+
+def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def behave(text: str, before: int) -> Said:
+        named = {"caption 0": {"model": f"m-{KEY}"}, "caption 1": {"model": ["m"], "system_fingerprint": None}}
+        return Said(body=answer(score=4).body | named.get(caption_in(text), {"model": "m-0805"}))
+
+    with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
+        first = made(asking(str(tmp_path), endpoint.url), {name: SIX[name] for name in ("image-2", "image-3")})
+        assert judge_all(first, [first.caption_id]).served_by == ("m-0805",)
+        assert "models" not in caplog.text
+    with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
+        endpoint.behave = lambda text, before: Said(body=answer(score=4).body | {"system_fingerprint": "fp\n1"})
+        second = made(asking(str(tmp_path / "other"), endpoint.url), SIX)
+        assert judge_all(second, [second.caption_id]).served_by == ("m fp 1",)
+        endpoint.behave = behave
+        theirs = {name: text if number > 3 else f"caption {number}!" for number, (name, text) in enumerate(SIX.items())}
+        third = made(asking(str(tmp_path / "other"), endpoint.url, "step-2"), theirs)
+        totals = judge_all(third, [third.caption_id])
+        assert totals.served_by == ("m fp 1", "m-0805")
+        assert "answers are of 2 models" in caplog.text
+        assert json.loads(storage.read(f"{third.run_uri}/judge.json"))["served_by"] == ["m fp 1", "m-0805"]
+        odd = made(asking(str(tmp_path / "odd"), endpoint.url), SIX)
+        assert judge_all(odd, [odd.caption_id]).served_by == ("m-***", "m-0805")
+    assert KEY not in caplog.text
+    assert KEY.encode() not in bytes_kept(tmp_path)
 
 
 def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
@@ -194,17 +221,82 @@ def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: P
         assert failures(third) == failures(other) == {}
 
 
-def test_captions_whose_scores_are_complete_are_left_alone(tmp_path: Path) -> None:
-    with lying(only(2, error(400))) as endpoint:
+def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(tmp_path: Path) -> None:
+    with lying(only(2, error(429))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
         judge_all(spec, [spec.caption_id])
+        assert failures(spec) == {"image-2": "judge-rate-limit"}
         captions = parts.require(spec.captions_uri, "caption")
         storage.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
+        storage.write(f"{spec.run_uri}/verdict.json", verdict("PASS"))
         later = made(asking(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()})
         endpoint.asked.clear()
+        endpoint.behave = good
         totals = judge_all(later, [later.caption_id, spec.caption_id])
-        assert len(endpoint.asked) == 6
-        assert totals.failed == {"judge-request-rejected": 1}
+        assert sorted(map(caption_in, endpoint.texts())) == sorted(
+            ["caption 2", *(f"{text}!" for text in SIX.values())]
+        )
+        assert (totals.questions, totals.answered, totals.failed) == (12, 12, {})
+        assert failures(spec) == failures(later) == {}
+
+
+def verdict(outcome: Any) -> bytes:
+    return Verdict(outcome=outcome, reason="as told", baseline=None, alpha=0.01).model_dump_json().encode()
+
+
+@pytest.mark.parametrize("force", [None, "manual"])
+def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twice_in_an_attempt(
+    tmp_path: Path, force: str | None
+) -> None:
+    """Twice with the same outcome: neither attempt is the last."""
+    with lying(only(2, error(500))) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(update={"force": force})
+        judge_all(spec, [spec.caption_id])
+        for outcome, again in (("PASS", 0), ("FAIL", 0), ("INCONCLUSIVE", 0), ("INCOMPLETE", 1), ("INCOMPLETE", 1)):
+            storage.write(f"{spec.run_uri}/verdict.json", verdict(outcome))
+            endpoint.asked.clear()
+            reopen(spec)
+            assert storage.exists(f"{spec.run_uri}/verdict.json") == (not again)
+            for _ in range(3):  # as after a kill before the verdict
+                totals = judge_all(spec, [spec.caption_id])
+                assert (totals.questions, totals.answered, sum(totals.failed.values())) == (6, 5, 1)
+                reopen(spec)
+            assert [caption_in(text) for text in endpoint.texts()].count("caption 2") == again
+        storage.write(f"{spec.run_uri}/verdict.json", verdict("INCOMPLETE"))
+        reopen(spec)
+        endpoint.behave = good
+        totals = judge_all(spec, [spec.caption_id])
+        assert (totals.answered, totals.failed, totals.asked.questions, totals.cached) == (6, {}, 1, 5)
+    assert failures(spec) == {}
+
+
+@pytest.mark.parametrize("dies_at", range(5))
+def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
+    tmp_path: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lying(only(2, error(500))) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+        judge_all(spec, [spec.caption_id])
+        for name in ("verdict.json", "preference/manifest.json", "preference/parts/part-00000.parquet"):
+            storage.write(f"{spec.run_uri}/{name}", verdict("INCOMPLETE"))
+        real, deleted = storage.delete, 0
+
+        def delete(uri: str) -> None:
+            nonlocal deleted
+            if deleted == dies_at:
+                raise KeyboardInterrupt
+            deleted += 1
+            real(uri)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, "delete", delete)
+            with pytest.raises(KeyboardInterrupt):
+                reopen(spec)
+        assert storage.exists(f"{spec.run_uri}/verdict.json")
+        reopen(spec)
+        assert {entry.key for entry in storage.entries(spec.run_uri)} == {"attempt"}
+        endpoint.behave = good
+        assert judge_all(spec, [spec.caption_id]).answered == 6
 
 
 def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
@@ -316,6 +408,64 @@ def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_pa
         assert (len(endpoint.asked), totals.answered, totals.asked.questions) == (12, 20, 20)
 
 
+@pytest.mark.parametrize(("count", "concurrency", "dead_after"), [(100, 16, 60), (100, 8, 80), (20, 8, 19)])
+def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
+    tmp_path: Path, count: int, concurrency: int, dead_after: int
+) -> None:
+    many = {f"image-{number:03d}": f"caption {number}" for number in range(count)}
+    with lying(good) as endpoint:
+        endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= dead_after else error(500)
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=concurrency), many)
+        for _ in range(3):
+            with pytest.raises(Trouble, match=r"in a row failed, the last: server-error .*run again when it is up"):
+                judge_all(spec, [spec.caption_id])
+            assert set(failures(spec).values()) == {"judge-silent"}, "an outage was recorded as failures of images"
+        missing = len(failures(spec))
+        assert missing >= count - dead_after
+        endpoint.behave = good
+        endpoint.asked.clear()
+        assert (judge_all(spec, [spec.caption_id]).answered, len(endpoint.asked)) == (count, missing)
+
+
+def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp_path: Path) -> None:
+    """The first answer takes longer than the endpoint needs to die: it says nothing of the time after it was asked."""
+
+    def behave(text: str, before: int) -> Said:
+        if caption_in(text) == "caption 0" and not before:
+            return Said(hang=0.5, body=answer(score=4).body)
+        return error(500)
+
+    with lying(behave) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=4), SIX)
+        with pytest.raises(Trouble, match="5 answers in a row failed"):
+            judge_all(spec, [spec.caption_id])
+    assert failures(spec) == {f"image-{number}": "judge-silent" for number in range(1, 6)}
+
+
+def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
+    with lying(lambda text, before: good(text, 0) if before else error(500)) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+        totals = judge_all(spec, [spec.caption_id])
+        assert len(endpoint.asked) == 7
+        assert (totals.questions, totals.answered, totals.failed) == (6, 1, {"judge-server-error": 5})
+        assert len(failures(spec)) == 5
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 500])
+def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: Path, status: int) -> None:
+    """Nothing but they is asked, more than 3 x concurrency of them: a question that has its answer tells why."""
+
+    def behave(text: str, before: int) -> Said:
+        return good(text, 0) if int(caption_in(text).split()[1]) < 8 else error(status)
+
+    with lying(behave) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
+        for force in (None, "again"):
+            again = spec.model_copy(update={"force": force})
+            totals = judge_all(again, [again.caption_id])
+            assert (totals.answered, sum(totals.failed.values())) == (8, 12)
+
+
 def test_one_image_that_always_fails_does_not_hold_the_run_up_for_ever(tmp_path: Path) -> None:
     with lying(only(2, error(500))) as endpoint:
         first = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
@@ -376,6 +526,27 @@ def test_no_log_names_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         judge_all(spec, [spec.caption_id])
     assert "judge: 6/6 questions (100%)" in caplog.text
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("key", ["1", "so", "score", '"', "rationale", "judgement"])
+def test_a_key_that_is_part_of_every_answer_spoils_none(
+    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", key)
+    with lying(lambda text, before: answer(score=1)) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+        assert judge_all(spec, [spec.caption_id]).answered == 6
+    assert list(told(spec).values()) == [Judgement({"judge": 1.0}, "so")] * 6
+
+
+@pytest.mark.parametrize("written", [KEY, KEY.replace("-", r"\u002d")])
+def test_a_key_in_a_rationale_is_masked_and_the_score_stays(tmp_path: Path, written: str) -> None:
+    said = completion(f'{{"rationale": "I was given {written}", "score": 3}}')
+    with lying(lambda text, before: Said(body=said)) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+        judge_all(spec, [spec.caption_id])
+    assert list(told(spec).values()) == [Judgement({"judge": 3.0}, "I was given ***")] * 6
+    assert KEY.encode() not in bytes_kept(tmp_path)
 
 
 # --- hostile captions -------------------------------------------------------------------------------------------------

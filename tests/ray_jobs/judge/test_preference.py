@@ -1,5 +1,6 @@
 """Pairs in both orders: what is preferred, what contradicts itself, what is missing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from judged import against, asking, made
 from lying import KEY, Said, answer, completion, error, lying
 
-from ray_jobs import parts
+from ray_jobs import parts, storage
 from ray_jobs.contract import Manifest, Part, Spec
 from ray_jobs.judge.preference import commit, prefer_part
 from ray_jobs.judging import judge_all, preferences
@@ -101,7 +102,7 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
         return answer(better=position(text))
 
     ours, theirs = OURS | {"image-1": None}, THEIRS | {"image-2": None, "image-5": ""}
-    _, rows, manifest = preferred(tmp_path, choose, ours, theirs)
+    spec, rows, manifest = preferred(tmp_path, choose, ours, theirs)
     assert {name: row["failure"] for name, row in rows.items() if row["failure"]} == {
         "image-1": "no-caption", "image-2": "no-caption", "image-3": "judge-server-error",
         "image-4": "judge-invalid-answer",
@@ -109,6 +110,13 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
     assert [rows[name]["preference"] for name in OURS] == [1.0, None, None, None, None, 1.0]
     assert manifest.lost == {"judge-invalid-answer": 1, "judge-server-error": 1, "no-caption": 2}
     assert (manifest.rows_in, manifest.rows_out) == (6, 2)
+    assert manifest.details["equal"] + manifest.details["asked"] == manifest.rows_out
+    totals = json.loads(storage.read(f"{spec.run_uri}/judge.json"))
+    assert totals["failed"] == {
+        "judge-invalid-answer": 2,
+        "judge-server-error": 1,
+    }  # one order of one pair, both of one
+    assert totals["questions"] == totals["answered"] + 3 == 5 + 5 + 2 * 4
 
 
 def test_preferences_stand(tmp_path: Path) -> None:

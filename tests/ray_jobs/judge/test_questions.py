@@ -25,16 +25,6 @@ def test_a_key_is_the_image_and_the_text_whoever_asks(tmp_path: Path) -> None:
     assert len(questions(one, [one.caption_id, two.caption_id], "part-00000")) == 4 + 2
 
 
-def test_what_is_complete_is_closed_unless_something_open_asks_the_same(tmp_path: Path) -> None:
-    one = made(asking(str(tmp_path), URL), SIX)
-    two = made(asking(str(tmp_path), URL, "step-2"), SIX | {"image-2": "other"})
-    ids = [one.caption_id, two.caption_id]
-    found = questions(two, ids, "part-00000", closed={one.caption_id})
-    assert [asked.open for asked in found] == [True, True, False, True, True]
-    assert not any(asked.open for asked in questions(two, ids, "part-00000", closed=set(ids)))
-    assert [asked.key for asked in found] == [asked.key for asked in questions(two, ids, "part-00000")]
-
-
 def test_pairs_are_asked_in_both_orders_about_images_that_both_captioned(tmp_path: Path) -> None:
     one = made(asking(str(tmp_path), URL, pairwise=True), SIX | {"image-3": None})
     captions = {"image-0": "caption 0", "image-1": None, "image-2": "other", "image-3": "x"}

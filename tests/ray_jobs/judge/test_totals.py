@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -30,6 +31,15 @@ def test_parts_add_up_in_any_grouping() -> None:
     assert (summed.questions, summed.answered, summed.cached) == (whole.questions, whole.answered, whole.cached)
     assert summed.spent.cost == pytest.approx(whole.spent.cost)
     assert summed.seconds == 2.0
+
+
+def test_the_models_are_named_and_not_without_end() -> None:
+    some = [replace(given(), served_by=f"m-{number:02d}") for number in range(30)]
+    assert totals_of([given(), *some[:2], some[0]], "ours", JUDGE).served_by == ("m-00", "m-01")
+    assert totals_of([replace(given("timeout"), served_by="m")], "ours", JUDGE).served_by == ()
+    whole = totals_of(some, "ours", JUDGE).served_by
+    assert len(whole) == 20
+    assert totals_of(some[15:], "ours", JUDGE).plus(totals_of(some[:15], "ours", JUDGE)).served_by == whole
 
 
 def test_nothing_is_nothing() -> None:

@@ -162,3 +162,15 @@ def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:
 def test_the_judges_metrics_can_gate() -> None:
     settings = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour"]}
     assert suite(**settings, gate__metrics={"judge": {"margin": 0}, "judge_colour": {"margin": 0}})
+
+
+def test_an_answer_is_told_again_without_what_its_rationale_must_not_say() -> None:
+    answer = '{"score":4,"rationale":"my secret: %s"}'
+    answer %= "é" * (judging.ANSWER_CHARACTERS - len(answer) + 2)
+    assert len(answer) == judging.ANSWER_CHARACTERS
+    told = judging.retold(PLAIN, answer, False, lambda text: text.replace("secret", "***"))
+    assert "secret" not in told
+    assert judging.read(PLAIN, told, None).values == {"judge": 4.0}
+    assert judging.retold(PLAIN, answer, False, lambda text: text) == answer
+    pair = judging.retold(PLAIN, f"```\n{said(better='tie')}\n```", True, lambda text: "***")
+    assert judging.read_pair(pair, None) == judging.Choice("tie", "***")
