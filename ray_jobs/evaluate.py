@@ -9,7 +9,7 @@ the first two are resumed where a kill left them. A new judge or metric runs ove
 import logging
 import sys
 
-from ray_jobs import job, parts, storage
+from ray_jobs import job, parts, records, storage
 from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer
@@ -25,7 +25,7 @@ def evaluate(spec: Spec) -> None:
     if spec.force:
         parts.forget(spec.scores_uri, spec.force)
         parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json"))
-    if storage.exists(f"{spec.run_uri}/verdict.json"):
+    if records.decided(spec.run_uri):
         log.info("run %s has its verdict", spec.run_uri)
         return
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
