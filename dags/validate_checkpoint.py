@@ -18,7 +18,8 @@ When a task is red, the last line of its log names the thing and the remedy. Men
   answered is kept: nothing is asked twice.
 - `publish`: a stage has not committed, or storage cannot be written. Clear the stage that the line names.
 - `verdict`: **nothing is broken.** The checkpoint is worse than its baseline (FAIL), or too much is missing to judge
-  (INCOMPLETE). Tell the checkpoint's owner; the report lies beside the record.
+  (INCOMPLETE). Tell the checkpoint's owner; the log ends with the report's URI. An INCOMPLETE run is evaluated again
+  when asked for again: mend what its reason names, then clear `evaluate` or trigger the checkpoint once more.
 
 A *skipped* `verdict` is INCONCLUSIVE: too few images to decide; its log says how many would. Marking a task failed or
 clearing it stops its Ray job; another run that shares the job submits it anew by itself.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ray_jobs import parts, records, storage
-from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble, digest
+from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble
 from ray_jobs.gate.compared import compared
 from ray_jobs.gate.paired import Paired
 from ray_jobs.metrics.registry import declared
@@ -35,7 +35,7 @@ class Kept:
 
     @property
     def scores_uri(self) -> str:
-        return f"{self.spec.root}/scores/{digest(self.record.caption_id, self.record.scale_id)}"
+        return f"{self.spec.root}/scores/{self.scores.manifest.id}"
 
 
 def load(uri: str) -> Kept:
@@ -56,7 +56,10 @@ def load(uri: str) -> Kept:
 
 
 def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, str]]:
-    """(metrics that mean the same in both runs, why each other one of the candidate's does not)."""
+    """(metrics that mean the same in both runs, why each other one of the candidate's does not).
+
+    Raises BadInput when there is no metric of the first kind.
+    """
     same, left_out = [], {}
     for metric, summary in candidate.scores.metrics.items():
         other = baseline.scores.metrics.get(metric)
@@ -69,7 +72,14 @@ def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, st
         else:
             same.append(metric)
     others = [metric for metric in baseline.scores.metrics if metric not in candidate.scores.metrics]
-    return same, left_out | dict.fromkeys(others, "only one run has it")
+    left_out |= dict.fromkeys(others, "only one run has it")
+    if not same:
+        why = ", ".join(dict.fromkeys(left_out.values())) or "there are none"
+        raise BadInput(
+            f"{baseline.uri} and {candidate.uri}: no metric of the one means the same in the other ({why}); "
+            "validate both with one suite and one version"
+        )
+    return same, left_out
 
 
 def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Comparison]:
@@ -150,6 +160,8 @@ def _means_another_thing(metric: str, baseline: Kept, candidate: Kept) -> str | 
         return "it is against each run's own baseline"
     if baseline.record.scale_id == candidate.record.scale_id:
         return None
+    if any(kept.spec.scale_id != kept.record.scale_id for kept in (baseline, candidate)):
+        return "measured by another version"  # whose code may mean another thing by the same settings
     one, other = baseline.spec, candidate.spec
     if metric == "judge" or metric.startswith("judge_"):
         return None if one.judge_id == other.judge_id else "another judge"

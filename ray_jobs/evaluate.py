@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 
-from ray_jobs import job, parts, storage
+from ray_jobs import job, parts, records, storage
 from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer, reopen
@@ -28,7 +28,7 @@ def evaluate(spec: Spec) -> None:
         parts.forget(spec.scores_uri, spec.force)
         parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json"))
     reopen(spec)
-    if storage.exists(f"{spec.run_uri}/verdict.json"):
+    if records.decided(spec.run_uri):
         log.info("run %s has its verdict", spec.run_uri)
         return
     check(spec)

@@ -8,17 +8,22 @@ from the entries: who publishes rewrites it until it holds all that are listed, 
 one. Where a kill came in between, it holds fewer records than there are entries until the next publish or rebuild.
 """
 
+import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
 
 from ray_jobs import storage
-from ray_jobs.contract import Checkpoint, Outcome, Record, Trouble
+from ray_jobs.contract import BadInput, Checkpoint, Outcome, Record
 from ray_jobs.suite import Frozen
 
 READS = 16  # entries read at once
+KEY = re.compile(r"([^/]+)/([^/]+?)--([^/]+)--([^/]+?)--([A-Z]+)\.json")  # of `Published`, in its order
+
+log = logging.getLogger("assay")
 
 
 class Published(NamedTuple):
@@ -57,7 +62,7 @@ class Indexed(Frozen):
 
 
 class Index(Frozen):
-    """Newest last. It is stale when `published` lists more than it holds."""
+    """Newest last. It is stale when `published` lists a readable entry that it does not hold."""
 
     suite: str
     records: dict[str, Indexed] = {}
@@ -67,7 +72,7 @@ def published(root: str, suite: str, series_id: str | None = None) -> list[Publi
     """The entries of a suite, of one series when it is named, oldest first."""
     below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
     keys = (start + entry.key for entry in storage.entries(f"{root}/index/{suite}{below}"))
-    found = [Published(suite, *_parsed(key)) for key in keys if "/" in key]
+    found = [Published(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
     return sorted(found, key=lambda entry: (entry.published_at, entry.run_id))
 
 
@@ -85,12 +90,13 @@ def whole(root: str, suite: str) -> Index:
 
 
 def _made(root: str, suite: str, have: dict[str, Indexed]) -> Index:
-    """The index of all that is listed: of what is not had, the entries are read."""
+    """The index of all that is listed and readable: of what is not had, the entries are read."""
     listed = published(root, suite)
     missing = [entry for entry in listed if entry.key not in have]
     with ThreadPoolExecutor(READS) as pool:
-        have |= zip((one.key for one in missing), pool.map(lambda one: indexed(_read(root, one)), missing), strict=True)
-    return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed})
+        read = list(pool.map(lambda one: _read(root, one), missing))
+    have |= {entry.key: indexed(record) for entry, record in zip(missing, read, strict=True) if record}
+    return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed if entry.key in have})
 
 
 def add(root: str, records: Iterable[Record]) -> None:
@@ -147,25 +153,29 @@ def entry_uri(root: str, record: Record) -> str:
     return f"{root}/index/{record.suite}/{key_of(record)}"
 
 
+def uri_of(root: str, entry: Published) -> str:
+    return f"{root}/index/{entry.suite}/{entry.key}"
+
+
 def _file(root: str, suite: str) -> str:
     return f"{root}/index/{suite}/index.json"
 
 
-def _read(root: str, entry: Published) -> Record:
-    """The record of an entry; from the run itself, which is the truth, where the entry does not hold it."""
-    for uri in (f"{root}/index/{entry.suite}/{entry.key}", f"{entry.run_uri(root)}/record.json"):
+def _read(root: str, entry: Published) -> Record | None:
+    """The record of an entry; from the run itself, which is the truth, where the entry does not hold it.
+
+    None, and a warning, where neither can be read: one such entry must not stop what all the others are read for.
+    """
+    for uri in (uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
         try:
             return Record.model_validate_json(storage.read(uri))
-        except (FileNotFoundError, ValueError):
+        except (BadInput, FileNotFoundError, ValueError):
             continue
-    raise Trouble(f"index entry {entry.key} of {root}: no record of it; run python -m ray_jobs.records rebuild {root}")
-
-
-def _parsed(key: str) -> tuple[str, str, str, str, str]:
-    series_id, _, name = key.partition("/")
-    published_at, rest = name.removesuffix(".json").split("--", 1)
-    folder, run_id, outcome = rest.rsplit("--", 2)
-    return series_id, published_at, folder, run_id, outcome
+    log.warning(
+        "index entry %s: no record of it can be read, left out; run python -m ray_jobs.records rebuild %s",
+        uri_of(root, entry), root,
+    )  # fmt: skip
+    return None
 
 
 def _short(value: float) -> float:

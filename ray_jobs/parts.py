@@ -118,7 +118,8 @@ def manifest(stage_uri: str) -> Manifest | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise BadInput(f"{stage_uri}/manifest.json: not a manifest ({error}); delete it and rerun") from None
+        why = error.__class__.__name__  # its text has many lines, and the remedy is at the end of ours
+        raise BadInput(f"{stage_uri}/manifest.json: not a manifest ({why}); delete it and rerun") from None
 
 
 def require(stage_uri: str, stage: str) -> Manifest:

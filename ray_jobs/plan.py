@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from ray_jobs import checkpoint, records, storage
-from ray_jobs.contract import BadInput, Dataset, Spec, Suite, digest, name_of, nearest, parse_suite
+from ray_jobs.contract import BadInput, Dataset, Spec, Suite, Trouble, digest, name_of, nearest, parse_suite
 
 SUITES = Path(__file__).parent.parent / "dags" / "suites"
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
@@ -199,9 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         print(plan(asked.root, asked.suite, asked.checkpoint, asked.baseline).uri)
-    except (BadInput, checkpoint.Incomplete) as error:
+    except (BadInput, Trouble, checkpoint.Incomplete) as error:
         print(error, file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, Trouble) else 2
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ray_jobs import storage
+from ray_jobs import records, storage
 from ray_jobs.contract import Failure, Spec, digest
 
 STAGES = ("preprocess", "caption", "evaluate")
@@ -41,6 +41,13 @@ class StageJob:
         raise ValueError(f"stage {stage!r}: not one of {', '.join(STAGES)}")
 
     def is_done(self) -> bool:
+        """Whether there is nothing to ask for: an INCOMPLETE verdict is asked for again."""
+        if self.stage == "evaluate":
+            return records.decided(self.marker.rpartition("/")[0])
+        return self.has_result()
+
+    def has_result(self) -> bool:
+        """Whether a job has left what the stage is for, be it an INCOMPLETE verdict."""
         return storage.exists(self.marker)
 
     def submission_id(self, generation: int) -> str:

@@ -11,7 +11,7 @@ from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
 from ray_jobs import records
 from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Record, Trouble
+from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Trouble, Verdict
 
 
 def storage_root() -> str:
@@ -56,24 +56,38 @@ def summary_of(record: Record) -> dict[str, Any]:
         "reason": record.verdict.reason,
         "metrics": {name: summary.mean for name, summary in record.metrics.items()},
         "record": f"{record.run_uri}/record.json",
+        "report": f"{record.run_uri}/report.html",
     }
 
 
 def conclude(spec_uri: str) -> str:
     """The verdict as a task state: PASS succeeds, FAIL and INCOMPLETE fail for good, INCONCLUSIVE is skipped."""
-    verdict = records.read(planning.load_spec(spec_uri).run_uri).verdict
+    record = records.read(planning.load_spec(spec_uri).run_uri)
+    verdict = record.verdict
     line = f"{verdict.outcome}: {verdict.reason}"
-    print(line)
-    for found in verdict.comparisons:
-        print(
-            f"  {found.metric}: {found.outcome}, baseline {found.baseline}, candidate {found.candidate}, "
-            f"difference {found.difference} [{found.low}, {found.high}], margin {found.margin}, n {found.n}"
-        )
+    print("\n".join([line, *map(_compared, _deciding(verdict)), *map(_limited, verdict.limits)]))
+    print(f"  report: {record.run_uri}/report.html")
     if verdict.outcome == "INCONCLUSIVE":
         raise AirflowSkipException(line)
     if verdict.outcome != "PASS":
         raise AirflowFailException(line)
     return line
+
+
+def _deciding(verdict: Verdict) -> list[Comparison]:
+    return [one for one in verdict.comparisons if not one.advisory]
+
+
+def _compared(one: Comparison) -> str:
+    return (
+        f"  {one.metric} against the {one.against}: {one.outcome}, {one.against} {one.baseline}, candidate "
+        f"{one.candidate}, difference {one.difference} [{one.low}, {one.high}], margin {one.margin}, n {one.n}"
+    )
+
+
+def _limited(one: LimitCheck) -> str:
+    word = "at most" if one.kind == "max" else "at least"
+    return f"  {one.metric} {word} {one.limit}: {one.outcome}, {one.value} [{one.low}, {one.high}], n {one.n}"
 
 
 def reconcile(run_type: str, count_runs: router.RunCount) -> list[dict[str, Any]]:

@@ -1,13 +1,16 @@
 """The trend: the runs of a checkpoint series, in the order in which they were published."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ray_jobs import index
-from ray_jobs.contract import METRICS, Checkpoint, Outcome, Summary
+from ray_jobs.contract import METRICS, BadInput, Checkpoint, Outcome, Summary, Trouble
 from ray_jobs.report.text import name
 
 MOST = 40
+
+log = logging.getLogger("assay")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,12 @@ def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str
     A metric whose values depend on the scale (a judge's, a model's, a suite's own) is shown for runs on this run's
     scale only.
     """
-    listed = [line for line in index.whole(root, suite).records.values() if line.series_id == series_id]
+    try:
+        lines = index.whole(root, suite).records.values()
+    except (BadInput, Trouble) as error:  # of what other runs left: no reason for this one to have no verdict
+        log.warning("the report's trend shows this run alone: %s", error)
+        lines = {}.values()
+    listed = [line for line in lines if line.series_id == series_id]
     runs = {
         line.checkpoint.folder: Run(line.checkpoint, line.scale_id, line.outcome, line.means)
         for line in sorted(listed, key=lambda line: line.scale_id == own.scale_id)  # on this scale, if there is one

@@ -48,7 +48,7 @@ class Row:
 
 def way(metric: str, summary: Summary | None) -> int:
     """+1 when more is better, -1 when less is, 0 for neither."""
-    return (summary.direction if summary else 0) or METRICS.get(metric, 1)
+    return summary.direction if summary else METRICS.get(metric, 0)
 
 
 def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:

@@ -63,7 +63,13 @@ def write_run(
     """Captions and scores of all images; the manifest of the scores."""
     names = sorted({metric for one in written for metric in one.values})
     schema = pa.schema(
-        {"image_id": pa.string(), "references": pa.bool_(), "failure": pa.string(), "rationale": pa.string()}
+        {
+            "image_id": pa.string(),
+            "label": pa.string(),
+            "references": pa.bool_(),
+            "failure": pa.string(),
+            "rationale": pa.string(),
+        }
         | {name: pa.float64() for name in names}
     )
     captioned, scored = [], []
@@ -75,8 +81,8 @@ def write_run(
             for image, one in pairs
         ]  # fmt: skip
         had = [
-            {"image_id": image.image_id, "references": bool(image.references), "rationale": one.rationale,
-             "failure": "no-caption" if one.caption is None else one.failure, **one.values}
+            {"image_id": image.image_id, "label": image.label, "references": bool(image.references),
+             "rationale": one.rationale, "failure": "no-caption" if one.caption is None else one.failure, **one.values}
             for image, one in pairs
         ]  # fmt: skip
         captioned.append(_part(spec.captions_uri_of(caption_id), name, said, CAPTIONS))

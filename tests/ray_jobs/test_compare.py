@@ -10,7 +10,7 @@ import pytest
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
 
-from ray_jobs import compare, records, storage
+from ray_jobs import compare, contract, records, storage
 from ray_jobs.contract import BadInput, Spec
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(24)]
@@ -92,6 +92,29 @@ def test_one_judge_on_two_scales_is_compared(tmp_path: Path) -> None:
     metrics, left_out = compare.comparable(compare.load(one.run_uri), compare.load(two.run_uri))
     assert "judge" in metrics
     assert left_out == {}
+
+
+def test_runs_of_two_versions_have_nothing_that_means_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after an update of Assay that changed what a metric measures."""
+    with monkeypatch.context() as before:
+        before.setattr(contract, "EVALUATE_VERSION", contract.EVALUATE_VERSION - 1)
+        made = kept(tmp_path, 1)
+        old, older, old_scores = made.run_uri, kept(tmp_path, 3, shift=1.0).run_uri, made.scores_uri
+    new, page = kept(tmp_path, 2).run_uri, tmp_path / "p.html"
+    assert compare.load(old).scores_uri == old_scores != made.scores_uri
+    for pair in ((old, new), (new, old)):
+        code, out, err = run(*pair, "--output", str(page), capsys=capsys)
+        assert (code, out) == (2, "")
+        assert err == (
+            f"{pair[0]} and {pair[1]}: no metric of the one means the same in the other (measured by "
+            "another version); validate both with one suite and one version\n"
+        )
+        assert not page.exists()
+    code, out, err = run(old, older, "--output", str(page), capsys=capsys)  # of one version
+    assert (code, err) == (0, "")
+    assert "▲ better" in out
 
 
 def test_a_metric_that_only_one_run_has(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from making import baseline, record, spec
 
 from ray_jobs import index, records, storage
-from ray_jobs.contract import Record, Summary, Trouble
+from ray_jobs.contract import Record, Summary
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -127,10 +127,27 @@ def test_an_entry_that_holds_no_record_is_read_from_its_run(store: str) -> None:
     storage.write(index.entry_uri(store, made(store, 1)), b"overwritten")
     storage.delete(f"{store}/index/small/index.json")
     assert names(index.refresh(store, "small")) == ["step-1"]
+
+
+def test_an_entry_without_a_record_stops_nobody(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 2):
+        records.publish(store, made(store, number))
+    storage.write(index.entry_uri(store, made(store, 1)), b"{}")
     storage.delete(f"{made(store, 1).run_uri}/record.json")
     storage.delete(f"{store}/index/small/index.json")
-    with pytest.raises(Trouble, match=r"no record of it; run python -m ray_jobs.records rebuild"):
-        index.refresh(store, "small")
+    for call in (index.refresh, index.whole):
+        caplog.clear()
+        assert names(call(store, "small")) == ["step-2"]
+        assert {one.getMessage() for one in caplog.records if one.name == "assay"} == {
+            f"index entry {index.entry_uri(store, made(store, 1))}: no record of it can be read, left out; "
+            f"run python -m ray_jobs.records rebuild {store}"
+        }
+    records.publish(store, made(store, 3))
+    assert names(index.load(store, "small")) == ["step-2", "step-3"]
+    assert records.rebuild(store) == (2, [])
+    caplog.clear()
+    index.whole(store, "small")
+    assert not [one for one in caplog.records if one.name == "assay"]
 
 
 def test_rebuilding_while_a_run_publishes_keeps_it(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,5 +161,5 @@ def test_rebuilding_while_a_run_publishes_keeps_it(store: str, monkeypatch: pyte
         add(root, listed)
 
     monkeypatch.setattr(index, "add", late)
-    assert records.rebuild(store) == 1
+    assert records.rebuild(store) == (1, [])
     assert names(index.load(store, "small")) == ["step-1", "step-2"]

@@ -10,7 +10,7 @@ from making import checkpoint_files, folder_of_pictures, record, shard, upload
 
 from ray_jobs import plan, records, storage
 from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Dataset, Spec
+from ray_jobs.contract import BadInput, Dataset, Spec, Trouble
 
 
 class Place:
@@ -314,6 +314,21 @@ def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.Cap
     assert json.loads(Path(printed).read_text())["checkpoint"]["name"] == "step-1"
     assert plan.main([*asked, os.devnull + "/x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_trouble_is_one_line_and_exit_code_1(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def down(uri: str, data: bytes) -> None:
+        raise Trouble(f"cannot write {uri}: the store is down")
+
+    asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1")]
+    monkeypatch.setattr(storage, "write", down)
+    assert plan.main(asked) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.endswith("spec.json: the store is down\n")
+    assert told.err.count("\n") == 1
 
 
 def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:

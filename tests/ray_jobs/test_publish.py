@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from making import spec
 
-from ray_jobs import publish, storage
-from ray_jobs.contract import BadInput, Manifest, Scores, Spec, Verdict
+from ray_jobs import publish, records, storage
+from ray_jobs.contract import BadInput, Manifest, Outcome, Scores, Spec, Trouble, Verdict
 
 
 def manifest(stage: Any, rows_in: int, **lost: int) -> Manifest:
@@ -36,12 +36,17 @@ def leave(made: Spec, captions_in: int = 9, scores_in: int = 9) -> None:
         metrics={},
         manifest=manifest("scores", scores_in, **{"no-caption": 1, "judge-silent": 1}),
     )
-    verdict = Verdict(outcome="FAIL", reason="chrf 9 worse", baseline=None, alpha=0.0027)
     storage.write(f"{made.golden_uri}/manifest.json", golden.model_dump_json().encode())
     storage.write(f"{made.captions_uri}/manifest.json", captions.model_dump_json().encode())
     storage.write(f"{made.run_uri}/scores.json", scores.model_dump_json().encode())
-    storage.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
+    say(made, "FAIL", "chrf 9 worse")
     storage.write(made.uri, made.model_dump_json().encode())
+
+
+def say(made: Spec, outcome: Outcome, reason: str) -> None:
+    """The verdict that evaluate leaves."""
+    verdict = Verdict(outcome=outcome, reason=reason, baseline=None, alpha=0.0027)
+    storage.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
 
 
 @pytest.fixture
@@ -89,3 +94,61 @@ def test_the_command_says_the_verdict(made: Spec, capsys: pytest.CaptureFixture[
     leave(made)
     assert publish.main(["--spec", made.uri]) == 0
     assert capsys.readouterr().out == "step-1: FAIL: chrf 9 worse\n"
+
+
+def test_incomplete_is_replaced_and_nothing_else_is(made: Spec) -> None:
+    leave(made)
+    say(made, "INCOMPLETE", "judge down")
+    assert publish.publish(made).verdict.outcome == "INCOMPLETE"
+    for outcome in ("PASS", "FAIL"):  # the second without force
+        say(made, outcome, "as told")
+        assert publish.publish(made).verdict.outcome == "PASS"
+    assert [one.outcome for one in records.published(made.root, "small")] == ["PASS"]
+
+
+def test_a_forced_run_tells_what_it_found(made: Spec) -> None:
+    leave(made)
+    first = publish.publish(made)
+    say(made, "FAIL", "chrf 8 worse")
+    assert publish.publish(made) == first
+    forced = made.model_copy(update={"force": "manual__1"})
+    record = publish.publish(forced)
+    assert record.verdict.reason == "chrf 8 worse"
+    assert publish.publish(forced) == publish.publish(made) == record
+
+
+def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
+    made: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one has read an INCOMPLETE, and writes it over the PASS that another published meanwhile."""
+    leave(made)
+    say(made, "INCOMPLETE", "judge down")
+    publish.publish(made)
+    say(made, "INCOMPLETE", "less of it is down")
+    write, raced = storage.write, []
+
+    def slow(uri: str, data: bytes) -> None:
+        if uri.endswith("/record.json") and not raced:
+            raced.append(uri)
+            say(made, "PASS", "all answered")
+            assert publish.publish(made).verdict.outcome == "PASS"
+        write(uri, data)
+
+    monkeypatch.setattr(storage, "write", slow)
+    assert publish.publish(made).verdict.outcome == "PASS"
+    assert raced
+    assert records.read(made.run_uri).verdict.outcome == "PASS"
+    assert [one.outcome for one in records.published(made.root, "small")] == ["PASS"]
+
+
+def test_trouble_is_one_line_and_exit_code_1(
+    made: Spec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(made)
+
+    def down(uri: str, data: bytes) -> bool:
+        raise Trouble(f"cannot write {uri}: the store is down")
+
+    monkeypatch.setattr(storage, "create", down)
+    assert publish.main(["--spec", made.uri]) == 1
+    assert capsys.readouterr().err == f"cannot write {made.run_uri}/record.json: the store is down\n"

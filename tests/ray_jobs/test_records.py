@@ -1,14 +1,17 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from making import record, spec
 
+from ray_jobs import index as index_of_records
 from ray_jobs import records, storage
-from ray_jobs.contract import BadInput, Baseline, Spec
+from ray_jobs.contract import BadInput, Baseline, Record, Spec
+from ray_jobs.index import load as loaded
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -82,7 +85,7 @@ def test_rebuilding_gives_the_index_that_publishing_gave(store: str) -> None:
     storage.delete(f"{store}/index/{lost}")
     storage.write(f"{store}/index/{kept}", b"overwritten")
     storage.write(f"{store}/index/suite-0/scale/20200101T000000.000000Z--gone-00000000--0123--PASS.json", b"{}")
-    assert records.rebuild(store) == 3
+    assert records.rebuild(store) == (3, [])
     assert index(store) == before
 
 
@@ -98,13 +101,174 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
     assert index(str(tmp_path)) == before
 
 
-def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    made = spec(root=str(tmp_path))
-    storage.write(f"{made.run_uri}/record.json", b"{}")
-    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr == (f"{made.run_uri}/record.json: not a record of this version (ValidationError); remove it\n")
+def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    made, broken = spec(root=root), spec(root=root, fingerprint="b" * 16, called="step-2")
+    for one in (made, broken):
+        records.publish(root, record(one))
+    storage.write(f"{broken.run_uri}/record.json", b"{}")
+    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", root]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 records indexed, 1 left out\n"
+    assert done.stderr == (
+        f"left out: {broken.run_uri}/record.json: not a record of this version (ValidationError); "
+        "publish that run again\n"
+    )
+    assert [entry.run_id for entry in records.published(root, "small")] == [made.run_id]
+    assert records.publish(root, record(broken)).run_id == broken.run_id  # the remedy that the line names
+    assert len(records.published(root, "small")) == 2
+
+
+def test_what_is_no_entry_is_none(store: str) -> None:
+    records.publish(store, record(spec(root=store)))
+    for name in ("README.json", "a--b.json", "x/notes.txt", "20260101--step--0123--PASS.json.bak"):
+        storage.write(f"{store}/index/small/{spec(root=store).series_id}/{name}", b"{}")
+    assert len(records.published(store, "small")) == 1
+
+
+# --- a record that another replaces -----------------------------------------------------------------------------------
+
+
+def told(made: Spec, outcome: str, day: int = 0, reason: str = "as told") -> Record:
+    return record(made, outcome, NOON + timedelta(days=day), reason)
+
+
+def stands(root: str, made: Spec, outcome: str, reason: str = "as told") -> None:
+    """Record, entries and index file all say this one thing of the run."""
+    assert (records.read(made.run_uri).verdict.outcome, records.read(made.run_uri).verdict.reason) == (outcome, reason)
+    assert [one.outcome for one in records.published(root, "small") if one.run_id == made.run_id] == [outcome]
+    lines = [one for one in loaded(root, "small").records.values() if one.run_id == made.run_id]
+    assert [(one.outcome, one.reason) for one in lines] == [(outcome, reason)]
+
+
+@pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])
+def test_incomplete_is_no_dead_end(store: str, outcome: str) -> None:
+    made = spec(root=store)
+    records.publish(store, told(made, "INCOMPLETE"))
+    stands(store, made, "INCOMPLETE")
+    new = records.publish(store, told(made, outcome, 1))
+    stands(store, made, outcome)
+    assert new.published_at == NOON + timedelta(days=1)  # accepted then, not before
+    assert records.publish(store, told(made, "INCOMPLETE", 2)) == new, "a late one took away what was decided"
+    stands(store, made, outcome)
+
+
+def test_incomplete_for_another_reason_tells_it(store: str) -> None:
+    made = spec(root=store)
+    first = records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
+    assert records.publish(store, told(made, "INCOMPLETE", 1, "judge down")) == first
+    records.publish(store, told(made, "INCOMPLETE", 1, "half of the judge is down"))
+    stands(store, made, "INCOMPLETE", "half of the judge is down")
+
+
+def test_a_forced_result_replaces_the_record_and_moves_nobody(store: str) -> None:
+    first, second = (spec(root=store, fingerprint=f"{n}" * 16, called=f"step-{n}") for n in (1, 2))
+    for day, made in enumerate((first, second)):
+        records.publish(store, told(made, "PASS", day))
+    new = records.publish(store, told(first, "PASS", 9, "forced"), replace=True)
+    stands(store, first, "PASS", "forced")
+    candidate = spec(root=store, fingerprint="3" * 16, called="step-3")
+    assert named(records.baseline_for(candidate, "last-accepted")) == "step-2"
+    assert named(records.anchor_for(candidate, "first")) == "step-1"
+    assert records.publish(store, told(first, "PASS", 10, "forced"), replace=True) == new  # published twice
+    records.publish(store, told(first, "FAIL", 11), replace=True)
+    stands(store, first, "FAIL")
+
+
+WRITES = ["/record.json", "--PASS.json", "--INCOMPLETE.json", "/index.json"]  # in the order in which they are made
+
+
+@pytest.mark.parametrize("mended_by", ["publish", "rebuild"])
+@pytest.mark.parametrize("killed_at", WRITES)
+def test_a_kill_while_a_record_is_replaced(
+    store: str, monkeypatch: pytest.MonkeyPatch, killed_at: str, mended_by: str
+) -> None:
+    made = spec(root=store)
+    records.publish(store, told(made, "INCOMPLETE"))
+
+    class Killed(Exception):
+        pass
+
+    def unless_killed(call: Callable[..., None]) -> Callable[..., None]:
+        def called(uri: str, *data: bytes) -> None:
+            if uri.endswith(killed_at):
+                raise Killed
+            call(uri, *data)
+
+        return called
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "write", unless_killed(storage.write))
+        patched.setattr(storage, "delete", unless_killed(storage.delete))
+        with pytest.raises(Killed):
+            records.publish(store, told(made, "PASS", 1))
+    assert records.published(store, "small"), "the run is in no index"
+    if mended_by == "rebuild" and killed_at != "/record.json":  # before, the old one stands, and a retry publishes
+        assert records.rebuild(store) == (1, [])
+    else:
+        records.publish(store, told(made, "PASS", 2))
+    stands(store, made, "PASS")
+
+
+def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between writing its record and entering it, another publishes the run's next one."""
+    made, add, raced = spec(root=store), index_of_records.add, []
+    records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
+
+    def late(root: str, listed: list[Record]) -> None:
+        if not raced:
+            raced.append(listed)
+            records.publish(store, told(made, "PASS", 2))
+            stands(store, made, "PASS")
+        add(root, listed)
+
+    monkeypatch.setattr(index_of_records, "add", late)
+    assert records.publish(store, told(made, "INCOMPLETE", 1, "less of it is down")).verdict.outcome == "PASS"
+    stands(store, made, "PASS")
+
+
+def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, add, raced = spec(root=store), index_of_records.add, []
+    records.publish(store, told(made, "INCOMPLETE"))
+
+    def late(root: str, listed: list[Record]) -> None:
+        if not raced:
+            raced.append(listed)
+            records.publish(store, told(made, "PASS", 1))  # after the rebuild has read the old record
+        add(root, listed)
+
+    monkeypatch.setattr(index_of_records, "add", late)
+    records.rebuild(store)
+    stands(store, made, "PASS")
+
+
+def test_two_forced_at_once_leave_one(store: str) -> None:
+    made = spec(root=store)
+    records.publish(store, told(made, "PASS"))
+    reasons = [f"forced {number}" for number in range(6)]
+    threads = [
+        threading.Thread(target=records.publish, args=(store, told(made, "FAIL", day + 1, reason), True))
+        for day, reason in enumerate(reasons)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stands(store, made, "FAIL", records.read(made.run_uri).verdict.reason)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(None, False), (b"{", False), ("INCOMPLETE", False), ("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True)],
+)
+def test_what_is_decided(store: str, content: bytes | str | None, expected: bool) -> None:
+    made = spec(root=store)
+    if content:
+        data = content if isinstance(content, bytes) else record(made, content).verdict.model_dump_json().encode()
+        storage.write(f"{made.run_uri}/verdict.json", data)
+    assert records.decided(made.run_uri) is expected
 
 
 def test_the_view_of_the_router(store: str) -> None:
@@ -202,3 +366,33 @@ def test_another_prompt_is_another_series(store: str) -> None:
         assert records.baseline_for(asked_otherwise, asked) is None
     with pytest.raises(BadInput, match="no record of it"):
         records.baseline_for(asked_otherwise, "/models/step-1")
+
+
+def test_a_question_in_other_words_takes_no_anchor_away(store: str) -> None:
+    """Asked by hand against the first run, which is then no anchor beside it; asked by the nightly, it is one."""
+    first = validated(store, 1, "PASS", anchor="first")
+    validated(store, 2, "PASS", anchor="first")
+    by_hand = validated(store, 3, "FAIL", first.run_uri, "first")
+    assert (named(by_hand.baseline), by_hand.anchor) == ("step-1", None)
+    nightly = validated(store, 3, "FAIL", "last-accepted", "first")
+    assert (named(nightly.baseline), named(nightly.anchor)) == ("step-2", "step-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "there is none"), (b"{}", r"not a record of this version \(ValidationError\)")]
+)
+@pytest.mark.parametrize("asked", ["last-accepted", "previous", "/models/step-1"])
+def test_a_baseline_whose_record_cannot_be_read(store: str, content: bytes | None, why: str, asked: str) -> None:
+    first, made = validated(store, 1, "PASS"), spec(root=store)
+    storage.delete(f"{first.run_uri}/record.json")
+    if content:
+        storage.write(f"{first.run_uri}/record.json", content)
+    told_by = rf"{first.run_uri}/record.json: {why}; publish that run again, or leave it out with "
+    for ask, what in ((records.baseline_for, "baseline"), (records.anchor_for, "anchor")):
+        words = {"last-accepted": "first", "previous": "first"}.get(asked, asked) if what == "anchor" else asked
+        with pytest.raises(BadInput, match=f"^{what} {words}: {told_by}") as caught:
+            ask(made, words)
+        assert "\n" not in str(caught.value)
+    records.rebuild(store)
+    if asked == "last-accepted":
+        assert records.baseline_for(made, asked) is None

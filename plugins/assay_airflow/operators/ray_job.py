@@ -82,7 +82,7 @@ class RayJobOperator(BaseOperator):
         job = StageJob.of(self.stage, load_spec(self.spec_uri))
         name, status = f"Ray job {event['submission_id']}", event["status"]
         if status == "SUCCEEDED":
-            if not job.is_done():
+            if not job.has_result():
                 raise RayJobFailed(f"{name} succeeded but left no {job.marker}; it is submitted anew")
             return job.marker
         if status == "STOPPED" and not stops:

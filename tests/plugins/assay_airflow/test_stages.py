@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from assay_airflow.stages import STAGES, StageJob, failure_of
-from specs import fail, spec_in
+from specs import fail, record, spec_in
 
 from ray_jobs import storage
 from ray_jobs.contract import Spec
@@ -55,6 +55,16 @@ def test_the_payload_is_the_command_that_a_person_would_type(spec: Spec) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("outcome", "done"), [("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True), ("INCOMPLETE", False)]
+)
+def test_an_incomplete_verdict_is_a_result_but_asked_for_again(spec: Spec, outcome: str, done: bool) -> None:
+    job = StageJob.of("evaluate", spec)
+    assert (job.has_result(), job.is_done()) == (False, False)
+    storage.write(job.marker, record(spec, outcome).verdict.model_dump_json().encode())
+    assert (job.has_result(), job.is_done()) == (True, done)
+
+
 def test_a_uri_that_a_shell_would_take_apart_is_quoted(tmp_path: Path) -> None:
     spec = spec_in(tmp_path / "my root; rm")
     assert f"--spec '{spec.uri}'" in StageJob.of("caption", spec).payload(0, {})["entrypoint"]
@@ -72,7 +82,7 @@ def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: 
     job = StageJob.of(stage, spec)
     assert job.marker == marker.format(spec=spec)
     assert not job.is_done()
-    storage.write(job.marker, b"{}")
+    storage.write(job.marker, record(spec).verdict.model_dump_json().encode())
     assert job.is_done()
 
 

@@ -7,7 +7,7 @@ from assay_airflow import steps
 from specs import checkpoint_in, record
 
 from ray_jobs import records
-from ray_jobs.contract import BadInput, Spec, Trouble
+from ray_jobs.contract import BadInput, Comparison, LimitCheck, Spec, Trouble
 from ray_jobs.plan import load_spec
 
 
@@ -54,6 +54,7 @@ def test_what_an_event_tells(spec: Spec) -> None:
         "reason": "as told",
         "metrics": {},
         "record": f"{spec.run_uri}/record.json",
+        "report": f"{spec.run_uri}/report.html",
     }
 
 
@@ -70,6 +71,32 @@ def test_a_verdict_is_a_task_state(spec: Spec, outcome: str, raises: type[Except
 def test_a_pass_is_a_success(spec: Spec) -> None:
     records.publish(spec.root, record(spec))
     assert steps.conclude(spec.uri) == "PASS: as told"
+
+
+def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers: dict[str, Any] = {"n": 9, "low": -2.0, "high": 1.0, "p_worse": 0.2, "outcome": "PASS"}
+    one = Comparison(metric="chrf", baseline=6.0, candidate=5.5, difference=-0.5, margin=2.5, **numbers)
+    comparisons = (
+        one,
+        one.model_copy(update={"against": "anchor", "baseline": 7.0, "difference": -1.5}),
+        one.model_copy(update={"metric": "refusal", "advisory": True, "outcome": "FAIL"}),
+    )
+    limits = (
+        LimitCheck(metric="empty", kind="max", limit=0.01, value=0.0, method="exact", **numbers),
+        LimitCheck(metric="chrf", kind="min", limit=50.0, value=59.5, method="t", **numbers),
+    )
+    told = record(spec)
+    verdict = told.verdict.model_copy(update={"comparisons": comparisons, "limits": limits})
+    records.publish(spec.root, told.model_copy(update={"verdict": verdict}))
+    assert steps.conclude(spec.uri) == "PASS: as told"
+    assert capsys.readouterr().out.splitlines() == [
+        "PASS: as told",
+        "  chrf against the baseline: PASS, baseline 6.0, candidate 5.5, difference -0.5 [-2.0, 1.0], margin 2.5, n 9",
+        "  chrf against the anchor: PASS, anchor 7.0, candidate 5.5, difference -1.5 [-2.0, 1.0], margin 2.5, n 9",
+        "  empty at most 0.01: PASS, 0.0 [-2.0, 1.0], n 9",
+        "  chrf at least 50.0: PASS, 59.5 [-2.0, 1.0], n 9",
+        f"  report: {spec.run_uri}/report.html",
+    ]
 
 
 def test_without_a_prefix_the_router_says_so_and_skips() -> None:

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from making import record, spec
 
-from ray_jobs import records
-from ray_jobs.contract import Spec, Summary
+from ray_jobs import index, records, storage
+from ray_jobs.contract import Spec, Summary, Trouble
 from ray_jobs.report import series
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -82,3 +83,24 @@ def test_the_last_forty(tmp_path: Path) -> None:
         validated(str(tmp_path), number, float(number))
     found = trend(spec(root=str(tmp_path), called="step-50"))["chrf"]
     assert [one.checkpoint for one in found] == [f"step-{number}" for number in range(11, 51)]
+
+
+def test_what_other_runs_left_never_decides_whether_there_is_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = str(tmp_path)
+    for number in (1, 2):
+        validated(root, number, 50.0 + number)
+    (entry, _) = index.published(root, "small")
+    storage.write(index.uri_of(root, entry), b"{}")
+    storage.delete(f"{entry.run_uri(root)}/record.json")
+    storage.delete(f"{root}/index/small/index.json")
+    own = spec(root=root, called="step-3")
+    assert [one.checkpoint for one in trend(own)["chrf"]] == ["step-2", "step-3"]
+
+    def down(root: str, suite: str) -> index.Index:
+        raise Trouble("the store is down")
+
+    monkeypatch.setattr(index, "whole", down)
+    assert [one.checkpoint for one in trend(own)["chrf"]] == ["step-3"]
+    assert caplog.messages[-1] == "the report's trend shows this run alone: the store is down"

@@ -9,7 +9,7 @@ from assay_airflow.failures import RayJobFailed
 from assay_airflow.operators.ray_job import RayJobLink, RayJobOperator
 from assay_airflow.stages import StageJob
 from ray_server import RayServer
-from specs import fail, spec_in
+from specs import fail, record, spec_in
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Spec
@@ -115,6 +115,31 @@ def test_force_submits_although_the_result_is_there_but_once(ray: RayServer, tmp
     ray.add(name, "SUCCEEDED")
     assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
     assert list(ray.jobs) == [name]
+
+
+def judge(spec: Spec, outcome: str) -> str:
+    marker = StageJob.of("evaluate", spec).marker
+    storage.write(marker, record(spec, outcome).verdict.model_dump_json().encode())
+    return marker
+
+
+@pytest.mark.parametrize("force", [None, "manual__1"])
+def test_an_incomplete_verdict_is_asked_for_again_past_the_job_that_left_it(
+    ray: RayServer, tmp_path: Any, force: str | None
+) -> None:
+    spec = spec_in(tmp_path, force=force)
+    job = StageJob.of("evaluate", spec)
+    first = deferred(spec, "evaluate").trigger.submission_id
+    ray.add(first, "SUCCEEDED")
+    marker = judge(spec, "INCOMPLETE")
+    assert operator(spec, "evaluate").execute_complete(CONTEXT, event("SUCCEEDED")) == marker, "it is a result"
+    second = deferred(spec, "evaluate").trigger.submission_id
+    assert (first, second) == (job.submission_id(0), job.submission_id(1))
+    assert deferred(spec, "evaluate").trigger.submission_id == second, "two who ask share the new job"
+    ray.add(second, "SUCCEEDED")
+    judge(spec, "PASS")
+    assert operator(spec, "evaluate").execute(CONTEXT) == marker
+    assert list(ray.jobs) == [first, second]
 
 
 def test_success_is_the_marker_not_the_status(ray: RayServer, spec: Spec) -> None:

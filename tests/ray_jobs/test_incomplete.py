@@ -1,0 +1,51 @@
+"""When a run is evaluated again; the stages that it is made of have tests of their own."""
+
+from pathlib import Path
+
+import pytest
+from finished import Image, Written, scores_of, write_golden, write_run
+from making import record, spec
+
+from ray_jobs import evaluate, publish, records, storage
+from ray_jobs.contract import Outcome, Record, Spec, Verdict
+from ray_jobs.metrics.registry import declared
+
+IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(12)]
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Spec:
+    """A run whose captions have their scores."""
+    made = spec(root=str(tmp_path))
+    write_golden(made, IMAGES)
+    values = dict.fromkeys(declared(made), 1.0)
+    written = [Written(f"a red square {number}", values) for number in range(len(IMAGES))]
+    scores_of(made, write_run(made, made.caption_id, IMAGES, written), written)
+    return made
+
+
+def decided(made: Spec, outcome: Outcome) -> Record:
+    """The run with a verdict of an earlier time, published."""
+    verdict = record(made, outcome).verdict
+    storage.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
+    return publish.publish(made)
+
+
+def outcome_of(made: Spec) -> str:
+    return Verdict.model_validate_json(storage.read(f"{made.run_uri}/verdict.json")).outcome
+
+
+def test_an_incomplete_run_is_evaluated_again_and_its_record_replaced(scored: Spec) -> None:
+    assert decided(scored, "INCOMPLETE").verdict.outcome == "INCOMPLETE"
+    evaluate.evaluate(scored)
+    assert outcome_of(scored) == "PASS"
+    assert publish.publish(scored).verdict.outcome == "PASS"
+    assert [one.outcome for one in records.published(scored.root, "small")] == ["PASS"]
+
+
+@pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])
+def test_any_other_verdict_stands(scored: Spec, outcome: Outcome) -> None:
+    first = decided(scored, outcome)
+    evaluate.evaluate(scored)
+    assert outcome_of(scored) == outcome
+    assert publish.publish(scored) == first
