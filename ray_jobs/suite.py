@@ -14,12 +14,20 @@ METRICS = (
     directions()
 )  # the metrics every run computes per image, and whether more is better (+1), worse (-1) or neither
 
+ANSWERED = frozenset(("rationale", "score", "better"))  # what the judge's answers hold beside the criteria
+
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Dataset(Frozen):
+class Section(Frozen):
+    """A part of a suite. `.inf` and `.nan` are YAML but not JSON, which is what a spec is kept as."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Dataset(Section):
     """Where the images come from and which of them are used.
 
     `image` is found by itself where it can be. `label_names` is a file of names: one a line, or JSON, by label id.
@@ -54,7 +62,7 @@ class Dataset(Frozen):
         return self.model_dump(exclude={"revision", "reads"})
 
 
-class Preprocess(Frozen):
+class Preprocess(Section):
     """Images are resized to at most `max_pixels` and at least `min_pixels`, both sides multiples of `patch` pixels.
 
     `filter` fast decodes JPEG at the scale that is needed and averages what is left; lanczos decodes all of it, which
@@ -84,7 +92,7 @@ class Preprocess(Frozen):
         return self.model_dump(exclude={"max_rejected_fraction", "part_rows", "part_mb"})
 
 
-class Caption(Frozen):
+class Caption(Section):
     prompt: str = "Describe the image in one sentence."
     max_tokens: int = Field(64, gt=0)
     temperature: float = Field(0.0, ge=0)
@@ -95,7 +103,7 @@ class Caption(Frozen):
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{image_id}".encode()).digest()[:4]) >> 1
 
 
-class Engine(Frozen):
+class Engine(Section):
     """How vLLM is run. `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id."""
 
     kind: Literal["ray_data_llm"] = "ray_data_llm"
@@ -113,7 +121,7 @@ class Engine(Frozen):
         return self.model_dump(include={"dtype", "max_model_len", "quantization"})
 
 
-class Metrics(Frozen):
+class Metrics(Section):
     """What is measured of every caption beyond what always is.
 
     `language` is the one the captions should be in (ISO 639-1). `synonyms` is a JSON file of further names by label.
@@ -131,12 +139,12 @@ class Metrics(Frozen):
         return (*clip, *(file.rpartition("/")[2].removesuffix(".py") for file in self.own))
 
 
-class Price(Frozen):
+class Price(Section):
     input: float = Field(0.0, ge=0)
     output: float = Field(0.0, ge=0)
 
 
-class Judge(Frozen):
+class Judge(Section):
     """An LLM judge that sees the image. `prompt` holds `{caption}` and may hold `{references}`.
 
     With `criteria` it answers true or false to each and the score is the share that holds, in [0, 1]; without them it
@@ -176,6 +184,8 @@ class Judge(Frozen):
             raise ValueError("needs `base_url` and `model`, the endpoint and the name of the judge's model there")
         if "{caption}" not in self.prompt:
             raise ValueError("`prompt` must hold {caption}")
+        for name in ANSWERED.intersection(self.criteria):
+            raise ValueError(f"`criteria`: {name!r} is a key of the judge's answers already; name it otherwise")
         if not ("{first}" in self.pairwise_prompt and "{second}" in self.pairwise_prompt):
             raise ValueError("`pairwise_prompt` must hold {first} and {second}")
         return self
@@ -197,13 +207,13 @@ class Judge(Frozen):
         return ("judge", *(f"judge_{name}" for name in self.criteria), *(("preference",) if self.pairwise else ()))
 
 
-class GatingMetric(Frozen):
+class GatingMetric(Section):
     """`margin`: the worsening that is still acceptable, in the metric's own unit."""
 
     margin: float = Field(ge=0)
 
 
-class Limit(Frozen):
+class Limit(Section):
     """What a metric's mean must stay within whatever the baseline has."""
 
     max: float | None = None
@@ -216,7 +226,7 @@ class Limit(Frozen):
         return self
 
 
-class Gate(Frozen):
+class Gate(Section):
     """How scores become a verdict.
 
     `alpha` is the false-alarm rate of the whole verdict, `coverage` the share of images that must have a score, `power`
@@ -235,7 +245,7 @@ class Gate(Frozen):
     limits: dict[str, Limit] = {}
 
 
-class Suite(Frozen):
+class Suite(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     dataset: Dataset
     preprocess: Preprocess = Preprocess()

@@ -4,6 +4,7 @@ A metric file holds `METRIC = Metric(...)`. The control plane reads names and di
 top they import nothing beyond the standard library; what they need beyond it, their functions import.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,14 +71,20 @@ class Metric:
     order: int = 1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.unit, str):
+            raise ValueError(f"unit must be a text, not {self.unit!r}")
         if self.direction not in (-1, 0, 1):
             raise ValueError(f"direction must be +1, -1 or 0, not {self.direction!r}")
+        if not (isinstance(self.range, tuple) and len(self.range) == 2 and all(map(_is_end, self.range))):
+            raise ValueError(f"range must be two numbers, (low, high), not {self.range!r:.40}")
         if not self.range[0] < self.range[1]:
             raise ValueError(f"range must be (low, high), not {self.range!r}")
         if self.kind not in ("mean", "share"):
             raise ValueError(f"kind must be 'mean' or 'share', not {self.kind!r}")
         if self.kind == "share" and self.range != (0, 1):
             raise ValueError("the range of a share is (0, 1)")
+        if self.order not in (1, 2):
+            raise ValueError(f"order must be 1 or 2, not {self.order!r}")
         if self.needs not in NEEDS:
             raise ValueError(f"needs must be one of {', '.join(NEEDS)}, not {self.needs!r}")
 
@@ -85,3 +92,8 @@ class Metric:
         """Whether a caption has what the metric needs."""
         label = has.label is not None
         return {"references": bool(has.references), "label": label, "name": bool(has.names)}.get(self.needs, True)
+
+
+def _is_end(value: object) -> bool:
+    """Whether it can end a range: a number that a float can hold, or an infinity."""
+    return isinstance(value, (int, float)) and (abs(value) <= sys.float_info.max or abs(value) == UNBOUNDED)

@@ -29,16 +29,20 @@ def value(metric: Metric, caption: Captioned, image_id: str) -> float | None:
         ) from None
     if found is None:
         return None
-    if not isinstance(found, Real) or not math.isfinite(found):
+    where = f"metric {metric.name}: image {image_id!r}"
+    try:
+        number = float(found) if isinstance(found, Real) else math.nan
+    except OverflowError:
+        raise BadInput(f"{where}: gave {type(found).__name__} larger than any float; correct `measure`") from None
+    if not math.isfinite(number):
         told = f"{type(found).__name__} {str(found)[:40]!r}"
-        raise BadInput(f"metric {metric.name}: image {image_id!r}: gave {told}; return a number, or None for no value")
+        raise BadInput(f"{where}: gave {told}; return a number, or None for no value")
+    if metric.kind == "share" and number not in (0, 1):
+        raise BadInput(f'{where}: gave {number:g}; a share\'s values are 0 and 1, correct `measure` or set kind="mean"')
     low, high = metric.range
-    if not low <= float(found) <= high:
-        raise BadInput(
-            f"metric {metric.name}: image {image_id!r}: {float(found):g} is outside its range "
-            f"({low:g}, {high:g}); correct `range` or `measure`"
-        )
-    return float(found)
+    if not low <= number <= high:
+        raise BadInput(f"{where}: {number:g} is outside its range ({low:g}, {high:g}); correct `range` or `measure`")
+    return number
 
 
 @lru_cache(64)
@@ -60,6 +64,10 @@ def _compiled(name: str, source: str, taken: tuple[str, ...]) -> Metric:
         raise BadInput(f"metric {name}: {file} holds no `METRIC = Metric(...)`; see ray_jobs/metrics/empty.py for one")
     if metric.name != name:
         raise BadInput(f"metric {name}: its METRIC is named {metric.name!r}; name it like its file")
-    if metric.measure is None:
+    if metric.measure_all is not None:
+        raise BadInput(
+            f"metric {name}: its METRIC has `measure_all`, which only Assay's own have; give `measure` alone"
+        )
+    if not callable(metric.measure):
         raise BadInput(f"metric {name}: its METRIC has no `measure`; give a function of Captioned")
     return metric

@@ -66,6 +66,9 @@ def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, valu
         ("name: x\ndataset: {source: x}\njudge: {prompt: hello}", "judge: `prompt` must hold {caption}"),
         ("name: x\ndataset: {source: x}\ngate: {alpha: 0.5}", "gate.alpha: Input should be less than 0.5"),
         ("name: x\ndataset: {source: x}\njudge: {criteria: [Colour]}", "judge.criteria.0: String should match"),
+        ("name: x\ndataset: {source: x}\njudge: {criteria: [rationale]}", "judge: `criteria`: 'rationale' is a key"),
+        ("name: x\ndataset: {source: x}\njudge: {criteria: [a, score]}", "judge: `criteria`: 'score' is a key of"),
+        ("name: x\ndataset: {source: x}\njudge: {criteria: [better]}", "judge: `criteria`: 'better' is a key of"),
     ],
 )
 def test_a_faulty_suite_is_one_clear_line(text: str, told: str) -> None:
@@ -73,6 +76,21 @@ def test_a_faulty_suite_is_one_clear_line(text: str, told: str) -> None:
         parse_suite(text, "s.yaml")
     assert str(caught.value).startswith(f"suite s.yaml: {told}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    "path",
+    ["gate.limits.empty.max", "gate.limits.words.min", "gate.metrics.chrf.margin", "judge.timeout_seconds",
+     "judge.price.input", "caption.temperature", "preprocess.decode_seconds", "preprocess.max_aspect"],
+)  # fmt: skip
+def test_no_number_is_infinite_or_none(path: str, value: str) -> None:
+    """They would be written as null, and the spec could not be read again."""
+    first, *rest = path.split(".")
+    inner = "".join(f"{{{step}: " for step in rest) + value + "}" * len(rest)
+    with pytest.raises(BadInput) as caught:
+        parse_suite(f"name: x\ndataset: {{source: x}}\n{first}: {inner}", "s.yaml")
+    assert str(caught.value).startswith(f"suite s.yaml: {path}: Input should be a ")
 
 
 def test_a_typo_is_told_rather_than_the_key_it_hides() -> None:

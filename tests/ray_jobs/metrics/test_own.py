@@ -50,6 +50,15 @@ def test_it_is_compiled_once_a_process() -> None:
         (POLITE.replace("range=(0, 1000)", "range=(1, 0)"), r"fails on import \(ValueError: range must be"),
         (POLITE.replace(" measure=measure", " kind='median', measure=measure"), "ValueError: kind must be"),
         (POLITE.replace(" measure=measure", " needs='money', measure=measure"), "ValueError: needs must be"),
+        (POLITE.replace('"words"', "3"), r"fails on import \(ValueError: unit must be a text, not 3\)"),
+        (POLITE.replace("range=(0, 1000)", "range=5"), r"ValueError: range must be two numbers, \(low, high\), not 5"),
+        (POLITE.replace("range=(0, 1000)", "range=(0, 1, 2)"), "ValueError: range must be two numbers"),
+        (POLITE.replace("range=(0, 1000)", "range=('a', 'b')"), "ValueError: range must be two numbers"),
+        (POLITE.replace("range=(0, 1000)", "range=(0, 10**400)"), "ValueError: range must be two numbers"),
+        (POLITE.replace("range=(0, 1000)", "range=(0, float('nan'))"), "ValueError: range must be"),
+        (POLITE.replace("measure=measure", "measure=measure, order=3"), "ValueError: order must be 1 or 2, not 3"),
+        (POLITE.replace("measure=measure", "measure=3"), "metric polite: its METRIC has no `measure`"),
+        (POLITE.replace("measure=measure", "measure=measure, measure_all=len"), "polite: its METRIC has `measure_all`"),
         ("raise SystemExit(3)", r"polite\.py fails on import \(SystemExit: 3\)"),
     ],
 )
@@ -76,6 +85,9 @@ def test_a_name_that_is_taken_is_refused() -> None:
         ("return [1.0]", "gave list"),
         ("return 1j", "gave complex"),
         ("return -1", r"-1 is outside its range \(0, 1000\)"),
+        ("return 10**400", "gave int larger than any float"),
+        ("return -(10**5000)", "gave int larger than any float"),
+        ("from fractions import Fraction; return Fraction(10**400)", "gave Fraction larger than any float"),
         ("return 1e9", r"1e\+09 is outside its range"),
     ],
 )
@@ -84,6 +96,16 @@ def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
     with pytest.raises(BadInput, match=rf"metric polite: image 'dir/a\.png': .*{told}") as error:
         value(metric, CAPTION, "dir/a.png")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("body", ["return 0.5", "return 1e-300"])
+def test_a_share_is_of_zeros_and_ones(body: str) -> None:
+    share = with_measure(body).replace("range=(0, 1000)", "range=(0, 1), kind='share'")
+    with pytest.raises(BadInput, match=r"metric polite: image 'a': gave .*; a share's values are 0 and 1, correct"):
+        value(loaded({"polite": share})["polite"], CAPTION, "a")
+    for fine in (True, 0, 1.0, None):
+        one = loaded({"polite": share.replace(body, f"return {fine}")})["polite"]
+        assert value(one, CAPTION, "a") == fine
 
 
 @pytest.mark.parametrize(
