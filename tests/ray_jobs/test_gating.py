@@ -168,7 +168,7 @@ def test_the_judges_preference_gates_against_the_baseline_alone(tmp_path: Path) 
     planned = planned_in(tmp_path, anchor="a", **settings)
     assert planned.anchor
     kept(planned, planned.anchor.caption_id, rows())
-    preferred = RANDOM.choice([-1.0, -1.0, 0.0, 1.0], 300)
+    preferred = RANDOM.choice([-1.0, -1.0, -1.0, 0.0, 1.0], 300)
     for number in range(0, 300, 64):
         chosen = range(number, min(number + 64, 300))
         values = [None if at == 5 else float(preferred[at]) for at in chosen]
