@@ -5,17 +5,21 @@ from pathlib import Path
 import pytest
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
+from scored import RAY, in_process
 
-from ray_jobs import evaluate, publish, records, storage
+from ray_jobs import evaluate, publish, records, scoring, storage
 from ray_jobs.contract import Outcome, Record, Spec, Verdict
+from ray_jobs.metrics import counting
 from ray_jobs.metrics.registry import declared
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(12)]
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> Spec:
-    """A run whose captions have their scores."""
+def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    """A run whose captions have their scores; its tasks in this process."""
+    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(scoring, "ray", RAY)
     made = spec(root=str(tmp_path))
     write_golden(made, IMAGES)
     values = dict.fromkeys(declared(made), 1.0)
