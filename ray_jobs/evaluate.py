@@ -16,7 +16,7 @@ from ray_jobs.contract import Spec
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer, reopen
 from ray_jobs.report import write_report
-from ray_jobs.scoring import check, forget_other_captions, score, summed_up
+from ray_jobs.scoring import check, score, summed_up
 
 log = logging.getLogger("assay")
 
@@ -36,8 +36,6 @@ def evaluate(spec: Spec) -> None:
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
     times = [time.monotonic()]
     if spec.suite.judge.kind != "none":
-        for caption_id in caption_ids:
-            forget_other_captions(spec, caption_id)  # complete scores would have nothing asked about what is new
         judge_all(spec, caption_ids)
         prefer(spec)
     times.append(time.monotonic())

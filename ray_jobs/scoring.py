@@ -34,35 +34,17 @@ def check(spec: Spec) -> None:
     language.check(spec.suite.metrics.language)
 
 
-def forget_other_captions(spec: Spec, caption_id: str) -> str:
-    """Remove scores that were made of other captions than there are now; what names the captions.
-
-    Captions that were made anew keep their id, and on every scale but the one that forced them scores of the old ones
-    would stand. What is made is made below a marker of its captions, so what a kill left is known to be of these.
-    """
-    uri, captions = spec.scores_uri_of(caption_id), parts.require(spec.captions_uri_of(caption_id), "caption")
-    made_of = digest(*((part.name, part.sha256) for part in captions.parts))
-    found = parts.manifest(uri)
-    if found and found.details.get("captions") == made_of:
-        return made_of
-    if found:  # committed by a job that had begun before the captions changed
-        storage.delete(f"{uri}/forced-{made_of}")
-    parts.forget(uri, made_of, keep=(f"forced-{slug(spec.force)}",) if spec.force else ())
-    return made_of
-
-
 def score(spec: Spec, caption_id: str) -> Manifest:
     """Make the scores of these captions complete; their manifest.
 
     Parts with failures of the judge that it has answered since are made again.
     """
-    made_of = forget_other_captions(spec, caption_id)
+    made_of = _forget_other_captions(spec, caption_id)
     uri = spec.scores_uri_of(caption_id)
     if found := parts.manifest(uri):
         if not _judged_since(spec, caption_id, found):
             return found
         storage.delete(f"{uri}/manifest.json")
-    check(spec)
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
@@ -122,6 +104,26 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
+
+
+def _forget_other_captions(spec: Spec, caption_id: str) -> str:
+    """Remove scores that were made of other captions than there are now; what names the captions.
+
+    Captions that were made anew keep their id, and on every scale but the one that forced them scores of the old ones
+    would stand. What is made is made beside a marker of its captions, so what a kill left is known to be of these.
+    """
+    uri, captions = spec.scores_uri_of(caption_id), parts.require(spec.captions_uri_of(caption_id), "caption")
+    made_of = digest(*((part.name, part.sha256) for part in captions.parts))
+    marker = f"{uri}/forced-{made_of}"
+    found = parts.manifest(uri)
+    if found and found.details.get("captions") == made_of:
+        return made_of
+    if found:  # committed by a job that had begun before the captions changed
+        storage.delete(marker)
+    if next(iter(storage.entries(uri)), None) is None:
+        storage.write(marker, b"")  # two jobs may begin at once: neither removes what the other makes
+    parts.forget(uri, made_of, keep=(f"forced-{slug(spec.force)}",) if spec.force else ())
+    return made_of
 
 
 def _judged_since(spec: Spec, caption_id: str, scores: Manifest) -> bool:

@@ -48,25 +48,3 @@ def test_a_fault_of_the_metrics_is_told_before_the_judge_is_asked(
         made = captioned.model_copy(update={"own_metrics": {"polite": "METRIC = 3"}})
     with pytest.raises(BadInput, match=r"metric polite: |metrics\.language 'qq'"):
         evaluate.evaluate(made)
-
-
-def test_the_judge_is_asked_about_captions_that_were_made_anew(
-    captioned: Spec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Complete scores, of the captions before, would have it that there is nothing to ask."""
-    monkeypatch.setattr("ray_jobs.judging.judgements", lambda *_: {})
-    scoring.score(captioned, captioned.caption_id)
-    storage.delete(f"{captioned.captions_uri}/manifest.json")
-    storage.delete(f"{captioned.captions_uri}/parts/part-00000.parquet")
-    write_captions(captioned, [{"image_id": "a", "caption": "a spot"}, {"image_id": "b", "caption": "a line"}])
-
-    class Asked(Exception):
-        pass
-
-    def judge_all(spec: Spec, caption_ids: list[str]) -> None:
-        assert not storage.exists(f"{spec.scores_uri}/manifest.json")
-        raise Asked
-
-    monkeypatch.setattr(evaluate, "judge_all", judge_all)
-    with pytest.raises(Asked):
-        evaluate.evaluate(captioned)

@@ -263,7 +263,7 @@ def test_scores_of_other_captions_are_made_anew(two_parts: Spec, left: str) -> N
     if left == "no manifest":
         storage.delete(manifest)
     if left == "a manifest that came late":
-        scoring.forget_other_captions(two_parts, two_parts.caption_id)
+        scoring._forget_other_captions(two_parts, two_parts.caption_id)
         storage.write(manifest, late)
     found = rows_of(scoring.score(two_parts, two_parts.caption_id), two_parts)
     assert (found["c"]["characters"], found["a"]["collapse"]) == (6, 0.5)
