@@ -175,6 +175,26 @@ def test_a_forced_result_replaces_the_record_and_moves_nobody(store: str) -> Non
     stands(store, first, "FAIL")
 
 
+def test_another_run_that_publishes_meanwhile_does_not_bring_the_old_result_back(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read the index file before a forced result replaced a line, and writes it after."""
+    made, other, write, raced = spec(root=store), spec(root=store, fingerprint="2" * 16), storage.write, []
+    records.publish(store, told(made, "PASS"))
+
+    def slow(uri: str, data: bytes) -> None:
+        if uri.endswith("/index.json") and not raced:
+            raced.append(uri)
+            records.publish(store, told(made, "PASS", 9, "forced"), replace=True)
+            stands(store, made, "PASS", "forced")
+        write(uri, data)
+
+    monkeypatch.setattr(storage, "write", slow)
+    records.publish(store, told(other, "PASS", 1))
+    stands(store, made, "PASS", "forced")
+    stands(store, other, "PASS")
+
+
 WRITES = ["/record.json", "--PASS.json", "--INCOMPLETE.json", "/index.json"]  # in the order in which they are made
 
 
