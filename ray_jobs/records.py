@@ -49,12 +49,13 @@ def _differs(one: Record, other: Record) -> bool:
 def _in_its_place(record: Record, standing: Record | None) -> Record:
     """The record at the time of the one that it replaces, if with the same outcome.
 
-    A microsecond later, for an entry's key stands for one content only: else an index file made of the old one would
-    not be seen to be stale.
+    Some microseconds later, for an entry's key stands for one content only: else an index file made of the old one
+    would not be seen to be stale. How many, the clock says, so that two that replace it at once do not share a key.
     """
     if standing is None or standing.verdict.outcome != record.verdict.outcome:
         return record
-    return record.model_copy(update={"published_at": standing.published_at + timedelta(microseconds=1)})
+    later = timedelta(microseconds=1 + record.published_at.microsecond % 1000)
+    return record.model_copy(update={"published_at": standing.published_at + later})
 
 
 def _entered(root: str, run_uri: str) -> Record:

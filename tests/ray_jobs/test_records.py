@@ -267,10 +267,10 @@ def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: p
 def test_two_forced_at_once_leave_one(store: str) -> None:
     made = spec(root=store)
     records.publish(store, told(made, "PASS"))
-    reasons = [f"forced {number}" for number in range(6)]
+    times = [NOON + timedelta(days=1, microseconds=3**number) for number in range(6)]
     threads = [
-        threading.Thread(target=records.publish, args=(store, told(made, "FAIL", day + 1, reason), True))
-        for day, reason in enumerate(reasons)
+        threading.Thread(target=records.publish, args=(store, record(made, "FAIL", at, f"forced at {at}"), True))
+        for at in times
     ]
     for thread in threads:
         thread.start()
