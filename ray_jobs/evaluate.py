@@ -27,11 +27,11 @@ def evaluate(spec: Spec) -> None:
     if spec.force:
         parts.forget(spec.scores_uri, spec.force)
         parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json"))
-    reopen(spec)
     if records.decided(spec.run_uri):
         log.info("run %s has its verdict", spec.run_uri)
         return
     check(spec)
+    reopen(spec)  # after the check: a fault in the settings leaves the verdict that is there
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
     times = [time.monotonic()]

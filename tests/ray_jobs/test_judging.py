@@ -88,6 +88,8 @@ def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_pa
         assert len(endpoint.asked) == COUNT // 2
         totals = json.loads(storage.read(f"{spec.run_uri}/judge.json"))
         assert (totals["questions"], totals["answered"], totals["failed"]) == (COUNT, COUNT, {})
+        assert {(row["judge"], row["failure"]) for row in rows(spec.scores_uri)} == {(4.0, None)}
+        assert Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json")).outcome == "PASS"
 
 
 @pytest.mark.parametrize(
