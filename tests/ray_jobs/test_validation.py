@@ -22,6 +22,7 @@ from ray_jobs.contract import Checkpoint, Scores, Spec
 from ray_jobs.judge import answers, questions
 from ray_jobs.judge.answers import Answer
 from ray_jobs.judging import judgements, preferences
+from ray_jobs.metrics.registry import declared
 
 pytestmark = pytest.mark.integration
 CRITERIA = ["count", "colour", "size", "shape", "position", "background"]
@@ -140,7 +141,8 @@ def test_the_scores_are_those_computed_by_hand(validated: Spec) -> None:
             assert summary.mean is None
             continue
         assert summary.mean == pytest.approx(statistics.fmean(values))
-        assert summary.standard_error == pytest.approx(statistics.stdev(values) / math.sqrt(len(values)))
+        error = declared(validated)[name].order * statistics.stdev(values) / math.sqrt(len(values))
+        assert summary.standard_error == pytest.approx(error)
     assert summed.metrics["chrf"].expected == summed.metrics["chrf"].n == 24
     assert summed.metrics["words"].n == 30
 
