@@ -44,10 +44,10 @@ def fuzzed(findings: Path, seconds: int, *first_on_path: str) -> tuple[int, dict
 
 
 def test_a_look_finds_nothing(tmp_path: Path) -> None:
-    status, counts = fuzzed(tmp_path, 20)
+    status, counts = fuzzed(tmp_path, 30)
     assert (status, counts["findings"], counts["crashes"], list(tmp_path.iterdir())) == (0, 0, 0, [])
-    assert counts["executions"] > 100  # the machine may be busy with other tests
-    assert counts["kept"] > 10
+    assert counts["executions"] > 500  # in a time that is enough beside other tests too
+    assert counts["kept"] > 50
     assert counts["executions"] == sum(
         count for outcome, count in counts.items() if outcome == "kept" or outcome.startswith("rejected")
     )
