@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
 from pebble import ProcessExpired, ProcessPool
 
 from ray_jobs.contract import Preprocess, Trouble
@@ -23,6 +24,9 @@ T = TypeVar("T")
 Prepared = Golden | Reject
 
 START_SECONDS = 120
+# Each image and each part needs memory like the last one; to give it back and have the kernel clear it again costs 4%
+# of all CPU time at 500x375. M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) of glibc's mallopt, in bytes.
+KEPT_BY_MALLOC = {-3: 64 << 20, -1: 128 << 20}
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 
 
@@ -120,7 +124,11 @@ def _context() -> Any:
 
 
 def _confined(megabytes: int) -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive whom it works for
+    libc = ctypes.CDLL(None)
+    libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive whom it works for
+    for option, size in KEPT_BY_MALLOC.items():
+        libc.mallopt(option, size)
+    pa.set_memory_pool(pa.system_memory_pool())
     held = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
     limit = megabytes * 1024 * 1024 + (int(held[1]) * 1024 if held else 0)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -151,14 +151,15 @@ def test_captions_follow_their_images_through_a_killed_engine(
     images = [row for row in rows(captioned.golden_uri) if row["image_id"].startswith("scenes/")]
     moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
     pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
-    settings = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 2}}
+    settings = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 1}}
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "moved.parquet")}, **settings)
     run("preprocess", spec)
 
     process = start("caption", spec)
-    wait_until(lambda: len(parts.done(spec.captions_uri)) >= 2 or process.poll() is not None, 600)
+    wait_until(lambda: on_cluster.engine() is not None or process.poll() is not None, 600)
     engine = on_cluster.engine()
-    assert engine
+    wait_until(lambda: bool(parts.done(spec.captions_uri)) or process.poll() is not None, 600)
+    assert engine and engine.is_running()
     engine.kill()
     assert len(parts.done(spec.captions_uri)) < 31
     done = ended(process)
