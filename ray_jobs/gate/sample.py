@@ -72,14 +72,14 @@ class Sample:
         """The test of the mean by its standard error."""
         if self.clusters is not None:
             test = self.clusters.studentised()
-            return replace(test, error=order * test.error)
+            return replace(test, error=order * test.error, order=order)
         return studentised(self.moments, order)
 
 
 def studentised(seen: Moments, order: int = 1) -> Studentised:
     """The test of the mean of values of independent images; many samples at once when the moments are arrays."""
     error = order * np.sqrt(seen.variance / seen.n)
-    return Studentised(STUDENT, seen.mean, error, seen.skewness, seen.kurtosis, seen.n, seen.n - 1, seen.n)
+    return Studentised(STUDENT, seen.mean, error, seen.skewness, seen.kurtosis, seen.n, seen.n - 1, seen.n, order)
 
 
 def for_differences(seen: Sample, kind: str, reach: float, margin: float, order: int = 1) -> Foretelling | None:

@@ -24,7 +24,8 @@ MOST = 10**12
 
 @dataclass(frozen=True)
 class Studentised:
-    """A mean with its error. `size` counts what is independent (images or clusters), `images` the images behind it.
+    """A mean with its error. `size` counts what is independent (images or clusters), `images` the images behind it,
+    `order` is the metric's: how many captions a value is of.
 
     Fields are numbers, or arrays with an entry a sample, and so is what the methods give back.
     """
@@ -37,6 +38,7 @@ class Studentised:
     size: np.ndarray
     freedom: np.ndarray
     images: np.ndarray
+    order: int = 1
 
     @property
     def withheld(self) -> np.ndarray:
@@ -60,10 +62,11 @@ class Studentised:
     def detectable(self, bound: float, alpha: float, power: float) -> np.ndarray:
         """The true mean that is found below the bound with this power.
 
-        NaN where spread and shape are known too badly to foretell by, or "below" could next time be withheld.
+        NaN where spread and shape are known too badly to foretell by, or "below" could next time be withheld. Losses
+        far out (skewness below -1) make the spread itself jump from sample to sample, so they need more.
         """
-        spread = self.size >= KNOWN * (np.maximum(self.kurtosis, 0) + 2)
-        shape = self.size >= 2 * RULE * self.skewness**2
+        spread = self.size >= self.order**2 * KNOWN * (np.maximum(self.kurtosis, 0) + 2)
+        shape = self.size >= np.where(self.skewness < -1, 6, 2) * RULE * self.skewness**2
         return np.where(spread & shape, bound - self._reach(self.size, alpha, power, 1), np.nan)
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
