@@ -90,7 +90,7 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
 def _part(uri: str, number: int, data: bytes) -> parts.Part:
     name = parts.name_of_part(number)
     storage.write(parts.uri_of_part(uri, name), data)
-    return parts.Part(name=name, rows=PART_ROWS, sha256="0" * 64)
+    return parts.Part(name=name, rows=PART_ROWS, blake3="0" * 64)
 
 
 def _peak() -> float:

@@ -4,7 +4,6 @@ A part is written once, whole, and only where there is none, so its existence me
 disagree. What a part lost, and why, travels inside it in the footer. The manifest, written last, lists the parts.
 """
 
-import hashlib
 import io
 import json
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Manifest, Part, Trouble, slug
@@ -59,10 +59,10 @@ def write_file(uri: str, table: pa.Table) -> None:
 
 
 def describe(name: str, data: bytes) -> Part:
-    """What the manifest says of a part: rows, what was lost and why, and the SHA-256 of its bytes."""
+    """What the manifest says of a part: rows, what was lost and why, and the BLAKE3 of its bytes."""
     metadata = pq.ParquetFile(io.BytesIO(data)).metadata
     lost = _footer(metadata).get("lost", {})
-    return Part(name=name, rows=metadata.num_rows, lost=lost, sha256=hashlib.sha256(data).hexdigest())
+    return Part(name=name, rows=metadata.num_rows, lost=lost, blake3=blake3(data).hexdigest())
 
 
 def table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:

@@ -103,7 +103,7 @@ def make_parts(spec: Spec, source: Source, plan: GoldenPlan, made: Made, duplica
         part = made.add(row)
         if part.rows + sum(part.lost.values()) != rows_of[part.name]:
             raise Trouble(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")
-        duplicates.add(part.name, list(row["image_ids"]), list(row["sha256"]))
+        duplicates.add(part.name, list(row["image_ids"]), list(row["blake3"]))
         if part.name not in done:
             lost = sum(part.lost.values())
             progress.add(part.rows + lost, f"{lost} rejected in {part.name}" if lost else "")

@@ -113,7 +113,7 @@ def _forget_other_captions(spec: Spec, caption_id: str) -> str:
     would stand. What is made is made beside a marker of its captions, so what a kill left is known to be of these.
     """
     uri, captions = spec.scores_uri_of(caption_id), parts.require(spec.captions_uri_of(caption_id), "caption")
-    made_of = digest(*((part.name, part.sha256) for part in captions.parts))
+    made_of = digest(*((part.name, part.blake3) for part in captions.parts))
     marker = f"{uri}/forced-{made_of}"
     found = parts.manifest(uri)
     if found and found.details.get("captions") == made_of:

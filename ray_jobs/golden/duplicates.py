@@ -11,7 +11,7 @@ from ray_jobs.sources.on_disk import database
 REPEATS = """
 SELECT part, image_id, first FROM (
     SELECT part, position, image_id, ROW_NUMBER() OVER same AS number, FIRST_VALUE(image_id) OVER same AS first
-    FROM images WINDOW same AS (PARTITION BY sha256 ORDER BY part, position)
+    FROM images WINDOW same AS (PARTITION BY blake3 ORDER BY part, position)
 ) WHERE number > 1 ORDER BY part, position"""
 
 
@@ -22,7 +22,7 @@ class Duplicates:
         self._table = table
 
     def add(self, part: str, image_ids: list[str], digests: list[str]) -> None:
-        """The images of a part in order, each with the SHA-256 of its file in hex digits."""
+        """The images of a part in order, each with the BLAKE3 hash of its file in hex digits."""
         rows = zip(image_ids, map(bytes.fromhex, digests), strict=True)
         self._table.executemany(
             "INSERT INTO images VALUES (?, ?, ?, ?)",
@@ -46,5 +46,5 @@ class Duplicates:
 @contextmanager
 def hashes() -> Iterator[Duplicates]:
     """An empty table; what it holds on disk is gone afterwards."""
-    with database("images (part TEXT, position INTEGER, image_id TEXT, sha256 BLOB)") as table:
+    with database("images (part TEXT, position INTEGER, image_id TEXT, blake3 BLOB)") as table:
         yield Duplicates(table)

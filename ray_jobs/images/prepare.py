@@ -1,11 +1,11 @@
 """One image file into one golden image: decode, resize once, sRGB, upright, encode. Runs in the decoder's process."""
 
-import hashlib
 import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blake3 import blake3
 from PIL import Image, ImageFile
 
 from ray_jobs.contract import Preprocess, Trouble
@@ -19,7 +19,7 @@ THUMBNAIL = (96, 96)
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden image, and what was there: `sha256` and `source_bytes` are those of the file it was made from."""
+    """A golden image and what was there: `blake3` and `source_bytes` are hash and size of the file it was made of."""
 
     image: bytes
     width: int
@@ -29,7 +29,7 @@ class Golden:
     source_bytes: int
     format: str
     repairs: list[str]
-    sha256: bytes
+    blake3: bytes
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
 
@@ -61,7 +61,7 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
         source_bytes=len(data),
         format=decoded.format,
         repairs=repairs,
-        sha256=hashlib.sha256(data).digest(),
+        blake3=blake3(data).digest(),
         seconds={"decode": there - began, "resize": resized - there, "encode": encoded - resized},
     )
 

@@ -76,10 +76,10 @@ def captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
 
 
 def _golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
-    rows = parts.columns(spec.golden_uri, part, ["image_id", "sha256", "references"]).to_pylist()
+    rows = parts.columns(spec.golden_uri, part, ["image_id", "blake3", "references"]).to_pylist()
     return {row["image_id"]: row | {"row": number} for number, row in enumerate(rows)}
 
 
 def _key(image: dict[str, Any], kind: str, text: str) -> str:
-    """The source file's SHA-256 names the golden image too: the answers lie in a folder of the golden set."""
-    return hashlib.sha256("\n".join((image["sha256"], kind, text)).encode()).hexdigest()[:32]
+    """The source file's hash names the golden image too: the answers lie in a folder of the golden set."""
+    return hashlib.sha256("\n".join((image["blake3"], kind, text)).encode()).hexdigest()[:32]

@@ -146,6 +146,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("engine__replicas", 2, set()),
         ("engine__gpu_memory_utilization", 0.5, set()),
         ("engine__enforce_eager", True, set()),
+        ("engine__keep_seconds", 60.0, set()),
         ("judge__model", "/copies/judge", set()),  # its fingerprint counts, not its place
         ("judge__prompt", "good? {caption}", {SCALE, RUN}),
         ("judge__criteria", ["colour"], {SCALE, RUN}),
@@ -257,10 +258,10 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     made = spec()
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
     assert (made.golden_id, made.caption_id, made.scale_id, made.run_id) == (
-        "52999c25115b7e32",
-        "5973f9c057048f27",
+        "acf4c646ebb99752",
+        "f50ba81ab0d9d4a6",
         "6c32c5a2d26106cb",
-        "49983531030796cd",
+        "08cd959dc84db696",
     )
     told = "from making import spec; m = spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
     path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"

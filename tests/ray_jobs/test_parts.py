@@ -1,8 +1,8 @@
-import hashlib
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from blake3 import blake3
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import BadInput, Part, Trouble
@@ -13,7 +13,7 @@ TABLE = pa.table({"image_id": ["a", "b"], "caption": ["one", None]})
 def test_a_part_says_what_it_holds(store: str) -> None:
     part = parts.write(store, "part-00000", TABLE, {"lost": {"empty": 1}, "note": "kept"})
     data = storage.read(f"{store}/parts/part-00000.parquet")
-    assert part == Part(name="part-00000", rows=2, lost={"empty": 1}, sha256=hashlib.sha256(data).hexdigest())
+    assert part == Part(name="part-00000", rows=2, lost={"empty": 1}, blake3=blake3(data).hexdigest())
     assert parts.describe("part-00000", data) == part
     assert parts.read(store, "part-00000").to_pylist() == TABLE.to_pylist()
     assert parts.read(store, "part-00000", ["caption"]).column_names == ["caption"]
@@ -42,7 +42,7 @@ def test_a_part_that_is_gone_or_broken_is_trouble_with_a_remedy(store: str) -> N
 
 
 def some(*rows_and_lost: tuple[int, dict[str, int]]) -> list[Part]:
-    return [Part(name=f"p{n}", rows=rows, lost=lost, sha256="") for n, (rows, lost) in enumerate(rows_and_lost)]
+    return [Part(name=f"p{n}", rows=rows, lost=lost, blake3="") for n, (rows, lost) in enumerate(rows_and_lost)]
 
 
 def test_a_golden_part_has_no_row_for_what_it_rejected() -> None:

@@ -208,7 +208,7 @@ def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> N
             spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 3})
             run("preprocess", spec)
             found[name] = [
-                (row["sha256"], row["image"], row["references"], row["label"]) for row in rows(spec.golden_uri)
+                (row["blake3"], row["image"], row["references"], row["label"]) for row in rows(spec.golden_uri)
             ]
     assert [row[0] for row in found["folder"]] == offered.HASHES
     assert [row[2] for row in found["folder"]] == offered.CAPTIONS

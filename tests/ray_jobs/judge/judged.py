@@ -31,7 +31,7 @@ def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
             "image_id": some,
             "image": [encoded(picture(first + number, (8, 8))) for number in range(len(some))],
             "references": [[f"a picture of {name}"] for name in some],
-            "sha256": [f"{first + number:064x}" for number in range(len(some))],
+            "blake3": [f"{first + number:064x}" for number in range(len(some))],
         }
         golden.append(parts.write(planned.golden_uri, part, pa.table(rows), {"lost": {}}))
         failed = sum(captions[name] is None for name in some)
