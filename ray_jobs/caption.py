@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from ray_jobs import job, parts, storage
-from ray_jobs.asking import Requests, Times, ask_parts, request
+from ray_jobs.asking import Times, ask_parts
 from ray_jobs.contract import Manifest, Part, Spec
+from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.progress import Progress
 
@@ -70,7 +71,11 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
         rows_in=golden.rows_out,
         seconds=times.seconds(),
         versions=_versions(),
-        details={"checkpoint": spec.checkpoint.uri, "golden_id": spec.golden_id},
+        details={
+            "checkpoint": spec.checkpoint.uri,
+            "golden_id": spec.golden_id,
+            "engine": times.served.details(),
+        },
     )
     manifest = parts.commit(spec.captions_uri, manifest)
     log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)

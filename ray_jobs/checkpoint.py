@@ -66,7 +66,7 @@ def fingerprint(uri: str) -> str:
     local = storage.local_path(uri)
     content = []
     for entry in storage.entries(uri):
-        if _is_loaded(entry.key):
+        if is_loaded(entry.key):
             version = entry.version if local is None else _sha256(local / entry.key)
             content.append((entry.key, entry.size, version))
     return digest(*content)
@@ -98,7 +98,7 @@ def _download(checkpoint: Checkpoint, target: Path) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         for entry in storage.entries(checkpoint.uri):
-            if _is_loaded(entry.key):
+            if is_loaded(entry.key):
                 file = partial / entry.key
                 file.parent.mkdir(parents=True, exist_ok=True)
                 storage.download(f"{checkpoint.uri}/{entry.key}", file)
@@ -114,7 +114,7 @@ def _download(checkpoint: Checkpoint, target: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _is_loaded(key: str) -> bool:
+def is_loaded(key: str) -> bool:
     """Files of the model itself; optimizer states, logs and notes beside it do not make it another checkpoint."""
     return (
         "/" not in key
@@ -137,8 +137,12 @@ def _shards(uri: str, sizes: dict[str, int]) -> list[str]:
     return sorted(single)
 
 
-def _check_length(uri: str, size: int, which: str) -> None:
-    """A safetensors file is 8 bytes of header length, the JSON header, then data up to the largest offset."""
+def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Any], int]:
+    """The tensors of a safetensors file of `size` bytes by name, and how many bytes lie before their data.
+
+    Raises Incomplete while the file is shorter than that, BadInput when it is of another kind; `which` says what it is.
+    """
+    which = which or uri
     if size < 8:
         raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
     length = int.from_bytes(storage.read_range(uri, 0, 8), "little")
@@ -147,11 +151,19 @@ def _check_length(uri: str, size: int, which: str) -> None:
     if size < 8 + length:
         raise Incomplete(f"{which}: truncated inside its header ({size} bytes); wait for the upload or save it again")
     try:
-        header = json.loads(storage.read_range(uri, 8, length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        tensors = json.loads(storage.read_range(uri, 8, length))
+        tensors.pop("__metadata__", None)
+        for tensor in tensors.values():
+            _ = tensor["dtype"], [*tensor["shape"]], int(tensor["data_offsets"][1])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise BadInput(f"{which}: its header is not readable; save the checkpoint again") from None
-    expected = 8 + length + max(ends, default=0)
+    return tensors, 8 + length
+
+
+def _check_length(uri: str, size: int, which: str) -> None:
+    """A safetensors file is 8 bytes of header length, the JSON header, then data up to the largest offset."""
+    tensors, start = read_header(uri, size, which)
+    expected = start + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
     if size < expected:
         raise Incomplete(f"{which}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
 

@@ -17,8 +17,9 @@ from functools import partial, reduce
 from typing import Any
 
 from ray_jobs import parts, storage
-from ray_jobs.asking import Requests, Times, ask_parts, request
+from ray_jobs.asking import Times, ask_parts
 from ray_jobs.contract import Spec, Verdict, slug
+from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.judge import answers
 from ray_jobs.judge.answers import Answer

@@ -1,1 +1,26 @@
-"""Ask a vision-language model about images: requests in, answers out, one for one."""
+"""Engines: whichever is asked, answers come the same way. `ray_data_llm` is the reference, `warm` outlives its job."""
+
+import logging
+from collections.abc import Iterator
+
+from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.engine import warm
+from ray_jobs.engine.asked import Answer, Requests, Served, Task
+
+log = logging.getLogger("assay")
+
+
+def ask(
+    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
+) -> Iterator[list[Answer]]:
+    """Answers to what `requests` asks about the tasks' rows, one each, in blocks of any size and order.
+
+    Raises BadInput for a model that cannot be run, Trouble for an engine that keeps dying.
+    """
+    if engine.kind == "warm":
+        if (why := warm.unfit(engine)) is None:
+            return warm.ask(checkpoint, engine, tasks, requests, served)
+        log.info("engine: not a warm one: %s", why)
+    from ray_jobs.engine import ray_data_llm  # which takes seconds to import
+
+    return ray_data_llm.ask(checkpoint, engine, tasks, requests, served)

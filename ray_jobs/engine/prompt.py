@@ -4,8 +4,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor
-
 from ray_jobs.checkpoint import fetch
 from ray_jobs.contract import BadInput, Checkpoint
 
@@ -22,6 +20,8 @@ class PromptMaker:
     """Writes prompts for one checkpoint; every text goes where its chat template puts a user's words."""
 
     def __init__(self, model: Path, uri: str) -> None:
+        from transformers import AutoProcessor  # takes seconds, and a job's driver writes no prompt
+
         self.model, self.uri = model, uri
         self._sizes: dict[tuple[int, int], int] = {}
         try:

@@ -5,26 +5,48 @@ took 105 s with them and 40 s without. What Ray's rows lack is derived here: the
 answers and errors.
 """
 
+import logging
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_jobs.contract import BadInput, Engine, Trouble
+from ray_jobs.checkpoint import fetch
+from ray_jobs.contract import BadInput, Checkpoint, Engine, Trouble
+from ray_jobs.engine.asked import Answer, Requests, Served, Task, without_image
+from ray_jobs.engine.prompt import maker_for
+from ray_jobs.engine.settings import arguments, environment
+
+log = logging.getLogger("assay")
 
 STARTS = 3  # an engine that dies is started again this often before the job gives up
 
 
-def ask(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids: frozenset[int]) -> "ray.data.Dataset":
-    """Answers to the requests, one each, in no particular order.
+def ask(
+    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
+) -> Iterator[list[Answer]]:
+    """Answers block by block, in no particular order. Raises what `explain` makes of what goes wrong."""
+    model = _fetched_everywhere(checkpoint)
+    log.info("engine: starting vLLM on %s", checkpoint.uri)
+    asked = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(
+        partial(_requests, checkpoint=checkpoint, requests=requests)
+    )
+    served.kind, served.told = "ray_data_llm", "started for this job"
+    answers = answered(asked, model, engine, maker_for(checkpoint).stop_ids)
+    try:
+        for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield block.to_pylist()
+    except Exception as error:
+        raise explain(error, checkpoint.uri) from error
 
-    A request has `key` (carried through), `prompt`, `multimodal_data`, `sampling_params` and `least_tokens`, the length
-    that the prompt must have once its image is inside. An answer has `key`, `text`, `finish_reason` (stop or length),
-    `prompt_tokens`, `tokens`, `arrived` and `finished` (seconds since the epoch), and `failure` with its `detail`
-    (None when there is none).
-    """
+
+def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids: frozenset[int]) -> "ray.data.Dataset":
+    """Answers to a dataset of requests, one each."""
     processor = build_processor(
         _config(model, engine),
         postprocess=_answer,
@@ -54,37 +76,32 @@ def _last_words(text: str) -> str:
     return f"last: {named[-1][-300:]}" if named else "the worker's log in Ray has its last words"
 
 
+def _requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
+    return requests(task["part"], task["rows"], maker_for(checkpoint))
+
+
+def _fetched_everywhere(checkpoint: Checkpoint) -> Path:
+    """Have the checkpoint on every node before the engine needs it; its path, the same on each."""
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    copy = ray.remote(num_cpus=0)(fetch)
+    placed = [copy.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
+    copies: list[Path] = ray.get([task.remote(checkpoint) for task in placed])
+    return copies[0]
+
+
 def _config(model: Path, engine: Engine) -> vLLMEngineProcessorConfig:
-    on_gpu = "GPU" in ray.cluster_resources()
-    kwargs: dict[str, Any] = {
-        "dtype": engine.dtype,
-        "max_model_len": engine.max_model_len,
-        "max_num_seqs": engine.max_num_seqs,
-        "max_num_batched_tokens": max(engine.max_num_batched_tokens, engine.max_model_len),
-        "tensor_parallel_size": engine.tensor_parallel_size,
-        "enforce_eager": engine.enforce_eager,
-        "quantization": engine.quantization,
-        "limit_mm_per_prompt": {"image": 1, "video": 0},
-        "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
-        "enable_prefix_caching": False,
-    }
-    environment = {"VLLM_LOGGING_LEVEL": "WARNING"}
-    if on_gpu:
-        kwargs["gpu_memory_utilization"] = engine.gpu_memory_utilization
-        bundles = [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size
-    else:
-        kwargs["distributed_executor_backend"] = "uni"
-        environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
-        bundles = [{"CPU": 1}]
+    gpu = "GPU" in ray.cluster_resources()
     batch = max(1, min(32, engine.max_num_seqs))
     return vLLMEngineProcessorConfig(
         model_source=str(model),
-        engine_kwargs=kwargs,
+        engine_kwargs=arguments(engine, gpu),
         batch_size=batch,
         max_concurrent_batches=max(8, 2 * -(-engine.max_num_seqs // batch)),
         concurrency=(engine.replicas, engine.replicas),
-        placement_group_config={"bundles": bundles},
-        runtime_env={"env_vars": environment},
+        placement_group_config={
+            "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if gpu else [{"CPU": 1}]
+        },
+        runtime_env={"env_vars": environment(gpu)},
         should_continue_on_error=True,
         log_engine_metrics=False,
         prepare_multimodal_stage=False,
@@ -133,6 +150,5 @@ def _failure(row: dict[str, Any]) -> tuple[str | None, str | None]:
     """An engine's error, or a prompt too short to hold its image: the model then made its answer up."""
     if error := row.get("__inference_error__"):
         return "engine-error", str(error)[:500]
-    if row["num_input_tokens"] < row["least_tokens"]:
-        return "image-missing", f"prompt of {row['num_input_tokens']} tokens, {row['least_tokens']} with its image"
-    return None, None
+    detail = without_image(row["num_input_tokens"], row["least_tokens"])
+    return ("image-missing", detail) if detail else (None, None)

@@ -159,7 +159,8 @@ def test_captions_follow_their_images_through_a_killed_engine(
     wait_until(lambda: on_cluster.engine() is not None or process.poll() is not None, 600)
     engine = on_cluster.engine()
     wait_until(lambda: bool(parts.done(spec.captions_uri)) or process.poll() is not None, 600)
-    assert engine and engine.is_running()
+    assert engine
+    assert engine.is_running()
     engine.kill()
     assert len(parts.done(spec.captions_uri)) < 31
     done = ended(process)
@@ -214,7 +215,8 @@ requests = [
     whole | {"key": "other-key", "multimodal_data": {"images": pixels}},
     whole | {"key": "long", "prompt": prompt.replace("describe", "describe " * 600)},
 ]
-found = ray_data_llm.ask(ray.data.from_items(requests), Path(model), Engine(**json.loads(settings)), maker.stop_ids)
+asked, engine = ray.data.from_items(requests), Engine(**json.loads(settings))
+found = ray_data_llm.answered(asked, Path(model), engine, maker.stop_ids)
 print("ANSWERS", json.dumps({row["key"]: row for row in found.take_all()}))
 """
 

@@ -1,0 +1,60 @@
+"""What two checkpoints must have in common for one engine to serve both by a change of weights."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ray_jobs import storage
+from ray_jobs.checkpoint import INDEX, is_loaded, read_header
+from ray_jobs.contract import digest
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
+VOLATILE = {"_name_or_path", "transformers_version"}  # who saved a config, which says nothing of the model
+
+
+def likeness(uri: str) -> str:
+    """A hash over everything that a model is made from but the values of its weights.
+
+    Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor; how they
+    are cut into shards does not count.
+    """
+    companions = []
+    for entry in storage.entries(uri):
+        if is_loaded(entry.key) and not entry.key.endswith(".safetensors") and entry.key != INDEX:
+            companions.append((entry.key, _content(f"{uri}/{entry.key}")))
+    return digest(companions, sorted(layout(uri).items()))
+
+
+def layout(uri: str | Path) -> Layout:
+    """The tensors of the checkpoint at a URI or in a directory, by its safetensors headers."""
+    found: Layout = {}
+    for entry in storage.entries(str(uri)):
+        if is_loaded(entry.key) and entry.key.endswith(".safetensors"):
+            tensors, _ = read_header(f"{uri}/{entry.key}", entry.size)
+            found |= {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
+    return found
+
+
+def differs(held: Layout, found: Layout) -> str | None:
+    """The first tensor in which the layouts differ, in words; None when they are the same."""
+    for name in sorted(held.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in held:
+            return f"{name} is one too many"
+        if held[name] != found[name]:
+            (dtype, shape), (had, was) = found[name], held[name]
+            return f"{name} is {dtype}{list(shape)}, was {had}{list(was)}"
+    return None
+
+
+def _content(uri: str) -> str:
+    data = storage.read(uri)
+    try:
+        value: Any = json.loads(data)
+    except ValueError:
+        value = None
+    if uri.endswith("config.json") and isinstance(value, dict):
+        return digest({key: kept for key, kept in value.items() if key not in VOLATILE})
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,65 @@
+"""What is left to ask of an engine that may die: nothing is lost, and a row of which engines die is set aside."""
+
+from collections import deque
+
+from ray_jobs.contract import Trouble
+from ray_jobs.engine.asked import Answer, Task
+
+AT_ONCE = 3  # tasks: one that ends, one that runs, one whose images are being decoded
+POISONOUS = 5  # rows that may be set aside before it must be the engine
+
+
+class Remaining:
+    """Tasks that are left, under way, and suspected.
+
+    After a first death everything is asked again as before: engines are killed for other reasons too. After the next
+    ones what was under way is suspected: asked alone, and halved whenever an engine dies of it.
+    """
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.left, self.suspects, self.running = deque(tasks), deque[Task](), list[Task]()
+        self.deaths = self.unexplained = self.aside = 0  # unexplained: deaths that cast suspicion on no row
+        self.alone = False  # what is under way is a suspect
+
+    def next(self) -> Task | None:
+        """A task to ask now, None while there is none or enough are under way."""
+        if self.suspects:
+            if self.running:
+                return None
+            task, self.alone = self.suspects.popleft(), True
+        else:
+            if not self.left or len(self.running) >= AT_ONCE or (self.running and self.alone):
+                return None
+            task, self.alone = self.left.popleft(), False
+        self.running.append(task)
+        return task
+
+    def answered(self, task: Task) -> None:
+        self.running.remove(task)
+
+    def died(self, why: str) -> Answer | None:
+        """Take back what was under way; the failure of a row that is set aside, if it was asked alone."""
+        self.deaths += 1
+        under_way, self.running = self.running, []
+        if self.alone and under_way:
+            (task,) = under_way
+            if len(task["rows"]) == 1:
+                return self._set_aside(task, why)
+            half = len(task["rows"]) // 2
+            self.suspects.extendleft({**task, "rows": some} for some in (task["rows"][half:], task["rows"][:half]))
+        elif under_way and self.deaths > 1:
+            self.suspects.extendleft(reversed(under_way))
+        else:
+            self.unexplained += 1
+            self.left.extendleft(reversed(under_way))
+        return None
+
+    def _set_aside(self, task: Task, why: str) -> Answer:
+        self.aside += 1
+        key = f"{task['part']}/{task['rows'][0]}"
+        if self.aside > POISONOUS:
+            raise Trouble(f"engines died of {self.aside} rows asked alone, the last {key}: {why}")
+        return {
+            "key": key, "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0, "arrived": 0.0,
+            "finished": 0.0, "failure": "engine-died", "detail": f"an engine died of it when asked alone: {why}"[:500],
+        }  # fmt: skip

@@ -1,0 +1,29 @@
+"""vLLM's settings for the engine section of a suite, the same for every way to run it."""
+
+from typing import Any
+
+from ray_jobs.contract import Engine
+
+
+def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
+    """Keyword arguments of vLLM's EngineArgs, the model left out."""
+    found: dict[str, Any] = {
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "max_num_batched_tokens": max(engine.max_num_batched_tokens, engine.max_model_len),
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "enforce_eager": engine.enforce_eager,
+        "quantization": engine.quantization,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
+        "enable_prefix_caching": False,
+    }
+    if gpu:
+        return found | {"gpu_memory_utilization": engine.gpu_memory_utilization}
+    return found | {"distributed_executor_backend": "uni"}
+
+
+def environment(gpu: bool) -> dict[str, str]:
+    """Variables of the engine's process."""
+    return {"VLLM_LOGGING_LEVEL": "WARNING"} | ({} if gpu else {"VLLM_CPU_KVCACHE_SPACE": "1"})

@@ -1,0 +1,165 @@
+"""Asking a warm engine: find the one that can serve this checkpoint or start it, hold it, hand it the weights, ask.
+
+An engine is a named, detached Ray actor, so it outlives this job: the next checkpoint of the same training run finds it
+and pays for a change of weights instead of a start. What a dead engine left unanswered is asked again of a new one; a
+row of which engines keep dying is found by halving what was asked at once, and set aside.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
+from ray_jobs.engine.asked import Answer, Requests, Served, Task
+from ray_jobs.engine.lease import SECONDS, Lost
+from ray_jobs.engine.likeness import likeness
+from ray_jobs.engine.remaining import Remaining
+from ray_jobs.engine.settings import environment
+from ray_jobs.engine.warm_actor import Dead, Doubt, WarmEngine
+
+log = logging.getLogger("assay")
+
+NAMESPACE, PREFIX = "assay-engines", "engine-"
+FRESH = 3  # engines that one job starts anew because of doubts, or of deaths of which no row is suspected
+
+
+def unfit(engine: Engine) -> str | None:
+    """Why weights are not swapped for such an engine, None when they are."""
+    if engine.tensor_parallel_size > 1:
+        return "the model is spread over several GPUs"
+    if engine.replicas > 1:
+        return "several replicas are asked for"
+    if engine.quantization:
+        return f"the weights are quantised ({engine.quantization})"
+    return None
+
+
+def ask(
+    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
+) -> Iterator[list[Answer]]:
+    """Answers task by task as they come. Raises Trouble when engines keep dying, what vLLM raises when it cannot start.
+
+    What the engine was to this job is left in `served`.
+    """
+    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks)
+    while True:
+        try:
+            with _held(name, checkpoint, engine) as (actor, token):
+                _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
+                yield from _asked(actor, token, requests, left, served)
+                return
+        except (RayTaskError, RayActorError) as error:
+            gone = _gone(error)
+        if set_aside := left.died(gone):
+            yield [set_aside]
+        if left.unexplained > FRESH:
+            raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
+        served.told = f"a fresh engine, for {gone}"
+        log.warning("engine: %s; going on with a fresh one", gone)
+
+
+def identity(checkpoint: Checkpoint, engine: Engine) -> str:
+    """Checkpoints and settings with one identity can be served by one engine."""
+    code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    vllm = packages_distributions()["vllm"][0]
+    return digest(
+        likeness(checkpoint.uri), engine.model_dump(exclude={"kind", "keep_seconds"}), code, vllm, version(vllm)
+    )
+
+
+def _asked(actor: Any, token: str, requests: Requests, left: Remaining, served: Served) -> Iterator[list[Answer]]:
+    shared = ray.put(requests)
+    running: dict[Any, Task] = {}
+    while True:
+        while task := left.next():
+            running[actor.answer.remote(token, shared, task)] = task
+        if not running:
+            return
+        (ready,), _ = ray.wait(list(running), num_returns=1)
+        answers: list[Answer] = ray.get(ready)
+        left.answered(running.pop(ready))
+        for answer in answers:
+            for what in ("render", "queue", "prefill", "decode"):
+                served.spent[what] = served.spent.get(what, 0.0) + answer.pop(what, 0.0)
+        yield answers
+
+
+@contextmanager
+def _held(name: str, checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[Any, str]]:
+    """The engine of this name, started where there is none, and the token of the lease on it, which is kept renewed."""
+    token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    gpu = "GPU" in ray.cluster_resources()
+    share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
+    actor = ray.remote(WarmEngine).options(
+        name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=64,
+        num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
+    ).remote(checkpoint, engine, gpu)  # fmt: skip
+    _acquire(actor, token, name, gpu)
+    done = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
+    renewing.start()
+    try:
+        yield actor, token
+    finally:
+        done.set()
+        with suppress(RayActorError, RayTaskError):
+            ray.get(actor.release.remote(token), timeout=SECONDS)
+
+
+def _acquire(actor: Any, token: str, name: str, gpu: bool) -> None:
+    """Wait for the lease: for the engine to start, for another job to end."""
+    told = False
+    while True:
+        asked = actor.acquire.remote(token)
+        while not ray.wait([asked], timeout=5)[0]:
+            if gpu:
+                _make_room(name)
+        if ray.get(asked):
+            return
+        if not told:
+            log.info("engine: another job holds it; waiting")
+            told = True
+        time.sleep(1)
+
+
+def _renew(actor: Any, token: str, done: threading.Event) -> None:
+    while not done.wait(SECONDS / 6):
+        with suppress(RayActorError, RayTaskError, ray.exceptions.GetTimeoutError):
+            ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
+
+
+def _make_room(name: str) -> None:
+    """End engines for other models that nobody holds: they have the GPU that this one waits for."""
+    for one in ray.util.list_named_actors(all_namespaces=True):
+        if one["namespace"] == NAMESPACE and one["name"].startswith(PREFIX) and one["name"] != name:
+            with suppress(ValueError, RayActorError, ray.exceptions.GetTimeoutError):
+                ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(), timeout=5)
+
+
+def _gone(error: RayTaskError | RayActorError) -> str:
+    """Why the engine is gone, in words. Raises the error itself when another engine would meet it too."""
+    if isinstance(error, RayTaskError):
+        if isinstance(error.cause, Doubt | Dead | Lost):
+            return str(error.cause)
+        raise error
+    text = " ".join(str(error).split())
+    if "creation task" in text:
+        raise error
+    return f"the engine's process died: {text[:200]}"
+
+
+def _tell(served: Served, report: dict[str, Any]) -> None:
+    served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
+    served.told = served.told or report["told"]
+    log.info("engine: %s, %s in %.2f s", "warm" if report["warm"] else "new", report["told"], report["seconds"])

@@ -1,0 +1,118 @@
+"""Weights handed to a running vLLM, and the proof that exactly these are in it. Mixed into vLLM's worker.
+
+vLLM only warns when a reload leaves a layer as it was. So the values read from the checkpoint and those that lie in the
+model's parameters are hashed, each as a sum over all elements of a mixed 64-bit function of the value: the sum does not
+care how parameters are fused, split, reshaped or padded with zeros, and one element that is stale, missing or twice
+there changes it. Layers that vLLM packs for its kernels are hashed in the moment before.
+"""
+
+import ctypes
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+CHUNK = 1 << 22  # elements hashed at once
+ODD, MIX = (
+    -7046029254386353131,
+    -4658895280553007687,
+)  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
+
+
+class Weights:
+    """Methods that vLLM's worker gets by `worker_extension_cls`; called by name with `collective_rpc`."""
+
+    model_runner: Any
+    model_config: Any
+
+    def assay_bind(self) -> None:
+        """End this process with the one that started it: an engine whose actor was killed must not keep its GPU."""
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    def assay_load(self, path: str) -> dict[str, int]:
+        """Load the weights in the directory into the model: hash and number of the values `read` and `held`."""
+        from vllm.model_executor.model_loader import get_model_loader
+
+        runner = self.model_runner
+        model, config = runner.get_model(), runner.model_config
+        config.model, config.revision = path, None
+        loader: Any = get_model_loader(runner.load_config)
+        read, held = Tally(), Tally()
+
+        def counted() -> Iterator[tuple[str, torch.Tensor]]:
+            for name, tensor in loader.get_all_weights(config, model):
+                read.add(tensor.to(config.dtype) if tensor.is_floating_point() else tensor)
+                yield name, tensor
+
+        with watched(model, held):
+            runner.reload_weights(weights_iterator=counted())
+        return {"read": read.sum, "values_read": read.count, "held": held.sum, "values_held": held.count}
+
+
+class Tally:
+    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero."""
+
+    def __init__(self) -> None:
+        self.sum = self.count = 0
+
+    def add(self, tensor: torch.Tensor) -> None:
+        flat = tensor.detach().reshape(-1)
+        for piece in torch.split(flat, CHUNK):
+            bits = piece.float().view(torch.int32).to(torch.int64)
+            mixed = bits * ODD
+            mixed = (mixed ^ (mixed >> 29)) * MIX
+            total = int((mixed ^ (mixed >> 32)).sum())
+            self.sum = (self.sum + total + (1 << 63)) % (1 << 64) - (1 << 63)
+            self.count += int((bits != 0).sum())
+
+
+@contextmanager
+def watched(model: torch.nn.Module, held: Tally) -> Iterator[None]:
+    """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
+    tied, added = _tied(model), set[int]()
+
+    def add(module: torch.nn.Module) -> None:
+        if id(module) not in added:
+            added.add(id(module))
+            for name, parameter in module.named_parameters(recurse=False):
+                if (id(module), name) not in tied:
+                    held.add(parameter)
+
+    def counting(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
+        def counted(layer: torch.nn.Module) -> None:
+            add(layer)
+            process(layer)
+
+        return counted
+
+    methods = {id(method): method for method in map(_method, model.modules()) if method}.values()
+    for method in methods:
+        method.process_weights_after_loading = counting(method.process_weights_after_loading)
+    try:
+        yield
+    finally:
+        for method in methods:
+            del method.process_weights_after_loading
+    for module in model.modules():
+        add(module)
+
+
+def _method(module: torch.nn.Module) -> Any:
+    """What processes the module's weights once they are loaded, None for most modules."""
+    from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
+
+    method = getattr(module, "quant_method", None)
+    return method if isinstance(method, QuantizeMethodBase) else None
+
+
+def _tied(model: torch.nn.Module) -> set[tuple[int, str]]:
+    """Module and name of every parameter that another module had before it."""
+    seen, tied = set[int](), set[tuple[int, str]]()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in seen:
+                tied.add((id(module), name))
+            seen.add(id(parameter))
+    return tied

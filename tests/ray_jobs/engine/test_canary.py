@@ -1,0 +1,40 @@
+from ray_jobs.engine.canary import Canary, pictures, same
+
+SAID = ((5, -0.10), (7, -0.30), (2, -1.20))
+
+
+def moved(by: float) -> tuple:
+    return tuple((token, probability + by) for token, probability in SAID)
+
+
+def test_the_same_weights_say_the_same_to_within_the_noise() -> None:
+    assert same(SAID, SAID)
+    assert same(SAID, moved(0.04))
+    assert not same(SAID, moved(0.06))
+
+
+def test_parting_at_a_tie_is_the_same_and_at_a_difference_is_not() -> None:
+    assert same(SAID, (SAID[0], (8, -0.31), (9, -4.0)))  # after that they speak of something else
+    assert not same(SAID, (SAID[0], (8, -0.40), (9, -4.0)))
+
+
+def test_stale_weights_are_doubted() -> None:
+    canary = Canary({})
+    canary.keep("a", SAID)
+    assert canary.doubt("b", moved(0.001), True) is None
+    assert "exactly what it said with the weights before" in str(canary.doubt("b", SAID, True))
+    assert canary.doubt("copy-of-a", SAID, False) is None
+
+
+def test_weights_that_come_back_must_say_what_they_said() -> None:
+    canary = Canary({})
+    canary.keep("a", SAID)
+    canary.keep("b", moved(-1))
+    assert canary.doubt("a", SAID, True) is None
+    assert "does not say what it said" in str(canary.doubt("a", moved(-1), True))
+
+
+def test_the_pictures_are_always_the_same_and_differ() -> None:
+    first, second = ([picture.tobytes() for picture in pictures()] for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 3

@@ -1,0 +1,33 @@
+import pytest
+
+from ray_jobs.engine.lease import Lease, Lost
+
+
+def test_one_holder_at_a_time() -> None:
+    lease = Lease(30)
+    assert lease.take("a", 0)
+    assert not lease.take("b", 29.9)
+    lease.release("b")  # nothing to give back
+    assert not lease.take("b", 29.9)
+    lease.release("a")
+    assert lease.take("b", 29.9)
+
+
+def test_a_holder_that_renews_keeps_it_and_a_silent_one_loses_it() -> None:
+    lease = Lease(30)
+    lease.take("a", 0)
+    for now in range(0, 300, 20):
+        lease.renew("a", now)
+    lease.check("a", 309)
+    with pytest.raises(Lost, match="a was silent for more than 30 s and lost the engine"):
+        lease.check("a", 310)
+    with pytest.raises(Lost):
+        lease.renew("a", 311)  # not even when nobody else has taken it: what it asked may be gone
+    assert lease.take("b", 311)
+    with pytest.raises(Lost, match="the engine is held by b, not by a"):
+        lease.renew("a", 312)
+
+
+def test_before_anybody_took_it_nobody_holds_it() -> None:
+    with pytest.raises(Lost, match="held by nobody"):
+        Lease().check("a", 0)

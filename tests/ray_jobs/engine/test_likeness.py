@@ -1,0 +1,69 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ray_jobs.engine.likeness import differs, layout, likeness
+
+CHECKPOINTS = Path(__file__).parents[3] / "demo" / "checkpoints"
+GOOD = CHECKPOINTS / "step-0800"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOOD, tmp_path / "copy"))
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    return {name: tensor for shard in folder.glob("*.safetensors") for name, tensor in load_file(shard).items()}
+
+
+def saved(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
+    """The weights as the shards of the folder, in place of those it has."""
+    for shard in folder.glob("*.safetensors"):
+        shard.unlink()
+    names = sorted(weights)
+    files = {f"model-{cut + 1:05d}-of-{cuts:05d}.safetensors": names[cut::cuts] for cut in range(cuts)}
+    for file, some in files.items():
+        save_file({name: weights[name].clone() for name in some}, folder / file)
+    index = {"metadata": {}, "weight_map": {name: file for file, some in files.items() for name in some}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_checkpoints_of_one_run_are_alike_and_a_judge_of_the_same_shape_may_not_be() -> None:
+    assert len({likeness(str(folder)) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}) == 1
+
+
+def test_other_weights_other_cuts_and_other_savers_do_not_count(copy: Path) -> None:
+    saved({name: tensor + 1 for name, tensor in weights_of(copy).items()}, copy, cuts=5)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9", "_name_or_path": "elsewhere"}))
+    (copy / "trainer_state.json").write_text("{}")
+    assert likeness(str(copy)) == likeness(str(GOOD))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"])
+def test_everything_else_counts(copy: Path, file: str) -> None:
+    path = copy / file
+    assert path.exists()
+    text = path.read_text()
+    path.write_text(text.replace("{", '{"added": 1, ', 1) if file.endswith(".json") else text + " ")
+    assert likeness(str(copy)) != likeness(str(GOOD))
+
+
+def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
+    held, weights = layout(GOOD), weights_of(copy)
+    assert differs(held, layout(copy)) is None
+    name = sorted(weights)[3]
+    for changed, told in (
+        ({key: value for key, value in weights.items() if key != name}, f"{name} is missing"),
+        (weights | {"zzz": weights[name].clone()}, "zzz is one too many"),
+        (weights | {name: weights[name].float()}, f"{name} is F32"),
+        (weights | {name: weights[name].reshape(-1).clone()}, f"{name} is BF16["),
+    ):
+        saved(changed, copy, cuts=2)
+        assert told in str(differs(held, layout(copy)))
+        assert likeness(str(copy)) != likeness(str(GOOD))

@@ -1,0 +1,88 @@
+"""Engines that die, played through: whoever is poisonous is found, and everybody else is answered once."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from ray_jobs.contract import Trouble
+from ray_jobs.engine.remaining import AT_ONCE, POISONOUS, Remaining
+
+
+def tasks(*sizes: int) -> list[dict]:
+    return [{"part": f"part-{number}", "rows": list(range(size))} for number, size in enumerate(sizes)]
+
+
+def keys(task: dict) -> list[str]:
+    return [f"{task['part']}/{row}" for row in task["rows"]]
+
+
+def played(
+    left: Remaining, poison: set[str], random: random.Random, killed: float = 0.0
+) -> tuple[Counter, list[str], int]:
+    """How often each row was answered, the rows that were set aside, and how many engines died.
+
+    An engine dies of a poisonous row, or is `killed` with that chance before it answers.
+    """
+    answered, aside, deaths, running = Counter[str](), [], 0, []
+    while True:
+        while task := left.next():
+            running.append(task)
+        assert len(running) <= AT_ONCE
+        if not running:
+            return answered, aside, deaths
+        if poison & {key for task in running for key in keys(task)} or random.random() < killed:
+            deaths, running = deaths + 1, []
+            if found := left.died("of it"):
+                aside.append(found["key"])
+                assert found["failure"] == "engine-died"
+        else:
+            done = running.pop(random.randrange(len(running)))
+            left.answered(done)
+            answered.update(keys(done))
+
+
+def test_without_a_death_every_row_is_asked_once() -> None:
+    answered, aside, _ = played(Remaining(tasks(5, 1, 8)), set(), random.Random(0))
+    assert (set(answered.values()), len(answered), aside) == ({1}, 14, [])
+
+
+def test_a_first_death_casts_no_suspicion() -> None:
+    left = Remaining(tasks(4, 4))
+    first = left.next()
+    assert left.died("killed") is None
+    assert left.next() == first
+    assert left.next() is not None  # at once, as before
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int) -> None:
+    chance = random.Random(seed)
+    asked = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
+    every = [key for task in asked for key in keys(task)]
+    poison = set(chance.sample(every, min(len(every), chance.randint(1, POISONOUS))))
+    answered, aside, deaths = played(Remaining(asked), poison, chance)
+    assert set(aside) == poison
+    assert sorted(answered) == sorted(set(every) - poison)
+    assert set(answered.values()) <= {1}
+    assert deaths <= 2 + len(poison) * (1 + 1 + 6) + len(poison)  # halving 64 rows takes six
+
+
+def test_an_engine_that_dies_of_everything_ends_it() -> None:
+    asked = tasks(4, 4, 4)
+    with pytest.raises(Trouble, match="engines died of 6 rows asked alone, the last part-1/1: of it"):
+        played(Remaining(asked), {key for task in asked for key in keys(task)}, random.Random(0))
+
+
+def test_deaths_with_nothing_under_way_are_counted() -> None:
+    left = Remaining(tasks(2))
+    for count in range(1, 5):
+        left.died("did not start")
+        assert left.unexplained == count
+
+
+def test_chance_kills_lose_nothing() -> None:
+    for seed in range(20):
+        chance = random.Random(seed)
+        answered, aside, _ = played(Remaining(tasks(*[16] * 10)), set(), chance, killed=0.1)
+        assert (len(answered), set(answered.values()), aside) == (160, {1}, [])
