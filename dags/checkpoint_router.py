@@ -5,6 +5,9 @@ Every night, and when the watcher sees a checkpoint become whole: lists the fold
 what is not whole and what has a record in the suite `ASSAY_ROUTER_SUITE`, and triggers `validate_checkpoint` for the
 rest, oldest step first and one after the other (pool `router`), so that each may be the next one's baseline.
 
+**A whole training run, in one click:** trigger this DAG with the run's folder. Its checkpoints go through one warm
+engine, and each one's verdict is there when it is done. What arrives meanwhile waits for the pass after it.
+
 A checkpoint overwritten in place is another checkpoint and is validated anew. Running this DAG again is always safe.
 
 **On call:** vlm-oncall.
@@ -15,8 +18,9 @@ When a task is red, the last line of its log names the thing and the remedy. Men
 - `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
   validation failed: that one's own run is.
 
-`reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set. Runs that ended without a record are tried again by the
-nightly pass, once a night; a person may clear them sooner. The schedule is `ASSAY_NIGHTLY_CRON` (02:00 UTC).
+`reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set and no folder was given. Runs that ended without a record
+are tried again by the nightly pass, once a night; a person may clear them sooner. The schedule is `ASSAY_NIGHTLY_CRON`
+(02:00 UTC).
 """
 
 import os
@@ -24,7 +28,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, dag, task
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
 from assay_airflow import steps
 from assay_airflow.failures import RETRY_POLICY
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
@@ -54,14 +58,30 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
         "retry_policy": RETRY_POLICY,
         "execution_timeout": timedelta(hours=2),
     },
+    params={
+        "checkpoints": Param(
+            None,
+            type=["null", "string"],
+            title="Training run",
+            description="URI of a folder whose folders are checkpoints: all without a record in the suite are "
+            "validated, oldest step first. Empty: ASSAY_CHECKPOINTS.",
+            examples=["s3://checkpoints/vlm", "/data/checkpoints/vlm"],
+        ),
+        "suite": Param(
+            None,
+            type=["null", "string"],
+            title="Suite",
+            description="What to validate with: the name of a file in dags/suites. Empty: ASSAY_ROUTER_SUITE.",
+        ),
+    },
 )
 def checkpoint_router() -> None:
     @task
-    def reconcile(dag_run: Any = None, ti: Any = None) -> list[dict[str, Any]]:
+    def reconcile(params: Any = None, dag_run: Any = None, ti: Any = None) -> list[dict[str, Any]]:
         def count_runs(run_ids: list[str], states: list[str] | None) -> int:
             return int(ti.get_dr_count("validate_checkpoint", run_ids=run_ids, states=states))
 
-        return steps.reconcile(dag_run.run_type, count_runs)
+        return steps.reconcile(dag_run.run_type, count_runs, params["checkpoints"], params["suite"])
 
     # Green when the validation has ended, however it ended; the wait is what keeps the order.
     TriggerDagRunOperator.partial(

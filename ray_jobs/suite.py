@@ -110,7 +110,7 @@ class Engine(Section):
     `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id.
     """
 
-    kind: Literal["ray_data_llm", "warm"] = "ray_data_llm"
+    kind: Literal["warm", "ray_data_llm"] = "warm"
     keep_seconds: float = Field(900.0, ge=0)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: int = Field(4096, gt=0)

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assay_airflow import router
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
-from ray_jobs import records
+from ray_jobs import records, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Trouble, Verdict
 
@@ -90,12 +90,19 @@ def _limited(one: LimitCheck) -> str:
     return f"  {one.metric} {word} {one.limit}: {one.outcome}, {one.value} [{one.low}, {one.high}], n {one.n}"
 
 
-def reconcile(run_type: str, count_runs: router.RunCount) -> list[dict[str, Any]]:
-    """What the router is to trigger now. A pass that an arrival set off leaves failed runs to the next night."""
-    uri = router.prefix()
+def reconcile(
+    run_type: str, count_runs: router.RunCount, folder: str | None = None, suite: str | None = None
+) -> list[dict[str, Any]]:
+    """What the router is to trigger now, of the watched folder or the one that a person named.
+
+    A pass that an arrival set off leaves failed runs to the next night. Raises BadInput for an empty folder.
+    """
+    uri = storage.absolute(folder.rstrip("/")) if folder else router.prefix()
     if uri is None:
         raise AirflowSkipException("ASSAY_CHECKPOINTS is not set: there is no folder of checkpoints to look into")
-    root, suite = storage_root(), router.suite()
+    if folder and not router.names(uri):
+        raise BadInput(f"training run {uri}: no folder is in it; check the URI")
+    root, suite = storage_root(), suite or router.suite()
     retry_failed = run_type != "asset_triggered"
     waiting = router.unvalidated(root, suite, uri)
     return router.requests(waiting, suite, count_runs, retry_failed, datetime.now(UTC).date())

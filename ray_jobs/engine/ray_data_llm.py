@@ -6,7 +6,6 @@ answers and errors.
 """
 
 import logging
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,14 +16,13 @@ from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.checkpoint import fetch
-from ray_jobs.contract import BadInput, Checkpoint, Engine, Trouble
+from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Answer, Requests, Served, Task, without_image
+from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.prompt import maker_for
 from ray_jobs.engine.settings import arguments, environment
 
 log = logging.getLogger("assay")
-
-STARTS = 3  # an engine that dies is started again this often before the job gives up
 
 
 def ask(
@@ -56,24 +54,6 @@ def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids
     stage.map_batches_kwargs["max_restarts"] = STARTS
     answers = processor(requests)
     return answers.map(_one_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
-
-
-def explain(error: Exception, uri: str) -> Exception:
-    """What an engine that did not start or did not survive means, in one line; the error itself when unknown."""
-    text = str(error)
-    if found := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
-        return BadInput(f"checkpoint {uri}: vLLM cannot run it: {found[0]}; see vLLM's list of supported models")
-    if found := re.search(r"\S*max_model_len \(\d+\) is greater than [^\n(]*(\([^)\n]*\))?", text):
-        return BadInput(f"checkpoint {uri}: {found[0].strip()}; lower engine.max_model_len in the suite")
-    if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():
-        return Trouble(f"checkpoint {uri}: the engine died {STARTS + 1} times; {_last_words(text)}")
-    return error
-
-
-def _last_words(text: str) -> str:
-    """The last exception that a worker's traceback names, without the frames above it."""
-    named = [line.strip() for line in text.splitlines() if re.match(r"\s*[\w.]*(Error|Exception): ", line)]
-    return f"last: {named[-1][-300:]}" if named else "the worker's log in Ray has its last words"
 
 
 def _requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:

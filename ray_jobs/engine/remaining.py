@@ -5,18 +5,22 @@ from collections import deque
 from ray_jobs.contract import Trouble
 from ray_jobs.engine.asked import Answer, Task
 
-AT_ONCE = 3  # tasks: one that ends, one that runs, one whose images are being decoded
+AT_ONCE = 3  # tasks at least: one that ends, one that runs, one whose images are being decoded
+MOST_AT_ONCE = 128
 POISONOUS = 5  # rows that may be set aside before it must be the engine
 
 
 class Remaining:
     """Tasks that are left, under way, and suspected.
 
+    Tasks are under way until they have `rows_at_once` rows, so that small ones do not starve the engine.
+
     After a first death everything is asked again as before: engines are killed for other reasons too. After the next
     ones what was under way is suspected: asked alone, and halved whenever an engine dies of it.
     """
 
-    def __init__(self, tasks: list[Task]) -> None:
+    def __init__(self, tasks: list[Task], rows_at_once: int = 0) -> None:
+        self.rows_at_once = rows_at_once
         self.left, self.suspects, self.running = deque(tasks), deque[Task](), list[Task]()
         self.deaths = self.unexplained = self.aside = 0  # unexplained: deaths that cast suspicion on no row
         self.alone = False  # what is under way is a suspect
@@ -28,7 +32,7 @@ class Remaining:
                 return None
             task, self.alone = self.suspects.popleft(), True
         else:
-            if not self.left or len(self.running) >= AT_ONCE or (self.running and self.alone):
+            if not self.left or self._enough() or (self.running and self.alone):
                 return None
             task, self.alone = self.left.popleft(), False
         self.running.append(task)
@@ -53,6 +57,10 @@ class Remaining:
             self.unexplained += 1
             self.left.extendleft(reversed(under_way))
         return None
+
+    def _enough(self) -> bool:
+        rows = sum(len(task["rows"]) for task in self.running)
+        return len(self.running) >= MOST_AT_ONCE or (len(self.running) >= AT_ONCE and rows >= self.rows_at_once)
 
     def _set_aside(self, task: Task, why: str) -> Answer:
         self.aside += 1

@@ -22,16 +22,16 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
+from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.lease import SECONDS, Lost
 from ray_jobs.engine.likeness import likeness
-from ray_jobs.engine.remaining import Remaining
+from ray_jobs.engine.remaining import MOST_AT_ONCE, Remaining
 from ray_jobs.engine.settings import environment
 from ray_jobs.engine.warm_actor import Dead, Doubt, WarmEngine
 
 log = logging.getLogger("assay")
 
 NAMESPACE, PREFIX = "assay-engines", "engine-"
-FRESH = 3  # engines that one job starts anew because of doubts, or of deaths of which no row is suspected
 
 
 def unfit(engine: Engine) -> str | None:
@@ -52,7 +52,7 @@ def ask(
 
     What the engine was to this job is left in `served`.
     """
-    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks)
+    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 2 * engine.max_num_seqs)
     while True:
         try:
             with _held(name, checkpoint, engine) as (actor, token):
@@ -60,10 +60,13 @@ def ask(
                 yield from _asked(actor, token, requests, left, served)
                 return
         except (RayTaskError, RayActorError) as error:
-            gone = _gone(error)
+            if (gone := _gone(error)) is None:
+                if (explained := explain(error, checkpoint.uri)) is error:
+                    raise
+                raise explained from error
         if set_aside := left.died(gone):
             yield [set_aside]
-        if left.unexplained > FRESH:
+        if left.unexplained > STARTS:
             raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
         served.told = f"a fresh engine, for {gone}"
         log.warning("engine: %s; going on with a fresh one", gone)
@@ -102,7 +105,7 @@ def _held(name: str, checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[A
     gpu = "GPU" in ray.cluster_resources()
     share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
     actor = ray.remote(WarmEngine).options(
-        name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=64,
+        name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
         num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
     ).remote(checkpoint, engine, gpu)  # fmt: skip
     _acquire(actor, token, name, gpu)
@@ -147,16 +150,12 @@ def _make_room(name: str) -> None:
                 ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(), timeout=5)
 
 
-def _gone(error: RayTaskError | RayActorError) -> str:
-    """Why the engine is gone, in words. Raises the error itself when another engine would meet it too."""
+def _gone(error: RayTaskError | RayActorError) -> str | None:
+    """Why the engine is gone, in words; None when another one would meet the same."""
     if isinstance(error, RayTaskError):
-        if isinstance(error.cause, Doubt | Dead | Lost):
-            return str(error.cause)
-        raise error
+        return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None
     text = " ".join(str(error).split())
-    if "creation task" in text:
-        raise error
-    return f"the engine's process died: {text[:200]}"
+    return None if "creation task" in text else f"the engine's process died: {text[:200]}"
 
 
 def _tell(served: Served, report: dict[str, Any]) -> None:

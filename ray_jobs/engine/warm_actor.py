@@ -18,6 +18,7 @@ from ray_jobs.checkpoint import fetch, verify
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Answer, Requests, Task, without_image
+from ray_jobs.engine.explained import last_words, overheard
 from ray_jobs.engine.lease import Lease, Lost
 from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.prompt import PromptMaker
@@ -50,14 +51,18 @@ class WarmEngine:
         settings = AsyncEngineArgs(
             model=str(path), worker_extension_cls="ray_jobs.engine.weights.Weights", **arguments(engine, gpu)
         )
-        self.llm = AsyncLLM.from_engine_args(settings)
+        with overheard() as said:
+            try:
+                self.llm = AsyncLLM.from_engine_args(settings)
+            except Exception as error:
+                raise RuntimeError(f"{error}\n{last_words(said())}") from error
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
         self.held_hash: int | None = None
         self.fresh: str | None = checkpoint.fingerprint
         self.loads = 0
-        self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="images")
+        self.threads = ThreadPoolExecutor(4 * AT_ONCE, thread_name_prefix="images")
         self.room = asyncio.Semaphore(math.ceil(1.1 * engine.max_num_seqs))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
@@ -73,8 +78,12 @@ class WarmEngine:
         self.lease.renew(token, time.monotonic())
 
     async def release(self, token: str) -> None:
-        self.lease.release(token)
-        self.idle_since = time.monotonic()
+        """Give the engine back; what is still being answered is dropped."""
+        if self.lease.holder == token:
+            for job in self.running:
+                job.cancel()
+            self.lease.release(token)
+            self.idle_since = time.monotonic()
 
     async def evict(self) -> bool:
         """End the engine unless somebody holds it; whether it ends."""
@@ -152,13 +161,18 @@ class WarmEngine:
         try:
             while True:
                 await self.room.acquire()
-                began = time.monotonic()
-                request = await loop.run_in_executor(self.threads, next, asked, None)
+                request = None
+                try:
+                    began = time.monotonic()
+                    request = await loop.run_in_executor(self.threads, next, asked, None)
+                finally:
+                    if request is None:
+                        self.room.release()
                 if request is None:
-                    self.room.release()
-                    break
-                waiting.append(asyncio.create_task(self._one(request, time.monotonic() - began)))
-            return list(await asyncio.gather(*waiting))
+                    return list(await asyncio.gather(*waiting))
+                one = asyncio.create_task(self._one(request, time.monotonic() - began))
+                one.add_done_callback(lambda _: self.room.release())
+                waiting.append(one)
         finally:
             for one in waiting:
                 one.cancel()
@@ -178,8 +192,6 @@ class WarmEngine:
                 self._end()
                 raise Dead(" ".join(str(error).split())[:300]) from None
             return found | {"failure": "engine-error", "detail": str(error.__cause__ or error)[:500]}
-        finally:
-            self.room.release()
         said, prompt_tokens = output.outputs[0], len(output.prompt_token_ids)
         found |= {"prompt_tokens": prompt_tokens, "tokens": len(said.token_ids), "finished": time.time()}
         found |= _times(output.metrics)
@@ -207,8 +219,6 @@ class WarmEngine:
             if self.lease.holder and self.lease.free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
                 await self.release(self.lease.holder)
-                for job in self.running:
-                    job.cancel()
             if self.lease.holder is None and now - self.idle_since > self.keep_seconds:
                 self._end()
 

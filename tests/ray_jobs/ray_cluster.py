@@ -30,11 +30,25 @@ class Cluster:
 
     def engine(self) -> psutil.Process | None:
         """vLLM's engine, when one runs on this cluster."""
+        return next(iter(self.engines()), None)
+
+    def engines(self) -> list[psutil.Process]:
+        found = []
         for process in self.head.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 if "EngineCore" in " ".join([process.name(), *process.cmdline()]):
-                    return process
-        return None
+                    found.append(process)
+        return found
+
+    def end_engines(self) -> None:
+        """End the warm engines that earlier tests left, by the actors that hold them."""
+        left = self.engines()
+        for engine in left:
+            with suppress(psutil.NoSuchProcess):
+                if actor := engine.parent():
+                    actor.kill()
+        psutil.wait_procs(left, 30)
+        assert not self.engines()
 
 
 @contextmanager

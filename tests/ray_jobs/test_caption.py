@@ -155,6 +155,7 @@ def test_captions_follow_their_images_through_a_killed_engine(
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "moved.parquet")}, **settings)
     run("preprocess", spec)
 
+    on_cluster.end_engines()
     process = start("caption", spec)
     wait_until(lambda: on_cluster.engine() is not None or process.poll() is not None, 600)
     engine = on_cluster.engine()

@@ -117,3 +117,18 @@ def test_only_an_arrival_leaves_failed_runs_alone(
         return int(states is None and "__retry-" not in run_ids[0])
 
     assert len(steps.reconcile(run_type, failed_once)) == retried
+
+
+def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1000, 200, 30):
+        checkpoint_in(tmp_path / "run" / f"step-{step}")
+    monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "watched"))
+    monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    asked = steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
+    assert [one["conf"] for one in asked] == [
+        {"checkpoint": f"{tmp_path}/run/step-{step}", "suite": "small"} for step in (30, 200, 1000)
+    ]
+    with pytest.raises(BadInput, match=f"training run {tmp_path}/none: no folder is in it; check the URI"):
+        steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/none")

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from ray_jobs.contract import BadInput, Trouble
-from ray_jobs.engine.ray_data_llm import _one_schema, explain
+from ray_jobs.engine.explained import explain
+from ray_jobs.engine.ray_data_llm import _one_schema
 
 STOP = frozenset({2})
 ROW: dict[str, Any] = {

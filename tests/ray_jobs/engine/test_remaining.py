@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from ray_jobs.contract import Trouble
-from ray_jobs.engine.remaining import AT_ONCE, POISONOUS, Remaining
+from ray_jobs.engine.remaining import AT_ONCE, MOST_AT_ONCE, POISONOUS, Remaining
 
 
 def tasks(*sizes: int) -> list[dict]:
@@ -45,6 +45,12 @@ def played(
 def test_without_a_death_every_row_is_asked_once() -> None:
     answered, aside, _ = played(Remaining(tasks(5, 1, 8)), set(), random.Random(0))
     assert (set(answered.values()), len(answered), aside) == ({1}, 14, [])
+
+
+def test_small_tasks_are_asked_together_until_there_are_rows_enough() -> None:
+    left = Remaining(tasks(*[8] * 200), rows_at_once=100)
+    assert len(list(iter(left.next, None))) == 13
+    assert len(list(iter(Remaining(tasks(*[1] * 200), rows_at_once=1000).next, None))) == MOST_AT_ONCE
 
 
 def test_a_first_death_casts_no_suspicion() -> None:

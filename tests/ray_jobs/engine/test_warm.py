@@ -1,14 +1,19 @@
 """The warm engine for real: Ray, vLLM, the demo's checkpoints; every swap against transformers, and planted faults."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ray_cluster import Cluster
 from running import DEMO, ENGINE, Ended, ended
+from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.integration
 
@@ -104,3 +109,186 @@ def test_every_order_of_swaps_captions_as_transformers_would(
         assert one["said"] == expected[folder.name]
     assert [one["warm"] for one in found[1:]] == [True] * 20
     assert {one["told"] for one in found[1:]} == {"weights swapped and checked"}
+
+
+def told(process: "subprocess.Popen[str]", mark: str) -> None:
+    """Read what the driver prints until it prints the mark."""
+    assert process.stdout
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.strip() == mark:
+            return
+    raise AssertionError("".join(seen)[-5000:])
+
+
+def parent(process: psutil.Process) -> psutil.Process:
+    found = process.parent()
+    assert found
+    return found
+
+
+IN_TURN = """
+def slow(part, rows, maker):
+    for asked in requests(part, rows, maker):
+        time.sleep(0.3)
+        yield asked
+
+found = [said(sys.argv[1])]
+print("READY", flush=True); sys.stdin.readline()
+found.append(said(sys.argv[2]))
+print("READY", flush=True); sys.stdin.readline()
+found.append(said(sys.argv[3], slow))
+print(json.dumps(found))
+"""
+
+
+def test_killed_in_the_middle_of_a_swap_and_of_answering(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+    """Whatever dies, what is said after it is said by the right weights, and no engine stays behind."""
+    order = [CHECKPOINTS[number] for number in (0, 3, 1)]
+    on_cluster.end_engines()
+    command = [sys.executable, "-c", DRIVER + IN_TURN, *map(str, order)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, text=True, **pipes)
+    assert process.stdin
+    told(process, "READY")
+    core = on_cluster.engine()
+    assert core
+    core.suspend()  # so that the swap is under way, and stays so
+    process.stdin.write("\n")
+    process.stdin.flush()
+    time.sleep(3)
+    core.kill()
+    told(process, "READY")
+
+    core = on_cluster.engine()
+    assert core
+    process.stdin.write("\n")
+    process.stdin.flush()
+    time.sleep(1.5)  # the first task of five rows takes as long
+    parent(core).kill()
+    core.wait(10)  # its process ends with the actor's: nothing holds a GPU that nobody knows of
+
+    done = ended(process)
+    assert done.code == 0, done.output[-5000:]
+    found = json.loads(done.output.splitlines()[-1])
+    assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
+    assert found[1]["told"].startswith("a fresh engine, for ")
+    assert found[2]["told"].startswith("a fresh engine, for the engine's process died")
+
+
+POISON = """
+def poisoned(part, rows, maker):
+    import psutil
+    for row, asked in zip(rows, requests(part, rows, maker)):
+        if row == 1:
+            for one in psutil.Process().children(recursive=True):
+                if "EngineCore" in " ".join([one.name(), *one.cmdline()]):
+                    one.kill()
+            time.sleep(1)
+        yield asked
+
+del scenes[2:]
+tasks[:] = [{"part": "part-0", "rows": [0, 1]}]
+print(json.dumps(said(sys.argv[1], poisoned)))
+"""
+
+
+def test_a_row_of_which_engines_die_is_set_aside_alone(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+    found = driven(POISON, str(CHECKPOINTS[0]))
+    assert found["said"] == [expected[CHECKPOINTS[0].name][0], "engine-died"]
+    assert found["details"][0].startswith("an engine died of it when asked alone: ")
+
+
+HOLDING = """
+def slow(part, rows, maker):
+    for asked in requests(part, rows, maker):
+        time.sleep(60)
+        yield asked
+
+said(sys.argv[1])
+print("HOLDING", flush=True)
+said(sys.argv[1], slow)
+"""
+
+
+def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm(
+    on_cluster: Cluster, expected: dict[str, list[str]]
+) -> None:
+    holder = start(HOLDING, str(CHECKPOINTS[2]))
+    told(holder, "HOLDING")
+    waiting = start("print(json.dumps(said(sys.argv[1])))", str(CHECKPOINTS[2]))
+    time.sleep(8)
+    assert waiting.poll() is None  # one at a time
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    done = ended(waiting, 90)
+    found = json.loads(done.output.splitlines()[-1])
+    assert found["said"] == expected[CHECKPOINTS[2].name]
+    assert (found["warm"], found["told"]) == (True, "the weights of the job before")
+
+
+def test_a_checkpoint_with_a_tensor_less_is_refused_by_name(on_cluster: Cluster, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(CHECKPOINTS[0], tmp_path / "model"))
+    shard = sorted(model.glob("*.safetensors"))[0]
+    weights = load_file(shard)
+    lost = next(name for name in sorted(weights) if "layernorm" in name or "norm" in name)
+    save_file({name: tensor for name, tensor in weights.items() if name != lost}, shard)
+    done = ended(start("said(sys.argv[1])", str(model)))
+    assert done.code
+    last = done.output.strip().splitlines()[-1]
+    assert f"checkpoint {model}: weights are missing: " in last, done.output[-3000:]
+
+
+PLANTED = """
+import json, os, sys
+os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+import torch
+from vllm import LLM
+from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+first, second = sys.argv[1:]
+extension = "ray_jobs.engine.weights.Weights"
+llm = LLM(first, worker_extension_cls=extension, dtype="float32", max_model_len=512, max_num_seqs=4,
+          enforce_eager=True, distributed_executor_backend="uni", limit_mm_per_prompt={"image": 1})
+reload = GPUModelRunner.reload_weights
+
+def dropped(weights):
+    for name, tensor in weights:
+        if "layers.1.mlp.down_proj" not in name:
+            yield name, tensor
+
+def stale(weights):
+    for name, tensor in weights:
+        yield name, tensor * 1.001 if "layers.2.self_attn.k_proj.weight" in name else tensor
+
+def empty(weights):
+    for name, tensor in weights:
+        yield name, torch.zeros_like(tensor) if "merger" in name else tensor
+
+found = {}
+for fault in (None, dropped, stale, empty, None):
+    def planted(self, weights_iterator, fault=fault):
+        return reload(self, weights_iterator=fault(weights_iterator) if fault else weights_iterator)
+    GPUModelRunner.reload_weights = planted
+    said = llm.collective_rpc("assay_load", args=(second,))[0]
+    name = fault.__name__ if fault else "good"
+    found[name] = found.get(name, True) and (said["read"], said["values_read"]) == (said["held"], said["values_held"])
+    assert said["values_read"] > 1_000_000
+print(json.dumps(found))
+"""
+
+
+def test_a_swap_that_leaves_one_layer_as_it_was_is_noticed() -> None:
+    """Faults planted between the file and vLLM's own loader: a layer not loaded, one of other values, one of zeros."""
+    done = ended(
+        subprocess.Popen(
+            [sys.executable, "-c", PLANTED, str(CHECKPOINTS[0]), str(CHECKPOINTS[1])],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    )
+    assert done.code == 0, done.output[-5000:]
+    found = json.loads(done.output.splitlines()[-1])
+    assert found == {"good": True, "dropped": False, "stale": False, "empty": False}

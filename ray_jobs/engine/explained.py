@@ -1,0 +1,64 @@
+"""What an engine that did not start or did not survive means, in one line."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ray_jobs.contract import BadInput, Trouble
+
+STARTS = 3  # an engine that dies is started again this often before the job gives up
+
+
+def explain(error: Exception, uri: str) -> Exception:
+    """BadInput for a fault of the checkpoint's, Trouble for an engine that dies; the error itself when unknown."""
+    text = str(error)
+    if found := re.search(r"ray_jobs\.errors\.(BadInput|Trouble): ([^\n]+)", text):
+        return {"BadInput": BadInput, "Trouble": Trouble}[found[1]](found[2])
+    if found := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
+        return BadInput(f"checkpoint {uri}: vLLM cannot run it: {found[0]}; see vLLM's list of supported models")
+    if found := re.search(r"\S*max_model_len \(\d+\) is greater than [^\n(]*(\([^)\n]*\))?", text):
+        return BadInput(f"checkpoint {uri}: {found[0].strip()}; lower engine.max_model_len in the suite")
+    if found := re.search(r"weights were not initialized from checkpoint: \{([^}\n]{1,120})", text):
+        return BadInput(f"checkpoint {uri}: weights are missing: {found[1]}; save the whole model")
+    if "creation task" in text:
+        return Trouble(f"checkpoint {uri}: vLLM does not start; {last_words(text)}")
+    if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():
+        return Trouble(f"checkpoint {uri}: the engine died {STARTS + 1} times; {last_words(text)}")
+    return error
+
+
+def last_words(text: str) -> str:
+    """The last exception that a worker's traceback names, without the frames above it."""
+    named = re.findall(r"[\w.]*(?:Error|Exception): [^\n]*", text)
+    return f"last: {named[-1][:300]}" if named else "the worker's log in Ray has its last words"
+
+
+@contextmanager
+def overheard() -> Iterator[Callable[[], str]]:
+    """What this process and its children print meanwhile, still printed where it would have been, after it.
+
+    vLLM's own process says why it does not start only there.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with tempfile.TemporaryFile() as heard:
+        for number in kept:
+            os.dup2(heard.fileno(), number)
+
+        def said() -> str:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return os.pread(heard.fileno(), 1 << 24, 0).decode(errors="replace")
+
+        try:
+            yield said
+        finally:
+            text = said()
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+            sys.stderr.write(text)
