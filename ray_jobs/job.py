@@ -58,10 +58,12 @@ def connect() -> None:
             socket.create_connection(
                 (host, int(port)), timeout=10
             ).close()  # Ray itself would wait a quarter of an hour
+        own = {"include_dashboard": False} if address == "local" else {}  # nobody looks at a cluster that ends with us
         ray.init(
             logging_level=logging.WARNING,
             log_to_driver=os.environ.get("ASSAY_WORKER_LOGS", "") == "1",
             ignore_reinit_error=True,
+            **own,
         )
     except OSError as error:
         raise Trouble(f"Ray at {address} does not answer: {' '.join(str(error).split())}; is the head up?") from error

@@ -23,4 +23,5 @@ def ask(
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine import ray_data_llm  # which takes seconds to import
 
+    warm.make_room()
     return ray_data_llm.ask(checkpoint, engine, tasks, requests, served)

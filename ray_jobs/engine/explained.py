@@ -32,7 +32,8 @@ def explain(error: Exception, uri: str) -> Exception:
 
 def last_words(text: str) -> str:
     """The last exception that a worker's traceback names, without the frames above it."""
-    named = re.findall(r"[\w.]*(?:Error|Exception): [^\n]*", text)
+    found = re.findall(r"[\w.]*(?:Error|Exception): [^\n]*", text)
+    named = [one for one in found if "initialization failed" not in one] or found  # vLLM's word for an error elsewhere
     return f"last: {named[-1][:300]}" if named else "the worker's log in Ray has its last words"
 
 

@@ -127,7 +127,7 @@ def _acquire(actor: Any, token: str, name: str, gpu: bool) -> None:
         asked = actor.acquire.remote(token)
         while not ray.wait([asked], timeout=5)[0]:
             if gpu:
-                _make_room(name)
+                make_room(name)
         if ray.get(asked):
             return
         if not told:
@@ -142,8 +142,8 @@ def _renew(actor: Any, token: str, done: threading.Event) -> None:
             ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
 
 
-def _make_room(name: str) -> None:
-    """End engines for other models that nobody holds: they have the GPU that this one waits for."""
+def make_room(name: str = "") -> None:
+    """End the engines that nobody holds, but for this one: they keep a GPU that somebody waits for."""
     for one in ray.util.list_named_actors(all_namespaces=True):
         if one["namespace"] == NAMESPACE and one["name"].startswith(PREFIX) and one["name"] != name:
             with suppress(ValueError, RayActorError, ray.exceptions.GetTimeoutError):

@@ -216,6 +216,9 @@ class WarmEngine:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            if self.llm.errored:
+                self._end()
+                return
             if self.lease.holder and self.lease.free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
                 await self.release(self.lease.holder)

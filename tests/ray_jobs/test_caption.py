@@ -119,7 +119,8 @@ def test_every_scene_is_captioned_as_transformers_would(captioned: Spec) -> None
 
 def test_times_and_counts_are_kept(captioned: Spec) -> None:
     manifest = parts.require(captioned.captions_uri, "caption")
-    assert set(manifest.seconds) == {"cold_start", "steady", "tail"}
+    assert {"cold_start", "steady", "tail", "render", "queue", "prefill", "decode"} <= set(manifest.seconds)
+    assert manifest.details["engine"]["kind"] == "warm"
     assert all(took >= 0 for took in manifest.seconds.values())
     assert manifest.versions["ray"]
     for row in rows(captioned.captions_uri):
@@ -132,14 +133,14 @@ def test_a_second_run_captions_nothing(captioned: Spec) -> None:
     before = snapshot(captioned.captions_uri)
     output = run("caption", captioned)
     assert "are complete: 274 images" in output
-    assert "starting vLLM" not in output
+    assert "engine: asking" not in output
     assert snapshot(captioned.captions_uri) == before
 
 
 def test_a_lost_manifest_comes_back_without_an_engine(captioned: Spec) -> None:
     before = snapshot(f"{captioned.captions_uri}/parts")
     storage.delete(f"{captioned.captions_uri}/manifest.json")
-    assert "starting vLLM" not in run("caption", captioned)
+    assert "engine: asking" not in run("caption", captioned)
     assert snapshot(f"{captioned.captions_uri}/parts") == before
     assert_every_image_once(captioned)
 
@@ -178,7 +179,7 @@ def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: 
     before, old = captions(captioned), snapshot(f"{captioned.captions_uri}/parts")
     forced = captioned.model_copy(update={"force": "manual__1"})
     storage.write(forced.uri, forced.model_dump_json().encode())
-    assert "starting vLLM" in run("caption", forced)
+    assert "engine: asking" in run("caption", forced)
     assert captions(forced) == before
     new = snapshot(f"{forced.captions_uri}/parts")
     assert not {version for _, version in new.values()} & {version for _, version in old.values()}

@@ -175,7 +175,7 @@ def test_scores_are_made_again_over_kept_answers_without_the_judge(validated: Sp
             storage.delete(f"{uri}/{entry.key}")
         storage.delete(uri)
     output = run("evaluate", validated)
-    assert "starting vLLM" not in output
+    assert "engine: asking" not in output
     assert snapshot(validated.judge_uri) == kept
     assert scores(validated).metrics == before.metrics
 
@@ -198,7 +198,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
     parts.commit(paired.captions_uri, parts.summed("captions", paired.caption_id, made, 30, {}, {}))
     storage.write(paired.uri, paired.model_dump_json().encode())
     output = run("evaluate", paired)
-    assert output.count("starting vLLM") == 1
+    assert output.count("engine: asking") == 1
     changed = len(made)
     totals = json.loads(storage.read(f"{paired.run_uri}/judge.json"))
     assert totals["questions"] == 30 + changed + 2 * changed

@@ -99,7 +99,7 @@ def tour(nodes: list[Path]) -> list[Path]:
     return found[::-1]
 
 
-def test_every_order_of_swaps_captions_as_transformers_would(
+def test_in_every_order_of_swaps_captions_are_those_of_transformers(
     on_cluster: Cluster, expected: dict[str, list[str]]
 ) -> None:
     order = tour(CHECKPOINTS)
@@ -180,11 +180,13 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(on_cluster: Cluster, ex
 POISON = """
 def poisoned(part, rows, maker):
     import psutil
+    from contextlib import suppress
     for row, asked in zip(rows, requests(part, rows, maker)):
         if row == 1:
             for one in psutil.Process().children(recursive=True):
-                if "EngineCore" in " ".join([one.name(), *one.cmdline()]):
-                    one.kill()
+                with suppress(psutil.Error):
+                    if "EngineCore" in " ".join([one.name(), *one.cmdline()]):
+                        one.kill()
             time.sleep(1)
         yield asked
 
@@ -260,7 +262,7 @@ def dropped(weights):
 
 def stale(weights):
     for name, tensor in weights:
-        yield name, tensor * 1.001 if "layers.2.self_attn.k_proj.weight" in name else tensor
+        yield name, tensor * 1.01 if "layers.2.self_attn.k_proj.weight" in name else tensor
 
 def empty(weights):
     for name, tensor in weights:
@@ -274,7 +276,7 @@ for fault in (None, dropped, stale, empty, None):
     said = llm.collective_rpc("assay_load", args=(second,))[0]
     name = fault.__name__ if fault else "good"
     found[name] = found.get(name, True) and (said["read"], said["values_read"]) == (said["held"], said["values_held"])
-    assert said["values_read"] > 1_000_000
+    assert said["values_read"] > 700_000
 print(json.dumps(found))
 """
 
@@ -290,5 +292,6 @@ def test_a_swap_that_leaves_one_layer_as_it_was_is_noticed() -> None:
         )
     )
     assert done.code == 0, done.output[-5000:]
-    found = json.loads(done.output.splitlines()[-1])
+    (line,) = [line for line in done.output.splitlines() if line.startswith('{"good"')]
+    found = json.loads(line)
     assert found == {"good": True, "dropped": False, "stale": False, "empty": False}
