@@ -185,7 +185,9 @@ def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
         judge_all(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
-        assert len(endpoint.asked) == 6
+        asked = [json.dumps(body) for body in endpoint.asked]
+        assert sum("caption 2" in body for body in asked) == 1
+        assert len(asked) in (6, 7)  # when it comes last, one that was answered is asked again to prove the endpoint up
 
     at: list[float] = []
 
