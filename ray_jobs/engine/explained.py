@@ -3,8 +3,9 @@
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ray_jobs.contract import BadInput, Trouble
@@ -37,29 +38,45 @@ def last_words(text: str) -> str:
     return f"last: {named[-1][:300]}" if named else "the worker's log in Ray has its last words"
 
 
-@contextmanager
-def overheard() -> Iterator[Callable[[], str]]:
-    """What this process and its children print meanwhile, still printed where it would have been, after it.
+class Overheard:
+    """What this process and the children that it starts meanwhile print: passed on to stderr, the last of it kept.
 
-    vLLM's own process says why it does not start only there.
+    vLLM's own process says why it does not start, or of what it dies, only there.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
-    with tempfile.TemporaryFile() as heard:
-        for number in kept:
-            os.dup2(heard.fileno(), number)
 
-        def said() -> str:
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=400)
+        self._passing: threading.Thread | None = None
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Start children within it: they print through it for as long as they live."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        reading, writing = os.pipe()
+        kept = {number: os.dup(number) for number in (1, 2)}
+        self._passing = threading.Thread(target=self._pass_on, args=(reading, os.dup(2)), daemon=True)
+        self._passing.start()
+        for number in kept:
+            os.dup2(writing, number)
+        os.close(writing)
+        try:
+            yield
+        finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            return os.pread(heard.fileno(), 1 << 24, 0).decode(errors="replace")
-
-        try:
-            yield said
-        finally:
-            text = said()
             for number, copy in kept.items():
                 os.dup2(copy, number)
                 os.close(copy)
-            sys.stderr.write(text)
+
+    def last_words(self) -> str:
+        """The last exception that was printed, once nobody prints any more or five seconds later."""
+        if self._passing:
+            self._passing.join(5)
+        return last_words("".join(self._lines))
+
+    def _pass_on(self, reading: int, out: int) -> None:
+        with open(reading, errors="replace") as lines:
+            for line in lines:
+                self._lines.append(line)
+                os.write(out, line.encode())

@@ -58,6 +58,12 @@ class Remaining:
             self.left.extendleft(reversed(under_way))
         return None
 
+    def lost(self) -> None:
+        """Take back what was under way: the engine is another job's, and no row is to blame."""
+        self.unexplained += 1
+        (self.suspects if self.alone else self.left).extendleft(reversed(self.running))
+        self.running = []
+
     def _enough(self) -> bool:
         rows = sum(len(task["rows"]) for task in self.running)
         return len(self.running) >= MOST_AT_ONCE or (len(self.running) >= AT_ONCE and rows >= self.rows_at_once)

@@ -11,14 +11,15 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
@@ -57,9 +58,14 @@ def ask(
         try:
             with _held(name, checkpoint, engine) as (actor, token):
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
-                yield from _asked(actor, token, requests, left, served)
+                yield from _asked(partial(actor.answer.remote, token, checkpoint.fingerprint), requests, left, served)
                 return
         except (RayTaskError, RayActorError) as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):
+                log.warning("engine: %s; asking for it again", error.cause)
+                left.lost()
+                if left.unexplained <= STARTS:
+                    continue
             if (gone := _gone(error)) is None:
                 if (explained := explain(error, checkpoint.uri)) is error:
                     raise
@@ -74,27 +80,29 @@ def ask(
 
 def identity(checkpoint: Checkpoint, engine: Engine) -> str:
     """Checkpoints and settings with one identity can be served by one engine."""
-    code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    package = Path(__file__).parents[1]
+    code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
+            for file in sorted(package.rglob("*.py"))]  # fmt: skip
     vllm = packages_distributions()["vllm"][0]
-    return digest(
-        likeness(checkpoint.uri), engine.model_dump(exclude={"kind", "keep_seconds"}), code, vllm, version(vllm)
-    )
+    versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
+    settings = engine.model_dump(exclude={"kind", "keep_seconds"})
+    return digest(likeness(checkpoint.uri), settings, code, versions, "GPU" in ray.cluster_resources())
 
 
-def _asked(actor: Any, token: str, requests: Requests, left: Remaining, served: Served) -> Iterator[list[Answer]]:
+def _asked(answer: Callable[..., Any], requests: Requests, left: Remaining, served: Served) -> Iterator[list[Answer]]:
     shared = ray.put(requests)
     running: dict[Any, Task] = {}
     while True:
         while task := left.next():
-            running[actor.answer.remote(token, shared, task)] = task
+            running[answer(shared, task)] = task
         if not running:
             return
         (ready,), _ = ray.wait(list(running), num_returns=1)
         answers: list[Answer] = ray.get(ready)
         left.answered(running.pop(ready))
-        for answer in answers:
+        for one in answers:
             for what in ("render", "queue", "prefill", "decode"):
-                served.spent[what] = served.spent.get(what, 0.0) + answer.pop(what, 0.0)
+                served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
         yield answers
 
 
@@ -104,11 +112,12 @@ def _held(name: str, checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[A
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     gpu = "GPU" in ray.cluster_resources()
     share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
+    short = gpu and ray.available_resources().get("GPU", 0) < share
     actor = ray.remote(WarmEngine).options(
         name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
         num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
     ).remote(checkpoint, engine, gpu)  # fmt: skip
-    _acquire(actor, token, name, gpu)
+    _acquire(actor, token, name if short else None)
     done = threading.Event()
     renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
     renewing.start()
@@ -116,18 +125,18 @@ def _held(name: str, checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[A
         yield actor, token
     finally:
         done.set()
-        with suppress(RayActorError, RayTaskError):
+        with suppress(RayActorError, RayTaskError, GetTimeoutError):
             ray.get(actor.release.remote(token), timeout=SECONDS)
 
 
-def _acquire(actor: Any, token: str, name: str, gpu: bool) -> None:
-    """Wait for the lease: for the engine to start, for another job to end."""
+def _acquire(actor: Any, token: str, make_room_for: str | None) -> None:
+    """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
     told = False
     while True:
         asked = actor.acquire.remote(token)
         while not ray.wait([asked], timeout=5)[0]:
-            if gpu:
-                make_room(name)
+            if make_room_for:
+                make_room(make_room_for)
         if ray.get(asked):
             return
         if not told:
@@ -138,16 +147,18 @@ def _acquire(actor: Any, token: str, name: str, gpu: bool) -> None:
 
 def _renew(actor: Any, token: str, done: threading.Event) -> None:
     while not done.wait(SECONDS / 6):
-        with suppress(RayActorError, RayTaskError, ray.exceptions.GetTimeoutError):
+        with suppress(RayActorError, RayTaskError, GetTimeoutError):
             ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
 
 
 def make_room(name: str = "") -> None:
     """End the engines that nobody holds, but for this one: they keep a GPU that somebody waits for."""
+    if "GPU" not in ray.cluster_resources():
+        return
     for one in ray.util.list_named_actors(all_namespaces=True):
         if one["namespace"] == NAMESPACE and one["name"].startswith(PREFIX) and one["name"] != name:
-            with suppress(ValueError, RayActorError, ray.exceptions.GetTimeoutError):
-                ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(), timeout=5)
+            with suppress(ValueError, RayActorError, GetTimeoutError):
+                ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(time.time() + 5), timeout=5)
 
 
 def _gone(error: RayTaskError | RayActorError) -> str | None:

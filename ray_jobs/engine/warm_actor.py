@@ -8,18 +8,19 @@ import asyncio
 import logging
 import math
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 from ray_jobs.checkpoint import fetch, verify
-from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.contract import BadInput, Checkpoint, Engine
 from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Answer, Requests, Task, without_image
-from ray_jobs.engine.explained import last_words, overheard
-from ray_jobs.engine.lease import Lease, Lost
+from ray_jobs.engine.explained import Overheard
+from ray_jobs.engine.lease import SECONDS, Lease, Lost
 from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.remaining import AT_ONCE
@@ -27,6 +28,7 @@ from ray_jobs.engine.settings import arguments
 
 log = logging.getLogger("assay")
 
+CANARY_SECONDS = 300.0
 TICK = 0.5  # seconds between looks at lease and idle time
 
 
@@ -51,11 +53,12 @@ class WarmEngine:
         settings = AsyncEngineArgs(
             model=str(path), worker_extension_cls="ray_jobs.engine.weights.Weights", **arguments(engine, gpu)
         )
-        with overheard() as said:
-            try:
+        self.overheard = Overheard()
+        try:
+            with self.overheard.starting():
                 self.llm = AsyncLLM.from_engine_args(settings)
-            except Exception as error:
-                raise RuntimeError(f"{error}\n{last_words(said())}") from error
+        except Exception as error:
+            raise RuntimeError(f"{error}\n{self.overheard.last_words()}") from error
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
@@ -66,13 +69,17 @@ class WarmEngine:
         self.room = asyncio.Semaphore(math.ceil(1.1 * engine.max_num_seqs))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
+        self.changing = asyncio.Lock()
+        threading.Thread(target=self._abandoned, daemon=True).start()
 
     async def acquire(self, token: str) -> bool:
         """Whether the token has the lease now. It must then be renewed: `lease.SECONDS` of silence lose it."""
         if self.watching is None:
-            await self.llm.collective_rpc("assay_bind")
             self.watching = asyncio.create_task(self._watch())
-        return self.lease.take(token, time.monotonic())
+        now = time.monotonic()
+        if self.lease.holder not in (None, token) and self.lease.free(now):
+            self._drop(str(self.lease.holder))  # before another has it, so that nothing of the old one's goes on
+        return self.lease.take(token, now)
 
     async def renew(self, token: str) -> None:
         self.lease.renew(token, time.monotonic())
@@ -80,14 +87,15 @@ class WarmEngine:
     async def release(self, token: str) -> None:
         """Give the engine back; what is still being answered is dropped."""
         if self.lease.holder == token:
-            for job in self.running:
-                job.cancel()
-            self.lease.release(token)
-            self.idle_since = time.monotonic()
+            self._drop(token)
 
-    async def evict(self) -> bool:
-        """End the engine unless somebody holds it; whether it ends."""
-        if not self.lease.free(time.monotonic()):
+    async def evict(self, until: float) -> bool:
+        """End the engine for somebody who waits for its GPU `until` then (seconds since the epoch); whether it ends.
+
+        Not while it is held, nor when its first holder, who started it, may be about to.
+        """
+        young = self.loads == 0 and time.monotonic() - self.idle_since < SECONDS
+        if time.time() > until or young or not self.lease.free(time.monotonic()):
             return False
         self._end()
         return True
@@ -95,49 +103,73 @@ class WarmEngine:
     async def serve(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Have the checkpoint's weights in the engine: `warm`, `told` why, and the `seconds` it took.
 
-        Raises Doubt when it is not certain that they are in it, and exactly they.
+        Raises Doubt when it is not certain that they are in it, and exactly they; BadInput when somebody wrote to them.
         """
-        self.lease.check(token, time.monotonic())
-        began = time.monotonic()
-        warm = self.loads > 0
-        self.loads += 1
-        if self.fresh == checkpoint.fingerprint:  # vLLM has just loaded it, and refuses a checkpoint with a tensor less
-            self.fresh = None
-            self.canary.keep(checkpoint.fingerprint, await self._canary())
-            told = "started for this checkpoint"
-        elif self.serving == checkpoint.fingerprint:
-            told = "the weights of the job before"
-        else:
-            told = await self._swap(checkpoint)
-        self.serving = checkpoint.fingerprint
-        return {"warm": warm, "told": told, "seconds": time.monotonic() - began}
+        async with self.changing:  # a holder may have lost the lease and its swap be going on
+            self.lease.check(token, time.monotonic())
+            began, warm = time.monotonic(), self.loads > 0
+            self.loads += 1
+            try:
+                told = await self._served(token, checkpoint)
+            except BadInput:
+                self._end()
+                raise
+            except Exception as error:
+                if self.llm.errored:
+                    raise self._dead(error) from None
+                raise
+            self.serving = checkpoint.fingerprint
+            return {"warm": warm, "told": told, "seconds": time.monotonic() - began}
 
-    async def answer(self, token: str, requests: Requests, task: Task) -> list[Answer]:
-        """Answers to what `requests` asks about the task's rows. Raises Dead when the engine dies of it."""
-        self.lease.check(token, time.monotonic())
-        if self.serving is None:
-            raise Doubt("asked before any checkpoint was served")
+    async def answer(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
+        """Answers, by the weights with the fingerprint, to what `requests` asks about the task's rows.
+
+        Raises Dead when the engine dies of it, Lost when it is another's by now.
+        """
+        self._check(token, fingerprint)
         job = asyncio.create_task(self._answered(requests, task))
         self.running.add(job)
         try:
-            return await job
+            answers = await job
         except asyncio.CancelledError:
             raise Lost(f"{token} lost the engine while it was answering") from None
         finally:
             self.running.discard(job)
+        self._check(token, fingerprint)
+        return answers
 
-    async def _swap(self, checkpoint: Checkpoint) -> str:
+    def _check(self, token: str, fingerprint: str) -> None:
+        self.lease.check(token, time.monotonic())
+        if self.serving != fingerprint:
+            raise Lost(f"{token} wants {fingerprint}, and the engine has other weights by now")
+
+    async def _served(self, token: str, checkpoint: Checkpoint) -> str:
+        if self.fresh == checkpoint.fingerprint:  # vLLM has just loaded it, and refuses a checkpoint with a tensor less
+            self.fresh = None
+            await asyncio.to_thread(verify, checkpoint)  # what was loaded must have been what was planned
+            self.canary.keep(checkpoint.fingerprint, await self._canary())
+            return "started for this checkpoint"
+        if self.serving != checkpoint.fingerprint:
+            return await self._swap(token, checkpoint)
+        if doubt := self.canary.doubt(checkpoint.fingerprint, await self._canary(), weights_differ=False):
+            self._doubt(doubt)
+        return "the weights of the job before"
+
+    async def _swap(self, token: str, checkpoint: Checkpoint) -> str:
         path = await asyncio.to_thread(fetch, checkpoint)
         if difference := differs(self.layout, await asyncio.to_thread(layout, path)):
             self._doubt(f"tensors differ: {difference}")
+        self.lease.check(token, time.monotonic())  # a download can take long
         self.serving = None
         try:
             found = (await self.llm.collective_rpc("assay_load", args=(str(path),)))[0]
-            await asyncio.to_thread(verify, checkpoint)  # what was read must have been what was planned
+            await asyncio.to_thread(verify, checkpoint)
             await self.llm.reset_prefix_cache()
             await self.llm.reset_mm_cache()
             await self.llm.reset_encoder_cache()
             said = await self._canary()
+        except BadInput:
+            raise
         except Exception as error:
             self._doubt(f"the swap failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         if (found["read"], found["values_read"]) != (found["held"], found["values_held"]):
@@ -152,7 +184,10 @@ class WarmEngine:
         prompt = self.maker.prompt(canary.PROMPT)
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
         asked = (self._generated(prompt, {"image": picture}, sampling) for picture in canary.pictures())
-        return canary.saying(await asyncio.gather(*asked))
+        try:
+            return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
+        except TimeoutError:
+            self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
 
     async def _answered(self, requests: Requests, task: Task) -> list[Answer]:
         loop = asyncio.get_running_loop()
@@ -178,19 +213,13 @@ class WarmEngine:
                 one.cancel()
 
     async def _one(self, request: dict[str, Any], render: float) -> Answer:
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         found: Answer = {"key": request["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
         found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": render}
         try:
             output = await self._generated(request["prompt"], request["multimodal_data"], request["sampling_params"])
-        except EngineDeadError as error:
-            self._end()
-            raise Dead(" ".join(str(error).split())[:300]) from None
         except Exception as error:  # a row that vLLM refuses costs that row
             if self.llm.errored:
-                self._end()
-                raise Dead(" ".join(str(error).split())[:300]) from None
+                raise self._dead(error) from None
             return found | {"failure": "engine-error", "detail": str(error.__cause__ or error)[:500]}
         said, prompt_tokens = output.outputs[0], len(output.prompt_token_ids)
         found |= {"prompt_tokens": prompt_tokens, "tokens": len(said.token_ids), "finished": time.time()}
@@ -221,13 +250,29 @@ class WarmEngine:
                 return
             if self.lease.holder and self.lease.free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
-                await self.release(self.lease.holder)
+                self._drop(self.lease.holder)
             if self.lease.holder is None and now - self.idle_since > self.keep_seconds:
                 self._end()
 
-    def _doubt(self, why: str) -> None:
+    def _abandoned(self) -> None:
+        """End an engine that nobody asks for: the job that started it may be gone."""
+        time.sleep(2 * SECONDS)
+        if self.watching is None:
+            self._exit()
+
+    def _drop(self, token: str) -> None:
+        """Take the lease from its holder, and with it what is still being answered."""
+        for job in self.running:
+            job.cancel()
+        self.lease.release(token)
+        self.idle_since = time.monotonic()
+
+    def _dead(self, error: Exception) -> Dead:
+        self._end()
+        return Dead(f"{' '.join(str(error).split())[:200]}; {self.overheard.last_words()}")
+
+    def _doubt(self, why: str) -> NoReturn:
         """Raises Doubt, and ends the engine."""
-        self.serving = None
         self._end()
         raise Doubt(why)
 

@@ -7,6 +7,8 @@ there changes it. Layers that vLLM packs for its kernels are hashed in the momen
 """
 
 import ctypes
+import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,16 +22,17 @@ ODD, MIX = (
     -4658895280553007687,
 )  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
 
+if started_by := multiprocessing.parent_process():  # vLLM imports this in its own process, before it takes a GPU:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: which must not outlive the actor that started it
+    if os.getppid() != started_by.pid:
+        os._exit(1)
+
 
 class Weights:
     """Methods that vLLM's worker gets by `worker_extension_cls`; called by name with `collective_rpc`."""
 
     model_runner: Any
     model_config: Any
-
-    def assay_bind(self) -> None:
-        """End this process with the one that started it: an engine whose actor was killed must not keep its GPU."""
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
     def assay_load(self, path: str) -> dict[str, int]:
         """Load the weights in the directory into the model: hash and number of the values `read` and `held`."""
@@ -56,7 +59,7 @@ class Tally:
     """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero."""
 
     def __init__(self) -> None:
-        self.sum = self.count = 0
+        self.sum = self.count = self.size = 0
 
     def add(self, tensor: torch.Tensor) -> None:
         flat = tensor.detach().reshape(-1)
@@ -67,23 +70,29 @@ class Tally:
             total = int((mixed ^ (mixed >> 32)).sum())
             self.sum = (self.sum + total + (1 << 63)) % (1 << 64) - (1 << 63)
             self.count += int((bits != 0).sum())
+            self.size += bits.numel()
+
+    def merge(self, other: "Tally") -> None:
+        self.sum = (self.sum + other.sum + (1 << 63)) % (1 << 64) - (1 << 63)
+        self.count += other.count
+        self.size += other.size
 
 
 @contextmanager
 def watched(model: torch.nn.Module, held: Tally) -> Iterator[None]:
     """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
-    tied, added = _tied(model), set[int]()
+    tied, before = _tied(model), dict[int, Tally]()
 
-    def add(module: torch.nn.Module) -> None:
-        if id(module) not in added:
-            added.add(id(module))
-            for name, parameter in module.named_parameters(recurse=False):
-                if (id(module), name) not in tied:
-                    held.add(parameter)
+    def tally(module: torch.nn.Module) -> Tally:
+        found = Tally()
+        for name, parameter in module.named_parameters(recurse=False):
+            if (id(module), name) not in tied:
+                found.add(parameter)
+        return found
 
     def counting(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
         def counted(layer: torch.nn.Module) -> None:
-            add(layer)
+            before[id(layer)] = tally(layer)
             process(layer)
 
         return counted
@@ -97,7 +106,8 @@ def watched(model: torch.nn.Module, held: Tally) -> Iterator[None]:
         for method in methods:
             del method.process_weights_after_loading
     for module in model.modules():
-        add(module)
+        now, loaded = tally(module), before.get(id(module))
+        held.merge(loaded if loaded and loaded.size != now.size else now)  # packed for a kernel: as it was before
 
 
 def _method(module: torch.nn.Module) -> Any:
