@@ -15,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import ray
 import yaml
 
@@ -78,8 +77,8 @@ def _job(stage: str, spec: Spec, environment: dict[str, str]) -> float:
 
 def _captions(spec: Spec) -> dict[str, str]:
     names = [part.name for part in parts.require(spec.captions_uri, "caption").parts]
-    files = [pq.read_table(parts.uri_of_part(spec.captions_uri, name)) for name in names]
-    return {row["image_id"]: row["caption"] for file in files for row in file.to_pylist()}
+    read = [parts.read(spec.captions_uri, name, ["image_id", "caption"]).to_pylist() for name in names]
+    return {row["image_id"]: row["caption"] for rows in read for row in rows}
 
 
 def _end_engines() -> None:

@@ -69,10 +69,10 @@ class Overheard:
                 os.dup2(copy, number)
                 os.close(copy)
 
-    def last_words(self) -> str:
-        """The last exception that was printed, once nobody prints any more or five seconds later."""
-        if self._passing:
-            self._passing.join(5)
+    def last_words(self, wait: float = 0.0) -> str:
+        """The last exception that was printed, once nobody prints any more or so many seconds later."""
+        if self._passing and wait:
+            self._passing.join(wait)
         return last_words("".join(self._lines))
 
     def _pass_on(self, reading: int, out: int) -> None:

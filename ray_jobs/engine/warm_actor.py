@@ -58,7 +58,7 @@ class WarmEngine:
             with self.overheard.starting():
                 self.llm = AsyncLLM.from_engine_args(settings)
         except Exception as error:
-            raise RuntimeError(f"{error}\n{self.overheard.last_words()}") from error
+            raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
