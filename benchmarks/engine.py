@@ -20,7 +20,7 @@ import yaml
 
 from ray_jobs import parts
 from ray_jobs.contract import Spec
-from ray_jobs.engine.warm import NAMESPACE
+from ray_jobs.engine.holding import NAMESPACE
 from ray_jobs.plan import plan
 
 DEMO = Path(__file__).parent.parent / "demo"

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 
 from ray_jobs.contract import Checkpoint, Engine
-from ray_jobs.engine import warm
+from ray_jobs.engine import holding, warm
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 
 log = logging.getLogger("assay")
@@ -23,5 +23,5 @@ def ask(
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine import ray_data_llm  # which takes seconds to import
 
-    warm.make_room()
+    holding.make_room()
     return ray_data_llm.ask(checkpoint, engine, tasks, requests, served)

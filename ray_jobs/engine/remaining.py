@@ -5,7 +5,7 @@ from collections import deque
 from ray_jobs.contract import Trouble
 from ray_jobs.engine.asked import Answer, Task
 
-AT_ONCE = 3  # tasks at least: one that ends, one that runs, one whose images are being decoded
+AT_ONCE = 2  # tasks at least, of each engine: one that ends, and one that begins meanwhile
 MOST_AT_ONCE = 128
 POISONOUS = 5  # rows that may be set aside before it must be the engine
 
@@ -13,7 +13,7 @@ POISONOUS = 5  # rows that may be set aside before it must be the engine
 class Remaining:
     """Tasks that are left, under way, and suspected.
 
-    Tasks are under way until they have `rows_at_once` rows, so that small ones do not starve the engine.
+    Tasks are under way until they have `rows_at_once` rows an engine, so that small ones do not starve it.
 
     After a first death everything is asked again as before: engines are killed for other reasons too. After the next
     ones what was under way is suspected: asked alone, and halved whenever an engine dies of it.
@@ -25,14 +25,14 @@ class Remaining:
         self.deaths = self.unexplained = self.aside = 0  # unexplained: deaths that cast suspicion on no row
         self.alone = False  # what is under way is a suspect
 
-    def next(self) -> Task | None:
-        """A task to ask now, None while there is none or enough are under way."""
+    def next(self, engines: int = 1) -> Task | None:
+        """A task to ask one of the engines now, None while there is none or enough are under way."""
         if self.suspects:
             if self.running:
                 return None
             task, self.alone = self.suspects.popleft(), True
         else:
-            if not self.left or self._enough() or (self.running and self.alone):
+            if not self.left or self._enough(engines) or (self.running and self.alone):
                 return None
             task, self.alone = self.left.popleft(), False
         self.running.append(task)
@@ -64,9 +64,9 @@ class Remaining:
         (self.suspects if self.alone else self.left).extendleft(reversed(self.running))
         self.running = []
 
-    def _enough(self) -> bool:
-        rows = sum(len(task["rows"]) for task in self.running)
-        return len(self.running) >= MOST_AT_ONCE or (len(self.running) >= AT_ONCE and rows >= self.rows_at_once)
+    def _enough(self, engines: int) -> bool:
+        tasks, rows = len(self.running), sum(len(task["rows"]) for task in self.running)
+        return tasks >= MOST_AT_ONCE * engines or (tasks >= AT_ONCE * engines and rows >= self.rows_at_once * engines)
 
     def _set_aside(self, task: Task, why: str) -> Answer:
         self.aside += 1

@@ -7,40 +7,32 @@ row of which engines keep dying is found by halving what was asked at once, and 
 
 import hashlib
 import logging
-import os
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.explained import STARTS, explain
-from ray_jobs.engine.lease import SECONDS, Lost
+from ray_jobs.engine.further import Answering, Further
+from ray_jobs.engine.holding import PREFIX, held
+from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
-from ray_jobs.engine.remaining import MOST_AT_ONCE, Remaining
-from ray_jobs.engine.settings import environment
-from ray_jobs.engine.warm_actor import Dead, Doubt, WarmEngine
+from ray_jobs.engine.remaining import Remaining
+from ray_jobs.engine.warm_actor import Dead, Doubt
 
 log = logging.getLogger("assay")
-
-NAMESPACE, PREFIX = "assay-engines", "engine-"
 
 
 def unfit(engine: Engine) -> str | None:
     """Why weights are not swapped for such an engine, None when they are."""
     if engine.tensor_parallel_size > 1:
         return "the model is spread over several GPUs"
-    if engine.replicas > 1:
-        return "several replicas are asked for"
     if engine.quantization:
         return f"the weights are quantised ({engine.quantization})"
     return None
@@ -54,11 +46,13 @@ def ask(
     What the engine was to this job is left in `served`.
     """
     name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 2 * engine.max_num_seqs)
+    names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
         try:
-            with _held(name, checkpoint, engine) as (actor, token):
+            with Further(names, checkpoint, engine) as further, held(name, checkpoint, engine) as (actor, token):
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
-                yield from _asked(partial(actor.answer.remote, token, checkpoint.fingerprint), requests, left, served)
+                first = partial(actor.answer.remote, token, checkpoint.fingerprint)
+                yield from _asked(first, further, requests, left, served)
                 return
         except (RayTaskError, RayActorError) as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):
@@ -85,80 +79,32 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     vllm = packages_distributions()["vllm"][0]
     versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
-    settings = engine.model_dump(exclude={"kind", "keep_seconds"})
+    settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas"})
     return digest(likeness(checkpoint.uri), settings, code, versions, "GPU" in ray.cluster_resources())
 
 
-def _asked(answer: Callable[..., Any], requests: Requests, left: Remaining, served: Served) -> Iterator[list[Answer]]:
-    shared = ray.put(requests)
-    running: dict[Any, Task] = {}
+def _asked(
+    first: Answering, further: Further, requests: Requests, left: Remaining, served: Served
+) -> Iterator[list[Answer]]:
+    shared, rows = ray.put(requests), {first: 0}  # rows that each engine has been asked about and not answered
+    running: dict[Any, tuple[Answering, Task]] = {}
     while True:
-        while task := left.next():
-            running[answer(shared, task)] = task
+        rows |= dict.fromkeys(further.come(), 0)
+        while task := left.next(len(rows)):
+            engine = min(rows, key=rows.__getitem__)
+            rows[engine] += len(task["rows"])
+            running[engine(shared, task)] = engine, task
         if not running:
             return
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        answers: list[Answer] = ray.get(ready)
-        left.answered(running.pop(ready))
-        for one in answers:
-            for what in ("render", "queue", "prefill", "decode"):
-                served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
-        yield answers
-
-
-@contextmanager
-def _held(name: str, checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[Any, str]]:
-    """The engine of this name, started where there is none, and the token of the lease on it, which is kept renewed."""
-    token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    gpu = "GPU" in ray.cluster_resources()
-    share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
-    short = gpu and ray.available_resources().get("GPU", 0) < share
-    actor = ray.remote(WarmEngine).options(
-        name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
-        num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
-    ).remote(checkpoint, engine, gpu)  # fmt: skip
-    _acquire(actor, token, name if short else None)
-    done = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
-    renewing.start()
-    try:
-        yield actor, token
-    finally:
-        done.set()
-        with suppress(RayActorError, RayTaskError, GetTimeoutError):
-            ray.get(actor.release.remote(token), timeout=SECONDS)
-
-
-def _acquire(actor: Any, token: str, make_room_for: str | None) -> None:
-    """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
-    told = False
-    while True:
-        asked = actor.acquire.remote(token)
-        while not ray.wait([asked], timeout=5)[0]:
-            if make_room_for:
-                make_room(make_room_for)
-        if ray.get(asked):
-            return
-        if not told:
-            log.info("engine: another job holds it; waiting")
-            told = True
-        time.sleep(1)
-
-
-def _renew(actor: Any, token: str, done: threading.Event) -> None:
-    while not done.wait(SECONDS / 6):
-        with suppress(RayActorError, RayTaskError, GetTimeoutError):
-            ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
-
-
-def make_room(name: str = "") -> None:
-    """End the engines that nobody holds, but for this one: they keep a GPU that somebody waits for."""
-    if "GPU" not in ray.cluster_resources():
-        return
-    for one in ray.util.list_named_actors(all_namespaces=True):
-        if one["namespace"] == NAMESPACE and one["name"].startswith(PREFIX) and one["name"] != name:
-            with suppress(ValueError, RayActorError, GetTimeoutError):
-                ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(time.time() + 5), timeout=5)
+        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.awaited else None)[0]:
+            answers: list[Answer] = ray.get(ready)
+            engine, task = running.pop(ready)
+            rows[engine] -= len(task["rows"])
+            left.answered(task)
+            for one in answers:
+                for what in ("render", "queue", "prefill", "decode"):
+                    served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
+            yield answers
 
 
 def _gone(error: RayTaskError | RayActorError) -> str | None:

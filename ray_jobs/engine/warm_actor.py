@@ -29,6 +29,7 @@ from ray_jobs.engine.settings import arguments
 log = logging.getLogger("assay")
 
 CANARY_SECONDS = 300.0
+ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are being rendered, or are next
 TICK = 0.5  # seconds between looks at lease and idle time
 
 
@@ -66,7 +67,7 @@ class WarmEngine:
         self.fresh: str | None = checkpoint.fingerprint
         self.loads = 0
         self.threads = ThreadPoolExecutor(4 * AT_ONCE, thread_name_prefix="images")
-        self.room = asyncio.Semaphore(math.ceil(1.1 * engine.max_num_seqs))
+        self.room = asyncio.Semaphore(math.ceil(ROOM * engine.max_num_seqs))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
         self.changing = asyncio.Lock()
@@ -230,14 +231,15 @@ class WarmEngine:
 
     async def _generated(self, prompt: str, images: dict[str, Any], sampling: dict[str, Any]) -> Any:
         from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         wanted = dict(sampling)
         if structured := wanted.pop("structured_outputs", None):
             wanted["structured_outputs"] = StructuredOutputsParams(**structured)
+        params = SamplingParams(**wanted, output_kind=RequestOutputKind.FINAL_ONLY)
+        (asked,) = await self.llm.renderer.render_cmpl_async([{"prompt": prompt, "multi_modal_data": images}])
         output = None
-        asked = {"prompt": prompt, "multi_modal_data": images}
-        async for output in self.llm.generate(asked, SamplingParams(**wanted), uuid.uuid4().hex):  # noqa: B007
+        async for output in self.llm.generate(asked, params, uuid.uuid4().hex):  # noqa: B007
             pass
         return output
 

@@ -9,7 +9,7 @@ import ray
 
 from ray_jobs import checkpoint, parts
 from ray_jobs.contract import Checkpoint, Spec, Trouble
-from ray_jobs.engine import warm
+from ray_jobs.engine import holding
 from ray_jobs.metrics import clip
 from ray_jobs.progress import Progress
 
@@ -29,7 +29,7 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if gpus:
-        warm.make_room()
+        holding.make_room()
     source = ray.data.from_items(pending, override_num_blocks=len(pending))
     measured = source.map(
         ClipActor,

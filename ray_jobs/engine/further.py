@@ -1,0 +1,65 @@
+"""Further engines of a job: each has its share of the work from the moment it is there, and none is waited for."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.engine.holding import NotNeeded, held
+
+log = logging.getLogger("assay")
+
+Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
+
+
+class Further:
+    """Within it engines of these names are found or started, handed the checkpoint, and kept until it ends."""
+
+    def __init__(self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine) -> None:
+        self._checkpoint, self._engine = checkpoint, engine
+        self._there, self._over = SimpleQueue[Answering](), threading.Event()
+        self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
+
+    def __enter__(self) -> "Further":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(10)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether one may still come."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def come(self) -> list[Answering]:
+        """Those that are there since the last call."""
+        found = []
+        try:
+            while True:
+                found.append(self._there.get_nowait())
+        except Empty:
+            return found
+
+    def _serve(self, name: str) -> None:
+        try:
+            with held(name, self._checkpoint, self._engine, self._over) as (actor, token):
+                report = ray.get(actor.serve.remote(token, self._checkpoint))
+                log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
+                self._there.put(partial(actor.answer.remote, token, self._checkpoint.fingerprint))
+                self._over.wait()
+        except (NotNeeded, RayTaskError, RayActorError) as error:
+            why = error.cause if isinstance(error, RayTaskError) else error
+            log.info("engine: going on without one more: %s", " ".join(str(why).split())[:300])

@@ -1,0 +1,111 @@
+"""Holding a warm engine: find it by its name or start it, take the lease on it and keep that renewed, make room for it.
+
+Used by a job's driver; what the engine itself does with a lease is in `warm_actor`.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.engine.lease import SECONDS
+from ray_jobs.engine.remaining import MOST_AT_ONCE
+from ray_jobs.engine.settings import environment
+from ray_jobs.engine.warm_actor import WarmEngine
+
+log = logging.getLogger("assay")
+
+NAMESPACE, PREFIX = "assay-engines", "engine-"
+
+
+Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
+
+
+class NotNeeded(Exception):
+    """The engine is not worth waiting for; the message says why."""
+
+
+@contextmanager
+def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Event | None = None) -> Iterator[Held]:
+    """The engine of this name, started where there is none, and the token of the lease on it, which is kept renewed.
+
+    Others make room for it on a GPU, unless it is wanted only until `over`: then NotNeeded is raised when that comes
+    first, or when there is no room.
+    """
+    token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    gpu = "GPU" in ray.cluster_resources()
+    share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
+    short = gpu and ray.available_resources().get("GPU", 0) < share
+    if over and short and not _exists(name):
+        raise NotNeeded("no GPU has room for it")
+    actor = ray.remote(WarmEngine).options(
+        name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
+        num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
+    ).remote(checkpoint, engine, gpu)  # fmt: skip
+    if over:
+        _acquire(actor, token, lambda: _needed(over), 0.5)
+    else:
+        _acquire(actor, token, lambda: make_room(name) if short else None, 5.0)
+    done = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
+    renewing.start()
+    try:
+        yield actor, token
+    finally:
+        done.set()
+        with suppress(RayActorError, RayTaskError, GetTimeoutError):
+            ray.get(actor.release.remote(token), timeout=SECONDS)
+
+
+def _acquire(actor: Any, token: str, meanwhile: Callable[[], None], every: float) -> None:
+    """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
+    told = False
+    while True:
+        asked = actor.acquire.remote(token)
+        try:
+            while not ray.wait([asked], timeout=every)[0]:
+                meanwhile()
+        except NotNeeded:
+            ray.cancel(asked)
+            raise
+        if ray.get(asked):
+            return
+        if not told:
+            log.info("engine: another job holds it; waiting")
+            told = True
+        time.sleep(1)
+
+
+def _needed(over: threading.Event) -> None:
+    if over.is_set():
+        raise NotNeeded("the job was over before it was there")
+
+
+def _exists(name: str) -> bool:
+    with suppress(ValueError):
+        return bool(ray.get_actor(name, NAMESPACE))
+    return False
+
+
+def _renew(actor: Any, token: str, done: threading.Event) -> None:
+    while not done.wait(SECONDS / 6):
+        with suppress(RayActorError, RayTaskError, GetTimeoutError):
+            ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
+
+
+def make_room(name: str = "none") -> None:
+    """End the engines that nobody holds, but for those of this name: they keep a GPU that somebody waits for."""
+    if "GPU" not in ray.cluster_resources():
+        return
+    for one in ray.util.list_named_actors(all_namespaces=True):
+        if one["namespace"] == NAMESPACE and not one["name"].startswith(name):
+            with suppress(ValueError, RayActorError, GetTimeoutError):
+                ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(time.time() + 5), timeout=5)
