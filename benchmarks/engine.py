@@ -72,6 +72,8 @@ def _job(stage: str, spec: Spec, environment: dict[str, str]) -> float:
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError(done.stdout[-3000:])
+    if os.environ.get("ASSAY_BENCHMARK_LOG"):
+        print(done.stdout, file=sys.stderr)
     return time.perf_counter() - began
 
 

@@ -30,9 +30,13 @@ class Times:
     first: float = float("inf")
     last: float = 0.0
     finished: float = 0.0
+    answers: int = 0
+    tokens: int = 0
     served: Served = field(default_factory=Served)
 
     def add(self, answers: pa.Table) -> None:
+        self.answers += answers.num_rows
+        self.tokens += sum(answers["tokens"].to_pylist())
         for arrived, finished in zip(answers["arrived"].to_pylist(), answers["finished"].to_pylist(), strict=True):
             if arrived:
                 self.first, self.last = min(self.first, arrived), max(self.last, arrived)
@@ -51,6 +55,13 @@ class Times:
             "tail": round(self.finished - self.last, 3),
             **self.served.seconds(),
         }
+
+    def rates(self) -> dict[str, float]:
+        """`answers` and `tokens` a second, from the first request until the last answer."""
+        took = self.finished - self.first
+        if not self.last or took <= 0:
+            return {}
+        return {"answers": round(self.answers / took, 2), "tokens": round(self.tokens / took, 1)}
 
 
 def ask_parts(

@@ -75,11 +75,14 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
             "checkpoint": spec.checkpoint.uri,
             "golden_id": spec.golden_id,
             "engine": times.served.details(),
+            "per_second": times.rates(),
         },
     )
     manifest = parts.commit(spec.captions_uri, manifest)
     log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)
     log.info("engine seconds: %s", ", ".join(f"{what} {took:.1f}" for what, took in manifest.seconds.items()))
+    if rates := manifest.details.get("per_second"):
+        log.info("a second: %s", ", ".join(f"{rate:.1f} {what}" for what, rate in rates.items()))
 
 
 def _requests(spec: Spec) -> Requests:

@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest, name_of
 INDEX = "model.safetensors.index.json"
 TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}  # the trainer's own
 HEADER_LIMIT = 100_000_000  # safetensors' own limit on a header
+HASHERS = 8  # files hashed at once
 
 
 class Incomplete(Exception):
@@ -64,12 +67,13 @@ def fingerprint(uri: str) -> str:
     On S3 the content is known by its ETag, which a bucket gives without a read; in a directory by SHA-256.
     """
     local = storage.local_path(uri)
-    content = []
-    for entry in storage.entries(uri):
-        if is_loaded(entry.key):
-            version = entry.version if local is None else _sha256(local / entry.key)
-            content.append((entry.key, entry.size, version))
-    return digest(*content)
+    loaded = [entry for entry in storage.entries(uri) if is_loaded(entry.key)]
+    if local is None:
+        versions = [entry.version for entry in loaded]
+    else:
+        with ThreadPoolExecutor(HASHERS) as threads:
+            versions = list(threads.map(_sha256, [local / entry.key for entry in loaded]))
+    return digest(*((entry.key, entry.size, version) for entry, version in zip(loaded, versions, strict=True)))
 
 
 def fetch(checkpoint: Checkpoint) -> Path:
@@ -181,5 +185,13 @@ def _json(uri: str, checkpoint: str) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
+    with path.open("rb") as file:  # opened first: a network file system looks anew at a file that is opened
+        found = os.fstat(file.fileno())
+    return _sha256_of(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of(path: Path, state: tuple[int, ...]) -> str:
+    """The hash of a file, read once as long as its `state` is the same; any write changes that."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

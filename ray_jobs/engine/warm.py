@@ -53,6 +53,7 @@ def ask(
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
                 first = partial(actor.answer.remote, token, checkpoint.fingerprint)
                 yield from _asked(first, further, requests, left, served)
+                served.spent |= ray.get(actor.gpu_seconds.remote(token))
                 return
         except (RayTaskError, RayActorError) as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):

@@ -22,6 +22,7 @@ from ray_jobs.engine.asked import Answer, Requests, Task, without_image
 from ray_jobs.engine.explained import Overheard
 from ray_jobs.engine.lease import SECONDS, Lease, Lost
 from ray_jobs.engine.likeness import Layout, differs, layout
+from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.remaining import AT_ONCE
 from ray_jobs.engine.settings import arguments
@@ -57,7 +58,7 @@ class WarmEngine:
         self.overheard = Overheard()
         try:
             with self.overheard.starting():
-                self.llm = AsyncLLM.from_engine_args(settings)
+                self.llm = AsyncLLM.from_engine_args(settings, stat_loggers=of_vllm())
         except Exception as error:
             raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
@@ -71,6 +72,7 @@ class WarmEngine:
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
         self.changing = asyncio.Lock()
+        self.meters = Meters(gpu)
         threading.Thread(target=self._abandoned, daemon=True).start()
 
     async def acquire(self, token: str) -> bool:
@@ -80,7 +82,9 @@ class WarmEngine:
         now = time.monotonic()
         if self.lease.holder not in (None, token) and self.lease.free(now):
             self._drop(str(self.lease.holder))  # before another has it, so that nothing of the old one's goes on
-        return self.lease.take(token, now)
+        if taken := self.lease.take(token, now):
+            self.meters.forget()
+        return taken
 
     async def renew(self, token: str) -> None:
         self.lease.renew(token, time.monotonic())
@@ -119,8 +123,14 @@ class WarmEngine:
                 if self.llm.errored:
                     raise self._dead(error) from None
                 raise
-            self.serving = checkpoint.fingerprint
-            return {"warm": warm, "told": told, "seconds": time.monotonic() - began}
+            self.serving, seconds = checkpoint.fingerprint, time.monotonic() - began
+            self.meters.swapped(seconds)
+            return {"warm": warm, "told": told, "seconds": seconds}
+
+    async def gpu_seconds(self, token: str) -> dict[str, float]:
+        """How long the GPU was busy and idle while it was asked: `gpu_busy` and `gpu_idle`, none without a GPU."""
+        self.lease.check(token, time.monotonic())
+        return self.meters.seconds()
 
     async def answer(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
         """Answers, by the weights with the fingerprint, to what `requests` asks about the task's rows.
@@ -137,6 +147,8 @@ class WarmEngine:
         finally:
             self.running.discard(job)
         self._check(token, fingerprint)
+        for one in answers:
+            self.meters.answered(one["failure"])
         return answers
 
     def _check(self, token: str, fingerprint: str) -> None:
@@ -163,8 +175,10 @@ class WarmEngine:
         self.lease.check(token, time.monotonic())  # a download can take long
         self.serving = None
         try:
+            hashing = asyncio.create_task(asyncio.to_thread(verify, checkpoint))
             found = (await self.llm.collective_rpc("assay_load", args=(str(path),)))[0]
-            await asyncio.to_thread(verify, checkpoint)
+            await hashing
+            await asyncio.to_thread(verify, checkpoint)  # a look at what was hashed meanwhile: nobody wrote to it
             await self.llm.reset_prefix_cache()
             await self.llm.reset_mm_cache()
             await self.llm.reset_encoder_cache()
@@ -250,6 +264,8 @@ class WarmEngine:
             if self.llm.errored:
                 self._end()
                 return
+            if self.running:
+                self.meters.sample(TICK)
             if self.lease.holder and self.lease.free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
                 self._drop(self.lease.holder)

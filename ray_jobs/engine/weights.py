@@ -48,7 +48,7 @@ class Weights:
             for name, tensor in loader.get_all_weights(config, model):
                 there = tensor.to(runner.device)  # hashed on a CPU, 3.8 billion values take 20 s instead of one
                 read.add(there.to(config.dtype) if tensor.is_floating_point() else there)
-                yield name, tensor
+                yield name, there
 
         with watched(model, held):
             runner.reload_weights(weights_iterator=counted())

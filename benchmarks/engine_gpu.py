@@ -1,0 +1,221 @@
+"""The engine at real size, on a GPU (or, with `--geometry tiny`, on a CPU to try the script); prints Markdown tables.
+
+    .assay/data/bin/python -m benchmarks.engine_gpu warm separate                  # 8 checkpoints x 1,000 images
+    .assay/data/bin/python -m benchmarks.engine_gpu ours generate plain rendered   # captions/s; the ceiling
+
+Weights are random, captions 64 tokens long, images 504x364 (295 prompt tokens). Jobs are run as Airflow runs them, on
+a Ray cluster that stands; images lie in a golden set, as after `preprocess`.
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from PIL import Image
+
+from benchmarks.engine import _end_engines, _job
+from benchmarks.geometry import checkpoints
+from benchmarks.gpu import Watch
+from benchmarks.pictures import VARIANTS, photograph
+from ray_jobs import checkpoint, parts, storage
+from ray_jobs.contract import Spec, parse_suite
+from ray_jobs.engine.holding import NAMESPACE
+from ray_jobs.engine.settings import environment
+
+PART = 256
+
+
+@dataclass
+class Bench:
+    work: Path
+    options: argparse.Namespace
+    environment: dict[str, str]
+    models: list[Path]
+    warm: list[float] = field(default_factory=list)  # seconds of the warm jobs
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Settings of several engines on one GPU that together run as many sequences as one would."""
+        engines, sequences = self.options.replicas, 32 if self.options.geometry == "tiny" else 512
+        return {
+            "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": sequences // engines,
+        }  # fmt: skip
+
+    def planned(self, model: Path, images: int, **engine: Any) -> Spec:
+        """The spec of a job over so many golden images, which are made when they are not there."""
+        tiny = self.options.geometry == "tiny"
+        shape = {"dtype": "float32", "max_model_len": 1024, "max_num_seqs": 32, "enforce_eager": True} if tiny else {
+            "dtype": "bfloat16", "max_model_len": 2048, "max_num_seqs": 512}  # fmt: skip
+        suite = {
+            "name": "benchmark",
+            "dataset": {"source": f"benchmark-{images}"},
+            "caption": {"prompt": "describe the image " * 12, "max_tokens": 8 if tiny else 64},
+            "engine": shape | engine,
+        }
+        spec = Spec(
+            root=str(self.work / "root"), suite=parse_suite(json.dumps(suite), "benchmark"),
+            checkpoint=checkpoint.resolve(str(model)), source_revision="made",
+        )  # fmt: skip
+        if parts.manifest(spec.golden_uri) is None:
+            _golden(spec, images, (112, 112) if tiny else (504, 364))
+        storage.write(spec.uri, spec.model_dump_json().encode())
+        return spec
+
+
+def _golden(spec: Spec, images: int, size: tuple[int, int]) -> None:
+    pictures = [np.asarray(photograph(number, *size)) for number in range(VARIANTS)]
+    made, key = [], 0
+    for number, first in enumerate(range(0, images, PART)):
+        rows = []
+        for key in range(first, min(first + PART, images)):
+            sink = io.BytesIO()
+            Image.fromarray(np.roll(pictures[key % VARIANTS], key, 1)).save(sink, "JPEG", quality=90)
+            rows.append({"image_id": f"{key:07d}", "image": sink.getvalue()})
+        made.append(parts.write(spec.golden_uri, parts.name_of_part(number), pa.Table.from_pylist(rows), {"lost": {}}))
+    parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, images, {}, {}))
+
+
+def warm(bench: Bench) -> None:
+    """A job a checkpoint, one after the other: the first starts an engine, the others change its weights."""
+    print("| job | s | swap or start, s | captions/s | answered by |\n| --- | --- | --- | --- | --- |", flush=True)
+    for number, model in enumerate(bench.models):
+        bench.warm.append(_told(f"warm, checkpoint {number}", bench, model))
+
+
+def separate(bench: Bench) -> None:
+    """The same as jobs that each start an engine."""
+    _end_engines()
+    took = [_told(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm")
+            for number, model in enumerate(bench.models[: bench.options.separate])]  # fmt: skip
+    whole = sum(took) / len(took) * len(bench.models)
+    print(
+        f"\n{len(bench.models)} jobs of {bench.options.images} images: warm {sum(bench.warm):.1f} s, separate", end=" "
+    )
+    print(f"{whole:.1f} s ({len(took)} were run): {whole / sum(bench.warm):.2f} times as fast", flush=True)
+
+
+def _told(name: str, bench: Bench, model: Path, **engine: Any) -> float:
+    spec = bench.planned(model, bench.options.images, **(engine or bench.shared))
+    for entry in storage.entries(spec.captions_uri):  # captions are one thing whoever makes them
+        storage.delete(f"{spec.captions_uri}/{entry.key}")
+    took = _job("caption", spec, bench.environment)
+    made = parts.require(spec.captions_uri, "caption")
+    if made.lost:
+        raise RuntimeError(f"{name}: {made.lost}")
+    told, seconds = made.details["engine"]["told"], made.seconds
+    start, rate = seconds.get("swap", seconds["cold_start"]), made.details["per_second"]["answers"]
+    print(f"| {name} | {took:.1f} | {start:.1f} | {rate:.1f} | {told} |", flush=True)
+    return took
+
+
+def _engines_there(count: int) -> None:
+    """Return when so many warm engines are idle."""
+    end = time.monotonic() + 200
+    while time.monotonic() < end:
+        names = [
+            one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE
+        ]
+        if len(names) >= count:
+            for name in names:
+                ray.get(ray.get_actor(name, NAMESPACE).release.remote("nobody"), timeout=200)
+            return
+        time.sleep(1)
+
+
+def ours(bench: Bench) -> None:
+    """Assay's own job, its engines there already."""
+    if not bench.warm:
+        _told("(start)", bench, bench.models[0])
+    _engines_there(bench.options.replicas)
+    spec = bench.planned(bench.models[0], bench.options.feed, **bench.shared)
+    with Watch() as watch:
+        _job("caption", spec, bench.environment)
+    manifest = parts.require(spec.captions_uri, "caption")
+    columns = ["arrived", "finished", "tokens"]
+    read = [parts.read(spec.captions_uri, part.name, columns).to_pylist() for part in manifest.parts]
+    times = [row for rows in read for row in rows]
+    ended = sorted(row["finished"] for row in times)
+    first, last = ended[len(ended) // 4], ended[3 * len(ended) // 4]
+    engines = bench.options.replicas
+    _row(f"Assay, {engines} engines", [{
+        "began": min(row["arrived"] for row in times), "ended": ended[-1], "images": len(ended), "start": 0.0,
+        "tokens": sum(row["tokens"] for row in times), "steady": len(ended) / 2 / (last - first),
+        "busy": watch.busy(first, last),
+    }])  # fmt: skip
+    print(f"  seconds {json.dumps(manifest.seconds)}", flush=True)
+
+
+def plain(way: str, bench: Bench) -> None:
+    """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
+    _end_engines()
+    engines = bench.options.replicas if way == "rendered" else 1
+    spec = bench.planned(bench.models[0], bench.options.feed, **(bench.shared if way == "rendered" else {}))
+    gpu = bool(ray.cluster_resources().get("GPU"))
+    wait = Path(tempfile.mkdtemp(dir=bench.work))
+    command = [sys.executable, "-m", "benchmarks.plain_vllm", way, "--spec", spec.uri, "--engines", str(engines)]
+    command += ["--gpu"] * gpu + ["--wait", str(wait)]
+    running = []
+    for number in range(engines):
+        with (wait / f"log-{number}").open("w") as log:
+            own = {"env": os.environ | environment(gpu), "stdout": log, "stderr": subprocess.STDOUT}
+            running.append(subprocess.Popen([*command, "--number", str(number)], **own))
+        if number + 1 < engines:  # vLLM measures the GPU's memory while it starts: one after the other
+            while running[-1].poll() is None and not list(wait.glob("rendered*")):
+                time.sleep(0.5)
+    for process in running:
+        process.wait()
+    lines = [line for number in range(engines) for line in (wait / f"log-{number}").read_text().splitlines()]
+    found = [json.loads(line) for line in lines if line.startswith('{"way"')]
+    if len(found) < engines:
+        print("\n".join(lines[-30:]))
+        raise RuntimeError(f"{way} failed")
+    _row(found[0]["way"] + (f", {engines} engines" if engines > 1 else ""), found)
+
+
+def _row(way: str, found: list[dict[str, Any]]) -> None:
+    took = max(one["ended"] for one in found) - min(one["began"] for one in found)
+    images, steady = sum(one["images"] for one in found), sum(one["steady"] for one in found)
+    busy = "" if found[0]["busy"] is None else f"{100 * sum(one['busy'] for one in found) / len(found):.0f}"
+    tokens = sum(one["tokens"] for one in found) / images
+    start = sum(one["start"] for one in found)
+    rates = f"{images / took:.1f} | {steady:.1f} | {busy} | {start:.1f}"
+    print(f"| {way} ({images} images, {tokens:.1f} tokens) | {rates} |", flush=True)
+
+
+STEPS: dict[str, Callable[[Bench], None]] = {
+    "warm": warm, "separate": separate, "ours": ours,
+    **{way: partial(plain, way) for way in ("generate", "plain", "rendered")},
+}  # fmt: skip
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine_gpu")
+    parser.add_argument("steps", nargs="*", default=list(STEPS), help=f"of {', '.join(STEPS)}")
+    parser.add_argument("--geometry", choices=["tiny", "3b", "7b"], default="3b")
+    parser.add_argument("--checkpoints", type=int, default=8)
+    parser.add_argument("--images", type=int, default=1000, help="of each warm and separate job")
+    parser.add_argument("--separate", type=int, default=8, help="how many separate jobs are run")
+    parser.add_argument("--feed", type=int, default=4096, help="images of the other steps")
+    parser.add_argument("--replicas", type=int, default=2, help="engines on the GPU")
+    parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
+    parser.add_argument("--work", default=tempfile.gettempdir())
+    asked = parser.parse_args()
+    ray.init("local", include_dashboard=False, logging_level="warning", log_to_driver=False)
+    address = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    with tempfile.TemporaryDirectory(prefix="assay-benchmark-", dir=asked.work) as folder:
+        there = checkpoints(asked.models or Path(folder, "models"), asked.geometry, asked.checkpoints)
+        bench = Bench(Path(folder), asked, address, there)
+        for step in asked.steps:
+            STEPS[step](bench)

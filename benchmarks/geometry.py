@@ -1,0 +1,74 @@
+"""Checkpoints of real size with random weights: the demo's tokenizer and processor, Qwen2.5-VL's published geometry."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+DEMO = Path(__file__).parent.parent / "demo" / "checkpoints" / "step-0800"
+VISION = {
+    "depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}  # fmt: skip
+TEXT: dict[str, dict[str, Any]] = {
+    "3b": {
+        "hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16, "num_hidden_layers": 36,
+        "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
+    },
+    "7b": {
+        "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_hidden_layers": 28,
+        "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+
+
+def checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
+    """So many checkpoints of one architecture, `tiny` (the demo's own), `3b` or `7b`, no two of the same weights.
+
+    They share all shards but one, by hard links: what a swap reads and checks is the whole checkpoint all the same.
+    Those that are there are kept.
+    """
+    first = folder / "step-0"
+    if first.exists():
+        return [folder / f"step-{number}" for number in range(count)]
+    if geometry == "tiny":
+        shutil.copytree(DEMO, first)
+    else:
+        _made(first, geometry)
+    return [first, *(_changed(first, folder / f"step-{number}", number) for number in range(1, count))]
+
+
+def _made(target: Path, geometry: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    shutil.copytree(DEMO, target, ignore=shutil.ignore_patterns("*.safetensors*"))
+    config = json.loads((DEMO / "config.json").read_text())
+    text = config["text_config"] | TEXT[geometry] | {"max_position_embeddings": 32768}
+    text["layer_types"] = ["full_attention"] * text["num_hidden_layers"]
+    text["rope_parameters"] |= {"mrope_section": [16, 24, 24], "rope_theta": 1000000.0}
+    config["text_config"], config["tie_word_embeddings"] = text, text["tie_word_embeddings"]
+    config["vision_config"] |= VISION | {"out_hidden_size": text["hidden_size"]}
+    (target / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(target))
+    model.save_pretrained(target, max_shard_size="2GB")
+    (target / "config.json").write_text(json.dumps(config))
+
+
+def _changed(source: Path, target: Path, number: int) -> Path:
+    """A copy whose smallest shard has other values."""
+    from safetensors.torch import load_file, save_file
+
+    target.mkdir()
+    smallest = min(source.glob("*.safetensors"), key=lambda shard: shard.stat().st_size)
+    for file in source.iterdir():
+        if file == smallest:
+            weights = {name: tensor * (1 + number / 64) for name, tensor in load_file(file).items()}
+            save_file(weights, target / file.name, metadata={"format": "pt"})
+        else:
+            os.link(file, target / file.name)
+    return target
