@@ -1,4 +1,7 @@
-"""Further engines of a job: each has its share of the work from the moment it is there, and none is waited for."""
+"""Further engines of a job: each has its share of the work from the moment it is there, and none is waited for.
+
+One that must be started is started when the first one is there: vLLM measures the GPU's memory while it starts.
+"""
 
 import logging
 import threading
@@ -12,7 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
-from ray_jobs.engine.holding import NotNeeded, held
+from ray_jobs.engine.holding import NotNeeded, exists, held
 
 log = logging.getLogger("assay")
 
@@ -24,7 +27,7 @@ class Further:
 
     def __init__(self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine) -> None:
         self._checkpoint, self._engine = checkpoint, engine
-        self._there, self._over = SimpleQueue[Answering](), threading.Event()
+        self._there, self._first, self._over = SimpleQueue[Answering](), threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
 
     def __enter__(self) -> "Further":
@@ -36,6 +39,7 @@ class Further:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
+        self._first.set()
         for thread in self._threads:
             thread.join(10)
 
@@ -43,6 +47,9 @@ class Further:
     def awaited(self) -> bool:
         """Whether one may still come."""
         return any(thread.is_alive() for thread in self._threads)
+
+    def first_is_there(self) -> None:
+        self._first.set()
 
     def come(self) -> list[Answering]:
         """Those that are there since the last call."""
@@ -55,6 +62,8 @@ class Further:
 
     def _serve(self, name: str) -> None:
         try:
+            if not exists(name):
+                self._first.wait()
             with held(name, self._checkpoint, self._engine, self._over) as (actor, token):
                 report = ray.get(actor.serve.remote(token, self._checkpoint))
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])

@@ -44,8 +44,10 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     gpu = "GPU" in ray.cluster_resources()
     share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
     short = gpu and ray.available_resources().get("GPU", 0) < share
-    if over and short and not _exists(name):
-        raise NotNeeded("no GPU has room for it")
+    if over and not exists(name):
+        _needed(over)
+        if short:
+            raise NotNeeded("no GPU has room for it")
     actor = ray.remote(WarmEngine).options(
         name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
         num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
@@ -89,7 +91,8 @@ def _needed(over: threading.Event) -> None:
         raise NotNeeded("the job was over before it was there")
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether there is such an engine, or one is starting."""
     with suppress(ValueError):
         return bool(ray.get_actor(name, NAMESPACE))
     return False

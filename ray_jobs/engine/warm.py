@@ -51,6 +51,7 @@ def ask(
         try:
             with Further(names, checkpoint, engine) as further, held(name, checkpoint, engine) as (actor, token):
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
+                further.first_is_there()
                 first = partial(actor.answer.remote, token, checkpoint.fingerprint)
                 yield from _asked(first, further, requests, left, served)
                 served.spent |= ray.get(actor.gpu_seconds.remote(token))
