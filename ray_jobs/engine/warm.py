@@ -27,7 +27,7 @@ from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.lease import SECONDS, Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import MOST_AT_ONCE, Remaining
-from ray_jobs.engine.settings import environment
+from ray_jobs.engine.settings import environment, gpus
 from ray_jobs.engine.warm_actor import Dead, Doubt, WarmEngine
 
 log = logging.getLogger("assay")
@@ -85,7 +85,7 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     vllm = packages_distributions()["vllm"][0]
     versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
-    settings = engine.model_dump(exclude={"kind", "keep_seconds"})
+    settings = engine.model_dump(exclude={"kind", "keep_seconds", "audit"})
     return digest(likeness(checkpoint.uri), settings, code, versions, "GPU" in ray.cluster_resources())
 
 
@@ -111,7 +111,7 @@ def _held(name: str, checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[A
     """The engine of this name, started where there is none, and the token of the lease on it, which is kept renewed."""
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     gpu = "GPU" in ray.cluster_resources()
-    share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
+    share = gpus(engine)
     short = gpu and ray.available_resources().get("GPU", 0) < share
     actor = ray.remote(WarmEngine).options(
         name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
@@ -172,4 +172,5 @@ def _gone(error: RayTaskError | RayActorError) -> str | None:
 def _tell(served: Served, report: dict[str, Any]) -> None:
     served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
     served.told = served.told or report["told"]
+    served.swapped = served.swapped or report["warm"]
     log.info("engine: %s, %s in %.2f s", "warm" if report["warm"] else "new", report["told"], report["seconds"])
