@@ -15,7 +15,7 @@ When a task is red, the last line of its log names the thing and the remedy:
 - `choose`: the storage root cannot be read, or the checkpoint that was named was never validated.
 - `wait_for_ray`: the Ray cluster does not answer. Look at the Ray head and at connection `ray_default`.
 - `audit`: when captions **are not what a fresh engine says**, the verdict of that run rests on wrong captions, and
-  those of other checkpoints that a warm engine served that night may too. `audit.json` beside the captions has the texts.
+  those of other checkpoints that a warm engine served that night may too: `audit.json` beside them has the texts.
   Set `engine.kind: ray_data_llm` in the suite, which starts an engine for each job, validate these checkpoints again
   with force, and report the audit to the platform team. When the checkpoint was overwritten or deleted since, nothing
   can be said about its captions any more. Bad input was not tried again, trouble was tried four times.
