@@ -143,7 +143,7 @@ def _ray_silent(settings: Settings) -> str:
 def _dags_missing(api: AirflowAPI) -> str:
     if errors := api.import_errors():
         raise StackError("\n".join(["DAGs do not import:", *errors]))
-    return ", ".join({DAG, "checkpoint_router"} - set(api.dags()))
+    return ", ".join({DAG, "checkpoint_router", "audit_engine"} - set(api.dags()))
 
 
 def _conf(asked: argparse.Namespace) -> dict[str, Any]:

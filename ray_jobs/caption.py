@@ -53,9 +53,9 @@ def caption(spec: Spec) -> None:
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
-        asked = ask_parts(spec.checkpoint, spec.suite.engine, pending, _requests(spec), times)
+        asked = ask_parts(spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times)
         for name, answers in asked:
-            part = _write(spec, name, answers)
+            part = _write(spec, name, answers, times.served.swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
     commit(spec, golden, times)
 
@@ -63,18 +63,22 @@ def caption(spec: Spec) -> None:
 def commit(spec: Spec, golden: Manifest, times: Times) -> None:
     """Write the manifest over all parts, those made now and those found."""
     names = [part.name for part in golden.parts if part.rows]
-    made = [parts.describe(name, storage.read(parts.uri_of_part(spec.captions_uri, name))) for name in names]
+    made, swapped = [], False
+    for name in names:
+        data = storage.read(parts.uri_of_part(spec.captions_uri, name))
+        made.append(parts.describe(name, data))
+        swapped = swapped or parts.footer(data).get("swapped", True)
     manifest = parts.summed(
         "captions",
         spec.caption_id,
         made,
         rows_in=golden.rows_out,
         seconds=times.seconds(),
-        versions=_versions(),
+        versions=versions(),
         details={
             "checkpoint": spec.checkpoint.uri,
             "golden_id": spec.golden_id,
-            "engine": times.served.details(),
+            "engine": times.served.details() | {"swapped": swapped},
             "per_second": times.rates(),
         },
     )
@@ -85,7 +89,7 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
         log.info("a second: %s", ", ".join(f"{rate:.1f} {what}" for what, rate in rates.items()))
 
 
-def _requests(spec: Spec) -> Requests:
+def requests_of(spec: Spec) -> Requests:
     """What to ask about a part, as a function that Ray can send: it holds no more than it needs."""
     golden_uri, settings = spec.golden_uri, spec.suite.caption
     sampling = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
@@ -99,15 +103,15 @@ def _requests(spec: Spec) -> Requests:
     return requests
 
 
-def _write(spec: Spec, name: str, answers: pa.Table) -> Part:
+def _write(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
     golden = parts.read(spec.golden_uri, name, ["image_id"])
     table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
     lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
     table = table.select(SCHEMA.names).cast(SCHEMA)
-    return parts.write(spec.captions_uri, name, table, {"lost": dict(sorted(lost.items()))})
+    return parts.write(spec.captions_uri, name, table, {"lost": dict(sorted(lost.items())), "swapped": swapped})
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of what makes captions; vLLM's distribution has another name on CPUs."""
     engine = packages_distributions()["vllm"][0]
     return {name: version(name) for name in (engine, "ray", "transformers", "torch")}

@@ -76,12 +76,19 @@ def fingerprint(uri: str) -> str:
     return digest(*((entry.key, entry.size, version) for entry, version in zip(loaded, versions, strict=True)))
 
 
-def fetch(checkpoint: Checkpoint) -> Path:
-    """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint."""
+def cache() -> Path:
+    """Where this node keeps its copies of checkpoints."""
+    return Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
+
+
+def fetch(checkpoint: Checkpoint, folder: Path | None = None) -> Path:
+    """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
+
+    A copy is kept in the `folder`, in the node's cache unless given.
+    """
     local = storage.local_path(checkpoint.uri)
     if local is None:
-        cache = Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
-        local = cache / checkpoint.fingerprint
+        local = (folder or cache()) / checkpoint.fingerprint
         if not local.exists():
             _download(checkpoint, local)
     return local

@@ -171,6 +171,11 @@ class Manifest(Frozen):
     details: dict[str, Any] = {}
     created_at: datetime
 
+    @property
+    def swapped(self) -> bool:
+        """Of captions: whether an engine that had been handed its weights made any of them, or nobody knows."""
+        return bool(self.details.get("engine", {}).get("swapped", True))
+
     @model_validator(mode="after")
     def _nothing_is_silently_lost(self) -> Self:
         if self.rows_in != self.rows_out + sum(self.lost.values()):

@@ -105,13 +105,15 @@ class Caption(Section):
 
 class Engine(Section):
     """How vLLM is run. A `warm` engine stays for `keep_seconds` after its job and serves the next checkpoint that is
-    like this one but for its weights; `ray_data_llm` starts one for each job.
+    like this one but for its weights; `ray_data_llm` starts one for each job. `audit` is how many of a warm engine's
+    captions a fresh one makes anew at night, 0 for none.
 
     `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id.
     """
 
     kind: Literal["warm", "ray_data_llm"] = "warm"
     keep_seconds: float = Field(900.0, ge=0)
+    audit: int = Field(64, ge=0)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: int = Field(4096, gt=0)
     quantization: str | None = None

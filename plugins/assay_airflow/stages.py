@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ray_jobs import records, storage
+from ray_jobs import audits, records, storage
 from ray_jobs.contract import Failure, Spec, digest
 
-STAGES = ("preprocess", "caption", "evaluate")
+STAGES = ("preprocess", "caption", "evaluate", "audit")
 BAD_INPUT_EXIT = 2  # of a job that could not say more, the spec being unreadable
 CLOCK_SLACK = timedelta(seconds=5)  # between the clock that stamps a job and the one that stamps its failure
 
@@ -38,12 +38,17 @@ class StageJob:
             return cls(stage, spec.uri, f"{spec.captions_uri}/manifest.json", spec.caption_id, spec.root, spec.force)
         if stage == "evaluate":
             return cls(stage, spec.uri, f"{spec.run_uri}/verdict.json", spec.run_id, spec.root, spec.force)
+        if stage == "audit":
+            return cls(stage, spec.uri, audits.uri_of(spec.captions_uri), spec.caption_id, spec.root, None)
         raise ValueError(f"stage {stage!r}: not one of {', '.join(STAGES)}")
 
     def is_done(self) -> bool:
-        """Whether there is nothing to ask for: an INCOMPLETE verdict is asked for again."""
+        """Whether there is nothing to ask for: an INCOMPLETE verdict is, and an audit that found something, which says
+        it again."""
         if self.stage == "evaluate":
             return records.decided(self.marker.rpartition("/")[0])
+        if self.stage == "audit":
+            return audits.passed(self.marker.rpartition("/")[0])
         return self.has_result()
 
     def has_result(self) -> bool:

@@ -1,4 +1,5 @@
-"""What the DAGs' own tasks do: plan a run, publish its record, answer for its verdict, find what is to be validated."""
+"""What the DAGs' own tasks do: plan a run, publish its record, answer for its verdict, find what is to be validated or
+audited."""
 
 import os
 from datetime import UTC, datetime
@@ -6,7 +7,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from assay_airflow import router
+from assay_airflow import auditing, router
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
 from ray_jobs import records, storage
@@ -106,3 +107,17 @@ def reconcile(
     retry_failed = run_type != "asset_triggered"
     waiting = router.unvalidated(root, suite, uri)
     return router.requests(waiting, suite, count_runs, retry_failed, datetime.now(UTC).date())
+
+
+def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[str]:
+    """Specs whose captions are to be audited now: of the last day, or of the checkpoint that a person named.
+
+    Raises BadInput for a checkpoint that was not validated.
+    """
+    root = storage.absolute(storage_root())
+    found = auditing.of(root, checkpoint, suite) if checkpoint else auditing.due(root, suite, datetime.now(UTC))
+    if not found:
+        raise AirflowSkipException(
+            "nothing to audit: a warm engine made no captions of the last day that have no audit"
+        )
+    return found

@@ -21,12 +21,14 @@ Answer = dict[str, Any]
 class Served:
     """What the engine was to this job. Times are seconds, those of `spent` summed over all answers.
 
-    `warm`: it had answered for another job before and was handed the weights; `told` says why, or why not.
+    `warm`: it had answered for another job before and was handed the weights; `told` says why, or why not. Of several
+    engines these are the last one's; `swapped` says whether any of them was warm.
     """
 
     kind: str = ""
     warm: bool = False
     told: str = ""
+    swapped: bool = False
     swap: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.engine.asked import Served
 from ray_jobs.engine.holding import NotNeeded, exists, held
 
 log = logging.getLogger("assay")
@@ -25,8 +26,8 @@ Answering = Callable[..., Any]  # asks an engine: a task's requests and the task
 class Further:
     """Within it engines of these names are found or started, handed the checkpoint, and kept until it ends."""
 
-    def __init__(self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine) -> None:
-        self._checkpoint, self._engine = checkpoint, engine
+    def __init__(self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: Served) -> None:
+        self._checkpoint, self._engine, self._served = checkpoint, engine, served
         self._there, self._first, self._over = SimpleQueue[Answering](), threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
 
@@ -67,6 +68,7 @@ class Further:
             with held(name, self._checkpoint, self._engine, self._over) as (actor, token):
                 report = ray.get(actor.serve.remote(token, self._checkpoint))
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
+                self._served.swapped = self._served.swapped or report["warm"]
                 self._there.put(partial(actor.answer.remote, token, self._checkpoint.fingerprint))
                 self._over.wait()
         except (NotNeeded, RayTaskError, RayActorError) as error:

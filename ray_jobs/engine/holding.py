@@ -18,7 +18,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.lease import SECONDS
 from ray_jobs.engine.remaining import MOST_AT_ONCE
-from ray_jobs.engine.settings import environment
+from ray_jobs.engine.settings import environment, gpus
 from ray_jobs.engine.warm_actor import WarmEngine
 
 log = logging.getLogger("assay")
@@ -42,7 +42,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     gpu = "GPU" in ray.cluster_resources()
-    share = 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
+    share = gpus(engine)
     short = gpu and ray.available_resources().get("GPU", 0) < share
     if over and not exists(name):
         _needed(over)

@@ -29,6 +29,13 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
     return found | {"distributed_executor_backend": "uni"}
 
 
+def gpus(engine: Engine) -> float:
+    """What the engine takes of Ray's GPUs: two that need half a GPU's memory each share one."""
+    if engine.tensor_parallel_size > 1:
+        return engine.tensor_parallel_size
+    return 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
+
+
 def environment(gpu: bool) -> dict[str, str]:
     """Variables of the engine's process."""
     return {"VLLM_LOGGING_LEVEL": "WARNING"} | ({} if gpu else {"VLLM_CPU_KVCACHE_SPACE": "1"})

@@ -49,7 +49,10 @@ def ask(
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
         try:
-            with Further(names, checkpoint, engine) as further, held(name, checkpoint, engine) as (actor, token):
+            with (
+                Further(names, checkpoint, engine, served) as further,
+                held(name, checkpoint, engine) as (actor, token),
+            ):
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
                 further.first_is_there()
                 first = partial(actor.answer.remote, token, checkpoint.fingerprint)
@@ -81,7 +84,7 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     vllm = packages_distributions()["vllm"][0]
     versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
-    settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas"})
+    settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit"})
     return digest(likeness(checkpoint.uri), settings, code, versions, "GPU" in ray.cluster_resources())
 
 
@@ -120,4 +123,5 @@ def _gone(error: RayTaskError | RayActorError) -> str | None:
 def _tell(served: Served, report: dict[str, Any]) -> None:
     served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
     served.told = served.told or report["told"]
+    served.swapped = served.swapped or report["warm"]
     log.info("engine: %s, %s in %.2f s", "warm" if report["warm"] else "new", report["told"], report["seconds"])

@@ -18,6 +18,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a local root": ({"settings": {"root": "/data/root"}}, "/settings/root"),
     "a root with a slash at its end": ({"settings": {"root": "s3://assay/"}}, "/settings/root"),
     "a schedule with four fields": ({"settings": {"nightlyCron": "0 2 * *"}}, "/settings/nightlyCron"),
+    "another schedule in words": ({"settings": {"auditCron": "every morning"}}, "/settings/auditCron"),
     "an endpoint with a path": ({"s3": {"endpoint": "http://s3/assay"}}, "/s3/endpoint"),
     "a moving tag": ({"image": {"tag": "latest"}}, "/image/tag"),
     "a number of GPUs in words": ({"ray": {"gpuWorkers": {"gpus": "two"}}}, "/ray/gpuWorkers/gpus"),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ray_jobs import storage
+from ray_jobs import audits, storage
 from ray_jobs.contract import Checkpoint, Failure, Manifest, Record, Spec, Suite, Verdict
 
 
@@ -27,6 +27,19 @@ def fail(spec: Spec, stage: str, kind: Any, message: str, at: datetime | None = 
 def manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
     made = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
     return made.model_dump(mode="json") | {"rows_in": rows_in, "rows_out": rows_out}
+
+
+def captioned(spec: Spec, swapped: bool = True) -> None:
+    """The manifest of the spec's captions."""
+    sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": datetime.now(UTC)}
+    made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
+    storage.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
+
+
+def audit(spec: Spec, **counts: int) -> None:
+    """An audit of three of the spec's captions."""
+    whose: dict[str, Any] = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
+    audits.commit(spec.captions_uri, audits.Audit(**whose, images=3, **counts, created_at=datetime.now(UTC)))
 
 
 def record(spec: Spec, outcome: Any = "PASS") -> Record:

@@ -152,6 +152,17 @@ def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, tmp_path: Path, m
     assert [path.name for path in local.parent.iterdir()] == [planned.fingerprint]
 
 
+def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    (checkpoint.fetch(planned) / SECOND).write_bytes(b"what a bad disk made of it")
+    own = checkpoint.fetch(planned, tmp_path / "own")
+    assert own.parent == tmp_path / "own"
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == checkpoint_files()
+
+
 def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from assay_airflow.stages import STAGES, StageJob, failure_of
-from specs import fail, record, spec_in
+from specs import audit, fail, record, spec_in
 
 from ray_jobs import storage
 from ray_jobs.contract import Spec
@@ -22,6 +22,7 @@ def test_two_checkpoints_ask_for_one_golden_set_and_captions_of_their_own(tmp_pa
         "preprocess": True,
         "caption": False,
         "evaluate": False,
+        "audit": False,
     }
 
 
@@ -31,6 +32,7 @@ def test_force_asks_anew_for_captions_and_scores_but_not_for_the_golden_set(tmp_
         "preprocess": True,
         "caption": False,
         "evaluate": False,
+        "audit": True,  # of captions that are there, whoever wanted them
     }
     assert StageJob.of("preprocess", forced).force is None
     assert StageJob.of("caption", forced).force == "manual__1"
@@ -86,8 +88,22 @@ def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: 
     assert job.is_done()
 
 
+@pytest.mark.parametrize(
+    ("counts", "done"),
+    [({"equal": 3}, True), ({"equal": 2, "ties": 1}, True), ({"equal": 2, "differing": 1}, False)],
+)
+def test_an_audit_that_found_something_is_asked_for_again_and_says_it_again(
+    spec: Spec, counts: dict[str, int], done: bool
+) -> None:
+    job = StageJob.of("audit", spec)
+    assert job.marker == f"{spec.captions_uri}/audit.json"
+    assert (job.has_result(), job.is_done()) == (False, False)
+    audit(spec, **counts)
+    assert (job.has_result(), job.is_done()) == (True, done)
+
+
 def test_an_unknown_stage_is_a_mistake_in_the_dag(spec: Spec) -> None:
-    with pytest.raises(ValueError, match="stage 'publish': not one of preprocess, caption, evaluate"):
+    with pytest.raises(ValueError, match="stage 'publish': not one of preprocess, caption, evaluate, audit"):
         StageJob.of("publish", spec)
 
 

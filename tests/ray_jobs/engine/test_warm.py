@@ -47,7 +47,8 @@ def said(uri, requests=requests):
     found = {{answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}}
     assert len(answers) == len(found) == len(scenes), (len(answers), len(found))
     return {{"said": [found[str(row)] for row in range(len(scenes))], "warm": served.warm, "told": served.told,
-            "swap": served.swap, "details": [answer["detail"] for answer in answers if answer["failure"]]}}
+            "swapped": served.swapped, "swap": served.swap,
+            "details": [answer["detail"] for answer in answers if answer["failure"]]}}
 """
 
 
@@ -175,6 +176,7 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(on_cluster: Cluster, ex
     assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
     assert found[1]["told"].startswith("a fresh engine, for ")
     assert found[2]["told"].startswith("a fresh engine, for the engine's process died")
+    assert [one["swapped"] for one in found] == [False, False, True]  # the last by the engine that was killed
 
 
 POISON = """

@@ -1,0 +1,88 @@
+"""
+### Audit what the warm engine said
+
+Every night: of each suite, the newest run of the last 24 hours whose captions were made by an engine that took the
+checkpoint by a change of weights. A fresh engine captions a sample of its images anew (`engine.audit` of the suite,
+64), and they must be the same: so a wrong weight that slipped through every check is noticed by morning. Captions made
+by engines that were started for them need no audit. What was audited is not audited again.
+
+**By hand:** trigger this DAG with a checkpoint that was validated. It is audited whatever engine made its captions.
+
+**On call:** vlm-oncall. Clearing a task is always safe: an audit is written once, and says again what it found.
+
+When a task is red, the last line of its log names the thing and the remedy:
+
+- `choose`: the storage root cannot be read, or the checkpoint that was named was never validated.
+- `wait_for_ray`: the Ray cluster does not answer. Look at the Ray head and at connection `ray_default`.
+- `audit`: when captions **are not what a fresh engine says**, the verdict of that run rests on wrong captions, and
+  those of other checkpoints that a warm engine served that night may too: `audit.json` beside them has the texts.
+  Set `engine.kind: ray_data_llm` in the suite, which starts an engine for each job, validate these checkpoints again
+  with force, and report the audit to the platform team. When the checkpoint was overwritten or deleted since, nothing
+  can be said about its captions any more. Bad input was not tried again, trouble was tried four times.
+
+All is *skipped* where there is nothing to audit. The schedule is `ASSAY_AUDIT_CRON` (06:00 UTC).
+"""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from assay_airflow import steps
+from assay_airflow.failures import RETRY_POLICY
+from assay_airflow.operators.ray_job import RayJobOperator
+from assay_airflow.sensors.ray_ready import RayReadySensor
+
+
+@dag(
+    schedule=CronTriggerTimetable(os.environ.get("ASSAY_AUDIT_CRON", "0 6 * * *"), timezone="UTC"),
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    tags=["assay", "audit"],
+    doc_md=__doc__,
+    default_args={
+        "owner": "vlm-oncall",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=20),
+        "retry_exponential_backoff": 3,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": RETRY_POLICY,
+        "execution_timeout": timedelta(minutes=30),
+    },
+    params={
+        "checkpoint": Param(
+            None,
+            type=["null", "string"],
+            title="Checkpoint",
+            description="URI of a checkpoint that was validated, or of a run: its newest in each suite is audited. "
+            "Empty: what a warm engine captioned in the last 24 hours and was not audited.",
+            examples=["s3://checkpoints/vlm/step-2000", "/data/checkpoints/step-2000"],
+        ),
+        "suite": Param(
+            None,
+            type=["null", "string"],
+            title="Suite",
+            description="Whose runs are looked at. Empty: those of all suites.",
+        ),
+    },
+)
+def audit_engine() -> None:
+    @task
+    def choose(params: Any = None) -> list[str]:
+        return steps.to_audit(params["checkpoint"], params["suite"])
+
+    specs: Any = choose()
+    ray = RayReadySensor(task_id="wait_for_ray", patience=timedelta(minutes=15))
+    audit = RayJobOperator.partial(
+        task_id="audit",
+        stage="audit",
+        job_timeout=timedelta(hours=2),
+        pool="gpu",
+        map_index_template="{{ task.spec_uri.split('/')[-3] }}",
+    ).expand(spec_uri=specs)
+    specs >> ray >> audit
+
+
+audit_engine()

@@ -1,0 +1,138 @@
+"""Audits for real: two of the demo's checkpoints through one warm engine, and captions that are of another one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from finished import Image, Written, write_run
+from making import spec as small
+from ray_cluster import Cluster
+from running import DEMO, GOOD, captions, planned, run, snapshot
+
+from ray_jobs import audits, parts, storage
+from ray_jobs.audit import sampled
+from ray_jobs.contract import Spec
+
+
+def spread(root: str, count: int, **settings: int) -> Spec:
+    """A spec whose captions are written, every fourth of them a failure."""
+    spec = small(root=root, **settings)
+    images = [Image(f"image-{number}") for number in range(count)]
+    said = [
+        Written(f"caption {number}") if number % 4 else Written(None, failure="engine-error") for number in range(count)
+    ]
+    write_run(spec, spec.caption_id, images, said, rows=7)
+    return spec
+
+
+def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path: Path) -> None:
+    spec = spread(str(tmp_path), 400, engine__audit=50)
+    found = sampled(spec, parts.require(spec.captions_uri, "caption"))
+    assert len(found) == len({image_id for image_id, _ in found.values()}) == 50
+    for key, (image_id, caption) in found.items():
+        part, row = key.split("/")
+        number = 7 * int(part.removeprefix("part-")) + int(row)
+        assert (image_id, caption.text, caption.ended) == (f"image-{number}", f"caption {number}", "stop")
+        assert number % 4
+    assert len({key.split("/")[0] for key in found}) > 20  # from all over the set
+    assert sampled(spec, parts.require(spec.captions_uri, "caption")) == found
+
+
+def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(tmp_path: Path) -> None:
+    def drawn(count: int, **settings: str) -> set[str]:
+        spec = small(root=str(tmp_path), engine__audit=count, **settings)
+        if not storage.exists(spec.captions_uri):
+            spread(str(tmp_path), 100, **settings)
+        return {image_id for image_id, _ in sampled(spec, parts.require(spec.captions_uri, "caption")).values()}
+
+    assert drawn(10) < drawn(20)
+    assert drawn(10) != drawn(10, caption__prompt="what is this?")
+    assert len(drawn(1000)) == 75
+
+
+# --- with engines -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit")
+    (folder / "images").mkdir()
+    for scene in sorted((DEMO / "images" / "scenes").iterdir())[:24]:
+        shutil.copy(scene, folder / "images")
+    return folder
+
+
+@pytest.fixture
+def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
+    """Two checkpoints that one engine captioned, the second by a change of weights."""
+    models = [DEMO / "checkpoints" / "step-0200", GOOD]
+    first, second = (planned(place, str(place / "root"), str(model), str(place / "images")) for model in models)
+    if parts.manifest(first.captions_uri) is None:
+        on_cluster.end_engines()
+        run("preprocess", first)
+        run("caption", first)
+        run("caption", second)
+    return first, second
+
+
+@pytest.mark.integration
+def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Spec, Spec]) -> None:
+    first, second = (parts.require(spec.captions_uri, "caption") for spec in swapped)
+    assert (first.swapped, second.swapped) == (False, True)
+    spec = swapped[1]
+    output = run("audit", spec)
+    assert "a fresh engine for 24 of 24 captions, made by an engine that was handed its weights" in output
+    found = audits.read(spec.captions_uri)
+    assert found
+    assert (found.images, found.equal, found.ties, found.differing, found.dtype) == (24, 24, 0, 0, "float32")
+    assert found.seconds["start"] > 0
+    assert found.versions.keys() >= {"ray", "torch", "transformers"}
+    assert audits.passed(spec.captions_uri)
+
+    before = snapshot(spec.captions_uri)
+    assert "a fresh engine" not in run("audit", spec)
+    assert snapshot(spec.captions_uri) == before
+
+
+@pytest.mark.integration
+def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec, Spec], tmp_path: Path) -> None:
+    """The second of three parts is what the checkpoint before said; all sums hold."""
+    other, spec = swapped
+    planted = spec.model_copy(update={"root": str(tmp_path)})
+    storage.write(planted.uri, planted.model_dump_json().encode())
+    shutil.copytree(spec.golden_uri, planted.golden_uri)
+    kept = parts.require(spec.captions_uri, "caption")
+    made = [
+        parts.write(
+            planted.captions_uri,
+            part.name,
+            parts.read((other if part.name == "part-00001" else spec).captions_uri, part.name),
+            {"lost": {}, "swapped": True},
+        )
+        for part in kept.parts
+    ]
+    parts.commit(
+        planted.captions_uri,
+        parts.summed("captions", planted.caption_id, made, kept.rows_in, {}, kept.versions, kept.details),
+    )
+
+    right, wrong = captions(spec), captions(planted)
+    expected = {image for image in right if right[image] != wrong[image]}
+    assert 0 < len(expected) <= 8
+    output = run("audit", planted, expected=2)
+    told = f"{len(expected)} of 24 are not what a fresh engine says of checkpoint {GOOD} ("
+    assert told in output.splitlines()[-1]
+    found = audits.read(planted.captions_uri)
+    assert found
+    assert (found.equal, found.ties, found.differing) == (24 - len(expected), 0, len(expected))
+    assert {one.image_id for one in found.differences} == expected
+    for one in found.differences:
+        assert (one.stored, one.fresh) == (wrong[one.image_id], right[one.image_id])
+        assert one.gap is None or one.gap > 0.001
+    assert found.worst_gap
+    assert found.worst_gap > 0.001
+    assert not audits.passed(planted.captions_uri)
+
+    again = run("audit", planted, expected=2)  # as when its red task is cleared
+    assert again.splitlines()[-1].endswith(output.splitlines()[-1].partition("audit failed")[2])
+    assert "a fresh engine for" not in again

@@ -1,0 +1,78 @@
+"""Audits in storage: one for each captions, whoever writes it, and what counts as passed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from making import spec
+
+from ray_jobs import audits, storage
+from ray_jobs.audits import Audit, Difference
+from ray_jobs.contract import BadInput, Manifest
+
+
+def audit(**told: Any) -> Audit:
+    made = spec()
+    whose = {"caption_id": made.caption_id, "checkpoint": made.checkpoint, "created_at": datetime.now(UTC)}
+    return Audit(**whose | {"images": 3, "equal": 3} | told)
+
+
+DIFFERENT = {"equal": 1, "ties": 1, "differing": 1, "worst_gap": None}
+
+
+def test_the_first_one_stands(store: str) -> None:
+    assert audits.read(store) is None
+    difference = Difference(image_id="a", stored="one cat", fresh="one dog", gap=None)
+    first = audits.commit(store, audit(**DIFFERENT, differences=(difference,)))
+    assert audits.commit(store, audit()) == first
+    assert audits.read(store) == first
+    assert first.differing == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "passed"),
+    [
+        ({}, True),
+        ({"equal": 2, "ties": 1}, True),
+        (DIFFERENT, False),
+        ({"images": 0, "equal": 0, "not_audited": "engine.audit is 0"}, False),
+    ],
+)
+def test_what_is_passed(store: str, told: dict[str, Any], passed: bool) -> None:
+    assert not audits.passed(store)
+    audits.commit(store, audit(**told))
+    assert audits.passed(store) is passed
+
+
+def test_what_is_no_audit_is_told_and_has_not_passed(store: str) -> None:
+    storage.write(audits.uri_of(store), b"{}")
+    assert not audits.passed(store)
+    with pytest.raises(BadInput, match=r"audit.json: not an audit \(ValidationError\); delete it and audit again"):
+        audits.read(store)
+
+
+def test_an_audit_whose_sum_does_not_hold_is_not_written() -> None:
+    with pytest.raises(ValueError, match="3 audited, 2 equal, 0 ties, 0 differ"):
+        audit(equal=2)
+
+
+def test_what_cannot_be_audited() -> None:
+    assert audits.impossible(spec()) is None
+    assert audits.impossible(spec(engine__audit=0)) == "engine.audit is 0"
+    assert "temperature 0.7: " in str(audits.impossible(spec(caption__temperature=0.7)))
+
+
+@pytest.mark.parametrize(
+    ("details", "swapped"),
+    [
+        ({"engine": {"kind": "warm", "warm": True, "swapped": True}}, True),
+        ({"engine": {"kind": "warm", "warm": False, "swapped": False}}, False),
+        ({"engine": {"kind": "warm", "warm": False}}, True),  # of a version that did not say
+        ({}, True),
+    ],
+)
+def test_captions_that_do_not_say_what_made_them_are_taken_for_a_swapped_engines(
+    details: dict[str, Any], swapped: bool
+) -> None:
+    sums: dict[str, Any] = {"rows_in": 0, "rows_out": 0, "parts": (), "created_at": datetime.now(UTC)}
+    assert Manifest(stage="captions", id="c", details=details, **sums).swapped is swapped
