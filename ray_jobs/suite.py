@@ -107,7 +107,8 @@ class Engine(Section):
     """How vLLM is run. A `warm` engine stays for `keep_seconds` after its job and serves the next checkpoint that is
     like this one but for its weights; `ray_data_llm` starts one for each job.
 
-    `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id.
+    `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id. `base_model` is the URI of the
+    model that LoRA adapters change, for those whose own config names it by a hub name only.
     """
 
     kind: Literal["warm", "ray_data_llm"] = "warm"
@@ -121,6 +122,7 @@ class Engine(Section):
     replicas: int = Field(1, gt=0)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     enforce_eager: bool = False
+    base_model: str | None = None
 
     def output(self) -> dict[str, Any]:
         return self.model_dump(include={"dtype", "max_model_len", "quantization"})

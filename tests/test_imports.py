@@ -11,7 +11,7 @@ HEAVY = {
     "ray", "torch", "vllm", "pyarrow", "PIL", "transformers", "datasets", "numpy", "scipy", "safetensors",
     "sacrebleu", "rapidfuzz", "py3langid",
 }  # fmt: skip
-LIGHT = {"contract", "suite", "errors", "storage", "checkpoint", "plan", "records", "index", "publish"}
+LIGHT = {"contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish"}
 
 
 def imported(file: Path) -> Iterator[str]:

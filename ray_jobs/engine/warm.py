@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from ray_jobs.checkpoint import quantisation
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.explained import STARTS, explain
@@ -35,14 +36,16 @@ log = logging.getLogger("assay")
 NAMESPACE, PREFIX = "assay-engines", "engine-"
 
 
-def unfit(engine: Engine) -> str | None:
-    """Why weights are not swapped for such an engine, None when they are."""
+def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
+    """Why weights are not swapped for such an engine and checkpoint, None when they are."""
     if engine.tensor_parallel_size > 1:
         return "the model is spread over several GPUs"
     if engine.replicas > 1:
         return "several replicas are asked for"
     if engine.quantization:
         return f"the weights are quantised ({engine.quantization})"
+    if method := quantisation((checkpoint.base or checkpoint).uri):
+        return f"the checkpoint is quantised ({method})"
     return None
 
 
@@ -85,8 +88,8 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     vllm = packages_distributions()["vllm"][0]
     versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
-    settings = engine.model_dump(exclude={"kind", "keep_seconds"})
-    return digest(likeness(checkpoint.uri), settings, code, versions, "GPU" in ray.cluster_resources())
+    settings = engine.model_dump(exclude={"kind", "keep_seconds", "base_model"})
+    return digest(likeness(checkpoint), settings, code, versions, "GPU" in ray.cluster_resources())
 
 
 def _asked(answer: Callable[..., Any], requests: Requests, left: Remaining, served: Served) -> Iterator[list[Answer]]:
