@@ -41,6 +41,12 @@ def uri(store: str, tmp_path: Path) -> str:
     return upload(f"{store}/run/step-1", adapter_files(tmp_path) | beside)
 
 
+@pytest.fixture
+def local(tmp_path: Path) -> tuple[str, str]:
+    """An adapter and its base in directories."""
+    return upload(str(tmp_path / "step-1"), adapter_files(tmp_path)), upload(str(tmp_path / "base"), files_of(BASE))
+
+
 def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, base: str) -> None:
     assert checkpoint.is_adapter(uri)
     assert "adapter_model.safetensors" in checkpoint.check_whole(uri)
@@ -61,8 +67,9 @@ def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, 
     ],
 )
 def test_what_is_not_whole_is_one_line_that_names_it(
-    uri: str, base: str, name: str, data: bytes | None, told: str, error: type[Exception]
+    local: tuple[str, str], name: str, data: bytes | None, told: str, error: type[Exception]
 ) -> None:
+    uri, base = local
     storage.delete(f"{uri}/{name}") if data is None else storage.write(f"{uri}/{name}", data)
     with pytest.raises(error) as caught:
         checkpoint.resolve(uri, base)
@@ -70,14 +77,15 @@ def test_what_is_not_whole_is_one_line_that_names_it(
     assert str(caught.value).startswith(f"checkpoint {uri}: {told}")
 
 
-def test_cut_off_it_is_not_whole(uri: str, base: str) -> None:
+def test_cut_off_it_is_not_whole(local: tuple[str, str]) -> None:
+    uri, base = local
     storage.write(f"{uri}/adapter_model.safetensors", storage.read(f"{uri}/adapter_model.safetensors")[:-1])
     with pytest.raises(Incomplete, match=r"adapter_model\.safetensors: truncated, \d+ of \d+ bytes"):
         checkpoint.resolve(uri, base)
 
 
-def test_an_adapter_with_a_config_of_a_model_is_no_model(uri: str) -> None:
-    upload(uri, {"config.json": b'{"architectures": ["Tiny"]}', "tokenizer.json": b"{}"})
+def test_an_adapter_with_a_config_of_a_model_is_no_model(local: tuple[str, str]) -> None:
+    uri = upload(local[0], {"config.json": b'{"architectures": ["Tiny"]}', "tokenizer.json": b"{}"})
     with pytest.raises(Incomplete, match=r"no \.safetensors file yet; .*; an adapter has no config\.json"):
         checkpoint.check_whole(uri)
 
@@ -158,7 +166,8 @@ def test_an_adapter_over_quantised_weights_is_refused(tmp_path: Path, where: str
         checkpoint.resolve(adapter, base)
 
 
-def test_a_base_that_is_not_whole_is_told(uri: str, base: str) -> None:
+def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
+    uri, base = local
     storage.delete(f"{base}/tokenizer.json")
     storage.delete(f"{base}/tokenizer_config.json")
     with pytest.raises(Incomplete, match=f"checkpoint {base}: the tokenizer is missing"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from adapting import Pairs, adapter_in, quantised, weights_of
+from adapting import Pairs, adapter_in, quantised, random_pair, weights_of
 from PIL import Image
 from ray_cluster import Cluster
 from running import DEMO, ENGINE, GOOD, ended
@@ -25,7 +25,7 @@ ASKED = f"""
 import json, sys
 import ray
 from ray_jobs import checkpoint, engine, job
-from ray_jobs.contract import Engine
+from ray_jobs.contract import BadInput, Engine
 from ray_jobs.engine.asked import Served, request
 
 job.connect()
@@ -41,14 +41,18 @@ found = []
 for uri, settings in json.loads(sys.argv[1]):
     served, asked = Served(), Engine(**settings)
     blocks = engine.ask(checkpoint.resolve(uri, asked.base_model), asked, tasks, requests, served)
-    said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
+    try:
+        said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
+    except BadInput as error:
+        found.append(str(error))
+        continue
     found.append([[said[f"part-0/{{row}}"] for row in range(len(scenes))], served.kind, served.warm, served.told])
 print(json.dumps(found))
 """
 
 
 def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
-    """Captions, kind of engine, whether it was warm and what it told, of each job."""
+    """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
     told = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
     command = [sys.executable, "-c", ASKED, told]
     done = ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
@@ -109,7 +113,10 @@ def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_ha
     ]
     based = {"base_model": str(BASE)}
     small = quantised(GOOD, tmp_path / "quantised")
-    found = asked((adapters[0], based), (adapters[1], based), (BASE, {}), (small, {"dtype": "bfloat16"}))
+    misfit = adapter_in(tmp_path / "misfit", {"model.layers.0.self_attn.q_proj": random_pair((96, 128), 4, 0)})
+    jobs = [(adapters[0], based), (adapters[1], based), (misfit, based), (BASE, {}), (small, {"dtype": "bfloat16"})]
+    found = asked(*jobs)
+    assert found.pop(2).startswith(f"checkpoint {misfit}: model.layers.0.self_attn.q_proj.lora_A.weight is for")
     expected = [decoded(by_hand(pair)) for pair in pairs] + [decoded(network_of(BASE))]
     assert len({tuple(texts) for texts in expected}) == 3
     assert [one[0] for one in found[:3]] == expected
