@@ -62,7 +62,8 @@ verdicts = Asset("assay_verdict", group="assay")
             type="string",
             minLength=1,
             title="Checkpoint",
-            description="URI of a Hugging Face model directory, in object storage or on a shared file system.",
+            description="URI of a Hugging Face model directory, or of a LoRA adapter, in object storage or on a shared "
+            "file system.",
             examples=["s3://checkpoints/vlm/step-2000", "/data/checkpoints/step-2000"],
         ),
         "suite": Param(

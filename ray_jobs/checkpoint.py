@@ -1,6 +1,7 @@
 """A checkpoint in storage: is it whole, which one is it, and a local copy to load.
 
-Whole means: a config, every shard that the index names, each shard as long as its safetensors header says. Used by the
+Whole means: a config, every shard that the index names, each shard as long as its safetensors header says. A LoRA
+adapter is one too, with its base model: whole when its config and its weights are, loaded as a merged copy. Used by the
 sensor that waits for an upload, by `plan`, and by the caption job, which trusts neither.
 """
 
@@ -14,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ray_jobs import storage
+from ray_jobs import adapter, storage
 from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest, name_of
 
 INDEX = "model.safetensors.index.json"
@@ -36,6 +37,9 @@ def check_whole(uri: str) -> dict[str, int]:
     sizes = {entry.key: entry.size for entry in storage.entries(uri)}
     if not sizes:
         raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")
+    if "config.json" not in sizes and adapter.CONFIG in sizes:
+        _check_adapter(uri, sizes)
+        return sizes
     if "config.json" not in sizes:
         raise Incomplete(f"checkpoint {uri}: config.json is missing; wait for the upload or delete the checkpoint")
     config = _json(f"{uri}/config.json", uri)
@@ -54,14 +58,54 @@ def check_whole(uri: str) -> dict[str, int]:
     return sizes
 
 
-def resolve(uri: str) -> Checkpoint:
-    """The checkpoint at a URI with its fingerprint. Raises what `check_whole` raises."""
+def is_adapter(uri: str) -> bool:
+    """Whether there is an adapter at the URI, and not a model of its own."""
+    return storage.exists(f"{uri}/{adapter.CONFIG}") and not storage.exists(f"{uri}/config.json")
+
+
+def base_of(uri: str, base_model: str | None = None) -> str | None:
+    """The URI of the model that an adapter changes, None for a checkpoint that is no adapter.
+
+    It is what adapter_config.json names, when that is a URI or the absolute path of a directory that is there, else
+    `base_model`, the suite's. Raises BadInput where there is neither.
+    """
+    if not is_adapter(uri):
+        return None
+    told = str(_json(f"{uri}/{adapter.CONFIG}", uri).get("base_model_name_or_path") or "")
+    found = told if "://" in told or (Path(told).is_absolute() and Path(told).is_dir()) else base_model
+    if found is None:
+        raise BadInput(
+            f"checkpoint {uri}: an adapter, and its base model {told!r} is neither a URI nor a directory here; set "
+            "engine.base_model in the suite to the base's URI"
+        )
+    found = storage.absolute(found)
+    if is_adapter(found):
+        raise BadInput(f"checkpoint {uri}: its base model {found} is an adapter itself; merge the two and name that")
+    return found
+
+
+def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
+    """The checkpoint at a URI with its fingerprint, an adapter's with its base (`base_of`).
+
+    Raises what `check_whole` raises, of the base too.
+    """
     uri = storage.absolute(uri)
     check_whole(uri)
-    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=fingerprint(uri))
+    base = base_of(uri, base_model)
+    return named(uri, resolve(base) if base else None)
 
 
-def fingerprint(uri: str) -> str:
+def named(uri: str, base: Checkpoint | None = None) -> Checkpoint:
+    """The checkpoint that `check_whole` has found at a URI, over the base that `resolve` has found."""
+    if base and (method := quantisation(base.uri)):
+        raise BadInput(
+            f"checkpoint {uri}: its base model {base.uri} is quantised ({method}), and an adapter is merged into whole "
+            "weights; name the base as it was before"
+        )
+    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=fingerprint(uri, base), base=base)
+
+
+def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
     """A hash over the content of the files that a model is loaded from; equal for a copy under another name.
 
     On S3 the content is known by its ETag, which a bucket gives without a read; in a directory by SHA-256.
@@ -73,7 +117,32 @@ def fingerprint(uri: str) -> str:
     else:
         with ThreadPoolExecutor(HASHERS) as threads:
             versions = list(threads.map(_sha256, [local / entry.key for entry in loaded]))
-    return digest(*((entry.key, entry.size, version) for entry, version in zip(loaded, versions, strict=True)))
+    content: list[Any] = [(one.key, one.size, version) for one, version in zip(loaded, versions, strict=True)]
+    return digest(*content, *([base.fingerprint] if base else []))
+
+
+def quantisation(uri: str) -> str | None:
+    """How the weights of a checkpoint are quantised where they are stored, None when they are not.
+
+    Its config says so, or its text model's, or a file of ModelOpt's: where vLLM looks.
+    """
+    config = _json(f"{uri}/config.json", uri)
+    for one in (config, config.get("text_config")):
+        if isinstance(one, dict) and (found := one.get("quantization_config") or one.get("compression_config")):
+            return str(found.get("quant_method") or "unnamed") if isinstance(found, dict) else str(found)
+    return "modelopt" if storage.exists(f"{uri}/hf_quant_config.json") else None
+
+
+def companions(checkpoint: Checkpoint) -> dict[str, str]:
+    """URIs by name of what is loaded beside the weights: the base's where an adapter has no such file of its own."""
+    found = {}
+    for uri in (checkpoint.base.uri, checkpoint.uri) if checkpoint.base else (checkpoint.uri,):
+        for entry in storage.entries(uri):
+            if is_loaded(entry.key) and not entry.key.endswith(".safetensors"):
+                found[entry.key] = f"{uri}/{entry.key}"
+    if checkpoint.base:
+        found.pop(adapter.CONFIG)
+    return dict(sorted(found.items()))
 
 
 def cache() -> Path:
@@ -84,19 +153,22 @@ def cache() -> Path:
 def fetch(checkpoint: Checkpoint, folder: Path | None = None) -> Path:
     """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
 
-    A copy is kept in the `folder`, in the node's cache unless given.
+    Of an adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the
+    node's cache unless given. Raises BadInput where adapter and base do not match.
     """
     local = storage.local_path(checkpoint.uri)
-    if local is None:
+    if local is None or checkpoint.base:
         local = (folder or cache()) / checkpoint.fingerprint
         if not local.exists():
-            _download(checkpoint, local)
+            _keep(checkpoint, local)
     return local
 
 
 def verify(checkpoint: Checkpoint) -> None:
     """Raises BadInput when what is at the URI is no longer the checkpoint that was planned."""
-    found = fingerprint(checkpoint.uri)
+    if checkpoint.base:
+        verify(checkpoint.base)
+    found = fingerprint(checkpoint.uri, checkpoint.base)
     if found != checkpoint.fingerprint:
         raise BadInput(
             f"checkpoint {checkpoint.uri}: overwritten since this run was planned (fingerprint {found}, planned "
@@ -104,15 +176,14 @@ def verify(checkpoint: Checkpoint) -> None:
         )
 
 
-def _download(checkpoint: Checkpoint, target: Path) -> None:
+def _keep(checkpoint: Checkpoint, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        for entry in storage.entries(checkpoint.uri):
-            if is_loaded(entry.key):
-                file = partial / entry.key
-                file.parent.mkdir(parents=True, exist_ok=True)
-                storage.download(f"{checkpoint.uri}/{entry.key}", file)
+        if checkpoint.base:
+            _merge(checkpoint, fetch(checkpoint.base, target.parent), partial)
+        else:
+            _download(checkpoint.uri, partial)
         verify(checkpoint)  # a copy is kept by fingerprint and for good, so it must be what the fingerprint says
         try:
             partial.rename(target)
@@ -125,6 +196,27 @@ def _download(checkpoint: Checkpoint, target: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _download(uri: str, target: Path) -> None:
+    for entry in storage.entries(uri):
+        if is_loaded(entry.key):
+            storage.download(f"{uri}/{entry.key}", target / entry.key)
+
+
+def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:
+    """Fill the directory with the base's files, the adapter merged, and what the adapter has of its own beside it."""
+    from ray_jobs.merging import merge  # and with it torch, which the control plane has not
+
+    for name, uri in companions(checkpoint).items():
+        (target / name).write_bytes(storage.read(uri))
+    downloaded = target / ".adapter"
+    downloaded.mkdir()
+    local = storage.local_path(checkpoint.uri)
+    if local is None:
+        _download(checkpoint.uri, downloaded)
+    merge(base, local or downloaded, target, f"checkpoint {checkpoint.uri}")
+    shutil.rmtree(downloaded)
+
+
 def is_loaded(key: str) -> bool:
     """Files of the model itself; optimizer states, logs and notes beside it do not make it another checkpoint."""
     return (
@@ -134,17 +226,30 @@ def is_loaded(key: str) -> bool:
     )
 
 
+def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
+    if why := adapter.refusal(_json(f"{uri}/{adapter.CONFIG}", uri)):
+        raise BadInput(f"checkpoint {uri}: {why}")
+    if adapter.WEIGHTS not in sizes:
+        raise Incomplete(
+            f"checkpoint {uri}: {adapter.WEIGHTS} is missing; wait for the upload or save the adapter as safetensors"
+        )
+    _check_length(f"{uri}/{adapter.WEIGHTS}", sizes[adapter.WEIGHTS], f"checkpoint {uri}: {adapter.WEIGHTS}")
+
+
 def _shards(uri: str, sizes: dict[str, int]) -> list[str]:
     if INDEX in sizes:
         shards = sorted(set(_json(f"{uri}/{INDEX}", uri).get("weight_map", {}).values()))
         if not shards:
             raise BadInput(f"checkpoint {uri}: {INDEX} names no shards; save the checkpoint again")
         return shards
-    single = [name for name in sizes if name.endswith(".safetensors")]
+    single = [name for name in sizes if name.endswith(".safetensors") and name != adapter.WEIGHTS]
     if any("-of-" in name for name in single):
         raise Incomplete(f"checkpoint {uri}: {INDEX} is missing; wait for the upload or delete the checkpoint")
     if not single:
-        raise Incomplete(f"checkpoint {uri}: no .safetensors file yet; wait for the upload or save as safetensors")
+        hint = "; an adapter has no config.json" if adapter.CONFIG in sizes else ""
+        raise Incomplete(
+            f"checkpoint {uri}: no .safetensors file yet; wait for the upload or save as safetensors{hint}"
+        )
     return sorted(single)
 
 

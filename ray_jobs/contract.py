@@ -39,11 +39,15 @@ PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 2, 1, 
 
 
 class Checkpoint(Frozen):
-    """`fingerprint` is a hash of the weights, so a checkpoint overwritten in place is another checkpoint."""
+    """`fingerprint` is a hash of the weights, so a checkpoint overwritten in place is another checkpoint.
+
+    Of a LoRA adapter it covers its `base` too, the model that it changes.
+    """
 
     uri: str
     name: str
     fingerprint: str
+    base: "Checkpoint | None" = None
 
     @property
     def folder(self) -> str:

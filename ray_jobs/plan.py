@@ -18,7 +18,20 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from ray_jobs import checkpoint, records, storage
-from ray_jobs.contract import BadInput, Dataset, Spec, Suite, Trouble, digest, name_of, nearest, parse_suite
+from ray_jobs.contract import (
+    BadInput,
+    Checkpoint,
+    Dataset,
+    Engine,
+    Judge,
+    Spec,
+    Suite,
+    Trouble,
+    digest,
+    name_of,
+    nearest,
+    parse_suite,
+)
 
 SUITES = Path(__file__).parent.parent / "dags" / "suites"
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
@@ -38,8 +51,8 @@ def plan(
     spec = Spec(
         root=storage.absolute(root),
         suite=suite,
-        checkpoint=checkpoint.resolve(checkpoint_uri),
-        judge=checkpoint.resolve(suite.judge.model) if suite.judge.kind == "vllm" and suite.judge.model else None,
+        checkpoint=checkpoint.resolve(checkpoint_uri, suite.engine.base_model),
+        judge=_judge(suite.judge),
         clip=checkpoint.resolve(suite.metrics.clip) if suite.metrics.clip else None,
         own_metrics={name_of(file).removesuffix(".py"): _text(file, "metric") for file in suite.metrics.own},
         synonyms=_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
@@ -50,6 +63,12 @@ def plan(
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
     storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
     return spec
+
+
+def _judge(judge: Judge) -> Checkpoint | None:
+    if judge.kind != "vllm" or not judge.model:
+        return None
+    return checkpoint.resolve(judge.model, judge.engine.base_model)
 
 
 def _text(uri: str, what: str) -> str:
@@ -182,18 +201,26 @@ def _beside(suite: Suite, uri: str) -> Suite:
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
     if dataset.label_names:
         dataset = dataset.model_copy(update={"label_names": resolved(dataset.label_names)})
-    judge, metrics = suite.judge, suite.metrics
+
+    def with_base(engine: Engine) -> Engine:
+        return engine.model_copy(update={"base_model": resolved(engine.base_model)}) if engine.base_model else engine
+
+    judge, metrics = suite.judge.model_copy(update={"engine": with_base(suite.judge.engine)}), suite.metrics
     if judge.kind == "vllm" and judge.model:
         judge = judge.model_copy(update={"model": resolved(judge.model)})
     files = {name: resolved(file) for name in ("synonyms", "clip") if (file := getattr(metrics, name))}
     metrics = metrics.model_copy(update=files | {"own": tuple(resolved(file) for file in metrics.own)})
-    return suite.model_copy(update={"dataset": dataset, "judge": judge, "metrics": metrics})
+    return suite.model_copy(
+        update={"dataset": dataset, "engine": with_base(suite.engine), "judge": judge, "metrics": metrics}
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ray_jobs.plan", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--suite", required=True, help="a name in dags/suites, or a YAML file")
-    parser.add_argument("--checkpoint", required=True, help="URI of a Hugging Face model directory")
+    parser.add_argument(
+        "--checkpoint", required=True, help="URI of a Hugging Face model directory or of a LoRA adapter"
+    )
     parser.add_argument("--root", default=os.environ.get("ASSAY_ROOT", ".assay/root"), help="storage root")
     parser.add_argument("--baseline", help="last-accepted, previous, none, or the URI of a checkpoint or run")
     asked = parser.parse_args(arguments)

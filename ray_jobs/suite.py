@@ -108,7 +108,8 @@ class Engine(Section):
     like this one but for its weights; `ray_data_llm` starts one for each job. `audit` is how many of a warm engine's
     captions a fresh one makes anew at night, 0 for none.
 
-    `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id.
+    `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id. `base_model` is the URI of the
+    model that LoRA adapters change, for those whose own config names it by a hub name only.
     """
 
     kind: Literal["warm", "ray_data_llm"] = "warm"
@@ -123,6 +124,7 @@ class Engine(Section):
     replicas: int = Field(1, gt=0)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     enforce_eager: bool = False
+    base_model: str | None = None
 
     def output(self) -> dict[str, Any]:
         return self.model_dump(include={"dtype", "max_model_len", "quantization"})

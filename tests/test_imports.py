@@ -11,7 +11,9 @@ HEAVY = {
     "ray", "torch", "vllm", "pyarrow", "PIL", "transformers", "datasets", "numpy", "scipy", "safetensors",
     "sacrebleu", "rapidfuzz", "py3langid",
 }  # fmt: skip
-LIGHT = {"contract", "suite", "errors", "storage", "checkpoint", "plan", "records", "index", "publish", "audits"}
+LIGHT = {
+    "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
+}  # fmt: skip
 
 
 def imported(file: Path) -> Iterator[str]:

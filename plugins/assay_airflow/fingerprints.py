@@ -8,17 +8,19 @@ from ray_jobs import checkpoint, storage
 from ray_jobs.contract import Checkpoint, digest, name_of
 
 
-def resolve(root: str, uri: str) -> Checkpoint:
+def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     """`checkpoint.resolve`, from the kept answer where the listing has not changed. Raises what that raises."""
     uri = storage.absolute(uri)
-    if storage.is_s3(uri):
-        return checkpoint.resolve(uri)
     checkpoint.check_whole(uri)
-    listing = digest(uri, [(entry.key, entry.size, entry.version) for entry in storage.entries(uri)])
-    kept = f"{storage.absolute(root)}/fingerprints/{listing}"
+    base_uri = checkpoint.base_of(uri, base_model)
+    base = resolve(root, base_uri) if base_uri else None
+    if storage.is_s3(uri):
+        return checkpoint.named(uri, base)
+    listing = [(entry.key, entry.size, entry.version) for entry in storage.entries(uri)]
+    kept = f"{storage.absolute(root)}/fingerprints/{digest(uri, listing, *([base.fingerprint] if base else []))}"
     try:
-        return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode())
+        return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
     except FileNotFoundError:
-        found = checkpoint.resolve(uri)
+        found = checkpoint.named(uri, base)
         storage.write(kept, found.fingerprint.encode())
         return found

@@ -11,8 +11,9 @@ from typing import Any
 
 from assay_airflow.fingerprints import resolve
 from ray_jobs import records, storage
-from ray_jobs.checkpoint import Incomplete, check_whole
+from ray_jobs.checkpoint import Incomplete, check_whole, is_adapter
 from ray_jobs.contract import BadInput, Checkpoint, digest
+from ray_jobs.plan import load_suite
 
 ACTIVE = ["queued", "running"]
 RunCount = Callable[[list[str], list[str] | None], int]
@@ -34,11 +35,15 @@ def names(uri: str) -> list[str]:
 
 
 def unvalidated(root: str, suite_name: str, uri: str) -> Iterator[Checkpoint]:
-    """Whole checkpoints below `uri` without a record in the suite, in order of name; the others are accounted for."""
+    """Whole checkpoints below `uri` without a record in the suite, in order of name; the others are accounted for.
+
+    Adapters that name no base of their own have the suite's.
+    """
     recorded = {entry.checkpoint_folder for entry in records.published(storage.absolute(root), suite_name)}
     for name in names(uri):
         try:
-            checkpoint = resolve(root, f"{uri}/{name}")
+            base_model = load_suite(suite_name).engine.base_model if is_adapter(f"{uri}/{name}") else None
+            checkpoint = resolve(root, f"{uri}/{name}", base_model)
         except (Incomplete, BadInput) as reason:
             print(f"passed over: {reason}")
             continue

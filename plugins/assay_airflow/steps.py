@@ -33,6 +33,8 @@ def plan(params: dict[str, Any], run_id: str) -> str:
     except Incomplete as missing:  # it was whole a moment ago: somebody is writing to it
         raise Trouble(str(missing)) from None
     print(f"checkpoint {spec.checkpoint.name}, fingerprint {spec.checkpoint.fingerprint}")
+    if spec.checkpoint.base:
+        print(f"base model {spec.checkpoint.base.uri}, fingerprint {spec.checkpoint.base.fingerprint}")
     print(f"baseline {spec.baseline.checkpoint.name if spec.baseline else 'none'}")
     print(f"golden set {spec.golden_uri}\ncaptions {spec.captions_uri}\nrun {spec.run_uri}")
     return spec.uri

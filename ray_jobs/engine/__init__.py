@@ -18,7 +18,7 @@ def ask(
     Raises BadInput for a model that cannot be run, Trouble for an engine that keeps dying.
     """
     if engine.kind == "warm":
-        if (why := warm.unfit(engine)) is None:
+        if (why := warm.unfit(checkpoint, engine)) is None:
             return warm.ask(checkpoint, engine, tasks, requests, served)
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine import ray_data_llm  # which takes seconds to import

@@ -6,24 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs import storage
-from ray_jobs.checkpoint import INDEX, is_loaded, read_header
-from ray_jobs.contract import digest
+from ray_jobs.checkpoint import INDEX, companions, is_loaded, read_header
+from ray_jobs.contract import Checkpoint, digest
 
 Layout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
 VOLATILE = {"_name_or_path", "transformers_version"}  # who saved a config, which says nothing of the model
 
 
-def likeness(uri: str) -> str:
+def likeness(checkpoint: Checkpoint) -> str:
     """A hash over everything that a model is made from but the values of its weights.
 
-    Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor; how they
-    are cut into shards does not count.
+    Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor, which an
+    adapter has as its base has them; how they are cut into shards does not count.
     """
-    companions = []
-    for entry in storage.entries(uri):
-        if is_loaded(entry.key) and not entry.key.endswith(".safetensors") and entry.key != INDEX:
-            companions.append((entry.key, _content(f"{uri}/{entry.key}")))
-    return digest(companions, sorted(layout(uri).items()))
+    beside = [(name, _content(uri)) for name, uri in companions(checkpoint).items() if name != INDEX]
+    return digest(beside, sorted(layout((checkpoint.base or checkpoint).uri).items()))
 
 
 def layout(uri: str | Path) -> Layout:

@@ -46,7 +46,7 @@ def ask(
 def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids: frozenset[int]) -> "ray.data.Dataset":
     """Answers to a dataset of requests, one each."""
     processor = build_processor(
-        _config(model, engine),
+        _config(model, engine, "GPU" in ray.cluster_resources()),
         postprocess=_answer,
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
@@ -69,8 +69,7 @@ def _fetched_everywhere(checkpoint: Checkpoint) -> Path:
     return copies[0]
 
 
-def _config(model: Path, engine: Engine) -> vLLMEngineProcessorConfig:
-    gpu = "GPU" in ray.cluster_resources()
+def _config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig:
     batch = max(1, min(32, engine.max_num_seqs))
     return vLLMEngineProcessorConfig(
         model_source=str(model),

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from ray_jobs.checkpoint import quantisation
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.explained import STARTS, explain
@@ -29,12 +30,14 @@ from ray_jobs.engine.warm_actor import Dead, Doubt
 log = logging.getLogger("assay")
 
 
-def unfit(engine: Engine) -> str | None:
-    """Why weights are not swapped for such an engine, None when they are."""
+def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
+    """Why weights are not swapped for such an engine and checkpoint, None when they are."""
     if engine.tensor_parallel_size > 1:
         return "the model is spread over several GPUs"
     if engine.quantization:
         return f"the weights are quantised ({engine.quantization})"
+    if method := quantisation((checkpoint.base or checkpoint).uri):
+        return f"the checkpoint is quantised ({method})"
     return None
 
 
@@ -84,8 +87,8 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     vllm = packages_distributions()["vllm"][0]
     versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
-    settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit"})
-    return digest(likeness(checkpoint.uri), settings, code, versions, "GPU" in ray.cluster_resources())
+    settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit", "base_model"})
+    return digest(likeness(checkpoint), settings, code, versions, "GPU" in ray.cluster_resources())
 
 
 def _asked(

@@ -117,7 +117,8 @@ class WarmEngine:
             try:
                 told = await self._served(token, checkpoint)
             except BadInput:
-                self._end()
+                if self.serving is None:  # else nothing has touched the weights in it
+                    self._end()
                 raise
             except Exception as error:
                 if self.llm.errored:

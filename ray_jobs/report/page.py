@@ -163,6 +163,7 @@ def _facts(about: About) -> list[tuple[str, str, str]]:
     """(what, which, where)"""
     checkpoint, spec = about.spec.checkpoint, about.spec
     made = [("checkpoint", checkpoint.name, checkpoint.uri)]
+    made += [("its base model", base.name, base.uri) for base in (checkpoint.base,) if base]
     made += [(what, one.name, one.uri) for what, one in about.compared_with.items()]
     made += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
     if spec.suite.judge.kind != "none":

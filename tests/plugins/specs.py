@@ -64,8 +64,21 @@ def record(spec: Spec, outcome: Any = "PASS") -> Record:
 def checkpoint_in(folder: Path, data: bytes = b"weights!") -> Path:
     """A whole checkpoint with one shard."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = json.dumps({"a": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
     (folder / "config.json").write_text('{"architectures": ["Tiny"]}')
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+    (folder / "model.safetensors").write_bytes(_shard(data))
     return folder
+
+
+def adapter_in(folder: Path, base: str, data: bytes = b"adapted!") -> Path:
+    """A LoRA adapter as far as anyone can tell who does not open its weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": base}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").write_bytes(_shard(data))
+    return folder
+
+
+def _shard(data: bytes) -> bytes:
+    header = json.dumps({"a": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + data

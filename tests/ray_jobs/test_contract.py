@@ -148,6 +148,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("engine__enforce_eager", True, set()),
         ("engine__keep_seconds", 60.0, set()),
         ("engine__audit", 0, set()),
+        ("engine__base_model", "/models/base", set()),
         ("judge__model", "/copies/judge", set()),  # its fingerprint counts, not its place
         ("judge__prompt", "good? {caption}", {SCALE, RUN}),
         ("judge__criteria", ["colour"], {SCALE, RUN}),

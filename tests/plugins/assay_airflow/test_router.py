@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from assay_airflow import fingerprints, router
-from specs import checkpoint_in, record, spec_in
+from specs import adapter_in, checkpoint_in, record, spec_in
 
 from ray_jobs import checkpoint, records
 from ray_jobs.contract import Checkpoint
@@ -101,8 +101,52 @@ def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch)
     first = fingerprints.resolve(root, uri)
     assert first == checkpoint.resolve(uri)
     hashed: list[Any] = []
-    monkeypatch.setattr(checkpoint, "fingerprint", lambda uri: hashed.append(uri) or "new")
+    monkeypatch.setattr(checkpoint, "fingerprint", lambda uri, base: hashed.append(uri) or "new")
     assert fingerprints.resolve(root, uri) == first
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
     assert fingerprints.resolve(root, uri).fingerprint == "new"
     assert hashed == [uri]
+
+
+@pytest.fixture
+def adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training run of adapters: one names its base by path, one by a hub name."""
+    base = checkpoint_in(tmp_path / "base")
+    adapter_in(tmp_path / "in" / "step-20", str(base))
+    adapter_in(tmp_path / "in" / "step-100", "org/base")
+    (tmp_path / "suites").mkdir()
+    monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
+    return tmp_path
+
+
+def suite_with(folder: Path, engine: str) -> None:
+    (folder / "suites" / "small.yaml").write_text(f"name: small\ndataset: {{source: x}}\nengine: {engine}\n")
+
+
+def test_adapters_are_asked_for_over_their_base_or_the_suites(adapted: Path) -> None:
+    suite_with(adapted, "{base_model: ../base}")
+    base = str(adapted / "base")
+    folders = [checkpoint.resolve(str(adapted / "in" / name), base).folder for name in ("step-20", "step-100")]
+    assert asked(adapted) == [f"router__small__{folder}" for folder in folders]
+    checkpoint_in(adapted / "base", b"another base")
+    assert not set(asked(adapted)) & {f"router__small__{folder}" for folder in folders}
+
+
+def test_an_adapter_whose_base_nobody_names_is_passed_over(adapted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite_with(adapted, "{}")
+    assert len(asked(adapted)) == 1
+    assert "step-100: an adapter, and its base model 'org/base' is neither a URI nor" in capsys.readouterr().out
+
+
+def test_neither_an_adapter_nor_its_base_is_hashed_twice(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, uri = str(adapted / "root"), f"{adapted}/in/step-20"
+    first = fingerprints.resolve(root, uri)
+    assert first == checkpoint.resolve(uri)
+    monkeypatch.setattr(checkpoint, "fingerprint", lambda *_: pytest.fail("hashed again"))
+    assert fingerprints.resolve(root, uri) == first
+
+
+def test_an_adapter_is_whole_to_the_watcher(adapted: Path) -> None:
+    assert set(router.whole_listings(str(adapted / "in"), {})) == {"step-20", "step-100"}
+    (adapted / "in" / "step-20" / "adapter_model.safetensors").unlink()
+    assert set(router.whole_listings(str(adapted / "in"), {})) == {"step-100"}

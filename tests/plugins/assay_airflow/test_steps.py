@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assay_airflow import steps
-from specs import checkpoint_in, record
+from specs import adapter_in, checkpoint_in, record
 
 from ray_jobs import records
 from ray_jobs.contract import BadInput, Comparison, LimitCheck, Spec, Trouble
@@ -26,6 +26,18 @@ def test_planning_gives_the_spec_of_the_params(params: dict[str, Any]) -> None:
     spec = load_spec(steps.plan(params, "manual__1"))
     assert (spec.checkpoint.uri, spec.suite.name, spec.force) == (params["checkpoint"], "small", None)
     assert steps.plan(params, "manual__2") == spec.uri
+
+
+def test_an_adapter_is_planned_with_its_base(
+    params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = adapter_in(tmp_path / "adapter", params["checkpoint"])
+    spec = load_spec(steps.plan(params | {"checkpoint": str(adapter)}, "manual__1"))
+    assert spec.checkpoint.base
+    assert spec.checkpoint.base.uri == params["checkpoint"]
+    assert (
+        f"base model {params['checkpoint']}, fingerprint {spec.checkpoint.base.fingerprint}" in capsys.readouterr().out
+    )
 
 
 def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ray_jobs.contract import Checkpoint
 from ray_jobs.engine.likeness import differs, layout, likeness
 
 CHECKPOINTS = Path(__file__).parents[3] / "demo" / "checkpoints"
@@ -15,6 +16,10 @@ GOOD = CHECKPOINTS / "step-0800"
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOOD, tmp_path / "copy"))
+
+
+def likeness_of(folder: Path) -> str:
+    return likeness(Checkpoint(uri=str(folder), name=folder.name, fingerprint="of no matter"))
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
@@ -34,7 +39,7 @@ def saved(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
 
 
 def test_checkpoints_of_one_run_are_alike_and_a_judge_of_the_same_shape_may_not_be() -> None:
-    assert len({likeness(str(folder)) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}) == 1
+    assert len({likeness_of(folder) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}) == 1
 
 
 def test_other_weights_other_cuts_and_other_savers_do_not_count(copy: Path) -> None:
@@ -42,7 +47,7 @@ def test_other_weights_other_cuts_and_other_savers_do_not_count(copy: Path) -> N
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9", "_name_or_path": "elsewhere"}))
     (copy / "trainer_state.json").write_text("{}")
-    assert likeness(str(copy)) == likeness(str(GOOD))
+    assert likeness_of(copy) == likeness_of(GOOD)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"])
@@ -51,7 +56,7 @@ def test_everything_else_counts(copy: Path, file: str) -> None:
     assert path.exists()
     text = path.read_text()
     path.write_text(text.replace("{", '{"added": 1, ', 1) if file.endswith(".json") else text + " ")
-    assert likeness(str(copy)) != likeness(str(GOOD))
+    assert likeness_of(copy) != likeness_of(GOOD)
 
 
 def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
@@ -66,4 +71,4 @@ def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
     ):
         saved(changed, copy, cuts=2)
         assert told in str(differs(held, layout(copy)))
-        assert likeness(str(copy)) != likeness(str(GOOD))
+        assert likeness_of(copy) != likeness_of(GOOD)

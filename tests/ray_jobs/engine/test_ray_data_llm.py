@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from ray.llm._internal.batch.stages import vLLMEngineStage
+from running import GOOD
 
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.contract import BadInput, Engine, Trouble
 from ray_jobs.engine.explained import explain
-from ray_jobs.engine.ray_data_llm import _one_schema
+from ray_jobs.engine.ray_data_llm import _config, _one_schema
 
 STOP = frozenset({2})
 ROW: dict[str, Any] = {
@@ -82,3 +84,20 @@ def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -
 def test_an_unknown_error_stays_what_it_is() -> None:
     error = RuntimeError("something else")
     assert explain(error, "/models/m") is error
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("parallel", [1, 2, 4])
+def test_a_model_spread_over_gpus_has_that_many_for_each_replica(parallel: int, replicas: int) -> None:
+    """As Ray resolves the settings: a worker for each GPU in a placement group, and none reserved beside it."""
+    config = _config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
+    given = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
+    stage = vLLMEngineStage(fn_constructor_kwargs=given, map_batches_kwargs={})
+    arguments, resources = stage.fn_constructor_kwargs["engine_kwargs"], stage.map_batches_kwargs
+    assert config.concurrency == (replicas, replicas)
+    assert arguments["tensor_parallel_size"] == parallel
+    if parallel == 1:
+        assert (arguments["distributed_executor_backend"], resources["num_gpus"]) == ("uni", 1)
+    else:
+        assert (arguments["distributed_executor_backend"], resources["num_gpus"]) == ("ray", 0)
+        assert resources["ray_remote_args_fn"].args[2]["bundles"] == [{"GPU": 1, "CPU": 1}] * parallel

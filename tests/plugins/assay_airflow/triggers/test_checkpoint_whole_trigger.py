@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, listing
-from specs import checkpoint_in
+from specs import adapter_in, checkpoint_in
 
 
 def trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
@@ -28,6 +28,17 @@ def test_it_is_rebuilt_from_exactly_this() -> None:
 
 def test_a_whole_checkpoint_that_stays_the_same_is_ready(tmp_path: Path) -> None:
     assert fired(trigger(checkpoint_in(tmp_path / "step-1")))["status"] == "ready"
+
+
+def test_an_adapter_is_waited_for_like_any(tmp_path: Path) -> None:
+    adapter = adapter_in(tmp_path / "step-1", "org/base")
+    weights = adapter / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    watching = trigger(adapter)
+    assert "adapter_model.safetensors: truncated" in (watching._look() or "")
+    weights.write_bytes(whole)
+    assert fired(watching)["status"] == "ready"
 
 
 def test_a_whole_checkpoint_that_still_changes_is_looked_at_again(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""Adapters and a quantised checkpoint for real, one job after the other: the ones warm, the other cold."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapting import Pairs, adapter_in, quantised, random_pair, weights_of
+from PIL import Image
+from ray_cluster import Cluster
+from running import DEMO, ENGINE, GOOD, ended
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+pytestmark = pytest.mark.integration
+
+BASE = DEMO / "checkpoints" / "step-0300"
+SCENES = sorted((DEMO / "images" / "scenes").iterdir())[:20]
+PROMPT = "describe the image"
+RANK, ALPHA = 24, 12
+
+ASKED = f"""
+import json, sys
+import ray
+from ray_jobs import checkpoint, engine, job
+from ray_jobs.contract import BadInput, Engine
+from ray_jobs.engine.asked import Served, request
+
+job.connect()
+scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
+tasks = [{{"part": "part-0", "rows": list(range(len(scenes)))}}]
+
+def requests(part, rows, maker):
+    for row in rows:
+        yield request(part, row, open(scenes[row], "rb").read(), "{PROMPT}", maker,
+                      {{"max_tokens": 32, "temperature": 0.0}})
+
+found = []
+for uri, settings in json.loads(sys.argv[1]):
+    served, asked = Served(), Engine(**settings)
+    blocks = engine.ask(checkpoint.resolve(uri, asked.base_model), asked, tasks, requests, served)
+    try:
+        said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
+    except BadInput as error:
+        found.append(str(error))
+        continue
+    found.append([[said[f"part-0/{{row}}"] for row in range(len(scenes))], served.kind, served.warm, served.told])
+print(json.dumps(found))
+"""
+
+
+def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
+    """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
+    told = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
+    command = [sys.executable, "-c", ASKED, told]
+    done = ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    assert done.code == 0, done.output[-5000:]
+    found: list[Any] = json.loads(done.output.splitlines()[-1])
+    return found
+
+
+def decoded(network: Any) -> list[str]:
+    """The captions as transformers decodes them greedily in float32."""
+    processor = AutoProcessor.from_pretrained(BASE)
+    processor.tokenizer.padding_side = "left"
+    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
+    prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    pixels = [[Image.open(scene).convert("RGB")] for scene in SCENES]
+    given = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        made = network.float().eval().generate(**given, do_sample=False, max_new_tokens=32)
+    texts: list[str] = processor.tokenizer.batch_decode(made[:, given.input_ids.shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+def network_of(folder: Path) -> Any:
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16)
+
+
+def towards(checkpoint: Path) -> Pairs:
+    """A and B of every linear layer of the language model whose product comes nearest to the way from the base there.
+
+    By the names that transformers has for them in memory, where PEFT finds them.
+    """
+    base, there, found = weights_of(BASE), weights_of(checkpoint), {}
+    for name, weight in base.items():
+        if name.startswith("model.layers.") and name.endswith("_proj.weight"):
+            left, size, right = torch.linalg.svd(there[name].float() - weight.float(), full_matrices=False)
+            up, down = left[:, :RANK] * size[:RANK], right[:RANK] / (ALPHA / RANK)
+            found[name.replace("model.", "model.language_model.", 1).removesuffix(".weight")] = down, up
+    assert len(found) == 21
+    return found
+
+
+def by_hand(pairs: Pairs) -> Any:
+    """The base in memory with the adapter's sums made there, rounded as a checkpoint in bfloat16 is."""
+    network = network_of(BASE)
+    for path, (down, up) in pairs.items():
+        weight = network.get_submodule(path).weight
+        weight.data = (weight.data.float() + (up @ down) * (ALPHA / RANK)).to(torch.bfloat16)
+    return network
+
+
+def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_has_its_own(
+    on_cluster: Cluster, tmp_path: Path
+) -> None:
+    on_cluster.end_engines()
+    pairs = [towards(DEMO / "checkpoints" / name) for name in ("step-0800", "step-0840")]
+    adapters = [
+        adapter_in(tmp_path / f"adapter-{number}", pair, r=RANK, lora_alpha=ALPHA) for number, pair in enumerate(pairs)
+    ]
+    based = {"base_model": str(BASE)}
+    small = quantised(GOOD, tmp_path / "quantised")
+    misfit = adapter_in(tmp_path / "misfit", {"model.layers.0.self_attn.q_proj": random_pair((96, 128), 4, 0)})
+    jobs = [(adapters[0], based), (adapters[1], based), (misfit, based), (BASE, {}), (small, {"dtype": "bfloat16"})]
+    found = asked(*jobs)
+    assert found.pop(2).startswith(f"checkpoint {misfit}: model.layers.0.self_attn.q_proj.lora_A.weight is for")
+    expected = [decoded(by_hand(pair)) for pair in pairs] + [decoded(network_of(BASE))]
+    assert len({tuple(texts) for texts in expected}) == 3
+    assert [one[0] for one in found[:3]] == expected
+    assert [one[1:] for one in found[:3]] == [
+        ["warm", False, "started for this checkpoint"],
+        ["warm", True, "weights swapped and checked"],
+        ["warm", True, "weights swapped and checked"],
+    ]
+    captions, *how = found[3]
+    assert how == ["ray_data_llm", False, "started for this job"]
+    whole = decoded(network_of(GOOD))
+    assert sum(one == other for one, other in zip(captions, whole, strict=True)) >= 16
+    assert len(set(captions)) > 10

@@ -1,0 +1,64 @@
+"""What is not handed to a warm engine, by the suite and by the checkpoint's own config."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapting import adapter_in, quantised, random_pair
+from making import checkpoint_files, upload
+from running import DEMO, GOOD
+
+from ray_jobs import checkpoint
+from ray_jobs.contract import Engine
+from ray_jobs.engine.warm import unfit
+
+
+def told(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> str | None:
+    made = checkpoint_files() | {"config.json": json.dumps({"architectures": ["Tiny"]} | config).encode()}
+    return unfit(checkpoint.resolve(upload(str(tmp_path / "m"), made | (files or {}))), Engine())
+
+
+@pytest.mark.parametrize(
+    ("config", "method"),
+    [
+        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
+        ({"quantization_config": {"producer": {"name": "modelopt"}}}, "unnamed"),
+        ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"text_config": {"quantization_config": {"quant_method": "awq"}}}, "awq"),
+    ],
+)
+def test_a_checkpoint_whose_config_says_that_it_is_quantised(
+    tmp_path: Path, config: dict[str, Any], method: str
+) -> None:
+    assert told(tmp_path, config) == f"the checkpoint is quantised ({method})"
+
+
+def test_one_with_a_file_of_modelopts(tmp_path: Path) -> None:
+    assert told(tmp_path, {}, {"hf_quant_config.json": b"{}"}) == "the checkpoint is quantised (modelopt)"
+
+
+@pytest.mark.parametrize("config", [{}, {"quantization_config": None, "text_config": {"dtype": "bfloat16"}}])
+def test_one_that_is_not(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert told(tmp_path, config) is None
+
+
+def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> None:
+    made = quantised(GOOD, tmp_path / "quantised")
+    assert unfit(checkpoint.resolve(str(made)), Engine()) == "the checkpoint is quantised (compressed-tensors)"
+    pair = {"model.layers.0.self_attn.q_proj": random_pair((96, 96), 4, 0)}
+    adapter = adapter_in(tmp_path / "adapter", pair)
+    assert unfit(checkpoint.resolve(str(adapter), str(DEMO / "checkpoints" / "step-0300")), Engine()) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"tensor_parallel_size": 2}, "the model is spread over several GPUs"),
+        ({"replicas": 2}, "several replicas are asked for"),
+        ({"quantization": "fp8"}, "the weights are quantised (fp8)"),
+    ],
+)
+def test_an_engine_that_the_suite_wants_otherwise(settings: dict[str, Any], why: str) -> None:
+    assert unfit(checkpoint.resolve(str(GOOD)), Engine(**settings)) == why

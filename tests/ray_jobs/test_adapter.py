@@ -1,0 +1,298 @@
+"""Adapters as checkpoints: whole or not, over which base, another one when either changes, fetched merged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapting import CONFIG, adapter_in, random_pair, weights_of
+from making import checkpoint_files, folder_of_pictures, upload
+from running import DEMO
+from safetensors.torch import load_file
+
+from ray_jobs import checkpoint, plan, storage
+from ray_jobs.adapter import refusal
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Checkpoint
+from ray_jobs.engine.likeness import layout, likeness
+
+BASE = DEMO / "checkpoints" / "step-0300"
+MODULE = "model.language_model.layers.0.self_attn.q_proj"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def adapter_files(tmp_path: Path, seed: int = 0, **config: Any) -> dict[str, bytes]:
+    return files_of(adapter_in(tmp_path / f"made-{seed}", {MODULE: random_pair((96, 96), 4, seed)}, **config))
+
+
+@pytest.fixture
+def base(store: str) -> str:
+    return upload(f"{store}/base", files_of(BASE))
+
+
+@pytest.fixture
+def uri(store: str, tmp_path: Path) -> str:
+    """An adapter as a trainer leaves it, with its own notes and states beside."""
+    beside = {"README.md": b"of a base", "optimizer.pt": b"large", "trainer_state.json": b"{}"}
+    return upload(f"{store}/run/step-1", adapter_files(tmp_path) | beside)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> tuple[str, str]:
+    """An adapter and its base in directories."""
+    return upload(str(tmp_path / "step-1"), adapter_files(tmp_path)), upload(str(tmp_path / "base"), files_of(BASE))
+
+
+def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, base: str) -> None:
+    assert checkpoint.is_adapter(uri)
+    assert "adapter_model.safetensors" in checkpoint.check_whole(uri)
+    found = checkpoint.resolve(uri, base)
+    assert (found.uri, found.name, found.base) == (uri, "step-1", checkpoint.resolve(base))
+    assert not checkpoint.is_adapter(base)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told", "error"),
+    [
+        ("adapter_model.safetensors", None, "adapter_model.safetensors is missing; wait for the upload", Incomplete),
+        ("adapter_model.safetensors", b"1234567", "adapter_model.safetensors: 7 bytes, shorter than a", Incomplete),
+        ("adapter_config.json", b'{"peft_ty', "adapter_config.json is not JSON (yet)", Incomplete),
+        ("adapter_config.json", None, "config.json is missing; wait for the upload", Incomplete),
+        ("adapter_config.json", b'{"peft_type": "IA3"}', "an adapter of type IA3, not LORA", BadInput),
+        ("config.json", b'{"architectures": ["Tiny"]}', "the tokenizer is missing", Incomplete),
+    ],
+)
+def test_what_is_not_whole_is_one_line_that_names_it(
+    local: tuple[str, str], name: str, data: bytes | None, told: str, error: type[Exception]
+) -> None:
+    uri, base = local
+    storage.delete(f"{uri}/{name}") if data is None else storage.write(f"{uri}/{name}", data)
+    with pytest.raises(error) as caught:
+        checkpoint.resolve(uri, base)
+    assert type(caught.value) is error
+    assert str(caught.value).startswith(f"checkpoint {uri}: {told}")
+
+
+def test_cut_off_it_is_not_whole(local: tuple[str, str]) -> None:
+    uri, base = local
+    storage.write(f"{uri}/adapter_model.safetensors", storage.read(f"{uri}/adapter_model.safetensors")[:-1])
+    with pytest.raises(Incomplete, match=r"adapter_model\.safetensors: truncated, \d+ of \d+ bytes"):
+        checkpoint.resolve(uri, base)
+
+
+def test_an_adapter_with_a_config_of_a_model_is_no_model(local: tuple[str, str]) -> None:
+    uri = upload(local[0], {"config.json": b'{"architectures": ["Tiny"]}', "tokenizer.json": b"{}"})
+    with pytest.raises(Incomplete, match=r"no \.safetensors file yet; .*; an adapter has no config\.json"):
+        checkpoint.check_whole(uri)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"peft_type": "LOHA"}, "an adapter of type LOHA, not LORA"),
+        ({"use_dora": True}, r"not a plain LoRA \(use_dora is set\)"),
+        ({"bias": "lora_only"}, r"trains biases \(bias: lora_only\)"),
+        ({"init_lora_weights": "pissa_niter_16"}, r"began by changing the base \(init_lora_weights: pissa_niter_16\)"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out is set"),
+        ({"layer_replication": [[0, 2]]}, "layer_replication is set"),
+        ({"trainable_token_indices": [1]}, "trainable_token_indices is set"),
+        ({"alora_invocation_tokens": [7]}, "alora_invocation_tokens is set"),
+        ({"target_parameters": ["experts.down_proj"]}, "target_parameters is set"),
+        ({"of_a_peft_to_come": {"factor": 2}}, "of_a_peft_to_come is set"),
+        ({"r": 0}, "r, or what rank_pattern has, is not above zero"),
+        ({"rank_pattern": {"q_proj": "8"}}, "r, or what rank_pattern has, is not above zero"),
+        ({"rank_pattern": [8]}, "rank_pattern or alpha_pattern is not an object"),
+        ({"lora_alpha": None}, "lora_alpha, or what alpha_pattern has, is not a number"),
+    ],
+)
+def test_a_config_that_a_merge_cannot_honour(changed: dict[str, Any], told: str) -> None:
+    assert refusal(CONFIG) is None
+    with pytest.raises(AssertionError, match=told):
+        raise AssertionError(refusal(CONFIG | changed))
+
+
+@pytest.mark.parametrize("began", [True, False, "gaussian", "eva", "orthogonal"])
+def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
+    assert refusal(CONFIG | {"init_lora_weights": began}) is None
+
+
+# --- the base ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", [None, "", "Qwen/Qwen2.5-VL-3B-Instruct", "./base", "/nowhere/base"])
+def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, named: str | None) -> None:
+    adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=named))
+    assert checkpoint.base_of(adapter, str(BASE)) == str(BASE)
+    with pytest.raises(BadInput, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
+        checkpoint.resolve(adapter)
+
+
+def test_a_base_that_the_adapter_can_name_comes_before_the_suites(tmp_path: Path) -> None:
+    pairs = {MODULE: random_pair((96, 96), 4, 0)}
+    for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
+        adapter = adapter_in(tmp_path / str(number), pairs, base_model_name_or_path=named)
+        assert checkpoint.base_of(str(adapter), str(tmp_path / "other")) == str(BASE)
+
+
+def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str) -> None:
+    named = {"base_model_name_or_path": f"{s3}/base/"}
+    adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 96), 4, 0)}, **named)
+    assert checkpoint.base_of(str(adapter), str(BASE)) == f"{s3}/base"
+
+
+def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
+    first = adapter_in(tmp_path / "first", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=str(BASE))
+    second = adapter_in(tmp_path / "second", {MODULE: random_pair((96, 96), 4, 1)})
+    for base in (first, second):  # itself even
+        with pytest.raises(BadInput, match=f"its base model {base} is an adapter itself"):
+            checkpoint.resolve(str(second), str(base))
+
+
+@pytest.mark.parametrize("where", ["config.json", "hf_quant_config.json"])
+def test_an_adapter_over_quantised_weights_is_refused(tmp_path: Path, where: str) -> None:
+    config = {"architectures": ["Tiny"]} | (
+        {"quantization_config": {"quant_method": "awq"}} if "hf" not in where else {}
+    )
+    files = checkpoint_files() | {"hf_quant_config.json": b"{}", "config.json": json.dumps(config).encode()}
+    if where == "config.json":
+        del files["hf_quant_config.json"]
+    base = upload(str(tmp_path / "base"), files)
+    adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}))
+    with pytest.raises(BadInput, match=rf"its base model {base} is quantised \((awq|modelopt)\)"):
+        checkpoint.resolve(adapter, base)
+
+
+def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
+    uri, base = local
+    storage.delete(f"{base}/tokenizer.json")
+    storage.delete(f"{base}/tokenizer_config.json")
+    with pytest.raises(Incomplete, match=f"checkpoint {base}: the tokenizer is missing"):
+        checkpoint.resolve(uri, base)
+
+
+# --- which one it is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed", ["run/step-1/adapter_model.safetensors", "run/step-1/adapter_config.json", "base/config.json"]
+)
+def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, base: str, changed: str) -> None:
+    before = checkpoint.resolve(uri, base)
+    checkpoint.verify(before)
+    data = bytearray(storage.read(f"{store}/{changed}"))
+    data[-1] ^= 1
+    storage.write(f"{store}/{changed}", bytes(data))
+    assert checkpoint.fingerprint(uri, before.base and before.base.model_copy(update={
+        "fingerprint": checkpoint.fingerprint(base)})) != before.fingerprint  # fmt: skip
+    place = f"{store}/{changed}".rpartition("/")[0]
+    with pytest.raises(BadInput, match=f"checkpoint {place}: overwritten since this run was planned"):
+        checkpoint.verify(before)
+
+
+def test_a_checkpoint_of_its_own_has_the_fingerprint_that_it_always_had(tmp_path: Path) -> None:
+    found = checkpoint.resolve(upload(str(tmp_path / "m"), checkpoint_files()))
+    assert (found.fingerprint, found.base) == ("ab743f83e028c956", None)
+
+
+# --- a copy to load ---------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie(
+    uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    planned = checkpoint.resolve(uri, base)
+    local = checkpoint.fetch(planned)
+    assert local == tmp_path / "cache" / planned.fingerprint
+    assert checkpoint.check_whole(str(local))
+    assert {path.name for path in local.iterdir()} == {path.name for path in BASE.iterdir()}
+    found, expected = weights_of(local), weights_of(BASE)
+    down, up = random_pair((96, 96), 4, 0)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    expected[name] = (expected[name].float() + (up @ down) * 4).to(torch.bfloat16)
+    assert all(torch.equal(found[one], expected[one]) for one in expected)
+    before = {path: path.stat().st_mtime_ns for path in local.iterdir()}
+    assert checkpoint.fetch(planned) == local
+    assert {path: path.stat().st_mtime_ns for path in local.iterdir()} == before
+    assert not [path for path in local.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_a_base_overwritten_meanwhile_leaves_no_copy(
+    uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    planned = checkpoint.resolve(uri, base)
+    other = DEMO / "checkpoints" / "step-0200"
+    upload(base, files_of(other))
+    with pytest.raises(BadInput, match=f"checkpoint {base}: overwritten since this run was planned"):
+        checkpoint.fetch(planned)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_adapter_that_does_not_fit_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 128), 4, 0)})
+    with pytest.raises(BadInput, match=rf"^checkpoint {adapter}: {MODULE}\.lora_A\.weight is for \[96, 128\]"):
+        checkpoint.fetch(checkpoint.resolve(str(adapter), str(BASE)))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def likeness_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
+    found = checkpoint.resolve(str(uri), base)
+    return found, likeness(found)
+
+
+def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one warm engine serves them all, and what was trained with another template is asked with it."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    pair = {MODULE: random_pair((96, 96), 4, 0)}
+    plain, kept = likeness_of(adapter_in(tmp_path / "plain", pair), str(BASE))
+    assert kept == likeness_of(BASE)[1]
+    assert layout(checkpoint.fetch(plain)) == layout(BASE)
+    assert kept == likeness_of(checkpoint.fetch(plain))[1]
+
+    own = adapter_in(tmp_path / "own", pair)
+    (own / "chat_template.jinja").write_text("{{ messages }}")
+    found, other = likeness_of(own, str(BASE))
+    assert other != kept
+    local = checkpoint.fetch(found)
+    assert (local / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert (local / "tokenizer.json").read_bytes() == (BASE / "tokenizer.json").read_bytes()
+    assert other == likeness_of(local)[1]
+
+
+def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) -> None:
+    upload(str(tmp_path / "models" / "base"), files_of(BASE))
+    adapter = adapter_in(tmp_path / "run" / "step-1", {MODULE: random_pair((96, 96), 4, 0)})
+    folder_of_pictures(tmp_path / "images", 2)
+    suite = tmp_path / "nightly.yaml"
+    settings: dict[str, Any] = {"name": "nightly", "dataset": {"source": "images"}}
+    suite.write_text(json.dumps(settings | {"engine": {"base_model": "models/base"}}))
+    spec = plan.plan(str(tmp_path / "root"), str(suite), str(adapter))
+    assert spec.checkpoint.base == checkpoint.resolve(str(tmp_path / "models" / "base"))
+    assert plan.load_spec(spec.uri) == spec
+    base = plan.plan(str(tmp_path / "root"), str(suite), str(tmp_path / "models" / "base"))
+    assert base.series_id == spec.series_id  # so that an adapter can be compared with its base
+    assert base.caption_id != spec.caption_id
+
+
+def test_an_adapter_can_be_the_judge(tmp_path: Path) -> None:
+    judge = adapter_in(tmp_path / "judge", {MODULE: random_pair((96, 96), 4, 0)})
+    folder_of_pictures(tmp_path / "images", 2)
+    suite = tmp_path / "nightly.yaml"
+    judged = {"kind": "vllm", "model": "judge", "engine": {"base_model": str(BASE)}}
+    suite.write_text(json.dumps({"name": "nightly", "dataset": {"source": "images"}, "judge": judged}))
+    spec = plan.plan(str(tmp_path / "root"), str(suite), str(BASE))
+    assert spec.judge == checkpoint.resolve(str(judge), str(BASE))
+
+
+def test_an_adapters_file_is_what_peft_writes(tmp_path: Path) -> None:
+    made = adapter_in(tmp_path / "made", {MODULE: random_pair((96, 96), 4, 0)})
+    names = {f"base_model.model.{MODULE}.lora_A.weight", f"base_model.model.{MODULE}.lora_B.weight"}
+    assert set(load_file(made / "adapter_model.safetensors")) == names

@@ -1,0 +1,317 @@
+"""The merge against sums made by hand, tensor by tensor and byte by byte, and what it refuses."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapting import adapter_in, random_pair, weights_of
+from running import DEMO, wait_until
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ray_jobs import checkpoint
+from ray_jobs.contract import BadInput
+from ray_jobs.merging import merge
+
+BASE = DEMO / "checkpoints" / "step-0300"
+SHARDS = FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+SHAPES = {"layers.0.q_proj": (6, 4), "layers.0.v_proj": (2, 4), "layers.10.q_proj": (6, 4), "head": (5, 6)}
+
+
+def base_in(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """A model of two shards that transformers does not know, so that names are as they are."""
+    random = torch.Generator().manual_seed(0)
+    tensors = {f"{module}.weight": torch.randn(*shape, generator=random) for module, shape in SHAPES.items()}
+    tensors |= {"layers.0.q_proj.bias": torch.randn(6, generator=random), "norm.weight": torch.ones(4)}
+    tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    tensors["norm.steps"] = torch.arange(3)
+    names = sorted(tensors)
+    folder.mkdir(parents=True)
+    for shard, some in ((FIRST, names[:3]), (SECOND, names[3:])):
+        save_file({name: tensors[name] for name in some}, folder / shard, {"format": "pt"})
+    return folder
+
+
+def merged(base: Path, adapter: Path, target: Path) -> dict[str, Tensor]:
+    target.mkdir()
+    merge(base, adapter, target, "checkpoint here")
+    return weights_of(target)
+
+
+def pairs(rank: int = 4) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of modules in both shards."""
+    modules = [module for module in SHAPES if module != "head"]
+    return {module: random_pair(SHAPES[module], rank, seed) for seed, module in enumerate(modules)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        ({}, 16 / 4),
+        ({"lora_alpha": 3}, 3 / 4),
+        ({"lora_alpha": 3.5, "use_rslora": True}, 3.5 / math.sqrt(4)),
+        ({"r": 8, "rank_pattern": {"q_proj": 4, "v_proj": 4}}, 16 / 4),
+        ({"r": 8, "rank_pattern": {r"layers\.\d+\.(q|v)_proj": 4}}, 16 / 4),
+        ({"alpha_pattern": {"_proj": 1, "[qv]_proj": 2}}, 2 / 4),  # a pattern stands for whole parts of a path
+    ],
+)
+def test_a_merged_weight_is_w_plus_s_b_a(
+    tmp_path: Path, dtype: torch.dtype, config: dict[str, Any], scale: float
+) -> None:
+    base = base_in(tmp_path / "base", dtype)
+    found = merged(base, adapter_in(tmp_path / "adapter", pairs(), **config), tmp_path / "merged")
+    expected = weights_of(base)
+    for module, (down, up) in pairs().items():
+        weight = expected[f"{module}.weight"]
+        expected[f"{module}.weight"] = (weight.float() + (up @ down) * scale).to(dtype)
+        assert not torch.equal(expected[f"{module}.weight"], weight)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_an_alpha_of_its_own_is_of_the_module_that_the_pattern_names(tmp_path: Path) -> None:
+    base = base_in(tmp_path / "base")
+    own = {"layers.0.q_proj": 1}  # not of layers.10.q_proj, whose path ends otherwise
+    found = merged(base, adapter_in(tmp_path / "adapter", pairs(), alpha_pattern=own), tmp_path / "merged")
+    for module, scale in (("layers.0.q_proj", 1 / 4), ("layers.10.q_proj", 16 / 4)):
+        down, up = pairs()[module]
+        assert torch.equal(found[f"{module}.weight"], weights_of(base)[f"{module}.weight"] + (up @ down) * scale)
+
+
+def test_files_have_the_bases_layout_and_twice_the_same_bytes(tmp_path: Path) -> None:
+    base, adapter = base_in(tmp_path / "base", torch.bfloat16), adapter_in(tmp_path / "adapter", pairs())
+    for name in ("one", "two"):
+        merged(base, adapter, tmp_path / name)
+    for shard in (FIRST, SECOND):
+        one, was = (tmp_path / "one" / shard).read_bytes(), (base / shard).read_bytes()
+        header = 8 + int.from_bytes(was[:8], "little")
+        assert one[:header] == was[:header]
+        assert len(one) == len(was)
+        assert one != was
+        assert one == (tmp_path / "two" / shard).read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_adapter_of_zeros_leaves_every_bit(tmp_path: Path, dtype: torch.dtype, seed: int) -> None:
+    """Zeros of either sign and what is no number too: as an adapter is before its first step."""
+    base = base_in(tmp_path / "base", dtype)
+    tensors = weights_of(base)
+    tensors["layers.0.q_proj.weight"][seed] = torch.tensor([-0.0, 0.0, math.inf, math.nan]).to(dtype)
+    save_file(tensors, base / FIRST)
+    (base / SECOND).unlink()
+    zeros = {module: (down, torch.zeros_like(up)) for module, (down, up) in pairs().items()}
+    merged(base, adapter_in(tmp_path / "adapter", zeros), tmp_path / "merged")
+    assert (tmp_path / "merged" / FIRST).read_bytes() == (base / FIRST).read_bytes()
+
+
+def test_a_module_trained_as_a_whole_takes_the_bases_place(tmp_path: Path) -> None:
+    base, head = base_in(tmp_path / "base", torch.bfloat16), torch.randn(5, 6)
+    others = {"base_model.model.head.weight": head}
+    adapter = adapter_in(tmp_path / "adapter", pairs(), others, modules_to_save=["head"])
+    found = merged(base, adapter, tmp_path / "merged")
+    assert torch.equal(found["head.weight"], head.to(torch.bfloat16))
+    assert torch.equal(found["norm.weight"], weights_of(base)["norm.weight"])
+
+
+Q = "base_model.model.layers.0.q_proj"
+GOOD = {f"{Q}.lora_A.weight": torch.ones(4, 4), f"{Q}.lora_B.weight": torch.ones(6, 4)}
+REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
+    "a module that is not there": (
+        {f"{Q}x.lora_A.weight": torch.ones(4, 4), f"{Q}x.lora_B.weight": torch.ones(6, 4)},
+        r"layers\.0\.q_projx\.weight is not in its base .*/base; take the base that it was trained on",
+    ),
+    "an A of another width": (
+        GOOD | {f"{Q}.lora_A.weight": torch.ones(4, 5)},
+        r"layers\.0\.q_proj\.lora_A\.weight is for \[6, 5\], and layers\.0\.q_proj\.weight of its base is \[6, 4\]",
+    ),
+    "A and B of two ranks": (GOOD | {f"{Q}.lora_B.weight": torch.ones(6, 3)}, r"A \[4, 4\] and B \[6, 3\], no product"),
+    "a convolution": (
+        {f"{Q}.lora_A.weight": torch.ones(4, 4, 1, 1), f"{Q}.lora_B.weight": torch.ones(6, 4, 1, 1)},
+        "no product",
+    ),
+    "another rank than the config's": (
+        {f"{Q}.lora_A.weight": torch.ones(2, 4), f"{Q}.lora_B.weight": torch.ones(6, 2)},
+        r"layers\.0\.q_proj has rank 2, and adapter_config\.json gives it 4",
+    ),
+    "A alone": ({f"{Q}.lora_A.weight": torch.ones(4, 4)}, r"lora_A\.weight has no counterpart"),
+    "B alone": ({f"{Q}.lora_B.weight": torch.ones(6, 4)}, r"lora_B\.weight has no counterpart"),
+    "DoRA": (
+        GOOD | {f"{Q}.lora_magnitude_vector": torch.ones(6)},
+        "lora_magnitude_vector is no tensor of a plain LoRA",
+    ),
+    "a bias of B": (GOOD | {f"{Q}.lora_B.bias": torch.ones(6)}, r"lora_B\.bias is no tensor of a plain LoRA"),
+    "an embedding": ({"base_model.model.head.lora_embedding_A": torch.ones(4, 5)}, "lora_embedding_A is no tensor"),
+    "no name of PEFT's": ({"layers.0.q_proj.lora_A.weight": torch.ones(4, 4)}, "is no tensor of a plain LoRA"),
+    "a longer vocabulary": (
+        GOOD | {"base_model.model.head.weight": torch.ones(7, 6)},
+        r"head\.weight is for \[7, 6\], and head\.weight of its base is \[5, 6\]",
+    ),
+    "what is no float": (GOOD | {"base_model.model.norm.steps": torch.ones(3)}, r"norm\.steps of its base is I64"),
+    "a weight changed twice": (
+        GOOD | {f"{Q}.weight": torch.ones(6, 4)},
+        r"q_proj\.weight of its base is changed twice",
+    ),
+    "nothing": ({}, "is empty, so it would be its base"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_merged_is_one_line(tmp_path: Path, case: str) -> None:
+    tensors, told = REFUSED[case]
+    with pytest.raises(BadInput, match=f"^checkpoint here: .*{told}") as caught:
+        merged(base_in(tmp_path / "base"), adapter_in(tmp_path / "adapter", {}, tensors), tmp_path / "merged")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_that_is_none_is_one_line(tmp_path: Path) -> None:
+    adapter = adapter_in(tmp_path / "adapter", pairs(), rank_pattern={"(q_proj": 4})
+    with pytest.raises(BadInput, match=r"^checkpoint here: missing \), unterminated subpattern"):
+        merged(base_in(tmp_path / "base"), adapter, tmp_path / "merged")
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+LANGUAGE, VISION = "layers.1.self_attn.q_proj", "blocks.2.attn.qkv"
+NOW = {"model.language_model.": LANGUAGE, "model.visual.": VISION}  # in transformers' memory
+BEFORE = {"model.": LANGUAGE, "visual.": VISION}  # before its version 4.52, and in the demo's files
+
+
+def resaved(folder: Path) -> Path:
+    """The base with its tensors under the names of transformers' memory, as later versions save it."""
+    shutil.copytree(BASE, folder)
+    for shard in folder.glob("*.safetensors"):
+        shard.unlink()
+    renamed = {}
+    for name, tensor in weights_of(BASE).items():
+        now = f"model.{name}" if name.startswith("visual.") else name.replace("model.", "model.language_model.", 1)
+        renamed[now] = tensor
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors.index.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("style", [NOW, BEFORE])
+@pytest.mark.parametrize("saved_now", [True, False])
+def test_adapters_and_bases_of_all_versions_find_each_other(
+    tmp_path: Path, style: dict[str, str], saved_now: bool
+) -> None:
+    """What transformers loads of the merged files is the network with the sum made by hand in its memory."""
+    from transformers import AutoModelForImageTextToText
+
+    base = resaved(tmp_path / "base") if saved_now else Path(shutil.copytree(BASE, tmp_path / "base"))
+    made = {LANGUAGE: random_pair((96, 96), 4, 0), VISION: random_pair((192, 64), 4, 1)}
+    adapter = adapter_in(tmp_path / "adapter", {prefix + path: made[path] for prefix, path in style.items()})
+    target = Path(shutil.copytree(base, tmp_path / "merged"))
+    merge(base, adapter, target, "checkpoint here")
+    network = AutoModelForImageTextToText.from_pretrained(BASE, dtype=torch.bfloat16)
+    for prefix, path in NOW.items():
+        down, up = made[path]
+        weight = network.get_submodule(prefix + path).weight
+        weight.data = (weight.data.float() + (up @ down) * 4).to(torch.bfloat16)
+    expected = network.state_dict()
+    found = AutoModelForImageTextToText.from_pretrained(target, dtype=torch.bfloat16).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_tied_head_is_not_changed_alone(tmp_path: Path) -> None:
+    base = Path(shutil.copytree(BASE, tmp_path / "base"))
+    config = json.loads((base / "config.json").read_text())
+    config["text_config"]["tie_word_embeddings"] = config["tie_word_embeddings"] = True
+    (base / "config.json").write_text(json.dumps(config))
+    adapter = adapter_in(tmp_path / "adapter", {"lm_head": random_pair((438, 96), 4, 0)})
+    with pytest.raises(BadInput, match=r"lm_head\.weight is tied to another tensor of its base"):
+        merged(base, adapter, tmp_path / "merged")
+    assert merged(BASE, adapter, tmp_path / "free")
+
+
+def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
+    base = Path(shutil.copytree(BASE, tmp_path / "base"))
+    save_file({f"model.language_model.{LANGUAGE}.weight": torch.ones(96, 96)}, base / "model-more.safetensors")
+    adapter = adapter_in(tmp_path / "adapter", {f"model.language_model.{LANGUAGE}": random_pair((96, 96), 4, 0)})
+    with pytest.raises(BadInput, match=rf"could be model\.language_model\.{LANGUAGE}\.weight or model\.{LANGUAGE}"):
+        merged(base, adapter, tmp_path / "merged")
+
+
+# --- large ones -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> tuple[Path, Path]:
+    """A base of 128 MiB in two shards of 32 tensors, holes on the disk, with an adapter of all of it."""
+    base, made = tmp_path / "base", {}
+    base.mkdir()
+    (base / "config.json").write_text('{"architectures": ["Tiny"]}')
+    (base / "tokenizer.json").write_text("{}")
+    for shard in range(2):
+        names = [f"layers.{shard}.{number}" for number in range(32)]
+        size, header = 1024 * 1024 * 2, {}
+        for number, name in enumerate(names):
+            made[name] = random_pair((1024, 1024), 4, number)
+            place = [number * size, (number + 1) * size]
+            header[f"{name}.weight"] = {"dtype": "BF16", "shape": [1024, 1024], "data_offsets": place}
+        text = json.dumps(header).encode()
+        with (base / SHARDS[shard]).open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.truncate(8 + len(text) + 32 * size)
+    index = {"weight_map": {f"{name}.weight": SHARDS[int(name[7])] for name in made}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    return base, adapter_in(tmp_path / "adapter", made, base_model_name_or_path=str(base))
+
+
+MERGE = """
+import resource, sys
+from pathlib import Path
+import torch
+from ray_jobs.merging import merge
+
+base, adapter, target = map(Path, sys.argv[1:])
+target.mkdir()
+torch.ones(512, 512) @ torch.ones(512, 512)  # what the library itself takes
+import transformers.conversion_mapping, transformers.core_model_loading
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+merge(base, adapter, target, "checkpoint here")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MERGE, *map(str, large), str(tmp_path / "merged")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 60_000  # KiB; a shard is 64 MiB as it lies there, 128 in float32
+    assert (tmp_path / "merged" / SECOND).stat().st_blocks * 512 > 60_000_000  # it was written
+
+
+FETCH = """
+import sys
+from ray_jobs import checkpoint
+checkpoint.fetch(checkpoint.resolve(sys.argv[1]))
+"""
+
+
+def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
+    large: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("ASSAY_CACHE", str(cache))
+    process = subprocess.Popen([sys.executable, "-c", FETCH, str(large[1])])
+    wait_until(lambda: process.poll() is not None or any(cache.glob(f".*/{FIRST}")), 300)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert [folder for folder in cache.iterdir() if not folder.name.startswith(".")] == []
+    found = checkpoint.fetch(checkpoint.resolve(str(large[1])))
+    (kept,) = (folder for folder in cache.iterdir() if not folder.name.startswith("."))
+    assert found == kept
+    (tmp_path / "merged").mkdir()
+    merge(*large, tmp_path / "merged", "checkpoint here")
+    for shard in SHARDS:
+        assert (kept / shard).read_bytes() == (tmp_path / "merged" / shard).read_bytes()
