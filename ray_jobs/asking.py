@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine, Trouble
 from ray_jobs.engine import ask
 from ray_jobs.engine.asked import Answer, Requests, Served
@@ -78,7 +77,6 @@ def ask_parts(
     there. `requests` runs in a Ray task and yields one `request` for each of the rows, in order. Raises BadInput for a
     model that cannot be run, Trouble for an engine that keeps dying.
     """
-    verify(checkpoint)
     tasks = [
         {"part": name, "rows": list(some)}
         for name, rows in pending.items()
@@ -88,7 +86,6 @@ def ask_parts(
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, count, len(pending))
     answers = ask(checkpoint, engine, tasks, requests, times.served)
     yield from _gathered(answers, {name: len(rows) for name, rows in pending.items()}, times, whole)
-    verify(checkpoint)
 
 
 def _cut(rows: Sequence[int], size: int) -> list[Sequence[int]]:

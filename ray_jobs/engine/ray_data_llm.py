@@ -15,7 +15,7 @@ import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_jobs.checkpoint import fetch
+from ray_jobs.checkpoint import fetch, verify
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Answer, Requests, Served, Task, without_image
 from ray_jobs.engine.explained import STARTS, explain
@@ -29,6 +29,7 @@ def ask(
     checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
 ) -> Iterator[list[Answer]]:
     """Answers block by block, in no particular order. Raises what `explain` makes of what goes wrong."""
+    verify(checkpoint)
     model = _fetched_everywhere(checkpoint)
     log.info("engine: starting vLLM on %s", checkpoint.uri)
     asked = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(
@@ -41,6 +42,7 @@ def ask(
             yield block.to_pylist()
     except Exception as error:
         raise explain(error, checkpoint.uri) from error
+    verify(checkpoint)  # what was loaded must have been what was planned
 
 
 def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids: frozenset[int]) -> "ray.data.Dataset":

@@ -56,7 +56,6 @@ def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> No
     ("settings", "why"),
     [
         ({"tensor_parallel_size": 2}, "the model is spread over several GPUs"),
-        ({"replicas": 2}, "several replicas are asked for"),
         ({"quantization": "fp8"}, "the weights are quantised (fp8)"),
     ],
 )
