@@ -3,6 +3,7 @@
 from typing import Any
 
 from ray_jobs.contract import Engine
+from ray_jobs.engine.architecture import runnable
 
 
 def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         "tensor_parallel_size": engine.tensor_parallel_size,
         "enforce_eager": engine.enforce_eager,
         "quantization": engine.quantization,
+        "hf_overrides": runnable,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
         "enable_prefix_caching": False,

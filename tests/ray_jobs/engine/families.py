@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     CLIPImageProcessor,
@@ -67,7 +68,7 @@ def qwen2_5_vl(folder: Path) -> None:
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
     text = TEXT | of(words) | {"rope_parameters": rope}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=eye, **qwen_ids(words))
-    pictures = Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 64})
+    pictures = Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28 * 4, "longest_edge": 28 * 28 * 64})
     processor = Qwen2_5_VLProcessor(pictures, words, Qwen2VLVideoProcessor(), chat_template=words.chat_template)
     save(folder, Qwen2_5_VLForConditionalGeneration, config, processor)
 
@@ -81,7 +82,7 @@ def qwen3_vl(folder: Path) -> None:
     text = TEXT | of(words) | {"head_dim": 32, "rope_parameters": rope}
     config = Qwen3VLConfig(text_config=text, vision_config=eye, **qwen_ids(words))
     normed = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": 16}
-    pictures = Qwen2VLImageProcessor(size={"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 64}, **normed)
+    pictures = Qwen2VLImageProcessor(size={"shortest_edge": 32 * 32 * 4, "longest_edge": 32 * 32 * 64}, **normed)
     processor = Qwen3VLProcessor(pictures, words, Qwen3VLVideoProcessor(), chat_template=words.chat_template)
     save(folder, Qwen3VLForConditionalGeneration, config, processor)
 
@@ -106,6 +107,7 @@ def llava(folder: Path) -> None:
     how = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
     processor = LlavaProcessor(pictures, words, chat_template=template, **how)
     save(folder, LlavaForConditionalGeneration, config, processor)
+    as_published(folder)
 
 
 def internvl(folder: Path) -> None:
@@ -123,9 +125,7 @@ def internvl(folder: Path) -> None:
         tie_word_embeddings=False,
     )
     pictures = GotOcr2ImageProcessor(size={"height": 56, "width": 56}, crop_to_patches=True, max_patches=12)
-    processor = InternVLProcessor(
-        pictures, words, InternVLVideoProcessor(), image_seq_length=4, chat_template=template
-    )
+    processor = InternVLProcessor(pictures, words, InternVLVideoProcessor(), image_seq_length=4, chat_template=template)
     save(folder, InternVLForConditionalGeneration, config, processor)
 
 
@@ -184,6 +184,7 @@ def gemma3(folder: Path) -> None:
     pictures = Gemma3ImageProcessor(size={"height": 56, "width": 56})
     processor = Gemma3Processor(pictures, words, image_seq_length=4, chat_template=template)
     save(folder, Gemma3ForConditionalGeneration, config, processor)
+    as_published(folder)
 
 
 FAMILIES: dict[str, Callable[[Path], None]] = {
@@ -246,6 +247,18 @@ def save(folder: Path, kind: Any, config: Any, processor: Any) -> None:
             torch.nn.init.normal_(parameter, std=1.0 if wide else 1.5 * parameter[0].numel() ** -0.5)
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def as_published(folder: Path) -> None:
+    """Name the vision tower's tensors as in the published model; a network trained on from it is saved with them too.
+
+    transformers saves one that was never loaded under names of its own, which vLLM does not know.
+    """
+    file = folder / "model.safetensors"
+    renamed = {
+        name.replace("vision_tower.", "vision_tower.vision_model."): one for name, one in load_file(file).items()
+    }
+    save_file(renamed, file, metadata={"format": "pt"})
 
 
 if __name__ == "__main__":
