@@ -188,6 +188,14 @@ class WarmEngine:
             return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
         except TimeoutError:
             self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
+        except Exception as error:
+            if self.llm.errored:
+                raise
+            side, why = canary.SIDE, " ".join(str(error.__cause__ or error).split())[:300]
+            raise BadInput(
+                f"checkpoint {self.maker.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
+                "engine.max_model_len in the suite, or see what the checkpoint's processor makes of it"
+            ) from None
 
     async def _answered(self, requests: Requests, task: Task) -> list[Answer]:
         loop = asyncio.get_running_loop()

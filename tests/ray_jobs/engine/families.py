@@ -200,14 +200,20 @@ def tokenizer(
     template: str = "",
     breaks: list[str] | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with the special tokens; `named` ones are the tokenizer's attributes, `breaks` plain words."""
+    """Byte-level BPE of ASCII alone, so that any tokens are a text.
+
+    `named` special tokens are attributes of the tokenizer, `breaks` plain words.
+    """
     special = ["<pad>", ends, *([begins] if begins else []), *(one for one in special if one != ends)]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet = [chr(code) for code in range(33, 127)] + [
+        "\u0120",
+        "\u010a",
+    ]  # a space and a line break, as bytes are written
     trainer = trainers.BpeTrainer(
-        vocab_size=300 + len(special), special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=160 + len(special), special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator(CORPUS, trainer)
     bpe.add_tokens([AddedToken(one, normalized=False) for one in breaks or []])
@@ -238,7 +244,10 @@ def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def save(folder: Path, kind: Any, config: Any, processor: Any) -> None:
-    """Weights wide enough apart that one token is clearly the likeliest, and that the picture has a say in which."""
+    """Weights wide enough apart that one token is clearly the likeliest, and that the picture has a say in which.
+
+    No embeddings are tied to the head, as some of the published models' are: a random model would repeat itself.
+    """
     torch.manual_seed(0)
     network = kind(config).eval()
     for name, parameter in network.named_parameters():
