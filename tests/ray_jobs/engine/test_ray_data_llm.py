@@ -74,6 +74,7 @@ def test_a_refused_image_is_told_in_its_processors_words() -> None:
             "(max_position_embeddings=4096.0 or model_max_length=None in model's config.json). x [type=value_error]",
             BadInput,
         ),
+        ("creation task ... There is no module or parameter named 'vision_tower.Nope' in GemmaForX. The ...", BadInput),
         ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", Trouble),
         ("The actor died unexpectedly before finishing this task.", Trouble),
     ],
