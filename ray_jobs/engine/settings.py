@@ -28,4 +28,8 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
 
 def environment(gpu: bool) -> dict[str, str]:
     """Variables of the engine's process."""
-    return {"VLLM_LOGGING_LEVEL": "WARNING"} | ({} if gpu else {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    found = {"VLLM_LOGGING_LEVEL": "WARNING"}
+    if gpu:
+        return found
+    # The second starts no third process beside actor and engine, which would take seconds to import vLLM once more.
+    return found | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
