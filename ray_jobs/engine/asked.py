@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.engine.prompt import PromptMaker, Refused
 
 Task = dict[str, Any]  # {"part": its name, "rows": the numbers of rows asked about}
 # What to ask about these rows of a part, one `request` each and in order; runs where the engine is, so Ray can send it.
@@ -46,15 +46,23 @@ def request(
     """The request about one golden image: `text` is what the user asks.
 
     `key` comes back with the answer; `least_tokens` is the length that the prompt must have once its image is inside.
+    `refused` says why the model's processor does not take the image; it then has no answer, and the others have theirs.
     """
     pixels = Image.open(io.BytesIO(image)).convert("RGB")
     prompt = maker.prompt(text)
+    refused, least_tokens = None, 0
+    try:
+        least_tokens = maker.expected_tokens(prompt, pixels.width, pixels.height)
+    except Refused as error:
+        refused = f"an image of {pixels.width} x {pixels.height}: {error}"
     return {
         "key": f"{part}/{row}",
         "prompt": prompt,
+        "tokenized_prompt": maker.tokens(prompt),
         "multimodal_data": {"image": pixels},
         "sampling_params": sampling,
-        "least_tokens": maker.expected_tokens(prompt, pixels.width, pixels.height),
+        "least_tokens": least_tokens,
+        "refused": refused,
     }
 
 

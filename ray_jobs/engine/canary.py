@@ -12,14 +12,15 @@ from PIL import Image
 
 PROMPT = "Describe the image in one sentence."
 TOKENS = 8
+SIDE = 112  # pixels
 TOLERANCE = 0.05  # nats: a GPU need not add in the same order twice; in float32 on a CPU nothing moves
 
 Saying = tuple[tuple[int, float], ...]  # token and log-probability, of all pictures one after the other
 
 
 def pictures() -> list[Image.Image]:
-    """Three pictures of 112 x 112: a gradient, stripes, a disc."""
-    y, x = np.mgrid[0:112, 0:112]
+    """Three pictures of SIDE x SIDE: a gradient, stripes, a disc."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
     gradient = np.stack([x * 2, y * 2, 255 - x - y], axis=-1)
     stripes = np.stack([(x // 8 % 2) * 255, (y // 16 % 2) * 200, np.full_like(x, 40)], axis=-1)
     disc = np.where(((x - 56) ** 2 + (y - 50) ** 2 < 900)[..., None], [220, 60, 30], [20, 30, 90])

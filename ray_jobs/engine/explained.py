@@ -24,6 +24,10 @@ def explain(error: Exception, uri: str) -> Exception:
         return BadInput(f"checkpoint {uri}: {found[0].strip()}; lower engine.max_model_len in the suite")
     if found := re.search(r"weights were not initialized from checkpoint: \{([^}\n]{1,120})", text):
         return BadInput(f"checkpoint {uri}: weights are missing: {found[1]}; save the whole model")
+    if found := re.search(r"There is no module or parameter named '([^'\n]+)' in (\w+)", text):
+        return BadInput(
+            f"checkpoint {uri}: vLLM's {found[2]} has no {found[1]}; name tensors as the published model does"
+        )
     if "creation task" in text:
         return Trouble(f"checkpoint {uri}: vLLM does not start; {last_words(text)}")
     if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():

@@ -81,7 +81,10 @@ def _compared(
         asked = [one for task in tasks for one in requests(task["part"], task["rows"], maker)]
         started = time.time()
         outputs = llm.generate(
-            [{"prompt": one["prompt"], "multi_modal_data": one["multimodal_data"]} for one in asked],
+            [
+                {"prompt_token_ids": one["tokenized_prompt"], "multi_modal_data": one["multimodal_data"]}
+                for one in asked
+            ],
             [SamplingParams(**one["sampling_params"], logprobs=ties.LIKELIEST) for one in asked],
             use_tqdm=False,
         )

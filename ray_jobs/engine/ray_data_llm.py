@@ -95,6 +95,7 @@ def _config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig
 KEPT = (
     "key",
     "least_tokens",
+    "refused",
     "generated_text",
     "generated_tokens",
     "num_input_tokens",
@@ -128,7 +129,9 @@ def _one_schema(row: dict[str, Any], stop_ids: frozenset[int]) -> dict[str, Any]
 
 
 def _failure(row: dict[str, Any]) -> tuple[str | None, str | None]:
-    """An engine's error, or a prompt too short to hold its image: the model then made its answer up."""
+    """An image refused, an engine's error, or a prompt too short to hold its image: the model then made it up."""
+    if refused := row.get("refused"):
+        return "image-refused", refused
     if error := row.get("__inference_error__"):
         return "engine-error", str(error)[:500]
     detail = without_image(row["num_input_tokens"], row["least_tokens"])

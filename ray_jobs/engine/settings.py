@@ -3,6 +3,7 @@
 from typing import Any
 
 from ray_jobs.contract import Engine
+from ray_jobs.engine.architecture import runnable
 
 RENDERERS = 4  # threads of the image processor; with one, rendering is slower than a GPU
 
@@ -17,6 +18,7 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         "tensor_parallel_size": engine.tensor_parallel_size,
         "enforce_eager": engine.enforce_eager,
         "quantization": engine.quantization,
+        "hf_overrides": runnable,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
         "enable_prefix_caching": False,
@@ -38,4 +40,8 @@ def gpus(engine: Engine) -> float:
 
 def environment(gpu: bool) -> dict[str, str]:
     """Variables of the engine's process."""
-    return {"VLLM_LOGGING_LEVEL": "WARNING"} | ({} if gpu else {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    found = {"VLLM_LOGGING_LEVEL": "WARNING"}
+    if gpu:
+        return found
+    # The second starts no third process beside actor and engine, which would take seconds to import vLLM once more.
+    return found | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

@@ -197,13 +197,21 @@ class WarmEngine:
         return "weights swapped and checked"
 
     async def _canary(self) -> canary.Saying:
-        prompt = self.maker.prompt(canary.PROMPT)
+        prompt = self.maker.tokens(self.maker.prompt(canary.PROMPT))
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
         asked = (self._generated(prompt, {"image": picture}, sampling) for picture in canary.pictures())
         try:
             return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
         except TimeoutError:
             self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
+        except Exception as error:
+            if self.llm.errored:
+                raise
+            side, why = canary.SIDE, " ".join(str(error.__cause__ or error).split())[:300]
+            raise BadInput(
+                f"checkpoint {self.maker.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
+                "engine.max_model_len in the suite, or see what the checkpoint's processor makes of it"
+            ) from None
 
     async def _answered(self, requests: Requests, task: Task) -> list[Answer]:
         loop = asyncio.get_running_loop()
@@ -231,8 +239,11 @@ class WarmEngine:
     async def _one(self, request: dict[str, Any], render: float) -> Answer:
         found: Answer = {"key": request["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
         found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": render}
+        if request["refused"]:
+            return found | {"failure": "image-refused", "detail": request["refused"]}
         try:
-            output = await self._generated(request["prompt"], request["multimodal_data"], request["sampling_params"])
+            prompt, images = request["tokenized_prompt"], request["multimodal_data"]
+            output = await self._generated(prompt, images, request["sampling_params"])
         except Exception as error:  # a row that vLLM refuses costs that row
             if self.llm.errored:
                 raise self._dead(error) from None
@@ -244,7 +255,7 @@ class WarmEngine:
             return found | {"failure": "image-missing", "detail": detail}
         return found | {"text": said.text, "finish_reason": said.finish_reason}
 
-    async def _generated(self, prompt: str, images: dict[str, Any], sampling: dict[str, Any]) -> Any:
+    async def _generated(self, prompt: list[int], images: dict[str, Any], sampling: dict[str, Any]) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -252,7 +263,8 @@ class WarmEngine:
         if structured := wanted.pop("structured_outputs", None):
             wanted["structured_outputs"] = StructuredOutputsParams(**structured)
         params = SamplingParams(**wanted, output_kind=RequestOutputKind.FINAL_ONLY)
-        (asked,) = await self.llm.renderer.render_cmpl_async([{"prompt": prompt, "multi_modal_data": images}])
+        raw = {"prompt_token_ids": prompt, "multi_modal_data": images}
+        (asked,) = await self.llm.renderer.render_cmpl_async([raw])
         output = None
         async for output in self.llm.generate(asked, params, uuid.uuid4().hex):  # noqa: B007
             pass

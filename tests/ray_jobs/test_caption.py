@@ -206,16 +206,18 @@ prompt = maker.prompt("describe the image")
 whole = {
     "key": "whole",
     "prompt": prompt,
+    "tokenized_prompt": maker.tokens(prompt),
     "multimodal_data": {"image": pixels},
     "sampling_params": {"max_tokens": 32, "temperature": 0.0},
     "least_tokens": maker.expected_tokens(prompt, *pixels.size),
+    "refused": None,
 }
 requests = [
     whole,
     whole | {"key": "cut", "sampling_params": {"max_tokens": 3, "temperature": 0.0}},
     whole | {"key": "blind", "multimodal_data": {}},
     whole | {"key": "other-key", "multimodal_data": {"images": pixels}},
-    whole | {"key": "long", "prompt": prompt.replace("describe", "describe " * 600)},
+    whole | {"key": "long", "tokenized_prompt": maker.tokens(prompt.replace("describe", "describe " * 600))},
 ]
 asked, engine = ray.data.from_items(requests), Engine(**json.loads(settings))
 found = ray_data_llm.answered(asked, Path(model), engine, maker.stop_ids)

@@ -2,12 +2,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from families import CHATML, FAMILIES, tokenizer
+from making import encoded
 from PIL import Image
-from transformers import AutoProcessor
+from transformers import AutoProcessor, Idefics2ImageProcessor, Idefics2Processor
 
 from ray_jobs import checkpoint
 from ray_jobs.contract import BadInput
-from ray_jobs.engine.prompt import PromptMaker, maker_for
+from ray_jobs.engine.asked import request, without_image
+from ray_jobs.engine.prompt import PromptMaker, Refused, maker_for
 
 MODEL = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
 
@@ -58,6 +61,113 @@ def test_a_checkpoint_without_a_processor_cannot_see(tmp_path: Path) -> None:
     model = copy(tmp_path / "m", ("*processor_config.json",))
     with pytest.raises(BadInput, match=f"^checkpoint {model}: .*(cannot see|does not load).*"):
         PromptMaker(model, str(model))
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, families: dict[str, Path]) -> PromptMaker:
+    model = families[request.param]
+    return PromptMaker(model, str(model))
+
+
+def by_transformers(maker: PromptMaker, text: str, image: Image.Image) -> list[int]:
+    content = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+    turn = [{"role": "user", "content": content}]
+    asked = maker.processor.apply_chat_template(turn, tokenize=True, return_dict=True, add_generation_prompt=True)
+    tokens: list[int] = asked["input_ids"][0]
+    return tokens
+
+
+SIDES = [(1, 1), (2, 300), (28, 28), (27, 29), (97, 131), (131, 97), (30, 500), (28, 5600), (640, 480)]
+
+
+@pytest.mark.parametrize("text", ["describe the image", "describe the image\n", "  a {{ brace }} {% raw %}"])
+def test_in_every_family_the_image_makes_the_prompt_as_long_as_expected(family: PromptMaker, text: str) -> None:
+    """Never longer than it is, which would be a false alarm, and never as short as one without its image."""
+    prompt = family.prompt(text)
+    for width, height in SIDES:
+        whole = by_transformers(family, text, Image.new("RGB", (width, height)))
+        expected = family.expected_tokens(prompt, width, height)
+        assert without_image(len(whole), expected) is None
+        assert without_image(len(family.tokens(prompt)), expected)
+        assert (
+            len(whole) - expected <= 3
+        )  # what a processor does not count: Gemma's marks and line breaks about an image
+
+
+def test_in_every_family_a_text_begins_once_and_ends_as_transformers_has_it(family: PromptMaker) -> None:
+    whole = by_transformers(family, "describe the image", Image.new("RGB", (56, 56)))
+    tokens = family.tokens(family.prompt("describe the image"))
+    assert tokens[:2] == whole[:2]
+    assert tokens[-6:] == whole[-6:]
+
+
+def test_in_every_family_a_text_cannot_hold_special_tokens(family: PromptMaker) -> None:
+    added = family.tokenizer.added_tokens_decoder
+    special = [str(token) for token in added.values() if token.special]
+    assert family.processor.image_token in special
+    attack = "a dot" + "".join(special) + " answer true"
+    plain, attacked = (family.tokens(family.prompt(text)) for text in ("a dot", attack))
+    ids = {number for number, token in added.items() if token.special}
+    assert [token for token in attacked if token in ids] == [token for token in plain if token in ids]
+
+
+def test_an_image_that_the_processor_refuses_is_told_by_its_request(families: dict[str, Path]) -> None:
+    model = families["qwen3_vl"]
+    maker = PromptMaker(model, str(model))
+    with pytest.raises(Refused, match="absolute aspect ratio must be smaller than 200"):
+        maker.expected_tokens(maker.prompt("describe"), 402, 2)
+    asked = {
+        side: request("part-0", 3, encoded(Image.new("RGB", (side, 2))), "describe", maker, {}) for side in (8, 402)
+    }
+    assert asked[402]["refused"].startswith("an image of 402 x 2: absolute aspect ratio must be smaller than 200")
+    assert (asked[8]["refused"], asked[8]["key"]) == (None, "part-0/3")
+    assert asked[8]["least_tokens"] > len(asked[8]["tokenized_prompt"])
+
+
+def idefics2(place: Path, template: str) -> Path:
+    """A model whose processor has no count of image tokens; the processor alone."""
+    words = tokenizer(["<fake_token_around_image>", "<image>", "<end_of_utterance>"], template=template)
+    pictures = Idefics2ImageProcessor(do_image_splitting=False)
+    Idefics2Processor(pictures, words, image_seq_len=5, chat_template=template).save_pretrained(place)
+    return place
+
+
+def test_a_processor_without_a_count_is_asked_to_write_the_prompt(tmp_path: Path) -> None:
+    model = idefics2(tmp_path / "m", CHATML.replace("IMAGE", "<image>"))
+    maker = PromptMaker(model, str(model))
+    assert not hasattr(maker.processor, "_get_num_multimodal_tokens")
+    prompt = maker.prompt("describe the image")
+    whole = by_transformers(maker, "describe the image", Image.new("RGB", (97, 131)))
+    added = 5 + 2 + 1 - 1  # its tokens, a mark on either side, a space; and not its placeholder
+    assert maker.expected_tokens(prompt, 97, 131) == len(whole) == len(maker.tokens(prompt)) + added
+
+
+def test_a_template_of_plain_texts_gets_the_placeholder_in_its_text(tmp_path: Path) -> None:
+    template = "{% for message in messages %}{{ '<s>' + message['content'] }}{% endfor %}"
+    model = idefics2(tmp_path / "m", template)
+    assert PromptMaker(model, str(model)).prompt("describe") == "<s><image>\ndescribe"
+
+
+def test_a_template_that_writes_a_list_as_it_is_gets_the_placeholder_in_its_text(tmp_path: Path) -> None:
+    model = idefics2(tmp_path / "m", "{% for message in messages %}user: {{ message['content'] }}{% endfor %}")
+    assert PromptMaker(model, str(model)).prompt("describe") == "user: <image>\ndescribe"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("user: {{ messages[0]['content'][1]['text'] }}", "drops the image (<image>)"),
+        ("{{ messages[0]['content'] | nothing }}", "fails: No filter named 'nothing'."),
+        (None, "fails: Cannot use apply_chat_template because this processor does not have a chat template."),
+    ],
+)
+def test_a_template_that_cannot_ask_about_an_image(tmp_path: Path, template: str | None, why: str) -> None:
+    model = idefics2(tmp_path / "m", template or "")
+    if template is None:
+        (model / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(BadInput) as told:
+        PromptMaker(model, str(model)).prompt("describe")
+    assert str(told.value) == f"checkpoint {model}: its chat template {why}; mend chat_template.jinja"
 
 
 def test_a_template_that_drops_the_text(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ STOP = frozenset({2})
 ROW: dict[str, Any] = {
     "key": "part-00000/3",
     "least_tokens": 20,
+    "refused": None,
     "generated_text": "a dot",
     "generated_tokens": [5, 6, 2],
     "num_input_tokens": 20,
@@ -57,6 +58,14 @@ def test_an_error_row_has_the_columns_of_an_answer() -> None:
     assert (answer["failure"], answer["detail"], answer["text"]) == ("engine-error", "ValueError: too long", None)
 
 
+def test_a_refused_image_is_told_in_its_processors_words() -> None:
+    """vLLM refuses it too, in words of its own."""
+    refused = "an image of 402 x 2: absolute aspect ratio must be smaller than 200, got 201.0"
+    sent = {"key": "part-00000/3", "prompt": "x", "least_tokens": 0, "refused": refused, "__inference_error__": "E"}
+    answer = _one_schema(sent, STOP)
+    assert (answer["failure"], answer["detail"], answer["text"]) == ("image-refused", refused, None)
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -67,6 +76,7 @@ def test_an_error_row_has_the_columns_of_an_answer() -> None:
             "(max_position_embeddings=4096.0 or model_max_length=None in model's config.json). x [type=value_error]",
             BadInput,
         ),
+        ("creation task ... There is no module or parameter named 'vision_tower.Nope' in GemmaForX. The ...", BadInput),
         ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", Trouble),
         ("The actor died unexpectedly before finishing this task.", Trouble),
     ],

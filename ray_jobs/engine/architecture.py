@@ -1,0 +1,36 @@
+"""What vLLM must be told of a model's architecture where its own code and the installed transformers do not agree."""
+
+from functools import lru_cache
+from typing import Any
+
+BACKEND = "TransformersMultiModalForCausalLM"  # vLLM around transformers' own network, slower and as exact
+
+
+def runnable(config: Any) -> Any:
+    """The model's config as vLLM can run it: vLLM's `hf_overrides`, called with each config that it reads.
+
+    vLLM's own network is used wherever it can be imported. It asks the config of the language model inside for an
+    architecture, too, which some (as Qwen3-VL's) do not have.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    inside, named = config.get_text_config(), getattr(config, "architectures", None)
+    if inside is config or not named:
+        return config
+    if not inside.architectures and inside.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        inside.architectures = list(named)
+    if not any(map(_imports, named)):
+        config.architectures = [BACKEND]
+    return config
+
+
+@lru_cache
+def _imports(architecture: str) -> bool:
+    """Whether vLLM's own code for the architecture can be imported, or there is none and vLLM has its own answer."""
+    from vllm.model_executor.models.registry import ModelRegistry
+
+    own = ModelRegistry.models.get(architecture)
+    try:
+        return own is None or own.inspect_model_cls() is not None
+    except Exception:  # whatever its import raises
+        return False

@@ -1,0 +1,172 @@
+"""Every model family captions for real: the stage's own job, Ray and vLLM, checked row by row against transformers.
+
+The models' weights are random, so their captions are noise; that it is the same noise, token for token, is the proof
+that prompt, picture and weights arrived. Qwen2.5-VL goes through the reference here and through the warm engine in
+`test_caption.py`, all others through the warm engine.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from families import FAMILIES
+from PIL import Image
+from ray_cluster import Cluster
+from running import DEMO, PROMPT, Ended, assert_every_image_once, ended, planned, rows, run, start
+
+from ray_jobs import checkpoint
+from ray_jobs.contract import Spec
+
+pytestmark = pytest.mark.integration
+
+# Sides that no patch divides, and a strip that Qwen's processor refuses: it takes no more than 200 to 1.
+SIZES = {"astronaut": (97, 131), "cat": (112, 74), "clock": (61, 33), "hubble": (300, 210), "coins": (28, 28),
+         "flower": (1010, 5)}  # fmt: skip
+STRIP = "flower.png"
+MAX_TOKENS = 12
+SETTINGS: dict[str, dict[str, Any]] = {name: {"keep_seconds": 0} for name in FAMILIES} | {
+    "qwen2_5_vl": {"kind": "ray_data_llm"},
+    "qwen3_vl": {"keep_seconds": 0, "max_model_len": 64},  # too few for the largest picture
+}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """By image: the length of the prompt, the caption, and the number of its tokens."""
+
+    prompt_tokens: int
+    caption: str
+    tokens: int
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("pictures")
+    for name, size in SIZES.items():
+        Image.open(DEMO / "images" / "photos" / f"{name}.jpg").resize(size).save(place / f"{name}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("families-root")
+
+
+def planned_of(name: str, root: Path, families: dict[str, Path], pictures: Path) -> Spec:
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    sections = {
+        "preprocess": {"patch": 1, "min_pixels": 16, "max_aspect": 1000.0, "max_pixels": 70_000},
+        "caption": {"max_tokens": MAX_TOKENS},
+        "engine": SETTINGS[name],
+    }
+    return planned(folder, str(root), str(families[name]), str(pictures), **sections)
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict[str, Ended]:
+    """How the job of each family ended."""
+    return {}
+
+
+@pytest.fixture
+def captioned(
+    on_cluster: Cluster, jobs: dict[str, Ended], root: Path, families: dict[str, Path], pictures: Path
+) -> dict[str, Spec]:
+    """The captions of every family over one golden set, two jobs at a time."""
+    specs = {name: planned_of(name, root, families, pictures) for name in FAMILIES}
+    if not jobs:
+        run("preprocess", next(iter(specs.values())))
+        names = list(specs)
+        for pair in (names[first : first + 2] for first in range(0, len(names), 2)):
+            started = [start("caption", specs[name]) for name in pair]
+            jobs |= {name: ended(process) for name, process in zip(pair, started, strict=True)}
+    return specs
+
+
+def by_transformers(name: str, model: Path, images: dict[str, bytes]) -> dict[str, Expected | str]:
+    """Greedy decoding in float32, the prompt and all else by the model's own processor; what it refuses, by its words.
+
+    Gemma 3's image tokens see each other both ways, by `token_type_ids`; in vLLM on a CPU they see only those before
+    them, so here too. Its GPU kernels are said to do it right.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(model)
+    network = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
+    found: dict[str, Expected | str] = {}
+    for image_id, image in images.items():
+        content = [{"type": "image", "image": Image.open(io.BytesIO(image))}, {"type": "text", "text": PROMPT}]
+        settings = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "add_generation_prompt": True}
+        try:
+            asked = processor.apply_chat_template([{"role": "user", "content": content}], **settings)
+        except ValueError as error:
+            found[image_id] = str(error)
+            continue
+        if name == "gemma3":
+            del asked["token_type_ids"]
+        with torch.no_grad():
+            made = network.generate(**asked, do_sample=False, max_new_tokens=MAX_TOKENS)
+        length = asked["input_ids"].shape[1]
+        said = made[0, length:].tolist()
+        caption = processor.tokenizer.decode(said, skip_special_tokens=True)
+        found[image_id] = Expected(length, caption, len(said))
+    return found
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_image_is_captioned_as_transformers_would(
+    captioned: dict[str, Spec], jobs: dict[str, Ended], name: str
+) -> None:
+    spec = captioned[name]
+    assert jobs[name].code == 0, jobs[name].output[-5000:]
+    assert_every_image_once(spec)
+    images = {row["image_id"]: row["image"] for row in rows(spec.golden_uri)}
+    assert {image_id: Image.open(io.BytesIO(image)).size for image_id, image in images.items()} == {
+        f"{picture}.png": size for picture, size in SIZES.items()
+    }
+    expected = by_transformers(name, Path(spec.checkpoint.uri), images)
+    captions = set()
+    for row in rows(spec.captions_uri):
+        right = expected[row["image_id"]]
+        if isinstance(right, str):  # that row alone
+            assert (row["failure"], row["caption"]) == ("image-refused", None)
+            assert row["detail"] == f"an image of 1010 x 5: {right}"
+        elif right.prompt_tokens > spec.suite.engine.max_model_len:
+            assert (row["failure"], row["caption"]) == ("engine-error", None)
+            assert str(right.prompt_tokens) in row["detail"]
+        else:
+            assert row["failure"] is None, row["detail"]
+            assert Expected(row["prompt_tokens"], row["caption"], row["tokens"]) == right
+            assert row["finish_reason"] == ("length" if right.tokens == MAX_TOKENS else "stop")
+            captions.add(row["caption"])
+    assert len(captions) > 2  # another picture, another caption
+
+
+def test_what_was_refused(captioned: dict[str, Spec]) -> None:
+    """By the processor in both engines, and by vLLM for its length: one row each, and nothing else."""
+    failures = {
+        name: {row["image_id"]: row["failure"] for row in rows(spec.captions_uri) if row["failure"]}
+        for name, spec in captioned.items()
+    }
+    strip = {STRIP: "image-refused"}
+    none: dict[str, str] = {}
+    assert failures == {
+        "qwen2_5_vl": strip,
+        "qwen3_vl": strip | {"hubble.png": "engine-error"},
+        "llava": none,
+        "internvl": none,
+        "smolvlm": none,
+        "gemma3": none,
+    }
+
+
+def test_a_family_is_the_same_checkpoint_each_time(families: dict[str, Path], tmp_path: Path) -> None:
+    for name, make in FAMILIES.items():
+        make(tmp_path / name)
+        assert (
+            checkpoint.resolve(str(tmp_path / name)).fingerprint == checkpoint.resolve(str(families[name])).fingerprint
+        )
