@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -52,10 +52,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
         num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
     ).remote(checkpoint, engine, gpu)  # fmt: skip
-    if over:
-        _acquire(actor, token, lambda: _needed(over), 0.5)
-    else:
-        _acquire(actor, token, lambda: make_room(name) if short else None, 5.0)
+    _acquire(actor, token, name if short and not over else None, over)
     done = threading.Event()
     renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
     renewing.start()
@@ -67,27 +64,30 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
             ray.get(actor.release.remote(token), timeout=SECONDS)
 
 
-def _acquire(actor: Any, token: str, meanwhile: Callable[[], None], every: float) -> None:
+def _acquire(actor: Any, token: str, make_room_for: str | None, over: threading.Event | None) -> None:
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
     told = False
     while True:
         asked = actor.acquire.remote(token)
         try:
-            while not ray.wait([asked], timeout=every)[0]:
-                meanwhile()
+            while not ray.wait([asked], timeout=0.5 if over else 5)[0]:
+                _needed(over)
+                if make_room_for:
+                    make_room(make_room_for)
+            if ray.get(asked):
+                return
+            _needed(over)
         except NotNeeded:
             ray.cancel(asked)
             raise
-        if ray.get(asked):
-            return
         if not told:
             log.info("engine: another job holds it; waiting")
             told = True
         time.sleep(1)
 
 
-def _needed(over: threading.Event) -> None:
-    if over.is_set():
+def _needed(over: threading.Event | None) -> None:
+    if over and over.is_set():
         raise NotNeeded("the job was over before it was there")
 
 

@@ -112,13 +112,13 @@ def test_in_every_order_of_swaps_captions_are_those_of_transformers(
     assert {one["told"] for one in found[1:]} == {"weights swapped and checked"}
 
 
-def told(process: "subprocess.Popen[str]", mark: str) -> None:
-    """Read what the driver prints until it prints the mark."""
+def told(process: "subprocess.Popen[str]", mark: str, whole: bool = True) -> None:
+    """Read what the driver prints until a `whole` line, or one's beginning, is the mark."""
     assert process.stdout
     seen = []
     for line in process.stdout:
         seen.append(line)
-        if line.strip() == mark:
+        if line.strip() == mark or (not whole and line.startswith(mark)):
             return
     raise AssertionError("".join(seen)[-5000:])
 
@@ -230,6 +230,62 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     found = json.loads(done.output.splitlines()[-1])
     assert found["said"] == expected[CHECKPOINTS[2].name]
     assert (found["warm"], found["told"]) == (True, "the weights of the job before")
+
+
+SEVERAL = """
+import logging, urllib.request
+from ray_jobs.engine.holding import NAMESPACE
+logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
+logging.getLogger("assay").setLevel(logging.INFO)
+engine = engine.model_copy(update={"replicas": 2})
+
+def slow(part, rows, maker):
+    for asked in requests(part, rows, maker):
+        time.sleep(0.6)
+        yield asked
+
+def further():
+    names = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE]
+    return [ray.get_actor(name, NAMESPACE) for name in names if name.endswith("-2")]
+
+found = [said(sys.argv[1])]
+while not further():
+    time.sleep(0.2)
+ray.get(further()[0].release.remote("nobody"))  # answered once it has started
+print("READY", flush=True); sys.stdin.readline()
+found.append(said(sys.argv[2], slow))
+port, end = ray.nodes()[0]["MetricsExportPort"], time.time() + 30
+while time.time() < end:
+    told = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    if all(name in told for name in ("ray_assay_answers", "ray_assay_swap_seconds", "ray_vllm")):
+        break
+    time.sleep(1)
+else:
+    raise AssertionError(told[-3000:])
+print(json.dumps(found))
+"""
+
+
+def test_two_engines_share_a_job_and_one_of_them_is_killed(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+    on_cluster.end_engines()
+    order = [CHECKPOINTS[number] for number in (0, 3)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([sys.executable, "-c", DRIVER + SEVERAL, *map(str, order)], text=True, **pipes)
+    assert process.stdin
+    told(process, "READY")
+    first, second = sorted(on_cluster.engines(), key=lambda engine: engine.create_time())
+    process.stdin.write("\n")
+    process.stdin.flush()
+    told(process, "engine: one more, weights swapped and checked", whole=False)
+    time.sleep(1.5)  # its first task of five rows takes three seconds
+    second.kill()
+    done = ended(process)
+    assert done.code == 0, done.output[-5000:]
+    found = json.loads(done.output.splitlines()[-1])
+    assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
+    assert found[1]["told"].startswith("a fresh engine, for ")
+    assert first.is_running()
+    on_cluster.end_engines()
 
 
 def test_a_checkpoint_with_a_tensor_less_is_refused_by_name(on_cluster: Cluster, tmp_path: Path) -> None:
