@@ -46,9 +46,10 @@ all)
     log=$(mktemp)
     (
         run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
+        run data -m integration --durations 12 tests/ray_jobs/engine
         exit $failed
     ) >"$log" 2>&1 &
-    run data -m integration --durations 25 "${DATA_TESTS[@]}"
+    run data -m integration --durations 12 "${DATA_TESTS[@]}" --ignore tests/ray_jobs/engine
     wait $! || failed=1
     cat "$log" && rm "$log"
     ;;
