@@ -38,10 +38,10 @@ def sweep(work: Path, rounds: int) -> None:
         for kind in KINDS if number % 2 == 0 else reversed(KINDS):
             for checkpoint in CHECKPOINTS:
                 spec = _spec(work / f"{kind}-{number}", kind, checkpoint)
-                _job("preprocess", spec, environment)
-                took[kind].append(_job("caption", spec, environment))
+                job("preprocess", spec, environment)
+                took[kind].append(job("caption", spec, environment))
                 said[kind].append(_captions(spec))
-            _end_engines()
+            end_engines()
         different = sum(one != said["warm"][at] for at, one in enumerate(said["ray_data_llm"]))
         print(f"\n| job | {' | '.join(CHECKPOINTS)} | all | images |\n| --- {'| --- ' * (len(CHECKPOINTS) + 2)}|")
         for kind, seconds in took.items():
@@ -66,7 +66,7 @@ def _spec(place: Path, kind: str, checkpoint: str) -> Spec:
     return plan(str(place / "root"), str(place / "suite.yaml"), str(DEMO / "checkpoints" / checkpoint))
 
 
-def _job(stage: str, spec: Spec, environment: dict[str, str]) -> float:
+def job(stage: str, spec: Spec, environment: dict[str, str]) -> float:
     began = time.perf_counter()
     command = [sys.executable, "-m", f"ray_jobs.{stage}", "--spec", spec.uri]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -83,7 +83,7 @@ def _captions(spec: Spec) -> dict[str, str]:
     return {row["image_id"]: row["caption"] for rows in read for row in rows}
 
 
-def _end_engines() -> None:
+def end_engines() -> None:
     for one in ray.util.list_named_actors(all_namespaces=True):
         if one["namespace"] == NAMESPACE:
             ray.kill(ray.get_actor(one["name"], NAMESPACE))

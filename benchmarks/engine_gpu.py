@@ -26,7 +26,7 @@ import pyarrow as pa
 import ray
 from PIL import Image
 
-from benchmarks.engine import _end_engines, _job
+from benchmarks.engine import end_engines, job
 from benchmarks.geometry import checkpoints
 from benchmarks.gpu import Watch
 from benchmarks.pictures import VARIANTS, photograph
@@ -97,7 +97,7 @@ def warm(bench: Bench) -> None:
 
 def separate(bench: Bench) -> None:
     """The same as jobs that each start an engine."""
-    _end_engines()
+    end_engines()
     took = [_told(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm")
             for number, model in enumerate(bench.models[: bench.options.separate])]  # fmt: skip
     whole = sum(took) / len(took) * len(bench.models)
@@ -111,7 +111,7 @@ def _told(name: str, bench: Bench, model: Path, **engine: Any) -> float:
     spec = bench.planned(model, bench.options.images, **(engine or bench.shared))
     for entry in storage.entries(spec.captions_uri):  # captions are one thing whoever makes them
         storage.delete(f"{spec.captions_uri}/{entry.key}")
-    took = _job("caption", spec, bench.environment)
+    took = job("caption", spec, bench.environment)
     made = parts.require(spec.captions_uri, "caption")
     if made.lost:
         raise RuntimeError(f"{name}: {made.lost}")
@@ -142,7 +142,7 @@ def ours(bench: Bench) -> None:
     _engines_there(bench.options.replicas)
     spec = bench.planned(bench.models[0], bench.options.feed, **bench.shared)
     with Watch() as watch:
-        _job("caption", spec, bench.environment)
+        job("caption", spec, bench.environment)
     manifest = parts.require(spec.captions_uri, "caption")
     columns = ["arrived", "finished", "tokens"]
     read = [parts.read(spec.captions_uri, part.name, columns).to_pylist() for part in manifest.parts]
@@ -160,7 +160,7 @@ def ours(bench: Bench) -> None:
 
 def plain(way: str, bench: Bench) -> None:
     """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
-    _end_engines()
+    end_engines()
     engines = bench.options.replicas if way == "rendered" else 1
     spec = bench.planned(bench.models[0], bench.options.feed, **(bench.shared if way == "rendered" else {}))
     gpu = bool(ray.cluster_resources().get("GPU"))
