@@ -35,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
-PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 2, 1, 2
+PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 3, 2, 2
 
 
 class Checkpoint(Frozen):

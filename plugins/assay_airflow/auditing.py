@@ -50,8 +50,8 @@ def _suites(root: str, suite: str | None) -> list[str]:
 
 
 def _specs(run_uri: str) -> Iterator[Spec]:
-    """A spec of the run, if any of this version is there: that of a forced request says the same."""
-    for entry in storage.entries(run_uri):
+    """A spec of the run, if any of this version is there: its own before those of forced requests."""
+    for entry in sorted(storage.entries(run_uri), key=lambda entry: (entry.key != "spec.json", entry.key)):
         if entry.key.startswith("spec") and entry.key.endswith(".json"):
             try:
                 yield load_spec(f"{run_uri}/{entry.key}")

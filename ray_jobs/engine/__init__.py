@@ -19,9 +19,12 @@ def ask(
     """
     if engine.kind == "warm":
         if (why := warm.unfit(checkpoint, engine)) is None:
-            return warm.ask(checkpoint, engine, tasks, requests, served)
+            yield from warm.ask(checkpoint, engine, tasks, requests, served)
+            return
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine import ray_data_llm  # which takes seconds to import
 
-    holding.make_room()
-    return ray_data_llm.ask(checkpoint, engine, tasks, requests, served)
+    with holding.making_room() as enough:
+        for block in ray_data_llm.ask(checkpoint, engine, tasks, requests, served):
+            enough.set()
+            yield block

@@ -1,7 +1,11 @@
 """What vLLM must be told of a model's architecture where its own code and the installed transformers do not agree."""
 
+import logging
+import re
 from functools import lru_cache
 from typing import Any
+
+log = logging.getLogger("assay")
 
 BACKEND = "TransformersMultiModalForCausalLM"  # vLLM around transformers' own network, slower and as exact
 
@@ -32,5 +36,11 @@ def _imports(architecture: str) -> bool:
     own = ModelRegistry.models.get(architecture)
     try:
         return own is None or own.inspect_model_cls() is not None
-    except Exception:  # whatever its import raises
+    except Exception as error:  # vLLM imports it in a process of its own, whose error is text
+        if not re.search(r"\b(ImportError|ModuleNotFoundError): ", f"{type(error).__name__}: {error}"):
+            raise
+        last = str(error).strip().splitlines()[-1]
+        log.warning(
+            "engine: vLLM's own %s cannot be imported (%s); its Transformers backend is used", architecture, last
+        )
         return False

@@ -4,6 +4,7 @@ It runs in a Ray task's own process and ends with it. A checkpoint on S3 is copi
 keeps is the one that the warm engine was handed.
 """
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.settings import arguments, environment, gpus
 
+ABANDONED = 86400.0  # seconds: no audit takes a day
 OPENING = 16  # tokens of the prompt before an answer's: some tokenizers write the first word by what is before it
 
 
@@ -43,14 +45,14 @@ def compare(
     Raises BadInput for a checkpoint that is no longer the one that was planned, Trouble for an engine that dies.
     """
     verify(checkpoint)
-    holding.make_room()
     gpu = "GPU" in ray.cluster_resources()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM in the task's process, so that nothing outlives it
     task = ray.remote(max_calls=1, max_retries=0)(_compared).options(
         num_cpus=1, num_gpus=gpus(engine) if gpu else 0, runtime_env={"env_vars": environment(gpu) | alone}
     )  # a task of one call: its process is its own
     try:
-        found: Compared = ray.get(task.remote(checkpoint, engine, gpu, tasks, requests, stored))
+        with holding.making_room():
+            found: Compared = ray.get(task.remote(checkpoint, engine, gpu, tasks, requests, stored))
     except RayTaskError as error:
         if (explained := explain(error, checkpoint.uri)) is error:
             raise
@@ -73,6 +75,7 @@ def _compared(
     from vllm import LLM, SamplingParams
 
     cache().mkdir(parents=True, exist_ok=True)
+    _clear(cache())
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as own:
         path = fetch(checkpoint, Path(own))
         maker = PromptMaker(path, checkpoint.uri)
@@ -98,6 +101,13 @@ def _compared(
             decode = _decoding(maker.tokenizer, output.prompt_token_ids[-OPENING:])
             found.gaps[one["key"]] = ties.gap(stored[one["key"]], _said(output.outputs[0]), decode, maker.stop_ids)
     return found
+
+
+def _clear(folder: Path) -> None:
+    """Remove the copies of audits that were killed."""
+    for left in folder.glob(".audit-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _said(answer: Any) -> ties.Said:

@@ -1,11 +1,12 @@
 """Further engines of a job: each has its share of the work from the moment it is there, and none is waited for.
 
-One that must be started is started when the first one is there: vLLM measures the GPU's memory while it starts.
+They are begun when the first one is there, one after the other: vLLM measures the GPU's memory while it starts.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -16,7 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Served
-from ray_jobs.engine.holding import NotNeeded, exists, held
+from ray_jobs.engine.holding import NotNeeded, held
 
 log = logging.getLogger("assay")
 
@@ -28,7 +29,8 @@ class Further:
 
     def __init__(self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: Served) -> None:
         self._checkpoint, self._engine, self._served = checkpoint, engine, served
-        self._there, self._first, self._over = SimpleQueue[Answering](), threading.Event(), threading.Event()
+        self._there, self._turn = SimpleQueue[Answering](), threading.Lock()
+        self._begun, self._over = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
 
     def __enter__(self) -> "Further":
@@ -40,7 +42,7 @@ class Further:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._first.set()
+        self._begun.set()
         for thread in self._threads:
             thread.join(10)
 
@@ -49,8 +51,9 @@ class Further:
         """Whether one may still come."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def first_is_there(self) -> None:
-        self._first.set()
+    def begin(self) -> None:
+        """To be called when the job holds its first engine, for which none of these may take a GPU away."""
+        self._begun.set()
 
     def come(self) -> list[Answering]:
         """Those that are there since the last call."""
@@ -63,12 +66,15 @@ class Further:
 
     def _serve(self, name: str) -> None:
         try:
-            if not exists(name):
-                self._first.wait()
-            with held(name, self._checkpoint, self._engine, self._over) as (actor, token):
+            self._begun.wait()
+            with ExitStack() as stack:
+                with self._turn:
+                    engine = held(name, self._checkpoint, self._engine, self._over)
+                    actor, token = stack.enter_context(engine)
                 report = ray.get(actor.serve.remote(token, self._checkpoint))
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
-                self._served.swapped = self._served.swapped or report["warm"]
+                if report["warm"]:
+                    self._served.swapped = True
                 self._there.put(partial(actor.answer.remote, token, self._checkpoint.fingerprint))
                 self._over.wait()
         except (NotNeeded, RayTaskError, RayActorError) as error:

@@ -44,7 +44,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     gpu = "GPU" in ray.cluster_resources()
     share = gpus(engine)
     short = gpu and ray.available_resources().get("GPU", 0) < share
-    if over and not exists(name):
+    if over and not _exists(name):
         _needed(over)
         if short:
             raise NotNeeded("no GPU has room for it")
@@ -91,8 +91,7 @@ def _needed(over: threading.Event | None) -> None:
         raise NotNeeded("the job was over before it was there")
 
 
-def exists(name: str) -> bool:
-    """Whether there is such an engine, or one is starting."""
+def _exists(name: str) -> bool:
     with suppress(ValueError):
         return bool(ray.get_actor(name, NAMESPACE))
     return False
@@ -104,11 +103,28 @@ def _renew(actor: Any, token: str, done: threading.Event) -> None:
             ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
 
 
-def make_room(name: str = "none") -> None:
-    """End the engines that nobody holds, but for those of this name: they keep a GPU that somebody waits for."""
+@contextmanager
+def making_room() -> Iterator[threading.Event]:
+    """Make room on GPUs within it, again and again, for an engine may be held now and idle later; until `enough`."""
+    enough = threading.Event()
+
+    def make() -> None:
+        while not enough.is_set():
+            make_room()
+            enough.wait(5)
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        yield enough
+    finally:
+        enough.set()
+
+
+def make_room(name: str = "") -> None:
+    """End the engines that nobody holds, but for the one of this name: they keep a GPU that somebody waits for."""
     if "GPU" not in ray.cluster_resources():
         return
     for one in ray.util.list_named_actors(all_namespaces=True):
-        if one["namespace"] == NAMESPACE and not one["name"].startswith(name):
+        if one["namespace"] == NAMESPACE and one["name"] != name:
             with suppress(ValueError, RayActorError, GetTimeoutError):
                 ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(time.time() + 5), timeout=5)

@@ -8,6 +8,7 @@ row of which engines keep dying is found by halving what was asked at once, and 
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -56,11 +57,12 @@ def ask(
                 Further(names, checkpoint, engine, served) as further,
                 held(name, checkpoint, engine) as (actor, token),
             ):
+                further.begin()
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
-                further.first_is_there()
                 first = partial(actor.answer.remote, token, checkpoint.fingerprint)
                 yield from _asked(first, further, requests, left, served)
-                served.spent |= ray.get(actor.gpu_seconds.remote(token))
+                with suppress(RayTaskError, RayActorError):  # all is answered, whatever becomes of the engine now
+                    served.spent |= ray.get(actor.gpu_seconds.remote(token))
                 return
         except (RayTaskError, RayActorError) as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):
@@ -126,5 +128,6 @@ def _gone(error: RayTaskError | RayActorError) -> str | None:
 def _tell(served: Served, report: dict[str, Any]) -> None:
     served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
     served.told = served.told or report["told"]
-    served.swapped = served.swapped or report["warm"]
+    if report["warm"]:
+        served.swapped = True
     log.info("engine: %s, %s in %.2f s", "warm" if report["warm"] else "new", report["told"], report["seconds"])

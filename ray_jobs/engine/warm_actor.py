@@ -60,12 +60,13 @@ class WarmEngine:
             with self.overheard.starting():
                 self.llm = AsyncLLM.from_engine_args(settings, stat_loggers=of_vllm())
         except Exception as error:
+            verify(checkpoint)  # one that was overwritten meanwhile need not load
             raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
         self.held_hash: int | None = None
-        self.fresh: str | None = checkpoint.fingerprint
+        self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
         self.threads = ThreadPoolExecutor(4 * AT_ONCE, thread_name_prefix="images")
         self.room = asyncio.Semaphore(math.ceil(ROOM * engine.max_num_seqs))
@@ -112,10 +113,11 @@ class WarmEngine:
         """
         async with self.changing:  # a holder may have lost the lease and its swap be going on
             self.lease.check(token, time.monotonic())
-            began, warm = time.monotonic(), self.loads > 0
+            began, started = time.monotonic(), self.started_for == checkpoint.fingerprint
+            self.started_for = None  # true once: whatever comes next, the weights may be another's
             self.loads += 1
             try:
-                told = await self._served(token, checkpoint)
+                told = await self._served(token, checkpoint, started)
             except BadInput:
                 if self.serving is None:  # else nothing has touched the weights in it
                     self._end()
@@ -126,7 +128,7 @@ class WarmEngine:
                 raise
             self.serving, seconds = checkpoint.fingerprint, time.monotonic() - began
             self.meters.swapped(seconds)
-            return {"warm": warm, "told": told, "seconds": seconds}
+            return {"warm": not started, "told": told, "seconds": seconds}
 
     async def gpu_seconds(self, token: str) -> dict[str, float]:
         """How long the GPU was busy and idle while it was asked: `gpu_busy` and `gpu_idle`, none without a GPU."""
@@ -157,15 +159,14 @@ class WarmEngine:
         if self.serving != fingerprint:
             raise Lost(f"{token} wants {fingerprint}, and the engine has other weights by now")
 
-    async def _served(self, token: str, checkpoint: Checkpoint) -> str:
-        if self.fresh == checkpoint.fingerprint:  # vLLM has just loaded it, and refuses a checkpoint with a tensor less
-            self.fresh = None
+    async def _served(self, token: str, checkpoint: Checkpoint, started: bool) -> str:
+        if started:  # vLLM has just loaded it, and refuses a checkpoint with a tensor less
             await asyncio.to_thread(verify, checkpoint)  # what was loaded must have been what was planned
-            self.canary.keep(checkpoint.fingerprint, await self._canary())
+            self.canary.keep(checkpoint.fingerprint, await self._canary(checkpoint))
             return "started for this checkpoint"
         if self.serving != checkpoint.fingerprint:
             return await self._swap(token, checkpoint)
-        if doubt := self.canary.doubt(checkpoint.fingerprint, await self._canary(), weights_differ=False):
+        if doubt := self.canary.doubt(checkpoint.fingerprint, await self._canary(checkpoint), weights_differ=False):
             self._doubt(doubt)
         return "the weights of the job before"
 
@@ -183,7 +184,7 @@ class WarmEngine:
             await self.llm.reset_prefix_cache()
             await self.llm.reset_mm_cache()
             await self.llm.reset_encoder_cache()
-            said = await self._canary()
+            said = await self._canary(checkpoint)
         except BadInput:
             raise
         except Exception as error:
@@ -196,7 +197,9 @@ class WarmEngine:
         self.canary.keep(checkpoint.fingerprint, said)
         return "weights swapped and checked"
 
-    async def _canary(self) -> canary.Saying:
+    async def _canary(self, checkpoint: Checkpoint) -> canary.Saying:
+        from vllm.exceptions import VLLMClientError
+
         prompt = self.maker.tokens(self.maker.prompt(canary.PROMPT))
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
         asked = (self._generated(prompt, {"image": picture}, sampling) for picture in canary.pictures())
@@ -204,12 +207,10 @@ class WarmEngine:
             return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
         except TimeoutError:
             self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
-        except Exception as error:
-            if self.llm.errored:
-                raise
+        except (ValueError, VLLMClientError) as error:
             side, why = canary.SIDE, " ".join(str(error.__cause__ or error).split())[:300]
             raise BadInput(
-                f"checkpoint {self.maker.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
+                f"checkpoint {checkpoint.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
                 "engine.max_model_len in the suite, or see what the checkpoint's processor makes of it"
             ) from None
 

@@ -28,8 +28,6 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     checkpoint.verify(spec.clip)
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    if gpus:
-        holding.make_room()
     source = ray.data.from_items(pending, override_num_blocks=len(pending))
     measured = source.map(
         ClipActor,
@@ -39,8 +37,10 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
         num_gpus=1 if gpus else 0,
         num_cpus=1,
     )
-    for row in measured.iter_rows():
-        progress.add(row["rows"])
+    with holding.making_room() as enough:
+        for row in measured.iter_rows():
+            enough.set()
+            progress.add(row["rows"])
 
 
 def measured(spec: Spec, caption_id: str, part: str) -> dict[str, dict[str, float | None]]:
