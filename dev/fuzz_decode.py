@@ -34,15 +34,16 @@ LONGEST = 64 * 1024  # bytes of one file
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--executions", type=int, default=sys.maxsize, help="end sooner, after so many")
     parser.add_argument("--findings", type=Path, default=ROOT / ".assay" / "fuzz")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        return fuzz(given.child, given.findings, given.seconds)
+        return fuzz(given.child, given.findings, given.seconds, given.executions)
     given.findings.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + given.seconds
     with tempfile.TemporaryDirectory() as work:
-        counts = parent(Path(work), given.findings, until)
+        counts = parent(Path(work), given.findings, until, given.executions)
     print(f"{'outcome':<28}{'count':>10}")
     for outcome, count in sorted(counts.items()):
         print(f"{outcome:<28}{count:>10}")
@@ -52,15 +53,16 @@ def main() -> int:
     return 1 if bad or not counts["executions"] else 0
 
 
-def parent(work: Path, findings: Path, until: float) -> Counter[str]:
-    """Children one after the other until the time is over; what they counted together."""
+def parent(work: Path, findings: Path, until: float, executions: int) -> Counter[str]:
+    """Children one after the other until the time or the executions are over; what they counted together."""
     seeds = work / "seeds"
     seeds.mkdir()
     for name, data in corpus_files().items():
         (seeds / name).write_bytes(data)
     counts = Counter(executions=0, kept=0, findings=0, crashes=0)
-    while (left := int(until - time.monotonic())) > 0:
+    while (left := int(until - time.monotonic())) > 0 and counts["executions"] < executions:
         command = [sys.executable, "-m", "dev.fuzz_decode", f"--seconds={left}", f"--findings={findings}"]
+        command.append(f"--executions={executions - counts['executions']}")
         try:
             done = subprocess.run([*command, f"--child={work}"], cwd=ROOT, capture_output=True, timeout=left + 2 * HANG)
             code, said = done.returncode, done.stderr
@@ -100,8 +102,8 @@ def with_sums(data: bytes) -> bytes:
     return fixed
 
 
-def fuzz(work: Path, findings: Path, seconds: int) -> int:
-    """One process of libFuzzer. It never returns: at the end of its time, or at a crash, the process ends."""
+def fuzz(work: Path, findings: Path, seconds: int, executions: int) -> int:
+    """One process of libFuzzer. It never returns: at the end of its time or runs, or at a crash, the process ends."""
     import atheris
 
     with atheris.instrument_imports(include=list(MODULES)):
@@ -141,6 +143,7 @@ def fuzz(work: Path, findings: Path, seconds: int) -> int:
     grown = work / "grown"
     grown.mkdir(exist_ok=True)
     limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", f"-max_len={LONGEST}"]
+    limits.append(f"-runs={min(executions, 2**31 - 1)}")
     atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={work}/", str(grown), str(work / "seeds")], one)
     atheris.Fuzz()
     return 0

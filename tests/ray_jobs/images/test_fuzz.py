@@ -29,24 +29,24 @@ cv2.resize = broken
 """
 
 
-def fuzzed(findings: Path, seconds: int, *first_on_path: str) -> tuple[int, dict[str, int]]:
+def fuzzed(findings: Path, executions: int, *first_on_path: str) -> tuple[int, dict[str, int]]:
     """The exit status and the counts of the table."""
     done = subprocess.run(
-        [sys.executable, "-m", "dev.fuzz_decode", f"--seconds={seconds}", f"--findings={findings}"],
+        [sys.executable, "-m", "dev.fuzz_decode", f"--executions={executions}", f"--findings={findings}"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([*first_on_path, str(ROOT)])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     lines = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()]
     return done.returncode, {outcome: int(count) for outcome, count in lines if count.isdigit()}
 
 
 def test_a_look_finds_nothing(tmp_path: Path) -> None:
-    status, counts = fuzzed(tmp_path, 30)
+    status, counts = fuzzed(tmp_path, 3000)
     assert (status, counts["findings"], counts["crashes"], list(tmp_path.iterdir())) == (0, 0, 0, [])
-    assert counts["executions"] > 500  # in a time that is enough beside other tests too
+    assert counts["executions"] >= 3000
     assert counts["kept"] > 50
     assert counts["executions"] == sum(
         count for outcome, count in counts.items() if outcome == "kept" or outcome.startswith("rejected")
@@ -57,7 +57,7 @@ def test_what_is_planted_is_found_and_survived(tmp_path: Path) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(PLANTED)
     findings = tmp_path / "findings"
-    status, counts = fuzzed(findings, 25, str(tmp_path / "path"))
+    status, counts = fuzzed(findings, 100, str(tmp_path / "path"))
     assert status == 1
     assert counts["crashes"] >= 2  # a second child went on after the first
     assert counts["findings"] >= counts["crashes"]
