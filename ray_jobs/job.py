@@ -67,12 +67,6 @@ def connect() -> None:
         )
     except OSError as error:
         raise Trouble(f"Ray at {address} does not answer: {' '.join(str(error).split())}; is the head up?") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True  # else a BadInput of a worker arrives as text only
-    for noisy in ("ray.data", "ray.llm", "ray.serve"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def cause(error: BaseException) -> BaseException:

@@ -27,6 +27,7 @@ from ray_jobs.golden.making import drop_duplicates, make_part
 from ray_jobs.golden.pace import announce, blocks, spread
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned
 from ray_jobs.progress import Progress
+from ray_jobs.ray_dataset import ray_dataset
 from ray_jobs.sources import Source, open_source
 
 log = logging.getLogger("assay")
@@ -168,8 +169,7 @@ def _worked(tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dic
     """The rows that the work returns for the tasks, as they come."""
     if not tasks:
         return iter(())
-    dataset = ray.data.from_items(tasks, override_num_blocks=blocks(len(tasks), cpus))
-    return dataset.map(work, fn_kwargs=settings, num_cpus=cpus).iter_rows()
+    return ray_dataset(tasks, blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus).iter_rows()
 
 
 def _between(times: list[float]) -> list[float]:

@@ -21,6 +21,7 @@ from ray_jobs.metrics.part import columns, judged_since, lost_to_judge, score_pa
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
+from ray_jobs.ray_dataset import ray_dataset
 
 BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
 READERS = 8
@@ -52,7 +53,7 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     done = parts.done(uri)
     progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     names = [part.name for part in captions.parts]
-    work = ray.data.from_items([{"part": name} for name in names], override_num_blocks=_blocks(len(names)))
+    work = ray_dataset([{"part": name} for name in names], _blocks(len(names)))
     made: list[Part] = []
     languages: Counter[str] = Counter()
     for row in work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows():

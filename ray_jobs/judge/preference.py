@@ -8,13 +8,13 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
-import ray
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Manifest, Part, Spec
 from ray_jobs.judge import answers
 from ray_jobs.judge.questions import of_pairs
 from ray_jobs.metrics.judge import Choice, read_pair
+from ray_jobs.ray_dataset import ray_dataset
 
 SCHEMA = pa.schema(
     {
@@ -40,7 +40,7 @@ def prefer(spec: Spec) -> Manifest | None:
         return found
     made_of = parts.require(spec.captions_uri, "caption")
     names = [part.name for part in made_of.parts]
-    work = ray.data.from_items([{"part": name} for name in names], override_num_blocks=len(names))
+    work = ray_dataset([{"part": name} for name in names])
     found_parts = [
         Part.model_validate_json(row["part"]) for row in work.map(prefer_part, fn_kwargs={"spec": spec}).iter_rows()
     ]

@@ -22,7 +22,7 @@ def in_process(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict
 class InProcess:
     """Stands for Ray Data where what a task does is tested and not how tasks are spread."""
 
-    def __init__(self, rows: list[dict[str, Any]], override_num_blocks: int = 1) -> None:
+    def __init__(self, rows: list[dict[str, Any]], blocks: int = 1) -> None:
         self.rows = rows
 
     def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "InProcess":
@@ -32,7 +32,7 @@ class InProcess:
         return self.rows
 
 
-RAY = SimpleNamespace(data=SimpleNamespace(from_items=InProcess), cluster_resources=dict)
+NO_CLUSTER = SimpleNamespace(cluster_resources=dict)
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:

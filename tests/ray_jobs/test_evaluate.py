@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from making import encoded, picture, spec
-from scored import RAY, in_process, write_captions, write_golden
+from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
 
 from ray_jobs import evaluate, scoring, storage
 from ray_jobs.contract import BadInput, Scores, Spec, Verdict
@@ -18,7 +18,8 @@ GOLDEN = [
 @pytest.fixture
 def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(counting, "_on_ray", in_process)
-    monkeypatch.setattr(scoring, "ray", RAY)
+    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
+    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
     write_golden(made, GOLDEN)
     write_captions(made, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])

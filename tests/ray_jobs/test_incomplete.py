@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
-from scored import RAY, in_process
+from scored import NO_CLUSTER, InProcess, in_process
 
 from ray_jobs import evaluate, publish, records, scoring, storage
 from ray_jobs.contract import Outcome, Record, Spec, Verdict
@@ -19,7 +19,8 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in r
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run whose captions have their scores; its tasks in this process."""
     monkeypatch.setattr(counting, "_on_ray", in_process)
-    monkeypatch.setattr(scoring, "ray", RAY)
+    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
+    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path))
     write_golden(made, IMAGES)
     values = dict.fromkeys(declared(made), 1.0)

@@ -12,7 +12,7 @@ import pytest
 import running
 import tiny_clip
 from making import baseline, checkpoint_files, encoded, picture, spec
-from scored import RAY, in_process, write_captions, write_golden
+from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
 
 from ray_jobs import checkpoint, parts, scoring, storage
 from ray_jobs import judging as judgements_of
@@ -78,7 +78,8 @@ def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
 @pytest.fixture
 def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """The same images in two parts, to be scored by `scoring.score` itself."""
-    monkeypatch.setattr(scoring, "ray", RAY)
+    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
+    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     for uri in (made.golden_uri, made.captions_uri):
         parts.forget(uri, "rows")
     write_golden(made, GOLDEN, 2)

@@ -1,0 +1,29 @@
+"""Work spread over the cluster by Ray Data. Importing that takes a second, which a job without it need not wait."""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ray
+
+
+def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Dataset":
+    """A dataset of the items, in as many blocks as there are items unless told otherwise."""
+    _configure()
+    from ray import data
+
+    return data.from_items(list(items), override_num_blocks=blocks or len(items))
+
+
+@cache
+def _configure() -> None:
+    from ray import data
+
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # else a BadInput of a worker arrives as text only
+    for noisy in ("ray.data", "ray.llm", "ray.serve"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
