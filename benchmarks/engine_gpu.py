@@ -2,6 +2,7 @@
 
     .assay/data/bin/python -m benchmarks.engine_gpu warm separate                  # 8 checkpoints x 1,000 images
     .assay/data/bin/python -m benchmarks.engine_gpu ours generate plain rendered   # captions/s; the ceiling
+    .assay/data/bin/python -m benchmarks.engine_gpu memory                         # 2,000 images and 20,000
 
 Weights are random, captions 64 tokens long, images 504x364 (295 prompt tokens). Jobs are run as Airflow runs them, on
 a Ray cluster that stands; images lie in a golden set, as after `preprocess`.
@@ -29,6 +30,7 @@ from PIL import Image
 from benchmarks.engine import end_engines, job
 from benchmarks.geometry import checkpoints
 from benchmarks.gpu import Watch
+from benchmarks.measuring import measured
 from benchmarks.pictures import VARIANTS, photograph
 from ray_jobs import checkpoint, parts, storage
 from ray_jobs.contract import Spec, parse_suite
@@ -54,7 +56,7 @@ class Bench:
             "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": sequences // engines,
         }  # fmt: skip
 
-    def planned(self, model: Path, images: int, **engine: Any) -> Spec:
+    def planned(self, model: Path, images: int, following: Path | None = None, **engine: Any) -> Spec:
         """The spec of a job over so many golden images, which are made when they are not there."""
         tiny = self.options.geometry == "tiny"
         shape = {"dtype": "float32", "max_model_len": 1024, "max_num_seqs": 32, "enforce_eager": True} if tiny else {
@@ -68,6 +70,7 @@ class Bench:
         spec = Spec(
             root=str(self.work / "root"), suite=parse_suite(json.dumps(suite), "benchmark"),
             checkpoint=checkpoint.resolve(str(model)), source_revision="made",
+            following=str(following) if following else None,
         )  # fmt: skip
         if parts.manifest(spec.golden_uri) is None:
             _golden(spec, images, (112, 112) if tiny else (504, 364))
@@ -91,8 +94,8 @@ def _golden(spec: Spec, images: int, size: tuple[int, int]) -> None:
 def warm(bench: Bench) -> None:
     """A job a checkpoint, one after the other: the first starts an engine, the others change its weights."""
     print("| job | s | swap or start, s | captions/s | answered by |\n| --- | --- | --- | --- | --- |", flush=True)
-    for number, model in enumerate(bench.models):
-        bench.warm.append(_told(f"warm, checkpoint {number}", bench, model))
+    for number, (model, following) in enumerate(zip(bench.models, [*bench.models[1:], None], strict=True)):
+        bench.warm.append(_told(f"warm, checkpoint {number}", bench, model, following))
 
 
 def separate(bench: Bench) -> None:
@@ -107,8 +110,8 @@ def separate(bench: Bench) -> None:
     print(f"{whole:.1f} s ({len(took)} were run): {whole / sum(bench.warm):.2f} times as fast", flush=True)
 
 
-def _told(name: str, bench: Bench, model: Path, **engine: Any) -> float:
-    spec = bench.planned(model, bench.options.images, **(engine or bench.shared))
+def _told(name: str, bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> float:
+    spec = bench.planned(model, bench.options.images, following, **(engine or bench.shared))
     for entry in storage.entries(spec.captions_uri):  # captions are one thing whoever makes them
         storage.delete(f"{spec.captions_uri}/{entry.key}")
     took = job("caption", spec, bench.environment)
@@ -158,6 +161,19 @@ def ours(bench: Bench) -> None:
     print(f"  seconds {json.dumps(manifest.seconds)}", flush=True)
 
 
+def memory(bench: Bench) -> None:
+    """The most that each process of a job holds, on a Ray cluster of its own."""
+    end_engines()
+    print("| images | job, s | driver, MB | largest worker, MB | vLLM's process, MB | all together, MB |", flush=True)
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for images in bench.options.memory:
+        spec = bench.planned(bench.models[0], images, **bench.shared)
+        cost = measured([sys.executable, "-m", "ray_jobs.caption", "--spec", spec.uri], {"RAY_ADDRESS": "local"}, 0.5)
+        held = [cost.memory[kind] for kind in ("driver", "Ray worker", "vLLM")] + [cost.together]
+        cells = " | ".join(f"{one / 1e6:.0f}" for one in held)
+        print(f"| {images} | {cost.wall:.1f} | {cells} |", flush=True)
+
+
 def plain(way: str, bench: Bench) -> None:
     """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
     end_engines()
@@ -196,7 +212,7 @@ def _row(way: str, found: list[dict[str, Any]]) -> None:
 
 
 STEPS: dict[str, Callable[[Bench], None]] = {
-    "warm": warm, "separate": separate, "ours": ours,
+    "warm": warm, "separate": separate, "ours": ours, "memory": memory,
     **{way: partial(plain, way) for way in ("generate", "plain", "rendered")},
 }  # fmt: skip
 
@@ -208,6 +224,7 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=1000, help="of each warm and separate job")
     parser.add_argument("--separate", type=int, default=8, help="how many separate jobs are run")
     parser.add_argument("--feed", type=int, default=4096, help="images of the other steps")
+    parser.add_argument("--memory", type=int, nargs="+", default=[2000, 20000], help="images of the jobs of `memory`")
     parser.add_argument("--replicas", type=int, default=2, help="engines on the GPU")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
     parser.add_argument("--work", default=tempfile.gettempdir())

@@ -94,8 +94,8 @@ def _kind(process: psutil.Process) -> str:
     """What a process is, by its command line."""
     line = " ".join(process.cmdline())
     for sign, kind in (
-        ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"), ("gcs_server", "Ray head"),
-        ("forkserver", "decoder"), ("ray_jobs.", "driver"), ("dashboard", "Ray dashboard"),
+        ("EngineCore", "vLLM"), ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"),
+        ("gcs_server", "Ray head"), ("forkserver", "decoder"), ("ray_jobs.", "driver"), ("dashboard", "Ray dashboard"),
     ):  # fmt: skip
         if sign in line:
             return kind

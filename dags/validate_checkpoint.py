@@ -93,6 +93,12 @@ verdicts = Asset("assay_verdict", group="assay")
             title="Minutes for the checkpoint to appear",
             description="How long to wait when there is nothing at the URI. An upload under way is waited for anyway.",
         ),
+        "following": Param(
+            None,
+            type=["null", "string"],
+            title="Checkpoint to follow",
+            description="Set by the router: what will be validated next. The engine fetches it while it captions.",
+        ),
     },
 )
 def validate_checkpoint() -> None:

@@ -70,12 +70,14 @@ def ask_parts(
     requests: Requests,
     times: Times,
     whole: bool = True,
+    following: str | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Ask the pending rows of each part (their numbers by part's name); yields answers with their `row`, sorted by it.
 
     `whole` parts come once, when the last of their rows is answered; else a part comes in pieces, the moment they are
-    there. `requests` runs in a Ray task and yields one `request` for each of the rows, in order. Raises BadInput for a
-    model that cannot be run, Trouble for an engine that keeps dying.
+    there. `requests` runs in a Ray task and yields one `request` for each of the rows, in order. The checkpoint that is
+    `following` may be fetched meanwhile. Raises BadInput for a model that cannot be run, Trouble for an engine that
+    keeps dying.
     """
     tasks = [
         {"part": name, "rows": list(some)}
@@ -84,7 +86,7 @@ def ask_parts(
     ]
     count = sum(len(rows) for rows in pending.values())
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, count, len(pending))
-    answers = ask(checkpoint, engine, tasks, requests, times.served)
+    answers = ask(checkpoint, engine, tasks, requests, times.served, following)
     yield from _gathered(answers, {name: len(rows) for name, rows in pending.items()}, times, whole)
 
 

@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 
 from ray_jobs import audits, job, parts, storage
 from ray_jobs.audits import Audit, Difference
-from ray_jobs.caption import requests_of, versions
+from ray_jobs.caption import requests_of
 from ray_jobs.contract import BadInput, Manifest, Spec, Trouble
 from ray_jobs.engine import fresh
 from ray_jobs.engine.asked import Task
 from ray_jobs.engine.ties import Caption, is_tie, tolerance
+from ray_jobs.engine.versions import versions
 
 log = logging.getLogger("assay")
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import packages_distributions, version
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from ray_jobs.asking import Times, ask_parts
 from ray_jobs.contract import Manifest, Part, Spec
 from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.engine.versions import versions
 from ray_jobs.progress import Progress
 
 log = logging.getLogger("assay")
@@ -53,7 +53,9 @@ def caption(spec: Spec) -> None:
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
-        asked = ask_parts(spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times)
+        asked = ask_parts(
+            spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, following=spec.following
+        )
         for name, answers in asked:
             part = _write(spec, name, answers, times.served.swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
@@ -109,12 +111,6 @@ def _write(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
     lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
     table = table.select(SCHEMA.names).cast(SCHEMA)
     return parts.write(spec.captions_uri, name, table, {"lost": dict(sorted(lost.items())), "swapped": swapped})
-
-
-def versions() -> dict[str, str]:
-    """Versions of what makes captions; vLLM's distribution has another name on CPUs."""
-    engine = packages_distributions()["vllm"][0]
-    return {name: version(name) for name in (engine, "ray", "transformers", "torch")}
 
 
 if __name__ == "__main__":

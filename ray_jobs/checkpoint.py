@@ -1,4 +1,4 @@
-"""A checkpoint in storage: is it whole, which one is it, and a local copy to load.
+"""A checkpoint in storage: is it whole, and which one is it.
 
 Whole means: a config, every shard that the index names, each shard as long as its safetensors header says. A LoRA
 adapter is one too, with its base model: whole when its config and its weights are, loaded as a merged copy. Used by the
@@ -8,15 +8,13 @@ sensor that waits for an upload, by `plan`, and by the caption job, which trusts
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ray_jobs import adapter, storage
-from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest, name_of
+from ray_jobs.contract import BadInput, Checkpoint, digest, name_of
 
 INDEX = "model.safetensors.index.json"
 TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}  # the trainer's own
@@ -145,25 +143,6 @@ def companions(checkpoint: Checkpoint) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def cache() -> Path:
-    """Where this node keeps its copies of checkpoints."""
-    return Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
-
-
-def fetch(checkpoint: Checkpoint, folder: Path | None = None) -> Path:
-    """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
-
-    Of an adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the
-    node's cache unless given. Raises BadInput where adapter and base do not match.
-    """
-    local = storage.local_path(checkpoint.uri)
-    if local is None or checkpoint.base:
-        local = (folder or cache()) / checkpoint.fingerprint
-        if not local.exists():
-            _keep(checkpoint, local)
-    return local
-
-
 def verify(checkpoint: Checkpoint) -> None:
     """Raises BadInput when what is at the URI is no longer the checkpoint that was planned."""
     if checkpoint.base:
@@ -174,47 +153,6 @@ def verify(checkpoint: Checkpoint) -> None:
             f"checkpoint {checkpoint.uri}: overwritten since this run was planned (fingerprint {found}, planned "
             f"{checkpoint.fingerprint}); the new weights are another checkpoint: trigger a run for them"
         )
-
-
-def _keep(checkpoint: Checkpoint, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        if checkpoint.base:
-            _merge(checkpoint, fetch(checkpoint.base, target.parent), partial)
-        else:
-            _download(checkpoint.uri, partial)
-        verify(checkpoint)  # a copy is kept by fingerprint and for good, so it must be what the fingerprint says
-        try:
-            partial.rename(target)
-        except OSError:  # another process was first; its copy is as good
-            if not target.exists():
-                raise
-    except OSError as error:
-        raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _download(uri: str, target: Path) -> None:
-    for entry in storage.entries(uri):
-        if is_loaded(entry.key):
-            storage.download(f"{uri}/{entry.key}", target / entry.key)
-
-
-def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:
-    """Fill the directory with the base's files, the adapter merged, and what the adapter has of its own beside it."""
-    from ray_jobs.merging import merge  # and with it torch, which the control plane has not
-
-    for name, uri in companions(checkpoint).items():
-        (target / name).write_bytes(storage.read(uri))
-    downloaded = target / ".adapter"
-    downloaded.mkdir()
-    local = storage.local_path(checkpoint.uri)
-    if local is None:
-        _download(checkpoint.uri, downloaded)
-    merge(base, local or downloaded, target, f"checkpoint {checkpoint.uri}")
-    shutil.rmtree(downloaded)
 
 
 def is_loaded(key: str) -> bool:

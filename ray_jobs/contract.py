@@ -66,6 +66,7 @@ class Baseline(Frozen):
 class Spec(Frozen):
     """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew.
 
+    `following` is the URI of the checkpoint that will be validated next, if any: it may be fetched meanwhile.
     `own_metrics` is the source code of the suite's own metrics by name, `synonyms` the further names of each label.
     """
 
@@ -80,6 +81,7 @@ class Spec(Frozen):
     baseline: Baseline | None = None
     anchor: Baseline | None = None
     force: str | None = None
+    following: str | None = None
 
     @property
     def golden_id(self) -> str:

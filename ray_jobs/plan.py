@@ -38,12 +38,18 @@ FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parqu
 
 
 def plan(
-    root: str, suite_name: str, checkpoint_uri: str, baseline: str | None = None, force: str | None = None
+    root: str,
+    suite_name: str,
+    checkpoint_uri: str,
+    baseline: str | None = None,
+    force: str | None = None,
+    following: str | None = None,
 ) -> Spec:
     """Resolve the request and write `spec.json` into the run's folder.
 
-    `baseline` overrides the suite's; `force` names a request whose captions are to be made anew. Raises BadInput, and
-    `checkpoint.Incomplete` for a checkpoint that is not whole.
+    `baseline` overrides the suite's; `force` names a request whose captions are to be made anew; `following` is the URI
+    of the checkpoint that will be validated next. Raises BadInput, and `checkpoint.Incomplete` for a checkpoint that is
+    not whole.
     """
     suite = load_suite(suite_name)
     asked = baseline or suite.gate.baseline  # kept in the spec: asked for in the same words, a run is the same run
@@ -58,6 +64,7 @@ def plan(
         synonyms=_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
         source_revision=source_revision(suite.dataset),
         force=force,
+        following=storage.absolute(following) if following else None,
     )
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})

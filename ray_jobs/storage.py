@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"}
 MISSING = {"NoSuchKey", "404", "NotFound"}
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,12 @@ def download(uri: str, path: Path) -> None:
     """Copy an S3 object to a local file, in parallel ranges when it is large."""
     with _explained(uri, "read"):
         bucket, key = _bucket_key(uri)
-        _s3().download_file(bucket, key, str(path))
+        try:
+            _s3().download_file(bucket, key, str(path))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise Trouble(f"cannot copy {uri} to {path.parent}: the disk is full; free space there") from error
 
 
 def write(uri: str, data: bytes) -> None:
@@ -319,7 +325,7 @@ def _explained(uri: str, doing: str) -> Iterator[None]:
     except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise BadInput(f"cannot {doing} {uri}: {error.strerror}; check the path and its permissions") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise BadInput(
                 f"cannot {doing} {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun"
             ) from error

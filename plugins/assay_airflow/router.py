@@ -58,10 +58,11 @@ def requests(
 ) -> list[dict[str, Any]]:
     """What to trigger `validate_checkpoint` with, one a checkpoint.
 
-    Run ids are made from the checkpoint's content, so that asking twice asks for one run. A run that ended without a
+    Each is told which one follows it. Run ids are made from the checkpoint's content, so that asking twice asks for one
+    run. A run that ended without a
     record is tried again once a day, and only when `retry_failed`. `count_runs(run_ids, states)` counts those that are.
     """
-    asked = []
+    asked: list[dict[str, Any]] = []
     for checkpoint in checkpoints:
         run_id = f"router__{suite_name}__{checkpoint.folder}"
         retries = [f"{run_id}__retry-{day:%Y%m%d}" for day in (today, today - timedelta(days=1))]
@@ -77,6 +78,8 @@ def requests(
                 print(f"failed today: {checkpoint.name} ({run_id}); clear it, or wait for the next night")
                 continue
         print(f"to validate: {checkpoint.name} ({run_id})")
+        if asked:
+            asked[-1]["conf"]["following"] = checkpoint.uri
         asked.append({"trigger_run_id": run_id, "conf": {"checkpoint": checkpoint.uri, "suite": suite_name}})
     return asked
 

@@ -11,15 +11,21 @@ log = logging.getLogger("assay")
 
 
 def ask(
-    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
+    checkpoint: Checkpoint,
+    engine: Engine,
+    tasks: list[Task],
+    requests: Requests,
+    served: Served,
+    following: str | None = None,
 ) -> Iterator[list[Answer]]:
     """Answers to what `requests` asks about the tasks' rows, one each, in blocks of any size and order.
 
-    Raises BadInput for a model that cannot be run, Trouble for an engine that keeps dying.
+    A warm engine fetches the checkpoint `following` meanwhile. Raises BadInput for a model that cannot be run, Trouble
+    for an engine that keeps dying.
     """
     if engine.kind == "warm":
         if (why := warm.unfit(checkpoint, engine)) is None:
-            yield from warm.ask(checkpoint, engine, tasks, requests, served)
+            yield from warm.ask(checkpoint, engine, tasks, requests, served, following)
             return
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine import ray_data_llm  # which takes seconds to import

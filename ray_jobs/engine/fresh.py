@@ -4,7 +4,6 @@ It runs in a Ray task's own process and ends with it. A checkpoint on S3 is copi
 keeps is the one that the warm engine was handed.
 """
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,15 +14,15 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ray_jobs.checkpoint import cache, fetch, verify
+from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine, Trouble
 from ray_jobs.engine import holding, ties
 from ray_jobs.engine.asked import Requests, Task, without_image
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.settings import arguments, environment, gpus
+from ray_jobs.fetching import cache, fetch
 
-ABANDONED = 86400.0  # seconds: no audit takes a day
 OPENING = 16  # tokens of the prompt before an answer's: some tokenizers write the first word by what is before it
 
 
@@ -75,7 +74,6 @@ def _compared(
     from vllm import LLM, SamplingParams
 
     cache().mkdir(parents=True, exist_ok=True)
-    _clear(cache())
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as own:
         path = fetch(checkpoint, Path(own))
         maker = PromptMaker(path, checkpoint.uri)
@@ -101,13 +99,6 @@ def _compared(
             decode = _decoding(maker.tokenizer, output.prompt_token_ids[-OPENING:])
             found.gaps[one["key"]] = ties.gap(stored[one["key"]], _said(output.outputs[0]), decode, maker.stop_ids)
     return found
-
-
-def _clear(folder: Path) -> None:
-    """Remove the copies of audits that were killed."""
-    for left in folder.glob(".audit-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _said(answer: Any) -> ties.Said:

@@ -25,10 +25,15 @@ Answering = Callable[..., Any]  # asks an engine: a task's requests and the task
 
 
 class Further:
-    """Within it engines of these names are found or started, handed the checkpoint, and kept until it ends."""
+    """Within it engines of these names are found or started, handed the checkpoint, and kept until it ends.
 
-    def __init__(self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: Served) -> None:
-        self._checkpoint, self._engine, self._served = checkpoint, engine, served
+    They fetch the checkpoint that is `following` meanwhile.
+    """
+
+    def __init__(
+        self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: Served, following: str | None
+    ) -> None:
+        self._checkpoint, self._engine, self._served, self._following = checkpoint, engine, served, following
         self._there, self._turn = SimpleQueue[Answering](), threading.Lock()
         self._begun, self._over = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
@@ -75,6 +80,8 @@ class Further:
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
                 if report["warm"]:
                     self._served.swapped = True
+                if self._following:
+                    actor.fetch_ahead.remote(self._following, self._engine.base_model)
                 self._there.put(partial(actor.answer.remote, token, self._checkpoint.fingerprint))
                 self._over.wait()
         except (NotNeeded, RayTaskError, RayActorError) as error:

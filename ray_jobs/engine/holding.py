@@ -52,7 +52,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
         num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
     ).remote(checkpoint, engine, gpu)  # fmt: skip
-    _acquire(actor, token, name if short and not over else None, over)
+    _acquire(actor, token, checkpoint, name if short and not over else None, over)
     done = threading.Event()
     renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
     renewing.start()
@@ -64,7 +64,9 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
             ray.get(actor.release.remote(token), timeout=SECONDS)
 
 
-def _acquire(actor: Any, token: str, make_room_for: str | None, over: threading.Event | None) -> None:
+def _acquire(
+    actor: Any, token: str, checkpoint: Checkpoint, make_room_for: str | None, over: threading.Event | None
+) -> None:
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
     told = False
     while True:
@@ -82,6 +84,7 @@ def _acquire(actor: Any, token: str, make_room_for: str | None, over: threading.
             raise
         if not told:
             log.info("engine: another job holds it; waiting")
+            actor.fetch_ahead.remote(checkpoint.uri, checkpoint.base.uri if checkpoint.base else None)
             told = True
         time.sleep(1)
 

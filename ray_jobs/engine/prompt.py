@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from ray_jobs.checkpoint import fetch
 from ray_jobs.contract import BadInput, Checkpoint
+from ray_jobs.fetching import fetch
 
 TEXT = "assay text goes here"
 

@@ -15,12 +15,14 @@ import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_jobs.checkpoint import fetch, verify
+from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Answer, Requests, Served, Task, without_image
 from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.prompt import maker_for
 from ray_jobs.engine.settings import arguments, environment
+from ray_jobs.fetching import fetch
+from ray_jobs.ray_dataset import ray_dataset
 
 log = logging.getLogger("assay")
 
@@ -32,9 +34,7 @@ def ask(
     verify(checkpoint)
     model = _fetched_everywhere(checkpoint)
     log.info("engine: starting vLLM on %s", checkpoint.uri)
-    asked = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(
-        partial(_requests, checkpoint=checkpoint, requests=requests)
-    )
+    asked = ray_dataset(tasks).flat_map(partial(_requests, checkpoint=checkpoint, requests=requests))
     served.kind, served.told = "ray_data_llm", "started for this job"
     answers = answered(asked, model, engine, maker_for(checkpoint).stop_ids)
     try:

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ray_jobs.engine.holding import PREFIX, held
 from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
+from ray_jobs.engine.versions import versions
 from ray_jobs.engine.warm_actor import Dead, Doubt
 
 log = logging.getLogger("assay")
@@ -43,22 +43,29 @@ def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
 
 
 def ask(
-    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
+    checkpoint: Checkpoint,
+    engine: Engine,
+    tasks: list[Task],
+    requests: Requests,
+    served: Served,
+    following: str | None = None,
 ) -> Iterator[list[Answer]]:
     """Answers task by task as they come. Raises Trouble when engines keep dying, what vLLM raises when it cannot start.
 
-    What the engine was to this job is left in `served`.
+    What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
     name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 2 * engine.max_num_seqs)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
         try:
             with (
-                Further(names, checkpoint, engine, served) as further,
+                Further(names, checkpoint, engine, served, following) as further,
                 held(name, checkpoint, engine) as (actor, token),
             ):
                 further.begin()
                 _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
+                if following:
+                    actor.fetch_ahead.remote(following, engine.base_model)
                 first = partial(actor.answer.remote, token, checkpoint.fingerprint)
                 yield from _asked(first, further, requests, left, served)
                 with suppress(RayTaskError, RayActorError):  # all is answered, whatever becomes of the engine now
@@ -87,10 +94,8 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
     package = Path(__file__).parents[1]
     code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
-    vllm = packages_distributions()["vllm"][0]
-    versions = [version(name) for name in (vllm, "ray", "torch", "transformers")]
     settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit", "base_model"})
-    return digest(likeness(checkpoint), settings, code, versions, "GPU" in ray.cluster_resources())
+    return digest(likeness(checkpoint), settings, code, versions(), "GPU" in ray.cluster_resources())
 
 
 def _asked(

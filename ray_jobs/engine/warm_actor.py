@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
-from ray_jobs.checkpoint import fetch, verify
+from ray_jobs.checkpoint import resolve, verify
 from ray_jobs.contract import BadInput, Checkpoint, Engine
 from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Answer, Requests, Task, without_image
@@ -26,6 +26,7 @@ from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.remaining import AT_ONCE
 from ray_jobs.engine.settings import arguments
+from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
 
@@ -43,7 +44,7 @@ class Dead(Exception):
 
 
 class WarmEngine:
-    """One vLLM engine in its own process. Every method but `acquire` and `evict` raises Lost without the lease."""
+    """One vLLM engine in its own process. What is done with the engine raises Lost without the lease."""
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool) -> None:
         from vllm import AsyncEngineArgs
@@ -105,6 +106,16 @@ class WarmEngine:
             return False
         self._end()
         return True
+
+    async def fetch_ahead(self, uri: str, base_model: str | None) -> None:
+        """Have the checkpoint on this node and its files hashed, for a job to come. Whatever fails will fail there.
+
+        An adapter's base is the one that it names, else `base_model`.
+        """
+        try:
+            await asyncio.to_thread(lambda: fetch(resolve(uri, base_model)))
+        except Exception as error:
+            log.warning("engine: not fetched ahead: %s", error)
 
     async def serve(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Have the checkpoint's weights in the engine: `warm`, `told` why, and the `seconds` it took.

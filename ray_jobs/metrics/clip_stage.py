@@ -10,8 +10,10 @@ import ray
 from ray_jobs import checkpoint, parts
 from ray_jobs.contract import Checkpoint, Spec, Trouble
 from ray_jobs.engine import holding
+from ray_jobs.fetching import fetch
 from ray_jobs.metrics import clip
 from ray_jobs.progress import Progress
+from ray_jobs.ray_dataset import ray_dataset
 
 FOLDER = "clip"
 
@@ -28,8 +30,7 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     checkpoint.verify(spec.clip)
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    source = ray.data.from_items(pending, override_num_blocks=len(pending))
-    measured = source.map(
+    measured = ray_dataset(pending).map(
         ClipActor,
         fn_constructor_args=(spec.clip,),
         fn_kwargs={"golden_uri": spec.golden_uri, "captions_uri": spec.captions_uri_of(caption_id), "scores_uri": uri},
@@ -58,7 +59,7 @@ class ClipActor:
         """Loaded with the first part: what fails while an actor is made reaches the driver as text only."""
         from ray_jobs.metrics.clip_model import ClipModel
 
-        return ClipModel(checkpoint.fetch(self.checkpoint), self.checkpoint.uri)
+        return ClipModel(fetch(self.checkpoint), self.checkpoint.uri)
 
     def __call__(self, row: dict[str, Any], golden_uri: str, captions_uri: str, scores_uri: str) -> dict[str, Any]:
         golden = {

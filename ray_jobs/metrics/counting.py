@@ -7,7 +7,6 @@ runs. The tables are written once and mapped into memory by whoever looks into t
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 
-from ray_jobs import parts, storage
+from ray_jobs import fetching, parts, storage
 from ray_jobs.contract import Manifest, Spec, Trouble
 from ray_jobs.metrics import frequencies
 from ray_jobs.metrics.batch import Corpus
 from ray_jobs.metrics.frequencies import BYTES, Frequencies
 from ray_jobs.metrics.ngrams import ORDERS, ngrams, of_texts
 from ray_jobs.metrics.tokenise import numbers
+from ray_jobs.ray_dataset import ray_dataset
 
 log = logging.getLogger("assay")
 
@@ -145,7 +144,7 @@ def _tables(
 def _on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
         return []
-    return list(ray.data.from_items(rows, override_num_blocks=len(rows)).map(work).iter_rows())
+    return list(ray_dataset(rows).map(work).iter_rows())
 
 
 def _run(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
@@ -207,7 +206,7 @@ def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _copied(uri: str, content: str, index: dict[str, Any]) -> Path:
     """This node's copy of tables on S3, kept by what they hold."""
-    target = Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints"))) / f"tables-{content}"
+    target = fetching.cache() / f"tables-{content}"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -75,4 +75,5 @@ def test_a_checkpoint_is_all_one_has_to_give(dag: Any) -> None:
         "baseline": None,
         "force": False,
         "appear_minutes": 0,
+        "following": None,
     }

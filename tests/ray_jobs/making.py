@@ -113,3 +113,8 @@ def folder_of_pictures(path: Path, count: int) -> Path:
     for number in range(count):
         (path / f"{number:03d}.png").write_bytes(encoded(picture(number)))
     return path
+
+
+def left_in(cache: Path) -> list[str]:
+    """What lies in a node's cache of checkpoints, locks aside."""
+    return sorted(path.name for path in cache.iterdir() if path.name != ".locks")

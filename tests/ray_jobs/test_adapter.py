@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from adapting import CONFIG, adapter_in, random_pair, weights_of
-from making import checkpoint_files, folder_of_pictures, upload
+from making import checkpoint_files, folder_of_pictures, left_in, upload
 from running import DEMO
 from safetensors.torch import load_file
 
@@ -16,6 +16,7 @@ from ray_jobs.adapter import refusal
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Checkpoint
 from ray_jobs.engine.likeness import layout, likeness
+from ray_jobs.fetching import fetch
 
 BASE = DEMO / "checkpoints" / "step-0300"
 MODULE = "model.language_model.layers.0.self_attn.q_proj"
@@ -206,7 +207,7 @@ def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     planned = checkpoint.resolve(uri, base)
-    local = checkpoint.fetch(planned)
+    local = fetch(planned)
     assert local == tmp_path / "cache" / planned.fingerprint
     assert checkpoint.check_whole(str(local))
     assert {path.name for path in local.iterdir()} == {path.name for path in BASE.iterdir()}
@@ -216,9 +217,9 @@ def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie
     expected[name] = (expected[name].float() + (up @ down) * 4).to(torch.bfloat16)
     assert all(torch.equal(found[one], expected[one]) for one in expected)
     before = {path: path.stat().st_mtime_ns for path in local.iterdir()}
-    assert checkpoint.fetch(planned) == local
+    assert fetch(planned) == local
     assert {path: path.stat().st_mtime_ns for path in local.iterdir()} == before
-    assert not [path for path in local.parent.iterdir() if path.name.startswith(".")]
+    assert not [name for name in left_in(local.parent) if name.startswith(".")]
 
 
 def test_a_base_overwritten_meanwhile_leaves_no_copy(
@@ -229,16 +230,16 @@ def test_a_base_overwritten_meanwhile_leaves_no_copy(
     other = DEMO / "checkpoints" / "step-0200"
     upload(base, files_of(other))
     with pytest.raises(BadInput, match=f"checkpoint {base}: overwritten since this run was planned"):
-        checkpoint.fetch(planned)
-    assert list((tmp_path / "cache").iterdir()) == []
+        fetch(planned)
+    assert left_in(tmp_path / "cache") == []
 
 
 def test_an_adapter_that_does_not_fit_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 128), 4, 0)})
     with pytest.raises(BadInput, match=rf"^checkpoint {adapter}: {MODULE}\.lora_A\.weight is for \[96, 128\]"):
-        checkpoint.fetch(checkpoint.resolve(str(adapter), str(BASE)))
-    assert list((tmp_path / "cache").iterdir()) == []
+        fetch(checkpoint.resolve(str(adapter), str(BASE)))
+    assert left_in(tmp_path / "cache") == []
 
 
 def likeness_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
@@ -254,14 +255,14 @@ def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_o
     pair = {MODULE: random_pair((96, 96), 4, 0)}
     plain, kept = likeness_of(adapter_in(tmp_path / "plain", pair), str(BASE))
     assert kept == likeness_of(BASE)[1]
-    assert layout(checkpoint.fetch(plain)) == layout(BASE)
-    assert kept == likeness_of(checkpoint.fetch(plain))[1]
+    assert layout(fetch(plain)) == layout(BASE)
+    assert kept == likeness_of(fetch(plain))[1]
 
     own = adapter_in(tmp_path / "own", pair)
     (own / "chat_template.jinja").write_text("{{ messages }}")
     found, other = likeness_of(own, str(BASE))
     assert other != kept
-    local = checkpoint.fetch(found)
+    local = fetch(found)
     assert (local / "chat_template.jinja").read_text() == "{{ messages }}"
     assert (local / "tokenizer.json").read_bytes() == (BASE / "tokenizer.json").read_bytes()
     assert other == likeness_of(local)[1]

@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from making import checkpoint_files, shard, upload
@@ -134,65 +133,6 @@ def test_verify_notices_an_overwrite_in_place(model: str) -> None:
     storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
     with pytest.raises(BadInput, match=f"checkpoint {model}: overwritten since this run was planned"):
         checkpoint.verify(planned)
-
-
-def test_a_local_checkpoint_is_used_where_it_is(tmp_path: Path) -> None:
-    model = upload(str(tmp_path / "m"), checkpoint_files())
-    assert checkpoint.fetch(checkpoint.resolve(model)) == Path(model)
-
-
-def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    model = upload(f"{s3}/m", checkpoint_files() | {"optimizer.pt": b"large", "logs/x.json": b"{}"})
-    planned = checkpoint.resolve(model)
-    local = checkpoint.fetch(planned)
-    assert {path.name: path.read_bytes() for path in local.iterdir()} == checkpoint_files()
-    monkeypatch.setattr(storage, "download", lambda *_: pytest.fail("fetched again"))
-    assert checkpoint.fetch(planned) == local
-    assert [path.name for path in local.parent.iterdir()] == [planned.fingerprint]
-
-
-def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
-    (checkpoint.fetch(planned) / SECOND).write_bytes(b"what a bad disk made of it")
-    own = checkpoint.fetch(planned, tmp_path / "own")
-    assert own.parent == tmp_path / "own"
-    assert {path.name: path.read_bytes() for path in own.iterdir()} == checkpoint_files()
-
-
-def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the planned weights, uploaded again, would be answered for by others for ever."""
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    model = upload(f"{s3}/m", checkpoint_files())
-    planned = checkpoint.resolve(model)
-    storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
-    with pytest.raises(BadInput, match="overwritten since this run was planned"):
-        checkpoint.fetch(planned)
-    upload(model, checkpoint_files())
-    assert (checkpoint.fetch(planned) / SECOND).read_bytes() == checkpoint_files()[SECOND]
-
-
-def test_a_fetch_that_fails_leaves_nothing_to_be_taken_for_whole(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
-    original: Any = storage.download
-
-    def broken(uri: str, path: Path) -> None:
-        if uri.endswith(SECOND):
-            raise OSError("connection lost")
-        original(uri, path)
-
-    monkeypatch.setattr(storage, "download", broken)
-    with pytest.raises(Exception, match="connection lost"):
-        checkpoint.fetch(planned)
-    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_the_demo_checkpoints_are_whole_and_differ() -> None:

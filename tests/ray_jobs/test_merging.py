@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ray_jobs import checkpoint
 from ray_jobs.contract import BadInput
+from ray_jobs.fetching import fetch
 from ray_jobs.merging import merge
 
 BASE = DEMO / "checkpoints" / "step-0300"
@@ -294,7 +295,8 @@ def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: P
 FETCH = """
 import sys
 from ray_jobs import checkpoint
-checkpoint.fetch(checkpoint.resolve(sys.argv[1]))
+from ray_jobs.fetching import fetch
+fetch(checkpoint.resolve(sys.argv[1]))
 """
 
 
@@ -308,7 +310,7 @@ def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert [folder for folder in cache.iterdir() if not folder.name.startswith(".")] == []
-    found = checkpoint.fetch(checkpoint.resolve(str(large[1])))
+    found = fetch(checkpoint.resolve(str(large[1])))
     (kept,) = (folder for folder in cache.iterdir() if not folder.name.startswith("."))
     assert found == kept
     (tmp_path / "merged").mkdir()

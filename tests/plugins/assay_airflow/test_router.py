@@ -42,8 +42,10 @@ def test_every_whole_checkpoint_is_asked_for_in_order_of_its_step(arrived: Path)
 
 def test_what_is_asked_for_is_a_run_of_the_dag(arrived: Path) -> None:
     waiting = router.unvalidated(str(arrived / "root"), "small", str(arrived / "in"))
-    first = router.requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)[0]
-    assert first["conf"] == {"checkpoint": f"{arrived}/in/step-200", "suite": "small"}
+    first, last = router.requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)
+    then = f"{arrived}/in/step-1000"
+    assert first["conf"] == {"checkpoint": f"{arrived}/in/step-200", "suite": "small", "following": then}
+    assert last["conf"] == {"checkpoint": then, "suite": "small"}
 
 
 def publish(folder: Path, name: str) -> None:

@@ -19,7 +19,13 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (tmp_path / "images" / "a.png").write_bytes(b"png")
     (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\n")
     uri = str(checkpoint_in(tmp_path / "step-1"))
-    return {"checkpoint": uri, "suite": str(tmp_path / "small.yaml"), "baseline": None, "force": False}
+    return {
+        "checkpoint": uri,
+        "suite": str(tmp_path / "small.yaml"),
+        "baseline": None,
+        "force": False,
+        "following": None,
+    }
 
 
 def test_planning_gives_the_spec_of_the_params(params: dict[str, Any]) -> None:
@@ -38,6 +44,11 @@ def test_an_adapter_is_planned_with_its_base(
     assert (
         f"base model {params['checkpoint']}, fingerprint {spec.checkpoint.base.fingerprint}" in capsys.readouterr().out
     )
+
+
+def test_the_checkpoint_that_follows_is_in_the_spec_and_moves_nothing(params: dict[str, Any]) -> None:
+    plain, told = steps.plan(params, "manual__1"), steps.plan(params | {"following": "s3://in/step-300/"}, "router__2")
+    assert (told, load_spec(told).following) == (plain, "s3://in/step-300")
 
 
 def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:
@@ -139,8 +150,8 @@ def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_wa
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "watched"))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     asked = steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
-    assert [one["conf"] for one in asked] == [
-        {"checkpoint": f"{tmp_path}/run/step-{step}", "suite": "small"} for step in (30, 200, 1000)
-    ]
+    uris = [f"{tmp_path}/run/step-{step}" for step in (30, 200, 1000)]
+    assert [one["conf"]["checkpoint"] for one in asked] == uris
+    assert [one["conf"].get("following") for one in asked] == [*uris[1:], None]
     with pytest.raises(BadInput, match=f"training run {tmp_path}/none: no folder is in it; check the URI"):
         steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/none")

@@ -11,9 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
+from making import upload
 from ray_cluster import Cluster
 from running import DEMO, ENGINE, Ended, ended
 from safetensors.torch import load_file, save_file
+
+from ray_jobs import storage
 
 pytestmark = pytest.mark.integration
 
@@ -40,9 +43,9 @@ def requests(part, rows, maker):
         yield request(part, row, open(scenes[row], "rb").read(), "describe the image", maker,
                       {{"max_tokens": 32, "temperature": 0.0, "seed": 1}})
 
-def said(uri, requests=requests):
+def said(uri, requests=requests, following=None):
     served = Served()
-    blocks = warm.ask(checkpoint.resolve(uri), engine, tasks, requests, served)
+    blocks = warm.ask(checkpoint.resolve(uri), engine, tasks, requests, served, following)
     answers = [answer for block in blocks for answer in block]
     found = {{answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}}
     assert len(answers) == len(found) == len(scenes), (len(answers), len(found))
@@ -242,6 +245,47 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     found = json.loads(done.output.splitlines()[-1])
     assert found["said"] == expected[CHECKPOINTS[2].name]
     assert (found["warm"], found["told"]) == (True, "the weights of the job before")
+
+
+AHEAD = """
+import threading
+from ray_jobs.engine.holding import PREFIX, held
+from ray_jobs.fetching import cache
+
+def copied(uri):
+    there, end = cache() / checkpoint.resolve(uri).fingerprint, time.time() + 60
+    while not there.exists() and time.time() < end:
+        time.sleep(0.1)
+    return there.exists()
+
+first, second, third = sys.argv[1:]
+found = [said(first, following=second)]
+there = [copied(second)]
+planned = checkpoint.resolve(second)
+with held(PREFIX + warm.identity(planned, engine), planned, engine):
+    waiting = threading.Thread(target=lambda: found.append(said(third)))
+    waiting.start()
+    there.append(copied(third))
+    assert len(found) == 1
+waiting.join()
+found.append(said(second, following=f"{first}/nothing"))
+print(json.dumps([found, there]))
+"""
+
+
+def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
+    on_cluster: Cluster, expected: dict[str, list[str]]
+) -> None:
+    """Be it the one that follows in a series, or one whose job waits already."""
+    storage._s3().create_bucket(Bucket="series")
+    order = [CHECKPOINTS[number] for number in (0, 1, 3)]
+    uris = [
+        upload(f"s3://series/{one.name}", {file.name: file.read_bytes() for file in one.iterdir()}) for one in order
+    ]
+    found, there = driven(AHEAD, *uris)
+    assert there == [True, True]
+    assert [one["said"] for one in found] == [expected[order[number].name] for number in (0, 2, 1)]
+    assert [one["told"] for one in found[1:]] == ["weights swapped and checked"] * 2
 
 
 SEVERAL = """

@@ -1,0 +1,136 @@
+"""A local copy of a checkpoint to load: kept on the node by fingerprint, made once, deleted for others when space is
+short.
+
+A copy is there whole or not at all. Whoever needs one that is being made waits for it.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ray_jobs import storage
+from ray_jobs.checkpoint import companions, is_loaded, verify
+from ray_jobs.contract import Checkpoint, Trouble
+
+KEPT = 4  # copies used last, which no other takes the place of: an engine may be about to load one
+FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
+ABANDONED = 86400.0  # seconds after which a copy that is still being made has no maker any more
+COPY, LOCKS = re.compile(r"[0-9a-f]{16}"), ".locks"
+
+
+def cache() -> Path:
+    """Where this node keeps its copies of checkpoints."""
+    return Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
+
+
+def fetch(checkpoint: Checkpoint, folder: Path | None = None) -> Path:
+    """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
+
+    Of an adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the
+    node's cache unless given. Raises BadInput where adapter and base do not match, Trouble where the disk is full.
+    """
+    local = storage.local_path(checkpoint.uri)
+    if local is not None and not checkpoint.base:
+        return local
+    target = (folder or cache()) / checkpoint.fingerprint
+    with _locked(target):
+        if target.exists():
+            os.utime(target)  # it was used last
+        else:
+            _keep(checkpoint, target)
+    return target
+
+
+@contextmanager
+def _locked(copy: Path, wait: float = -1) -> Iterator[None]:
+    """Nobody else makes or deletes this copy within it. Raises Timeout when somebody does for longer than `wait`."""
+    lock = copy.parent / LOCKS / copy.name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock, timeout=wait):
+        yield
+
+
+def _keep(checkpoint: Checkpoint, target: Path) -> None:
+    _make_room(checkpoint, target.parent)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        if checkpoint.base:
+            _merge(checkpoint, fetch(checkpoint.base, target.parent), partial)
+        else:
+            _download(checkpoint.uri, partial)
+        verify(checkpoint)  # a copy is kept by fingerprint, so it must be what the fingerprint says
+        partial.rename(target)
+    except OSError as error:
+        raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _make_room(checkpoint: Checkpoint, folder: Path) -> None:
+    """Delete what makers that were killed have left, and the copies not used for longest while the disk is short."""
+    kept = cache()
+    kept.mkdir(parents=True, exist_ok=True)
+    for left in kept.glob(".*"):
+        if left.name != LOCKS and time.time() - _used(left) > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+    needed = sum(one.size for one in storage.entries((checkpoint.base or checkpoint).uri) if is_loaded(one.key))
+    copies = sorted((path for path in kept.iterdir() if COPY.fullmatch(path.name)), key=_used)
+    for copy in copies[:-KEPT]:
+        disk = shutil.disk_usage(folder)
+        if disk.free - needed >= FREE * disk.total:
+            return
+        _forget(copy)
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise Trouble(
+            f"checkpoint {checkpoint.uri}: its copy takes {needed / 1e9:.1f} GB and {folder} has room for "
+            f"{free / 1e9:.1f}; free space there or set ASSAY_CACHE to a directory on a larger disk"
+        )
+
+
+def _used(copy: Path) -> float:
+    """When it was last used; 0 when another has deleted it."""
+    try:
+        return copy.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _forget(copy: Path) -> None:
+    """Delete a copy, unless somebody has taken it up since: at one stroke, so that nobody sees a part of it."""
+    used, gone = _used(copy), copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with _locked(copy, wait=0):
+            if used and _used(copy) == used:
+                copy.rename(gone)
+    except Timeout:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _download(uri: str, target: Path) -> None:
+    for entry in storage.entries(uri):
+        if is_loaded(entry.key):
+            storage.download(f"{uri}/{entry.key}", target / entry.key)
+
+
+def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:
+    """Fill the directory with the base's files, the adapter merged, and what the adapter has of its own beside it."""
+    from ray_jobs.merging import merge  # and with it torch
+
+    for name, uri in companions(checkpoint).items():
+        (target / name).write_bytes(storage.read(uri))
+    downloaded = target / ".adapter"
+    downloaded.mkdir()
+    local = storage.local_path(checkpoint.uri)
+    if local is None:
+        _download(checkpoint.uri, downloaded)
+    merge(base, local or downloaded, target, f"checkpoint {checkpoint.uri}")
+    shutil.rmtree(downloaded)

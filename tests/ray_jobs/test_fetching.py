@@ -1,0 +1,197 @@
+"""This node's copies of checkpoints: whole or not there, made once, and making room for others."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from making import checkpoint_files, left_in, shard, upload
+
+from ray_jobs import checkpoint, fetching, storage
+from ray_jobs.contract import BadInput, Checkpoint, Trouble
+from ray_jobs.fetching import KEPT, fetch
+
+SECOND = "model-00002-of-00002.safetensors"
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The node's cache."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_local_checkpoint_is_used_where_it_is(tmp_path: Path) -> None:
+    model = upload(str(tmp_path / "m"), checkpoint_files())
+    assert fetch(checkpoint.resolve(model)) == Path(model)
+
+
+def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = upload(f"{s3}/m", checkpoint_files() | {"optimizer.pt": b"large", "logs/x.json": b"{}"})
+    planned = checkpoint.resolve(model)
+    local = fetch(planned)
+    assert {path.name: path.read_bytes() for path in local.iterdir()} == checkpoint_files()
+    monkeypatch.setattr(storage, "download", lambda *_: pytest.fail("fetched again"))
+    assert fetch(planned) == local
+    assert (local, left_in(kept)) == (kept / planned.fingerprint, [planned.fingerprint])
+
+
+def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
+    s3: str, kept: Path, tmp_path: Path
+) -> None:
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    (fetch(planned) / SECOND).write_bytes(b"what a bad disk made of it")
+    own = fetch(planned, tmp_path / "own")
+    assert own.parent == tmp_path / "own"
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == checkpoint_files()
+
+
+def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3: str, kept: Path) -> None:
+    """Else the planned weights, uploaded again, would be answered for by others for ever."""
+    model = upload(f"{s3}/m", checkpoint_files())
+    planned = checkpoint.resolve(model)
+    storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    with pytest.raises(BadInput, match="overwritten since this run was planned"):
+        fetch(planned)
+    upload(model, checkpoint_files())
+    assert (fetch(planned) / SECOND).read_bytes() == checkpoint_files()[SECOND]
+
+
+def test_a_fetch_that_fails_leaves_nothing_to_be_taken_for_whole(
+    s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    original: Any = storage.download
+
+    def broken(uri: str, path: Path) -> None:
+        if uri.endswith(SECOND):
+            raise OSError("connection lost")
+        original(uri, path)
+
+    monkeypatch.setattr(storage, "download", broken)
+    with pytest.raises(Exception, match="connection lost"):
+        fetch(planned)
+    assert left_in(kept) == []
+
+
+def test_of_many_who_need_one_copy_one_makes_it(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned, downloaded = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files())), []
+    original: Any = storage.download
+
+    def slow(uri: str, path: Path) -> None:
+        downloaded.append(uri)
+        time.sleep(0.1)
+        original(uri, path)
+
+    monkeypatch.setattr(storage, "download", slow)
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(fetch, [planned] * 8)) == {kept / planned.fingerprint}
+    assert len(downloaded) == len(checkpoint_files())
+
+
+FETCH = """
+import sys
+from ray_jobs import checkpoint, fetching, storage
+storage.download = lambda uri, path: (print(flush=True), sys.stdin.read())
+fetching.fetch(checkpoint.resolve(sys.argv[1]))
+"""
+
+
+def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: Path) -> None:
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    command = [sys.executable, "-c", FETCH, planned.uri]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker, ThreadPoolExecutor() as one:
+        assert maker.stdout
+        maker.stdout.readline()
+        waiting = one.submit(fetch, planned)
+        time.sleep(0.5)
+        assert not waiting.done()
+        maker.kill()
+        assert {path.name: path.read_bytes() for path in waiting.result(60).iterdir()} == checkpoint_files()
+    (partial,) = (name for name in left_in(kept) if name != planned.fingerprint)
+    os.utime(kept / partial, (0, 0))
+    other = checkpoint.resolve(upload(f"{s3}/n", checkpoint_files() | {"vocab.json": b"{}"}))
+    fetch(other)
+    assert left_in(kept) == sorted([planned.fingerprint, other.fingerprint])
+
+
+@pytest.fixture
+def disk(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A stand-in for a small disk, with nothing on it but the copies: how many of them it has room for."""
+    size = sum(map(len, checkpoint_files().values())) + len(b"0")
+    total = SimpleNamespace(copies=100.0)
+
+    def usage(path: Path) -> SimpleNamespace:
+        used = sum(file.stat().st_size for file in kept.rglob("*") if file.is_file())
+        return SimpleNamespace(total=int(total.copies * size), free=int(total.copies * size) - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    return lambda copies: setattr(total, "copies", copies)
+
+
+def several(s3: str, count: int) -> list[Checkpoint]:
+    made = [checkpoint_files() | {"vocab.json": f"{number}".encode()} for number in range(count)]
+    return [checkpoint.resolve(upload(f"{s3}/{number}", files)) for number, files in enumerate(made)]
+
+
+def used_at(kept: Path, one: Checkpoint, seconds: float) -> None:
+    os.utime(kept / one.fingerprint, (seconds, seconds))
+
+
+def test_the_copies_not_used_for_longest_make_room(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
+    disk(7.8)  # a tenth of it is left free: room for seven
+    *made, last = several(s3, 8)
+    for number, one in enumerate(made):
+        fetch(one)
+        used_at(kept, one, 1000 + number)
+    assert left_in(kept) == sorted(one.fingerprint for one in made)
+    fetch(made[0])
+    fetch(last)
+    assert left_in(kept) == sorted(one.fingerprint for one in [made[0], *made[2:], last])
+    fetch(made[1])
+    assert left_in(kept) == sorted(one.fingerprint for one in [made[0], made[1], *made[3:], last])
+
+
+def test_those_used_last_do_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
+    """An engine may be about to load one."""
+    *made, last = several(s3, KEPT + 2)
+    for number, one in enumerate(made):
+        fetch(one)
+        used_at(kept, one, 1000 + number)
+    disk(KEPT + 0.5)
+    with pytest.raises(Trouble, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {kept} has room for "):
+        fetch(last)
+    assert left_in(kept) == sorted(one.fingerprint for one in made[1:])
+
+
+def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
+    *made, last = several(s3, KEPT + 3)
+    for number, one in enumerate(made):
+        fetch(one)
+        used_at(kept, one, 1000 + number)
+    disk(KEPT + 2.5)
+    with fetching._locked(kept / made[0].fingerprint):
+        fetch(last)
+    assert left_in(kept) == sorted(one.fingerprint for one in [made[0], *made[2:], last])
+
+
+def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is a stand-in."""
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    client = SimpleNamespace(download_file=full, get_paginator=storage._s3().get_paginator)
+    monkeypatch.setattr(storage, "_s3", lambda: client)
+    with pytest.raises(Trouble, match=rf"^cannot copy {planned.uri}/config.json to {kept}/.*: the disk is full; free"):
+        fetch(planned)
+    assert left_in(kept) == []
