@@ -96,8 +96,8 @@ verdicts = Asset("assay_verdict", group="assay")
         "following": Param(
             None,
             type=["null", "string"],
-            title="Checkpoint to follow",
-            description="Set by the router: what will be validated next. The engine fetches it while it captions.",
+            title="Next checkpoint",
+            description="Set by the router: what is validated after this one. A warm engine fetches it meanwhile.",
         ),
     },
 )

@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,10 +20,12 @@ from ray_jobs import storage
 from ray_jobs.checkpoint import companions, is_loaded, verify
 from ray_jobs.contract import Checkpoint, Trouble
 
-KEPT = 4  # copies used last, which no other takes the place of: an engine may be about to load one
+KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
 FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
-ABANDONED = 86400.0  # seconds after which a copy that is still being made has no maker any more
-COPY, LOCKS = re.compile(r"[0-9a-f]{16}"), ".locks"
+ABANDONED = 86400.0  # seconds after which the folder of an audit or of tables has no maker any more
+LOCKS = ".locks"
+COPY, UNFINISHED = re.compile(r"[0-9a-f]{16}"), re.compile(r"\.([0-9a-f]{16})\.\w+")
+OTHERS = re.compile(r"\.(audit-|tables-[0-9a-f]{16}\.)\w+")
 
 
 def cache() -> Path:
@@ -31,21 +33,26 @@ def cache() -> Path:
     return Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
 
 
-def fetch(checkpoint: Checkpoint, folder: Path | None = None) -> Path:
+def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = False) -> Path:
     """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
 
     Of an adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the
-    node's cache unless given. Raises BadInput where adapter and base do not match, Trouble where the disk is full.
+    node's cache unless given. Raises BadInput where adapter and base do not match, Trouble where there is no room for
+    a copy, to spare where it is made `ahead` of its need.
     """
     local = storage.local_path(checkpoint.uri)
     if local is not None and not checkpoint.base:
         return local
     target = (folder or cache()) / checkpoint.fingerprint
-    with _locked(target):
-        if target.exists():
-            os.utime(target)  # it was used last
-        else:
-            _keep(checkpoint, target)
+    try:
+        with _locked(target):
+            if target.exists():
+                with suppress(PermissionError):  # somebody else's copy
+                    os.utime(target)  # it was used last
+            else:
+                _keep(checkpoint, target, ahead)
+    except OSError as error:
+        raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
     return target
 
 
@@ -58,41 +65,57 @@ def _locked(copy: Path, wait: float = -1) -> Iterator[None]:
         yield
 
 
-def _keep(checkpoint: Checkpoint, target: Path) -> None:
-    _make_room(checkpoint, target.parent)
+def _keep(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
+    base = fetch(checkpoint.base, target.parent, ahead) if checkpoint.base else None  # before there is room for both
+    _remove_unfinished(target)
+    _make_room(checkpoint, target.parent, ahead)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        if checkpoint.base:
-            _merge(checkpoint, fetch(checkpoint.base, target.parent), partial)
+        if base:
+            _merge(checkpoint, base, partial)
         else:
             _download(checkpoint.uri, partial)
         verify(checkpoint)  # a copy is kept by fingerprint, so it must be what the fingerprint says
         partial.rename(target)
-    except OSError as error:
-        raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _make_room(checkpoint: Checkpoint, folder: Path) -> None:
-    """Delete what makers that were killed have left, and the copies not used for longest while the disk is short."""
-    kept = cache()
-    kept.mkdir(parents=True, exist_ok=True)
-    for left in kept.glob(".*"):
-        if left.name != LOCKS and time.time() - _used(left) > ABANDONED:
+def _remove_unfinished(target: Path) -> None:
+    """Remove what makers that were killed have left: of this copy, whose lock is held, and where nobody holds it."""
+    for left in [*target.parent.glob(".*"), *cache().glob(".*")]:
+        if found := UNFINISHED.fullmatch(left.name):
+            with suppress(Timeout):
+                if found[1] == target.name and left.parent == target.parent:
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    with _locked(left.with_name(found[1]), wait=0):
+                        shutil.rmtree(left, ignore_errors=True)
+        elif OTHERS.fullmatch(left.name) and time.time() - _used(left) > ABANDONED:
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
+    """Delete the copies not used for longest while the disk is short. Raises Trouble when that is not enough."""
     needed = sum(one.size for one in storage.entries((checkpoint.base or checkpoint).uri) if is_loaded(one.key))
-    copies = sorted((path for path in kept.iterdir() if COPY.fullmatch(path.name)), key=_used)
-    for copy in copies[:-KEPT]:
-        disk = shutil.disk_usage(folder)
-        if disk.free - needed >= FREE * disk.total:
+    copies = sorted((_used(path), path) for path in cache().glob("*") if COPY.fullmatch(path.name))
+    for used, copy in copies[:-KEPT]:
+        if _left(folder, needed) >= FREE:
             return
-        _forget(copy)
-    if (free := shutil.disk_usage(folder).free) < needed:
+        _forget(copy, used)
+    if _left(folder, needed) < (FREE if ahead else 0):
+        free = shutil.disk_usage(folder).free
         raise Trouble(
             f"checkpoint {checkpoint.uri}: its copy takes {needed / 1e9:.1f} GB and {folder} has room for "
-            f"{free / 1e9:.1f}; free space there or set ASSAY_CACHE to a directory on a larger disk"
+            f"{free / 1e9:.1f}{' and none to spare' if ahead else ''}; free space there or set ASSAY_CACHE to a "
+            "directory on a larger disk"
         )
+
+
+def _left(folder: Path, needed: int) -> float:
+    """The share of the disk that will be free once the needed bytes are there; below zero when they do not fit."""
+    disk = shutil.disk_usage(folder)
+    return (disk.free - needed) / disk.total
 
 
 def _used(copy: Path) -> float:
@@ -103,9 +126,10 @@ def _used(copy: Path) -> float:
         return 0.0
 
 
-def _forget(copy: Path) -> None:
-    """Delete a copy, unless somebody has taken it up since: at one stroke, so that nobody sees a part of it."""
-    used, gone = _used(copy), copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
+def _forget(copy: Path, used: float) -> None:
+    """Delete a copy, unless somebody has taken it up since it was last `used`; at one stroke, so that nobody sees a
+    part of it."""
+    gone = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
     try:
         with _locked(copy, wait=0):
             if used and _used(copy) == used:

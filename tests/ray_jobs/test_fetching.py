@@ -17,9 +17,10 @@ from making import checkpoint_files, left_in, shard, upload
 
 from ray_jobs import checkpoint, fetching, storage
 from ray_jobs.contract import BadInput, Checkpoint, Trouble
-from ray_jobs.fetching import KEPT, fetch
+from ray_jobs.fetching import fetch
 
 SECOND = "model-00002-of-00002.safetensors"
+KEPT = 2  # in these tests
 
 
 @pytest.fixture
@@ -116,11 +117,25 @@ def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: 
         assert not waiting.done()
         maker.kill()
         assert {path.name: path.read_bytes() for path in waiting.result(60).iterdir()} == checkpoint_files()
-    (partial,) = (name for name in left_in(kept) if name != planned.fingerprint)
-    os.utime(kept / partial, (0, 0))
-    other = checkpoint.resolve(upload(f"{s3}/n", checkpoint_files() | {"vocab.json": b"{}"}))
-    fetch(other)
-    assert left_in(kept) == sorted([planned.fingerprint, other.fingerprint])
+    assert left_in(kept) == [planned.fingerprint]
+
+
+def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: str, kept: Path) -> None:
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    dead, living, old, young = f".{'0' * 16}.abc_1234", f".{'1' * 16}.abc_1234", ".audit-abc_1234", ".audit-abc_5678"
+    for name in (dead, living, old, young, ".ssh", f"{'0' * 15}"):
+        (kept / name).mkdir(parents=True)
+        os.utime(kept / name, (0, 0) if name != young else None)
+    with fetching._locked(kept / ("1" * 16)):
+        fetch(planned)
+    assert left_in(kept) == sorted([planned.fingerprint, living, young, ".ssh", "0" * 15])
+
+
+def test_a_cache_that_is_no_folder_is_told_of_in_one_line(s3: str, kept: Path) -> None:
+    kept.write_bytes(b"a file")
+    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    with pytest.raises(Trouble, match=rf"^checkpoint {planned.uri}: cannot copy it to {kept}/{planned.fingerprint}: "):
+        fetch(planned)
 
 
 @pytest.fixture
@@ -134,6 +149,7 @@ def disk(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]
         return SimpleNamespace(total=int(total.copies * size), free=int(total.copies * size) - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(fetching, "KEPT", KEPT)
     return lambda copies: setattr(total, "copies", copies)
 
 
@@ -142,45 +158,73 @@ def several(s3: str, count: int) -> list[Checkpoint]:
     return [checkpoint.resolve(upload(f"{s3}/{number}", files)) for number, files in enumerate(made)]
 
 
-def used_at(kept: Path, one: Checkpoint, seconds: float) -> None:
-    os.utime(kept / one.fingerprint, (seconds, seconds))
+def kept_in_turn(kept: Path, made: list[Checkpoint]) -> None:
+    """Fetch them, and have the first used first."""
+    for number, one in enumerate(made):
+        fetch(one)
+        os.utime(kept / one.fingerprint, (1000 + number, 1000 + number))
+
+
+def fingerprints(*some: Checkpoint) -> list[str]:
+    return sorted(one.fingerprint for one in some)
 
 
 def test_the_copies_not_used_for_longest_make_room(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
-    disk(7.8)  # a tenth of it is left free: room for seven
-    *made, last = several(s3, 8)
-    for number, one in enumerate(made):
-        fetch(one)
-        used_at(kept, one, 1000 + number)
-    assert left_in(kept) == sorted(one.fingerprint for one in made)
+    *made, last = several(s3, KEPT + 4)
+    kept_in_turn(kept, made)
+    disk(KEPT + 3.5)  # a tenth of it is left free: room for two more than are kept
     fetch(made[0])
     fetch(last)
-    assert left_in(kept) == sorted(one.fingerprint for one in [made[0], *made[2:], last])
-    fetch(made[1])
-    assert left_in(kept) == sorted(one.fingerprint for one in [made[0], made[1], *made[3:], last])
+    assert left_in(kept) == fingerprints(made[0], *made[3:], last)
 
 
 def test_those_used_last_do_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
     """An engine may be about to load one."""
     *made, last = several(s3, KEPT + 2)
-    for number, one in enumerate(made):
-        fetch(one)
-        used_at(kept, one, 1000 + number)
+    kept_in_turn(kept, made)
     disk(KEPT + 0.5)
     with pytest.raises(Trouble, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {kept} has room for "):
         fetch(last)
-    assert left_in(kept) == sorted(one.fingerprint for one in made[1:])
+    assert left_in(kept) == fingerprints(*made[1:])
 
 
 def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
     *made, last = several(s3, KEPT + 3)
-    for number, one in enumerate(made):
-        fetch(one)
-        used_at(kept, one, 1000 + number)
+    kept_in_turn(kept, made)
     disk(KEPT + 2.5)
     with fetching._locked(kept / made[0].fingerprint):
         fetch(last)
-    assert left_in(kept) == sorted(one.fingerprint for one in [made[0], *made[2:], last])
+    assert left_in(kept) == fingerprints(made[0], *made[2:], last)
+
+
+def test_one_that_is_taken_up_meanwhile_does_not(
+    s3: str, kept: Path, disk: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *made, last = several(s3, KEPT + 4)
+    kept_in_turn(kept, made)
+    disk(KEPT + 2.5)
+    remove: Any = shutil.rmtree
+
+    def removing(path: Path, **options: Any) -> None:
+        if path.name.startswith(f".{made[0].fingerprint}"):
+            fetch(made[1])
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    fetch(last)
+    assert left_in(kept) == fingerprints(made[1], *made[3:], last)
+
+
+def test_ahead_of_need_a_copy_is_made_where_the_disk_has_room_to_spare(
+    s3: str, kept: Path, disk: Callable[[float], None]
+) -> None:
+    *made, last = several(s3, 3)
+    kept_in_turn(kept, made)
+    disk(3.2)
+    with pytest.raises(Trouble, match=r"has room for 0\.0 and none to spare; free space there"):
+        fetch(last, ahead=True)
+    fetch(last)
+    assert fetch(last, ahead=True) == kept / last.fingerprint
 
 
 def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
