@@ -13,7 +13,7 @@ import psutil
 import pytest
 from making import upload
 from ray_cluster import Cluster
-from running import DEMO, ENGINE, Ended, ended
+from running import DEMO, ENGINE, Ended, ended, wait_until
 from safetensors.torch import load_file, save_file
 
 from ray_jobs import storage
@@ -309,10 +309,13 @@ logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
 engine = engine.model_copy(update={"replicas": 2})
 
-def slow(part, rows, maker):
-    for asked in requests(part, rows, maker):
-        time.sleep(0.6)
-        yield asked
+folder = Path(sys.argv[3])
+
+def blocked(part, rows, maker):
+    (folder / f"asked-{os.getpid()}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.1)
+    yield from requests(part, rows, maker)
 
 def further():
     names = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE]
@@ -323,7 +326,7 @@ while not further():
     time.sleep(0.2)
 ray.get(further()[0].release.remote("nobody"))  # answered once it has started
 print("READY", flush=True); sys.stdin.readline()
-found.append(said(sys.argv[2], slow))
+found.append(said(sys.argv[2], blocked))
 port, end = ray.nodes()[0]["MetricsExportPort"], time.time() + 30
 while time.time() < end:
     told = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
@@ -336,19 +339,23 @@ print(json.dumps(found))
 """
 
 
-def test_two_engines_share_a_job_and_one_of_them_is_killed(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+def test_two_engines_share_a_job_and_one_of_them_is_killed(
+    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+) -> None:
     on_cluster.end_engines()
     order = [CHECKPOINTS[number] for number in (0, 3)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen([sys.executable, "-c", DRIVER + SEVERAL, *map(str, order)], text=True, **pipes)
+    command = [sys.executable, "-c", DRIVER + SEVERAL, *map(str, order), str(tmp_path)]
+    process = subprocess.Popen(command, text=True, **pipes)
     assert process.stdin
     told(process, "READY")
     first, second = sorted(on_cluster.engines(), key=lambda engine: engine.create_time())
     process.stdin.write("\n")
     process.stdin.flush()
     told(process, "engine: one more, weights swapped and checked", whole=False)
-    time.sleep(1.5)  # its first task of five rows takes three seconds
+    wait_until(lambda: len(list(tmp_path.glob("asked-*"))) == 2, 60)
     second.kill()
+    (tmp_path / "go").touch()
     done = ended(process)
     assert done.code == 0, done.output[-5000:]
     found = json.loads(done.output.splitlines()[-1])
