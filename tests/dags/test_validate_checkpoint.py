@@ -68,6 +68,11 @@ def test_a_wrong_param_is_refused_before_anything_runs(dag: Any, given: dict[str
         accepted(dag, given)
 
 
+def test_the_router_may_name_the_checkpoint_that_follows(dag: Any) -> None:
+    given = {"checkpoint": "s3://c/step-1", "suite": "demo", "following": "s3://c/step-2"}
+    assert accepted(dag, given)["following"] == "s3://c/step-2"
+
+
 def test_a_checkpoint_is_all_one_has_to_give(dag: Any) -> None:
     assert accepted(dag, {"checkpoint": "s3://c/step-1"}) == {
         "checkpoint": "s3://c/step-1",
