@@ -1,3 +1,4 @@
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_a_person_triggers_it_and_it_is_not_paused(dag: Any) -> None:
 
 def accepted(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The params of a run that is triggered with these."""
-    params = type(dag.params)({name: dag.params.get_param(name) for name in dag.params})
+    params = deepcopy(dag.params)
     params.update(given)
     return dict(params.validate())
 
