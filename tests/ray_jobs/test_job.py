@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +102,8 @@ def test_progress_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages[1].startswith("captions: 70/100 images (70%), ")
     assert caplog.messages[1].endswith(", 2 failed in part-00001")
     assert caplog.messages[2].startswith("captions: 100/100 images (100%), ")
+
+
+def test_a_captions_job_does_not_wait_for_the_import_of_ray_data() -> None:
+    told = "import sys, ray_jobs.caption, ray_jobs.job; sys.exit('ray.data' in sys.modules)"
+    subprocess.run([sys.executable, "-c", told], check=True)
