@@ -34,7 +34,7 @@ LONGEST = 64 * 1024  # bytes of one file
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--executions", type=int, default=sys.maxsize, help="end sooner, after so many")
+    parser.add_argument("--executions", type=int, default=2**31 - 1, help="end sooner, after so many")
     parser.add_argument("--findings", type=Path, default=ROOT / ".assay" / "fuzz")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -143,7 +143,7 @@ def fuzz(work: Path, findings: Path, seconds: int, executions: int) -> int:
     grown = work / "grown"
     grown.mkdir(exist_ok=True)
     limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", f"-max_len={LONGEST}"]
-    limits.append(f"-runs={min(executions, 2**31 - 1)}")
+    limits.append(f"-runs={executions}")
     atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={work}/", str(grown), str(work / "seeds")], one)
     atheris.Fuzz()
     return 0

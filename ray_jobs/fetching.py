@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -83,14 +83,11 @@ def _keep(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
 
 def _remove_unfinished(target: Path) -> None:
     """Remove what makers that were killed have left: of this copy, whose lock is held, and where nobody holds it."""
-    for left in [*target.parent.glob(".*"), *cache().glob(".*")]:
+    for left in cache().glob(".*"):
         if found := UNFINISHED.fullmatch(left.name):
-            with suppress(Timeout):
-                if found[1] == target.name and left.parent == target.parent:
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    with _locked(left.with_name(found[1]), wait=0):
-                        shutil.rmtree(left, ignore_errors=True)
+            copy = left.with_name(found[1])
+            with suppress(Timeout), nullcontext() if copy == target else _locked(copy, wait=0):
+                shutil.rmtree(left, ignore_errors=True)
         elif OTHERS.fullmatch(left.name) and time.time() - _used(left) > ABANDONED:
             shutil.rmtree(left, ignore_errors=True)
 

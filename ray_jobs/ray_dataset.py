@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,14 +10,6 @@ if TYPE_CHECKING:
 
 def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Dataset":
     """A dataset of the items, in as many blocks as there are items unless told otherwise."""
-    _configure()
-    from ray import data
-
-    return data.from_items(list(items), override_num_blocks=blocks or len(items))
-
-
-@cache
-def _configure() -> None:
     from ray import data
 
     context = data.DataContext.get_current()
@@ -27,3 +18,4 @@ def _configure() -> None:
     context.raise_original_map_exception = True  # else a BadInput of a worker arrives as text only
     for noisy in ("ray.data", "ray.llm", "ray.serve"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    return data.from_items(list(items), override_num_blocks=blocks or len(items))

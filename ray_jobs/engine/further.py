@@ -5,23 +5,18 @@ They are begun when the first one is there, one after the other: vLLM measures t
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any
 
-import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Served
-from ray_jobs.engine.holding import NotNeeded, held
+from ray_jobs.engine.holding import Answering, NotNeeded, held, serving
 
 log = logging.getLogger("assay")
-
-Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
 
 
 class Further:
@@ -75,14 +70,12 @@ class Further:
             with ExitStack() as stack:
                 with self._turn:
                     engine = held(name, self._checkpoint, self._engine, self._over)
-                    actor, token = stack.enter_context(engine)
-                report = ray.get(actor.serve.remote(token, self._checkpoint))
+                    there = stack.enter_context(engine)
+                report, answering = serving(there, self._checkpoint, self._engine, self._following)
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
                 if report["warm"]:
                     self._served.swapped = True
-                if self._following:
-                    actor.fetch_ahead.remote(self._following, self._engine.base_model)
-                self._there.put(partial(actor.answer.remote, token, self._checkpoint.fingerprint))
+                self._there.put(answering)
                 self._over.wait()
         except (NotNeeded, RayTaskError, RayActorError) as error:
             why = error.cause if isinstance(error, RayTaskError) else error

@@ -8,8 +8,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -27,6 +28,7 @@ NAMESPACE, PREFIX = "assay-engines", "engine-"
 
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
+Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
 
 
 class NotNeeded(Exception):
@@ -62,6 +64,20 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         done.set()
         with suppress(RayActorError, RayTaskError, GetTimeoutError):
             ray.get(actor.release.remote(token), timeout=SECONDS)
+
+
+def serving(
+    held_engine: Held, checkpoint: Checkpoint, engine: Engine, following: str | None
+) -> tuple[dict[str, Any], Answering]:
+    """What a held engine reports once it has the checkpoint's weights, and the way to ask it.
+
+    From then on it fetches the checkpoint that is `following`. Raises what `WarmEngine.serve` raises.
+    """
+    actor, token = held_engine
+    report = ray.get(actor.serve.remote(token, checkpoint))
+    if following:
+        actor.fetch_ahead.remote(following, engine.base_model)
+    return report, partial(actor.answer.remote, token, checkpoint.fingerprint)
 
 
 def _acquire(

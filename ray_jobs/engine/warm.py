@@ -9,7 +9,6 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from ray_jobs.checkpoint import quantisation
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.explained import STARTS, explain
-from ray_jobs.engine.further import Answering, Further
-from ray_jobs.engine.holding import PREFIX, held
+from ray_jobs.engine.further import Further
+from ray_jobs.engine.holding import PREFIX, Answering, held, serving
 from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
@@ -63,10 +62,8 @@ def ask(
                 held(name, checkpoint, engine) as (actor, token),
             ):
                 further.begin()
-                _tell(served, ray.get(actor.serve.remote(token, checkpoint)))
-                if following:
-                    actor.fetch_ahead.remote(following, engine.base_model)
-                first = partial(actor.answer.remote, token, checkpoint.fingerprint)
+                report, first = serving((actor, token), checkpoint, engine, following)
+                _tell(served, report)
                 yield from _asked(first, further, requests, left, served)
                 with suppress(RayTaskError, RayActorError):  # all is answered, whatever becomes of the engine now
                     served.spent |= ray.get(actor.gpu_seconds.remote(token))
