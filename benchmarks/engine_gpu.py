@@ -51,7 +51,9 @@ class Bench:
     @property
     def shared(self) -> dict[str, Any]:
         """Settings of several engines on one GPU that together run as many sequences as one would."""
-        engines, sequences = self.options.replicas, 32 if self.options.geometry == "tiny" else 512
+        engines, sequences = self.options.replicas, self.options.sequences
+        if self.options.geometry == "tiny":
+            sequences //= 16
         return {
             "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": sequences // engines,
         }  # fmt: skip
@@ -226,6 +228,7 @@ if __name__ == "__main__":
     parser.add_argument("--feed", type=int, default=4096, help="images of the other steps")
     parser.add_argument("--memory", type=int, nargs="+", default=[2000, 20000], help="images of the jobs of `memory`")
     parser.add_argument("--replicas", type=int, default=2, help="engines on the GPU")
+    parser.add_argument("--sequences", type=int, default=512, help="captions under way at once, in all engines together")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
     parser.add_argument("--work", default=tempfile.gettempdir())
     asked = parser.parse_args()

@@ -23,7 +23,7 @@ from benchmarks.gpu import Watch
 from ray_jobs import parts, storage
 from ray_jobs.contract import Spec
 from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.settings import arguments
+from ray_jobs.engine.settings import WARM, arguments
 
 PLAIN = ("compilation_config", "renderer_num_workers")  # what Assay sets beyond a user's own settings
 
@@ -83,7 +83,7 @@ async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, nu
 
     asked, settings = prompts(spec, slice(number, None, engines)), spec.suite.caption
     plain = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
-    own = plain if way == "plain" else arguments(spec.suite.engine, gpu)
+    own = plain if way == "plain" else arguments(spec.suite.engine, gpu) | WARM
     start = time.time()
     llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, **own))
     start = time.time() - start

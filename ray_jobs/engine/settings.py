@@ -4,7 +4,13 @@ from typing import Any
 
 from ray_jobs.contract import Engine
 from ray_jobs.engine.architecture import runnable
+from ray_jobs.engine.widened import wide
 
+WARM = {  # what a warm engine has beside: its way to read weights, and to prove them
+    "load_format": "assay",
+    "hf_overrides": wide,
+    "worker_extension_cls": "ray_jobs.engine.weights.Weights",
+}
 RENDERERS = 4  # threads of the image processor; with one, rendering is slower than a GPU
 
 

@@ -25,7 +25,7 @@ from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.remaining import AT_ONCE
-from ray_jobs.engine.settings import arguments
+from ray_jobs.engine.settings import WARM, arguments
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
@@ -53,9 +53,7 @@ class WarmEngine:
         path = fetch(checkpoint)
         self.layout: Layout = layout(path)
         self.maker = PromptMaker(path, checkpoint.uri)
-        settings = AsyncEngineArgs(
-            model=str(path), worker_extension_cls="ray_jobs.engine.weights.Weights", **arguments(engine, gpu)
-        )
+        settings = AsyncEngineArgs(model=str(path), **arguments(engine, gpu) | WARM)
         self.overheard = Overheard()
         try:
             with self.overheard.starting():

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+import ray_jobs.engine.loader  # noqa: F401  what a warm engine's `load_format` names
+
 CHUNK = 1 << 22  # elements hashed at once
 ODD, MIX = (
     -7046029254386353131,
@@ -56,26 +58,36 @@ class Weights:
 
 
 class Tally:
-    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero."""
+    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero.
+
+    Both are kept where the tensors are until they are asked for: to look at each piece would stop a GPU each time.
+    """
 
     def __init__(self) -> None:
-        self.sum = self.count = self.size = 0
+        self._sums: dict[torch.device, torch.Tensor] = {}
+        self.size = 0
 
     def add(self, tensor: torch.Tensor) -> None:
-        flat = tensor.detach().reshape(-1)
-        for piece in torch.split(flat, CHUNK):
+        sums = self._sums.setdefault(tensor.device, torch.zeros(2, dtype=torch.int64, device=tensor.device))
+        for piece in torch.split(tensor.detach().reshape(-1), CHUNK):
             bits = piece.float().view(torch.int32).to(torch.int64)
             mixed = bits * ODD
             mixed = (mixed ^ (mixed >> 29)) * MIX
-            total = int((mixed ^ (mixed >> 32)).sum())
-            self.sum = (self.sum + total + (1 << 63)) % (1 << 64) - (1 << 63)
-            self.count += int((bits != 0).sum())
+            sums += torch.stack(((mixed ^ (mixed >> 32)).sum(), (bits != 0).sum()))  # int64 is modulo 2^64
             self.size += bits.numel()
 
     def merge(self, other: "Tally") -> None:
-        self.sum = (self.sum + other.sum + (1 << 63)) % (1 << 64) - (1 << 63)
-        self.count += other.count
+        for device, sums in other._sums.items():
+            self._sums[device] = self._sums[device] + sums if device in self._sums else sums.clone()
         self.size += other.size
+
+    @property
+    def sum(self) -> int:
+        return (sum(int(sums[0]) for sums in self._sums.values()) + (1 << 63)) % (1 << 64) - (1 << 63)
+
+    @property
+    def count(self) -> int:
+        return sum(int(sums[1]) for sums in self._sums.values())
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """Every model family captions for real: the stage's own job, Ray and vLLM, checked row by row against transformers.
 
 The models' weights are random, so their captions are noise; that it is the same noise, token for token, is the proof
-that prompt, picture and weights arrived. Qwen2.5-VL goes through the reference here and through the warm engine in
-`test_caption.py`, all others through the warm engine.
+that prompt, picture and weights arrived.
 """
 
 import io
@@ -27,7 +26,6 @@ SIZES = {"astronaut": (97, 131), "cat": (112, 74), "clock": (61, 33), "hubble": 
 STRIP = "flower.png"
 MAX_TOKENS = 12
 SETTINGS: dict[str, dict[str, Any]] = {name: {"keep_seconds": 0} for name in FAMILIES} | {
-    "qwen2_5_vl": {"kind": "ray_data_llm"},
     "qwen3_vl": {"keep_seconds": 0, "max_model_len": 64},  # too few for the largest picture
 }
 

@@ -1,0 +1,68 @@
+"""Tensors of safetensors files on their way to a GPU: copied by threads into page-locked memory, and from there.
+
+vLLM copies them out of mapped files one page after the other; benchmarks/LOG.md has this and its other loaders.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+THREADS = 8
+PIECE = 16 << 20  # bytes that a thread copies at once
+
+Piece = tuple[str, torch.Tensor, int, bool]  # of which tensor, where that shall be, from which byte, whether the last
+
+
+def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
+    """The files' tensors by name, on the device, in the order in which they lie there.
+
+    They are whole for what is asked of them on the stream that is current.
+    """
+    on_gpu = device.type == "cuda"
+    free = SimpleQueue[tuple[torch.Tensor, Any]]()  # a buffer, and the event after which it may be written to
+    for _ in range(2 * THREADS):
+        free.put((torch.empty(PIECE, dtype=torch.uint8, device="cpu", pin_memory=on_gpu), None))
+
+    def filled(source: torch.Tensor) -> torch.Tensor:
+        buffer, copied = free.get()
+        if copied:
+            copied.synchronize()
+        np.copyto(buffer.numpy()[: len(source)], source.numpy())
+        return buffer
+
+    def moved(piece: Piece, filling: Future[torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+        name, target, start, last = piece
+        there, buffer, copied = target.view(-1).view(torch.uint8)[start : start + PIECE], filling.result(), None
+        there.copy_(buffer[: len(there)], non_blocking=True)
+        if on_gpu:
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record()
+        free.put((buffer, copied))
+        if last:
+            yield name, target
+
+    ahead = deque[tuple[Piece, Future[torch.Tensor]]]()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="weights") as pool:
+        for piece, source in _pieces(files, device):
+            if len(ahead) == 2 * THREADS:  # as many as there are buffers
+                yield from moved(*ahead.popleft())
+            ahead.append((piece, pool.submit(filled, source)))
+        while ahead:
+            yield from moved(*ahead.popleft())
+
+
+def _pieces(files: Sequence[str], device: torch.device) -> Iterator[tuple[Piece, torch.Tensor]]:
+    """Every piece of every tensor, and its bytes in the mapped file."""
+    for file in files:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            for name in opened.offset_keys():
+                tensor = opened.get_tensor(name)
+                flat, target = tensor.reshape(-1).view(torch.uint8), torch.empty_like(tensor, device=device)
+                for start in range(0, max(1, len(flat)), PIECE):
+                    yield (name, target, start, start + PIECE >= len(flat)), flat[start : start + PIECE]

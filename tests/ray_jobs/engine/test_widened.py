@@ -1,0 +1,52 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from ray_jobs.engine.widened import wide, widened
+
+PREFIX = "visual.blocks.3.mlp."
+
+
+def config(width: int, **more: Any) -> Any:
+    found = SimpleNamespace(
+        model_type="qwen2_5_vl", architectures=None, vision_config=SimpleNamespace(intermediate_size=width), **more
+    )
+    found.get_text_config = lambda: found
+    return found
+
+
+def test_a_layer_widened_with_zeros_says_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"gate_proj.weight": (30, 8), "gate_proj.bias": (30,), "up_proj.weight": (30, 8), "up_proj.bias": (30,)}
+    shapes |= {"down_proj.weight": (8, 30), "down_proj.bias": (8,)}
+    narrow = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    told = wide(config(30))
+    assert told.vision_config.intermediate_size == 32
+    padded = {name: widened(PREFIX + name, tensor, told) for name, tensor in narrow.items()}
+    assert padded["up_proj.weight"].shape == (32, 8)
+    assert padded["down_proj.weight"].shape == (8, 32)
+
+    def mlp(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        gate = torch.nn.functional.silu(x @ weights["gate_proj.weight"].T + weights["gate_proj.bias"])
+        up = x @ weights["up_proj.weight"].T + weights["up_proj.bias"]
+        return (gate * up) @ weights["down_proj.weight"].T + weights["down_proj.bias"]
+
+    x = torch.randn(5, 8, generator=generator)
+    torch.testing.assert_close(mlp(x, padded), mlp(x, narrow), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.3.mlp.gate_proj.weight", "visual.merger.mlp.0.weight", "lm_head.weight"]
+)
+def test_other_layers_stay(name: str) -> None:
+    tensor = torch.ones(30, 30)
+    assert widened(name, tensor, wide(config(30))) is tensor
+
+
+def test_other_models_and_quantised_ones_stay() -> None:
+    assert wide(config(30, quantization_config={"quant_method": "awq"})).vision_config.intermediate_size == 30
+    other = config(30)
+    other.model_type = "llava"
+    assert wide(other).vision_config.intermediate_size == 30
