@@ -50,4 +50,7 @@ def environment(gpu: bool) -> dict[str, str]:
     if gpu:
         return found
     # The second starts no third process beside actor and engine, which would take seconds to import vLLM once more.
-    return found | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    found |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    # Unless told, oneDNN keeps the last 1,024 shapes of a matrix product, some 285 KB each, and batches of all sizes
+    # make ever new ones. vLLM itself holds the last 32 sizes for each shape of weights, and is no slower with those.
+    return found | {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
