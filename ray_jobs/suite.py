@@ -106,7 +106,8 @@ class Caption(Section):
 class Engine(Section):
     """How vLLM is run. A `warm` engine stays for `keep_seconds` after its job and serves the next checkpoint that is
     like this one but for its weights; `ray_data_llm` starts one for each job. `audit` is how many of a warm engine's
-    captions a fresh one makes anew at night, 0 for none.
+    captions a fresh one makes anew at night, 0 for none. `renderers` are processes beside a warm engine that make its
+    inputs of images: four beside a GPU, none beside a CPU, unless told.
 
     `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id. `base_model` is the URI of the
     model that LoRA adapters change, for those whose own config names it by a hub name only.
@@ -122,6 +123,7 @@ class Engine(Section):
     max_num_batched_tokens: int = Field(16384, gt=0)
     tensor_parallel_size: int = Field(1, gt=0)
     replicas: int = Field(1, gt=0)
+    renderers: int | None = Field(None, ge=0)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     enforce_eager: bool = False
     base_model: str | None = None

@@ -37,6 +37,11 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
     return found | {"distributed_executor_backend": "uni"}
 
 
+def renderers(engine: Engine, gpu: bool) -> int:
+    """How many processes render for an engine: on a CPU, whose model is slower than a thread, none unless told."""
+    return engine.renderers if engine.renderers is not None else 4 * gpu
+
+
 def gpus(engine: Engine) -> float:
     """What the engine takes of Ray's GPUs: two that need half a GPU's memory each share one."""
     if engine.tensor_parallel_size > 1:

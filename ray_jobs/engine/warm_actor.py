@@ -11,8 +11,8 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 from ray_jobs.checkpoint import resolve, verify
@@ -24,14 +24,14 @@ from ray_jobs.engine.lease import SECONDS, Lease, Lost
 from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.remaining import AT_ONCE
-from ray_jobs.engine.settings import WARM, arguments
+from ray_jobs.engine.rendering import Rendered, RendererDied, Rendering
+from ray_jobs.engine.settings import WARM, arguments, renderers
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
 
 CANARY_SECONDS = 300.0
-ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are being rendered, or are next
+ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are next
 TICK = 0.5  # seconds between looks at lease and idle time
 
 
@@ -48,6 +48,7 @@ class WarmEngine:
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool) -> None:
         from vllm import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
         path = fetch(checkpoint)
@@ -57,17 +58,19 @@ class WarmEngine:
         self.overheard = Overheard()
         try:
             with self.overheard.starting():
-                self.llm = AsyncLLM.from_engine_args(settings, stat_loggers=of_vllm())
+                config = settings.create_engine_config(UsageContext.ENGINE_CONTEXT)
+                self.rendering = Rendering(renderers(engine, gpu), path, checkpoint.uri, config)
+                self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=of_vllm())
         except Exception as error:
             verify(checkpoint)  # one that was overwritten meanwhile need not load
             raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
+        self.rendering.begin(self.maker, self.llm.renderer)
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
         self.held_hash: int | None = None
         self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
-        self.threads = ThreadPoolExecutor(4 * AT_ONCE, thread_name_prefix="images")
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         self.room = asyncio.Semaphore(math.ceil(ROOM * engine.max_num_seqs))
         self.watching: asyncio.Task[None] | None = None
@@ -213,8 +216,9 @@ class WarmEngine:
 
         prompt = self.maker.tokens(self.maker.prompt(canary.PROMPT))
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
-        asked = (self._generated(prompt, {"image": picture}, sampling) for picture in canary.pictures())
+        raw = [{"prompt_token_ids": prompt, "multi_modal_data": {"image": one}} for one in canary.pictures()]
         try:
+            asked = (self._generated(one, sampling) for one in await self.llm.renderer.render_cmpl_async(raw))
             return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
         except TimeoutError:
             self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
@@ -226,36 +230,28 @@ class WarmEngine:
             ) from None
 
     async def _answered(self, requests: Requests, task: Task) -> list[Answer]:
-        loop = asyncio.get_running_loop()
-        asked: Iterator[dict[str, Any]] = requests(task["part"], task["rows"], self.maker)
         waiting: list[asyncio.Task[Answer]] = []
         try:
-            while True:
-                await self.room.acquire()
-                request = None
-                try:
-                    began = time.monotonic()
-                    request = await loop.run_in_executor(self.threads, next, asked, None)
-                finally:
-                    if request is None:
-                        self.room.release()
-                if request is None:
-                    return list(await asyncio.gather(*waiting))
-                one = asyncio.create_task(self._one(request, time.monotonic() - began))
-                one.add_done_callback(lambda _: self.room.release())
-                waiting.append(one)
+            async with aclosing(self.rendering.rendered(requests, task)) as rendered:
+                async for some in rendered:
+                    for asked in some:
+                        await self.room.acquire()
+                        waiting.append(asyncio.create_task(self._one(asked)))
+                        waiting[-1].add_done_callback(lambda _: self.room.release())
+            return list(await asyncio.gather(*waiting))
+        except RendererDied as error:
+            raise self._dead(error) from None
         finally:
             for one in waiting:
                 one.cancel()
 
-    async def _one(self, request: dict[str, Any], render: float) -> Answer:
-        found: Answer = {"key": request["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
-        found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": render}
-        if request["refused"]:
-            return found | {"failure": "image-refused", "detail": request["refused"]}
+    async def _one(self, asked: Rendered) -> Answer:
+        found: Answer = {"key": asked["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
+        found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": asked["render"]}
+        if asked["failure"]:
+            return found | {"failure": asked["failure"], "detail": asked["detail"]}
         try:
-            prompt, images = request["tokenized_prompt"], request["multimodal_data"]
-            output = await self._generated(prompt, images, request["sampling_params"])
+            output = await self._generated(asked["inputs"], asked["sampling_params"])
         except Exception as error:  # a row that vLLM refuses costs that row
             if self.llm.errored:
                 raise self._dead(error) from None
@@ -263,11 +259,11 @@ class WarmEngine:
         said, prompt_tokens = output.outputs[0], len(output.prompt_token_ids)
         found |= {"prompt_tokens": prompt_tokens, "tokens": len(said.token_ids), "finished": time.time()}
         found |= _times(output.metrics)
-        if detail := without_image(prompt_tokens, request["least_tokens"]):
+        if detail := without_image(prompt_tokens, asked["least_tokens"]):
             return found | {"failure": "image-missing", "detail": detail}
         return found | {"text": said.text, "finish_reason": said.finish_reason}
 
-    async def _generated(self, prompt: list[int], images: dict[str, Any], sampling: dict[str, Any]) -> Any:
+    async def _generated(self, inputs: Any, sampling: dict[str, Any]) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -275,10 +271,8 @@ class WarmEngine:
         if structured := wanted.pop("structured_outputs", None):
             wanted["structured_outputs"] = StructuredOutputsParams(**structured)
         params = SamplingParams(**wanted, output_kind=RequestOutputKind.FINAL_ONLY)
-        raw = {"prompt_token_ids": prompt, "multi_modal_data": images}
-        (asked,) = await self.llm.renderer.render_cmpl_async([raw])
         output = None
-        async for output in self.llm.generate(asked, params, uuid.uuid4().hex):  # noqa: B007
+        async for output in self.llm.generate(inputs, params, uuid.uuid4().hex):  # noqa: B007
             pass
         return output
 

@@ -1,0 +1,149 @@
+"""Golden rows made into what vLLM's engine takes: image, prompt and the model's own processor, in processes beside it.
+
+vLLM renders in the process that also hears every token of the engine, and Python does one thing at a time there: on an
+H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come back through Ray's shared memory.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypedDict
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_jobs.engine.asked import Requests, Task
+from ray_jobs.engine.prompt import PromptMaker
+
+log = logging.getLogger("assay")
+
+ROWS = 8  # rendered at once
+START_SECONDS = 300.0
+VARIABLES = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Rendered(TypedDict):
+    """A request as vLLM's engine takes it: `inputs`, or the kind of its `failure` and the `detail`.
+
+    `render` is the seconds it took; the others are as in `asked.request`.
+    """
+
+    key: str
+    sampling_params: dict[str, Any]
+    least_tokens: int
+    render: float
+    inputs: Any
+    failure: str | None
+    detail: str | None
+
+
+class RendererDied(Exception):
+    """A process that renders is gone, and with it what it was rendering."""
+
+
+class Renderer:
+    """Renders the rows of tasks, some at a time; `renderer` is vLLM's own."""
+
+    def __init__(self, maker: PromptMaker, renderer: Any) -> None:
+        self._maker, self._renderer = maker, renderer
+        self._asked: dict[str, Iterator[dict[str, Any]]] = {}
+
+    def begin(self, number: str, requests: Requests, task: Task) -> None:
+        """Take up a task, by a number of its own."""
+        self._asked[number] = requests(task["part"], task["rows"], self._maker)
+
+    def more(self, number: str) -> list[Rendered]:
+        """The next rows of the task, none when it has no more."""
+        found, began = [], time.monotonic()
+        for asked in islice(self._asked[number], ROWS):
+            found.append(self._rendered(asked, began))
+            began = time.monotonic()
+        return found
+
+    def forget(self, number: str) -> None:
+        self._asked.pop(number, None)
+
+    def _rendered(self, asked: dict[str, Any], began: float) -> Rendered:
+        inputs, failure, detail = None, None, asked["refused"]
+        if detail:
+            failure = "image-refused"
+        else:
+            raw = {"prompt_token_ids": asked["tokenized_prompt"], "multi_modal_data": asked["multimodal_data"]}
+            try:
+                (inputs,) = self._renderer.render_cmpl([raw])
+            except Exception as error:  # a row that vLLM refuses costs that row
+                failure, detail = "engine-error", str(error.__cause__ or error)[:500]
+        return {
+            "key": asked["key"], "sampling_params": asked["sampling_params"], "least_tokens": asked["least_tokens"],
+            "render": time.monotonic() - began, "inputs": inputs, "failure": failure, "detail": detail,
+        }  # fmt: skip
+
+
+class RenderingProcess(Renderer):
+    """A renderer by itself, in a Ray actor, made from vLLM's config as its engine's process is."""
+
+    def __init__(self, model: str, uri: str, config: Any, number: int) -> None:
+        import torch
+        from vllm.renderers import renderer_from_config
+
+        torch.set_num_threads(1)
+        # vLLM names images by renderer and a count, and its engine takes two of one name for the same: 0 is its own
+        config.parallel_config._api_process_rank = number
+        super().__init__(PromptMaker(Path(model), uri), renderer_from_config(config))
+
+    def ready(self) -> None:
+        """Returns once it is."""
+
+
+class Rendering:
+    """What renders for one engine: so many processes on its node, which end with its own, or a thread of it."""
+
+    def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(RenderingProcess).options(
+            num_cpus=0, num_gpus=0, scheduling_strategy=here, runtime_env={"env_vars": VARIABLES}
+        )
+        self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
+        self._rows = [0] * max(1, processes)  # that each has been given and not rendered
+
+    def begin(self, maker: PromptMaker, renderer: Any) -> None:
+        """Wait for the processes. Where they do not start, the engine's own renderer is used, in a thread."""
+        self._own, self._thread = Renderer(maker, renderer), ThreadPoolExecutor(1, thread_name_prefix="rendering")
+        try:
+            ray.get([actor.ready.remote() for actor in self._actors], timeout=START_SECONDS)
+        except (RayActorError, RayTaskError, GetTimeoutError) as error:
+            why = " ".join(str(error).split())[-300:]
+            log.warning("engine: it renders by itself, for the processes beside it do not start: %s", why)
+            self._actors, self._rows = [], [0]
+
+    async def rendered(self, requests: Requests, task: Task) -> AsyncGenerator[list[Rendered]]:
+        """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
+        number, at = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
+        self._rows[at] += len(task["rows"])
+        try:
+            await self._call(at, "begin", number, requests, task)
+            while some := await self._call(at, "more", number):
+                yield some
+        finally:
+            self._rows[at] -= len(task["rows"])
+            if self._actors:
+                self._actors[at].forget.remote(number)
+            else:
+                self._own.forget(number)
+
+    async def _call(self, at: int, method: str, *arguments: Any) -> Any:
+        if not self._actors:
+            own = getattr(self._own, method)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, own, *arguments)
+        try:
+            return await getattr(self._actors[at], method).remote(*arguments)
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayActorError as error:
+            raise RendererDied(" ".join(str(error).split())[:200]) from None
