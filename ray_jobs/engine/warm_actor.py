@@ -47,7 +47,7 @@ class WarmEngine:
     """One vLLM engine in its own process. What is done with the engine raises Lost without the lease."""
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool) -> None:
-        from vllm import AsyncEngineArgs
+        from vllm import AsyncEngineArgs, envs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -65,6 +65,7 @@ class WarmEngine:
             verify(checkpoint)  # one that was overwritten meanwhile need not load
             raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
         self.rendering.begin(self.maker, self.llm.renderer)
+        envs.enable_envs_cache()  # vLLM looks its variables up for every token, else anew each time
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
