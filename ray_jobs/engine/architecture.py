@@ -5,9 +5,13 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from ray_jobs.engine.bound import bind
+
 log = logging.getLogger("assay")
 
 BACKEND = "TransformersMultiModalForCausalLM"  # vLLM around transformers' own network, slower and as exact
+
+bind()  # vLLM hands `runnable` to each of its processes, the engine's first
 
 
 def runnable(config: Any) -> Any:

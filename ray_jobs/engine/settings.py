@@ -34,12 +34,12 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         # vLLM compiles the language model only, unless told to: an eager vision encoder takes half of the GPU's time
         compiled = {} if engine.enforce_eager else {"compilation_config": {"compile_mm_encoder": True}}
         return found | compiled | {"gpu_memory_utilization": engine.gpu_memory_utilization}
-    return found | {"distributed_executor_backend": "uni"}
+    return found | {"distributed_executor_backend": "mp" if engine.tensor_parallel_size > 1 else "uni"}
 
 
 def renderers(engine: Engine, gpu: bool) -> int:
     """How many processes render for an engine: on a CPU, whose model is slower than a thread, none unless told."""
-    return engine.renderers if engine.renderers is not None else 4 * gpu
+    return engine.renderers if engine.renderers is not None else 4 if gpu else 0
 
 
 def gpus(engine: Engine) -> float:
@@ -54,8 +54,13 @@ def environment(gpu: bool) -> dict[str, str]:
     found = {"VLLM_LOGGING_LEVEL": "WARNING"}
     if gpu:
         return found
-    # The second starts no third process beside actor and engine, which would take seconds to import vLLM once more.
-    found |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    # Unless told, oneDNN keeps the last 1,024 shapes of a matrix product, some 285 KB each, and batches of all sizes
-    # make ever new ones. vLLM itself holds the last 32 sizes for each shape of weights, and is no slower with those.
-    return found | {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+    return found | {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # starts no third process beside actor and engine, which would take seconds to import vLLM once more
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # the processes of a model that is spread over several share cores: vLLM wants a NUMA node for each
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # Unless told, oneDNN keeps the last 1,024 shapes of a matrix product, some 285 KB each, and batches of all
+        # sizes make ever new ones. vLLM itself holds the last 32 sizes for each shape of weights.
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+    }

@@ -32,8 +32,10 @@ log = logging.getLogger("assay")
 
 def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
     """Why weights are not swapped for such an engine and checkpoint, None when they are."""
-    if engine.tensor_parallel_size > 1:
-        return "the model is spread over several GPUs"
+    if (size := engine.tensor_parallel_size) > 1:
+        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
+        if 0 < most < size:  # which Ray Data spreads over several nodes
+            return f"no node has the {size} GPUs that the model is spread over"
     if engine.quantization:
         return f"the weights are quantised ({engine.quantization})"
     if method := quantisation((checkpoint.base or checkpoint).uri):

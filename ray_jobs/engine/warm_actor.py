@@ -24,6 +24,7 @@ from ray_jobs.engine.lease import SECONDS, Lease, Lost
 from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.engine.ranks import together
 from ray_jobs.engine.rendering import Rendered, RendererDied, Rendering
 from ray_jobs.engine.settings import WARM, arguments, renderers
 from ray_jobs.fetching import fetch
@@ -193,7 +194,7 @@ class WarmEngine:
         self.serving = None
         try:
             hashing = asyncio.create_task(asyncio.to_thread(verify, checkpoint))
-            found = (await self.llm.collective_rpc("assay_load", args=(str(path),)))[0]
+            found = together(await self.llm.collective_rpc("assay_load", args=(str(path),)))
             await hashing
             await asyncio.to_thread(verify, checkpoint)  # a look at what was hashed meanwhile: nobody wrote to it
             await self.llm.reset_prefix_cache()

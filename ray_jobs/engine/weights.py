@@ -4,12 +4,12 @@ vLLM only warns when a reload leaves a layer as it was. So the values read from 
 model's parameters are hashed, each as a sum over all elements of a mixed 64-bit function of the value: the sum does not
 care how parameters are fused, split, reshaped or padded with zeros, and one element that is stale, missing or twice
 there changes it. Layers that vLLM packs for its kernels are hashed in the moment before.
+
+A model that is spread over several processes (ranks) has some values in one of them alone and others in several. Each
+rank hashes by how many have the same ones, and `together` finds whether they do.
 """
 
-import ctypes
-import multiprocessing
-import os
-import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 import ray_jobs.engine.loader  # noqa: F401  what a warm engine's `load_format` names
+from ray_jobs.engine.bound import bind
+from ray_jobs.engine.ranks import shares
 
 CHUNK = 1 << 22  # elements hashed at once
 ODD, MIX = (
@@ -24,10 +26,7 @@ ODD, MIX = (
     -4658895280553007687,
 )  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
 
-if started_by := multiprocessing.parent_process():  # vLLM imports this in its own process, before it takes a GPU:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: which must not outlive the actor that started it
-    if os.getppid() != started_by.pid:
-        os._exit(1)
+bind()  # vLLM imports this in the process that takes a GPU, before it does
 
 
 class Weights:
@@ -35,16 +34,20 @@ class Weights:
 
     model_runner: Any
     model_config: Any
+    parallel_config: Any
 
-    def assay_load(self, path: str) -> dict[str, int]:
-        """Load the weights in the directory into the model: hash and number of the values `read` and `held`."""
+    def assay_load(self, path: str) -> dict[str, Any]:
+        """Load the weights in the directory into the model: hash and number of the values `read` and `held`.
+
+        Those held are told apart by how many ranks hold the same.
+        """
         from vllm.model_executor.model_loader import get_model_loader
 
         runner = self.model_runner
         model, config = runner.get_model(), runner.model_config
         config.model, config.revision = path, None
         loader: Any = get_model_loader(runner.load_config)
-        read, held = Tally(), Tally()
+        read, held = Tally(), Held(Tally)
 
         def counted() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in loader.get_all_weights(config, model):
@@ -52,9 +55,9 @@ class Weights:
                 read.add(there.to(config.dtype) if tensor.is_floating_point() else there)
                 yield name, there
 
-        with watched(model, held):
+        with watched(model, held, self.parallel_config.tensor_parallel_size):
             runner.reload_weights(weights_iterator=counted())
-        return {"read": read.sum, "values_read": read.count, "held": held.sum, "values_held": held.count}
+        return {"read": (read.sum, read.count), "held": {same: (one.sum, one.count) for same, one in held.items()}}
 
 
 class Tally:
@@ -90,16 +93,20 @@ class Tally:
         return sum(int(sums[1]) for sums in self._sums.values())
 
 
-@contextmanager
-def watched(model: torch.nn.Module, held: Tally) -> Iterator[None]:
-    """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
-    tied, before = _tied(model), dict[int, Tally]()
+Held = defaultdict[int, Tally]  # by how many ranks hold the same values: these, and those before or after them
 
-    def tally(module: torch.nn.Module) -> Tally:
-        found = Tally()
+
+@contextmanager
+def watched(model: torch.nn.Module, held: Held, ranks: int = 1) -> Iterator[None]:
+    """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
+    tied, before = _tied(model), dict[int, Held]()
+
+    def tally(module: torch.nn.Module) -> Held:
+        found = Held(Tally)
         for name, parameter in module.named_parameters(recurse=False):
             if (id(module), name) not in tied:
-                found.add(parameter)
+                for same, part in shares(module, name, parameter, ranks):
+                    found[same].add(part)
         return found
 
     def counting(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
@@ -119,7 +126,13 @@ def watched(model: torch.nn.Module, held: Tally) -> Iterator[None]:
             del method.process_weights_after_loading
     for module in model.modules():
         now, loaded = tally(module), before.get(id(module))
-        held.merge(loaded if loaded and loaded.size != now.size else now)  # packed for a kernel: as it was before
+        packed = loaded and _size(loaded) != _size(now)  # for a kernel: as it was before
+        for same, part in (loaded if loaded and packed else now).items():
+            held[same].merge(part)
+
+
+def _size(held: Held) -> int:
+    return sum(part.size for part in held.values())
 
 
 def _method(module: torch.nn.Module) -> Any:

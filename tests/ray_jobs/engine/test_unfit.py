@@ -52,12 +52,17 @@ def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> No
     assert unfit(checkpoint.resolve(str(adapter), str(DEMO / "checkpoints" / "step-0300")), Engine()) is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        ({"tensor_parallel_size": 2}, "the model is spread over several GPUs"),
-        ({"quantization": "fp8"}, "the weights are quantised (fp8)"),
-    ],
-)
-def test_an_engine_that_the_suite_wants_otherwise(settings: dict[str, Any], why: str) -> None:
-    assert unfit(checkpoint.resolve(str(GOOD)), Engine(**settings)) == why
+def test_an_engine_that_is_to_quantise() -> None:
+    assert unfit(checkpoint.resolve(str(GOOD)), Engine(quantization="fp8")) == "the weights are quantised (fp8)"
+
+
+@pytest.mark.parametrize(("gpus", "fit"), [((0, 0), True), ((0, 2), True), ((8,), True), ((1, 1, 0), False)])
+def test_a_model_that_is_spread_over_gpus_of_one_node(
+    gpus: tuple[int, ...], fit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without GPUs it is spread over processes, which are anywhere."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(one)} if one else {})} for one in gpus]
+    dead = {"Alive": False, "Resources": {"GPU": 8.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [*nodes, dead])
+    why = None if fit else "no node has the 2 GPUs that the model is spread over"
+    assert unfit(checkpoint.resolve(str(GOOD)), Engine(tensor_parallel_size=2)) == why

@@ -67,26 +67,29 @@ def driven(script: str, *arguments: str) -> Any:
     return json.loads(done.output.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def expected() -> dict[str, list[str]]:
-    """The captions of every checkpoint as transformers decodes them greedily in float32."""
+def by_transformers(folder: Path) -> list[str]:
+    """The captions of a checkpoint as transformers decodes them greedily in float32."""
     import torch
     from PIL import Image
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    found = {}
-    for folder in CHECKPOINTS:
-        processor = AutoProcessor.from_pretrained(folder)
-        processor.tokenizer.padding_side = "left"
-        network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
-        turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe the image"}]}]
-        prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        pixels = [[Image.open(scene).convert("RGB")] for scene in SCENES]
-        asked = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
-        with torch.no_grad():
-            made = network.generate(**asked, do_sample=False, max_new_tokens=32)
-        texts = processor.tokenizer.batch_decode(made[:, asked.input_ids.shape[1] :], skip_special_tokens=True)
-        found[folder.name] = texts
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"
+    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe the image"}]}]
+    prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    pixels = [[Image.open(scene).convert("RGB")] for scene in SCENES]
+    asked = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        made = network.generate(**asked, do_sample=False, max_new_tokens=32)
+    texts: list[str] = processor.tokenizer.batch_decode(made[:, asked.input_ids.shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, list[str]]:
+    """The captions of every checkpoint by transformers."""
+    found = {folder.name: by_transformers(folder) for folder in CHECKPOINTS}
     assert len({tuple(texts) for texts in found.values()}) == len(CHECKPOINTS) == 5
     return found
 
@@ -383,6 +386,7 @@ os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": 
 import torch
 from vllm import LLM
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+from ray_jobs.engine.ranks import together
 
 first, second = sys.argv[1:]
 extension = "ray_jobs.engine.weights.Weights"
@@ -408,7 +412,7 @@ for fault in (None, dropped, stale, empty, None):
     def planted(self, weights_iterator, fault=fault):
         return reload(self, weights_iterator=fault(weights_iterator) if fault else weights_iterator)
     GPUModelRunner.reload_weights = planted
-    said = llm.collective_rpc("assay_load", args=(second,))[0]
+    said = together(llm.collective_rpc("assay_load", args=(second,)))
     name = fault.__name__ if fault else "good"
     found[name] = found.get(name, True) and (said["read"], said["values_read"]) == (said["held"], said["values_held"])
     assert said["values_read"] > 700_000

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ray_jobs.engine.weights import Tally, watched
+from ray_jobs.engine.weights import Held, Tally, watched
 
 
 def tally(*tensors: torch.Tensor) -> tuple[int, int]:
@@ -53,7 +53,8 @@ def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, val
 def test_tied_parameters_are_one() -> None:
     model = nn.ModuleDict({"embed": nn.Embedding(7, 4), "head": nn.Linear(4, 7, bias=False)})
     model["head"].weight = model["embed"].weight
-    held = Tally()
+    held = Held(Tally)
     with watched(model, held):
         pass
-    assert (held.sum, held.count) == tally(model["embed"].weight)
+    assert list(held) == [1]
+    assert (held[1].sum, held[1].count) == tally(model["embed"].weight)

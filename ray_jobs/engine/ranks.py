@@ -1,0 +1,43 @@
+"""A model that is spread over several processes (ranks): what of it each holds, and whether all hold it together."""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def shares(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tuple[int, Any]]:
+    """A parameter's parts on this of so many ranks, each with the number of ranks that hold the same: 1 for its own.
+
+    A layer of a kind that is not known here counts as whole on each; where it is not, `together` refuses what is held.
+    """
+    if ranks == 1:
+        return [(1, parameter)]
+    from vllm.model_executor.layers.linear import ColumnParallelLinear, QKVParallelLinear, RowParallelLinear
+    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+
+    by_rows = isinstance(module, RowParallelLinear) and name != "bias"
+    if not (by_rows or isinstance(module, ColumnParallelLinear | VocabParallelEmbedding)) or module.tp_size != ranks:
+        return [(ranks, parameter)]
+    if isinstance(module, QKVParallelLinear):  # with fewer key and value heads than ranks, several have the same one
+        same, keys = module.num_kv_head_replicas, module.num_kv_heads
+        heads = [module.num_heads * module.head_size, keys * module.head_size, keys * module.v_head_size]
+        if sum(heads) == parameter.shape[0]:  # and is not packed for a kernel
+            return zip((1, same, same), parameter.split(heads), strict=True)
+    return [(1, parameter)]
+
+
+def together(ranks: list[dict[str, Any]]) -> dict[str, int]:
+    """What all ranks have read and hold: hash and number, of what several hold alike once.
+
+    Raises ValueError when they have not read the same, or do not hold alike what they must.
+    """
+    held, values_held, first = 0, 0, ranks[0]
+    for number, rank in enumerate(ranks):
+        if (rank["read"], rank["held"].keys()) != (first["read"], first["held"].keys()):
+            raise ValueError(f"rank {number} has read other values than rank 0, or holds others")
+        for same, values in rank["held"].items():
+            like = number - number % same
+            if values != ranks[like]["held"][same]:
+                raise ValueError(f"rank {number} does not hold what rank {like} holds")
+            if number == like:
+                held, values_held = (held + values[0] + (1 << 63)) % (1 << 64) - (1 << 63), values_held + values[1]
+    return {"read": first["read"][0], "values_read": first["read"][1], "held": held, "values_held": values_held}

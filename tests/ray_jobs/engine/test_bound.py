@@ -1,0 +1,31 @@
+"""A process that is handed what vLLM's are handed ends with the one that started it, kill -9 included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+SCRIPT = """
+import multiprocessing, os, time
+from ray_jobs.engine.architecture import runnable
+
+def wait(_):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=wait, args=(runnable,)).start()
+    time.sleep(60)
+"""
+
+
+def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs([child], 30)[1] == []

@@ -1,0 +1,51 @@
+"""What several ranks report of a load, put together."""
+
+from typing import Any
+
+import pytest
+
+from ray_jobs.engine.ranks import together
+
+READ = (1000, 9)
+FOUR: list[dict[str, Any]] = [  # a number alone in each, one in two of four each (keys and values), one in all of them
+    {"read": READ, "held": {1: (100, 1), 2: (50, 1), 4: (300, 2)}},
+    {"read": READ, "held": {1: (200, 1), 2: (50, 1), 4: (300, 2)}},
+    {"read": READ, "held": {1: (150, 1), 2: (150, 1), 4: (300, 2)}},
+    {"read": READ, "held": {1: (50, 2), 2: (150, 1), 4: (300, 2)}},
+]
+
+
+def changed(number: int, **new: Any) -> list[dict[str, Any]]:
+    return [rank | new if one == number else rank for one, rank in enumerate(FOUR)]
+
+
+def test_what_several_hold_counts_once() -> None:
+    assert together(FOUR) == {"read": 1000, "values_read": 9, "held": 1000, "values_held": 9}
+    assert together([{"read": (5, 1), "held": {1: (5, 1)}}]) == dict.fromkeys(("read", "held"), 5) | dict.fromkeys(
+        ("values_read", "values_held"), 1
+    )
+
+
+def test_sums_stay_signed_64_bit_numbers() -> None:
+    large = {"read": (0, 2), "held": {1: (1 << 62, 1)}}
+    assert together([large, large])["held"] == -(1 << 63)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "told"),
+    [
+        (changed(3, read=(1001, 9)), "rank 3 has read other values than rank 0"),
+        (changed(2, held={1: (150, 1), 2: (150, 1)}), "rank 2 has read other values than rank 0, or holds others"),
+        (changed(3, held=FOUR[3]["held"] | {4: (301, 2)}), "rank 3 does not hold what rank 0 holds"),
+        (changed(1, held=FOUR[1]["held"] | {4: (300, 1)}), "rank 1 does not hold what rank 0 holds"),
+        (changed(3, held=FOUR[3]["held"] | {2: (50, 1)}), "rank 3 does not hold what rank 2 holds"),
+    ],
+)
+def test_ranks_that_do_not_agree(ranks: list[dict[str, Any]], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        together(ranks)
+
+
+def test_what_one_alone_holds_is_held_against_what_was_read() -> None:
+    found = together(changed(3, held=FOUR[3]["held"] | {1: (60, 2)}))
+    assert found["held"] != found["read"]

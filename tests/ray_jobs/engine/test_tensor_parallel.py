@@ -1,0 +1,127 @@
+"""A model spread over two processes, for real: Ray, vLLM, and tiny checkpoints whose heads divide by two."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from families import qwen2_5_vl
+from ray_cluster import Cluster
+from running import DEMO, captions, ended, planned, run, start, wait_until
+from safetensors.torch import load_file, save_file
+from test_warm import by_transformers, driven
+
+from ray_jobs import audits, parts
+from ray_jobs.contract import Spec
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three checkpoints of one layout."""
+    place = tmp_path_factory.mktemp("two-heads")
+    folders = [place / f"model-{number}" for number in range(3)]
+    qwen2_5_vl(folders[0])
+    weights = load_file(folders[0] / "model.safetensors")
+    for number, folder in enumerate(folders[1:], 1):
+        shutil.copytree(folders[0], folder)
+        torch.manual_seed(number)
+        moved = {name: one + 0.1 * torch.randn_like(one) for name, one in weights.items()}
+        save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+    return folders
+
+
+def planned_for(folder: Path, model: Path, parallel: int, kind: str = "ray_data_llm") -> Spec:
+    folder.mkdir(exist_ok=True)
+    settings = {"kind": kind, "tensor_parallel_size": parallel}
+    caption = {"caption": {"max_tokens": 12}, "engine": settings}
+    return planned(folder, str(folder / "root"), str(model), str(DEMO / "images" / "photos"), **caption)
+
+
+def of_vllm(cluster: Cluster) -> list[psutil.Process]:
+    """vLLM's own processes on the cluster: engines, and workers where a model is spread over several."""
+    found = []
+    for process in cluster.head.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "VLLM::" in " ".join([process.name(), *process.cmdline()]):
+                found.append(process)
+    return found
+
+
+def test_spread_over_two_processes_it_says_the_same_and_leaves_none(
+    on_cluster: Cluster, models: list[Path], tmp_path: Path
+) -> None:
+    on_cluster.end_engines()
+    whole, spread = [planned_for(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
+    for spec in (whole, spread):
+        run("preprocess", spec)
+    run("caption", whole)
+    process = start("caption", spread)
+    wait_until(lambda: len(of_vllm(on_cluster)) == 3 or process.poll() is not None, 300)
+    of_job = of_vllm(on_cluster)
+    done = ended(process)
+    assert done.code == 0, done.output[-5000:]
+    assert len(of_job) == 3, "an engine and two workers"
+    assert captions(spread) == captions(whole)
+    assert len(set(captions(whole).values())) > 10
+    assert psutil.wait_procs(of_job, 60)[1] == []
+
+
+def test_the_audit_of_captions_that_were_swapped_over_two_processes(
+    on_cluster: Cluster, models: list[Path], tmp_path: Path
+) -> None:
+    first, second = [planned_for(tmp_path / "run", model, 2, "warm") for model in models[:2]]
+    run("preprocess", first)
+    for spec in (first, second):
+        run("caption", spec)
+    assert parts.require(second.captions_uri, "caption").swapped
+    assert captions(first) != captions(second)
+    run("audit", second)
+    found = audits.read(second.captions_uri)
+    assert found
+    assert (found.images, found.differing) == (len(captions(second)), 0)
+    on_cluster.end_engines()
+    wait_until(lambda: not of_vllm(on_cluster), 30)
+
+
+SPREAD = """
+engine = engine.model_copy(update={"tensor_parallel_size": 2})
+print(json.dumps([said(uri) for uri in sys.argv[1:]]))
+"""
+
+
+def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluster: Cluster, models: list[Path]) -> None:
+    on_cluster.end_engines()
+    expected = [by_transformers(model) for model in models]
+    assert len({tuple(texts) for texts in expected}) == 3
+    order = [0, 1, 2, 0]
+    found = driven(SPREAD, *(str(models[number]) for number in order))
+    assert [one["said"] for one in found] == [expected[number] for number in order]
+    assert [one["told"] for one in found] == ["started for this checkpoint", *["weights swapped and checked"] * 3]
+
+    left = of_vllm(on_cluster)
+    assert len(left) == 3, "an engine and two workers"
+    actor = on_cluster.engines()[0].parent()
+    assert actor
+    actor.kill()
+    assert psutil.wait_procs(left, 30)[1] == []
+
+
+def test_a_fault_on_one_rank_or_both_is_noticed(models: list[Path], tmp_path: Path) -> None:
+    """A rank that loads nothing, a layer left out or stale, a share or a checkpoint that is another's."""
+    folder, out = Path(__file__).parent, tmp_path / "found.json"
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, str(folder / "planting.py"), str(models[0]), str(models[1]), str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = ended(subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path}, **pipes))
+    assert done.code == 0, done.output[-5000:]
+    found = json.loads(out.read_text())
+    assert len(found) == 70
+    assert {name for name, proven in found.items() if proven is True} == {one for one in found if one[:4] == "good"}
