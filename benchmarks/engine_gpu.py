@@ -227,7 +227,7 @@ if __name__ == "__main__":
     parser.add_argument("--separate", type=int, default=8, help="how many separate jobs are run")
     parser.add_argument("--feed", type=int, default=4096, help="images of the other steps")
     parser.add_argument("--memory", type=int, nargs="+", default=[2000, 20000], help="images of the jobs of `memory`")
-    parser.add_argument("--replicas", type=int, default=2, help="engines on the GPU")
+    parser.add_argument("--replicas", type=int, default=1, help="engines on the GPU")
     parser.add_argument("--sequences", type=int, default=512, help="under way at once, in all engines")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
     parser.add_argument("--work", default=tempfile.gettempdir())

@@ -6,6 +6,7 @@ H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator
@@ -24,6 +25,7 @@ from ray_jobs.engine.prompt import PromptMaker
 log = logging.getLogger("assay")
 
 ROWS = 8  # rendered at once
+THREADS = 4  # of a process: while one renders, others read
 START_SECONDS = 300.0
 VARIABLES = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -48,10 +50,10 @@ class RendererDied(Exception):
 
 
 class Renderer:
-    """Renders the rows of tasks, some at a time; `renderer` is vLLM's own."""
+    """Renders the rows of tasks, some at a time; `renderer` is vLLM's own. Tasks may be rendered by several threads."""
 
     def __init__(self, maker: PromptMaker, renderer: Any) -> None:
-        self._maker, self._renderer = maker, renderer
+        self._maker, self._renderer, self._one = maker, renderer, threading.Lock()
         self._asked: dict[str, Iterator[dict[str, Any]]] = {}
 
     def begin(self, number: str, requests: Requests, task: Task) -> None:
@@ -59,11 +61,13 @@ class Renderer:
         self._asked[number] = requests(task["part"], task["rows"], self._maker)
 
     def more(self, number: str) -> list[Rendered]:
-        """The next rows of the task, none when it has no more."""
+        """The next rows of the task, none when it has no more, and no more once it is forgotten."""
         found, began = [], time.monotonic()
         for asked in islice(self._asked[number], ROWS):
             found.append(self._rendered(asked, began))
             began = time.monotonic()
+            if number not in self._asked:
+                break
         return found
 
     def forget(self, number: str) -> None:
@@ -76,7 +80,8 @@ class Renderer:
         else:
             raw = {"prompt_token_ids": asked["tokenized_prompt"], "multi_modal_data": asked["multimodal_data"]}
             try:
-                (inputs,) = self._renderer.render_cmpl([raw])
+                with self._one:
+                    (inputs,) = self._renderer.render_cmpl([raw])
             except Exception as error:  # a row that vLLM refuses costs that row
                 failure, detail = "engine-error", str(error.__cause__ or error)[:500]
         return {
@@ -102,19 +107,23 @@ class RenderingProcess(Renderer):
 
 
 class Rendering:
-    """What renders for one engine: so many processes on its node, which end with its own, or a thread of it."""
+    """What renders for one engine: so many processes on its node, which end with its own, or threads of it."""
 
     def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(RenderingProcess).options(
-            num_cpus=0, num_gpus=0, scheduling_strategy=here, runtime_env={"env_vars": VARIABLES}
+            num_cpus=0,
+            num_gpus=0,
+            max_concurrency=THREADS,
+            scheduling_strategy=here,
+            runtime_env={"env_vars": VARIABLES},
         )
         self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
         self._rows = [0] * max(1, processes)  # that each has been given and not rendered
 
     def begin(self, maker: PromptMaker, renderer: Any) -> None:
-        """Wait for the processes. Where they do not start, the engine's own renderer is used, in a thread."""
-        self._own, self._thread = Renderer(maker, renderer), ThreadPoolExecutor(1, thread_name_prefix="rendering")
+        """Wait for the processes. Where they do not start, the engine's own renderer is used, by threads."""
+        self._own, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(2 * THREADS, "rendering")
         try:
             ray.get([actor.ready.remote() for actor in self._actors], timeout=START_SECONDS)
         except (RayActorError, RayTaskError, GetTimeoutError) as error:
@@ -140,7 +149,7 @@ class Rendering:
     async def _call(self, at: int, method: str, *arguments: Any) -> Any:
         if not self._actors:
             own = getattr(self._own, method)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, own, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, own, *arguments)
         try:
             return await getattr(self._actors[at], method).remote(*arguments)
         except RayTaskError as error:

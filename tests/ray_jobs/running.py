@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import re
 import signal
@@ -32,6 +33,11 @@ ENGINE = {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 4, "enforce_
 class Ended:
     code: int
     output: str
+
+    @property
+    def told(self) -> Any:
+        """What a driver printed last as JSON, a list or an object; Ray may have had a word after it."""
+        return json.loads([line for line in self.output.splitlines() if line.startswith(("[", "{"))][-1])
 
 
 def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: dict[str, Any]) -> Spec:

@@ -63,7 +63,7 @@ QWEN = ["<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "
 def qwen2_5_vl(folder: Path) -> None:
     """Qwen2.5-VL-3B-Instruct: its vision encoder, too, has a width that is no multiple of 16."""
     words = tokenizer(QWEN, template=CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"))
-    eye = {"depth": 2, "hidden_size": 32, "intermediate_size": 43, "num_heads": 2, "out_hidden_size": 64,
+    eye = {"depth": 2, "hidden_size": 32, "intermediate_size": 42, "num_heads": 2, "out_hidden_size": 64,
            "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]}  # fmt: skip
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
     text = TEXT | of(words) | {"rope_parameters": rope}

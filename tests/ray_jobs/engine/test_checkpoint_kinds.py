@@ -57,7 +57,7 @@ def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
     command = [sys.executable, "-c", ASKED, told]
     done = ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     assert done.code == 0, done.output[-5000:]
-    found: list[Any] = json.loads(done.output.splitlines()[-1])
+    found: list[Any] = done.told
     return found
 
 

@@ -64,7 +64,7 @@ def driven(script: str, *arguments: str) -> Any:
     """What the driver prints last, read as JSON."""
     done: Ended = ended(start(script, *arguments))
     assert done.code == 0, done.output[-5000:]
-    return json.loads(done.output.splitlines()[-1])
+    return done.told
 
 
 def by_transformers(folder: Path) -> list[str]:
@@ -190,11 +190,63 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(on_cluster: Cluster, ex
 
     done = ended(process)
     assert done.code == 0, done.output[-5000:]
-    found = json.loads(done.output.splitlines()[-1])
+    found = done.told
     assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
     assert found[1]["told"].startswith("a fresh engine, for ")
     assert found[2]["told"].startswith("a fresh engine, for the engine's process died")
     assert [one["swapped"] for one in found] == [False, False, True]  # the last by the engine that was killed
+
+
+BESIDE = """
+engine = engine.model_copy(update={"renderers": 2})
+
+def slow(part, rows, maker):
+    for asked in requests(part, rows, maker):
+        time.sleep(0.3)
+        yield asked
+
+def broken(part, rows, maker):
+    raise Trouble(f"{part} is gone")
+    yield
+
+found = [said(sys.argv[1]), said(sys.argv[2])]
+try:
+    said(sys.argv[2], broken)
+except Trouble as error:
+    found.append(str(error))
+print("READY", flush=True); sys.stdin.readline()
+found.append(said(sys.argv[3], slow))
+print(json.dumps(found))
+"""
+
+
+def test_images_are_rendered_in_processes_beside_it(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+    """One that is killed takes the engine with it, and all end with the engine."""
+
+    def beside() -> list[psutil.Process]:
+        found = psutil.process_iter(["cmdline"])
+        return [one for one in found if any("RenderingProcess" in word for word in one.info["cmdline"] or [])]
+
+    order = [CHECKPOINTS[number] for number in (2, 0, 4)]
+    on_cluster.end_engines()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([sys.executable, "-c", DRIVER + BESIDE, *map(str, order)], text=True, **pipes)
+    assert process.stdin
+    told(process, "READY")
+    first, _ = beside()
+    process.stdin.write("\n")
+    process.stdin.flush()
+    time.sleep(1.5)
+    first.kill()
+    done = ended(process)
+    assert done.code == 0, done.output[-5000:]
+    *found, last = done.told
+    assert found.pop().endswith(" is gone")
+    assert [one["said"] for one in [*found, last]] == [expected[folder.name] for folder in order]
+    assert found[1]["told"] == "weights swapped and checked"
+    assert last["told"].startswith("a fresh engine, for ")
+    on_cluster.end_engines()
+    wait_until(lambda: not beside(), 30)
 
 
 POISON = """
@@ -245,7 +297,7 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     done = ended(waiting, 90)
-    found = json.loads(done.output.splitlines()[-1])
+    found = done.told
     assert found["said"] == expected[CHECKPOINTS[2].name]
     assert (found["warm"], found["told"]) == (True, "the weights of the job before")
 
@@ -361,7 +413,7 @@ def test_two_engines_share_a_job_and_one_of_them_is_killed(
     (tmp_path / "go").touch()
     done = ended(process)
     assert done.code == 0, done.output[-5000:]
-    found = json.loads(done.output.splitlines()[-1])
+    found = done.told
     assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
     assert found[1]["told"].startswith("a fresh engine, for ")
     assert first.is_running()
