@@ -143,6 +143,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("engine__max_num_seqs", 8, set()),
         ("engine__max_num_batched_tokens", 8192, set()),
         ("engine__tensor_parallel_size", 2, set()),
+        ("engine__renderers", 2, set()),
         ("engine__replicas", 2, set()),
         ("engine__gpu_memory_utilization", 0.5, set()),
         ("engine__enforce_eager", True, set()),
