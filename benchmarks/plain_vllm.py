@@ -25,7 +25,7 @@ from ray_jobs.contract import Spec
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.settings import WARM, arguments
 
-PLAIN = ("compilation_config", "renderer_num_workers")  # what Assay sets beyond a user's own settings
+PLAIN = ("compilation_config",)  # what Assay sets beyond a user's own settings
 
 
 def prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:

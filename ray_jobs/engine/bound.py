@@ -8,12 +8,13 @@ import sys
 
 
 def bind() -> None:
-    """End this process with the one that started it, where it is a child of multiprocessing's; else do nothing.
+    """End this process with the one that started it, where it is spawned by multiprocessing; else do nothing.
 
-    One that is spawned does not know by whom while it reads what it was handed; whether that one is gone is seen later.
+    It does not know by whom while it reads what it was handed; whether that one is gone is seen later.
     """
+    if "--multiprocessing-fork" not in sys.orig_argv:
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     started_by = multiprocessing.parent_process()
-    if started_by or "--multiprocessing-fork" in sys.orig_argv:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if started_by and os.getppid() != started_by.pid:
         os._exit(1)

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Served
-from ray_jobs.engine.holding import Answering, NotNeeded, held, serving
+from ray_jobs.engine.holding import DIED, Answering, NotNeeded, held, serving
 
 log = logging.getLogger("assay")
 
@@ -77,6 +77,6 @@ class Further:
                     self._served.swapped = True
                 self._there.put(answering)
                 self._over.wait()
-        except (NotNeeded, RayTaskError, RayActorError) as error:
+        except (NotNeeded, RayTaskError, *DIED) as error:
             why = error.cause if isinstance(error, RayTaskError) else error
             log.info("engine: going on without one more: %s", " ".join(str(why).split())[:300])

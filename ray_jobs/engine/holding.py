@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.lease import SECONDS
@@ -25,6 +25,10 @@ from ray_jobs.engine.warm_actor import WarmEngine
 log = logging.getLogger("assay")
 
 NAMESPACE, PREFIX = "assay-engines", "engine-"
+DIED = (
+    RayActorError,
+    OutOfMemoryError,
+)  # an actor that is gone; the second where Ray itself ended it
 
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
@@ -62,7 +66,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         yield actor, token
     finally:
         done.set()
-        with suppress(RayActorError, RayTaskError, GetTimeoutError):
+        with suppress(*DIED, RayTaskError, GetTimeoutError):
             ray.get(actor.release.remote(token), timeout=SECONDS)
 
 
@@ -118,7 +122,7 @@ def _exists(name: str) -> bool:
 
 def _renew(actor: Any, token: str, done: threading.Event) -> None:
     while not done.wait(SECONDS / 6):
-        with suppress(RayActorError, RayTaskError, GetTimeoutError):
+        with suppress(*DIED, RayTaskError, GetTimeoutError):
             ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
 
 
@@ -145,5 +149,5 @@ def make_room(name: str = "") -> None:
         return
     for one in ray.util.list_named_actors(all_namespaces=True):
         if one["namespace"] == NAMESPACE and one["name"] != name:
-            with suppress(ValueError, RayActorError, GetTimeoutError):
+            with suppress(ValueError, *DIED, GetTimeoutError):
                 ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(time.time() + 5), timeout=5)

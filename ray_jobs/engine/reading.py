@@ -6,6 +6,7 @@ vLLM copies them out of mapped files one page after the other; benchmarks/LOG.md
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -48,7 +49,8 @@ def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, t
             yield name, target
 
     ahead = deque[tuple[Piece, Future[torch.Tensor]]]()
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="weights") as pool:
+    here = partial(torch.cuda.set_device, device) if on_gpu else None
+    with ThreadPoolExecutor(THREADS, "weights", here) as pool:
         for piece, source in _pieces(files, device):
             if len(ahead) == 2 * THREADS:  # as many as there are buffers
                 yield from moved(*ahead.popleft())

@@ -5,6 +5,7 @@ H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come
 """
 
 import asyncio
+import hashlib
 import logging
 import threading
 import time
@@ -16,16 +17,17 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Requests, Task
 from ray_jobs.engine.prompt import PromptMaker
 
 log = logging.getLogger("assay")
 
 ROWS = 8  # rendered at once
-THREADS = 4  # of a process: while one renders, others read
+THREADS = 8  # of a process: while one renders, others read
 START_SECONDS = 300.0
 VARIABLES = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -73,15 +75,30 @@ class Renderer:
     def forget(self, number: str) -> None:
         self._asked.pop(number, None)
 
+    def render(self, tokens: list[int], images: dict[str, Any]) -> Any:
+        """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
+        with self._one:
+            (inputs,) = self._renderer.render_cmpl([{"prompt_token_ids": tokens, "multi_modal_data": images}])
+        return inputs
+
+    def sample(self) -> str:
+        """A hash of what it makes of a canary's picture: renderers of one model agree."""
+        from vllm.v1.serial_utils import MsgpackEncoder
+
+        tokens = self._maker.tokens(self._maker.prompt(canary.PROMPT))
+        inputs = self.render(tokens, {"image": canary.pictures()[0]})
+        found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
+        for buffer in MsgpackEncoder().encode(inputs["mm_kwargs"]):
+            found.update(buffer)
+        return found.hexdigest()
+
     def _rendered(self, asked: dict[str, Any], began: float) -> Rendered:
         inputs, failure, detail = None, None, asked["refused"]
         if detail:
             failure = "image-refused"
         else:
-            raw = {"prompt_token_ids": asked["tokenized_prompt"], "multi_modal_data": asked["multimodal_data"]}
             try:
-                with self._one:
-                    (inputs,) = self._renderer.render_cmpl([raw])
+                inputs = self.render(asked["tokenized_prompt"], asked["multimodal_data"])
             except Exception as error:  # a row that vLLM refuses costs that row
                 failure, detail = "engine-error", str(error.__cause__ or error)[:500]
         return {
@@ -102,9 +119,6 @@ class RenderingProcess(Renderer):
         config.parallel_config._api_process_rank = number
         super().__init__(PromptMaker(Path(model), uri), renderer_from_config(config))
 
-    def ready(self) -> None:
-        """Returns once it is."""
-
 
 class Rendering:
     """What renders for one engine: so many processes on its node, which end with its own, or threads of it."""
@@ -122,37 +136,43 @@ class Rendering:
         self._rows = [0] * max(1, processes)  # that each has been given and not rendered
 
     def begin(self, maker: PromptMaker, renderer: Any) -> None:
-        """Wait for the processes. Where they do not start, the engine's own renderer is used, by threads."""
-        self._own, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(2 * THREADS, "rendering")
+        """Wait for the processes. Where one does not start or errs, the engine's own renderer is used, by threads."""
+        self.own, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
         try:
-            ray.get([actor.ready.remote() for actor in self._actors], timeout=START_SECONDS)
-        except (RayActorError, RayTaskError, GetTimeoutError) as error:
-            why = " ".join(str(error).split())[-300:]
-            log.warning("engine: it renders by itself, for the processes beside it do not start: %s", why)
+            samples = ray.get([actor.sample.remote() for actor in self._actors], timeout=START_SECONDS)
+            doubt = "one makes other inputs than the engine itself" if {*samples} - {self.own.sample()} else None
+        except RayError as error:
+            doubt = " ".join(str(error).split())[-300:]
+        if doubt:
+            log.warning("engine: it renders by itself, not in processes beside it: %s", doubt)
             self._actors, self._rows = [], [0]
 
     async def rendered(self, requests: Requests, task: Task) -> AsyncGenerator[list[Rendered]]:
         """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
         number, at = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
         self._rows[at] += len(task["rows"])
+        ahead = asyncio.create_task(self._call(at, "begin", number, requests, task))
         try:
-            await self._call(at, "begin", number, requests, task)
-            while some := await self._call(at, "more", number):
+            await ahead
+            ahead = asyncio.create_task(self._call(at, "more", number))
+            while some := await ahead:
+                ahead = asyncio.create_task(self._call(at, "more", number))
                 yield some
         finally:
+            ahead.cancel()
             self._rows[at] -= len(task["rows"])
             if self._actors:
                 self._actors[at].forget.remote(number)
             else:
-                self._own.forget(number)
+                self.own.forget(number)
 
     async def _call(self, at: int, method: str, *arguments: Any) -> Any:
         if not self._actors:
-            own = getattr(self._own, method)
+            own = getattr(self.own, method)
             return await asyncio.get_running_loop().run_in_executor(self._threads, own, *arguments)
         try:
             return await getattr(self._actors[at], method).remote(*arguments)
         except RayTaskError as error:
             raise error.cause from None
-        except RayActorError as error:
+        except RayError as error:
             raise RendererDied(" ".join(str(error).split())[:200]) from None

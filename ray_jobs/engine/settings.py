@@ -11,7 +11,7 @@ WARM = {  # what a warm engine has beside: its way to read weights, and to prove
     "hf_overrides": wide,
     "worker_extension_cls": "ray_jobs.engine.weights.Weights",
 }
-RENDERERS = 4  # threads of the image processor; with one, rendering is slower than a GPU
+RENDERERS = 4  # processes beside a GPU's engine
 
 
 def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
@@ -28,7 +28,6 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
         "enable_prefix_caching": False,
-        "renderer_num_workers": RENDERERS,
     }
     if gpu:
         # vLLM compiles the language model only, unless told to: an eager vision encoder takes half of the GPU's time
@@ -39,7 +38,7 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
 
 def renderers(engine: Engine, gpu: bool) -> int:
     """How many processes render for an engine: on a CPU, whose model is slower than a thread, none unless told."""
-    return engine.renderers if engine.renderers is not None else 4 if gpu else 0
+    return engine.renderers if engine.renderers is not None else RENDERERS if gpu else 0
 
 
 def gpus(engine: Engine) -> float:

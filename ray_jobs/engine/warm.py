@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from ray_jobs.checkpoint import quantisation
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.further import Further
-from ray_jobs.engine.holding import PREFIX, Answering, held, serving
+from ray_jobs.engine.holding import DIED, PREFIX, Answering, held, serving
 from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
@@ -55,7 +55,7 @@ def ask(
 
     What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
-    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 2 * engine.max_num_seqs)
+    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 4 * engine.max_num_seqs)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
         try:
@@ -67,10 +67,10 @@ def ask(
                 report, first = serving((actor, token), checkpoint, engine, following)
                 _tell(served, report)
                 yield from _asked(first, further, requests, left, served)
-                with suppress(RayTaskError, RayActorError):  # all is answered, whatever becomes of the engine now
+                with suppress(RayTaskError, *DIED):  # all is answered, whatever becomes of the engine now
                     served.spent |= ray.get(actor.gpu_seconds.remote(token))
                 return
-        except (RayTaskError, RayActorError) as error:
+        except (RayTaskError, *DIED) as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):
                 log.warning("engine: %s; asking for it again", error.cause)
                 left.lost()
@@ -121,7 +121,7 @@ def _asked(
             yield answers
 
 
-def _gone(error: RayTaskError | RayActorError) -> str | None:
+def _gone(error: Exception) -> str | None:
     """Why the engine is gone, in words; None when another one would meet the same."""
     if isinstance(error, RayTaskError):
         return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None

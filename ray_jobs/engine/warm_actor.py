@@ -218,9 +218,11 @@ class WarmEngine:
 
         prompt = self.maker.tokens(self.maker.prompt(canary.PROMPT))
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
-        raw = [{"prompt_token_ids": prompt, "multi_modal_data": {"image": one}} for one in canary.pictures()]
         try:
-            asked = (self._generated(one, sampling) for one in await self.llm.renderer.render_cmpl_async(raw))
+            inputs = [
+                await asyncio.to_thread(self.rendering.own.render, prompt, {"image": one}) for one in canary.pictures()
+            ]
+            asked = (self._generated(one, sampling) for one in inputs)
             return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
         except TimeoutError:
             self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")

@@ -33,6 +33,8 @@ def widened(name: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
         return tensor
     axis = 1 if down else 0
     missing = width - tensor.shape[axis]
+    if not 0 <= missing < STEP:  # of another width than its config says: vLLM refuses it
+        return tensor
     return torch.nn.functional.pad(tensor, (0, missing) if down or not weight else (0, 0, 0, missing))
 
 

@@ -245,6 +245,9 @@ def test_images_are_rendered_in_processes_beside_it(on_cluster: Cluster, expecte
     assert [one["said"] for one in [*found, last]] == [expected[folder.name] for folder in order]
     assert found[1]["told"] == "weights swapped and checked"
     assert last["told"].startswith("a fresh engine, for ")
+    again = driven(BESIDE.splitlines()[1] + "\nprint(json.dumps(said(sys.argv[1])))", str(order[-1]))
+    assert (again["said"], again["told"]) == (expected[order[-1].name], "the weights of the job before")
+    assert len(beside()) == 2  # they outlive the job that started them, as the engine does
     on_cluster.end_engines()
     wait_until(lambda: not beside(), 30)
 

@@ -45,6 +45,12 @@ def test_other_layers_stay(name: str) -> None:
     assert widened(name, tensor, wide(config(30))) is tensor
 
 
+@pytest.mark.parametrize("width", [15, 33, 64])
+def test_a_checkpoint_of_another_width_than_its_config_says_stays_for_vllm_to_refuse(width: int) -> None:
+    tensor = torch.ones(width, 8)
+    assert widened(PREFIX + "up_proj.weight", tensor, wide(config(30))) is tensor
+
+
 def test_other_models_and_quantised_ones_stay() -> None:
     assert wide(config(30, quantization_config={"quant_method": "awq"})).vision_config.intermediate_size == 30
     other = config(30)
