@@ -10,29 +10,27 @@ import math
 import os
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from typing import Any, NoReturn
 
 from ray_jobs.checkpoint import resolve, verify
 from ray_jobs.contract import BadInput, Checkpoint, Engine
 from ray_jobs.engine import canary
-from ray_jobs.engine.asked import Answer, Requests, Task, without_image
+from ray_jobs.engine.answering import Answerer, EngineDied
+from ray_jobs.engine.asked import Answer, Requests, Task
 from ray_jobs.engine.explained import Overheard
 from ray_jobs.engine.lease import SECONDS, Lease, Lost
 from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.ranks import together
-from ray_jobs.engine.rendering import Rendered, RendererDied, Rendering
+from ray_jobs.engine.rendering import RendererDied, Rendering
 from ray_jobs.engine.settings import WARM, arguments, renderers
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
 
 CANARY_SECONDS = 300.0
-ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are next
 TICK = 0.5  # seconds between looks at lease and idle time
 
 
@@ -74,7 +72,7 @@ class WarmEngine:
         self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
-        self.room = asyncio.Semaphore(math.ceil(ROOM * engine.max_num_seqs))
+        self.answerer = Answerer(self.llm, self.rendering, engine.max_num_seqs)
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
         self.changing = asyncio.Lock()
@@ -157,12 +155,14 @@ class WarmEngine:
         Raises Dead when the engine dies of it, Lost when it is another's by now.
         """
         self._check(token, fingerprint)
-        job = asyncio.create_task(self._answered(requests, task))
+        job = asyncio.create_task(self.answerer.answers(requests, task))
         self.running.add(job)
         try:
             answers = await job
         except asyncio.CancelledError:
             raise Lost(f"{token} lost the engine while it was answering") from None
+        except (EngineDied, RendererDied) as error:
+            raise self._dead(error) from None
         finally:
             self.running.discard(job)
         self._check(token, fingerprint)
@@ -222,7 +222,7 @@ class WarmEngine:
             inputs = [
                 await asyncio.to_thread(self.rendering.own.render, prompt, {"image": one}) for one in canary.pictures()
             ]
-            asked = (self._generated(one, sampling) for one in inputs)
+            asked = (self.answerer.generated(one, sampling) for one in inputs)
             return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
         except TimeoutError:
             self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
@@ -232,53 +232,6 @@ class WarmEngine:
                 f"checkpoint {checkpoint.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
                 "engine.max_model_len in the suite, or see what the checkpoint's processor makes of it"
             ) from None
-
-    async def _answered(self, requests: Requests, task: Task) -> list[Answer]:
-        waiting: list[asyncio.Task[Answer]] = []
-        try:
-            async with aclosing(self.rendering.rendered(requests, task)) as rendered:
-                async for some in rendered:
-                    for asked in some:
-                        await self.room.acquire()
-                        waiting.append(asyncio.create_task(self._one(asked)))
-                        waiting[-1].add_done_callback(lambda _: self.room.release())
-            return list(await asyncio.gather(*waiting))
-        except RendererDied as error:
-            raise self._dead(error) from None
-        finally:
-            for one in waiting:
-                one.cancel()
-
-    async def _one(self, asked: Rendered) -> Answer:
-        found: Answer = {"key": asked["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
-        found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": asked["render"]}
-        if asked["failure"]:
-            return found | {"failure": asked["failure"], "detail": asked["detail"]}
-        try:
-            output = await self._generated(asked["inputs"], asked["sampling_params"])
-        except Exception as error:  # a row that vLLM refuses costs that row
-            if self.llm.errored:
-                raise self._dead(error) from None
-            return found | {"failure": "engine-error", "detail": str(error.__cause__ or error)[:500]}
-        said, prompt_tokens = output.outputs[0], len(output.prompt_token_ids)
-        found |= {"prompt_tokens": prompt_tokens, "tokens": len(said.token_ids), "finished": time.time()}
-        found |= _times(output.metrics)
-        if detail := without_image(prompt_tokens, asked["least_tokens"]):
-            return found | {"failure": "image-missing", "detail": detail}
-        return found | {"text": said.text, "finish_reason": said.finish_reason}
-
-    async def _generated(self, inputs: Any, sampling: dict[str, Any]) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        wanted = dict(sampling)
-        if structured := wanted.pop("structured_outputs", None):
-            wanted["structured_outputs"] = StructuredOutputsParams(**structured)
-        params = SamplingParams(**wanted, output_kind=RequestOutputKind.FINAL_ONLY)
-        output = None
-        async for output in self.llm.generate(inputs, params, uuid.uuid4().hex):  # noqa: B007
-            pass
-        return output
 
     async def _watch(self) -> None:
         while True:
@@ -328,14 +281,3 @@ class WarmEngine:
             self.llm.shutdown()
         finally:
             os._exit(0)
-
-
-def _times(metrics: Any) -> dict[str, float]:
-    """Seconds that a request waited in the queue, until its first token, and from there to its last."""
-    if metrics is None or not metrics.first_token_ts:
-        return {}
-    return {
-        "queue": metrics.scheduled_ts - metrics.queued_ts,
-        "prefill": metrics.first_token_ts - metrics.scheduled_ts,
-        "decode": metrics.last_token_ts - metrics.first_token_ts,
-    }
