@@ -88,8 +88,9 @@ class Renderer:
         tokens = self._maker.tokens(self._maker.prompt(canary.PROMPT))
         inputs = self.render(tokens, {"image": canary.pictures()[0]})
         found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
-        for buffer in MsgpackEncoder().encode(inputs["mm_kwargs"]):
-            found.update(buffer)
+        for name, values in sorted(inputs["mm_kwargs"].get_data().items()):
+            for buffer in MsgpackEncoder().encode([name, values]):
+                found.update(buffer)
         return found.hexdigest()
 
     def _rendered(self, asked: dict[str, Any], began: float) -> Rendered:

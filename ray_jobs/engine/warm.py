@@ -55,7 +55,7 @@ def ask(
 
     What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
-    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 4 * engine.max_num_seqs)
+    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 2 * engine.max_num_seqs)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
         try:
