@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,19 @@ class Ended:
     output: str
 
     @property
+    def all_told(self) -> list[Any]:
+        """What a driver printed as JSON, lists and objects, line by line."""
+        found = []
+        for line in self.output.splitlines():
+            if line.startswith(("{", "[")):
+                with suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
+
+    @property
     def told(self) -> Any:
-        """What a driver printed last as JSON, a list or an object; Ray may have had a word after it."""
-        return json.loads([line for line in self.output.splitlines() if line.startswith(("[", "{"))][-1])
+        """What it printed last so; Ray may have had a word after it."""
+        return self.all_told[-1]
 
 
 def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: dict[str, Any]) -> Spec:
