@@ -25,10 +25,7 @@ from ray_jobs.engine.warm_actor import WarmEngine
 log = logging.getLogger("assay")
 
 NAMESPACE, PREFIX = "assay-engines", "engine-"
-DIED = (
-    RayActorError,
-    OutOfMemoryError,
-)  # an actor that is gone; the second where Ray itself ended it
+DIED = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
 
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it

@@ -25,6 +25,11 @@ def shares(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tuple
     return [(1, parameter)]
 
 
+def signed(value: int) -> int:
+    """The value modulo 2^64, as a signed number of 64 bits."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 def together(ranks: list[dict[str, Any]]) -> dict[str, int]:
     """What all ranks have read and hold: hash and number, of what several hold alike once.
 
@@ -39,5 +44,5 @@ def together(ranks: list[dict[str, Any]]) -> dict[str, int]:
             if values != ranks[like]["held"][same]:
                 raise ValueError(f"rank {number} does not hold what rank {like} holds")
             if number == like:
-                held, values_held = (held + values[0] + (1 << 63)) % (1 << 64) - (1 << 63), values_held + values[1]
+                held, values_held = signed(held + values[0]), values_held + values[1]
     return {"read": first["read"][0], "values_read": first["read"][1], "held": held, "values_held": values_held}

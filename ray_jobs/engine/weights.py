@@ -18,7 +18,7 @@ import torch
 
 import ray_jobs.engine.loader  # noqa: F401  what a warm engine's `load_format` names
 from ray_jobs.engine.bound import bind
-from ray_jobs.engine.ranks import shares
+from ray_jobs.engine.ranks import shares, signed
 
 CHUNK = 1 << 22  # elements hashed at once
 ODD, MIX = (
@@ -71,7 +71,7 @@ class Tally:
         self.size = 0
 
     def add(self, tensor: torch.Tensor) -> None:
-        sums = self._sums.setdefault(tensor.device, torch.zeros(2, dtype=torch.int64, device=tensor.device))
+        sums = self._on(tensor.device)
         for piece in torch.split(tensor.detach().reshape(-1), CHUNK):
             bits = piece.float().view(torch.int32).to(torch.int64)
             mixed = bits * ODD
@@ -81,16 +81,21 @@ class Tally:
 
     def merge(self, other: "Tally") -> None:
         for device, sums in other._sums.items():
-            self._sums[device] = self._sums[device] + sums if device in self._sums else sums.clone()
+            self._on(device).add_(sums)
         self.size += other.size
 
     @property
     def sum(self) -> int:
-        return (sum(int(sums[0]) for sums in self._sums.values()) + (1 << 63)) % (1 << 64) - (1 << 63)
+        return signed(sum(int(sums[0]) for sums in self._sums.values()))
 
     @property
     def count(self) -> int:
         return sum(int(sums[1]) for sums in self._sums.values())
+
+    def _on(self, device: torch.device) -> torch.Tensor:
+        if device not in self._sums:
+            self._sums[device] = torch.zeros(2, dtype=torch.int64, device=device)
+        return self._sums[device]
 
 
 Held = defaultdict[int, Tally]  # by how many ranks hold the same values: these, and those before or after them

@@ -33,10 +33,14 @@ class Cluster:
         return next(iter(self.engines()), None)
 
     def engines(self) -> list[psutil.Process]:
+        return self.processes("EngineCore")
+
+    def processes(self, mark: str) -> list[psutil.Process]:
+        """Those of the cluster that have the mark in their name or command line."""
         found = []
         for process in self.head.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if "EngineCore" in " ".join([process.name(), *process.cmdline()]):
+                if mark in " ".join([process.name(), *process.cmdline()]):
                     found.append(process)
         return found
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -47,12 +46,7 @@ def planned_for(folder: Path, model: Path, parallel: int, kind: str = "ray_data_
 
 def of_vllm(cluster: Cluster) -> list[psutil.Process]:
     """vLLM's own processes on the cluster: engines, and workers where a model is spread over several."""
-    found = []
-    for process in cluster.head.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "VLLM::" in " ".join([process.name(), *process.cmdline()]):
-                found.append(process)
-    return found
+    return cluster.processes("VLLM::")
 
 
 def test_spread_over_two_processes_it_says_the_same_and_leaves_none(

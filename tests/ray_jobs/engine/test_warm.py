@@ -224,8 +224,7 @@ def test_images_are_rendered_in_processes_beside_it(on_cluster: Cluster, expecte
     """One that is killed takes the engine with it, and all end with the engine."""
 
     def beside() -> list[psutil.Process]:
-        found = psutil.process_iter(["cmdline"])
-        return [one for one in found if any("RenderingProcess" in word for word in one.info["cmdline"] or [])]
+        return on_cluster.processes("RenderingProcess")
 
     order = [CHECKPOINTS[number] for number in (2, 0, 4)]
     on_cluster.end_engines()
