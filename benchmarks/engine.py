@@ -18,7 +18,7 @@ from pathlib import Path
 import ray
 import yaml
 
-from ray_jobs import parts
+from benchmarks.planned import captions
 from ray_jobs.contract import Spec
 from ray_jobs.engine.holding import NAMESPACE
 from ray_jobs.plan import plan
@@ -40,7 +40,7 @@ def sweep(work: Path, rounds: int) -> None:
                 spec = _spec(work / f"{kind}-{number}", kind, checkpoint)
                 job("preprocess", spec, environment)
                 took[kind].append(job("caption", spec, environment))
-                said[kind].append(_captions(spec))
+                said[kind].append({row["image_id"]: row["caption"] for row in captions(spec, ["image_id", "caption"])})
             end_engines()
         different = sum(one != said["warm"][at] for at, one in enumerate(said["ray_data_llm"]))
         print(f"\n| job | {' | '.join(CHECKPOINTS)} | all | images |\n| --- {'| --- ' * (len(CHECKPOINTS) + 2)}|")
@@ -75,12 +75,6 @@ def job(stage: str, spec: Spec, environment: dict[str, str]) -> float:
     if os.environ.get("ASSAY_BENCHMARK_LOG"):
         print(done.stdout, file=sys.stderr)
     return time.perf_counter() - began
-
-
-def _captions(spec: Spec) -> dict[str, str]:
-    names = [part.name for part in parts.require(spec.captions_uri, "caption").parts]
-    read = [parts.read(spec.captions_uri, name, ["image_id", "caption"]).to_pylist() for name in names]
-    return {row["image_id"]: row["caption"] for rows in read for row in rows}
 
 
 def end_engines() -> None:

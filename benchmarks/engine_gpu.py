@@ -9,7 +9,6 @@ a Ray cluster that stands; images lie in a golden set, as after `preprocess`.
 """
 
 import argparse
-import io
 import json
 import os
 import subprocess
@@ -22,22 +21,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
-from PIL import Image
 
 from benchmarks.engine import end_engines, job
 from benchmarks.geometry import checkpoints
 from benchmarks.gpu import Watch
 from benchmarks.measuring import measured
-from benchmarks.pictures import VARIANTS, photograph
-from ray_jobs import checkpoint, parts, storage
-from ray_jobs.contract import Spec, parse_suite
+from benchmarks.planned import anew, captions, photographs, planned
+from ray_jobs import parts
+from ray_jobs.contract import Spec
 from ray_jobs.engine.holding import NAMESPACE
 from ray_jobs.engine.settings import environment
-
-PART = 256
 
 
 @dataclass
@@ -56,73 +50,56 @@ class Bench:
             sequences //= 16
         return {
             "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": sequences // engines,
+            **self.options.engine,
         }  # fmt: skip
 
     def planned(self, model: Path, images: int, following: Path | None = None, **engine: Any) -> Spec:
-        """The spec of a job over so many golden images, which are made when they are not there."""
+        """The spec of a job over so many golden images."""
         tiny = self.options.geometry == "tiny"
         shape = {"dtype": "float32", "max_model_len": 1024, "max_num_seqs": 32, "enforce_eager": True} if tiny else {
             "dtype": "bfloat16", "max_model_len": 2048, "max_num_seqs": 512}  # fmt: skip
         suite = {
             "name": "benchmark",
-            "dataset": {"source": f"benchmark-{images}"},
+            "dataset": {"source": "benchmark"},
             "caption": {"prompt": "describe the image " * 12, "max_tokens": 8 if tiny else 64},
             "engine": shape | engine,
         }
-        spec = Spec(
-            root=str(self.work / "root"), suite=parse_suite(json.dumps(suite), "benchmark"),
-            checkpoint=checkpoint.resolve(str(model)), source_revision="made",
-            following=str(following) if following else None,
-        )  # fmt: skip
-        if parts.manifest(spec.golden_uri) is None:
-            _golden(spec, images, (112, 112) if tiny else (504, 364))
-        storage.write(spec.uri, spec.model_dump_json().encode())
-        return spec
-
-
-def _golden(spec: Spec, images: int, size: tuple[int, int]) -> None:
-    pictures = [np.asarray(photograph(number, *size)) for number in range(VARIANTS)]
-    made, key = [], 0
-    for number, first in enumerate(range(0, images, PART)):
-        rows = []
-        for key in range(first, min(first + PART, images)):
-            sink = io.BytesIO()
-            Image.fromarray(np.roll(pictures[key % VARIANTS], key, 1)).save(sink, "JPEG", quality=90)
-            rows.append({"image_id": f"{key:07d}", "image": sink.getvalue()})
-        made.append(parts.write(spec.golden_uri, parts.name_of_part(number), pa.Table.from_pylist(rows), {"lost": {}}))
-    parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, images, {}, {}))
+        pictures = photographs(images, (112, 112) if tiny else (504, 364))
+        return planned(self.work / "root", suite, model, f"made {images}", pictures, following)
 
 
 def warm(bench: Bench) -> None:
     """A job a checkpoint, one after the other: the first starts an engine, the others change its weights."""
-    print("| job | s | swap or start, s | captions/s | answered by |\n| --- | --- | --- | --- | --- |", flush=True)
+    print("| job | s | until the first caption, s | swap or start, s | captions/s | answered by |", flush=True)
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for number, (model, following) in enumerate(zip(bench.models, [*bench.models[1:], None], strict=True)):
         bench.warm.append(_told(f"warm, checkpoint {number}", bench, model, following))
 
 
 def separate(bench: Bench) -> None:
-    """The same as jobs that each start an engine."""
+    """The same as jobs that each start an engine; one goes before, so that what they compile is there."""
     end_engines()
-    took = [_told(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm")
+    _told("(caches)", bench, bench.models[0], kind="ray_data_llm", **bench.options.engine)
+    took = [_told(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm", **bench.options.engine)
             for number, model in enumerate(bench.models[: bench.options.separate])]  # fmt: skip
     whole = sum(took) / len(took) * len(bench.models)
-    print(
-        f"\n{len(bench.models)} jobs of {bench.options.images} images: warm {sum(bench.warm):.1f} s, separate", end=" "
-    )
-    print(f"{whole:.1f} s ({len(took)} were run): {whole / sum(bench.warm):.2f} times as fast", flush=True)
+    print(f"\n{len(bench.models)} separate jobs: {whole:.1f} s ({len(took)} were run)", flush=True)
+    if bench.warm:
+        print(f"warm: {sum(bench.warm):.1f} s, {whole / sum(bench.warm):.2f} times as fast", flush=True)
 
 
 def _told(name: str, bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> float:
     spec = bench.planned(model, bench.options.images, following, **(engine or bench.shared))
-    for entry in storage.entries(spec.captions_uri):  # captions are one thing whoever makes them
-        storage.delete(f"{spec.captions_uri}/{entry.key}")
+    anew(spec)
+    began = time.time()
     took = job("caption", spec, bench.environment)
     made = parts.require(spec.captions_uri, "caption")
+    first = min(row["finished"] for row in captions(spec, ["finished"])) - began
     if made.lost:
         raise RuntimeError(f"{name}: {made.lost}")
     told, seconds = made.details["engine"]["told"], made.seconds
     start, rate = seconds.get("swap", seconds["cold_start"]), made.details["per_second"]["answers"]
-    print(f"| {name} | {took:.1f} | {start:.1f} | {rate:.1f} | {told} |", flush=True)
+    print(f"| {name} | {took:.1f} | {first:.1f} | {start:.1f} | {rate:.1f} | {told} |", flush=True)
     return took
 
 
@@ -149,9 +126,7 @@ def ours(bench: Bench) -> None:
     with Watch() as watch:
         job("caption", spec, bench.environment)
     manifest = parts.require(spec.captions_uri, "caption")
-    columns = ["arrived", "finished", "tokens"]
-    read = [parts.read(spec.captions_uri, part.name, columns).to_pylist() for part in manifest.parts]
-    times = [row for rows in read for row in rows]
+    times = captions(spec, ["arrived", "finished", "tokens"])
     ended = sorted(row["finished"] for row in times)
     first, last = ended[len(ended) // 4], ended[3 * len(ended) // 4]
     engines = bench.options.replicas
@@ -180,7 +155,8 @@ def plain(way: str, bench: Bench) -> None:
     """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
     end_engines()
     engines = bench.options.replicas if way == "rendered" else 1
-    spec = bench.planned(bench.models[0], bench.options.feed, **(bench.shared if way == "rendered" else {}))
+    settings = bench.shared if way == "rendered" else bench.options.engine
+    spec = bench.planned(bench.models[0], bench.options.feed, **settings)
     gpu = bool(ray.cluster_resources().get("GPU"))
     wait = Path(tempfile.mkdtemp(dir=bench.work))
     command = [sys.executable, "-m", "benchmarks.plain_vllm", way, "--spec", spec.uri, "--engines", str(engines)]
@@ -229,6 +205,7 @@ if __name__ == "__main__":
     parser.add_argument("--memory", type=int, nargs="+", default=[2000, 20000], help="images of the jobs of `memory`")
     parser.add_argument("--replicas", type=int, default=1, help="engines on the GPU")
     parser.add_argument("--sequences", type=int, default=512, help="under way at once, in all engines")
+    parser.add_argument("--engine", type=json.loads, default={}, help="further settings of a suite's engine, as JSON")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
     parser.add_argument("--work", default=tempfile.gettempdir())
     asked = parser.parse_args()

@@ -18,17 +18,22 @@ class EngineDied(Exception):
 
 
 class Answerer:
-    """Asks the engine what its renderers make of tasks; at most ROOM times `sequences` requests at once."""
+    """Asks the engine what its renderers make of tasks; at most ROOM times `sequences` requests at once.
 
-    def __init__(self, llm: Any, rendering: Rendering, sequences: int) -> None:
+    No more than `rendered_at_once` tasks are rendered at a time, in the order in which they came: were it all of them,
+    they would end together, and the engine would have nothing to do until the next ones began.
+    """
+
+    def __init__(self, llm: Any, rendering: Rendering, sequences: int, rendered_at_once: int) -> None:
         self._llm, self._rendering = llm, rendering
         self._room = asyncio.Semaphore(math.ceil(ROOM * sequences))
+        self._turns = asyncio.Semaphore(rendered_at_once)
 
     async def answers(self, requests: Requests, task: Task) -> list[Answer]:
         """Answers to what `requests` asks about the task's rows. Raises EngineDied, RendererDied."""
         waiting: list[asyncio.Task[Answer]] = []
         try:
-            async with aclosing(self._rendering.rendered(requests, task)) as rendered:
+            async with self._turns, aclosing(self._rendering.rendered(requests, task)) as rendered:
                 async for some in rendered:
                     for asked in some:
                         await self._room.acquire()

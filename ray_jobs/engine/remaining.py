@@ -5,7 +5,6 @@ from collections import deque
 from ray_jobs.contract import Trouble
 from ray_jobs.engine.asked import Answer, Task
 
-AT_ONCE = 2  # tasks at least, of each engine: one that ends, and one that begins meanwhile
 MOST_AT_ONCE = 128
 POISONOUS = 5  # rows that may be set aside before it must be the engine
 
@@ -13,14 +12,15 @@ POISONOUS = 5  # rows that may be set aside before it must be the engine
 class Remaining:
     """Tasks that are left, under way, and suspected.
 
-    Tasks are under way until they have `rows_at_once` rows an engine, so that small ones do not starve it.
+    `tasks_at_once` are under way at least, and more until they have `rows_at_once` rows, of each engine: so that it has
+    some to go on with while the last rows of others are answered.
 
     After a first death everything is asked again as before: engines are killed for other reasons too. After the next
     ones what was under way is suspected: asked alone, and halved whenever an engine dies of it.
     """
 
-    def __init__(self, tasks: list[Task], rows_at_once: int = 0) -> None:
-        self.rows_at_once = rows_at_once
+    def __init__(self, tasks: list[Task], tasks_at_once: int = 2, rows_at_once: int = 0) -> None:
+        self.tasks_at_once, self.rows_at_once = tasks_at_once, rows_at_once
         self.left, self.suspects, self.running = deque(tasks), deque[Task](), list[Task]()
         self.deaths = self.unexplained = self.aside = 0  # unexplained: deaths that cast suspicion on no row
         self.alone = False  # what is under way is a suspect
@@ -66,7 +66,8 @@ class Remaining:
 
     def _enough(self, engines: int) -> bool:
         tasks, rows = len(self.running), sum(len(task["rows"]) for task in self.running)
-        return tasks >= MOST_AT_ONCE * engines or (tasks >= AT_ONCE * engines and rows >= self.rows_at_once * engines)
+        full = tasks >= self.tasks_at_once * engines and rows >= self.rows_at_once * engines
+        return full or tasks >= MOST_AT_ONCE * engines
 
     def _set_aside(self, task: Task, why: str) -> Answer:
         self.aside += 1

@@ -41,6 +41,11 @@ def renderers(engine: Engine, gpu: bool) -> int:
     return engine.renderers if engine.renderers is not None else RENDERERS if gpu else 0
 
 
+def rendered_at_once(engine: Engine, gpu: bool) -> int:
+    """Of how many tasks an engine's rows are rendered at once; of two where threads do it: one is read meanwhile."""
+    return max(2, renderers(engine, gpu))
+
+
 def gpus(engine: Engine) -> float:
     """What the engine takes of Ray's GPUs: two that need half a GPU's memory each share one."""
     if engine.tensor_parallel_size > 1:

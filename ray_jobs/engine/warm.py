@@ -24,10 +24,15 @@ from ray_jobs.engine.holding import DIED, PREFIX, Answering, held, serving
 from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
+from ray_jobs.engine.settings import rendered_at_once
 from ray_jobs.engine.versions import versions
 from ray_jobs.engine.warm_actor import Dead, Doubt
 
 log = logging.getLogger("assay")
+
+AHEAD = (
+    4  # rows that an engine is given for each that it runs at once: half of them may be answered, of tasks that are not
+)
 
 
 def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
@@ -55,7 +60,9 @@ def ask(
 
     What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
-    name, left = PREFIX + identity(checkpoint, engine), Remaining(tasks, 2 * engine.max_num_seqs)
+    rendered = rendered_at_once(engine, "GPU" in ray.cluster_resources())  # as many others wait to be
+    left = Remaining(tasks, tasks_at_once=2 * rendered, rows_at_once=AHEAD * engine.max_num_seqs)
+    name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
         try:

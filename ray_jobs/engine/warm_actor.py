@@ -25,7 +25,7 @@ from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.ranks import together
 from ray_jobs.engine.rendering import RendererDied, Rendering
-from ray_jobs.engine.settings import WARM, arguments, renderers
+from ray_jobs.engine.settings import WARM, arguments, rendered_at_once, renderers
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
@@ -72,7 +72,7 @@ class WarmEngine:
         self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
-        self.answerer = Answerer(self.llm, self.rendering, engine.max_num_seqs)
+        self.answerer = Answerer(self.llm, self.rendering, engine.max_num_seqs, rendered_at_once(engine, gpu))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
         self.changing = asyncio.Lock()

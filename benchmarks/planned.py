@@ -1,0 +1,60 @@
+"""Jobs over golden sets that are made here, without `preprocess`: their specs, and what they wrote."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from benchmarks.pictures import VARIANTS, photograph
+from ray_jobs import checkpoint, parts, storage
+from ray_jobs.contract import Spec, parse_suite
+
+PART = 256  # images
+
+
+def planned(
+    root: Path, suite: dict[str, Any], model: Path, name: str, images: Iterable[bytes], following: Path | None = None
+) -> Spec:
+    """The spec of a job of the suite over these images, a golden set that is made where none of this name is there."""
+    spec = Spec(
+        root=str(root), suite=parse_suite(json.dumps(suite), suite["name"]),
+        checkpoint=checkpoint.resolve(str(model)), source_revision=name,
+        following=str(following) if following else None,
+    )  # fmt: skip
+    if parts.manifest(spec.golden_uri) is None:
+        left, made, count = iter(images), [], 0
+        while some := list(islice(left, PART)):
+            rows = [{"image_id": f"{count + at:07d}", "image": image} for at, image in enumerate(some)]
+            name_of_part, table = parts.name_of_part(len(made)), pa.Table.from_pylist(rows)
+            made.append(parts.write(spec.golden_uri, name_of_part, table, {"lost": {}}))
+            count += len(rows)
+        parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, count, {}, {}))
+    storage.write(spec.uri, spec.model_dump_json().encode())
+    return spec
+
+
+def photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
+    """So many JPEGs that look like photographs, no two alike."""
+    pictures = [np.asarray(photograph(number, *size)) for number in range(VARIANTS)]
+    for key in range(count):
+        sink = io.BytesIO()
+        Image.fromarray(np.roll(pictures[key % VARIANTS], key, 1)).save(sink, "JPEG", quality=90)
+        yield sink.getvalue()
+
+
+def captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:
+    """These columns of the job's captions."""
+    names = [part.name for part in parts.require(spec.captions_uri, "caption").parts]
+    return [row for name in names for row in parts.read(spec.captions_uri, name, columns).to_pylist()]
+
+
+def anew(spec: Spec) -> None:
+    """Forget the job's captions: they are one thing whoever makes them, and would be found."""
+    for entry in storage.entries(spec.captions_uri):
+        storage.delete(f"{spec.captions_uri}/{entry.key}")
