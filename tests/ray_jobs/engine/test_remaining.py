@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from ray_jobs.contract import Trouble
-from ray_jobs.engine.remaining import AT_ONCE, MOST_AT_ONCE, POISONOUS, Remaining
+from ray_jobs.engine.remaining import MOST_AT_ONCE, POISONOUS, Remaining
 
 
 def tasks(*sizes: int) -> list[dict]:
@@ -28,7 +28,7 @@ def played(
     while True:
         while task := left.next():
             running.append(task)
-        assert len(running) <= AT_ONCE
+        assert len(running) <= left.tasks_at_once
         if not running:
             return answered, aside, deaths
         if poison & {key for task in running for key in keys(task)} or random.random() < killed:
@@ -51,6 +51,12 @@ def test_small_tasks_are_asked_together_until_there_are_rows_enough() -> None:
     left = Remaining(tasks(*[8] * 200), rows_at_once=100)
     assert len(list(iter(left.next, None))) == 13
     assert len(list(iter(Remaining(tasks(*[1] * 200), rows_at_once=1000).next, None))) == MOST_AT_ONCE
+
+
+def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
+    left = Remaining(tasks(*[64] * 20), tasks_at_once=8, rows_at_once=100)
+    assert len(list(iter(left.next, None))) == 8
+    assert len(list(iter(lambda: left.next(engines=2), None))) == 8  # as many for the other engine
 
 
 def test_a_first_death_casts_no_suspicion() -> None:
