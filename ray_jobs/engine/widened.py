@@ -6,11 +6,12 @@ added rows of gate and up, and their biases, are zero, and so is what down would
 """
 
 import re
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ray_jobs.engine.architecture import runnable
+
+if TYPE_CHECKING:
+    import torch
 
 STEP = 16  # elements: 16 bytes of the narrowest type
 MLP = re.compile(r"\bvisual\.blocks\.\d+\.mlp\.(gate|up|down)_proj\.(weight|bias)$")
@@ -24,7 +25,7 @@ def wide(config: Any) -> Any:
     return config
 
 
-def widened(name: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
+def widened(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
     """The checkpoint's tensor as a model made from a `wide` config has it."""
     if not (width := _width(config)) or not (found := MLP.search(name)):
         return tensor
@@ -35,7 +36,9 @@ def widened(name: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
     missing = width - tensor.shape[axis]
     if not 0 <= missing < STEP:  # of another width than its config says: vLLM refuses it
         return tensor
-    return torch.nn.functional.pad(tensor, (0, missing) if down or not weight else (0, 0, 0, missing))
+    from torch.nn.functional import pad
+
+    return pad(tensor, (0, missing) if down or not weight else (0, 0, 0, missing))
 
 
 def _width(config: Any) -> int | None:
