@@ -34,7 +34,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what the driver imports has nothing to tell a person
-    failure_uri = None
+    failure_uri, joining = None, not ray.is_initialized()
     started = time.monotonic()
     try:
         spec = load_spec(asked.spec)
@@ -45,6 +45,9 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         work(spec)
     except Exception as error:
         return _report(stage, error, failure_uri)
+    finally:
+        if joining and not _workers_logs():  # of its own accord Ray leaves half a second later, for these logs
+            ray.shutdown()
     log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
     return 0
 
@@ -61,12 +64,17 @@ def connect() -> None:
         own = {"include_dashboard": False} if address == "local" else {}  # nobody looks at a cluster that ends with us
         ray.init(
             logging_level=logging.WARNING,
-            log_to_driver=os.environ.get("ASSAY_WORKER_LOGS", "") == "1",
+            log_to_driver=_workers_logs(),
             ignore_reinit_error=True,
             **own,
         )
     except OSError as error:
         raise Trouble(f"Ray at {address} does not answer: {' '.join(str(error).split())}; is the head up?") from error
+
+
+def _workers_logs() -> bool:
+    """Whether a person wants to see what Ray's workers print."""
+    return os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
 
 
 def cause(error: BaseException) -> BaseException:
