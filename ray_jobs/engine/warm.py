@@ -30,9 +30,7 @@ from ray_jobs.engine.warm_actor import Dead, Doubt
 
 log = logging.getLogger("assay")
 
-AHEAD = (
-    4  # rows that an engine is given for each that it runs at once: half of them may be answered, of tasks that are not
-)
+AHEAD = 4  # rows that an engine is given for each that it runs at once, those of unfinished tasks that it answered too
 
 
 def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
