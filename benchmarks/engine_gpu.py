@@ -43,21 +43,24 @@ class Bench:
     warm: list[float] = field(default_factory=list)  # seconds of the warm jobs
 
     @property
+    def sequences(self) -> int:
+        return self.options.sequences // 16 if self.options.geometry == "tiny" else self.options.sequences
+
+    @property
     def shared(self) -> dict[str, Any]:
         """Settings of several engines on one GPU that together run as many sequences as one would."""
-        engines, sequences = self.options.replicas, self.options.sequences
-        if self.options.geometry == "tiny":
-            sequences //= 16
+        engines = self.options.replicas
         return {
-            "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": sequences // engines,
+            "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": self.sequences // engines,
             **self.options.engine,
         }  # fmt: skip
 
     def planned(self, model: Path, images: int, following: Path | None = None, **engine: Any) -> Spec:
         """The spec of a job over so many golden images."""
         tiny = self.options.geometry == "tiny"
-        shape = {"dtype": "float32", "max_model_len": 1024, "max_num_seqs": 32, "enforce_eager": True} if tiny else {
-            "dtype": "bfloat16", "max_model_len": 2048, "max_num_seqs": 512}  # fmt: skip
+        shape = {"dtype": "float32", "max_model_len": 1024, "enforce_eager": True} if tiny else {
+            "dtype": "bfloat16", "max_model_len": 2048}  # fmt: skip
+        shape["max_num_seqs"] = self.sequences
         suite = {
             "name": "benchmark",
             "dataset": {"source": "benchmark"},

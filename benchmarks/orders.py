@@ -50,6 +50,8 @@ def orders(root: Path, images: int, engine: dict[str, object]) -> None:
         spec = spec_of(CHECKPOINTS[at])
         anew(spec)
         job("caption", spec, environment)
+        if lost := parts.require(spec.captions_uri, "caption").lost:
+            raise RuntimeError(f"{CHECKPOINTS[at]}: {lost}")
         said[CHECKPOINTS[at]].append(
             {row["image_id"]: row["caption"] for row in captions(spec, ["image_id", "caption"])}
         )

@@ -44,7 +44,8 @@ def photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
     pictures = [np.asarray(photograph(number, *size)) for number in range(VARIANTS)]
     for key in range(count):
         sink = io.BytesIO()
-        Image.fromarray(np.roll(pictures[key % VARIANTS], key, 1)).save(sink, "JPEG", quality=90)
+        rolled = np.roll(pictures[key % VARIANTS], divmod(key // VARIANTS, size[0]), (0, 1))
+        Image.fromarray(rolled).save(sink, "JPEG", quality=90)
         yield sink.getvalue()
 
 

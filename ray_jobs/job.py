@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import ray
@@ -43,13 +44,14 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
         connect()
         work(spec)
+        log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
+        code = 0
     except Exception as error:
-        return _report(stage, error, failure_uri)
-    finally:
-        if joining and not _workers_logs():  # of its own accord Ray leaves half a second later, for these logs
+        code = _report(stage, error, failure_uri)
+    if joining and not _workers_logs():  # by itself Ray leaves half a second later, for these logs
+        with suppress(Exception):
             ray.shutdown()
-    log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
-    return 0
+    return code
 
 
 def connect() -> None:

@@ -4,12 +4,13 @@ import asyncio
 import math
 import time
 import uuid
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 from ray_jobs.engine.asked import Answer, Requests, Task, without_image
 from ray_jobs.engine.rendering import Rendered, Rendering
 
+SMALL = 32  # rows: tasks of no more are so many that they do not end together
 ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are next
 
 
@@ -20,8 +21,8 @@ class EngineDied(Exception):
 class Answerer:
     """Asks the engine what its renderers make of tasks; at most ROOM times `sequences` requests at once.
 
-    No more than `rendered_at_once` tasks are rendered at a time, in the order in which they came: were it all of them,
-    they would end together, and the engine would have nothing to do until the next ones began.
+    No more than `rendered_at_once` tasks are rendered at a time, but for SMALL ones, in the order in which they came:
+    were it all of them, they would end together, and the engine would have nothing to do until the next ones began.
     """
 
     def __init__(self, llm: Any, rendering: Rendering, sequences: int, rendered_at_once: int) -> None:
@@ -32,8 +33,9 @@ class Answerer:
     async def answers(self, requests: Requests, task: Task) -> list[Answer]:
         """Answers to what `requests` asks about the task's rows. Raises EngineDied, RendererDied."""
         waiting: list[asyncio.Task[Answer]] = []
+        turn = self._turns if len(task["rows"]) > SMALL else nullcontext()
         try:
-            async with self._turns, aclosing(self._rendering.rendered(requests, task)) as rendered:
+            async with turn, aclosing(self._rendering.rendered(requests, task)) as rendered:
                 async for some in rendered:
                     for asked in some:
                         await self._room.acquire()

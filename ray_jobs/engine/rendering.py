@@ -27,7 +27,7 @@ from ray_jobs.engine.prompt import PromptMaker
 log = logging.getLogger("assay")
 
 ROWS = 8  # rendered at once
-THREADS = 8  # of a process: while one renders, others read
+THREADS = 8  # of a process: while one renders, others read, for small tasks
 START_SECONDS = 300.0
 VARIABLES = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
 

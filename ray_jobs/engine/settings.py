@@ -42,7 +42,7 @@ def renderers(engine: Engine, gpu: bool) -> int:
 
 
 def rendered_at_once(engine: Engine, gpu: bool) -> int:
-    """Of how many tasks an engine's rows are rendered at once; of two where threads do it: one is read meanwhile."""
+    """Tasks that are rendered for an engine at once: one a process, and two at least, for one is read meanwhile."""
     return max(2, renderers(engine, gpu))
 
 

@@ -7,6 +7,7 @@ row of which engines keep dying is found by halving what was asked at once, and 
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -58,8 +59,7 @@ def ask(
 
     What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
-    rendered = rendered_at_once(engine, "GPU" in ray.cluster_resources())  # as many others wait to be
-    left = Remaining(tasks, tasks_at_once=2 * rendered, rows_at_once=AHEAD * engine.max_num_seqs)
+    left = remaining(tasks, engine, "GPU" in ray.cluster_resources())
     name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
@@ -91,6 +91,16 @@ def ask(
             raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
         served.told = f"a fresh engine, for {gone}"
         log.warning("engine: %s; going on with a fresh one", gone)
+
+
+def remaining(tasks: list[Task], engine: Engine, gpu: bool) -> Remaining:
+    """All tasks. No engine is given more of them at once than its share, for the first is there before the others."""
+    engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
+    return Remaining(
+        tasks,
+        tasks_at_once=min(2 * rendered_at_once(engine, gpu), math.ceil(len(tasks) / engines)),  # half of them wait
+        rows_at_once=min(AHEAD * engine.max_num_seqs, math.ceil(rows / engines)),
+    )
 
 
 def identity(checkpoint: Checkpoint, engine: Engine) -> str:

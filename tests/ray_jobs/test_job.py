@@ -75,6 +75,23 @@ def test_success_takes_an_older_failure_away(made: Spec) -> None:
     assert ended(made, None) == (0, None)
 
 
+@pytest.mark.parametrize(("there", "leaves"), [(False, 2), (True, 0)])
+def test_it_leaves_a_cluster_that_it_joined_whatever_comes_of_that(
+    made: Spec, monkeypatch: pytest.MonkeyPatch, there: bool, leaves: int
+) -> None:
+    left = []
+
+    def lost() -> None:
+        left.append(made)
+        raise RuntimeError("the head is gone")
+
+    monkeypatch.setattr(job.ray, "is_initialized", lambda: there)
+    monkeypatch.setattr(job.ray, "shutdown", lost)
+    assert ended(made, BadInput("x"))[0] == 2
+    assert ended(made, None)[0] == 0
+    assert len(left) == leaves
+
+
 def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     uri = str(tmp_path / "spec.json")
     assert job.run("caption", lambda _: None, ["--spec", uri]) == 2

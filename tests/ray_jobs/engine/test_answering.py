@@ -1,13 +1,14 @@
 """The order in which rows of tasks reach an engine. Only the order: engine and renderers are stood in for here."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
-from ray_jobs.engine.answering import Answerer
+from ray_jobs.engine.answering import SMALL, Answerer
 
-ROWS = 4
+ROWS = SMALL + 1
 
 
 class Engine:
@@ -36,8 +37,27 @@ class Rendering:
 
 
 async def settled() -> None:
-    for _ in range(100):
+    for _ in range(1000):
         await asyncio.sleep(0)
+
+
+def held(engine: Engine) -> dict[str, int]:
+    """How many requests of each part have reached the engine."""
+    return dict(Counter(key[0] for key in engine.held))
+
+
+async def all_answered(engine: Engine, jobs: list[asyncio.Task[Any]]) -> list[str]:
+    async with asyncio.timeout(30):
+        while not all(job.done() for job in jobs):
+            for one in engine.held.values():
+                one.set()
+            await settled()
+    return [answer["text"] for job in jobs for answer in job.result()]
+
+
+def asked(answerer: Answerer, parts: str, rows: int) -> list[asyncio.Task[Any]]:
+    tasks = [{"part": part, "rows": list(range(rows))} for part in parts]
+    return [asyncio.create_task(answerer.answers(lambda *_: iter(()), task)) for task in tasks]
 
 
 def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> None:
@@ -45,22 +65,29 @@ def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> 
 
     async def played() -> None:
         engine = Engine()
-        answerer = Answerer(engine, Rendering(), sequences=4, rendered_at_once=2)  # type: ignore[arg-type]
-        tasks = [{"part": part, "rows": list(range(ROWS))} for part in "abc"]
-        jobs = [asyncio.create_task(answerer.answers(lambda *_: iter(()), task)) for task in tasks]
+        answerer = Answerer(engine, Rendering(), sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
+        jobs = asked(answerer, "abc", ROWS)
         await settled()
-        assert sorted(engine.held) == ["a/0", "a/1", "a/2", "b/0", "b/1", "b/2"]  # one and a half for each sequence
-        for first in ("a/0", "b/0", "a/1", "b/1"):
-            engine.held[first].set()
+        assert held(engine) == {"a": 25, "b": 25}  # one and a half for each sequence
+        for row in range(15):
+            engine.held[f"a/{row}"].set()
+            engine.held[f"b/{row}"].set()
         await settled()
-        assert sorted(engine.held)[-2:] == ["c/0", "c/1"]
+        assert held(engine) == {"a": ROWS, "b": ROWS, "c": 14}
         assert not any(job.done() for job in jobs)
-        while not all(job.done() for job in jobs):
-            for one in engine.held.values():
-                one.set()
-            await settled()
-        found = [answer["text"] for job in jobs for answer in job.result()]
-        assert found == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
+        assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
+
+    asyncio.run(played())
+
+
+def test_small_tasks_do_not_wait_for_each_other() -> None:
+    async def played() -> None:
+        engine = Engine()
+        answerer = Answerer(engine, Rendering(), sequences=100, rendered_at_once=2)  # type: ignore[arg-type]
+        jobs = asked(answerer, "abcdef", 3)
+        await settled()
+        assert held(engine) == dict.fromkeys("abcdef", 3)
+        await all_answered(engine, jobs)
 
     asyncio.run(played())
 
@@ -68,16 +95,11 @@ def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> 
 def test_a_task_that_is_dropped_gives_its_turn_back() -> None:
     async def played() -> None:
         engine = Engine()
-        answerer = Answerer(engine, Rendering(), sequences=1, rendered_at_once=1)  # type: ignore[arg-type]
-        tasks = [{"part": part, "rows": list(range(ROWS))} for part in "ab"]
-        first, second = (asyncio.create_task(answerer.answers(lambda *_: iter(()), task)) for task in tasks)
+        answerer = Answerer(engine, Rendering(), sequences=4, rendered_at_once=1)  # type: ignore[arg-type]
+        first, second = asked(answerer, "ab", ROWS)
         await settled()
-        assert sorted(engine.held) == ["a/0", "a/1"]
+        assert held(engine) == {"a": 6}
         first.cancel()
-        while not second.done():
-            await settled()
-            for one in engine.held.values():
-                one.set()
-        assert [answer["text"] for answer in second.result()] == [f"b/{row}" for row in range(ROWS)]
+        assert await all_answered(engine, [second]) == [f"b/{row}" for row in range(ROWS)]
 
     asyncio.run(played())

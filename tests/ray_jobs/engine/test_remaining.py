@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
-from ray_jobs.contract import Trouble
+from ray_jobs.contract import Engine, Trouble
 from ray_jobs.engine.remaining import MOST_AT_ONCE, POISONOUS, Remaining
+from ray_jobs.engine.warm import remaining
 
 
 def tasks(*sizes: int) -> list[dict]:
@@ -59,6 +60,14 @@ def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
     assert len(list(iter(lambda: left.next(engines=2), None))) == 8  # as many for the other engine
 
 
+@pytest.mark.parametrize(
+    ("parts", "engines", "given"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
+)
+def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, given: int) -> None:
+    left = remaining(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
+    assert len(list(iter(left.next, None))) == given
+
+
 def test_a_first_death_casts_no_suspicion() -> None:
     left = Remaining(tasks(4, 4))
     first = left.next()
@@ -67,13 +76,14 @@ def test_a_first_death_casts_no_suspicion() -> None:
     assert left.next() is not None  # at once, as before
 
 
+@pytest.mark.parametrize("at_once", [2, 8])
 @pytest.mark.parametrize("seed", range(40))
-def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int) -> None:
+def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int, at_once: int) -> None:
     chance = random.Random(seed)
     asked = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
     every = [key for task in asked for key in keys(task)]
     poison = set(chance.sample(every, min(len(every), chance.randint(1, POISONOUS))))
-    answered, aside, deaths = played(Remaining(asked), poison, chance)
+    answered, aside, deaths = played(Remaining(asked, at_once), poison, chance)
     assert set(aside) == poison
     assert sorted(answered) == sorted(set(every) - poison)
     assert set(answered.values()) <= {1}
@@ -96,5 +106,5 @@ def test_deaths_with_nothing_under_way_are_counted() -> None:
 def test_chance_kills_lose_nothing() -> None:
     for seed in range(20):
         chance = random.Random(seed)
-        answered, aside, _ = played(Remaining(tasks(*[16] * 10)), set(), chance, killed=0.1)
+        answered, aside, _ = played(Remaining(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
         assert (len(answered), set(answered.values()), aside) == (160, {1}, [])
