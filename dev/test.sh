@@ -8,7 +8,8 @@ export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py)
 DATA_TESTS=(tests/ray_jobs tests/demo)
 DEPLOY_TESTS=(tests/docker tests/helm)
-FAMILIES=tests/ray_jobs/engine/test_families.py # with the other half of the tests, so that both take as long
+ENGINE=tests/ray_jobs/engine
+OF_ENGINE=("$ENGINE"/test_{families,checkpoint_kinds,rendering}.py) # with the other half: so both take as long
 failed=0
 
 run() { # ENVIRONMENT PYTEST-ARGUMENTS...: go on after a failure, so that one run tells everything
@@ -47,11 +48,11 @@ all)
     log=$(mktemp)
     (
         run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
-        run data -m integration --durations 12 tests/ray_jobs/engine --ignore "$FAMILIES"
+        run data -m integration --durations 12 "$ENGINE" "${OF_ENGINE[@]/#/--ignore=}"
         exit $failed
     ) >"$log" 2>&1 &
-    run data -m integration --durations 12 "${DATA_TESTS[@]}" --ignore tests/ray_jobs/engine
-    run data -m integration --durations 2 "$FAMILIES"
+    run data -m integration --durations 12 "${DATA_TESTS[@]}" --ignore "$ENGINE"
+    run data -m integration --durations 3 "${OF_ENGINE[@]}"
     wait $! || failed=1
     cat "$log" && rm "$log"
     ;;
