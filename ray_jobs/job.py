@@ -5,6 +5,7 @@ leaves `failure.json` in the run's folder with the same one line that it prints.
 """
 
 import argparse
+import atexit
 import logging
 import os
 import socket
@@ -12,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import ray
@@ -35,7 +35,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what the driver imports has nothing to tell a person
-    failure_uri, joining = None, not ray.is_initialized()
+    failure_uri = None
     started = time.monotonic()
     try:
         spec = load_spec(asked.spec)
@@ -44,14 +44,10 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
         connect()
         work(spec)
-        log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
-        code = 0
     except Exception as error:
-        code = _report(stage, error, failure_uri)
-    if joining and not _workers_logs():  # by itself Ray leaves half a second later, for these logs
-        with suppress(Exception):
-            ray.shutdown()
-    return code
+        return _report(stage, error, failure_uri)
+    log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
+    return 0
 
 
 def connect() -> None:
@@ -64,19 +60,12 @@ def connect() -> None:
                 (host, int(port)), timeout=10
             ).close()  # Ray itself would wait a quarter of an hour
         own = {"include_dashboard": False} if address == "local" else {}  # nobody looks at a cluster that ends with us
-        ray.init(
-            logging_level=logging.WARNING,
-            log_to_driver=_workers_logs(),
-            ignore_reinit_error=True,
-            **own,
-        )
+        workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
+        ray.init(logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **own)
+        if not workers_logs:
+            atexit.register(ray.shutdown)  # before Ray's own, which waits half a second for these logs
     except OSError as error:
         raise Trouble(f"Ray at {address} does not answer: {' '.join(str(error).split())}; is the head up?") from error
-
-
-def _workers_logs() -> bool:
-    """Whether a person wants to see what Ray's workers print."""
-    return os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
 
 
 def cause(error: BaseException) -> BaseException:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from making import spec
 from ray.exceptions import RayTaskError
 
@@ -75,23 +76,6 @@ def test_success_takes_an_older_failure_away(made: Spec) -> None:
     assert ended(made, None) == (0, None)
 
 
-@pytest.mark.parametrize(("there", "leaves"), [(False, 2), (True, 0)])
-def test_it_leaves_a_cluster_that_it_joined_whatever_comes_of_that(
-    made: Spec, monkeypatch: pytest.MonkeyPatch, there: bool, leaves: int
-) -> None:
-    left = []
-
-    def lost() -> None:
-        left.append(made)
-        raise RuntimeError("the head is gone")
-
-    monkeypatch.setattr(job.ray, "is_initialized", lambda: there)
-    monkeypatch.setattr(job.ray, "shutdown", lost)
-    assert ended(made, BadInput("x"))[0] == 2
-    assert ended(made, None)[0] == 0
-    assert len(left) == leaves
-
-
 def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     uri = str(tmp_path / "spec.json")
     assert job.run("caption", lambda _: None, ["--spec", uri]) == 2
@@ -125,3 +109,16 @@ def test_progress_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_captions_job_does_not_wait_for_an_import_that_it_does_not_need(slow: str) -> None:
     told = f"import sys, ray_jobs.caption, ray_jobs.job; sys.exit({slow!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", told], check=True)
+
+
+@pytest.mark.parametrize(("shown", "left"), [("1", []), ("", [ray.shutdown])])
+def test_a_job_waits_for_workers_logs_only_when_they_are_shown(
+    monkeypatch: pytest.MonkeyPatch, shown: str, left: list[Any]
+) -> None:
+    at_exit: list[Any] = []
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("ASSAY_WORKER_LOGS", shown)
+    monkeypatch.setattr(job.ray, "init", lambda **_: None)
+    monkeypatch.setattr(job.atexit, "register", at_exit.append)
+    job.connect()
+    assert at_exit == left
