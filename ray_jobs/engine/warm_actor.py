@@ -51,6 +51,8 @@ class WarmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         path = fetch(checkpoint)
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
+        self.ahead.submit(verify, checkpoint)  # a directory's files are hashed by the time that vLLM has loaded them
         self.layout: Layout = layout(path)
         self.maker = PromptMaker(path, checkpoint.uri)
         settings = AsyncEngineArgs(model=str(path), **arguments(engine, gpu) | WARM)
@@ -71,7 +73,6 @@ class WarmEngine:
         self.held_hash: int | None = None
         self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
-        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         self.answerer = Answerer(self.llm, self.rendering, engine.max_num_seqs, rendered_at_once(engine, gpu))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
