@@ -18,7 +18,7 @@ from pathlib import Path
 import ray
 import yaml
 
-from benchmarks.planned import captions
+from benchmarks.planned import said
 from ray_jobs.contract import Spec
 from ray_jobs.engine.holding import NAMESPACE
 from ray_jobs.plan import plan
@@ -34,19 +34,19 @@ def sweep(work: Path, rounds: int) -> None:
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     for number in range(rounds):
         took: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        said: dict[str, list[dict[str, str]]] = {kind: [] for kind in KINDS}
+        texts: dict[str, list[dict[str, str]]] = {kind: [] for kind in KINDS}
         for kind in KINDS if number % 2 == 0 else reversed(KINDS):
             for checkpoint in CHECKPOINTS:
                 spec = _spec(work / f"{kind}-{number}", kind, checkpoint)
                 job("preprocess", spec, environment)
                 took[kind].append(job("caption", spec, environment))
-                said[kind].append({row["image_id"]: row["caption"] for row in captions(spec, ["image_id", "caption"])})
+                texts[kind].append(said(spec))
             end_engines()
-        different = sum(one != said["warm"][at] for at, one in enumerate(said["ray_data_llm"]))
+        different = sum(one != texts["warm"][at] for at, one in enumerate(texts["ray_data_llm"]))
         print(f"\n| job | {' | '.join(CHECKPOINTS)} | all | images |\n| --- {'| --- ' * (len(CHECKPOINTS) + 2)}|")
         for kind, seconds in took.items():
             cells = " | ".join(f"{one:.1f}" for one in [*seconds, sum(seconds)])
-            print(f"| {kind}, s | {cells} | {sum(map(len, said[kind]))} |")
+            print(f"| {kind}, s | {cells} | {sum(map(len, texts[kind]))} |")
         ratios = [one / other for one, other in zip(took["ray_data_llm"], took["warm"], strict=True)]
         whole = sum(took["ray_data_llm"]) / sum(took["warm"])
         print(f"| warm is faster by | {' | '.join(f'{ratio:.2f}' for ratio in [*ratios, whole])} | |")

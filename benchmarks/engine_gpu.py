@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +28,7 @@ from benchmarks.engine import end_engines, job
 from benchmarks.geometry import checkpoints
 from benchmarks.gpu import Watch
 from benchmarks.measuring import measured
-from benchmarks.planned import anew, captions, photographs, planned
+from benchmarks.planned import captions, photographs, planned
 from ray_jobs import parts
 from ray_jobs.contract import Spec
 from ray_jobs.engine.holding import NAMESPACE
@@ -93,7 +94,7 @@ def separate(bench: Bench) -> None:
 
 def _told(name: str, bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> float:
     spec = bench.planned(model, bench.options.images, following, **(engine or bench.shared))
-    anew(spec)
+    parts.forget(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
     began = time.time()
     took = job("caption", spec, bench.environment)
     made = parts.require(spec.captions_uri, "caption")

@@ -55,7 +55,6 @@ def captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:
     return [row for name in names for row in parts.read(spec.captions_uri, name, columns).to_pylist()]
 
 
-def anew(spec: Spec) -> None:
-    """Forget the job's captions: they are one thing whoever makes them, and would be found."""
-    for entry in storage.entries(spec.captions_uri):
-        storage.delete(f"{spec.captions_uri}/{entry.key}")
+def said(spec: Spec) -> dict[str, str]:
+    """The job's captions by image."""
+    return {row["image_id"]: row["caption"] for row in captions(spec, ["image_id", "caption"])}

@@ -31,7 +31,7 @@ from ray_jobs.engine.warm_actor import Dead, Doubt
 
 log = logging.getLogger("assay")
 
-AHEAD = 4  # rows that an engine is given for each that it runs at once, those of unfinished tasks that it answered too
+AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished tasks all, answered or not
 
 
 def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:

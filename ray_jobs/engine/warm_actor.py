@@ -52,7 +52,7 @@ class WarmEngine:
 
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
-        self.ahead.submit(verify, checkpoint)  # a directory's files are hashed by the time that vLLM has loaded them
+        self.hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
         self.layout: Layout = layout(path)
         self.maker = PromptMaker(path, checkpoint.uri)
         settings = AsyncEngineArgs(model=str(path), **arguments(engine, gpu) | WARM)
@@ -178,6 +178,7 @@ class WarmEngine:
 
     async def _served(self, token: str, checkpoint: Checkpoint, started: bool) -> str:
         if started:  # vLLM has just loaded it, and refuses a checkpoint with a tensor less
+            await asyncio.to_thread(self.hashing.exception)  # wait for it: no file is hashed twice
             await asyncio.to_thread(verify, checkpoint)  # what was loaded must have been what was planned
             self.canary.keep(checkpoint.fingerprint, await self._canary(checkpoint))
             return "started for this checkpoint"
