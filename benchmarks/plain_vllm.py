@@ -23,7 +23,7 @@ from benchmarks.gpu import Watch
 from ray_jobs import parts, storage
 from ray_jobs.contract import Spec
 from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.settings import WARM, arguments
+from ray_jobs.engine.settings import arguments, warm_config
 
 PLAIN = ("compilation_config",)  # what Assay sets beyond a user's own settings
 
@@ -82,10 +82,12 @@ async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, nu
     from vllm.v1.engine.async_llm import AsyncLLM
 
     asked, settings = prompts(spec, slice(number, None, engines)), spec.suite.caption
-    plain = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
-    own = plain if way == "plain" else arguments(spec.suite.engine, gpu) | WARM
     start = time.time()
-    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, **own))
+    if way == "plain":
+        own = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
+        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, **own))
+    else:
+        llm = AsyncLLM.from_vllm_config(warm_config(spec.suite.engine, gpu, spec.checkpoint.uri))
     start = time.time() - start
     sampling = SamplingParams(
         max_tokens=settings.max_tokens, temperature=0, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY

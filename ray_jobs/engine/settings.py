@@ -36,6 +36,31 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
     return found | {"distributed_executor_backend": "mp" if engine.tensor_parallel_size > 1 else "uni"}
 
 
+def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
+    """vLLM's config of a warm engine. Raises what vLLM raises for a model that it cannot run."""
+    from vllm import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+
+    asked = arguments(engine, gpu) | WARM
+    if "compilation_config" in asked:
+        # A step with new images is too large for any graph. For one without vLLM would capture up to 512 sequences, and
+        # with more under way launch its kernels one by one.
+        asked["compilation_config"] |= {
+            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graphs(engine.max_num_seqs)
+        }  # fmt: skip
+    config = AsyncEngineArgs(model=model, **asked).create_engine_config(UsageContext.ENGINE_CONTEXT)
+    # Images are kept until their step is over, and two steps are under way at once: with room for those of one step,
+    # as vLLM has it, every other step would be short of images.
+    config.scheduler_config.encoder_cache_size *= 2
+    return config
+
+
+def _graphs(most: int) -> list[int]:
+    """Numbers of sequences that a CUDA graph is captured for: fewer run in the next larger one."""
+    sizes = [1, 2, 4, *range(8, 64, 8), *range(64, 256, 32), *range(256, 512, 64), *range(512, most, 128)]
+    return [size for size in sizes if size < most] + [most]
+
+
 def renderers(engine: Engine, gpu: bool) -> int:
     """How many processes render for an engine: on a CPU, whose model is slower than a thread, none unless told."""
     return engine.renderers if engine.renderers is not None else RENDERERS if gpu else 0

@@ -25,7 +25,7 @@ from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.ranks import together
 from ray_jobs.engine.rendering import RendererDied, Rendering
-from ray_jobs.engine.settings import WARM, arguments, rendered_at_once, renderers
+from ray_jobs.engine.settings import rendered_at_once, renderers, warm_config
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
@@ -46,8 +46,7 @@ class WarmEngine:
     """One vLLM engine in its own process. What is done with the engine raises Lost without the lease."""
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool) -> None:
-        from vllm import AsyncEngineArgs, envs
-        from vllm.usage.usage_lib import UsageContext
+        from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         path = fetch(checkpoint)
@@ -55,11 +54,10 @@ class WarmEngine:
         self.hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
         self.layout: Layout = layout(path)
         self.maker = PromptMaker(path, checkpoint.uri)
-        settings = AsyncEngineArgs(model=str(path), **arguments(engine, gpu) | WARM)
         self.overheard = Overheard()
         try:
             with self.overheard.starting():
-                config = settings.create_engine_config(UsageContext.ENGINE_CONTEXT)
+                config = warm_config(engine, gpu, str(path))
                 self.rendering = Rendering(renderers(engine, gpu), path, checkpoint.uri, config)
                 self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=of_vllm())
         except Exception as error:

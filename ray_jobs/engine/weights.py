@@ -18,13 +18,8 @@ import torch
 
 import ray_jobs.engine.loader  # noqa: F401  what a warm engine's `load_format` names
 from ray_jobs.engine.bound import bind
-from ray_jobs.engine.ranks import shares, signed
-
-CHUNK = 1 << 22  # elements hashed at once
-ODD, MIX = (
-    -7046029254386353131,
-    -4658895280553007687,
-)  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
+from ray_jobs.engine.ranks import shares
+from ray_jobs.engine.tally import Tally
 
 bind()  # vLLM imports this in the process that takes a GPU, before it does
 
@@ -58,44 +53,6 @@ class Weights:
         with watched(model, held, self.parallel_config.tensor_parallel_size):
             runner.reload_weights(weights_iterator=counted())
         return {"read": (read.sum, read.count), "held": {same: (one.sum, one.count) for same, one in held.items()}}
-
-
-class Tally:
-    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero.
-
-    Both are kept where the tensors are until they are asked for: to look at each piece would stop a GPU each time.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[torch.device, torch.Tensor] = {}
-        self.size = 0
-
-    def add(self, tensor: torch.Tensor) -> None:
-        sums = self._on(tensor.device)
-        for piece in torch.split(tensor.detach().reshape(-1), CHUNK):
-            bits = piece.float().view(torch.int32).to(torch.int64)
-            mixed = bits * ODD
-            mixed = (mixed ^ (mixed >> 29)) * MIX
-            sums += torch.stack(((mixed ^ (mixed >> 32)).sum(), (bits != 0).sum()))  # int64 is modulo 2^64
-            self.size += bits.numel()
-
-    def merge(self, other: "Tally") -> None:
-        for device, sums in other._sums.items():
-            self._on(device).add_(sums)
-        self.size += other.size
-
-    @property
-    def sum(self) -> int:
-        return signed(sum(int(sums[0]) for sums in self._sums.values()))
-
-    @property
-    def count(self) -> int:
-        return sum(int(sums[1]) for sums in self._sums.values())
-
-    def _on(self, device: torch.device) -> torch.Tensor:
-        if device not in self._sums:
-            self._sums[device] = torch.zeros(2, dtype=torch.int64, device=device)
-        return self._sums[device]
 
 
 Held = defaultdict[int, Tally]  # by how many ranks hold the same values: these, and those before or after them

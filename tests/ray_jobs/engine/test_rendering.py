@@ -18,15 +18,14 @@ from ray_jobs import job
 from ray_jobs.contract import Engine, Trouble
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.rendering import Rendering
-from ray_jobs.engine.settings import WARM, arguments
+from ray_jobs.engine.settings import warm_config
 
 job.connect()
-from vllm import AsyncEngineArgs
 from vllm.renderers import renderer_from_config
 
 model = Path(sys.argv[1])
 engine = Engine(dtype="float32", max_model_len=512)
-config = AsyncEngineArgs(model=str(model), **arguments(engine, gpu=False) | WARM).create_engine_config()
+config = warm_config(engine, False, str(model))
 maker = PromptMaker(model, str(model))
 
 def requests(part, rows, maker):

@@ -1,0 +1,77 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ray_jobs.engine.tally import Tally
+
+
+def tally(*tensors: torch.Tensor) -> tuple[int, int]:
+    found = Tally()
+    for tensor in tensors:
+        found.add(tensor)
+    return found.sum, found.count
+
+
+@pytest.fixture
+def values() -> torch.Tensor:
+    return torch.randn(64, 48, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+
+
+def test_order_shape_cut_and_padding_do_not_matter(values: torch.Tensor) -> None:
+    expected = tally(values)
+    assert tally(values.T) == expected
+    assert tally(values[:10].reshape(-1), values[10:]) == expected
+    assert tally(torch.cat([values, torch.zeros(5, 48, dtype=values.dtype)])) == expected
+    assert tally(values.float()) == expected  # the same numbers, written longer
+
+
+def test_one_value_that_is_stale_missing_or_doubled_matters(values: torch.Tensor) -> None:
+    expected = tally(values)
+    stale = values.clone()
+    stale[3, 5] = stale[3, 5] * 1.01 + 0.01
+    assert tally(stale)[0] != expected[0]
+    assert tally(values.reshape(-1)[1:]) != expected
+    assert tally(values, values[:1, :1]) != expected
+    swapped_sign = values.clone()
+    swapped_sign[0] *= -1
+    assert tally(swapped_sign)[0] != expected[0]
+
+
+def test_two_changes_do_not_cancel(values: torch.Tensor) -> None:
+    changed = values.float().clone()
+    changed[0, 0] += 1
+    changed[0, 1] -= 1
+    assert tally(changed)[0] != tally(values)[0]
+
+
+def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, values: torch.Tensor) -> None:
+    expected = tally(values)
+    monkeypatch.setattr("ray_jobs.engine.tally.CHUNK", 100)
+    assert tally(values) == expected
+
+
+FUSED = """
+import torch
+from ray_jobs.engine.fused import add
+from ray_jobs.engine.tally import Tally
+generator = torch.Generator().manual_seed(1)
+for kind in (torch.bfloat16, torch.float16, torch.float32):
+    for count in (0, 1, 4096, 10_007):
+        values = torch.randn(count, generator=generator).to(kind)
+        values[7:10] = torch.tensor([0.0, -0.0, float("inf")][: len(values[7:10])])
+        sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
+        add(values, sums)
+        expected.add(values)
+        assert sums.tolist() == [expected.sum, expected.count], (kind, count)
+print("the same")
+"""
+
+
+def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
+    """Triton's interpreter runs it here, on a CPU."""
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    ended = subprocess.run([sys.executable, "-c", FUSED], env=environment, capture_output=True, text=True)
+    assert ended.stdout == "the same\n", ended.stderr
