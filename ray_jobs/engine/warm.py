@@ -89,7 +89,7 @@ def ask(
             yield [set_aside]
         if left.unexplained > STARTS:
             raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
-        served.told = f"a fresh engine, for {gone}"
+        served.told = served.told or f"a fresh engine, for {gone}"  # an engine that ends itself may be met once more
         log.warning("engine: %s; going on with a fresh one", gone)
 
 

@@ -75,3 +75,20 @@ def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     ended = subprocess.run([sys.executable, "-c", FUSED], env=environment, capture_output=True, text=True)
     assert ended.stdout == "the same\n", ended.stderr
+
+
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from ray_jobs.engine.fused import _add
+for kind in ("bf16", "fp16", "fp32"):
+    types = {"values": f"*{kind}", "sums": "*i64", "count": "i32", "block": "constexpr"}
+    source = triton.compiler.ASTSource(fn=_add, signature=types, constexprs={"block": 4096})
+    print(kind, "cubin" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)
+"""
+
+
+def test_the_kernel_compiles_for_a_gpu() -> None:
+    """Triton's compiler refuses some of what its interpreter takes. For an H100 or H200; nothing here can run it."""
+    ended = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert ended.stdout.splitlines() == ["bf16 True", "fp16 True", "fp32 True"], ended.stderr

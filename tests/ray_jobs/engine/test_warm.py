@@ -123,6 +123,25 @@ def test_in_every_order_of_swaps_captions_are_those_of_transformers(
     assert {one["told"] for one in found} == {"weights swapped and checked"}
 
 
+# Planted: an identity by which one engine is asked to serve both.
+ALIKE = """
+warm.identity = lambda *_: "planted"
+print(json.dumps([said(uri) for uri in sys.argv[1:]]))
+"""
+
+
+def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
+    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """An engine that ends itself of a doubt is still there for a moment: to meet it once more is not the reason."""
+    longer = Path(shutil.copytree(CHECKPOINTS[1], tmp_path / "longer"))
+    for shard in longer.glob("*.safetensors"):
+        save_file({name: tensor.double() for name, tensor in load_file(shard).items()}, shard, {"format": "pt"})
+    found = driven(ALIKE, str(CHECKPOINTS[0]), str(longer))
+    assert [one["said"] for one in found] == [expected[CHECKPOINTS[number].name] for number in (0, 1)]
+    assert found[1]["told"].startswith("a fresh engine, for tensors differ: "), found[1]["told"]
+
+
 def told(process: "subprocess.Popen[str]", mark: str, whole: bool = True) -> None:
     """Read what the driver prints until a `whole` line, or one's beginning, is the mark."""
     assert process.stdout
