@@ -85,6 +85,9 @@ COPY --from=builder-gpu /opt/venv /opt/venv
 # What the NVIDIA container runtime is to make visible: compute, and nvidia-smi for a person who looks.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# All that is compiled when an engine starts, beside vLLM's own in that folder: for a volume.
+ENV TRITON_CACHE_DIR=/home/assay/.cache/triton \
+    TORCHINDUCTOR_CACHE_DIR=/home/assay/.cache/torchinductor
 
 # Last, so that a build without --target needs no 10 GB of CUDA.
 FROM runtime AS cpu

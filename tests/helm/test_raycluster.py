@@ -86,6 +86,18 @@ def test_without_gpus_there_is_no_gpu_group():
     assert set(pods(one(render(VALUES["cpu"]), "RayCluster"))) == {"head", "cpu"}
 
 
+def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named():
+    for name, claimed in (("defaults", set()), ("onprem", {"gpu"})):
+        templates = pods(one(render(VALUES[name]), "RayCluster"))
+        for group, template in templates.items():
+            claims = [volume for volume in template["spec"]["volumes"] if "persistentVolumeClaim" in volume]
+            assert bool(claims) == (group in claimed)
+            if claims:
+                assert claims == [{"name": "compiled", "persistentVolumeClaim": {"claimName": "vllm-compiled"}}]
+                mounts = template["spec"]["containers"][0]["volumeMounts"]
+                assert {"name": "compiled", "mountPath": "/home/assay/.cache"} in mounts
+
+
 def test_settings_and_keys_reach_every_pod():
     manifests = render(VALUES["onprem"])
     for template in pods(one(manifests, "RayCluster")).values():

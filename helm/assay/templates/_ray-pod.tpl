@@ -1,6 +1,6 @@
 {{/*
 The pod template of a Ray head or worker. Takes a dict: root (the chart's context), container (its name),
-group (its values), gpus (how many, 0 for none).
+group (its values), gpus (how many, 0 for none), compiled (the claim for what vLLM compiles, or nothing).
 */}}
 {{- define "assay.rayPod" -}}
 {{- $root := .root -}}
@@ -63,6 +63,9 @@ spec:
         - {name: shared-memory, mountPath: /dev/shm}
         - {name: scratch, mountPath: /tmp}
         - {name: suites, mountPath: /etc/assay/suites, readOnly: true}
+        {{- if .compiled }}
+        - {name: compiled, mountPath: /home/assay/.cache}
+        {{- end }}
   volumes:
     - name: shared-memory
       emptyDir:
@@ -74,6 +77,12 @@ spec:
     - name: suites
       configMap:
         name: {{ include "assay.fullname" $root }}-suites
+    {{- with .compiled }}
+    # What vLLM compiled: it outlives the pod.
+    - name: compiled
+      persistentVolumeClaim:
+        claimName: {{ . }}
+    {{- end }}
   {{- with .group.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
