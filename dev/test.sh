@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the tests, each in the environment it is about.
-#   dev/test.sh fast   no engine, no servers      dev/test.sh all   everything      dev/test.sh lint   ruff and mypy
+#   dev/test.sh fast   no engine, no server, nothing slow   dev/test.sh all   everything   dev/test.sh lint   ruff and mypy
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
@@ -10,6 +10,8 @@ DATA_TESTS=(tests/ray_jobs tests/demo)
 DEPLOY_TESTS=(tests/docker tests/helm)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,checkpoint_kinds,rendering}.py) # with the other half: so both take as long
+# What these import takes seconds, and nothing in them runs without an engine.
+mapfile -t WHOLE < <(grep -rl "^pytestmark = pytest.mark.integration" "${DATA_TESTS[@]}")
 failed=0
 
 run() { # ENVIRONMENT PYTEST-ARGUMENTS...: go on after a failure, so that one run tells everything
@@ -35,15 +37,21 @@ lint)
     ;;
 fast)
     dev/setup.sh control data
-    lint
-    run control -m "not integration and not e2e" "${CONTROL_TESTS[@]}"
-    run data -n 2 -m "not integration and not e2e" "${DATA_TESTS[@]}"
+    log=$(mktemp)
+    (
+        lint
+        run control -m "not integration and not e2e and not slow" "${CONTROL_TESTS[@]}"
+        exit $failed
+    ) >"$log" 2>&1 &
+    run data -n 2 -m "not integration and not e2e and not slow" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+    wait $! || failed=1
+    cat "$log" && rm "$log"
     ;;
 all)
     dev/setup.sh control data s3 deploy
     lint
     run deploy "${DEPLOY_TESTS[@]}"
-    run data -n 2 -m "not integration" "${DATA_TESTS[@]}"
+    run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
     # Both wait for engines and servers more than they compute, so they go on side by side.
     log=$(mktemp)
     (

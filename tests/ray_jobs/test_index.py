@@ -73,6 +73,7 @@ def _publish(root: str, number: int, start: Barrier, environment: dict[str, str]
     records.publish(root, made(root, number))
 
 
+@pytest.mark.slow
 def test_eight_processes_that_publish_at_once_are_all_in_the_file(store: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["making", "pytest", "ray_jobs.records"])

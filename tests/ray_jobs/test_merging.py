@@ -285,6 +285,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-c", MERGE, *map(str, large), str(tmp_path / "merged")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -300,6 +301,7 @@ fetch(checkpoint.resolve(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
     large: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

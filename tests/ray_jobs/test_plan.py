@@ -275,6 +275,7 @@ def test_a_file_that_is_not_there_is_not_taken_for_a_name_on_a_hub(source: str) 
     assert plan.is_hub_name(Dataset(source="org/name"))
 
 
+@pytest.mark.slow
 def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = (storage.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
     monkeypatch.setattr(storage, "entries", lambda prefix: entries)

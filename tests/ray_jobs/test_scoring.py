@@ -224,6 +224,7 @@ def test_one_image(tmp_path: Path) -> None:
     assert high == 1
 
 
+@pytest.mark.slow
 def test_hostile_text_is_scored_like_any_other(tmp_path: Path) -> None:
     texts = [
         "",

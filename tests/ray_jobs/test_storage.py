@@ -185,6 +185,7 @@ def race(uri: str, writers: int) -> list[str]:
     return [word for word, won in answers if won]
 
 
+@pytest.mark.slow
 def test_of_racing_creators_one_wins_and_its_bytes_stand(tmp_path: Path) -> None:
     for attempt in range(3):
         uri = str(tmp_path / f"manifest-{attempt}.json")

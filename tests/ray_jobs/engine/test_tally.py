@@ -70,6 +70,7 @@ print("the same")
 """
 
 
+@pytest.mark.slow
 def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
     """Triton's interpreter runs it here, on a CPU."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
@@ -88,6 +89,7 @@ for kind in ("bf16", "fp16", "fp32"):
 """
 
 
+@pytest.mark.slow
 def test_the_kernel_compiles_for_a_gpu() -> None:
     """Triton's compiler refuses some of what its interpreter takes. For an H100 or H200; nothing here can run it."""
     ended = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)

@@ -9,6 +9,7 @@ from ray_jobs.gate.holm import holm
 
 @settings(deadline=None, derandomize=True, max_examples=15)
 @given(some.lists(some.floats(0, 1), min_size=1, max_size=12))
+@pytest.mark.slow
 def test_equal_to_statsmodels(ps: list[float]) -> None:
     assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])
 

@@ -60,6 +60,7 @@ def ended(decoder: Decoder, *rows: Row) -> list[str]:
     return [f"{one.reason}: {one.detail}" if isinstance(one, Reject) else "kept" for one in made]
 
 
+@pytest.mark.slow
 def test_each_costs_itself_alone(decoder: Decoder) -> None:
     rows = [Row(str(data), data) for data in (GOOD, b"crash", GOOD, b"hang", b"abort", GOOD, b"exit", b"crash", GOOD)]
     died = "crashed-decoder: its process died of"
@@ -89,6 +90,7 @@ def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:
     assert ended(decoder, Row("a", GOOD), Row("b", GOOD)) == ["kept"] * 2
 
 
+@pytest.mark.slow
 def test_memory_is_bounded() -> None:
     """A picture that is within the pixels the suite allows, but not within its memory."""
     large = encoded(picture(size=(40, 40)).resize((13_000, 13_000)), "PNG", compress_level=1)
@@ -138,6 +140,7 @@ time.sleep(100)
 """
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_worker() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True

@@ -95,6 +95,7 @@ def test_a_name_that_is_not_unicode_is_told() -> None:
         drawn([Located("caf\udce9.jpg", "x")])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_listing() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()

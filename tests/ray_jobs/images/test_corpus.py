@@ -69,6 +69,7 @@ def test_the_picture_told_of_a_file_would_not_pass_for_another() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_corpus_is_broad() -> None:
     assert len(corpus.FILES) == sum(map(len, corpus.GROUPS)) >= 250
     kept = [prepare(made(name), SETTINGS) for name, file in corpus.FILES.items() if not file.reasons]
@@ -77,6 +78,7 @@ def test_the_corpus_is_broad() -> None:
     assert reasons == {"empty", "not-an-image", "truncated", "corrupt", "too-large", "too-small", "extreme-aspect"}
 
 
+@pytest.mark.slow
 def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None:
     expected = corpus.write(tmp_path)
     assert json.loads((tmp_path / "expected.json").read_text()) == expected
@@ -109,6 +111,7 @@ for path in bombs:
 """
 
 
+@pytest.mark.slow
 def test_a_bomb_takes_no_more_memory_than_a_photograph(tmp_path: Path) -> None:
     """The peak of a process of its own, thumbnails of what is rejected included."""
     usual = tmp_path / "usual"

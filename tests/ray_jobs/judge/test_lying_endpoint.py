@@ -411,6 +411,7 @@ def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_pa
 
 
 @pytest.mark.parametrize(("count", "concurrency", "dead_after"), [(100, 16, 60), (100, 8, 80), (20, 8, 19)])
+@pytest.mark.slow
 def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
     tmp_path: Path, count: int, concurrency: int, dead_after: int
 ) -> None:

@@ -132,6 +132,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert [row.file and row.file.read_bytes() for row in rows] == [PICTURES[1], PICTURES[0]]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 200_000
     with (tmp_path / "metadata.jsonl").open("w") as file:

@@ -110,6 +110,7 @@ def test_a_list_of_references_in_csv_is_that_of_jsonl(tmp_path: Path) -> None:
         assert found == [["one", "two"], ["[not json"]]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
     count = 200_000
     with (tmp_path / "m.jsonl").open("w") as file:

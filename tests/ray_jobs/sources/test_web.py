@@ -116,6 +116,7 @@ def endless(handler: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 302])
+@pytest.mark.slow
 def test_an_endless_body_is_not_read_to_its_end(status: int) -> None:
     reply = Reply(status, length=-1, then=endless, headers={"Location": "/x.png"} if status == 302 else {})
     data, detail, _ = fetched(lambda *_: reply)

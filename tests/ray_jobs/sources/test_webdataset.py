@@ -42,6 +42,7 @@ def test_on_s3_as_a_folder_a_shard_and_a_pattern(s3: str, tmp_path: Path) -> Non
         listed(Dataset(source=f"{s3}/data/train-{{000..002}}.tar"))
 
 
+@pytest.mark.slow
 def test_many_shards_are_listed_in_order_while_others_are_read_ahead(s3: str, tmp_path: Path) -> None:
     count = 3000  # more than are kept of a shard that has to wait
     path = tar(tmp_path / "x.tar", [(f"{number:05d}.png", b"x") for number in range(count)])
