@@ -36,7 +36,7 @@ validate: setup ## the same DAG in this process, no scheduler: CHECKPOINT=uri SU
 test: ## every test: lint, both environments, real Ray, vLLM, S3 server and Airflow
 	@dev/test.sh all
 
-test-fast: ## the inner loop: no engine, no servers
+test-fast: ## the inner loop: no engine, no server, nothing slow
 	@dev/test.sh fast
 
 lint: ## ruff and mypy

@@ -14,17 +14,25 @@ BLOCK = 4096  # values of one program
 
 
 def add(values: torch.Tensor, sums: torch.Tensor) -> None:
-    """Add the hash of the values, of 16 or 32 bits in one dimension, to `sums`: int64, the sum and the number not 0."""
+    """Add the hash of the values to `sums`: int64, the sum and the number not 0.
+
+    They are in one dimension, of floating point, 16 bits or more.
+    """
+    half = values.dtype == torch.bfloat16  # the upper half of a float32
     if count := values.numel():
-        _add[triton.cdiv(count, BLOCK),](values, sums, count, BLOCK)
+        given = values.view(torch.int16) if half else values
+        _add[triton.cdiv(count, BLOCK),](given, sums, count, half, BLOCK)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _add(values, sums, count, block: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton reads them itself
+@triton.jit(do_not_specialize=["count"])  # type: ignore[untyped-decorator]
+def _add(values, sums, count, half: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    value = tl.load(values + at, mask=at < count, other=0.0).to(tl.float32)  # 0 adds nothing
-    bits = value.to(tl.int32, bitcast=True).to(tl.int64)
+    value = tl.load(values + at, mask=at < count, other=0)  # 0 adds nothing
+    if half:
+        bits = (value.to(tl.int32) << 16).to(tl.int64)
+    else:
+        bits = value.to(tl.float32).to(tl.int32, bitcast=True).to(tl.int64)
     mixed = bits * ODD
     mixed = (mixed ^ (mixed >> 29)) * MIX
-    tl.atomic_add(sums, tl.sum(mixed ^ (mixed >> 32)))
-    tl.atomic_add(sums + 1, tl.sum((bits != 0).to(tl.int64)))
+    tl.atomic_add(sums, tl.sum(mixed ^ (mixed >> 32)), sem="relaxed")
+    tl.atomic_add(sums + 1, tl.sum((bits != 0).to(tl.int64)), sem="relaxed")

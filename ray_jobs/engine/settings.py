@@ -12,6 +12,7 @@ WARM = {  # what a warm engine has beside: its way to read weights, and to prove
     "worker_extension_cls": "ray_jobs.engine.weights.Weights",
 }
 RENDERERS = 4  # processes beside a GPU's engine
+MANY = 256  # sequences: with an image beside as many, a step is too large for vLLM's graphs (512 tokens)
 
 
 def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
@@ -42,16 +43,16 @@ def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
     from vllm.usage.usage_lib import UsageContext
 
     asked = arguments(engine, gpu) | WARM
-    if "compilation_config" in asked:
-        # A step with new images is too large for any graph. For one without vLLM would capture up to 512 sequences, and
-        # with more under way launch its kernels one by one.
+    if "compilation_config" in asked and engine.max_num_seqs >= MANY:
+        # vLLM captures graphs for steps that it will not have, and none for decoding more than 512 sequences
         asked["compilation_config"] |= {
             "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graphs(engine.max_num_seqs)
         }  # fmt: skip
     config = AsyncEngineArgs(model=model, **asked).create_engine_config(UsageContext.ENGINE_CONTEXT)
-    # Images are kept until their step is over, and two steps are under way at once: with room for those of one step,
-    # as vLLM has it, every other step would be short of images.
-    config.scheduler_config.encoder_cache_size *= 2
+    if config.scheduler_config.async_scheduling:
+        # Images are kept until their step is over, and two steps are under way at once: with room for those of one, as
+        # vLLM has it, every other step is short of images.
+        config.scheduler_config.encoder_cache_size *= 2
     return config
 
 

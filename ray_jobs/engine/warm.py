@@ -62,7 +62,9 @@ def ask(
     left = remaining(tasks, engine, "GPU" in ray.cluster_resources())
     name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
+    why = ""  # the last engine that served, or was to, is gone
     while True:
+        served_now = False
         try:
             with (
                 Further(names, checkpoint, engine, served, following) as further,
@@ -71,6 +73,7 @@ def ask(
                 further.begin()
                 report, first = serving((actor, token), checkpoint, engine, following)
                 _tell(served, report)
+                served_now = True
                 yield from _asked(first, further, requests, left, served)
                 with suppress(RayTaskError, *DIED):  # all is answered, whatever becomes of the engine now
                     served.spent |= ray.get(actor.gpu_seconds.remote(token))
@@ -89,7 +92,8 @@ def ask(
             yield [set_aside]
         if left.unexplained > STARTS:
             raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
-        served.told = served.told or f"a fresh engine, for {gone}"  # an engine that ends itself may be met once more
+        why = gone if served_now or not why else why  # one that ends itself may be met once more, until it is gone
+        served.told = f"a fresh engine, for {why}"
         log.warning("engine: %s; going on with a fresh one", gone)
 
 

@@ -57,15 +57,21 @@ FUSED = """
 import torch
 from ray_jobs.engine.fused import add
 from ray_jobs.engine.tally import Tally
+
+def same(values):
+    sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
+    add(values, sums)
+    expected.add(values)
+    assert sums.tolist() == [expected.sum, expected.count], values
+
 generator = torch.Generator().manual_seed(1)
 for kind in (torch.bfloat16, torch.float16, torch.float32):
     for count in (0, 1, 4096, 10_007):
-        values = torch.randn(count, generator=generator).to(kind)
-        values[7:10] = torch.tensor([0.0, -0.0, float("inf")][: len(values[7:10])])
-        sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
-        add(values, sums)
-        expected.add(values)
-        assert sums.tolist() == [expected.sum, expected.count], (kind, count)
+        same(torch.randn(count, generator=generator).to(kind))
+every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16)
+same(every.view(torch.bfloat16))
+numbers = every.view(torch.float16)
+same(numbers[~numbers.isnan()])
 print("the same")
 """
 
@@ -82,15 +88,18 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from ray_jobs.engine.fused import _add
-for kind in ("bf16", "fp16", "fp32"):
-    types = {"values": f"*{kind}", "sums": "*i64", "count": "i32", "block": "constexpr"}
-    source = triton.compiler.ASTSource(fn=_add, signature=types, constexprs={"block": 4096})
+for kind, half in (("i16", True), ("fp16", False), ("fp32", False)):
+    types = {"values": f"*{kind}", "sums": "*i64", "count": "i32", "half": "constexpr", "block": "constexpr"}
+    source = triton.compiler.ASTSource(fn=_add, signature=types, constexprs={"half": half, "block": 4096})
     print(kind, "cubin" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)
 """
 
 
 @pytest.mark.slow
 def test_the_kernel_compiles_for_a_gpu() -> None:
-    """Triton's compiler refuses some of what its interpreter takes. For an H100 or H200; nothing here can run it."""
+    """Triton's compiler refuses some of what its interpreter takes. For an H100 or H200; nothing here can run it.
+
+    By the Triton of the CPU's lock; by that of the GPU's (3.7.1) it was compiled by hand.
+    """
     ended = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
-    assert ended.stdout.splitlines() == ["bf16 True", "fp16 True", "fp32 True"], ended.stderr
+    assert ended.stdout.splitlines() == ["i16 True", "fp16 True", "fp32 True"], ended.stderr

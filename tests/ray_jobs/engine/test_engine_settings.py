@@ -1,0 +1,61 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_jobs.contract import Engine
+from ray_jobs.engine.settings import warm_config
+
+CHECKPOINT = str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What vLLM is asked for; the config that it makes of that for a GPU cannot be had on a machine without one."""
+    import vllm
+
+    found, real = dict[str, Any](), vllm.AsyncEngineArgs
+
+    def noted(**arguments: Any) -> Any:
+        found.update(arguments)
+        return real(**arguments)
+
+    monkeypatch.setattr(vllm, "AsyncEngineArgs", noted)
+    return found
+
+
+@pytest.mark.parametrize(("most", "count"), [(256, 17), (500, 21), (513, 22), (1024, 25), (2048, 33)])
+def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int, count: int) -> None:
+    warm_config(Engine(max_num_seqs=most, max_model_len=512), True, CHECKPOINT)
+    compilation = asked["compilation_config"]
+    sizes = compilation["cudagraph_capture_sizes"]
+    assert (compilation["cudagraph_mode"], len(sizes), sizes[-1]) == ("FULL_DECODE_ONLY", count, most)
+    assert sizes == sorted({*sizes})
+
+
+def test_with_few_sequences_graphs_are_as_vllm_has_them(asked: dict[str, Any]) -> None:
+    warm_config(Engine(max_num_seqs=64, max_model_len=512), True, CHECKPOINT)
+    assert asked["compilation_config"] == {"compile_mm_encoder": True}
+
+
+def test_an_eager_engine_has_none(asked: dict[str, Any]) -> None:
+    warm_config(Engine(max_num_seqs=512, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
+    assert "compilation_config" not in asked
+
+
+@pytest.mark.parametrize(("ahead", "room"), [(True, 4096), (False, 2048)])
+def test_there_is_room_for_the_images_of_all_steps_under_way(
+    monkeypatch: pytest.MonkeyPatch, ahead: bool, room: int
+) -> None:
+    """A CPU's vLLM never schedules a step while another runs, as a GPU's does: so this stands in for that choice."""
+    import vllm
+
+    class Scheduling(vllm.AsyncEngineArgs):
+        def create_engine_config(self, *arguments: Any) -> Any:
+            config = super().create_engine_config(*arguments)
+            config.scheduler_config.async_scheduling = ahead
+            return config
+
+    monkeypatch.setattr(vllm, "AsyncEngineArgs", Scheduling)
+    config = warm_config(Engine(max_model_len=512, max_num_batched_tokens=2048), False, CHECKPOINT)
+    assert config.scheduler_config.encoder_cache_size == room
