@@ -26,6 +26,7 @@ log = logging.getLogger("assay")
 
 NAMESPACE, PREFIX = "assay-engines", "engine-"
 DIED = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
+STARTING = "creation task"  # what Ray says of one that did not start
 
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
@@ -51,11 +52,19 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         _needed(over)
         if short:
             raise NotNeeded("no GPU has room for it")
-    actor = ray.remote(WarmEngine).options(
-        name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
-        num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
-    ).remote(checkpoint, engine, gpu)  # fmt: skip
-    _acquire(actor, token, checkpoint, name if short and not over else None, over)
+    while True:
+        there = _exists(name)
+        actor = ray.remote(WarmEngine).options(
+            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
+            num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
+        ).remote(checkpoint, engine, gpu)  # fmt: skip
+        try:
+            _acquire(actor, token, checkpoint, name if short and not over else None, over)
+            break
+        except DIED as error:
+            if not there or STARTING in str(error):
+                raise
+            time.sleep(0.2)  # it was about to end, whatever for: that is no death of an engine of ours
     done = threading.Event()
     renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
     renewing.start()

@@ -12,7 +12,7 @@ WARM = {  # what a warm engine has beside: its way to read weights, and to prove
     "worker_extension_cls": "ray_jobs.engine.weights.Weights",
 }
 RENDERERS = 4  # processes beside a GPU's engine
-MANY = 256  # sequences: with an image beside as many, a step is too large for vLLM's graphs (512 tokens)
+GRAPHS = 512  # sequences that vLLM captures graphs for at most (1,024 on some GPUs)
 
 
 def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
     from vllm.usage.usage_lib import UsageContext
 
     asked = arguments(engine, gpu) | WARM
-    if "compilation_config" in asked and engine.max_num_seqs >= MANY:
-        # vLLM captures graphs for steps that it will not have, and none for decoding more than 512 sequences
+    if "compilation_config" in asked and engine.max_num_seqs > GRAPHS:
+        # beside so many a step with an image is too large for any graph of vLLM's, and for one without it has none
         asked["compilation_config"] |= {
             "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graphs(engine.max_num_seqs)
         }  # fmt: skip
@@ -57,9 +57,12 @@ def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
 
 
 def _graphs(most: int) -> list[int]:
-    """Numbers of sequences that a CUDA graph is captured for: fewer run in the next larger one."""
-    sizes = [1, 2, 4, *range(8, 64, 8), *range(64, 256, 32), *range(256, 512, 64), *range(512, most, 128)]
-    return [size for size in sizes if size < most] + [most]
+    """Numbers of sequences that a CUDA graph is captured for, more than GRAPHS: fewer run in the next larger one.
+
+    Up to GRAPHS they are vLLM's own.
+    """
+    sizes = [1, 2, 4, *range(8, 256, 8), *range(256, GRAPHS, 16), *range(GRAPHS, most, 64)]
+    return [*sizes, most]
 
 
 def renderers(engine: Engine, gpu: bool) -> int:

@@ -21,7 +21,7 @@ from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.further import Further
-from ray_jobs.engine.holding import DIED, PREFIX, Answering, held, serving
+from ray_jobs.engine.holding import DIED, PREFIX, STARTING, Answering, held, serving
 from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
@@ -62,9 +62,7 @@ def ask(
     left = remaining(tasks, engine, "GPU" in ray.cluster_resources())
     name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
-    why = ""  # the last engine that served, or was to, is gone
     while True:
-        served_now = False
         try:
             with (
                 Further(names, checkpoint, engine, served, following) as further,
@@ -73,7 +71,6 @@ def ask(
                 further.begin()
                 report, first = serving((actor, token), checkpoint, engine, following)
                 _tell(served, report)
-                served_now = True
                 yield from _asked(first, further, requests, left, served)
                 with suppress(RayTaskError, *DIED):  # all is answered, whatever becomes of the engine now
                     served.spent |= ray.get(actor.gpu_seconds.remote(token))
@@ -92,8 +89,7 @@ def ask(
             yield [set_aside]
         if left.unexplained > STARTS:
             raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
-        why = gone if served_now or not why else why  # one that ends itself may be met once more, until it is gone
-        served.told = f"a fresh engine, for {why}"
+        served.told = f"a fresh engine, for {gone}"
         log.warning("engine: %s; going on with a fresh one", gone)
 
 
@@ -145,7 +141,7 @@ def _gone(error: Exception) -> str | None:
     if isinstance(error, RayTaskError):
         return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None
     text = " ".join(str(error).split())
-    return None if "creation task" in text else f"the engine's process died: {text[:200]}"
+    return None if STARTING in text else f"the engine's process died: {text[:200]}"
 
 
 def _tell(served: Served, report: dict[str, Any]) -> None:

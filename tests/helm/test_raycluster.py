@@ -92,6 +92,7 @@ def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named
         for group, template in templates.items():
             claims = [volume for volume in template["spec"]["volumes"] if "persistentVolumeClaim" in volume]
             assert bool(claims) == (group in claimed)
+            assert template["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
             if claims:
                 assert claims == [{"name": "compiled", "persistentVolumeClaim": {"claimName": "vllm-compiled"}}]
                 mounts = template["spec"]["containers"][0]["volumeMounts"]

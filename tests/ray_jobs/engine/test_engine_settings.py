@@ -6,6 +6,8 @@ import pytest
 from ray_jobs.contract import Engine
 from ray_jobs.engine.settings import warm_config
 
+pytestmark = pytest.mark.slow  # they import vLLM
+
 CHECKPOINT = str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800")
 
 
@@ -24,22 +26,24 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("most", "count"), [(256, 17), (500, 21), (513, 22), (1024, 25), (2048, 33)])
-def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int, count: int) -> None:
+@pytest.mark.parametrize("most", [513, 600, 1024, 2048])
+def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int) -> None:
     warm_config(Engine(max_num_seqs=most, max_model_len=512), True, CHECKPOINT)
     compilation = asked["compilation_config"]
     sizes = compilation["cudagraph_capture_sizes"]
-    assert (compilation["cudagraph_mode"], len(sizes), sizes[-1]) == ("FULL_DECODE_ONLY", count, most)
-    assert sizes == sorted({*sizes})
+    assert (compilation["cudagraph_mode"], sizes[-1]) == ("FULL_DECODE_ONLY", most)
+    for count in range(1, most + 1):
+        graph = next(size for size in sizes if size >= count)
+        assert graph - count <= max(7, count / 8)  # sequences that it computes for nobody
 
 
-def test_with_few_sequences_graphs_are_as_vllm_has_them(asked: dict[str, Any]) -> None:
-    warm_config(Engine(max_num_seqs=64, max_model_len=512), True, CHECKPOINT)
+def test_with_fewer_graphs_are_as_vllm_has_them(asked: dict[str, Any]) -> None:
+    warm_config(Engine(max_num_seqs=512, max_model_len=512), True, CHECKPOINT)
     assert asked["compilation_config"] == {"compile_mm_encoder": True}
 
 
 def test_an_eager_engine_has_none(asked: dict[str, Any]) -> None:
-    warm_config(Engine(max_num_seqs=512, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
+    warm_config(Engine(max_num_seqs=1024, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
     assert "compilation_config" not in asked
 
 
