@@ -1,8 +1,14 @@
 """The order-free hash of a model's values: what is read and what is held are the same when their hashes are."""
 
+import logging
+from collections.abc import Callable
+from functools import cache
+
 import torch
 
 from ray_jobs.engine.ranks import signed
+
+log = logging.getLogger("assay")
 
 CHUNK = 1 << 22  # elements hashed at once
 ODD, MIX = (
@@ -23,11 +29,8 @@ class Tally:
 
     def add(self, tensor: torch.Tensor) -> None:
         values, sums = tensor.detach().reshape(-1), self._on(tensor.device)
-        if values.is_cuda and values.is_floating_point() and values.element_size() > 1:
-            from ray_jobs.engine.fused import add  # needs Triton, which is there with a GPU
-        else:
-            add = _added
-        add(values, sums)
+        fused = values.is_cuda and values.is_floating_point() and values.element_size() > 1
+        (kernel(values.device) if fused else added)(values, sums)
         self.size += values.numel()
 
     def merge(self, other: "Tally") -> None:
@@ -49,8 +52,27 @@ class Tally:
         return self._sums[device]
 
 
-def _added(values: torch.Tensor, sums: torch.Tensor) -> None:
-    """As `fused` does, by operations of torch."""
+@cache
+def kernel(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """`fused.add` where it makes of some values what `added` does, else `added`, which is slower."""
+    sample = torch.arange(-2048, 2051, device=device).to(torch.bfloat16) / 7
+    sums, expected = torch.zeros((2, 2), dtype=torch.int64, device=device)
+    try:
+        from ray_jobs.engine.fused import add  # needs Triton, which is there with a GPU
+
+        add(sample, sums)
+        added(sample, expected)
+        if torch.equal(sums, expected):
+            return add
+        why = "it makes another hash"
+    except Exception as error:  # whatever a compiler says
+        why = " ".join(str(error).split())[-300:]
+    log.warning("engine: weights are hashed by torch, not by the kernel for it: %s", why)
+    return added
+
+
+def added(values: torch.Tensor, sums: torch.Tensor) -> None:
+    """As `fused.add`, by operations of torch."""
     for piece in torch.split(values, CHUNK):
         bits = piece.float().view(torch.int32).to(torch.int64)
         mixed = bits * ODD

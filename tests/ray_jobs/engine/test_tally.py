@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ray_jobs.engine.tally import Tally
+from ray_jobs.engine.tally import Tally, added, kernel
 
 
 def tally(*tensors: torch.Tensor) -> tuple[int, int]:
@@ -56,7 +56,9 @@ def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, val
 FUSED = """
 import torch
 from ray_jobs.engine.fused import add
-from ray_jobs.engine.tally import Tally
+from ray_jobs.engine.tally import Tally, kernel
+
+assert kernel(torch.device("cpu")) is add
 
 def same(values):
     sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
@@ -82,6 +84,12 @@ def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     ended = subprocess.run([sys.executable, "-c", FUSED], env=environment, capture_output=True, text=True)
     assert ended.stdout == "the same\n", ended.stderr
+
+
+def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFixture) -> None:
+    """As on this CPU, where Triton has no interpreter."""
+    assert kernel(torch.device("cpu")) is added
+    assert "hashed by torch, not by the kernel for it: " in caplog.text
 
 
 COMPILED = """
