@@ -30,7 +30,7 @@ class Tally:
     def add(self, tensor: torch.Tensor) -> None:
         values, sums = tensor.detach().reshape(-1), self._on(tensor.device)
         fused = values.is_cuda and values.is_floating_point() and values.element_size() > 1
-        (kernel(values.device) if fused else added)(values, sums)
+        (kernel(values.device, values.dtype) if fused else added)(values, sums)
         self.size += values.numel()
 
     def merge(self, other: "Tally") -> None:
@@ -53,9 +53,9 @@ class Tally:
 
 
 @cache
-def kernel(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """`fused.add` where it makes of some values what `added` does, else `added`, which is slower."""
-    sample = torch.arange(-2048, 2051, device=device).to(torch.bfloat16) / 7
+def kernel(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """`fused.add` where it makes of some values of this type what `added` does, else `added`, which is slower."""
+    sample = torch.arange(-2048, 2051, device=device).to(dtype) / 7
     sums, expected = torch.zeros((2, 2), dtype=torch.int64, device=device)
     try:
         from ray_jobs.engine.fused import add  # needs Triton, which is there with a GPU

@@ -58,8 +58,6 @@ import torch
 from ray_jobs.engine.fused import add
 from ray_jobs.engine.tally import Tally, kernel
 
-assert kernel(torch.device("cpu")) is add
-
 def same(values):
     sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
     add(values, sums)
@@ -68,6 +66,7 @@ def same(values):
 
 generator = torch.Generator().manual_seed(1)
 for kind in (torch.bfloat16, torch.float16, torch.float32):
+    assert kernel(torch.device("cpu"), kind) is add
     for count in (0, 1, 4096, 10_007):
         same(torch.randn(count, generator=generator).to(kind))
 every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16)
@@ -88,7 +87,7 @@ def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
 
 def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFixture) -> None:
     """As on this CPU, where Triton has no interpreter."""
-    assert kernel(torch.device("cpu")) is added
+    assert kernel(torch.device("cpu"), torch.bfloat16) is added
     assert "hashed by torch, not by the kernel for it: " in caplog.text
 
 
