@@ -1,6 +1,6 @@
 """The engine at real size, on a GPU (or, with `--geometry tiny`, on a CPU to try the script); prints Markdown tables.
 
-    .assay/data/bin/python -m benchmarks.engine_gpu warm separate                  # 8 checkpoints x 1,000 images
+    .assay/data/bin/python -m benchmarks.engine_gpu warm sweep separate            # 8 checkpoints x 1,000 images
     .assay/data/bin/python -m benchmarks.engine_gpu ours generate plain rendered   # captions/s; the ceiling
     .assay/data/bin/python -m benchmarks.engine_gpu memory                         # 2,000 images and 20,000
 
@@ -17,6 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ class Bench:
     options: argparse.Namespace
     environment: dict[str, str]
     models: list[Path]
-    warm: list[float] = field(default_factory=list)  # seconds of the warm jobs
+    took: dict[str, float] = field(default_factory=dict)  # seconds of all checkpoints, by step
 
     @property
     def sequences(self) -> int:
@@ -77,7 +78,28 @@ def warm(bench: Bench) -> None:
     print("| job | s | until the first caption, s | swap or start, s | captions/s | answered by |", flush=True)
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for number, (model, following) in enumerate(zip(bench.models, [*bench.models[1:], None], strict=True)):
-        bench.warm.append(_told(f"warm, checkpoint {number}", bench, model, following))
+        took = _told(f"warm, checkpoint {number}", bench, model, following)
+        bench.took["warm"] = bench.took.get("warm", 0.0) + took
+
+
+def sweep(bench: Bench) -> None:
+    """The same with the next job waiting behind each, as in a sweep by the router; the engine is started anew."""
+    end_engines()
+    began, ended = time.time(), time.time()
+
+    def ran(number: int) -> Ran:
+        time.sleep(5 * (number == 1))  # so that the first is there before it
+        return _ran(bench, bench.models[number], **bench.shared)
+
+    print("\n| sweep | since the one before, s | swap or start, s | captions/s | answered by |", flush=True)
+    print("| --- | --- | --- | --- | --- |", flush=True)
+    with ThreadPoolExecutor(2) as two:
+        for number, one in enumerate(two.map(ran, range(len(bench.models)))):
+            cells = f"{one.ended - ended:.1f} | {one.start:.1f} | {one.rate:.1f} | {one.told}"
+            print(f"| checkpoint {number} | {cells} |", flush=True)
+            ended = one.ended
+    bench.took["sweep"] = ended - began
+    print(f"\nall: {ended - began:.1f} s", flush=True)
 
 
 def separate(bench: Bench) -> None:
@@ -88,23 +110,40 @@ def separate(bench: Bench) -> None:
             for number, model in enumerate(bench.models[: bench.options.separate])]  # fmt: skip
     whole = sum(took) / len(took) * len(bench.models)
     print(f"\n{len(bench.models)} separate jobs: {whole:.1f} s ({len(took)} were run)", flush=True)
-    if bench.warm:
-        print(f"warm: {sum(bench.warm):.1f} s, {whole / sum(bench.warm):.2f} times as fast", flush=True)
+    for name, seconds in bench.took.items():
+        print(f"{name}: {seconds:.1f} s, {whole / seconds:.2f} times as fast", flush=True)
 
 
-def _told(name: str, bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> float:
-    spec = bench.planned(model, bench.options.images, following, **(engine or bench.shared))
+@dataclass
+class Ran:
+    """A job's seconds until its end and until its first caption, when it ended, and what its manifest tells."""
+
+    took: float
+    first: float
+    ended: float
+    start: float
+    rate: float
+    told: str
+
+
+def _ran(bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> Ran:
+    spec = bench.planned(model, bench.options.images, following, **engine)
     parts.forget(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
     began = time.time()
-    took = job("caption", spec, bench.environment)
+    took, ended = job("caption", spec, bench.environment), time.time()
     made = parts.require(spec.captions_uri, "caption")
     first = min(row["finished"] for row in captions(spec, ["finished"])) - began
     if made.lost:
-        raise RuntimeError(f"{name}: {made.lost}")
-    told, seconds = made.details["engine"]["told"], made.seconds
-    start, rate = seconds.get("swap", seconds["cold_start"]), made.details["per_second"]["answers"]
-    print(f"| {name} | {took:.1f} | {first:.1f} | {start:.1f} | {rate:.1f} | {told} |", flush=True)
-    return took
+        raise RuntimeError(f"{model}: {made.lost}")
+    start = made.seconds.get("swap", made.seconds["cold_start"])
+    return Ran(took, first, ended, start, made.details["per_second"]["answers"], made.details["engine"]["told"])
+
+
+def _told(name: str, bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> float:
+    one = _ran(bench, model, following, **(engine or bench.shared))
+    cells = f"{one.took:.1f} | {one.first:.1f} | {one.start:.1f} | {one.rate:.1f} | {one.told}"
+    print(f"| {name} | {cells} |", flush=True)
+    return one.took
 
 
 def _engines_there(count: int) -> None:
@@ -123,7 +162,7 @@ def _engines_there(count: int) -> None:
 
 def ours(bench: Bench) -> None:
     """Assay's own job, its engines there already."""
-    if not bench.warm:
+    if not bench.took:
         _told("(start)", bench, bench.models[0])
     _engines_there(bench.options.replicas)
     spec = bench.planned(bench.models[0], bench.options.feed, **bench.shared)
@@ -194,7 +233,7 @@ def _row(way: str, found: list[dict[str, Any]]) -> None:
 
 
 STEPS: dict[str, Callable[[Bench], None]] = {
-    "warm": warm, "separate": separate, "ours": ours, "memory": memory,
+    "warm": warm, "sweep": sweep, "separate": separate, "ours": ours, "memory": memory,
     **{way: partial(plain, way) for way in ("generate", "plain", "rendered")},
 }  # fmt: skip
 

@@ -30,8 +30,11 @@ class Answerer:
         self._room = asyncio.Semaphore(math.ceil(ROOM * sequences))
         self._turns = asyncio.Semaphore(rendered_at_once)
 
-    async def answers(self, requests: Requests, task: Task) -> list[Answer]:
-        """Answers to what `requests` asks about the task's rows. Raises EngineDied, RendererDied."""
+    async def answers(self, requests: Requests, task: Task, ready: asyncio.Event) -> list[Answer]:
+        """Answers to what `requests` asks about the task's rows, which are rendered before the engine is `ready`.
+
+        Raises EngineDied, RendererDied.
+        """
         waiting: list[asyncio.Task[Answer]] = []
         turn = self._turns if len(task["rows"]) > SMALL else nullcontext()
         try:
@@ -39,7 +42,7 @@ class Answerer:
                 async for some in rendered:
                     for asked in some:
                         await self._room.acquire()
-                        waiting.append(asyncio.create_task(self._one(asked)))
+                        waiting.append(asyncio.create_task(self._one(asked, ready)))
                         waiting[-1].add_done_callback(lambda _: self._room.release())
             return list(await asyncio.gather(*waiting))
         finally:
@@ -60,7 +63,8 @@ class Answerer:
             pass
         return output
 
-    async def _one(self, asked: Rendered) -> Answer:
+    async def _one(self, asked: Rendered, ready: asyncio.Event) -> Answer:
+        await ready.wait()
         found: Answer = {"key": asked["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
         found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": asked["render"]}
         if asked["failure"]:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+import ray
 from ray.exceptions import RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
@@ -71,7 +72,8 @@ class Further:
                 with self._turn:
                     engine = held(name, self._checkpoint, self._engine, self._over)
                     there = stack.enter_context(engine)
-                report, answering = serving(there, self._checkpoint, self._engine, self._following)
+                reported, answering = serving(there, self._checkpoint, self._engine, self._following)
+                report = ray.get(reported)
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
                 if report["warm"]:
                     self._served.swapped = True

@@ -27,7 +27,7 @@ log = logging.getLogger("assay")
 NAMESPACE, PREFIX = "assay-engines", "engine-"
 DIED = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
 STARTING = "creation task"  # what Ray says of one that did not start
-
+TURN = 1.0  # seconds that one request for the lease waits: a job that is gone by then does not get it
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
 Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
@@ -76,15 +76,13 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
             ray.get(actor.release.remote(token), timeout=SECONDS)
 
 
-def serving(
-    held_engine: Held, checkpoint: Checkpoint, engine: Engine, following: str | None
-) -> tuple[dict[str, Any], Answering]:
-    """What a held engine reports once it has the checkpoint's weights, and the way to ask it.
+def serving(held_engine: Held, checkpoint: Checkpoint, engine: Engine, following: str | None) -> tuple[Any, Answering]:
+    """A reference to what a held engine reports once it has the checkpoint's weights, and the way to ask it.
 
-    From then on it fetches the checkpoint that is `following`. Raises what `WarmEngine.serve` raises.
+    What it is asked before is rendered meanwhile. Later it fetches the checkpoint that is `following`.
     """
     actor, token = held_engine
-    report = ray.get(actor.serve.remote(token, checkpoint))
+    report = actor.serve.remote(token, checkpoint)
     if following:
         actor.fetch_ahead.remote(following, engine.base_model)
     return report, partial(actor.answer.remote, token, checkpoint.fingerprint)
@@ -96,7 +94,7 @@ def _acquire(
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
     told = False
     while True:
-        asked = actor.acquire.remote(token)
+        asked = actor.acquire.remote(token, TURN)
         try:
             while not ray.wait([asked], timeout=0.5 if over else 5)[0]:
                 _needed(over)
@@ -107,12 +105,12 @@ def _acquire(
             _needed(over)
         except NotNeeded:
             ray.cancel(asked)
+            actor.release.remote(token)  # which it may have got just now
             raise
         if not told:
             log.info("engine: another job holds it; waiting")
             actor.fetch_ahead.remote(checkpoint.uri, checkpoint.base.uri if checkpoint.base else None)
             told = True
-        time.sleep(1)
 
 
 def _needed(over: threading.Event | None) -> None:

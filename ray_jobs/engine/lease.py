@@ -1,8 +1,9 @@
-"""Who may use an engine: one holder at a time, who loses it by not renewing it."""
+"""Who may use an engine: one holder at a time, in the order in which they asked, who loses it by not renewing it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SECONDS = 30.0  # after which a holder that is not heard of has lost the lease
+PATIENCE = 3.0  # seconds after which one that waits and is not heard of lets the next one pass
 
 
 class Lost(Exception):
@@ -16,15 +17,22 @@ class Lease:
     seconds: float = SECONDS
     holder: str | None = None
     until: float = 0.0
+    waiting: dict[str, float] = field(default_factory=dict)  # who waits, in that order, and when it last asked
 
     def free(self, now: float) -> bool:
         return self.holder is None or now >= self.until
 
     def take(self, token: str, now: float) -> bool:
-        """Whether the lease is the token's now."""
-        if self.holder != token and not self.free(now):
-            return False
-        self.holder, self.until = token, now + self.seconds
+        """Whether the lease is the token's now. While it is not, it keeps its place by asking again and again."""
+        if self.holder != token:
+            self.waiting = {one: asked for one, asked in self.waiting.items() if now - asked < self.seconds}
+            self.waiting[token] = now
+            first = next(one for one, asked in self.waiting.items() if now - asked < PATIENCE)
+            if first != token or not self.free(now):
+                return False
+            del self.waiting[token]
+            self.holder = token
+        self.until = now + self.seconds
         return True
 
     def renew(self, token: str, now: float) -> None:
@@ -40,6 +48,7 @@ class Lease:
             raise Lost(f"{token} was silent for more than {self.seconds:g} s and lost the engine")
 
     def release(self, token: str) -> None:
-        """Give it back; nothing happens when it is another's."""
+        """Give it back, or wait for it no more; nothing happens when it is another's."""
+        self.waiting.pop(token, None)
         if self.holder == token:
             self.holder = None

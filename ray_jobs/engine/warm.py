@@ -69,9 +69,8 @@ def ask(
                 held(name, checkpoint, engine) as (actor, token),
             ):
                 further.begin()
-                report, first = serving((actor, token), checkpoint, engine, following)
-                _tell(served, report)
-                yield from _asked(first, further, requests, left, served)
+                reported, first = serving((actor, token), checkpoint, engine, following)
+                yield from _asked(reported, first, further, requests, left, served)
                 with suppress(RayTaskError, *DIED):  # all is answered, whatever becomes of the engine now
                     served.spent |= ray.get(actor.gpu_seconds.remote(token))
                 return
@@ -113,18 +112,25 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
 
 
 def _asked(
-    first: Answering, further: Further, requests: Requests, left: Remaining, served: Served
+    reported: Any, first: Answering, further: Further, requests: Requests, left: Remaining, served: Served
 ) -> Iterator[list[Answer]]:
     shared, rows = ray.put(requests), {first: 0}  # rows that each engine has been asked about and not answered
     running: dict[Any, tuple[Answering, Task]] = {}
-    while True:
-        rows |= dict.fromkeys(further.come(), 0)
+
+    def ask_more() -> None:
         while task := left.next(len(rows)):
             engine = min(rows, key=rows.__getitem__)
             rows[engine] += len(task["rows"])
             running[engine(shared, task)] = engine, task
-        if not running:
-            return
+
+    ask_more()  # rendered while the weights change
+    try:
+        _tell(served, ray.get(reported))
+    except RayTaskError as error:
+        if not isinstance(error.cause, Dead):  # of which a row that was being rendered may be the reason
+            left.take_back()
+        raise
+    while running:
         for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.awaited else None)[0]:
             answers: list[Answer] = ray.get(ready)
             engine, task = running.pop(ready)
@@ -134,6 +140,8 @@ def _asked(
                 for what in ("render", "queue", "prefill", "decode"):
                     served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
             yield answers
+        rows |= dict.fromkeys(further.come(), 0)
+        ask_more()
 
 
 def _gone(error: Exception) -> str | None:

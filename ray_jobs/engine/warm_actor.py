@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from ray_jobs.checkpoint import resolve, verify
@@ -32,6 +33,7 @@ log = logging.getLogger("assay")
 
 CANARY_SECONDS = 300.0
 TICK = 0.5  # seconds between looks at lease and idle time
+GLANCE = 0.02  # between looks of those who wait for the lease
 
 
 class Doubt(Exception):
@@ -67,6 +69,7 @@ class WarmEngine:
         envs.enable_envs_cache()  # vLLM looks its variables up for every token, else anew each time
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.lease, self.canary = Lease(), canary.Canary({})
+        self.handed = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
         self.held_hash: int | None = None
         self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
@@ -78,16 +81,19 @@ class WarmEngine:
         self.meters = Meters(gpu)
         threading.Thread(target=self._abandoned, daemon=True).start()
 
-    async def acquire(self, token: str) -> bool:
-        """Whether the token has the lease now. It must then be renewed: `lease.SECONDS` of silence lose it."""
+    async def acquire(self, token: str, wait: float) -> bool:
+        """Whether the token has the lease within `wait` seconds: its turn comes after all who asked before.
+
+        It must then be renewed: `lease.SECONDS` of silence lose it.
+        """
         if self.watching is None:
             self.watching = asyncio.create_task(self._watch())
-        now = time.monotonic()
-        if self.lease.holder not in (None, token) and self.lease.free(now):
-            self._drop(str(self.lease.holder))  # before another has it, so that nothing of the old one's goes on
-        if taken := self.lease.take(token, now):
-            self.meters.forget()
-        return taken
+        end = time.monotonic() + wait
+        while not self._take(token):
+            if time.monotonic() >= end:
+                return False
+            await asyncio.sleep(GLANCE)
+        return True
 
     async def renew(self, token: str) -> None:
         self.lease.renew(token, time.monotonic())
@@ -96,6 +102,8 @@ class WarmEngine:
         """Give the engine back; what is still being answered is dropped."""
         if self.lease.holder == token:
             self._drop(token)
+        else:
+            self.lease.release(token)
 
     async def evict(self, until: float) -> bool:
         """End the engine for somebody who waits for its GPU `until` then (seconds since the epoch); whether it ends.
@@ -113,6 +121,8 @@ class WarmEngine:
 
         An adapter's base is the one that it names, else `base_model`.
         """
+        async with self.changing:  # a change of weights that is going on comes first
+            pass
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self.ahead, lambda: fetch(resolve(uri, base_model), ahead=True))
@@ -126,6 +136,7 @@ class WarmEngine:
         """
         async with self.changing:  # a holder may have lost the lease and its swap be going on
             self.lease.check(token, time.monotonic())
+            handed = self.handed
             began, started = time.monotonic(), self.started_for == checkpoint.fingerprint
             self.started_for = None  # true once: whatever comes next, the weights may be another's
             self.loads += 1
@@ -140,6 +151,7 @@ class WarmEngine:
                     raise self._dead(error) from None
                 raise
             self.serving, seconds = checkpoint.fingerprint, time.monotonic() - began
+            handed.set()
             self.meters.swapped(seconds)
             return {"warm": not started, "told": told, "seconds": seconds}
 
@@ -151,23 +163,37 @@ class WarmEngine:
     async def answer(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
         """Answers, by the weights with the fingerprint, to what `requests` asks about the task's rows.
 
-        Raises Dead when the engine dies of it, Lost when it is another's by now.
+        They are rendered at once, and the engine is asked when `serve` is through with this holder's weights: what goes
+        wrong is told only then, for the weights are not to blame. Raises Dead when the engine dies of it, Lost when it
+        is another's by now.
         """
-        self._check(token, fingerprint)
-        job = asyncio.create_task(self.answerer.answers(requests, task))
+        self.lease.check(token, time.monotonic())
+        ready = asyncio.Event()
+        job = asyncio.create_task(self.answerer.answers(requests, task, ready))
         self.running.add(job)
         try:
+            await self._handed_over(token)
+            ready.set()
             answers = await job
         except asyncio.CancelledError:
             raise Lost(f"{token} lost the engine while it was answering") from None
         except (EngineDied, RendererDied) as error:
             raise self._dead(error) from None
         finally:
+            job.cancel()
             self.running.discard(job)
         self._check(token, fingerprint)
         for one in answers:
             self.meters.answered(one["failure"])
         return answers
+
+    async def _handed_over(self, token: str) -> None:
+        """Return when this holder's weights are in the engine. Raises Lost when it holds it no more."""
+        handed = self.handed
+        while not handed.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(handed.wait(), TICK)
+            self.lease.check(token, time.monotonic())
 
     def _check(self, token: str, fingerprint: str) -> None:
         self.lease.check(token, time.monotonic())
@@ -240,7 +266,7 @@ class WarmEngine:
             if self.llm.errored:
                 self._end()
                 return
-            if self.running:
+            if self.running and self.handed.is_set():
                 self.meters.sample(TICK)
             if self.lease.holder and self.lease.free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
@@ -254,11 +280,19 @@ class WarmEngine:
         if self.watching is None:
             self._exit()
 
+    def _take(self, token: str) -> bool:
+        now = time.monotonic()
+        if self.lease.holder not in (None, token) and self.lease.free(now):
+            self._drop(str(self.lease.holder))  # before another has it, so that nothing of the old one's goes on
+        return self.lease.take(token, now)
+
     def _drop(self, token: str) -> None:
         """Take the lease from its holder, and with it what is still being answered."""
         for job in self.running:
             job.cancel()
         self.lease.release(token)
+        self.handed = asyncio.Event()
+        self.meters.forget()
         self.idle_since = time.monotonic()
 
     def _dead(self, error: Exception) -> Dead:

@@ -27,9 +27,12 @@ class Engine:
 
 
 class Rendering:
+    made = 0
+
     async def rendered(self, requests: Callable[..., Any], task: dict[str, Any]) -> AsyncGenerator[list[Any]]:
         for row in task["rows"]:
             await asyncio.sleep(0)
+            self.made += 1
             yield [{
                 "key": f"{task['part']}/{row}", "inputs": f"{task['part']}/{row}", "sampling_params": {},
                 "least_tokens": 1, "render": 0.0, "failure": None, "detail": None,
@@ -55,9 +58,12 @@ async def all_answered(engine: Engine, jobs: list[asyncio.Task[Any]]) -> list[st
     return [answer["text"] for job in jobs for answer in job.result()]
 
 
-def asked(answerer: Answerer, parts: str, rows: int) -> list[asyncio.Task[Any]]:
+def asked(answerer: Answerer, parts: str, rows: int, ready: asyncio.Event | None = None) -> list[asyncio.Task[Any]]:
     tasks = [{"part": part, "rows": list(range(rows))} for part in parts]
-    return [asyncio.create_task(answerer.answers(lambda *_: iter(()), task)) for task in tasks]
+    if not ready:
+        ready = asyncio.Event()
+        ready.set()
+    return [asyncio.create_task(answerer.answers(lambda *_: iter(()), task, ready)) for task in tasks]
 
 
 def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> None:
@@ -75,6 +81,19 @@ def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> 
         await settled()
         assert held(engine) == {"a": ROWS, "b": ROWS, "c": 14}
         assert not any(job.done() for job in jobs)
+        assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
+
+    asyncio.run(played())
+
+
+def test_what_is_asked_before_the_weights_are_there_is_rendered_and_waits() -> None:
+    async def played() -> None:
+        engine, rendering, ready = Engine(), Rendering(), asyncio.Event()
+        answerer = Answerer(engine, rendering, sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
+        jobs = asked(answerer, "abc", ROWS, ready)
+        await settled()
+        assert (held(engine), rendering.made) == ({}, 52)  # as many as may be under way, and one each that waits
+        ready.set()
         assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
 
     asyncio.run(played())

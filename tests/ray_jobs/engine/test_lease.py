@@ -1,6 +1,6 @@
 import pytest
 
-from ray_jobs.engine.lease import Lease, Lost
+from ray_jobs.engine.lease import PATIENCE, Lease, Lost
 
 
 def test_one_holder_at_a_time() -> None:
@@ -26,6 +26,34 @@ def test_a_holder_that_renews_keeps_it_and_a_silent_one_loses_it() -> None:
     assert lease.take("b", 311)
     with pytest.raises(Lost, match="the engine is held by b, not by a"):
         lease.renew("a", 312)
+
+
+def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
+    lease = Lease(30)
+    lease.take("a", 0)
+    assert not any(lease.take(one, 0.1) for one in "bcd")
+    assert not any(lease.take(one, 1) for one in "dcb")
+    lease.release("a")
+    assert not lease.take("d", 1.1)
+    lease.release("b")  # it waits no more
+    assert not lease.take("d", 1.2)
+    assert lease.take("c", 1.3)
+    lease.release("c")
+    assert lease.take("d", 1.4)
+
+
+def test_one_that_waits_and_is_silent_lets_others_pass_and_keeps_its_place() -> None:
+    lease = Lease(30)
+    lease.take("a", 0)
+    assert not any(lease.take(one, 0) for one in "bcd")
+    lease.release("a")
+    assert not lease.take("c", PATIENCE - 0.1)
+    assert lease.take("c", PATIENCE)
+    assert not lease.take("d", PATIENCE)
+    assert not lease.take("b", PATIENCE)
+    lease.release("c")
+    assert not lease.take("d", PATIENCE + 0.1)
+    assert lease.take("b", PATIENCE + 0.1)
 
 
 def test_before_anybody_took_it_nobody_holds_it() -> None:

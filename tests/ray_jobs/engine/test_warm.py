@@ -165,20 +165,27 @@ def slow(part, rows, maker):
         time.sleep(0.3)
         yield asked
 
+def telling(part, rows, maker, place=sys.argv[4]):
+    for asked in requests(part, rows, maker):
+        Path(place, f"{part}-{os.getpid()}").touch()
+        yield asked
+
 found = [said(sys.argv[1])]
 print("READY", flush=True); sys.stdin.readline()
-found.append(said(sys.argv[2]))
+found.append(said(sys.argv[2], telling))
 print("READY", flush=True); sys.stdin.readline()
 found.append(said(sys.argv[3], slow))
 print(json.dumps(found))
 """
 
 
-def test_killed_in_the_middle_of_a_swap_and_of_answering(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+def test_killed_in_the_middle_of_a_swap_and_of_answering(
+    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+) -> None:
     """Whatever dies, what is said after it is said by the right weights, and no engine stays behind."""
     order = [CHECKPOINTS[number] for number in (0, 3, 1)]
     on_cluster.end_engines()
-    command = [sys.executable, "-c", DRIVER + IN_TURN, *map(str, order)]
+    command = [sys.executable, "-c", DRIVER + IN_TURN, *map(str, order), str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, text=True, **pipes)
     assert process.stdin
@@ -189,6 +196,7 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(on_cluster: Cluster, ex
     process.stdin.write("\n")
     process.stdin.flush()
     time.sleep(3)
+    assert len([*tmp_path.iterdir()]) == 4  # parts were rendered meanwhile
     core.kill()
     told(process, "READY")
 
@@ -314,6 +322,28 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     found = done.told
     assert found["said"] == expected[CHECKPOINTS[2].name]
     assert (found["warm"], found["told"]) == (True, "the weights of the job before")
+
+
+IN_LINE = """
+import threading
+from ray_jobs.engine.holding import PREFIX, held
+
+planned, found, waiting = checkpoint.resolve(sys.argv[1]), [], []
+with held(PREFIX + warm.identity(planned, engine), planned, engine):
+    for uri in sys.argv[1:]:
+        waiting.append(threading.Thread(target=lambda uri=uri: found.append((uri, said(uri)["said"]))))
+        waiting[-1].start()
+        time.sleep(1)
+    assert not found
+for one in waiting:
+    one.join()
+print(json.dumps(found))
+"""
+
+
+def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+    order = [str(CHECKPOINTS[number]) for number in (2, 0, 1, 0, 3)]
+    assert driven(IN_LINE, *order) == [[uri, expected[Path(uri).name]] for uri in order]
 
 
 FOLLOWED = """
