@@ -57,7 +57,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         actor = ray.remote(WarmEngine).options(
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
             num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
-        ).remote(checkpoint, engine, gpu)  # fmt: skip
+        ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
             _acquire(actor, token, checkpoint, name if short and not over else None, over)
             break

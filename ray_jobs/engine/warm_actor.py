@@ -45,9 +45,12 @@ class Dead(Exception):
 
 
 class WarmEngine:
-    """One vLLM engine in its own process. What is done with the engine raises Lost without the lease."""
+    """One vLLM engine in its own process. What is done with the engine raises Lost without the lease.
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool) -> None:
+    The one with the `token`, who starts it, is the first to have it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
         from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -68,7 +71,7 @@ class WarmEngine:
         self.rendering.begin(self.maker, self.llm.renderer)
         envs.enable_envs_cache()  # vLLM looks its variables up for every token, else anew each time
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
-        self.lease, self.canary = Lease(), canary.Canary({})
+        self.lease, self.canary = Lease(waiting={token: time.monotonic()}), canary.Canary({})
         self.handed = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
         self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
         self.held_hash: int | None = None

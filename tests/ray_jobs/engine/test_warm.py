@@ -328,13 +328,22 @@ IN_LINE = """
 import threading
 from ray_jobs.engine.holding import PREFIX, held
 
-planned, found, waiting = checkpoint.resolve(sys.argv[1]), [], []
-with held(PREFIX + warm.identity(planned, engine), planned, engine):
-    for uri in sys.argv[1:]:
+name = PREFIX + warm.identity(checkpoint.resolve(sys.argv[1]), engine)
+found, waiting = [], []
+
+def wait(uris):
+    for uri in uris:
         waiting.append(threading.Thread(target=lambda uri=uri: found.append((uri, said(uri)["said"]))))
         waiting[-1].start()
         time.sleep(1)
-    assert not found
+
+first = checkpoint.resolve(sys.argv[1])
+wait(sys.argv[1:4])  # while it starts
+while len(found) < 3:
+    time.sleep(0.1)
+with held(name, first, engine):
+    wait(sys.argv[4:])
+    assert len(found) == 3
 for one in waiting:
     one.join()
 print(json.dumps(found))
@@ -342,8 +351,12 @@ print(json.dumps(found))
 
 
 def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
-    order = [str(CHECKPOINTS[number]) for number in (2, 0, 1, 0, 3)]
-    assert driven(IN_LINE, *order) == [[uri, expected[Path(uri).name]] for uri in order]
+    order = [str(CHECKPOINTS[number]) for number in (2, 0, 1, 0, 3, 1, 0, 4)]
+    on_cluster.end_engines()
+    found = driven(IN_LINE, *order)
+    assert found[0] == [order[0], expected[Path(order[0]).name]]  # by whom it was started
+    assert sorted(found[:3]) == sorted([uri, expected[Path(uri).name]] for uri in order[:3])
+    assert found[3:] == [[uri, expected[Path(uri).name]] for uri in order[3:]]
 
 
 FOLLOWED = """
