@@ -31,9 +31,12 @@ class RayJobOperator(BaseOperator):
 
     Does nothing when the stage is complete. Attaches to the job when it runs already, submitted by an earlier try or by
     another run that needs the same result. Returns the URI of the file that says the stage is complete.
+
+    The same stage's job of `then_spec_uri` is submitted behind this one, at once when that runs already or is over,
+    else when it is done, and not waited for: whoever needs its result attaches to it.
     """
 
-    template_fields: Sequence[str] = ("spec_uri",)
+    template_fields: Sequence[str] = ("spec_uri", "then_spec_uri")
     operator_extra_links = (RayJobLink(),)
     ui_color = "#cde7f7"
 
@@ -43,13 +46,14 @@ class RayJobOperator(BaseOperator):
         stage: str,
         spec_uri: str,
         job_timeout: timedelta,
+        then_spec_uri: str | None = None,
         ray_conn_id: str = RayHook.default_conn_name,
         poll_interval: float = 5.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.stage, self.spec_uri, self.job_timeout = stage, spec_uri, job_timeout
-        self.ray_conn_id, self.poll_interval = ray_conn_id, poll_interval
+        self.then_spec_uri, self.ray_conn_id, self.poll_interval = then_spec_uri, ray_conn_id, poll_interval
         self._submission_id: str | None = None
 
     def execute(self, context: Context) -> str:
@@ -60,6 +64,7 @@ class RayJobOperator(BaseOperator):
         if job.is_done() and not job.force:
             ti.xcom_push(key=RayJobLink().xcom_key, value="")  # or Airflow logs an error that there is none
             self.log.info("%s is already complete: %s", self.stage, job.marker)
+            self._submit_then(context)
             return job.marker
         found = self._claim(job, context)
         submission_id = self._submission_id
@@ -67,6 +72,8 @@ class RayJobOperator(BaseOperator):
         page = RayHook(self.ray_conn_id).address().job_page(submission_id)
         ti.xcom_push(key=RayJobLink().xcom_key, value=page)
         self.log.info("Ray job %s: %s", submission_id, page)
+        if found and found["status"] in ("RUNNING", "SUCCEEDED"):  # of two that start at once, either may be first
+            self._submit_then(context)
         if found and found["status"] == "SUCCEEDED":
             return job.marker
         deadline = time.time() + self.job_timeout.total_seconds()
@@ -84,6 +91,7 @@ class RayJobOperator(BaseOperator):
         if status == "SUCCEEDED":
             if not job.has_result():
                 raise RayJobFailed(f"{name} succeeded but left no {job.marker}; it is submitted anew")
+            self._submit_then(context)
             return job.marker
         if status == "STOPPED" and not stops:
             self.log.info("%s was stopped from elsewhere", name)
@@ -116,8 +124,7 @@ class RayJobOperator(BaseOperator):
         Walks up the generations past those that ended without a result. All who need the result walk the same ids, and
         a generation is opened only when the one before is over, so no two jobs write the same content.
         """
-        hook, ti = RayHook(self.ray_conn_id), context["ti"]
-        asker = {"airflow_dag": ti.dag_id, "airflow_run": ti.run_id, "airflow_task": ti.task_id}
+        hook, asker = RayHook(self.ray_conn_id), _asker(context)
         for generation in count():
             submission_id = job.submission_id(generation)
             found = hook.job(submission_id)
@@ -134,6 +141,28 @@ class RayJobOperator(BaseOperator):
             self.log.info("Attached to Ray job %s (%s)", submission_id, found["status"])
             return found
         raise AssertionError("count() does not end")
+
+    def _submit_then(self, context: Context) -> None:
+        """Submit the job of `then_spec_uri` when its result is missing and nobody ever submitted it.
+
+        What became of one that was is for the run that needs it. Nothing here is worth failing this task.
+        """
+        if not self.then_spec_uri:
+            return
+        try:
+            job = StageJob.of(self.stage, load_spec(self.then_spec_uri))
+            hook, submission_id = RayHook(self.ray_conn_id), job.submission_id(0)
+            if job.is_done() or hook.job(submission_id) is not None:
+                return
+            if hook.submit(job.payload(0, _asker(context))):
+                self.log.info("Submitted Ray job %s for the run that follows", submission_id)
+        except Exception as error:
+            self.log.warning("Nothing was submitted for the run that follows: %s", _line(str(error)))
+
+
+def _asker(context: Context) -> dict[str, str]:
+    ti = context["ti"]
+    return {"airflow_dag": ti.dag_id, "airflow_run": ti.run_id, "airflow_task": ti.task_id}
 
 
 def _line(message: str) -> str:

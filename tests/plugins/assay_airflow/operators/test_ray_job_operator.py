@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 from assay_airflow.failures import RayJobFailed
 from assay_airflow.operators.ray_job import RayJobLink, RayJobOperator
 from assay_airflow.stages import StageJob
@@ -24,13 +24,14 @@ TI = SimpleNamespace(
 CONTEXT: Any = {"ti": TI}
 
 
-def operator(spec: Spec, stage: str = "caption", hours: float = 1) -> RayJobOperator:
-    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, job_timeout=timedelta(hours=hours))
+def operator(spec: Spec, stage: str = "caption", then: str | None = None) -> RayJobOperator:
+    hour = timedelta(hours=1)
+    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, then_spec_uri=then, job_timeout=hour)
 
 
-def deferred(spec: Spec, stage: str = "caption") -> TaskDeferred:
+def deferred(spec: Spec, stage: str = "caption", then: str | None = None) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as raised:
-        operator(spec, stage).execute(CONTEXT)
+        operator(spec, stage, then).execute(CONTEXT)
     return raised.value
 
 
@@ -210,8 +211,149 @@ def test_killing_the_task_stops_the_job_it_has_submitted(ray: RayServer, spec: S
     assert ray.stopped == list(ray.jobs)
 
 
-def test_the_spec_is_a_template() -> None:
-    assert RayJobOperator.template_fields == ("spec_uri",)
+@pytest.fixture
+def then(tmp_path: Any) -> Spec:
+    """The spec of the checkpoint that comes next."""
+    return spec_in(tmp_path / "root", fingerprint="a" * 16)
+
+
+def ids(*specs: Spec) -> list[str]:
+    """Those of the specs' first captions jobs."""
+    return [StageJob.of("caption", spec).submission_id(0) for spec in specs]
+
+
+def test_the_next_ones_job_is_submitted_behind_one_that_runs_and_not_waited_for(
+    ray: RayServer, spec: Spec, then: Spec
+) -> None:
+    own, further = ids(spec, then)
+    ray.add(own, "RUNNING")
+    assert deferred(spec, then=then.uri).trigger.submission_id == own
+    assert list(ray.jobs) == [own, further]
+    assert ray.jobs[further]["entrypoint"] == f"python -u -m ray_jobs.caption --spec {then.uri}"
+    assert ray.jobs[further]["metadata"] == {
+        "assay_spec": then.uri,
+        "airflow_dag": "validate_checkpoint",
+        "airflow_run": "manual__1",
+        "airflow_task": "caption",
+    }
+    assert deferred(then).trigger.submission_id == further, "its own run attaches to it"
+    assert list(ray.jobs) == [own, further]
+
+
+@pytest.mark.parametrize("status", [None, "PENDING"])
+def test_it_cannot_overtake_one_that_does_not_run_yet(
+    ray: RayServer, spec: Spec, then: Spec, status: str | None
+) -> None:
+    own, further = ids(spec, then)
+    if status:
+        ray.add(own, status)
+    assert deferred(spec, then=then.uri).trigger.submission_id == own
+    assert list(ray.jobs) == [own]
+    finish(spec)
+    marker = operator(spec, then=then.uri).execute_complete(CONTEXT, event("SUCCEEDED"))
+    assert marker == f"{spec.captions_uri}/manifest.json"
+    assert list(ray.jobs) == [own, further]
+
+
+def test_it_is_submitted_as_well_when_this_one_is_complete(ray: RayServer, spec: Spec, then: Spec) -> None:
+    finish(spec)
+    assert operator(spec, then=then.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert list(ray.jobs) == ids(then)
+
+
+def test_it_is_submitted_as_well_when_the_job_that_was_forced_is_over(ray: RayServer, tmp_path: Any) -> None:
+    spec, then = spec_in(tmp_path, force="manual__1"), spec_in(tmp_path, fingerprint="a" * 16)
+    finish(spec)
+    ray.add(*ids(spec), "SUCCEEDED")
+    operator(spec, then=then.uri).execute(CONTEXT)
+    assert list(ray.jobs) == ids(spec, then)
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"])
+def test_what_became_of_it_is_for_its_own_run(ray: RayServer, spec: Spec, then: Spec, status: str) -> None:
+    own, further = ids(spec, then)
+    ray.add(own, "RUNNING")
+    ray.add(further, status)
+    deferred(spec, then=then.uri)
+    assert {name: job["status"] for name, job in ray.jobs.items()} == {own: "RUNNING", further: status}
+
+
+def test_what_the_next_one_has_is_not_asked_for(ray: RayServer, spec: Spec, then: Spec) -> None:
+    finish(spec)
+    finish(then)
+    operator(spec, then=then.uri).execute(CONTEXT)
+    assert ray.jobs == {}
+
+
+NOTHING = "Nothing was submitted for the run that follows: "
+
+
+def test_submitting_it_a_second_time_means_nothing(
+    ray: RayServer, spec: Spec, then: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(spec)
+    for _ in range(2):
+        operator(spec, then=then.uri).execute(CONTEXT)
+    ray.unseen.update(ids(then))  # another task submits it between the look and the request
+    operator(spec, then=then.uri).execute(CONTEXT)
+    assert list(ray.jobs) == ids(then)
+    assert ray.unseen == set()
+    told = capsys.readouterr().out
+    assert (told.count("for the run that follows"), NOTHING in told) == (1, False)
+
+
+def test_killing_the_task_leaves_the_next_ones_job(ray: RayServer, spec: Spec, then: Spec) -> None:
+    own, further = ids(spec, then)
+    ray.add(own, "RUNNING")
+    task = operator(spec, then=then.uri)
+    with pytest.raises(TaskDeferred):
+        task.execute(CONTEXT)
+    task.on_kill()
+    assert further in ray.jobs
+    assert ray.stopped == [own]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED", "TIMEOUT"])
+def test_when_this_ones_job_has_no_result_the_next_one_is_left_alone(
+    ray: RayServer, spec: Spec, then: Spec, status: str
+) -> None:
+    own, further = ids(spec, then)
+    ray.add(own, "RUNNING")
+    deferred(spec, then=then.uri)
+    with pytest.raises(RayJobFailed):
+        operator(spec, then=then.uri).execute_complete(CONTEXT, event(status), stops=1)
+    assert ray.jobs[further]["status"] == "PENDING"
+    assert ray.stopped == []
+
+
+def test_a_next_one_that_cannot_be_submitted_is_a_line(
+    ray: RayServer, spec: Spec, then: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(spec)
+    storage.delete(then.uri)
+    operator(spec, then=then.uri).execute(CONTEXT)
+    assert f"{NOTHING}spec {then.uri}: nothing is there" in capsys.readouterr().out
+    storage.write(then.uri, then.model_dump_json().encode())
+    ray.broken = 1
+    assert operator(spec, then=then.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert f"{NOTHING}Ray at http://127.0.0.1:{ray.port} answers 500" in capsys.readouterr().out
+    assert ray.jobs == {}
+
+
+def test_a_task_that_is_ended_meanwhile_ends(spec: Spec, then: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed_out(uri: str) -> Spec:
+        if uri == then.uri:
+            raise AirflowTaskTimeout
+        return spec
+
+    finish(spec)
+    monkeypatch.setattr("assay_airflow.operators.ray_job.load_spec", timed_out)
+    with pytest.raises(AirflowTaskTimeout):
+        operator(spec, then=then.uri).execute(CONTEXT)
+
+
+def test_the_specs_are_templates() -> None:
+    assert RayJobOperator.template_fields == ("spec_uri", "then_spec_uri")
 
 
 def test_the_link_is_what_was_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
