@@ -11,6 +11,7 @@ When a task is red, the last line of its log names the thing and the remedy. Men
 - `wait_for_ray`: the Ray cluster does not answer. Look at the Ray head and at connection `ray_default`.
 - `wait_for_checkpoint`: the checkpoint is not there, not whole, or damaged. Finish the upload.
 - `plan`: a typo in the suite, no such dataset or baseline, no access to storage.
+- `plan_following`: only if the task itself was killed, and then `caption` waits for it: what it cannot plan it leaves.
 - `preprocess`: the images cannot be read. Bad input was not tried again, trouble was tried four times.
 - `golden_ready`: the golden set's manifest is missing or does not add up. Clear `preprocess`.
 - `caption`: vLLM cannot load the model, or the cluster lost the job. The *Ray job* button leads to Ray's own logs.
@@ -22,7 +23,8 @@ When a task is red, the last line of its log names the thing and the remedy. Men
   when asked for again: mend what its reason names, then clear `evaluate` or trigger the checkpoint once more.
 
 A *skipped* `verdict` is INCONCLUSIVE: too few images to decide; its log says how many would. Marking a task failed or
-clearing it stops its Ray job; another run that shares the job submits it anew by itself.
+clearing it stops its Ray job; another run that shares the job submits it anew by itself. A job that `caption` submitted
+for the next checkpoint goes on.
 """
 
 from datetime import timedelta
@@ -97,7 +99,8 @@ verdicts = Asset("assay_verdict", group="assay")
             None,
             type=["null", "string"],
             title="Next checkpoint",
-            description="Set by the router: what is validated after this one. A warm engine fetches it meanwhile.",
+            description="Set by the router: what is validated after this one. It is fetched, and captioned where "
+            "there is room, meanwhile.",
         ),
     },
 )
@@ -114,11 +117,21 @@ def validate_checkpoint() -> None:
     def plan(params: Any = None, run_id: Any = None) -> str:
         return steps.plan(params, run_id)
 
+    @task
+    def plan_following(params: Any = None) -> str | None:
+        return steps.plan_following(params)
+
     spec: Any = plan()
+    following: Any = plan_following()
     preprocess = RayJobOperator(task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=timedelta(hours=4))
     golden = GoldenReadySensor(task_id="golden_ready", spec_uri=spec, patience=timedelta(minutes=10))
     caption = RayJobOperator(
-        task_id="caption", stage="caption", spec_uri=spec, job_timeout=timedelta(hours=6), pool="gpu"
+        task_id="caption",
+        stage="caption",
+        spec_uri=spec,
+        then_spec_uri=following,
+        job_timeout=timedelta(hours=6),
+        pool="gpu",
     )
     evaluate = RayJobOperator(
         task_id="evaluate", stage="evaluate", spec_uri=spec, job_timeout=timedelta(hours=4), pool="gpu"
@@ -135,6 +148,7 @@ def validate_checkpoint() -> None:
         return steps.conclude(spec_uri)
 
     [ray, whole] >> spec >> preprocess >> golden >> caption >> evaluate >> publish(spec) >> verdict(spec)
+    spec >> following >> caption
 
 
 validate_checkpoint()

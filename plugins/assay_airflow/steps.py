@@ -7,12 +7,12 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from assay_airflow import auditing, router
+from assay_airflow import ahead, auditing, router
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
 from ray_jobs import records, storage
 from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Trouble, Verdict
+from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Spec, Trouble, Verdict
 
 
 def storage_root() -> str:
@@ -45,6 +45,34 @@ def plan(params: dict[str, Any], run_id: str) -> str:
     print(f"baseline {spec.baseline.checkpoint.name if spec.baseline else 'none'}")
     print(f"golden set {spec.golden_uri}\ncaptions {spec.captions_uri}\nrun {spec.run_uri}")
     return spec.uri
+
+
+def plan_following(params: dict[str, Any]) -> str | None:
+    """The URI of a spec for the checkpoint that follows, None when it is not to be captioned while this run goes on.
+
+    Raises nothing: this run does not need it, and one line says why there is none.
+    """
+    try:
+        spec, why = _following(params)
+    except Exception as error:
+        spec, why = None, str(error).partition("\n")[0] or type(error).__name__
+    if spec is None or why:
+        print(f"nothing is captioned ahead: {why}")
+        return None
+    print(f"captioned ahead: {spec.checkpoint.name}, fingerprint {spec.checkpoint.fingerprint}")
+    return spec.uri
+
+
+def _following(params: dict[str, Any]) -> tuple[Spec | None, str | None]:
+    """The spec of the checkpoint that follows, or why there is none: asked before anything of it is read."""
+    if not params["following"]:
+        return None, "no checkpoint follows"
+    if params["force"]:
+        return None, "this run is forced"
+    if why := ahead.refusal(planning.load_suite(params["suite"])):
+        return None, why
+    spec = planning.plan(storage_root(), params["suite"], params["following"])
+    return spec, ahead.quantised(spec)
 
 
 def publish(spec_uri: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assay_airflow import steps
+from assay_airflow.stages import StageJob
 from specs import adapter_in, checkpoint_in, record
 
 from ray_jobs import records
@@ -49,6 +50,78 @@ def test_an_adapter_is_planned_with_its_base(
 def test_the_checkpoint_that_follows_is_in_the_spec_and_moves_nothing(params: dict[str, Any]) -> None:
     plain, told = steps.plan(params, "manual__1"), steps.plan(params | {"following": "s3://in/step-300/"}, "router__2")
     assert (told, load_spec(told).following) == (plain, "s3://in/step-300")
+
+
+@pytest.fixture
+def sweep(params: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The params, with a checkpoint that follows."""
+    return params | {"following": str(checkpoint_in(tmp_path / "step-2", b"others"))}
+
+
+def test_the_checkpoint_that_follows_is_planned_as_its_own_run_will(sweep: dict[str, Any]) -> None:
+    ahead = steps.plan_following(sweep)
+    assert ahead == steps.plan(sweep | {"checkpoint": sweep["following"], "following": None}, "router__2")
+    assert load_spec(ahead).checkpoint.uri == sweep["following"]
+
+
+def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(sweep: dict[str, Any]) -> None:
+    spec, ahead = load_spec(steps.plan(sweep, "router__1")), load_spec(steps.plan_following(sweep) or "")
+    records.publish(spec.root, record(spec))
+    own = load_spec(steps.plan(sweep | {"checkpoint": sweep["following"], "following": "/models/step-3"}, "router__2"))
+    assert own.baseline
+    assert own.baseline.run_id == spec.run_id
+    assert (ahead.baseline, ahead.uri != own.uri) == (None, True)
+    made, asked = StageJob.of("caption", ahead), StageJob.of("caption", own)
+    assert (made.marker, made.submission_id(0)) == (asked.marker, asked.submission_id(0))
+
+
+@pytest.mark.parametrize(
+    ("update", "why"),
+    [
+        ({"following": None}, "no checkpoint follows"),
+        ({"force": True}, "this run is forced"),
+        ({"suite": "piar"}, "suite 'piar': not in"),
+        ({"following": "ftp://in/step-2"}, "cannot open ftp://"),
+        ({"following": "/nowhere/step-2"}, "checkpoint /nowhere/step-2: nothing is there"),
+    ],
+)
+def test_what_is_not_captioned_ahead_is_a_line(
+    sweep: dict[str, Any], capsys: pytest.CaptureFixture[str], update: dict[str, Any], why: str
+) -> None:
+    assert steps.plan_following(sweep | update) is None
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("nothing is captioned ahead: ")
+    assert why in line
+
+
+@pytest.mark.parametrize("error", [Trouble("storage is away\ntoo long a story"), OSError()])
+def test_no_trouble_with_the_next_one_is_this_runs(
+    sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def plan(*arguments: Any) -> Spec:
+        raise error
+
+    monkeypatch.setattr(steps.planning, "plan", plan)
+    assert steps.plan_following(sweep) is None
+    why = "storage is away" if isinstance(error, Trouble) else "OSError"
+    assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"
+
+
+def test_a_suite_that_leaves_no_room_reads_no_checkpoint(
+    sweep: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\nengine: {kind: ray_data_llm}\n")
+    assert steps.plan_following(sweep | {"following": "/nowhere"}) is None
+    assert capsys.readouterr().out == "nothing is captioned ahead: its captions have no warm engine\n"
+
+
+def test_a_quantised_checkpoint_is_not_captioned_ahead(
+    sweep: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = '{"architectures": ["Tiny"], "quantization_config": {"quant_method": "awq"}}'
+    Path(sweep["following"], "config.json").write_text(config)
+    assert steps.plan_following(sweep) is None
+    assert "is quantised (awq)" in capsys.readouterr().out
 
 
 def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:
