@@ -19,6 +19,7 @@ from ray.exceptions import RayTaskError
 from ray_jobs.checkpoint import quantisation
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
+from ray_jobs.engine.contents import Doubt
 from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.further import Further
 from ray_jobs.engine.holding import DIED, PREFIX, STARTING, Answering, held, serving
@@ -27,7 +28,7 @@ from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
 from ray_jobs.engine.settings import rendered_at_once
 from ray_jobs.engine.versions import versions
-from ray_jobs.engine.warm_actor import Dead, Doubt
+from ray_jobs.engine.warm_actor import Dead
 
 log = logging.getLogger("assay")
 

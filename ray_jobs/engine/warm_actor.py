@@ -12,32 +12,27 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from ray_jobs.checkpoint import resolve, verify
 from ray_jobs.contract import BadInput, Checkpoint, Engine
-from ray_jobs.engine import canary
 from ray_jobs.engine.answering import Answerer, EngineDied
 from ray_jobs.engine.asked import Answer, Requests, Task
+from ray_jobs.engine.contents import Contents, Doubt
 from ray_jobs.engine.explained import Overheard
 from ray_jobs.engine.lease import SECONDS, Lease, Lost
-from ray_jobs.engine.likeness import Layout, differs, layout
+from ray_jobs.engine.likeness import layout
 from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.ranks import together
 from ray_jobs.engine.rendering import RendererDied, Rendering
 from ray_jobs.engine.settings import rendered_at_once, renderers, warm_config
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
 
-CANARY_SECONDS = 300.0
 TICK = 0.5  # seconds between looks at lease and idle time
 GLANCE = 0.02  # between looks of those who wait for the lease
-
-
-class Doubt(Exception):
-    """The engine may not have exactly the checkpoint's weights; it has ended itself."""
 
 
 class Dead(Exception):
@@ -56,28 +51,25 @@ class WarmEngine:
 
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
-        self.hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
-        self.layout: Layout = layout(path)
-        self.maker = PromptMaker(path, checkpoint.uri)
+        hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
+        found, maker = layout(path), PromptMaker(path, checkpoint.uri)
         self.overheard = Overheard()
         try:
             with self.overheard.starting():
                 config = warm_config(engine, gpu, str(path))
-                self.rendering = Rendering(renderers(engine, gpu), path, checkpoint.uri, config)
+                rendering = Rendering(renderers(engine, gpu), path, checkpoint.uri, config)
                 self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=of_vllm())
         except Exception as error:
             verify(checkpoint)  # one that was overwritten meanwhile need not load
             raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
-        self.rendering.begin(self.maker, self.llm.renderer)
+        rendering.begin(maker, self.llm.renderer)
         envs.enable_envs_cache()  # vLLM looks its variables up for every token, else anew each time
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
-        self.lease, self.canary = Lease(waiting={token: time.monotonic()}), canary.Canary({})
+        self.answerer = Answerer(self.llm, rendering, engine.max_num_seqs, rendered_at_once(engine, gpu))
+        self.contents = Contents(checkpoint, found, hashing, maker, self.llm, rendering.own, self.answerer)
+        self.lease = Lease(waiting={token: time.monotonic()})
         self.handed = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
-        self.serving: str | None = None  # fingerprint of the weights in the engine; None while that is not certain
-        self.held_hash: int | None = None
-        self.started_for: str | None = checkpoint.fingerprint  # until it is first asked to serve
         self.loads = 0
-        self.answerer = Answerer(self.llm, self.rendering, engine.max_num_seqs, rendered_at_once(engine, gpu))
         self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
         self.changing = asyncio.Lock()
@@ -138,29 +130,30 @@ class WarmEngine:
         Raises Doubt when it is not certain that they are in it, and exactly they; BadInput when somebody wrote to them.
         """
         async with self.changing:  # a holder may have lost the lease and its swap be going on
-            self.lease.check(token, time.monotonic())
-            handed = self.handed
-            began, started = time.monotonic(), self.started_for == checkpoint.fingerprint
-            self.started_for = None  # true once: whatever comes next, the weights may be another's
+            self._check_lease(token)
+            handed, began = self.handed, time.monotonic()
             self.loads += 1
             try:
-                told = await self._served(token, checkpoint, started)
+                told, warm = await self.contents.become(checkpoint, partial(self._check_lease, token))
+            except Doubt:
+                self._end()
+                raise
             except BadInput:
-                if self.serving is None:  # else nothing has touched the weights in it
+                if self.contents.serving is None:  # else nothing has touched the weights in it
                     self._end()
                 raise
             except Exception as error:
                 if self.llm.errored:
                     raise self._dead(error) from None
                 raise
-            self.serving, seconds = checkpoint.fingerprint, time.monotonic() - began
             handed.set()
+            seconds = time.monotonic() - began
             self.meters.swapped(seconds)
-            return {"warm": not started, "told": told, "seconds": seconds}
+            return {"warm": warm, "told": told, "seconds": seconds}
 
     async def gpu_seconds(self, token: str) -> dict[str, float]:
         """How long the GPU was busy and idle while it was asked: `gpu_busy` and `gpu_idle`, none without a GPU."""
-        self.lease.check(token, time.monotonic())
+        self._check_lease(token)
         return self.meters.seconds()
 
     async def answer(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
@@ -170,7 +163,7 @@ class WarmEngine:
         wrong is told only then, for the weights are not to blame. Raises Dead when the engine dies of it, Lost when it
         is another's by now.
         """
-        self.lease.check(token, time.monotonic())
+        self._check_lease(token)
         ready = asyncio.Event()
         job = asyncio.create_task(self.answerer.answers(requests, task, ready))
         self.running.add(job)
@@ -196,71 +189,15 @@ class WarmEngine:
         while not handed.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(handed.wait(), TICK)
-            self.lease.check(token, time.monotonic())
+            self._check_lease(token)
+
+    def _check_lease(self, token: str) -> None:
+        self.lease.check(token, time.monotonic())
 
     def _check(self, token: str, fingerprint: str) -> None:
-        self.lease.check(token, time.monotonic())
-        if self.serving != fingerprint:
+        self._check_lease(token)
+        if self.contents.serving != fingerprint:
             raise Lost(f"{token} wants {fingerprint}, and the engine has other weights by now")
-
-    async def _served(self, token: str, checkpoint: Checkpoint, started: bool) -> str:
-        if started:  # vLLM has just loaded it, and refuses a checkpoint with a tensor less
-            await asyncio.to_thread(self.hashing.exception)  # wait for it: no file is hashed twice
-            await asyncio.to_thread(verify, checkpoint)  # what was loaded must have been what was planned
-            self.canary.keep(checkpoint.fingerprint, await self._canary(checkpoint))
-            return "started for this checkpoint"
-        if self.serving != checkpoint.fingerprint:
-            return await self._swap(token, checkpoint)
-        if doubt := self.canary.doubt(checkpoint.fingerprint, await self._canary(checkpoint), weights_differ=False):
-            self._doubt(doubt)
-        return "the weights of the job before"
-
-    async def _swap(self, token: str, checkpoint: Checkpoint) -> str:
-        path = await asyncio.to_thread(fetch, checkpoint)
-        if difference := differs(self.layout, await asyncio.to_thread(layout, path)):
-            self._doubt(f"tensors differ: {difference}")
-        self.lease.check(token, time.monotonic())  # a download can take long
-        self.serving = None
-        try:
-            hashing = asyncio.create_task(asyncio.to_thread(verify, checkpoint))
-            found = together(await self.llm.collective_rpc("assay_load", args=(str(path),)))
-            await hashing
-            await asyncio.to_thread(verify, checkpoint)  # a look at what was hashed meanwhile: nobody wrote to it
-            await self.llm.reset_prefix_cache()
-            await self.llm.reset_mm_cache()
-            await self.llm.reset_encoder_cache()
-            said = await self._canary(checkpoint)
-        except BadInput:
-            raise
-        except Exception as error:
-            self._doubt(f"the swap failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        if (found["read"], found["values_read"]) != (found["held"], found["values_held"]):
-            self._doubt(f"{found['values_read']} values were read and {found['values_held']} are held, or not the same")
-        if doubt := self.canary.doubt(checkpoint.fingerprint, said, found["held"] != self.held_hash):
-            self._doubt(doubt)
-        self.held_hash = found["held"]
-        self.canary.keep(checkpoint.fingerprint, said)
-        return "weights swapped and checked"
-
-    async def _canary(self, checkpoint: Checkpoint) -> canary.Saying:
-        from vllm.exceptions import VLLMClientError
-
-        prompt = self.maker.tokens(self.maker.prompt(canary.PROMPT))
-        sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
-        try:
-            inputs = [
-                await asyncio.to_thread(self.rendering.own.render, prompt, {"image": one}) for one in canary.pictures()
-            ]
-            asked = (self.answerer.generated(one, sampling) for one in inputs)
-            return canary.saying(await asyncio.wait_for(asyncio.gather(*asked), CANARY_SECONDS))
-        except TimeoutError:
-            self._doubt(f"the canary did not answer within {CANARY_SECONDS:g} s")
-        except (ValueError, VLLMClientError) as error:
-            side, why = canary.SIDE, " ".join(str(error.__cause__ or error).split())[:300]
-            raise BadInput(
-                f"checkpoint {checkpoint.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
-                "engine.max_model_len in the suite, or see what the checkpoint's processor makes of it"
-            ) from None
 
     async def _watch(self) -> None:
         while True:
@@ -302,14 +239,9 @@ class WarmEngine:
         self._end()
         return Dead(f"{' '.join(str(error).split())[:200]}; {self.overheard.last_words()}")
 
-    def _doubt(self, why: str) -> NoReturn:
-        """Raises Doubt, and ends the engine."""
-        self._end()
-        raise Doubt(why)
-
     def _end(self) -> None:
         """End the engine, then this process, a moment later so that what was asked is answered."""
-        self.lease.holder, self.serving = "the end", None
+        self.lease.holder, self.contents.serving = "the end", None
         self.lease.until = math.inf
         asyncio.get_running_loop().call_later(0.2, self._exit)
 
