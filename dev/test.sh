@@ -30,6 +30,32 @@ lint() {
     .assay/data/bin/mypy ray_jobs || failed=1
 }
 
+beside() { # FIRST SECOND: run the two functions side by side; what the first prints comes after the second
+    local log
+    log=$(mktemp)
+    ("$1"; exit $failed) >"$log" 2>&1 &
+    "$2"
+    wait $! || failed=1
+    cat "$log" && rm "$log"
+}
+
+FAST="not integration and not e2e and not slow"
+control_fast() {
+    lint
+    run control -m "$FAST" "${CONTROL_TESTS[@]}"
+}
+data_fast() {
+    run data -n 2 -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+}
+control_and_engine() {
+    run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
+    run data -m integration --durations 12 "$ENGINE" "${OF_ENGINE[@]/#/--ignore=}"
+}
+other_data() {
+    run data -m integration --durations 12 "${DATA_TESTS[@]}" --ignore "$ENGINE"
+    run data -m integration --durations 3 "${OF_ENGINE[@]}"
+}
+
 case ${1:-all} in
 lint)
     dev/setup.sh control data
@@ -37,32 +63,14 @@ lint)
     ;;
 fast)
     dev/setup.sh control data
-    log=$(mktemp)
-    (
-        lint
-        run control -m "not integration and not e2e and not slow" "${CONTROL_TESTS[@]}"
-        exit $failed
-    ) >"$log" 2>&1 &
-    run data -n 2 -m "not integration and not e2e and not slow" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
-    wait $! || failed=1
-    cat "$log" && rm "$log"
+    beside control_fast data_fast
     ;;
 all)
     dev/setup.sh control data s3 deploy
     lint
     run deploy "${DEPLOY_TESTS[@]}"
     run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
-    # Both wait for engines and servers more than they compute, so they go on side by side.
-    log=$(mktemp)
-    (
-        run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
-        run data -m integration --durations 12 "$ENGINE" "${OF_ENGINE[@]/#/--ignore=}"
-        exit $failed
-    ) >"$log" 2>&1 &
-    run data -m integration --durations 12 "${DATA_TESTS[@]}" --ignore "$ENGINE"
-    run data -m integration --durations 3 "${OF_ENGINE[@]}"
-    wait $! || failed=1
-    cat "$log" && rm "$log"
+    beside control_and_engine other_data # both wait for engines and servers more than they compute
     ;;
 *)
     echo "usage: dev/test.sh fast|all|lint" >&2
