@@ -85,7 +85,8 @@ def warm(bench: Bench) -> None:
 def sweep(bench: Bench) -> None:
     """The same with the next job waiting behind each, as in a sweep by the router; the engine is started anew."""
     end_engines()
-    began, ended = time.time(), time.time()
+    bench.planned(bench.models[0], bench.options.images)  # makes the images
+    began = ended = time.time()
 
     def ran(number: int) -> Ran:
         time.sleep(5 * (number == 1))  # so that the first is there before it

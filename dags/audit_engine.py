@@ -78,7 +78,7 @@ def audit_engine() -> None:
     audit = RayJobOperator.partial(
         task_id="audit",
         stage="audit",
-        job_timeout=timedelta(hours=2),
+        job_timeout=timedelta(hours=6),
         pool="gpu",
         map_index_template="{{ task.spec_uri.split('/')[-3] }}",
     ).expand(spec_uri=specs)

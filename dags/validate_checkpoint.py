@@ -117,7 +117,7 @@ def validate_checkpoint() -> None:
     def plan(params: Any = None, run_id: Any = None) -> str:
         return steps.plan(params, run_id)
 
-    @task
+    @task(execution_timeout=timedelta(minutes=5))
     def plan_following(params: Any = None) -> str | None:
         return steps.plan_following(params)
 

@@ -5,7 +5,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from assay_airflow import ahead, auditing, router
 from ray_jobs import plan as planning
@@ -54,7 +54,7 @@ def plan_following(params: dict[str, Any]) -> str | None:
     """
     try:
         spec, why = _following(params)
-    except Exception as error:
+    except (Exception, AirflowTaskTimeout) as error:
         spec, why = None, str(error).partition("\n")[0] or type(error).__name__
     if spec is None or why:
         print(f"nothing is captioned ahead: {why}")

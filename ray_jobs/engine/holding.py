@@ -27,7 +27,7 @@ log = logging.getLogger("assay")
 NAMESPACE, PREFIX = "assay-engines", "engine-"
 DIED = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
 STARTING = "creation task"  # what Ray says of one that did not start
-TURN = 1.0  # seconds that one request for the lease waits: a job that is gone by then does not get it
+TURN = 1.0  # seconds that one request for the lease waits: for a job that is gone it is not taken later than that
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
 Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
@@ -103,7 +103,7 @@ def _acquire(
             if ray.get(asked):
                 return
             _needed(over)
-        except NotNeeded:
+        except (NotNeeded, KeyboardInterrupt, SystemExit):
             ray.cancel(asked)
             actor.release.remote(token)  # which it may have got just now
             raise

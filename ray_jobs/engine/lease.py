@@ -12,28 +12,37 @@ class Lost(Exception):
 
 @dataclass
 class Lease:
-    """Times are seconds of any one monotonic clock. A token names one holder, once: it is never taken again."""
+    """Times are seconds of any one monotonic clock. A token names one holder, once: given back, it is void."""
 
     seconds: float = SECONDS
     holder: str | None = None
     until: float = 0.0
     waiting: dict[str, float] = field(default_factory=dict)  # who waits, in that order, and when it last asked
+    void: set[str] = field(default_factory=set)
 
     def free(self, now: float) -> bool:
         return self.holder is None or now >= self.until
 
     def take(self, token: str, now: float) -> bool:
-        """Whether the lease is the token's now. While it is not, it keeps its place by asking again and again."""
+        """Whether the lease is the token's now. While it is not, it keeps its place by asking again and again.
+
+        Raises Lost for a token that was given back.
+        """
+        if token in self.void:
+            raise Lost(f"{token} has given the engine back")
         if self.holder != token:
             self.waiting = {one: asked for one, asked in self.waiting.items() if now - asked < self.seconds}
             self.waiting[token] = now
-            first = next(one for one, asked in self.waiting.items() if now - asked < PATIENCE)
-            if first != token or not self.free(now):
+            if self.next(now) != token or not self.free(now):
                 return False
             del self.waiting[token]
             self.holder = token
         self.until = now + self.seconds
         return True
+
+    def next(self, now: float) -> str | None:
+        """Who waits for it and is heard of, for longer than others."""
+        return next((one for one, asked in self.waiting.items() if now - asked < PATIENCE), None)
 
     def renew(self, token: str, now: float) -> None:
         """Raises Lost when it is another's, or was not renewed in time."""
@@ -48,7 +57,8 @@ class Lease:
             raise Lost(f"{token} was silent for more than {self.seconds:g} s and lost the engine")
 
     def release(self, token: str) -> None:
-        """Give it back, or wait for it no more; nothing happens when it is another's."""
+        """Give it back, or wait for it no more; nothing happens to another's."""
+        self.void.add(token)
         self.waiting.pop(token, None)
         if self.holder == token:
             self.holder = None

@@ -61,10 +61,6 @@ class Remaining:
     def lost(self) -> None:
         """Take back what was under way: the engine is another job's, and no row is to blame."""
         self.unexplained += 1
-        self.take_back()
-
-    def take_back(self) -> None:
-        """Take back what was under way, of which no row is to blame for anything."""
         (self.suspects if self.alone else self.left).extendleft(reversed(self.running))
         self.running = []
 

@@ -124,13 +124,10 @@ def _asked(
             rows[engine] += len(task["rows"])
             running[engine(shared, task)] = engine, task
 
-    ask_more()  # rendered while the weights change
-    try:
-        _tell(served, ray.get(reported))
-    except RayTaskError as error:
-        if not isinstance(error.cause, Dead):  # of which a row that was being rendered may be the reason
-            left.take_back()
-        raise
+    if not left.deaths:  # else a row that is rendered while the weights change would be suspected of a bad change
+        ask_more()
+    _tell(served, ray.get(reported))
+    ask_more()
     while running:
         for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.awaited else None)[0]:
             answers: list[Answer] = ray.get(ready)

@@ -103,10 +103,11 @@ class WarmEngine:
     async def evict(self, until: float) -> bool:
         """End the engine for somebody who waits for its GPU `until` then (seconds since the epoch); whether it ends.
 
-        Not while it is held, nor when its first holder, who started it, may be about to.
+        Not while it is held or waited for, nor when its first holder, who started it, may be about to.
         """
-        young = self.loads == 0 and time.monotonic() - self.idle_since < SECONDS
-        if time.time() > until or young or not self.lease.free(time.monotonic()):
+        now = time.monotonic()
+        young = self.loads == 0 and now - self.idle_since < SECONDS
+        if time.time() > until or young or self.lease.next(now) or not self.lease.free(now):
             return False
         self._end()
         return True
@@ -169,6 +170,7 @@ class WarmEngine:
         self.running.add(job)
         try:
             await self._handed_over(token)
+            self._check(token, fingerprint)
             ready.set()
             answers = await job
         except asyncio.CancelledError:

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from assay_airflow import steps
 from assay_airflow.stages import StageJob
 from specs import adapter_in, checkpoint_in, record
@@ -94,16 +94,16 @@ def test_what_is_not_captioned_ahead_is_a_line(
     assert why in line
 
 
-@pytest.mark.parametrize("error", [Trouble("storage is away\ntoo long a story"), OSError()])
+@pytest.mark.parametrize("error", [Trouble("storage is away\ntoo long a story"), AirflowTaskTimeout()])
 def test_no_trouble_with_the_next_one_is_this_runs(
-    sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+    sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
 ) -> None:
     def plan(*arguments: Any) -> Spec:
         raise error
 
     monkeypatch.setattr(steps.planning, "plan", plan)
     assert steps.plan_following(sweep) is None
-    why = "storage is away" if isinstance(error, Trouble) else "OSError"
+    why = "storage is away" if isinstance(error, Trouble) else "AirflowTaskTimeout"
     assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"
 
 

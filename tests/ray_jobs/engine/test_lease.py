@@ -7,7 +7,7 @@ def test_one_holder_at_a_time() -> None:
     lease = Lease(30)
     assert lease.take("a", 0)
     assert not lease.take("b", 29.9)
-    lease.release("b")  # nothing to give back
+    lease.release("c")  # nothing to give back
     assert not lease.take("b", 29.9)
     lease.release("a")
     assert lease.take("b", 29.9)
@@ -36,7 +36,9 @@ def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
     lease.release("a")
     assert not lease.take("d", 1.1)
     lease.release("b")  # it waits no more
-    assert not lease.take("d", 1.2)
+    with pytest.raises(Lost, match="b has given the engine back"):
+        lease.take("b", 1.1)
+    assert (lease.next(1.1), lease.take("d", 1.2)) == ("c", False)
     assert lease.take("c", 1.3)
     lease.release("c")
     assert lease.take("d", 1.4)

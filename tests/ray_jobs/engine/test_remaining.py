@@ -48,15 +48,6 @@ def test_without_a_death_every_row_is_asked_once() -> None:
     assert (set(answered.values()), len(answered), aside) == ({1}, 14, [])
 
 
-def test_tasks_that_no_engine_began_are_asked_again_in_order_and_nobody_is_to_blame() -> None:
-    left = Remaining(tasks(5, 1, 8))
-    for _ in range(3):
-        assert list(iter(left.next, None)) == tasks(5, 1)
-        left.take_back()
-        assert left.died("the change of weights failed") is None
-    assert (left.unexplained, list(left.suspects), list(left.left)) == (3, [], tasks(5, 1, 8))
-
-
 def test_small_tasks_are_asked_together_until_there_are_rows_enough() -> None:
     left = Remaining(tasks(*[8] * 200), rows_at_once=100)
     assert len(list(iter(left.next, None))) == 13

@@ -195,8 +195,7 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     core.suspend()  # so that the swap is under way, and stays so
     process.stdin.write("\n")
     process.stdin.flush()
-    time.sleep(3)
-    assert len([*tmp_path.iterdir()]) == 4  # parts were rendered meanwhile
+    wait_until(lambda: len([*tmp_path.iterdir()]) == 4, 60)  # parts, which are rendered meanwhile
     core.kill()
     told(process, "READY")
 

@@ -1,0 +1,147 @@
+"""Many holders of one engine who come, ask, are silent, and go, at random: whose weights answered whom.
+
+It is about the order of things alone: vLLM, its weights and the renderers are stood in for; lease, actor and answerer
+are the real ones.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ray_jobs.engine import warm_actor
+from ray_jobs.engine.answering import Answerer
+from ray_jobs.engine.lease import Lease, Lost
+from ray_jobs.engine.warm_actor import WarmEngine
+
+
+class Engine:
+    """Says which weights are in it when it is asked, a while later."""
+
+    errored, weights = False, "none"
+
+    async def generate(self, *_: Any) -> AsyncIterator[Any]:
+        said = SimpleNamespace(token_ids=[1], text=self.weights, finish_reason="stop")
+        await asyncio.sleep(random.random() * 0.2)
+        yield SimpleNamespace(outputs=[said], prompt_token_ids=[1, 2], metrics=None)
+
+
+class Contents:
+    """Takes a while to change; meanwhile nobody may be answered."""
+
+    def __init__(self, llm: Engine) -> None:
+        self.serving: str | None = None
+        self.llm, self.seconds = llm, 0.1
+
+    async def become(self, checkpoint: Any, still_held: Callable[[], None]) -> tuple[str, bool]:
+        await asyncio.sleep(self.seconds / 2)
+        still_held()
+        self.serving, self.llm.weights = None, "mixed"
+        await asyncio.sleep(self.seconds / 2)
+        self.serving = self.llm.weights = checkpoint.fingerprint
+        return "swapped", True
+
+
+class Rendering:
+    async def rendered(self, requests: Any, task: dict[str, Any]) -> AsyncGenerator[list[Any]]:
+        for row in task["rows"]:
+            await asyncio.sleep(0.001)
+            yield [{
+                "key": f"{task['part']}/{row}", "inputs": row, "sampling_params": {}, "least_tokens": 1, "render": 0.0,
+                "failure": None, "detail": None,
+            }]  # fmt: skip
+
+
+def actor(lease: Lease) -> Any:
+    """A WarmEngine without vLLM."""
+    one = object.__new__(WarmEngine)
+    one.llm = Engine()
+    one.answerer = Answerer(one.llm, Rendering(), sequences=8, rendered_at_once=2)  # type: ignore[arg-type]
+    one.contents, one.lease, one.handed = Contents(one.llm), lease, asyncio.Event()  # type: ignore[assignment]
+    one.loads, one.watching, one.running, one.changing = 1, None, set(), asyncio.Lock()
+    one.meters = SimpleNamespace(**dict.fromkeys(("sample", "forget", "answered", "swapped"), lambda *_: None))  # type: ignore[assignment]
+    one.keep_seconds, one.idle_since = 1e9, time.monotonic()
+    return one
+
+
+async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter[str]:
+    """What became of what it asked; one that is not `alive` does not renew its lease."""
+    while not await engine.acquire(token, 0.2):
+        pass
+
+    async def renew() -> None:
+        while alive:
+            await asyncio.sleep(0.05)
+            with suppress(Lost):
+                await engine.renew(token)
+
+    renewing = asyncio.create_task(renew())
+    serving = asyncio.create_task(engine.serve(token, SimpleNamespace(fingerprint=fingerprint)))
+    tasks = [{"part": f"{token}-{number}", "rows": list(range(6))} for number in range(6)]
+    answers = [asyncio.create_task(engine.answer(token, fingerprint, None, task)) for task in tasks]
+    _, *found = await asyncio.gather(serving, *answers, return_exceptions=True)
+    renewing.cancel()
+    await engine.release(token)
+    for one in found:
+        if isinstance(one, BaseException):
+            assert isinstance(one, Lost), one
+        else:
+            assert {answer["text"] for answer in one} == {fingerprint}
+    return Counter("lost" if isinstance(one, Lost) else "answered" for one in found)
+
+
+@pytest.mark.slow
+def test_whoever_is_answered_is_answered_by_the_weights_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_actor, "TICK", 0.05)
+    random.seed(1)
+
+    async def played() -> None:
+        engine = actor(Lease(seconds=0.3))
+
+        async def one(number: int) -> Counter[str]:
+            await asyncio.sleep(random.random() * 2)
+            engine.contents.seconds = random.choice([0.1, 0.2, 0.7])
+            return await job(engine, f"job-{number}", random.choice("abc"), alive=random.random() < 0.5)
+
+        async with asyncio.timeout(60):
+            found = sum(await asyncio.gather(*(one(number) for number in range(10))), Counter[str]())
+        assert min(found["answered"], found["lost"]) > 5
+        assert (engine.lease.holder, engine.lease.waiting, engine.running) == (None, {}, set())
+        assert (engine.answerer._room._value, engine.answerer._turns._value) == (12, 2)  # nothing keeps any of it
+
+    asyncio.run(played())
+
+
+def test_the_job_that_starts_an_engine_is_its_first_and_nobody_evicts_one_that_is_waited_for() -> None:
+    async def played() -> None:
+        engine = actor(Lease(waiting={"starter": time.monotonic()}))
+        assert not await engine.acquire("other", 0)
+        assert await engine.acquire("starter", 0)
+        waiting = asyncio.create_task(engine.acquire("other", 10))
+        await asyncio.sleep(0)
+        await engine.release("starter")
+        assert not await engine.evict(time.time() + 5)
+        assert await waiting
+
+    asyncio.run(played())
+
+
+def test_a_job_that_waits_no_more_does_not_get_the_lease() -> None:
+    async def played() -> None:
+        engine = actor(Lease())
+        await engine.acquire("first", 0)
+        waiting = asyncio.create_task(engine.acquire("gone", 10))
+        await asyncio.sleep(0.05)
+        await engine.release("gone")
+        await engine.release("first")
+        with pytest.raises(Lost, match="gone has given the engine back"):
+            await waiting
+        assert engine.lease.holder is None
+
+    asyncio.run(played())
