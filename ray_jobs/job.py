@@ -53,6 +53,8 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names (a submitted job has it), or start one here. Raises Trouble."""
     address = os.environ.get("RAY_ADDRESS", "auto")
+    # of what was asked of an engine that ended: whoever waits for it says so, and the last line is to be ours
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         host, _, port = address.rpartition("/")[2].rpartition(":")
         if port.isdigit():
