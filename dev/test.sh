@@ -9,7 +9,7 @@ CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py)
 DATA_TESTS=(tests/ray_jobs tests/demo)
 DEPLOY_TESTS=(tests/docker tests/helm)
 ENGINE=tests/ray_jobs/engine
-OF_ENGINE=("$ENGINE"/test_{families,checkpoint_kinds,rendering}.py) # with the other half: so both take as long
+OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine.
 mapfile -t WHOLE < <(grep -rl "^pytestmark = pytest.mark.integration" "${DATA_TESTS[@]}")
 failed=0

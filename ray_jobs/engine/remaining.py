@@ -25,6 +25,11 @@ class Remaining:
         self.deaths = self.unexplained = self.aside = 0  # unexplained: deaths that cast suspicion on no row
         self.alone = False  # what is under way is a suspect
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to ask and nothing under way."""
+        return not (self.left or self.suspects or self.running)
+
     def next(self, engines: int = 1) -> Task | None:
         """A task to ask one of the engines now, None while there is none or enough are under way."""
         if self.suspects:

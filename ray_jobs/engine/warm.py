@@ -87,6 +87,8 @@ def ask(
                 raise explained from error
         if set_aside := left.died(gone):
             yield [set_aside]
+        if left.over:  # no engine is started for nothing
+            return
         if left.unexplained > STARTS:
             raise Trouble(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
         served.told = f"a fresh engine, for {gone}"

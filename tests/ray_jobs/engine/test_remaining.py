@@ -36,6 +36,8 @@ def played(
             deaths, running = deaths + 1, []
             if found := left.died("of it"):
                 aside.append(found["key"])
+                if left.over:
+                    return answered, aside, deaths
                 assert found["failure"] == "engine-died"
         else:
             done = running.pop(random.randrange(len(running)))
