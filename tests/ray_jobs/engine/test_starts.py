@@ -1,10 +1,11 @@
-"""Engines that die while they get their weights: the job ends after a few, and no row is suspected.
+"""How often engines are started for a job of which they die, and whom that is laid to.
 
 Ray and the engines are stood in for: an engine that cannot start is not to be had here at will.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -28,8 +29,48 @@ class Further:
 
     def begin(self) -> None: ...
 
+    awaited = False
+
     def come(self) -> list[Any]:
         return []
+
+
+CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
+REPORT = {"warm": False, "told": "started for this checkpoint", "seconds": 1.0}
+
+
+@dataclass
+class Engines:
+    """Those that were started, and what they were asked; each dies of `error`, when it is asked or before."""
+
+    error: Exception
+    serve: bool = False
+    started: list[str] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+
+    @contextmanager
+    def held(self, name: str, *_: Any) -> Iterator[tuple[str, str]]:
+        self.started.append(name)
+        yield name, "token"
+
+    def get(self, reference: object) -> Any:
+        if self.serve and reference == "report":
+            return REPORT
+        raise self.error
+
+    def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(warm, "Further", Further)
+        monkeypatch.setattr(warm, "held", self.held)
+        monkeypatch.setattr(warm, "serving", lambda *_: ("report", lambda _, task: self.asked.append(task) or object()))
+        monkeypatch.setattr(warm, "identity", lambda *_: "one")
+        ray = {
+            "get": self.get,
+            "put": lambda one: one,
+            "cluster_resources": dict,
+            "wait": lambda all, **_: (all[:1], []),
+        }
+        for name, stand_in in ray.items():
+            monkeypatch.setattr(warm.ray, name, stand_in)
 
 
 @pytest.mark.parametrize(
@@ -44,26 +85,20 @@ class Further:
 def test_no_row_is_to_blame_for_engines_that_die_of_their_weights(
     monkeypatch: pytest.MonkeyPatch, error: Exception, rows: int
 ) -> None:
-    started, asked = [], []
-
-    @contextmanager
-    def held(name: str, *_: Any) -> Iterator[tuple[str, str]]:
-        started.append(name)
-        yield name, "token"
-
-    def get(reference: object) -> Any:
-        raise error
-
-    monkeypatch.setattr(warm, "Further", Further)
-    monkeypatch.setattr(warm, "held", held)
-    monkeypatch.setattr(warm, "serving", lambda *_: (object(), lambda _, task: asked.append(task) or object()))
-    monkeypatch.setattr(warm, "identity", lambda *_: "one")
-    for name, stand_in in {"get": get, "put": lambda one: one, "cluster_resources": dict}.items():
-        monkeypatch.setattr(warm.ray, name, stand_in)
+    engines = Engines(error)
+    engines.take_place(monkeypatch)
     tasks = [{"part": f"part-{number:05d}", "rows": list(range(rows))} for number in range(20)]
-    checkpoint = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
     with pytest.raises(Trouble, match="checkpoint /models/step-1: the engine died 4 times"):
-        list(warm.ask(checkpoint, Engine(), tasks, lambda *_: iter(()), Served()))
-    assert len(started) == STARTS + 1
-    assert asked  # the first was asked, to render meanwhile; the others were not
-    assert len({task["part"] for task in asked}) == len(asked)
+        list(warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served()))
+    assert len(engines.started) == STARTS + 1
+    assert engines.asked  # the first was asked, to render meanwhile; the others were not
+    assert len({task["part"] for task in engines.asked}) == len(engines.asked)
+
+
+def test_when_the_last_row_is_set_aside_no_engine_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines(RayActorError(), serve=True)
+    engines.take_place(monkeypatch)
+    tasks = [{"part": "part-00000", "rows": [0]}]
+    [[answer]] = warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served())
+    assert (answer["key"], answer["failure"]) == ("part-00000/0", "engine-died")
+    assert len(engines.started) == 3  # it is suspected after the second, and alone with the third
