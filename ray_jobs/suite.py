@@ -128,6 +128,13 @@ class Engine(Section):
     enforce_eager: bool = False
     base_model: str | None = None
 
+    @property
+    def gpus(self) -> float:
+        """What one engine takes of Ray's GPUs: two that need half a GPU's memory each share one."""
+        if self.tensor_parallel_size > 1:
+            return self.tensor_parallel_size
+        return 1.0 if self.gpu_memory_utilization > 0.5 else self.gpu_memory_utilization
+
     def output(self) -> dict[str, Any]:
         return self.model_dump(include={"dtype", "max_model_len", "quantization"})
 

@@ -32,8 +32,5 @@ def _is_warm(engine: Engine) -> bool:
 
 
 def _fits_beside(captions: Engine, judge: Engine) -> bool:
-    """Whether all the captions' engines and one of the judge's share a GPU: more than half of one is a whole one, as
-    `engine/settings.py` asks Ray for it."""
-    shared = all(one.tensor_parallel_size == 1 and one.gpu_memory_utilization <= 0.5 for one in (captions, judge))
-    share = captions.gpu_memory_utilization * captions.replicas + judge.gpu_memory_utilization
-    return shared and _is_warm(judge) and share <= 1
+    """Whether all the captions' engines and one of the judge's share a GPU."""
+    return _is_warm(judge) and captions.gpus * captions.replicas + judge.gpus <= 1

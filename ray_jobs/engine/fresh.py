@@ -20,7 +20,7 @@ from ray_jobs.engine import holding, ties
 from ray_jobs.engine.asked import Requests, Task, without_image
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.settings import arguments, environment, gpus
+from ray_jobs.engine.settings import arguments, environment
 from ray_jobs.fetching import cache, fetch
 
 OPENING = 16  # tokens of the prompt before an answer's: some tokenizers write the first word by what is before it
@@ -47,7 +47,7 @@ def compare(
     gpu = "GPU" in ray.cluster_resources()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM in the task's process, so that nothing outlives it
     task = ray.remote(max_calls=1, max_retries=0)(_compared).options(
-        num_cpus=1, num_gpus=gpus(engine) if gpu else 0, runtime_env={"env_vars": environment(gpu) | alone}
+        num_cpus=1, num_gpus=engine.gpus if gpu else 0, runtime_env={"env_vars": environment(gpu) | alone}
     )  # a task of one call: its process is its own
     try:
         with holding.making_room():

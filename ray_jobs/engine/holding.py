@@ -19,7 +19,7 @@ from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, Ray
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.lease import SECONDS
 from ray_jobs.engine.remaining import MOST_AT_ONCE
-from ray_jobs.engine.settings import environment, gpus
+from ray_jobs.engine.settings import environment
 from ray_jobs.engine.warm_actor import WarmEngine
 
 log = logging.getLogger("assay")
@@ -46,7 +46,7 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     gpu = "GPU" in ray.cluster_resources()
-    share = gpus(engine)
+    share = engine.gpus
     short = gpu and ray.available_resources().get("GPU", 0) < share
     if over and not _exists(name):
         _needed(over)

@@ -75,13 +75,6 @@ def rendered_at_once(engine: Engine, gpu: bool) -> int:
     return max(2, renderers(engine, gpu))
 
 
-def gpus(engine: Engine) -> float:
-    """What the engine takes of Ray's GPUs: two that need half a GPU's memory each share one."""
-    if engine.tensor_parallel_size > 1:
-        return engine.tensor_parallel_size
-    return 1.0 if engine.gpu_memory_utilization > 0.5 else engine.gpu_memory_utilization
-
-
 def environment(gpu: bool) -> dict[str, str]:
     """Variables of the engine's process."""
     found = {"VLLM_LOGGING_LEVEL": "WARNING"}
