@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 
-CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py)
-DATA_TESTS=(tests/ray_jobs tests/demo)
+CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/security/control)
+DATA_TESTS=(tests/ray_jobs tests/demo tests/security/data)
 DEPLOY_TESTS=(tests/docker tests/helm)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
