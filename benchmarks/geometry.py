@@ -54,7 +54,9 @@ def _made(target: Path, geometry: str) -> None:
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(target))
+        model = AutoModelForImageTextToText.from_config(
+            AutoConfig.from_pretrained(target, trust_remote_code=False), trust_remote_code=False
+        )
     model.save_pretrained(target, max_shard_size="2GB")
     (target / "config.json").write_text(json.dumps(config))
 

@@ -64,7 +64,7 @@ def generate(spec: Spec, gpu: bool) -> None:
     asked, settings = prompts(spec, slice(None)), spec.suite.caption
     own = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
     start = time.time()
-    llm = LLM(spec.checkpoint.uri, **own)
+    llm = LLM(spec.checkpoint.uri, trust_remote_code=False, **own)
     start = time.time() - start
     sampling = SamplingParams(max_tokens=settings.max_tokens, temperature=0, ignore_eos=True)
     llm.generate([opened(one) for one in asked[:64]], sampling, use_tqdm=False)
@@ -85,7 +85,7 @@ async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, nu
     start = time.time()
     if way == "plain":
         own = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
-        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, **own))
+        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, trust_remote_code=False, **own))
     else:
         llm = AsyncLLM.from_vllm_config(warm_config(spec.suite.engine, gpu, spec.checkpoint.uri))
     start = time.time() - start

@@ -16,6 +16,7 @@ def start(checkpoint: Path) -> LLM:
     """An engine in float32, in which vLLM's greedy captions equal transformers'; bfloat16 differs on a few in 200."""
     return LLM(
         str(checkpoint),
+        trust_remote_code=False,
         dtype="float32",
         max_model_len=512,
         max_num_seqs=64,

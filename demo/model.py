@@ -138,7 +138,9 @@ def save(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokeniz
 
 def load(directory: Path) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrainedTokenizerFast]:
     """The network in float32, and its tokenizer; built anew, since a loaded one saves itself differently."""
-    return Qwen2_5_VLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32), build_tokenizer()
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        directory, dtype=torch.float32, trust_remote_code=False
+    ), build_tokenizer()
 
 
 def patches(images: list[Image.Image]) -> torch.Tensor:

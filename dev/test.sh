@@ -25,6 +25,7 @@ lint() {
     echo "== ruff, mypy"
     .assay/control/bin/ruff check . || failed=1
     .assay/control/bin/ruff format --check --quiet . || { echo "run: make format"; failed=1; }
+    .assay/control/bin/python dev/check_remote_code.py ray_jobs plugins dags demo benchmarks dev || failed=1
     # What plugins import of ray_jobs is checked below, where the libraries are that its functions import.
     .assay/control/bin/mypy --follow-imports silent --cache-dir .mypy_cache/control plugins/assay_airflow || failed=1
     .assay/data/bin/mypy ray_jobs || failed=1

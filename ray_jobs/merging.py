@@ -135,7 +135,7 @@ def _in_memory(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(config)
+            model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, OSError):
         return lambda name: name, set()
     found, state = get_model_conversion_mapping(model), model.state_dict()

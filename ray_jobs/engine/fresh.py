@@ -77,7 +77,7 @@ def _compared(
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as own:
         path = fetch(checkpoint, Path(own))
         maker = PromptMaker(path, checkpoint.uri)
-        llm = LLM(model=str(path), **arguments(engine, gpu))
+        llm = LLM(model=str(path), trust_remote_code=False, **arguments(engine, gpu))
         verify(checkpoint)
         asked = [one for task in tasks for one in requests(task["part"], task["rows"], maker)]
         started = time.time()

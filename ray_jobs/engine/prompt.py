@@ -32,7 +32,7 @@ class PromptMaker:
         self.model, self.uri = model, uri
         self._added: dict[tuple[int, int], int] = {}  # tokens, by (width, height)
         try:
-            self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True)
+            self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # the library raises whatever its loaders raise
             mend = "install it on the Ray cluster" if isinstance(error, ImportError) else "save it beside the model"
             raise BadInput(f"checkpoint {uri}: its processor does not load: {_line(error)}; {mend}") from error
@@ -117,7 +117,7 @@ class PromptMaker:
         from transformers import GenerationConfig
 
         try:
-            return dict(GenerationConfig.from_pretrained(self.model).to_dict())
+            return dict(GenerationConfig.from_pretrained(self.model, trust_remote_code=False).to_dict())
         except OSError:
             return {}
 

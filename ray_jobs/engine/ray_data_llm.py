@@ -76,7 +76,7 @@ def _config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig
     batch = max(1, min(32, engine.max_num_seqs))
     return vLLMEngineProcessorConfig(
         model_source=str(model),
-        engine_kwargs=arguments(engine, gpu),
+        engine_kwargs=arguments(engine, gpu) | {"trust_remote_code": False},
         batch_size=batch,
         max_concurrent_batches=max(8, 2 * -(-engine.max_num_seqs // batch)),
         concurrency=(engine.replicas, engine.replicas),

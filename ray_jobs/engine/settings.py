@@ -48,7 +48,9 @@ def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
         asked["compilation_config"] |= {
             "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graphs(engine.max_num_seqs)
         }  # fmt: skip
-    config = AsyncEngineArgs(model=model, **asked).create_engine_config(UsageContext.ENGINE_CONTEXT)
+    config = AsyncEngineArgs(model=model, trust_remote_code=False, **asked).create_engine_config(
+        UsageContext.ENGINE_CONTEXT
+    )
     if config.scheduler_config.async_scheduling:
         # Images are kept until their step is over, and two steps are under way at once: with room for those of one, as
         # vLLM has it, every other step is short of images.

@@ -21,9 +21,9 @@ class ClipModel:
 
     def __init__(self, path: Path, uri: str) -> None:
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(path)
-            self.processor = AutoImageProcessor.from_pretrained(path)
-            self.model, loading = CLIPModel.from_pretrained(path, output_loading_info=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            self.processor = AutoImageProcessor.from_pretrained(path, trust_remote_code=False)
+            self.model, loading = CLIPModel.from_pretrained(path, trust_remote_code=False, output_loading_info=True)
         except Exception as error:
             told = " ".join(str(error).split())[:300]
             raise BadInput(f"CLIP model {uri}: cannot be loaded ({told}); give `metrics.clip` a CLIPModel") from None
