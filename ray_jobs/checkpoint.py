@@ -15,6 +15,7 @@ from typing import Any
 
 from ray_jobs import adapter, storage
 from ray_jobs.contract import BadInput, Checkpoint, digest, name_of
+from ray_jobs.names import check_name
 
 INDEX = "model.safetensors.index.json"
 TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}  # the trainer's own
@@ -30,8 +31,10 @@ def check_whole(uri: str) -> dict[str, int]:
     """Sizes by file name of a whole checkpoint.
 
     Raises Incomplete while files are missing or short, as they are during an upload, and BadInput for what waiting
-    cannot mend: a config that is not JSON, an architecture left unnamed, a header that is not safetensors.
+    cannot mend: a name that no later use can bear, a config that is not JSON, an architecture left unnamed, a header
+    that is not safetensors.
     """
+    check_name(name_of(uri), "checkpoint")
     sizes = {entry.key: entry.size for entry in storage.entries(uri)}
     if not sizes:
         raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")

@@ -13,6 +13,7 @@ HEAVY = {
 }  # fmt: skip
 LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
+    "names",
 }  # fmt: skip
 
 
