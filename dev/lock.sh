@@ -8,14 +8,24 @@ lock() { # FILE ARGUMENTS...: keeps the versions that FILE has unless they no lo
     local file=requirements/$1
     shift
     "$UV" pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header \
-        --output-file "$file" pyproject.toml "$@"
+        --generate-hashes --output-file "$file" "$@"
 }
 
-lock control.txt --group control
-lock control-test.txt --group control --group test --group lint --constraint requirements/control.txt
-lock data-cpu.txt --group data --group cpu --override requirements/overrides.txt "${TORCH[@]}"
-lock data-cpu-test.txt --group data --group cpu --group test --group data-test --group lint --group assets \
+# Takes the hashes of torch and torchvision out again: their CPU builds on PyTorch's own index are other files than the
+# ones that this machine may have found elsewhere. uv compares every hash that a lock does have.
+without_pytorch_hashes() { # FILE
+    awk '/^[^ ]/ { drop = /^(torch|torchvision)==/; if (drop) sub(/ \\$/, "") }
+         !(drop && /^ +--hash=/)' "requirements/$1" >"requirements/.$1" && mv "requirements/.$1" "requirements/$1"
+}
+
+lock uv.txt requirements/uv.in
+lock control.txt pyproject.toml --group control
+lock control-test.txt pyproject.toml --group control --group test --group lint --constraint requirements/control.txt
+lock data-cpu.txt pyproject.toml --group data --group cpu --override requirements/overrides.txt "${TORCH[@]}"
+without_pytorch_hashes data-cpu.txt
+lock data-cpu-test.txt pyproject.toml --group data --group cpu --group test --group data-test --group lint --group assets \
     --override requirements/overrides.txt --constraint requirements/data-cpu.txt "${TORCH[@]}"
-UV_FIND_LINKS='' lock data-gpu.txt --group data --group gpu
-lock s3.txt --group s3
-lock deploy.txt --group deploy
+without_pytorch_hashes data-cpu-test.txt
+UV_FIND_LINKS='' lock data-gpu.txt pyproject.toml --group data --group gpu
+lock s3.txt pyproject.toml --group s3
+lock deploy.txt pyproject.toml --group deploy

@@ -15,10 +15,11 @@ for name in "$@"; do
     fi
     echo "setup: installing $lock into $home"
     [ -x "$home/bin/python" ] || "$UV" venv --quiet --python "$PYTHON" "$home"
-    backend=()
-    [ "$name" != data ] || backend=("${TORCH[@]}")
+    # Every file is compared with its hash in the lock. The CPU build of PyTorch has none there: see lock.sh.
+    how=(--require-hashes)
+    [ "$name" != data ] || how=(--verify-hashes "${TORCH[@]}")
     # Compiled once here: every Ray worker and Airflow task would compile torch and Airflow again where it may not write.
-    "$UV" pip sync --quiet --compile-bytecode --python "$home/bin/python" "${backend[@]}" "$lock"
+    "$UV" pip sync --quiet --compile-bytecode --python "$home/bin/python" "${how[@]}" "$lock"
     if [ "$name" = data ] && ! "$home/bin/python" -c 'import torchvision' 2>/dev/null; then
         site=$("$home/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
         cp dev/torchvision_cpu.py "$site/assay_torchvision_cpu.py"

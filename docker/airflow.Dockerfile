@@ -21,13 +21,14 @@ COPY requirements/control.txt /build/control.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python3 -m venv --without-pip /opt/venv \
-    && /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps --requirement /build/control.txt \
+    && /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps --require-hashes \
+        --requirement /build/control.txt \
     && /uv/bin/uv pip check --python /opt/venv/bin/python
 
 FROM ${PYTHON_IMAGE} AS airflow
 LABEL org.opencontainers.image.title="Assay control plane" \
       org.opencontainers.image.description="Airflow with the DAGs and the plugin that validate checkpoints" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0 AND LicenseRef-see-opt-assay-NOTICE"
 # tini reaps what dead tasks leave behind: Airflow as process 1 does not. Debian drops old versions from its archive,
 # so a pinned one would break the build within weeks; the base image's tag is the pin.
 # hadolint ignore=DL3008
@@ -38,6 +39,7 @@ RUN apt-get update \
 RUN useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow \
     && mkdir -p /opt/airflow/logs /opt/airflow/auth && chown -R airflow:0 /opt/airflow && chmod -R g=u /opt/airflow
 COPY --from=builder /opt/venv /opt/venv
+COPY LICENSE NOTICE docs/licences.md /opt/assay/
 COPY ray_jobs /opt/assay/ray_jobs
 COPY plugins /opt/assay/plugins
 COPY dags /opt/assay/dags

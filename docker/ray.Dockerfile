@@ -32,7 +32,7 @@ ARG TORCH_BACKEND=cpu
 COPY requirements/data-cpu.txt /build/data-cpu.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps \
+    /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps --verify-hashes \
         ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} --requirement /build/data-cpu.txt
 # Without PyTorch's index torchvision is PyPI's CUDA build, which does not import beside a CPU torch; the file mends it.
 COPY dev/torchvision_cpu.py /build/torchvision_cpu.py
@@ -48,10 +48,11 @@ ARG UV_FIND_LINKS
 COPY requirements/data-gpu.txt /build/data-gpu.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps --requirement /build/data-gpu.txt
+    /uv/bin/uv pip install --python /opt/venv/bin/python --no-deps --require-hashes \
+        --requirement /build/data-gpu.txt
 
 FROM ${PYTHON_IMAGE} AS runtime
-LABEL org.opencontainers.image.licenses="Apache-2.0"
+LABEL org.opencontainers.image.licenses="Apache-2.0 AND LicenseRef-see-opt-assay-NOTICE"
 # gcc, g++: torch.compile and Triton build kernels when the engine starts. libnuma1: linked by vLLM's CPU build.
 # wget: KubeRay's probes call it. tini reaps what dead workers leave behind. Debian drops old versions from its
 # archive, so pinned ones would break the build within weeks; the base image's tag is the pin.
@@ -62,8 +63,6 @@ RUN apt-get update \
 # Made here, so that a volume mounted on the cache belongs to the user too.
 RUN useradd --uid 1000 --create-home --home-dir /home/assay assay \
     && install --directory --owner assay --group assay /home/assay/.cache
-COPY ray_jobs /opt/assay/ray_jobs
-COPY dags/suites /opt/assay/dags/suites
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/assay \
     PYTHONUNBUFFERED=1 \
@@ -82,6 +81,10 @@ FROM runtime AS gpu
 LABEL org.opencontainers.image.title="Assay data plane (GPU)" \
       org.opencontainers.image.description="Ray, Ray Data and vLLM with the jobs that caption and score"
 COPY --from=builder-gpu /opt/venv /opt/venv
+# After the packages: a change of our code is then a small layer, and not 10 GB to push and pull again.
+COPY LICENSE NOTICE docs/licences.md /opt/assay/
+COPY ray_jobs /opt/assay/ray_jobs
+COPY dags/suites /opt/assay/dags/suites
 # What the NVIDIA container runtime is to make visible: compute, and nvidia-smi for a person who looks.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
@@ -94,3 +97,7 @@ FROM runtime AS cpu
 LABEL org.opencontainers.image.title="Assay data plane (CPU)" \
       org.opencontainers.image.description="Ray, Ray Data and vLLM's CPU build with the jobs that caption and score"
 COPY --from=builder-cpu /opt/venv /opt/venv
+# After the packages: a change of our code is then a small layer, and not 10 GB to push and pull again.
+COPY LICENSE NOTICE docs/licences.md /opt/assay/
+COPY ray_jobs /opt/assay/ray_jobs
+COPY dags/suites /opt/assay/dags/suites

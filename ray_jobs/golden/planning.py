@@ -26,7 +26,7 @@ from ray_jobs.sources import Located, Source
 from ray_jobs.sources.filesystem import arrow_filesystem
 from ray_jobs.suite import Frozen
 
-LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pillow-heif", "pyarrow", "simplejpeg")
+LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
 PARTS_A_FILE = 64
 MEGABYTE = 1_000_000
 LOCATED = pa.schema(

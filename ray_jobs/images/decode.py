@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
-import pillow_heif
+import pi_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ray_jobs.contract import Preprocess
@@ -17,7 +17,7 @@ from ray_jobs.images.resize import target_size
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-pillow_heif.register_heif_opener()
+pi_heif.register_heif_opener()
 
 OPENED = tuple(name for name in FORMATS if name != "MPO")  # which the JPEG reader opens: several JPEGs in one file
 ORIENTATION = 0x0112

@@ -34,7 +34,7 @@ def test_the_image_ends_as_a_user_that_is_not_root(dockerfile: Path):
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_the_context_is_what_the_image_copies(dockerfile: Path):
     """`.dockerignore` lets in every path that is copied, and nothing else: no .git, no .env."""
-    copied = re.findall(r"^COPY (?!--from)(\S+) ", dockerfile.read_text(), re.MULTILINE)
+    copied = copies(dockerfile)
     rules = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text().splitlines()
     rules = [rule for rule in rules if rule and not rule.startswith("#")]
     assert rules[0] == "*"
@@ -43,9 +43,25 @@ def test_the_context_is_what_the_image_copies(dockerfile: Path):
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_what_is_copied_exists_here(dockerfile: Path):
-    copied = re.findall(r"^COPY (?!--from)(\S+) ", dockerfile.read_text(), re.MULTILINE)
-    missing = [path for path in copied if not (DOCKER.parent / path).exists()]
+    missing = [path for path in copies(dockerfile) if not (DOCKER.parent / path).exists()]
     assert not missing
+
+
+def test_a_change_of_our_code_makes_a_small_layer():
+    """Our code is copied after the packages: else each change of a file would push and pull all of them again."""
+    for dockerfile in DOCKERFILES:
+        for target in targets(dockerfile):
+            instructions = stages(dockerfile)[target]
+            packages = instructions.index(next(line for line in instructions if line.endswith(" /opt/venv /opt/venv")))
+            code = [index for index, line in enumerate(instructions) if line.startswith("COPY ray_jobs ")]
+            assert code, target
+            assert min(code) > packages, target
+
+
+def copies(dockerfile: Path) -> list[str]:
+    """The paths of this repository that a Dockerfile copies."""
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(), re.MULTILINE)
+    return [path for line in lines for path in line.split()]
 
 
 def stages(dockerfile: Path) -> dict[str, list[str]]:

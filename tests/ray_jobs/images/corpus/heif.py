@@ -2,6 +2,7 @@
 
 import io
 
+import pi_heif
 import pillow_heif
 from PIL import Image
 
@@ -10,7 +11,8 @@ from .entry import File, cut, encoded, kept, rejected, zeroed
 from .jpeg import exif
 from .pictures import scene
 
-pillow_heif.register_heif_opener()
+pillow_heif.register_heif_opener()  # the writer
+pi_heif.register_heif_opener()  # and the product's reader again, which the line before replaced
 
 
 def avif(image: Image.Image | None = None, **options: object) -> bytes:
