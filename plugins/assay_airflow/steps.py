@@ -2,17 +2,26 @@
 audited."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from assay_airflow import ahead, auditing, router
+from assay_airflow.retries import RunCount
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
 from ray_jobs import records, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Spec, Trouble, Verdict
+
+# Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
+OCCASIONS: dict[str, router.Occasion] = {
+    "asset_triggered": "arrival",
+    "operator_triggered": "arrival",  # the rest of a pass that was cut
+    "scheduled": "night",
+}
 
 
 def storage_root() -> str:
@@ -129,11 +138,15 @@ def _limited(one: LimitCheck) -> str:
 
 
 def reconcile(
-    run_type: str, count_runs: router.RunCount, folder: str | None = None, suite: str | None = None
+    run_type: str,
+    count_runs: RunCount,
+    folder: str | None = None,
+    suite: str | None = None,
+    tell: Callable[[dict[str, Any]], None] = lambda summary: None,
 ) -> list[dict[str, Any]]:
     """What the router is to trigger now, of the watched folder or the one that a person named.
 
-    A pass that an arrival set off leaves failed runs to the next night. Raises BadInput for an empty folder.
+    `tell` is given a summary of the pass. Raises BadInput for an empty folder.
     """
     uri = storage.absolute(folder.rstrip("/")) if folder else router.prefix()
     if uri is None:
@@ -141,9 +154,9 @@ def reconcile(
     if folder and not router.names(uri):
         raise BadInput(f"training run {uri}: no folder is in it; check the URI")
     root, suite = storage_root(), suite or router.suite()
-    retry_failed = run_type != "asset_triggered"
-    waiting = router.unvalidated(root, suite, uri)
-    return router.requests(waiting, suite, count_runs, retry_failed, datetime.now(UTC).date())
+    result = router.make_pass(root, suite, uri, count_runs, OCCASIONS.get(run_type, "person"), datetime.now(UTC))
+    tell(result.summary())
+    return result.requests
 
 
 def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[str]:

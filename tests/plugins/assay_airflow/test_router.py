@@ -66,10 +66,10 @@ def test_a_run_under_way_is_not_asked_for_twice(arrived: Path, state: str) -> No
     assert asked(arrived, {run_of(arrived, "step-200"): state}) == [run_of(arrived, "step-1000")]
 
 
-def test_a_run_that_failed_is_tried_again_by_the_nightly_pass_only(arrived: Path) -> None:
+def test_a_run_that_failed_is_tried_again_by_the_nightly_pass_and_by_arrivals(arrived: Path) -> None:
     failed = {run_of(arrived, "step-200"): "failed"}
     again = f"{run_of(arrived, 'step-200')}__retry-20261123"
-    assert asked(arrived, failed, retry_failed=False) == [run_of(arrived, "step-1000")]
+    assert asked(arrived, failed, retry_failed=False) == [f"{again}T00", run_of(arrived, "step-1000")]
     assert asked(arrived, failed) == [again, run_of(arrived, "step-1000")]
 
 

@@ -200,9 +200,11 @@ def test_without_a_prefix_the_router_says_so_and_skips() -> None:
         steps.reconcile("scheduled", lambda run_ids, states: 0)
 
 
-@pytest.mark.parametrize(("run_type", "retried"), [("scheduled", 1), ("manual", 1), ("asset_triggered", 0)])
-def test_only_an_arrival_leaves_failed_runs_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_type: str, retried: int
+@pytest.mark.parametrize(
+    ("run_type", "hour"), [("scheduled", ""), ("manual", ""), ("asset_triggered", "T"), ("operator_triggered", "T")]
+)
+def test_arrivals_ask_for_failed_runs_by_the_hour_and_all_others_by_the_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_type: str, hour: str
 ) -> None:
     checkpoint_in(tmp_path / "in" / "step-1")
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "in"))
@@ -212,7 +214,10 @@ def test_only_an_arrival_leaves_failed_runs_alone(
     def failed_once(run_ids: list[str], states: list[str] | None) -> int:
         return int(states is None and "__retry-" not in run_ids[0])
 
-    assert len(steps.reconcile(run_type, failed_once)) == retried
+    told: list[dict[str, Any]] = []
+    [request] = steps.reconcile(run_type, failed_once, tell=told.append)
+    assert ("T" if "T" in request["trigger_run_id"].rpartition("__")[2] else "") == hour
+    assert [summary["line"] for summary in told] == ["0 passed over, 1 to validate"]
 
 
 def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_watched(

@@ -1,0 +1,71 @@
+"""Checkpoints whose reading failed twice in a way that nobody expected, or took too long: not opened until they change.
+
+One small JSON each at `{root}/quarantine/{digest of the checkpoint's URI}.json`. A person lifts it by deleting that
+file; a changed checkpoint lifts it by itself. Errors that judge the checkpoint (BadInput, Incomplete) never count.
+"""
+
+from datetime import UTC, datetime
+from itertools import islice
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ray_jobs import storage
+from ray_jobs.contract import digest
+from ray_jobs.errors import BadInput
+from ray_jobs.odd_items import describe
+
+FAILURES = 2  # the first one may be a machine's bad moment
+MOST = 10_000  # quarantined checkpoints that are looked for
+
+
+class Quarantined(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    schema_version: int = Field(1, alias="schema")
+    uri: str
+    listing: str
+    failures: int
+    why: str
+    at: datetime
+
+
+class Quarantine:
+    """All that is in quarantine below a root; listed once, read only for checkpoints that are in it."""
+
+    def __init__(self, root: str) -> None:
+        self._folder = f"{storage.absolute(root)}/quarantine"
+        self._keys = {entry.key for entry in islice(storage.entries(self._folder), MOST)}
+
+    def refusal(self, uri: str, listing: str) -> str | None:
+        """Why the checkpoint with this listing is not to be opened, and how a person lifts that; None when it is."""
+        entry = self._read(uri)
+        if entry is None or entry.listing != listing or entry.failures < FAILURES:
+            return None
+        return f"in quarantine after {entry.failures} failures ({entry.why}); change it, or delete {self._uri(uri)}"
+
+    def add_failure(self, uri: str, listing: str, error: Exception) -> None:
+        entry = self._read(uri)
+        before = entry.failures if entry and entry.listing == listing else 0
+        failed = Quarantined(uri=uri, listing=listing, failures=before + 1, why=describe(error), at=datetime.now(UTC))
+        storage.write(self._uri(uri), failed.model_dump_json(by_alias=True, indent=1).encode())
+        self._keys.add(self._key(uri))
+
+    def lift(self, uri: str) -> None:
+        """Forget what was noted of a checkpoint that has been read."""
+        if self._key(uri) in self._keys:
+            storage.delete(self._uri(uri))
+            self._keys.discard(self._key(uri))
+
+    def _read(self, uri: str) -> Quarantined | None:
+        if self._key(uri) not in self._keys:
+            return None
+        try:
+            return Quarantined.model_validate_json(storage.read(self._uri(uri)))
+        except (FileNotFoundError, BadInput, ValueError):  # lifted meanwhile, or not readable: then it is opened again
+            return None
+
+    def _key(self, uri: str) -> str:
+        return f"{digest(uri)}.json"
+
+    def _uri(self, uri: str) -> str:
+        return f"{self._folder}/{self._key(uri)}"

@@ -1,0 +1,132 @@
+"""Judge every folder below a folder of checkpoints: a checkpoint, or passed over and why.
+
+A folder whose listing is known is not opened again. Whatever one folder raises is that folder's own; only an outage of
+the store ends the survey.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import islice
+from typing import NamedTuple
+
+from assay_airflow.fingerprints import resolve
+from assay_airflow.known_checkpoints import Known, KnownCheckpoints
+from assay_airflow.listings import Listing, list_checkpoint, list_checkpoints
+from assay_airflow.quarantine import Quarantine
+from ray_jobs import odd_items, storage
+from ray_jobs.checkpoint import Incomplete, is_adapter
+from ray_jobs.contract import BadInput, Checkpoint, Trouble
+from ray_jobs.names import check_name, printable
+from ray_jobs.plan import load_suite
+
+OPENED_AT_ONCE = 8  # on S3, where opening is waiting; weights in a directory are hashed by threads of their own
+NOBODY_READ = 3  # so many checkpoints and none of them readable: the store's fault, not theirs
+
+
+class Finding(NamedTuple):
+    """A folder is a checkpoint, or `refusal` says why it is passed over; `error` when it was opened and raised that."""
+
+    name: str
+    checkpoint: Checkpoint | None = None
+    refusal: str | None = None
+    error: Exception | None = None
+    answer: Known | None = None
+
+
+class Survey:
+    """The folders below `uri`, as checkpoints for a suite. `reopen` opens those again that were refused before."""
+
+    def __init__(self, root: str, suite_name: str, uri: str, reopen: bool = True) -> None:
+        self.uri, self.root, self._suite_name, self._reopen = uri, storage.absolute(root), suite_name, reopen
+        self._listings = list_checkpoints(uri)
+        self._known = KnownCheckpoints(self.root, uri)
+        self._quarantine = Quarantine(self.root)
+        self._bases: dict[str, Listing] = {}
+        self.unreadable: list[Exception] = []
+        self.opened = 0
+
+    def findings(self) -> Iterator[Finding]:
+        """In the order of the names. Raises Trouble or BadInput in an outage of the store."""
+        at_once = OPENED_AT_ONCE if storage.is_s3(self.uri) else 1
+        folders = iter(self._listings.items())
+        self._known.keep_only(set(self._listings))
+        try:
+            with ThreadPoolExecutor(at_once) as pool:
+                while some := list(islice(folders, 4 * at_once)):
+                    for finding in pool.map(self._judge, *zip(*some, strict=True)):
+                        self._note(finding)
+                        yield finding
+        finally:
+            self._known.save()
+
+    def raise_if_nothing_could_be_read(self) -> None:
+        """Raises Trouble where each of several checkpoints that were opened failed by the store."""
+        if NOBODY_READ <= len(self.unreadable) == self.opened and storage.is_s3(self.uri):
+            first = odd_items.describe(self.unreadable[0])
+            raise Trouble(f"checkpoints {self.uri}: none of {self.opened} could be read, so this is an outage: {first}")
+
+    def _judge(self, name: str, listing: Listing) -> Finding:
+        uri = f"{self.uri}/{name}"
+        try:
+            check_name(name, "checkpoint")
+        except BadInput as fault:
+            return Finding(name, refusal=odd_items.describe(fault))
+        if listing.error:
+            return Finding(name, refusal=odd_items.refusal(f"checkpoint {uri}", listing.error), error=listing.error)
+        answer = self._known.get(name, listing.digest)
+        if answer and self._still_holds(answer):
+            return Finding(name, answer.checkpoint, answer.refusal)
+        if refusal := self._quarantine.refusal(uri, listing.digest):
+            return Finding(name, refusal=f"checkpoint {printable(uri)}: {refusal}")
+        return self._open(name, uri, listing.digest)
+
+    def _open(self, name: str, uri: str, listing: str) -> Finding:
+        try:
+            base_model = self._base_model if is_adapter(uri) else None
+            checkpoint = resolve(self.root, uri, base_model)
+        except (BadInput, Incomplete) as error:
+            refusal = odd_items.refusal(f"checkpoint {uri}", error)
+            answer = None if odd_items.is_of_store(error) else Known(listing=listing, refusal=refusal)
+            return Finding(name, refusal=refusal, error=error, answer=answer)
+        except Exception as error:
+            if not isinstance(error, Trouble):
+                self._quarantine.add_failure(uri, listing, error)
+            return Finding(name, refusal=odd_items.refusal(f"checkpoint {uri}", error), error=error)
+        self._quarantine.lift(uri)
+        base = checkpoint.base and self._base_listing(checkpoint.base.uri)
+        answer = Known(
+            listing=listing, checkpoint=checkpoint, base_model=base_model, base_listing=base.digest if base else None
+        )
+        return Finding(name, checkpoint, answer=answer)
+
+    def _note(self, finding: Finding) -> None:
+        """Keep the answer; raise where the error is the whole store's."""
+        if finding.answer:
+            self._known.put(finding.name, finding.answer)
+        self.opened += finding.answer is not None or finding.error is not None
+        if finding.error and odd_items.is_of_store(finding.error):
+            odd_items.raise_outage(finding.error, self.uri)
+            self.unreadable.append(finding.error)
+
+    def _still_holds(self, answer: Known) -> bool:
+        """Whether a kept answer need not be looked for again."""
+        if answer.checkpoint is None:
+            return not self._reopen
+        base = answer.checkpoint.base
+        if base is None:
+            return True
+        try:
+            same_model = answer.base_model == self._base_model
+        except (BadInput, FileNotFoundError):
+            same_model = False  # opening it says why
+        return same_model and answer.base_listing == self._base_listing(base.uri).digest
+
+    @cached_property
+    def _base_model(self) -> str | None:
+        return load_suite(self._suite_name).engine.base_model
+
+    def _base_listing(self, uri: str) -> Listing:
+        if uri not in self._bases:
+            self._bases[uri] = list_checkpoint(uri)
+        return self._bases[uri]

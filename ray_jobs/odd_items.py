@@ -1,0 +1,37 @@
+"""One odd item never stops the others: what a loop over things from outside says of an item that it leaves out.
+
+Every such loop catches whatever one item raises, says one line, and goes on. An outage is not an item's fault: a loop
+calls `raise_outage` first, so that a store that is away never looks like a store with nothing in it.
+"""
+
+from ray_jobs import storage
+from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.names import printable
+
+
+def describe(error: Exception, at_most: int = 300) -> str:
+    """What an error says, on one printable line; errors that are not ours begin with their class."""
+    try:
+        text = str(error)
+    except Exception:  # of an exception that cannot be shown
+        text = ""
+    if not type(error).__module__.startswith("ray_jobs."):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return printable(" ".join(text[: 4 * at_most].split()), at_most)
+
+
+def refusal(what: str, error: Exception) -> str:
+    """The line that names `what`, the item that raised the error; our own errors name it already."""
+    line = describe(error)
+    return line if type(error).__module__.startswith("ray_jobs.") else f"{printable(what)}: {line}"
+
+
+def is_of_store(error: Exception) -> bool:
+    """Whether an error may be the store's and not the item's: a request that failed, not a content that is wrong."""
+    return isinstance(error, Trouble) or (isinstance(error, BadInput) and error.__cause__ is not None)
+
+
+def raise_outage(error: Exception, uri: str) -> None:
+    """Raises what listing `uri` raises, if the error may be the store's; returns when it is the item's own."""
+    if is_of_store(error):
+        next(iter(storage.entries(uri)), None)
