@@ -13,6 +13,7 @@ HEAVY = {
 }  # fmt: skip
 LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
+    "identity",
     "names", "odd_items",
 }  # fmt: skip
 
