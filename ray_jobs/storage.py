@@ -31,6 +31,7 @@ UNREADABLE = {
     errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO,
     errno.ENODEV,
 }  # fmt: skip
+LONGEST_KEY = 1024  # bytes, of S3
 SHOWN = 400  # letters of a URI in a message
 
 
@@ -397,6 +398,7 @@ def _beside(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
 def _explained(uri: str, doing: str) -> Iterator[None]:
     """Turn what a person must mend into one line; FileNotFoundError passes, for callers ask with it."""
     try:
+        _check_name(uri)
         yield
     except (FileNotFoundError, BadInput, Trouble):
         raise
@@ -418,6 +420,19 @@ def _explained(uri: str, doing: str) -> Iterator[None]:
         raise Trouble(f"cannot {doing} {shown(uri)}: {error}") from error
     except Exception as error:
         raise _s3_explained(error, uri, doing) or error from error
+
+
+def _check_name(uri: str) -> None:
+    """Raises ValueError for a URI that names nothing that could be."""
+    if "\0" in uri:
+        raise ValueError("embedded null byte")
+    if not uri.startswith("s3://"):
+        os.fsencode(uri)
+        return
+    if ".." in uri.split("/"):
+        raise ValueError("a key has no parent folder")
+    if len(_bucket_key(uri)[1].encode()) > LONGEST_KEY:
+        raise ValueError(f"its key has more than {LONGEST_KEY} bytes")
 
 
 def shown(uri: str) -> str:

@@ -73,5 +73,7 @@ def test_a_tree_deeper_than_the_interpreter_recurses(tmp_path: Path, monkeypatch
         os.chdir("d")
     Path("weights").touch()
     os.chdir(tmp_path)
-    assert [entry.key for entry in storage.entries(".")] == ["d/" * 1200 + "weights"]
-    subprocess.run(["rm", "-rf", "d"], check=True)  # pytest's own way of removing it recurses
+    try:
+        assert [entry.key for entry in storage.entries(".")] == ["d/" * 1200 + "weights"]
+    finally:
+        subprocess.run(["rm", "-rf", "d"], check=True)  # pytest's own way of removing it recurses
