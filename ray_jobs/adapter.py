@@ -4,8 +4,10 @@ Merged, a weight W is W + s B A (Hu et al. 2021). Used by whoever looks at a che
 """
 
 import math
-import re
 from typing import Any
+
+from ray_jobs.module_patterns import MOST, matches, refuse
+from ray_jobs.names import printable
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Keys that tell a plain LoRA, or nothing of what is added to a weight. Whatever else is set changes the computation
@@ -18,28 +20,33 @@ PLAIN = {
     "ensure_weight_tying",
 }
 NUMBERS = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}  # and what some modules have instead, by their path
+LARGEST = 2**31  # rank, alpha
 UNTOUCHED = (True, False, "gaussian", "eva", "orthogonal")  # ways to begin that leave the base's weights alone
 
 
 def refusal(config: dict[str, Any]) -> str | None:
     """Why an adapter with this config cannot be merged and what to do, None when nothing in it stands against that."""
-    if config.get("peft_type") != "LORA":
-        return f"an adapter of type {config.get('peft_type')}, not LORA; merge it and save the whole model"
-    if config.get("bias", "none") != "none":
-        return f"its adapter trains biases (bias: {config['bias']}); merge it and save the whole model"
+    if (kind := config.get("peft_type")) != "LORA":
+        return f"an adapter of type {printable(str(kind), 60)}, not LORA; merge it and save the whole model"
+    if (bias := config.get("bias", "none")) != "none":
+        return f"its adapter trains biases (bias: {printable(str(bias), 60)}); merge it and save the whole model"
     if (began := config.get("init_lora_weights", True)) not in UNTOUCHED:
         return (
-            f"its adapter began by changing the base (init_lora_weights: {began}); save it as one of the original base "
-            "(PEFT's path_initial_model_for_weight_conversion)"
+            f"its adapter began by changing the base (init_lora_weights: {printable(str(began), 60)}); save it as one "
+            "of the original base (PEFT's path_initial_model_for_weight_conversion)"
         )
     if other := sorted(key for key, value in config.items() if value and key not in PLAIN):
-        return f"its adapter is not a plain LoRA ({other[0]} is set); merge it and save the whole model"
+        return f"its adapter is not a plain LoRA ({printable(other[0], 60)} is set); merge it and save the whole model"
     if not all(isinstance(_pattern(config, of), dict) for of in NUMBERS.values()):
         return "its adapter's rank_pattern or alpha_pattern is not an object; save it again"
+    if any(len(_pattern(config, of)) > MOST for of in NUMBERS.values()):
+        return f"its adapter's rank_pattern or alpha_pattern has more than {MOST} entries; merge it and save it whole"
+    if refused := next((why for of in NUMBERS.values() for why in map(refuse, _pattern(config, of)) if why), None):
+        return f"its adapter's rank_pattern or alpha_pattern {refused}; name the modules by their paths"
     ranks, alphas = ([config.get(one), *_pattern(config, of).values()] for one, of in NUMBERS.items())
-    if not all(isinstance(one, int | float) and one > 0 for one in ranks):
+    if not all(type(rank) is int and 0 < rank <= LARGEST for rank in ranks):
         return "its adapter's r, or what rank_pattern has, is not above zero; save it again"
-    if not all(isinstance(one, int | float) for one in alphas):
+    if not all(type(alpha) in (int, float) and abs(alpha) <= LARGEST for alpha in alphas):
         return "its adapter's lora_alpha, or what alpha_pattern has, is not a number; save it again"
     return None
 
@@ -61,4 +68,4 @@ def _pattern(config: dict[str, Any], of: str) -> Any:
 
 def _for_module(pattern: dict[str, Any], module: str, default: Any) -> Any:
     """The value of the first pattern that the end of the module's path matches, as PEFT looks it up."""
-    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", module)), default)
+    return next((value for key, value in pattern.items() if matches(key, module)), default)

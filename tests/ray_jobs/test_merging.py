@@ -175,7 +175,7 @@ def test_what_cannot_be_merged_is_one_line(tmp_path: Path, case: str) -> None:
 
 def test_a_pattern_that_is_none_is_one_line(tmp_path: Path) -> None:
     adapter = adapter_in(tmp_path / "adapter", pairs(), rank_pattern={"(q_proj": 4})
-    with pytest.raises(BadInput, match=r"^checkpoint here: missing \), unterminated subpattern"):
+    with pytest.raises(BadInput, match=r"^checkpoint here: its rank_pattern .* has '\(q_proj', which is no pattern"):
         merged(base_in(tmp_path / "base"), adapter, tmp_path / "merged")
 
 

@@ -1,0 +1,129 @@
+"""The patterns by which an adapter names modules, matched in a time that the adapter's author cannot choose.
+
+PEFT takes the keys of `rank_pattern` and `alpha_pattern` for regular expressions, and Python's `re` backtracks: one of
+nine letters took 4.9 s at a name of 27 letters. Here a pattern is matched by the set of places that it can reach, which
+is quadratic at worst. What needs more (a repetition in a repetition, counts, look-around, references) is refused.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+LONGEST = 300  # characters of a pattern
+MOST = 1_000  # patterns in a config; matching costs patterns times modules
+REPEATS = {(0, 1), (0, "MAXREPEAT"), (1, "MAXREPEAT")}
+CATEGORIES = {"CATEGORY_DIGIT": re.compile(r"\d"), "CATEGORY_WORD": re.compile(r"\w")}
+
+Node = tuple[Any, Any]
+
+
+def refuse(pattern: str) -> str | None:
+    """Why a pattern is not taken, in words that follow its field's name; None for one that `matches` can match."""
+    try:
+        _parse(pattern)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def matches(pattern: str, module: str) -> bool:
+    """Whether the pattern matches the end of a module's path, from a dot on: PEFT's `(.*\\.)?(pattern)$`.
+
+    Raises ValueError for a pattern that is refused.
+    """
+    if why := refuse(pattern):
+        raise ValueError(f"its rank_pattern or alpha_pattern {why}; name the modules by their paths")
+    starts = {0, *(at + 1 for at, letter in enumerate(module) if letter == ".")}
+    return len(module) in _reach(_parse(pattern), module, starts)
+
+
+@lru_cache(maxsize=4096)
+def _parse(pattern: str) -> Sequence[Node]:
+    from re import _parser  # type: ignore[attr-defined]  # the tree that `re.compile` makes its program from
+
+    shown = repr(pattern[:60])
+    if len(pattern) > LONGEST:
+        raise ValueError(f"has a pattern of {len(pattern)} characters, more than {LONGEST}")
+    try:
+        parsed = _parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"has {shown}, which is no pattern ({error})") from None
+    nodes: Sequence[Node] = list(parsed)
+    if parsed.state.flags & ~re.UNICODE:
+        raise ValueError(f"has {shown}, with a flag")
+    if odd := next(_odd(nodes, inside_repeat=False), None):
+        raise ValueError(f"has {shown}, with {odd}")
+    return nodes
+
+
+def _odd(nodes: Sequence[Node], inside_repeat: bool) -> Iterator[str]:
+    for kind, value in nodes:
+        match str(kind):
+            case "LITERAL" | "NOT_LITERAL" | "ANY" | "AT":
+                pass
+            case "IN":
+                yield from (
+                    "a class of characters that is not taken"
+                    for part, what in value
+                    if str(part) not in ("LITERAL", "RANGE", "NEGATE") and str(what) not in CATEGORIES
+                )
+            case "BRANCH":
+                for branch in value[1]:
+                    yield from _odd(list(branch), inside_repeat)
+            case "SUBPATTERN" if not value[1] and not value[2]:
+                yield from _odd(list(value[3]), inside_repeat)
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                least, most, inside = value
+                if inside_repeat:
+                    yield "a repetition in a repetition"
+                if (least, most if most == 1 else str(most)) not in REPEATS:
+                    yield "a count"
+                yield from _odd(list(inside), inside_repeat=True)
+            case other:
+                yield f"what is not taken ({other.lower()})"
+
+
+def _reach(nodes: Sequence[Node], text: str, places: set[int]) -> set[int]:
+    """Where in the text the nodes can end that begin at these places."""
+    for kind, value in nodes:
+        match str(kind):
+            case "AT":
+                places = places & ({0} if "BEGINNING" in str(value) else {len(text)})
+            case "BRANCH":
+                places = set().union(*(_reach(list(branch), text, places) for branch in value[1]))
+            case "SUBPATTERN":
+                places = _reach(list(value[3]), text, places)
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                places = _repeat(value, text, places)
+            case _:
+                places = {at + 1 for at in places if at < len(text) and _takes(str(kind), value, text[at])}
+    return places
+
+
+def _repeat(value: Any, text: str, places: set[int]) -> set[int]:
+    least, most, inside = value
+    new = _reach(list(inside), text, places)
+    reached = new | (set() if least else places)
+    while most != 1 and (new := _reach(list(inside), text, new) - reached):
+        reached |= new
+    return reached
+
+
+def _takes(kind: str, value: Any, letter: str) -> bool:
+    if kind == "LITERAL":
+        return bool(ord(letter) == value)
+    if kind == "NOT_LITERAL":
+        return bool(ord(letter) != value)
+    if kind == "ANY":
+        return letter != "\n"
+    negated = str(value[0][0]) == "NEGATE"
+    return any(_in_class(str(part), what, letter) for part, what in value[negated:]) != negated
+
+
+def _in_class(part: str, what: Any, letter: str) -> bool:
+    if part == "LITERAL":
+        return bool(ord(letter) == what)
+    if part == "RANGE":
+        return bool(what[0] <= ord(letter) <= what[1])
+    return CATEGORIES[str(what)].fullmatch(letter) is not None
