@@ -13,8 +13,7 @@ HEAVY = {
 }  # fmt: skip
 LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
-    "identity",
-    "names", "odd_items",
+    "names", "odd_items", "strict_json", "checkpoint_files", "module_patterns",
 }  # fmt: skip
 
 

@@ -132,14 +132,18 @@ def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, n
         checkpoint.resolve(adapter)
 
 
-def test_a_base_that_the_adapter_can_name_comes_before_the_suites(tmp_path: Path) -> None:
+def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_BASES", str(BASE.parent))
     pairs = {MODULE: random_pair((96, 96), 4, 0)}
     for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
         adapter = adapter_in(tmp_path / str(number), pairs, base_model_name_or_path=named)
         assert checkpoint.base_of(str(adapter), str(tmp_path / "other")) == str(BASE)
 
 
-def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str) -> None:
+def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
     named = {"base_model_name_or_path": f"{s3}/base/"}
     adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 96), 4, 0)}, **named)
     assert checkpoint.base_of(str(adapter), str(BASE)) == f"{s3}/base"

@@ -118,6 +118,7 @@ def adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     adapter_in(tmp_path / "in" / "step-100", "org/base")
     (tmp_path / "suites").mkdir()
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
+    monkeypatch.setenv("ASSAY_BASES", str(tmp_path))
     return tmp_path
 
 

@@ -1,0 +1,300 @@
+"""The files of a checkpoint, read as text of somebody else's: listed, opened and parsed within bounds.
+
+Both planes look at every checkpoint through this module, the control plane in its own processes. That needs no confined
+child: a folder is listed one level deep and to a limit, only regular files inside it are opened, without waiting, and
+each read and parse has a bound (at most about 150 MB, for a header at its limits). What computes without such a
+bound, a chat template, a tokenizer or an image processor, runs in the confined child of `engine/probe.py`. A dead NFS
+mount would hold a child in the kernel as it holds a thread, so a child would not help there either.
+
+Every function raises BadInput for what no waiting mends, Incomplete for what looks like an upload under way, and
+Trouble for storage that does not answer.
+"""
+
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from io import BufferedReader
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from ray_jobs import storage
+from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.names import printable
+from ray_jobs.strict_json import NotJson, parse_object
+
+MOST_FILES = 20_000  # directly in the folder
+MOST_SHARDS = 2_000
+CONFIG_BYTES, CONFIG_ITEMS = 10_000_000, 200_000
+INDEX_BYTES, INDEX_ITEMS = 50_000_000, 500_000
+HEADER_BYTES, HEADER_ITEMS = 25_000_000, 1_000_000  # the format allows 100 MB: its reader needs 1 GB for them
+FORMAT_LIMIT = 100_000_000  # safetensors' own limit on a header
+BESIDE_BYTES = 256_000_000  # a tokenizer, a processor, a template: the largest tokenizer.json in use has 35 MB
+TEMPLATE_BYTES = 1_000_000
+LONGEST_URI = 1_024  # bytes of a key on S3
+BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+}  # fmt: skip
+SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@,~-]{0,199}\.safetensors")
+
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+
+class Incomplete(Exception):
+    """The checkpoint is not whole yet; the message says what is missing."""
+
+
+class _Outside(BaseModel):
+    """What a file must have of what Assay reads; the rest of it is the model's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Config(_Outside):
+    """`config.json`."""
+
+    architectures: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]] | None = None
+    text_config: dict[str, Any] | None = None
+    quantization_config: dict[str, Any] | str | None = None
+    compression_config: dict[str, Any] | str | None = None
+
+
+class Index(_Outside):
+    """`model.safetensors.index.json`: the file of each tensor."""
+
+    weight_map: dict[str, str] = {}
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Tensor(TypedDict):
+    """A tensor as a safetensors header has it; `data_offsets` are from the end of the header, the second exclusive."""
+
+    dtype: str
+    shape: Annotated[list[Count], Field(max_length=32)]
+    data_offsets: Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+_TENSORS = TypeAdapter(dict[str, Tensor])
+_METADATA = TypeAdapter(dict[str, str] | None)
+
+
+@contextmanager
+def judging(uri: str) -> Iterator[None]:
+    """What is raised within is BadInput, Incomplete or Trouble, with the URI: an odd checkpoint stops no others."""
+    where = f"checkpoint {printable(uri)}"
+    try:
+        if len(os.fsencode(uri)) > LONGEST_URI or not uri.isprintable():
+            raise BadInput(f"{where}: its URI is too long or has characters that cannot be shown; correct it")
+        yield
+    except Trouble:
+        raise
+    except (BadInput, Incomplete) as error:
+        if uri in str(error) or str(error).startswith("checkpoint "):
+            raise
+        raise type(error)(f"{where}: {error}") from error
+    except FileNotFoundError:
+        raise Incomplete(f"{where}: a file went away while it was looked at; wait for the upload") from None
+    except UnicodeEncodeError:
+        raise BadInput(f"{where}: its URI or a name in it is not text; rename it") from None
+    except Exception as error:
+        what = printable(f"{type(error).__name__}: {error}")
+        raise BadInput(f"{where}: it cannot be judged ({what}); save the checkpoint again") from error
+
+
+def judged(reader: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The reader, `judging` what its first argument names: a URI, or a checkpoint with one."""
+
+    @wraps(reader)
+    def read_judged(*given: Given.args, **named: Given.kwargs) -> Result:
+        first: Any = given[0] if given else next(iter(named.values()))
+        with judging(first if isinstance(first, str) else first.uri):
+            return reader(*given, **named)
+
+    return read_judged
+
+
+def is_loaded(key: str) -> bool:
+    """Files of the model itself; optimizer states, logs and notes beside it do not make it another checkpoint."""
+    return (
+        "/" not in key
+        and key not in TRAINING
+        and key.endswith((".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"))
+    )
+
+
+TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}  # the trainer's own
+
+
+def list_files(uri: str) -> list[storage.Entry]:
+    """The files directly in a checkpoint's folder, sorted by name; those that a model is loaded from are checked.
+
+    A link may lead to a file of the folder, or of the Hugging Face cache that the folder is a snapshot in.
+    """
+    found = storage.files(uri, MOST_FILES)
+    local = storage.local_path(uri)
+    places = _places(local) if local is not None else []
+    for entry in (entry for entry in found if is_loaded(entry.key)):
+        which = f"checkpoint {uri}: {printable(entry.key)!r}"
+        if not entry.key.isprintable() or len(entry.key) > 255:
+            raise BadInput(f"{which}: its name has characters that cannot be shown; rename the file")
+        most = TEMPLATE_BYTES if entry.key.endswith(".jinja") else BESIDE_BYTES
+        if entry.size > most and not entry.key.endswith(".safetensors"):
+            raise BadInput(f"{which}: {entry.size} bytes, more than the {most} that are read; save it again")
+        if local is not None:
+            _check_regular(local / entry.key, places, which)
+    return found
+
+
+def read(uri: str, most: int) -> bytes:
+    """The bytes of a file. Raises BadInput when it has more than `most`, or is no regular file."""
+    local = storage.local_path(uri)
+    if local is None:
+        data = storage.read_range(uri, 0, most + 1)
+    else:
+        with open_regular(local) as file:
+            data = file.read(most + 1)
+    if len(data) > most:
+        raise BadInput(f"{printable(uri)}: more than the {most} bytes that are read of it; save it again")
+    return data
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """The file, open for reading. A FIFO, a device or a folder is BadInput at once, not a wait for whoever writes."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BadInput(f"{printable(str(path))}: cannot be opened ({error.strerror}); save it again") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadInput(f"{printable(str(path))}: not a regular file; save it again")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_items: int = CONFIG_ITEMS) -> Any:
+    """The JSON object in a file of the checkpoint."""
+    which = f"checkpoint {checkpoint}: {printable(uri.rsplit('/', 1)[-1])}"
+    try:
+        return parse_object(read(uri, most_bytes), most_items)
+    except FileNotFoundError:
+        raise Incomplete(f"{which} went away while it was read; wait for the upload") from None
+    except NotJson as error:
+        raise Incomplete(f"{which} {error}; wait or save it again") from None
+    except BadInput as error:
+        if str(error).startswith(printable(uri)):
+            raise BadInput(f"checkpoint {checkpoint}: {error}") from None
+        raise BadInput(f"{which} {error}; save the checkpoint again") from None
+
+
+def read_config(checkpoint: str) -> Config:
+    """The checkpoint's `config.json`."""
+    return _validated(Config, read_json(f"{checkpoint}/config.json", checkpoint), "config.json", checkpoint)
+
+
+def read_shards(checkpoint: str, index: str) -> list[str]:
+    """Names of the files that the index names, sorted."""
+    value = read_json(f"{checkpoint}/{index}", checkpoint, INDEX_BYTES, INDEX_ITEMS)
+    shards = sorted(set(_validated(Index, value, index, checkpoint).weight_map.values()))
+    if not shards:
+        raise BadInput(f"checkpoint {checkpoint}: {index} names no shards; save the checkpoint again")
+    if len(shards) > MOST_SHARDS:
+        raise BadInput(f"checkpoint {checkpoint}: {index} names {len(shards)} shards, more than {MOST_SHARDS}")
+    if (odd := next((shard for shard in shards if not SHARD.fullmatch(shard)), None)) is not None:
+        raise BadInput(
+            f"checkpoint {checkpoint}: {index} names {printable(odd)!r}, which is no .safetensors file beside it; "
+            "save the checkpoint again"
+        )
+    return shards
+
+
+@judged
+def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor], int]:
+    """The tensors of a safetensors file of `size` bytes by name, and how many bytes lie before their data.
+
+    Raises Incomplete while the file is shorter than its header, BadInput when it is of another kind; `which` says what
+    it is.
+    """
+    which = which or printable(uri)
+    if size < 8:
+        raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
+    length = int.from_bytes(_range(uri, 0, 8), "little")
+    if length > FORMAT_LIMIT:
+        raise BadInput(f"{which}: not a safetensors file; save the checkpoint again")
+    if length > HEADER_BYTES:
+        raise BadInput(f"{which}: its header has {length} bytes, more than {HEADER_BYTES}; save it in more shards")
+    if size < 8 + length:
+        raise Incomplete(f"{which}: truncated inside its header ({size} bytes); wait for the upload or save it again")
+    try:
+        value = parse_object(_range(uri, 8, length), HEADER_ITEMS)
+        _METADATA.validate_python(value.pop("__metadata__", None), strict=True)
+        tensors = _TENSORS.validate_python(value, strict=True)
+        _check_tensors(tensors)
+    except BadInput as error:
+        raise BadInput(f"{which}: its header {error}; save the checkpoint again") from None
+    except ValueError:
+        raise BadInput(f"{which}: its header is not readable; save the checkpoint again") from None
+    return tensors, 8 + length
+
+
+def _range(uri: str, start: int, length: int) -> bytes:
+    local = storage.local_path(uri)
+    if local is None:
+        return storage.read_range(uri, start, length)
+    with open_regular(local) as file:
+        file.seek(start)
+        return file.read(length)
+
+
+def _check_tensors(tensors: dict[str, Tensor]) -> None:
+    """Raises BadInput unless the tensors fill the data one after the other, as safetensors demands."""
+    end = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = tensor["data_offsets"]
+        bits = BITS.get(tensor["dtype"])
+        if bits is None:
+            raise BadInput(f"has a tensor of dtype {printable(tensor['dtype'], 40)!r}, which is unknown")
+        if start != end or (stop - start) * 8 != math.prod(tensor["shape"]) * bits:
+            raise BadInput(f"gives {printable(name, 80)!r} a place that does not fit its shape, or another's")
+        end = stop
+
+
+def _places(folder: Path) -> list[Path]:
+    real = folder.resolve()
+    return [real, *([real.parent.parent / "blobs"] if real.parent.name == "snapshots" else [])]
+
+
+def _check_regular(path: Path, places: list[Path], which: str) -> None:
+    real = Path(os.path.realpath(path))
+    if real.parent not in places:
+        raise BadInput(f"{which}: a link that leads out of the checkpoint; copy the file into its folder")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return  # a link to what is not there yet
+    except OSError as error:
+        raise BadInput(f"{which}: cannot be looked at ({error.strerror}); save it again") from None
+    if not stat.S_ISREG(mode):
+        raise BadInput(f"{which}: not a regular file; save it again")
+
+
+def _validated(model: type[Model], value: Any, file: str, checkpoint: str) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = printable(".".join(map(str, first["loc"])), 80)
+        raise BadInput(
+            f"checkpoint {checkpoint}: {file}: {place}: {printable(first['msg'], 120)}; save the checkpoint again"
+        ) from None

@@ -1,0 +1,110 @@
+"""Whatever lies in a checkpoint's folder, every reader of it answers, or says what is wrong in one short line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import checkpoint
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Checkpoint
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from odd_folders import FIRST, NEVER, ODD, UNDER_WAY, good_files, write
+
+Make = Callable[[Path], None]
+
+
+def _checkpoint(uri: str) -> Checkpoint:
+    return Checkpoint(uri=uri, name="step-1", fingerprint="f" * 16)
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 1000
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "check_whole": checkpoint.check_whole,
+    "resolve": checkpoint.resolve,
+    "fingerprint": checkpoint.fingerprint,
+    "base_of": checkpoint.base_of,
+    "is_adapter": checkpoint.is_adapter,
+    "quantisation": checkpoint.quantisation,
+    "companions": lambda uri: checkpoint.companions(_checkpoint(uri)),
+    "verify": lambda uri: checkpoint.verify(_checkpoint(uri)),
+    "read_header": lambda uri: checkpoint.read_header(f"{uri}/{FIRST}", _size_of(Path(uri, FIRST))),
+}
+
+
+def refusal_of(read: Callable[[str], object], uri: str) -> str | None:
+    """The line that the reader raises, which must be fit for a log; None where it answers."""
+    try:
+        read(uri)
+    except (BadInput, Incomplete) as reason:
+        line = str(reason)
+    else:
+        return None
+    assert line.isprintable()
+    assert len(line) < 1200
+    assert "cannot be judged" not in line  # the last net, for faults of the reader itself
+    return line
+
+
+@pytest.fixture(params=ODD.values(), ids=ODD.keys())
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    make: Make = request.param
+    make(tmp_path / "below" / "step-1")
+    return str(tmp_path / "below" / "step-1")
+
+
+@pytest.mark.timeout(20)
+def test_every_reader_answers_or_says_one_line(odd: str) -> None:
+    for name, read in READERS.items():
+        line = refusal_of(read, odd)
+        assert line is None or odd in line, name
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", NEVER.values(), ids=NEVER.keys())
+def test_what_no_waiting_mends_is_bad_input(make: Make, tmp_path: Path) -> None:
+    make(tmp_path / "below" / "step-1")
+    with pytest.raises(BadInput):
+        checkpoint.resolve(str(tmp_path / "below" / "step-1"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", UNDER_WAY.values(), ids=UNDER_WAY.keys())
+def test_what_looks_like_an_upload_under_way_is_waited_for(make: Make, tmp_path: Path) -> None:
+    make(tmp_path / "below" / "step-1")
+    with pytest.raises((Incomplete, BadInput)) as reason:
+        checkpoint.resolve(str(tmp_path / "below" / "step-1"))
+    assert isinstance(reason.value, Incomplete)
+
+
+def test_the_good_folder_that_the_odd_ones_differ_from_is_whole(tmp_path: Path) -> None:
+    write(tmp_path / "step-1", {})
+    assert set(checkpoint.check_whole(str(tmp_path / "step-1"))) == set(good_files())
+
+
+def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "0123abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for number, (name, data) in enumerate(good_files().items()):
+        (blobs / str(number)).write_bytes(data)
+        (snapshot / name).symlink_to(Path("..", "..", "blobs", str(number)))
+    assert checkpoint.resolve(str(snapshot)).name == "0123abc"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "/", "//", ".", "..", "s3://", "s3:///", "s3://bucket/..", "ftp://host/step-1", "file://", "file:///",
+     "/tmp/\0/step-1", "/tmp/\n/step-1", "/tmp/\udc80/step-1", "/" + "a/" * 3000 + "step-1", "/proc/self/fd/0",
+     "/" + "b" * 300 + "/step-1", "~nobody/step-1"],
+)  # fmt: skip
+def test_an_odd_uri_is_one_line(uri: str) -> None:
+    for read in (checkpoint.check_whole, checkpoint.resolve, checkpoint.fingerprint, checkpoint.is_adapter):
+        refusal_of(read, uri)
+    with pytest.raises((BadInput, Incomplete)):
+        checkpoint.resolve(uri)
