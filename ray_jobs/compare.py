@@ -7,17 +7,21 @@ verdict has, though it gives none: every difference is advisory, with its 95% in
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from ray_jobs import parts, records, storage
 from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble
 from ray_jobs.gate.compared import compared
 from ray_jobs.gate.paired import Paired
 from ray_jobs.metrics.registry import declared
+from ray_jobs.names import printable
+from ray_jobs.odd_items import describe
 from ray_jobs.report import series, tables
 from ray_jobs.report.looking import Side, values
 from ray_jobs.report.numbers import NONE
@@ -42,6 +46,15 @@ def load(uri: str) -> Kept:
     """The run at a URI. Raises BadInput when there is none, or not all of it."""
     uri = storage.absolute(uri.removesuffix("/record.json"))
     try:
+        return _load(uri)
+    except (BadInput, Trouble):
+        raise
+    except Exception as error:  # whatever somebody put there
+        raise BadInput(f"run {printable(uri)}: not a run ({describe(error)}); validate it again") from None
+
+
+def _load(uri: str) -> Kept:
+    try:
         record = records.read(uri)
         specs = [entry.key for entry in storage.entries(uri) if entry.key.startswith("spec")]
         spec = Spec.model_validate_json(storage.read(f"{uri}/{specs[0] if specs else 'spec.json'}"))
@@ -52,6 +65,8 @@ def load(uri: str) -> Kept:
     except ValueError as error:
         what = error.__class__.__name__
         raise BadInput(f"run {uri}: not a run of this version ({what}); validate it again") from None
+    if not re.fullmatch("[0-9A-Za-z_-]+", scores.manifest.id) or record.run_id != scores.run_id:
+        raise BadInput(f"run {uri}: its scores are of another run; evaluate and publish it again")
     return Kept(uri, spec.model_copy(update={"root": uri.rsplit("/runs/", 1)[0]}), record, scores)
 
 
@@ -61,9 +76,12 @@ def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, st
     Raises BadInput when there is no metric of the first kind.
     """
     same, left_out = [], {}
+    known = declared(candidate.spec)
     for metric, summary in candidate.scores.metrics.items():
         other = baseline.scores.metrics.get(metric)
-        if other is None:
+        if metric not in known:
+            left_out[metric] = "this version does not know it"
+        elif other is None:
             left_out[metric] = "only one run has it"
         elif not other.n or not summary.n:
             left_out[metric] = "no values"
@@ -147,11 +165,22 @@ def _paired(
     """Each part's values of both runs, in the order of the candidate's images, NaN where the baseline lacks one."""
     columns = ["image_id", *metrics]
     for part in candidate.scores.manifest.parts:
-        new, old = (parts.read(kept.scores_uri, part.name, columns) for kept in (candidate, baseline))
+        new, old = (_columns(kept, part.name, columns) for kept in (candidate, baseline))
         position = {image_id: row for row, image_id in enumerate(old["image_id"].to_pylist())}
         order = [position.get(image_id, -1) for image_id in new["image_id"].to_pylist()]
         before = {metric: np.append(values(old, metric), np.nan)[order] for metric in metrics}
         yield before, {metric: values(new, metric) for metric in metrics}
+
+
+def _columns(kept: Kept, name: str, columns: list[str]) -> pa.Table:
+    try:
+        return parts.read(kept.scores_uri, name, columns)
+    except (BadInput, Trouble):
+        raise
+    except Exception as error:  # no such part, not a Parquet file, without these columns
+        raise BadInput(
+            f"run {kept.uri}: scores, part {printable(name)}: not readable ({describe(error)}); evaluate it again"
+        ) from None
 
 
 def _means_another_thing(metric: str, baseline: Kept, candidate: Kept) -> str | None:

@@ -13,15 +13,22 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Checkpoint, Outcome, Record
+from ray_jobs.contract import Checkpoint, Outcome, Record, Trouble
+from ray_jobs.odd_items import raise_outage
 from ray_jobs.suite import Frozen
 
 READS = 16  # entries read at once
-KEY = re.compile(r"([^/]+)/([^/]+?)--([^/]+)--([^/]+?)--([A-Z]+)\.json")  # of `Published`, in its order
+# Of `Published`, in its order. A key of other characters than we write is nobody's entry, and no path is made of it.
+KEY = re.compile(
+    r"([A-Za-z0-9_]+)/(\d{8}T\d{6}\.\d{6}Z)--([A-Za-z0-9_][A-Za-z0-9_.-]*)--([A-Za-z0-9_]+)--([A-Z]+)\.json", re.ASCII
+)
 
 log = logging.getLogger("assay")
 
@@ -46,7 +53,12 @@ class Published(NamedTuple):
 
 
 class Indexed(Frozen):
-    """What the index file says of a record: `means` are (mean, its standard error) to six significant digits."""
+    """What the index file says of a record: `means` are (mean, its standard error) to six significant digits.
+
+    What a newer version says besides is not looked at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     run_id: str
     run_uri: str
@@ -59,6 +71,12 @@ class Indexed(Frozen):
     published_at: datetime
     means: dict[str, tuple[float, float | None]]
     images: dict[str, int]
+
+
+class _Lines(BaseModel):
+    """The index file before its lines are looked at, so that one that is odd is missed alone."""
+
+    records: dict[str, Any] = {}
 
 
 class Index(Frozen):
@@ -77,11 +95,20 @@ def published(root: str, suite: str, series_id: str | None = None) -> list[Publi
 
 
 def load(root: str, suite: str) -> Index:
-    """The index file in one read; empty where there is none or where it is not readable, for it can be made again."""
+    """The index file in one read, without the lines that are not readable, for it can be made again.
+
+    Raises Trouble where the store does not answer.
+    """
     try:
-        return Index.model_validate_json(storage.read(_file(root, suite)))
-    except (FileNotFoundError, ValueError):
-        return Index(suite=suite)
+        content = storage.read(_file(root, suite))
+        with suppress(ValueError):
+            return Index.model_validate_json(content)
+        lines = _Lines.model_validate_json(content).records
+    except Trouble:
+        raise
+    except Exception:  # not there, not JSON, not a file: it is made of the entries
+        lines = {}
+    return Index(suite=suite, records={key: line for key, value in lines.items() if (line := _line(value))})
 
 
 def whole(root: str, suite: str) -> Index:
@@ -149,6 +176,11 @@ def key_of(record: Record) -> str:
     return Published(record.suite, record.series_id, when, record.checkpoint.folder, record.run_id, outcome).key
 
 
+def fits_key(record: Record) -> bool:
+    """Whether the record's entry would be found again: its ids are such as we write, and no path leads elsewhere."""
+    return bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", record.suite) and KEY.fullmatch(key_of(record)))
+
+
 def entry_uri(root: str, record: Record) -> str:
     return f"{root}/index/{record.suite}/{key_of(record)}"
 
@@ -165,17 +197,30 @@ def _read(root: str, entry: Published) -> Record | None:
     """The record of an entry; from the run itself, which is the truth, where the entry does not hold it.
 
     None, and a warning, where neither can be read: one such entry must not stop what all the others are read for.
+    Raises Trouble in an outage of the store.
     """
     for uri in (uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
         try:
-            return Record.model_validate_json(storage.read(uri))
-        except (BadInput, FileNotFoundError, ValueError):
-            continue
+            record = Record.model_validate_json(storage.read(uri))
+            if (record.suite, record.run_id, record.checkpoint.folder) == (
+                entry.suite, entry.run_id, entry.checkpoint_folder,
+            ):  # fmt: skip
+                return record
+        except Exception as error:  # this entry's own
+            raise_outage(error, f"{root}/index/{entry.suite}")
     log.warning(
         "index entry %s: no record of it can be read, left out; run python -m ray_jobs.records rebuild %s",
         uri_of(root, entry), root,
     )  # fmt: skip
     return None
+
+
+def _line(value: Any) -> Indexed | None:
+    """A line of the index file, None where it is not readable."""
+    try:
+        return Indexed.model_validate(value)
+    except ValueError:
+        return None
 
 
 def _short(value: float) -> float:

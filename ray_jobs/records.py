@@ -4,16 +4,20 @@
 them (`ray_jobs/index.py`) anew.
 """
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import timedelta
 
 from ray_jobs import index, storage
 from ray_jobs.contract import BadInput, Baseline, Record, Spec, Trouble, Verdict
 from ray_jobs.index import Published, published
+from ray_jobs.names import printable
+from ray_jobs.odd_items import describe, raise_outage
+
+log = logging.getLogger("assay")
 
 __all__ = ["Published", "anchor_for", "baseline_for", "decided", "publish", "published", "read", "rebuild"]
 
@@ -106,7 +110,7 @@ def baseline_for(spec: Spec, asked: str) -> Baseline | None:
             return had.baseline
     taken = ("PASS",) if asked == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
     others = [one for one in entries if one.checkpoint_folder != spec.checkpoint.folder and one.outcome in taken]
-    return _baseline(spec.root, others[-1], f"baseline {asked}") if others else None
+    return _first_readable(spec.root, others[::-1], f"baseline {asked}")
 
 
 def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
@@ -120,7 +124,7 @@ def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
             if (had.suite.gate.anchor, had.suite.gate.baseline) == (asked, spec.suite.gate.baseline):
                 return had.anchor
         accepted = [entry for entry in entries if entry.outcome == "PASS"]
-        found = _baseline(spec.root, accepted[0], f"anchor {asked}") if accepted else None
+        found = _first_readable(spec.root, accepted, f"anchor {asked}")
     else:
         found = _named(spec, asked, "anchor")
     if found is None or found.checkpoint.fingerprint == spec.checkpoint.fingerprint:
@@ -139,34 +143,69 @@ def rebuild(root: str) -> tuple[int, list[str]]:
         if entry.key.endswith("/record.json")
     ]
     with ThreadPoolExecutor(index.READS) as pool:
-        found = list(pool.map(_readable, uris))
+        found = list(pool.map(lambda uri: _entered_alone(root, uri), uris))
     records = [one for one in found if isinstance(one, Record)]
-    index.add(root, records)
+    left_out = [one for one in found if isinstance(one, str)]
     wanted = {index.entry_uri(root, record) for record in records}
     for suite in storage.folders(f"{root}/index"):
-        entries = published(root, suite)
-        of_a_run = Counter(entry.run_uri(root) for entry in entries)
-        for entry in entries:  # what was published since is not wanted, and what it replaced was read as a record
-            uri = index.uri_of(root, entry)
-            if (uri not in wanted or of_a_run[entry.run_uri(root)] > 1) and not _is_of_its_record(root, entry):
-                storage.delete(uri)
-        mine = (record for record in records if record.suite == suite)
-        index.refresh(root, suite, {index.key_of(record): index.indexed(record) for record in mine})
-    return len(records), [one for one in found if isinstance(one, str)]
+        try:
+            _rebuild_suite(root, suite, records, wanted)
+        except Exception as error:  # a folder or a file where none of ours is
+            raise_outage(error, f"{root}/index")
+            left_out.append(f"{root}/index/{printable(suite)}: {describe(error)}")
+    return len(records), left_out
+
+
+def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str]) -> None:
+    """Drop the suite's entries that are of no record, and write its index file."""
+    entries = published(root, suite)
+    of_a_run = Counter(entry.run_uri(root) for entry in entries)
+    for entry in entries:  # what was published since is not wanted, and what it replaced was read as a record
+        uri = index.uri_of(root, entry)
+        if (uri not in wanted or of_a_run[entry.run_uri(root)] > 1) and not _is_of_its_record(root, entry):
+            storage.delete(uri)
+    mine = (record for record in records if record.suite == suite)
+    index.refresh(root, suite, {index.key_of(record): index.indexed(record) for record in mine})
+
+
+def _entered_alone(root: str, run_uri: str) -> Record | str:
+    """The record, with its entry written; or why there is none, whatever is odd about this one."""
+    record = _readable(run_uri)
+    if isinstance(record, str):
+        return record
+    uri = f"{printable(run_uri)}/record.json"
+    if not _is_in_its_place(record, run_uri) or not index.fits_key(record):
+        return f"{uri}: its ids do not fit its folder"
+    try:
+        index.add(root, [record])
+    except Exception as error:  # a name that is too long for a file, a folder in the entry's place
+        raise_outage(error, root)
+        return f"{uri}: {describe(error)}"
+    return record
+
+
+def _is_in_its_place(record: Record, run_uri: str) -> bool:
+    """Whether the record is of this run, wherever the root was when it was written."""
+    return run_uri.endswith(f"/runs/{record.checkpoint.folder}/{record.run_id}")
 
 
 def _readable(run_uri: str) -> Record | str:
-    """The record, or why it is none."""
+    """The record, or why it is none. Raises Trouble in an outage of the store."""
     try:
         return read(run_uri)
-    except (BadInput, FileNotFoundError, ValueError) as error:
-        return f"{run_uri}/record.json: {_why(error)}"
+    except Exception as error:
+        raise_outage(error, run_uri.rsplit("/runs/", 1)[0])
+        return f"{printable(run_uri, 500)}/record.json: {_why(error)}"
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is none"
-    return str(error) if isinstance(error, BadInput) else f"not a record of this version ({type(error).__name__})"
+    return (
+        describe(error)
+        if isinstance(error, BadInput | Trouble)
+        else f"not a record of this version ({type(error).__name__})"
+    )
 
 
 def _is_of_its_record(root: str, entry: Published) -> bool:
@@ -180,9 +219,19 @@ def _asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
         if entry.checkpoint_folder == spec.checkpoint.folder:
             run_uri = entry.run_uri(spec.root)
             for found in storage.entries(run_uri):
-                if found.key.startswith("spec") and found.key.endswith(".json"):
-                    with suppress(ValueError, FileNotFoundError):  # of another version, or removed since it was listed
-                        yield Spec.model_validate_json(storage.read(f"{run_uri}/{found.key}"))
+                is_spec = found.key.startswith("spec") and found.key.endswith(".json")
+                if is_spec and (asked := _spec(f"{run_uri}/{found.key}")):
+                    yield asked
+
+
+def _spec(uri: str) -> Spec | None:
+    """The spec; None for one of another version, or removed since it was listed."""
+    try:
+        return Spec.model_validate_json(storage.read(uri))
+    except Trouble:
+        raise
+    except Exception:
+        return None
 
 
 def _named(spec: Spec, asked: str, what: str) -> Baseline:
@@ -199,14 +248,40 @@ def _named(spec: Spec, asked: str, what: str) -> Baseline:
     return _baseline(spec.root, entries[named[-1]], f"{what} {asked}")
 
 
+def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline | None:
+    """The first of the entries whose record is there and says what its entry says; None where there is no entry.
+
+    Raises BadInput, for the first one, where there are entries and none is readable: that is not "nothing to compare".
+    """
+    refused = None
+    for entry in entries:
+        try:
+            return _baseline(root, entry, asked)
+        except BadInput as error:
+            refused = refused or error
+            log.warning("passed over: %s", describe(error))
+    if refused:
+        raise refused
+    return None
+
+
 def _baseline(root: str, entry: Published, asked: str) -> Baseline:
     record = _readable(entry.run_uri(root))
+    if isinstance(record, Record) and not _is_of(record, entry):
+        record = f"{entry.run_uri(root)}/record.json: not what its entry in the index says"
     if isinstance(record, str):
         remedy = f"publish that run again, or leave it out with python -m ray_jobs.records rebuild {root}"
         raise BadInput(f"{asked}: {record}; {remedy}")
     return Baseline(
         run_id=record.run_id, run_uri=record.run_uri, caption_id=record.caption_id, checkpoint=record.checkpoint
     )
+
+
+def _is_of(record: Record, entry: Published) -> bool:
+    """Whether the record is the entry's: of that run, in that series, with that outcome."""
+    return entry[1:2] + entry[3:] == (
+        record.series_id, record.checkpoint.folder, record.run_id, record.verdict.outcome,
+    )  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

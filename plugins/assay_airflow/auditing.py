@@ -3,11 +3,11 @@
 One a night and suite, for each costs the start of an engine. Which ones were audited, their captions' folders tell.
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from ray_jobs import audits, index, records, storage
 from ray_jobs.contract import BadInput, Manifest, Spec
+from ray_jobs.odd_items import raise_outage, refusal
 from ray_jobs.plan import load_spec
 
 DAY = timedelta(hours=24)
@@ -19,10 +19,8 @@ def due(root: str, suite: str | None, now: datetime) -> list[str]:
     since = (now - DAY).strftime(TIME)
     found = []
     for name in _suites(root, suite):
-        listed = (
-            entry.run_uri(root) for entry in reversed(records.published(root, name)) if entry.published_at > since
-        )
-        waiting = (spec for run_uri in listed for spec in _specs(run_uri) if _is_due(spec))
+        recent = (entry for entry in reversed(_published(root, name)) if entry.published_at > since)
+        waiting = (spec for entry in recent if (spec := _spec(entry.run_uri(root))) and _is_due(spec))
         if spec := next(waiting, None):
             print(f"to audit: {spec.checkpoint.name}, suite {name} ({spec.captions_uri})")
             found.append(spec.uri)
@@ -37,9 +35,10 @@ def of(root: str, checkpoint: str, suite: str | None) -> list[str]:
     uri = storage.absolute(checkpoint)
     found = []
     for name in _suites(root, suite):
-        lines = index.whole(root, name).records.values()
-        named = [line.run_uri for line in lines if uri in (line.run_uri, line.checkpoint.uri)]
-        found += [spec.uri for spec in _specs(named[-1])] if named else []
+        lines = reversed(index.whole(root, name).records.values())
+        specs = (_spec(line.run_uri) for line in lines if uri in (line.run_uri, line.checkpoint.uri))
+        if spec := next(filter(None, specs), None):
+            found.append(spec.uri)
     if not found:
         raise BadInput(f"checkpoint {checkpoint}: no run of it in suite {suite or 'any'}; validate it first")
     return found
@@ -49,18 +48,46 @@ def _suites(root: str, suite: str | None) -> list[str]:
     return [suite] if suite else storage.folders(f"{root}/index")
 
 
-def _specs(run_uri: str) -> Iterator[Spec]:
+def _published(root: str, suite: str) -> list[index.Published]:
+    """The suite's entries; none, and a line, for a folder that cannot be listed."""
+    try:
+        return records.published(root, suite)
+    except Exception as error:
+        raise_outage(error, f"{root}/index")
+        print(f"passed over: {refusal(f'suite {suite}', error)}")
+        return []
+
+
+def _spec(run_uri: str) -> Spec | None:
     """A spec of the run, if any of this version is there: its own before those of forced requests."""
-    for entry in sorted(storage.entries(run_uri), key=lambda entry: (entry.key != "spec.json", entry.key)):
-        if entry.key.startswith("spec") and entry.key.endswith(".json"):
+    root = run_uri.rsplit("/runs/", 1)[0]
+    try:
+        keys = sorted((entry.key for entry in storage.entries(run_uri)), key=lambda key: (key != "spec.json", key))
+    except Exception as error:
+        raise_outage(error, f"{root}/runs")
+        print(f"passed over: {refusal(f'run {run_uri}', error)}")
+        return None
+    for key in keys:
+        if key.startswith("spec") and key.endswith(".json"):
             try:
-                yield load_spec(f"{run_uri}/{entry.key}")
-                return
-            except BadInput as reason:
-                print(f"passed over: {reason}")
+                return load_spec(f"{run_uri}/{key}")
+            except Exception as error:  # this spec's own
+                raise_outage(error, f"{root}/runs")
+                print(f"passed over: {refusal(f'spec {run_uri}/{key}', error)}")
+    return None
 
 
 def _is_due(spec: Spec) -> bool:
+    """Whether the captions are to be audited; what is odd about this run is said, and is no other run's."""
+    try:
+        return _needs_audit(spec)
+    except Exception as error:
+        raise_outage(error, f"{spec.root}/runs")
+        print(f"passed over: {refusal(f'run {spec.run_uri}', error)}")
+        return False
+
+
+def _needs_audit(spec: Spec) -> bool:
     name = f"{spec.checkpoint.name} ({spec.captions_uri})"
     try:
         captions = Manifest.model_validate_json(storage.read(f"{spec.captions_uri}/manifest.json"))

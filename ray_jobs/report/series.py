@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ray_jobs import index
-from ray_jobs.contract import METRICS, BadInput, Checkpoint, Outcome, Summary, Trouble
+from ray_jobs.contract import METRICS, Checkpoint, Outcome, Summary
+from ray_jobs.odd_items import describe
 from ray_jobs.report.text import name
 
 MOST = 40
+LARGEST = 1e15  # of a mean: more is no measurement, and no axis can show it beside the others
 
 log = logging.getLogger("assay")
 
@@ -48,8 +50,8 @@ def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str
     """
     try:
         lines = index.whole(root, suite).records.values()
-    except (BadInput, Trouble) as error:  # of what other runs left: no reason for this one to have no verdict
-        log.warning("the report's trend shows this run alone: %s", error)
+    except Exception as error:  # of what other runs left: no reason for this one to have no verdict
+        log.warning("the report's trend shows this run alone: %s", describe(error))
         lines = {}.values()
     listed = [line for line in lines if line.series_id == series_id]
     runs = {
@@ -66,10 +68,15 @@ def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str
         points = [
             Point(name(one.checkpoint.name), one.outcome, *_mean(one, metric), own=one is own)
             for one in alike
-            if metric in one.means
+            if metric in one.means and (one is own or _can_be_drawn(*one.means[metric]))
         ]
         made[metric] = points[-MOST:]
     return made
+
+
+def _can_be_drawn(mean: float, error: float | None) -> bool:
+    """Whether another run's value has a place in a plot: one that has none must not cost this run its report."""
+    return abs(mean) <= LARGEST and 0 <= (error or 0) <= LARGEST
 
 
 def _mean(one: Run, metric: str) -> tuple[float, float]:
