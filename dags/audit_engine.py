@@ -80,7 +80,7 @@ def audit_engine() -> None:
         stage="audit",
         job_timeout=timedelta(hours=6),
         pool="gpu",
-        map_index_template="{{ task.spec_uri.split('/')[-3] }}",
+        map_index_template="{{ task.spec_uri.split('/')[-3][:250] }}",
     ).expand(spec_uri=specs)
     specs >> ray >> audit
 

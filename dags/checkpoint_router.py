@@ -27,10 +27,10 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
 from assay_airflow import steps
 from assay_airflow.failures import RETRY_POLICY
+from assay_airflow.operators.trigger_validation import TriggerValidationOperator
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 
 landed = Asset(
@@ -84,7 +84,7 @@ def checkpoint_router() -> None:
         return steps.reconcile(dag_run.run_type, count_runs, params["checkpoints"], params["suite"])
 
     # Green when the validation has ended, however it ended; the wait is what keeps the order.
-    TriggerDagRunOperator.partial(
+    TriggerValidationOperator.partial(
         task_id="validate",
         trigger_dag_id="validate_checkpoint",
         logical_date=None,
@@ -95,7 +95,7 @@ def checkpoint_router() -> None:
         skip_when_already_exists=True,
         poke_interval=10,
         pool="router",
-        map_index_template="{{ task.trigger_run_id }}",
+        map_index_template="{{ task.trigger_run_id[:250] }}",  # its column's length
     ).expand_kwargs(reconcile())
 
 

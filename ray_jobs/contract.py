@@ -9,11 +9,12 @@ import json
 import re
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ray_jobs.errors import BadInput, Trouble, nearest
+from ray_jobs.identity import Identified
 from ray_jobs.suite import (
     METRICS,
     Caption,
@@ -63,12 +64,32 @@ class Baseline(Frozen):
     checkpoint: Checkpoint
 
 
-class Spec(Frozen):
+class Spec(Identified, Frozen):
     """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew.
 
     `following` is the URI of the checkpoint that will be validated next, if any: it may be fetched meanwhile.
     `own_metrics` is the source code of the suite's own metrics by name, `synonyms` the further names of each label.
     """
+
+    ELSEWHERE: ClassVar = {
+        "root": "where things are kept",
+        "force": "the spec's name holds it",
+        "following": "a hint about another run",
+        **dict.fromkeys(
+            (
+                "suite",
+                "checkpoint",
+                "judge",
+                "clip",
+                "own_metrics",
+                "synonyms",
+                "source_revision",
+                "baseline",
+                "anchor",
+            ),
+            "named in the ids below",
+        ),
+    }
 
     root: str
     suite: Suite
@@ -92,7 +113,7 @@ class Spec(Frozen):
     @property
     def series_id(self) -> str:
         """Two checkpoints of one series were asked alike: same images, prompt and sampling, engine settings."""
-        return digest(CAPTION_VERSION, self.golden_id, self.suite.caption.model_dump(), self.suite.engine.output())
+        return digest(CAPTION_VERSION, self.golden_id, self.suite.caption.identity(), self.suite.engine.output())
 
     @property
     def caption_id(self) -> str:
@@ -106,14 +127,15 @@ class Spec(Frozen):
     @property
     def scale_id(self) -> str:
         """Two runs with the same scale were measured alike: same metrics, same judge."""
-        measured = self.suite.metrics.model_dump(include={"language"}), self.own_metrics, self.synonyms
+        measured = self.suite.metrics.content(), self.own_metrics, self.synonyms
         return digest(EVALUATE_VERSION, measured, self.clip.fingerprint if self.clip else None, self.judge_id)
 
     @property
     def run_id(self) -> str:
         compared = [one.run_id if one else None for one in (self.baseline, self.anchor)]
-        gate = self.suite.gate.model_dump(exclude={"baseline", "anchor"})
-        return digest(self.caption_id, self.scale_id, self.suite.name, gate, compared)
+        # Empty until a suite has a section, or a spec a field, that no other id holds.
+        later = [one for one in (self.suite.identity(), self.identity()) if one]
+        return digest(self.caption_id, self.scale_id, self.suite.name, self.suite.gate.identity(), compared, *later)
 
     @property
     def golden_uri(self) -> str:

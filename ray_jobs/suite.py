@@ -1,12 +1,13 @@
 """A suite: the YAML file that says what to validate with. Adding a suite is adding a file."""
 
 import hashlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ray_jobs.errors import BadInput, nearest
+from ray_jobs.identity import Identified
 from ray_jobs.metrics import RESERVED
 from ray_jobs.metrics.registry import directions
 
@@ -21,7 +22,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Section(Frozen):
+class Section(Identified, Frozen):
     """A part of a suite. `.inf` and `.nan` are YAML but not JSON, which is what a spec is kept as."""
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -34,6 +35,12 @@ class Dataset(Section):
     `limit` draws a sample with the seed, with `stratify` in proportion to the labels. `reads` is how many
     images a task reads at once; unless given it goes by how far away they lie.
     """
+
+    IDENTIFYING: ClassVar = frozenset((
+        "source", "format", "config", "split", "image", "label", "label_names", "references", "limit", "seed",
+        "stratify",
+    ))  # fmt: skip
+    ELSEWHERE: ClassVar = {"revision": "the source revision holds it", "reads": "how fast images are read, not which"}
 
     source: str
     format: Literal["auto", "folder", "parquet", "arrow", "huggingface", "webdataset", "manifest"] = "auto"
@@ -59,7 +66,7 @@ class Dataset(Section):
 
     def content(self) -> dict[str, Any]:
         """What determines which images there are, given the revision of their source."""
-        return self.model_dump(exclude={"revision", "reads"})
+        return self.identity()
 
 
 class Preprocess(Section):
@@ -70,6 +77,16 @@ class Preprocess(Section):
     unless `duplicates` are kept, one whose file equals that of an earlier image. When more than
     `max_rejected_fraction` of the images are rejected the set is not used.
     """
+
+    IDENTIFYING: ClassVar = frozenset((
+        "max_pixels", "min_pixels", "patch", "filter", "format", "quality", "max_source_pixels", "min_side",
+        "max_aspect", "duplicates", "decode_seconds", "decode_mb",
+    ))  # fmt: skip
+    ELSEWHERE: ClassVar = {
+        "max_rejected_fraction": "whether the set is used, not what is in it",
+        "part_rows": "how the images are cut into parts",
+        "part_mb": "how the images are cut into parts",
+    }
 
     max_pixels: int = Field(200704, gt=0)
     min_pixels: int = Field(3136, gt=0)
@@ -89,10 +106,12 @@ class Preprocess(Section):
 
     def content(self) -> dict[str, Any]:
         """What determines the images that are kept; how they are cut into parts does not."""
-        return self.model_dump(exclude={"max_rejected_fraction", "part_rows", "part_mb"})
+        return self.identity()
 
 
 class Caption(Section):
+    IDENTIFYING: ClassVar = frozenset(("prompt", "max_tokens", "temperature", "seed"))
+
     prompt: str = "Describe the image in one sentence."
     max_tokens: int = Field(64, gt=0)
     temperature: float = Field(0.0, ge=0)
@@ -112,6 +131,21 @@ class Engine(Section):
     `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id. `base_model` is the URI of the
     model that LoRA adapters change, for those whose own config names it by a hub name only.
     """
+
+    IDENTIFYING: ClassVar = frozenset(("dtype", "max_model_len", "quantization"))
+    ELSEWHERE: ClassVar = {
+        "kind": "both kinds of engine give the same captions",
+        "keep_seconds": "what happens after the job",
+        "audit": "checks captions that are there",
+        "max_num_seqs": "speed",
+        "max_num_batched_tokens": "speed",
+        "tensor_parallel_size": "speed",
+        "replicas": "speed",
+        "renderers": "speed",
+        "gpu_memory_utilization": "speed",
+        "enforce_eager": "speed",
+        "base_model": "the checkpoint's fingerprint covers its base",
+    }
 
     kind: Literal["warm", "ray_data_llm"] = "warm"
     keep_seconds: float = Field(900.0, ge=0)
@@ -136,7 +170,7 @@ class Engine(Section):
         return 1.0 if self.gpu_memory_utilization > 0.5 else self.gpu_memory_utilization
 
     def output(self) -> dict[str, Any]:
-        return self.model_dump(include={"dtype", "max_model_len", "quantization"})
+        return self.identity()
 
 
 class Metrics(Section):
@@ -146,10 +180,21 @@ class Metrics(Section):
     `own` are Python files, each with a metric named like the file. `clip` is the URI of a CLIP model for CLIPScore.
     """
 
+    IDENTIFYING: ClassVar = frozenset(("language",))
+    ELSEWHERE: ClassVar = {
+        "synonyms": "the spec holds its content",
+        "own": "the spec holds its source code",
+        "clip": "the fingerprint of the model counts",
+    }
+
     language: str = Field("en", pattern=r"^[a-z]{2}$")
     synonyms: str | None = None
     own: tuple[Annotated[str, Field(pattern=r"(^|/)[a-z][a-z0-9_]*\.py$")], ...] = ()
     clip: str | None = None
+
+    def content(self) -> dict[str, Any]:
+        """What of these settings determines the scores."""
+        return self.identity()
 
     def names(self) -> tuple[str, ...]:
         """Names of the metrics that only this suite has."""
@@ -158,6 +203,8 @@ class Metrics(Section):
 
 
 class Price(Section):
+    IDENTIFYING: ClassVar = frozenset(("input", "output"))
+
     input: float = Field(0.0, ge=0)
     output: float = Field(0.0, ge=0)
 
@@ -174,6 +221,18 @@ class Judge(Section):
     The key is never in a suite: `key_variable` names the environment variable that holds it on the Ray cluster.
     `price` is per million tokens, for the totals.
     """
+
+    IDENTIFYING: ClassVar = frozenset(("kind", "criteria", "max_tokens", "prompt", "pairwise", "pairwise_prompt"))
+    ELSEWHERE: ClassVar = {
+        "model": "the fingerprint counts; of an endpoint its name, which `answering` adds",
+        "base_url": "`answering` adds it for an endpoint; no other judge has one",
+        "engine": "`answering` adds what of it changes answers",
+        "key_variable": "who asks, not what is answered",
+        "concurrency": "speed",
+        "timeout_seconds": "an answer that came too late is missing, not another one",
+        "tries": "an answer that never came is missing, not another one",
+        "price": "what answers cost",
+    }
 
     kind: Literal["none", "vllm", "openai"] = "none"
     model: str | None = None
@@ -210,11 +269,12 @@ class Judge(Section):
 
     def content(self) -> dict[str, Any]:
         """What determines the answers, given the judge's weights."""
-        return self.answering() | self.model_dump(include={"prompt", "pairwise", "pairwise_prompt"})
+        return self.answering() | self.identity()
 
     def answering(self) -> dict[str, Any]:
         """What determines the answer to a given question: a new prompt makes new questions, not another judge."""
-        how = self.model_dump(include={"kind", "criteria", "max_tokens"})
+        questions = ("prompt", "pairwise", "pairwise_prompt")
+        how = {name: value for name, value in self.identity().items() if name not in questions}
         where = {"model": self.model, "base_url": self.base_url} if self.kind == "openai" else self.engine.output()
         return how | where
 
@@ -228,11 +288,15 @@ class Judge(Section):
 class GatingMetric(Section):
     """`margin`: the worsening that is still acceptable, in the metric's own unit."""
 
+    IDENTIFYING: ClassVar = frozenset(("margin",))
+
     margin: float = Field(ge=0)
 
 
 class Limit(Section):
     """What a metric's mean must stay within whatever the baseline has."""
+
+    IDENTIFYING: ClassVar = frozenset(("max", "min"))
 
     max: float | None = None
     min: float | None = None
@@ -253,6 +317,12 @@ class Gate(Section):
     says that images of one label, or of one source folder, are not independent of each other.
     """
 
+    IDENTIFYING: ClassVar = frozenset(("alpha", "coverage", "power", "cluster", "metrics", "limits"))
+    ELSEWHERE: ClassVar = {
+        "baseline": "the run that it names counts",
+        "anchor": "the run that it names counts",
+    }
+
     baseline: str = "last-accepted"
     anchor: str | None = None
     alpha: float = Field(0.0027, gt=0, lt=0.5)
@@ -264,6 +334,13 @@ class Gate(Section):
 
 
 class Suite(Section):
+    ELSEWHERE: ClassVar = {
+        "name": "the run's id holds it",
+        **dict.fromkeys(
+            ("dataset", "preprocess", "caption", "engine", "metrics", "judge", "gate"), "has an identity of its own"
+        ),
+    }
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     dataset: Dataset
     preprocess: Preprocess = Preprocess()

@@ -115,6 +115,24 @@ def test_images_are_pinned(services: dict[str, Any]):
         assert re.search(r":[0-9]+[.0-9]*[0-9a-z.-]*$", service["image"]), f"{name}: {service['image']}"
 
 
+def test_every_service_has_as_few_rights_as_it_can_and_an_end_to_its_memory(services: dict[str, Any]):
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert int(service["mem_limit"]) > 0, name
+        assert not service.get("privileged"), name
+    assert {name for name, service in services.items() if service.get("cap_add")} == {"postgres"}
+
+
+def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path):
+    digest = f"postgres:17.6-bookworm@sha256:{'0' * 64}"
+    copy = tmp_path / "docker"
+    shutil.copytree(stack, copy)
+    text = (copy / ".env").read_text()
+    (copy / ".env").write_text(re.sub(r"^POSTGRES_IMAGE=.*$", f"POSTGRES_IMAGE={digest}", text, flags=re.MULTILINE))
+    assert json.loads(config(copy, "compose.yaml").stdout)["services"]["postgres"]["image"] == digest
+
+
 def test_what_is_mounted_is_in_the_repository():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     mounts = [str(volume) for service in services.values() for volume in service.get("volumes", [])]

@@ -46,9 +46,9 @@ def test_airflow_reads_what_our_chart_makes(airflow: dict[str, Any]):
     sources = yaml.safe_load(airflow["extraEnvFrom"])
     assert {"configMapRef": {"name": settings["metadata"]["name"]}} in sources
     head = one(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
-    assert [source for source in sources if "secretRef" in source] == [
-        source for source in head["containers"][0]["envFrom"] if "secretRef" in source
-    ]
+    keys = {source["secretRef"]["name"] for source in sources if "secretRef" in source}
+    keys_of_ray = {source["secretRef"]["name"] for source in head["containers"][0]["envFrom"] if "secretRef" in source}
+    assert (keys, keys_of_ray) == ({"assay-s3-airflow"}, {"assay-s3"})  # two identities: helm/policies
     (volume,), (mount,) = airflow["volumes"], airflow["volumeMounts"]
     assert volume["configMap"]["name"] == one(manifests, "ConfigMap", "-suites")["metadata"]["name"]
     assert mount["mountPath"] == settings["data"]["ASSAY_SUITES"]
@@ -94,7 +94,13 @@ def test_every_secret_that_is_named_is_made_in_the_readme(airflow: dict[str, Any
         *(volume["secret"]["secretName"] for volume in airflow["apiServer"]["extraVolumes"] if "secret" in volume),
     }
     optional = set(re.findall(r"existingSecret: (\S+)\n", README))
-    assert named | optional == set(re.findall(r"create secret generic (\S+)", README))
+    ray = {yaml.safe_load((HELM / "assay" / "values.yaml").read_text())["s3"]["existingSecret"]}
+    assert named | optional | ray == set(re.findall(r"create secret generic (\S+)", README))
+
+
+def test_airflow_may_not_start_pods(airflow: dict[str, Any]):
+    assert airflow["allowPodLaunching"] is False
+    assert airflow["apiServer"]["allowPodLogReading"] is False
 
 
 @pytest.mark.parametrize("file", ["values-airflow.yaml", "values-kuberay.yaml"])

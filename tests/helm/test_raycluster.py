@@ -12,6 +12,7 @@ from tests.helm.charts import HELM, VALUES, one, pods, render
 SPEC = {
     "rayVersion": str,
     "authOptions": dict,
+    "tlsOptions": dict,
     "enableInTreeAutoscaling": bool,
     "autoscalerOptions": dict,
     "headGroupSpec": dict,
@@ -27,7 +28,7 @@ WORKERS = {
     "template": dict,
 }
 AUTH = {"mode": str, "secretName": str}
-AUTOSCALER = {"idleTimeoutSeconds": int, "securityContext": dict, "resources": dict}
+AUTOSCALER = {"idleTimeoutSeconds": int, "securityContext": dict, "resources": dict, "volumeMounts": list}
 
 
 @pytest.fixture(params=VALUES, ids=str)
@@ -38,7 +39,7 @@ def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_only_fields_that_kuberay_has(spec: dict[str, Any]):
-    check(spec, SPEC, optional={"autoscalerOptions"})
+    check(spec, SPEC, optional={"autoscalerOptions", "tlsOptions"})
     check(spec["headGroupSpec"], HEAD)
     check(spec["authOptions"], AUTH, optional={"secretName"})
     if spec["enableInTreeAutoscaling"]:
@@ -52,6 +53,47 @@ def test_only_fields_that_kuberay_has(spec: dict[str, Any]):
 
 def test_ray_asks_for_a_token(spec: dict[str, Any]):
     assert spec["authOptions"]["mode"] == "token"
+
+
+def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[str, Any]):
+    """The head's other container runs the jobs' drivers, and with them teams' own code."""
+    templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
+    for template in templates:
+        assert template["spec"]["automountServiceAccountToken"] is False
+        mounts = [mount for container in template["spec"]["containers"] for mount in container["volumeMounts"]]
+        assert not [
+            mount for mount in mounts if "kubernetes" in mount["name"] or "serviceaccount" in mount["mountPath"]
+        ]
+    volumes = {volume["name"] for volume in spec["headGroupSpec"]["template"]["spec"]["volumes"]}
+    assert ("kubernetes-token" in volumes) == spec["enableInTreeAutoscaling"]
+    if spec["enableInTreeAutoscaling"]:
+        mounts = {mount["name"]: mount["mountPath"] for mount in spec["autoscalerOptions"]["volumeMounts"]}
+        assert mounts["kubernetes-token"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+        assert set(mounts) <= volumes
+
+
+def test_whatever_is_written_has_a_place_and_a_size(spec: dict[str, Any]):
+    """The image is read-only, so each path that Ray, vLLM or we write to is a volume, and each volume has an end."""
+    templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
+    for template in templates:
+        (container,) = template["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {"/tmp", "/home/assay", "/dev/shm"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+        for volume in template["spec"]["volumes"]:
+            assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"], volume["name"]
+        resources = container["resources"]
+        asked, limit = (int(resources[kind]["ephemeral-storage"].removesuffix("Gi")) for kind in ("requests", "limits"))
+        assert 0 < asked < limit
+
+
+def test_the_copies_of_checkpoints_are_the_pods_own(spec: dict[str, Any]):
+    """A claim that several pods share may be mounted on the home's cache: a copy there could be another pod's doing."""
+    for group in spec["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        (cache,) = [variable["value"] for variable in container["env"] if variable["name"] == "ASSAY_CACHE"]
+        shared = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "compiled"]
+        assert cache.startswith("/tmp/")
+        assert not any(cache.startswith(path) for path in shared)
 
 
 def test_the_head_runs_no_tasks(spec: dict[str, Any]):
@@ -79,7 +121,7 @@ def test_head_and_workers_run_one_image():
 
 def test_the_ray_version_is_the_one_that_is_locked(spec: dict[str, Any]):
     lock = (HELM.parent / "requirements" / "data-cpu.txt").read_text()
-    assert f"\nray=={spec['rayVersion']}\n" in lock
+    assert f"\nray=={spec['rayVersion']} \\\n" in lock
 
 
 def test_without_gpus_there_is_no_gpu_group():

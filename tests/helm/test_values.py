@@ -80,6 +80,37 @@ def test_who_may_reach_the_dashboard():
     assert not [m for m in render(VALUES["role"]) if m["kind"] == "NetworkPolicy"]
 
 
+def egress_of(name: str, suffix: str = "-egress") -> list[dict[str, Any]]:
+    return one(render(VALUES[name]), "NetworkPolicy", suffix)["spec"]["egress"]
+
+
+def test_ray_reaches_itself_dns_and_the_store_and_nothing_else():
+    itself, dns, store = egress_of("defaults")
+    assert itself == {"to": [{"podSelector": {"matchLabels": {"ray.io/cluster": "assay"}}}]}
+    assert {(port["protocol"], port["port"]) for port in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert store["ports"] == [{"protocol": "TCP", "port": 443}]
+    private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "100.64.0.0/10"}
+    assert set(store["to"][0]["ipBlock"]["except"]) == private
+    _, _, store, judge = egress_of("onprem")
+    assert store["ports"] == [{"protocol": "TCP", "port": 8333}]
+    assert all("ipBlock" not in peer for peer in store["to"])
+    assert judge["ports"] == [{"protocol": "TCP", "port": 8000}]
+
+
+def test_only_the_head_reaches_kubernetes_and_not_the_clouds_metadata():
+    policy = one(render({}), "NetworkPolicy", "-autoscaler")["spec"]
+    assert policy["podSelector"]["matchLabels"]["ray.io/node-type"] == "head"
+    assert policy["egress"][0]["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
+    without = [m["metadata"]["name"] for m in render(VALUES["cpu"]) if m["kind"] == "NetworkPolicy"]
+    assert "assay-autoscaler" not in without
+
+
+def test_a_store_inside_the_cluster_must_be_named():
+    with pytest.raises(helm_python.HelmError, match=r"networkPolicy\.egress\.store: s3\.endpoint is http"):
+        render({"s3": {"endpoint": "http://s3:8333"}})
+    render({"s3": {"endpoint": "http://s3:8333"}, "networkPolicy": {"egress": {"enabled": False}}})
+
+
 def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use():
     manifests = render(VALUES["role"])
     account = one(manifests, "ServiceAccount")["metadata"]

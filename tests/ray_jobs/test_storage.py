@@ -109,6 +109,28 @@ def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
     assert keys == {"a/folder/y": 1, "a/nothing": 0, "a/x": 1, "c/x": 1}  # what leads nowhere is there, and empty
 
 
+@pytest.mark.parametrize("follow_folders", [True, False])
+def test_links_to_folders_can_be_left_out(tmp_path: Path, follow_folders: bool) -> None:
+    """The snapshot of a Hugging Face cache is links to files; a link to a folder may lead anywhere."""
+    storage.write(f"{tmp_path}/blobs/0a", b"{}")
+    storage.write(f"{tmp_path}/snapshots/main/weights", b"w")
+    (tmp_path / "snapshots" / "main" / "config.json").symlink_to("../../blobs/0a")
+    (tmp_path / "snapshots" / "main" / "usr").symlink_to(tmp_path / "blobs")
+    keys = [entry.key for entry in storage.entries(f"{tmp_path}/snapshots/main", follow_folders=follow_folders)]
+    assert keys == ["config.json", *(["usr/0a"] if follow_folders else []), "weights"]
+
+
+def test_a_bounded_listing_and_a_bounded_read(store: str) -> None:
+    for name in ("a/1", "a/2", "b/3"):
+        storage.write(f"{store}/{name}", b"123")
+    assert len(list(storage.entries(store, at_most=5))) == 3
+    with pytest.raises(BadInput, match="holds more than 2 files"):
+        list(storage.entries(store, at_most=2))
+    assert storage.read(f"{store}/a/1", at_most=3) == b"123"
+    with pytest.raises(BadInput, match="a/1: is 3 bytes, more than the 2 that"):
+        storage.read(f"{store}/a/1", at_most=2)
+
+
 def test_upload(store: str, tmp_path: Path) -> None:
     uri = f"{store}/a/part.parquet"
     storage.write(uri, b"old")

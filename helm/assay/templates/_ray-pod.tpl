@@ -11,8 +11,9 @@ metadata:
     cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
 spec:
   serviceAccountName: {{ include "assay.serviceAccount" $root }}
-  # Only Ray's autoscaler, a container of the head, talks to Kubernetes.
-  automountServiceAccountToken: {{ and (eq .container "ray-head") $root.Values.ray.autoscaling.enabled }}
+  # Only Ray's autoscaler talks to Kubernetes. Its token is a volume that its container alone mounts (autoscalerOptions),
+  # because the head's other container runs the jobs' drivers.
+  automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with $root.Values.imagePullSecrets }}
   imagePullSecrets:
@@ -53,17 +54,24 @@ spec:
       ports:
         - {name: metrics, containerPort: 8080}
       {{- end }}
+      env:
+        # A folder of this pod alone, whatever volume is mounted on the home's cache.
+        - {name: ASSAY_CACHE, value: /tmp/assay-cache}
       resources:
         requests:
           {{- toYaml .group.resources.requests | nindent 10 }}
+          ephemeral-storage: {{ .group.scratch }}
         limits:
           {{- toYaml .group.resources.limits | nindent 10 }}
+          ephemeral-storage: {{ include "assay.ephemeralLimit" .group }}
           {{- if .gpus }}
           nvidia.com/gpu: {{ .gpus }}
           {{- end }}
       volumeMounts:
         - {name: shared-memory, mountPath: /dev/shm}
         - {name: scratch, mountPath: /tmp}
+        # The image is read-only: what libraries write below their home goes here.
+        - {name: home, mountPath: /home/assay}
         - {name: suites, mountPath: /etc/assay/suites, readOnly: true}
         {{- if .compiled }}
         - {name: compiled, mountPath: /home/assay/.cache}
@@ -73,9 +81,25 @@ spec:
       emptyDir:
         medium: Memory
         sizeLimit: {{ .group.sharedMemory }}
-    # Ray's session and what its object store spills.
+    # Ray's session, what its object store spills, and the copies of checkpoints. A pod that fills it is evicted alone,
+    # before it fills its node.
     - name: scratch
-      emptyDir: {}
+      emptyDir:
+        sizeLimit: {{ .group.scratch }}
+    - name: home
+      emptyDir:
+        sizeLimit: 5Gi
+    {{- if and (eq .container "ray-head") $root.Values.ray.autoscaling.enabled }}
+    - name: kubernetes-token
+      projected:
+        sources:
+          - serviceAccountToken: {path: token, expirationSeconds: 3607}
+          - configMap:
+              name: kube-root-ca.crt
+              items: [{key: ca.crt, path: ca.crt}]
+          - downwardAPI:
+              items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+    {{- end }}
     - name: suites
       configMap:
         name: {{ include "assay.fullname" $root }}-suites
@@ -101,7 +125,13 @@ spec:
 
 {{- define "assay.containerSecurity" -}}
 allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
 runAsNonRoot: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{/* What a pod may keep on its node's disk: its scratch, its home and its logs. */}}
+{{- define "assay.ephemeralLimit" -}}
+{{- printf "%dGi" (add (trimSuffix "Gi" .scratch | atoi) 10) -}}
 {{- end -}}

@@ -6,11 +6,12 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, Context
+from airflow.sdk import BaseOperatorLink, Context
 from airflow.sdk.execution_time.xcom import XCom
 
 from assay_airflow.failures import RayJobFailed
 from assay_airflow.hooks.ray import Job, RayHook
+from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.stages import BAD_INPUT_EXIT, StageJob, failure_of
 from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_jobs.contract import BadInput
@@ -26,7 +27,7 @@ class RayJobLink(BaseOperatorLink):
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
 
-class RayJobOperator(BaseOperator):
+class RayJobOperator(UntemplatedOperator):
     """Submit `python -m ray_jobs.{stage} --spec {spec_uri}` and wait in the triggerer until it is over.
 
     Does nothing when the stage is complete. Attaches to the job when it runs already, submitted by an earlier try or by

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.sensors.waiting import WaitingSensor
 from assay_airflow.triggers.golden_ready import GoldenReadyTrigger
 from ray_jobs.plan import load_spec
 
 
-class GoldenReadySensor(WaitingSensor):
+class GoldenReadySensor(UntemplatedOperator, WaitingSensor):
     template_fields: Sequence[str] = ("spec_uri",)
 
     def __init__(self, *, spec_uri: str, poll_interval: float = 10.0, **kwargs: Any) -> None:

@@ -1,0 +1,54 @@
+"""Our RayCluster against KubeRay's own schema, where a copy of it is at hand.
+
+`KUBERAY_CRD` names the file of the CustomResourceDefinition; it is Apache-2.0 but not ours to ship.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.helm.charts import HELM, VALUES, one, render
+
+BESIDE = HELM.parents[1] / "shared" / "data" / "kuberay-1.7.0-rayclusters-crd.yaml"
+CRD = Path(os.environ.get("KUBERAY_CRD", BESIDE))
+pytestmark = pytest.mark.skipif(not CRD.is_file(), reason="no schema of KubeRay's at KUBERAY_CRD")
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    (found,) = [version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1"]
+    return strict(found)
+
+
+def strict(schema: Any) -> Any:
+    """The schema with unknown fields refused, as the API server does, and Kubernetes' own kinds of values allowed."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: strict(value) for key, value in schema.items()}
+    if "properties" in schema and "additionalProperties" not in schema and isinstance(schema["properties"], dict):
+        keeps = schema.get("x-kubernetes-preserve-unknown-fields", False)
+        closed["additionalProperties"] = keeps or not schema["properties"]
+    return closed
+
+
+def faults(schema: dict[str, Any], cluster: dict[str, Any]) -> list[str]:
+    body = {key: value for key, value in cluster.items() if key != "metadata"} | {"metadata": {}}
+    return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft7Validator(schema).iter_errors(body)]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_kuberay_takes_our_cluster(schema: dict[str, Any], name: str):
+    assert faults(schema, one(render(VALUES[name]), "RayCluster")) == []
+
+
+def test_a_misspelt_field_would_be_found(schema: dict[str, Any]):
+    cluster = one(render({}), "RayCluster")
+    cluster["spec"]["autoscalerOptions"]["volumeMount"] = []
+    assert len(faults(schema, cluster)) == 1

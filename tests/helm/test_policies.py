@@ -1,0 +1,60 @@
+"""The example policies of the object store: who may write what. Evaluated here as IAM does such statements."""
+
+import fnmatch
+import json
+from typing import Any
+
+import pytest
+
+from tests.helm.charts import HELM
+
+POLICIES: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in sorted(HELM.glob("policies/*.json"))}
+READ, WRITE, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
+CASES = [
+    ("data", READ, "checkpoints/step-1/config.json", True),
+    ("data", WRITE, "checkpoints/step-1/config.json", False),
+    ("data", DELETE, "checkpoints/step-1/config.json", False),
+    ("data", WRITE, "data/val.parquet", False),
+    ("data", WRITE, "root/golden/g/manifest.json", True),
+    ("data", WRITE, "root/captions/c/parts/part-00000.parquet", True),
+    ("data", WRITE, "root/runs/step-1/r/scores.json", True),
+    ("data", WRITE, "root/index/nightly/index.json", False),
+    ("data", DELETE, "root/runs/step-1/r/record.json", False),
+    ("data", DELETE, "root/runs/step-1/r/failure.json", True),
+    ("data", READ, "logs/dag/run.log", False),
+    ("control", READ, "root/captions/c/manifest.json", True),
+    ("control", WRITE, "root/captions/c/manifest.json", False),
+    ("control", WRITE, "root/scores/s/manifest.json", False),
+    ("control", WRITE, "root/golden/g/manifest.json", False),
+    ("control", WRITE, "checkpoints/step-1/config.json", False),
+    ("control", WRITE, "root/runs/step-1/r/spec.json", True),
+    ("control", WRITE, "root/index/nightly/index.json", True),
+    ("control", WRITE, "logs/dag/run.log", True),
+    ("control", DELETE, "root/runs/step-1/r/record.json", False),
+    ("control", DELETE, "root/index/nightly/s/x.json", True),
+    ("reader", READ, "root/runs/step-1/r/report.html", True),
+    ("reader", WRITE, "root/runs/step-1/r/report.html", False),
+    ("reader", READ, "checkpoints/step-1/model.safetensors", False),
+]
+
+
+def allows(policy: dict[str, Any], action: str, key: str) -> bool:
+    """Whether any statement allows the action on the object. The policies have no Deny."""
+    resource = f"arn:aws:s3:::assay/{key}"
+    return any(
+        action in statement["Action"] and any(fnmatch.fnmatchcase(resource, place) for place in statement["Resource"])
+        for statement in policy["Statement"]
+    )
+
+
+def test_there_is_a_policy_for_each_identity():
+    assert set(POLICIES) == {"control", "data", "reader"}
+    for policy in POLICIES.values():
+        assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
+        actions = [action for statement in policy["Statement"] for action in statement["Action"]]
+        assert not [action for action in actions if "*" in action]
+
+
+@pytest.mark.parametrize(("identity", "action", "key", "may"), CASES)
+def test_who_may(identity: str, action: str, key: str, may: bool):
+    assert allows(POLICIES[identity], action, key) is may

@@ -1,0 +1,79 @@
+"""What is no plain file, or larger than it says, where Assay reads a file."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput
+
+FAULTY: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a link to a pipe": lambda path: (os.mkfifo(path.with_name("pipe")), path.symlink_to("pipe")),
+    "a folder": lambda path: path.mkdir(),
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "a terminal": lambda path: path.symlink_to("/dev/ptmx"),
+    "a loop of links": lambda path: path.symlink_to(path.name),
+    "a link through itself": lambda path: path.symlink_to(f"{path.name}/x"),
+    "a sparse file": lambda path: (path.touch(), os.truncate(path, 2**40)),
+    "a file that states no size": lambda path: path.symlink_to("/proc/self/maps"),
+}
+READERS: dict[str, Callable[[str], object]] = {
+    "read": lambda uri: storage.read(uri, at_most=1000),
+    "range": lambda uri: storage.read_range(uri, 0, 8),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_plain_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, reader: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    FAULTY[kind](Path("config.json"))
+    if reader == "range" and kind in ("a sparse file", "a file that states no size"):
+        assert len(storage.read_range("config.json", 0, 8)) == 8  # a range is bounded by itself
+        return
+    with pytest.raises(BadInput, match=r"^(cannot read )?config\.json: \S[^\n]*$"):
+        READERS[reader]("config.json")
+
+
+NAMES = {
+    "half a surrogate": "a\ud800b",
+    "a null byte": "a\0b",
+    "an over-long name": "x" * 300,
+    "an over-long path": "x/" * 3000,
+}
+
+
+@pytest.mark.parametrize("call", ["read", "write", "create", "exists", "delete", "entries", "entry", "folders"])
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_name_that_no_file_can_have_is_bad_input_or_absent(tmp_path: Path, call: str, kind: str) -> None:
+    extra = [b""] if call in ("write", "create") else []
+    told = ""
+    try:
+        outcome = getattr(storage, call)(f"{tmp_path}/{NAMES[kind]}", *extra)
+        outcome = list(outcome) if call == "entries" else outcome
+    except BadInput as error:
+        told, outcome = str(error), None
+    assert outcome is (False if call == "exists" and not told else None)
+    assert len(told.splitlines()) == (0 if outcome is False else 1)
+    assert len(told.encode()) < 1000
+
+
+def test_a_tree_deeper_than_the_interpreter_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("weights").touch()
+    os.chdir(tmp_path)
+    try:
+        assert [entry.key for entry in storage.entries(".")] == ["d/" * 1200 + "weights"]
+    finally:
+        subprocess.run(["rm", "-rf", "d"], check=True)  # pytest's own way of removing it recurses
