@@ -95,7 +95,7 @@ def judging(uri: str) -> Iterator[None]:
     where = f"checkpoint {printable(uri)}"
     try:
         if len(os.fsencode(uri)) > LONGEST_URI or not uri.isprintable():
-            raise BadInput(f"{where}: its URI is too long or has characters that cannot be shown; correct it")
+            raise BadInput(f"{where}: its URI is too long or has characters that cannot be shown; rename the folder")
         yield
     except Trouble:
         raise

@@ -8,11 +8,12 @@ permission, full disk) are BadInput or Trouble with one line that names the obje
 import errno
 import os
 import shutil
+import stat
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"}
 MISSING = {"NoSuchKey", "404", "NotFound"}
 FULL = {errno.ENOSPC, errno.EDQUOT}
+UNREADABLE = {
+    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO,
+    errno.ENODEV,
+}  # fmt: skip
+LONGEST_KEY = 1024  # bytes, of S3
+SHOWN = 400  # letters of a URI in a message
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,31 @@ class Entry:
     version: str
 
 
-def read(uri: str) -> bytes:
-    """The object's bytes. Raises FileNotFoundError where there is none."""
-    return read_range(uri, 0, None)
+def read(uri: str, at_most: int | None = None) -> bytes:
+    """The object's bytes.
+
+    Raises FileNotFoundError where there is none, BadInput for what is no regular file and, when `at_most` is given, for
+    an object of more bytes: it is refused by its stated size, and while it is read where it states less.
+    """
+    with _explained(uri, "read"):
+        if not is_s3(uri):
+            with _open_regular(_path(uri)) as file:
+                _refuse_larger(uri, os.fstat(file.fileno()).st_size, at_most)
+                data = file.read(-1 if at_most is None else at_most + 1)  # it may grow, and /proc states no size
+                _refuse_larger(uri, len(data), at_most)
+                return data
+        bucket, key = _bucket_key(uri)
+        answer = _s3().get_object(Bucket=bucket, Key=key)
+        with closing(answer["Body"]) as body:
+            _refuse_larger(uri, answer["ContentLength"], at_most)
+            return bytes(body.read())
 
 
 def read_range(uri: str, start: int, length: int | None) -> bytes:
     """`length` bytes from `start` (all that follow when None); fewer at the end of the object."""
     with _explained(uri, "read"):
         if not is_s3(uri):
-            with _path(uri).open("rb") as file:
+            with _open_regular(_path(uri)) as file:
                 file.seek(start)
                 return file.read(-1 if length is None else length)
         bucket, key = _bucket_key(uri)
@@ -133,22 +155,27 @@ def delete(uri: str) -> None:
             _path(uri).unlink(missing_ok=True)
 
 
-def entries(prefix: str) -> Iterator[Entry]:
+def entries(prefix: str, at_most: int | None = None, follow_folders: bool = True) -> Iterator[Entry]:
     """All objects below a prefix (taken as a folder), sorted by key; temporary and hidden files left out.
 
-    Nothing is collected but the names of one directory, however many objects there are.
+    Nothing is collected but the names of one directory, however many objects there are. With `at_most`, raises BadInput
+    after that many names, folders and hidden files among them. Links to files are followed, as the snapshots in
+    Hugging Face's cache need it; links to folders below the prefix only with `follow_folders`, so that without it a
+    link cannot lead the listing out of the prefix.
     """
     with _explained(prefix, "list"):
+        count = _Limit(prefix, at_most)
         if is_s3(prefix):
             bucket, key = _bucket_key(prefix)
             folder = f"{key.rstrip('/')}/" if key else ""
             for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
                 for found in page.get("Contents", ()):
+                    count.add_name()
                     name = found["Key"][len(folder) :]
                     if name and not name.endswith("/") and not name.startswith(".") and "/." not in name:
                         yield Entry(name, found["Size"], found["ETag"].strip('"'))
         else:
-            yield from _walk(str(_path(prefix)), "")
+            yield from _walk(str(_path(prefix)), count, follow_folders)
 
 
 def files(folder: str, at_most: int) -> list[Entry]:
@@ -287,31 +314,83 @@ def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _walk(root: str, folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Entry]:
+class _Limit:
+    """Counts the names of a listing. Raises BadInput when there are more than `at_most`."""
+
+    def __init__(self, prefix: str, at_most: int | None) -> None:
+        self.prefix, self.at_most, self.names = prefix, at_most, 0
+
+    def add_name(self) -> None:
+        self.names += 1
+        if self.at_most is not None and self.names > self.at_most:
+            raise BadInput(
+                f"{shown(self.prefix)}: holds more than {self.at_most} files, the most that are listed here; "
+                "name the folder that is meant, or remove what does not belong there"
+            )
+
+
+def _walk(root: str, count: _Limit, follow_folders: bool) -> Iterator[Entry]:
     """The files below `root`, in the order of their keys: a directory sorts as its keys do, with the slash.
 
     Links are followed, but not to a directory that one is in; a link to nothing is a file of no bytes.
     """
-    try:
-        with os.scandir(f"{root}/{folder}") as found:
-            names = [f"{one.name}/" if one.is_dir() else one.name for one in found if not one.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):  # never there, or removed since it was listed
-        return
-    for name in sorted(names):
-        key = f"{folder}{name}"
-        if not name.endswith("/"):
-            try:
-                stat = os.stat(f"{root}/{key}")
-            except FileNotFoundError:
-                if os.path.islink(f"{root}/{key}"):
-                    yield Entry(key, 0, "")
-                continue  # removed since it was listed
-            yield Entry(key, stat.st_size, str(stat.st_mtime_ns))
+    open_folders = [iter([""])]  # for each directory that the walk is in, what is left of its sorted names
+    inside: list[tuple[int, int]] = []  # the directories themselves
+    while open_folders:
+        key = next(open_folders[-1], None)
+        if key is None:
+            open_folders.pop()
+            inside[len(open_folders) - 1 :] = []
             continue
-        with suppress(FileNotFoundError):  # removed since it was listed
-            stat = os.stat(f"{root}/{key}")
-            if (stat.st_dev, stat.st_ino) not in above:
-                yield from _walk(root, key, above | {(stat.st_dev, stat.st_ino)})
+        path = f"{root}/{key}"
+        try:
+            status = os.stat(path)
+            if not key or key.endswith("/"):
+                if (status.st_dev, status.st_ino) not in inside:
+                    open_folders.append(iter([f"{key}{name}" for name in _sorted_names(path, count, follow_folders)]))
+                    inside.append((status.st_dev, status.st_ino))
+                continue
+        except OSError as error:  # removed since it was listed, or a link that leads nowhere
+            if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ELOOP:
+                raise
+            if os.path.islink(path):
+                yield Entry(key, 0, "")
+            continue
+        yield Entry(key, status.st_size, str(status.st_mtime_ns))
+
+
+def _sorted_names(folder: str, count: _Limit, follow_folders: bool) -> list[str]:
+    """The names in a directory but hidden ones, sorted; that of a directory with a slash at its end."""
+    names = []
+    with os.scandir(folder) as found:
+        for item in found:
+            count.add_name()
+            try:
+                is_folder = item.is_dir()
+            except OSError:  # a loop of links
+                is_folder = False
+            if not item.name.startswith(".") and (follow_folders or not (is_folder and item.is_symlink())):
+                names.append(f"{item.name}/" if is_folder else item.name)
+    return sorted(names)
+
+
+@contextmanager
+def _open_regular(path: Path) -> Iterator[BinaryIO]:
+    """The file, opened to read. Raises BadInput for a device, a pipe, a socket or a directory: a read may never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadInput(f"cannot read {shown(str(path))}: not a regular file; replace it by one or correct the path")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def _refuse_larger(uri: str, size: int, at_most: int | None) -> None:
+    if at_most is not None and size > at_most:
+        raise BadInput(
+            f"{shown(uri)}: is {size} bytes, more than the {at_most} that are read here; check that it is the "
+            "file that is meant, and make it smaller"
+        )
 
 
 def _shallow(folder: Path) -> Iterator[Entry | None]:
@@ -365,21 +444,47 @@ def _beside(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
 def _explained(uri: str, doing: str) -> Iterator[None]:
     """Turn what a person must mend into one line; FileNotFoundError passes, for callers ask with it."""
     try:
+        _check_name(uri)
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, BadInput, Trouble):
         raise
-    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise BadInput(f"cannot {doing} {uri}: {error.strerror}; check the path and its permissions") from error
+    except ValueError as error:  # half a surrogate, a null byte
+        told = ascii(str(error))[1:-1]
+        raise BadInput(f"cannot {doing} {shown(uri)}: no such name can be ({told}); correct the URI") from None
     except OSError as error:
+        if error.errno in UNREADABLE:
+            why = f"{error.strerror}; check the path and its permissions"
+            raise BadInput(f"cannot {doing} {shown(uri)}: {why}") from error
         if error.errno in FULL:
             raise BadInput(
-                f"cannot {doing} {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun"
+                f"cannot {doing} {shown(uri)}: the disk is full; free space or move ASSAY_ROOT, then rerun"
             ) from error
         if error.errno == errno.EROFS:
-            raise BadInput(f"cannot {doing} {uri}: the file system is read-only; choose another ASSAY_ROOT") from error
-        raise Trouble(f"cannot {doing} {uri}: {error}") from error
+            raise BadInput(
+                f"cannot {doing} {shown(uri)}: the file system is read-only; choose another ASSAY_ROOT"
+            ) from error
+        raise Trouble(f"cannot {doing} {shown(uri)}: {error}") from error
     except Exception as error:
         raise _s3_explained(error, uri, doing) or error from error
+
+
+def _check_name(uri: str) -> None:
+    """Raises ValueError for a URI that names nothing that could be."""
+    if "\0" in uri:
+        raise ValueError("embedded null byte")
+    if not uri.startswith("s3://"):
+        os.fsencode(uri)
+        return
+    if ".." in uri.split("/"):
+        raise ValueError("a key has no parent folder")
+    if len(_bucket_key(uri)[1].encode()) > LONGEST_KEY:
+        raise ValueError(f"its key has more than {LONGEST_KEY} bytes")
+
+
+def shown(uri: str) -> str:
+    """The URI as a message may have it: on one line, encodable, and not longer than a line should be."""
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in uri)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
 
 
 def _s3_explained(error: Exception, uri: str, doing: str) -> Exception | None:

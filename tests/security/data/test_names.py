@@ -123,7 +123,7 @@ def test_a_name_that_is_kept_bears_every_later_use(name: str, tmp_path: Path) ->
     assert check_name(name, "checkpoint") == name == Given(name=name).name
     folder = Checkpoint(uri=f"s3://bucket/{name}", name=name, fingerprint="0123456789abcdef").folder
     assert re.fullmatch(r"[A-Za-z0-9_.~:+-]{1,250}", f"router__{'s' * 100}__{folder}__retry-20261130")
-    when = datetime.now(UTC).isoformat()
+    when = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     entry = Published("suite", "5" * 16, when, folder, "r" * 16, "INCONCLUSIVE")
     file = tmp_path / entry.key.rsplit("/", 1)[-1]
     file.write_bytes(b"")
