@@ -1,21 +1,28 @@
 """A suite: the YAML file that says what to validate with. Adding a suite is adding a file."""
 
 import hashlib
-from typing import Annotated, Any, ClassVar, Literal, Self
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ray_jobs import strict_yaml
 from ray_jobs.errors import BadInput, nearest
 from ray_jobs.identity import Identified
 from ray_jobs.metrics import RESERVED
 from ray_jobs.metrics.registry import directions
+from ray_jobs.names import find_fault, printable
 
 METRICS = (
     directions()
 )  # the metrics every run computes per image, and whether more is better (+1), worse (-1) or neither
 
 ANSWERED = frozenset(("rationale", "score", "better"))  # what the judge's answers hold beside the criteria
+
+
+FAULT_CHARACTERS = 500
+KEY_VARIABLE = r"ASSAY_JUDGE_[A-Z0-9_]*KEY"
 
 
 class Frozen(BaseModel):
@@ -26,6 +33,17 @@ class Section(Identified, Frozen):
     """A part of a suite. `.inf` and `.nan` are YAML but not JSON, which is what a spec is kept as."""
 
     model_config = ConfigDict(allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, given: Any) -> Any:
+        """`limit: yes` would be the number 1."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields:
+                kind = cls.model_fields[name].annotation
+                if bool not in (kind, *get_args(kind)) and {int, float} & {kind, *get_args(kind)}:
+                    raise ValueError(f"`{name}` must be a number, not {str(value).lower()}")
+        return given
 
 
 class Dataset(Section):
@@ -365,37 +383,80 @@ class Suite(Section):
         return self
 
 
-def parse_suite(text: str, where: str) -> Suite:
+def parse_suite(text: str | bytes, where: str) -> Suite:
     """The suite in a YAML text; `where` names it in errors. Raises BadInput with one line per text, the first fault."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"suite {where}: not YAML: {' '.join(str(error).split())}") from None
+    what = f"suite {printable(where)}"
+    raw = strict_yaml.parse(text, what)
     if not isinstance(raw, dict):
-        raise BadInput(f"suite {where}: must be a mapping with the keys {', '.join(Suite.model_fields)}")
+        raise BadInput(f"{what}: must be a mapping with the keys {', '.join(Suite.model_fields)}")
     try:
-        return Suite.model_validate(raw)
+        suite = Suite.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(f"suite {where}: {_first_fault(error)}") from None
+        raise BadInput(f"{what}: {printable(_first_fault(error), FAULT_CHARACTERS)}") from None
+    if fault := find_fault(suite.name):  # checked here and not in the model, which also reads what was stored earlier
+        raise BadInput(f"{what}: name: {suite.name[:60]!r} {fault}; give it a shorter name")
+    _check_judge(suite.judge, what)
+    return suite
+
+
+def _check_judge(judge: Judge, what: str) -> None:
+    """Raise BadInput for an endpoint or variable that a suite must not name; specs of earlier suites stay readable."""
+    if not re.fullmatch(KEY_VARIABLE, judge.key_variable):
+        raise BadInput(
+            f"{what}: judge.key_variable: {printable(judge.key_variable, 60)!r} may be another secret; name the "
+            "variable ASSAY_JUDGE_KEY, or ASSAY_JUDGE_ and more that ends with KEY"
+        )
+    if judge.base_url is not None and (fault := fault_of_address(judge.base_url)):
+        raise BadInput(f"{what}: judge.base_url: {fault}")
+
+
+def fault_of_address(url: str) -> str | None:
+    """What is wrong with an endpoint's address, with the remedy; None when nothing is. It never repeats a secret."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "not a URL; write http:// or https://, a host, and perhaps a port and a path"
+    if not url.isascii() or not url.isprintable() or any(letter in " \\" for letter in url):
+        return "has characters that no URL has; correct it"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "must be http:// or https:// and a host; correct it"
+    if "@" in parts.netloc:
+        return "holds a user or a password; put the key into the variable that `key_variable` names"
+    if "?" in url or "#" in url:
+        return "has a query or a fragment; leave it out, the key goes into the variable that `key_variable` names"
+    return None
 
 
 def _first_fault(error: ValidationError) -> str:
     """The first fault of a suite in one line, an unknown key with the nearest right name."""
-    faults = error.errors()
+    faults = error.errors(include_url=False)
     fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])  # a typo hides the right key
     path = [str(step) for step in fault["loc"]]
     where = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {where!r}{nearest(path[-1], list(_model_at(path[:-1]).model_fields))}"
+        model = _model_at(path[:-1])
+        return f"unknown key {where!r}{nearest(path[-1], list(model.model_fields)) if model else ''}"
     if fault["type"] == "missing":
         return f"{where} is missing"
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
+        message += ", put it in quotes"
     return f"{where}: {message}" if where else message
 
 
-def _model_at(path: list[str]) -> type[BaseModel]:
+def _model_at(path: list[str]) -> type[BaseModel] | None:
+    """The model of the settings at a path of keys; None where there is none."""
     model: type[BaseModel] = Suite
-    for step in path:
-        annotation = model.model_fields[step].annotation if step in model.model_fields else GatingMetric
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else GatingMetric
+    steps = iter(path)
+    for step in steps:
+        if step not in model.model_fields:
+            return None
+        annotation = model.model_fields[step].annotation
+        if get_origin(annotation) is dict:  # of sections by the name of a metric
+            annotation = get_args(annotation)[1]
+            next(steps, None)
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return None
+        model = annotation
     return model

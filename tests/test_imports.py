@@ -13,7 +13,7 @@ HEAVY = {
 }  # fmt: skip
 LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
-    "identity", "names", "odd_items", "strict_json", "checkpoint_files", "module_patterns",
+    "identity", "names", "strict_yaml", "odd_items", "strict_json", "checkpoint_files", "module_patterns",
 }  # fmt: skip
 
 
