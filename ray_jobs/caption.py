@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ray_jobs import job, parts, storage
 from ray_jobs.asking import Times, ask_parts
+from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Manifest, Part, Spec
 from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
@@ -53,6 +54,7 @@ def caption(spec: Spec) -> None:
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
+        probe(spec.checkpoint, [spec.suite.caption.prompt])
         asked = ask_parts(
             spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, following=spec.following
         )

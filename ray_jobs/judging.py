@@ -18,6 +18,7 @@ from typing import Any
 
 from ray_jobs import parts, storage
 from ray_jobs.asking import Times, ask_parts
+from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Spec, Verdict, slug
 from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
@@ -171,6 +172,7 @@ def _ask_engine(
 ) -> None:
     """Ask the judge's checkpoint on our own engine; every block of answers is durable the moment it is there."""
     assert spec.judge
+    probe(spec.judge)
     engine, judge = spec.suite.judge.engine, spec.suite.judge
     left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}

@@ -8,6 +8,7 @@ import pyarrow as pa
 import ray
 
 from ray_jobs import checkpoint, parts
+from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Checkpoint, Spec, Trouble
 from ray_jobs.engine import holding
 from ray_jobs.fetching import fetch
@@ -28,6 +29,7 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     if not pending:
         return
     checkpoint.verify(spec.clip)
+    probe(spec.clip, kind="clip")
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     gpus = int(ray.cluster_resources().get("GPU", 0))
     measured = ray_dataset(pending).map(

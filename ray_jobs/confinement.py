@@ -1,0 +1,62 @@
+"""What a process gives up before it touches somebody else's files: network, other programs, memory, time, its parent.
+
+Called by `probe_child` in its own process, in this order: `leave_network` first, while there is one thread, then the
+imports, then `limit`. Where the kernel grants no network namespace, the audit hook alone refuses sockets.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000  # CLONE_NEWNET, CLONE_NEWUSER
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+SOCKETS = {
+    "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname",
+    "socket.gethostbyaddr", "urllib.Request",
+}  # fmt: skip
+PROGRAMS = {
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile",
+    "pty.spawn", "pickle.find_class",
+}  # fmt: skip
+FILE_BYTES = 1 << 20  # that it may write: its work is to read
+
+_refused: set[str] = set()
+
+
+def leave_network() -> bool:
+    """Give up the network for good; whether the kernel took it, and not the audit hook alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    alone = any(libc.unshare(flags) == 0 for flags in (NEW_NETWORK, NEW_NETWORK | NEW_USER))
+    _refused.update(SOCKETS)
+    sys.addaudithook(_refuse)
+    return alone
+
+
+def limit(memory: int, seconds: int) -> None:
+    """From here on: so many bytes more than now, so many seconds of CPU more, no program, no large file, no core."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = int(used.ru_utime + used.ru_stime) + seconds
+    for what, most in (
+        (resource.RLIMIT_DATA, _data_bytes() + memory),
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+    _refused.update(PROGRAMS)
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status") as file:
+        return 1024 * int(next(line.split()[1] for line in file if line.startswith("VmData:")))
+
+
+def _refuse(event: str, _: tuple[Any, ...]) -> None:
+    if event in _refused:
+        raise PermissionError(f"{event} is refused in process {os.getpid()}: a checkpoint needs none")

@@ -1,0 +1,188 @@
+"""Load and try what a checkpoint has beside its weights, in a process that may fail: `checkpoint_probe` starts it.
+
+    python -P -m ray_jobs.probe_child < request.json
+
+Writes a line for each step, before it, and at last one line of JSON: `{"fault": null}`, or the fault in words. It reads
+the request's folder only, which holds copies, and says nothing of the weights.
+"""
+
+import contextlib
+import json
+import os
+import string
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SIDE = 112  # pixels of the picture that is tried
+RUN = 64  # times that a character stands in a row: a pattern that backtracks never ends on so many
+SAMPLES = [
+    *(letter * RUN + ("!" if letter != "!" else "a") for letter in string.printable),
+    "ab " * RUN, "a b" * RUN + "!", "日本語 é 😀 " * RUN, string.printable * 4, "",
+]  # fmt: skip
+LAYERS = ("layers", "depth", "num_blocks")  # numbers in a config by which code makes as many objects
+MOST_LAYERS = 10_000
+
+
+JSON = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "chat_template.json", "preprocessor_config.json", "processor_config.json",
+    "video_preprocessor_config.json",
+)  # fmt: skip
+MOST_VALUES = 20_000_000  # in one of these: a large vocabulary with its merges has one million
+
+
+class Fault(Exception):
+    """What is wrong with the checkpoint, in words that follow its URI."""
+
+
+def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:
+    """As the engine and its renderers will use it: prompts written and tokenised, an image made into inputs."""
+    from ray_jobs.contract import BadInput
+    from ray_jobs.engine.prompt import PromptMaker, Refused
+
+    _try_json(folder, step)
+    _try_config(folder)
+    step("the files of its tokenizer and image processor")
+    try:
+        maker = PromptMaker(folder, uri)
+        step("generation_config.json")
+        _ = maker.stop_ids
+        step("its chat template")
+        written = [maker.prompt(text) for text in prompts]
+        step("tokenizer.json")
+        for text in [*written, *SAMPLES]:
+            maker.tokens(text)
+        step("preprocessor_config.json")
+        picture = _picture()
+        with contextlib.suppress(Refused):
+            maker.expected_tokens(written[0], SIDE, SIDE)
+        with _only_memory():
+            maker.processor(text=[written[0]], images=[picture])
+    except BadInput as error:
+        raise Fault(str(error).removeprefix(f"checkpoint {uri}: ")) from None
+
+
+def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:
+    """As the CLIP score will use it."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    _try_json(folder, step)
+    _try_config(folder)
+    try:
+        step("the files of its tokenizer")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        step("tokenizer.json")
+        for text in [*prompts, *SAMPLES]:
+            tokenizer(text, add_special_tokens=False, verbose=False)
+        step("preprocessor_config.json")
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        processor([_picture()])
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Fault(f"it cannot be used ({_line(error)}); give `metrics.clip` a CLIPModel") from None
+
+
+KINDS = {"vision": try_vision, "clip": try_clip}
+
+
+def _try_json(folder: Path, step: Callable[[str], None]) -> None:
+    """That each file is one JSON object, so that what libraries say of it later is not the first to be heard."""
+    from ray_jobs.contract import BadInput
+    from ray_jobs.strict_json import NotJson, parse_object
+
+    for name in JSON:
+        step(name)
+        if (folder / name).exists():
+            try:
+                parse_object((folder / name).read_bytes(), MOST_VALUES)
+            except (BadInput, NotJson) as error:
+                raise Fault(f"{name} {str(error).removesuffix(' (yet)')}; save the checkpoint again") from None
+
+
+def _try_config(folder: Path) -> None:
+    """That transformers reads the config, and that no number in it makes so many layers that nothing ever starts.
+
+    What transformers does not know may be known to vLLM, so that is no fault.
+    """
+    from transformers import AutoConfig
+
+    for name, number in _numbers(json.loads((folder / "config.json").read_bytes()), ""):
+        if any(word in name for word in LAYERS) and number > MOST_LAYERS:
+            raise Fault(f"config.json asks for {number:.6g} {name}; save the checkpoint again")
+    with contextlib.suppress(ValueError, KeyError, OSError, TypeError, AttributeError):
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _numbers(inside, key)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _numbers(inside, name)
+    elif isinstance(value, int | float):
+        yield name, value
+
+
+@contextlib.contextmanager
+def _only_memory() -> Iterator[None]:
+    """A processor may refuse an image, which costs that image; that it asks for more memory than there is may not."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if "allocate" in str(error):
+            raise MemoryError from None
+
+
+def _picture() -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", (SIDE, SIDE), (90, 120, 150))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def main() -> None:
+    from ray_jobs.confinement import leave_network, limit
+
+    answers = os.fdopen(os.dup(1), "w", buffering=1)  # what a library prints must not look like an answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    leave_network()
+    request = json.load(sys.stdin)
+
+    # the slow part, before the clock of the checkpoint runs
+    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig  # noqa: F401
+
+    import ray_jobs.engine.prompt  # noqa: F401
+
+    limit(request["memory"], request["seconds"])
+    fault: str | None = None
+    steps = []
+
+    def step(name: str) -> None:
+        steps.append(name)
+        print(name, file=answers)
+
+    try:
+        KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
+    except Fault as error:
+        fault = str(error)
+    except MemoryError:
+        fault = "memory"
+    except RecursionError:
+        fault = "depth"
+    except Exception as error:  # these files make libraries raise what they like
+        fault = f"{steps[-1]} fails ({type(error).__name__}: {_line(error)}); save it beside the model again"
+    print(json.dumps({"fault": fault}), file=answers)
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # a thread of a library must not keep the answer waiting

@@ -1,0 +1,196 @@
+"""What a checkpoint computes is tried in a confined process: what fails, never ends or takes all memory is one line."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_jobs import checkpoint, checkpoint_probe
+from ray_jobs.checkpoint_probe import PASSED, probe
+from ray_jobs.contract import BadInput
+
+REPO = Path(__file__).parents[3]
+DEMO = REPO / "demo" / "checkpoints" / "step-0800"
+PROMPT = "Describe the image in one sentence."
+Change = Callable[[Path], None]
+pytestmark = pytest.mark.slow
+
+
+def template(text: str | bytes) -> Change:
+    return lambda folder: _write(folder / "chat_template.jinja", text)
+
+
+def edited(name: str, **changed: Any) -> Change:
+    def change(folder: Path) -> None:
+        file = folder / name
+        value = json.loads(file.read_text()) if file.exists() else {}
+        _write(file, json.dumps(value | changed))
+
+    return change
+
+
+def replaced(name: str, text: str | bytes) -> Change:
+    return lambda folder: _write(folder / name, text)
+
+
+def _write(file: Path, text: str | bytes) -> None:
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def split_by(pattern: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+DEEP = "[" * 100_000 + "]" * 100_000
+ODD: dict[str, tuple[Change, str]] = {
+    "template: two nested loops": (template(LOOP), "chat template"),
+    "template: two nested loops after the text": (template("{{ messages[0].content[1].text }}" + LOOP), "template"),
+    "template: 4.3 GB": (template("{{ 'a' * 4300000000 }}"), "template"),
+    "template: doubles": (
+        template(
+            "{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
+        ),
+        "template",
+    ),
+    "template: a tower of powers": (template("{{ 9 ** 9 ** 9 }}"), "template"),
+    "template: a wide number": (template("{{ '%09999999999d' % 1 }}"), "template"),
+    "template: calls itself": (template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "template"),
+    "template: another file": (template("{% include '/etc/passwd' %}"), "template"),
+    "template: out of the sandbox": (template("{{ ''.__class__.__mro__[1].__subclasses__() }}"), "template"),
+    "template: raises": (template("{{ raise_exception('no') }}"), "template"),
+    "template: no syntax": (template("{% for %}"), "template"),
+    "template: without the image": (template("{{ messages[0].content[1].text }}"), "template"),
+    "template: not text": (template(b"\xff\xfe\x00"), "checkpoint"),
+    "tokenizer: not JSON": (replaced("tokenizer.json", "{"), "tokenizer"),
+    "tokenizer: null": (replaced("tokenizer.json", "null"), "tokenizer"),
+    "tokenizer: nested": (replaced("tokenizer.json", DEEP), "tokenizer"),
+    "tokenizer: a pattern that never ends": (
+        edited("tokenizer.json", pre_tokenizer=split_by("(?:a+a+)+$")),
+        "tokenizer",
+    ),
+    "tokenizer: another": (edited("tokenizer.json", pre_tokenizer=split_by(r"(?:(?:\w|\d)+)+$")), "tokenizer"),
+    "tokenizer: a normaliser that never ends": (
+        edited(
+            "tokenizer.json",
+            normalizer={"type": "Replace", "pattern": {"Regex": "(x+x+)+y"}, "content": "b"},
+        ),
+        "tokenizer",
+    ),
+    "tokenizer: a normaliser that explodes": (
+        edited(
+            "tokenizer.json",
+            normalizer={
+                "type": "Sequence",
+                "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}] * 4,
+            },
+        ),
+        "tokenizer",
+    ),
+    "tokenizer: settings an array": (replaced("tokenizer_config.json", "[]"), "tokenizer"),
+    "tokenizer: settings nested": (replaced("tokenizer_config.json", DEEP), "tokenizer"),
+    "processor: 9.6 GB for a small image": (
+        edited(
+            "preprocessor_config.json",
+            min_pixels=4 * 10**8,
+            size={"shortest_edge": 4 * 10**8, "longest_edge": 10**9},
+        ),
+        "processor",
+    ),
+    "processor: of an unknown type": (
+        edited("preprocessor_config.json", image_processor_type="Nothing", processor_class="Nothing"),
+        "processor",
+    ),
+    "processor: not JSON": (replaced("preprocessor_config.json", "{"), "processor"),
+    "config: a milliard layers": (edited("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
+    "config: a deep vision encoder": (edited("config.json", vision_config={"depth": 10**7}), "depth"),
+    "generation: not JSON": (replaced("generation_config.json", "{"), "generation_config"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ASSAY_PROBE_SECONDS", "6")
+
+
+def probe_changed(tmp_path: Path, change: Change) -> None:
+    folder = tmp_path / "step-1"
+    shutil.copytree(DEMO, folder)
+    change(folder)
+    probe(checkpoint.resolve(str(folder)), [PROMPT])
+
+
+@pytest.mark.parametrize(("change", "named"), ODD.values(), ids=ODD.keys())
+def test_a_checkpoint_whose_files_cannot_be_used_is_one_line(tmp_path: Path, change: Change, named: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        probe_changed(tmp_path, change)
+    line = str(refused.value)
+    assert line.startswith(f"checkpoint {tmp_path}/step-1: ")
+    assert named in line
+    assert line.isprintable()
+    assert len(line) < 1000
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    def change(folder: Path) -> None:
+        (folder / "remote.py").write_text(f"open({str(ran)!r}, 'w')\nclass Remote: pass\n")
+        edited("config.json", auto_map={"AutoConfig": "remote.Remote"})(folder)
+        edited("tokenizer_config.json", auto_map={"AutoTokenizer": ["remote.Remote", None]})(folder)
+        edited("preprocessor_config.json", auto_map={"AutoImageProcessor": "remote.Remote"})(folder)
+
+    probe_changed(tmp_path, change)
+    assert not ran.exists()
+
+
+def test_files_that_have_passed_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe_changed(tmp_path, lambda folder: None)
+    assert len(list((tmp_path / "cache" / PASSED).iterdir())) == 1
+    started: list[object] = []
+    monkeypatch.setattr(checkpoint_probe, "_run", lambda *given: started.append(given))
+    probe(checkpoint.resolve(str(DEMO.parent / "step-0300")), [PROMPT])  # of the same training run
+    assert not started
+    probe(checkpoint.resolve(str(DEMO)), ["Other words."])
+    assert len(started) == 1
+
+
+def test_nothing_of_this_process_is_told_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    real = subprocess.Popen
+
+    def noted(*arguments: Any, **settings: Any) -> Any:
+        given.update(settings)
+        return real(*arguments, **settings)
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    probe_changed(tmp_path, lambda folder: None)
+    assert "secret" not in given["env"].values()
+    assert not [name for name in given["env"] if name.startswith(("AWS", "RAY_", "ASSAY"))]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    ["connect", "send", "connect_below_python", "resolve", "fetch", "system", "popen", "exec", "spawn", "fork",
+     "memory", "write_much"],
+)  # fmt: skip
+def test_a_confined_process_reaches_nothing(tmp_path: Path, attempt: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = subprocess.run(
+            [sys.executable, Path(__file__).with_name("confined_attempt.py"), attempt, str(server.getsockname()[1]),
+             tmp_path / "file"],
+            capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPO)},
+        )  # fmt: skip
+    if attempt == "connect_below_python" and "by the hook" in done.stdout:
+        pytest.skip("this kernel grants no network namespace, and a hook of Python's sees no system call")
+    assert done.stdout.startswith("refused"), done.stdout + done.stderr
