@@ -236,6 +236,8 @@ def _shards(uri: str, sizes: dict[str, int]) -> list[str]:
         raise Incomplete(
             f"checkpoint {uri}: no .safetensors file yet; wait for the upload or save as safetensors{hint}"
         )
+    if len(single) > 1 and (double := next((name for name in single if name.startswith("consolidated")), None)):
+        raise BadInput(f"checkpoint {uri}: {double} beside other weights, and no {INDEX} to choose; delete one of them")
     return sorted(single)
 
 

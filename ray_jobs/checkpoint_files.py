@@ -200,7 +200,10 @@ def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_it
 
 def read_config(checkpoint: str) -> Config:
     """The checkpoint's `config.json`."""
-    return _validated(Config, read_json(f"{checkpoint}/config.json", checkpoint), "config.json", checkpoint)
+    value = read_json(f"{checkpoint}/config.json", checkpoint)
+    if value.get("speculators_config"):  # vLLM would load the model that it names, from anywhere
+        raise BadInput(f"checkpoint {checkpoint}: config.json is of a draft model (speculators_config); name the model")
+    return _validated(Config, value, "config.json", checkpoint)
 
 
 def read_shards(checkpoint: str, index: str) -> list[str]:

@@ -1,13 +1,13 @@
 """What two checkpoints must have in common for one engine to serve both by a change of weights."""
 
 import hashlib
-import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from ray_jobs import storage
-from ray_jobs.checkpoint import INDEX, companions, is_loaded, read_header
-from ray_jobs.contract import Checkpoint, digest
+from ray_jobs.checkpoint import INDEX, companions, is_loaded, list_files, read_header
+from ray_jobs.checkpoint_files import BESIDE_BYTES, CONFIG_ITEMS, read
+from ray_jobs.contract import BadInput, Checkpoint, digest
+from ray_jobs.strict_json import NotJson, parse_object
 
 Layout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
 VOLATILE = {"_name_or_path", "transformers_version"}  # who saved a config, which says nothing of the model
@@ -26,7 +26,7 @@ def likeness(checkpoint: Checkpoint) -> str:
 def layout(uri: str | Path) -> Layout:
     """The tensors of the checkpoint at a URI or in a directory, by its safetensors headers."""
     found: Layout = {}
-    for entry in storage.entries(str(uri)):
+    for entry in list_files(str(uri)):
         if is_loaded(entry.key) and entry.key.endswith(".safetensors"):
             tensors, _ = read_header(f"{uri}/{entry.key}", entry.size)
             found |= {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
@@ -47,11 +47,9 @@ def differs(held: Layout, found: Layout) -> str | None:
 
 
 def _content(uri: str) -> str:
-    data = storage.read(uri)
-    try:
-        value: Any = json.loads(data)
-    except ValueError:
-        value = None
-    if uri.endswith("config.json") and isinstance(value, dict):
-        return digest({key: kept for key, kept in value.items() if key not in VOLATILE})
+    data = read(uri, BESIDE_BYTES)
+    if uri.endswith("config.json"):
+        with suppress(BadInput, NotJson):
+            value = parse_object(data, CONFIG_ITEMS)
+            return digest({key: kept for key, kept in value.items() if key not in VOLATILE})
     return hashlib.sha256(data).hexdigest()

@@ -9,7 +9,7 @@ from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
 from ray_jobs.engine.reading import tensors
-from ray_jobs.engine.settings import WARM
+from ray_jobs.engine.settings import FILES, WARM
 from ray_jobs.engine.widened import widened
 
 
@@ -18,7 +18,7 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]
     """vLLM's loader, but that safetensors go to a GPU by `reading` and Qwen2.5-VL's vision encoder is `widened`."""
 
     def __init__(self, load_config: Any) -> None:
-        super().__init__(replace(load_config, load_format="auto"))
+        super().__init__(replace(load_config, load_format=FILES["load_format"]))
 
     def get_all_weights(self, model_config: Any, model: Any) -> Generator[tuple[str, torch.Tensor]]:
         """The checkpoint's tensors by name, as the model has them."""

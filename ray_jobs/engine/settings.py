@@ -11,6 +11,9 @@ WARM = {  # what a warm engine has beside: its way to read weights, and to prove
     "hf_overrides": wide,
     "worker_extension_cls": "ray_jobs.engine.weights.Weights",
 }
+# Unless told, vLLM takes consolidated*.safetensors, params.json and Mistral's tokenizer where they lie beside the files
+# that were checked, probed and compared.
+FILES = {"load_format": "safetensors", "config_format": "hf", "tokenizer_mode": "hf"}
 RENDERERS = 4  # processes beside a GPU's engine
 GRAPHS = 512  # sequences that vLLM captures graphs for at most (1,024 on some GPUs)
 
@@ -26,6 +29,7 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         "enforce_eager": engine.enforce_eager,
         "quantization": engine.quantization,
         "hf_overrides": runnable,
+        **FILES,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
         "enable_prefix_caching": False,

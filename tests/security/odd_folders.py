@@ -162,6 +162,18 @@ NEVER: dict[str, Callable[[Path], None]] = {
     "config: quantisation an array": config(b'{"architectures": ["Tiny"], "quantization_config": [[]]}'),
     "config: text_config an array": config(b'{"architectures": ["Tiny"], "text_config": []}'),
     "config: a million values": config(b'{"architectures": ["Tiny"], "x": [%s0]}' % (b"0," * 1_000_000)),
+    "config: a draft model that names another": config(
+        b'{"architectures": ["Tiny"], "speculators_config": {"verifier": {"name_or_path": "/other"}}}'
+    ),
+    "weights: two sets and no index": with_files(
+        {
+            INDEX: None,
+            FIRST: None,
+            SECOND: None,
+            "model.safetensors": header_of({"a": tensor()}, b"1234"),
+            "consolidated.safetensors": header_of({"a": tensor()}, b"5678"),
+        }
+    ),
     "config: a gigabyte, sparse": sparse("config.json", 1 << 30, b'{"architectures": ["Tiny"]}'),
     "config: 20 MB": config(b'{"architectures": ["Tiny"]}' + b" " * 20_000_000),
     "config: a FIFO": fifo("config.json"),

@@ -1,0 +1,48 @@
+"""vLLM loads the files that were checked, whatever else lies beside them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from ray_jobs import checkpoint
+from ray_jobs.checkpoint import INDEX
+from ray_jobs.contract import Engine
+from ray_jobs.engine.settings import arguments, warm_config
+
+DEMO = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
+pytestmark = pytest.mark.slow  # they import vLLM
+
+
+@pytest.fixture
+def doubled(tmp_path: Path) -> Path:
+    """A checkpoint with other weights, and another config, beside its own in Mistral's way."""
+    folder = tmp_path / "step-1"
+    shutil.copytree(DEMO, folder)
+    weights = {name: 0 * tensor for shard in folder.glob("*.safetensors") for name, tensor in load_file(shard).items()}
+    save_file(weights, folder / "consolidated.safetensors", {"format": "pt"})
+    (folder / "params.json").write_text(json.dumps({"dim": 8, "n_layers": 1}))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["warm", "other"])
+def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind: str) -> None:
+    from vllm.config import LoadConfig
+    from vllm.model_executor.model_loader import get_model_loader
+
+    from ray_jobs.engine import loader  # noqa: F401  # which makes the warm engine's known
+
+    known = arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
+    chosen = get_model_loader(LoadConfig(load_format=known))
+    _, files, safe = chosen._prepare_weights(str(doubled), None, None, True, None)
+    named = set(json.loads((doubled / INDEX).read_text())["weight_map"].values())
+    assert safe
+    assert {Path(file).name for file in files} == named
+    assert checkpoint.check_whole(str(doubled))
+
+
+def test_the_config_that_was_checked_is_the_engines(doubled: Path) -> None:
+    config = warm_config(Engine(max_model_len=512), False, str(doubled)).model_config.hf_config
+    assert config.architectures == json.loads((doubled / "config.json").read_text())["architectures"]
