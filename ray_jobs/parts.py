@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from ray_jobs import storage
+from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Manifest, Part, Trouble, slug
 from ray_jobs.sources.filesystem import arrow_filesystem
 
@@ -67,6 +68,7 @@ def describe(name: str, data: bytes) -> Part:
 
 def table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a part with these bytes."""
+    check_own(io.BytesIO(data), "a part")
     return pq.read_table(io.BytesIO(data), columns=columns)
 
 
@@ -74,7 +76,9 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
     """The table of a part. Raises Trouble when its file is missing or not readable."""
     uri = uri_of_part(stage_uri, name, folder)
     try:
-        return pq.read_table(io.BytesIO(storage.read(uri)), columns=columns)
+        data = storage.read(uri)
+        check_own(io.BytesIO(data), uri)
+        return pq.read_table(io.BytesIO(data), columns=columns)
     except FileNotFoundError:
         raise Trouble(
             f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun"
@@ -89,6 +93,7 @@ def columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
     filesystem, path = arrow_filesystem(uri)
     try:
         with filesystem.open_input_file(path) as file:
+            check_own(file, uri)
             return pq.read_table(file, columns=list(names))
     except FileNotFoundError:
         raise Trouble(

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ray_jobs import storage
+from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Preprocess, Spec
 from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.parts import name_of_part
@@ -90,8 +91,10 @@ def planned(spec: Spec, source: Source) -> GoldenPlan:
 
 def located(golden_uri: str, file: str, group: int) -> list[Located]:
     """Where the images of a planned part lie."""
-    filesystem, path = arrow_filesystem(f"{golden_uri}/plan/{file}")
+    uri = f"{golden_uri}/plan/{file}"
+    filesystem, path = arrow_filesystem(uri)
     with filesystem.open_input_file(path) as opened:
+        check_own(opened, uri)
         return [Located(**row) for row in pq.ParquetFile(opened).read_row_group(group).to_pylist()]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ray_jobs import storage
+from ray_jobs.arrow_guard import check_ipc
 from ray_jobs.contract import Dataset
 from ray_jobs.sources import SUFFIXES
 from ray_jobs.sources.filesystem import open_arrow
@@ -67,4 +68,5 @@ class ArrowShard:
 @contextmanager
 def open_ipc(uri: str) -> Iterator[ArrowShard]:
     with open_arrow(uri) as opened:
+        check_ipc(opened, uri)
         yield ArrowShard(opened, not storage.is_s3(uri))

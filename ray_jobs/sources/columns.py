@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ray_jobs.arrow_guard import refuse_extensions
 from ray_jobs.contract import BadInput, Dataset, nearest
 
 log = logging.getLogger("assay")
@@ -38,6 +39,11 @@ def columns_of(dataset: Dataset, where: str, schema: pa.Schema) -> Columns:
     references = check(dataset.references, "references", where, schema.names)
     kind = types.get(label or "", {})
     names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
+    wanted = [name for name in (image, label, references) if name]
+    for name in wanted:
+        if (count := schema.names.count(name)) > 1:
+            raise BadInput(f"dataset {where}: has {count} columns {name!r}; rename all but one")
+    refuse_extensions(schema, wanted, where)
     return Columns(
         image,
         label,

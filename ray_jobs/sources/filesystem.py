@@ -50,7 +50,7 @@ def explained(uri: str, what: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise BadInput(f"dataset {uri}: no such file; check the URI") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, NotImplementedError) as error:  # ValueError: in a footer's text
         told = " ".join(str(error).split())
         if storage.is_s3(uri) and "AWS Error" in told and not any(code in told for code in REFUSED):
             raise Trouble(f"dataset {uri}: {told}") from error

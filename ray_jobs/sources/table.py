@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from ray_jobs.arrow_guard import refuse_extensions
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cells import image_cell, label_text, texts
@@ -63,7 +64,9 @@ class TableSource:
             columns = columns_of(self.dataset, uri, file.schema)
             if columns.places:
                 for batch in file.batches(0, [columns.image]) if next(file.blocks(columns.image), None) else ():
-                    return distance_of(beside(_folder(uri), str(batch.column(0)[0].as_py() or "")))
+                    refuse_extensions(batch.schema, None, uri)
+                    place = str(batch.column(0)[0].as_py() or "") if len(batch) else ""
+                    return distance_of(beside(_folder(uri), place))
         return distance_of(uri)
 
     def listed(self) -> Iterator[Located]:
@@ -109,6 +112,7 @@ class TableSource:
 
     def _labels(self, file: File, block: int, column: str) -> Iterator[str | None]:
         for batch in file.batches(block, [column]):
+            refuse_extensions(batch.schema, None, self.dataset.source)
             yield from map(label_text, batch.column(0).to_pylist())
 
     def _cells(
@@ -121,6 +125,7 @@ class TableSource:
             block, row = place[at]
             start, reached = 0, at
             for batch in file.batches(block, wanted):
+                refuse_extensions(batch.schema, None, uri)  # a name with a dot may have brought another column
                 while (
                     at < len(located) and place[at][0] == block and start <= (row := place[at][1]) < start + len(batch)
                 ):

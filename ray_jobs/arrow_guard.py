@@ -1,0 +1,119 @@
+"""Refuses Arrow's extension types: reading such a column may run code that lies in the file.
+
+Ray registers a type that unpickles each value, and types whose parameters are computed from the file's schema.
+`sources` and `parts` call this before they open a file and before they take values out of a batch. Nothing here opens a
+schema before the bytes of the schema have been looked at.
+"""
+
+import base64
+import binascii
+import os
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_jobs.contract import BadInput
+
+NAME = b"ARROW:extension:name"
+SCHEMA = b"ARROW:schema"
+MOST_SCHEMA_BYTES = 64 * 2**20
+DEPTH = 64
+
+
+def refuse_extensions(schema: pa.Schema, columns: Iterable[str] | None, where: str) -> None:
+    """Raise BadInput for one of these columns, or for any column when None, that has an extension type at any depth."""
+    wanted = None if columns is None else set(columns)
+    for field in schema:
+        if (wanted is None or field.name in wanted) and (name := extension_of(field)):
+            raise BadInput(
+                f"dataset {where}: column {field.name!r} has the Arrow extension type {name!r}, which is not read "
+                "because it may run code; write the column again with a plain type (bytes, text, numbers, lists)"
+            )
+
+
+def extension_of(field: pa.Field, depth: int = 0) -> str | None:
+    """The name of the extension type that the field or a field below it has, None when none has one."""
+    if name := (field.metadata or {}).get(NAME):
+        return str(name.decode("utf-8", "backslashreplace"))[:100]
+    kind = field.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return str(kind.extension_name)[:100]
+    if depth == DEPTH:
+        return "nested too deep"
+    return next((name for below in _below(kind) if (name := extension_of(below, depth + 1))), None)
+
+
+def open_metadata(file: Any, where: str) -> pq.FileMetaData:
+    """The footer of an open Parquet file, whose schema may be built. Raises BadInput when that would run code."""
+    metadata = pq.read_metadata(file)
+    _refuse_computed(_written_schema(file, metadata, f"dataset {where}"), where)
+    return metadata
+
+
+def check_ipc(file: Any, where: str) -> None:
+    """Raise BadInput when opening this Arrow IPC file, or stream, would run code; leave the file at its start."""
+    size = file.seek(0, 2) or file.tell()
+    for start, length in _schemas(file, size):
+        if not 0 <= length <= min(size, MOST_SCHEMA_BYTES):
+            continue  # no schema of Arrow's: its reader will say so
+        file.seek(start)
+        _refuse_computed(file.read(length), where)
+    file.seek(0)
+
+
+def check_own(file: Any, uri: str) -> None:
+    """Raise BadInput when a Parquet file that Assay should have written has a column that is not of a plain type."""
+    if NAME in _written_schema(file, pq.read_metadata(file), uri):
+        raise BadInput(f"{uri}: has a column of an Arrow extension type, so Assay did not write it; delete it and rerun")
+
+
+def _written_schema(file: Any, metadata: pq.FileMetaData, what: str) -> bytes:
+    """The Arrow schema in a Parquet file's footer, not parsed; leaves the file at its start.
+
+    Raises BadInput for a footer that two readers could take for two different schemas.
+    """
+    size = file.seek(0, 2) or file.tell()  # Arrow's files return nothing
+    file.seek(max(size - metadata.serialized_size - 8, 0))
+    doubled = file.read().count(SCHEMA) > 1  # one reader takes the first, another the last
+    file.seek(0)
+    written = (metadata.metadata or {}).get(SCHEMA, b"")
+    try:
+        schema = base64.b64decode(written, validate=True)
+    except binascii.Error:
+        schema = b""
+    if doubled or base64.b64encode(schema) != written:
+        raise BadInput(f"{what}: its footer does not hold one Arrow schema in base64; write the file again")
+    return schema
+
+
+def _refuse_computed(schema: bytes, where: str) -> None:
+    """Ray's tensor types unpickle their own parameters when a schema is built, where this variable allows it."""
+    if b"ray.data." in schema and os.environ.get("RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA"):
+        raise BadInput(
+            f"dataset {where}: a column has one of Ray's Arrow extension types, and "
+            "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA lets it run code; unset the variable"
+        )
+
+
+def _below(kind: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return [pa.field("values", kind.value_type)]
+    return [kind.field(index) for index in range(kind.num_fields)]
+
+
+def _schemas(file: Any, size: int) -> list[tuple[int, int]]:
+    """Where the schemas of an IPC file lie: that of its first message, and in its footer."""
+    file.seek(0)
+    head = file.read(16)
+    start = 8 if head.startswith(b"ARROW1") else 0
+    words = struct.unpack("<ii", head[start : start + 8].ljust(8, b"\0"))
+    found = [(start + 8, words[1]) if words[0] == -1 else (start + 4, words[0])]
+    file.seek(max(size - 10, 0))
+    tail = file.read(10)
+    if tail.endswith(b"ARROW1"):
+        (length,) = struct.unpack("<i", tail[:4])
+        found.append((size - 10 - length, length))
+    return found
