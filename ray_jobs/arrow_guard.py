@@ -6,19 +6,16 @@ schema before the bytes of the schema have been looked at.
 """
 
 import base64
-import binascii
 import os
 import struct
 from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ray_jobs.contract import BadInput
 
 NAME = b"ARROW:extension:name"
-SCHEMA = b"ARROW:schema"
 MOST_SCHEMA_BYTES = 64 * 2**20
 DEPTH = 64
 
@@ -46,11 +43,10 @@ def extension_of(field: pa.Field, depth: int = 0) -> str | None:
     return next((name for below in _below(kind) if (name := extension_of(below, depth + 1))), None)
 
 
-def open_metadata(file: Any, where: str) -> pq.FileMetaData:
-    """The footer of an open Parquet file, whose schema may be built. Raises BadInput when that would run code."""
-    metadata = pq.read_metadata(file)
-    _refuse_computed(_written_schema(file, metadata, f"dataset {where}"), where)
-    return metadata
+def check_parquet(file: Any, where: str) -> None:
+    """Raise BadInput when opening this Parquet file would run code; leave the file at its start."""
+    if _holds(_footer(file), b"ray.data."):
+        _refuse_computed(where)
 
 
 def check_ipc(file: Any, where: str) -> None:
@@ -60,38 +56,47 @@ def check_ipc(file: Any, where: str) -> None:
         if not 0 <= length <= min(size, MOST_SCHEMA_BYTES):
             continue  # no schema of Arrow's: its reader will say so
         file.seek(start)
-        _refuse_computed(file.read(length), where)
+        if b"ray.data." in file.read(length):
+            _refuse_computed(where)
     file.seek(0)
 
 
 def check_own(file: Any, uri: str) -> None:
     """Raise BadInput when a Parquet file that Assay should have written has a column that is not of a plain type."""
-    if NAME in _written_schema(file, pq.read_metadata(file), uri):
-        raise BadInput(f"{uri}: has a column of an Arrow extension type, so Assay did not write it; delete it and rerun")
+    if _holds(_footer(file), NAME):
+        raise BadInput(f"{uri}: has a column of an Arrow extension type, so Assay did not write it; delete it, rerun")
 
 
-def _written_schema(file: Any, metadata: pq.FileMetaData, what: str) -> bytes:
-    """The Arrow schema in a Parquet file's footer, not parsed; leaves the file at its start.
+def _footer(file: Any) -> bytes:
+    """The footer of a Parquet file as it is; pyarrow's `read_metadata` would build the schema. Leaves it at its start.
 
-    Raises BadInput for a footer that two readers could take for two different schemas.
+    A file that is no Parquet file has an empty one: its reader says what is wrong.
     """
-    size = file.seek(0, 2) or file.tell()  # Arrow's files return nothing
-    file.seek(max(size - metadata.serialized_size - 8, 0))
-    doubled = file.read().count(SCHEMA) > 1  # one reader takes the first, another the last
+    size = file.seek(0, 2) or file.tell()
+    file.seek(max(size - 8, 0))
+    tail = file.read(8)
+    length = struct.unpack("<I", tail[:4])[0] if len(tail) == 8 else 0
+    if MOST_SCHEMA_BYTES < length <= size:
+        raise BadInput(f"a Parquet file has a footer of {length} bytes, over {MOST_SCHEMA_BYTES}; split it")
+    file.seek(max(size - 8 - length, 0))
+    footer: bytes = file.read(length)
     file.seek(0)
-    written = (metadata.metadata or {}).get(SCHEMA, b"")
-    try:
-        schema = base64.b64decode(written, validate=True)
-    except binascii.Error:
-        schema = b""
-    if doubled or base64.b64encode(schema) != written:
-        raise BadInput(f"{what}: its footer does not hold one Arrow schema in base64; write the file again")
-    return schema
+    return footer
 
 
-def _refuse_computed(schema: bytes, where: str) -> None:
+def _holds(footer: bytes, text: bytes) -> bool:
+    """Whether base64 text in the footer, as Arrow keeps its schema there, holds the text at any alignment."""
+    for shift in range(3):
+        whole = base64.b64encode(b"\0" * shift + text + b"\0" * 3)
+        first, last = -(-shift * 4 // 3), (shift + len(text)) * 4 // 3
+        if whole[first:last] in footer:
+            return True
+    return False
+
+
+def _refuse_computed(where: str) -> None:
     """Ray's tensor types unpickle their own parameters when a schema is built, where this variable allows it."""
-    if b"ray.data." in schema and os.environ.get("RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA"):
+    if os.environ.get("RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA"):
         raise BadInput(
             f"dataset {where}: a column has one of Ray's Arrow extension types, and "
             "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA lets it run code; unset the variable"

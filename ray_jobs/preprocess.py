@@ -22,13 +22,14 @@ import ray
 from ray_jobs import job, parts
 from ray_jobs.contract import BadInput, Part, Spec, Trouble
 from ray_jobs.golden import pages
+from ray_jobs.golden.apart import apart
 from ray_jobs.golden.duplicates import Duplicates, hashes
 from ray_jobs.golden.making import drop_duplicates, make_part
-from ray_jobs.golden.pace import announce, blocks, spread
-from ray_jobs.golden.planning import GoldenPlan, check_revision, planned
+from ray_jobs.golden.pace import SPREAD, announce, blocks
+from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset
-from ray_jobs.sources import Source, open_source
+from ray_jobs.sources import Distance, Source, open_source
 
 log = logging.getLogger("assay")
 
@@ -72,11 +73,11 @@ def preprocess(spec: Spec) -> None:
         return
     times = [time.monotonic()]
     source = open_source(spec.suite.dataset)
-    plan = planned(spec, source)
+    plan, distance = apart(f"dataset {spec.suite.dataset.source}", planned_with_distance, spec, source)
     times.append(time.monotonic())
     made = Made()
     with hashes() as duplicates:
-        make_parts(spec, source, plan, made, duplicates)
+        make_parts(spec, source, distance, plan, made, duplicates)
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":
             reject_duplicates(spec, made, duplicates)
@@ -88,11 +89,13 @@ def preprocess(spec: Spec) -> None:
     commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
 
 
-def make_parts(spec: Spec, source: Source, plan: GoldenPlan, made: Made, duplicates: Duplicates) -> None:
+def make_parts(
+    spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, made: Made, duplicates: Duplicates
+) -> None:
     """Make the parts that are not there yet, each in a Ray task."""
     done = parts.done(spec.golden_uri)
     pending = [part for part in plan.parts if part.name not in done]
-    announce(spec, source, plan, pending)
+    announce(spec, source, distance, plan, pending)
     progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))
     # Two jobs that prepare the same set begin at different parts, and so share the work instead of doing it twice.
     first = random.randrange(len(pending)) if pending else 0
@@ -100,7 +103,7 @@ def make_parts(spec: Spec, source: Source, plan: GoldenPlan, made: Made, duplica
     tasks += [part.model_dump() for part in plan.parts if part.name in done]
     rows_of = {part.name: part.rows for part in plan.parts}
     settings = {"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
-    for row in _worked(tasks, make_part, settings, spread(source).cpus_a_task):
+    for row in _worked(tasks, make_part, settings, SPREAD[distance].cpus_a_task):
         part = made.add(row)
         if part.rows + sum(part.lost.values()) != rows_of[part.name]:
             raise Trouble(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")

@@ -39,39 +39,68 @@ class Died(Exception):
         super().__init__(f"its process died of {self.signal.name if self.signal else f'exit code {exit_code}'}")
 
 
-class Decoder:
-    """One process that decodes, and is replaced when it dies."""
+class Confined:
+    """One process with limits of its own, which is replaced when it dies."""
 
-    def __init__(self, settings: Preprocess) -> None:
-        self.settings = settings
+    def __init__(self, megabytes: int) -> None:
+        self.megabytes = megabytes
         self._pool = self._started()
 
-    def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """What `work` returns in the process. Raises what it raises, Died when the process does."""
+    def run(self, work: Callable[..., T], *arguments: Any, seconds: float | None = None) -> T:
+        """What `work` returns in the process, which ends after `seconds`.
+
+        Raises what `work` raises, Died when the process does, Died of SIGALRM after `seconds`.
+        """
         if not self._pool.active:  # a process that dies without work takes the pool with it
             self._pool = self._started()
         try:
-            result: T = self._pool.schedule(work, args=arguments).result()
+            result: T = self._pool.schedule(work, args=arguments, timeout=seconds).result()
         except ProcessExpired as error:
             raise Died(int(error.exitcode or 0)) from None
         except BrokenProcessPool:
             raise Died(0) from None
+        except TimeoutError:
+            if seconds is None:
+                raise
+            raise Died(-signal.SIGALRM) from None
         return result
+
+    def close(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def _started(self) -> ProcessPool:
+        pool = ProcessPool(1, context=_context(), initializer=_confined, initargs=[self.megabytes])
+        try:  # else a machine on which it cannot start would look like a set of images that all crash
+            pool.schedule(int, timeout=START_SECONDS).result()
+        except (ProcessExpired, BrokenProcessPool, TimeoutError) as error:
+            pool.stop()
+            raise Trouble(f"the decoder's process does not start: {error}") from error
+        return pool
+
+
+class Decoder(Confined):
+    """The process that decodes."""
+
+    def __init__(self, settings: Preprocess) -> None:
+        self.settings = settings
+        super().__init__(settings.decode_mb)
 
     def alone(self, prepare: Callable[..., Prepared], row: Row) -> Prepared:
         """What `prepare` makes of the row, a reject when the process dies of it twice: once may not be its doing.
+
+        An image that takes too long is tried once: it would take as long again.
 
         Raises Trouble when the process is killed twice, for that no image does.
         """
         try:
             return self._alone(prepare, row)
-        except Died:
-            pass
+        except Died as error:
+            if error.signal == signal.SIGALRM:  # it would take as long again
+                return Reject("timeout", f"not decoded within {self.settings.decode_seconds:g} s")
         try:
             return self._alone(prepare, row)
         except Died as error:
-            if error.signal == signal.SIGALRM:
-                return Reject("timeout", f"not decoded within {self.settings.decode_seconds:g} s")
             if error.signal in CRASHES or error.exit_code > 0:
                 return Reject("crashed-decoder", str(error))
             raise Trouble(f"the decoder of {row.image_id} was killed twice: {error}; is there memory enough?") from None
@@ -81,19 +110,6 @@ class Decoder:
             return self.run(prepare, row, self.settings)
         except MemoryError:
             return Reject("too-large", f"takes more than {self.settings.decode_mb} MB to decode")
-
-    def close(self) -> None:
-        self._pool.stop()
-        self._pool.join()
-
-    def _started(self) -> ProcessPool:
-        pool = ProcessPool(1, context=_context(), initializer=_confined, initargs=[self.settings.decode_mb])
-        try:  # else a machine on which it cannot start would look like a set of images that all crash
-            pool.schedule(int, timeout=START_SECONDS).result()
-        except (ProcessExpired, BrokenProcessPool, TimeoutError) as error:
-            pool.stop()
-            raise Trouble(f"the decoder's process does not start: {error}") from error
-        return pool
 
 
 @cache

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Preprocess
-from ray_jobs.golden.isolation import Died, Prepared, decoder, limited
+from ray_jobs.golden.isolation import Died, Prepared, decoder
 from ray_jobs.golden.planning import located
-from ray_jobs.images.prepare import Golden, Reject, prepare_file, read_file, thumbnail
-from ray_jobs.images.rejected import Rejected
+from ray_jobs.golden.singly import part_seconds, prepared, prepared_alone
+from ray_jobs.images.prepare import Golden, thumbnail
 from ray_jobs.sources import Row, Source
 
 SCHEMA = pa.schema(
@@ -42,36 +42,30 @@ FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes"]
 def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
     """Make the planned part unless it is there; what is to be known of it, as `described` says.
 
-    It is made whole in the decoder's process. When that dies, it is made again, each of its images in isolation.
+    It is made whole in the decoder's process. When that dies, it is made again, each of its images in isolation. No
+    source is read in the Ray worker itself: Ray has types of Arrow registered there that run code.
     """
     uri = parts.uri_of_part(golden_uri, task["name"])
     if storage.exists(uri):
         return described(task["name"], storage.read(uri), "found")
     own = decoder(settings)
     try:
-        return own.run(_made, task, source, golden_uri, partial(prepared, settings=settings))
+        return own.run(made, task, source, golden_uri, partial(prepared, settings=settings), seconds=part_seconds())
     except (Died, MemoryError):
-        return _made(task, source, golden_uri, partial(own.alone, prepared)) | {"isolated": True}
+        clock: defaultdict[str, float] = defaultdict(float)
+        data = encoded(prepared_alone(own, source, golden_uri, task, clock), clock)
+        return written(task, golden_uri, data, clock) | {"isolated": True}
 
 
-def prepared(row: Row, settings: Preprocess) -> Prepared:
-    """The row's golden image, or why there is none; ends the process when decoding takes too long."""
-    data = row.data
-    if data is None and row.file is None:
-        return Reject("unreadable-source", row.detail)
-    try:
-        if data is None and row.file is not None:
-            data = read_file(row.file)  # before the clock runs: a slow disk is not the image's doing
-    except Rejected as error:
-        return Reject(error.reason, error.detail)
-    with limited(settings.decode_seconds):
-        return prepare_file(row.image_id, data or b"", settings)
-
-
-def _made(task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[Row], Prepared]) -> dict[str, Any]:
+def made(task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[Row], Prepared]) -> dict[str, Any]:
+    """Make the whole part, in the decoder's process."""
     clock: defaultdict[str, float] = defaultdict(float)
     rows = _timed(source.read(located(golden_uri, task["file"], task["group"])), clock)
-    data = _part(((row, prepare(row)) for row in rows), clock)
+    return written(task, golden_uri, encoded(((row, prepare(row)) for row in rows), clock), clock)
+
+
+def written(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
+    """Write the part with these bytes unless another job was first; what is to be known of it."""
     began = time.perf_counter()
     uri = parts.uri_of_part(golden_uri, task["name"])
     origin = "made" if storage.create(uri, data) else "raced"
@@ -122,7 +116,8 @@ def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
     }
 
 
-def _part(prepared: Iterable[tuple[Row, Prepared]], clock: defaultdict[str, float]) -> bytes:
+def encoded(prepared: Iterable[tuple[Row, Prepared]], clock: defaultdict[str, float]) -> bytes:
+    """The bytes of a part with these rows, its rejects in the footer."""
     kept: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     for row, made in prepared:

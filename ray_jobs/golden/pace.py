@@ -1,22 +1,21 @@
 """How the work is spread over the cluster, why, and how long it will take: said before it begins."""
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
 
 from ray_jobs.contract import Preprocess, Spec
-from ray_jobs.golden.isolation import decoder
-from ray_jobs.golden.making import prepared
-from ray_jobs.golden.planning import GoldenPlan, PlannedPart, located
-from ray_jobs.sources import Source
+from ray_jobs.golden.isolation import Died, decoder
+from ray_jobs.golden.planning import GoldenPlan, PlannedPart
+from ray_jobs.golden.singly import PROBED, seconds_an_image
+from ray_jobs.sources import Distance, Source
 from ray_jobs.sources.reading import reads_at_once
 
 log = logging.getLogger("assay")
 
-PROBED = 16  # images prepared beforehand to learn how long one takes
+PROBE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,7 @@ def blocks(count: int, cpus_a_task: float) -> int:
     return max(-(-count // BLOCK_PARTS), min(count, int(BLOCKS_A_TASK * at_once)))
 
 
-def spread(source: Source) -> Spread:
-    return SPREAD[source.distance]
-
-
-def announce(spec: Spec, source: Source, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
+def announce(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
     """Log the plan: what there is, what is left to do, how it is spread and, by a probe, how long it will take."""
     dataset = spec.suite.dataset
     known = f", {plan.bytes / 1e6:.0f} MB" if plan.bytes else ""
@@ -54,22 +49,22 @@ def announce(spec: Spec, source: Source, plan: GoldenPlan, pending: Sequence[Pla
              spec.golden_uri, plan.rows, plan.listed, known, len(plan.parts))  # fmt: skip
     if not pending:
         return
-    chosen, cpus = spread(source), ray.cluster_resources().get("CPU", 1)
-    reads = reads_at_once(dataset, source.distance)
+    chosen, cpus = SPREAD[distance], ray.cluster_resources().get("CPU", 1)
+    reads = reads_at_once(dataset, distance)
     log.info("%s%s", chosen.why, f", {reads} images read at once in each" if reads > 1 else "")
     each = ray.get(ray.remote(_probed).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
+    if each is None:
+        log.info("the first images end the process that decodes them, so how long it will take is not known")
+        return
     rows = sum(part.rows for part in pending)
-    at_once = cpus / chosen.cpus_a_task if source.distance == "web" else cpus
+    at_once = cpus / chosen.cpus_a_task if distance == "web" else cpus
     log.info("%.1f ms an image, measured on %d: about %.0f s for %d on %g CPUs",
              each * 1000, min(PROBED, pending[0].rows), each * rows / at_once, rows, cpus)  # fmt: skip
 
 
-def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
-    """Seconds that one task takes for an image of the part."""
-    chosen = located(golden_uri, part.file, part.group)[:PROBED]
-    own = decoder(settings)
-    own.alone(prepared, next(source.read(chosen[:1])))  # the process imports what it needs
-    began = time.perf_counter()
-    for row in source.read(chosen):
-        own.alone(prepared, row)
-    return (time.perf_counter() - began) / len(chosen)
+def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float | None:
+    """Seconds that one task takes for an image of the part, None when its process dies."""
+    try:
+        return decoder(settings).run(seconds_an_image, source, golden_uri, part, settings, seconds=PROBE_SECONDS)
+    except (Died, MemoryError):
+        return None

@@ -23,7 +23,7 @@ from ray_jobs.contract import BadInput, Preprocess, Spec
 from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.parts import name_of_part
 from ray_jobs.plan import source_revision
-from ray_jobs.sources import Located, Source
+from ray_jobs.sources import Distance, Located, Source
 from ray_jobs.sources.filesystem import arrow_filesystem
 from ray_jobs.suite import Frozen
 
@@ -87,6 +87,11 @@ def planned(spec: Spec, source: Source) -> GoldenPlan:
         made = GoldenPlan(versions=versions(), listed=listed, parts=planned_parts)
     storage.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
     return _standing(spec.golden_uri) or made
+
+
+def planned_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Distance]:
+    """The plan, and how far away the source's images lie; both read the source, so `apart` is to run this."""
+    return planned(spec, source), source.distance
 
 
 def located(golden_uri: str, file: str, group: int) -> list[Located]:

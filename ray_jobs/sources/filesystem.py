@@ -50,11 +50,14 @@ def explained(uri: str, what: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise BadInput(f"dataset {uri}: no such file; check the URI") from None
-    except (OSError, pa.ArrowException, ValueError, NotImplementedError) as error:  # ValueError: in a footer's text
+    except (BadInput, Trouble, MemoryError):
+        raise
+    except Exception as error:  # a library may raise anything on hostile bytes
         told = " ".join(str(error).split())
         if storage.is_s3(uri) and "AWS Error" in told and not any(code in told for code in REFUSED):
             raise Trouble(f"dataset {uri}: {told}") from error
-        raise BadInput(f"dataset {uri}: not {what}: {told}") from None
+        kind = "" if isinstance(error, (OSError, pa.ArrowException)) else f"{type(error).__name__}: "
+        raise BadInput(f"dataset {uri}: not {what}: {kind}{told}") from None
 
 
 class _Raw(io.RawIOBase):

@@ -11,11 +11,14 @@ from typing import Any
 import datasets
 from requests.exceptions import RequestException
 
+from ray_jobs import storage
+from ray_jobs.arrow_guard import check_ipc, refuse_extensions
 from ray_jobs.contract import BadInput, Dataset, Trouble, nearest
 from ray_jobs.plan import is_hub_name
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cells import image_cell, label_text, texts
 from ray_jobs.sources.columns import Columns, columns_of, tell
+from ray_jobs.sources.filesystem import explained, open_arrow
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.reading import Fetched, ahead, beside, fetched, reads_at_once
 
@@ -71,12 +74,25 @@ class HuggingFaceSource:
         if self._loaded is None:
             loaded = self._split(self._load()).with_format(None)
             columns = columns_of(self.dataset, self.dataset.source, loaded.features.arrow_schema)
+            refuse_extensions(loaded.data.schema, columns.wanted(), self.dataset.source)
             names = label_names(self.dataset)
             loaded = loaded.select_columns(columns.wanted())
+            self._check_features(loaded.features, columns)
             if isinstance(loaded.features[columns.image], datasets.Image):
                 loaded = loaded.cast_column(columns.image, datasets.Image(decode=False))
             self._loaded = loaded, replace(columns, names=names or columns.names)
         return self._loaded
+
+    def _check_features(self, features: Any, columns: Columns) -> None:
+        """Raise BadInput for a feature that `datasets` would decode: it opens the file or address that a cell names."""
+        for name in columns.wanted():
+            plain = (datasets.Value, datasets.ClassLabel, *((datasets.Image,) if name == columns.image else ()))
+            inner = getattr(features[name], "feature", features[name])
+            inner = inner[0] if isinstance(inner, list) and len(inner) == 1 else inner
+            if not isinstance(inner, plain) and not (name == columns.image and isinstance(inner, dict)):
+                kind = type(inner).__name__
+                told = f"column {name!r} is of the type {kind}, which is not read; write it as texts or numbers"
+                raise BadInput(f"dataset {self.dataset.source}: {told}")
 
     def _load(self) -> Any:
         source = self.dataset.source
@@ -85,11 +101,21 @@ class HuggingFaceSource:
                 return datasets.load_dataset(
                     source, self.dataset.config, split=self.dataset.split, revision=self.dataset.revision
                 )
+            self._check_files()
             return datasets.load_from_disk(source)
         except (ConnectionError, TimeoutError, RequestException) as error:
             raise Trouble(f"dataset {source}: cannot be loaded now: {' '.join(str(error).split())}") from error
+        except BadInput:
+            raise
         except Exception as error:  # the library raises whatever its loaders raise
             raise BadInput(f"dataset {source}: cannot be loaded: {' '.join(str(error).split())}") from error
+
+    def _check_files(self) -> None:
+        for entry in storage.entries(self.dataset.source):
+            uri = f"{self.dataset.source}/{entry.key}"
+            if entry.key.endswith(".arrow"):
+                with explained(uri, "readable as Arrow"), open_arrow(uri) as file:
+                    check_ipc(file, uri)
 
     def _split(self, loaded: Any) -> Any:
         if isinstance(loaded, datasets.DatasetDict):

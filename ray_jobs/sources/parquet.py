@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_jobs.arrow_guard import open_metadata
+from ray_jobs.arrow_guard import check_parquet
 from ray_jobs.contract import Dataset
 from ray_jobs.sources import SUFFIXES
 from ray_jobs.sources.filesystem import open_arrow
@@ -43,6 +43,6 @@ class ParquetShard:
 @contextmanager
 def open_parquet(uri: str) -> Iterator[ParquetShard]:
     with open_arrow(uri) as opened:
-        metadata = open_metadata(opened, uri)
-        with pq.ParquetFile(opened, metadata=metadata, buffer_size=BUFFER, pre_buffer=False) as file:
+        check_parquet(opened, uri)
+        with pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file:
             yield ParquetShard(file, file.schema_arrow)

@@ -18,7 +18,7 @@ from making import encoded, picture
 
 from ray_jobs.contract import Preprocess, Trouble
 from ray_jobs.golden.isolation import Decoder, Died, limited
-from ray_jobs.golden.making import prepared
+from ray_jobs.golden.singly import prepared
 from ray_jobs.images.prepare import Golden, Reject, prepare
 from ray_jobs.sources import Row
 

@@ -1,0 +1,18 @@
+"""The attacks on the data plane use what its other tests are made of."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "ray_jobs"))
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the caller's settings reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ASSAY_")) or name == "RAY_ADDRESS":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
