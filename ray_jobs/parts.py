@@ -18,7 +18,7 @@ from blake3 import blake3
 from ray_jobs import storage
 from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Manifest, Part, Trouble, slug
-from ray_jobs.sources.filesystem import arrow_filesystem
+from ray_jobs.sources.filesystem import open_arrow
 
 FOOTER = b"assay"
 
@@ -90,9 +90,8 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
 def columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
     """These columns of a part and no other byte of it: not its images. Raises Trouble as `read` does."""
     uri = uri_of_part(stage_uri, name)
-    filesystem, path = arrow_filesystem(uri)
     try:
-        with filesystem.open_input_file(path) as file:
+        with open_arrow(uri) as file:
             check_own(file, uri)
             return pq.read_table(file, columns=list(names))
     except FileNotFoundError:
@@ -111,8 +110,7 @@ def footer(data: bytes) -> dict[str, Any]:
 
 def footer_at(uri: str) -> dict[str, Any]:
     """The footer of the part at a URI, without reading its rows."""
-    filesystem, path = arrow_filesystem(uri)
-    with filesystem.open_input_file(path) as file:
+    with open_arrow(uri) as file:
         return _footer(pq.read_metadata(file))
 
 

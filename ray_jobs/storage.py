@@ -7,31 +7,50 @@ permission, full disk) are BadInput or Trouble with one line that names the obje
 
 import errno
 import os
+import re
 import shutil
 import stat
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.s3_body import check_md5, read_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"}
+DENIED = {
+    "AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled", "401",
+    "Unauthorized", "AccountProblem", "NotSignedUp",
+}  # fmt: skip
+REMEDIES = {
+    "NoSuchBucket": "there is no such bucket; create it or correct the URI",
+    "RequestTimeTooSkewed": "the clock of this machine differs from the store's; set it",
+    "PermanentRedirect": "the bucket is in another region; set AWS_DEFAULT_REGION",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_DEFAULT_REGION",
+    "InvalidObjectState": "the object is archived; restore it first",
+    "InvalidBucketName": "no bucket can have this name; correct the URI",
+    "KeyTooLongError": "the key is too long; shorten it",
+} | dict.fromkeys(
+    ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired", "InvalidToken"),
+    "the AWS credentials have expired or are not valid any more; renew them",
+)
 MISSING = {"NoSuchKey", "404", "NotFound"}
 FULL = {errno.ENOSPC, errno.EDQUOT}
 UNREADABLE = {
     errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO,
     errno.ENODEV,
 }  # fmt: skip
+DOWNLOADERS, RANGE = 8, 2**24  # threads a file, bytes a request
 LONGEST_KEY = 1024  # bytes, of S3
 SHOWN = 400  # letters of a URI in a message
 
@@ -51,7 +70,7 @@ def read(uri: str, at_most: int | None = None) -> bytes:
     Raises FileNotFoundError where there is none, BadInput for what is no regular file and, when `at_most` is given, for
     an object of more bytes: it is refused by its stated size, and while it is read where it states less.
     """
-    with _explained(uri, "read"):
+    with explained(uri, "read"):
         if not is_s3(uri):
             with _open_regular(_path(uri)) as file:
                 _refuse_larger(uri, os.fstat(file.fileno()).st_size, at_most)
@@ -59,50 +78,61 @@ def read(uri: str, at_most: int | None = None) -> bytes:
                 _refuse_larger(uri, len(data), at_most)
                 return data
         bucket, key = _bucket_key(uri)
-        answer = _s3().get_object(Bucket=bucket, Key=key)
-        with closing(answer["Body"]) as body:
-            _refuse_larger(uri, answer["ContentLength"], at_most)
-            return bytes(body.read())
+        return read_object(_s3(), bucket, key, at_most=at_most)
 
 
-def read_range(uri: str, start: int, length: int | None) -> bytes:
-    """`length` bytes from `start` (all that follow when None); fewer at the end of the object."""
-    with _explained(uri, "read"):
+def read_range(uri: str, start: int, length: int | None, version: str | None = None) -> bytes:
+    """`length` bytes from `start` (all that follow when None); fewer at the end of the object.
+
+    Raises Trouble when an object on S3 is not, or no longer, of the `version` that is given.
+    """
+    with explained(uri, "read"):
         if not is_s3(uri):
             with _open_regular(_path(uri)) as file:
                 file.seek(start)
                 return file.read(-1 if length is None else length)
         bucket, key = _bucket_key(uri)
-        if length == 0:
-            return b""
-        wanted: dict[str, Any] = {}
-        if start or length is not None:
-            wanted = {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"}
         content = b""
 
         def get() -> None:
             nonlocal content
-            content = _s3().get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
+            content = read_object(_s3(), bucket, key, start, length, version=version)
 
-        _answers(get, {"InvalidRange", "416"})  # S3 refuses a range that begins at the end
+        if length != 0:
+            _answers(get, {"InvalidRange", "416"})  # S3 refuses a range that begins at the end
         return content
 
 
 def download(uri: str, path: Path) -> None:
-    """Copy an S3 object to a local file, in parallel ranges when it is large."""
-    with _explained(uri, "read"):
+    """Copy an S3 object to a local file, in parallel ranges when it is large, each read as `read` reads.
+
+    Raises Trouble when it is replaced meanwhile, or when the bytes are not those of its ETag.
+    """
+    with explained(uri, "read"):
         bucket, key = _bucket_key(uri)
+        head = _s3().head_object(Bucket=bucket, Key=key)
+        version, size = head["ETag"].strip('"'), head["ContentLength"]
         try:
-            _s3().download_file(bucket, key, str(path))
+            with path.open("wb") as file, ThreadPoolExecutor(DOWNLOADERS) as pool:
+
+                def copy(start: int) -> None:
+                    data = read_object(_s3(), bucket, key, start, RANGE, version=version)
+                    if len(data) != min(RANGE, size - start):
+                        raise Trouble(f"{shown(uri)}: it was replaced while it was read; try again")
+                    os.pwrite(file.fileno(), data, start)
+
+                for copied in [pool.submit(copy, start) for start in range(0, size, RANGE)]:
+                    copied.result()
         except OSError as error:
             if error.errno not in FULL:
                 raise
             raise Trouble(f"cannot copy {uri} to {path.parent}: the disk is full; free space there") from error
+        check_md5(path, head, shown(uri))
 
 
 def write(uri: str, data: bytes) -> None:
     """Put the object, replacing what is there: readers see the old bytes or the new, never a part."""
-    with _explained(uri, "write"):
+    with explained(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             _s3().put_object(Bucket=bucket, Key=key, Body=data)
@@ -113,7 +143,7 @@ def write(uri: str, data: bytes) -> None:
 
 def upload(path: Path, uri: str) -> None:
     """Put a local file as the object, as `write` does but never all of it in memory."""
-    with _explained(uri, "write"):
+    with explained(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             with path.open("rb") as source:
@@ -125,7 +155,7 @@ def upload(path: Path, uri: str) -> None:
 
 def create(uri: str, data: bytes) -> bool:
     """Put the object only where there is none: True when these bytes are the ones, False when another was first."""
-    with _explained(uri, "write"):
+    with explained(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             return _put_where_none_is(bucket, key, data)
@@ -138,7 +168,7 @@ def create(uri: str, data: bytes) -> bool:
 
 
 def exists(uri: str) -> bool:
-    with _explained(uri, "look at"):
+    with explained(uri, "look at"):
         if not is_s3(uri):
             return _path(uri).exists()
         bucket, key = _bucket_key(uri)
@@ -147,7 +177,7 @@ def exists(uri: str) -> bool:
 
 def delete(uri: str) -> None:
     """Remove one object; none being there is fine."""
-    with _explained(uri, "delete"):
+    with explained(uri, "delete"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             _s3().delete_object(Bucket=bucket, Key=key)
@@ -163,7 +193,7 @@ def entries(prefix: str, at_most: int | None = None, follow_folders: bool = True
     Hugging Face's cache need it; links to folders below the prefix only with `follow_folders`, so that without it a
     link cannot lead the listing out of the prefix.
     """
-    with _explained(prefix, "list"):
+    with explained(prefix, "list"):
         count = _Limit(prefix, at_most)
         if is_s3(prefix):
             bucket, key = _bucket_key(prefix)
@@ -184,7 +214,7 @@ def files(folder: str, at_most: int) -> list[Entry]:
     The version of a local file changes with its inode and the time of its last change too, which no copy can set.
     Raises BadInput where there is more than `at_most` in the folder, hidden ones and folders counted.
     """
-    with _explained(folder, "list"):
+    with explained(folder, "list"):
         found = list(islice(_shallow_on_s3(folder) if is_s3(folder) else _shallow(_path(folder)), at_most + 1))
     if len(found) > at_most:
         raise BadInput(f"{folder}: more than {at_most} files and folders; name the folder of the model itself")
@@ -193,7 +223,7 @@ def files(folder: str, at_most: int) -> list[Entry]:
 
 def entry(uri: str) -> Entry | None:
     """The one object at the URI under its own name, None where there is none."""
-    with _explained(uri, "look at"):
+    with explained(uri, "look at"):
         name = uri.rsplit("/", 1)[-1]
         if not is_s3(uri):
             path = _path(uri)
@@ -210,7 +240,7 @@ def entry(uri: str) -> Entry | None:
 
 def folders(prefix: str) -> list[str]:
     """Names of the folders directly below a prefix, sorted."""
-    with _explained(prefix, "list"):
+    with explained(prefix, "list"):
         if not is_s3(prefix):
             root = _path(prefix)
             return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -226,9 +256,11 @@ def is_s3(uri: str) -> bool:
     """Whether the URI is an S3 one. Raises BadInput for any scheme but `s3://` and `file://`."""
     scheme, found, rest = uri.partition("://")
     if found and scheme not in ("s3", "file"):
-        raise BadInput(f"{uri}: cannot open {scheme}://; use s3://bucket/key or a local directory")
+        raise BadInput(f"{shown(uri)}: cannot open {scheme}://; use s3://bucket/key or a local directory")
     if scheme == "s3" and found and not rest.split("/")[0]:
-        raise BadInput(f"{uri}: names no bucket; use s3://bucket/key")
+        raise BadInput(f"{shown(uri)}: names no bucket; use s3://bucket/key")
+    if scheme == "s3" and "@" in rest.split("/")[0]:
+        raise BadInput(f"{shown(uri)}: holds a key; take it out of the URI and set AWS_ACCESS_KEY_ID instead")
     return bool(found) and scheme == "s3"
 
 
@@ -374,6 +406,12 @@ def _sorted_names(folder: str, count: _Limit, follow_folders: bool) -> list[str]
     return sorted(names)
 
 
+def require_regular(uri: str) -> None:
+    """Raises BadInput for a local URI that is a device, a pipe, a socket or a directory."""
+    with explained(uri, "read"), _open_regular(_path(uri)):
+        pass
+
+
 @contextmanager
 def _open_regular(path: Path) -> Iterator[BinaryIO]:
     """The file, opened to read. Raises BadInput for a device, a pipe, a socket or a directory: a read may never end."""
@@ -441,7 +479,7 @@ def _beside(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(uri: str, doing: str) -> Iterator[None]:
+def explained(uri: str, doing: str) -> Iterator[None]:
     """Turn what a person must mend into one line; FileNotFoundError passes, for callers ask with it."""
     try:
         _check_name(uri)
@@ -465,7 +503,7 @@ def _explained(uri: str, doing: str) -> Iterator[None]:
             ) from error
         raise Trouble(f"cannot {doing} {shown(uri)}: {error}") from error
     except Exception as error:
-        raise _s3_explained(error, uri, doing) or error from error
+        raise _s3_explained(error, uri, doing) from error
 
 
 def _check_name(uri: str) -> None:
@@ -483,28 +521,45 @@ def _check_name(uri: str) -> None:
 
 def shown(uri: str) -> str:
     """The URI as a message may have it: on one line, encodable, and not longer than a line should be."""
+    scheme, found, rest = uri.partition("://")
+    if found:
+        user, _, host = rest.partition("/")[0].rpartition("@")
+        rest = rest[len(user) + 1 :] if user and host else rest  # it may hold a key
+        uri = f"{scheme}://{rest if scheme in ('s3', 'file') else rest.partition('?')[0]}"
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in uri)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
 
 
-def _s3_explained(error: Exception, uri: str, doing: str) -> Exception | None:
-    if not is_s3(uri):
-        return None
+def _s3_explained(error: Exception, uri: str, doing: str) -> Exception:
+    """What went wrong, told as FileNotFoundError, BadInput or Trouble, whatever it was."""
     import botocore.exceptions as botocore
 
+    what = f"cannot {doing} {shown(uri)}"
     if isinstance(error, botocore.ClientError):
         code = _code(error)
         if code in MISSING:
-            return FileNotFoundError(errno.ENOENT, "no such object", uri)
-        if code == "NoSuchBucket":
-            return BadInput(f"cannot {doing} {uri}: there is no such bucket; create it or correct the URI")
+            return FileNotFoundError(errno.ENOENT, "no such object", shown(uri))
+        if code in REMEDIES:
+            return BadInput(f"{what}: {REMEDIES[code]}")
         if code in DENIED:
-            return BadInput(f"cannot {doing} {uri}: access denied ({code}); check the AWS credentials and the policy")
-        return Trouble(f"cannot {doing} {uri}: {error}")
-    if isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
-        return BadInput(f"cannot {doing} {uri}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if isinstance(error, botocore.ParamValidationError):
-        return BadInput(f"cannot {doing} {uri}: {' '.join(str(error).split())}")
-    if isinstance(error, botocore.BotoCoreError):
-        return Trouble(f"cannot {doing} {uri}: {error}")
-    return None
+            return BadInput(f"{what}: access denied ({code}); check the AWS credentials and the policy")
+    elif isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
+        return BadInput(f"{what}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    elif isinstance(error, _settings_at_fault(botocore)):
+        return BadInput(f"{what}: {_told(error)}; check the AWS settings and the URI")
+    elif not isinstance(error, botocore.BotoCoreError):
+        return Trouble(f"{what}: {type(error).__name__}: {_told(error)}")
+    return Trouble(f"{what}: {_told(error)}")
+
+
+def _settings_at_fault(botocore: Any) -> tuple[type[Exception], ...]:
+    return (
+        botocore.ParamValidationError, botocore.ProfileNotFound, botocore.NoRegionError, botocore.ConfigParseError,
+        botocore.InvalidRegionError, botocore.SSOError, botocore.TokenRetrievalError,
+    )  # fmt: skip
+
+
+def _told(error: object) -> str:
+    """The text of an error on one line, without what an address may hold of secrets."""
+    text = re.sub(r"(\w+://)[^/\s\"'@]*@", r"\1", " ".join(str(error).split()))
+    return shown(re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "", text))

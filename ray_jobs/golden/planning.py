@@ -24,7 +24,7 @@ from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.parts import name_of_part
 from ray_jobs.plan import source_revision
 from ray_jobs.sources import Distance, Located, Source
-from ray_jobs.sources.filesystem import arrow_filesystem
+from ray_jobs.sources.filesystem import open_arrow
 from ray_jobs.suite import Frozen
 
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
@@ -97,8 +97,7 @@ def planned_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Dista
 def located(golden_uri: str, file: str, group: int) -> list[Located]:
     """Where the images of a planned part lie."""
     uri = f"{golden_uri}/plan/{file}"
-    filesystem, path = arrow_filesystem(uri)
-    with filesystem.open_input_file(path) as opened:
+    with open_arrow(uri) as opened:
         check_own(opened, uri)
         return [Located(**row) for row in pq.ParquetFile(opened).read_row_group(group).to_pylist()]
 

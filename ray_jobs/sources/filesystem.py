@@ -1,34 +1,30 @@
 """Large files read in parts, through Arrow, for the same URIs and AWS variables that `storage` takes."""
 
+import errno
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.fs as fs
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Trouble
 
 BUFFER = 2**16
-REFUSED = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "HTTP status 403")
-
-
-def arrow_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a URI and the path within it."""
-    if not storage.is_s3(uri):
-        return fs.LocalFileSystem(), str(storage.local_path(uri))
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return fs.S3FileSystem(endpoint_override=endpoint, region=region), uri.removeprefix("s3://")
 
 
 def open_arrow(uri: str) -> Any:
-    """The file as Arrow's random-access file, mapped into memory where it is local."""
-    filesystem, path = arrow_filesystem(uri)
-    return filesystem.open_input_file(path) if storage.is_s3(uri) else pa.memory_map(path)
+    """The file as Arrow's random-access file, mapped into memory where it is local.
+
+    Raises FileNotFoundError, and BadInput or Trouble as `storage` does, which reads all of it: Arrow's own S3 client
+    would have other time limits, and does not know AWS_CA_BUNDLE.
+    """
+    if storage.is_s3(uri):
+        return pa.PythonFile(StoredFile(uri), mode="r")
+    with storage.explained(uri, "read"):
+        storage.require_regular(uri)
+        return pa.memory_map(str(storage.local_path(uri)))
 
 
 @contextmanager
@@ -36,10 +32,11 @@ def opened(uri: str) -> Iterator[io.BufferedReader]:
     """The file as a seekable, buffered Python file; what goes wrong while it is open is explained."""
     with explained(uri, "readable"):
         if not storage.is_s3(uri):
+            storage.require_regular(uri)
             with open(str(storage.local_path(uri)), "rb") as file:
                 yield file
         else:
-            with open_arrow(uri) as remote, io.BufferedReader(_Raw(remote), BUFFER) as buffered:
+            with StoredFile(uri) as remote, io.BufferedReader(remote, BUFFER) as buffered:
                 yield buffered  # type: ignore[misc]
 
 
@@ -54,17 +51,19 @@ def explained(uri: str, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # a library may raise anything on hostile bytes
         told = " ".join(str(error).split())
-        if storage.is_s3(uri) and "AWS Error" in told and not any(code in told for code in REFUSED):
-            raise Trouble(f"dataset {uri}: {told}") from error
         kind = "" if isinstance(error, (OSError, pa.ArrowException)) else f"{type(error).__name__}: "
         raise BadInput(f"dataset {uri}: not {what}: {kind}{told}") from None
 
 
-class _Raw(io.RawIOBase):
-    """What `io.BufferedReader` needs of a file."""
+class StoredFile(io.RawIOBase):
+    """An object of S3, as a file to read from anywhere in it: each read is one request, all of the same version."""
 
-    def __init__(self, file: Any) -> None:
-        self.file = file
+    def __init__(self, uri: str) -> None:
+        self.uri, self.position = uri, 0
+        entry = storage.entry(uri)
+        if entry is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", uri)
+        self.size, self.version = entry.size, entry.version
 
     def readable(self) -> bool:
         return True
@@ -73,12 +72,21 @@ class _Raw(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self.file.seek(offset, whence))
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = max(0, start + offset)
+        return self.position
 
     def tell(self) -> int:
-        return int(self.file.tell())
+        return self.position
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self.position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        data = storage.read_range(self.uri, self.position, wanted, self.version) if wanted else b""
+        self.position += len(data)
+        return data
 
     def readinto(self, buffer: Any) -> int:
-        data = self.file.read(len(buffer))
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)

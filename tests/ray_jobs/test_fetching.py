@@ -234,8 +234,7 @@ def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    client = SimpleNamespace(download_file=full, get_paginator=storage._s3().get_paginator)
-    monkeypatch.setattr(storage, "_s3", lambda: client)
+    monkeypatch.setattr("ray_jobs.storage.os.pwrite", full)
     with pytest.raises(Trouble, match=rf"^cannot copy {planned.uri}/config.json to {kept}/.*: the disk is full; free"):
         fetch(planned)
     assert left_in(kept) == []
