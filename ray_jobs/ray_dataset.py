@@ -15,6 +15,7 @@ def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Da
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a node with a GPU can take long to start; the job has its own limit
     context.raise_original_map_exception = True  # else a BadInput of a worker arrives as text only
     for noisy in ("ray.data", "ray.llm", "ray.serve"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -30,7 +30,5 @@ def ask(
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine import ray_data_llm  # which takes seconds to import
 
-    with holding.making_room() as enough:
-        for block in ray_data_llm.ask(checkpoint, engine, tasks, requests, served):
-            enough.set()
-            yield block
+    answers = ray_data_llm.ask(checkpoint, engine, tasks, requests, served)
+    yield from holding.with_room(answers, engine.gpus, "engine")

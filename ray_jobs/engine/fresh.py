@@ -6,7 +6,7 @@ keeps is the one that the warm engine was handed.
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine, Trouble
-from ray_jobs.engine import holding, ties
+from ray_jobs.engine import gpus, holding, ties
 from ray_jobs.engine.asked import Requests, Task, without_image
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
@@ -44,14 +44,16 @@ def compare(
     Raises BadInput for a checkpoint that is no longer the one that was planned, Trouble for an engine that dies.
     """
     verify(checkpoint)
-    gpu = "GPU" in ray.cluster_resources()
+    gpu = gpus.has_gpus()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM in the task's process, so that nothing outlives it
-    task = ray.remote(max_calls=1, max_retries=0)(_compared).options(
+    task = ray.remote(max_calls=1, max_retries=0)(_answers).options(
         num_cpus=1, num_gpus=engine.gpus if gpu else 0, runtime_env={"env_vars": environment(gpu) | alone}
     )  # a task of one call: its process is its own
     try:
-        with holding.making_room():
-            found: Compared = ray.get(task.remote(checkpoint, engine, gpu, tasks, requests, stored))
+        answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)
+        with holding.making_room(engine.gpus, "audit"):
+            ray.get(next(answers))  # the task has its GPU
+        found: Compared = ray.get(next(answers))
     except RayTaskError as error:
         if (explained := explain(error, checkpoint.uri)) is error:
             raise
@@ -60,6 +62,12 @@ def compare(
         why = " ".join(str(error).split())[:200]
         raise Trouble(f"checkpoint {checkpoint.uri}: the fresh engine died: {why}; audit again") from error
     return found
+
+
+def _answers(*arguments: Any) -> Iterator[Compared | None]:
+    """Nothing, the moment the task runs; then what `_compared` gives."""
+    yield None
+    yield _compared(*arguments)
 
 
 def _compared(

@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
 
 from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.engine import gpus
 from ray_jobs.engine.lease import SECONDS
 from ray_jobs.engine.remaining import MOST_AT_ONCE
 from ray_jobs.engine.settings import environment
@@ -27,6 +29,7 @@ log = logging.getLogger("assay")
 NAMESPACE, PREFIX = "assay-engines", "engine-"
 DIED = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
 STARTING = "creation task"  # what Ray says of one that did not start
+EVICTION = 5.0  # seconds that an engine has to say whether it ends
 TURN = 1.0  # seconds that one request for the lease waits: for a job that is gone it is not taken later than that
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
@@ -45,12 +48,12 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     first, or when there is no room.
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    gpu = "GPU" in ray.cluster_resources()
+    gpu = gpus.has_gpus()
     share = engine.gpus
     short = gpu and ray.available_resources().get("GPU", 0) < share
     if over and not _exists(name):
         _needed(over)
-        if short:
+        if short and not gpus.starts_nodes():
             raise NotNeeded("no GPU has room for it")
     while True:
         there = _exists(name)
@@ -59,7 +62,8 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
             num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
         ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
-            _acquire(actor, token, checkpoint, name if short and not over else None, over)
+            wait = gpus.Wait(share, "engine") if gpu else None
+            _acquire(actor, token, checkpoint, name if short and not over else None, over, wait)
             break
         except DIED as error:
             if not there or STARTING in str(error):
@@ -89,7 +93,12 @@ def serving(held_engine: Held, checkpoint: Checkpoint, engine: Engine, following
 
 
 def _acquire(
-    actor: Any, token: str, checkpoint: Checkpoint, make_room_for: str | None, over: threading.Event | None
+    actor: Any,
+    token: str,
+    checkpoint: Checkpoint,
+    make_room_for: str | None,
+    over: threading.Event | None,
+    wait: gpus.Wait | None,
 ) -> None:
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
     told = False
@@ -100,12 +109,16 @@ def _acquire(
                 _needed(over)
                 if make_room_for:
                     make_room(make_room_for)
+                if wait and not gpus.is_placed(actor):
+                    wait.tell()
             if ray.get(asked):
                 return
             _needed(over)
         except (NotNeeded, KeyboardInterrupt, SystemExit):
             ray.cancel(asked)
             actor.release.remote(token)  # which it may have got just now
+            if not gpus.is_placed(actor):
+                ray.kill(actor)  # else a node with a GPU would be started for nobody
             raise
         if not told:
             log.info("engine: another job holds it; waiting")
@@ -131,27 +144,54 @@ def _renew(actor: Any, token: str, done: threading.Event) -> None:
 
 
 @contextmanager
-def making_room() -> Iterator[threading.Event]:
-    """Make room on GPUs within it, again and again, for an engine may be held now and idle later; until `enough`."""
-    enough = threading.Event()
+def making_room(wanted: float, who: str) -> Iterator[None]:
+    """Within it idle engines give up their GPUs, again and again, because an engine may be held now and idle later.
+
+    Leave it as soon as the GPU is there: until then it also says in the log that `who` waits for so many GPUs.
+    """
+    enough, wait = threading.Event(), gpus.Wait(wanted, who)
 
     def make() -> None:
         while not enough.is_set():
             make_room()
-            enough.wait(5)
+            if not enough.wait(5) and ray.available_resources().get("GPU", 0) < wanted:
+                wait.tell()
 
-    threading.Thread(target=make, daemon=True).start()
+    if gpus.has_gpus():
+        threading.Thread(target=make, daemon=True).start()
     try:
-        yield enough
+        yield
     finally:
         enough.set()
 
 
+Item = TypeVar("Item")
+
+
+def with_room(items: Iterator[Item], wanted: float, who: str) -> Iterator[Item]:
+    """The same items; room on GPUs is made until the first of them is there."""
+    with making_room(wanted, who):
+        first = list(islice(items, 1))
+    yield from first
+    yield from items
+
+
 def make_room(name: str = "") -> None:
     """End the engines that nobody holds, but for the one of this name: they keep a GPU that somebody waits for."""
-    if "GPU" not in ray.cluster_resources():
+    if not gpus.has_gpus():
         return
-    for one in ray.util.list_named_actors(all_namespaces=True):
-        if one["namespace"] == NAMESPACE and one["name"] != name:
-            with suppress(ValueError, *DIED, GetTimeoutError):
-                ray.get(ray.get_actor(one["name"], NAMESPACE).evict.remote(time.time() + 5), timeout=5)
+    for listed in ray.util.list_named_actors(all_namespaces=True):
+        if listed["namespace"] == NAMESPACE and listed["name"] != name:
+            with suppress(ValueError, *DIED):
+                _evict(ray.get_actor(listed["name"], NAMESPACE))
+
+
+def _evict(actor: Any) -> None:
+    """Have the engine end if it is idle, now or never: the request is taken back where it is not answered soon."""
+    if not gpus.is_started(actor):
+        return
+    asked = actor.evict.remote()
+    try:
+        ray.get(asked, timeout=EVICTION)
+    except GetTimeoutError:
+        ray.cancel(asked)

@@ -13,12 +13,15 @@ from typing import Any
 
 import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Answer, Requests, Served, Task, without_image
 from ray_jobs.engine.explained import STARTS, explain
+from ray_jobs.engine.gpus import has_gpus
+from ray_jobs.engine.holding import making_room
 from ray_jobs.engine.prompt import maker_for
 from ray_jobs.engine.settings import arguments, environment
 from ray_jobs.fetching import fetch
@@ -32,11 +35,13 @@ def ask(
 ) -> Iterator[list[Answer]]:
     """Answers block by block, in no particular order. Raises what `explain` makes of what goes wrong."""
     verify(checkpoint)
+    if has_gpus() and engine.tensor_parallel_size > 1:
+        _start_nodes(engine)
     model = _fetched_everywhere(checkpoint)
     log.info("engine: starting vLLM on %s", checkpoint.uri)
     asked = ray_dataset(tasks).flat_map(partial(_requests, checkpoint=checkpoint, requests=requests))
     served.kind, served.told = "ray_data_llm", "started for this job"
-    answers = answered(asked, model, engine, maker_for(checkpoint).stop_ids)
+    answers = answered(asked, model, engine, maker_for(checkpoint).stop_ids, checkpoint)
     try:
         for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield block.to_pylist()
@@ -45,15 +50,23 @@ def ask(
     verify(checkpoint)  # what was loaded must have been what was planned
 
 
-def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids: frozenset[int]) -> "ray.data.Dataset":
-    """Answers to a dataset of requests, one each."""
+def answered(
+    requests: "ray.data.Dataset",
+    model: Path,
+    engine: Engine,
+    stop_ids: frozenset[int],
+    checkpoint: Checkpoint | None = None,
+) -> "ray.data.Dataset":
+    """Answers to a dataset of requests, one each. The engine's node fetches the checkpoint, if it is named, anew."""
     processor = build_processor(
-        _config(model, engine, "GPU" in ray.cluster_resources()),
+        _config(model, engine, has_gpus()),
         postprocess=_answer,
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
     stage = processor.get_stage_by_name("vLLMEngineStage")
     stage.map_batches_kwargs["max_restarts"] = STARTS
+    if checkpoint:
+        stage.fn = _fetching(stage.fn, checkpoint)
     answers = processor(requests)
     return answers.map(_one_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
 
@@ -61,6 +74,25 @@ def answered(requests: "ray.data.Dataset", model: Path, engine: Engine, stop_ids
 def _requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
     fetch(checkpoint)  # its copy is in use: an engine that dies is started again from it
     return requests(task["part"], task["rows"], maker_for(checkpoint))
+
+
+def _fetching(engine_stage: Any, checkpoint: Checkpoint) -> Any:
+    """Ray's engine, but that its node has the checkpoint first: the node may have started after all others got it."""
+
+    class Fetching(engine_stage):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            fetch(checkpoint)
+            super().__init__(*arguments, **named)
+
+    return Fetching
+
+
+def _start_nodes(engine: Engine) -> None:
+    """Return when nodes with the engine's GPUs are up, so that each of them is handed the checkpoint."""
+    group = placement_group([{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size)
+    with making_room(engine.gpus, "engine"):
+        ray.get(group.ready())
+    remove_placement_group(group)
 
 
 def _fetched_everywhere(checkpoint: Checkpoint) -> Path:

@@ -18,6 +18,7 @@ from ray.exceptions import RayTaskError
 
 from ray_jobs.checkpoint import quantisation
 from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
+from ray_jobs.engine import gpus
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.contents import Doubt
 from ray_jobs.engine.explained import STARTS, explain
@@ -38,7 +39,7 @@ AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished 
 def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
     """Why weights are not swapped for such an engine and checkpoint, None when they are."""
     if (size := engine.tensor_parallel_size) > 1:
-        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
+        most = gpus.most_on_a_node()
         if 0 < most < size:  # which Ray Data spreads over several nodes
             return f"no node has the {size} GPUs that the model is spread over"
     if engine.quantization:
@@ -60,7 +61,7 @@ def ask(
 
     What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
-    left = remaining(tasks, engine, "GPU" in ray.cluster_resources())
+    left = remaining(tasks, engine, gpus.has_gpus())
     name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     while True:
@@ -111,7 +112,7 @@ def identity(checkpoint: Checkpoint, engine: Engine) -> str:
     code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit", "base_model"})
-    return digest(likeness(checkpoint), settings, code, versions(), "GPU" in ray.cluster_resources())
+    return digest(likeness(checkpoint), settings, code, versions(), gpus.has_gpus())
 
 
 def _asked(

@@ -10,7 +10,7 @@ import ray
 from ray_jobs import checkpoint, parts
 from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Checkpoint, Spec, Trouble
-from ray_jobs.engine import holding
+from ray_jobs.engine import gpus, holding
 from ray_jobs.fetching import fetch
 from ray_jobs.metrics import clip
 from ray_jobs.progress import Progress
@@ -31,19 +31,18 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     checkpoint.verify(spec.clip)
     probe(spec.clip, kind="clip")
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
-    gpus = int(ray.cluster_resources().get("GPU", 0))
+    gpu = gpus.has_gpus()
+    there = int(ray.cluster_resources().get("GPU", 0))
     measured = ray_dataset(pending).map(
         ClipActor,
         fn_constructor_args=(spec.clip,),
         fn_kwargs={"golden_uri": spec.golden_uri, "captions_uri": spec.captions_uri_of(caption_id), "scores_uri": uri},
-        compute=ray.data.ActorPoolStrategy(size=max(gpus, 1)),
-        num_gpus=1 if gpus else 0,
+        compute=ray.data.ActorPoolStrategy(size=max(there, 1) if gpu else 1),
+        num_gpus=1 if gpu else 0,
         num_cpus=1,
     )
-    with holding.making_room() as enough:
-        for row in measured.iter_rows():
-            enough.set()
-            progress.add(row["rows"])
+    for row in holding.with_room(measured.iter_rows(), 1 if gpu else 0, "clip"):
+        progress.add(row["rows"])
 
 
 def measured(spec: Spec, caption_id: str, part: str) -> dict[str, dict[str, float | None]]:

@@ -193,3 +193,9 @@ def pools_of_the_dags() -> list[str]:
 
 def variables(file: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", file.read_text(), re.MULTILINE))
+
+
+def test_jobs_ask_for_a_gpu_where_the_stack_has_one(stack: Path):
+    for files, gpu in ((("compose.yaml",), "0"), (("compose.yaml", "compose.gpu.yaml"), "1")):
+        resolved = json.loads(config(stack, *files).stdout)["services"]
+        assert {resolved[name]["environment"]["ASSAY_GPU"] for name in ("ray-head", "ray-worker")} == {gpu}

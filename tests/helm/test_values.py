@@ -130,3 +130,18 @@ def compare(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]
         for key in sorted(known & set(defaults))
         for found in compare(schema["properties"][key], defaults[key], f"{place}/{key}")
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "gpu"),
+    [
+        ({}, ("1", "1")),
+        ({"ray": {"gpuWorkers": {"gpus": 8, "minReplicas": 0}}}, ("1", "8")),
+        ({"ray": {"autoscaling": {"enabled": False}}}, ("1", "1")),
+        (VALUES["cpu"], ("0", "0")),
+    ],
+)
+def test_jobs_are_told_which_gpus_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]):
+    """Its GPU pods start at zero, so what is up when a job asks says nothing."""
+    data = one(render(values), "ConfigMap", "-settings")["data"]
+    assert (data["ASSAY_GPU"], data["ASSAY_GPUS_PER_NODE"]) == gpu

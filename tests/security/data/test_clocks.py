@@ -1,0 +1,111 @@
+"""F29: machines' clocks differ, and jump; no engine is kept, given up or lost because of that.
+
+The actor is the real one without vLLM, as in test_holders.py; a clock is set apart from the driver's.
+"""
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ray_jobs.engine import gpus, holding, warm_actor
+from ray_jobs.engine.lease import Lease, Lost
+from ray_jobs.engine.warm_actor import WarmEngine
+
+APART = [-86400.0, -3600.0, -6.0, -1.0, 0.0, 1.0, 6.0, 3600.0, 86400.0]  # seconds by which a clock is ahead
+
+
+def engine(lease: Lease) -> Any:
+    one = object.__new__(WarmEngine)
+    one.llm = SimpleNamespace(errored=False)
+    one.contents, one.lease, one.handed = SimpleNamespace(serving="x"), lease, asyncio.Event()  # type: ignore[assignment]
+    one.loads, one.watching, one.running, one.changing = 1, None, set(), asyncio.Lock()
+    one.meters = SimpleNamespace(**dict.fromkeys(("sample", "forget"), lambda *_: None))  # type: ignore[assignment]
+    one.keep_seconds, one.idle_since = 1e9, time.monotonic()
+    one._exit = lambda: None  # type: ignore[method-assign]
+    return one
+
+
+def ahead(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the wall clock of the actor's machine; the driver asked before."""
+    true = time.time
+    monkeypatch.setattr(warm_actor.time, "time", lambda: true() + seconds)
+
+
+def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether an engine ends that a driver asks for its GPU, its machine's clock being ahead of the driver's."""
+
+    def ask(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            ahead(seconds, patch)
+
+            async def ask_in_loop() -> bool:
+                return bool(await actor.evict(*arguments))
+
+            return asyncio.run(ask_in_loop())
+
+    handle = SimpleNamespace(evict=SimpleNamespace(remote=ask))
+    listed = [{"namespace": holding.NAMESPACE, "name": "engine-x"}]
+    monkeypatch.setenv("ASSAY_GPU", "1")
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
+    monkeypatch.setattr("ray.util.list_named_actors", lambda **_: listed)
+    monkeypatch.setattr("ray.get_actor", lambda *_: handle)
+    monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
+    monkeypatch.setattr(gpus, "is_started", lambda _: True)
+    holding.make_room()
+    return bool(actor.lease.holder == "the end")
+
+
+@pytest.mark.parametrize("seconds", APART)
+def test_an_idle_engine_gives_its_gpu_up(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evicted(engine(Lease()), seconds, monkeypatch)
+
+
+@pytest.mark.parametrize("seconds", APART)
+def test_an_engine_that_is_held_does_not(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease()
+    lease.take("job", time.monotonic())
+    assert not evicted(engine(lease), seconds, monkeypatch)
+
+
+@pytest.mark.parametrize("seconds", APART)
+def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def played() -> None:
+        actor = engine(Lease(seconds=0.5))
+        assert await actor.acquire("job", 0)
+        ahead(seconds, monkeypatch)
+        await actor.renew("job")  # silent for no time at all
+        assert not await actor.acquire("other", 0)
+        while not await actor.acquire("other", 0.05):  # silent for half a second
+            pass
+        with pytest.raises(Lost):
+            await actor.renew("job")
+
+    async def within_ten_seconds() -> None:
+        async with asyncio.timeout(10):
+            await played()
+
+    asyncio.run(within_ten_seconds())
+
+
+@pytest.mark.parametrize("seconds", APART)
+def test_an_idle_engine_ends_after_keep_seconds_of_its_own(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_actor, "TICK", 0.01)
+
+    async def played() -> None:
+        actor = engine(Lease())
+        actor.keep_seconds = 0.3
+        actor.idle_since = time.monotonic()
+        ahead(seconds, monkeypatch)
+        began, watching = time.monotonic(), asyncio.create_task(actor._watch())
+        async with asyncio.timeout(10):
+            while actor.lease.holder != "the end":
+                await asyncio.sleep(0.01)
+        watching.cancel()
+        assert time.monotonic() - began >= 0.3
+
+    asyncio.run(played())

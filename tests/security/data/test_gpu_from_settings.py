@@ -1,0 +1,254 @@
+"""F3: what a cluster may have comes from the deployment, because its GPU nodes start only when a job asks for one.
+
+Ray's view of the nodes is stood in for: a cluster with GPUs is not to be had here. The tests look at what each
+caller asks Ray for. Ray's own autoscaler is asked in test_autoscaled_engine.py.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from running import GOOD
+
+from ray_jobs import checkpoint
+from ray_jobs.contract import BadInput, Checkpoint, Engine
+from ray_jobs.engine import fresh, gpus, holding, ray_data_llm, warm
+from ray_jobs.metrics import clip_stage
+
+CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
+
+
+class AskedFor(Exception):
+    """Carries what Ray was asked for, the moment that it is."""
+
+
+def ask_ray(*_: Any, **__: Any) -> Any:
+    """Stands for `ray.remote`: raises what the actor or task is to have."""
+
+    def options(**wanted: Any) -> Any:
+        raise AskedFor(wanted)
+
+    return SimpleNamespace(options=options)
+
+
+def ask_ray_for_calls(*_: Any, **__: Any) -> Any:
+    return lambda _: ask_ray()
+
+
+def live(monkeypatch: pytest.MonkeyPatch, gpus_up: float, on_nodes: tuple[int, ...] = ()) -> None:
+    resources = {"CPU": 4.0} | ({"GPU": gpus_up} if gpus_up else {})
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(one)} if one else {})} for one in on_nodes]
+    monkeypatch.setattr("ray.cluster_resources", lambda: resources)
+    monkeypatch.setattr("ray.available_resources", lambda: resources)
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("ray.get_actor", no_actor)
+
+
+def no_actor(*_: Any) -> Any:
+    raise ValueError("no such actor")
+
+
+# Setting, GPUs on the nodes that are up, whether a GPU is asked for.
+CLUSTERS = {
+    "from zero": ("1", 0, True),
+    "from zero, with spaces": (" 1 ", 0, True),
+    "settings and nodes agree": ("1", 2, True),
+    "none, said by the deployment": ("0", 0, False),
+    "a GPU that Assay is not to use": ("0", 1, False),
+    "a laptop without a GPU": (None, 0, False),
+    "a laptop with one": (None, 1, True),
+    "an empty variable": ("", 0, False),
+    "an empty variable beside a GPU": ("", 1, True),
+}
+
+
+@pytest.fixture(params=CLUSTERS.values(), ids=CLUSTERS)
+def wanted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    setting, up, expected = request.param
+    if setting is not None:
+        monkeypatch.setenv("ASSAY_GPU", setting)
+    live(monkeypatch, up)
+    return bool(expected)
+
+
+def test_whether_the_cluster_has_gpus(wanted: bool) -> None:
+    assert gpus.has_gpus() == wanted
+
+
+def test_what_the_warm_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.remote", ask_ray)
+    with pytest.raises(AskedFor) as asked, holding.held("engine-x", CHECKPOINT, Engine(gpu_memory_utilization=0.45)):
+        pass
+    (options,) = asked.value.args
+    assert (options["num_gpus"], options["num_cpus"]) == ((0.45, 1) if wanted else (0, 0))
+    assert ("VLLM_CPU_KVCACHE_SPACE" in options["runtime_env"]["env_vars"]) != wanted
+
+
+def test_what_an_audit_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.remote", ask_ray_for_calls)
+    monkeypatch.setattr(fresh, "verify", lambda _: None)
+    with pytest.raises(AskedFor) as asked:
+        fresh.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+    assert asked.value.args[0]["num_gpus"] == (1 if wanted else 0)
+
+
+def test_what_the_reference_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def config(_: Path, __: Engine, gpu: bool) -> Any:
+        raise AskedFor(gpu)
+
+    monkeypatch.setattr(ray_data_llm, "_config", config)
+    with pytest.raises(AskedFor) as asked:
+        ray_data_llm.answered(SimpleNamespace(), Path("/model"), Engine(), frozenset())
+    assert asked.value.args == (wanted,)
+
+
+def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: Any, **options: Any) -> Any:
+        raise AskedFor(options)
+
+    manifest = SimpleNamespace(parts=[SimpleNamespace(name="part-0", rows=3)], rows_in=3)
+    monkeypatch.setattr(clip_stage.parts, "require", lambda *_: manifest)
+    monkeypatch.setattr(clip_stage.parts, "done", lambda *_: set())
+    monkeypatch.setattr(clip_stage.checkpoint, "verify", lambda _: None)
+    monkeypatch.setattr(clip_stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
+    spec: Any = SimpleNamespace(clip=CHECKPOINT, golden_uri="g", scores_uri_of=str, captions_uri_of=str)
+    with pytest.raises(AskedFor) as asked:
+        clip_stage.measure_parts(spec, "captions")
+    assert asked.value.args[0]["num_gpus"] == int(wanted)
+    assert asked.value.args[0]["compute"].min_size >= 1  # at least one is waited for
+
+
+def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    live(monkeypatch, 0)
+    good, tasks = checkpoint.resolve(str(GOOD)), [{"part": f"part-{one}", "rows": [1] * 9} for one in range(20)]
+    told = {}
+    for setting in ("0", "1"):
+        monkeypatch.setenv("ASSAY_GPU", setting)
+        told[setting] = warm.identity(good, Engine()), warm.remaining(tasks, Engine(), gpus.has_gpus()).tasks_at_once
+    assert told["0"][0] != told["1"][0]
+    assert (told["0"][1], told["1"][1]) == (4, 8)  # four renderers beside a GPU, none beside a CPU
+
+
+@pytest.mark.parametrize("said", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
+@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: holding.make_room()], ids=["asked", "make_room"])
+def test_a_setting_that_says_nothing_is_refused(said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch):
+    live(monkeypatch, 1)
+    monkeypatch.setenv("ASSAY_GPU", said)
+    with pytest.raises(BadInput, match=r"ASSAY_GPU is .*; set it to 1 .*, to 0 "):
+        ask()
+
+
+@pytest.mark.parametrize(
+    ("setting", "per_node", "up", "fits"),
+    [
+        ("1", "8", (), True),
+        ("1", "1", (), False),
+        ("1", "1", (1, 1), False),
+        ("1", "1", (2,), True),
+        ("1", "8", (1, 1), True),
+        ("1", None, (1, 1), False),
+        ("1", None, (), True),  # nobody knows the nodes that may be started: as many as it takes
+        ("0", "8", (1, 1), False),  # no node is started, whatever it would have
+    ],
+)
+def test_a_model_over_two_gpus_by_the_nodes_that_may_be_started(
+    setting: str, per_node: str | None, up: tuple[int, ...], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(monkeypatch, sum(up), up)
+    monkeypatch.setenv("ASSAY_GPU", setting)
+    if per_node:
+        monkeypatch.setenv("ASSAY_GPUS_PER_NODE", per_node)
+    why = warm.unfit(checkpoint.resolve(str(GOOD)), Engine(tensor_parallel_size=2))
+    assert (why is None) == fits
+
+
+@pytest.mark.parametrize("said", ["many", "-1", "1.5", "1e9", "8 GPUs"])
+def test_a_number_of_gpus_that_is_none(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(monkeypatch, 0)
+    monkeypatch.setenv("ASSAY_GPUS_PER_NODE", said)
+    with pytest.raises(BadInput, match=r"ASSAY_GPUS_PER_NODE is .*; set it to the number"):
+        gpus.most_on_a_node()
+
+
+@pytest.mark.parametrize(("setting", "refused"), [("1", False), (None, True)], ids=["may start", "as it is"])
+def test_a_further_engine_waits_for_a_node_that_may_start(
+    setting: str | None, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no node may start and none has room, the job goes on without it at once."""
+    live(monkeypatch, 1)
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 4.0})
+    monkeypatch.setattr("ray.remote", ask_ray)
+    if setting:
+        monkeypatch.setenv("ASSAY_GPU", setting)
+    expected = holding.NotNeeded if refused else AskedFor
+    with pytest.raises(expected), holding.held("engine-x-2", CHECKPOINT, Engine(), over=threading.Event()):
+        pass
+
+
+def test_a_job_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    live(monkeypatch, 0)
+    monkeypatch.setenv("ASSAY_GPU", "1")
+    wait = gpus.Wait(1, "engine")
+    with caplog.at_level("INFO", "assay"):
+        wait.tell()
+        wait.tell()
+    (line,) = caplog.messages  # once a minute
+    assert line.startswith("engine: waiting for 1 GPU: 0 free of 0 on the nodes that are up, more may be started; ")
+
+
+class Evicted:
+    """Counts how often idle engines were asked for their GPU."""
+
+    def __init__(self) -> None:
+        self.times, self.again = 0, threading.Event()
+
+    def __call__(self, name: str = "") -> None:
+        self.times += 1
+        self.again.set()
+
+
+def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit evicted idle engines for as long as it ran, because it never said that it had its GPU."""
+    evicted = Evicted()
+    live(monkeypatch, 1)
+    monkeypatch.setattr(holding, "make_room", evicted)
+
+    def answers() -> Iterator[int]:
+        assert evicted.again.wait(10)
+        yield 1
+        yield 2
+
+    threads = threading.active_count()
+    items = holding.with_room(answers(), 1, "engine")
+    assert next(items) == 1
+    while threading.active_count() > threads:  # the one that makes room ends by itself, before the second item
+        evicted.again.wait(0.05)
+    assert (list(items), evicted.times) == ([2], 1)
+
+
+def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    evicted, threads = Evicted(), threading.active_count()
+    live(monkeypatch, 1)
+    monkeypatch.setattr(holding, "make_room", evicted)
+    monkeypatch.setattr(fresh, "verify", lambda _: None)
+
+    def get(reference: str) -> Any:
+        if reference == "it runs":
+            assert evicted.again.wait(10)
+            return None
+        deadline = threading.Event()
+        for _ in range(200):
+            if threading.active_count() <= threads:
+                return threading.active_count()
+            deadline.wait(0.05)
+        return "room is still being made"
+
+    references = iter(["it runs", "what it says"])
+    task = SimpleNamespace(remote=lambda *_: references)
+    monkeypatch.setattr("ray.remote", lambda **_: lambda _: SimpleNamespace(options=lambda **_: task))
+    monkeypatch.setattr("ray.get", get)
+    found: Any = fresh.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+    assert (found, evicted.times) == (threads, 1)
