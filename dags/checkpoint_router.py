@@ -14,13 +14,18 @@ A checkpoint overwritten in place is another checkpoint and is validated anew. R
 
 When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
 
-- `reconcile`: the folder of checkpoints or the storage root cannot be read.
+- `reconcile`: the folder of checkpoints or the storage root cannot be read at all. One odd folder never makes it red:
+  its log, and the XCom `summary`, name each folder that was passed over and the remedy.
 - `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
   validation failed: that one's own run is.
 
+- `go_on`: the next pass could not be triggered. It is skipped unless this pass was cut at 200 validations.
+
 `reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set and no folder was given. Runs that ended without a record
-are tried again by the nightly pass, once a night; a person may clear them sooner. The schedule is `ASSAY_NIGHTLY_CRON`
-(02:00 UTC).
+are tried again: after trouble by the next arrival, at most once an hour and less often after each try, and every night;
+after bad input when the suite has changed, or when a person clears the run or triggers this DAG. A folder whose reading
+failed twice in a way that nobody expected is in quarantine until it changes: the log names the file to delete to lift
+that. The schedule is `ASSAY_NIGHTLY_CRON` (02:00 UTC).
 """
 
 import os
@@ -30,6 +35,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
 from assay_airflow import steps
 from assay_airflow.failures import RETRY_POLICY
+from assay_airflow.operators.continue_pass import ContinuePassOperator
 from assay_airflow.operators.trigger_validation import TriggerValidationOperator
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 
@@ -81,7 +87,12 @@ def checkpoint_router() -> None:
         def count_runs(run_ids: list[str], states: list[str] | None) -> int:
             return int(ti.get_dr_count("validate_checkpoint", run_ids=run_ids, states=states))
 
-        return steps.reconcile(dag_run.run_type, count_runs, params["checkpoints"], params["suite"])
+        def tell(summary: dict[str, Any]) -> None:
+            ti.xcom_push(key="summary", value=summary)
+
+        return steps.reconcile(dag_run.run_type, count_runs, params["checkpoints"], params["suite"], tell)
+
+    requests: Any = reconcile()
 
     # Green when the validation has ended, however it ended; the wait is what keeps the order.
     TriggerValidationOperator.partial(
@@ -96,7 +107,8 @@ def checkpoint_router() -> None:
         poke_interval=10,
         pool="router",
         map_index_template="{{ task.trigger_run_id[:250] }}",  # its column's length
-    ).expand_kwargs(reconcile())
+    ).expand_kwargs(requests)
+    requests >> ContinuePassOperator(task_id="go_on", of="reconcile")
 
 
 checkpoint_router()
