@@ -21,9 +21,9 @@ def describe(error: Exception, at_most: int = 300) -> str:
 
 
 def refusal(what: str, error: Exception) -> str:
-    """The line that names `what`, the item that raised the error; our own errors name it already."""
-    line = describe(error)
-    return line if type(error).__module__.startswith("ray_jobs.") else f"{printable(what)}: {line}"
+    """The line that names `what`, the item that raised the error; an error that names it already is left as it is."""
+    line, name = describe(error, 600), printable(what)
+    return line if name in line else f"{name}: {line}"
 
 
 def is_of_store(error: Exception) -> bool:

@@ -30,12 +30,12 @@ class OddFolders:
         noted = self._noted.get(name)
         return noted is not None and noted.listing == listing and noted.tries >= TRIES
 
-    def add(self, name: str, listing: str, error: Exception) -> None:
+    def add(self, name: str, listing: str, error: Exception, uri: str) -> None:
         """Note what the folder raised. What the store may be to blame for is forgotten at once."""
         before = self._noted.get(name)
         tries = before.tries if before and before.listing == listing else 0
         judged = isinstance(error, BadInput | Incomplete)
-        why = refusal(f"checkpoint {name}", error)
+        why = refusal(f"checkpoint {uri}", error)
         if before is None or (before.listing, before.why) != (listing, why):
             self.lines.append(f"passed over: {why}")
         tries = 0 if is_of_store(error) else TRIES if judged else tries + 1

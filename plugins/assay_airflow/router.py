@@ -198,7 +198,7 @@ def whole_listings(uri: str, known: dict[str, str], odd: OddFolders | None = Non
                 check_whole(f"{uri}/{name}")
             except Exception as error:  # this folder's own
                 raise_outage(error, uri)
-                odd.add(name, listing.digest, error)
+                odd.add(name, listing.digest, error, f"{uri}/{name}")
             else:
                 found[name] = listing.digest
     return found

@@ -1,0 +1,463 @@
+"""One odd folder, spec, manifest or failure never stops the others: router, watcher, retries and the choice of audits.
+
+The folders are those of `odd_folders.py` and odd names of folders; each lies beside a good checkpoint, and the good one
+must be found while the odd one is named in one line.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from assay_airflow import auditing, retries, router, survey
+from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
+
+from ray_jobs import index, records, storage
+from ray_jobs.checkpoint import resolve
+from ray_jobs.contract import BadInput, Checkpoint, Failure, Manifest, Record, Spec, Suite, Trouble, Verdict
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from odd_folders import ODD, write
+
+Make = Callable[[Path], None]
+NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
+NAMES = {
+    "a superscript": "10²",
+    "an Arabic digit": "step-٣",
+    "a circled digit": "step-①",
+    "not UTF-8": os.fsdecode(b"step-\xff\xfe"),
+    "an overlong sequence": os.fsdecode(b"step-\xc0\xaf"),
+    "a template": "step-1 {{ 7*7 }}",
+    "a newline": "step-1\nto validate: step-2",
+    "ANSI": "\x1b[2J\x1b[31mstep-1",
+    "a bidi override": "step-1\u202ecod",
+    "a quote": "step-1'\"",
+    "a semicolon": "step-1;id",
+    "a dollar": "step-$(id)",
+    "a space at its end": "step-1 ",
+    "spaces only": "   ",
+    "a percent escape": "step%2F1",
+    "a backslash": "step\\1",
+    "170 letters": "s" * 170,
+    "250 letters": "s" * 250,
+    "200 digits": "9" * 200,
+    "digits and marks": "1" * 60 + "²" * 60,
+    "a dash first": "-rf",
+    "a tilde first": "~root",
+    "an emoji": "step-😀",
+    "a tag": "<script>alert(1)</script>",
+    "a formula": "=cmd|'/C calc'!A0",
+}
+
+
+def count_none(run_ids: list[str], states: list[str] | None) -> int:
+    return 0
+
+
+@pytest.fixture
+def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "in"))
+    monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images}\n")
+    write(tmp_path / "in" / "good", {})
+    return tmp_path / "in"
+
+
+def one_pass(below: Path, occasion: router.Occasion = "night") -> router.Pass:
+    return router.make_pass(str(below.parent / "root"), "small", str(below), count_none, occasion, NOW)
+
+
+def looked(below: Path) -> tuple[set[str], list[str]]:
+    """What the watcher finds whole in two looks, and the lines it says."""
+    watching = CheckpointPrefixTrigger()
+    watching._log = logging.getLogger("task")
+    watching.asset_state_store = Nothing()  # type: ignore[assignment]
+    asyncio.run(watching.look())
+    return set(asyncio.run(watching.look())), [noted.why for noted in watching._odd._noted.values()]
+
+
+class Nothing:
+    """An Airflow that keeps nothing of a watched asset."""
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return default
+
+
+def is_fit_for_a_log(line: str) -> bool:
+    return line.isprintable() and len(line) < 1500 and line.encode() is not None
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
+def test_an_odd_folder_is_named_once_and_the_good_one_validated(
+    make: Make, below: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(below / "odd")
+    result = one_pass(below)
+    assert [request["conf"]["checkpoint"] for request in result.requests] == [f"{below}/good"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "/odd" in line]
+    assert all(is_fit_for_a_log(line) for line in lines)
+    assert len(lines) == len(result.passed_over) <= 1  # a file where a folder belongs is no folder
+    assert result.line() == f"{len(lines)} passed over, 1 to validate"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
+def test_an_odd_folder_does_not_blind_the_watcher(make: Make, below: Path) -> None:
+    make(below / "odd")
+    whole, lines = looked(below)
+    assert "good" in whole  # and an adapter, whose base the router judges
+    assert all(is_fit_for_a_log(line) for line in lines)
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_an_odd_name_is_passed_over_with_the_remedy(name: str, below: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(below / name, {})
+    result = one_pass(below)
+    assert [request["conf"] for request in result.requests] == [{"checkpoint": f"{below}/good", "suite": "small"}]
+    [line] = result.passed_over.values()
+    assert is_fit_for_a_log(line)
+    assert "rename the folder" in line
+    assert json.dumps(result.summary()).encode()
+    assert len(capsys.readouterr().out.splitlines()) == 3, "one line each, and the count"
+    assert looked(below)[0] == {"good"}
+
+
+ERRORS = [
+    RecursionError("maximum recursion depth exceeded"),
+    MemoryError(),
+    TypeError("'<' not supported"),
+    AttributeError("'list' object has no attribute 'values'"),
+    OverflowError("cannot convert float infinity to integer"),
+    UnicodeEncodeError("utf-8", "\udc80", 0, 1, "surrogates not allowed"),
+    ValueError("int('²')"),
+    TimeoutError("20 s"),
+    OSError(5, "Input/output error"),
+    KeyError("weight_map"),
+    AssertionError(),
+    RuntimeError("a\nb\x1b[31m" + "c" * 10_000),
+    ZeroDivisionError(),
+    StopIteration(),
+    SystemError("error return without exception set"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_nobody_expected_of_a_reader_is_that_folders_own_and_after_two_failures_quarantined(
+    error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(below / "odd", {})
+    real, opened = survey.resolve, []
+
+    def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
+        opened.append(uri)
+        if uri.endswith("/odd"):
+            raise error
+        return real(root, uri, base_model)
+
+    monkeypatch.setattr(survey, "resolve", read)
+    results = [one_pass(below) for _ in range(4)]
+    assert all(is_fit_for_a_log(result.passed_over["odd"]) for result in results)
+    assert [len(result.requests) for result in results] == [1] * 4
+    assert opened.count(f"{below}/odd") == 2
+    assert ["in quarantine" in result.passed_over["odd"] for result in results] == [False, False, True, True]
+    file = next(iter((below.parent / "root" / "quarantine").iterdir()))
+    assert str(file) in results[-1].passed_over["odd"], "how to lift it"
+    file.unlink()
+    one_pass(below)
+    assert opened.count(f"{below}/odd") == 3
+    one_pass(below)
+    (below / "odd" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
+    assert "in quarantine" not in one_pass(below).passed_over["odd"]
+    assert opened.count(f"{below}/odd") == 5
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_nobody_expected_does_not_blind_the_watcher(
+    error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(below / "odd", {})
+    real, opened = router.check_whole, []
+
+    def check(uri: str) -> Any:
+        opened.append(uri)
+        if uri.endswith("/odd"):
+            raise error
+        return real(uri)
+
+    monkeypatch.setattr(router, "check_whole", check)
+    watching = CheckpointPrefixTrigger()
+    watching.asset_state_store = Nothing()  # type: ignore[assignment]
+    for _ in range(5):
+        found = asyncio.run(watching.look())
+    assert set(found) == {"good"}
+    assert opened.count(f"{below}/odd") == 2
+
+
+def away(*_: Any, **__: Any) -> Any:
+    raise Trouble("cannot read s3://c: 503 SlowDown")
+
+
+@pytest.mark.parametrize("occasion", ["night", "arrival", "person"])
+def test_an_outage_is_never_nothing_to_validate(
+    occasion: router.Occasion, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "folders", away)
+    with pytest.raises(Trouble):
+        one_pass(below, occasion)
+    with pytest.raises(Trouble):
+        router.whole_listings(str(below), {})
+
+
+def test_an_outage_in_the_middle_of_a_pass_ends_it(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def goes_away(*_: Any) -> Any:
+        monkeypatch.setattr(storage, "entries", away)
+        raise Trouble("cannot read s3://c/good: 503 SlowDown")
+
+    monkeypatch.setattr(survey, "resolve", goes_away)
+    with pytest.raises(Trouble):
+        one_pass(below)
+
+
+def test_trouble_with_one_folder_is_neither_an_outage_nor_a_reason_for_quarantine(
+    below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(below / "odd", {})
+    real = survey.resolve
+
+    def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
+        return away() if uri.endswith("/odd") else real(root, uri, base_model)
+
+    monkeypatch.setattr(survey, "resolve", read)
+    for _ in range(3):
+        result = one_pass(below)
+        assert (len(result.requests), list(result.passed_over)) == (1, ["odd"])
+    monkeypatch.setattr(survey, "resolve", real)
+    assert len(one_pass(below).requests) == 2
+
+
+KEPT = {
+    "no JSON": b"{",
+    "an array": b"[]",
+    "null": b"null",
+    "binary": bytes(range(256)),
+    "of a newer Assay": b'{"schema": 99, "checkpoints": {}}',
+    "known an array": b'{"schema": 1, "folder": "x", "known": []}',
+    "a checkpoint that is none": b'{"schema": 1, "folder": "x", "known": {"good": {"listing": 7}}}',
+    "nested": b"[" * 100_000,
+    "an old one": b'{"good": "0123"}',
+}
+
+
+@pytest.mark.parametrize("content", KEPT.values(), ids=KEPT.keys())
+@pytest.mark.parametrize("folder", ["router", "quarantine"])
+def test_an_odd_note_of_the_routers_own_costs_one_more_look_and_nothing_else(
+    folder: str, content: bytes, below: Path
+) -> None:
+    one_pass(below)
+    root = below.parent / "root"
+    (root / "quarantine").mkdir()
+    [known] = (root / "router").iterdir()
+    (root / "quarantine" / f"{router_digest(f'{below}/good')}.json").write_bytes(b"{}")
+    for file in (root / folder).iterdir():
+        file.write_bytes(content)
+    assert len(one_pass(below).requests) == 1
+    if folder == "router" and b"99" in content:
+        assert known.read_bytes() == content, "a newer Assay's file was written over"
+
+
+def router_digest(uri: str) -> str:
+    from ray_jobs.contract import digest
+
+    return digest(uri)
+
+
+# --- runs that ended without a record ---------------------------------------------------------------------------------
+
+FAILURES = {
+    "no JSON": b"{",
+    "an array": b"[]",
+    "nested": b"[" * 100_000,
+    "binary": b"\xff\xfe\x00",
+    "another kind": b'{"stage": "caption", "kind": "meltdown", "message": "m", "at": "2026-11-30T12:00:00Z"}',
+    "no time": b'{"stage": "caption", "kind": "trouble", "message": "m"}',
+    "the year 1": b'{"stage": "caption", "kind": "trouble", "message": "m", "at": "0001-01-01T00:00:00"}',
+    "the year 9999": b'{"stage": "caption", "kind": "trouble", "message": "m", "at": "9999-12-31T23:59:59"}',
+    "more keys": b'{"stage": "caption", "kind": "trouble", "message": "m", "at": "2026-11-30T12:00:00Z", "new": 1}',
+}
+
+
+@pytest.mark.parametrize("content", FAILURES.values(), ids=FAILURES.keys())
+def test_an_odd_failure_of_an_old_run_holds_no_retry_up(content: bytes, below: Path) -> None:
+    spec = _spec(below)
+    write_failure(spec, content)
+
+    def failed_once(run_ids: list[str], states: list[str] | None) -> int:
+        return int(states is None and any("retry" not in run_id for run_id in run_ids))
+
+    root = str(below.parent / "root")
+    [request] = router.make_pass(root, "small", str(below), failed_once, "arrival", NOW).requests
+    assert request["trigger_run_id"].endswith("__retry-20261130T12")
+
+
+def _spec(below: Path, name: str = "good") -> Spec:
+    suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
+    checkpoint = resolve(str(below / name))
+    spec = Spec(root=str(below.parent / "root"), suite=suite, checkpoint=checkpoint, source_revision="r1")
+    storage.write(spec.uri, spec.model_dump_json().encode())
+    return spec
+
+
+def write_failure(spec: Spec, content: bytes) -> None:
+    storage.write(f"{spec.run_uri}/failure.json", content)
+
+
+def failure(kind: Any, at: datetime) -> bytes:
+    return Failure(stage="caption", kind=kind, message="of the job", at=at).model_dump_json().encode()
+
+
+def test_trouble_is_asked_for_on_an_arrival_after_an_hour_and_bad_input_by_a_person_only(
+    below: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, root = _spec(below), str(below.parent / "root")
+    ids: set[str] = {f"router__small__{spec.checkpoint.folder}"}
+
+    def count(run_ids: list[str], states: list[str] | None) -> int:
+        return 0 if states else len(ids & set(run_ids))
+
+    def asked(occasion: router.Occasion, now: datetime = NOW) -> list[str]:
+        requests = router.make_pass(root, "small", str(below), count, occasion, now).requests
+        return [request["trigger_run_id"].rpartition("__")[2] for request in requests]
+
+    write_failure(spec, failure("trouble", NOW.replace(minute=10)))
+    assert asked("arrival") == [], "not within the hour"
+    assert asked("arrival", NOW.replace(hour=13)) != []
+    write_failure(spec, failure("trouble", NOW.replace(hour=9)))
+    assert asked("arrival") == ["retry-20261130T12"]
+    ids.add(f"router__small__{spec.checkpoint.folder}__retry-20261130T12")
+    assert asked("arrival", NOW.replace(minute=59)) == []
+    assert asked("arrival", NOW.replace(hour=13)) == [], "the pause has doubled"
+    assert asked("arrival", NOW.replace(hour=14)) == ["retry-20261130T14"]
+    assert asked("night") == ["retry-20261130"]
+    write_failure(spec, failure("bad-input", NOW.replace(hour=9)))
+    capsys.readouterr()
+    assert (asked("arrival", NOW.replace(hour=20)), asked("night")) == ([], [])
+    assert "waits for a person: good" in capsys.readouterr().out
+    assert asked("person") == ["retry-20261130"]
+
+
+def test_bad_input_is_asked_for_again_when_the_suite_has_changed(below: Path) -> None:
+    spec, root = _spec(below), str(below.parent / "root")
+    write_failure(spec, failure("bad-input", NOW))
+    assert retries.why_ended(root, "small", spec.checkpoint) is not None
+    (below.parent / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images, limit: 7}\n")
+    assert retries.why_ended(root, "small", spec.checkpoint) is None
+
+
+# --- what is to be audited --------------------------------------------------------------------------------------------
+
+
+def published(below: Path, name: str, swapped: bool = True) -> Spec:
+    """A run of a checkpoint whose captions a warm engine made."""
+    write(below / name, {"config.json": json.dumps({"architectures": ["Tiny"], "name": name}).encode()})
+    spec = _spec(below, name)
+    sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": NOW}
+    made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
+    storage.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
+    ids = {key: getattr(spec, key) for key in ("run_id", "run_uri", "scale_id", "series_id", "golden_id", "caption_id")}
+    nothing: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
+    verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
+    records.publish(
+        spec.root,
+        Record(
+            **ids, **nothing, suite="small", checkpoint=spec.checkpoint, verdict=verdict, published_at=datetime.now(UTC)
+        ),
+    )
+    return spec
+
+
+ENGINES = ["[]", "null", "7", '"swapped"', "[[]]", "{}", '{"swapped": []}']
+MANIFESTS = {
+    "no JSON": b"{",
+    "nested": b"[" * 100_000,
+    "binary": b"\xff\xfe\x00",
+    "empty": b"",
+    "an array": b"[]",
+    "sums that do not add up": b'{"stage": "captions", "id": "c", "rows_in": 3, "rows_out": 1, "parts": [], '
+    b'"created_at": "2026-11-30T12:00:00Z"}',
+} | {
+    f"an engine that is {engine}": b'{"stage": "captions", "id": "c", "rows_in": 3, "rows_out": 3, "parts": [], '
+    b'"created_at": "2026-11-30T12:00:00Z", "details": {"engine": %s}}' % engine.encode()
+    for engine in ENGINES
+}
+
+
+@pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS.keys())
+def test_an_odd_manifest_of_captions_stops_no_audit(content: bytes, below: Path) -> None:
+    older, newer = published(below, "a"), published(below, "b")
+    storage.write(f"{newer.captions_uri}/manifest.json", content)
+    due = auditing.due(older.root, None, datetime.now(UTC))
+    assert due in ([older.uri], [newer.uri])
+    assert len(due) == 1
+
+
+SPECS = {
+    "no JSON": b"{",
+    "nested": b"[" * 100_000,
+    "binary": b"\xff\xfe\x00",
+    "empty": b"",
+    "null": b"null",
+    "of a newer Assay": b'{"schema": 99}',
+}
+
+
+@pytest.mark.parametrize("content", SPECS.values(), ids=SPECS.keys())
+def test_an_odd_spec_stops_no_audit(content: bytes, below: Path) -> None:
+    older, newer = published(below, "a"), published(below, "b")
+    storage.write(newer.uri, content)
+    assert auditing.due(older.root, None, datetime.now(UTC)) == [older.uri]
+    assert auditing.of(older.root, older.checkpoint.uri, None) == [older.uri]
+    with pytest.raises(BadInput):
+        auditing.of(older.root, newer.checkpoint.uri, None)
+
+
+@pytest.mark.parametrize("what", ["a manifest", "a spec", "an audit"])
+def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, below: Path) -> None:
+    older, newer = published(below, "a"), published(below, "b")
+    captions = Path(newer.captions_uri)
+    file = {"a manifest": captions / "manifest.json", "a spec": Path(newer.uri), "an audit": captions / "audit.json"}[
+        what
+    ]
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    assert auditing.due(older.root, None, datetime.now(UTC)) == [older.uri]
+
+
+@pytest.mark.parametrize("name", ["small\n", "..x", "a b", "é", "index.json", "x" * 200])
+def test_an_odd_suite_in_the_index_stops_no_audit(name: str, below: Path) -> None:
+    spec = published(below, "a")
+    odd = Path(spec.root, "index", name)
+    odd.mkdir()
+    (odd / "index.json").mkdir()
+    (odd / "series" / "x--y--z--PASS.json").mkdir(parents=True)
+    assert auditing.due(spec.root, None, datetime.now(UTC)) == [spec.uri]
+    assert auditing.of(spec.root, spec.checkpoint.uri, None) == [spec.uri]
+
+
+def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> None:
+    spec = published(below, "a")
+    file = Path(spec.root, "index", "small", "index.json")
+    content = json.loads(file.read_text())
+    content["records"]["series/odd.json"] = {"run_id": 7}
+    file.write_text(json.dumps(content))
+    assert auditing.of(spec.root, spec.checkpoint.uri, None) == [spec.uri]
+    assert list(index.load(spec.root, "small").records) == [
+        entry.key for entry in records.published(spec.root, "small")
+    ]
