@@ -1,0 +1,381 @@
+"""One odd record, index line, entry, key or spec never stops the others: index, rebuild, baselines, trend, compare."""
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "ray_jobs"))
+from making import record, spec
+
+from ray_jobs import compare, index, records, storage
+from ray_jobs.contract import BadInput, Record, Spec, Summary, Trouble
+from ray_jobs.report import figures, series
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ASSAY_")):
+            monkeypatch.delenv(name)
+
+
+def planned(root: Path, number: int, **settings: Any) -> Spec:
+    return spec(root=str(root), fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
+
+
+def publish(root: Path, number: int, outcome: str = "PASS", **changed: Any) -> Spec:
+    made = planned(root, number)
+    found = record(made, outcome, NOON + timedelta(minutes=number)).model_copy(update=changed)
+    storage.write(made.uri, made.model_dump_json().encode())
+    records.publish(str(root), found)
+    return made
+
+
+def names(found: index.Index) -> list[str]:
+    return [line.checkpoint.name for line in found.records.values()]
+
+
+def of(made: Spec, **changed: Any) -> bytes:
+    """The record of a run with some of its JSON changed."""
+    content = json.loads(record(made, at=NOON).model_dump_json())
+    for path, value in changed.items():
+        place, keys = content, path.split("__")
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+    return json.dumps(content).encode()
+
+
+def summary(**changed: Any) -> dict[str, Any]:
+    values = {"n": 1, "expected": 1, "mean": 1.0, "standard_error": 0.1, "low": 0.0, "high": 2.0}
+    return {"words": values | changed}
+
+
+ODD = {
+    "empty": lambda made: b"",
+    "no JSON": lambda made: b"{",
+    "null": lambda made: b"null",
+    "an array": lambda made: b"[]",
+    "a number": lambda made: b"7",
+    "binary": lambda made: bytes(range(256)),
+    "UTF-16": lambda made: of(made).decode().encode("utf-16"),
+    "cut": lambda made: of(made)[:-20],
+    "nested arrays": lambda made: b"[" * 100_000 + b"]" * 100_000,
+    "nested objects": lambda made: b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "half a surrogate": lambda made: of(made).replace(b"as told", b"\\ud800"),
+    "a number of 5,000 digits": lambda made: of(made, images={"read": 7}).replace(b"7", b"9" * 5_000),
+    "an array of a million": lambda made: b"[" + b"0," * 1_000_000 + b"0]",
+    "no verdict": lambda made: of(made, verdict=None),
+    "an outcome of a newer Assay": lambda made: of(made, verdict__outcome="MAYBE"),
+    "a checkpoint that is a text": lambda made: of(made, checkpoint="step-1"),
+    "metrics an array": lambda made: of(made, metrics=[]),
+    "a metric null": lambda made: of(made, metrics={"words": None}),
+    "images an array": lambda made: of(made, images=[1]),
+    "a time that is none": lambda made: of(made, published_at="yesterday"),
+    "the year 1": lambda made: of(made, published_at="0001-01-01T00:00:00Z"),
+    "a suite above": lambda made: of(made, suite="../../outside"),
+    "a suite by its path": lambda made: of(made, suite="/tmp/outside"),
+    "a suite of no name": lambda made: of(made, suite=""),
+    "a suite with a newline": lambda made: of(made, suite="small\n"),
+    "a suite with a null byte": lambda made: of(made, suite="small\0"),
+    "a suite of 5,000 letters": lambda made: of(made, suite="s" * 5_000),
+    "a series above": lambda made: of(made, series_id="../../outside"),
+    "a series with a slash": lambda made: of(made, series_id="a/b"),
+    "a series of 5,000 letters": lambda made: of(made, series_id="s" * 5_000),
+    "another run's id": lambda made: of(made, run_id="0" * 16),
+    "a run id above": lambda made: of(made, run_id="../../outside"),
+    "another checkpoint's name": lambda made: of(made, checkpoint__name="another"),
+    "another checkpoint's weights": lambda made: of(made, checkpoint__fingerprint="f" * 16),
+}
+ODD_FILES = ["a folder", "a link to itself", "a link to nothing", "a FIFO", "unreadable"]
+
+
+def plant(file: Path, kind: str) -> None:
+    """An odd thing of the file system in a file's place."""
+    file.unlink(missing_ok=True)
+    if kind == "a folder":
+        file.mkdir()
+    elif kind == "a FIFO":
+        os.mkfifo(file)
+    elif kind == "unreadable":
+        file.symlink_to("/proc/self/mem")
+    else:
+        file.symlink_to(file if kind == "a link to itself" else "/nowhere/at/all")
+
+
+def assert_nothing_written_elsewhere(root: Path) -> None:
+    known = {"runs", "index", "decisions"}
+    assert {path.name for path in root.iterdir()} <= known
+    assert {path.name for path in root.parent.iterdir()} == {root.name}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
+def test_rebuilding_leaves_an_odd_record_out_and_names_it(make: Any, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for number in (1, 2, 3):
+        publish(root, number)
+    odd = planned(root, 2)
+    storage.write(f"{odd.run_uri}/record.json", make(odd))
+    count, left_out = records.rebuild(str(root))
+    assert count == 2
+    [line] = left_out
+    assert line.startswith(f"{odd.run_uri}/record.json: ")
+    assert line.isprintable()
+    assert len(line) < 1000
+    assert names(index.load(str(root), "small")) == ["step-1", "step-3"]
+    assert_nothing_written_elsewhere(root)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_rebuilding_leaves_an_odd_file_out_and_names_it(kind: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for number in (1, 2):
+        publish(root, number)
+    plant(Path(planned(root, 2).run_uri, "record.json"), kind)
+    count, _ = records.rebuild(str(root))
+    assert count == 1
+    assert names(index.load(str(root), "small")) == ["step-1"]
+
+
+KEYS = [
+    "runs/x/record.json",
+    "runs/record.json",
+    "runs/a/b/c/d/record.json",
+    "runs/a b/c/record.json",
+    "runs/a\nb/c/record.json",
+    "runs/\x1b[2J/c/record.json",
+    os.fsdecode(b"runs/\xff/c/record.json"),
+    "runs/step-1-00000001/../x/record.json",
+    "index/small/..--..--..--PASS.json/x",
+    "index/a\nb/s/20260101T120000.000000Z--x--y--PASS.json",
+    os.fsdecode(b"index/\xff/s/20260101T120000.000000Z--x--y--PASS.json"),
+    "index/small/s/20260101T120000.000000Z--x--y--PASS.json",
+    "index/small/s/20260101T120000.000000Z--..--..--PASS.json",
+    "index/small/s/99999999T999999.999999Z--x--y--PASS.json",
+    "index/small/s/zzzz--x--y--PASS.json",
+    "index/small/s/20260101T120000.000000Z--x y--z--PASS.json",
+    "index/small/s/20260101T120000.000000Z--x\n--z--PASS.json",
+    os.fsdecode(b"index/small/\xff/20260101T120000.000000Z--x--y--PASS.json"),
+    "index/small/s/20260101T120000.000000Z--x--y--MAYBE.json",
+    "index/small/index.json/x",
+    "index/other/index.json/x",
+]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("key", KEYS, ids=ascii)
+def test_a_hostile_key_stops_neither_rebuild_nor_index_nor_trend(key: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    made, _ = publish(root, 1), publish(root, 2)
+    file = root / key
+    if key == "index/small/index.json/x":
+        (root / "index/small/index.json").unlink()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"{}")
+    own = series.run(made.checkpoint, made.scale_id, None, {})
+    for _ in range(2):
+        assert names(index.whole(str(root), "small")) == ["step-1", "step-2"]
+        assert series.trend(str(root), "small", made.series_id, own, ["words"]) == {"words": []}
+        assert records.baseline_for(planned(root, 9), "last-accepted") is not None
+        count, left_out = records.rebuild(str(root))
+        assert count == 2
+        assert all(line.isprintable() for line in left_out)
+
+
+LINES: dict[str, Any] = {
+    "null": None,
+    "a text": "x",
+    "an array": [],
+    "an object of nothing": {},
+    "a run id that is a number": {"run_id": 7},
+    "means an array": {"means": []},
+    "a mean null": {"means": {"words": None}},
+    "a mean of three": {"means": {"words": [1, 2, 3]}},
+    "a mean that is a text": {"means": {"words": ["x", "y"]}},
+    "a time that is none": {"published_at": "x"},
+    "an outcome of a newer Assay": {"outcome": "MAYBE"},
+    "a checkpoint null": {"checkpoint": None},
+    "a checkpoint nested": {"checkpoint": {"base": {"base": {"base": 7}}}},
+}
+
+
+@pytest.mark.parametrize("change", LINES.values(), ids=LINES.keys())
+def test_an_odd_line_of_the_index_file_is_read_from_its_entry(change: Any, tmp_path: Path) -> None:
+    root = str(tmp_path)
+    for number in (1, 2, 3):
+        publish(tmp_path, number)
+    file = tmp_path / "index" / "small" / "index.json"
+    content = json.loads(file.read_text())
+    key = list(content["records"])[1]
+    kept = content["records"][key]
+    content["records"][key] = {**kept, **change} if change and isinstance(change, dict) else change
+    file.write_text(json.dumps(content))
+    assert names(index.load(root, "small")) == ["step-1", "step-3"], "the others are read from the file"
+    assert names(index.whole(root, "small")) == ["step-1", "step-2", "step-3"]
+    publish(tmp_path, 4)
+    assert names(index.load(root, "small")) == ["step-1", "step-2", "step-3", "step-4"]
+
+
+def test_a_line_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    file = tmp_path / "index" / "small" / "index.json"
+    content = json.loads(file.read_text())
+    for line in content["records"].values():
+        line["new"] = {"a": [1]}
+    file.write_text(json.dumps(content))
+    assert names(index.load(str(tmp_path), "small")) == ["step-1"]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
+def test_an_odd_entry_is_read_from_its_run_and_an_odd_run_beside_it_left_out(make: Any, tmp_path: Path) -> None:
+    root = str(tmp_path)
+    made = [publish(tmp_path, number) for number in (1, 2)]
+    entry = index.entry_uri(root, records.read(made[1].run_uri))
+    storage.write(entry, make(made[1]))
+    storage.delete(f"{root}/index/small/index.json")
+    if make(made[1]) != of(made[1]):
+        assert names(index.whole(root, "small")) == ["step-1", "step-2"]
+    storage.write(f"{made[1].run_uri}/record.json", make(made[1]))
+    assert names(index.whole(root, "small"))[0] == "step-1"
+    publish(tmp_path, 3)
+    assert names(index.load(root, "small"))[-1] == "step-3"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
+def test_an_odd_record_gives_way_to_the_baseline_before_it(
+    make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [publish(tmp_path, number) for number in (1, 2)]
+    storage.write(f"{made[1].run_uri}/record.json", make(made[1]))
+    candidate = planned(tmp_path, 9)
+    with caplog.at_level(logging.WARNING, "assay"):
+        found = records.baseline_for(candidate, "last-accepted")
+    if found and found.run_id == made[1].run_id:
+        assert json.loads(make(made[1]))["run_id"] == made[1].run_id, "only what is readable is a baseline"
+    else:
+        assert found
+        assert found.run_id == made[0].run_id
+        assert made[1].run_uri in caplog.text
+    assert records.baseline_for(candidate, made[0].run_uri) is not None
+
+
+def test_where_no_accepted_record_is_readable_there_is_not_nothing_to_compare_with(tmp_path: Path) -> None:
+    made = [publish(tmp_path, number) for number in (1, 2)]
+    for one in made:
+        storage.write(f"{one.run_uri}/record.json", b"{}")
+    with pytest.raises(BadInput, match="step-2"):
+        records.baseline_for(planned(tmp_path, 9), "last-accepted")
+
+
+def test_an_entry_that_says_pass_of_a_run_that_failed_is_no_baseline(tmp_path: Path) -> None:
+    accepted, failed = publish(tmp_path, 1), publish(tmp_path, 2, "FAIL")
+    entry = records.published(str(tmp_path), "small")[-1]
+    storage.write(
+        index.uri_of(str(tmp_path), entry._replace(outcome="PASS")), record(failed, "PASS").model_dump_json().encode()
+    )
+    found = records.baseline_for(planned(tmp_path, 9), "last-accepted")
+    assert found is not None
+    assert found.run_id == accepted.run_id
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"schema": 99}', b""], ids=ascii)
+def test_an_odd_spec_of_an_earlier_request_stops_no_plan(content: bytes, tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    again = publish(tmp_path, 2)
+    for name in ("spec.json", "spec-force.json"):
+        storage.write(f"{again.run_uri}/{name}", content)
+    (Path(again.run_uri) / "spec-folder.json").mkdir()
+    found = records.baseline_for(planned(tmp_path, 2), "last-accepted")
+    assert found is not None
+    assert found.checkpoint.name == "step-1"
+
+
+def away(*_: Any, **__: Any) -> Any:
+    raise Trouble("cannot read s3://c: 503 SlowDown")
+
+
+def test_an_outage_is_not_an_empty_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path, 1)
+    for function in ("entries", "folders", "read"):
+        monkeypatch.setattr(storage, function, away)
+    for call in (
+        lambda: index.load(str(tmp_path), "small"),
+        lambda: index.whole(str(tmp_path), "small"),
+        lambda: records.rebuild(str(tmp_path)),
+        lambda: records.baseline_for(planned(tmp_path, 2), "last-accepted"),
+    ):
+        with pytest.raises(Trouble):
+            call()
+
+
+MEANS = {
+    "infinite": {"mean": float("inf")},
+    "not a number": {"mean": float("nan")},
+    "as large as can be": {"mean": 1.7e308},
+    "a negative error": {"standard_error": -1.0},
+    "an infinite error": {"standard_error": float("inf")},
+    "an error as large as can be": {"standard_error": 1.7e308},
+    "none": {"mean": None},
+}
+
+
+@pytest.mark.parametrize("change", MEANS.values(), ids=MEANS.keys())
+def test_an_odd_value_of_another_run_costs_no_report(change: dict[str, Any], tmp_path: Path) -> None:
+    values = {metric: Summary(**one) for metric, one in summary(**change).items()}
+    publish(tmp_path, 1, metrics=values)
+    made = publish(tmp_path, 2, metrics={metric: Summary(**one) for metric, one in summary().items()})
+    own = series.run(made.checkpoint, made.scale_id, "PASS", {"words": Summary(**summary()["words"])})
+    points = series.trend(str(tmp_path), "small", made.series_id, own, ["words"])["words"]
+    assert points[-1].own
+    assert "<svg" in figures.trend(points, "salt")
+
+
+RUNS = {
+    "no JSON": b"{",
+    "an array": b"[]",
+    "nested": b"[" * 100_000,
+    "binary": b"\xff\xfe\x00",
+    "null": b"null",
+    "of a newer Assay": b'{"schema": 99}',
+}
+
+
+@pytest.mark.parametrize("file", ["record.json", "spec.json", "scores.json"])
+@pytest.mark.parametrize("content", RUNS.values(), ids=RUNS.keys())
+def test_comparing_with_an_odd_run_ends_in_one_line(
+    content: bytes, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = publish(tmp_path, 1)
+    storage.write(f"{made.run_uri}/{file}", content)
+    assert compare.main([made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert made.run_uri in line
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_comparing_with_a_run_of_odd_files_ends_in_one_line(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = publish(tmp_path, 1)
+    plant(Path(made.run_uri, "record.json"), kind)
+    assert compare.main([made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) in (1, 2)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_record_is_what_the_attacks_change(tmp_path: Path) -> None:
+    made = planned(tmp_path, 1)
+    assert Record.model_validate_json(of(made)) == record(made, at=NOON)
