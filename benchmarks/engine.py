@@ -63,7 +63,7 @@ def _spec(place: Path, kind: str, checkpoint: str) -> Spec:
         "engine": ENGINE | {"kind": kind},
     }
     (place / "suite.yaml").write_text(yaml.safe_dump(suite))
-    return plan(str(place / "root"), str(place / "suite.yaml"), str(DEMO / "checkpoints" / checkpoint))
+    return plan(str(place / "root"), str(place / "suite.yaml"), str(DEMO / "checkpoints" / checkpoint), by_hand=True)
 
 
 def job(stage: str, spec: Spec, environment: dict[str, str]) -> float:

@@ -57,7 +57,7 @@ def made(work: Path, images: int) -> Spec:
     """A planned run whose golden set and captions are there."""
     suite = {"name": "benchmark", "dataset": {"source": "/synthetic", "revision": str(images)}}
     (work / "suite.yaml").write_text(yaml.safe_dump(suite))
-    spec = plan(str(work / "root"), str(work / "suite.yaml"), str(CHECKPOINT))
+    spec = plan(str(work / "root"), str(work / "suite.yaml"), str(CHECKPOINT), by_hand=True)
     words = vocabulary()
     golden: list[Part] = []
     captions: list[Part] = []

@@ -46,7 +46,7 @@ def run(way: str, source: Path, work: Path, **sections: dict[str, object]) -> Co
             return measured([sys.executable, "-m", "benchmarks.rivals", way, str(source), str(output)])
         suite = {"name": "benchmark", "dataset": {"source": str(source)}, **sections}
         (work / "suite.yaml").write_text(yaml.safe_dump(suite))
-        spec = plan(str(output), str(work / "suite.yaml"), str(CHECKPOINT))
+        spec = plan(str(output), str(work / "suite.yaml"), str(CHECKPOINT), by_hand=True)
         return measured(
             [sys.executable, "-m", "ray_jobs.preprocess", "--spec", spec.uri],
             {"RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0"},

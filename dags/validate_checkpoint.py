@@ -73,7 +73,7 @@ verdicts = Asset("assay_verdict", group="assay")
             type="string",
             minLength=1,
             title="Suite",
-            description="What to validate with: the name of a file in dags/suites, or the path of a YAML file.",
+            description="What to validate with: the name of a file in dags/suites, without .yaml.",
         ),
         "baseline": Param(
             None,

@@ -9,6 +9,7 @@ Run with the control environment's Python in the repository; `make` does.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -160,7 +161,9 @@ def main() -> int:
     for name in ("trigger", "validate"):
         command = commands.add_parser(name)
         command.add_argument("checkpoint", help="URI of a Hugging Face model directory")
-        command.add_argument("suite", help="a name in dags/suites, or a YAML file")
+        command.add_argument(
+            "suite", help="a name in dags/suites; a YAML file for `validate`, or where Airflow has ASSAY_SUITE_FILES=1"
+        )
         command.add_argument("--baseline", help="last-accepted, none, or the URI of a validated checkpoint")
         command.add_argument("--force", action="store_true", help="caption and score again")
         if name == "trigger":
@@ -170,6 +173,8 @@ def main() -> int:
         if asked.command == "trigger":
             return trigger(settings, _conf(asked), asked.wait)
         if asked.command == "validate":
+            if asked.suite.endswith((".yaml", ".yml")):  # of the person at this shell, in this process
+                os.environ["ASSAY_SUITE_FILES"] = "1"
             return validate(settings, _conf(asked))
         return {"up": up, "down": down, "status": status}[asked.command](settings) or 0
     except (StackError, httpx.HTTPStatusError) as error:

@@ -19,6 +19,7 @@ from ray_jobs import parts, records, storage
 from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble
 from ray_jobs.gate.compared import compared
 from ray_jobs.gate.paired import Paired
+from ray_jobs.metrics import Metric
 from ray_jobs.metrics.registry import declared
 from ray_jobs.names import printable
 from ray_jobs.odd_items import describe
@@ -26,6 +27,7 @@ from ray_jobs.report import series, tables
 from ray_jobs.report.looking import Side, values
 from ray_jobs.report.numbers import NONE
 from ray_jobs.report.page import About, Headline, page
+from ray_jobs.suite_files import is_code_of_the_deployment
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, st
     Raises BadInput when there is no metric of the first kind.
     """
     same, left_out = [], {}
-    known = declared(candidate.spec)
+    known = _known(candidate.spec)
     for metric, summary in candidate.scores.metrics.items():
         other = baseline.scores.metrics.get(metric)
         if metric not in known:
-            left_out[metric] = "this version does not know it"
+            own = metric in candidate.spec.own_metrics
+            left_out[metric] = "its code is not below ASSAY_SUITES" if own else "this version does not know it"
         elif other is None:
             left_out[metric] = "only one run has it"
         elif not other.n or not summary.n:
@@ -100,6 +103,12 @@ def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, st
     return same, left_out
 
 
+def _known(spec: Spec) -> dict[str, Metric]:
+    """The run's metrics, without those whose code this deployment's suites do not hold: a spec is no place for code."""
+    own = {name: code for name, code in spec.own_metrics.items() if is_code_of_the_deployment(spec, name)}
+    return declared(spec.model_copy(update={"own_metrics": own}))
+
+
 def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Comparison]:
     """Candidate minus baseline on each metric over the images that both have. Raises BadInput for two golden sets."""
     if baseline.record.golden_id != candidate.record.golden_id:
@@ -107,7 +116,7 @@ def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Com
             f"{baseline.uri} and {candidate.uri}: not over one golden set ({baseline.record.golden_id} and "
             f"{candidate.record.golden_id}), so no image can be compared; validate both with one suite"
         )
-    known = declared(candidate.spec)
+    known = _known(candidate.spec)
     same = baseline.record.caption_id == candidate.record.caption_id
     pairs = {metric: Paired(known[metric], same=same) for metric in metrics}
     for old, new in _paired(baseline, candidate, metrics):

@@ -21,6 +21,7 @@ from ray_jobs import storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.plan import load_spec
+from ray_jobs.suite_files import check_code
 
 log = logging.getLogger("assay")
 
@@ -39,15 +40,26 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     started = time.monotonic()
     try:
         spec = load_spec(asked.spec)
+        check_home(spec, asked.spec)
         failure_uri = f"{spec.run_uri}/failure.json"
         storage.delete(failure_uri)
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
+        check_code(spec)
         connect()
         work(spec)
     except Exception as error:
         return _report(stage, error, failure_uri)
     log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
     return 0
+
+
+def check_home(spec: Spec, uri: str) -> None:
+    """Raise BadInput for a spec whose ids do not fit the folder it lies in: it was changed, or made by another version.
+
+    A job writes where the ids say, so a changed spec could pass off its results as another run's.
+    """
+    if storage.absolute(uri) != spec.uri:
+        raise BadInput(f"spec {uri}: what it says belongs to {spec.run_uri}, not here; plan it again with this version")
 
 
 def connect() -> None:

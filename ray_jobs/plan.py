@@ -29,11 +29,18 @@ from ray_jobs.contract import (
     Trouble,
     digest,
     name_of,
-    nearest,
     parse_suite,
 )
+from ray_jobs.suite_files import (
+    CODE_BYTES,
+    TABLE_BYTES,
+    beside,
+    find_suite,
+    read_suite,
+    read_text,
+    refuse_system_path,
+)
 
-SUITES = Path(__file__).parent.parent / "dags" / "suites"
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
 
 
@@ -44,14 +51,16 @@ def plan(
     baseline: str | None = None,
     force: str | None = None,
     following: str | None = None,
+    by_hand: bool = False,
 ) -> Spec:
     """Resolve the request and write `spec.json` into the run's folder.
 
     `baseline` overrides the suite's; `force` names a request whose captions are to be made anew; `following` is the URI
-    of the checkpoint that will be validated next. Raises BadInput, and `checkpoint.Incomplete` for a checkpoint that is
+    of the checkpoint that will be validated next. A suite is named; `by_hand`, by a person at a shell, it may be a file
+    too. Raises BadInput, and `checkpoint.Incomplete` for a checkpoint that is
     not whole.
     """
-    suite = load_suite(suite_name)
+    suite = load_suite(suite_name, by_hand)
     asked = baseline or suite.gate.baseline  # kept in the spec: asked for in the same words, a run is the same run
     suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": asked})})
     spec = Spec(
@@ -60,7 +69,9 @@ def plan(
         checkpoint=checkpoint.resolve(checkpoint_uri, suite.engine.base_model),
         judge=_judge(suite.judge),
         clip=checkpoint.resolve(suite.metrics.clip) if suite.metrics.clip else None,
-        own_metrics={name_of(file).removesuffix(".py"): _text(file, "metric") for file in suite.metrics.own},
+        own_metrics={
+            name_of(file).removesuffix(".py"): read_text(file, "metric", CODE_BYTES) for file in suite.metrics.own
+        },
         synonyms=_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
         source_revision=source_revision(suite.dataset),
         force=force,
@@ -78,19 +89,10 @@ def _judge(judge: Judge) -> Checkpoint | None:
     return checkpoint.resolve(judge.model, judge.engine.base_model)
 
 
-def _text(uri: str, what: str) -> str:
-    try:
-        return storage.read(uri).decode()
-    except FileNotFoundError:
-        raise BadInput(f"{what} {uri}: no such file; correct the suite") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{what} {uri}: not UTF-8 text; correct the file") from None
-
-
 def _synonyms(uri: str) -> dict[str, tuple[str, ...]]:
     """Further names by label."""
     try:
-        return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(_text(uri, "synonyms"))
+        return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(read_text(uri, "synonyms", TABLE_BYTES))
     except ValidationError:
         raise BadInput(f"synonyms {uri}: not a JSON object of lists of names by label; correct the file") from None
 
@@ -105,22 +107,14 @@ def load_spec(uri: str) -> Spec:
         raise BadInput(f"spec {uri}: not a spec of this version ({error.__class__.__name__}); plan it again") from None
 
 
-def load_suite(name_or_file: str) -> Suite:
-    """A suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES) or by file, paths made absolute.
+def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
+    """A suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES), paths made absolute.
 
-    Relative paths in a suite are relative to its file.
+    Relative paths in a suite are relative to its file. A file may be named where the deployment says so, and `by_hand`.
+    Raises BadInput.
     """
-    folder = os.environ.get("ASSAY_SUITES", str(SUITES))
-    by_file = name_or_file.endswith((".yaml", ".yml"))
-    uri = name_or_file if by_file else f"{folder}/{name_or_file}.yaml"
-    try:
-        text = storage.read(uri).decode()
-    except FileNotFoundError:
-        if by_file:
-            raise BadInput(f"suite {name_or_file}: no such file") from None
-        known = [entry.key.removesuffix(".yaml") for entry in storage.entries(folder) if entry.key.endswith(".yaml")]
-        raise BadInput(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}") from None
-    return _beside(parse_suite(text, name_or_file), uri)
+    uri = find_suite(name_or_file, by_hand)
+    return _beside(parse_suite(read_suite(uri, name_or_file), name_or_file), uri)
 
 
 def source_revision(dataset: Dataset) -> str:
@@ -195,7 +189,11 @@ def _beside(suite: Suite, uri: str) -> Suite:
     folder = None if storage.is_s3(uri) else Path(storage.absolute(uri)).parent
 
     def resolved(source: str) -> str:
-        source = source.rstrip("/")
+        source = _joined(source.rstrip("/"))
+        refuse_system_path(source, "suite")
+        return source
+
+    def _joined(source: str) -> str:
         path = storage.local_path(source)
         if folder is None or path is None or path.is_absolute():
             return source
@@ -207,7 +205,7 @@ def _beside(suite: Suite, uri: str) -> Suite:
 
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
     if dataset.label_names:
-        dataset = dataset.model_copy(update={"label_names": resolved(dataset.label_names)})
+        dataset = dataset.model_copy(update={"label_names": beside(dataset.label_names, uri, "label_names")})
 
     def with_base(engine: Engine) -> Engine:
         return engine.model_copy(update={"base_model": resolved(engine.base_model)}) if engine.base_model else engine
@@ -215,8 +213,12 @@ def _beside(suite: Suite, uri: str) -> Suite:
     judge, metrics = suite.judge.model_copy(update={"engine": with_base(suite.judge.engine)}), suite.metrics
     if judge.kind == "vllm" and judge.model:
         judge = judge.model_copy(update={"model": resolved(judge.model)})
-    files = {name: resolved(file) for name in ("synonyms", "clip") if (file := getattr(metrics, name))}
-    metrics = metrics.model_copy(update=files | {"own": tuple(resolved(file) for file in metrics.own)})
+    files: dict[str, object] = {"own": tuple(beside(file, uri, "metric") for file in metrics.own)}
+    if metrics.synonyms:
+        files["synonyms"] = beside(metrics.synonyms, uri, "synonyms")
+    if metrics.clip:
+        files["clip"] = resolved(metrics.clip)
+    metrics = metrics.model_copy(update=files)
     return suite.model_copy(
         update={"dataset": dataset, "engine": with_base(suite.engine), "judge": judge, "metrics": metrics}
     )
@@ -232,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--baseline", help="last-accepted, previous, none, or the URI of a checkpoint or run")
     asked = parser.parse_args(arguments)
     try:
-        print(plan(asked.root, asked.suite, asked.checkpoint, asked.baseline).uri)
+        print(plan(asked.root, asked.suite, asked.checkpoint, asked.baseline, by_hand=True).uri)
     except (BadInput, Trouble, checkpoint.Incomplete) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, Trouble) else 2

@@ -15,6 +15,8 @@ from ray_jobs import publish as publishing
 from ray_jobs import records, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Spec, Trouble, Verdict
+from ray_jobs.names import find_fault, printable
+from ray_jobs.suite_files import find_suite
 
 # Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
 OCCASIONS: dict[str, router.Occasion] = {
@@ -154,6 +156,7 @@ def reconcile(
     if folder and not router.names(uri):
         raise BadInput(f"training run {uri}: no folder is in it; check the URI")
     root, suite = storage_root(), suite or router.suite()
+    find_suite(suite)  # refuses what is no name before it is part of a path
     result = router.make_pass(root, suite, uri, count_runs, OCCASIONS.get(run_type, "person"), datetime.now(UTC))
     tell(result.summary())
     return result.requests
@@ -165,6 +168,8 @@ def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[st
     Raises BadInput for a checkpoint that was not validated.
     """
     root = storage.absolute(storage_root())
+    if suite and (fault := find_fault(suite)):
+        raise BadInput(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
     found = auditing.of(root, checkpoint, suite) if checkpoint else auditing.due(root, suite, datetime.now(UTC))
     if not found:
         raise AirflowSkipException(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources.cells import printable
+from ray_jobs.suite_files import TABLE_BYTES, refuse_system_path
 
 Names = Mapping[str, str]
 
@@ -17,8 +18,9 @@ def label_names(dataset: Dataset) -> Names | None:
     """
     if not (uri := dataset.label_names):
         return None
+    refuse_system_path(uri, "label_names")
     try:
-        text = storage.read(uri).decode("utf-8-sig")
+        text = storage.read(uri, at_most=TABLE_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInput(f"label_names {uri}: no such file; check the URI") from None
     except UnicodeDecodeError as error:

@@ -63,7 +63,7 @@ def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: d
         suite[section] = suite.get(section, {}) | settings
     file = folder / "suite.yaml"
     file.write_text(yaml.safe_dump({"name": "tiny"} | suite))
-    return plan(root, str(file), checkpoint)
+    return plan(root, str(file), checkpoint, by_hand=True)
 
 
 def start(stage: str, spec: Spec, **environment: str) -> "subprocess.Popen[str]":

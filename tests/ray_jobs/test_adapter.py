@@ -279,10 +279,10 @@ def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) 
     suite = tmp_path / "nightly.yaml"
     settings: dict[str, Any] = {"name": "nightly", "dataset": {"source": "images"}}
     suite.write_text(json.dumps(settings | {"engine": {"base_model": "models/base"}}))
-    spec = plan.plan(str(tmp_path / "root"), str(suite), str(adapter))
+    spec = plan.plan(str(tmp_path / "root"), str(suite), str(adapter), by_hand=True)
     assert spec.checkpoint.base == checkpoint.resolve(str(tmp_path / "models" / "base"))
     assert plan.load_spec(spec.uri) == spec
-    base = plan.plan(str(tmp_path / "root"), str(suite), str(tmp_path / "models" / "base"))
+    base = plan.plan(str(tmp_path / "root"), str(suite), str(tmp_path / "models" / "base"), by_hand=True)
     assert base.series_id == spec.series_id  # so that an adapter can be compared with its base
     assert base.caption_id != spec.caption_id
 
@@ -293,7 +293,7 @@ def test_an_adapter_can_be_the_judge(tmp_path: Path) -> None:
     suite = tmp_path / "nightly.yaml"
     judged = {"kind": "vllm", "model": "judge", "engine": {"base_model": str(BASE)}}
     suite.write_text(json.dumps({"name": "nightly", "dataset": {"source": "images"}, "judge": judged}))
-    spec = plan.plan(str(tmp_path / "root"), str(suite), str(BASE))
+    spec = plan.plan(str(tmp_path / "root"), str(suite), str(BASE), by_hand=True)
     assert spec.judge == checkpoint.resolve(str(judge), str(BASE))
 
 

@@ -31,7 +31,7 @@ class Place:
         return upload(str(self.folder / "models" / name), files)
 
     def plan(self, checkpoint: str, baseline: str | None = None, force: str | None = None) -> Spec:
-        return plan.plan(self.root, str(self.file), checkpoint, baseline, force)
+        return plan.plan(self.root, str(self.file), checkpoint, baseline, force, by_hand=True)
 
     def validate(self, checkpoint: str, outcome: str, baseline: str | None = None) -> Spec:
         made = self.plan(checkpoint, baseline)
@@ -162,7 +162,7 @@ def test_a_suite_by_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match=r"suite 'nihgtly': not in .*; did you mean 'nightly'\?"):
         plan.load_suite("nihgtly")
     with pytest.raises(BadInput, match=r"suite missing.yaml: no such file"):
-        plan.load_suite("missing.yaml")
+        plan.load_suite("missing.yaml", by_hand=True)
 
 
 def test_the_demo_suite_is_found_by_name() -> None:
@@ -176,10 +176,10 @@ def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pyt
     judge = place.checkpoint("judge")
     place.suite({"judge": {"kind": "vllm", "model": "models/judge"}})
     monkeypatch.chdir("/")
-    found = plan.load_suite(str(place.file))
+    found = plan.load_suite(str(place.file), by_hand=True)
     assert (found.dataset.source, found.judge.model) == (str(place.images), judge)
     monkeypatch.chdir(place.folder)
-    assert plan.load_suite("nightly.yaml") == found
+    assert plan.load_suite("nightly.yaml", by_hand=True) == found
 
 
 def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,14 +187,14 @@ def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch
     storage.write(f"{place.folder}/names.txt", b"x")
     place.suite({"dataset": {"source": "shards/train-{0..1}.tar", "label": "cls", "label_names": "names.txt"}})
     monkeypatch.chdir("/")
-    found = plan.load_suite(str(place.file)).dataset
+    found = plan.load_suite(str(place.file), by_hand=True).dataset
     assert found.source == f"{place.folder}/shards/train-{{0..1}}.tar"
     assert found.label_names == f"{place.folder}/names.txt"
 
 
 def test_a_suite_on_s3(s3: str) -> None:
     storage.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
-    assert plan.load_suite(f"{s3}/suites/nightly.yaml").dataset.source == "s3://data/images"
+    assert plan.load_suite(f"{s3}/suites/nightly.yaml", by_hand=True).dataset.source == "s3://data/images"
 
 
 # --- the source -------------------------------------------------------------------------------------------------------

@@ -16,13 +16,14 @@ from ray_jobs.plan import load_spec
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the form gives, for a checkpoint and a suite that are there."""
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("ASSAY_SUITES", str(tmp_path))
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"png")
     (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\n")
     uri = str(checkpoint_in(tmp_path / "step-1"))
     return {
         "checkpoint": uri,
-        "suite": str(tmp_path / "small.yaml"),
+        "suite": "small",
         "baseline": None,
         "force": False,
         "following": None,
