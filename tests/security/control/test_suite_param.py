@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from assay_airflow import steps
-from plugins.specs import checkpoint_in
+from specs import checkpoint_in
 
 from ray_jobs.contract import BadInput
 from ray_jobs.plan import load_suite

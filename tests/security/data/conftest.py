@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2] / "ray_jobs"))
+MAKERS = Path(__file__).parents[2] / "ray_jobs"
+sys.path += [str(MAKERS), str(MAKERS / "judge"), str(MAKERS / "report")]
 
 
 @pytest.fixture(autouse=True)
