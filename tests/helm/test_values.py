@@ -49,11 +49,24 @@ def test_the_suites_are_suites(name: str):
     data = one(render(VALUES[name]), "ConfigMap", "-suites")["data"]
     assert data
     for file, text in data.items():
+        if file.endswith(".py"):
+            continue
         assert parse_suite(text, file).name == file.removesuffix(".yaml")
 
 
 def test_a_suite_set_to_null_is_gone():
-    assert set(one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]) == {"judged.yaml"}
+    assert set(one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]) == {"judged.yaml", "politeness.py"}
+
+
+def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it():
+    data = one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]
+    assert parse_suite(data["judged.yaml"], "judged.yaml").metrics.own == ("politeness.py",)
+    assert data["politeness.py"] == VALUES["onprem"]["ownMetrics"]["politeness.py"]
+    metric: dict[str, Any] = {}
+    exec(data["politeness.py"], metric)
+    assert metric["METRIC"].measure(metric["Captioned"]("please look", 2, "stop")) == 1.0
+    with pytest.raises(helm_python.HelmError, match="does not match pattern"):
+        render({"ownMetrics": {"../escape.py": "x"}})
 
 
 def test_the_settings_are_what_was_asked_for():
