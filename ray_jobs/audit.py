@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from ray_jobs import audits, job, parts, storage
 from ray_jobs.audits import Audit, Difference
 from ray_jobs.caption import requests_of
+from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import BadInput, Manifest, Spec, Trouble
 from ray_jobs.engine import fresh
 from ray_jobs.engine.asked import Task
@@ -73,6 +74,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     by = "an engine that was handed its weights" if captions.swapped else "engines that were started for it"
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
     stored = {key: caption for key, (_, caption) in sample.items()}
+    probe(spec.checkpoint, [spec.suite.caption.prompt])
     found = fresh.compare(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
     limit = tolerance(found.dtype)
     differing = [

@@ -10,7 +10,7 @@ import hashlib
 import os
 import posixpath
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +135,12 @@ def named(uri: str, base: Checkpoint | None = None) -> Checkpoint:
 def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
     """A hash over the content of the files that a model is loaded from; equal for a copy under another name.
 
-    On S3 the content is known by its ETag, which a bucket gives without a read; in a directory by SHA-256.
+    On S3 the content is known by the SHA-256 that the store keeps, where the upload gave one, else by its ETag, an MD5;
+    neither costs a read. In a directory it is known by SHA-256.
     """
-    local = storage.local_path(uri)
     loaded = [entry for entry in list_files(uri) if is_loaded(entry.key)]
-    if local is None:
-        versions = [entry.version for entry in loaded]
-    else:
-        with ThreadPoolExecutor(HASHERS) as threads:
-            versions = list(threads.map(_sha256, [local / entry.key for entry in loaded]))
+    with ThreadPoolExecutor(HASHERS) as threads:
+        versions = list(threads.map(partial(_content_of, uri), loaded))
     content: list[Any] = [(one.key, one.size, version) for one, version in zip(loaded, versions, strict=True)]
     return digest(*content, *([base.fingerprint] if base else []))
 
@@ -249,6 +246,13 @@ def _check_length(uri: str, size: int, which: str) -> None:
         raise Incomplete(f"{which}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
     if size > expected:
         raise Incomplete(f"{which}: {size} bytes, {expected} by its header; wait for the upload or save it again")
+
+
+def _content_of(uri: str, entry: storage.Entry) -> str:
+    local = storage.local_path(uri)
+    if local is not None:
+        return _sha256(local / entry.key)
+    return (storage.sha256(f"{uri}/{entry.key}") if entry.has_sha256 else None) or entry.version
 
 
 def _sha256(path: Path) -> str:

@@ -31,6 +31,7 @@ from ray_jobs.strict_json import NotJson, parse_object
 
 MOST_FILES = 20_000  # directly in the folder
 MOST_SHARDS = 2_000
+MOST_BYTES = 2 * 10**12  # a file with holes claims any size, and all of it is hashed; the largest open models have 1 TB
 CONFIG_BYTES, CONFIG_ITEMS = 10_000_000, 200_000
 INDEX_BYTES, INDEX_ITEMS = 50_000_000, 500_000
 HEADER_BYTES, HEADER_ITEMS = 25_000_000, 1_000_000  # the format allows 100 MB: its reader needs 1 GB for them
@@ -153,6 +154,8 @@ def list_files(uri: str) -> list[storage.Entry]:
             raise BadInput(f"{which}: {entry.size} bytes, more than the {most} that are read; save it again")
         if local is not None:
             _check_regular(local / entry.key, places, which)
+    if sum(entry.size for entry in found if is_loaded(entry.key)) > MOST_BYTES:
+        raise BadInput(f"checkpoint {uri}: more than {MOST_BYTES / 1e12:.0f} TB; delete what is not the model")
     return found
 
 

@@ -4,7 +4,6 @@ To an engine they are one more checkpoint of the base's kind. Sums are made in f
 base has; a weight to which zero is added keeps its bits. One tensor at a time is in memory.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -16,12 +15,13 @@ import torch
 from safetensors import safe_open
 
 from ray_jobs.adapter import CONFIG, WEIGHTS, scale
+from ray_jobs.checkpoint_files import Tensor, read_header, read_json
 from ray_jobs.contract import BadInput
 
 PREFIX = "base_model.model."  # of every name that PEFT writes
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
-Header = dict[str, dict[str, Any]]  # dtype, shape and data_offsets by name
+Header = dict[str, Tensor]
 Change = Callable[[torch.Tensor], torch.Tensor]  # from a tensor of the base to the merged one
 
 
@@ -30,9 +30,9 @@ def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
 
     Raises BadInput, which begins with `which`, for tensors that the base does not have, or in another shape.
     """
-    shards = {file: _header(file) for file in sorted(base.glob("*.safetensors"))}
+    shards = {file: read_header(str(file), file.stat().st_size) for file in sorted(base.glob("*.safetensors"))}
     held = {name: tensor for header, _ in shards.values() for name, tensor in header.items()}
-    config = json.loads((adapter / CONFIG).read_text())
+    config = read_json(str(adapter / CONFIG), which.removeprefix("checkpoint "))
     try:
         with safe_open(adapter / WEIGHTS, "pt") as weights:
             changes = _changes(config, weights, held, _finder(base, held))
@@ -148,15 +148,6 @@ def _in_memory(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
 
     tied = model.all_tied_weights_keys
     return rename, {*tied, *tied.values()}
-
-
-def _header(file: Path) -> tuple[Header, int]:
-    """The tensors of a safetensors file, and how many bytes lie before their data."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header: Header = json.loads(opened.read(length))
-    header.pop("__metadata__", None)
-    return header, 8 + length
 
 
 def _change(file: Path, header: Header, start: int, changes: dict[str, Change]) -> None:

@@ -57,11 +57,15 @@ SHOWN = 400  # letters of a URI in a message
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: its key relative to the listed prefix, bytes, and a token that changes when its content does."""
+    """One object: its key relative to the listed prefix, bytes, and a token that changes when its content does.
+
+    `has_sha256`: the store says, in `files`, that it keeps a SHA-256 of the object.
+    """
 
     key: str
     size: int
     version: str
+    has_sha256: bool = False
 
 
 def read(uri: str, at_most: int | None = None) -> bytes:
@@ -219,6 +223,17 @@ def files(folder: str, at_most: int) -> list[Entry]:
     if len(found) > at_most:
         raise BadInput(f"{folder}: more than {at_most} files and folders; name the folder of the model itself")
     return sorted((entry for entry in found if entry and not entry.key.startswith(".")), key=lambda entry: entry.key)
+
+
+def sha256(uri: str) -> str | None:
+    """The SHA-256 of the object's content that S3 has checked and keeps, in base64; None where it keeps none.
+
+    Of an object uploaded in parts S3 keeps a hash of hashes, which says nothing of the content by itself.
+    """
+    with explained(uri, "look at"):
+        bucket, key = _bucket_key(uri)
+        kept = _s3().head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256", "")
+        return kept if kept and "-" not in kept else None
 
 
 def entry(uri: str) -> Entry | None:
@@ -460,7 +475,8 @@ def _shallow_on_s3(folder: str) -> Iterator[Entry | None]:
         yield from (None for _ in page.get("CommonPrefixes", ()))
         for found in page.get("Contents", ()):
             if found["Key"] != above:
-                yield Entry(found["Key"][len(above) :], found["Size"], found["ETag"].strip('"'))
+                kept = "SHA256" in found.get("ChecksumAlgorithm", ())
+                yield Entry(found["Key"][len(above) :], found["Size"], found["ETag"].strip('"'), kept)
 
 
 @contextmanager

@@ -260,6 +260,7 @@ NEVER: dict[str, Callable[[Path], None]] = {
     "header: metadata of numbers": first_header({"__metadata__": {"a": 1}, "a": tensor()}),
     "header: a tensor twice": with_files({FIRST: raw_header(b'{"a": {}, "a": {}}', b"1234")}),
     "header: of HTML": with_files({FIRST: b"<!DOCTYPE html><html></html>"}),
+    "shard: 3 TB, sparse": sparse(FIRST, 3 * 10**12),
     "shard: a FIFO": fifo(FIRST),
     "shard: a link to a device": link(FIRST, "/dev/zero"),
     "shard: a link out": link(FIRST, "/etc/hostname"),

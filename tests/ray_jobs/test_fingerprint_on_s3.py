@@ -1,0 +1,54 @@
+"""On S3 a checkpoint is known by the SHA-256 that the store keeps, where the upload gave one."""
+
+import base64
+import hashlib
+
+import boto3
+import pytest
+from making import checkpoint_files, upload
+
+from ray_jobs import checkpoint, storage
+
+NAME = "model-00001-of-00002.safetensors"
+
+
+@pytest.fixture
+def model(s3: str) -> str:
+    return upload(f"{s3}/step-1", checkpoint_files())
+
+
+def put(uri: str, name: str, data: bytes) -> None:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    boto3.client("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=data, ChecksumAlgorithm="SHA256")
+
+
+def entry(uri: str, name: str) -> storage.Entry:
+    return next(entry for entry in checkpoint.list_files(uri) if entry.key == name)
+
+
+def test_a_sha256_is_taken_where_there_is_one(model: str) -> None:
+    assert not entry(model, NAME).has_sha256
+    assert storage.sha256(f"{model}/{NAME}") is None
+    put(model, NAME, checkpoint_files()[NAME])
+    assert entry(model, NAME).has_sha256
+    kept = hashlib.sha256(checkpoint_files()[NAME]).digest()
+    assert storage.sha256(f"{model}/{NAME}") == base64.b64encode(kept).decode()
+
+
+def test_files_of_one_etag_and_two_contents_are_two_checkpoints(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of one MD5 can be bought for a few dollars; here the listing says one ETag of whatever it lists."""
+    real = storage._shallow_on_s3
+
+    def colliding(folder: str) -> object:
+        return (
+            storage.Entry(found.key, found.size, "same", found.has_sha256) if found else None for found in real(folder)
+        )
+
+    monkeypatch.setattr(storage, "_shallow_on_s3", colliding)
+    content = bytearray(checkpoint_files()[NAME])
+    put(model, NAME, bytes(content))
+    before = checkpoint.fingerprint(model)
+    assert checkpoint.fingerprint(model) == before
+    content[-1] ^= 1
+    put(model, NAME, bytes(content))
+    assert checkpoint.fingerprint(model) != before
