@@ -20,12 +20,15 @@ import ray
 from ray_jobs import storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Failure, Spec, Trouble
+from ray_jobs.judge.destination import check_destination
+from ray_jobs.names import printable
 from ray_jobs.plan import load_spec
 from ray_jobs.suite_files import check_code
 
 log = logging.getLogger("assay")
 
 BAD_INPUT, TROUBLE = 2, 1
+MESSAGE_CHARACTERS = 4000
 
 
 def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = None) -> int:
@@ -45,6 +48,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         storage.delete(failure_uri)
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
         check_code(spec)
+        check_destination(spec.suite.judge)
         connect()
         work(spec)
     except Exception as error:
@@ -107,6 +111,7 @@ def _report(stage: str, error: Exception, failure_uri: str | None) -> int:
     else:
         traceback.print_exception(error)
         message = f"{type(known).__name__}: {(str(known).strip().splitlines() or ['no message'])[-1]}"
+    message = printable(message, MESSAGE_CHARACTERS)  # it may quote what others wrote
     kind = "bad input, retrying cannot help" if bad_input else "trouble, worth retrying"
     log.error("%s failed (%s): %s", stage, kind, message)
     if failure_uri is not None:

@@ -14,17 +14,19 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 import openai
 
 from ray_jobs.contract import BadInput, Judge
+from ray_jobs.judge.destination import check_destination
+from ray_jobs.judge.exchange import Bounded
+from ray_jobs.judge.secrecy import Secret
 from ray_jobs.metrics import judge as judging
 
 TRIES = 3  # of an endpoint that answers, but not with what was asked for
 PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
 DETAIL_CHARACTERS = 300
 SERVED, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
-SECRET_CHARACTERS = 8  # the least of a key that is masked
+UNSENT: Any = {name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")}  # of this machine's variables
 NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
 
 
@@ -68,7 +70,7 @@ class Endpoint:
 
     judge: Judge
     client: openai.AsyncOpenAI
-    secret: str
+    secret: Secret
     dialect: Dialect = field(default_factory=Dialect)
     proven: bool = False
 
@@ -109,13 +111,15 @@ class Endpoint:
                 return self._failed(f"http-{error.status_code}", error)
             except openai.APIConnectionError as error:
                 return self._failed("connection-error", error, tries)
+            except openai.APIError as error:
+                return self._failed("invalid-answer", error)
             self.dialect, self.proven = dialect, True
             return replace(self._read(raw.text, pair), tries=raw.retries_taken + 1)
 
     def _failed(self, failure: str, error: openai.APIError, tries: int = 1) -> Reply:
         status = getattr(error, "status_code", None)
         told = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-        return Reply(failure=failure, detail=self._harmless(told)[:DETAIL_CHARACTERS], status=status, tries=tries)
+        return Reply(failure=failure, detail=self.secret.mask(told)[:DETAIL_CHARACTERS], status=status, tries=tries)
 
     def _read(self, body: str, pair: bool) -> Reply:
         """The reply in the body of a 200, which may be anything at all."""
@@ -125,18 +129,18 @@ class Endpoint:
             message = choice["message"]
             content, refusal = message.get("content"), message.get("refusal")
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            return Reply(failure="invalid-answer", detail=f"no chat completion: {self._harmless(body)[:100]}")
-        served = [self._harmless(name)[:SERVED_CHARACTERS] for name in map(said.get, SERVED) if isinstance(name, str)]
+            return Reply(failure="invalid-answer", detail=f"no chat completion: {self.secret.mask(body)[:100]}")
+        served = [self.secret.mask(name)[:SERVED_CHARACTERS] for name in map(said.get, SERVED) if isinstance(name, str)]
         spent = Reply(
             prompt_tokens=_count(said, "prompt_tokens"),
             tokens=_count(said, "completion_tokens"),
             served_by=" ".join(filter(None, served)) or None,
         )
         if refusal or choice.get("finish_reason") == "content_filter":
-            return replace(spent, failure="refusal", detail=self._harmless(str(refusal or "content_filter"))[:300])
+            return replace(spent, failure="refusal", detail=self.secret.mask(str(refusal or "content_filter"))[:300])
         if not isinstance(content, str) or not content:
             return replace(spent, failure="invalid-answer", detail="no text")
-        harmless = partial(self._harmless, one_line=False)
+        harmless = partial(self.secret.mask, one_line=False)
         read = judging.read_pair(content, None) if pair else judging.read(self.judge, content, None)
         if read.failure:
             cut = ", cut off at max_tokens" if choice.get("finish_reason") == "length" else ""
@@ -144,21 +148,11 @@ class Endpoint:
             return replace(spent, text=text, failure="invalid-answer", detail=f"not what the schema says{cut}")
         return replace(spent, text=judging.retold(self.judge, content, pair, harmless))
 
-    def _harmless(self, text: str, one_line: bool = True) -> str:
-        """Text of the endpoint's that can be stored and logged: the key taken out, halves of surrogate pairs too.
-
-        What is shorter than `SECRET_CHARACTERS` is in many a text by chance, and stays.
-        """
-        text = text.replace(self.secret, "***") if len(self.secret) >= SECRET_CHARACTERS else text
-        text = text.encode("utf-8", "replace").decode()
-        return " ".join(text.split()) if one_line else text
-
 
 def connected(judge: Judge) -> Endpoint:
-    """The judge's endpoint. Raises BadInput when this machine has no key for it, or none that can be sent."""
-    url = urlsplit(judge.base_url or "")
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise BadInput(f"judge {judge.model}: base_url must be http:// or https:// and a host, not {judge.base_url!r}")
+    """The judge's endpoint. Raises BadInput when this machine has no key for it, none that can be sent, or when the
+    deployment does not say that it may be sent there."""
+    check_destination(judge)
     secret = os.environ.get(judge.key_variable, "").strip()
     if not secret:
         raise BadInput(
@@ -167,23 +161,11 @@ def connected(judge: Judge) -> Endpoint:
         )
     if not (secret.isascii() and secret.isprintable()):
         raise BadInput(f"judge {shown(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key")
-    timeout, unlimited = judge.timeout_seconds, httpx2.Limits(max_connections=None)
-    http_client = Punctual(timeout=timeout, limits=unlimited)
-    client = openai.AsyncOpenAI(api_key=secret, base_url=judge.base_url, timeout=timeout, http_client=http_client)
-    return Endpoint(judge, client, secret)
-
-
-class Punctual(openai.DefaultAsyncHttpxClient):
-    """A client whose timeout is for the whole exchange; for each read, as it is otherwise, an endpoint that sends a
-    byte now and then would never exceed it."""
-
-    async def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
-        seconds = self.timeout.read
-        try:
-            async with asyncio.timeout(seconds):
-                return await super().send(request, **settings)
-        except TimeoutError:
-            raise httpx2.ReadTimeout(f"no whole answer in {seconds:g} s", request=request) from None
+    seconds = judge.timeout_seconds
+    client = openai.AsyncOpenAI(
+        api_key=secret, base_url=judge.base_url, timeout=seconds, http_client=Bounded(seconds), default_headers=UNSENT
+    )
+    return Endpoint(judge, client, Secret(secret))
 
 
 def shown(judge: Judge) -> str:

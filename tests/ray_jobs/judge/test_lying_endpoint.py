@@ -500,10 +500,10 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
 ) -> None:
     monkeypatch.delenv("ASSAY_JUDGE_KEY")
     if value is not None:
-        monkeypatch.setenv("OTHER_KEY", value)
+        monkeypatch.setenv("ASSAY_JUDGE_OTHER_KEY", value)
     with lying(good) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, key_variable="OTHER_KEY"), SIX)
-        with pytest.raises(BadInput, match=r"judge m at .*: OTHER_KEY (is not set|holds what)"):
+        spec = made(asking(str(tmp_path), endpoint.url, key_variable="ASSAY_JUDGE_OTHER_KEY"), SIX)
+        with pytest.raises(BadInput, match=r"judge m at .*: ASSAY_JUDGE_OTHER_KEY (is not set|holds what)"):
             judge_all(spec, [spec.caption_id])
     assert endpoint.asked == []
 

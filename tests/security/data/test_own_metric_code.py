@@ -12,7 +12,7 @@ from ray_jobs import compare, job, plan, storage
 from ray_jobs.contract import BadInput, Spec
 from ray_jobs.suite_files import CODE_BYTES, check_code, read_text
 
-GOOD = "from ray_jobs.metrics import Metric\nMETRIC = M('polite', 'share', 1, (0, 1), 'share', measure=lambda x: 1)\n"
+GOOD = "from ray_jobs.metrics import Metric as M\nMETRIC = M('polite', 'share', 1, (0, 1), measure=lambda x: 1)\n"
 EVIL = "open({mark!r}, 'w').write('ran')\n"
 
 

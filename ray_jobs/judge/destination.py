@@ -1,0 +1,81 @@
+"""Where a judge's key may be sent: to the hosts that the deployment names for it, over https.
+
+A suite chooses an endpoint, the deployment owns the keys. ASSAY_JUDGE_HOSTS on the Ray cluster names the hosts:
+
+    ASSAY_JUDGE_HOSTS="api.example.com, judge.internal:8443"                       for every judge's key
+    ASSAY_JUDGE_HOSTS="ASSAY_JUDGE_KEY=api.example.com; ASSAY_JUDGE_B_KEY=http://10.0.0.5:8000"   for one key each
+
+A host without a port is meant with its scheme's. `http://` before a host allows it without encryption. Where the
+variable is not set, keys are sent to this machine only. A job checks this before it does anything.
+"""
+
+import ipaddress
+import os
+import re
+from urllib.parse import urlsplit
+
+from ray_jobs.contract import BadInput, Judge
+from ray_jobs.names import printable
+from ray_jobs.suite import KEY_VARIABLE, fault_of_address
+
+SETTING = "ASSAY_JUDGE_HOSTS"
+PORTS = {"http": 80, "https": 443}
+Destination = tuple[str, str, int]  # scheme, host, port
+
+
+def check_destination(judge: Judge) -> None:
+    """Raise BadInput where the judge's endpoint may not have the key that the suite names."""
+    if judge.kind != "openai":
+        return
+    if fault := fault_of_address(judge.base_url or ""):
+        raise BadInput(f"judge {printable(judge.model or '', 60)}: base_url {fault}")
+    if not re.fullmatch(KEY_VARIABLE, judge.key_variable):
+        raise BadInput(
+            f"judge {printable(judge.model or '', 60)}: key_variable {printable(judge.key_variable, 60)!r} may be "
+            "another secret; name it ASSAY_JUDGE_KEY, or ASSAY_JUDGE_ and more that ends with KEY"
+        )
+    wanted = destination(judge.base_url or "")
+    listed = os.environ.get(SETTING, "").strip()
+    if wanted in allowed(listed, judge.key_variable) if listed else _is_this_machine(wanted[1]):
+        return
+    scheme, host, port = wanted
+    named = f"[{host}]" if ":" in host else host
+    entry = f"{'http://' if scheme == 'http' else ''}{named}{'' if port == PORTS[scheme] else f':{port}'}"
+    plain = " (http:// sends the key unencrypted)" if scheme == "http" else ""
+    raise BadInput(
+        f"judge {printable(judge.model or '', 60)}: {judge.key_variable} is not for {scheme}://{named}:{port}; if it "
+        f"is, add {judge.key_variable}={entry} to {SETTING} on the Ray cluster{plain}"
+    )
+
+
+def destination(url: str) -> Destination:
+    """Scheme, host and port of an address that `fault_of_address` found no fault with."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
+
+
+def allowed(listed: str, variable: str) -> set[Destination]:
+    """The destinations of one key. Raises BadInput for an entry that names none."""
+    found = set()
+    for group in listed.split(";"):
+        name, is_named, hosts = group.rpartition("=")
+        for entry in re.split(r"[,\s]+", hosts.strip()):
+            if not entry:
+                continue
+            url = entry if "://" in entry else f"https://{entry}"
+            if fault_of_address(url) or urlsplit(url).path not in ("", "/"):
+                raise BadInput(f"{SETTING}: {printable(entry, 60)!r} is no host; write host, host:port or http://host")
+            if not is_named or name.strip() == variable:
+                found.add(destination(url))
+                if "://" not in entry and _is_this_machine(destination(url)[1]):
+                    found.add(destination(f"http://{entry}"))
+    return found
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,59 @@
+"""One exchange with an endpoint, bounded in size and in time, that goes nowhere else.
+
+What the `openai` package sends goes through `Bounded`. It follows no redirect, asks no proxy and no .netrc, takes no
+compressed answer (a small one may unpack to gigabytes), and gives up after so many bytes or seconds of headers and body
+together.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+import openai
+
+ANSWER_BYTES = 2**20
+
+
+class Bounded(openai.DefaultAsyncHttpxClient):
+    """An HTTP client whose timeout is for the whole exchange: an endpoint that sends a byte now and then exceeds it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            timeout=seconds,
+            limits=httpx2.Limits(max_connections=None),
+            follow_redirects=False,
+            trust_env=False,
+            verify=httpx2.create_ssl_context(trust_env=True),  # SSL_CERT_FILE is the deployment's own authority
+        )
+        self.seconds = seconds
+
+    async def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
+        request.headers["Accept-Encoding"] = "identity"
+        settings |= {"stream": True, "follow_redirects": False}
+        try:
+            async with asyncio.timeout(self.seconds):
+                response = await super().send(request, **settings)
+                try:
+                    body = await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise httpx2.ReadTimeout(f"no whole answer in {self.seconds:g} s", request=request) from None
+        # UTF-8 whatever the endpoint says: some of Python's encodings take minutes for a megabyte
+        kept = {name: value for name, value in response.headers.items() if name in ("retry-after", "retry-after-ms")}
+        headers = kept | {"content-type": "application/json"}
+        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    """The body, or in its place a JSON text that says why it was not read."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        return json.dumps("an answer that is compressed, though none was asked for").encode()
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > ANSWER_BYTES:
+            return json.dumps(f"an answer of more than {ANSWER_BYTES:,} bytes").encode()
+    return bytes(body)
