@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs import job, parts, storage
+from ray_jobs import audits, job, parts, storage
 from ray_jobs.asking import Times, ask_parts
 from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Manifest, Part, Spec
@@ -43,13 +43,13 @@ SCHEMA = pa.schema(
 def caption(spec: Spec) -> None:
     """Make the captions of the spec complete."""
     golden = parts.require(spec.golden_uri, "preprocess")
-    if spec.force:
-        parts.forget(spec.captions_uri, spec.force)
-    if found := parts.manifest(spec.captions_uri):
+    own = f"{spec.captions_uri}/{parts.forced_folder(spec.force)}" if spec.force else spec.captions_uri
+    if found := parts.manifest(own):
+        found = _stand(spec, found) if spec.force else found  # a kill may have come before it stood
         log.info("captions %s are complete: %d images", spec.captions_uri, found.rows_out)
         return
     times = Times(began=time.time())
-    done = parts.done(spec.captions_uri)
+    done = parts.done(spec.captions_uri, _folder(spec))
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
@@ -69,7 +69,7 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
     names = [part.name for part in golden.parts if part.rows]
     made, swapped = [], False
     for name in names:
-        data = storage.read(parts.uri_of_part(spec.captions_uri, name))
+        data = storage.read(parts.uri_of_part(spec.captions_uri, name, _folder(spec)))
         made.append(parts.describe(name, data))
         swapped = swapped or parts.footer(data).get("swapped", True)
     manifest = parts.summed(
@@ -86,7 +86,7 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
             "per_second": times.rates(),
         },
     )
-    manifest = parts.commit(spec.captions_uri, manifest)
+    manifest = _stand(spec, manifest) if spec.force else parts.commit(spec.captions_uri, manifest)
     log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)
     log.info("engine seconds: %s", ", ".join(f"{what} {took:.1f}" for what, took in manifest.seconds.items()))
     if rates := manifest.details.get("per_second"):
@@ -112,7 +112,21 @@ def _write(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
     table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
     lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
     table = table.select(SCHEMA.names).cast(SCHEMA)
-    return parts.write(spec.captions_uri, name, table, {"lost": dict(sorted(lost.items())), "swapped": swapped})
+    facts = {"lost": dict(sorted(lost.items())), "swapped": swapped}
+    return parts.write(spec.captions_uri, name, table, facts, _folder(spec))
+
+
+def _folder(spec: Spec) -> str:
+    """Where the spec's parts are made: a forced request writes beside what stands until all of it is there."""
+    return f"{parts.forced_folder(spec.force)}/parts" if spec.force else "parts"
+
+
+def _stand(spec: Spec, made: Manifest) -> Manifest:
+    """Let the captions of a forced request stand. An audit is of the captions before them, so it goes first."""
+    assert spec.force
+    if parts.manifest(spec.captions_uri) != made:
+        storage.delete(audits.uri_of(spec.captions_uri))
+    return parts.commit_forced(spec.captions_uri, made, parts.forced_folder(spec.force))
 
 
 if __name__ == "__main__":

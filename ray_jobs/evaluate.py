@@ -12,7 +12,7 @@ import sys
 import time
 
 from ray_jobs import job, parts, records, storage
-from ray_jobs.contract import Spec
+from ray_jobs.contract import Spec, Trouble
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer, reopen
 from ray_jobs.report import write_report
@@ -23,10 +23,10 @@ log = logging.getLogger("assay")
 
 def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
-    parts.require(spec.captions_uri, "caption")
+    captions = parts.require(spec.captions_uri, "caption")
     if spec.force:
-        parts.forget(spec.scores_uri, spec.force)
-        parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json"))
+        parts.forget(spec.scores_uri, spec.force, keep=("forced-",))
+        parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json", "forced-"))
     if records.decided(spec.run_uri):
         log.info("run %s has its verdict", spec.run_uri)
         return
@@ -44,6 +44,8 @@ def evaluate(spec: Spec) -> None:
     times.append(time.monotonic())
     verdict = gate(spec, scores)
     times.append(time.monotonic())
+    if parts.manifest(spec.captions_uri) != captions:
+        raise Trouble(f"captions {spec.captions_uri}: made anew while they were evaluated; evaluate them again")
     took = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
     scores = scores.model_copy(update={"manifest": scores.manifest.model_copy(update={"seconds": took})})
     storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json(indent=1).encode())

@@ -6,9 +6,11 @@ disagree. What a part lost, and why, travels inside it in the footer. The manife
 
 import io
 import json
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -72,35 +74,105 @@ def table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return pq.read_table(io.BytesIO(data), columns=columns)
 
 
-def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder: str = "parts") -> pa.Table:
-    """The table of a part. Raises Trouble when its file is missing or not readable."""
-    uri = uri_of_part(stage_uri, name, folder)
+def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder: str | None = None) -> pa.Table:
+    """The table of a part, from where the stage's manifest says unless a folder is given.
+
+    Raises BadInput when it is not the part that a complete stage's manifest names, Trouble when the stage is not
+    complete and the part is missing or not readable.
+    """
+    kept = _standing(stage_uri) if folder is None else None
+    uri = uri_of_part(stage_uri, name, folder or folder_of(kept))
     try:
         data = storage.read(uri)
+        _compare(stage_uri, name, kept, uri, blake3(data).hexdigest)
         check_own(io.BytesIO(data), uri)
         return pq.read_table(io.BytesIO(data), columns=columns)
     except FileNotFoundError:
-        raise Trouble(
-            f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun"
-        ) from None
+        raise _missing(stage_uri, name, kept, uri) from None
     except pa.ArrowInvalid as error:
         raise Trouble(f"{uri}: not readable as Parquet ({error}); delete it and its manifest, then rerun") from None
 
 
 def columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
-    """These columns of a part and no other byte of it: not its images. Raises Trouble as `read` does."""
-    uri = uri_of_part(stage_uri, name)
+    """These columns of a part; of a golden part no other byte, for those are its images. Raises what `read` does.
+
+    In a directory the whole file is compared with the manifest all the same, once a process. A golden part on S3 is
+    compared where its images are read.
+    """
+    kept = _standing(stage_uri)
+    if kept and kept.stage != "golden":
+        return read(stage_uri, name, names)
+    uri = uri_of_part(stage_uri, name, folder_of(kept))
     try:
+        if kept and not storage.is_s3(uri):
+            _compare(stage_uri, name, kept, uri, lambda: _blake3_of(uri, *_state(uri)))
         with open_arrow(uri) as file:
             check_own(file, uri)
             return pq.read_table(file, columns=list(names))
     except FileNotFoundError:
-        raise Trouble(
-            f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun"
-        ) from None
+        raise _missing(stage_uri, name, kept, uri) from None
     except (OSError, pa.ArrowException) as error:
         told = " ".join(str(error).split())
         raise Trouble(f"{uri}: not readable as Parquet ({told}); delete it and its manifest, then rerun") from None
+
+
+def folder_of(made: Manifest | None) -> str:
+    """Where in its stage the parts of this manifest lie: a forced request writes beside those that were there."""
+    return str(made.details.get("folder", "parts")) if made else "parts"
+
+
+def forced_folder(token: str) -> str:
+    """Where a forced request makes its parts and its own manifest."""
+    return f"forced/{slug(token)}"
+
+
+def _standing(stage_uri: str) -> Manifest | None:
+    """The stage's manifest, read again only when it is another: parts are read by the thousand."""
+    entry = storage.entry(f"{stage_uri}/manifest.json")
+    return _manifest_at(stage_uri, entry.size, entry.version) if entry else None
+
+
+@lru_cache(maxsize=32)
+def _manifest_at(stage_uri: str, _size: int, _version: str) -> Manifest | None:
+    return manifest(stage_uri)
+
+
+def _compare(stage_uri: str, name: str, kept: Manifest | None, uri: str, computed: Callable[[], str]) -> None:
+    """Raises BadInput when a part is not the one that the manifest names."""
+    stated = next((part.blake3 for part in kept.parts if part.name == name), None) if kept else None
+    if stated and computed() != stated:
+        _check_unchanged(stage_uri, kept)
+        raise BadInput(
+            f"{uri}: not the part that its manifest names (another BLAKE3): replaced or cut short; restore it, or "
+            f"delete it and {stage_uri}/manifest.json, then rerun the stage"
+        )
+
+
+def _missing(stage_uri: str, name: str, kept: Manifest | None, uri: str) -> Exception:
+    if kept is None or name not in {part.name for part in kept.parts}:
+        return Trouble(f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun")
+    _check_unchanged(stage_uri, kept)
+    return BadInput(
+        f"{uri}: the part is missing though its manifest names it; restore it (a root that is a directory must be one "
+        f"that all nodes share), or delete {stage_uri}/manifest.json and rerun the stage"
+    )
+
+
+def _check_unchanged(stage_uri: str, kept: Manifest | None) -> None:
+    """Raises Trouble when the stage has another manifest by now, for then the parts may be another's too."""
+    if manifest(stage_uri) != kept:
+        raise Trouble(f"{stage_uri}: made anew while it was read; try again")
+
+
+def _state(uri: str) -> tuple[int, ...]:
+    status = os.stat(str(storage.local_path(uri)))
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=4096)
+def _blake3_of(uri: str, *_state: int) -> str:
+    storage.require_regular(uri)
+    return blake3().update_mmap(str(storage.local_path(uri))).hexdigest()
 
 
 def footer(data: bytes) -> dict[str, Any]:
@@ -126,8 +198,15 @@ def manifest(stage_uri: str) -> Manifest | None:
 
 
 def require(stage_uri: str, stage: str) -> Manifest:
-    """The manifest of a stage that must be complete. Raises BadInput when it is not."""
+    """The manifest of a stage that must be complete.
+
+    Raises BadInput where the stage was not begun, Trouble where it was: another job may be at work.
+    """
     found = manifest(stage_uri)
+    if found is None and next(iter(storage.entries(stage_uri)), None):
+        raise Trouble(
+            f"{stage_uri}: the {stage} stage is not complete yet; wait for the job that makes it, or rerun it"
+        )
     if found is None:
         raise BadInput(f"{stage_uri}: the {stage} stage is not complete; run it first")
     return found
@@ -177,6 +256,21 @@ def commit(stage_uri: str, made: Manifest) -> Manifest:
     if storage.create(f"{stage_uri}/manifest.json", made.model_dump_json(indent=1).encode()):
         return made
     return require(stage_uri, made.stage)
+
+
+def commit_forced(stage_uri: str, made: Manifest, folder: str) -> Manifest:
+    """Put a forced request's manifest in the place of the stage's: the one that stands then.
+
+    The request keeps its own beside its parts, so that a retry finds it complete. Of two forced requests the one that
+    was complete later stands, and neither takes anything away from the other or from a reader.
+    """
+    made = made.model_copy(update={"details": made.details | {"folder": f"{folder}/parts"}})
+    own = commit(f"{stage_uri}/{folder}", made)
+    standing = manifest(stage_uri)
+    if standing is None or standing.created_at < own.created_at:
+        storage.write(f"{stage_uri}/manifest.json", own.model_dump_json(indent=1).encode())
+        return own
+    return standing
 
 
 def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:

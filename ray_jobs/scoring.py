@@ -5,6 +5,7 @@ of the candidate and of what it is compared with alike.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pyarrow as pa
 import ray
 
 from ray_jobs import parts, storage
-from ray_jobs.contract import Manifest, Part, Scores, Spec, digest, slug
+from ray_jobs.contract import Manifest, Part, Scores, Spec, digest
 from ray_jobs.metrics import clip_stage, counting, label_hit, language
 from ray_jobs.metrics.part import columns, judged_since, lost_to_judge, score_part
 from ray_jobs.metrics.registry import declared
@@ -23,6 +24,7 @@ from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset
 
+OF_CAPTIONS = re.compile("forced-[0-9a-f]{16}")  # a marker of captions; others are of forced requests
 BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
 READERS = 8
 WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of label hits by length
@@ -123,7 +125,8 @@ def _forget_other_captions(spec: Spec, caption_id: str) -> str:
         storage.delete(marker)
     if next(iter(storage.entries(uri)), None) is None:
         storage.write(marker, b"")  # two jobs may begin at once: neither removes what the other makes
-    parts.forget(uri, made_of, keep=(f"forced-{slug(spec.force)}",) if spec.force else ())
+    tokens = (entry.key for entry in storage.entries(uri) if entry.key.startswith("forced-"))
+    parts.forget(uri, made_of, keep=[key for key in tokens if not OF_CAPTIONS.fullmatch(key)])
     return made_of
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, quote, unquote
 
 
 @dataclass
@@ -89,10 +90,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
 
+    def _list(self) -> None:
+        asked = parse_qs(self.path.partition("?")[2])
+        prefix = asked.get("prefix", [""])[0]
+        keys = sorted(unquote(key) for key in self.server.objects)
+        rows = "".join(
+            f"<Contents><Key>{quote(key)}</Key><Size>{len(self.server.objects[quote(key)].data)}</Size>"
+            f'<ETag>"{self._etag(self.server.objects[quote(key)])}"</ETag></Contents>'
+            for key in keys
+            if key.startswith(prefix)
+        )
+        body = f"<ListBucketResult><EncodingType>url</EncodingType>{rows}</ListBucketResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def do_GET(self) -> None:
+        if "list-type=2" in self.path:
+            return self._list()
         kept = self._kept()
         if kept is None:
-            return
+            return None
         etag, data, start = self._etag(kept), kept.data, 0
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if kept.if_match and self.headers.get("If-Match", f'"{etag}"') != f'"{etag}"':
@@ -115,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        self._send(kept, data)
+        return self._send(kept, data)
 
     def _send(self, kept: Behaviour, data: bytes) -> None:
         if kept.cut is not None and self.server.asked[f"GET {self.key}"] <= kept.cuts:

@@ -1,0 +1,106 @@
+"""Forced requests beside one another and beside readers: each finds captions that are whole, and takes none away."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ray_jobs import parts, storage
+from ray_jobs.contract import Manifest
+
+NAMES = ["part-00000", "part-00001"]
+
+
+def table(text: str) -> pa.Table:
+    return pa.table({"image_id": ["a", "b"], "caption": [text] * 2})
+
+
+def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manifest | None:
+    """What a job that captions does, killed after `upto` of its steps."""
+    folder = f"{parts.forced_folder(force)}/parts" if force else "parts"
+    steps = 0
+    for name in NAMES:
+        if steps == upto:
+            return None
+        steps += 1
+        parts.write(uri, name, table(text), {}, folder)
+    data = [parts.describe(name, storage.read(parts.uri_of_part(uri, name, folder))) for name in NAMES]
+    made = parts.summed("captions", "x", data, 4, {}, {})
+    if steps == upto:
+        return None
+    if not force:
+        return parts.commit(uri, made)
+    if steps + 1 == upto:  # its own manifest is there, and does not stand yet
+        return parts.commit(
+            f"{uri}/{parts.forced_folder(force)}",
+            made.model_copy(update={"details": {"folder": folder}}),
+        )
+    return parts.commit_forced(uri, made, parts.forced_folder(force))
+
+
+def read(uri: str) -> set[str]:
+    return {text for name in NAMES for text in parts.read(uri, name)["caption"].to_pylist()}
+
+
+@pytest.mark.parametrize("upto", range(4))
+def test_a_forced_request_that_is_killed_takes_nothing_away_and_goes_on(tmp_path: Path, upto: int) -> None:
+    uri = str(tmp_path)
+    make(uri, "old")
+    make(uri, "new", "one", upto)
+    assert read(uri) == {"old"}
+    make(uri, "another", "one")  # parts that are there stand
+    assert read(uri) == ({"new"} if upto >= 2 else {"another"} if upto == 0 else {"new", "another"})
+
+
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_two_forced_requests_do_not_undo_each_other(tmp_path: Path, first: str) -> None:
+    uri, second = str(tmp_path), {"one": "two", "two": "one"}[first]
+    make(uri, "old")
+    make(uri, "of the first", first, upto=1)
+    make(uri, "of the second", second, upto=1)
+    make(uri, "of the first", first)
+    assert read(uri) == {"of the first"}
+    make(uri, "of the second", second)
+    assert read(uri) == {"of the second"}
+    make(uri, "again", first)  # a retry of the first, which had been complete
+    assert read(uri) == {"of the second"}
+
+
+def test_what_is_read_while_another_becomes_the_one_that_stands_is_whole(tmp_path: Path) -> None:
+    uri = str(tmp_path)
+    make(uri, "old")
+    before = parts.require(uri, "caption")
+    make(uri, "new", "one")
+    assert parts.require(uri, "caption") != before
+    assert {text for name in NAMES for text in parts.read(uri, name, folder="parts")["caption"].to_pylist()} == {"old"}
+    assert read(uri) == {"new"}
+
+
+def test_a_forced_request_where_there_was_nothing(tmp_path: Path) -> None:
+    make(str(tmp_path), "new", "one")
+    assert read(str(tmp_path)) == {"new"}
+    assert parts.columns(str(tmp_path), NAMES[0], ["caption"])["caption"].to_pylist() == ["new"] * 2
+
+
+def test_a_manifest_from_before_forced_folders_is_read(tmp_path: Path) -> None:
+    made = make(str(tmp_path), "old")
+    assert made
+    assert "folder" not in made.details
+    assert read(str(tmp_path)) == {"old"}
+
+
+@pytest.mark.parametrize("token", ["../../golden", "manual__2026-01-01T00:00:00+00:00", "a/b", "", "\n"])
+def test_no_token_leads_out_of_its_stage(tmp_path: Path, token: str) -> None:
+    make(str(tmp_path / "stage"), "new", token or "x")
+    assert read(str(tmp_path / "stage")) == {"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["stage"]
+
+
+def test_forgetting_keeps_the_marks_of_other_requests(tmp_path: Path) -> None:
+    """Else each of two forced evaluations would find its own mark gone, and forget what the other had made."""
+    uri = str(tmp_path)
+    parts.forget(uri, "one", keep=("forced-",))
+    parts.forget(uri, "two", keep=("forced-",))
+    make(uri, "of two")
+    parts.forget(uri, "one", keep=("forced-",))
+    assert read(uri) == {"of two"}
