@@ -70,7 +70,7 @@ def opened(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
     except UnidentifiedImageError:
         if claimed := _claimed(data[:16]):
             raise Rejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
-        raise Rejected("not-an-image", f"{len(data)} bytes that begin {data[:16]!r}") from None
+        raise Rejected("not-an-image", f"{len(data)} bytes of no format that is read here") from None
     except MemoryError:
         raise
     except Exception as error:

@@ -1,6 +1,8 @@
 """One image file into one golden image: decode, resize once, sRGB, upright, encode. Runs in the decoder's process."""
 
 import io
+import os
+import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +11,7 @@ from blake3 import blake3
 from PIL import Image, ImageFile
 
 from ray_jobs.contract import Preprocess, Trouble
+from ray_jobs.images.bounds import most_bytes
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode, opened
 from ray_jobs.images.rejected import Reason, Rejected
@@ -82,11 +85,18 @@ def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden 
 def read_file(file: Path) -> bytes:
     """The bytes of a local file. Raises Rejected when it cannot be read, Trouble when it may be another time."""
     try:
-        return file.read_bytes()
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # a FIFO would wait for its writer
+            there = os.fstat(opened.fileno())
+            if not stat.S_ISREG(there.st_mode):
+                raise Rejected("unreadable-source", f"{file}: not a regular file")
+            data = opened.read() if there.st_size <= most_bytes() else None
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise Rejected("unreadable-source", f"{file}: {error.strerror}") from None
     except OSError as error:  # a disk that fails now may not fail the next time
         raise Trouble(f"cannot read {file}: {error}") from error
+    if data is None:
+        raise Rejected("too-large", f"over {most_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
+    return data
 
 
 def thumbnail(data: bytes, settings: Preprocess) -> bytes | None:

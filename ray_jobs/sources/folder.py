@@ -72,8 +72,8 @@ class FolderSource:
         if one.where in METADATA:  # never an image, so this tells that there is none
             return Fetched(detail=f"named in {one.where} but not there")
         place = f"{self.dataset.source}/{_as_key(one.where)}"
-        found = fetched(place)
-        if found.detail and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
+        found = fetched(place, self.dataset.source)
+        if found.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
             told = "is it mounted on this node too, or did the source change?"
             raise Trouble(f"dataset {self.dataset.source}: {one.image_id} was listed and cannot be read; {told}")
         return found

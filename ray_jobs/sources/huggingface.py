@@ -60,7 +60,7 @@ class HuggingFaceSource:
         one, row = item
         cell = image_cell(row[self._open()[1].image])
         if isinstance(cell, str):
-            return one, row, fetched(beside(self.dataset.source, cell))
+            return one, row, fetched(beside(self.dataset.source, cell), self.dataset.source)
         return one, row, Fetched(cell, detail="the image cell is empty" if cell is None else "")
 
     def _labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:

@@ -52,7 +52,9 @@ class ManifestSource:
         folder = self._folder()
 
         def row(one: Located) -> Row:
-            found = fetched(beside(folder, one.where)) if one.where else Fetched(detail="the row names no image")
+            found = (
+                fetched(beside(folder, one.where), folder) if one.where else Fetched(detail="the row names no image")
+            )
             label, label_id = named(one.label, names, self.dataset)
             return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail)
 

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
-from ray_jobs.sources import Distance, web
+from ray_jobs.images.bounds import most_bytes
+from ray_jobs.sources import Distance, allowed, web
 from ray_jobs.sources.cells import printable
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Fetched:
     data: bytes | None = None
     file: Path | None = None
     detail: str = ""
+    absent: bool = False
 
 
 def reads_at_once(dataset: Dataset, distance: Distance) -> int:
@@ -105,8 +107,9 @@ def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def fetched(place: str) -> Fetched:
-    """What lies at a path or URL. Raises Trouble when an object store does not answer.
+def fetched(place: str, home: str) -> Fetched:
+    """What lies at a path or URL that a data set in the folder `home` names. Raises Trouble when an object store does
+    not answer.
 
     That one is not there, or not to be had, is a detail of this image; an outage is not.
     """
@@ -114,14 +117,16 @@ def fetched(place: str) -> Fetched:
         data, detail = web.fetch(place)
         return Fetched(data, detail=detail)
     try:
-        path = storage.local_path(place)
-        if path is None:
-            return Fetched(storage.read(place))
-        return Fetched(file=path) if path.is_file() else Fetched(detail=printable(f"{place}: no such file"))
+        path = allowed.check_place(place, home)
+        return Fetched(storage.read(place, at_most=most_bytes())) if path is None else Fetched(file=path)
+    except allowed.Refused as error:
+        return Fetched(detail=printable(f"{place}: {error}"))
+    except FileNotFoundError:
+        return Fetched(detail=printable(f"{place}: no such file"), absent=True)
     except OSError as error:
         if error.errno not in ABSENT:
             raise Trouble(f"cannot read {place}: {error}") from error
-        return Fetched(detail=printable(" ".join(str(error).split())))
+        return Fetched(detail=printable(f"{place}: {error.strerror}"), absent=True)
     except (BadInput, ValueError) as error:  # ValueError: a path with a null byte
         return Fetched(detail=printable(" ".join(str(error).split())))
 

@@ -147,7 +147,7 @@ class TableSource:
             one, row = item
             cell = image_cell(row[columns.image])
             if isinstance(cell, str):
-                return one, row, fetched(beside(folder, cell))
+                return one, row, fetched(beside(folder, cell), folder)
             return one, row, Fetched(cell, detail="the image cell is empty" if cell is None else "")
 
         if not columns.places:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing of the caller's AWS, Ray or Assay settings reaches a test."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ASSAY_")) or name == "RAY_ADDRESS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Where the tests' own servers and files are.
+    monkeypatch.setenv("ASSAY_SOURCES", f"127.0.0.1,{tmp_path_factory.getbasetemp()}")
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +73,8 @@ def cluster(swift: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     """
     from ray_cluster import running
 
-    cache = {"ASSAY_CACHE": str(tmp_path_factory.mktemp("checkpoints"))}
+    allowed = f"127.0.0.1,{tmp_path_factory.getbasetemp()},s3://"
+    cache = {"ASSAY_CACHE": str(tmp_path_factory.mktemp("checkpoints")), "ASSAY_SOURCES": allowed}
     with running(swift | cache) as started:
         yield started
 

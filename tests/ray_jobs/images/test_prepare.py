@@ -101,10 +101,10 @@ def test_files_that_cannot_be_read_are_rejected_one_by_one(tmp_path: Path) -> No
 
 
 def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Path) -> bytes:
+    def broken(_: Path, flags: int) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(module.Path, "read_bytes", broken)
+    monkeypatch.setattr(module.os, "open", broken)
     with pytest.raises(Trouble, match=r"cannot read /disk/a\.png: .*Input/output error"):
         prepare_file("a.png", Path("/disk/a.png"), USUAL)
 

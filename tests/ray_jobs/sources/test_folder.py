@@ -102,7 +102,7 @@ def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monk
         list(source.read(located))
     storage.write(f"{store}/it/1.png", PICTURES[1])
 
-    def unreachable(uri: str) -> bytes:
+    def unreachable(uri: str, at_most: int | None = None) -> bytes:
         raise Trouble("connection lost")
 
     if storage.is_s3(store):

@@ -8,7 +8,7 @@ from serving import Reply, serving
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source
+from ray_jobs.sources import open_source, web
 
 
 def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None:
@@ -22,12 +22,13 @@ def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None
         rows = read(Dataset(source=f"{store}/sets/m.jsonl"))
     found = [row.file.read_bytes() if row.file else row.data for row in rows]
     assert found == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
-    assert [row.image_id for row in rows] == names
+    assert [row.image_id for row in rows] == [*names[:3], web.public(names[3]), *names[4:]]
     assert f"{store}/sets/no.png" in rows[4].detail
-    assert "cannot open gs://" in rows[5].detail
+    assert "places of the scheme 'gs' are not read" in rows[5].detail
 
 
-def test_objects_named_from_a_local_manifest(s3: str, tmp_path: Path) -> None:
+def test_objects_named_from_a_local_manifest(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_SOURCES", s3)
     storage.write(f"{s3}/a.png", PICTURES[0])
     dataset = Dataset(source=str(jsonl(tmp_path / "m.ndjson", [{"uri": f"{s3}/a.png"}, {"uri": f"{s3}/b.png"}])))
     assert open_source(dataset).distance == "object-store"

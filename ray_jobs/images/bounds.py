@@ -1,0 +1,8 @@
+"""The most bytes that one image file may have, wherever it comes from."""
+
+import os
+
+
+def most_bytes() -> int:
+    """ASSAY_MAX_IMAGE_MB in bytes, or 64 MiB."""
+    return int(os.environ.get("ASSAY_MAX_IMAGE_MB") or 64) * 2**20

@@ -1,0 +1,137 @@
+"""Places in data sets that lead out of them: nothing there is read, and nothing is told of it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ray_jobs.contract import Dataset, Preprocess
+from ray_jobs.golden.singly import prepared
+from ray_jobs.images.prepare import Reject
+from ray_jobs.sources import Row, allowed, open_source
+
+CONTENT = "secret of the node"
+
+
+def manifest(folder: Path, place: str) -> Path:
+    (folder / "m.jsonl").write_text(json.dumps({"path": place}) + "\n")
+    return folder / "m.jsonl"
+
+
+def csv(folder: Path, place: str) -> Path:
+    (folder / "m.csv").write_text(f'path\n"{place}"\n')
+    return folder / "m.csv"
+
+
+def parquet(folder: Path, place: str) -> Path:
+    pq.write_table(pa.table({"path": [place]}), folder / "m.parquet")
+    return folder / "m.parquet"
+
+
+def struct(folder: Path, place: str) -> Path:
+    cell = pa.array([{"bytes": None, "path": place}], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    pq.write_table(pa.table({"image": cell}), folder / "s.parquet")
+    return folder / "s.parquet"
+
+
+def arrow(folder: Path, place: str) -> Path:
+    table = pa.table({"path": [place]})
+    with pa.ipc.new_file(folder / "m.arrow", table.schema) as sink:
+        sink.write_table(table)
+    return folder / "m.arrow"
+
+
+FORMATS: dict[str, Callable[[Path, str], Path]] = {
+    "jsonl": manifest, "csv": csv, "parquet": parquet, "struct": struct, "arrow": arrow,
+}  # fmt: skip
+
+
+def row_of(file: Path) -> Row:
+    source = open_source(Dataset(source=str(file)))
+    (row,) = source.read(list(source.listed()))
+    return row
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of a manifest, beside which lies what it may not have."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "settle").mkdir()
+    for path in (tmp_path / "secret.txt", tmp_path / "settle" / "x.png"):
+        path.write_text(CONTENT)
+    (tmp_path / "set" / "link.png").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "set" / "folder").symlink_to(tmp_path)
+    (tmp_path / "set" / "loop.png").symlink_to(tmp_path / "set" / "loop.png")
+    os.mkfifo(tmp_path / "set" / "pipe.png")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/proc/self/environ", "/proc/self/mem", "/proc/1/environ", "/proc/self/fd/0", "/etc/passwd", "/dev/zero",
+        "/dev/stdin", "/dev/urandom", "../secret.txt", "./../secret.txt", "x/../../secret.txt", "../settle/x.png",
+        "{parent}/secret.txt", "{parent}/settle/x.png", "{home}/../secret.txt", "{home}//../secret.txt",
+        "file:///etc/passwd", "file:///proc/self/environ", "file://localhost/etc/passwd", "FILE:///etc/passwd",
+        "link.png", "folder/secret.txt", "pipe.png", "loop.png", "/", ".", "..", "folder", "nul\0.png",
+        "s3://other/x.png", "gs://other/x.png", "ftp://h/x.png", "hdfs://h/x.png", "unix:///x", "~/.aws/credentials",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_place_outside_is_not_read(home: Path, form: str, place: str) -> None:
+    if "\0" in place and form == "csv":
+        place = "nul.png"
+    row = row_of(FORMATS[form](home, place.format(parent=home.parent, home=home)))
+    assert row.data is None
+    assert row.file is None
+    assert row.detail
+    assert "\n" not in row.detail
+    assert CONTENT not in row.detail
+
+
+def test_what_the_deployment_allows_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_SOURCES", str(home.parent / "settle"))
+    assert row_of(manifest(home, "../settle/x.png")).file
+    assert row_of(manifest(home, "../secret.txt")).file is None
+    assert row_of(manifest(home, "link.png")).file is None
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://b/sets/../x.png", "s3://b/settle/x.png", "s3://b/x.png", "s3://bb/sets/x", "s3://b/sets/%2e%2e/x",
+              "/etc/passwd", "s3://b"],
+)  # fmt: skip
+def test_a_manifest_on_s3_names_what_lies_below_it(place: str) -> None:
+    with pytest.raises(allowed.Refused):
+        allowed.check_place(place, "s3://b/sets")
+    assert allowed.check_place("s3://b/sets/x.png", "s3://b/sets") is None
+
+
+@pytest.mark.parametrize("name", ["link.png", "pipe.png"])
+def test_a_file_of_a_folder_leads_nowhere_else(home: Path, name: str) -> None:
+    (home / "good.png").write_text("x")
+    for other in ("link.png", "pipe.png", "loop.png", "folder"):
+        if other != name:
+            (home / other).unlink()
+    source = open_source(Dataset(source=str(home), format="folder"))
+    rows = {row.image_id: row for row in source.read([one for one in source.listed() if one.image_id == name])}
+    assert all(row.file is None and row.data is None for row in rows.values())
+
+
+@pytest.mark.parametrize("content", [CONTENT.encode(), b"AWS_SECRET_ACCESS_KEY=abc", b"root:x:0:0", b"\x7fELF\x02"])
+def test_no_byte_of_a_file_that_is_no_image_is_told(content: bytes) -> None:
+    end = prepared(Row("a", content), Preprocess())
+    assert isinstance(end, Reject)
+    assert end.reason == "not-an-image"
+    assert content[:4].decode("latin-1") not in end.detail
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "pipe"])
+def test_a_device_and_a_pipe_are_not_opened_for_reading(tmp_path: Path, path: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    end = prepared(Row("a", None, tmp_path / path), Preprocess())
+    assert isinstance(end, Reject)
+    assert "not a regular file" in end.detail

@@ -1,0 +1,103 @@
+"""Addresses that carry a secret: it is stored and told nowhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sources.serving import Reply, serving
+
+from ray_jobs.contract import Dataset
+from ray_jobs.sources import open_source, web
+
+NAMES = (
+    "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "X-Goog-Signature", "sig", "Signature", "token",
+    "access_token", "api_key", "apikey", "key", "password", "passwd", "pwd", "jwt", "auth", "Authorization", "secret",
+    "client_secret", "code", "session", "sid", "st", "se", "hash", "hmac", "credential", "id_token", "refresh_token",
+)  # fmt: skip
+HIDDEN = "tOpSeCrEt0123"
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = web.Limits(connect=0.3, read=0.3, total=1.2, size=10_000, retries=0, backoff=0.01, retry_after=0.1)
+    monkeypatch.setattr(web, "LIMITS", limits)
+    monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_parameter_is_stored(name: str) -> None:
+    for url in (f"https://h/x.png?{name}={HIDDEN}", f"https://h/x.png?a=1&{name}={HIDDEN}#{HIDDEN}",
+                f"https://h/x.png?{name.upper()}={HIDDEN}"):  # fmt: skip
+        told = web.public(url)
+        assert HIDDEN.lower() not in told.lower()
+        assert told.startswith("https://h/x.png")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://me:{HIDDEN}@h/x.png", f"https://{HIDDEN}@h/x.png", f"https://h/x.png#{HIDDEN}",
+        f"https://h/x.png?{HIDDEN}", f"http://[::1/x?token={HIDDEN}", f"http://[{HIDDEN}", f"https://a@b:{HIDDEN}@h/x",
+        f"HTTPS://me:{HIDDEN}@h/x.png",
+    ],
+)  # fmt: skip
+def test_no_other_piece_is_stored(url: str) -> None:
+    assert HIDDEN not in web.public(url)
+
+
+def test_two_images_of_one_path_stay_two_and_a_new_signature_is_the_same_image() -> None:
+    assert web.public("https://h/x?id=1") != web.public("https://h/x?id=2")
+    old, new = (web.public(f"https://h/x?id=1&X-Amz-Signature={sign}") for sign in ("a", "b"))
+    assert old == new
+    assert web.public("https://h/x?X-Amz-Signature=a") == "https://h/x"
+
+
+@pytest.mark.parametrize("port", [1, 99999])
+@pytest.mark.parametrize("name", ["X-Amz-Signature", "api_key", "jwt"])
+def test_a_connection_that_fails_does_not_tell(name: str, port: int) -> None:
+    for url in (f"http://127.0.0.1:{port}/x?{name}={HIDDEN}", f"https://me:{HIDDEN}@127.0.0.1:{port}/x"):
+        data, detail = web.fetch(url)
+        assert data is None
+        assert HIDDEN not in detail
+
+
+@pytest.mark.parametrize("url", [f"http://[::1/x?key={HIDDEN}", f"http://a b/x?key={HIDDEN}", f"http://?key={HIDDEN}",
+                                 f"http://h:x/?key={HIDDEN}", f"http://me:{HIDDEN}@", f"http://.h/?key={HIDDEN}",
+                                 f"http://{'a' * 70}.invalid/x?key={HIDDEN}"])  # fmt: skip
+def test_a_malformed_address_does_not_tell(url: str) -> None:
+    data, detail = web.fetch(url)
+    assert data is None
+    assert HIDDEN not in detail
+
+
+@pytest.mark.parametrize(
+    "location",
+    [f"http://127.0.0.1:1/y?key={HIDDEN}", f"ftp://me:{HIDDEN}@h/y", f"http://[::1/{HIDDEN}?key={HIDDEN}",
+     f"file:///x?{HIDDEN}", f"http://10.0.0.1/?key={HIDDEN}", f"http://127.0.0.1:99999/?key={HIDDEN}"],
+)  # fmt: skip
+def test_a_redirect_does_not_tell(location: str) -> None:
+    with serving(lambda *_: Reply(302, headers={"Location": location})) as address:
+        data, detail = web.fetch(f"{address}/x?token={HIDDEN}")
+    assert data is None
+    assert HIDDEN not in detail
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 500, 503])
+def test_an_answer_does_not_tell(status: int) -> None:
+    def then(handler: object) -> None:
+        pass
+
+    with serving(lambda *_: Reply(status, body=HIDDEN.encode(), headers={"X": HIDDEN}, then=then)) as address:
+        data, detail = web.fetch(f"{address}/x?token={HIDDEN}")
+    assert data is None
+    assert HIDDEN not in detail
+
+
+@pytest.mark.parametrize("name", ["X-Amz-Signature", "api_key", "password"])
+def test_an_image_of_a_manifest_is_called_without_it(name: str, tmp_path: Path) -> None:
+    url = f"http://me:{HIDDEN}@127.0.0.1:1/x.png?{name}={HIDDEN}#{HIDDEN}"
+    (tmp_path / "m.jsonl").write_text(json.dumps({"url": url}) + "\n")
+    source = open_source(Dataset(source=str(tmp_path / "m.jsonl")))
+    (one,) = source.listed()
+    (row,) = source.read([one])
+    assert HIDDEN not in one.image_id + row.image_id + row.detail
