@@ -1,0 +1,158 @@
+"""A pass of the router costs what is new: requests to a real S3 client are counted, by a stand-in of the server (moto).
+
+And it asks for no more runs than Airflow expands, whatever arrives at once.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from assay_airflow import fingerprints, router
+
+from ray_jobs import storage
+
+NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
+LARGEST_MAP = 1024  # Airflow's max_map_length unless set
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[dict[str, str]]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
+
+
+class Store:
+    """A bucket, and how many requests were made since `take` was called last."""
+
+    def __init__(self, name: str) -> None:
+        self.uri, self._count = f"s3://{name}", 0
+        storage._s3().create_bucket(Bucket=name)
+        storage._s3().meta.events.register("before-send.s3.*", self._add)
+
+    def _add(self, **_: Any) -> None:
+        self._count += 1
+
+    def take(self) -> int:
+        count, self._count = self._count, 0
+        return count
+
+    def upload(self, name: str) -> None:
+        header = json.dumps({"a": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}}).encode()
+        files = {
+            "config.json": b'{"architectures": ["Tiny"]}',
+            "tokenizer.json": b"{}",
+            "model.safetensors": struct.pack("<Q", len(header)) + header + f"{name:64}".encode(),
+        }
+        for file, content in files.items():
+            storage.write(f"{self.uri}/in/{name}/{file}", content)
+
+    def passes(self, asked: set[str], occasion: router.Occasion = "arrival") -> router.Pass:
+        def count(run_ids: list[str], states: list[str] | None) -> int:
+            return len(asked & set(run_ids))
+
+        return router.make_pass(f"{self.uri}/root", "small", f"{self.uri}/in", count, occasion, NOW)
+
+
+@pytest.fixture
+def store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
+    for name, value in moto.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(storage._kept, "owner", None)  # the client is kept
+    return Store(f"scale-{abs(hash(request.node.name)) % 10**9}")
+
+
+@pytest.mark.parametrize("known", [1, 10, 40])
+def test_a_pass_over_known_checkpoints_costs_the_same_however_many_they_are(known: int, store: Store) -> None:
+    asked: set[str] = set()
+    for number in range(known):
+        store.upload(f"step-{number}")
+    asked |= {request["trigger_run_id"] for request in store.passes(asked).requests}
+    assert len(asked) == known
+    store.take()
+    assert store.passes(asked).requests == []
+    assert store.take() <= 4, "a listing of the folder, one of the quarantine, one of the index, the notes"
+
+
+def test_one_that_arrives_is_the_only_one_that_is_opened(store: Store) -> None:
+    asked: set[str] = set()
+    for number in range(10):
+        store.upload(f"step-{number}")
+    asked |= {request["trigger_run_id"] for request in store.passes(asked).requests}
+    store.take()
+    store.upload("new")
+    uploads = store.take()
+    [request] = store.passes(asked).requests
+    assert request["conf"]["checkpoint"] == f"{store.uri}/in/new"
+    first = store.take()
+    asked.add(request["trigger_run_id"])
+    store.upload("step-3")  # overwritten with the same bytes: the same listing
+    assert store.passes(asked).requests == []
+    assert store.take() - uploads <= 4
+    assert first <= 4 + 16, "opened once, by a few requests"
+
+
+def test_an_odd_one_is_opened_again_by_the_night_only(store: Store) -> None:
+    store.upload("odd")
+    storage.write(f"{store.uri}/in/odd/config.json", b"[]")
+    assert len(store.passes(set()).passed_over) == 1
+    store.take()
+    assert len(store.passes(set()).passed_over) == 1
+    assert store.take() <= 4
+    assert len(store.passes(set(), "night").passed_over) == 1
+    assert store.take() > 4
+
+
+@pytest.mark.parametrize("known", [2, 20])
+def test_a_look_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
+    for number in range(known):
+        store.upload(f"step-{number}")
+    storage.write(f"{store.uri}/in/odd/config.json", b"[]")
+    odd = router.OddFolders()
+    whole = router.whole_listings(f"{store.uri}/in", {}, odd)
+    assert len(whole) == known
+    store.take()
+    assert router.whole_listings(f"{store.uri}/in", whole, odd) == whole
+    assert store.take() == 1
+
+
+@pytest.mark.slow
+def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = LARGEST_MAP + 100
+    for number in range(count):
+        folder = tmp_path / "in" / f"step-{number}"
+        folder.mkdir(parents=True)
+        header = json.dumps({"a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+        (folder / "config.json").write_text('{"architectures": ["Tiny"]}')
+        (folder / "tokenizer.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + f"{number:8}".encode())
+    asked: list[str] = []
+
+    def counted(run_ids: list[str], states: list[str] | None) -> int:
+        return len(set(asked) & set(run_ids))
+
+    root, folder = str(tmp_path / "root"), str(tmp_path / "in")
+    rest = True
+    while rest:
+        result = router.make_pass(root, "small", folder, counted, "arrival", NOW)
+        assert len(result.requests) <= router.MOST_REQUESTS < LARGEST_MAP
+        assert len(result.requests) == router.MOST_REQUESTS or not result.rest
+        asked += [request["trigger_run_id"] for request in result.requests]
+        rest = result.rest
+    assert len(asked) == len(set(asked)) == count
+    monkeypatch.setattr(fingerprints.checkpoint, "fingerprint", lambda *_: pytest.fail("hashed again"))
+    assert router.make_pass(root, "small", folder, counted, "night", NOW).requests == []
