@@ -24,6 +24,7 @@ from ray_jobs.contract import Checkpoint, Outcome, Record, Trouble
 from ray_jobs.odd_items import raise_outage
 from ray_jobs.suite import Frozen
 
+LARGEST = 64 << 20  # bytes of a record: what is larger is none, and is not read
 READS = 16  # entries read at once
 # Of `Published`, in its order. A key of other characters than we write is nobody's entry, and no path is made of it.
 KEY = re.compile(
@@ -89,7 +90,8 @@ class Index(Frozen):
 def published(root: str, suite: str, series_id: str | None = None) -> list[Published]:
     """The entries of a suite, of one series when it is named, oldest first."""
     below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
-    keys = (start + entry.key for entry in storage.entries(f"{root}/index/{suite}{below}"))
+    listed = storage.entries(f"{root}/index/{suite}{below}")
+    keys = (start + entry.key for entry in listed if entry.size <= LARGEST)
     found = [Published(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
     return sorted(found, key=lambda entry: (entry.published_at, entry.run_id))
 

@@ -137,13 +137,9 @@ def rebuild(root: str) -> tuple[int, list[str]]:
 
     Returns the number of records in it, and a line for each record that is left out because it cannot be read.
     """
-    uris = [
-        f"{root}/runs/{entry.key.removesuffix('/record.json')}"
-        for entry in storage.entries(f"{root}/runs")
-        if entry.key.endswith("/record.json")
-    ]
+    listed = [entry for entry in storage.entries(f"{root}/runs") if entry.key.endswith("/record.json")]
     with ThreadPoolExecutor(index.READS) as pool:
-        found = list(pool.map(lambda uri: _entered_alone(root, uri), uris))
+        found = list(pool.map(lambda entry: _entered_alone(root, entry), listed))
     records = [one for one in found if isinstance(one, Record)]
     left_out = [one for one in found if isinstance(one, str)]
     wanted = {index.entry_uri(root, record) for record in records}
@@ -168,12 +164,15 @@ def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str
     index.refresh(root, suite, {index.key_of(record): index.indexed(record) for record in mine})
 
 
-def _entered_alone(root: str, run_uri: str) -> Record | str:
+def _entered_alone(root: str, listed: storage.Entry) -> Record | str:
     """The record, with its entry written; or why there is none, whatever is odd about this one."""
+    run_uri = f"{root}/runs/{listed.key.removesuffix('/record.json')}"
+    uri = f"{printable(run_uri, 500)}/record.json"
+    if listed.size > index.LARGEST:
+        return f"{uri}: {listed.size} bytes, which is no record"
     record = _readable(run_uri)
     if isinstance(record, str):
         return record
-    uri = f"{printable(run_uri)}/record.json"
     if not _is_in_its_place(record, run_uri) or not index.fits_key(record):
         return f"{uri}: its ids do not fit its folder"
     try:
@@ -209,6 +208,9 @@ def _why(error: Exception) -> str:
 
 
 def _is_of_its_record(root: str, entry: Published) -> bool:
+    file = storage.entry(f"{entry.run_uri(root)}/record.json")
+    if file is None or file.size > index.LARGEST:
+        return False
     record = _readable(entry.run_uri(root))
     return isinstance(record, Record) and index.entry_uri(root, record) == index.uri_of(root, entry)
 

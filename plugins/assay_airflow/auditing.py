@@ -11,6 +11,7 @@ from ray_jobs.odd_items import raise_outage, refusal
 from ray_jobs.plan import load_spec
 
 DAY = timedelta(hours=24)
+LARGEST = 64 << 20  # bytes of a manifest: one of 1.28 million captions has less than one
 TIME = "%Y%m%dT%H%M%S.%fZ"  # as in an entry's key
 
 
@@ -90,7 +91,7 @@ def _is_due(spec: Spec) -> bool:
 def _needs_audit(spec: Spec) -> bool:
     name = f"{spec.checkpoint.name} ({spec.captions_uri})"
     try:
-        captions = Manifest.model_validate_json(storage.read(f"{spec.captions_uri}/manifest.json"))
+        captions = Manifest.model_validate_json(storage.read(f"{spec.captions_uri}/manifest.json", at_most=LARGEST))
     except (FileNotFoundError, ValueError):
         print(f"passed over: {name}: its captions are not complete")
         return False

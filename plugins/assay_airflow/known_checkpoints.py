@@ -12,6 +12,7 @@ from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.odd_items import describe
 
 SCHEMA = 1
+LARGEST = 64 << 20  # bytes: some 200,000 checkpoints
 
 
 class Known(BaseModel):
@@ -68,7 +69,7 @@ class KnownCheckpoints:
 
     def _load(self) -> dict[str, Known]:
         try:
-            content = storage.read(self.uri)
+            content = storage.read(self.uri, at_most=LARGEST)
             if (version := _Versioned.model_validate_json(content).schema_version) > SCHEMA:
                 self._writable = False
                 print(f"{self.uri}: schema {version} of a newer Assay is left alone; upgrade this Airflow")

@@ -14,6 +14,7 @@ from ray_jobs.contract import digest
 from ray_jobs.errors import BadInput
 from ray_jobs.odd_items import describe
 
+LARGEST = 64 << 10  # bytes of one
 FAILURES = 2  # the first one may be a machine's bad moment
 MOST = 10_000  # quarantined checkpoints that are looked for
 
@@ -60,7 +61,7 @@ class Quarantine:
         if self._key(uri) not in self._keys:
             return None
         try:
-            return Quarantined.model_validate_json(storage.read(self._uri(uri)))
+            return Quarantined.model_validate_json(storage.read(self._uri(uri), at_most=LARGEST))
         except (FileNotFoundError, BadInput, ValueError):  # lifted meanwhile, or not readable: then it is opened again
             return None
 

@@ -18,6 +18,7 @@ from ray_jobs.plan import load_suite
 RunCount = Callable[[list[str], list[str] | None], int]
 LONGEST_PAUSE_H = 24
 LOOKED_BACK_H = 48
+LARGEST = 4 << 20  # bytes of a spec or a failure
 NEWEST = 100  # runs of one checkpoint whose failures are looked at
 
 
@@ -64,8 +65,8 @@ def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
         run = key.removesuffix("/failure.json")
         specs = [f"{folder}/{one}" for one in keys if one.startswith(f"{run}/spec") and one.endswith(".json")]
         try:
-            failure = Failure.model_validate_json(storage.read(f"{folder}/{key}"))
-            suites = [json.loads(storage.read(spec))["suite"] for spec in specs[:1]]
+            failure = Failure.model_validate_json(storage.read(f"{folder}/{key}", at_most=LARGEST))
+            suites = [json.loads(storage.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]
             if any(suite["name"] == _name_of_suite(suite_name) for suite in suites) and not (
                 failure.kind == "bad-input" and _has_changed(suite_name, suites[0])
             ):

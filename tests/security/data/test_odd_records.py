@@ -136,6 +136,22 @@ def test_rebuilding_leaves_an_odd_record_out_and_names_it(make: Any, tmp_path: P
 
 
 @pytest.mark.timeout(30)
+@pytest.mark.parametrize("where", ["the record", "its entry"])
+def test_what_is_a_gigabyte_is_not_read(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    made = [publish(root, number) for number in (1, 2)]
+    huge = f"{made[1].run_uri}/record.json"
+    if where == "its entry":
+        huge = index.entry_uri(str(root), records.read(made[1].run_uri))
+    os.truncate(huge, 1 << 30)
+    read = storage.read
+    monkeypatch.setattr(storage, "read", lambda uri: pytest.fail("read") if uri == huge else read(uri))
+    count, left_out = records.rebuild(str(root))
+    assert (count, len(left_out)) == ((1, 1) if where == "the record" else (2, 0))
+    assert names(index.load(str(root), "small"))[0] == "step-1"
+
+
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", ODD_FILES)
 def test_rebuilding_leaves_an_odd_file_out_and_names_it(kind: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
