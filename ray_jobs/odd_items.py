@@ -5,7 +5,7 @@ calls `raise_outage` first, so that a store that is away never looks like a stor
 """
 
 from ray_jobs import storage
-from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.errors import Trouble
 from ray_jobs.names import printable
 
 
@@ -15,7 +15,7 @@ def describe(error: Exception, at_most: int = 300) -> str:
         text = str(error)
     except Exception:  # of an exception that cannot be shown
         text = ""
-    if not type(error).__module__.startswith("ray_jobs."):
+    if not _is_ours(error):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return printable(" ".join(text[: 4 * at_most].split()), at_most)
 
@@ -28,10 +28,29 @@ def refusal(what: str, error: Exception) -> str:
 
 def is_of_store(error: Exception) -> bool:
     """Whether an error may be the store's and not the item's: a request that failed, not a content that is wrong."""
-    return isinstance(error, Trouble) or (isinstance(error, BadInput) and error.__cause__ is not None)
+    cause = _cause(error)
+    by_store = isinstance(cause, OSError) or type(cause).__module__.startswith("botocore")
+    return isinstance(error, Trouble) or (_is_ours(error) and by_store)
+
+
+def is_unexpected(error: Exception) -> bool:
+    """Whether nobody foresaw the error, so that reading the same item again could cost as much again."""
+    return not is_of_store(error) and not (_is_ours(error) and _cause(error) is None)
 
 
 def raise_outage(error: Exception, uri: str) -> None:
     """Raises what listing `uri` raises, if the error may be the store's; returns when it is the item's own."""
     if is_of_store(error):
         next(iter(storage.entries(uri)), None)
+
+
+def _is_ours(error: BaseException) -> bool:
+    return type(error).__module__.startswith("ray_jobs.")
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What an error of ours was made of, None when it is a judgement of its own."""
+    cause: BaseException | None = error
+    while cause is not None and _is_ours(cause):
+        cause = cause.__cause__
+    return cause

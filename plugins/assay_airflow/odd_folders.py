@@ -5,9 +5,7 @@ In memory, because a triggerer that starts anew may well look once more. The tri
 
 from typing import NamedTuple
 
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.errors import BadInput
-from ray_jobs.odd_items import is_of_store, refusal
+from ray_jobs.odd_items import is_of_store, is_unexpected, refusal
 
 TRIES = 2  # of what failed in a way that nobody expected
 
@@ -34,11 +32,10 @@ class OddFolders:
         """Note what the folder raised. What the store may be to blame for is forgotten at once."""
         before = self._noted.get(name)
         tries = before.tries if before and before.listing == listing else 0
-        judged = isinstance(error, BadInput | Incomplete)
         why = refusal(f"checkpoint {uri}", error)
         if before is None or (before.listing, before.why) != (listing, why):
             self.lines.append(f"passed over: {why}")
-        tries = 0 if is_of_store(error) else TRIES if judged else tries + 1
+        tries = 0 if is_of_store(error) else tries + 1 if is_unexpected(error) else TRIES
         self._noted[name] = OddFolder(listing, tries, why)
 
     def take_lines(self) -> list[str]:

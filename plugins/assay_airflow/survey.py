@@ -15,7 +15,7 @@ from assay_airflow.known_checkpoints import Known, KnownCheckpoints
 from assay_airflow.listings import Listing, list_checkpoint, list_checkpoints
 from assay_airflow.quarantine import Quarantine
 from ray_jobs import odd_items, storage
-from ray_jobs.checkpoint import Incomplete, is_adapter
+from ray_jobs.checkpoint import is_adapter
 from ray_jobs.contract import BadInput, Checkpoint, Trouble
 from ray_jobs.names import check_name, printable
 from ray_jobs.plan import load_suite
@@ -85,14 +85,13 @@ class Survey:
         try:
             base_model = self._base_model if is_adapter(uri) else None
             checkpoint = resolve(self.root, uri, base_model)
-        except (BadInput, Incomplete) as error:
+        except Exception as error:  # this folder's own, whatever it is
             refusal = odd_items.refusal(f"checkpoint {uri}", error)
-            answer = None if odd_items.is_of_store(error) else Known(listing=listing, refusal=refusal)
-            return Finding(name, refusal=refusal, error=error, answer=answer)
-        except Exception as error:
-            if not isinstance(error, Trouble):
+            if odd_items.is_unexpected(error):
                 self._quarantine.add_failure(uri, listing, error)
-            return Finding(name, refusal=odd_items.refusal(f"checkpoint {uri}", error), error=error)
+            elif not odd_items.is_of_store(error):
+                return Finding(name, refusal=refusal, error=error, answer=Known(listing=listing, refusal=refusal))
+            return Finding(name, refusal=refusal, error=error)
         self._quarantine.lift(uri)
         base = checkpoint.base and self._base_listing(checkpoint.base.uri)
         answer = Known(

@@ -18,7 +18,7 @@ import pytest
 from assay_airflow import auditing, retries, router, survey
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 
-from ray_jobs import index, records, storage
+from ray_jobs import checkpoint, index, records, storage
 from ray_jobs.checkpoint import resolve
 from ray_jobs.contract import BadInput, Checkpoint, Failure, Manifest, Record, Spec, Suite, Trouble, Verdict
 
@@ -177,6 +177,25 @@ def test_what_nobody_expected_of_a_reader_is_that_folders_own_and_after_two_fail
     (below / "odd" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
     assert "in quarantine" not in one_pass(below).passed_over["odd"]
     assert opened.count(f"{below}/odd") == 5
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("too deep"), TypeError("x")], ids=repr)
+def test_a_fault_inside_the_reader_counts_for_the_quarantine_too(
+    error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader says it in a line of its own, as bad input."""
+    write(below / "odd", {})
+    real = checkpoint.read_config
+
+    def read(uri: str) -> Any:
+        if uri.endswith("/odd"):
+            raise error
+        return real(uri)
+
+    monkeypatch.setattr(checkpoint, "read_config", read)
+    results = [one_pass(below) for _ in range(3)]
+    assert ["in quarantine" in result.passed_over["odd"] for result in results] == [False, False, True]
+    assert [len(result.requests) for result in results] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
