@@ -18,7 +18,7 @@ When a task is red, the last line of its log names the thing and the remedy:
   those of other checkpoints that a warm engine served that night may too: `audit.json` beside them has the texts.
   Set `engine.kind: ray_data_llm` in the suite, which starts an engine for each job, validate these checkpoints again
   with force, and report the audit to the platform team. When the checkpoint was overwritten or deleted since, nothing
-  can be said about its captions any more. Bad input was not tried again, trouble was tried four times.
+  can be said about its captions any more. Bad input was not tried again, trouble was tried for hours.
 
 All is *skipped* where there is nothing to audit. The schedule is `ASSAY_AUDIT_CRON` (06:00 UTC).
 """
@@ -28,8 +28,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
-from assay_airflow import steps
-from assay_airflow.failures import RETRY_POLICY
+from assay_airflow import limits, steps
+from assay_airflow.failures import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.ray_ready import RayReadySensor
 
@@ -39,16 +39,12 @@ from assay_airflow.sensors.ray_ready import RayReadySensor
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
+    dagrun_timeout=limits.AUDIT_RUN,
     tags=["assay", "audit"],
     doc_md=__doc__,
     default_args={
         "owner": "vlm-oncall",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=20),
-        "retry_exponential_backoff": 3,
-        "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": RETRY_POLICY,
+        **RETRIES,
         "execution_timeout": timedelta(minutes=30),
     },
     params={
@@ -74,11 +70,11 @@ def audit_engine() -> None:
         return steps.to_audit(params["checkpoint"], params["suite"])
 
     specs: Any = choose()
-    ray = RayReadySensor(task_id="wait_for_ray", patience=timedelta(minutes=15))
+    ray = RayReadySensor(task_id="wait_for_ray", patience=limits.RAY)
     audit = RayJobOperator.partial(
         task_id="audit",
         stage="audit",
-        job_timeout=timedelta(hours=6),
+        job_timeout=limits.JOBS["audit"],
         pool="gpu",
         map_index_template="{{ task.spec_uri.split('/')[-3][:250] }}",
     ).expand(spec_uri=specs)

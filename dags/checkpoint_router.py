@@ -33,8 +33,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
-from assay_airflow import steps
-from assay_airflow.failures import RETRY_POLICY
+from assay_airflow import limits, steps
+from assay_airflow.failures import RETRIES
 from assay_airflow.operators.continue_pass import ContinuePassOperator
 from assay_airflow.operators.trigger_validation import TriggerValidationOperator
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
@@ -52,16 +52,12 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=23),
+    dagrun_timeout=limits.PASS,
     tags=["assay", "router"],
     doc_md=__doc__,
     default_args={
         "owner": "vlm-oncall",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=20),
-        "retry_exponential_backoff": 3,
-        "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": RETRY_POLICY,
+        **RETRIES,
         "execution_timeout": timedelta(hours=2),
     },
     params={

@@ -12,7 +12,7 @@ When a task is red, the last line of its log names the thing and the remedy. Men
 - `wait_for_checkpoint`: the checkpoint is not there, not whole, or damaged. Finish the upload.
 - `plan`: a typo in the suite, no such dataset or baseline, no access to storage.
 - `plan_following`: only if the task itself was killed, and then `caption` waits for it: what it cannot plan it leaves.
-- `preprocess`: the images cannot be read. Bad input was not tried again, trouble was tried four times.
+- `preprocess`: the images cannot be read. Bad input was not tried again, trouble was tried for hours.
 - `golden_ready`: the golden set's manifest is missing or does not add up. Clear `preprocess`.
 - `caption`: vLLM cannot load the model, or the cluster lost the job. The *Ray job* button leads to Ray's own logs.
 - `evaluate`: the judge cannot be loaded or its endpoint refuses every question, or the scores do not add up. What was
@@ -31,8 +31,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
-from assay_airflow import steps
-from assay_airflow.failures import RETRY_POLICY
+from assay_airflow import limits, steps
+from assay_airflow.failures import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
@@ -46,16 +46,12 @@ verdicts = Asset("assay_verdict", group="assay")
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=16,
-    dagrun_timeout=timedelta(hours=20),
+    dagrun_timeout=limits.RUN,
     tags=["assay", "validation"],
     doc_md=__doc__,
     default_args={
         "owner": "vlm-oncall",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=20),
-        "retry_exponential_backoff": 3,
-        "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": RETRY_POLICY,
+        **RETRIES,
         "execution_timeout": timedelta(minutes=30),
     },
     params={
@@ -105,12 +101,12 @@ verdicts = Asset("assay_verdict", group="assay")
     },
 )
 def validate_checkpoint() -> None:
-    ray = RayReadySensor(task_id="wait_for_ray", patience=timedelta(minutes=15))
+    ray = RayReadySensor(task_id="wait_for_ray", patience=limits.RAY)
     whole = CheckpointWholeSensor(
         task_id="wait_for_checkpoint",
         checkpoint="{{ params.checkpoint }}",
         appear_minutes="{{ params.appear_minutes }}",
-        patience=timedelta(hours=6),
+        patience=limits.CHECKPOINT,
     )
 
     @task
@@ -123,18 +119,28 @@ def validate_checkpoint() -> None:
 
     spec: Any = plan()
     following: Any = plan_following()
-    preprocess = RayJobOperator(task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=timedelta(hours=4))
-    golden = GoldenReadySensor(task_id="golden_ready", spec_uri=spec, patience=timedelta(minutes=10))
+    preprocess = RayJobOperator(
+        task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=limits.JOBS["preprocess"]
+    )
+    golden = GoldenReadySensor(task_id="golden_ready", spec_uri=spec, patience=limits.GOLDEN)
     caption = RayJobOperator(
         task_id="caption",
         stage="caption",
         spec_uri=spec,
         then_spec_uri=following,
-        job_timeout=timedelta(hours=6),
+        job_timeout=limits.JOBS["caption"],
         pool="gpu",
+        weight_rule="absolute",
+        priority_weight=1,
     )
     evaluate = RayJobOperator(
-        task_id="evaluate", stage="evaluate", spec_uri=spec, job_timeout=timedelta(hours=4), pool="gpu"
+        task_id="evaluate",
+        stage="evaluate",
+        spec_uri=spec,
+        job_timeout=limits.JOBS["evaluate"],
+        pool="gpu",
+        weight_rule="absolute",
+        priority_weight=10,  # before the captions of other runs, so that verdicts come early
     )
 
     @task(outlets=[verdicts])
@@ -143,7 +149,7 @@ def validate_checkpoint() -> None:
         outlet_events[verdicts].extra = summary
         return summary
 
-    @task(retries=0)
+    @task
     def verdict(spec_uri: str) -> str:
         return steps.conclude(spec_uri)
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import ray
 
-from ray_jobs import storage
+from ray_jobs import handshake, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.judge.destination import check_destination
@@ -42,6 +42,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     failure_uri = None
     started = time.monotonic()
     try:
+        handshake.check()
         spec = load_spec(asked.spec)
         check_home(spec, asked.spec)
         failure_uri = f"{spec.run_uri}/failure.json"

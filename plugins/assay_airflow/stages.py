@@ -12,10 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ray_jobs import audits, records, storage
-from ray_jobs.contract import Failure, Spec, digest
+from ray_jobs.contract import BadInput, Failure, Spec, digest
+from ray_jobs.handshake import VARIABLE, say
+from ray_jobs.names import printable
 
 STAGES = ("preprocess", "caption", "evaluate", "audit")
 BAD_INPUT_EXIT = 2  # of a job that could not say more, the spec being unreadable
+LARGEST_FAILURE = 2**20  # bytes
+LONGEST_MESSAGE = 1000  # characters
 CLOCK_SLACK = timedelta(seconds=5)  # between the clock that stamps a job and the one that stamps its failure
 
 
@@ -63,23 +67,28 @@ class StageJob:
     def payload(self, generation: int, asker: dict[str, str]) -> dict[str, Any]:
         return {
             "submission_id": self.submission_id(generation),
-            "entrypoint": f"python -u -m ray_jobs.{self.stage} --spec {shlex.quote(self.spec_uri)}",
+            "entrypoint": f"{VARIABLE}={say()} python -u -m ray_jobs.{self.stage} --spec {shlex.quote(self.spec_uri)}",
             "metadata": {"assay_spec": self.spec_uri, **asker},
         }
 
 
-def failure_of(stage: str, job: dict[str, Any]) -> Failure | None:
+def failure_of(stage: str, job: dict[str, Any], root: str | None = None) -> Failure | None:
     """The `failure.json` that this very job left, None for a job that was killed or left an older one's.
 
-    It lies in the run of whoever submitted the job, which the job's metadata tells.
+    It lies in the run of whoever submitted the job, which the job's metadata tells: of a run below `root` only, because
+    whoever reaches Ray can write such metadata. Its message is one line that a log can show.
     """
     spec_uri = (job.get("metadata") or {}).get("assay_spec")
-    if not spec_uri:
+    if not isinstance(spec_uri, str) or not spec_uri:
+        return None
+    if root is not None and (not spec_uri.startswith(f"{root}/runs/") or ".." in spec_uri.split("/")):
         return None
     try:
-        failure = Failure.model_validate_json(storage.read(f"{spec_uri.rsplit('/', 1)[0]}/failure.json"))
-    except (FileNotFoundError, ValidationError):
+        data = storage.read(f"{spec_uri.rsplit('/', 1)[0]}/failure.json", at_most=LARGEST_FAILURE)
+        failure = Failure.model_validate_json(data)
+    except (FileNotFoundError, ValidationError, BadInput):
         return None
+    failure = failure.model_copy(update={"message": printable(" ".join(failure.message.split()), LONGEST_MESSAGE)})
     started = datetime.fromtimestamp((job.get("start_time") or 0) / 1000, UTC)
     at = failure.at if failure.at.tzinfo else failure.at.replace(tzinfo=UTC)
     return failure if failure.stage == stage and at >= started - CLOCK_SLACK else None

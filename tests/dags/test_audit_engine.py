@@ -34,7 +34,7 @@ def test_every_audit_is_a_ray_job_that_waits_for_the_gpu_in_its_pool(dag: Any) -
     assert audit.is_mapped
     assert audit.operator_class is RayJobOperator
     told = audit.partial_kwargs
-    assert (told["stage"], told["pool"], told["job_timeout"]) == ("audit", "gpu", timedelta(hours=6))
+    assert (told["stage"], told["pool"], told["job_timeout"]) == ("audit", "gpu", timedelta(hours=2))
     assert told["job_timeout"] < dag.dagrun_timeout
 
 

@@ -32,14 +32,16 @@ def test_what_needs_the_gpu_waits_for_it_in_its_pool(dag: Any) -> None:
     assert {task.task_id for task in dag.tasks if task.pool == "gpu"} == {"caption", "evaluate"}
 
 
+def test_verdicts_come_before_the_captions_of_other_runs(dag: Any) -> None:
+    caption, evaluate = dag.get_task("caption"), dag.get_task("evaluate")
+    assert [str(task.weight_rule) for task in (caption, evaluate)] == ["absolute", "absolute"]
+    assert evaluate.priority_weight > caption.priority_weight
+
+
 def test_every_ray_job_is_given_a_time(dag: Any) -> None:
     jobs = [task for task in dag.tasks if isinstance(task, RayJobOperator)]
     assert [job.stage for job in jobs] == ["preprocess", "caption", "evaluate"]
     assert all(job.job_timeout < dag.dagrun_timeout for job in jobs)
-
-
-def test_a_verdict_is_final(dag: Any) -> None:
-    assert dag.get_task("verdict").retries == 0
 
 
 def test_the_form_explains_every_param(dag: Any) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 from airflow.sdk import BaseOperatorLink, Context
 from airflow.sdk.execution_time.xcom import XCom
 
+from assay_airflow import limits
 from assay_airflow.failures import RayJobFailed
 from assay_airflow.hooks.ray import Job, RayHook
 from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.stages import BAD_INPUT_EXIT, StageJob, failure_of
+from assay_airflow.timeouts import fail_timeout, forget_timeout
 from assay_airflow.triggers.ray_job import RayJobTrigger
-from ray_jobs.contract import BadInput
+from ray_jobs.contract import BadInput, Spec
+from ray_jobs.names import printable
 from ray_jobs.plan import load_spec
 
 
@@ -35,6 +38,9 @@ class RayJobOperator(UntemplatedOperator):
 
     The same stage's job of `then_spec_uri` is submitted behind this one, at once when that runs already or is over,
     else when it is done, and not waited for: whoever needs its result attaches to it.
+
+    A try may take `job_timeout` at most, and less where the number of images says so (`limits.job_time`). A job that
+    was stopped for its time is tried once more, and then it is bad input.
     """
 
     template_fields: Sequence[str] = ("spec_uri", "then_spec_uri")
@@ -61,7 +67,8 @@ class RayJobOperator(UntemplatedOperator):
         return self._run(context)
 
     def _run(self, context: Context, stops: int = 0) -> str:
-        job, ti = StageJob.of(self.stage, load_spec(self.spec_uri)), context["ti"]
+        spec, ti = load_spec(self.spec_uri), context["ti"]
+        job = StageJob.of(self.stage, spec)
         if job.is_done() and not job.force:
             ti.xcom_push(key=RayJobLink().xcom_key, value="")  # or Airflow logs an error that there is none
             self.log.info("%s is already complete: %s", self.stage, job.marker)
@@ -77,7 +84,7 @@ class RayJobOperator(UntemplatedOperator):
             self._submit_then(context)
         if found and found["status"] == "SUCCEEDED":
             return job.marker
-        deadline = time.time() + self.job_timeout.total_seconds()
+        deadline = time.time() + self._limit(spec).total_seconds()
         trigger = RayJobTrigger(self.ray_conn_id, submission_id, deadline, self.poll_interval)
         self.defer(trigger=trigger, method_name="execute_complete", kwargs={"stops": stops})
 
@@ -87,11 +94,13 @@ class RayJobOperator(UntemplatedOperator):
         A job stopped from elsewhere was most likely stopped for another task: for the one that this task follows when
         it was cleared, or for a run that shared the job and was given up. So the first stop is answered with a new job.
         """
-        job = StageJob.of(self.stage, load_spec(self.spec_uri))
+        spec = load_spec(self.spec_uri)
+        job = StageJob.of(self.stage, spec)
         name, status = f"Ray job {event['submission_id']}", event["status"]
         if status == "SUCCEEDED":
             if not job.has_result():
                 raise RayJobFailed(f"{name} succeeded but left no {job.marker}; it is submitted anew")
+            forget_timeout(self.stage, spec)
             self._submit_then(context)
             return job.marker
         if status == "STOPPED" and not stops:
@@ -99,19 +108,23 @@ class RayJobOperator(UntemplatedOperator):
             return self._run(context, stops + 1)
         if status == "REFUSED":
             raise BadInput(event["message"])
-        if status == "FAILED" and (failure := failure_of(self.stage, event)):
+        if status == "FAILED" and (failure := failure_of(self.stage, event, spec.root)):
             raise BadInput(failure.message) if failure.kind == "bad-input" else RayJobFailed(failure.message)
         if status == "FAILED" and event["exit_code"] == BAD_INPUT_EXIT:
             raise BadInput(f"{name}: {_line(event['message'])}")
+        if status == "TIMEOUT":
+            fail_timeout(self.stage, spec, f"{name} was stopped: not done within {self._limit(spec)}")
         raise RayJobFailed(
             {
                 "FAILED": f"{name} failed and left no reason: {_line(event['message'])}",
                 "STOPPED": f"{name} was stopped, like the one before it, by a person or another run",
                 "LOST": f"{name} is unknown to Ray: its head was restarted; what is done is kept, the rest is redone",
-                "TIMEOUT": f"{name} was stopped: not done within {self.job_timeout}",
                 "UNREACHABLE": event["message"],
-            }[status]
+            }.get(status, f"{name} ended as {printable(str(status), 40)}, which this Assay does not know")
         )
+
+    def _limit(self, spec: Spec) -> timedelta:
+        return limits.job_time(self.stage, spec, self.job_timeout)
 
     def on_kill(self) -> None:
         """Stop the job when the task is killed before the trigger has it; from then on the trigger does."""
@@ -168,4 +181,4 @@ def _asker(context: Context) -> dict[str, str]:
 
 def _line(message: str) -> str:
     """Ray's message in one line, the tail of it, where the exception is."""
-    return " ".join(message.split())[-500:] or "no message"
+    return printable(" ".join(message.split())[-500:], 500) or "no message"

@@ -9,6 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import ValidationError
 
+from assay_airflow import limits
 from assay_airflow.triggers.waiting import wait
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Manifest
@@ -26,7 +27,8 @@ class GoldenReadyTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        yield TriggerEvent(await wait(self.look, self.poll_interval, self.deadline, self.log.info))
+        outage = limits.OUTAGE.total_seconds()
+        yield TriggerEvent(await wait(self.look, self.poll_interval, self.deadline, self.log.info, outage))
 
     async def look(self) -> str | None:
         return await asyncio.to_thread(missing_golden, self.golden_uri)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from assay_airflow import limits
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import Address, Job, RayHook
 from ray_jobs.contract import BadInput
@@ -34,7 +35,7 @@ class RayJobTrigger(BaseTrigger):
         submission_id: str,
         deadline: float,
         poll_interval: float = 5.0,
-        patience: float = 600.0,
+        patience: float = limits.OUTAGE.total_seconds(),
     ) -> None:
         super().__init__()
         self.ray_conn_id, self.submission_id, self.deadline = ray_conn_id, submission_id, deadline

@@ -10,25 +10,33 @@ from ray_jobs.contract import BadInput, Trouble
 Look = Callable[[], Awaitable[str | None]]
 
 
-async def wait(look: Look, poll_interval: float, deadline: float, say: Callable[[str], object]) -> dict[str, Any]:
+async def wait(
+    look: Look,
+    poll_interval: float,
+    deadline: float,
+    say: Callable[[str], object],
+    outage: float = 0,
+) -> dict[str, Any]:
     """Call `look` until it returns None; a line it returns says what is missing, and is the message of a timeout.
 
-    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. Trouble is waited out like a thing missing:
-    a store that does not answer now may answer in a minute. `say` is told each line once.
+    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. Trouble is waited out like a thing missing,
+    and for `outage` seconds longer: a store that does not answer now may answer in an hour. `say` is told each line
+    once.
     """
     last: str | None = None
     while True:
+        until = deadline
         try:
             missing = await look()
         except BadInput as error:
             return {"status": "bad-input", "message": str(error)}
         except Trouble as error:
-            missing = str(error)
+            missing, until = str(error), deadline + outage
         if missing is None:
             return {"status": "ready", "message": ""}
         if missing != last:
             say(missing)
             last = missing
-        if time.time() >= deadline:
+        if time.time() >= until:
             return {"status": "timeout", "message": missing}
         await asyncio.sleep(poll_interval)

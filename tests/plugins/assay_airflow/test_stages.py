@@ -8,6 +8,7 @@ from specs import audit, fail, record, spec_in
 
 from ray_jobs import storage
 from ray_jobs.contract import Spec
+from ray_jobs.handshake import VARIABLE, say
 
 NOW = datetime.now(UTC)
 
@@ -52,7 +53,7 @@ def test_the_payload_is_the_command_that_a_person_would_type(spec: Spec) -> None
     job = StageJob.of("evaluate", spec)
     assert job.payload(2, {"airflow_run": "r"}) == {
         "submission_id": job.submission_id(2),
-        "entrypoint": f"python -u -m ray_jobs.evaluate --spec {spec.uri}",
+        "entrypoint": f"{VARIABLE}={say()} python -u -m ray_jobs.evaluate --spec {spec.uri}",
         "metadata": {"assay_spec": spec.uri, "airflow_run": "r"},
     }
 

@@ -13,6 +13,7 @@ from specs import fail, record, spec_in
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Spec
+from ray_jobs.handshake import VARIABLE, say
 
 PUSHED: dict[str, Any] = {}
 TI = SimpleNamespace(
@@ -65,7 +66,7 @@ def test_what_is_missing_is_submitted_and_waited_for_in_the_triggerer(ray: RaySe
     _, arguments = wait.trigger.serialize()
     deadline = arguments.pop("deadline")
     assert 3600 <= deadline - before < 3660
-    assert arguments == {"ray_conn_id": "ray_default", "submission_id": name, "poll_interval": 5.0, "patience": 600.0}
+    assert arguments == {"ray_conn_id": "ray_default", "submission_id": name, "poll_interval": 5.0, "patience": 7200.0}
     assert (wait.method_name, wait.timeout) == ("execute_complete", None)  # a timeout here would orphan the job
     assert PUSHED[RayJobLink().xcom_key] == f"http://127.0.0.1:{ray.port}/#/jobs/{name}"
 
@@ -229,7 +230,7 @@ def test_the_next_ones_job_is_submitted_behind_one_that_runs_and_not_waited_for(
     ray.add(own, "RUNNING")
     assert deferred(spec, then=then.uri).trigger.submission_id == own
     assert list(ray.jobs) == [own, further]
-    assert ray.jobs[further]["entrypoint"] == f"python -u -m ray_jobs.caption --spec {then.uri}"
+    assert ray.jobs[further]["entrypoint"] == f"{VARIABLE}={say()} python -u -m ray_jobs.caption --spec {then.uri}"
     assert ray.jobs[further]["metadata"] == {
         "assay_spec": then.uri,
         "airflow_dag": "validate_checkpoint",

@@ -9,7 +9,7 @@ from assay_airflow.triggers.waiting import wait
 from ray_jobs.contract import BadInput, Trouble
 
 
-def ended(answers: list[Any], seconds: float = 60) -> tuple[dict[str, Any], list[str]]:
+def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[dict[str, Any], list[str]]:
     """What `wait` returns and says while looks give these answers, the last one for ever."""
     told: list[str] = []
 
@@ -26,7 +26,7 @@ def ended(answers: list[Any], seconds: float = 60) -> tuple[dict[str, Any], list
             raise answer
         return answer
 
-    return asyncio.run(wait(look, 0.01, time.time() + seconds, told.append)), told
+    return asyncio.run(wait(look, 0.01, time.time() + seconds, told.append, outage)), told
 
 
 def test_ready_at_the_first_look() -> None:
@@ -49,6 +49,12 @@ def test_trouble_is_waited_out() -> None:
 @pytest.mark.parametrize("last", ["a is missing", Trouble("a is missing")])
 def test_a_timeout_says_what_is_still_missing(last: Any) -> None:
     assert ended([last], seconds=0.05)[0] == {"status": "timeout", "message": "a is missing"}
+
+
+def test_an_outage_is_waited_out_past_the_deadline_of_a_thing_missing() -> None:
+    away = Trouble("store away")
+    assert ended([away, away, None], seconds=-1, outage=60)[0]["status"] == "ready"
+    assert ended([away, "a is missing"], seconds=-1, outage=60)[0]["message"] == "a is missing"
 
 
 def test_there_is_one_look_even_without_time() -> None:

@@ -1,0 +1,166 @@
+"""Limits that are sums: no run is cut off by its own limit while its parts keep to theirs."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import RetryAction
+from assay_airflow import limits
+from assay_airflow.failures import (
+    AFTER_TIMEOUT,
+    DELAYS,
+    UNFORESEEN_TRIES,
+    OutagePolicy,
+    RayJobFailed,
+    RayJobTimeout,
+    RayUnreachable,
+)
+from assay_airflow.operators.ray_job import RayJobOperator
+from assay_airflow.sensors.waiting import WaitingSensor
+from assay_airflow.timeouts import fail_timeout, forget_timeout
+from rendering import BAG
+from specs import spec_in
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Failure, Manifest, Spec, Trouble
+
+OUTAGE = sum(DELAYS, timedelta())
+FREE = timedelta()
+
+
+def longest(task: Any) -> timedelta:
+    """What a task may take in all: each try that a timeout allows, without an outage of what it needs."""
+    operator, own = (task.operator_class, task.partial_kwargs) if task.is_mapped else (type(task), vars(task))
+    if issubclass(operator, RayJobOperator):
+        tries = 1 + limits.TRIES_AFTER_TIMEOUT
+        return tries * own["job_timeout"] + limits.TRIES_AFTER_TIMEOUT * AFTER_TIMEOUT
+    if issubclass(operator, WaitingSensor):
+        return timedelta(seconds=own["patience"].total_seconds())
+    return timedelta(seconds=task.execution_timeout.total_seconds())
+
+
+def longest_path(dag: Any) -> timedelta:
+    ends: dict[str, timedelta] = {}
+    for task in dag.topological_sort():
+        before = max((ends[task_id] for task_id in task.upstream_task_ids), default=FREE)
+        ends[task.task_id] = before + (FREE if task.task_id == "validate" else longest(task))
+    return max(ends.values())
+
+
+@pytest.mark.parametrize("dag_id", sorted(BAG.dags))
+def test_all_tries_and_an_outage_fit_into_the_run(dag_id: str) -> None:
+    dag = BAG.dags[dag_id]
+    assert longest_path(dag) + OUTAGE <= dag.dagrun_timeout
+
+
+@pytest.mark.parametrize("dag_id", sorted(BAG.dags))
+def test_an_outage_of_two_hours_loses_no_run(dag_id: str) -> None:
+    for task in BAG.dags[dag_id].tasks:
+        assert task.retries == len(DELAYS), task.task_id
+        assert isinstance(task.retry_policy, OutagePolicy), task.task_id
+    assert timedelta(hours=2) <= OUTAGE
+    assert timedelta(hours=2) <= limits.OUTAGE
+
+
+def test_a_pass_of_the_router_ends_before_the_next_night() -> None:
+    assert BAG.dags["checkpoint_router"].dagrun_timeout < timedelta(hours=24)
+
+
+def test_a_hung_checkpoint_leaves_most_of_the_night_to_those_behind_it(tmp_path: Any) -> None:
+    spec = planned(tmp_path, images=1000)
+    hung = 2 * sum((limits.job_time(stage, spec, limits.JOBS[stage]) for stage in ("caption",)), FREE)
+    assert hung <= limits.PASS / 4
+
+
+def run_of(hours_ago: float) -> Any:
+    began = datetime.now(UTC) - timedelta(hours=hours_ago)
+    dag = BAG.dags["validate_checkpoint"]
+    return {"dag_run": SimpleNamespace(start_date=began), "dag": dag}
+
+
+@pytest.mark.parametrize("try_number", range(1, 7))
+@pytest.mark.parametrize(
+    "error", [Trouble("t"), RayUnreachable("r"), RayJobFailed("f")], ids=lambda e: type(e).__name__
+)
+def test_trouble_is_tried_again_later_and_later(error: Exception, try_number: int) -> None:
+    decision = OutagePolicy().evaluate(error, try_number, 6, run_of(1))
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, DELAYS[try_number - 1])
+
+
+@pytest.mark.parametrize("hours_ago", [23.99, 24, 100])
+@pytest.mark.parametrize("error", [Trouble("t"), OSError("unforeseen"), RayJobTimeout("t")], ids=str)
+def test_nothing_is_tried_again_after_the_run(error: Exception, hours_ago: float) -> None:
+    decision = OutagePolicy().evaluate(error, 1, 6, run_of(hours_ago))
+    assert decision.action == RetryAction.FAIL
+    assert "the run has" in str(decision.reason)
+
+
+@pytest.mark.parametrize("error", [BadInput("b")], ids=str)
+@pytest.mark.parametrize("context", [None, {}, run_of(1)], ids=["none", "empty", "a-run"])
+def test_bad_input_fails_at_once(error: Exception, context: Any) -> None:
+    assert OutagePolicy().evaluate(error, 1, 6, context).action == RetryAction.FAIL
+
+
+@pytest.mark.parametrize(("try_number", "action"), [(UNFORESEEN_TRIES, "retry"), (UNFORESEEN_TRIES + 1, "fail")])
+@pytest.mark.parametrize("error", [ValueError("v"), RecursionError(), MemoryError(), KeyError("k")], ids=repr)
+def test_what_nobody_foresaw_is_no_outage(error: Exception, try_number: int, action: str) -> None:
+    assert OutagePolicy().evaluate(error, try_number, 6, run_of(1)).action.value == action
+
+
+def planned(root: Any, images: int) -> Spec:
+    spec = spec_in(root / "root")
+    made = Manifest(stage="golden", id="g", rows_in=images, rows_out=images, parts=(), created_at=datetime.now(UTC))
+    storage.write(f"{spec.golden_uri}/manifest.json", made.model_dump_json().encode())
+    return spec
+
+
+@pytest.mark.parametrize("images", [0, 1, 1000, 20_000, 10**6, 10**12])
+@pytest.mark.parametrize("stage", ["caption", "evaluate", "audit", "preprocess"])
+def test_a_job_has_the_time_of_its_work_within_bounds(tmp_path: Any, stage: str, images: int) -> None:
+    spec, most = planned(tmp_path, images), limits.JOBS[stage]
+    time = limits.job_time(stage, spec, most)
+    assert min(limits.LEAST, most) <= time <= most
+    if stage in ("caption", "evaluate"):
+        work = limits.MARGIN * images / limits.RATES[stage]
+        assert time >= min(timedelta(seconds=min(work, 10**9)), most)
+
+
+ODD = {
+    "empty": b"",
+    "not-json": b"{",
+    "a-list": b"[]",
+    "negative": b'{"stage":"golden","id":"g","rows_in":-1,"rows_out":-1,"parts":[],"created_at":"2026-01-01"}',
+    "infinite": b'{"stage":"golden","id":"g","rows_in":1e999,"rows_out":1e999,"parts":[],"created_at":"2026-01-01"}',
+    "deep": b"[" * 100_000,
+    "too-large": b" " * (limits.LARGEST_MANIFEST + 1),
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=list(ODD))
+def test_an_odd_manifest_gives_the_longest_time(tmp_path: Any, data: bytes) -> None:
+    spec = spec_in(tmp_path / "root")
+    storage.write(f"{spec.golden_uri}/manifest.json", data)
+    assert limits.job_time("caption", spec, limits.JOBS["caption"]) == limits.JOBS["caption"]
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "caption", "evaluate", "audit"])
+def test_a_job_that_timed_out_twice_waits_for_a_person(tmp_path: Any, stage: str) -> None:
+    spec = spec_in(tmp_path / "root")
+    with pytest.raises(RayJobTimeout, match="not done"):
+        fail_timeout(stage, spec, "job-1 was stopped: not done within 1:00:00")
+    with pytest.raises(BadInput, match="timed out twice: job-2"):
+        fail_timeout(stage, spec, "job-2 was stopped: not done within 1:00:00")
+    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    assert (failure.stage, failure.kind) == (stage, "bad-input")
+    with pytest.raises(RayJobTimeout):  # a person cleared the task
+        fail_timeout(stage, spec, "job-3 was stopped: not done within 1:00:00")
+
+
+def test_a_success_forgets_the_first_timeout(tmp_path: Any) -> None:
+    spec = spec_in(tmp_path / "root")
+    with pytest.raises(RayJobTimeout):
+        fail_timeout("caption", spec, "stopped")
+    forget_timeout("caption", spec)
+    with pytest.raises(RayJobTimeout):
+        fail_timeout("caption", spec, "stopped")
