@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
         comparisons = compare(baseline, candidate, metrics)
         print(printed(comparisons, candidate))
         for metric, why in left_out.items():
-            print(f"left out: {metric}: {why}")
+            print(f"left out: {printable(metric)}: {why}")
         storage.write(asked.output, report(baseline, candidate, comparisons, left_out).encode())
     except (BadInput, Trouble) as error:
         print(error, file=sys.stderr)

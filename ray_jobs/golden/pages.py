@@ -18,6 +18,7 @@ from ray_jobs.contract import Part
 REJECTS = pa.schema({"image_id": pa.string(), "reason": pa.string(), "detail": pa.string(), "thumbnail": pa.binary()})
 SHEET_PARTS, SHEET_ROWS, TILE, GAP = 8, 8, 112, 4
 PAGE_ROWS = 1000
+TEXT_CHARACTERS = 600
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -55,6 +56,9 @@ def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[
                 ]
                 writer.write_table(pa.Table.from_pylist(binary, schema=REJECTS))
         storage.upload(file, f"{golden_uri}/rejects.parquet")
+    from ray_jobs.report.text import shown as fit_to_be_seen  # its package draws plots, which only the last step needs
+
+    TEMPLATES.filters["plain"] = lambda text: fit_to_be_seen(" ".join(str(text).split()), TEXT_CHARACTERS).text
     page = TEMPLATES.get_template("rejects.html").render(
         title=title, rejects=shown, lost=lost, total=sum(lost.values())
     )

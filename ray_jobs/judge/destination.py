@@ -58,14 +58,15 @@ def allowed(listed: str, variable: str) -> set[Destination]:
     """The destinations of one key. Raises BadInput for an entry that names none."""
     found = set()
     for group in listed.split(";"):
-        name, is_named, hosts = group.rpartition("=")
+        named = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)
+        name, hosts = named.groups() if named else (variable, group)
         for entry in re.split(r"[,\s]+", hosts.strip()):
             if not entry:
                 continue
             url = entry if "://" in entry else f"https://{entry}"
-            if fault_of_address(url) or urlsplit(url).path not in ("", "/"):
+            if not re.fullmatch(r"https?://[\w.\-\[\]:]+/?", url, re.ASCII) or fault_of_address(url):
                 raise BadInput(f"{SETTING}: {printable(entry, 60)!r} is no host; write host, host:port or http://host")
-            if not is_named or name.strip() == variable:
+            if name == variable:
                 found.add(destination(url))
                 if "://" not in entry and _is_this_machine(destination(url)[1]):
                     found.add(destination(f"http://{entry}"))

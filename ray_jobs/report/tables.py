@@ -104,7 +104,7 @@ def measured(summaries: Mapping[str, Summary]) -> list[Row]:
         cells = {
             "mean": number(one.mean, places),
             "95% interval": interval(one.low, one.high, places),
-            **{f"{share}%": number(value, places) for share, value in one.quantiles.items()},
+            **{f"{name(share)}%": number(value, places) for share, value in one.quantiles.items()},
             "images": count(one.n),
             "missing": count(one.expected - one.n) if one.expected > one.n else NONE,
         }

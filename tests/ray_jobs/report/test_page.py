@@ -51,7 +51,9 @@ def sound(page: str) -> Outline:
     ]
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
     policies = [found["content"] for _, found in outline.tags if found.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert policies == [
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    ]
     assert all(found.get("alt") for tag, found in outline.tags if tag == "img")
     assert all(found.get("scope") for tag, found in outline.tags if tag == "th")
     ids = [found["id"] for _, found in outline.tags if "id" in found]

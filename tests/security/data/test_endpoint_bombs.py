@@ -1,0 +1,186 @@
+"""What an endpoint sends is bounded in bytes and in time, and ends in a word about the judge, never in an error."""
+
+import gzip
+import json
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from lying import KEY
+
+from ray_jobs.contract import Judge
+from ray_jobs.judge.endpoint import Reply, connected
+from ray_jobs.judge.exchange import ANSWER_BYTES
+
+SECONDS = 2.0
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+GOOD = json.dumps({"choices": [{"message": {"content": '{"rationale": "x", "score": 5}'}}]}).encode()
+Send = Callable[[socket.socket], None]
+
+
+def whole(body: bytes, *headers: bytes, length: int | None = None) -> Send:
+    lines = b"".join(
+        line + b"\r\n" for line in (b"Content-Length: %d" % (len(body) if length is None else length), *headers)
+    )
+    return lambda connection: connection.sendall(OK + lines + b"\r\n" + body)
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED)
+    while True:
+        connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+
+
+def endless_without_length(connection: socket.socket) -> None:
+    connection.sendall(OK + b"Connection: close\r\n\r\n")
+    while True:
+        connection.sendall(b" " * 65536)
+
+
+def slow(first: bytes) -> Send:
+    def send(connection: socket.socket) -> None:
+        connection.sendall(first)
+        while True:
+            time.sleep(0.2)
+            connection.sendall(b"x")
+
+    return send
+
+
+def slow_chunks(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED)
+    while True:
+        time.sleep(0.2)
+        connection.sendall(b"1\r\n \r\n")
+
+
+def endless_headers(connection: socket.socket) -> None:
+    connection.sendall(OK)
+    while True:
+        connection.sendall(b"X-More: " + b"y" * 1000 + b"\r\n")
+
+
+def endless_interim(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+
+
+def silence(connection: socket.socket) -> None:
+    time.sleep(30)
+
+
+def closed(connection: socket.socket) -> None:
+    connection.close()
+
+
+ZIPPED = gzip.compress(b" " * 50 * 2**20)
+DEEP = b'{"choices": ' + b"[" * 100_000
+BOMBS: dict[str, tuple[Send, set[str]]] = {
+    "gzip": (whole(ZIPPED, b"Content-Encoding: gzip"), {"invalid-answer"}),
+    "gzip twice": (whole(gzip.compress(ZIPPED), b"Content-Encoding: gzip, gzip"), {"invalid-answer"}),
+    "deflate": (whole(zlib.compress(b" " * 50 * 2**20), b"Content-Encoding: deflate"), {"invalid-answer"}),
+    "brotli": (whole(b"x", b"Content-Encoding: br"), {"invalid-answer"}),
+    "zstd": (whole(b"x", b"Content-Encoding: zstd"), {"invalid-answer"}),
+    "gzip in capitals": (whole(ZIPPED, b"Content-Encoding: GZIP"), {"invalid-answer"}),
+    "good but zipped": (whole(gzip.compress(GOOD), b"Content-Encoding: gzip"), {"invalid-answer"}),
+    "long": (whole(b" " * (ANSWER_BYTES + 1)), {"invalid-answer"}),
+    "long and good": (whole(GOOD + b" " * ANSWER_BYTES), {"invalid-answer"}),
+    "endless": (endless, {"invalid-answer"}),
+    "endless without a length": (endless_without_length, {"invalid-answer"}),
+    "slow status": (slow(b"HTTP"), {"timeout", "connection-error"}),
+    "slow headers": (slow(OK + b"X-Slow: "), {"timeout"}),
+    "slow body": (slow(OK + b"Content-Length: 100000\r\n\r\n"), {"timeout"}),
+    "slow chunks": (slow_chunks, {"timeout"}),
+    "endless headers": (endless_headers, {"connection-error", "timeout"}),
+    "endless interim answers": (endless_interim, {"connection-error", "timeout"}),
+    "silence": (silence, {"timeout"}),
+    "closed": (closed, {"connection-error"}),
+    "cut short": (whole(GOOD, length=10_000), {"connection-error", "timeout"}),
+    "no HTTP": (lambda connection: connection.sendall(b"SSH-2.0-x\r\n\r\n"), {"connection-error"}),
+    "deep": (whole(DEEP), {"invalid-answer"}),
+    "a number of 5,000 digits": (whole(b'{"choices": ' + b"9" * 5000 + b"}"), {"invalid-answer"}),
+    "not a number": (whole(b'{"choices": NaN}'), {"invalid-answer"}),
+    "not UTF-8": (whole(b"\xff\xfe\x00"), {"invalid-answer"}),
+    "empty": (whole(b""), {"invalid-answer"}),
+    "null": (whole(b"null"), {"invalid-answer"}),
+    "a list": (whole(b"[]"), {"invalid-answer"}),
+    "no choices": (whole(b'{"choices": []}'), {"invalid-answer"}),
+    "choices of another kind": (whole(b'{"choices": {"0": 1}}'), {"invalid-answer"}),
+    "a message of another kind": (whole(b'{"choices": [{"message": "x"}]}'), {"invalid-answer"}),
+    "content of another kind": (whole(b'{"choices": [{"message": {"content": [1]}}]}'), {"invalid-answer"}),
+    "an encoding that takes minutes": (
+        whole(b"x" * 10**6, b"Content-Type: application/json; charset=punycode"), {"invalid-answer"}),
+    "an encoding of bytes": (whole(GOOD[:-1], b"Content-Type: application/json; charset=zip"), {"invalid-answer"}),
+}  # fmt: skip
+
+
+@contextmanager
+def serving(send: Send) -> Iterator[str]:
+    """A server of raw bytes on 127.0.0.1."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    open_ones: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        with suppress(OSError):
+            connection.recv(65536)
+            send(connection)
+            connection.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                open_ones.append(connection)
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    finally:
+        for one in (listening, *open_ones):
+            one.close()
+
+
+def ask(url: str) -> Reply:
+    import asyncio
+
+    judge = Judge(kind="openai", model="m", base_url=url, timeout_seconds=SECONDS, tries=1)
+
+    async def once() -> Reply:
+        endpoint = connected(judge)
+        async with endpoint.client:
+            return await endpoint.ask("is it?", b"\xff\xd8", pair=False)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("send", "failures"), BOMBS.values(), ids=BOMBS.keys())
+def test_a_bomb_is_a_failure_of_the_judge(send: Send, failures: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
+    with serving(send) as url:
+        ask(url)  # what is imported and set up at the first question is not the answer's
+        tracemalloc.start()
+        reply = ask(url)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert reply.failure in failures
+    assert reply.text is None
+    assert most < 24 * 2**20
+    assert reply.detail is None or (reply.detail.isprintable() and len(reply.detail) <= 300)
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_no_proxy_is_asked(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(whole(GOOD)) as url:
+        assert ask(url).failure is None

@@ -1,0 +1,97 @@
+"""Text that others wrote is text in every page: 24 payloads in each field of the report and of the rejects' page."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from finished import Image, Written
+from making import encoded, picture
+from reported import Reported, comparison
+
+from ray_jobs import parts, storage
+from ray_jobs.golden import pages
+from ray_jobs.golden.making import SCHEMA
+
+PAYLOADS = {
+    "script": "<script>document.title='owned'</script>",
+    "script in capitals": "<ScRiPt/x>owned()</sCrIpT>",
+    "image": "<img src=x onerror=owned()>",
+    "drawing": "<svg/onload=owned()>",
+    "frame": "<iframe srcdoc='<script>owned()</script>'></iframe>",
+    "form": "<form action=https://x.example><input name=p></form>",
+    "base": "<base href=https://x.example/>",
+    "refresh": '<meta http-equiv="refresh" content="0;url=https://x.example">',
+    "stylesheet": "<link rel=stylesheet href=https://x.example/a.css>",
+    "end of style": "</style></title><script>owned()</script>",
+    "end of everything": "</bdi></td></tr></table></html><script>owned()</script>",
+    "attribute": '" onmouseover="owned()" x="',
+    "attribute, single": "' onmouseover='owned()' x='",
+    "attribute, back tick": "` onmouseover=owned() `",
+    "address": "javascript:owned()",
+    "template": "{{ 7 * 7 }}{% raw %}${7*7}",
+    "entity": "&lt;script&gt;&#x202e;&#60;script&#62;",
+    "comment": "<!-- --!> <script>owned()</script>",
+    "cdata": "<![CDATA[<script>owned()</script>]]>",
+    "reversed": "\u202egpj.exe\u2066\u2069",
+    "isolates": "\u2066\u2067\u2068a\u200e\u200f",
+    "controls": "bell\x07nul\x00escape\x1b[31m\x9b\x85",
+    "separators": "a\u2028b\u2029c\ufeff\u00ad",
+    "tags": "a\U000e0041\U000e0042\ufffe\uffff",
+}
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f\u2028\u2029\ufeff\ufffe\uffff]")
+HARMFUL = {"script", "iframe", "object", "embed", "link", "form", "base", "input"}
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+class Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def check(page: str, payload: str) -> None:
+    tags = Tags(page).tags
+    assert not {tag for tag, _ in tags} & HARMFUL
+    assert not [name for _, found in tags for name in found if name.startswith("on") or name == "x"]
+    addresses = [found[name] or "" for _, found in tags for name in ("src", "href", "xlink:href") if name in found]
+    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
+    told = [found.get("content") for tag, found in tags if tag == "meta" and "http-equiv" in found]
+    assert told == [POLICY]
+    assert not UNSEEN.search(page)
+    assert not any("\U000e0000" <= letter <= "\U000e007f" for letter in page)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
+def test_the_report(tmp_path: Path, payload: str) -> None:
+    pictures = [Image(f"{number} {payload}", [payload, payload], payload) for number in range(3)]
+    values = {"chrf": 10.0}
+    new = [Written(payload, values, rationale=payload), Written(None, {}, failure=payload, detail=payload)]
+    new.append(Written("x", values, failure=payload, rationale=payload))
+    old = [Written(payload[::-1], {"chrf": 90.0}, rationale=payload)] * 3
+    told: dict[str, Any] = {
+        "reason": payload,
+        "called": payload,
+        "judge": {payload: {payload: payload}, "x": payload},
+        "details": {payload: {payload: 0.5}, "list": [{payload: payload}]},
+        "comparisons": [comparison("chrf", method=payload)],
+        "rejected": {payload: 2},
+    }
+    check(Reported(tmp_path, pictures, new, old, **told).html, payload)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
+def test_the_rejects(tmp_path: Path, payload: str) -> None:
+    store = str(tmp_path)
+    row = {"image_id": payload, "reason": payload, "detail": payload, "thumbnail": None}
+    image = dict.fromkeys(SCHEMA.names) | {"image_id": "a", "image": encoded(picture(0))}
+    table = pa.Table.from_pylist([image], schema=SCHEMA)
+    made = parts.write(store, "part-00000", table, {"lost": {payload: 1}, "rejects": [row]})
+    pages.write_rejects(store, payload, [made], {payload: 1})
+    check(storage.read(f"{store}/rejects.html").decode(), payload)
