@@ -4,9 +4,12 @@ short.
 A copy is there whole or not at all. Whoever needs one that is being made waits for it.
 """
 
+import json
+import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -14,23 +17,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from blake3 import blake3
 from filelock import FileLock, Timeout
 
 from ray_jobs import storage
 from ray_jobs.checkpoint import companions, is_loaded, verify
-from ray_jobs.contract import Checkpoint, Trouble
+from ray_jobs.contract import BadInput, Checkpoint, Trouble
 
 KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
 FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
 ABANDONED = 86400.0  # seconds after which the folder of an audit or of tables has no maker any more
-LOCKS = ".locks"
+LOCKS = ".locks"  # and the sums of what was copied
+LOCK_SECONDS = 3600.0  # the longest that one copy may take
 COPY, UNFINISHED = re.compile(r"[0-9a-f]{16}"), re.compile(r"\.([0-9a-f]{16})\.\w+")
+_sound: set[tuple[Path, int]] = set()  # copies that this process has compared
+log = logging.getLogger("assay")
 OTHERS = re.compile(r"\.(audit-|tables-[0-9a-f]{16}\.)\w+")
 
 
 def cache() -> Path:
-    """Where this node keeps its copies of checkpoints."""
-    return Path(os.environ.get("ASSAY_CACHE", Path(tempfile.gettempdir(), "assay-checkpoints")))
+    """The private folder where this node keeps its copies of checkpoints: made when it is not there.
+
+    Raises BadInput where it cannot be this user's alone. A folder of another owner that ASSAY_CACHE names, such as a
+    volume of the cluster, gets a private folder in it.
+    """
+    named, uid = os.environ.get("ASSAY_CACHE"), os.getuid()
+    try:
+        folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if named and folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid != uid:
+            folder /= f"assay-{uid}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = os.lstat(folder)
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"the cache: {error}; set ASSAY_CACHE to a folder that this user may write to") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid:
+        raise BadInput(
+            f"the cache {folder} is a link or another user's, who could change what is loaded; remove it or set "
+            "ASSAY_CACHE to a folder of this user"
+        )
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
 
 
 def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = False) -> Path:
@@ -46,19 +74,27 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
     target = (folder or cache()) / checkpoint.fingerprint
     try:
         with _locked(target):
+            if target.exists() and not _is_sound(target):
+                log.warning("%s: the copy of %s is not what was copied; it is made again", target, checkpoint.uri)
+                _discard(target)
             if target.exists():
-                with suppress(PermissionError):  # somebody else's copy
-                    os.utime(target)  # it was used last
+                os.utime(target)  # it was used last
             else:
                 _keep(checkpoint, target, ahead)
+    except Timeout:
+        raise Trouble(
+            f"checkpoint {checkpoint.uri}: another process has held {target} for {LOCK_SECONDS:.0f} s; look for a "
+            "job on this node that hangs, then try again"
+        ) from None
     except OSError as error:
         raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
     return target
 
 
 @contextmanager
-def _locked(copy: Path, wait: float = -1) -> Iterator[None]:
+def _locked(copy: Path, wait: float | None = None) -> Iterator[None]:
     """Nobody else makes or deletes this copy within it. Raises Timeout when somebody does for longer than `wait`."""
+    wait = LOCK_SECONDS if wait is None else wait
     lock = copy.parent / LOCKS / copy.name
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock, timeout=wait):
@@ -76,9 +112,50 @@ def _keep(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
         else:
             _download(checkpoint.uri, partial)
         verify(checkpoint)  # a copy is kept by fingerprint, so it must be what the fingerprint says
+        _note_sums(target, partial)
         partial.rename(target)
+        _sound.add((target, target.stat().st_ino))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _note_sums(copy: Path, folder: Path) -> None:
+    """Write down what the copy holds, beside it: only a copy whose sums are there is used."""
+    sums = copy.parent / LOCKS / f"{copy.name}.sums"
+    sums.parent.mkdir(exist_ok=True)
+    partial = sums.with_name(f".{sums.name}.{uuid.uuid4().hex}")
+    partial.write_text(json.dumps(_sums_of(folder)))
+    partial.replace(sums)
+
+
+def _is_sound(copy: Path) -> bool:
+    """Whether the copy is what was copied: read once a process, for a disk may fail and a copy may be changed."""
+    key = (copy, copy.stat().st_ino)
+    if key not in _sound:
+        try:
+            noted = json.loads((copy.parent / LOCKS / f"{copy.name}.sums").read_text())
+        except (FileNotFoundError, ValueError):
+            return False
+        if copy.is_symlink() or noted != _sums_of(copy):
+            return False
+        _sound.add(key)
+    return True
+
+
+def _sums_of(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return {
+        str(file.relative_to(folder)): "link" if file.is_symlink() else blake3().update_mmap(str(file)).hexdigest()
+        for file in files
+    }
+
+
+def _discard(copy: Path) -> None:
+    gone = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
+    copy.rename(gone)
+    if gone.is_symlink():
+        gone.unlink()
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _remove_unfinished(target: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ray_jobs import fetching, parts, storage
-from ray_jobs.contract import Manifest, Spec, Trouble
+from ray_jobs.contract import BadInput, Manifest, Spec, Trouble
 from ray_jobs.metrics import frequencies
 from ray_jobs.metrics.batch import Corpus
 from ray_jobs.metrics.frequencies import BYTES, Frequencies
@@ -193,6 +193,13 @@ def table(uri: str, name: str) -> Frequencies:
         index = storage.read(f"{uri}/tables.json")
         told = json.loads(index)[name]
         local = storage.local_path(uri) or _copied(uri, hashlib.sha256(index).hexdigest()[:16], json.loads(index))
+        for number, stated in enumerate(told["sha256"]):
+            with (local / _file(name, number)).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != stated:
+                    raise BadInput(
+                        f"{local / _file(name, number)}: not what its tables.json says: changed or cut short; delete "
+                        f"it and {uri}/tables.json, then run again"
+                    )
         return Frequencies(told["total"], tuple(_mapped(local / _file(name, n)) for n in range(len(told["sha256"]))))
     except FileNotFoundError:
         raise Trouble(f"{uri}: a file of the table {name} is missing; delete its tables.json and run again") from None

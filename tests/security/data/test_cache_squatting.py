@@ -1,0 +1,128 @@
+"""The cache of checkpoints where others can write: what another made, linked, held or changed is not loaded."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lying_s3
+import pytest
+from filelock import FileLock
+from lying_s3 import Behaviour
+
+from ray_jobs import fetching, storage
+from ray_jobs.contract import BadInput, Checkpoint, Trouble
+
+NAME = "0123456789abcdef"
+PLANNED = Checkpoint(uri="s3://b/model", name="model", fingerprint=NAME)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The cache's path, nothing there yet, and a checkpoint on S3 to copy."""
+    monkeypatch.setattr(fetching, "verify", lambda _: None)  # of S3, which is not what is attacked
+    monkeypatch.setattr(fetching, "_sound", set())
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    with lying_s3.running() as server:
+        for name, value in server.variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(storage._kept, "owner", None)
+        server.objects["model/config.json"] = Behaviour(b"{}")
+        server.objects["model/model.safetensors"] = Behaviour(b"weights")
+        yield tmp_path / "cache"
+
+
+def fetched() -> bytes:
+    return (fetching.fetch(PLANNED) / "model.safetensors").read_bytes()
+
+
+def plant(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(b"planted")
+
+
+def fill_and_give_away(cache: Path) -> None:
+    plant(cache / NAME)
+    os.chown(cache, 12345, 12345)
+
+
+PLANTED: dict[str, Callable[[Path], object]] = {
+    "a folder of the copy's name": lambda cache: plant(cache / NAME),
+    "a link of the copy's name": lambda cache: (plant(cache / "x"), (cache / NAME).symlink_to(cache / "x")),
+    "a cache of another owner": fill_and_give_away,
+    "an unfinished copy": lambda cache: plant(cache / f".{NAME}.abc"),
+    "a folder open to all": lambda cache: (plant(cache / NAME), cache.chmod(0o777)),
+}
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_what_was_planted_is_not_loaded(cache: Path, case: str) -> None:
+    if "owner" in case and os.getuid() != 0:
+        pytest.skip("giving a folder away needs root")
+    PLANTED[case](cache)
+    assert fetched() == b"weights"
+
+
+REFUSED: dict[str, Callable[[Path], object]] = {
+    "a link in place of the cache": lambda cache: (plant(cache.with_name("x") / NAME), cache.symlink_to("x")),
+    "a link to nothing": lambda cache: cache.symlink_to("nowhere"),
+    "a file": lambda cache: cache.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_cache_that_cannot_be_private_is_refused(cache: Path, case: str) -> None:
+    REFUSED[case](cache)
+    with pytest.raises(BadInput, match=r"set ASSAY_CACHE to[^\n]*$"):
+        fetched()
+
+
+def test_a_private_folder_of_another_within_a_shared_one_is_refused(cache: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("giving a folder away needs root")
+    plant(cache / f"assay-{os.getuid()}" / NAME)
+    os.chown(cache / f"assay-{os.getuid()}", 12345, 12345)
+    os.chown(cache, 12345, 12345)
+    with pytest.raises(BadInput, match="another user's"):
+        fetched()
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "changed": lambda copy: (copy / "model.safetensors").write_bytes(b"wEights"),
+    "cut short": lambda copy: (copy / "model.safetensors").write_bytes(b"wei"),
+    "a file removed": lambda copy: (copy / "config.json").unlink(),
+    "a file added": lambda copy: (copy / "chat_template.jinja").write_text("{{ 7 }}"),
+    "a file linked": lambda copy: (
+        (copy / "model.safetensors").rename(copy.parent / "elsewhere"),
+        (copy / "model.safetensors").symlink_to(copy.parent / "elsewhere"),
+    ),
+    "its sums removed": lambda copy: (copy.parent / ".locks" / f"{NAME}.sums").unlink(),
+    "its sums unreadable": lambda copy: (copy.parent / ".locks" / f"{NAME}.sums").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_copy_that_changed_is_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    fetched()
+    CHANGES[case](cache / NAME)
+    monkeypatch.setattr(fetching, "_sound", set())  # as in the next process
+    assert fetched() == b"weights"
+    assert sorted(path.name for path in (cache / NAME).iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_lock_that_is_held_is_trouble(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "LOCK_SECONDS", 0.1)
+    (cache / ".locks").mkdir(parents=True)
+    with FileLock(cache / ".locks" / NAME), pytest.raises(Trouble, match="another process has held"):
+        fetched()
+
+
+@pytest.mark.parametrize("variable", ["ASSAY_CACHE", "XDG_CACHE_HOME", "HOME"])
+def test_the_cache_is_private_wherever_it_is(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "place"))
+    folder = fetching.cache()
+    assert folder.is_relative_to(tmp_path / "place")
+    assert (folder.stat().st_mode & 0o777, folder.stat().st_uid) == (0o700, os.getuid())
