@@ -1,0 +1,60 @@
+"""What an endpoint answers: a valid text or a failure, nothing of the key, nothing that cannot be stored."""
+
+import json
+
+from ray_jobs.contract import Judge
+from ray_jobs.judge.endpoint import Endpoint
+from ray_jobs.judge.secrecy import Secret
+from ray_jobs.metrics import judge as judging
+from ray_jobs.report.text import shown
+
+KEY = "sk-very-secret-0123456789"
+JUDGE = Judge(kind="openai", model="m", base_url="http://127.0.0.1:9/v1", criteria=("count", "colour"))
+PLAIN = JUDGE.model_copy(update={"criteria": ()})
+
+
+def completion(content: object, **more: object) -> bytes:
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": content}} | more
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}).encode()
+
+
+def SEEDS() -> list[bytes]:
+    return [
+        completion('{"rationale": "so", "count": true, "colour": false}'),
+        completion('{"rationale": "so", "score": 3}'),
+        completion('```json\n{"rationale": "so", "score": 3}\n```'),
+        completion('{"rationale": "so", "better": "tie"}'),
+        completion(None, message={"refusal": "no"}),
+        completion(f'{{"rationale": "the key is {KEY}", "score": 5}}', finish_reason="length"),
+        completion("\ud800 \u202e \u001b[31m {").replace(b"\\\\", b"\\"),
+        b'{"choices": [[[[[[1e999, NaN, {"a": -0.0}]]]]]]}',
+        b'{"model": "m\\u0000", "system_fingerprint": ["x"], "usage": {"prompt_tokens": 1e30}, "choices": [{}]}',
+    ]
+
+
+def try_input(data: bytes) -> None:
+    body = data.decode("utf-8", "replace")
+    for judge in (JUDGE, PLAIN):
+        endpoint = Endpoint(judge, None, Secret(KEY))  # type: ignore[arg-type]  reading needs no client
+        for pair in (False, True):
+            reply = endpoint._read(body, pair)
+            assert (reply.failure is None) <= (reply.text is not None)
+            kept = [text for text in (reply.text, reply.detail, reply.served_by) if text is not None]
+            for text in kept:
+                assert KEY not in text
+                text.encode()
+            if reply.detail is not None:
+                assert reply.detail.isprintable(), reply.detail
+                assert len(reply.detail) <= 400
+            if reply.served_by is not None:
+                assert reply.served_by.isprintable()
+            assert isinstance(reply.tokens, int)
+            assert 0 <= reply.tokens < 2**40
+            if reply.failure is None:
+                read = judging.read_pair(reply.text, None) if pair else judging.read(judge, reply.text, None)
+                assert read.failure is None
+                shown(read.rationale or "").text.encode()
+    for judge in (JUDGE, PLAIN):
+        for found in (judging.read(judge, body, None), judging.read_pair(body, None)):
+            if found.rationale is not None and found.failure is None:
+                assert len(found.rationale) <= judging.RATIONALE_CHARACTERS
