@@ -31,6 +31,15 @@ def refuse_extensions(schema: pa.Schema, columns: Iterable[str] | None, where: s
             )
 
 
+def check_batch(batch: pa.RecordBatch, where: str) -> None:
+    """Raise BadInput, or Arrow's error, when values of the batch may not be taken out.
+
+    Offsets are believed else: those of a damaged file lead anywhere in memory.
+    """
+    refuse_extensions(batch.schema, None, where)
+    batch.validate(full=True)
+
+
 def extension_of(field: pa.Field, depth: int = 0) -> str | None:
     """The name of the extension type that the field or a field below it has, None when none has one."""
     if name := (field.metadata or {}).get(NAME):

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -41,6 +42,8 @@ from ray_jobs.suite_files import (
     refuse_system_path,
 )
 
+MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
+SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
 
 
@@ -159,12 +162,42 @@ def expanded(source: str) -> list[str]:
         return [source]
     from braceexpand import braceexpand
 
+    if (count := named_by(source)) > MOST_FILES:
+        raise BadInput(f"dataset {source[:200]}: its braces name {count:.3g} files, over {MOST_FILES}; name the folder")
     try:
         return list(braceexpand(source, escape=False))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(
-            f"dataset {source}: its braces do not match; write a pattern like train-{{000..099}}.tar"
+            f"dataset {source[:200]}: its braces do not match; write a pattern like train-{{000..099}}.tar"
         ) from None
+
+
+def named_by(pattern: str, depth: int = 0) -> int:
+    """How many files a pattern of braces names, counted without naming them; more than MOST_FILES is not exact."""
+    if depth > 20:
+        return MOST_FILES + 1
+    count, at = 1, 0
+    while (start := pattern.find("{", at)) >= 0:
+        level, cuts, end = 0, [start], -1
+        for index in range(start, len(pattern)):
+            level += {"{": 1, "}": -1}.get(pattern[index], 0)
+            if level == 0:
+                end = index
+                break
+            if level == 1 and pattern[index] == ",":
+                cuts.append(index)
+        if end < 0:  # its braces do not match
+            return count
+        pieces = [pattern[low + 1 : high] for low, high in pairwise([*cuts, end])]
+        if len(pieces) == 1 and (span := SPAN.fullmatch(pieces[0])):
+            first, last = ((int(one) if one.lstrip("-").isdecimal() else ord(one)) for one in span.group(1, 2))
+            count *= abs(last - first) // max(abs(int(span[3] or 1)), 1) + 1
+        else:
+            count *= sum(named_by(piece, depth + 1) for piece in pieces)
+        if count > MOST_FILES:
+            return count
+        at = end + 1
+    return count
 
 
 def _files(dataset: Dataset) -> Iterator[storage.Entry]:

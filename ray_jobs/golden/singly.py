@@ -17,6 +17,7 @@ from typing import Any
 from ray_jobs.contract import Preprocess, Trouble
 from ray_jobs.golden.isolation import Decoder, Died, Prepared, limited
 from ray_jobs.golden.planning import PlannedPart, located
+from ray_jobs.images.bounds import most_bytes
 from ray_jobs.images.prepare import Reject, prepare_file, read_file
 from ray_jobs.images.rejected import Rejected
 from ray_jobs.sources import Located, Row, Source
@@ -41,6 +42,8 @@ def prepared(row: Row, settings: Preprocess) -> Prepared:
             data = read_file(row.file)  # before the clock runs: a slow disk is not the image's doing
     except Rejected as error:
         return Reject(error.reason, error.detail)
+    if len(data or b"") > most_bytes():
+        return Reject("too-large", f"{len(data or b'')} bytes, over {most_bytes()}; ASSAY_MAX_IMAGE_MB may allow more")
     with limited(settings.decode_seconds):
         return prepare_file(row.image_id, data or b"", settings)
 

@@ -29,6 +29,7 @@ class ArrowShard:
 
     opened: Any
     local: bool
+    size: int
     schema: pa.Schema = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,6 +42,7 @@ class ArrowShard:
         cheap = image if self.local or not others or not self.is_file else others[0]
         reader = self._reader([cheap])
         for batch in self._all(reader):
+            batch.validate(full=True)  # its size is taken by its offsets
             size = batch.column(image).nbytes // max(len(batch), 1) if image in batch.schema.names else 0
             yield Block(len(batch), size)
 
@@ -69,4 +71,4 @@ class ArrowShard:
 def open_ipc(uri: str) -> Iterator[ArrowShard]:
     with open_arrow(uri) as opened:
         check_ipc(opened, uri)
-        yield ArrowShard(opened, not storage.is_s3(uri))
+        yield ArrowShard(opened, not storage.is_s3(uri), opened.size())

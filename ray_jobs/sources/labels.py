@@ -8,6 +8,7 @@ from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources.cells import printable
 from ray_jobs.suite_files import TABLE_BYTES, refuse_system_path
 
+MOST_BYTES = 64 * 2**20
 Names = Mapping[str, str]
 
 
@@ -56,6 +57,6 @@ def _parsed(uri: str, text: str) -> dict[str, object] | list[object]:
         return [line.strip() for line in text.splitlines()]
     try:
         found: dict[str, object] | list[object] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"label_names {uri}: not JSON: {error}; give a list, an object or lines of text") from None
     return found

@@ -27,6 +27,7 @@ class ParquetShard:
 
     file: pq.ParquetFile
     schema: pa.Schema
+    size: int
 
     def blocks(self, image: str) -> Iterator[Block]:
         for number in range(self.file.num_row_groups):
@@ -45,4 +46,4 @@ def open_parquet(uri: str) -> Iterator[ParquetShard]:
     with open_arrow(uri) as opened:
         check_parquet(opened, uri)
         with pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file:
-            yield ParquetShard(file, file.schema_arrow)
+            yield ParquetShard(file, file.schema_arrow, opened.size())

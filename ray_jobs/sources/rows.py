@@ -3,9 +3,11 @@
 import csv
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from ray_jobs.contract import BadInput
+from ray_jobs.sources.bounds import MOST_LINE
 from ray_jobs.sources.cells import texts
 from ray_jobs.sources.filesystem import opened
 
@@ -26,7 +28,7 @@ def references(uri: str, value: Any) -> list[str]:
     if isinstance(value, str) and _delimiter(uri) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return texts(value)  # a text that begins with a bracket
     return texts(value)
 
@@ -36,7 +38,9 @@ def _delimiter(uri: str) -> str | None:
 
 
 def _decoded(uri: str, file: Any) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(partial(file.readline, MOST_LINE + 1), b""), 1):
+        if len(line) > MOST_LINE:
+            raise BadInput(f"dataset {uri}: line {number} has over {MOST_LINE} bytes; write one row a line")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:

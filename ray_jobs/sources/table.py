@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from ray_jobs.arrow_guard import refuse_extensions
+from ray_jobs.arrow_guard import check_batch
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cells import image_cell, label_text, texts
@@ -31,7 +31,10 @@ class Block:
 
 
 class File(Protocol):
-    """One open shard."""
+    """One open shard; `size` is the bytes of the file."""
+
+    @property
+    def size(self) -> int: ...
 
     @property
     def schema(self) -> pa.Schema:
@@ -64,7 +67,7 @@ class TableSource:
             columns = columns_of(self.dataset, uri, file.schema)
             if columns.places:
                 for batch in file.batches(0, [columns.image]) if next(file.blocks(columns.image), None) else ():
-                    refuse_extensions(batch.schema, None, uri)
+                    check_batch(batch, uri)
                     place = str(batch.column(0)[0].as_py() or "") if len(batch) else ""
                     return distance_of(beside(_folder(uri), place))
         return distance_of(uri)
@@ -103,6 +106,9 @@ class TableSource:
     def _listed(self, shard: str, file: File, columns: Columns, names: Any) -> Iterator[Located]:
         number, called = 0, title(self.dataset, shard)
         for index, block in enumerate(file.blocks(columns.image)):
+            if block.rows < 0 or number + block.rows > file.size:  # a footer may claim any number
+                told = f"claims {number + block.rows} rows in {file.size} bytes"
+                raise BadInput(f"dataset {uri_of(self.dataset, shard)}: {told}; write the file again")
             labels = self._labels(file, index, columns.label) if self.dataset.stratify and columns.label else None
             for row in range(block.rows):
                 label = next(labels) if labels else None
@@ -112,7 +118,7 @@ class TableSource:
 
     def _labels(self, file: File, block: int, column: str) -> Iterator[str | None]:
         for batch in file.batches(block, [column]):
-            refuse_extensions(batch.schema, None, self.dataset.source)
+            check_batch(batch, self.dataset.source)
             yield from map(label_text, batch.column(0).to_pylist())
 
     def _cells(
@@ -125,7 +131,7 @@ class TableSource:
             block, row = place[at]
             start, reached = 0, at
             for batch in file.batches(block, wanted):
-                refuse_extensions(batch.schema, None, uri)  # a name with a dot may have brought another column
+                check_batch(batch, uri)  # a name with a dot may have brought another column
                 while (
                     at < len(located) and place[at][0] == block and start <= (row := place[at][1]) < start + len(batch)
                 ):

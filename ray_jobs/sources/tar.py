@@ -20,6 +20,7 @@ COMPRESSED = {
     re.compile(rb"\x28\xb5\x2f\xfd"): "zstd",
 }
 BLOCK = 512
+MOST_TEXT = 16 * 2**20  # bytes of a member that is read while listing
 
 
 @dataclass
@@ -64,6 +65,8 @@ def samples(uri: str, texts: Callable[[Sample], set[str]] | None = None) -> Iter
 def _with_texts(file: BufferedReader, sample: Sample, texts: Callable[[Sample], set[str]] | None) -> Sample:
     for name in texts(sample) if texts else ():
         offset, size = sample.members[name]
+        if size > MOST_TEXT:
+            raise BadInput(f"{sample.key}.{name} has {size} bytes, over {MOST_TEXT}; write its text shorter")
         file.seek(offset)
         sample.texts[name] = file.read(size)
     return sample

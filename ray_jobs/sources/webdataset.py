@@ -12,6 +12,7 @@ from typing import Any
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.images import formats
+from ray_jobs.images.bounds import most_bytes
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
 from ray_jobs.sources.cells import label_text, printable, texts
 from ray_jobs.sources.columns import check
@@ -129,6 +130,8 @@ def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
     """The members at these offsets and sizes, in one request when they lie close together."""
     if not places:
         return {}
+    if max(size for _, size in places.values()) > most_bytes():
+        raise BadInput(f"a member of over {most_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
     start = min(offset for offset, _ in places.values())
     length = max(offset + size for offset, size in places.values()) - start
     if length - sum(size for _, size in places.values()) <= GAP:

@@ -1,0 +1,354 @@
+"""Files that claim, unpack to, or take far more than they are: each is refused, or costs itself alone."""
+
+import csv
+import io
+import json
+import os
+import signal
+import tarfile
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making import encoded, picture
+from sources.serving import Reply, serving
+
+from ray_jobs.contract import BadInput, Dataset, Preprocess
+from ray_jobs.golden import singly
+from ray_jobs.golden.apart import apart
+from ray_jobs.golden.isolation import Decoder
+from ray_jobs.golden.singly import prepared
+from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.plan import MOST_FILES, expanded, named_by
+from ray_jobs.sources import Located, Row, open_source, reading, rows, tar, web
+from ray_jobs.sources.bounds import bounded
+
+SMALL = Preprocess(max_pixels=12544, decode_seconds=1)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{0..99999999}", "{1..999999999999}", "{000..999}{000..999}", "{0..999}{0..999}{0..9}",
+        "{a..z}{a..z}{a..z}{a..z}", "{{0..999},{0..999}}{0..999}", "{x,{0..9999999}}", "{-99999999..0}",
+        "{0..99999999..2}", "{99999999..0}", "{a,b}" * 30, "{a,b,c,d,e,f,g,h}" * 8, "{0..9}" * 12,
+        "{0..99999999}.{a,b}", "s3://b/{0..99999999}.tar", "{0..999999}{}", "{" * 40 + "a,b" + "}" * 40,
+        "{x{0..99999999},y}", "{0..1000000}/{0..1000000}/{0..1000000}.tar",
+    ],
+)  # fmt: skip
+def test_braces_that_name_too_much_are_not_expanded(pattern: str) -> None:
+    with pytest.raises(BadInput, match="braces"):
+        expanded(f"/nowhere/{pattern}.tar" if "://" not in pattern else pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [("train-{000..099}.tar", 100), ("{a,b}{1..3}", 6), ("{a,b{1..3}}", 4), ("{0..10..5}", 3), ("{c..a}", 3), ("x", 1),
+     ("{a}", 1), ("{1..3", 1), ("{,a}", 2)],
+)  # fmt: skip
+def test_braces_that_name_few_are_counted_as_they_expand(pattern: str, count: int) -> None:
+    assert named_by(pattern) == count <= MOST_FILES
+    if pattern not in ("{a}", "{1..3"):
+        assert len(expanded(pattern)) == count
+
+
+def many(count: int) -> pa.Table:
+    return pa.table({"image": pa.nulls(count, pa.binary()), "label": pa.nulls(count, pa.string())})
+
+
+def parquet(path: Path, count: int) -> Path:
+    pq.write_table(many(count), path, compression="zstd")
+    return path
+
+
+def ipc(path: Path, count: int) -> Path:
+    table = pa.table({"image": pa.nulls(count), "label": pa.nulls(count)})
+    with pa.ipc.new_file(path, table.schema) as sink:
+        sink.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize("count", [100_000, 5_000_000])
+@pytest.mark.parametrize("stratify", [False, True])
+@pytest.mark.parametrize("write", [parquet, ipc])
+def test_rows_that_no_bytes_stand_for_are_not_listed(
+    write: Callable[[Path, int], Path], stratify: bool, count: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path / ("x.parquet" if write is parquet else "x.arrow"), count)
+    assert path.stat().st_size < count
+    source = open_source(Dataset(source=str(path), image="image", label="label", limit=10, stratify=stratify))
+    with pytest.raises(BadInput, match="rows in"):
+        list(source.listed())
+
+
+def test_a_footer_that_claims_any_number(tmp_path: Path) -> None:
+    """The row count of the row group and of the file, in the footer's varints, replaced by 10^15."""
+    table = pa.table({"image": [b"x" * 50] * 77})
+    pq.write_table(table, tmp_path / "good.parquet")
+    data = (tmp_path / "good.parquet").read_bytes()
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - length : -8]
+    claimed = _varint(2 * 10**15)
+    evil = footer.replace(_varint(2 * 77), claimed)
+    assert evil != footer
+    (tmp_path / "x.parquet").write_bytes(data[: -8 - length] + evil + len(evil).to_bytes(4, "little") + b"PAR1")
+    source = open_source(Dataset(source=str(tmp_path / "x.parquet"), image="image", limit=10))
+    with pytest.raises(BadInput):
+        list(source.read(list(source.listed())))
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def located(count: int, **settings: Any) -> Iterator[Located]:
+    return (Located(str(number), "x", **settings) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "settings"),
+    [
+        ("ASSAY_MAX_IMAGES", "100", {}), ("ASSAY_MAX_LISTING_MB", "1", {"label": "x" * 20_000}),
+        ("ASSAY_MAX_LISTING_MB", "1", {"references": ["x" * 20_000]}),
+    ],
+)  # fmt: skip
+def test_a_listing_has_an_end(
+    variable: str, value: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert len(list(bounded("/x", located(40, **settings)))) == 40
+    with pytest.raises(BadInput, match=variable):
+        list(bounded("/x", located(1000, **settings)))
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv"])
+def test_a_line_without_an_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_LINE", 1000)
+    (tmp_path / name).write_text("file\n" * (name != "m.jsonl") + "x" * 5000)
+    with pytest.raises(BadInput, match=r"line . has over 1000 bytes"):
+        list(rows.rows(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"file": ' + "9" * 10_000 + "}", "{" + "1" * 5000])
+def test_json_that_is_nested_or_long(text: str, tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(text + "\n")
+    with pytest.raises(BadInput):
+        list(open_source(Dataset(source=str(tmp_path / "m.jsonl"))).listed())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" + "9" * 10_000 + "]"])
+def test_names_of_labels_that_are_nested_or_long(text: str, tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text(text)
+    (tmp_path / "m.jsonl").write_text('{"file": "a.png", "kind": "0"}\n')
+    source = open_source(
+        Dataset(source=str(tmp_path / "m.jsonl"), label="kind", label_names=str(tmp_path / "names.json"))
+    )
+    with pytest.raises(BadInput):
+        list(source.listed())
+
+
+def test_references_nested_deep_in_a_csv_are_a_text(tmp_path: Path) -> None:
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "said"], ["a.png", "[" * 50_000]])
+    (one,) = open_source(Dataset(source=str(tmp_path / "m.csv"), references="said")).listed()
+    assert one.references == ["[" * 50_000]
+
+
+@pytest.fixture
+def megabyte(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """More than an image may have here."""
+    monkeypatch.setenv("ASSAY_MAX_IMAGE_MB", "1")
+    return b"\xff\xd8" + b"x" * 2_000_000
+
+
+def folder_of(path: Path, data: bytes) -> str:
+    (path / "a.jpg").write_bytes(data)
+    return str(path)
+
+
+def manifest_of(path: Path, data: bytes) -> str:
+    (path / "a.jpg").write_bytes(data)
+    (path / "m.jsonl").write_text(json.dumps({"file": "a.jpg"}) + "\n")
+    return str(path / "m.jsonl")
+
+
+def parquet_of(path: Path, data: bytes) -> str:
+    pq.write_table(pa.table({"image": [data]}), path / "x.parquet")
+    return str(path / "x.parquet")
+
+
+def arrow_of(path: Path, data: bytes) -> str:
+    table = pa.table({"image": [data]})
+    with pa.ipc.new_stream(path / "x.arrow", table.schema) as sink:
+        sink.write_table(table)
+    return str(path / "x.arrow")
+
+
+def tar_of(path: Path, data: bytes) -> str:
+    with tarfile.open(path / "x.tar", "w") as opened:
+        member = tarfile.TarInfo("a.jpg")
+        member.size = len(data)
+        opened.addfile(member, io.BytesIO(data))
+    return str(path / "x.tar")
+
+
+@pytest.mark.parametrize("write", [folder_of, manifest_of, parquet_of, arrow_of, tar_of])
+def test_an_image_that_is_too_large(write: Callable[[Path, bytes], str], megabyte: bytes, tmp_path: Path) -> None:
+    source = open_source(Dataset(source=write(tmp_path, megabyte)))
+    (row,) = source.read(list(source.listed()))
+    end = prepared(row, SMALL)
+    assert isinstance(end, Reject)
+    assert "ASSAY_MAX_IMAGE_MB" in end.detail
+
+
+def test_an_object_that_is_too_large(megabyte: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def read(uri: str, at_most: int | None = None) -> bytes:
+        asked.append(at_most)
+        raise BadInput(f"{uri}: is too large")
+
+    monkeypatch.setattr(reading.storage, "read", read)
+    assert reading.fetched("s3://b/set/x.png", "s3://b/set").data is None
+    assert asked == [2**20]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_an_answer_that_unpacks_to_more(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
+    monkeypatch.setattr(web, "LIMITS", web.Limits(size=100_000, total=5))
+    packer = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
+    body = packer.compress(bytes(50_000_000)) + packer.flush()
+    with serving(lambda *_: Reply(body=body, headers={"Content-Encoding": coding})) as address:
+        data, detail = web.fetch(f"{address}/x")
+    assert data is None
+    assert "longer than 100000 bytes" in detail
+
+
+def test_a_text_in_a_tar_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "MOST_TEXT", 1000)
+    with tarfile.open(tmp_path / "x.tar", "w") as opened:
+        for name, size in (("a.jpg", 10), ("a.txt", 5000)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            opened.addfile(member, io.BytesIO(bytes(size)))
+    source = open_source(Dataset(source=str(tmp_path / "x.tar"), label="txt", stratify=True, limit=1))
+    with pytest.raises(BadInput, match="over 1000"):
+        list(source.listed())
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+def test_offsets_that_lead_out_of_the_file(form: str, tmp_path: Path) -> None:
+    """Believed, they end the process."""
+    table = pa.table({"image": [b"a" * 40, b"b" * 40]})
+    writer = pa.ipc.new_file if form == "file" else pa.ipc.new_stream
+    with writer(tmp_path / "good.arrow", table.schema) as sink:
+        sink.write_table(table)
+    data = (tmp_path / "good.arrow").read_bytes()
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 40, 80))
+    assert data.count(offsets) == 1
+    evil = b"".join(number.to_bytes(4, "little") for number in (0, 2**31 - 8, 2**31 - 1))
+    (tmp_path / "x.arrow").write_bytes(data.replace(offsets, evil))
+    source = open_source(Dataset(source=str(tmp_path / "x.arrow"), image="image"))
+    with pytest.raises(BadInput):
+        list(source.read([Located("x#0", "#0.0"), Located("x#1", "#0.1")]))
+
+
+def hanging(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def dying(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def hoarding() -> int:
+    return len(bytearray(10**9))
+
+
+@pytest.mark.slow
+def test_a_listing_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_LISTING_SECONDS", "1")
+    with pytest.raises(BadInput, match="not listed within 1 s"):
+        apart("dataset x", hanging, 100)
+
+
+@pytest.mark.slow
+def test_a_listing_that_takes_all_memory_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_LISTING_MB", "300")
+    with pytest.raises(BadInput, match="more than 300 MB"):
+        apart("dataset x", hoarding)
+
+
+@pytest.mark.slow
+def test_a_file_that_crashes_its_reader_is_told() -> None:
+    with pytest.raises(BadInput, match="SIGSEGV"):
+        apart("dataset x", dying, int(signal.SIGSEGV))
+
+
+class Killing:
+    """A source of which one image ends the process that reads it."""
+
+    distance = "local"
+
+    def listed(self) -> Iterator[Located]:
+        return located(6)
+
+    def read(self, wanted: Sequence[Located]) -> Iterator[Row]:
+        for one in wanted:
+            if one.image_id == "3":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            yield Row(one.image_id, encoded(picture(int(one.image_id))))
+
+
+def six(golden_uri: str, file: str, group: int) -> list[Located]:
+    return list(located(6))
+
+
+def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """How each image of `Killing` ends."""
+    monkeypatch.setattr(singly, "located", six)
+    own = Decoder(SMALL)
+    try:
+        task = {"file": "", "group": 0}
+        done = list(singly.prepared_alone(own, Killing(), "", task, defaultdict(float)))
+    finally:
+        own.close()
+    return {row.image_id: "kept" if isinstance(made, Golden) else made.reason for row, made in done}
+
+
+@pytest.mark.slow
+def test_an_image_whose_reading_ends_the_process_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ended(monkeypatch) == {str(n): "unreadable-source" if n == 3 else "kept" for n in range(6)}
+
+
+@pytest.mark.slow
+def test_a_part_has_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_PART_SECONDS", "0.000001")
+    assert set(ended(monkeypatch).values()) == {"timeout"}
+
+
+def slow(row: Row, settings: Preprocess) -> Golden | Reject:
+    with Path(row.image_id).open("a") as file:
+        file.write("tried\n")
+    os.kill(os.getpid(), signal.SIGALRM)
+    raise AssertionError
+
+
+def test_an_image_that_takes_too_long_is_tried_once(tmp_path: Path) -> None:
+    own = Decoder(SMALL)
+    end = own.alone(slow, Row(str(tmp_path / "tries"), b"x"))
+    own.close()
+    assert isinstance(end, Reject)
+    assert end.reason == "timeout"
+    assert (tmp_path / "tries").read_text() == "tried\n"
