@@ -59,7 +59,7 @@ class Tags(HTMLParser):
 def check(page: str, payload: str) -> None:
     tags = Tags(page).tags
     assert not {tag for tag, _ in tags} & HARMFUL
-    assert not [name for _, found in tags for name in found if name.startswith("on") or name == "x"]
+    assert not [name for _, found in tags for name in found if name.startswith("on")]
     addresses = [found[name] or "" for _, found in tags for name in ("src", "href", "xlink:href") if name in found]
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
     told = [found.get("content") for tag, found in tags if tag == "meta" and "http-equiv" in found]
