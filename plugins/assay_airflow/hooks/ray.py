@@ -15,7 +15,9 @@ from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from assay_airflow.failures import RayUnreachable
+from assay_airflow.hooks.answers import LARGEST_ANSWER, read_job
 from ray_jobs.contract import BadInput
+from ray_jobs.names import printable
 
 TIMEOUT_S = 30
 Job = dict[str, Any]
@@ -48,7 +50,19 @@ class Address:
             raise BadInput(f"Ray at {self.url} refuses the token; check the password of connection {self.conn_id}")
         if status >= 400:
             lines = text.strip().splitlines() or ["no message"]
-            raise RayUnreachable(f"Ray at {self.url} answers {status}: {lines[-1][:300]}")
+            raise RayUnreachable(f"Ray at {self.url} answers {status}: {printable(lines[-1], 300)}")
+
+    def refuse_larger(self, size: int) -> None:
+        if size > LARGEST_ANSWER:
+            raise RayUnreachable(f"Ray at {self.url} answers more than {LARGEST_ANSWER} bytes; is it Ray?")
+
+    def job(self, body: bytes) -> Job:
+        """Ray's account of a job. Raises RayUnreachable for anything else."""
+        try:
+            return read_job(body)
+        except ValueError as error:
+            why = printable(str(error), 300)
+            raise RayUnreachable(f"Ray at {self.url} answers what is no job: {why}; is it Ray?") from None
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -86,13 +100,15 @@ class RayHook(BaseHook):
 
     def job(self, submission_id: str) -> Job | None:
         """Ray's account of a job (`status`, `message`, `metadata`, `start_time` ...), None if it knows none."""
-        status, _, answer = self._call("GET", f"/api/jobs/{submission_id}")
-        return None if status == 404 else answer
+        address = self.address()
+        status, body = self._call("GET", f"/api/jobs/{submission_id}", address=address)
+        return None if status == 404 else address.job(body)
 
     def submit(self, payload: Job) -> bool:
         """Start a job; False when its submission id is taken, which is how two askers find that they ask the same."""
         address = self.address()
-        status, text, _ = self._call("POST", "/api/jobs/", payload, address=address, check=False)
+        status, body = self._call("POST", "/api/jobs/", payload, address=address, check=False)
+        text = body.decode(errors="replace")
         if status >= 400 and "already exists" in text:  # Ray answers 500, not 409
             return False
         address.check(status, text)
@@ -113,15 +129,15 @@ class RayHook(BaseHook):
             async with session.get(f"/api/jobs/{submission_id}") as response:
                 if response.status == 404:
                     return None
-                address.check(response.status, await response.text())
-                found: Job = await response.json()
-                return found
+                body = await _abody(response, address)
+                address.check(response.status, body.decode(errors="replace"))
+                return address.job(body)
 
     async def astop(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> None:
         with address.explained():
             async with session.post(f"/api/jobs/{submission_id}/stop") as response:
                 if response.status != 404:
-                    address.check(response.status, await response.text())
+                    address.check(response.status, (await _abody(response, address)).decode(errors="replace"))
 
     @staticmethod
     def session(address: Address) -> aiohttp.ClientSession:
@@ -130,14 +146,28 @@ class RayHook(BaseHook):
 
     def _call(
         self, method: str, path: str, payload: Job | None = None, *, address: Address | None = None, check: bool = True
-    ) -> tuple[int, str, Job]:
+    ) -> tuple[int, bytes]:
         address = address or self.address()
-        with address.explained(), httpx.Client(headers=address.headers, timeout=TIMEOUT_S) as client:
-            response = client.request(method, f"{address.url}{path}", json=payload)
+        with (
+            address.explained(),
+            httpx.Client(headers=address.headers, timeout=TIMEOUT_S) as client,
+            client.stream(method, f"{address.url}{path}", json=payload) as response,
+        ):
+            body = b""
+            for piece in response.iter_bytes():
+                body += piece
+                address.refuse_larger(len(body))
         if check and response.status_code != 404:
-            address.check(response.status_code, response.text)
-        is_json = "json" in response.headers.get("content-type", "")
-        return response.status_code, response.text, response.json() if is_json and response.is_success else {}
+            address.check(response.status_code, body.decode(errors="replace"))
+        return response.status_code, body
 
     def _undefined(self) -> BadInput:
         return BadInput(f"connection {self.ray_conn_id} is not defined; add it with type ray, host, port and token")
+
+
+async def _abody(response: aiohttp.ClientResponse, address: Address) -> bytes:
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        address.refuse_larger(len(body))
+    return body

@@ -3,7 +3,6 @@
 # mypy: allow-untyped-calls
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,10 +14,12 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from assay_airflow import limits
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import Address, Job, RayHook
+from assay_airflow.triggers.log_lines import MOST_CHARACTERS, MOST_LINES, LogLines, show
 from ray_jobs.contract import BadInput
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+LARGEST_FRAME = 16 * 2**20  # of Ray's log stream, in bytes
+HOPELESS = {aiohttp.WSCloseCode.MESSAGE_TOO_BIG, aiohttp.WSCloseCode.INVALID_TEXT}  # and again after each replay
 LAST_LINES_S = 10.0
 
 
@@ -40,7 +41,7 @@ class RayJobTrigger(BaseTrigger):
         super().__init__()
         self.ray_conn_id, self.submission_id, self.deadline = ray_conn_id, submission_id, deadline
         self.poll_interval, self.patience = poll_interval, patience
-        self._lines = 0  # of the job's log that have been copied already
+        self._lines = self._characters = 0  # of the job's log that have been copied already
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -119,24 +120,40 @@ class RayJobTrigger(BaseTrigger):
             await asyncio.sleep(self.poll_interval)
 
     async def _copy_stream(self, session: aiohttp.ClientSession) -> bool:
-        """Whether the stream came to its proper end. Ray replays a log from its start on every connection."""
-        seen, rest = 0, ""
+        """Whether there is nothing more to copy. Ray replays a log from its start on every connection."""
+        seen, lines = 0, LogLines()
         path = f"/api/jobs/{self.submission_id}/logs/tail"
-        async with session.ws_connect(path, heartbeat=30, max_msg_size=0) as stream:
+        async with session.ws_connect(path, heartbeat=30, max_msg_size=LARGEST_FRAME) as stream:
             async for message in stream:
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     continue
-                *lines, rest = (rest + message.data).split("\n")
-                for line in lines:
+                for line in lines.add(message.data):
                     seen += 1
                     if seen > self._lines:
                         self._lines = seen
                         self._copy_line(line)
+                        if self._is_full():
+                            return True
+            if stream.close_code in HOPELESS:
+                self.log.warning("The job's log cannot be copied any further; the Ray dashboard has the rest")
+                return True
+            rest = lines.take()
             if rest and seen >= self._lines and stream.close_code == aiohttp.WSCloseCode.OK:
                 self._copy_line(rest)
             return stream.close_code == aiohttp.WSCloseCode.OK
 
     def _copy_line(self, line: str) -> None:
-        text = ESCAPES.sub("", line.rstrip("\r").rsplit("\r", 1)[-1])  # of a progress bar, what a person would see
+        text = show(line)
         if text.strip():
+            self._characters += len(text)
             self.log.info("[ray] %s", text)
+
+    def _is_full(self) -> bool:
+        if self._lines < MOST_LINES and self._characters < MOST_CHARACTERS:
+            return False
+        self.log.warning(
+            "The job's log is longer than %d lines or %d characters; the Ray dashboard has the rest",
+            MOST_LINES,
+            MOST_CHARACTERS,
+        )
+        return True

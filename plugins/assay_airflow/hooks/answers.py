@@ -1,0 +1,44 @@
+"""What Ray's Jobs API answers, judged before anything uses it: another program may answer, or another Ray."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+LARGEST_ANSWER = 4 * 2**20  # bytes
+LONGEST_MESSAGE = 4000  # characters, the last ones, where an exception is
+
+
+class JobAnswer(BaseModel):
+    """Of Ray's account of a job, what Assay uses."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    status: str = Field(pattern="^[A-Z_]{1,40}$")
+    message: str = ""
+    metadata: dict[str, str] = Field({}, max_length=100)
+    start_time: int = Field(0, ge=0, lt=10**14)
+    driver_exit_code: int | None = None
+
+    @field_validator("message", mode="before")
+    @classmethod
+    def _keep_the_end(cls, value: Any) -> Any:
+        return value[-LONGEST_MESSAGE:] if isinstance(value, str) else value or ""
+
+    @field_validator("metadata", "start_time", mode="before")
+    @classmethod
+    def _none_is_nothing(cls, value: Any, info: Any) -> Any:
+        return ({} if info.field_name == "metadata" else 0) if value is None else value
+
+
+def read_job(data: bytes) -> dict[str, Any]:
+    """The job. Raises ValueError, in one short line, for an answer that is none."""
+    try:
+        return JobAnswer.model_validate(json.loads(data)).model_dump()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except ValueError as error:
+        raise ValueError(f"no JSON: {str(error)[:200]}") from None

@@ -1,0 +1,85 @@
+"""What a Ray job prints, copied into a task log: without an end, without a bound, or made to deceive who reads it."""
+
+import pytest
+from assay_airflow.triggers import log_lines
+from assay_airflow.triggers.log_lines import LONGEST_LINE, LogLines, show
+from assay_airflow.triggers.ray_job import RayJobTrigger
+
+MEGABYTE = "x" * 2**20
+
+
+def lines(pieces: list[str]) -> list[str]:
+    cutter = LogLines()
+    whole = [line for piece in pieces for line in cutter.add(piece)]
+    return [*whole, cutter.take()]
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+def test_a_line_without_an_end_is_cut_and_counted(count: int) -> None:
+    (line,) = lines([MEGABYTE] * count)
+    assert line == f"{'x' * LONGEST_LINE} ... ({count * 2**20 - LONGEST_LINE} characters more)"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 2**16])
+def test_what_is_kept_of_a_line_without_an_end_is_bounded(size: int) -> None:
+    cutter = LogLines()
+    for _ in range(3 * LONGEST_LINE // size + 3):
+        assert list(cutter.add("x" * size)) == []
+    assert sum(map(len, cutter._pieces)) <= LONGEST_LINE
+    assert len(cutter._pieces) <= LONGEST_LINE
+
+
+@pytest.mark.parametrize("length", [0, 1, LONGEST_LINE - 1, LONGEST_LINE])
+def test_a_line_that_fits_is_whole_and_the_next_one_too(length: int) -> None:
+    assert lines(["y" * length, "\nnext\n"]) == ["y" * length, "next", ""]
+
+
+def test_the_line_after_a_cut_one_is_whole() -> None:
+    assert lines([MEGABYTE, "tail\nnext\n"])[1] == "next"
+
+
+def test_pieces_inside_of_lines_are_joined() -> None:
+    assert lines(["a", "b\nc", "", "d\n\n"]) == ["ab", "cd", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b[2J\x1b[Hgone", "gone"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bMup", "up"),
+        ("10%\r20%\r30%", "30%"),
+        ("a\x00b", "a\\x00b"),
+        ("a\x08\x08b", "a\\x08\\x08b"),
+        ("bell\x07", "bell\\x07"),
+        ("c1 \x9b31m", "c1 \\x9b31m"),
+        ("vertical\x0btab\x0c", "vertical\\x0btab\\x0c"),
+        ("next\x85line\u2028para\u2029", "next\\x85line\\u2028para\\u2029"),
+        ("bidi \u202egnp.exe", "bidi \\u202egnp.exe"),
+        ("hidden\u200btext\ufeff", "hidden\\u200btext\\ufeff"),
+        ("half a pair \ud800", "half a pair \\ud800"),
+        ("\ttab", "    tab"),
+        ("\x1b", "\\x1b"),
+        ("\x1b[", "\\x1b["),
+        ("\x1b]0;never ended", "\\x1b]0;never ended"),
+    ],
+)
+def test_a_line_shows_what_is_in_it_and_nothing_moves(line: str, seen: str) -> None:
+    assert show(line) == seen
+    assert show(line).encode()
+
+
+@pytest.mark.parametrize("line", ["\x1b[" * 20_000, "\x1b]" * 20_000, "\x1b[0;" * 15_000, "\x00" * LONGEST_LINE])
+def test_the_worst_line_stays_one_bounded_line(line: str) -> None:
+    assert len(show(line)) <= 2 * LONGEST_LINE
+    assert "\n" not in show(line)
+
+
+@pytest.mark.parametrize(("lines", "characters"), [(log_lines.MOST_LINES, 0), (0, log_lines.MOST_CHARACTERS)])
+def test_a_flood_of_lines_ends_and_says_so_once(lines: int, characters: int) -> None:
+    trigger = RayJobTrigger("ray_default", "job-1", 0.0)
+    assert not trigger._is_full()
+    trigger._lines, trigger._characters = lines, characters
+    assert trigger._is_full()

@@ -1,0 +1,195 @@
+"""What answers at Ray's address, and what a job left: text from outside, read within bounds and shown on one line."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from assay_airflow.failures import RayUnreachable
+from assay_airflow.hooks.answers import LARGEST_ANSWER, LONGEST_MESSAGE, read_job
+from assay_airflow.hooks.ray import RayHook
+from assay_airflow.operators.ray_job import _line
+from assay_airflow.stages import LARGEST_FAILURE, failure_of
+from assay_airflow.stages import LONGEST_MESSAGE as LONGEST_FAILURE
+from ray_server import connect
+from specs import fail, spec_in
+
+from ray_jobs import storage
+
+GOOD = {"status": "RUNNING", "message": "m", "metadata": {"a": "b"}, "start_time": 1, "driver_exit_code": None}
+
+
+def job(**changes: Any) -> bytes:
+    return json.dumps(GOOD | changes).encode()
+
+
+NO_JOBS = {
+    "empty": b"",
+    "html": b"<html>welcome</html>",
+    "a-list": b"[]",
+    "a-string": b'"RUNNING"',
+    "null": b"null",
+    "a-number": b"7",
+    "no-status": b"{}",
+    "nested-deep": b"[" * 200_000,
+    "nested-deep-inside": b'{"status":' + b'{"a":' * 100_000,
+    "not-utf-8": b'{"status": "\xff\xfe"}',
+    "status-null": job(status=None),
+    "status-a-list": job(status=["RUNNING"]),
+    "status-a-number": job(status=1),
+    "status-empty": job(status=""),
+    "status-long": job(status="R" * 10_000),
+    "status-of-two-lines": job(status="RUNNING\nFAKE"),
+    "status-with-an-escape": job(status="\x1b[31mRUNNING"),
+    "status-a-template": job(status="{{ 7*7 }}"),
+    "message-an-object": job(message={"a": 1}),
+    "message-a-list": job(message=["m"]),
+    "metadata-a-list": job(metadata=["assay_spec"]),
+    "metadata-a-string": job(metadata="assay_spec"),
+    "metadata-of-objects": job(metadata={"assay_spec": {"a": 1}}),
+    "metadata-of-numbers": job(metadata={"assay_spec": 7}),
+    "metadata-many": job(metadata={str(key): "" for key in range(101)}),
+    "start-negative": job(start_time=-1),
+    "start-of-never": job(start_time=10**18),
+    "start-infinite": b'{"status": "RUNNING", "start_time": 1e999}',
+    "start-nan": b'{"status": "RUNNING", "start_time": NaN}',
+    "start-text": job(start_time="yesterday"),
+    "start-huge": b'{"status": "RUNNING", "start_time": ' + b"9" * 5000 + b"}",
+    "exit-code-a-list": job(driver_exit_code=[2]),
+    "exit-code-a-fraction": job(driver_exit_code=2.5),
+}
+
+
+@pytest.mark.parametrize("data", NO_JOBS.values(), ids=list(NO_JOBS))
+def test_what_is_no_job_is_refused_in_one_short_line(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        read_job(data)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"message": None}, {"metadata": None}, {"start_time": None}, {"unknown": [1]}, {"status": "SOME_NEW_STATUS"}],
+    ids=str,
+)
+def test_what_another_ray_may_answer_is_read(changes: dict[str, Any]) -> None:
+    assert read_job(job(**changes))["status"] in ("RUNNING", "SOME_NEW_STATUS")
+
+
+def test_of_a_long_message_the_end_is_kept() -> None:
+    message = read_job(job(message="x" * 10**6 + "the reason"))["message"]
+    assert len(message) == LONGEST_MESSAGE
+    assert message.endswith("the reason")
+
+
+ODD_TEXTS = {
+    "escapes": "\x1b[31mred\x1b[0m",
+    "lines": "one\ntwo\r\nthree",
+    "line-separators": "one\u2028two\x85three",
+    "bidi": "\u202egnp.exe",
+    "null": "a\x00b",
+    "surrogate": "half \ud800",
+    "long": "x" * 10**6,
+    "template": "{{ 7*7 }}",
+}
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=list(ODD_TEXTS))
+def test_a_message_of_ray_is_one_line_that_can_be_shown(text: str) -> None:
+    line = _line(text)
+    assert line.isprintable()
+    assert len(line) <= 500
+
+
+@pytest.mark.parametrize("text", [text for name, text in ODD_TEXTS.items() if name != "surrogate"])
+def test_a_message_that_a_job_left_is_one_line_that_can_be_shown(tmp_path: Path, text: str) -> None:
+    spec = spec_in(tmp_path / "root")
+    fail(spec, "caption", "trouble", text)
+    failure = failure_of("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root)
+    assert failure
+    assert failure.message.isprintable()
+    assert len(failure.message) <= LONGEST_FAILURE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{", b"null", b"[" * 100_000, b'{"stage": 7}', b"\xff\xfe", b" " * (LARGEST_FAILURE + 1)],
+    ids=["empty", "a-list", "cut", "null", "deep", "other", "not-utf-8", "too-large"],
+)
+def test_an_odd_failure_is_none(tmp_path: Path, data: bytes) -> None:
+    spec = spec_in(tmp_path / "root")
+    storage.write(f"{spec.run_uri}/failure.json", data)
+    assert failure_of("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root) is None
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["{elsewhere}/spec.json", "{root}/runs/../../elsewhere/spec.json", "/proc/self/spec.json", "s3://other/spec.json"],
+)
+def test_a_failure_is_read_below_the_root_only(tmp_path: Path, named: str) -> None:
+    spec = spec_in(tmp_path / "root")
+    (tmp_path / "elsewhere").mkdir()
+    fail(spec, "caption", "bad-input", "planted")
+    planted = storage.read(f"{spec.run_uri}/failure.json")
+    storage.write(f"{tmp_path}/elsewhere/failure.json", planted)
+    uri = named.format(root=spec.root, elsewhere=tmp_path / "elsewhere")
+    assert failure_of("caption", {"metadata": {"assay_spec": uri}}, spec.root) is None
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"assay_spec": None}, {"assay_spec": 7}, {"assay_spec": ["a"]}], ids=str
+)
+def test_metadata_that_names_no_spec_has_no_failure(metadata: Any) -> None:
+    assert failure_of("caption", {"metadata": metadata}, "/root") is None
+
+
+class Odd(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        try:
+            self.wfile.write(self.body)
+        except OSError:
+            return
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Odd]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    Thread(target=server.serve_forever, daemon=True).start()
+    connect(monkeypatch, server.server_address[1], None)
+    yield Odd
+    server.shutdown()
+    server.server_close()
+
+
+async def look() -> Any:
+    hook = RayHook()
+    address = await hook.aaddress()
+    async with hook.session(address) as session:
+        return await hook.ajob(session, address, "job-1")
+
+
+ANSWERS = NO_JOBS | {"too-large": b'{"status": "RUNNING", "message": "' + b"x" * (LARGEST_ANSWER + 1) + b'"}'}
+
+
+@pytest.mark.parametrize("way", ["blocking", "async"])
+@pytest.mark.parametrize("body", ANSWERS.values(), ids=list(ANSWERS))
+def test_a_server_that_is_no_ray_is_named_as_trouble(odd: type[Odd], body: bytes, way: str) -> None:
+    odd.body = body
+    with pytest.raises(RayUnreachable) as raised:
+        RayHook().job("job-1") if way == "blocking" else asyncio.run(look())
+    line = str(raised.value)
+    assert line.startswith("Ray at http://127.0.0.1")
+    assert line.isprintable()
+    assert len(line) < 600
