@@ -11,6 +11,7 @@ from dev.settings import Settings, secrets_of
 
 DAG = "validate_checkpoint"
 ENDED = ("success", "failed")
+BUSY_S = 60.0  # how long a database that is locked may stay so
 
 
 class AirflowAPI:
@@ -42,10 +43,15 @@ class AirflowAPI:
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Deferred tasks keep their slot: the work they wait for goes on."""
         pool = {"name": name, "slots": slots, "description": description, "include_deferred": True}
-        answer = self._client.post("/api/v2/pools", json=pool)
-        if answer.status_code == 409:
-            answer = self._client.patch(f"/api/v2/pools/{name}", json=pool)
-        self._checked(answer)
+        until = time.monotonic() + BUSY_S
+        while True:
+            answer = self._client.post("/api/v2/pools", json=pool)
+            if answer.status_code == 409:
+                answer = self._client.patch(f"/api/v2/pools/{name}", json=pool)
+            if answer.status_code < 500 or time.monotonic() > until:
+                self._checked(answer)
+                return
+            time.sleep(1)  # SQLite is locked while Airflow's components start: setting a pool twice is setting it once
 
     def trigger(self, conf: dict[str, Any]) -> str:
         answer = self._client.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf})
