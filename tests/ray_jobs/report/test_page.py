@@ -11,7 +11,7 @@ from finished import Image, Written
 from reported import Reported, comparison, images, written
 
 from ray_jobs import storage
-from ray_jobs.contract import LimitCheck, Trouble
+from ray_jobs.contract import BadInput, LimitCheck
 from ray_jobs.parts import uri_of_part
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "rect"}
@@ -273,7 +273,7 @@ def test_the_report_of_a_part_that_is_gone_says_so(tmp_path: Path) -> None:
     storage.delete(uri_of_part(made.spec.scores_uri, "part-00000"))
     from ray_jobs.report import write_report
 
-    with pytest.raises(Trouble, match="part-00000"):
+    with pytest.raises(BadInput, match="part-00000"):
         write_report(made.spec, made.scores, made.verdict)
 
 
