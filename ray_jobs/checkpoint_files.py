@@ -3,8 +3,8 @@
 Both planes look at every checkpoint through this module, the control plane in its own processes. That needs no confined
 child: a folder is listed one level deep and to a limit, only regular files inside it are opened, without waiting, and
 each read and parse has a bound (at most about 150 MB, for a header at its limits). What computes without such a
-bound, a chat template, a tokenizer or an image processor, runs in the confined child of `engine/probe.py`. A dead NFS
-mount would hold a child in the kernel as it holds a thread, so a child would not help there either.
+bound, a chat template, a tokenizer or an image processor, runs in the confined child that `checkpoint_probe.py` starts.
+A dead NFS mount would hold a child in the kernel as it holds a thread, so a child would not help there either.
 
 Every function raises BadInput for what no waiting mends, Incomplete for what looks like an upload under way, and
 Trouble for storage that does not answer.
