@@ -16,8 +16,8 @@ STARTS = 3  # an engine that dies is started again this often before the job giv
 def explain(error: Exception, uri: str) -> Exception:
     """BadInput for a fault of the checkpoint's, Trouble for an engine that dies; the error itself when unknown."""
     text = str(error)
-    if found := re.search(r"ray_jobs\.errors\.(BadInput|Trouble): ([^\n]+)", text):
-        return {"BadInput": BadInput, "Trouble": Trouble}[found[1]](found[2])
+    if found := re.search(r"ray_jobs\.[\w.]+\.(BadInput|Trouble|Endless): ([^\n]+)", text):
+        return (Trouble if found[1] == "Trouble" else BadInput)(found[2])
     if found := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
         return BadInput(f"checkpoint {uri}: vLLM cannot run it: {found[0]}; see vLLM's list of supported models")
     if found := re.search(r"\S*max_model_len \(\d+\) is greater than [^\n(]*(\([^)\n]*\))?", text):

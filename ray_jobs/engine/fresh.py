@@ -18,6 +18,7 @@ from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine, Trouble
 from ray_jobs.engine import gpus, holding, ties
 from ray_jobs.engine.asked import Requests, Task, without_image
+from ray_jobs.engine.computing import each_limited
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.settings import arguments, environment
@@ -87,7 +88,9 @@ def _compared(
         maker = PromptMaker(path, checkpoint.uri)
         llm = LLM(model=str(path), trust_remote_code=False, **arguments(engine, gpu))
         verify(checkpoint)
-        asked = [one for task in tasks for one in requests(task["part"], task["rows"], maker)]
+        asked = [
+            one for task in tasks for one in each_limited(requests(task["part"], task["rows"], maker), checkpoint.uri)
+        ]
         started = time.time()
         outputs = llm.generate(
             [

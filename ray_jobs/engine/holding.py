@@ -23,6 +23,7 @@ from ray_jobs.engine.lease import SECONDS
 from ray_jobs.engine.remaining import MOST_AT_ONCE
 from ray_jobs.engine.settings import environment
 from ray_jobs.engine.warm_actor import WarmEngine
+from ray_jobs.engine.watchdog import silence
 
 log = logging.getLogger("assay")
 
@@ -34,6 +35,9 @@ TURN = 1.0  # seconds that one request for the lease waits: for a job that is go
 
 Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
 Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
+
+
+_silent: dict[Any, float] = {}  # since when an engine, by its actor's id, does not say whether it ends
 
 
 class NotNeeded(Exception):
@@ -101,18 +105,23 @@ def _acquire(
     wait: gpus.Wait | None,
 ) -> None:
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
-    told = False
+    told, answered = False, time.monotonic()
     while True:
         asked = actor.acquire.remote(token, TURN)
         try:
-            while not ray.wait([asked], timeout=0.5 if over else 5)[0]:
+            while not ray.wait([asked], timeout=0.5 if over else min(5, silence() / 6))[0]:
                 _needed(over)
+                if not gpus.is_started(actor):
+                    answered = time.monotonic()
+                elif time.monotonic() - answered > silence():
+                    _end_silent(actor)
                 if make_room_for:
                     make_room(make_room_for)
                 if wait and not gpus.is_placed(actor):
                     wait.tell()
             if ray.get(asked):
                 return
+            answered = time.monotonic()
             _needed(over)
         except (NotNeeded, KeyboardInterrupt, SystemExit):
             ray.cancel(asked)
@@ -138,9 +147,21 @@ def _exists(name: str) -> bool:
 
 
 def _renew(actor: Any, token: str, done: threading.Event) -> None:
-    while not done.wait(SECONDS / 6):
-        with suppress(*DIED, RayTaskError, GetTimeoutError):
-            ray.get(actor.renew.remote(token), timeout=SECONDS / 6)
+    """Keep the lease, and end the engine if it does not answer: its GPU would be lost for good."""
+    answered = time.monotonic()
+    while not done.wait(min(SECONDS, silence()) / 6):
+        with suppress(*DIED, GetTimeoutError):
+            with suppress(RayTaskError):  # an answer as well: the lease is lost
+                ray.get(actor.renew.remote(token), timeout=min(SECONDS, silence()) / 6)
+            answered = time.monotonic()
+        if time.monotonic() - answered > silence():
+            _end_silent(actor)
+            return
+
+
+def _end_silent(actor: Any) -> None:
+    log.warning("engine: it did not answer for %g s; it is ended, so that its GPU is free", silence())
+    ray.kill(actor)
 
 
 @contextmanager
@@ -190,8 +211,11 @@ def _evict(actor: Any) -> None:
     """Have the engine end if it is idle, now or never: the request is taken back where it is not answered soon."""
     if not gpus.is_started(actor):
         return
-    asked = actor.evict.remote()
+    asked, since = actor.evict.remote(), _silent.setdefault(actor._actor_id, time.monotonic())
     try:
         ray.get(asked, timeout=EVICTION)
+        del _silent[actor._actor_id]
     except GetTimeoutError:
         ray.cancel(asked)
+        if time.monotonic() - since > silence():
+            _end_silent(actor)

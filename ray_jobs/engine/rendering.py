@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Requests, Task
+from ray_jobs.engine.computing import Endless, each_limited, limited
 from ray_jobs.engine.prompt import PromptMaker
 
 log = logging.getLogger("assay")
@@ -60,7 +61,8 @@ class Renderer:
 
     def begin(self, number: str, requests: Requests, task: Task) -> None:
         """Take up a task, by a number of its own."""
-        self._asked[number] = requests(task["part"], task["rows"], self._maker)
+        asked = requests(task["part"], task["rows"], self._maker)
+        self._asked[number] = each_limited(asked, self._maker.uri)
 
     def more(self, number: str) -> list[Rendered]:
         """The next rows of the task, none when it has no more, and no more once it is forgotten."""
@@ -78,7 +80,8 @@ class Renderer:
     def render(self, tokens: list[int], images: dict[str, Any]) -> Any:
         """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
         with self._one:
-            (inputs,) = self._renderer.render_cmpl([{"prompt_token_ids": tokens, "multi_modal_data": images}])
+            asked = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
+            (inputs,) = limited(lambda: self._renderer.render_cmpl(asked), self._maker.uri)
         return inputs
 
     def sample(self) -> str:
@@ -100,6 +103,8 @@ class Renderer:
         else:
             try:
                 inputs = self.render(asked["tokenized_prompt"], asked["multimodal_data"])
+            except Endless:
+                raise
             except Exception as error:  # a row that vLLM refuses costs that row
                 failure, detail = "engine-error", str(error.__cause__ or error)[:500]
         return {

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from ray_jobs.checkpoint import quantisation
-from ray_jobs.contract import Checkpoint, Engine, Trouble, digest
+from ray_jobs.contract import BadInput, Checkpoint, Engine, Trouble, digest
 from ray_jobs.engine import gpus
 from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.contents import Doubt
@@ -30,6 +30,7 @@ from ray_jobs.engine.remaining import Remaining
 from ray_jobs.engine.settings import rendered_at_once
 from ray_jobs.engine.versions import versions
 from ray_jobs.engine.warm_actor import Dead
+from ray_jobs.engine.watchdog import silence
 
 log = logging.getLogger("assay")
 
@@ -64,6 +65,7 @@ def ask(
     left = remaining(tasks, engine, gpus.has_gpus())
     name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
+    hangs = 0
     while True:
         try:
             with (
@@ -82,10 +84,17 @@ def ask(
                 left.lost()
                 if left.unexplained <= STARTS:
                     continue
+            error_seen = error
             if (gone := _gone(error)) is None:
                 if (explained := explain(error, checkpoint.uri)) is error:
                     raise
                 raise explained from error
+        hangs += _hung(error_seen)
+        if hangs > 1:
+            raise BadInput(
+                f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for {silence():g} s: its "
+                "chat template, tokenizer or processor computes without an end; mend these files"
+            )
         if set_aside := left.died(gone):
             yield [set_aside]
         if left.over:  # no engine is started for nothing
@@ -150,7 +159,14 @@ def _gone(error: Exception) -> str | None:
     if isinstance(error, RayTaskError):
         return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None
     text = " ".join(str(error).split())
+    if _hung(error):
+        return f"the engine did not answer for {silence():g} s"
     return None if STARTING in text else f"the engine's process died: {text[:200]}"
+
+
+def _hung(error: Exception) -> bool:
+    """Whether the engine ran and was ended because it did not answer: nothing else has Ray kill a running one."""
+    return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)
 
 
 def _tell(served: Served, report: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from ray_jobs.checkpoint import resolve, verify
 from ray_jobs.contract import BadInput, Checkpoint, Engine
 from ray_jobs.engine.answering import Answerer, EngineDied
 from ray_jobs.engine.asked import Answer, Requests, Task
+from ray_jobs.engine.computing import Endless, limited
 from ray_jobs.engine.contents import Contents, Doubt
 from ray_jobs.engine.explained import Overheard
 from ray_jobs.engine.lease import SECONDS, Lease, Lost
@@ -27,10 +28,12 @@ from ray_jobs.engine.meters import Meters, of_vllm
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.rendering import RendererDied, Rendering
 from ray_jobs.engine.settings import rendered_at_once, renderers, warm_config
+from ray_jobs.engine.watchdog import Watchdog, silence
 from ray_jobs.fetching import fetch
 
 log = logging.getLogger("assay")
 
+START_SECONDS = 3600.0  # for a download, vLLM's start and what it compiles
 TICK = 0.5  # seconds between looks at lease and idle time
 GLANCE = 0.02  # between looks of those who wait for the lease
 
@@ -45,14 +48,19 @@ class WarmEngine:
     The one with the `token`, who starts it, is the first to have it.
     """
 
+    watchdog: Watchdog | None = None
+    watching: asyncio.Task[None] | None = None
+
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
         from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        self.watchdog = Watchdog(1.5 * silence())  # whoever holds the engine notices before, and knows why it ends
+        threading.Thread(target=self._beat, daemon=True).start()
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
-        found, maker = layout(path), PromptMaker(path, checkpoint.uri)
+        found, maker = layout(path), limited(lambda: PromptMaker(path, checkpoint.uri), checkpoint.uri)
         self.overheard = Overheard()
         try:
             with self.overheard.starting():
@@ -70,7 +78,6 @@ class WarmEngine:
         self.lease = Lease(waiting={token: time.monotonic()})
         self.handed = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
         self.loads = 0
-        self.watching: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[Any]] = set()
         self.changing = asyncio.Lock()
         self.meters = Meters(gpu)
@@ -137,7 +144,7 @@ class WarmEngine:
             self.loads += 1
             try:
                 told, warm = await self.contents.become(checkpoint, partial(self._check_lease, token))
-            except Doubt:
+            except (Doubt, Endless):
                 self._end()
                 raise
             except BadInput:
@@ -176,6 +183,9 @@ class WarmEngine:
             answers = await job
         except asyncio.CancelledError:
             raise Lost(f"{token} lost the engine while it was answering") from None
+        except Endless:  # what computes in this process does not stop
+            self._end()
+            raise
         except (EngineDied, RendererDied) as error:
             raise self._dead(error) from None
         finally:
@@ -205,6 +215,8 @@ class WarmEngine:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(TICK)
+            if self.watchdog:
+                self.watchdog.beat()
             now = time.monotonic()
             if self.llm.errored:
                 self._end()
@@ -216,6 +228,14 @@ class WarmEngine:
                 self._drop(self.lease.holder)
             if self.lease.holder is None and now - self.idle_since > self.keep_seconds:
                 self._end()
+
+    def _beat(self) -> None:
+        """Say that all is well until the event loop says so, which it does from the first request on."""
+        end = time.monotonic() + START_SECONDS
+        while self.watching is None and time.monotonic() < end:
+            assert self.watchdog
+            self.watchdog.beat()
+            time.sleep(TICK)
 
     def _abandoned(self) -> None:
         """End an engine that nobody asks for: the job that started it may be gone."""

@@ -1,7 +1,7 @@
 """F3: what a cluster may have comes from the deployment, because its GPU nodes start only when a job asks for one.
 
 Ray's view of the nodes is stood in for: a cluster with GPUs is not to be had here. The tests look at what each
-caller asks Ray for. Ray's own autoscaler is asked in test_autoscaled_engine.py.
+caller asks Ray for.
 """
 
 import threading
@@ -113,6 +113,7 @@ def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(clip_stage.parts, "require", lambda *_: manifest)
     monkeypatch.setattr(clip_stage.parts, "done", lambda *_: set())
     monkeypatch.setattr(clip_stage.checkpoint, "verify", lambda _: None)
+    monkeypatch.setattr(clip_stage, "probe", lambda *_, **__: None)
     monkeypatch.setattr(clip_stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
     spec: Any = SimpleNamespace(clip=CHECKPOINT, golden_uri="g", scores_uri_of=str, captions_uri_of=str)
     with pytest.raises(AskedFor) as asked:

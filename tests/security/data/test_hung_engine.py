@@ -1,0 +1,354 @@
+"""F5: a checkpoint's own files compute without an end; the engine that they hang is ended, and they are named.
+
+Processes, templates and tokenizers are real. For what a driver makes of an engine that does not answer, Ray is stood
+in for; test_engine_that_hangs.py has it with Ray and vLLM.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from hanging_process import HANGS
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from running import GOOD
+from tokenizers import Regex, normalizers
+
+from ray_jobs.contract import BadInput, Checkpoint, Engine, Trouble
+from ray_jobs.engine import gpus, holding, warm
+from ray_jobs.engine.asked import Served
+from ray_jobs.engine.computing import Endless, each_limited, limited
+from ray_jobs.engine.explained import explain
+from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.engine.rendering import Renderer
+
+PROGRAM = Path(__file__).with_name("hanging_process.py")
+CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
+KILLED = (
+    "The actor died unexpectedly before finishing this task. The actor is dead because it was killed by `ray.kill`."
+)
+
+
+def started(hang: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
+    """The process, and the one that watches it."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(PROGRAM), hang]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout
+    return process, psutil.Process(int(process.stdout.readline()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hang", [name for name in HANGS if name != "end"])
+def test_a_process_whose_event_loop_hangs_is_ended(hang: str) -> None:
+    process, watchdog = started(hang)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not psutil.wait_procs([watchdog], 30)[1]
+
+
+@pytest.mark.slow
+def test_a_process_that_works_is_left_alone_and_leaves_nothing() -> None:
+    process, watchdog = started("work")
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "done\n")
+    assert not psutil.wait_procs([watchdog], 30)[1]
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_takes_its_watchdog_with_it() -> None:
+    process, watchdog = started("end")
+    assert process.wait(60) == 0
+    assert not psutil.wait_procs([watchdog], 30)[1]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of computing is too much, one of silence too."""
+    monkeypatch.setenv("ASSAY_ENGINE_SILENCE", "1")
+
+
+def loop_for_ever() -> None:
+    while True:
+        pass
+
+
+def endless_generator() -> Iterator[int]:
+    yield 1
+    loop_for_ever()
+
+
+TEMPLATES = {
+    "two loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "a recursive macro of loops": (
+        "{% macro again(n) %}{% for a in range(40) %}{% if n %}{{ again(n - 1) }}{% endif %}{% endfor %}{% endmacro %}"
+        "{{ again(9) }}"
+    ),
+    "a loop over every message's letters": (
+        "{% for m in messages %}{% for a in range(99999) %}{% for b in (m | string) %}{% for c in range(99) %}"
+        "{% endfor %}{% endfor %}{% endfor %}{% endfor %}"
+    ),
+    "a sort of a long list, again and again": "{% for a in range(99999) %}{% set x = range(9999) | sort %}{% endfor %}",
+    "only for texts that are not a trial": (
+        "{% if 'secret' in (messages | string) %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+        "{% endfor %}{% endif %}<|vision_start|><|image_pad|><|vision_end|>{{ messages[0].content[1].text }}"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_chat_template_without_an_end_is_given_up(template: str, tmp_path: Path, short: None) -> None:
+    folder = Path(shutil.copytree(GOOD, tmp_path / "step-9"))
+    (folder / "chat_template.jinja").write_text(template)
+    maker = PromptMaker(folder, "/checkpoints/step-9")
+    told = in_a_fork(lambda: limited(lambda: maker.prompt("a secret text"), maker.uri))
+    assert re.fullmatch(r"checkpoint /checkpoints/step-9: its chat template, .*; mend these files", told)
+
+
+def in_a_fork(compute: Callable[[], Any]) -> str:
+    """What Endless says there: the thread goes on computing, so the process must end."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        signal.alarm(50)
+        try:
+            compute()
+            os._exit(1)
+        except Endless as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    told = os.read(reading, 10_000).decode()
+    os.close(reading)
+    os.waitpid(child, 0)
+    return told
+
+
+@pytest.mark.slow
+def test_a_tokenizers_expression_without_an_end_is_given_up(short: None) -> None:
+    normalizer = normalizers.Replace(Regex(r"(a+a+)+$"), "x")  # its library panics
+    with pytest.raises(BadInput, match=r"^checkpoint /m: its .*tokenizer or processor"):
+        limited(lambda: normalizer.normalize_str("a" * 40 + "b"), "/m")
+
+
+COMPUTATIONS: dict[str, Callable[[], Any]] = {
+    "a loop": loop_for_ever,
+    "a product of large numbers": lambda: [3**100_000 * 7**100_000 for _ in iter(int, 1)],
+    "items of a generator": lambda: list(endless_generator()),
+    "an error that is caught each time": lambda: [again() for _ in iter(int, 1)],
+}
+
+
+def again() -> None:
+    try:
+        raise ValueError
+    except ValueError:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compute", COMPUTATIONS.values(), ids=COMPUTATIONS)
+def test_a_computation_without_an_end_is_given_up(compute: Callable[[], Any], short: None) -> None:
+    assert in_a_fork(lambda: limited(compute, "/m")).startswith("checkpoint /m: ")
+
+
+def test_waiting_is_not_computing(short: None) -> None:
+    """A slow disk is no fault of the checkpoint's."""
+    assert limited(lambda: time.sleep(2) or "read", "/m") == "read"
+
+
+def test_what_is_computed_or_raised_arrives(short: None) -> None:
+    assert limited(lambda: 42, "/m") == 42
+    assert limited(lambda: None, "/m") is None
+    assert list(each_limited(iter([1, None, 3]), "/m")) == [1, None, 3]
+    with pytest.raises(KeyError, match="gone"):
+        limited(lambda: {}["gone"], "/m")
+    threads = {limited(threading.get_ident, "/m") for _ in range(20)}
+    assert len(threads) == 1  # one for all, not one each
+
+
+@pytest.mark.slow
+def test_rendering_without_an_end_is_no_rows_fault(short: None) -> None:
+    """A row that vLLM refuses costs that row; a processor that hangs hangs for each."""
+    maker: Any = SimpleNamespace(uri="/m")
+    endless: Any = SimpleNamespace(render_cmpl=lambda _: loop_for_ever())
+    renderer = Renderer(maker, endless)
+    asked = {
+        "key": "part/1", "tokenized_prompt": [1], "multimodal_data": {}, "sampling_params": {}, "least_tokens": 1,
+        "refused": None,
+    }  # fmt: skip
+    renderer.begin("1", lambda *_: iter([asked]), {"part": "part", "rows": [1]})
+    assert in_a_fork(lambda: renderer.more("1")).startswith("checkpoint /m: ")
+
+
+def test_what_an_actor_says_of_it_while_it_starts_names_the_checkpoint() -> None:
+    text = (
+        "The actor died because of an error raised in its creation task, ray::WarmEngine.__init__() (pid=1)\n"
+        "ray_jobs.engine.computing.Endless: checkpoint /m: its chat template computed for 30 s; mend these files\n"
+    )
+    found = explain(RuntimeError(text), "/m")
+    assert isinstance(found, BadInput)
+    assert str(found) == "checkpoint /m: its chat template computed for 30 s; mend these files"
+
+
+class Silent:
+    """An engine's actor that never answers, and what becomes of it."""
+
+    def __init__(self) -> None:
+        self._actor_id, self.ended = object(), threading.Event()
+        self.renew = self.evict = self.acquire = self.release = SimpleNamespace(remote=lambda *_: self)
+
+    def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def get(_: Any, timeout: float | None = None) -> Any:
+            if self.ended.wait(timeout):
+                raise RayActorError(error_msg=KILLED)
+            raise GetTimeoutError
+
+        monkeypatch.setattr("ray.get", get)
+        monkeypatch.setattr("ray.kill", lambda _: self.ended.set())
+        monkeypatch.setattr("ray.cancel", lambda _: None)
+        monkeypatch.setattr("ray.wait", lambda all, timeout: (all if self.ended.wait(timeout) else [], []))
+        monkeypatch.setattr("ray.get_actor", lambda *_: self)
+        monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
+        monkeypatch.setattr("ray.util.list_named_actors", lambda **_: [{"namespace": holding.NAMESPACE, "name": "x"}])
+        monkeypatch.setattr(gpus, "is_started", lambda _: True)
+        monkeypatch.setattr(gpus, "is_placed", lambda _: True)
+        monkeypatch.setattr(holding, "EVICTION", 0.1)
+
+
+def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
+    short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = Silent()
+    actor.take_place(monkeypatch)
+    holding._renew(actor, "token", threading.Event())
+    assert actor.ended.is_set()
+
+
+def test_a_driver_that_waits_for_an_engine_ends_it_when_it_is_silent(
+    short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = Silent()
+    actor.take_place(monkeypatch)
+    with pytest.raises(RayActorError, match=re.escape("killed by `ray.kill`")):
+        holding._acquire(actor, "token", CHECKPOINT, None, None, None)
+
+
+def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Silent()
+    actor.take_place(monkeypatch)
+    for _ in range(1000):
+        holding.make_room()
+        if actor.ended.is_set():
+            return
+    raise AssertionError("it was never ended")
+
+
+def test_an_engine_that_starts_is_not_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's start takes minutes, in which the actor answers nothing."""
+    actor = Silent()
+    actor.take_place(monkeypatch)
+    monkeypatch.setattr(gpus, "is_started", lambda _: False)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5:
+        holding.make_room()
+        time.sleep(0.01)
+    assert not actor.ended.is_set()
+
+
+SILENT = RayActorError(error_msg=KILLED)
+TAKEN_BACK = RayActorError(error_msg=KILLED + " The actor never ran - it was cancelled before it started running.")
+ENDLESS = RayTaskError("serve", "ray_jobs.engine.computing.Endless: checkpoint /m: no end", Endless("no end"))
+
+
+class Further:
+    awaited = False
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __enter__(self) -> "Further":
+        return self
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def begin(self) -> None: ...
+
+    def come(self) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind", "told", "starts"),
+    [
+        ([SILENT] * 9, BadInput, "step-1: 2 engines that served it did not answer for 60 s", 2),
+        ([ENDLESS], BadInput, "checkpoint /m: no end", 1),
+        ([RayActorError()] * 9, Trouble, "the engine died 4 times", 4),
+        ([TAKEN_BACK] * 9, Trouble, "died 4 times", 4),
+    ],
+    ids=["silent twice", "endless", "killed by others", "taken back before it ran"],
+)
+def test_whom_a_hang_is_laid_to(
+    errors: list[Exception], kind: type[Exception], told: str, starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import contextmanager
+
+    started_engines, left = [], list(errors)
+
+    @contextmanager
+    def held(name: str, *_: Any) -> Iterator[tuple[str, str]]:
+        started_engines.append(name)
+        yield name, "token"
+
+    def get(_: Any) -> Any:
+        raise left.pop(0)
+
+    monkeypatch.setattr(warm, "Further", Further)
+    monkeypatch.setattr(warm, "held", held)
+    monkeypatch.setattr(warm, "serving", lambda *_: ("report", lambda *_: object()))
+    monkeypatch.setattr(warm, "identity", lambda *_: "one")
+    monkeypatch.setattr("ray.get", get)
+    monkeypatch.setattr("ray.put", lambda one: one)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    tasks = [{"part": f"part-{number}", "rows": [1]} for number in range(20)]
+    with pytest.raises((kind, RayTaskError), match=told):
+        list(warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served()))
+    assert len(started_engines) == starts
+
+
+def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) -> None:
+    """The canary's prompt was written on it: no lease, no watch, no eviction until the template had its end."""
+    from ray_jobs.engine.contents import Contents
+
+    class Slow:
+        uri = "/m"
+
+        def prompt(self, text: str) -> str:
+            time.sleep(1)
+            return text
+
+        def tokens(self, prompt: str) -> list[int]:
+            raise KeyError("no more is needed")
+
+    async def played() -> int:
+        contents: Any = object.__new__(Contents)
+        contents._maker, ticks = Slow(), 0
+        said = asyncio.create_task(contents._said(CHECKPOINT))
+        while not said.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        with pytest.raises(KeyError):
+            await said
+        return ticks
+
+    assert asyncio.run(played()) > 10
