@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from ray_jobs import audits, job, parts, storage
+from ray_jobs import audits, job, parts, stored
 from ray_jobs.audits import Audit, Difference
 from ray_jobs.caption import requests_of
 from ray_jobs.checkpoint_probe import probe
@@ -33,7 +33,7 @@ def audit(spec: Spec) -> None:
     captions, why = parts.require(spec.captions_uri, "caption"), audits.impossible(spec)
     found = audits.read(spec.captions_uri)
     if found and found.not_audited and not why:  # the suite has another engine.audit by now
-        storage.delete(audits.uri_of(spec.captions_uri))
+        stored.remove(audits.uri_of(spec.captions_uri))
         found = None
     if found:
         log.info("captions %s: audited %s", spec.captions_uri, found.created_at)

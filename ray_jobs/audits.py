@@ -5,8 +5,9 @@ from typing import Self
 
 from pydantic import model_validator
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Checkpoint, Spec
+from ray_jobs import storage, stored
+from ray_jobs.contract import BadInput, Checkpoint, NewerSchema, Spec
+from ray_jobs.schema import StoredModel
 from ray_jobs.suite import Frozen
 
 
@@ -20,7 +21,7 @@ class Difference(Frozen):
     gap: float | None
 
 
-class Audit(Frozen):
+class Audit(StoredModel):
     """`ties` are captions that part where the two tokens were as likely, to within the `tolerance` (nats).
 
     `worst_gap` is the largest gap there is, ties included; `differences` are the first of those that `differing`
@@ -57,7 +58,7 @@ def read(captions_uri: str) -> Audit | None:
     """The audit of these captions, None where there is none. Raises BadInput for one that is not readable."""
     uri = uri_of(captions_uri)
     try:
-        return Audit.model_validate_json(storage.read(uri))
+        return stored.load(Audit, uri)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -72,9 +73,11 @@ def commit(captions_uri: str, made: Audit) -> Audit:
 
 
 def passed(captions_uri: str) -> bool:
-    """Whether the captions were audited and nothing was found."""
+    """Whether the captions were audited and nothing was found. Raises NewerSchema for the audit of a newer Assay."""
     try:
         found = read(captions_uri)
+    except NewerSchema:
+        raise
     except BadInput:
         return False
     return found is not None and found.not_audited is None and not found.differing

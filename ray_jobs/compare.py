@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ray_jobs import parts, records, storage
+from ray_jobs import parts, records, storage, stored
 from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble
 from ray_jobs.gate.compared import compared
 from ray_jobs.gate.paired import Paired
@@ -59,8 +59,8 @@ def _load(uri: str) -> Kept:
     try:
         record = records.read(uri)
         specs = [entry.key for entry in storage.entries(uri) if entry.key.startswith("spec")]
-        spec = Spec.model_validate_json(storage.read(f"{uri}/{specs[0] if specs else 'spec.json'}"))
-        scores = Scores.model_validate_json(storage.read(f"{uri}/scores.json"))
+        spec = stored.load(Spec, f"{uri}/{specs[0] if specs else 'spec.json'}")
+        scores = stored.load(Scores, f"{uri}/scores.json")
     except FileNotFoundError as error:
         missing = str(error.filename or uri).removeprefix(f"{uri}/")
         raise BadInput(f"run {uri}: no {missing} there; name a published run's folder or its record.json") from None

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ray_jobs.errors import BadInput, Trouble, nearest
 from ray_jobs.identity import Identified
+from ray_jobs.schema import NewerSchema, StoredModel
 from ray_jobs.suite import (
     METRICS,
     Caption,
@@ -31,8 +32,8 @@ from ray_jobs.suite import (
 
 __all__ = [
     "METRICS", "BadInput", "Baseline", "Caption", "Checkpoint", "Comparison", "Dataset", "Engine", "Failure", "Gate",
-    "Judge", "LimitCheck", "Manifest", "Metrics", "Outcome", "Part", "Preprocess", "Record", "Scores", "Spec", "Suite",
-    "Summary", "Trouble", "Verdict", "digest", "name_of", "nearest", "parse_suite", "slug",
+    "Judge", "LimitCheck", "Manifest", "Metrics", "NewerSchema", "Outcome", "Part", "Preprocess", "Record", "Scores",
+    "Spec", "Suite", "Summary", "Trouble", "Verdict", "digest", "name_of", "nearest", "parse_suite", "slug",
 ]  # fmt: skip
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
@@ -64,7 +65,7 @@ class Baseline(Frozen):
     checkpoint: Checkpoint
 
 
-class Spec(Identified, Frozen):
+class Spec(Identified, StoredModel):
     """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew.
 
     `following` is the URI of the checkpoint that will be validated next, if any: it may be fetched meanwhile.
@@ -72,6 +73,7 @@ class Spec(Identified, Frozen):
     """
 
     ELSEWHERE: ClassVar = {
+        "schema_version": "how the file is read",
         "root": "where things are kept",
         "force": "the spec's name holds it",
         "following": "a hint about another run",
@@ -185,7 +187,7 @@ class Part(Frozen):
     blake3: str
 
 
-class Manifest(Frozen):
+class Manifest(StoredModel):
     """Written last: its existence means the stage is complete. It states that `rows_in = rows_out + sum(lost)`."""
 
     stage: Literal["golden", "captions", "scores", "preference"]
@@ -230,7 +232,7 @@ class Summary(Frozen):
     histogram: tuple[int, ...] = ()
 
 
-class Scores(Frozen):
+class Scores(StoredModel):
     """`scores.json`: what the run's captions measure. `details` holds what is of the whole set: the share of each
     language, label hits by length, the judge's tokens and cost."""
 
@@ -296,7 +298,7 @@ class LimitCheck(Frozen):
     decisive_n: int | None = None
 
 
-class Verdict(Frozen):
+class Verdict(StoredModel):
     outcome: Outcome
     reason: str
     baseline: Baseline | None
@@ -306,7 +308,7 @@ class Verdict(Frozen):
     limits: tuple[LimitCheck, ...] = ()
 
 
-class Record(Frozen):
+class Record(StoredModel):
     """The one JSON a run leaves: the source of truth for every index and page."""
 
     run_id: str
@@ -325,7 +327,7 @@ class Record(Frozen):
     published_at: datetime
 
 
-class Failure(Frozen):
+class Failure(StoredModel):
     """`failure.json`: why a job failed, and whether trying again can help."""
 
     stage: str

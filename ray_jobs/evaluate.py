@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 
-from ray_jobs import job, parts, records, storage
+from ray_jobs import job, parts, records, stored
 from ray_jobs.contract import Spec, Trouble
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer, reopen
@@ -48,9 +48,9 @@ def evaluate(spec: Spec) -> None:
         raise Trouble(f"captions {spec.captions_uri}: made anew while they were evaluated; evaluate them again")
     took = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
     scores = scores.model_copy(update={"manifest": scores.manifest.model_copy(update={"seconds": took})})
-    storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json(indent=1).encode())
+    stored.replace(f"{spec.run_uri}/scores.json", scores)
     write_report(spec, scores, verdict)
-    storage.write(f"{spec.run_uri}/verdict.json", verdict.model_dump_json(indent=1).encode())
+    stored.replace(f"{spec.run_uri}/verdict.json", verdict)
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
 
 

@@ -8,24 +8,26 @@ from the entries: who publishes rewrites it until it holds all that are listed, 
 one. Where a kill came in between, it holds fewer records than there are entries until the next publish or rebuild.
 """
 
+import json
 import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from ray_jobs import storage
-from ray_jobs.contract import Checkpoint, Outcome, Record, Trouble
+from ray_jobs import storage, stored
+from ray_jobs.contract import Checkpoint, NewerSchema, Outcome, Record, Trouble
 from ray_jobs.odd_items import raise_outage
+from ray_jobs.schema import SCHEMA, StoredModel, check_schema
 from ray_jobs.suite import Frozen
 
 LARGEST = 64 << 20  # bytes of a record: what is larger is none, and is not read
 READS = 16  # entries read at once
+OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # keys that no file of ours adds
 # Of `Published`, in its order. A key of other characters than we write is nobody's entry, and no path is made of it.
 KEY = re.compile(
     r"([A-Za-z0-9_]+)/(\d{8}T\d{6}\.\d{6}Z)--([A-Za-z0-9_][A-Za-z0-9_.-]*)--([A-Za-z0-9_]+)--([A-Z]+)\.json", re.ASCII
@@ -56,10 +58,10 @@ class Published(NamedTuple):
 class Indexed(Frozen):
     """What the index file says of a record: `means` are (mean, its standard error) to six significant digits.
 
-    What a newer version says besides is not looked at.
+    What a newer version says besides is kept, and not looked at.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     run_id: str
     run_uri: str
@@ -77,14 +79,22 @@ class Indexed(Frozen):
 class _Lines(BaseModel):
     """The index file before its lines are looked at, so that one that is odd is missed alone."""
 
+    model_config = ConfigDict(extra="allow")
+
     records: dict[str, Any] = {}
 
 
-class Index(Frozen):
-    """Newest last. It is stale when `published` lists a readable entry that it does not hold."""
+class Index(StoredModel):
+    """Newest last. It is stale when `published` lists a readable entry that it does not hold.
+
+    `newer` are the lines of a newer Assay, by key, as they are in the file: whoever rewrites it keeps them.
+    `is_of_newer`: the whole file is.
+    """
 
     suite: str
     records: dict[str, Indexed] = {}
+    newer: dict[str, Any] = Field({}, exclude=True)
+    is_of_newer: bool = Field(False, exclude=True)
 
 
 def published(root: str, suite: str, series_id: str | None = None) -> list[Published]:
@@ -99,18 +109,25 @@ def published(root: str, suite: str, series_id: str | None = None) -> list[Publi
 def load(root: str, suite: str) -> Index:
     """The index file in one read, without the lines that are not readable, for it can be made again.
 
-    Raises Trouble where the store does not answer.
+    A file of a newer Assay counts as none: that is said, and `refresh` leaves it. Raises Trouble where the store does
+    not answer.
     """
+    uri, lines, others, is_of_newer = _file(root, suite), dict[str, Any](), dict[str, Any](), False
     try:
-        content = storage.read(_file(root, suite))
-        with suppress(ValueError):
-            return Index.model_validate_json(content)
-        lines = _Lines.model_validate_json(content).records
+        content = storage.read(uri, stored.LARGEST)
+        stored.check(content, uri)
+        file = _Lines.model_validate_json(content)
+        lines, others = file.records, {key: value for key, value in (file.model_extra or {}).items() if key not in OURS}
     except Trouble:
         raise
+    except NewerSchema as newer:
+        log.warning("%s; it is left as it is, and its entries are read one by one", newer)
+        is_of_newer = True
     except Exception:  # not there, not JSON, not a file: it is made of the entries
         lines = {}
-    return Index(suite=suite, records={key: line for key, value in lines.items() if (line := _line(value))})
+    newer_lines = {key: value for key, value in lines.items() if _is_newer(value)}
+    readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _line(value))}
+    return Index(suite=suite, records=readable, newer=newer_lines, is_of_newer=is_of_newer, **others)
 
 
 def whole(root: str, suite: str) -> Index:
@@ -129,10 +146,13 @@ def _made(root: str, suite: str, have: dict[str, Indexed]) -> Index:
 
 
 def add(root: str, records: Iterable[Record]) -> None:
-    """Write the records' entries; the index files are `refresh`ed after."""
+    """Write the records' entries; the index files are `refresh`ed after. Raises NewerSchema."""
 
     def put(record: Record) -> None:
-        storage.write(entry_uri(root, record), record.model_dump_json().encode())
+        uri, content = entry_uri(root, record), record.model_dump_json().encode()
+        if not storage.create(uri, content):
+            stored.check_replaceable(uri)
+            storage.write(uri, content)
 
     with ThreadPoolExecutor(READS) as pool:
         list(pool.map(put, records))
@@ -144,12 +164,29 @@ def refresh(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -
     No store we use can compare and swap, so another writer may put an older one over ours: whoever wrote looks again.
     """
     while True:
-        found = load(root, suite).records
-        made = _made(root, suite, {**found, **(known or {})})
-        if list(found.items()) == list(made.records.items()):
+        found = load(root, suite)
+        made = _made(root, suite, {**found.records, **(known or {})})
+        content = _with_lines(found, made.records)
+        if content == _with_lines(found, found.records):
             return made
         known = made.records
-        storage.write(_file(root, suite), made.model_dump_json().encode())
+        if found.is_of_newer:  # its entries tell a newer Assay what to add
+            return made
+        storage.write(_file(root, suite), content)
+
+
+def _with_lines(found: Index, records: Mapping[str, Indexed]) -> bytes:
+    """The index file with these lines, and with all else that was in it: the lines and keys of a newer Assay."""
+    content = found.model_copy(update={"records": records}).model_dump(mode="json")
+    lines = content["records"] | found.newer
+    content["records"] = dict(sorted(lines.items(), key=lambda line: _order(line[0])))
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def _order(key: str) -> tuple[str, str]:
+    """Entries are in the order of their time and run, as `published` lists them."""
+    match = KEY.fullmatch(key)
+    return (match[2], match[4]) if match else ("~", key)
 
 
 def indexed(record: Record) -> Indexed:
@@ -203,11 +240,14 @@ def _read(root: str, entry: Published) -> Record | None:
     """
     for uri in (uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
         try:
-            record = Record.model_validate_json(storage.read(uri))
+            record = stored.load(Record, uri)
             if (record.suite, record.run_id, record.checkpoint.folder) == (
                 entry.suite, entry.run_id, entry.checkpoint_folder,
             ):  # fmt: skip
                 return record
+        except NewerSchema as newer:
+            log.warning("index entry left out: %s", newer)
+            return None
         except Exception as error:  # this entry's own
             raise_outage(error, f"{root}/index/{entry.suite}")
     log.warning(
@@ -217,10 +257,18 @@ def _read(root: str, entry: Published) -> Record | None:
     return None
 
 
-def _line(value: Any) -> Indexed | None:
-    """A line of the index file, None where it is not readable."""
+def _is_newer(line: Any) -> bool:
     try:
-        return Indexed.model_validate(value)
+        check_schema(line.get("schema", SCHEMA) if isinstance(line, dict) else SCHEMA)
+    except NewerSchema:
+        return True
+    return False
+
+
+def _line(value: Any) -> Indexed | None:
+    """A line of the index file with all that is in it, None where it is not readable."""
+    try:
+        return Indexed.model_validate(value, extra="allow")
     except ValueError:
         return None
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import ray
 
-from ray_jobs import handshake, storage
+from ray_jobs import handshake, storage, stored
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.judge.destination import check_destination
@@ -46,7 +46,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         spec = load_spec(asked.spec)
         check_home(spec, asked.spec)
         failure_uri = f"{spec.run_uri}/failure.json"
-        storage.delete(failure_uri)
+        stored.remove(failure_uri)
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
         check_code(spec)
         check_destination(spec.suite.judge)
@@ -120,7 +120,7 @@ def _report(stage: str, error: Exception, failure_uri: str | None) -> int:
             stage=stage, kind="bad-input" if bad_input else "trouble", message=message, at=datetime.now(UTC)
         )
         try:
-            storage.write(failure_uri, failure.model_dump_json(indent=1).encode())
+            stored.replace(failure_uri, failure)
         except Exception as also:  # the log line above is then all there is
             log.error("%s: could not write %s: %s", stage, failure_uri, also)
     return BAD_INPUT if bad_input else TROUBLE

@@ -5,7 +5,6 @@ with the same caption asks nothing. An answer stands for ever. A failure stands 
 resumed or not, until that has its verdict; whoever needs the answer then asks again, complete scores or not.
 """
 
-import json
 import logging
 import time
 import uuid
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
-from ray_jobs import parts, storage
+from ray_jobs import parts, storage, stored
 from ray_jobs.asking import Times, ask_parts
 from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Spec, Verdict, slug
@@ -76,8 +75,8 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     totals = reduce(JudgeTotals.plus, (one.totals for one in found), JudgeTotals(seconds=took))
     uri = f"{spec.run_uri}/judge.json"
     if storage.exists(uri):
-        totals = replace(totals, seconds=totals.seconds + json.loads(storage.read(uri))["seconds"])
-    storage.write(uri, json.dumps(asdict(totals), indent=1).encode())
+        totals = replace(totals, seconds=totals.seconds + stored.load_json(uri)["seconds"])
+    storage.write(uri, stored.dump_json(asdict(totals)))
     log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
              totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
              totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
@@ -106,7 +105,7 @@ def reopen(spec: Spec) -> None:
     The verdict goes last, so a kill before that begins yet another attempt: no question was asked in this one.
     """
     try:
-        verdict = Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json"))
+        verdict = stored.load(Verdict, f"{spec.run_uri}/verdict.json")
     except (FileNotFoundError, ValueError):
         return
     if verdict.outcome != "INCOMPLETE":
@@ -114,7 +113,11 @@ def reopen(spec: Spec) -> None:
     log.info("run %s is INCOMPLETE: what has no answer is asked for again", spec.run_uri)
     storage.write(f"{spec.run_uri}/{ATTEMPT}", uuid.uuid4().hex[:8].encode())
     held = [f"{FOLDER}/{entry.key}" for entry in storage.entries(f"{spec.run_uri}/{FOLDER}")]
-    for key in (f"{FOLDER}/manifest.json", *held, "judge.json", "verdict.json"):
+    keys = (f"{FOLDER}/manifest.json", *held, "judge.json", "verdict.json")
+    for key in keys:
+        if key.endswith(".json"):
+            stored.check_replaceable(f"{spec.run_uri}/{key}")
+    for key in keys:
         storage.delete(f"{spec.run_uri}/{key}")
 
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from ray_jobs import storage
+from ray_jobs import storage, stored
 from ray_jobs.arrow_guard import check_own
-from ray_jobs.contract import BadInput, Manifest, Part, Trouble, slug
+from ray_jobs.contract import BadInput, Manifest, NewerSchema, Part, Trouble, slug
+from ray_jobs.schema import SCHEMA, check_schema
 from ray_jobs.sources.filesystem import open_arrow
 
 FOOTER = b"assay"
@@ -53,12 +54,12 @@ def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], fo
 
 def encoded(table: pa.Table, footer: dict[str, Any]) -> bytes:
     """The file of a part: the same bytes for the same rows and footer."""
-    return _parquet(table.replace_schema_metadata({FOOTER: json.dumps(footer).encode()}))
+    return _parquet(table.replace_schema_metadata({FOOTER: json.dumps({"schema": SCHEMA} | footer).encode()}))
 
 
 def write_file(uri: str, table: pa.Table) -> None:
     """Write a Parquet file that is not a part: it replaces what was there."""
-    storage.write(uri, _parquet(table))
+    storage.write(uri, encoded(table, {}))
 
 
 def describe(name: str, data: bytes) -> Part:
@@ -68,10 +69,10 @@ def describe(name: str, data: bytes) -> Part:
     return Part(name=name, rows=metadata.num_rows, lost=lost, blake3=blake3(data).hexdigest())
 
 
-def table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a part with these bytes."""
-    check_own(io.BytesIO(data), "a part")
-    return pq.read_table(io.BytesIO(data), columns=columns)
+def table(data: bytes, columns: Sequence[str] | None = None, uri: str = "") -> pa.Table:
+    """The rows of a part with these bytes, which were read at the URI. Raises NewerSchema."""
+    check_own(io.BytesIO(data), uri or "a part")
+    return _of_this_schema(pq.read_table(io.BytesIO(data), columns=columns), uri)
 
 
 def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder: str | None = None) -> pa.Table:
@@ -85,8 +86,7 @@ def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder
     try:
         data = storage.read(uri)
         _compare(stage_uri, name, kept, uri, blake3(data).hexdigest)
-        check_own(io.BytesIO(data), uri)
-        return pq.read_table(io.BytesIO(data), columns=columns)
+        return table(data, columns, uri)
     except FileNotFoundError:
         raise _missing(stage_uri, name, kept, uri) from None
     except pa.ArrowInvalid as error:
@@ -108,7 +108,7 @@ def columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
             _compare(stage_uri, name, kept, uri, lambda: _blake3_of(uri, *_state(uri)))
         with open_arrow(uri) as file:
             check_own(file, uri)
-            return pq.read_table(file, columns=list(names))
+            return _of_this_schema(pq.read_table(file, columns=list(names)), uri)
     except FileNotFoundError:
         raise _missing(stage_uri, name, kept, uri) from None
     except (OSError, pa.ArrowException) as error:
@@ -189,7 +189,7 @@ def footer_at(uri: str) -> dict[str, Any]:
 def manifest(stage_uri: str) -> Manifest | None:
     """The stage's manifest, None while it is not complete."""
     try:
-        return Manifest.model_validate_json(storage.read(f"{stage_uri}/manifest.json"))
+        return stored.load(Manifest, f"{stage_uri}/manifest.json")
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -268,14 +268,28 @@ def commit_forced(stage_uri: str, made: Manifest, folder: str) -> Manifest:
     own = commit(f"{stage_uri}/{folder}", made)
     standing = manifest(stage_uri)
     if standing is None or standing.created_at < own.created_at:
-        storage.write(f"{stage_uri}/manifest.json", own.model_dump_json(indent=1).encode())
+        stored.replace(f"{stage_uri}/manifest.json", own)
         return own
     return standing
 
 
 def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((metadata.metadata or {}).get(FOOTER, b"{}"))
+    return read_footer(metadata.metadata)
+
+
+def read_footer(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """What the metadata of a Parquet file hold of ours. Raises NewerSchema for a file of a newer Assay."""
+    found: dict[str, Any] = json.loads((metadata or {}).get(FOOTER, b"{}"))
+    check_schema(found.pop("schema", SCHEMA))
     return found
+
+
+def _of_this_schema(table: pa.Table, uri: str) -> pa.Table:
+    try:
+        read_footer(table.schema.metadata)
+    except NewerSchema as newer:
+        raise NewerSchema(f"{uri}: {newer}") from None
+    return table
 
 
 def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
@@ -284,12 +298,16 @@ def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
     What begins with one of `keep` stays.
 
     What completes the stage goes first and the marker is written last, so a kill in between leaves a stage that is
-    incomplete, and the next try removes the rest of what was there.
+    incomplete, and the next try removes the rest of what was there. Raises NewerSchema where a newer Assay made it,
+    before anything is removed.
     """
     marker = f"forced-{slug(token)}"
     if storage.exists(f"{stage_uri}/{marker}"):
         return
     held = [entry.key for entry in storage.entries(stage_uri) if not entry.key.startswith(tuple(keep))]
+    for key in held:
+        if key.endswith(".json"):
+            stored.check_replaceable(f"{stage_uri}/{key}")
     for key in sorted(held, key=lambda key: not key.endswith(".json")):
         storage.delete(f"{stage_uri}/{key}")
     storage.write(f"{stage_uri}/{marker}", b"")

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from ray_jobs import records, storage
+from ray_jobs import records, stored
 from ray_jobs.contract import BadInput, Manifest, Record, Scores, Spec, Trouble, Verdict
 from ray_jobs.plan import load_spec
 
@@ -31,9 +31,9 @@ def publish(spec: Spec) -> Record:
 
 
 def _gathered(spec: Spec) -> Record:
-    golden = Manifest.model_validate_json(_read(f"{spec.golden_uri}/manifest.json"))
-    captions = Manifest.model_validate_json(_read(f"{spec.captions_uri}/manifest.json"))
-    scores = Scores.model_validate_json(_read(f"{spec.run_uri}/scores.json"))
+    golden = _read(Manifest, f"{spec.golden_uri}/manifest.json")
+    captions = _read(Manifest, f"{spec.captions_uri}/manifest.json")
+    scores = _read(Scores, f"{spec.run_uri}/scores.json")
     verdict = _verdict(spec)
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
         raise BadInput(
@@ -65,14 +65,17 @@ def _gathered(spec: Spec) -> Record:
 
 
 def _verdict(spec: Spec) -> Verdict:
-    return Verdict.model_validate_json(_read(f"{spec.run_uri}/verdict.json"))
+    return _read(Verdict, f"{spec.run_uri}/verdict.json")
 
 
-def _read(uri: str) -> bytes:
+def _read(model: type[stored.Model], uri: str) -> stored.Model:
     try:
-        return storage.read(uri)
+        return stored.load(model, uri)
     except FileNotFoundError:
         raise BadInput(f"{uri}: missing, so its stage is not complete; run the stage again") from None
+    except ValueError as error:
+        what = type(error).__name__  # its text has many lines
+        raise BadInput(f"{uri}: not of this version ({what}); run its stage again with force") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

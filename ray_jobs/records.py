@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from ray_jobs import index, storage
-from ray_jobs.contract import BadInput, Baseline, Record, Spec, Trouble, Verdict
+from ray_jobs import index, storage, stored
+from ray_jobs.contract import BadInput, Baseline, NewerSchema, Record, Spec, Trouble, Verdict
 from ray_jobs.index import Published, published
 from ray_jobs.names import printable
 from ray_jobs.odd_items import describe, raise_outage
 
 log = logging.getLogger("assay")
+
+AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
 
 __all__ = ["Published", "anchor_for", "baseline_for", "decided", "publish", "published", "read", "rebuild"]
 
@@ -26,7 +28,8 @@ def publish(root: str, record: Record, replace: bool = False) -> Record:
     """Write the run's record and its entry in the index; the record that stands then.
 
     One that stood before is kept, unless it says another thing and either is INCOMPLETE or is to be replaced. While its
-    outcome stays, a run keeps its place in the series, so that doing it again moves nobody's baseline or anchor.
+    outcome stays, a run keeps its place in the series, so that doing it again moves nobody's baseline or anchor. Raises
+    NewerSchema for a run that a newer Assay published: its record and its entry stay as they are.
     """
     uri = f"{record.run_uri}/record.json"
     if not storage.create(uri, record.model_dump_json(indent=1).encode()):
@@ -74,23 +77,23 @@ def _entered(root: str, run_uri: str) -> Record:
         for entry in published(root, record.suite, record.series_id):
             of_the_run = entry.run_id == record.run_id and entry.checkpoint_folder == record.checkpoint.folder
             if of_the_run and entry.key != index.key_of(record):
-                storage.delete(index.uri_of(root, entry))
+                stored.remove(index.uri_of(root, entry))
         if index.key_of(read(run_uri)) == index.key_of(record):
             return record
 
 
 def decided(run_uri: str) -> bool:
-    """Whether the run has a verdict that need not be asked for again: any but INCOMPLETE."""
+    """Whether the run has a verdict that need not be asked for again: any but INCOMPLETE. Raises NewerSchema."""
     try:
-        verdict = Verdict.model_validate_json(storage.read(f"{run_uri}/verdict.json"))
+        verdict = stored.load(Verdict, f"{run_uri}/verdict.json")
     except (FileNotFoundError, ValueError):
         return False
     return verdict.outcome != "INCOMPLETE"
 
 
 def read(run_uri: str) -> Record:
-    """The record of a run. Raises FileNotFoundError where none was published."""
-    return Record.model_validate_json(storage.read(f"{run_uri}/record.json"))
+    """The record of a run. Raises FileNotFoundError where none was published, and as `stored.load` does."""
+    return stored.load(Record, f"{run_uri}/record.json")
 
 
 def baseline_for(spec: Spec, asked: str) -> Baseline | None:
@@ -158,7 +161,8 @@ def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str
     of_a_run = Counter(entry.run_uri(root) for entry in entries)
     for entry in entries:  # what was published since is not wanted, and what it replaced was read as a record
         uri = index.uri_of(root, entry)
-        if (uri not in wanted or of_a_run[entry.run_uri(root)] > 1) and not _is_of_its_record(root, entry):
+        doubtful = uri not in wanted or of_a_run[entry.run_uri(root)] > 1
+        if doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
             storage.delete(uri)
     mine = (record for record in records if record.suite == suite)
     index.refresh(root, suite, {index.key_of(record): index.indexed(record) for record in mine})
@@ -170,16 +174,21 @@ def _entered_alone(root: str, listed: storage.Entry) -> Record | str:
     uri = f"{printable(run_uri, 500)}/record.json"
     if listed.size > index.LARGEST:
         return f"{uri}: {listed.size} bytes, which is no record"
-    record = _readable(run_uri)
+    try:
+        record = _readable(run_uri)
+    except NewerSchema as newer:
+        return describe(newer)
     if isinstance(record, str):
         return record
     if not _is_in_its_place(record, run_uri) or not index.fits_key(record):
-        return f"{uri}: its ids do not fit its folder"
+        return f"{uri}: its ids do not fit its folder{AGAIN}"
     try:
         index.add(root, [record])
+    except NewerSchema as newer:
+        return describe(newer)
     except Exception as error:  # a name that is too long for a file, a folder in the entry's place
         raise_outage(error, root)
-        return f"{uri}: {describe(error)}"
+        return f"{uri}: {describe(error)}{AGAIN}"
     return record
 
 
@@ -189,12 +198,14 @@ def _is_in_its_place(record: Record, run_uri: str) -> bool:
 
 
 def _readable(run_uri: str) -> Record | str:
-    """The record, or why it is none. Raises Trouble in an outage of the store."""
+    """The record, or why it is none. Raises Trouble in an outage of the store, and NewerSchema."""
     try:
         return read(run_uri)
+    except NewerSchema:
+        raise
     except Exception as error:
         raise_outage(error, run_uri.rsplit("/runs/", 1)[0])
-        return f"{printable(run_uri, 500)}/record.json: {_why(error)}"
+        return f"{printable(run_uri, 500)}/record.json: {_why(error)}{AGAIN}"
 
 
 def _why(error: Exception) -> str:
@@ -205,6 +216,16 @@ def _why(error: Exception) -> str:
         if isinstance(error, BadInput | Trouble)
         else f"not a record of this version ({type(error).__name__})"
     )
+
+
+def _is_newer(root: str, entry: Published) -> bool:
+    """Whether the entry, or the record that it is of, was made by a newer Assay."""
+    try:
+        for uri in (index.uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
+            stored.check_replaceable(uri)
+    except NewerSchema:
+        return True
+    return False
 
 
 def _is_of_its_record(root: str, entry: Published) -> bool:
@@ -227,10 +248,11 @@ def _asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
 
 
 def _spec(uri: str) -> Spec | None:
-    """The spec; None for one of another version, or removed since it was listed."""
+    """The spec; None for one of an older version, or removed since it was listed. Raises NewerSchema: what a newer
+    Assay was asked about this checkpoint, and what it compared it with, this one cannot say."""
     try:
-        return Spec.model_validate_json(storage.read(uri))
-    except Trouble:
+        return stored.load(Spec, uri)
+    except (Trouble, NewerSchema):
         raise
     except Exception:
         return None
@@ -254,11 +276,14 @@ def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline
     """The first of the entries whose record is there and says what its entry says; None where there is no entry.
 
     Raises BadInput, for the first one, where there are entries and none is readable: that is not "nothing to compare".
+    Raises NewerSchema for one that a newer Assay made: passing it over would compare with another run than was asked.
     """
     refused = None
     for entry in entries:
         try:
             return _baseline(root, entry, asked)
+        except NewerSchema:
+            raise
         except BadInput as error:
             refused = refused or error
             log.warning("passed over: %s", describe(error))
@@ -270,10 +295,10 @@ def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline
 def _baseline(root: str, entry: Published, asked: str) -> Baseline:
     record = _readable(entry.run_uri(root))
     if isinstance(record, Record) and not _is_of(record, entry):
-        record = f"{entry.run_uri(root)}/record.json: not what its entry in the index says"
+        record = f"{entry.run_uri(root)}/record.json: not what its entry in the index says{AGAIN}"
     if isinstance(record, str):
-        remedy = f"publish that run again, or leave it out with python -m ray_jobs.records rebuild {root}"
-        raise BadInput(f"{asked}: {record}; {remedy}")
+        remedy = f", or leave it out with python -m ray_jobs.records rebuild {root}" if record.endswith(AGAIN) else ""
+        raise BadInput(f"{asked}: {record}{remedy}")
     return Baseline(
         run_id=record.run_id, run_uri=record.run_uri, caption_id=record.caption_id, checkpoint=record.checkpoint
     )
@@ -296,7 +321,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, BadInput) else 1
     for line in left_out:
-        print(f"left out: {line}; publish that run again", file=sys.stderr)
+        print(f"left out: {line}", file=sys.stderr)
     print(f"{count} records indexed" + (f", {len(left_out)} left out" if left_out else ""))
     return 0
 

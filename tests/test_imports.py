@@ -13,7 +13,8 @@ HEAVY = {
 }  # fmt: skip
 LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
-    "identity", "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
+    "identity", "schema", "stored",
+    "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
     "module_patterns",
 }  # fmt: skip
 

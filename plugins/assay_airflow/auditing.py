@@ -5,7 +5,7 @@ One a night and suite, for each costs the start of an engine. Which ones were au
 
 from datetime import datetime, timedelta
 
-from ray_jobs import audits, index, records, storage
+from ray_jobs import audits, index, records, storage, stored
 from ray_jobs.contract import BadInput, Manifest, Spec
 from ray_jobs.odd_items import raise_outage, refusal
 from ray_jobs.plan import load_spec
@@ -91,7 +91,7 @@ def _is_due(spec: Spec) -> bool:
 def _needs_audit(spec: Spec) -> bool:
     name = f"{spec.checkpoint.name} ({spec.captions_uri})"
     try:
-        captions = Manifest.model_validate_json(storage.read(f"{spec.captions_uri}/manifest.json", at_most=LARGEST))
+        captions = stored.load(Manifest, f"{spec.captions_uri}/manifest.json")
     except (FileNotFoundError, ValueError):
         print(f"passed over: {name}: its captions are not complete")
         return False

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from ray_jobs import storage
+from ray_jobs import storage, stored
 from ray_jobs.contract import Checkpoint, Failure, Suite
 from ray_jobs.odd_items import describe
 from ray_jobs.plan import load_suite
@@ -65,7 +65,7 @@ def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
         run = key.removesuffix("/failure.json")
         specs = [f"{folder}/{one}" for one in keys if one.startswith(f"{run}/spec") and one.endswith(".json")]
         try:
-            failure = Failure.model_validate_json(storage.read(f"{folder}/{key}", at_most=LARGEST))
+            failure = stored.load(Failure, f"{folder}/{key}", LARGEST)
             suites = [json.loads(storage.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]
             if any(suite["name"] == _name_of_suite(suite_name) for suite in suites) and not (
                 failure.kind == "bad-input" and _has_changed(suite_name, suites[0])

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ray_jobs import audits, records, storage
-from ray_jobs.contract import BadInput, Failure, Spec, digest
+from ray_jobs import audits, records, storage, stored
+from ray_jobs.contract import BadInput, Failure, NewerSchema, Spec, digest
 from ray_jobs.handshake import VARIABLE, say
 from ray_jobs.names import printable
 
@@ -48,12 +48,15 @@ class StageJob:
 
     def is_done(self) -> bool:
         """Whether there is nothing to ask for: an INCOMPLETE verdict is, and an audit that found something, which says
-        it again."""
+        it again. Raises NewerSchema for the result of a newer Assay."""
         if self.stage == "evaluate":
             return records.decided(self.marker.rpartition("/")[0])
         if self.stage == "audit":
             return audits.passed(self.marker.rpartition("/")[0])
-        return self.has_result()
+        if not self.has_result():
+            return False
+        stored.check_replaceable(self.marker)  # what a newer Assay made is no use to this one
+        return True
 
     def has_result(self) -> bool:
         """Whether a job has left what the stage is for, be it an INCOMPLETE verdict."""
@@ -84,8 +87,9 @@ def failure_of(stage: str, job: dict[str, Any], root: str | None = None) -> Fail
     if root is not None and (not spec_uri.startswith(f"{root}/runs/") or ".." in spec_uri.split("/")):
         return None
     try:
-        data = storage.read(f"{spec_uri.rsplit('/', 1)[0]}/failure.json", at_most=LARGEST_FAILURE)
-        failure = Failure.model_validate_json(data)
+        failure = stored.load(Failure, f"{spec_uri.rsplit('/', 1)[0]}/failure.json", LARGEST_FAILURE)
+    except NewerSchema as newer:  # the job did not dare to replace it either
+        return Failure(stage=stage, kind="bad-input", message=str(newer), at=datetime.now(UTC))
     except (FileNotFoundError, ValidationError, BadInput):
         return None
     failure = failure.model_copy(update={"message": printable(" ".join(failure.message.split()), LONGEST_MESSAGE)})

@@ -8,21 +8,20 @@ A job that goes on after a kill, or beside another one, works from the same plan
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from ray_jobs import storage
+from ray_jobs import storage, stored
 from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Preprocess, Spec
 from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.parts import name_of_part
 from ray_jobs.plan import source_revision
+from ray_jobs.schema import StoredModel
 from ray_jobs.sources import Distance, Located, Source
 from ray_jobs.sources.bounds import bounded
 from ray_jobs.sources.filesystem import open_arrow
@@ -52,7 +51,7 @@ class PlannedPart(Frozen):
     group: int
 
 
-class GoldenPlan(Frozen):
+class GoldenPlan(StoredModel):
     """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known.
 
     `versions` of what decodes: one set is made with one of each.
@@ -164,8 +163,9 @@ def _written(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[
 def _standing(golden_uri: str) -> GoldenPlan | None:
     uri = f"{golden_uri}/plan/plan.json"
     try:
-        return GoldenPlan.model_validate(json.loads(storage.read(uri)))
+        return stored.load(GoldenPlan, uri)
     except FileNotFoundError:
         return None
-    except (ValueError, ValidationError) as error:
-        raise BadInput(f"{uri}: not a plan ({error}); delete the folder {golden_uri} and rerun") from None
+    except ValueError as error:
+        why = type(error).__name__  # its text has many lines, and the remedy is at the end of ours
+        raise BadInput(f"{uri}: not a plan ({why}); delete the folder {golden_uri} and rerun") from None

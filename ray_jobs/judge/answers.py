@@ -113,7 +113,7 @@ def _tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa
         names = {entry.key for entry in listed if below is None or entry.size < below}
         for name in sorted(names - found.keys() - gone):
             try:
-                found[name] = parts.table(storage.read(f"{judge_uri}/{part}/{name}"))
+                found[name] = parts.table(storage.read(uri := f"{judge_uri}/{part}/{name}"), uri=uri)
             except FileNotFoundError:
                 gone.add(name)
         if look and names <= before:

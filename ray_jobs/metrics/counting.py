@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_jobs import fetching, parts, storage
+from ray_jobs import fetching, parts, storage, stored
 from ray_jobs.contract import BadInput, Manifest, Spec, Trouble
 from ray_jobs.metrics import frequencies
 from ray_jobs.metrics.batch import Corpus
@@ -120,7 +120,7 @@ def _count(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], cou
             if not storage.exists(done):  # else the other job was first and took the runs away
                 raise
         else:
-            storage.create(done, json.dumps(index, indent=1).encode())
+            storage.create(done, stored.dump_json(index))
     for entry in list(storage.entries(f"{uri}/runs")):  # also those of a job that was killed while it did this
         storage.delete(f"{uri}/runs/{entry.key}")
 
@@ -190,9 +190,10 @@ def _summed(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequ
 def table(uri: str, name: str) -> Frequencies:
     """The table, mapped into memory. Raises Trouble when a file of it is missing."""
     try:
-        index = storage.read(f"{uri}/tables.json")
-        told = json.loads(index)[name]
-        local = storage.local_path(uri) or _copied(uri, hashlib.sha256(index).hexdigest()[:16], json.loads(index))
+        index = stored.load_json(f"{uri}/tables.json")
+        told = index[name]
+        content = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:16]
+        local = storage.local_path(uri) or _copied(uri, content, index)
         for number, stated in enumerate(told["sha256"]):
             with (local / _file(name, number)).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != stated:

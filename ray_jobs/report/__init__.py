@@ -3,10 +3,9 @@
 Captions are hostile text: every one is escaped by the template, and shown as `text.shown` makes it fit to be.
 """
 
-import json
 from typing import Any
 
-from ray_jobs import parts, storage
+from ray_jobs import parts, storage, stored
 from ray_jobs.contract import Checkpoint, Scores, Spec, Verdict
 from ray_jobs.report import series
 from ray_jobs.report.looking import Side
@@ -55,7 +54,6 @@ def side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
 def judge_totals(run_uri: str) -> dict[str, Any]:
     """What the judge was asked and what it cost; empty where there was none."""
     try:
-        found = json.loads(storage.read(f"{run_uri}/judge.json"))
-    except FileNotFoundError:
+        return stored.load_json(f"{run_uri}/judge.json")
+    except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from making import record, spec
@@ -209,16 +210,17 @@ def test_a_kill_while_a_record_is_replaced(
     class Killed(Exception):
         pass
 
-    def unless_killed(call: Callable[..., None]) -> Callable[..., None]:
-        def called(uri: str, *data: bytes) -> None:
+    def unless_killed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(uri: str, *data: bytes) -> Any:
             if uri.endswith(killed_at):
                 raise Killed
-            call(uri, *data)
+            return call(uri, *data)
 
         return called
 
     with monkeypatch.context() as patched:
         patched.setattr(storage, "write", unless_killed(storage.write))
+        patched.setattr(storage, "create", unless_killed(storage.create))
         patched.setattr(storage, "delete", unless_killed(storage.delete))
         with pytest.raises(Killed):
             records.publish(store, told(made, "PASS", 1))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from assay_airflow import limits
 from assay_airflow.triggers.waiting import wait
-from ray_jobs import storage
+from ray_jobs import stored
 from ray_jobs.contract import BadInput, Manifest
 
 
@@ -35,10 +35,11 @@ class GoldenReadyTrigger(BaseTrigger):
 
 
 def missing_golden(golden_uri: str) -> str | None:
-    """What is missing of a golden set, None when complete. Raises BadInput for a manifest that does not add up."""
+    """What is missing of a golden set, None when complete. Raises BadInput for a manifest that does not add up
+    or is of a newer Assay."""
     uri = f"{golden_uri}/manifest.json"
     try:
-        Manifest.model_validate_json(storage.read(uri))
+        stored.load(Manifest, uri)
     except FileNotFoundError:
         return f"golden set {golden_uri}: not complete, manifest.json is not there yet"
     except ValidationError as error:

@@ -1,0 +1,280 @@
+"""Files of a newer Assay: told in one line that asks for an upgrade, and never deleted, replaced or skipped over."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ray_jobs import audits, compare, evaluate, index, judging, parts, publish, records, storage, stored
+from ray_jobs.contract import (
+    BadInput,
+    Checkpoint,
+    Failure,
+    Manifest,
+    NewerSchema,
+    Record,
+    Scores,
+    Spec,
+    Suite,
+    Verdict,
+)
+from ray_jobs.golden.planning import GoldenPlan, _standing
+from ray_jobs.judge import answers
+from ray_jobs.report import judge_totals
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+SCHEMAS = [2, 99, 2**63, "1.1", "99", 1.5, None, True, -1, [1], {"major": 2}, "x" * 10_000]
+
+
+def spec_in(root: Path, force: str | None = None) -> Spec:
+    suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
+    checkpoint = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="f" * 16)
+    return Spec(root=str(root), suite=suite, checkpoint=checkpoint, source_revision="r1", force=force)
+
+
+def sample(spec: Spec) -> dict[str, Any]:
+    """One of every model that is a file of its own."""
+    sums: dict[str, Any] = {"rows_in": 1, "rows_out": 1, "parts": (), "created_at": NOW}
+    manifest = Manifest(stage="golden", id="g", **sums)
+    verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
+    record = Record(
+        run_id=spec.run_id, run_uri=spec.run_uri, scale_id=spec.scale_id, series_id=spec.series_id,
+        golden_id=spec.golden_id, caption_id=spec.caption_id, suite="small", checkpoint=spec.checkpoint,
+        verdict=verdict, metrics={}, images={}, seconds={}, versions={}, published_at=NOW,
+    )  # fmt: skip
+    scores = Scores(
+        run_id=spec.run_id, scale_id=spec.scale_id, images=1, scored=1, failed={}, metrics={}, manifest=manifest
+    )
+    return {
+        "spec": spec,
+        "manifest": manifest,
+        "scores": scores,
+        "verdict": verdict,
+        "record": record,
+        "failure": Failure(stage="caption", kind="trouble", message="m", at=NOW),
+        "audit": audits.Audit(caption_id="c", checkpoint=spec.checkpoint, created_at=NOW),
+        "plan": GoldenPlan(versions={}, listed=1, parts=()),
+        "index": index.Index(suite="small"),
+    }
+
+
+def newer(content: Any, schema: Any = 99) -> bytes:
+    """What a next major version might write: another schema, other keys, and some that are gone."""
+    raw = json.loads(content.model_dump_json()) | {"schema": schema, "added": {"deep": [1, {"x": None}]}}
+    for gone in ("reason", "rows_in", "kind", "scale_id", "suite", "checkpoint", "images"):
+        raw.pop(gone, None)
+    return json.dumps(raw).encode()
+
+
+def lay(root: Path, schema: Any = 99) -> tuple[Spec, dict[str, bytes]]:
+    """A run of a newer Assay with all its files, by their URI."""
+    spec = spec_in(root)
+    made = sample(spec)
+    files = {
+        f"{spec.golden_uri}/manifest.json": made["manifest"],
+        f"{spec.golden_uri}/plan/plan.json": made["plan"],
+        f"{spec.captions_uri}/manifest.json": made["manifest"],
+        f"{spec.captions_uri}/audit.json": made["audit"],
+        f"{spec.scores_uri}/manifest.json": made["manifest"],
+        f"{spec.run_uri}/preference/manifest.json": made["manifest"],
+        f"{spec.run_uri}/scores.json": made["scores"],
+        f"{spec.run_uri}/judge.json": made["verdict"],
+        f"{spec.run_uri}/verdict.json": made["verdict"],
+        f"{spec.run_uri}/record.json": made["record"],
+        f"{spec.run_uri}/failure.json": made["failure"],
+        spec.uri: made["spec"],
+        index.entry_uri(str(root), made["record"]): made["record"],
+        f"{root}/index/small/index.json": made["index"],
+    }
+    written = {uri: newer(content, schema) for uri, content in files.items()}
+    for uri, content in written.items():
+        storage.write(uri, content)
+    return spec, written
+
+
+def forget_all(spec: Spec) -> None:
+    parts.forget(spec.run_uri, "again", keep=("spec", "record.json"))
+
+
+READERS: dict[str, Callable[[Spec], Any]] = {
+    "golden manifest": lambda spec: parts.manifest(spec.golden_uri),
+    "captions manifest": lambda spec: parts.require(spec.captions_uri, "caption"),
+    "preference manifest": lambda spec: parts.manifest(f"{spec.run_uri}/preference"),
+    "golden plan": lambda spec: _standing(spec.golden_uri),
+    "audit": lambda spec: audits.read(spec.captions_uri),
+    "audit passed": lambda spec: audits.passed(spec.captions_uri),
+    "verdict decided": lambda spec: records.decided(spec.run_uri),
+    "verdict reopened": judging.reopen,
+    "record": lambda spec: records.read(spec.run_uri),
+    "judge totals": lambda spec: judge_totals(spec.run_uri),
+    "compare": lambda spec: compare.load(spec.run_uri),
+    "publish": publish.publish,
+    "publish a record": lambda spec: records.publish(spec.root, sample(spec)["record"]),
+    "publish by force": lambda spec: records.publish(spec.root, sample(spec)["record"], replace=True),
+    "enter": lambda spec: index.add(spec.root, [sample(spec)["record"]]),
+    "commit a manifest": lambda spec: parts.commit(spec.golden_uri, sample(spec)["manifest"]),
+    "commit an audit": lambda spec: audits.commit(spec.captions_uri, sample(spec)["audit"]),
+    "forget captions": lambda spec: parts.forget(spec.captions_uri, "again"),
+    "forget scores": lambda spec: parts.forget(spec.scores_uri, "again"),
+    "forget a run": forget_all,
+    "forced evaluation": lambda spec: evaluate.evaluate(spec.model_copy(update={"force": "again"})),
+    "replace a verdict": lambda spec: stored.replace(f"{spec.run_uri}/verdict.json", sample(spec)["verdict"]),
+    "replace scores": lambda spec: stored.replace(f"{spec.run_uri}/scores.json", sample(spec)["scores"]),
+    "replace a failure": lambda spec: stored.replace(f"{spec.run_uri}/failure.json", sample(spec)["failure"]),
+    "remove a failure": lambda spec: stored.remove(f"{spec.run_uri}/failure.json"),
+    "next baseline": lambda spec: records.baseline_for(another(spec), "last-accepted"),
+    "next anchor": lambda spec: records.anchor_for(another(spec), "first"),
+    "baseline by its run": lambda spec: records.baseline_for(another(spec), spec.run_uri),
+    "same run again": lambda spec: records.baseline_for(spec, "last-accepted"),
+}
+
+
+def another(spec: Spec) -> Spec:
+    checkpoint = Checkpoint(uri="/models/step-2", name="step-2", fingerprint="0" * 16)
+    return spec.model_copy(update={"checkpoint": checkpoint})
+
+
+def untouched(written: dict[str, bytes]) -> None:
+    for uri, content in written.items():
+        assert storage.read(uri) == content, uri
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_newer_file_is_told_in_one_line_and_left(reader: str, tmp_path: Path) -> None:
+    spec, written = lay(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        READERS[reader](spec)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "upgrade this plane" in line or reader == "baseline by its run"
+    assert not any(word in line for word in ("delete", "rerun", "again", "rebuild", "force"))
+    untouched(written)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: repr(schema)[:12])
+@pytest.mark.parametrize("kind", sample(spec_in(Path("/root"))))
+def test_every_model_refuses_every_schema_that_it_does_not_know(kind: str, schema: Any, tmp_path: Path) -> None:
+    content = sample(spec_in(tmp_path))[kind]
+    uri = f"{tmp_path}/{kind}.json"
+    storage.write(uri, newer(content, schema))
+    with pytest.raises(NewerSchema) as caught:
+        stored.load(type(content), uri)
+    assert str(caught.value).startswith(f"{uri}: made by a newer Assay (schema ")
+    assert str(caught.value).endswith("upgrade this plane")
+    assert len(str(caught.value)) < len(uri) + 120
+    with pytest.raises(NewerSchema):
+        stored.replace(uri, content)
+    assert storage.read(uri) == newer(content, schema)
+
+
+@pytest.mark.parametrize("kind", sample(spec_in(Path("/root"))))
+def test_every_file_carries_its_schema_and_one_without_is_read(kind: str) -> None:
+    content = sample(spec_in(Path("/root")))[kind]
+    raw = json.loads(content.model_dump_json())
+    assert raw.pop("schema") == 1
+    assert stored.parse(type(content), json.dumps(raw).encode(), "x") == content
+
+
+@pytest.mark.parametrize("kind", sample(spec_in(Path("/root"))))
+def test_unknown_keys_of_a_minor_version_are_kept_at_every_level(kind: str) -> None:
+    content = sample(spec_in(Path("/root")))[kind]
+
+    def with_more(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: with_more(item) for key, item in value.items()} | (
+                {"added": [1, {"x": 2}]} if "schema" in value else {}
+            )
+        return value
+
+    raw = with_more(json.loads(content.model_dump_json()))
+    again = stored.parse(type(content), json.dumps(raw).encode(), "x")
+    assert json.loads(again.model_dump_json()) == raw
+
+
+def test_a_new_setting_at_its_default_in_a_spec_is_no_obstacle(tmp_path: Path) -> None:
+    spec = spec_in(tmp_path)
+    raw = json.loads(spec.model_dump_json())
+    for section in ("dataset", "preprocess", "caption", "engine", "judge", "gate", "metrics"):
+        raw["suite"][section]["added"] = None
+    raw["checkpoint"]["added"] = raw["suite"]["added"] = 1
+    read = stored.parse(Spec, json.dumps(raw).encode(), "x")
+    assert (read.run_id, read.caption_id, read.golden_id) == (spec.run_id, spec.caption_id, spec.golden_id)
+
+
+def test_rebuild_leaves_a_newer_record_its_entry_and_its_index(tmp_path: Path) -> None:
+    _, written = lay(tmp_path)
+    count, left_out = records.rebuild(str(tmp_path))
+    assert count == 0
+    assert len(left_out) == 1
+    assert left_out[0].endswith("upgrade this plane")
+    untouched(written)
+
+
+def test_a_run_is_published_beside_those_of_a_newer_assay(tmp_path: Path) -> None:
+    spec, written = lay(tmp_path)
+    record = sample(another(spec))["record"]
+    assert records.publish(str(tmp_path), record) == record
+    untouched(written)
+    assert [line.run_id for line in index.whole(str(tmp_path), "small").records.values()] == [record.run_id]
+
+
+def test_lines_and_keys_of_a_newer_assay_stay_in_an_index_that_is_rewritten(tmp_path: Path) -> None:
+    spec = spec_in(tmp_path)
+    record = sample(spec)["record"]
+    storage.write(index.entry_uri(str(tmp_path), record), newer(record))
+    key, old = index.key_of(record), sample(another(spec))["record"]
+    plain = json.loads(index.indexed(old).model_dump_json()) | {"added": 1}
+    line = {"schema": 99, "added": [1]}
+    content = {"schema": 1, "suite": "small", "extra": 1, "records": {key: line, index.key_of(old): plain}}
+    storage.write(f"{tmp_path}/index/small/index.json", json.dumps(content).encode())
+    index.add(str(tmp_path), [old])
+    third = spec.model_copy(
+        update={"checkpoint": Checkpoint(uri="/models/step-3", name="step-3", fingerprint="3" * 16)}
+    )
+    records.publish(str(tmp_path), sample(third)["record"])
+    after = json.loads(storage.read(f"{tmp_path}/index/small/index.json"))
+    assert after["extra"] == 1
+    assert after["records"][key] == line
+    assert after["records"][index.key_of(old)] == plain
+    assert len(after["records"]) == 3
+
+
+ROWS = pa.table({"image_id": ["a"]})
+
+
+def newer_part() -> bytes:
+    return parts.encoded(ROWS, {"schema": 99, "lost": {}})
+
+
+@pytest.mark.parametrize("way", ["read", "columns", "describe", "footer", "footer_at", "table", "write"])
+def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
+    uri = parts.uri_of_part(str(tmp_path), "part-00000")
+    storage.write(uri, newer_part())
+    calls: dict[str, Callable[[], Any]] = {
+        "read": lambda: parts.read(str(tmp_path), "part-00000"),
+        "columns": lambda: parts.columns(str(tmp_path), "part-00000", ["image_id"]),
+        "describe": lambda: parts.describe("part-00000", newer_part()),
+        "footer": lambda: parts.footer(newer_part()),
+        "footer_at": lambda: parts.footer_at(uri),
+        "table": lambda: parts.table(newer_part(), uri=uri),
+        "write": lambda: parts.write(str(tmp_path), "part-00000", ROWS, {"lost": {}}),
+    }
+    with pytest.raises(NewerSchema, match="upgrade this plane"):
+        calls[way]()
+    assert storage.read(uri) == newer_part()
+
+
+def test_answers_of_a_newer_assay_are_neither_taken_nor_merged_away(tmp_path: Path) -> None:
+    uri = str(tmp_path)
+    for key in ("a", "b"):
+        answers.keep(uri, "part-00000", [answers.Answer(key, "t", None, None, 1, 1, "run", 0.0)])
+    storage.write(f"{uri}/part-00000/newer.parquet", newer_part())
+    before = {entry.key for entry in storage.entries(uri)}
+    for call in (lambda: answers.load(uri, "part-00000", {"a"}), lambda: answers.compact(uri, "part-00000")):
+        with pytest.raises(NewerSchema, match=r"newer\.parquet: made by a newer Assay"):
+            call()
+    assert {entry.key for entry in storage.entries(uri)} == before
