@@ -46,7 +46,7 @@ def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool
 
             return asyncio.run(ask_in_loop())
 
-    handle = SimpleNamespace(evict=SimpleNamespace(remote=ask))
+    handle = SimpleNamespace(evict=SimpleNamespace(remote=ask), _actor_id=object())
     listed = [{"namespace": holding.NAMESPACE, "name": "engine-x"}]
     monkeypatch.setenv("ASSAY_GPU", "1")
     monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
