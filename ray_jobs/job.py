@@ -23,6 +23,7 @@ from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.names import printable
 from ray_jobs.plan import load_spec
+from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite_files import check_code
 
 log = logging.getLogger("assay")
@@ -50,6 +51,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)
         check_code(spec)
         check_destination(spec.suite.judge)
+        require_conditional_create(spec.root)
         connect()
         work(spec)
     except Exception as error:

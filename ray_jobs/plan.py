@@ -32,6 +32,7 @@ from ray_jobs.contract import (
     name_of,
     parse_suite,
 )
+from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite_files import (
     CODE_BYTES,
     TABLE_BYTES,
@@ -82,6 +83,7 @@ def plan(
     )
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
+    require_conditional_create(spec.root)
     storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
     return spec
 

@@ -13,7 +13,7 @@ HEAVY = {
 }  # fmt: skip
 LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
-    "identity", "schema", "stored",
+    "identity", "schema", "stored", "store_probe",
     "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
     "module_patterns",
 }  # fmt: skip
