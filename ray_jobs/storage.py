@@ -1,8 +1,9 @@
 """Objects at `s3://bucket/key` or in a local directory, read and written whole: all that Assay keeps goes through here.
 
 A write is visible only when complete, and `create` writes only where nothing is: the two guarantees that manifests rest
-on. S3 takes the usual AWS variables, `AWS_ENDPOINT_URL` among them. Errors a person must mend (no such bucket, no
-permission, full disk) are BadInput or Trouble with one line that names the object.
+on. What is written to a directory is on disk, and so is its name, when the call returns. S3 takes the usual AWS
+variables, `AWS_ENDPOINT_URL` among them. Errors a person must mend (no such bucket, no permission, full disk) are
+BadInput or Trouble with one line that names the object.
 """
 
 import errno
@@ -12,7 +13,6 @@ import shutil
 import stat
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.local_writes import sync_folder, written_beside
 from ray_jobs.s3_body import check_md5, read_object
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def write(uri: str, data: bytes) -> None:
             bucket, key = _bucket_key(uri)
             _s3().put_object(Bucket=bucket, Key=key, Body=data)
         else:
-            with _beside(_path(uri), lambda file: file.write(data)) as complete:
+            with written_beside(_path(uri), lambda file: file.write(data)) as complete:
                 complete.replace(_path(uri))
 
 
@@ -153,8 +154,11 @@ def upload(path: Path, uri: str) -> None:
             with path.open("rb") as source:
                 _s3().upload_fileobj(source, bucket, key)
         else:
-            with path.open("rb") as source, _beside(_path(uri), lambda file: shutil.copyfileobj(source, file)) as whole:
-                whole.replace(_path(uri))
+            with (
+                path.open("rb") as source,
+                written_beside(_path(uri), lambda file: shutil.copyfileobj(source, file)) as complete,
+            ):
+                complete.replace(_path(uri))
 
 
 def create(uri: str, data: bytes) -> bool:
@@ -163,12 +167,13 @@ def create(uri: str, data: bytes) -> bool:
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             return _put_where_none_is(bucket, key, data)
-        with _beside(_path(uri), lambda file: file.write(data)) as complete:
+        with written_beside(_path(uri), lambda file: file.write(data)) as complete:
             try:
                 os.link(complete, _path(uri))  # unlike a rename, a link fails where something is
+                created = True
             except FileExistsError:
-                return False
-            return True
+                created = False
+        return created
 
 
 def exists(uri: str) -> bool:
@@ -187,6 +192,7 @@ def delete(uri: str) -> None:
             _s3().delete_object(Bucket=bucket, Key=key)
         else:
             _path(uri).unlink(missing_ok=True)
+            sync_folder(_path(uri).parent)
 
 
 def entries(prefix: str, at_most: int | None = None, follow_folders: bool = True) -> Iterator[Entry]:
@@ -477,21 +483,6 @@ def _shallow_on_s3(folder: str) -> Iterator[Entry | None]:
             if found["Key"] != above:
                 kept = "SHA256" in found.get("ChecksumAlgorithm", ())
                 yield Entry(found["Key"][len(above) :], found["Size"], found["ETag"].strip('"'), kept)
-
-
-@contextmanager
-def _beside(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
-    """What `fill` writes, complete and on disk in a hidden file next to `path`, gone afterwards whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

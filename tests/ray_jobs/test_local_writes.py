@@ -1,0 +1,161 @@
+"""What is in a local folder after a power cut or a killed writer."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_jobs import local_writes, storage
+from ray_jobs.contract import BadInput, Trouble
+
+ROOT = Path(__file__).parents[2]
+DAY = 86400
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What the process does to names and to the disk, in its order; each is also done."""
+    calls: list[str] = []
+
+    def record(name: str, subject: Callable[..., str]) -> None:
+        original = getattr(os, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls.append(f"{name} {subject(*arguments)}")
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    def shown(path: Any) -> str:
+        relative = Path(path).relative_to(tmp_path)
+        return "a new file" if local_writes.HIDDEN.fullmatch(relative.name) else str(relative)
+
+    record("fsync", lambda descriptor: shown(os.readlink(f"/proc/self/fd/{descriptor}")))
+    record("replace", lambda _, target: shown(target))
+    record("link", lambda _, target: shown(target))
+    return calls
+
+
+def test_a_part_and_its_names_are_on_disk_before_its_manifest_is(events: list[str], tmp_path: Path) -> None:
+    storage.write(f"{tmp_path}/run/captions/part", b"part")
+    storage.create(f"{tmp_path}/run/manifest", b"{}")
+    assert events == [
+        "fsync run", "fsync .", "fsync a new file", "replace run/captions/part", "fsync run/captions",
+        "fsync a new file", "link run/manifest", "fsync run",
+    ]  # fmt: skip
+
+
+def test_upload_and_delete_are_on_disk_too(events: list[str], tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"part")
+    storage.upload(tmp_path / "source", f"{tmp_path}/part")
+    assert events == ["fsync a new file", "replace part", "fsync ."]
+    storage.delete(f"{tmp_path}/part")
+    assert events[3:] == ["fsync ."]
+    storage.delete(f"{tmp_path}/nowhere/part")  # none being there is fine
+
+
+def test_who_loses_a_race_goes_on_when_the_winners_name_is_on_disk(events: list[str], tmp_path: Path) -> None:
+    storage.create(f"{tmp_path}/manifest", b"first")
+    events.clear()
+    assert not storage.create(f"{tmp_path}/manifest", b"second")
+    assert events[-1] == "fsync ."
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(5, Trouble), (28, BadInput), (22, None)])
+def test_a_disk_that_cannot_keep_a_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, outcome: type[Exception] | None
+) -> None:
+    """An I/O error and a full disk; a file system that cannot sync a folder is as good as it gets."""
+    original = os.fsync
+
+    def fails_for_folders(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir():
+            raise OSError(number, os.strerror(number))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_for_folders)
+    if outcome:
+        with pytest.raises(outcome, match=r"^cannot write \S+/part: [^\n]*$"):
+            storage.write(f"{tmp_path}/part", b"x")
+    else:
+        storage.write(f"{tmp_path}/part", b"x")
+
+
+@contextmanager
+def writer_at_work(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A process in the midst of a write to `folder`, killed with the block, and its hidden file."""
+    pipe = folder.with_name("pipe")
+    os.mkfifo(pipe)
+    command = [sys.executable, str(Path(__file__).with_name("writing.py")), str(pipe), f"{folder}/part"]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process, pipe.open("wb") as source:
+        source.write(b"x" * 1_000_000)
+        source.flush()
+        try:
+            (hidden,) = folder.glob(".part.*")
+            yield process, hidden
+        finally:
+            process.kill()
+
+
+def make_old(file: Path, days: float = 2) -> None:
+    then = time.time() - days * DAY
+    os.utime(file, (then, then))
+
+
+def write_from_another_process(uri: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("writing.py")), __file__, uri]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    with writer_at_work(folder) as (writer, hidden):
+        make_old(hidden)
+        write_from_another_process(f"{folder}/other")
+        assert hidden.exists(), "its writer is alive"
+        writer.kill()
+        writer.wait()
+        make_old(hidden, 0.9)
+        write_from_another_process(f"{folder}/other")
+        assert hidden.exists(), "it is not old"
+        make_old(hidden)
+        write_from_another_process(f"{tmp_path}/other")
+        assert hidden.exists(), "another folder's writer looks at its own"
+        write_from_another_process(f"{folder}/other")
+        assert [path.name for path in folder.iterdir()] == ["other"]
+
+
+KEPT: dict[str, Callable[[Path], object]] = {
+    "a person's hidden file": lambda folder: (folder / ".notes").touch(),
+    "a name that only begins like it": lambda folder: (folder / f".part.{'a' * 32}.bak").touch(),
+    "a name that is not hidden": lambda folder: (folder / f"part.{'a' * 32}").touch(),
+    "a folder": lambda folder: (folder / f".part.{'a' * 32}").mkdir(),
+    "a link": lambda folder: (folder / f".part.{'a' * 32}").symlink_to("/etc/hostname"),
+    "a pipe": lambda folder: os.mkfifo(folder / f".part.{'a' * 32}"),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_no_writer_left_is_kept(tmp_path: Path, kind: str) -> None:
+    KEPT[kind](tmp_path)
+    (other,) = tmp_path.iterdir()
+    if kind != "a link":
+        make_old(other)
+    storage.write(f"{tmp_path}/part", b"x")
+    assert {path.name for path in tmp_path.iterdir()} == {other.name, "part"}
+
+
+def test_a_folder_is_looked_through_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    original = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(str(path)) or original(path))  # type: ignore[func-returns-value]
+    for number in range(3):
+        storage.write(f"{tmp_path}/{number}", b"x")
+        storage.write(f"{tmp_path}/below/{number}", b"x")
+    assert looked == [str(tmp_path), f"{tmp_path}/below"]

@@ -1,0 +1,8 @@
+"""A writer for test_local_writes: it copies its first argument, a pipe, to its second until a test kills it."""
+
+import sys
+from pathlib import Path
+
+from ray_jobs import storage
+
+storage.upload(Path(sys.argv[1]), sys.argv[2])
