@@ -18,13 +18,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from ray_jobs import checkpoint, records, storage
+from ray_jobs import checkpoint, records, storage, stored
 from ray_jobs.contract import (
     BadInput,
     Checkpoint,
     Dataset,
     Engine,
     Judge,
+    NewerSchema,
     Spec,
     Suite,
     Trouble,
@@ -32,6 +33,7 @@ from ray_jobs.contract import (
     name_of,
     parse_suite,
 )
+from ray_jobs.names import printable
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite_files import (
     CODE_BYTES,
@@ -43,6 +45,7 @@ from ray_jobs.suite_files import (
     refuse_system_path,
 )
 
+SPEC_BYTES = 64 * 2**20  # the table of synonyms in it has at most 16 MiB as a file
 MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
 SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
@@ -61,8 +64,8 @@ def plan(
 
     `baseline` overrides the suite's; `force` names a request whose captions are to be made anew; `following` is the URI
     of the checkpoint that will be validated next. A suite is named; `by_hand`, by a person at a shell, it may be a file
-    too. Raises BadInput, and `checkpoint.Incomplete` for a checkpoint that is
-    not whole.
+    too. Raises BadInput, NewerSchema where a newer Assay planned this run, and `checkpoint.Incomplete` for a checkpoint
+    that is not whole.
     """
     suite = load_suite(suite_name, by_hand)
     asked = baseline or suite.gate.baseline  # kept in the spec: asked for in the same words, a run is the same run
@@ -84,7 +87,7 @@ def plan(
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
     require_conditional_create(spec.root)
-    storage.write(spec.uri, spec.model_dump_json(indent=1).encode())
+    stored.replace(spec.uri, spec)
     return spec
 
 
@@ -103,13 +106,40 @@ def _synonyms(uri: str) -> dict[str, tuple[str, ...]]:
 
 
 def load_spec(uri: str) -> Spec:
-    """The spec at a URI. Raises BadInput when it is not there or not a spec."""
+    """The spec at a URI. Raises BadInput when it is not there, not a spec, or a spec of another place."""
+    name = printable(uri, 500)
     try:
-        return Spec.model_validate_json(storage.read(uri))
+        spec = stored.load(Spec, uri, SPEC_BYTES)
     except FileNotFoundError:
-        raise BadInput(f"spec {uri}: nothing is there; make it with python -m ray_jobs.plan") from None
+        raise BadInput(f"spec {name}: nothing is there; make it with python -m ray_jobs.plan") from None
+    except NewerSchema as newer:
+        raise NewerSchema(f"spec {newer}") from None
     except ValueError as error:
-        raise BadInput(f"spec {uri}: not a spec of this version ({error.__class__.__name__}); plan it again") from None
+        raise BadInput(f"spec {name}: not a spec of this version ({error.__class__.__name__}); plan it again") from None
+    check_place(spec, uri)
+    return spec
+
+
+def check_place(spec: Spec, uri: str) -> None:
+    """Raise BadInput for a spec whose ids do not fit the folder it lies in: it was changed, or made by another version.
+
+    A job writes where the ids say, so a changed spec could pass off its results as another run's. One directory may be
+    named in several ways, so the roots are compared with their links followed; what is below a root has one name.
+    """
+    place = storage.absolute(uri)
+    if place == spec.uri:
+        return
+    below = spec.uri.removeprefix(spec.root)
+    if place.endswith(below) and _is_one_directory(place.removesuffix(below), spec.root):
+        return
+    where, home = printable(uri, 500), printable(spec.run_uri, 500)
+    raise BadInput(f"spec {where}: what it says belongs to {home}, not here; plan it again with this version")
+
+
+def _is_one_directory(root: str, other: str) -> bool:
+    if storage.is_s3(root) or storage.is_s3(other):
+        return False
+    return os.path.realpath(storage.absolute(root)) == os.path.realpath(storage.absolute(other))
 
 
 def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
