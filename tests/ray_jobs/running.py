@@ -181,7 +181,8 @@ def assert_every_image_once(spec: Spec) -> None:
 
 
 def _assert_parts(stage_uri: str, manifest: Manifest) -> None:
+    folder = parts.folder_of(manifest)
     for part in manifest.parts:
-        data = storage.read(parts.uri_of_part(stage_uri, part.name))
+        data = storage.read(parts.uri_of_part(stage_uri, part.name, folder))
         assert parts.describe(part.name, data) == part
-    assert parts.done(stage_uri) >= {part.name for part in manifest.parts}
+    assert parts.done(stage_uri, folder) >= {part.name for part in manifest.parts}
