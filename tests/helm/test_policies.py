@@ -21,7 +21,17 @@ CASES = [
     ("data", WRITE, "root/index/nightly/index.json", False),
     ("data", DELETE, "root/runs/step-1/r/record.json", False),
     ("data", DELETE, "root/runs/step-1/r/failure.json", True),
+    ("data", DELETE, "root/runs/step-1/r/spec.json", False),
+    ("data", DELETE, "root/runs/step-1/r/verdict.json", True),  # an INCOMPLETE run that is evaluated again
+    ("data", DELETE, "root/runs/step-1/r/preference/parts/part-00000.parquet", True),
+    ("data", WRITE, "root/probes/conditional-create", True),
+    ("data", DELETE, "root/probes/0123", True),
     ("data", READ, "logs/dag/run.log", False),
+    ("control", WRITE, "root/probes/conditional-create", True),
+    ("control", DELETE, "root/probes/0123", True),
+    ("control", WRITE, "root/runs/step-1/r/timed-out-caption.json", True),
+    ("control", DELETE, "root/runs/step-1/r/timed-out-caption.json", True),
+    ("control", DELETE, "root/quarantine/0123.json", True),
     ("control", READ, "root/captions/c/manifest.json", True),
     ("control", WRITE, "root/captions/c/manifest.json", False),
     ("control", WRITE, "root/scores/s/manifest.json", False),
@@ -39,18 +49,21 @@ CASES = [
 
 
 def allows(policy: dict[str, Any], action: str, key: str) -> bool:
-    """Whether any statement allows the action on the object. The policies have no Deny."""
+    """Whether a statement allows the action on the object and none denies it."""
     resource = f"arn:aws:s3:::assay/{key}"
-    return any(
-        action in statement["Action"] and any(fnmatch.fnmatchcase(resource, place) for place in statement["Resource"])
+    effects = {
+        statement["Effect"]
         for statement in policy["Statement"]
-    )
+        if action in statement["Action"]
+        and any(fnmatch.fnmatchcase(resource, place) for place in statement["Resource"])
+    }
+    return effects == {"Allow"}
 
 
 def test_there_is_a_policy_for_each_identity():
     assert set(POLICIES) == {"control", "data", "reader"}
     for policy in POLICIES.values():
-        assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
+        assert {statement["Effect"] for statement in policy["Statement"]} <= {"Allow", "Deny"}
         actions = [action for statement in policy["Statement"] for action in statement["Action"]]
         assert not [action for action in actions if "*" in action]
 

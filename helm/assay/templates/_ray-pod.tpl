@@ -57,6 +57,8 @@ spec:
       env:
         # A folder of this pod alone, whatever volume is mounted on the home's cache.
         - {name: ASSAY_CACHE, value: /tmp/assay-cache}
+        # A data set by its name on a hub is copied here: into the scratch, which has room.
+        - {name: HF_HOME, value: /tmp/hf}
       resources:
         requests:
           {{- toYaml .group.resources.requests | nindent 10 }}
