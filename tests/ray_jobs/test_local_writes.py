@@ -1,6 +1,7 @@
 """What is in a local folder after a power cut or a killed writer."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from ray_jobs.contract import BadInput, Trouble
 
 ROOT = Path(__file__).parents[2]
 DAY = 86400
+COPIED = 16 * shutil.COPY_BUFSIZE  # type: ignore[attr-defined]  # bytes: whole pieces, so that the writer keeps none back
 
 
 @pytest.fixture
@@ -94,10 +96,12 @@ def writer_at_work(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Pa
     os.mkfifo(pipe)
     command = [sys.executable, str(Path(__file__).with_name("writing.py")), str(pipe), f"{folder}/part"]
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process, pipe.open("wb") as source:
-        source.write(b"x" * 1_000_000)
+        source.write(b"x" * COPIED)
         source.flush()
         try:
             (hidden,) = folder.glob(".part.*")
+            while hidden.stat().st_size < COPIED:
+                time.sleep(0.01)
             yield process, hidden
         finally:
             process.kill()
