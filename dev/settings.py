@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs import storage
+from ray_jobs.errors import BadInput
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` can tell its own
@@ -63,11 +65,29 @@ class Settings:
         return self.run / "logs" / f"{program}.log"
 
     def _short(self, path: Path, limit: int) -> Path:
-        """The path, or one in the system's temporary folder where it is too long for a socket's address."""
+        """The path, or one in a private folder of few letters where it is too long for a socket's address.
+
+        Raises BadInput where that folder is not this user's alone.
+        """
         if len(str(path)) <= limit:
             return path
         mark = hashlib.sha256(str(self.run).encode()).hexdigest()[:8]
-        return Path(tempfile.gettempdir(), f"assay-{os.getuid()}-{mark}-{path.name}")
+        return make_private(Path(tempfile.gettempdir(), f"assay-{os.getuid()}")) / f"{mark}-{path.name}"
+
+
+def make_private(folder: Path) -> Path:
+    """The folder, which this user alone can enter. Raises BadInput where another made it, or where it is a link."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = os.lstat(folder)
+    except OSError as error:
+        raise BadInput(f"{folder}: {error.strerror}; remove it, or set TMPDIR to a folder of your own") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise BadInput(
+            f"{folder}: is a link, or others may use it, who could take the stack's place; remove it, or set TMPDIR to "
+            "a folder of your own"
+        )
+    return folder
 
 
 def secrets_of(settings: Settings) -> dict[str, str]:

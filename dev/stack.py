@@ -25,6 +25,7 @@ from dev.airflow_api import DAG, AirflowAPI
 from dev.processes import AIRFLOW, PROGRAMS, StackError
 from dev.settings import REPO, Settings, environment, secrets_of
 from ray_jobs import storage
+from ray_jobs.errors import BadInput
 
 HEALTHY_WITHIN_S = 300
 QUIET = {  # of a run in this process, hear what the tasks say and not what Airflow says about them
@@ -177,7 +178,7 @@ def main() -> int:
                 os.environ["ASSAY_SUITE_FILES"] = "1"
             return validate(settings, _conf(asked))
         return {"up": up, "down": down, "status": status}[asked.command](settings) or 0
-    except (StackError, httpx.HTTPStatusError) as error:
+    except (StackError, BadInput, httpx.HTTPStatusError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -1,10 +1,14 @@
 import json
+import os
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dev.settings import RAY_TEMP_LIMIT, SOCKET_PATH_LIMIT, Settings, environment, secrets_of
+from ray_jobs.errors import BadInput
 
 
 @pytest.fixture
@@ -41,9 +45,47 @@ def test_every_process_is_told_the_same(settings: Settings, monkeypatch: pytest.
 
 
 def test_a_socket_fits_however_deep_the_folder_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="a", dir="/tmp") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        monkeypatch.setenv("ASSAY_RUN_DIR", str(tmp_path / ("deep/" * 30)))
+        deep = Settings()
+        assert len(str(deep.socket)) <= SOCKET_PATH_LIMIT
+        assert len(str(deep.ray_temp)) <= RAY_TEMP_LIMIT
+        monkeypatch.setenv("ASSAY_RUN_DIR", str(tmp_path / ("deep/" * 29)))
+        assert Settings().socket != deep.socket  # two stacks do not meet there
+
+
+@pytest.fixture
+def too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that sockets are in when the stack's own folder lies too deep; nothing is there yet."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("ASSAY_RUN_DIR", str(tmp_path / ("deep/" * 30)))
-    deep = Settings()
-    assert len(str(deep.socket)) <= SOCKET_PATH_LIMIT
-    assert len(str(deep.ray_temp)) <= RAY_TEMP_LIMIT
-    monkeypatch.setenv("ASSAY_RUN_DIR", str(tmp_path / ("deep/" * 29)))
-    assert Settings().socket != deep.socket  # two stacks do not meet there
+    return tmp_path / f"assay-{os.getuid()}"
+
+
+def test_sockets_lie_in_a_folder_of_their_user_alone(too_deep: Path) -> None:
+    assert {Settings().socket.parent, Settings().ray_temp.parent} == {too_deep}
+    assert (stat.S_IMODE(too_deep.stat().st_mode), too_deep.stat().st_uid) == (0o700, os.getuid())
+
+
+SQUATTED: dict[str, Callable[[Path], object]] = {
+    "a folder of another user": lambda folder: (folder.mkdir(0o700), os.chown(folder, 12345, 12345)),
+    "a folder open to all": lambda folder: (folder.mkdir(), folder.chmod(0o777)),
+    "a folder that others may enter": lambda folder: (folder.mkdir(), folder.chmod(0o711)),
+    "a link to a private folder": lambda folder: (
+        folder.with_name("x").mkdir(0o700),
+        folder.symlink_to(folder.with_name("x")),
+    ),
+    "a link to nothing": lambda folder: folder.symlink_to("nowhere"),
+    "a file": lambda folder: folder.touch(0o600),
+}
+
+
+@pytest.mark.parametrize("case", SQUATTED)
+@pytest.mark.parametrize("use", ["socket", "ray_temp"])
+def test_a_folder_that_another_has_laid_there_is_refused(too_deep: Path, case: str, use: str) -> None:
+    if "another user" in case and os.getuid() != 0:
+        pytest.skip("giving a folder away needs root")
+    SQUATTED[case](too_deep)
+    with pytest.raises(BadInput, match=rf"^{too_deep}: [^\n]*; remove it, or set TMPDIR to a folder of your own$"):
+        getattr(Settings(), use)
