@@ -10,6 +10,7 @@ Every function raises BadInput for what no waiting mends, Incomplete for what lo
 Trouble for storage that does not answer.
 """
 
+import errno
 import math
 import os
 import re
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from functools import wraps
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, Never, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -38,6 +39,9 @@ HEADER_BYTES, HEADER_ITEMS = 25_000_000, 1_000_000  # the format allows 100 MB: 
 FORMAT_LIMIT = 100_000_000  # safetensors' own limit on a header
 BESIDE_BYTES = 256_000_000  # a tokenizer, a processor, a template: the largest tokenizer.json in use has 35 MB
 TEMPLATE_BYTES = 1_000_000
+PERMANENT = {
+    errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM,
+}  # fmt: skip
 LONGEST_URI = 1_024  # bytes of a key on S3
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64,
@@ -108,6 +112,8 @@ def judging(uri: str) -> Iterator[None]:
         raise Incomplete(f"{where}: a file went away while it was looked at; wait for the upload") from None
     except UnicodeEncodeError:
         raise BadInput(f"{where}: its URI or a name in it is not text; rename it") from None
+    except (OSError, MemoryError) as error:  # the machine's or the mount's: another look may succeed
+        _raise_explained(error, where, "read")
     except Exception as error:
         what = printable(f"{type(error).__name__}: {error}")
         raise BadInput(f"{where}: it cannot be judged ({what}); save the checkpoint again") from error
@@ -179,7 +185,7 @@ def open_regular(path: Path) -> BufferedReader:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise BadInput(f"{printable(str(path))}: cannot be opened ({error.strerror}); save it again") from None
+        _raise_explained(error, printable(str(path)), "opened")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BadInput(f"{printable(str(path))}: not a regular file; save it again")
@@ -290,9 +296,19 @@ def _check_regular(path: Path, places: list[Path], which: str) -> None:
     except FileNotFoundError:
         return  # a link to what is not there yet
     except OSError as error:
-        raise BadInput(f"{which}: cannot be looked at ({error.strerror}); save it again") from None
+        _raise_explained(error, which, "looked at")
     if not stat.S_ISREG(mode):
         raise BadInput(f"{which}: not a regular file; save it again")
+
+
+def _raise_explained(error: OSError | MemoryError, which: str, doing: str) -> Never:
+    """Raises BadInput for what the file itself is, Trouble for a mount or a machine that fails for a while."""
+    if isinstance(error, OSError) and error.errno in PERMANENT:
+        raise BadInput(f"{which}: cannot be {doing} ({error.strerror}); save it again") from None
+    why = printable(getattr(error, "strerror", None) or type(error).__name__)
+    raise Trouble(
+        f"{which}: cannot be {doing} ({why}); look at the storage and this machine, then try again"
+    ) from error
 
 
 def _validated(model: type[Model], value: Any, file: str, checkpoint: str) -> Model:

@@ -1,0 +1,70 @@
+"""A mount or a machine that fails for a while is Trouble, which is tried again; what the file itself is, BadInput."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_jobs import checkpoint, checkpoint_files
+from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.odd_items import is_of_store
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from odd_folders import write
+
+PASSING = ["ESTALE", "EIO", "EMFILE", "ENFILE", "ETIMEDOUT", "ENOMEM", "EAGAIN", "EINTR", "ECONNRESET"]
+LASTING = ["ELOOP", "ENXIO", "ENODEV", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "EACCES", "EPERM"]
+
+
+def fail_on(monkeypatch: pytest.MonkeyPatch, call: str, name: str, error: Exception) -> None:
+    """No file system here gives these errors when asked to, so the system call does."""
+    real = getattr(os, call)
+
+    def failing(path: Any, *rest: Any, **named: Any) -> Any:
+        if str(path).endswith(name):
+            raise error
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, call, failing)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    write(tmp_path / "step-1", {})
+    return str(tmp_path / "step-1")
+
+
+@pytest.mark.parametrize("call", ["open", "stat"])
+@pytest.mark.parametrize("code", PASSING)
+def test_an_error_that_passes_is_trouble(folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = getattr(errno, code)
+    fail_on(monkeypatch, call, "config.json", OSError(number, os.strerror(number)))
+    with pytest.raises(Trouble, match=r"config\.json") as reason:
+        checkpoint.resolve(folder)
+    assert is_of_store(reason.value)
+    assert str(reason.value).isprintable()
+
+
+@pytest.mark.parametrize("call", ["open", "stat"])
+@pytest.mark.parametrize("code", LASTING)
+def test_an_error_that_stays_is_the_checkpoints_own(
+    folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = getattr(errno, code)
+    fail_on(monkeypatch, call, "config.json", OSError(number, os.strerror(number)))
+    with pytest.raises(BadInput, match=r"config\.json") as reason:
+        checkpoint.resolve(folder)
+    assert not is_of_store(reason.value)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error")], ids=["memory", "EIO"])
+def test_a_failure_amid_reading_is_trouble(folder: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint_files, "parse_object", fail)
+    with pytest.raises(Trouble, match="step-1"):
+        checkpoint.resolve(folder)
