@@ -21,7 +21,7 @@ class RayJobFailed(Trouble):
 
 
 class RayJobTimeout(RayJobFailed):
-    """A Ray job was stopped because its time was over. Its second time is bad input."""
+    """A Ray job was stopped because its time was over. Its second time without progress is bad input."""
 
 
 class OutagePolicy(RetryPolicy):

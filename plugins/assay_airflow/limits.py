@@ -2,7 +2,8 @@
 
 The DAGs take their limits from here and `tests/security/control/test_limits_add_up.py` sums them. A job's time goes by
 its work: images at the rate of the suite's last record, times four, and an hour at least. `ASSAY_RUN_HOURS` (24)
-stretches all of it, for sets of images that take longer.
+stretches all of it, the most that one try may take too, for sets of images that take longer. A try that is cut off but
+made progress is followed by another one within the run (`timeouts.py`), so only hangs are counted here.
 """
 
 import os
@@ -18,7 +19,7 @@ OUTAGE = timedelta(hours=2)  # that a wait bears
 RAY = timedelta(minutes=15) + OUTAGE
 GOLDEN = timedelta(minutes=10)
 JOBS = {"preprocess": RUN / 12, "caption": RUN / 8, "evaluate": RUN / 12, "audit": RUN / 12}  # a try, at most
-TRIES_AFTER_TIMEOUT = 1
+TRIES_AFTER_TIMEOUT = 1  # of a job that makes nothing
 AUDIT_RUN = RUN / 2
 
 MARGIN = 4  # times what the work should take

@@ -1,32 +1,73 @@
-"""A stage whose job took too long twice waits for a person, like bad input.
+"""A stage whose job took too long twice, and made nothing meanwhile, waits for a person, like bad input.
 
-The first time leaves `timed-out-<stage>.json` in the run's folder; the second takes it away and leaves the
-`failure.json` that the router reads, so that neither Airflow nor the router asks again by itself. A person who clears
-the task has two tries again.
+A try that left new files (parts, judge answers) does not hang: its job is submitted again for as long as the run lasts,
+and goes on where it was. The first try that left none leaves `timed-out-<stage>.json` in the run's folder; the next
+such try takes it away and leaves the `failure.json` that the router reads, so that neither Airflow nor the router asks
+again by itself. A person who clears the task has two tries again.
 """
 
+import hashlib
 from datetime import UTC, datetime
 
 from assay_airflow.failures import RayJobTimeout
-from ray_jobs import storage
+from ray_jobs import storage, stored
 from ray_jobs.contract import BadInput, Failure, Spec
+from ray_jobs.odd_items import describe
+
+REMEDY = "ASSAY_RUN_HOURS gives each job more time"
 
 
-def fail_timeout(stage: str, spec: Spec, message: str) -> None:
-    """Raises RayJobTimeout the first time, BadInput the second."""
+def list_progress(stage: str, spec: Spec) -> str | None:
+    """A digest of the names below the stage's folders, to compare before and after a try; None when it is unknown.
+
+    The judge's answers are merged into fewer files now and then, so their number says nothing.
+    """
+    folders = {
+        "preprocess": [spec.golden_uri],
+        "caption": [spec.captions_uri],
+        "evaluate": [spec.scores_uri, spec.judge_uri],
+    }.get(stage, [])
+    names = hashlib.sha256()
+    try:
+        for folder in folders:
+            for entry in storage.entries(folder):
+                names.update(f"{folder}/{entry.key}\n".encode(errors="surrogateescape"))
+    except Exception as error:  # the job does not depend on this listing
+        print(f"{stage}: its progress is unknown: {describe(error)}")
+        return None
+    return names.hexdigest()
+
+
+def fail_timeout(stage: str, spec: Spec, message: str, before: str | None = None) -> None:
+    """Raises RayJobTimeout the first time and after a try that made progress, BadInput the second time without.
+
+    `before` is what `list_progress` returned when the try began.
+    """
+    now = list_progress(stage, spec) if before else None
+    if now and now != before:
+        forget_timeout(stage, spec)
+        raise RayJobTimeout(f"{message}, but made progress: it goes on from there; {REMEDY}")
     uri = _note_uri(stage, spec)
     if not storage.exists(uri):
         _write(uri, stage, "trouble", message)
-        raise RayJobTimeout(message)
-    message = f"timed out twice: {message}; find what it hangs on in its log, then clear the task"
-    storage.delete(uri)
+        raise RayJobTimeout(f"{message}; {REMEDY}")
+    message = (
+        f"timed out twice: {message}; find what it hangs on in its log, or, if it is slow, raise ASSAY_RUN_HOURS; "
+    )
+    message += "then clear the task"
     _write(f"{spec.run_uri}/failure.json", stage, "bad-input", message)
+    forget_timeout(stage, spec)
     raise BadInput(message)
 
 
 def forget_timeout(stage: str, spec: Spec) -> None:
-    """After a success."""
-    storage.delete(_note_uri(stage, spec))
+    """After a success. Raises nothing, because a note that stays costs one try at most."""
+    uri = _note_uri(stage, spec)
+    try:
+        if storage.exists(uri):  # most identities that may not delete have nothing to delete either
+            storage.delete(uri)
+    except Exception as error:
+        print(f"{uri}: stays there: {describe(error)}")
 
 
 def _note_uri(stage: str, spec: Spec) -> str:
@@ -35,4 +76,4 @@ def _note_uri(stage: str, spec: Spec) -> str:
 
 def _write(uri: str, stage: str, kind: str, message: str) -> None:
     failure = Failure.model_validate({"stage": stage, "kind": kind, "message": message, "at": datetime.now(UTC)})
-    storage.write(uri, failure.model_dump_json(indent=1).encode())
+    stored.replace(uri, failure)

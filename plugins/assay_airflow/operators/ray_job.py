@@ -14,7 +14,7 @@ from assay_airflow.failures import RayJobFailed
 from assay_airflow.hooks.ray import Job, RayHook
 from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.stages import BAD_INPUT_EXIT, StageJob, failure_of
-from assay_airflow.timeouts import fail_timeout, forget_timeout
+from assay_airflow.timeouts import fail_timeout, forget_timeout, list_progress
 from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_jobs.contract import BadInput, Spec
 from ray_jobs.names import printable
@@ -40,7 +40,7 @@ class RayJobOperator(UntemplatedOperator):
     else when it is done, and not waited for: whoever needs its result attaches to it.
 
     A try may take `job_timeout` at most, and less where the number of images says so (`limits.job_time`). A job that
-    was stopped for its time is tried once more, and then it is bad input.
+    was stopped for its time goes on in another try; two tries that made nothing are bad input (`timeouts.py`).
     """
 
     template_fields: Sequence[str] = ("spec_uri", "then_spec_uri")
@@ -74,6 +74,7 @@ class RayJobOperator(UntemplatedOperator):
             self.log.info("%s is already complete: %s", self.stage, job.marker)
             self._submit_then(context)
             return job.marker
+        before = list_progress(self.stage, spec)
         found = self._claim(job, context)
         submission_id = self._submission_id
         assert submission_id
@@ -86,9 +87,11 @@ class RayJobOperator(UntemplatedOperator):
             return job.marker
         deadline = time.time() + self._limit(spec).total_seconds()
         trigger = RayJobTrigger(self.ray_conn_id, submission_id, deadline, self.poll_interval)
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"stops": stops})
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"stops": stops, "before": before})
 
-    def execute_complete(self, context: Context, event: dict[str, Any], stops: int = 0) -> str:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], stops: int = 0, before: str | None = None
+    ) -> str:
         """Take the trigger's event: the marker's URI, BadInput for what no retry can mend, else RayJobFailed.
 
         A job stopped from elsewhere was most likely stopped for another task: for the one that this task follows when
@@ -113,7 +116,7 @@ class RayJobOperator(UntemplatedOperator):
         if status == "FAILED" and event["exit_code"] == BAD_INPUT_EXIT:
             raise BadInput(f"{name}: {_line(event['message'])}")
         if status == "TIMEOUT":
-            fail_timeout(self.stage, spec, f"{name} was stopped: not done within {self._limit(spec)}")
+            fail_timeout(self.stage, spec, f"{name} was stopped: not done within {self._limit(spec)}", before)
         raise RayJobFailed(
             {
                 "FAILED": f"{name} failed and left no reason: {_line(event['message'])}",

@@ -18,7 +18,7 @@ from assay_airflow.failures import (
 )
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.waiting import WaitingSensor
-from assay_airflow.timeouts import fail_timeout, forget_timeout
+from assay_airflow.timeouts import fail_timeout, forget_timeout, list_progress
 from rendering import BAG
 from specs import spec_in
 
@@ -164,3 +164,54 @@ def test_a_success_forgets_the_first_timeout(tmp_path: Any) -> None:
     forget_timeout("caption", spec)
     with pytest.raises(RayJobTimeout):
         fail_timeout("caption", spec, "stopped")
+
+
+MADE = {
+    "preprocess": lambda spec: f"{spec.golden_uri}/parts/part-00001.parquet",
+    "caption": lambda spec: f"{spec.captions_uri}/parts/part-00001.parquet",
+    "evaluate": lambda spec: f"{spec.judge_uri}/part-00001/0123.parquet",
+}
+
+
+@pytest.mark.parametrize("stage", sorted(MADE))
+def test_timeouts_are_counted_since_the_last_progress(tmp_path: Any, stage: str) -> None:
+    spec = spec_in(tmp_path / "root")
+    before = list_progress(stage, spec)
+    with pytest.raises(RayJobTimeout):
+        fail_timeout(stage, spec, "job-1 was stopped", before)
+    storage.write(MADE[stage](spec), b"made by job-2")
+    with pytest.raises(RayJobTimeout, match=r"made progress.*ASSAY_RUN_HOURS"):
+        fail_timeout(stage, spec, "job-2 was stopped", before)
+    before = list_progress(stage, spec)
+    with pytest.raises(RayJobTimeout):
+        fail_timeout(stage, spec, "job-3 was stopped", before)
+    with pytest.raises(BadInput, match=r"timed out twice: job-4.*ASSAY_RUN_HOURS"):
+        fail_timeout(stage, spec, "job-4 was stopped", before)
+
+
+def test_answers_that_were_merged_are_progress(tmp_path: Any) -> None:
+    spec = spec_in(tmp_path / "root")
+    for name in ("a", "b"):
+        storage.write(f"{spec.judge_uri}/part-00001/{name}.parquet", b"one answer")
+    before = list_progress("evaluate", spec)
+    storage.write(f"{spec.judge_uri}/part-00001/c.parquet", b"three answers")
+    for name in ("a", "b"):
+        storage.delete(f"{spec.judge_uri}/part-00001/{name}.parquet")
+    with pytest.raises(RayJobTimeout, match="made progress"):
+        fail_timeout("evaluate", spec, "stopped", before)
+
+
+@pytest.mark.parametrize("noted", [False, True], ids=["nothing-noted", "noted"])
+def test_a_success_needs_no_right_to_delete(tmp_path: Any, noted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, deletions = spec_in(tmp_path / "root"), []
+    if noted:
+        with pytest.raises(RayJobTimeout):
+            fail_timeout("caption", spec, "stopped")
+
+    def refuse(uri: str) -> None:
+        deletions.append(uri)
+        raise Trouble(f"{uri}: cannot delete: access denied")
+
+    monkeypatch.setattr(storage, "delete", refuse)
+    forget_timeout("caption", spec)
+    assert len(deletions) == noted

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
-from assay_airflow.failures import RayJobFailed
+from assay_airflow.failures import RayJobFailed, RayJobTimeout
 from assay_airflow.operators.ray_job import RayJobLink, RayJobOperator
 from assay_airflow.stages import StageJob
 from ray_server import RayServer
@@ -181,13 +181,24 @@ def test_any_other_end_is_trouble_in_one_line(spec: Spec, told: dict[str, Any], 
     assert "\n" not in str(raised.value)
 
 
+def test_a_try_that_made_parts_before_its_time_was_over_is_no_hang(ray: RayServer, spec: Spec) -> None:
+    for number in range(3):
+        wait = deferred(spec)
+        storage.write(f"{spec.captions_uri}/parts/part-{number:05d}.parquet", b"captions")
+        with pytest.raises(RayJobTimeout, match="but made progress"):
+            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **wait.kwargs)
+    for raises in (RayJobTimeout, BadInput):
+        with pytest.raises(raises, match="ASSAY_RUN_HOURS"):
+            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **deferred(spec).kwargs)
+
+
 def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> None:
     job = StageJob.of("caption", spec)
     ray.add(job.submission_id(0), "STOPPED")
     with pytest.raises(TaskDeferred) as raised:
         operator(spec).execute_complete(CONTEXT, event("STOPPED"))
     assert raised.value.trigger.submission_id == job.submission_id(1)
-    assert raised.value.kwargs == {"stops": 1}
+    assert raised.value.kwargs["stops"] == 1
     with pytest.raises(RayJobFailed, match="was stopped, like the one before it, by a person or another run"):
         operator(spec).execute_complete(CONTEXT, event("STOPPED"), **raised.value.kwargs)
 
