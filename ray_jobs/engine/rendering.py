@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Requests, Task
 from ray_jobs.engine.computing import Endless, each_limited, limited
 from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.engine.watchdog import silence
 
 log = logging.getLogger("assay")
 
@@ -88,7 +89,8 @@ class Renderer:
         """A hash of what it makes of a canary's picture: renderers of one model agree."""
         from vllm.v1.serial_utils import MsgpackEncoder
 
-        tokens = self._maker.tokens(self._maker.prompt(canary.PROMPT))
+        maker = self._maker
+        tokens = limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
         inputs = self.render(tokens, {"image": canary.pictures()[0]})
         found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
         for name, values in sorted(inputs["mm_kwargs"].get_data().items()):
@@ -140,18 +142,41 @@ class Rendering:
         )
         self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
         self._rows = [0] * max(1, processes)  # that each has been given and not rendered
+        self._uri = uri
 
     def begin(self, maker: PromptMaker, renderer: Any) -> None:
-        """Wait for the processes. Where one does not start or errs, the engine's own renderer is used, by threads."""
+        """Wait for the processes. Where one does not start or errs, the engine's own renderer is used, by threads.
+
+        Raises Endless where the checkpoint's files compute without an end. Without processes nothing is computed here:
+        the files are first used when the engine serves, because only from then on its driver sees that it is silent.
+        """
         self.own, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
+        if not self._actors:
+            return
         try:
-            samples = ray.get([actor.sample.remote() for actor in self._actors], timeout=START_SECONDS)
+            ray.get([actor.__ray_ready__.remote() for actor in self._actors], timeout=START_SECONDS)
+            samples = self._samples()
             doubt = "one makes other inputs than the engine itself" if {*samples} - {self.own.sample()} else None
         except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, Endless):
+                raise error.cause from None
             doubt = " ".join(str(error).split())[-300:]
         if doubt:
             log.warning("engine: it renders by itself, not in processes beside it: %s", doubt)
             self._actors, self._rows = [], [0]
+
+    def _samples(self) -> list[str]:
+        try:
+            found: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence())
+        except GetTimeoutError:  # the processes are there, so one of them holds Python's lock
+            raise self._endless() from None
+        return found
+
+    def _endless(self) -> Endless:
+        return Endless(
+            f"checkpoint {self._uri}: a process that renders for it did not answer for {silence():g} s: its chat "
+            "template, tokenizer or processor computes without an end; mend these files"
+        )
 
     async def rendered(self, requests: Requests, task: Task) -> AsyncGenerator[list[Rendered]]:
         """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
@@ -176,9 +201,21 @@ class Rendering:
         if not self._actors:
             own = getattr(self.own, method)
             return await asyncio.get_running_loop().run_in_executor(self._threads, own, *arguments)
+        answer = asyncio.ensure_future(getattr(self._actors[at], method).remote(*arguments))
         try:
-            return await getattr(self._actors[at], method).remote(*arguments)
+            while not (await asyncio.wait([answer], timeout=silence() / 2))[0]:
+                await self._see_that_it_answers(at)
+            return await answer
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
             raise RendererDied(" ".join(str(error).split())[:200]) from None
+        finally:
+            answer.cancel()
+
+    async def _see_that_it_answers(self, at: int) -> None:
+        """Raises Endless for a process whose other threads do not run either: what it computes holds Python's lock."""
+        try:
+            await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence() / 2)
+        except TimeoutError:
+            raise self._endless() from None

@@ -1,7 +1,7 @@
 """F5: a checkpoint's own files compute without an end; the engine that they hang is ended, and they are named.
 
 Processes, templates and tokenizers are real. For what a driver makes of an engine that does not answer, Ray is stood
-in for; test_engine_that_hangs.py has it with Ray and vLLM.
+in for; tests/ray_jobs/engine/test_hung_template.py has it with Ray and vLLM.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from ray_jobs.engine.asked import Served
 from ray_jobs.engine.computing import Endless, each_limited, limited
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.rendering import Renderer
+from ray_jobs.engine.rendering import Renderer, Rendering
 
 PROGRAM = Path(__file__).with_name("hanging_process.py")
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
@@ -190,6 +190,57 @@ def test_rendering_without_an_end_is_no_rows_fault(short: None) -> None:
     }  # fmt: skip
     renderer.begin("1", lambda *_: iter([asked]), {"part": "part", "rows": [1]})
     assert in_a_fork(lambda: renderer.more("1")).startswith("checkpoint /m: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hangs", ["prompt", "tokens"])
+def test_what_renderers_agree_on_is_given_up(hangs: str, short: None) -> None:
+    """It is the first use of the template: the engine still starts, so nobody sees that it is silent."""
+    maker: Any = SimpleNamespace(uri="/m", prompt=lambda _: "prompt", tokens=lambda _: [1])
+    setattr(maker, hangs, lambda _: loop_for_ever())
+    assert in_a_fork(Renderer(maker, None).sample).startswith("checkpoint /m: ")
+
+
+class RendersForEver:
+    """An actor whose tasks never end; whether it answers otherwise is `answers`."""
+
+    def __init__(self, answers: bool) -> None:
+        self.asked = 0
+        self.more = SimpleNamespace(remote=lambda *_: asyncio.get_running_loop().create_future())
+        self.__ray_ready__ = SimpleNamespace(remote=self._ready)
+        self.answers = answers
+
+    def _ready(self) -> "asyncio.Future[bool]":
+        self.asked += 1
+        ready = asyncio.get_running_loop().create_future()
+        if self.answers:
+            ready.set_result(True)
+        return ready
+
+
+def beside(actor: RendersForEver) -> Rendering:
+    rendering = Rendering.__new__(Rendering)
+    rendering._actors, rendering._uri = [actor], "/m"
+    return rendering
+
+
+def test_a_process_that_renders_and_is_silent_is_given_up(short: None) -> None:
+    """The engine's own event loop is fine, so its driver sees nothing."""
+    with pytest.raises(Endless, match=r"^checkpoint /m: a process that renders for it did not answer for 1 s: "):
+        asyncio.run(beside(RendersForEver(answers=False))._call(0, "more", "1"))
+
+
+def test_a_process_that_renders_for_long_and_answers_is_left_alone(short: None) -> None:
+    actor = RendersForEver(answers=True)
+
+    async def call() -> None:
+        calling = asyncio.create_task(beside(actor)._call(0, "more", "1"))
+        while actor.asked < 3:
+            await asyncio.sleep(0.01)
+        assert not calling.done()
+        calling.cancel()
+
+    asyncio.run(call())
 
 
 def test_what_an_actor_says_of_it_while_it_starts_names_the_checkpoint() -> None:

@@ -1,0 +1,126 @@
+"""A chat template that computes without an end, asked of Ray and vLLM: it costs its own job, and the next one runs.
+
+The caption job is the real one. Where the template must get past the confined trial, the test leaves in the node's
+cache what a trial that it passed would have left.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ray_cluster import Cluster
+from running import DEMO, GOOD, PROMPT, assert_every_image_once, ended, planned, rows, run, start, wait_until
+
+from ray_jobs import checkpoint_probe, storage
+from ray_jobs.checkpoint_probe import probe
+from ray_jobs.contract import Failure, Spec
+
+pytestmark = pytest.mark.integration
+
+NEXT = DEMO / "checkpoints" / "step-0300"
+NEXT_SECONDS = 120  # until the next job is complete
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+POWER = "{% set n = 9 %}{{ (n ** n ** n) | length }}"  # one operation, which holds Python's lock
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    for scene in sorted((DEMO / "images" / "scenes").iterdir())[:12]:
+        shutil.copy(scene, folder)
+    return folder
+
+
+def hostile_run(folder: Path, scenes: Path, template: str, renderers: int | None = None) -> tuple[Spec, Spec]:
+    """The specs of a checkpoint with this template and of the next one, over one golden set that is there."""
+    hostile = Path(shutil.copytree(GOOD, folder / "step-0800"))
+    (hostile / "chat_template.jinja").write_text(template + (GOOD / "chat_template.jinja").read_text())
+    root, engine = str(folder / "root"), {"renderers": renderers}
+    first, second = (planned(folder, root, str(model), str(scenes), engine=engine) for model in (hostile, NEXT))
+    run("preprocess", first)
+    return first, second
+
+
+def let_pass(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave in the node's cache that the checkpoint's files passed their trial."""
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint_probe, "_run", lambda *_: None)
+        probe(spec.checkpoint, [PROMPT])
+
+
+def refused(spec: Spec, timeout: float, report: Callable[[str], None]) -> tuple[str, Failure]:
+    """The output of a caption job that ends as bad input, and its failure; prints how long it took."""
+    began = time.time()
+    done = ended(start("caption", spec), timeout)
+    assert done.code == 2, done.output[-5000:]
+    assert not storage.exists(f"{spec.captions_uri}/manifest.json")
+    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    assert failure.kind == "bad-input"
+    assert failure.message.startswith(f"checkpoint {spec.checkpoint.uri}: ")
+    report(f"bad input after {failure.at.timestamp() - began:.1f} s: {failure.message}")
+    return done.output, failure
+
+
+def assert_next_is_captioned(spec: Spec, failure: Failure, report: Callable[[str], None]) -> None:
+    """The next job completes in its time; prints how long after the failure its engine was asked first."""
+    done = ended(start("caption", spec), NEXT_SECONDS)
+    assert done.code == 0, done.output[-5000:]
+    assert_every_image_once(spec)
+    answers = rows(spec.captions_uri)
+    assert len(answers) == 12
+    assert all(answer["caption"] for answer in answers)
+    after = min(answer["arrived"] for answer in answers) - failure.at.timestamp()
+    report(f"the next engine was asked {after:.1f} s after the failed job's end")
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{request.node.name}: {line}")
+
+    return say
+
+
+def test_it_ends_before_an_engine_is_asked_for(
+    on_cluster: Cluster, scenes: Path, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    on_cluster.end_engines()
+    hostile, following = hostile_run(tmp_path, scenes, LOOPS)
+    output, failure = refused(hostile, 240, report)
+    assert "its chat template did not load and work within" in failure.message
+    assert "engine:" not in output
+    assert not on_cluster.processes("WarmEngine")
+    assert_next_is_captioned(following, failure, report)
+
+
+@pytest.mark.parametrize(
+    ("template", "renderers", "named"),
+    [
+        (LOOPS, None, "computed for 30 s without an end"),
+        (LOOPS, 2, "computed for 30 s without an end"),
+        (POWER, None, "did not answer for 60 s"),
+        (POWER, 2, "a process that renders for it did not answer for 60 s"),
+    ],
+    ids=["loops", "loops, rendered beside it", "one operation", "one operation, rendered beside it"],
+)
+def test_past_its_trial_it_costs_its_engine_only(
+    on_cluster: Cluster,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    report: Callable[[str], None],
+    template: str,
+    renderers: int | None,
+    named: str,
+) -> None:
+    on_cluster.end_engines()
+    hostile, following = hostile_run(tmp_path, scenes, template, renderers)
+    let_pass(hostile, monkeypatch)
+    failure = refused(hostile, 400, report)[1]
+    assert named in failure.message
+    wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
+    wait_until(lambda: not on_cluster.engines(), 60)  # nothing keeps its GPU
+    assert_next_is_captioned(following, failure, report)
