@@ -32,8 +32,9 @@ from ray_jobs.suite import (
 
 __all__ = [
     "METRICS", "BadInput", "Baseline", "Caption", "Checkpoint", "Comparison", "Dataset", "Engine", "Failure", "Gate",
-    "Judge", "LimitCheck", "Manifest", "Metrics", "NewerSchema", "Outcome", "Part", "Preprocess", "Record", "Scores",
-    "Spec", "Suite", "Summary", "Trouble", "Verdict", "digest", "name_of", "nearest", "parse_suite", "slug",
+    "Judge", "LimitCheck", "Manifest", "Metrics", "NewerSchema", "Outcome", "Part", "Predecessor", "Preprocess",
+    "Record", "Scores", "Spec", "Suite", "Summary", "Trouble", "Verdict", "digest", "name_of", "nearest",
+    "parse_suite", "slug",
 ]  # fmt: skip
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
@@ -63,6 +64,22 @@ class Baseline(Frozen):
     run_uri: str
     caption_id: str
     checkpoint: Checkpoint
+
+
+class Predecessor(Identified, Frozen):
+    """The last accepted run of the series that a suite had before the spec's own, which has accepted nothing yet.
+
+    `changed` names the settings in which the spec differs from that series. It is empty where only Assay's own versions
+    differ, and where that series' specs cannot be read: then `checkpoint` is None.
+    """
+
+    IDENTIFYING: ClassVar = frozenset(("run_id", "changed"))
+    ELSEWHERE: ClassVar = {"run_uri": "the run's id holds what determines it", "checkpoint": "the run's id holds it"}
+
+    run_id: str
+    run_uri: str
+    checkpoint: Checkpoint | None
+    changed: tuple[str, ...] = ()
 
 
 class Spec(Identified, StoredModel):
@@ -103,8 +120,14 @@ class Spec(Identified, StoredModel):
     source_revision: str
     baseline: Baseline | None = None
     anchor: Baseline | None = None
+    predecessor: Predecessor | None = None
     force: str | None = None
     following: str | None = None
+
+    @property
+    def lost_baseline(self) -> bool:
+        """Whether an upgrade of Assay, and nothing that a person changed, left this run without a baseline."""
+        return self.baseline is None and self.predecessor is not None and not self.predecessor.changed
 
     @property
     def golden_id(self) -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ray_jobs import parts
 from ray_jobs.contract import BadInput, Baseline, Scores, Spec, Verdict
+from ray_jobs.gate.no_baseline import without_baseline
 from ray_jobs.gate.paired import Measured, Paired
 from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.verdict import Side, decide
@@ -62,7 +63,7 @@ def gated(spec: Spec, scores: Scores, metrics: Mapping[str, Measured]) -> Verdic
             for name, pairs in side.pairs.items():
                 before = np.zeros(len(new.ids)) if name == PREFERENCE else old.metrics[name]
                 pairs.add(before, new.metrics[name], of_both)
-    verdict = decide(rules, scores, metrics, sides, limited)
+    verdict = decide(rules, scores, metrics, sides, limited, without_baseline(spec))
     return verdict.model_copy(update={"baseline": spec.baseline, "anchor": spec.anchor})
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from ray_jobs import checkpoint, records, storage, stored
+from ray_jobs import checkpoint, predecessor, records, storage, stored
 from ray_jobs.contract import (
     BadInput,
     Checkpoint,
@@ -86,6 +86,7 @@ def plan(
     )
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
+    spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})
     require_conditional_create(spec.root)
     stored.replace(spec.uri, spec)
     return spec

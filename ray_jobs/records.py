@@ -21,7 +21,10 @@ log = logging.getLogger("assay")
 
 AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
 
-__all__ = ["Published", "anchor_for", "baseline_for", "decided", "publish", "published", "read", "rebuild"]
+__all__ = [
+    "Published", "anchor_for", "asked_before", "baseline_for", "decided", "publish", "published", "read", "rebuild",
+    "specs_of",
+]  # fmt: skip
 
 
 def publish(root: str, record: Record, replace: bool = False) -> Record:
@@ -100,16 +103,17 @@ def baseline_for(spec: Spec, asked: str) -> Baseline | None:
     """The run to compare with: `last-accepted`, `previous`, `none`, a checkpoint's URI or a run's URI.
 
     `previous` is the run of another checkpoint that was published last, whatever its verdict, INCOMPLETE excepted. A
-    run asked for again in the same words keeps the baseline it had, so the same question gets the same answer. Raises
-    BadInput when a named baseline has no record in this run's series (same images, prompt and engine settings).
+    run asked for again in the same words keeps the baseline it had, so the same question gets the same answer; only a
+    run that lost its baseline to an upgrade looks for one again. Raises BadInput when a named baseline has no record in
+    this run's series (same images, prompt and engine settings).
     """
     if asked == "none":
         return None
     entries = published(spec.root, spec.suite.name, spec.series_id)
     if asked not in ("last-accepted", "previous"):
         return _named(spec, asked, "baseline")
-    for had in _asked_before(spec, entries):
-        if had.suite.gate.baseline == asked:
+    for had in asked_before(spec, entries):
+        if had.suite.gate.baseline == asked and not had.lost_baseline:
             return had.baseline
     taken = ("PASS",) if asked == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
     others = [one for one in entries if one.checkpoint_folder != spec.checkpoint.folder and one.outcome in taken]
@@ -123,8 +127,9 @@ def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
         return None
     entries = published(spec.root, spec.suite.name, spec.series_id)
     if asked == "first":
-        for had in _asked_before(spec, entries):
-            if (had.suite.gate.anchor, had.suite.gate.baseline) == (asked, spec.suite.gate.baseline):
+        for had in asked_before(spec, entries):
+            in_the_same_words = (had.suite.gate.anchor, had.suite.gate.baseline) == (asked, spec.suite.gate.baseline)
+            if in_the_same_words and not had.lost_baseline:
                 return had.anchor
         accepted = [entry for entry in entries if entry.outcome == "PASS"]
         found = _first_readable(spec.root, accepted, f"anchor {asked}")
@@ -236,15 +241,19 @@ def _is_of_its_record(root: str, entry: Published) -> bool:
     return isinstance(record, Record) and index.entry_uri(root, record) == index.uri_of(root, entry)
 
 
-def _asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
+def asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
     """The specs of this checkpoint's runs in the series, the first run first."""
     for entry in entries:
         if entry.checkpoint_folder == spec.checkpoint.folder:
-            run_uri = entry.run_uri(spec.root)
-            for found in storage.entries(run_uri):
-                is_spec = found.key.startswith("spec") and found.key.endswith(".json")
-                if is_spec and (asked := _spec(f"{run_uri}/{found.key}")):
-                    yield asked
+            yield from specs_of(entry.run_uri(spec.root))
+
+
+def specs_of(run_uri: str) -> Iterator[Spec]:
+    """The specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
+    for found in storage.entries(run_uri):
+        is_spec = found.key.startswith("spec") and found.key.endswith(".json")
+        if is_spec and (asked := _spec(f"{run_uri}/{found.key}")):
+            yield asked
 
 
 def _spec(uri: str) -> Spec | None:

@@ -8,6 +8,7 @@ from ray_jobs.contract import Baseline, Comparison, Gate, LimitCheck, Outcome, S
 from ray_jobs.gate.compared import compared
 from ray_jobs.gate.holm import holm
 from ray_jobs.gate.limits import checked
+from ray_jobs.gate.no_baseline import FIRST, NoBaseline
 from ray_jobs.gate.paired import Measured, Paired
 from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.telling import told, told_limit
@@ -35,8 +36,10 @@ def decide(
     metrics: Mapping[str, Measured],
     sides: Sequence[Side] = (),
     limited: Mapping[str, Sample] | None = None,
+    no_baseline: NoBaseline = FIRST,
 ) -> Verdict:
-    """The verdict on a run; `limited` holds the run's own values of the metrics that have an absolute limit.
+    """The verdict on a run; `limited` holds the run's own values of the metrics that have an absolute limit, and
+    `no_baseline` says what it means that `sides` has no baseline.
 
     INCOMPLETE comes first: with too many scores missing nothing is concluded. PASS needs every gating comparison and
     limit to pass at alpha, an intersection-union test whose error is alpha without a correction (Berger 1982,
@@ -57,7 +60,7 @@ def decide(
         comparisons = [one if one.advisory else one.model_copy(update={"outcome": outcome}) for one in comparisons]
         limits = [one.model_copy(update={"outcome": outcome}) for one in limits]
     else:
-        outcome, reason = _concluded(comparisons, limits, sides)
+        outcome, reason = _concluded(comparisons, limits, sides, no_baseline)
     runs = {side.against: side.run for side in sides}
     return Verdict(
         outcome=outcome,
@@ -114,19 +117,21 @@ def _settled(one: One, p: float, alpha: float) -> One:
 
 
 def _concluded(
-    comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], sides: Sequence[Side]
+    comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], sides: Sequence[Side], no_baseline: NoBaseline
 ) -> tuple[Outcome, str]:
     gating = [one for one in comparisons if not one.advisory]
     outcomes = {one.outcome for one in gating} | {one.outcome for one in limits}
+    if no_baseline.is_lost:
+        outcomes.add("INCONCLUSIVE")
     outcome: Outcome = "FAIL" if "FAIL" in outcomes else "INCONCLUSIVE" if "INCONCLUSIVE" in outcomes else "PASS"
-    said = []
+    said = [no_baseline.reason] if no_baseline.is_lost and outcome == "INCONCLUSIVE" else []
     for side in sides:
         of_side = [told(one) for one in gating if one.against == side.against and one.outcome == outcome]
         if of_side:
             said.append(f"{'; '.join(of_side)}; against {side.name}")
     within = [told_limit(one) for one in limits if one.outcome == outcome]
     if not sides and outcome == "PASS":
-        said.append("nothing to compare with yet: accepted as the first baseline")
+        said.append(no_baseline.reason)
     elif not gating and outcome == "PASS":
         said.append(f"the suite gates on no metric; against {' and '.join(side.name for side in sides)}")
     return outcome, "; ".join([*said, *within])

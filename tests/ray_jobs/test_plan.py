@@ -8,7 +8,7 @@ import pytest
 import yaml
 from making import checkpoint_files, folder_of_pictures, record, shard, upload
 
-from ray_jobs import plan, records, storage
+from ray_jobs import contract, plan, records, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Dataset, Spec, Trouble
 
@@ -373,3 +373,21 @@ def test_a_judge_behind_an_endpoint_is_no_checkpoint(place: Place) -> None:
     place.suite({"judge": {"kind": "openai", "model": "judge-1", "base_url": "http://127.0.0.1:1/v1"}})
     made = place.plan(place.checkpoint("step-1"))
     assert (made.judge, made.suite.judge.model) == (None, "judge-1")
+
+
+def test_an_upgrade_of_assay_is_told_from_a_new_suite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.suite({"gate": {"metrics": {"chrf": {"margin": 1}}}})
+    old, new = place.checkpoint("step-1"), place.checkpoint("step-2", fill=1)
+    first = place.validate(old, "PASS")
+    assert first.predecessor is None
+    monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
+    lost = place.validate(new, "INCONCLUSIVE")
+    assert lost.lost_baseline
+    assert plan.load_spec(lost.uri) == lost
+    assert place.plan(new) == lost, "asked again, it waits still"
+    accepted = place.validate(old, "PASS")
+    assert not accepted.lost_baseline
+    found = place.plan(new)
+    assert found.baseline
+    assert found.baseline.run_id == accepted.run_id
+    assert not place.plan(new, "none").lost_baseline

@@ -9,6 +9,7 @@ from declaring import CHRF, EMPTY, EXACT, JUDGE, Declared, pairs
 from making import baseline, spec
 
 from ray_jobs.contract import Gate, Manifest, Scores, Summary, Verdict
+from ray_jobs.gate.no_baseline import NoBaseline
 from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.verdict import Side, decide
 
@@ -88,6 +89,42 @@ def test_absolute_limits_hold_for_the_first_run_too() -> None:
     assert "empty 0.090" in outcomes[90][1]
     assert "would decide" in outcomes[90][1]
     assert outcomes[300] == ("FAIL", "empty 0.300 [0.260, 0.342], at most 0.1")
+
+
+LOST = NoBaseline("an upgrade took it", is_lost=True)
+
+
+def test_a_baseline_lost_to_an_upgrade_is_no_pass() -> None:
+    verdict = decide(gate("chrf"), FULL, METRICS, no_baseline=LOST)
+    assert (verdict.outcome, verdict.reason) == ("INCONCLUSIVE", "an upgrade took it")
+
+
+@pytest.mark.parametrize(("k", "outcome"), [(0, "INCONCLUSIVE"), (90, "INCONCLUSIVE"), (300, "FAIL")])
+def test_limits_still_apply_where_the_baseline_is_lost(k: int, outcome: str) -> None:
+    of = gate("chrf", limits={"empty": {"max": 0.1}})
+    many = scores(**{"chrf": (1000, 1000), "empty": (1000, 1000)}, images=1000)
+    values = {"empty": sampled((np.arange(1000) < k).astype(float))}
+    verdict = decide(of, many, METRICS, [], values, LOST)
+    assert verdict.outcome == outcome
+    assert ("an upgrade took it" in verdict.reason) == (outcome == "INCONCLUSIVE")
+    assert ("empty 0.090" in verdict.reason) == (k == 90), "a limit that does not decide is told too"
+
+
+def test_an_anchor_alone_does_not_make_up_for_a_lost_baseline() -> None:
+    verdict = decide(gate("chrf"), FULL, METRICS, [side("anchor", chrf=SAME)], None, LOST)
+    assert (verdict.outcome, verdict.reason) == ("INCONCLUSIVE", "an upgrade took it")
+    worse = side("anchor", chrf=SAME - 5 + RANDOM.normal(0, 1, 100))
+    assert decide(gate("chrf"), FULL, METRICS, [worse], None, LOST).outcome == "FAIL"
+
+
+def test_missing_scores_come_before_a_lost_baseline() -> None:
+    few = scores(chrf=(10, 100))
+    assert decide(gate("chrf"), few, METRICS, no_baseline=LOST).outcome == "INCOMPLETE"
+
+
+def test_what_a_person_changed_is_named_when_the_run_is_accepted() -> None:
+    verdict = decide(gate("chrf"), FULL, METRICS, no_baseline=NoBaseline("accepted: the prompt changed"))
+    assert (verdict.outcome, verdict.reason) == ("PASS", "accepted: the prompt changed")
 
 
 def test_pass_fail_and_inconclusive() -> None:

@@ -1,0 +1,41 @@
+"""What a verdict says of a run that has no baseline: it is the first, a person began anew, or an upgrade took it."""
+
+from typing import NamedTuple
+
+from ray_jobs.contract import Spec
+from ray_jobs.names import printable
+
+ACCEPTED = "nothing to compare with yet: accepted as the first baseline"
+
+
+class NoBaseline(NamedTuple):
+    """`is_lost`: the suite had a baseline before an upgrade of Assay, so the run cannot PASS without one."""
+
+    reason: str
+    is_lost: bool = False
+
+
+FIRST = NoBaseline(ACCEPTED)
+
+
+def without_baseline(spec: Spec) -> NoBaseline:
+    """What it means that this spec has no baseline, if it has none."""
+    before = spec.predecessor
+    if spec.baseline or before is None:
+        return FIRST
+    name = printable(before.checkpoint.name if before.checkpoint else before.run_uri)
+    if before.changed:
+        return NoBaseline(f"{ACCEPTED} because the suite changed after {name}: {', '.join(before.changed)}")
+    if before.checkpoint is None:
+        fault = (
+            "the spec of the series before it cannot be read, so an upgrade of Assay may have started this one; "
+            f"validate the checkpoint of {name}"
+        )
+    else:
+        fault = (
+            f"an upgrade of Assay started a new series of suite {printable(spec.suite.name)}; "
+            f"validate {name} ({printable(before.checkpoint.uri)})"
+        )
+    return NoBaseline(
+        f"nothing of this series to compare with: {fault} first, or set gate.baseline: none", is_lost=True
+    )

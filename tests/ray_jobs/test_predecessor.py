@@ -1,0 +1,222 @@
+"""A suite that loses its baseline to an upgrade of Assay says so; one that a person changed begins anew."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import record
+from test_release_corpus import CORPUS, RUNS
+from test_release_corpus import root as root  # the corpus as a fixture
+
+from ray_jobs import contract, gating, predecessor, records, storage, stored
+from ray_jobs.contract import Checkpoint, NewerSchema, Spec, Verdict
+from ray_jobs.gate.no_baseline import ACCEPTED, without_baseline
+
+NIGHT = {"name": "step-0900", "uri": "/models/step-0900", "fingerprint": "9" * 16}
+LAST = "step-0800-again"
+
+
+@pytest.fixture(params=["CAPTION_VERSION", "PREPROCESS_VERSION"])
+def upgrade(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, request.param, getattr(contract, request.param) + 1)
+
+
+def first(root: Path) -> Spec:
+    return stored.load(Spec, f"{root}/{RUNS[0]}/spec.json")
+
+
+def last_accepted(root: Path) -> Checkpoint:
+    (run,) = (run for run in RUNS if f"/{LAST}-" in run)
+    return stored.load(Spec, f"{root}/{run}/spec.json").checkpoint
+
+
+def planned(root: Path, checkpoint: Checkpoint | None = None, asked: str = "last-accepted", **changes: Any) -> Spec:
+    """The spec of another run of the corpus' suite as `plan` resolves it, with sections of its suite changed."""
+    old = first(root)
+    sections = {name: getattr(old.suite, name).model_copy(update=change) for name, change in changes.items()}
+    gate = sections.get("gate", old.suite.gate).model_copy(update={"baseline": asked})
+    spec = old.model_copy(
+        update={
+            "checkpoint": checkpoint or Checkpoint(**NIGHT),
+            "suite": old.suite.model_copy(update=sections | {"gate": gate}),
+            "baseline": None,
+            "anchor": None,
+        }
+    )
+    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
+    spec = spec.model_copy(update={"anchor": records.anchor_for(spec, gate.anchor)})
+    spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})
+    storage.write(spec.uri, spec.model_dump_json().encode())
+    return spec
+
+
+def publish(spec: Spec, outcome: str) -> Spec:
+    records.publish(spec.root, record(spec, outcome))
+    return spec
+
+
+def spoil_specs(root: Path, content: str) -> None:
+    for file in root.glob("runs/*/*/spec.json"):
+        file.write_text(content)
+
+
+@pytest.mark.usefixtures("upgrade")
+@pytest.mark.parametrize("asked", ["last-accepted", "previous"])
+def test_an_upgrade_takes_the_baseline_and_the_reason_names_the_remedy(root: Path, asked: str) -> None:
+    spec = planned(root, asked=asked)
+    assert spec.lost_baseline
+    found = without_baseline(spec)
+    assert found.is_lost
+    assert found.reason == (
+        "nothing of this series to compare with: an upgrade of Assay started a new series of suite demo; validate "
+        f"{LAST} ({last_accepted(root).uri}) first, or set gate.baseline: none"
+    )
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_the_last_accepted_checkpoint_is_the_new_first_baseline(root: Path) -> None:
+    lost = publish(planned(root, gate={"anchor": "first"}), "INCONCLUSIVE")
+    assert planned(root, gate={"anchor": "first"}).run_id == lost.run_id, "until then the answer stays"
+    rescue = publish(planned(root, last_accepted(root), gate={"anchor": "first"}), "PASS")
+    assert (rescue.baseline, rescue.predecessor) == (None, None)
+    assert without_baseline(rescue).reason == ACCEPTED
+    again = planned(root, gate={"anchor": "first"})
+    assert again.baseline
+    assert again.baseline.run_id == rescue.run_id
+    assert again.predecessor is None
+    assert again.run_id != lost.run_id
+    publish(again, "PASS")
+    next_night = Checkpoint(uri="/models/step-1000", name="step-1000", fingerprint="a" * 16)
+    following = planned(root, next_night, gate={"anchor": "first"})
+    assert (following.baseline and following.baseline.run_id) == again.run_id
+    assert (following.anchor and following.anchor.run_id) == rescue.run_id
+    assert planned(root, last_accepted(root), gate={"anchor": "first"}).run_id == rescue.run_id
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_another_accepted_checkpoint_than_the_last_is_not_enough(root: Path) -> None:
+    assert planned(root, first(root).checkpoint).lost_baseline
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_who_asks_for_no_baseline_begins_the_series(root: Path) -> None:
+    chosen = publish(planned(root, asked="none"), "PASS")
+    assert chosen.predecessor is None
+    assert planned(root).predecessor is None, "its series has an accepted run: its own"
+    other = Checkpoint(uri="/models/step-1000", name="step-1000", fingerprint="a" * 16)
+    following = planned(root, other)
+    assert (following.baseline and following.baseline.run_id) == chosen.run_id
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_a_gate_that_compares_nothing_loses_nothing(root: Path) -> None:
+    assert planned(root, gate={"metrics": {}}).predecessor is None
+
+
+CHANGES = {
+    "dataset.limit": {"dataset": {"limit": 9}},
+    "preprocess.max_pixels": {"preprocess": {"max_pixels": 50176}},
+    "caption.prompt": {"caption": {"prompt": "What is it?"}},
+    "engine.dtype": {"engine": {"dtype": "bfloat16"}},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("upgraded", [False, True], ids=["same version", "after an upgrade"])
+def test_what_a_person_changed_begins_anew(
+    root: Path, name: str, upgraded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if upgraded:
+        monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
+    spec = planned(root, **CHANGES[name])
+    assert not spec.lost_baseline
+    found = without_baseline(spec)
+    assert not found.is_lost
+    assert found.reason == f"{ACCEPTED} because the suite changed after {LAST}: {name}"
+    publish(spec, "PASS")
+    assert planned(root, **CHANGES[name]).run_id == spec.run_id
+
+
+def test_other_files_of_the_dataset_begin_anew(root: Path) -> None:
+    old = first(root)
+    other = old.model_copy(update={"source_revision": "another", "baseline": None, "checkpoint": Checkpoint(**NIGHT)})
+    before = predecessor.find_predecessor(other, "last-accepted")
+    assert before
+    assert before.changed == ("the files of the dataset",)
+
+
+@pytest.mark.parametrize("change", [{"engine": {"replicas": 4}}, {"preprocess": {"part_rows": 7}}], ids=str)
+@pytest.mark.usefixtures("upgrade")
+def test_settings_that_are_only_about_speed_are_no_new_beginning(root: Path, change: dict[str, Any]) -> None:
+    assert planned(root, **change).lost_baseline
+
+
+def test_the_settings_of_an_earlier_series_taken_up_again_after_an_upgrade(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The series that accepted a run last is another prompt's: not it but the one with this prompt was lost."""
+    publish(planned(root, caption={"prompt": "What is it?"}), "PASS")
+    monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
+    spec = planned(root)
+    assert spec.lost_baseline
+    assert spec.predecessor
+    assert spec.predecessor.checkpoint == last_accepted(root)
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_specs_that_cannot_be_read_do_not_make_a_pass(root: Path) -> None:
+    checkpoint = last_accepted(root)
+    spoil_specs(root, "{torn")
+    spec = stored.load(Spec, f"{CORPUS}/{RUNS[0]}/spec.json")
+    spec = spec.model_copy(update={"root": str(root), "baseline": None, "checkpoint": Checkpoint(**NIGHT)})
+    before = predecessor.find_predecessor(spec, "last-accepted")
+    assert before
+    assert before.checkpoint is None
+    found = without_baseline(spec.model_copy(update={"predecessor": before}))
+    assert found.is_lost
+    assert "cannot be read" in found.reason
+    assert f"/runs/{checkpoint.folder}/" in found.reason
+    rescue = spec.model_copy(update={"checkpoint": checkpoint})
+    assert predecessor.find_predecessor(rescue, "last-accepted") is None
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_specs_of_a_newer_assay_are_not_guessed_at(root: Path) -> None:
+    old = first(root)
+    spoil_specs(root, '{"schema": 99}')
+    spec = old.model_copy(update={"baseline": None, "checkpoint": Checkpoint(**NIGHT)})
+    with pytest.raises(NewerSchema):
+        predecessor.find_predecessor(spec, "last-accepted")
+
+
+def test_the_first_run_of_a_suite_has_no_predecessor(root: Path) -> None:
+    old = first(root)
+    spec = old.model_copy(update={"suite": old.suite.model_copy(update={"name": "new"}), "baseline": None})
+    assert predecessor.find_predecessor(spec, "last-accepted") is None
+    assert without_baseline(spec).reason == ACCEPTED
+
+
+def test_no_id_holds_where_the_predecessor_is_kept(root: Path) -> None:
+    spec = planned(root, caption={"prompt": "What is it?"})
+    assert spec.predecessor
+    elsewhere = spec.predecessor.model_copy(update={"run_uri": "s3://other/runs/a/b"})
+    assert spec.model_copy(update={"predecessor": elsewhere}).run_id == spec.run_id
+    assert spec.model_copy(update={"predecessor": None}).run_id != spec.run_id
+
+
+def test_the_gate_over_kept_scores_says_it(root: Path) -> None:
+    """The kept scores of a PASSed first run, judged as if the upgrade had taken its baseline."""
+    spec = first(root)
+    scores = stored.load(contract.Scores, f"{root}/{RUNS[0]}/scores.json")
+    before = contract.Predecessor(run_id="r", run_uri="/root/runs/old/r", checkpoint=Checkpoint(**NIGHT))
+    assert gating.gate(spec, scores).outcome == "PASS"
+    lost: Verdict = gating.gate(_with_predecessor(spec, before), scores)
+    assert lost.outcome == "INCONCLUSIVE"
+    assert lost.reason.startswith("nothing of this series to compare with: an upgrade of Assay")
+    changed = gating.gate(_with_predecessor(spec, before.model_copy(update={"changed": ("caption.prompt",)})), scores)
+    assert changed.outcome == "PASS"
+    assert "because the suite changed after step-0900: caption.prompt" in changed.reason
+
+
+def _with_predecessor(spec: Spec, before: contract.Predecessor) -> Spec:
+    return spec.model_copy(update={"predecessor": before})
