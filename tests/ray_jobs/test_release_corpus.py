@@ -1,26 +1,45 @@
 """Files that e0c6db2 wrote (its demo of six checkpoints) are read, compared and continued by this version."""
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from release_corpus import RUNS as FOLDERS
+from release_corpus import plan_again, restore, rewrite_as_newer, sums_of
 
-from ray_jobs import compare, index, parts, publish, records, stored
-from ray_jobs.contract import Checkpoint, Spec
+from ray_jobs import compare, gating, index, parts, publish, records, stored
+from ray_jobs.contract import BadInput, Checkpoint, Scores, Spec, Verdict
+from ray_jobs.plan import load_spec
 
-CORPUS = Path(__file__).parents[1] / "corpus" / "e0c6db2"
-WAS = "/srv/assay/root"
-RUNS = sorted(path.parent.relative_to(CORPUS).as_posix() for path in CORPUS.glob("runs/*/*/spec.json"))
+RUNS = list(FOLDERS.values())
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The corpus as if that release had written it here: no id holds the root."""
-    target = tmp_path / "root"
-    shutil.copytree(CORPUS, target)
-    for file in target.rglob("*.json"):
-        file.write_text(file.read_text().replace(f'"{WAS}', f'"{target}'))
-    return target
+    return restore(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_checkpoint_planned_again_is_the_run_that_was(name: str, root: Path) -> None:
+    was = stored.load(Spec, f"{root}/{FOLDERS[name]}/spec.json")
+    spec = plan_again(root.parent, name)
+    assert spec.uri == f"{root}/{FOLDERS[name]}/spec.json"
+    assert (spec.golden_id, spec.caption_id, spec.series_id) == (was.golden_id, was.caption_id, was.series_id)
+    assert (spec.scale_id, spec.judge_id, spec.judge_uri) == (was.scale_id, was.judge_id, was.judge_uri)
+    assert (spec.baseline, spec.anchor) == (was.baseline, was.anchor)
+    assert spec.baseline or name == "step-0200"
+    assert spec == was
+    assert load_spec(spec.uri) == was
+
+
+def test_a_plan_writes_its_spec_and_nothing_else(root: Path) -> None:
+    before = sums_of(root)
+    specs = [plan_again(root.parent, name) for name in FOLDERS]
+    after = sums_of(root)
+    assert {key for key in after if before.get(key) != after[key]} == {f"{run}/spec.json" for run in RUNS}
+    assert len(specs) == 6
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -64,3 +83,72 @@ def test_two_runs_are_compared(root: Path) -> None:
     metrics, _ = compare.comparable(one, two)
     assert {"judge", "exact_match", "chrf"} <= set(metrics)
     assert compare.compare(one, two, metrics)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_gate_over_the_kept_scores_comes_to_the_verdict_that_was(name: str, root: Path) -> None:
+    spec = plan_again(root.parent, name)
+    scores = stored.load(Scores, f"{spec.run_uri}/scores.json")
+    was = stored.load(Verdict, f"{spec.run_uri}/verdict.json")
+    verdict = gating.gate(spec, scores)
+    assert (verdict.outcome, verdict.reason) == (was.outcome, was.reason)
+    assert verdict == was
+
+
+# --- the same files, of a newer Assay ---------------------------------------------------------------------------------
+
+READERS: dict[str, Callable[[Spec], Any]] = {
+    "spec": lambda spec: load_spec(spec.uri),
+    "record": lambda spec: records.read(spec.run_uri),
+    "verdict": lambda spec: records.decided(spec.run_uri),
+    "golden set": lambda spec: parts.manifest(spec.golden_uri),
+    "captions": lambda spec: parts.require(spec.captions_uri, "caption"),
+    "scores": lambda spec: parts.require(spec.scores_uri, "evaluate"),
+    "compare": lambda spec: compare.load(spec.run_uri),
+    "publish": publish.publish,
+    "gate": lambda spec: gating.gate(spec, stored.load(Scores, f"{spec.run_uri}/scores.json")),
+    "last accepted": lambda spec: records.baseline_for(next_of(spec), "last-accepted"),
+    "previous": lambda spec: records.baseline_for(next_of(spec), "previous"),
+    "first": lambda spec: records.anchor_for(next_of(spec), "first"),
+    "the same again": lambda spec: records.baseline_for(spec, "last-accepted"),
+    "plan": lambda spec: plan_again(Path(spec.root).parent, spec.checkpoint.name),
+}
+
+
+def next_of(spec: Spec) -> Spec:
+    checkpoint = Checkpoint(uri="/models/step-0900", name="step-0900", fingerprint="9" * 16)
+    return spec.model_copy(update={"checkpoint": checkpoint, "baseline": None})
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+def test_a_newer_corpus_is_told_in_one_line_and_left(reader: Callable[[Spec], Any], root: Path) -> None:
+    specs = [stored.load(Spec, f"{root}/{run}/spec.json") for run in RUNS]
+    rewrite_as_newer(root)
+    before = sums_of(root)
+    for spec in specs:
+        with pytest.raises(BadInput, match="upgrade this plane") as caught:
+            reader(spec)
+        assert str(caught.value).isprintable()
+        assert not any(word in str(caught.value) for word in ("delete", " again", "rebuild"))
+    assert sums_of(root) == before
+
+
+def test_a_newer_corpus_is_rebuilt_around(root: Path) -> None:
+    rewrite_as_newer(root)
+    before = sums_of(root)
+    count, left_out = records.rebuild(str(root))
+    assert (count, len(left_out)) == (0, 6)
+    assert all(line.isprintable() and line.endswith("upgrade this plane") for line in left_out)
+    assert sums_of(root) == before
+
+
+@pytest.mark.parametrize("write", [index.refresh, index.whole, index.load])
+def test_an_index_of_a_newer_corpus_is_left(
+    write: Callable[[str, str], Any], root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rewrite_as_newer(root)
+    before = sums_of(root)
+    assert write(str(root), "demo").records == {}
+    assert all("\n" not in line for line in caplog.messages)
+    assert any("made by a newer Assay" in line for line in caplog.messages)
+    assert sums_of(root) == before
