@@ -224,12 +224,16 @@ def _why(error: Exception) -> str:
 
 
 def _is_newer(root: str, entry: Published) -> bool:
-    """Whether the entry, or the record that it is of, was made by a newer Assay."""
-    try:
-        for uri in (index.uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
-            stored.check_replaceable(uri)
-    except NewerSchema:
-        return True
+    """Whether the entry, or the record that it is of, was made by a newer Assay. What cannot be read was not."""
+    for uri in (index.uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
+        try:
+            file = storage.entry(uri)
+            if file is not None and file.size <= index.LARGEST:
+                stored.check_replaceable(uri)
+        except NewerSchema:
+            return True
+        except (BadInput, Trouble) as error:  # a folder, a FIFO or a link in its place
+            raise_outage(error, root)
     return False
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ray_jobs import storage
+from ray_jobs.errors import BadInput
 from ray_jobs.schema import SCHEMA, NewerSchema, StoredModel, check_schema
 
 LARGEST = 256 * 2**20  # bytes of a JSON file; the index of 100,000 runs takes half of it
@@ -70,7 +71,7 @@ def check_replaceable(uri: str) -> None:
     """Raises NewerSchema when the file at the URI is of a newer schema, so must be neither replaced nor deleted."""
     try:
         data = storage.read(uri, LARGEST)
-    except FileNotFoundError:
+    except (FileNotFoundError, BadInput):  # what is larger than any of ours, or no file, is no Assay's
         return
     check(data, uri)
 

@@ -11,7 +11,7 @@ import pytest
 from making import baseline, spec
 
 from ray_jobs import gating, parts
-from ray_jobs.contract import BadInput, Manifest, Scores, Spec, Summary, Trouble, Verdict
+from ray_jobs.contract import BadInput, Manifest, Scores, Spec, Summary, Verdict
 from ray_jobs.judge.preference import FOLDER
 from ray_jobs.metrics.registry import declared
 
@@ -200,7 +200,7 @@ def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
         gating.gate(planned, found)
     kept(planned, planned.baseline.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
     Path(parts.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
-    with pytest.raises(Trouble, match="part-00002"):
+    with pytest.raises(BadInput, match="part-00002"):
         gating.gate(planned, found)
 
 

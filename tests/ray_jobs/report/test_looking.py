@@ -8,7 +8,7 @@ from finished import Image, Written, write_golden, write_run
 from making import spec
 
 from ray_jobs import parts
-from ray_jobs.contract import Spec, Trouble
+from ray_jobs.contract import BadInput, Spec
 from ray_jobs.report import looking
 from ray_jobs.report.looking import CASES, Looked, Side, look
 
@@ -119,7 +119,7 @@ def test_a_part_that_is_missing_says_so(tmp_path: Path) -> None:
     _, candidate, baseline = sides(tmp_path, values(1.0), values(2.0))
     assert baseline
     Path(parts.uri_of_part(baseline.scores_uri, "part-00000")).unlink()
-    with pytest.raises(Trouble, match="the part is missing though its manifest names it"):
+    with pytest.raises(BadInput, match="the part is missing though its manifest names it"):
         look(["part-00000"], candidate, baseline, ["chrf"], [CHRF])
 
 

@@ -76,6 +76,6 @@ def try_input(data: bytes) -> None:
     _expect(index.whole, PLACE, "small")
     try:
         Failure.model_validate_json(data)
-    except ValueError:
+    except (ValueError, BadInput):
         return
     storage.delete(_write("run/failure.json", data))
