@@ -18,7 +18,6 @@ When a task is red, the last line of its log names the thing and the remedy. Men
   its log, and the XCom `summary`, name each folder that was passed over and the remedy.
 - `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
   validation failed: that one's own run is.
-
 - `go_on`: the next pass could not be triggered. It is skipped unless this pass was cut at 200 validations.
 
 `reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set and no folder was given. Runs that ended without a record
@@ -75,6 +74,20 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
             title="Suite",
             description="What to validate with: the name of a file in dags/suites. Empty: ASSAY_ROUTER_SUITE.",
         ),
+        "occasion": Param(
+            None,
+            enum=[None, "arrival", "night", "person"],
+            title="Occasion",
+            description="Set by a pass that was cut: what it was made for. A run that a person triggers does not read "
+            "it.",
+        ),
+        "after": Param(
+            None,
+            type=["null", "string"],
+            maxLength=255,
+            title="After",
+            description="Set by a pass that was cut: the name of the last checkpoint that it asked for.",
+        ),
     },
 )
 def checkpoint_router() -> None:
@@ -86,7 +99,15 @@ def checkpoint_router() -> None:
         def tell(summary: dict[str, Any]) -> None:
             ti.xcom_push(key="summary", value=summary)
 
-        return steps.reconcile(dag_run.run_type, count_runs, params["checkpoints"], params["suite"], tell)
+        return steps.reconcile(
+            dag_run.run_type,
+            count_runs,
+            params["checkpoints"],
+            params["suite"],
+            tell,
+            params["occasion"],
+            params["after"],
+        )
 
     requests: Any = reconcile()
 

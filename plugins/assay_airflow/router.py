@@ -34,13 +34,18 @@ WhyEnded = Callable[[Checkpoint], Failure | None]
 class Pass:
     """What one pass came to: the runs to trigger, and what became of every other folder.
 
-    `rest`: the pass was cut at `MOST_REQUESTS`, and another one is to follow it.
+    `rest`: the pass was cut at `MOST_REQUESTS`, and another one is to follow it, for the same `occasion`.
     """
 
     requests: list[dict[str, Any]] = field(default_factory=list)
     passed_over: dict[str, str] = field(default_factory=dict)
     recorded: int = 0
     rest: bool = False
+    occasion: Occasion = "arrival"
+
+    def last(self) -> str | None:
+        """The name of the last checkpoint that is asked for."""
+        return self.requests[-1]["conf"]["checkpoint"].rpartition("/")[2] if self.requests else None
 
     def line(self) -> str:
         rest = f", cut at {MOST_REQUESTS}: the rest in the next pass" if self.rest else ""
@@ -49,7 +54,8 @@ class Pass:
     def summary(self) -> dict[str, Any]:
         """Small enough for an XCom."""
         named = list(self.passed_over.values())[:MOST_NAMED]
-        return {"line": self.line(), "passed_over": named, "recorded": self.recorded, "rest": self.rest}
+        told = {"line": self.line(), "passed_over": named, "recorded": self.recorded, "rest": self.rest}
+        return told | ({"occasion": self.occasion, "after": self.last()} if self.rest else {})
 
 
 def prefix() -> str | None:
@@ -67,11 +73,22 @@ def names(uri: str) -> list[str]:
     return sorted((name for name in storage.folders(uri) if not name.startswith(".")), key=natural_key)
 
 
-def make_pass(root: str, suite_name: str, uri: str, count_runs: RunCount, occasion: Occasion, now: date) -> Pass:
-    """One pass of the router. Raises Trouble or BadInput where the store cannot be read: never for one checkpoint."""
-    result = Pass()
+def make_pass(
+    root: str,
+    suite_name: str,
+    uri: str,
+    count_runs: RunCount,
+    occasion: Occasion,
+    now: date,
+    after: str | None = None,
+) -> Pass:
+    """One pass of the router. Raises Trouble or BadInput where the store cannot be read: never for one checkpoint.
+
+    With `after`, only checkpoints whose names come behind that one are asked for.
+    """
+    result = Pass(occasion=occasion)
     survey = Survey(root, suite_name, uri, reopen=occasion != "arrival")
-    with closing(_unrecorded(survey, root, suite_name, result)) as waiting:
+    with closing(_unrecorded(survey, root, suite_name, result, after)) as waiting:
         result.requests = requests(
             waiting,
             suite_name,
@@ -96,10 +113,14 @@ def unvalidated(root: str, suite_name: str, uri: str) -> Iterator[Checkpoint]:
     yield from _unrecorded(Survey(root, suite_name, uri), root, suite_name, Pass())
 
 
-def _unrecorded(survey: Survey, root: str, suite_name: str, result: Pass) -> Generator[Checkpoint]:
+def _unrecorded(
+    survey: Survey, root: str, suite_name: str, result: Pass, after: str | None = None
+) -> Generator[Checkpoint]:
     recorded = {entry.checkpoint_folder for entry in records.published(storage.absolute(root), suite_name)}
     for finding in survey.findings():
         checkpoint = finding.checkpoint
+        if after and natural_key(finding.name) <= natural_key(after):
+            continue  # the pass before looked at it
         if checkpoint is None:
             result.passed_over[finding.name] = str(finding.refusal)
             print(f"passed over: {finding.refusal}")

@@ -4,7 +4,7 @@ audited."""
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
@@ -21,9 +21,18 @@ from ray_jobs.suite_files import find_suite
 # Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
 OCCASIONS: dict[str, router.Occasion] = {
     "asset_triggered": "arrival",
-    "operator_triggered": "arrival",  # the rest of a pass that was cut
     "scheduled": "night",
 }
+
+
+def find_occasion(run_type: str, handed_on: str | None) -> router.Occasion:
+    """Why this pass is made. The rest of a pass that was cut is made for what that pass was made for: `handed_on`.
+
+    Only a run that another DAG triggers can be the rest of a pass; a word that is none of ours counts as an arrival.
+    """
+    if run_type == "operator_triggered":
+        return next((word for word in get_args(router.Occasion) if word == handed_on), "arrival")
+    return OCCASIONS.get(run_type, "person")
 
 
 def storage_root() -> str:
@@ -145,10 +154,13 @@ def reconcile(
     folder: str | None = None,
     suite: str | None = None,
     tell: Callable[[dict[str, Any]], None] = lambda summary: None,
+    occasion: str | None = None,
+    after: str | None = None,
 ) -> list[dict[str, Any]]:
     """What the router is to trigger now, of the watched folder or the one that a person named.
 
-    `tell` is given a summary of the pass. Raises BadInput for an empty folder.
+    `tell` is given a summary of the pass. The rest of a pass that was cut is told that one's `occasion` and `after`
+    which checkpoint it was cut. Raises BadInput for an empty folder.
     """
     uri = storage.absolute(folder.rstrip("/")) if folder else router.prefix()
     if uri is None:
@@ -157,7 +169,8 @@ def reconcile(
         raise BadInput(f"training run {uri}: no folder is in it; check the URI")
     root, suite = storage_root(), suite or router.suite()
     find_suite(suite)  # refuses what is no name before it is part of a path
-    result = router.make_pass(root, suite, uri, count_runs, OCCASIONS.get(run_type, "person"), datetime.now(UTC))
+    why = find_occasion(run_type, occasion)
+    result = router.make_pass(root, suite, uri, count_runs, why, datetime.now(UTC), after)
     tell(result.summary())
     return result.requests
 

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 class ContinuePassOperator(TriggerDagRunOperator):
     """Triggers its own DAG with the params of this run when the task `of` said in its summary that there is a rest.
 
+    The next pass is told this one's occasion and where it was cut, so a person's rest asks for what failed as well.
     Without a template, because params come from outside. Skipped when there is no rest.
     """
 
@@ -24,4 +25,5 @@ class ContinuePassOperator(TriggerDagRunOperator):
         if not summary.get("rest"):
             raise AirflowSkipException("the pass was not cut: there is no rest")
         self.conf = {name: context["params"][name] for name in ("checkpoints", "suite")}
+        self.conf |= {name: summary.get(name) for name in ("occasion", "after")}
         super().execute(context)

@@ -1,0 +1,96 @@
+"""A pass that is cut hands on what it was made for, so the rest asks for the same as the pass itself."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk.exceptions import AirflowSkipException
+from assay_airflow import router, steps
+from assay_airflow.operators.continue_pass import ContinuePassOperator
+from specs import checkpoint_in
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five checkpoints, of which a pass asks for two."""
+    monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr(router, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda *_: None)
+    for step in range(5):
+        checkpoint_in(tmp_path / "in" / f"step-{step}", step.to_bytes(8, "big"))
+    return tmp_path / "in"
+
+
+def next_conf(summary: dict[str, Any], params: dict[str, Any]) -> dict[str, Any] | None:
+    """The conf that the next pass is triggered with; None when there is none."""
+    operator = ContinuePassOperator(task_id="go_on", of="reconcile")
+    context: Any = {"ti": SimpleNamespace(xcom_pull=lambda **_: summary), "params": params}
+    try:
+        operator.execute(context)
+    except AirflowSkipException:
+        return None
+    conf: dict[str, Any] = operator.conf  # type: ignore[assignment]
+    return conf
+
+
+def all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
+    """The steps that each pass asked for, when `runs` are there and all have ended without a record."""
+
+    def count_runs(run_ids: list[str], states: list[str] | None) -> int:
+        return 0 if states else len(set(run_ids) & set(runs))
+
+    passes, summaries = [], []
+    conf: dict[str, Any] | None = {"checkpoints": str(folder), "suite": "small", "occasion": None, "after": None}
+    while conf and len(passes) < 9:
+        requests = steps.reconcile(
+            run_type, count_runs, str(folder), "small", summaries.append, conf["occasion"], conf["after"]
+        )
+        runs += [request["trigger_run_id"] for request in requests]
+        passes.append([Path(request["conf"]["checkpoint"]).name for request in requests])
+        run_type, conf = "operator_triggered", next_conf(summaries[-1], conf)
+    return passes
+
+
+def failed_runs(folder: Path) -> list[str]:
+    found = steps.reconcile("scheduled", lambda *_: 0, str(folder), "small")
+    rest = steps.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-1")
+    last = steps.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-3")
+    return [request["trigger_run_id"] for request in (*found, *rest, *last)]
+
+
+@pytest.mark.parametrize("run_type", ["manual", "scheduled"])
+def test_the_rest_asks_for_failed_runs_like_the_pass_that_was_cut(folder: Path, run_type: str) -> None:
+    runs = failed_runs(folder)
+    assert len(set(runs)) == 5
+    asked = all_passes(folder, run_type, runs)
+    assert asked == [["step-0", "step-1"], ["step-2", "step-3"], ["step-4"]]
+
+
+def test_a_person_who_asks_twice_a_day_gets_all_of_it_twice(folder: Path) -> None:
+    runs = failed_runs(folder)
+    assert all_passes(folder, "manual", runs) == all_passes(folder, "manual", runs)
+
+
+@pytest.mark.parametrize(
+    ("run_type", "handed_on", "occasion"),
+    [
+        ("operator_triggered", "person", "person"),
+        ("operator_triggered", "night", "night"),
+        ("operator_triggered", "arrival", "arrival"),
+        ("operator_triggered", None, "arrival"),
+        ("operator_triggered", "root", "arrival"),
+        ("operator_triggered", "", "arrival"),
+        ("asset_triggered", "person", "arrival"),
+        ("scheduled", "person", "night"),
+        ("manual", "arrival", "person"),
+        ("manual", None, "person"),
+    ],
+)
+def test_only_the_rest_of_a_pass_is_told_its_occasion(run_type: str, handed_on: str | None, occasion: str) -> None:
+    assert steps.find_occasion(run_type, handed_on) == occasion
+
+
+def test_a_whole_pass_has_no_next_one() -> None:
+    assert next_conf({"line": "0 passed over, 1 to validate", "rest": False}, {}) is None
