@@ -1,0 +1,59 @@
+"""What e0c6db2 captioned is measured by one more metric: no caption is made again, and the judge is asked nothing."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from release_corpus import RUNS, plan_again, restore, suite_in, sums_of
+from scored import NO_CLUSTER, InProcess, in_process
+
+from ray_jobs import evaluate, publish, scoring, stored
+from ray_jobs.contract import Scores, Spec, Verdict
+from ray_jobs.metrics import counting
+
+OWN = """from ray_jobs.metrics import Metric
+
+METRIC = Metric("commas", "share", 0, (0, 1), kind="share", measure=lambda caption: float("," in caption.text))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of that release, with the metric in this deployment's suite."""
+    made = restore(tmp_path, monkeypatch)
+    suite = yaml.safe_load(suite_in(tmp_path).read_text()) | {"metrics": {"own": ["commas.py"]}}
+    suite_in(tmp_path).write_text(yaml.safe_dump(suite))
+    (suite_in(tmp_path).parent / "commas.py").write_text(OWN)
+    monkeypatch.setenv("ASSAY_SUITES", str(suite_in(tmp_path).parent))
+    return made
+
+
+def plan_one_more(root: Path) -> Spec:
+    was = stored.load(Spec, f"{root}/{RUNS['step-0809']}/spec.json")
+    spec = plan_again(root.parent, "step-0809")
+    assert spec.run_id != was.run_id
+    assert (spec.golden_id, spec.caption_id, spec.baseline) == (was.golden_id, was.caption_id, was.baseline)
+    return spec
+
+
+def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]]) -> None:
+    after = sums_of(root)
+    assert {key: after.get(key) for key in before} == before, "what e0c6db2 wrote was made again"
+    new = after.keys() - before.keys()
+    assert not [key for key in new if key.startswith(("golden/", "captions/", "judge/"))]
+    scores = stored.load(Scores, f"{spec.run_uri}/scores.json")
+    assert scores.metrics["commas"].n == scores.scored
+    kept = stored.load(Verdict, f"{root}/{RUNS['step-0809']}/verdict.json")
+    verdict = stored.load(Verdict, f"{spec.run_uri}/verdict.json")
+    assert verdict.outcome == kept.outcome == "FAIL"
+    assert publish.publish(spec).verdict == verdict
+
+
+def test_another_metric_is_measured_over_the_kept_captions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
+    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    before = sums_of(root)
+    spec = plan_one_more(root)
+    evaluate.evaluate(spec)
+    assert_continued(root, spec, before)
