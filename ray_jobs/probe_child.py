@@ -21,7 +21,8 @@ SAMPLES = [
     *(letter * RUN + ("!" if letter != "!" else "a") for letter in string.printable),
     "ab " * RUN, "a b" * RUN + "!", "日本語 é 😀 " * RUN, string.printable * 4, "",
 ]  # fmt: skip
-LAYERS = ("layers", "depth", "num_blocks")  # numbers in a config by which code makes as many objects
+LAYERS = ("layers", "n_layer", "depth", "depths", "num_blocks")  # a config's numbers by which code makes objects
+LABELS = ("label2id", "id2label")  # names that the model's author chose
 MOST_LAYERS = 10_000
 
 
@@ -110,7 +111,7 @@ def _try_config(folder: Path) -> None:
     from transformers import AutoConfig
 
     for name, number in _numbers(json.loads((folder / "config.json").read_bytes()), ""):
-        if any(word in name for word in LAYERS) and number > MOST_LAYERS:
+        if name.endswith(LAYERS) and number > MOST_LAYERS:
             raise Fault(f"config.json asks for {number:.6g} {name}; save the checkpoint again")
     with contextlib.suppress(ValueError, KeyError, OSError, TypeError, AttributeError):
         AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -119,6 +120,8 @@ def _try_config(folder: Path) -> None:
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for key, inside in value.items():
+            if key in LABELS:
+                continue
             yield from _numbers(inside, key)
     elif isinstance(value, list):
         for inside in value:
