@@ -17,6 +17,7 @@ from typing import Any
 from ray_jobs import adapter, storage
 from ray_jobs.checkpoint_files import (
     Incomplete,
+    folders_of_bases,
     is_loaded,
     judged,
     list_files,
@@ -206,8 +207,7 @@ def _normal(uri: str) -> str:
 def _is_allowed(base: str, uri: str, base_model: str | None) -> bool:
     if base_model and base == _normal(base_model):
         return True
-    folders = [os.environ.get("ASSAY_CHECKPOINTS", ""), *os.environ.get("ASSAY_BASES", "").split(",")]
-    above = [_normal(folder.strip()) for folder in folders if folder.strip()]
+    above = [_normal(folder) for folder in folders_of_bases()]
     above.append(_normal(uri).rpartition("/")[0])
     return any(folder and base.startswith(f"{folder.rstrip('/')}/") for folder in above)
 

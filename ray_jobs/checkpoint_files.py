@@ -38,7 +38,10 @@ INDEX_BYTES, INDEX_ITEMS = 50_000_000, 500_000
 HEADER_BYTES, HEADER_ITEMS = 25_000_000, 1_000_000  # the format allows 100 MB: its reader needs 1 GB for them
 FORMAT_LIMIT = 100_000_000  # safetensors' own limit on a header
 BESIDE_BYTES = 256_000_000  # a tokenizer, a processor, a template: the largest tokenizer.json in use has 35 MB
+ALL_BESIDE_BYTES = 10**9  # of all these together: a job's driver copies them to its disk
 TEMPLATE_BYTES = 1_000_000
+HOLES_BYTES = 10**9  # a smaller model is hashed in seconds, whatever holes it has
+MOST_HOLES = 8  # file systems with compression store real weights in a third of their size at least
 PERMANENT = {
     errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM,
 }  # fmt: skip
@@ -146,12 +149,15 @@ TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eva
 def list_files(uri: str) -> list[storage.Entry]:
     """The files directly in a checkpoint's folder, sorted by name; those that a model is loaded from are checked.
 
-    A link may lead to a file of the folder, or of the Hugging Face cache that the folder is a snapshot in.
+    A link may lead to a file of the folder, of the Hugging Face cache that the folder is a snapshot in, or below one of
+    the `folders_of_bases`.
     """
     found = storage.files(uri, MOST_FILES)
     local = storage.local_path(uri)
     places = _places(local) if local is not None else []
-    for entry in (entry for entry in found if is_loaded(entry.key)):
+    loaded = [entry for entry in found if is_loaded(entry.key)]
+    stored = 0  # bytes on a local disk
+    for entry in loaded:
         which = f"checkpoint {uri}: {printable(entry.key)!r}"
         if not entry.key.isprintable() or len(entry.key) > 255:
             raise BadInput(f"{which}: its name has characters that cannot be shown; rename the file")
@@ -159,9 +165,20 @@ def list_files(uri: str) -> list[storage.Entry]:
         if entry.size > most and not entry.key.endswith(".safetensors"):
             raise BadInput(f"{which}: {entry.size} bytes, more than the {most} that are read; save it again")
         if local is not None:
-            _check_regular(local / entry.key, places, which)
-    if sum(entry.size for entry in found if is_loaded(entry.key)) > MOST_BYTES:
+            stored += _check_regular(local / entry.key, places, which)
+    size = sum(entry.size for entry in loaded)
+    if size > MOST_BYTES:
         raise BadInput(f"checkpoint {uri}: more than {MOST_BYTES / 1e12:.0f} TB; delete what is not the model")
+    if (beside := sum(entry.size for entry in loaded if not entry.key.endswith(".safetensors"))) > ALL_BESIDE_BYTES:
+        raise BadInput(
+            f"checkpoint {uri}: {beside} bytes beside the weights, more than the {ALL_BESIDE_BYTES} that are read; "
+            "delete what is not the model"
+        )
+    if size > HOLES_BYTES and 0 < stored * MOST_HOLES < size:  # 0: a file system that does not say
+        raise Incomplete(
+            f"checkpoint {uri}: {size} bytes, of which {stored} are on the disk and the rest are holes; wait for the "
+            "upload or copy it again"
+        )
     return found
 
 
@@ -169,10 +186,9 @@ def read(uri: str, most: int) -> bytes:
     """The bytes of a file. Raises BadInput when it has more than `most`, or is no regular file."""
     local = storage.local_path(uri)
     if local is None:
-        data = storage.read_range(uri, 0, most + 1)
-    else:
-        with open_regular(local) as file:
-            data = file.read(most + 1)
+        return storage.read(uri, most)  # compared with its ETag, which a range is not
+    with open_regular(local) as file:
+        data = file.read(most + 1)
     if len(data) > most:
         raise BadInput(f"{printable(uri)}: more than the {most} bytes that are read of it; save it again")
     return data
@@ -287,18 +303,34 @@ def _places(folder: Path) -> list[Path]:
     return [real, *([real.parent.parent / "blobs"] if real.parent.name == "snapshots" else [])]
 
 
-def _check_regular(path: Path, places: list[Path], which: str) -> None:
+def folders_of_bases() -> list[str]:
+    """ASSAY_CHECKPOINTS and ASSAY_BASES: the folders that a checkpoint may name another model or file below."""
+    folders = [os.environ.get("ASSAY_CHECKPOINTS", ""), *os.environ.get("ASSAY_BASES", "").split(",")]
+    return [folder.strip() for folder in folders if folder.strip()]
+
+
+def _check_regular(path: Path, places: list[Path], which: str) -> int:
+    """The bytes that the file takes on the disk."""
     real = Path(os.path.realpath(path))
-    if real.parent not in places:
-        raise BadInput(f"{which}: a link that leads out of the checkpoint; copy the file into its folder")
+    if real.parent not in places and not _is_below_bases(real):
+        raise BadInput(
+            f"{which}: a link that leads out of the checkpoint; copy the file into its folder, or name the folder that "
+            "it leads to in ASSAY_BASES"
+        )
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except FileNotFoundError:
-        return  # a link to what is not there yet
+        return 0  # a link to what is not there yet
     except OSError as error:
         _raise_explained(error, which, "looked at")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{which}: not a regular file; save it again")
+    return status.st_blocks * 512
+
+
+def _is_below_bases(real: Path) -> bool:
+    folders = (storage.local_path(folder) for folder in folders_of_bases())
+    return any(real.is_relative_to(os.path.realpath(folder.expanduser())) for folder in folders if folder)
 
 
 def _raise_explained(error: OSError | MemoryError, which: str, doing: str) -> Never:

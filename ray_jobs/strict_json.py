@@ -10,7 +10,8 @@ from typing import Any, Never
 from ray_jobs.errors import BadInput
 
 DEEPEST = 64  # nested objects and arrays; a real config has less than ten
-DIGITS = 40  # of a number; a double has 17
+DIGITS = 40  # of an integer
+FLOAT_CHARACTERS = 400  # a double needs 17 digits, but some writers give all of its decimals
 
 
 class NotJson(ValueError):
@@ -60,15 +61,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    return int(digits) if len(digits) <= DIGITS else _refuse_number()
+    return int(digits) if len(digits) <= DIGITS else _refuse_number(DIGITS)
 
 
 def _float(digits: str) -> float:
-    return float(digits) if len(digits) <= DIGITS else _refuse_number()
+    return float(digits) if len(digits) <= FLOAT_CHARACTERS else _refuse_number(FLOAT_CHARACTERS)
 
 
-def _refuse_number() -> Never:
-    raise BadInput(f"has a number of more than {DIGITS} characters")
+def _refuse_number(most: int) -> Never:
+    raise BadInput(f"has a number of more than {most} characters")
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:

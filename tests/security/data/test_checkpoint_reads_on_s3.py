@@ -1,0 +1,42 @@
+"""A checkpoint's config, index and tokenizer on S3 are compared with the ETag that the store gives."""
+
+import hashlib
+from collections.abc import Iterator
+
+import lying_s3
+import pytest
+from lying_s3 import Behaviour, LyingServer
+
+from ray_jobs import checkpoint_files, storage
+from ray_jobs.errors import BadInput, Trouble
+
+DATA = b'{"architectures": ["Tiny"]}'
+OTHER = hashlib.md5(b"another").hexdigest()
+
+
+@pytest.fixture
+def liar(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]:
+    with lying_s3.running() as server:
+        for name, value in server.variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(storage._kept, "owner", None)
+        yield server
+
+
+def test_bytes_that_are_not_those_of_the_etag_are_trouble(liar: LyingServer) -> None:
+    liar.objects["config.json"] = Behaviour(DATA, etag=OTHER)
+    with pytest.raises(Trouble, match="not those of its ETag"):
+        checkpoint_files.read("s3://b/config.json", 1000)
+    with pytest.raises(Trouble, match="not those of its ETag"):
+        checkpoint_files.read_json("s3://b/config.json", "s3://b")
+
+
+def test_the_whole_object_is_read(liar: LyingServer) -> None:
+    liar.objects["config.json"] = Behaviour(DATA)
+    assert checkpoint_files.read("s3://b/config.json", len(DATA)) == DATA
+
+
+def test_a_larger_object_is_refused(liar: LyingServer) -> None:
+    liar.objects["config.json"] = Behaviour(DATA)
+    with pytest.raises(BadInput, match="more than the 5"):
+        checkpoint_files.read_json("s3://b/config.json", "s3://b", most_bytes=5)
