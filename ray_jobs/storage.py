@@ -461,7 +461,9 @@ def _shallow(folder: Path) -> Iterator[Entry | None]:
                     stat = one.stat()
                 except FileNotFoundError:
                     yield Entry(one.name, 0, "") if one.is_symlink() else None
-                except OSError:  # a link to itself
+                except OSError as error:  # a link to itself
+                    if error.errno not in UNREADABLE:  # a mount that fails for a while makes no file empty
+                        raise
                     yield Entry(one.name, 0, "")
                 else:
                     version = f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"

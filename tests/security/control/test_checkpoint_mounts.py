@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +70,23 @@ def test_a_failure_amid_reading_is_trouble(folder: str, error: Exception, monkey
     monkeypatch.setattr(checkpoint_files, "parse_object", fail)
     with pytest.raises(Trouble, match="step-1"):
         checkpoint.resolve(folder)
+
+
+def test_a_mount_that_fails_in_a_listing_makes_no_file_empty(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    class Item:
+        def __init__(self, item: os.DirEntry[str]) -> None:
+            self.name, self.is_dir, self.is_symlink = item.name, item.is_dir, item.is_symlink
+
+        def stat(self) -> os.stat_result:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    @contextmanager
+    def scan(path: Any) -> Iterator[Iterator[Item]]:
+        with real(path) as items:
+            yield (Item(item) for item in items)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(Trouble, match="step-1"):
+        checkpoint.list_files(folder)
