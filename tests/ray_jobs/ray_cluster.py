@@ -1,6 +1,7 @@
-"""A Ray cluster of one node for the tests, on 127.0.0.1 and behind a token."""
+"""A Ray cluster for the tests, on 127.0.0.1 and behind a token: one node, and those that its autoscaler starts."""
 
 import ctypes
+import json
 import os
 import secrets
 import shutil
@@ -13,11 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from s3_server import free_ports
 
 ROOT = Path(__file__).parents[2]
+HEAD_NODE = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"  # as Ray's fake provider knows it
+AUTOSCALER = {
+    "RAY_FAKE_CLUSTER": "1",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_CLOUD_INSTANCE_ID": HEAD_NODE,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE,
+}
 TRIES = 4  # Ray gives a node 30 s to start, which a busy machine can take
 
 
@@ -56,8 +66,13 @@ class Cluster:
 
 
 @contextmanager
-def running(variables: dict[str, str]) -> Iterator[Cluster]:
-    """A cluster whose workers have the variables, ended with the block and with the process that started it."""
+def running(variables: dict[str, str], starts: dict[str, dict[str, float]] | None = None) -> Iterator[Cluster]:
+    """A cluster whose workers have the variables, ended with the block and with the process that started it.
+
+    `starts` names groups of nodes and the resources of a node of each. Ray's autoscaler starts at most one node of each
+    group when a job asks for it, and ends it when it was idle for three seconds. Ray's own fake provider makes these
+    nodes, as processes of this machine below the head's.
+    """
     settings = variables | {
         "PYTHONPATH": str(ROOT),
         "RAY_AUTH_MODE": "token",
@@ -68,7 +83,7 @@ def running(variables: dict[str, str]) -> Iterator[Cluster]:
     }
     home = Path(tempfile.mkdtemp(prefix="assay-"))  # sockets below it must have short names
     try:
-        head, address = _started(home, settings)
+        head, address = _started(home, settings | (AUTOSCALER if starts else {}), starts)
         try:
             yield Cluster(head, settings | {"RAY_ADDRESS": address})
         finally:
@@ -77,7 +92,9 @@ def running(variables: dict[str, str]) -> Iterator[Cluster]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _started(home: Path, settings: dict[str, str]) -> tuple[psutil.Process, str]:
+def _started(
+    home: Path, settings: dict[str, str], starts: dict[str, dict[str, float]] | None
+) -> tuple[psutil.Process, str]:
     for number in range(TRIES):
         log = home / f"head-{number}.log"
         port, listen, grpc, metrics, client = free_ports(5)
@@ -88,6 +105,10 @@ def _started(home: Path, settings: dict[str, str]) -> tuple[psutil.Process, str]
             f"--metrics-export-port={metrics}", f"--ray-client-server-port={client}", "--num-cpus=4",
             "--object-store-memory=400000000", f"--temp-dir={home / str(number)}",
         ]  # fmt: skip
+        if starts:
+            config = home / f"autoscaler-{number}.json"
+            config.write_text(json.dumps(_autoscaler(starts, f"127.0.0.1:{port}")))
+            command.append(f"--autoscaling-config={config}")
         process = subprocess.Popen(
             command,
             env=os.environ | settings,
@@ -103,6 +124,30 @@ def _started(home: Path, settings: dict[str, str]) -> tuple[psutil.Process, str]
             time.sleep(0.2)
         _end(head)
     raise RuntimeError(f"Ray did not start:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _autoscaler(starts: dict[str, dict[str, float]], address: str) -> dict[str, Any]:
+    """The autoscaler's configuration, in the form that `ray up` reads."""
+    groups = {
+        name: {
+            "resources": wanted | {"object_store_memory": 2e8},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 1,
+        }
+        for name, wanted in starts.items()
+    }
+    head = {"ray.head.default": {"resources": {"CPU": 4}, "node_config": {}, "max_workers": 0}}
+    commands = ("setup", "head_setup", "worker_setup", "initialization", "head_start_ray", "worker_start_ray")
+    return {
+        "cluster_name": "assay", "max_workers": len(starts), "upscaling_speed": 1.0, "idle_timeout_minutes": 0.05,
+        "provider": {  # Ray's wheel lacks the defaults that its own type of provider, `fake_multinode`, reads
+            "type": "external", "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "gcs_address": address, "head_node_id": HEAD_NODE, "disable_node_updaters": True,
+        },
+        "auth": {}, "file_mounts": {}, "cluster_synced_files": [],
+        "head_node_type": "ray.head.default", "available_node_types": groups | head,
+    } | {f"{name}_commands": [] for name in commands}  # fmt: skip
 
 
 def _end(head: psutil.Process) -> None:

@@ -97,11 +97,11 @@ def killed(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeout:
     process.communicate()
 
 
-def wait_until(ready: Callable[[], bool], timeout: float) -> None:
+def wait_until(ready: Callable[[], bool], timeout: float, every: float = 0.01) -> None:
     deadline = time.monotonic() + timeout
     while not ready():
         assert time.monotonic() < deadline, f"still waiting after {timeout} s"
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 def failed(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, **environment: str) -> None:

@@ -1,0 +1,29 @@
+"""The captioning job on a cluster whose GPUs are only numbers: Ray gives the engine a GPU, and vLLM runs on the CPU.
+
+test_autoscaled_engine.py starts this driver instead of `python -m ray_jobs.caption`. It replaces vLLM's settings for a
+GPU and the environment of the engine's process, because there is no GPU. All else is the job's own code, and so is what
+it asks of Ray.
+"""
+
+import sys
+
+from ray_jobs import job
+from ray_jobs.caption import caption
+from ray_jobs.contract import Checkpoint, Engine
+from ray_jobs.engine import holding
+from ray_jobs.engine.settings import environment
+from ray_jobs.engine.warm_actor import WarmEngine
+
+
+class EngineOnCpu(WarmEngine):
+    """Is asked for with a GPU, and runs with the settings for a CPU."""
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
+        assert gpu, "the job did not ask for a GPU"
+        super().__init__(checkpoint, engine, False, token)
+
+
+if __name__ == "__main__":
+    holding.WarmEngine = EngineOnCpu  # type: ignore[misc]
+    holding.environment = lambda _: environment(False)
+    sys.exit(job.run("caption", caption))

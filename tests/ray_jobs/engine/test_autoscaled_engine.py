@@ -1,0 +1,68 @@
+"""A GPU group that starts at zero, as the chart has it: Ray's own autoscaler starts the node, and ends it.
+
+Real: Ray's autoscaler, its nodes' processes, the jobs, vLLM's engine on its CPU backend. Stood in for: the cloud, by
+Ray's fake provider, whose nodes are processes of this machine; and the GPU, which is a number that the node tells Ray.
+caption_beside_a_gpu.py says what that changes in the captioning job.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from ray_cluster import Cluster, running
+from running import DEMO, ENGINE, GOOD, assert_every_image_once, captions, ended, planned, run, wait_until
+
+pytestmark = pytest.mark.integration
+
+JOB = Path(__file__).with_name("caption_beside_a_gpu.py")
+
+
+@pytest.fixture
+def autoscaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head without a GPU, and at most one node with one, when it is asked for. The test's jobs join it."""
+    settings = {"ASSAY_CACHE": str(tmp_path / "checkpoints"), "ASSAY_GPU": "1"}
+    with running(settings, starts={"gpu": {"CPU": 1, "GPU": 1}}) as cluster:
+        for name, value in cluster.environment.items():
+            monkeypatch.setenv(name, value)
+        yield cluster
+
+
+def nodes(cluster: Cluster) -> set[psutil.Process]:
+    """A process for each of Ray's nodes, the head's too."""
+    return set(cluster.processes("raylet/raylet"))
+
+
+def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autoscaled: Cluster, tmp_path: Path) -> None:
+    scenes = {"source": str(DEMO / "images" / "scenes"), "limit": 12}
+    spec = planned(
+        tmp_path, str(tmp_path / "root"), str(GOOD), scenes["source"],
+        dataset=scenes, engine=ENGINE | {"keep_seconds": 3},
+    )  # fmt: skip
+    run("preprocess", spec)
+    head = nodes(autoscaled)
+    assert len(head) == 1, "images need no GPU"
+
+    job = subprocess.Popen(
+        [sys.executable, str(JOB), "--spec", spec.uri],
+        env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: autoscaled.engine() is not None or job.poll() is not None, 240, every=0.2)
+        engine, appeared = autoscaled.engine(), nodes(autoscaled) - head
+        above = engine.parents() if engine else []  # now, because the engine will be gone soon
+        done = ended(job, 120)
+    finally:
+        job.kill()
+    assert done.code == 0, done.output[-5000:]
+    assert len(appeared) == 1
+    assert appeared <= set(above), "the engine is not on the node that appeared"
+    assert_every_image_once(spec)
+    assert len(captions(spec)) == 12
+    assert all(captions(spec).values())
+
+    # The engine waits three seconds for another job, then the node is idle, for three seconds too.
+    wait_until(lambda: nodes(autoscaled) == head and not autoscaled.engines(), 120, every=0.2)
