@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray_cluster import Cluster
 from release_corpus import RUNS, plan_again, restore, suite_in, sums_of
+from running import run
 from scored import NO_CLUSTER, InProcess, in_process
 
 from ray_jobs import evaluate, publish, scoring, stored
@@ -56,4 +58,12 @@ def test_another_metric_is_measured_over_the_kept_captions(root: Path, monkeypat
     before = sums_of(root)
     spec = plan_one_more(root)
     evaluate.evaluate(spec)
+    assert_continued(root, spec, before)
+
+
+@pytest.mark.integration
+def test_the_job_measures_it_on_a_real_cluster(root: Path, on_cluster: Cluster) -> None:
+    before = sums_of(root)
+    spec = plan_one_more(root)
+    run("evaluate", spec)
     assert_continued(root, spec, before)
