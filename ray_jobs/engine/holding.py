@@ -4,6 +4,7 @@ Used by a job's driver; what the engine itself does with a lease is in `warm_act
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -38,6 +39,17 @@ Answering = Callable[..., Any]  # asks an engine: a task's requests and the task
 
 
 _silent: dict[Any, float] = {}  # since when an engine, by its actor's id, does not say whether it ends
+_answered: dict[str, float] = {}  # when each engine that this job holds, by its actor's id, answered last
+
+
+class Hung(RayActorError):  # type: ignore[misc]
+    """The engine was silent and then its process ended, which is what its watchdog does to one that hangs."""
+
+
+def patience() -> float:
+    """Seconds after which a driver ends a silent engine. The watchdog ends one that hangs before that, so what is still
+    there then runs, and only the way to it is broken: the network, or Ray's head."""
+    return 2 * silence()
 
 
 class NotNeeded(Exception):
@@ -78,8 +90,12 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     renewing.start()
     try:
         yield actor, token
+    except DIED as error:
+        who = getattr(error, "actor_id", None) or actor._actor_id.hex()  # it may be one of the further engines
+        raise _tell_hung(error, _answered.get(who, math.inf)) from error
     finally:
         done.set()
+        _answered.pop(actor._actor_id.hex(), None)
         with suppress(*DIED, RayTaskError, GetTimeoutError):
             ray.get(actor.release.remote(token), timeout=SECONDS)
 
@@ -113,13 +129,17 @@ def _acquire(
                 _needed(over)
                 if not gpus.is_started(actor):
                     answered = time.monotonic()
-                elif time.monotonic() - answered > silence():
+                elif time.monotonic() - answered > patience():
                     _end_silent(actor)
                 if make_room_for:
                     make_room(make_room_for)
                 if wait and not gpus.is_placed(actor):
                     wait.tell()
-            if ray.get(asked):
+            try:
+                acquired = ray.get(asked)
+            except DIED as error:
+                raise _tell_hung(error, answered) from error
+            if acquired:
                 return
             answered = time.monotonic()
             _needed(over)
@@ -148,19 +168,25 @@ def _exists(name: str) -> bool:
 
 def _renew(actor: Any, token: str, done: threading.Event) -> None:
     """Keep the lease, and end the engine if it does not answer: its GPU would be lost for good."""
-    answered = time.monotonic()
+    answered = _answered[actor._actor_id.hex()] = time.monotonic()
     while not done.wait(min(SECONDS, silence()) / 6):
         with suppress(*DIED, GetTimeoutError):
             with suppress(RayTaskError):  # an answer as well: the lease is lost
                 ray.get(actor.renew.remote(token), timeout=min(SECONDS, silence()) / 6)
-            answered = time.monotonic()
-        if time.monotonic() - answered > silence():
+            answered = _answered[actor._actor_id.hex()] = time.monotonic()
+        if time.monotonic() - answered > patience():
             _end_silent(actor)
             return
 
 
+def _tell_hung(error: Exception, answered: float) -> Exception:
+    """Hung when the engine's own process ended and it had been silent before; else the error itself."""
+    process_ended = "worker process has died" in " ".join(str(error).split())
+    return Hung(error_msg=str(error)) if process_ended and time.monotonic() - answered > silence() else error
+
+
 def _end_silent(actor: Any) -> None:
-    log.warning("engine: it did not answer for %g s; it is ended, so that its GPU is free", silence())
+    log.warning("engine: it did not answer for %g s; it is ended, so that its GPU is free", patience())
     ray.kill(actor)
 
 
@@ -217,5 +243,5 @@ def _evict(actor: Any) -> None:
         del _silent[actor._actor_id]
     except GetTimeoutError:
         ray.cancel(asked)
-        if time.monotonic() - since > silence():
+        if time.monotonic() - since > patience():
             _end_silent(actor)

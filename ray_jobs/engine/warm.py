@@ -23,7 +23,7 @@ from ray_jobs.engine.asked import Answer, Requests, Served, Task
 from ray_jobs.engine.contents import Doubt
 from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.further import Further
-from ray_jobs.engine.holding import DIED, PREFIX, STARTING, Answering, held, serving
+from ray_jobs.engine.holding import DIED, PREFIX, STARTING, Answering, Hung, held, patience, serving
 from ray_jobs.engine.lease import Lost
 from ray_jobs.engine.likeness import likeness
 from ray_jobs.engine.remaining import Remaining
@@ -65,7 +65,7 @@ def ask(
     left = remaining(tasks, engine, gpus.has_gpus())
     name = PREFIX + identity(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
-    hangs = 0
+    hangs, silences = 0, 0
     while True:
         try:
             with (
@@ -89,11 +89,17 @@ def ask(
                 if (explained := explain(error, checkpoint.uri)) is error:
                     raise
                 raise explained from error
-        hangs += _hung(error_seen)
+        hangs += isinstance(error_seen, Hung)
+        silences += _silent(error_seen)
         if hangs > 1:
             raise BadInput(
                 f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for {silence():g} s: its "
                 "chat template, tokenizer or processor computes without an end; mend these files"
+            )
+        if silences > 1:
+            raise Trouble(
+                f"checkpoint {checkpoint.uri}: {silences} engines that served it did not answer for {patience():g} s, "
+                "but did not hang; look at the network and at Ray's head, then try again"
             )
         if set_aside := left.died(gone):
             yield [set_aside]
@@ -159,13 +165,15 @@ def _gone(error: Exception) -> str | None:
     if isinstance(error, RayTaskError):
         return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None
     text = " ".join(str(error).split())
-    if _hung(error):
-        return f"the engine did not answer for {silence():g} s"
+    if isinstance(error, Hung):
+        return f"the engine hung: it did not answer for {silence():g} s and was ended by its watchdog"
+    if _silent(error):
+        return f"the engine did not answer for {patience():g} s"
     return None if STARTING in text else f"the engine's process died: {text[:200]}"
 
 
-def _hung(error: Exception) -> bool:
-    """Whether the engine ran and was ended because it did not answer: nothing else has Ray kill a running one."""
+def _silent(error: Exception) -> bool:
+    """Whether a driver ended the running engine because it did not answer: nothing else has Ray kill a running one."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)
 
 

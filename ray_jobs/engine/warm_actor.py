@@ -55,7 +55,7 @@ class WarmEngine:
         from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self.watchdog = Watchdog(1.5 * silence())  # whoever holds the engine notices before, and knows why it ends
+        self.watchdog = Watchdog(1.5 * silence())  # before a driver's `holding.patience`, so that its end proves a hang
         threading.Thread(target=self._beat, daemon=True).start()
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it

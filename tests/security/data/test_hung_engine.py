@@ -38,6 +38,10 @@ CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="012345
 KILLED = (
     "The actor died unexpectedly before finishing this task. The actor is dead because it was killed by `ray.kill`."
 )
+ENDED = (
+    "The actor died unexpectedly before finishing this task.\nThe actor is dead because its worker process has died. "
+    "Worker exit type: SYSTEM_ERROR"
+)
 
 
 def started(hang: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
@@ -257,13 +261,15 @@ class Silent:
     """An engine's actor that never answers, and what becomes of it."""
 
     def __init__(self) -> None:
-        self._actor_id, self.ended = object(), threading.Event()
+        self._actor_id, self.ended = b"silent", threading.Event()
         self.renew = self.evict = self.acquire = self.release = SimpleNamespace(remote=lambda *_: self)
 
-    def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take_place(self, monkeypatch: pytest.MonkeyPatch, last_words: str = KILLED) -> None:
+        monkeypatch.setenv("ASSAY_ENGINE_SILENCE", "0.5")
+
         def get(_: Any, timeout: float | None = None) -> Any:
             if self.ended.wait(timeout):
-                raise RayActorError(error_msg=KILLED)
+                raise RayActorError(error_msg=last_words)
             raise GetTimeoutError
 
         monkeypatch.setattr("ray.get", get)
@@ -296,6 +302,31 @@ def test_a_driver_that_waits_for_an_engine_ends_it_when_it_is_silent(
         holding._acquire(actor, "token", CHECKPOINT, None, None, None)
 
 
+def test_an_engine_that_its_watchdog_ends_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Silent()
+    actor.take_place(monkeypatch, ENDED)
+    threading.Timer(0.75, actor.ended.set).start()  # the watchdog's time
+    with pytest.raises(holding.Hung, match="its worker process has died"):
+        holding._acquire(actor, "token", CHECKPOINT, None, None, None)
+
+
+@pytest.mark.parametrize(("seconds", "hung"), [(0.75, True), (0.1, False)], ids=["by its watchdog", "by a crash"])
+def test_the_job_that_holds_an_engine_knows_how_it_ended(
+    seconds: float, hung: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = Silent()
+    actor.take_place(monkeypatch, ENDED)
+    monkeypatch.setattr(holding, "_acquire", lambda *_: None)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    remote: Any = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: actor))
+    monkeypatch.setattr("ray.remote", lambda _: remote)
+    threading.Timer(seconds, actor.ended.set).start()
+    with pytest.raises(RayActorError) as raised, holding.held("x", CHECKPOINT, Engine()):
+        holding.ray.get(object())
+    assert isinstance(raised.value, holding.Hung) == hung
+    assert not holding._answered
+
+
 def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
@@ -318,7 +349,33 @@ def test_an_engine_that_starts_is_not_silent(short: None, monkeypatch: pytest.Mo
     assert not actor.ended.is_set()
 
 
+def exit_of(seconds: float, text: str) -> Exception:
+    """What a driver makes of an engine's end with this text, so many seconds after its last answer."""
+    return holding._tell_hung(RayActorError(error_msg=text), time.monotonic() - seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text", "hung"),
+    [
+        (61, ENDED, True),
+        (90, ENDED, True),
+        (59, ENDED, False),
+        (121, KILLED, False),
+        (121, "The actor is dead because its node has died.", False),
+        (float("-inf"), ENDED, False),
+    ],
+    ids=["by the watchdog", "late", "a crash", "killed by a driver", "its node", "never held"],
+)
+def test_only_an_end_by_the_watchdog_proves_a_hang(seconds: float, text: str, hung: bool) -> None:
+    assert isinstance(exit_of(seconds, text), holding.Hung) == hung
+
+
+def test_a_driver_waits_longer_than_the_watchdog() -> None:
+    assert holding.patience() > 1.5 * holding.silence()
+
+
 SILENT = RayActorError(error_msg=KILLED)
+HUNG = holding.Hung(error_msg="its worker process has died")
 TAKEN_BACK = RayActorError(error_msg=KILLED + " The actor never ran - it was cancelled before it started running.")
 ENDLESS = RayTaskError("serve", "ray_jobs.engine.computing.Endless: checkpoint /m: no end", Endless("no end"))
 
@@ -342,12 +399,14 @@ class Further:
 @pytest.mark.parametrize(
     ("errors", "kind", "told", "starts"),
     [
-        ([SILENT] * 9, BadInput, "step-1: 2 engines that served it did not answer for 60 s", 2),
+        ([HUNG] * 9, BadInput, "step-1: 2 engines that served it did not answer for 60 s", 2),
+        ([SILENT] * 9, Trouble, "step-1: 2 engines that served it did not answer for 120 s", 2),
+        ([SILENT, HUNG] * 9, Trouble, "look at the network", 3),
         ([ENDLESS], BadInput, "checkpoint /m: no end", 1),
         ([RayActorError()] * 9, Trouble, "the engine died 4 times", 4),
         ([TAKEN_BACK] * 9, Trouble, "died 4 times", 4),
     ],
-    ids=["silent twice", "endless", "killed by others", "taken back before it ran"],
+    ids=["hung twice", "silent twice", "silent and hung", "endless", "killed by others", "taken back before it ran"],
 )
 def test_whom_a_hang_is_laid_to(
     errors: list[Exception], kind: type[Exception], told: str, starts: int, monkeypatch: pytest.MonkeyPatch
