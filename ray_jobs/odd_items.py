@@ -30,6 +30,8 @@ def is_of_store(error: Exception) -> bool:
     """Whether an error may be the store's and not the item's: a request that failed, not a content that is wrong."""
     cause = _cause(error)
     by_store = isinstance(cause, OSError) or type(cause).__module__.startswith("botocore")
+    if isinstance(cause, MemoryError):  # tried again, but not for ever: the item may be what needs so much
+        return False
     return isinstance(error, Trouble) or (_is_ours(error) and by_store)
 
 
