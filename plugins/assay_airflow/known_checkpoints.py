@@ -4,14 +4,14 @@ One JSON a folder at `{root}/router/{digest of its URI}.json`, read once and wri
 unreadable, the next pass opens every checkpoint once more. Two passes that write at once lose some of it, never more.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from ray_jobs import storage
+from ray_jobs import storage, stored
 from ray_jobs.contract import Checkpoint, digest
 from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.odd_items import describe
+from ray_jobs.schema import NewerSchema, StoredModel
 
-SCHEMA = 1
 LARGEST = 64 << 20  # bytes: some 200,000 checkpoints
 
 
@@ -27,11 +27,7 @@ class Known(BaseModel):
     refusal: str | None = None
 
 
-class _Versioned(BaseModel):
-    schema_version: int = Field(SCHEMA, alias="schema")
-
-
-class _File(_Versioned):
+class _File(StoredModel):
     folder: str
     known: dict[str, Known] = {}
 
@@ -69,13 +65,12 @@ class KnownCheckpoints:
 
     def _load(self) -> dict[str, Known]:
         try:
-            content = storage.read(self.uri, at_most=LARGEST)
-            if (version := _Versioned.model_validate_json(content).schema_version) > SCHEMA:
-                self._writable = False
-                print(f"{self.uri}: schema {version} of a newer Assay is left alone; upgrade this Airflow")
-                return {}
-            return dict(_File.model_validate_json(content).known)
+            return dict(stored.load(_File, self.uri, LARGEST).known)
         except FileNotFoundError:
+            return {}
+        except NewerSchema as newer:
+            self._writable = False
+            print(f"left alone: {newer}")
             return {}
         except Trouble:
             raise

@@ -4,30 +4,37 @@ One small JSON each at `{root}/quarantine/{digest of the checkpoint's URI}.json`
 file; a changed checkpoint lifts it by itself. Errors that judge the checkpoint (BadInput, Incomplete) never count.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from ray_jobs import storage
+from ray_jobs import storage, stored
 from ray_jobs.contract import digest
 from ray_jobs.errors import BadInput
 from ray_jobs.odd_items import describe
+from ray_jobs.schema import StoredModel
 
 LARGEST = 64 << 10  # bytes of one
 FAILURES = 2  # the first one may be a machine's bad moment
 MOST = 10_000  # quarantined checkpoints that are looked for
 
 
-class Quarantined(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
-
-    schema_version: int = Field(1, alias="schema")
+class Quarantined(StoredModel):
     uri: str
     listing: str
     failures: int
     why: str
     at: datetime
+
+
+@contextmanager
+def _left_to_a_newer_assay() -> Iterator[None]:
+    """A file of a newer schema, or one too large to tell, stays as it is, and the pass goes on without it."""
+    try:
+        yield
+    except BadInput as error:
+        print(f"left alone: {error}")
 
 
 class Quarantine:
@@ -48,21 +55,27 @@ class Quarantine:
         entry = self._read(uri)
         before = entry.failures if entry and entry.listing == listing else 0
         failed = Quarantined(uri=uri, listing=listing, failures=before + 1, why=describe(error), at=datetime.now(UTC))
-        storage.write(self._uri(uri), failed.model_dump_json(by_alias=True, indent=1).encode())
-        self._keys.add(self._key(uri))
+        with _left_to_a_newer_assay():
+            stored.replace(self._uri(uri), failed)
+            self._keys.add(self._key(uri))
 
     def lift(self, uri: str) -> None:
         """Forget what was noted of a checkpoint that has been read."""
         if self._key(uri) in self._keys:
-            storage.delete(self._uri(uri))
+            with _left_to_a_newer_assay():
+                stored.remove(self._uri(uri))
             self._keys.discard(self._key(uri))
 
     def _read(self, uri: str) -> Quarantined | None:
         if self._key(uri) not in self._keys:
             return None
         try:
-            return Quarantined.model_validate_json(storage.read(self._uri(uri), at_most=LARGEST))
-        except (FileNotFoundError, BadInput, ValueError):  # lifted meanwhile, or not readable: then it is opened again
+            return stored.load(Quarantined, self._uri(uri), LARGEST)
+        except (
+            FileNotFoundError,
+            BadInput,
+            ValueError,
+        ):  # lifted meanwhile, not readable, or newer: it is opened again
             return None
 
     def _key(self, uri: str) -> str:

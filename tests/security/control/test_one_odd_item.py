@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from assay_airflow import auditing, retries, router, survey
+from assay_airflow.quarantine import Quarantine
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 
 from ray_jobs import checkpoint, index, records, storage
@@ -290,6 +291,18 @@ def test_an_odd_note_of_the_routers_own_costs_one_more_look_and_nothing_else(
     assert len(one_pass(below).requests) == 1
     if folder == "router" and b"99" in content:
         assert known.read_bytes() == content, "a newer Assay's file was written over"
+
+
+def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(below: Path) -> None:
+    root, uri, newer = below.parent / "root", f"{below}/good", b'{"schema": 99, "failures": {"read": 7}}'
+    file = root / "quarantine" / f"{router_digest(uri)}.json"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(newer)
+    for change in (lambda notes: notes.add_failure(uri, "0123", MemoryError()), lambda notes: notes.lift(uri)):
+        notes = Quarantine(str(root))
+        assert notes.refusal(uri, "0123") is None
+        change(notes)
+        assert file.read_bytes() == newer
 
 
 def router_digest(uri: str) -> str:
