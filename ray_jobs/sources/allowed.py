@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,13 +43,17 @@ def is_public(address: Address) -> bool:
 
 def resolve(scheme: str, host: str, port: int, path: str = "/") -> list[str]:
     """The IP addresses of a host, all of which may be connected to. Raises Refused, and OSError for an unknown name."""
-    name = host.strip("[]").rstrip(".").lower()
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(_name(host), port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-    for address in addresses:
-        if not _may_connect(ipaddress.ip_address(address.partition("%")[0]), scheme, name, port, path):
-            raise Refused(f"its host has an address that is not public; {REMEDY}")
+    check_addresses(addresses, scheme, host, port, path)
     return addresses
+
+
+def check_addresses(addresses: Iterable[str], scheme: str, host: str, port: int, path: str) -> None:
+    """Raise Refused unless the path may be requested of the host at each of its IP addresses."""
+    for address in addresses:
+        if not _may_connect(ipaddress.ip_address(address.partition("%")[0]), scheme, _name(host), port, path):
+            raise Refused(f"its host has an address that is not public; {REMEDY}")
 
 
 def check_place(place: str, home: str) -> Path | None:
@@ -70,6 +75,10 @@ def check_place(place: str, home: str) -> Path | None:
     if not stat.S_ISREG(os.stat(real).st_mode):
         raise Refused("not a regular file")
     return Path(real)
+
+
+def _name(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()
 
 
 def _may_connect(address: Address, scheme: str, name: str, port: int, path: str) -> bool:

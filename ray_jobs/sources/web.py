@@ -180,6 +180,7 @@ class _Watched:
     """A connection that shows its thread's watch the socket in use."""
 
     _socket: socket.socket | None = None
+    _addresses: list[str]  # of its host, looked up once for each connection that is made
     sock: socket.socket | None
 
     def connect(self) -> None:
@@ -189,9 +190,9 @@ class _Watched:
     def _new_conn(self: Any) -> socket.socket:
         """A socket to an address that was looked up once and may be connected to; TLS still asks for the name."""
         scheme = "https" if isinstance(self, HTTPSConnection) else "http"
-        addresses = allowed.resolve(scheme, self.host, self.port, _kept.path)
+        self._addresses = allowed.resolve(scheme, self.host, self.port, _kept.path)
         failure = OSError("no address")
-        for address in addresses:
+        for address in self._addresses:
             try:
                 made = socket.create_connection((address, self.port), LIMITS.connect)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -200,9 +201,14 @@ class _Watched:
                 failure = error
         raise failure
 
-    def request(self, *arguments: Any, **named: Any) -> None:
+    def request(self: Any, method: str, url: str, *arguments: Any, **named: Any) -> None:
+        """Send a request. Raises Refused where its path is not allowed, also on a connection that is kept."""
         _kept.socket = self._socket  # of an earlier image; None before the connection is made
-        super().request(*arguments, **named)  # type: ignore[misc]
+        _kept.path = url.partition("?")[0]
+        if self.sock is not None:  # else `_new_conn` checks
+            scheme = "https" if isinstance(self, HTTPSConnection) else "http"
+            allowed.check_addresses(self._addresses, scheme, self.host, self.port, _kept.path)
+        super().request(method, url, *arguments, **named)
 
 
 class _Http(_Watched, HTTPConnection):

@@ -169,6 +169,47 @@ def test_a_kept_connection_is_not_used_when_it_is_not_allowed_any_more(monkeypat
         assert web.fetch(f"{address}/x")[0] is None
 
 
+@pytest.mark.parametrize("path", ["/admin", "/", "/settle", "/set/..%2fadmin", "/set?next=/admin", "/set/2.jpg"])
+def test_a_prefix_holds_on_a_kept_connection(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived = []
+
+    def answer(place: str, _: int) -> Reply:
+        arrived.append(place)
+        return Reply(body=b"image")
+
+    with serving(answer) as address:
+        monkeypatch.setenv("ASSAY_SOURCES", f"{address}/set")
+        assert web.fetch(f"{address}/set/1.jpg") == (b"image", "")
+        data, detail = web.fetch(f"{address}{path}")
+        after, _ = web.fetch(f"{address}/set/3.jpg")
+    if path in ("/set?next=/admin", "/set/2.jpg"):
+        assert (data, detail) == (b"image", "")
+        assert arrived == ["/set/1.jpg", path, "/set/3.jpg"]
+    else:
+        assert data is None
+        assert "ASSAY_SOURCES" in detail
+        assert arrived == ["/set/1.jpg", "/set/3.jpg"]
+    assert after == b"image"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_prefix_holds_when_the_server_redirects(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived = []
+
+    def answer(place: str, _: int) -> Reply:
+        arrived.append(place)
+        if place == "/set/1.jpg":
+            return Reply(status, headers={"Location": "/admin"})
+        return Reply(body=SECRET)
+
+    with serving(answer) as address:
+        monkeypatch.setenv("ASSAY_SOURCES", f"{address}/set")
+        data, detail = web.fetch(f"{address}/set/1.jpg")
+    assert data is None
+    assert "ASSAY_SOURCES" in detail
+    assert arrived == ["/set/1.jpg"]
+
+
 def test_no_password_of_the_node_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".netrc").write_text("default login me password hidden\n")
     monkeypatch.setenv("HOME", str(tmp_path))
