@@ -128,18 +128,25 @@ def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
 
 
 def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
-    """Raises BadInput when more of the images were rejected than the suite accepts, or all of them."""
+    """Raises BadInput when more of the images were rejected than the suite accepts, or all of them.
+
+    Its line ends with what most of them were told, for that names the remedy.
+    """
     dataset, rejected, most = spec.suite.dataset.source, sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
     if rejected <= most * images and rejected < images:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+    told = pages.most_frequent(spec.golden_uri)
+    most_told = f"; {told}" if told else ""
     if rejected == images:
-        raise BadInput(f"dataset {dataset}: no usable image ({reasons}); check the source and its image column")
+        raise BadInput(
+            f"dataset {dataset}: no usable image ({reasons}); check the source and its image column{most_told}"
+        )
     keep = ", keep duplicates" if "duplicate" in lost else ""
     raise BadInput(
         f"dataset {dataset}: {rejected} of {images} images rejected ({reasons}), more than max_rejected_fraction "
         f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source and delete {spec.golden_uri}{keep}, "
-        "or raise the limit"
+        f"or raise the limit{most_told}"
     )
 
 

@@ -69,12 +69,19 @@ def check_place(place: str, home: str) -> Path | None:
     if "://" in place:
         raise Refused(f"places of the scheme {place.partition('://')[0][:20]!r} are not read; write a path or URL")
     real = os.path.realpath(place)
-    folders = [*([] if "://" in home else [home]), *(one for one in _listed() if one.startswith("/"))]
+    folders = [*([] if "://" in home else _own_folders(home)), *(one for one in _listed() if one.startswith("/"))]
     if not any(_is_below(real, os.path.realpath(folder)) for folder in folders):
         raise Refused(f"not below the data set's own folder, or a link out of it; {REMEDY}")
     if not stat.S_ISREG(os.stat(real).st_mode):
         raise Refused("not a regular file")
     return Path(real)
+
+
+def _own_folders(home: str) -> list[str]:
+    """The data set's folder; of a snapshot of Hugging Face's cache also `blobs`, where the links of its files lead."""
+    real = Path(os.path.realpath(home))
+    cached = next((folder for folder in real.parents if folder.name == "snapshots"), None)
+    return [str(real), *([str(cached.parent / "blobs")] if cached else [])]
 
 
 def _name(host: str) -> str:

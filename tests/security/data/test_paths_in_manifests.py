@@ -2,14 +2,19 @@
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_jobs.contract import Dataset, Preprocess
+from ray_jobs import parts, preprocess, storage
+from ray_jobs.contract import BadInput, Dataset, Preprocess
+from ray_jobs.golden import making, pages
 from ray_jobs.golden.singly import prepared
 from ray_jobs.images.prepare import Reject
 from ray_jobs.sources import Row, allowed, open_source
@@ -119,6 +124,74 @@ def test_a_file_of_a_folder_leads_nowhere_else(home: Path, name: str) -> None:
     source = open_source(Dataset(source=str(home), format="folder"))
     rows = {row.image_id: row for row in source.read([one for one in source.listed() if one.image_id == name])}
     assert all(row.file is None and row.data is None for row in rows.values())
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    """A snapshot as Hugging Face's cache keeps it: its files are links to blobs."""
+    repository = tmp_path / "datasets--team--set"
+    revision = repository / "snapshots" / "0123abcd"
+    (revision / "train").mkdir(parents=True)
+    for folder in (repository / "blobs", repository / "refs", tmp_path / "datasets--team--other" / "blobs"):
+        folder.mkdir(parents=True)
+        (folder / "0123").write_text(CONTENT)
+    (revision / "a.jpg").symlink_to("../../blobs/0123")
+    (revision / "train" / "b.jpg").symlink_to("../../../blobs/0123")
+    (revision / "train" / "refs.jpg").symlink_to("../../../refs/0123")
+    (revision / "train" / "other.jpg").symlink_to("../../../../datasets--team--other/blobs/0123")
+    (revision / "train" / "through.jpg").symlink_to("../../../blobs/link")
+    (repository / "blobs" / "link").symlink_to("../refs/0123")
+    return revision
+
+
+@pytest.mark.parametrize(("folder", "name"), [(".", "a.jpg"), (".", "train/b.jpg"), ("train", "b.jpg")])
+def test_a_file_of_a_snapshot_is_read_from_its_blobs(snapshot: Path, folder: str, name: str) -> None:
+    source = open_source(Dataset(source=str((snapshot / folder).resolve()), format="folder"))
+    (row,) = source.read([one for one in source.listed() if one.image_id == name])
+    assert row.file == snapshot.parent.parent / "blobs" / "0123"
+
+
+@pytest.mark.parametrize("name", ["refs.jpg", "other.jpg", "through.jpg"])
+def test_a_file_of_a_snapshot_leads_nowhere_else(snapshot: Path, name: str) -> None:
+    source = open_source(Dataset(source=str(snapshot / "train"), format="folder"))
+    (row,) = source.read([one for one in source.listed() if one.image_id == name])
+    assert row.file is None
+    assert row.data is None
+    assert "ASSAY_SOURCES" in row.detail
+
+
+def test_blobs_beside_a_folder_that_is_no_snapshot_are_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "set" / "0123").mkdir(parents=True)
+    (tmp_path / "blobs" / "0123").write_text(CONTENT)
+    (tmp_path / "set" / "0123" / "a.jpg").symlink_to("../../blobs/0123")
+    with pytest.raises(allowed.Refused):
+        allowed.check_place(str(tmp_path / "set" / "0123" / "a.jpg"), str(tmp_path / "set" / "0123"))
+
+
+@pytest.mark.parametrize("refused", [7, 10])
+def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, refused: int) -> None:
+    """Absolute paths in a manifest, or images beside the folder of annotations."""
+    places = [f"../images/{number}.png" for number in range(refused)] + [
+        f"{number}.png" for number in range(refused, 10)
+    ]
+    for folder in ("images", "annotations", "golden"):
+        (tmp_path / folder).mkdir()
+    for place in places:
+        (tmp_path / "annotations" / place).write_bytes(b"")
+    (tmp_path / "annotations" / "m.jsonl").write_text("".join(json.dumps({"path": place}) + "\n" for place in places))
+    source = open_source(Dataset(source=str(tmp_path / "annotations" / "m.jsonl")))
+    rows = [(row, prepared(row, Preprocess())) for row in source.read(list(source.listed()))]
+    golden_uri = str(tmp_path / "golden")
+    data = making.encoded(rows, defaultdict(float))
+    storage.write(parts.uri_of_part(golden_uri, "part-00000"), data)
+    part = parts.describe("part-00000", data)
+    pages.write_rejects(golden_uri, "set", [part], part.lost)
+    suite = SimpleNamespace(dataset=source.dataset, preprocess=Preprocess())  # type: ignore[attr-defined]
+    spec: Any = SimpleNamespace(suite=suite, golden_uri=golden_uri)
+    with pytest.raises(BadInput, match=rf"; {refused} times: .*: not below .*; ASSAY_SOURCES may allow it$") as caught:
+        preprocess.check_rejects(spec, part.lost, 10)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [CONTENT.encode(), b"AWS_SECRET_ACCESS_KEY=abc", b"root:x:0:0", b"\x7fELF\x02"])
