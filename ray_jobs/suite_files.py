@@ -24,6 +24,7 @@ CODE_BYTES = 256 * 1024
 TABLE_BYTES = 16 * 2**20  # of synonyms or names of labels
 MOST_FILES = 10_000  # looked at below ASSAY_SUITES
 SYSTEM = ("/proc", "/sys", "/dev", "/run")  # no data, but secrets of processes, and files without an end
+DATA = ("/dev/shm", "/run/media")  # in the system, and yet people keep data there
 SETTING = "ASSAY_SUITE_FILES"
 
 
@@ -99,7 +100,7 @@ def refuse_system_path(uri: str, what: str) -> None:
         path = Path(storage.absolute(uri)).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
         raise BadInput(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
-    if any(path.is_relative_to(folder) for folder in SYSTEM):
+    if any(map(path.is_relative_to, SYSTEM)) and not any(map(path.is_relative_to, DATA)):
         raise BadInput(f"{what} {printable(uri)}: leads into the system, where no data is; correct the suite")
 
 

@@ -8,7 +8,6 @@ from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources.cells import printable
 from ray_jobs.suite_files import TABLE_BYTES, refuse_system_path
 
-MOST_BYTES = 64 * 2**20
 Names = Mapping[str, str]
 
 

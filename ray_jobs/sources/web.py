@@ -208,7 +208,7 @@ class _Watched:
         if self.sock is not None:  # else `_new_conn` checks
             scheme = "https" if isinstance(self, HTTPSConnection) else "http"
             allowed.check_addresses(self._addresses, scheme, self.host, self.port, _kept.path)
-        super().request(method, url, *arguments, **named)
+        super().request(method, url, *arguments, **named)  # type: ignore[misc]
 
 
 class _Http(_Watched, HTTPConnection):

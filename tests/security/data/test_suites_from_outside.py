@@ -157,6 +157,13 @@ def test_no_path_of_a_suite_leads_into_the_system(
         plan.load_suite("s")
 
 
+@pytest.mark.parametrize("path", ["/dev/shm/set", "/run/media/me/disk/set"])
+def test_a_data_set_may_lie_where_people_keep_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("ASSAY_SUITES", str(tmp_path))
+    (tmp_path / "s.yaml").write_text(PLACES["dataset"].format(path))
+    assert plan.load_suite("s").dataset.source == path
+
+
 @pytest.mark.parametrize("place", ["names of labels", "synonyms"])
 @pytest.mark.parametrize("path", ["../secrets.json", "/etc/passwd", "x/../../secrets.json", "leading"])
 def test_tables_lie_beside_their_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, path: str) -> None:
