@@ -24,7 +24,7 @@ CODE_BYTES = 256 * 1024
 TABLE_BYTES = 16 * 2**20  # of synonyms or names of labels
 MOST_FILES = 10_000  # looked at below ASSAY_SUITES
 SYSTEM = ("/proc", "/sys", "/dev", "/run")  # no data, but secrets of processes, and files without an end
-DATA = ("/dev/shm", "/run/media")  # in the system, and yet people keep data there
+DATA = ("/dev/shm", "/run/media")  # noqa: S108 - in the system, and yet people keep data there
 SETTING = "ASSAY_SUITE_FILES"
 
 
