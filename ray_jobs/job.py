@@ -23,6 +23,7 @@ from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.names import printable
 from ray_jobs.plan import load_spec
+from ray_jobs.shared_folders import require_shared
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite_files import check_code
 
@@ -52,6 +53,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         check_destination(spec.suite.judge)
         require_conditional_create(spec.root)
         connect()
+        require_shared(spec)
         work(spec)
     except Exception as error:
         return _report(stage, error, failure_uri)

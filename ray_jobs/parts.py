@@ -7,6 +7,7 @@ disagree. What a part lost, and why, travels inside it in the footer. The manife
 import io
 import json
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from ray_jobs.schema import SCHEMA, check_schema
 from ray_jobs.sources.filesystem import open_arrow
 
 FOOTER = b"assay"
+SHARE = "use s3://, or mount one file system there on every node"
 
 
 def name_of_part(index: int) -> str:
@@ -148,7 +150,15 @@ def _compare(stage_uri: str, name: str, kept: Manifest | None, uri: str, compute
         )
 
 
+def require_here(folder: str) -> None:
+    """Raises BadInput, naming this node, where a folder of the root that the driver has written to is not there."""
+    if not storage.is_s3(folder) and not storage.exists(folder):
+        raise BadInput(f"{storage.shown(folder)}: no such directory on node {socket.gethostname()}; {SHARE}")
+
+
 def _missing(stage_uri: str, name: str, kept: Manifest | None, uri: str) -> Exception:
+    if local := storage.local_path(stage_uri):
+        require_here(str(local.parent))
     if kept is None or name not in {part.name for part in kept.parts}:
         return Trouble(f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun")
     _check_unchanged(stage_uri, kept)

@@ -44,7 +44,9 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
 
     It is made whole in the decoder's process. When that dies, it is made again, each of its images in isolation. No
     source is read in the Ray worker itself: Ray has types of Arrow registered there that run code.
+    Raises BadInput on a node that does not share the root.
     """
+    parts.require_here(golden_uri)  # it holds the plan
     uri = parts.uri_of_part(golden_uri, task["name"])
     if storage.exists(uri):
         return described(task["name"], storage.read(uri), "found")

@@ -1,0 +1,25 @@
+"""A driver for test_shared_folders: what `require_shared` says of each case, a JSON object per line.
+
+python sharing.py SECONDS CASES      CASES: a JSON list of [name, root, checkpoint, dataset]
+"""
+
+import json
+import sys
+
+from making import spec
+
+from ray_jobs import job, shared_folders
+from ray_jobs.errors import BadInput, Trouble
+
+shared_folders.SECONDS = float(sys.argv[1])
+shared_folders.PAUSES = (0.2,)  # type: ignore[assignment]
+job.connect()
+for name, root, checkpoint, dataset in json.loads(sys.argv[2]):
+    planned = spec(root=root, dataset__source=dataset)
+    planned = planned.model_copy(update={"checkpoint": planned.checkpoint.model_copy(update={"uri": checkpoint})})
+    outcome = "shared"
+    try:
+        shared_folders.require_shared(planned)
+    except (BadInput, Trouble) as error:
+        outcome = f"{type(error).__name__}: {error}"
+    print(json.dumps({name: outcome}), flush=True)
