@@ -169,6 +169,8 @@ class Rendering:
         try:
             found: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence())
         except GetTimeoutError:  # the processes are there, so one of them holds Python's lock
+            for actor in self._actors:
+                ray.kill(actor)  # else Ray has this process wait for their answers before it ends
             raise self._endless() from None
         return found
 
