@@ -160,7 +160,7 @@ def _missing(stage_uri: str, name: str, kept: Manifest | None, uri: str) -> Exce
     if local := storage.local_path(stage_uri):
         require_here(str(local.parent))
     if kept is None or name not in {part.name for part in kept.parts}:
-        return Trouble(f"{uri}: the part is missing though its manifest names it; delete the manifest and rerun")
+        return Trouble(f"{uri}: the part is missing, and no manifest names it; rerun the stage")
     _check_unchanged(stage_uri, kept)
     return BadInput(
         f"{uri}: the part is missing though its manifest names it; restore it (a root that is a directory must be one "
@@ -179,7 +179,7 @@ def _state(uri: str) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65536)  # the parts of some golden sets of millions of images
 def _blake3_of(uri: str, *_state: int) -> str:
     storage.require_regular(uri)
     return blake3().update_mmap(str(storage.local_path(uri))).hexdigest()

@@ -123,7 +123,8 @@ def check_code(spec: "Spec") -> None:
         if not is_code_of_the_deployment(spec, name):
             raise BadInput(
                 f"metric {printable(name, 60)}: the spec's code is not that of a file {printable(name, 60)}.py below "
-                f"{suites_folder()} here; deploy the same suites (ASSAY_SUITES) to Airflow and Ray, then plan again"
+                f"{suites_folder()} here; deploy the same suites (ASSAY_SUITES) to Airflow and Ray, then plan again; "
+                f"for a suite that is a file of your own set {SETTING}=1"
             )
 
 
@@ -156,14 +157,21 @@ def _holds(uri: str, code: bytes) -> bool:
 
 
 def _below(path: Path, folder: Path, what: str) -> Path:
-    """The path itself, when what it leads to is below the folder."""
+    """The path without `..`, when what it leads to is below the folder.
+
+    A link keeps its own name: Kubernetes mounts each file as a link into a folder that has another name after every
+    change, and a path is part of an id.
+    """
     try:
-        target, home = path.resolve(), folder.resolve()
+        home = folder.resolve()
+        direct = Path(os.path.normpath(path))
+        direct = home / direct.relative_to(folder) if direct.is_relative_to(folder) else direct
+        target = direct.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
         raise BadInput(f"{what}: not a path ({printable(str(error))}); correct the suite") from None
     if target == home or not target.is_relative_to(home):
         raise _outside(what)
-    return target if path.exists() else path
+    return direct
 
 
 def _outside(what: str) -> BadInput:

@@ -26,7 +26,7 @@ signal.pidfd_send_signal(handle, signal.SIGKILL)
 
 
 def silence() -> float:
-    """Seconds after which an engine that does not answer is ended: `ASSAY_ENGINE_SILENCE`, or SILENCE."""
+    """Seconds after which an engine that does not answer is silent: `ASSAY_ENGINE_SILENCE`, or SILENCE."""
     return float(os.environ.get("ASSAY_ENGINE_SILENCE") or SILENCE)
 
 

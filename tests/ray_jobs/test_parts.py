@@ -34,7 +34,7 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_part_that_is_gone_or_broken_is_trouble_with_a_remedy(store: str) -> None:
-    with pytest.raises(Trouble, match=r"part-00000\.parquet: the part is missing though its manifest names it"):
+    with pytest.raises(Trouble, match=r"part-00000\.parquet: the part is missing, and no manifest names it"):
         parts.read(store, "part-00000")
     storage.write(f"{store}/parts/part-00000.parquet", b"PAR1 and nothing")
     with pytest.raises(Trouble, match="not readable as Parquet"):

@@ -133,3 +133,23 @@ def test_suites_of_a_config_map_are_links_within_their_folder(deployment: Path) 
     (suites / "..data").symlink_to("..2026_11_30")
     (suites / "mounted.yaml").symlink_to("..data/mounted.yaml")
     assert load_suite("mounted").name == "mounted"
+
+
+def test_an_update_of_a_config_map_moves_no_path_of_a_suite(deployment: Path) -> None:
+    """A path is part of the golden set's id: with the folder's name of each update, all would be captioned anew."""
+    suites = deployment / "suites"
+    paths = []
+    for update in ("..2026_11_30", "..2026_12_01"):
+        (suites / update).mkdir()
+        text = SUITE.replace("small", "mounted").replace(
+            "dataset: {", "dataset: {label: label, label_names: names.txt, "
+        )
+        (suites / update / "mounted.yaml").write_text(text)
+        (suites / update / "names.txt").write_text("cat\ndog\n")
+        (suites / "..data").unlink(missing_ok=True)
+        (suites / "..data").symlink_to(update)
+        for name in ("mounted.yaml", "names.txt"):
+            (suites / name).unlink(missing_ok=True)
+            (suites / name).symlink_to(f"..data/{name}")
+        paths.append(load_suite("mounted").dataset.label_names)
+    assert paths == [str(suites.resolve() / "names.txt")] * 2
