@@ -5,15 +5,22 @@ from typing import Any
 
 import pytest
 from making import record
-from test_release_corpus import CORPUS, RUNS
-from test_release_corpus import root as root  # the corpus as a fixture
+from release_corpus import CORPUS, restore
+from release_corpus import RUNS as FOLDERS
 
 from ray_jobs import contract, gating, predecessor, records, storage, stored
 from ray_jobs.contract import Checkpoint, NewerSchema, Spec, Verdict
 from ray_jobs.gate.no_baseline import ACCEPTED, without_baseline
 
+RUNS = list(FOLDERS.values())
 NIGHT = {"name": "step-0900", "uri": "/models/step-0900", "fingerprint": "9" * 16}
 LAST = "step-0800-again"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The corpus of e0c6db2."""
+    return restore(tmp_path, monkeypatch)
 
 
 @pytest.fixture(params=["CAPTION_VERSION", "PREPROCESS_VERSION"])
