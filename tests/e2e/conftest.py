@@ -100,6 +100,7 @@ def stack(swift: dict[str, str]) -> Iterator[Stack]:
         "ASSAY_CHECKPOINTS": WATCHED,
         "ASSAY_ROUTER_SUITE": "quick",
         "ASSAY_SUITES": str(HERE / "suites"),
+        "ASSAY_SUITE_FILES": "1",  # a test makes a suite of its own, in the stack's folder
         "ASSAY_WATCH_SECONDS": "2",
         "HF_HUB_OFFLINE": "1",
     }

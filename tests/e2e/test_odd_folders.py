@@ -30,7 +30,8 @@ NAMES = ["10²", os.fsdecode(b"step-\xff"), "step-1 {{ macros.uuid.os.system('id
 
 
 def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, tmp_path: Path) -> None:
-    shutil.copytree(CHECKPOINTS / "step-0300", tmp_path / "good-300")
+    # As good as the best that an earlier test may have validated, so that it passes against that one too.
+    shutil.copytree(CHECKPOINTS / "step-0800", tmp_path / "good-800")
     for number, kind in enumerate(FOLDERS):
         ODD[kind](tmp_path / f"odd-{number:02d}")
     for name in NAMES:
@@ -49,7 +50,7 @@ def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, 
     assert named == Counter(range(len(FOLDERS)))
     assert sum("rename the folder" in line for line in summary["passed_over"]) == len(NAMES)
     assert all(line.isprintable() for line in summary["passed_over"])
-    assert request["conf"]["checkpoint"] == f"{tmp_path}/good-300"
+    assert request["conf"]["checkpoint"] == f"{tmp_path}/good-800"
     run_id = request["trigger_run_id"]
     wait(lambda: run_id in stack.runs(), 120, "the run of the good one")
     assert stack.finish(run_id) == "success"
