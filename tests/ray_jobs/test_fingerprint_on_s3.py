@@ -10,6 +10,8 @@ from making import checkpoint_files, upload
 from ray_jobs import checkpoint, storage
 
 NAME = "model-00001-of-00002.safetensors"
+# Swift takes no upload with a checksum of its own, so only the stand-in for S3 can show this.
+pytestmark = pytest.mark.parametrize("s3", ["moto"], indirect=True)
 
 
 @pytest.fixture
