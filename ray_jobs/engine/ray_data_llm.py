@@ -67,7 +67,8 @@ def answered(
     stage = processor.get_stage_by_name("vLLMEngineStage")
     stage.map_batches_kwargs["max_restarts"] = STARTS
     if checkpoint:
-        stage.fn = _fetching(stage.fn, checkpoint)
+        # Not by assignment: that runs the stage's validator again, which by then has no placement and asks for a GPU.
+        stage.__dict__["fn"] = _fetching(stage.fn, checkpoint)
     answers = processor(requests)
     return answers.map(_one_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
 
