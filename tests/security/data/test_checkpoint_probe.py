@@ -60,7 +60,7 @@ ODD: dict[str, tuple[Change, str]] = {
         ),
         "template",
     ),
-    "template: a tower of powers": (template("{{ 9 ** 9 ** 9 }}"), "template"),
+    "template: a tower of powers": (template("{{ 9 ** (9 ** 9) }}"), "template"),
     "template: a wide number": (template("{{ '%09999999999d' % 1 }}"), "template"),
     "template: calls itself": (template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "template"),
     "template: another file": (template("{% include '/etc/passwd' %}"), "template"),
