@@ -19,13 +19,13 @@ from ray_jobs.checkpoint_files import (
     Incomplete,
     folders_of_bases,
     is_loaded,
-    judged,
     list_files,
-    open_regular,
+    open_file,
     read_config,
     read_header,
     read_json,
     read_shards,
+    translates_errors,
 )
 from ray_jobs.contract import BadInput, Checkpoint, digest, name_of
 from ray_jobs.names import check_name, printable
@@ -40,7 +40,7 @@ TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "voc
 HASHERS = 8  # files hashed at once
 
 
-@judged
+@translates_errors
 def check_whole(uri: str) -> dict[str, int]:
     """Sizes by file name of a whole checkpoint.
 
@@ -72,14 +72,14 @@ def check_whole(uri: str) -> dict[str, int]:
     return sizes
 
 
-@judged
+@translates_errors
 def is_adapter(uri: str) -> bool:
     """Whether there is an adapter at the URI, and not a model of its own."""
     names = {entry.key for entry in list_files(uri)}
     return adapter.CONFIG in names and "config.json" not in names
 
 
-@judged
+@translates_errors
 def base_of(uri: str, base_model: str | None = None) -> str | None:
     """The URI of the model that an adapter changes, None for a checkpoint that is no adapter.
 
@@ -109,7 +109,7 @@ def base_of(uri: str, base_model: str | None = None) -> str | None:
     return found
 
 
-@judged
+@translates_errors
 def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
     """The checkpoint at a URI with its fingerprint, an adapter's with its base (`base_of`).
 
@@ -121,7 +121,7 @@ def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
     return named(uri, resolve(base) if base else None)
 
 
-@judged
+@translates_errors
 def named(uri: str, base: Checkpoint | None = None) -> Checkpoint:
     """The checkpoint that `check_whole` has found at a URI, over the base that `resolve` has found."""
     if base and (method := quantisation(base.uri)):
@@ -132,7 +132,7 @@ def named(uri: str, base: Checkpoint | None = None) -> Checkpoint:
     return Checkpoint(uri=uri, name=name_of(uri), fingerprint=fingerprint(uri, base), base=base)
 
 
-@judged
+@translates_errors
 def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
     """A hash over the content of the files that a model is loaded from; equal for a copy under another name.
 
@@ -146,7 +146,7 @@ def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
     return digest(*content, *([base.fingerprint] if base else []))
 
 
-@judged
+@translates_errors
 def quantisation(uri: str) -> str | None:
     """How the weights of a checkpoint are quantised where they are stored, None when they are not.
 
@@ -163,7 +163,7 @@ def quantisation(uri: str) -> str | None:
     return "modelopt" if any(entry.key == "hf_quant_config.json" for entry in list_files(uri)) else None
 
 
-@judged
+@translates_errors
 def companions(checkpoint: Checkpoint) -> dict[str, str]:
     """URIs by name of what is loaded beside the weights: the base's where an adapter has no such file of its own."""
     found = {}
@@ -176,7 +176,7 @@ def companions(checkpoint: Checkpoint) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-@judged
+@translates_errors
 def verify(checkpoint: Checkpoint) -> None:
     """Raises BadInput when what is at the URI is no longer the checkpoint that was planned."""
     if checkpoint.base:
@@ -256,7 +256,7 @@ def _content_of(uri: str, entry: storage.Entry) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with open_regular(path) as file:  # opened first: a network file system looks anew at a file that is opened
+    with open_file(path) as file:  # opened first: a network file system looks anew at a file that is opened
         found = os.fstat(file.fileno())
     return _sha256_of(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
@@ -264,5 +264,5 @@ def _sha256(path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _sha256_of(path: Path, state: tuple[int, ...]) -> str:
     """The hash of a file, read once as long as its `state` is the same; any write changes that."""
-    with open_regular(path) as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

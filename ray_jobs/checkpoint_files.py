@@ -28,6 +28,7 @@ from typing_extensions import TypedDict
 from ray_jobs import storage
 from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.names import printable
+from ray_jobs.regular_files import NotRegularError, open_regular
 from ray_jobs.strict_json import NotJson, parse_object
 
 MOST_FILES = 20_000  # directly in the folder
@@ -98,8 +99,11 @@ _METADATA = TypeAdapter(dict[str, str] | None)
 
 
 @contextmanager
-def judging(uri: str) -> Iterator[None]:
-    """What is raised within is BadInput, Incomplete or Trouble, with the URI: an odd checkpoint stops no others."""
+def translate_errors(uri: str) -> Iterator[None]:
+    """Whatever is raised within leaves as BadInput, Incomplete or Trouble that names the URI.
+
+    So one odd checkpoint stops no others.
+    """
     where = f"checkpoint {printable(uri)}"
     try:
         if len(os.fsencode(uri)) > LONGEST_URI or not uri.isprintable():
@@ -116,22 +120,22 @@ def judging(uri: str) -> Iterator[None]:
     except UnicodeEncodeError:
         raise BadInput(f"{where}: its URI or a name in it is not text; rename it") from None
     except (OSError, MemoryError) as error:  # the machine's or the mount's: another look may succeed
-        _raise_explained(error, where, "read")
+        _raise_by_errno(error, where, "read")
     except Exception as error:
         what = printable(f"{type(error).__name__}: {error}")
         raise BadInput(f"{where}: it cannot be judged ({what}); save the checkpoint again") from error
 
 
-def judged(reader: Callable[Given, Result]) -> Callable[Given, Result]:
-    """The reader, `judging` what its first argument names: a URI, or a checkpoint with one."""
+def translates_errors(reader: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The reader within `translate_errors` of its first argument, a URI or a checkpoint that has one."""
 
     @wraps(reader)
-    def read_judged(*given: Given.args, **named: Given.kwargs) -> Result:
+    def read_translated(*given: Given.args, **named: Given.kwargs) -> Result:
         first: Any = given[0] if given else next(iter(named.values()))
-        with judging(first if isinstance(first, str) else first.uri):
+        with translate_errors(first if isinstance(first, str) else first.uri):
             return reader(*given, **named)
 
-    return read_judged
+    return read_translated
 
 
 def is_loaded(key: str) -> bool:
@@ -187,25 +191,23 @@ def read(uri: str, most: int) -> bytes:
     local = storage.local_path(uri)
     if local is None:
         return storage.read(uri, most)  # compared with its ETag, which a range is not
-    with open_regular(local) as file:
+    with open_file(local) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise BadInput(f"{printable(uri)}: more than the {most} bytes that are read of it; save it again")
     return data
 
 
-def open_regular(path: Path) -> BufferedReader:
-    """The file, open for reading. A FIFO, a device or a folder is BadInput at once, not a wait for whoever writes."""
+def open_file(path: Path) -> BufferedReader:
+    """The file of a checkpoint, open for reading. Raises BadInput for what is no regular file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return open_regular(path)
     except FileNotFoundError:
         raise
     except OSError as error:
-        _raise_explained(error, printable(str(path)), "opened")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadInput(f"{printable(str(path))}: not a regular file; save it again")
-    return os.fdopen(descriptor, "rb")
+        _raise_by_errno(error, printable(str(path)), "opened")
+    except NotRegularError:
+        raise BadInput(f"{printable(str(path))}: not a regular file; save it again") from None
 
 
 def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_items: int = CONFIG_ITEMS) -> Any:
@@ -247,7 +249,7 @@ def read_shards(checkpoint: str, index: str) -> list[str]:
     return shards
 
 
-@judged
+@translates_errors
 def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor], int]:
     """The tensors of a safetensors file of `size` bytes by name, and how many bytes lie before their data.
 
@@ -280,7 +282,7 @@ def _range(uri: str, start: int, length: int) -> bytes:
     local = storage.local_path(uri)
     if local is None:
         return storage.read_range(uri, start, length)
-    with open_regular(local) as file:
+    with open_file(local) as file:
         file.seek(start)
         return file.read(length)
 
@@ -322,7 +324,7 @@ def _check_regular(path: Path, places: list[Path], which: str) -> int:
     except FileNotFoundError:
         return 0  # a link to what is not there yet
     except OSError as error:
-        _raise_explained(error, which, "looked at")
+        _raise_by_errno(error, which, "looked at")
     if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{which}: not a regular file; save it again")
     return status.st_blocks * 512
@@ -333,7 +335,7 @@ def _is_below_bases(real: Path) -> bool:
     return any(real.is_relative_to(os.path.realpath(folder.expanduser())) for folder in folders if folder)
 
 
-def _raise_explained(error: OSError | MemoryError, which: str, doing: str) -> Never:
+def _raise_by_errno(error: OSError | MemoryError, which: str, doing: str) -> Never:
     """Raises BadInput for what the file itself is, Trouble for a mount or a machine that fails for a while."""
     if isinstance(error, OSError) and error.errno in PERMANENT:
         raise BadInput(f"{which}: cannot be {doing} ({error.strerror}); save it again") from None

@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.local_writes import sync_folder, written_beside
+from ray_jobs.regular_files import NotRegularError, open_regular
 from ray_jobs.s3_body import check_md5, read_object
 
 if TYPE_CHECKING:
@@ -435,12 +435,14 @@ def require_regular(uri: str) -> None:
 
 @contextmanager
 def _open_regular(path: Path) -> Iterator[BinaryIO]:
-    """The file, opened to read. Raises BadInput for a device, a pipe, a socket or a directory: a read may never end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait for a writer
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadInput(f"cannot read {shown(str(path))}: not a regular file; replace it by one or correct the path")
-    with os.fdopen(descriptor, "rb") as file:
+    """The file, opened to read. Raises BadInput for what is no regular file."""
+    try:
+        file = open_regular(path)
+    except NotRegularError:
+        raise BadInput(
+            f"cannot read {shown(str(path))}: not a regular file; replace it by one or correct the path"
+        ) from None
+    with file:
         yield file
 
 

@@ -5,7 +5,6 @@ answer is kept below the storage root, by names, sizes, times and inodes: a copy
 (`cp -p`, `rsync -t`, tar) has another change time. On S3 a listing is enough.
 """
 
-from assay_airflow.listings import local_state
 from ray_jobs import checkpoint, storage
 from ray_jobs.contract import Checkpoint, digest, name_of
 
@@ -18,7 +17,7 @@ def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     base = resolve(root, base_uri) if base_uri else None
     if storage.is_s3(uri):
         return checkpoint.named(uri, base)
-    listing = [(entry.key, entry.size, local_state(f"{uri}/{entry.key}")) for entry in checkpoint.list_files(uri)]
+    listing = [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]
     kept = f"{storage.absolute(root)}/fingerprints/{digest(uri, listing, *([base.fingerprint] if base else []))}"
     try:
         return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)

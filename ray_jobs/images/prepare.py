@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode, opened
 from ray_jobs.images.rejected import Reason, Rejected
 from ray_jobs.images.resize import encode, resize, target_size, upright
+from ray_jobs.regular_files import NotRegularError, open_regular
 
 THUMBNAIL = (96, 96)
 
@@ -85,11 +85,10 @@ def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden 
 def read_file(file: Path) -> bytes:
     """The bytes of a local file. Raises Rejected when it cannot be read, Trouble when it may be another time."""
     try:
-        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # a FIFO would wait for its writer
-            there = os.fstat(opened.fileno())
-            if not stat.S_ISREG(there.st_mode):
-                raise Rejected("unreadable-source", f"{file}: not a regular file")
-            data = opened.read() if there.st_size <= most_bytes() else None
+        with open_regular(file) as source:
+            data = source.read() if os.fstat(source.fileno()).st_size <= most_bytes() else None
+    except NotRegularError:
+        raise Rejected("unreadable-source", f"{file}: not a regular file") from None
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise Rejected("unreadable-source", f"{file}: {error.strerror}") from None
     except OSError as error:  # a disk that fails now may not fail the next time
