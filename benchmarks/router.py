@@ -51,8 +51,8 @@ def publish(root: str, uri: str, name: str) -> None:
     ids = {key: getattr(spec, key) for key in ("run_id", "run_uri", "scale_id", "series_id", "golden_id", "caption_id")}
     nothing: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
-    found = Record(**ids, **nothing, suite="small", checkpoint=spec.checkpoint, verdict=verdict, published_at=NOW)
-    index.add(root, [found])
+    record = Record(**ids, **nothing, suite="small", checkpoint=spec.checkpoint, verdict=verdict, published_at=NOW)
+    index.add(root, [record])
 
 
 class Requests:
@@ -68,13 +68,13 @@ class Requests:
         time.sleep(self._delay)
 
 
-def one_pass(root: str, uri: str, asked: set[str]) -> router.Pass:
+def make_pass(root: str, uri: str, requested: set[str]) -> router.Pass:
     def count(run_ids: list[str], states: list[str] | None) -> int:
-        return len(asked & set(run_ids))
+        return len(requested & set(run_ids))
 
     with redirect_stdout(StringIO()):
         result = router.make_pass(root, "small", uri, count, "arrival", NOW)
-    asked |= {request["trigger_run_id"] for request in result.requests}
+    requested |= {request["trigger_run_id"] for request in result.requests}
     return result
 
 
@@ -106,15 +106,15 @@ def main() -> None:
         list(pool.map(lambda name: upload(uri, name, given.shards), known))
         list(pool.map(lambda name: publish(root, uri, name), known))
     requests = Requests(given.delay) if server else None
-    asked: set[str] = set()
+    requested: set[str] = set()
     print(f"{given.shards} shards each, {given.delay} s added to each request\n")
     print("| pass | requests | seconds | to validate |\n| --- | --- | --- | --- |")
 
     def measure(what: str) -> None:
         before, began = requests.count if requests else 0, time.monotonic()
-        found = one_pass(root, uri, asked)
+        result = make_pass(root, uri, requested)
         count = requests.count - before if requests else 0
-        print(f"| {what} | {count or ''} | {time.monotonic() - began:.1f} | {len(found.requests)} |", flush=True)
+        print(f"| {what} | {count or ''} | {time.monotonic() - began:.1f} | {len(result.requests)} |", flush=True)
 
     measure(f"first sight of {given.known} that have records")
     measure(f"{given.known} known, none new")

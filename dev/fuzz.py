@@ -96,15 +96,15 @@ def fuzz(target: str, seconds: int, executions: int, seed: int, findings: Path, 
             before = result.executions
             try:
                 done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=left + 2 * HANG)
-                code, said = done.returncode, done.stderr
+                code, output = done.returncode, done.stderr
             except subprocess.TimeoutExpired as error:  # stuck in C, where libFuzzer's own alarm does not come through
-                code, said = -1, error.stderr or b""
+                code, output = -1, error.stderr or b""
             result.executions, result.findings = board.counts()
             if code:
                 result.crashes += 1
                 name = findings / f"crash-{time.time_ns()}"
                 name.write_bytes(board.current())
-                name.with_suffix(".txt").write_bytes(said[-20_000:])
+                name.with_suffix(".txt").write_bytes(output[-20_000:])
                 seed += 1
                 if result.executions == before:  # the target itself does not load
                     break
@@ -161,16 +161,16 @@ def mutate(
             return
         data = bytearray(seeds[number % len(seeds)])
         for _ in range(chance.randrange(1, 5) if number >= len(seeds) else 0):
-            at, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
+            start, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
             match chance.randrange(4):
                 case 0:
-                    data[at:at] = chance.randbytes(chance.randrange(1, 5))
+                    data[start:start] = chance.randbytes(chance.randrange(1, 5))
                 case 1:
-                    del data[at:end]
+                    del data[start:end]
                 case 2:
-                    data[end:end] = data[at:end]
+                    data[end:end] = data[start:end]
                 case _:
-                    data[at:end] = chance.choice(seeds)[at:end]
+                    data[start:end] = chance.choice(seeds)[start:end]
         try_one(bytes(data))
 
 
@@ -190,8 +190,8 @@ def save(findings: Path, error: BaseException, data: bytes) -> None:
     kind = re.sub(r"\W+", "-", f"{type(error).__name__}-{Path(frames[-1].filename).stem}-{frames[-1].lineno}")
     if not (findings / kind).exists():
         (findings / kind).write_bytes(data)
-        told = "".join(traceback.format_exception(error, limit=-30))
-        (findings / f"{kind}.txt").write_text(told[-20_000:], errors="backslashreplace")
+        trace = "".join(traceback.format_exception(error, limit=-30))
+        (findings / f"{kind}.txt").write_text(trace[-20_000:], errors="backslashreplace")
 
 
 def main() -> int:

@@ -124,10 +124,10 @@ def _schemas(file: Any, size: int) -> list[tuple[int, int]]:
     head = file.read(16)
     start = 8 if head.startswith(b"ARROW1") else 0
     words = struct.unpack("<ii", head[start : start + 8].ljust(8, b"\0"))
-    found = [(start + 8, words[1]) if words[0] == -1 else (start + 4, words[0])]
+    places = [(start + 8, words[1]) if words[0] == -1 else (start + 4, words[0])]
     file.seek(max(size - 10, 0))
     tail = file.read(10)
     if tail.endswith(b"ARROW1"):
         (length,) = struct.unpack("<i", tail[:4])
-        found.append((size - 10 - length, length))
-    return found
+        places.append((size - 10 - length, length))
+    return places

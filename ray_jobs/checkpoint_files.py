@@ -156,10 +156,10 @@ def list_files(uri: str) -> list[storage.Entry]:
     A link may lead to a file of the folder, of the Hugging Face cache that the folder is a snapshot in, or below one of
     the `folders_of_bases`.
     """
-    found = storage.files(uri, MOST_FILES)
+    entries = storage.files(uri, MOST_FILES)
     local = storage.local_path(uri)
     places = _places(local) if local is not None else []
-    loaded = [entry for entry in found if is_loaded(entry.key)]
+    loaded = [entry for entry in entries if is_loaded(entry.key)]
     stored = 0  # bytes on a local disk
     for entry in loaded:
         which = f"checkpoint {uri}: {printable(entry.key)!r}"
@@ -183,7 +183,7 @@ def list_files(uri: str) -> list[storage.Entry]:
             f"checkpoint {uri}: {size} bytes, of which {stored} are on the disk and the rest are holes; wait for the "
             "upload or copy it again"
         )
-    return found
+    return entries
 
 
 def read(uri: str, most: int) -> bytes:
@@ -230,13 +230,13 @@ def read_config(checkpoint: str) -> Config:
     value = read_json(f"{checkpoint}/config.json", checkpoint)
     if value.get("speculators_config"):  # vLLM would load the model that it names, from anywhere
         raise BadInput(f"checkpoint {checkpoint}: config.json is of a draft model (speculators_config); name the model")
-    return _validated(Config, value, "config.json", checkpoint)
+    return _validate(Config, value, "config.json", checkpoint)
 
 
 def read_shards(checkpoint: str, index: str) -> list[str]:
     """Names of the files that the index names, sorted."""
     value = read_json(f"{checkpoint}/{index}", checkpoint, INDEX_BYTES, INDEX_ITEMS)
-    shards = sorted(set(_validated(Index, value, index, checkpoint).weight_map.values()))
+    shards = sorted(set(_validate(Index, value, index, checkpoint).weight_map.values()))
     if not shards:
         raise BadInput(f"checkpoint {checkpoint}: {index} names no shards; save the checkpoint again")
     if len(shards) > MOST_SHARDS:
@@ -345,7 +345,7 @@ def _raise_by_errno(error: OSError | MemoryError, which: str, doing: str) -> Nev
     ) from error
 
 
-def _validated(model: type[Model], value: Any, file: str, checkpoint: str) -> Model:
+def _validate(model: type[Model], value: Any, file: str, checkpoint: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:

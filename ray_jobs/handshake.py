@@ -22,10 +22,10 @@ def say() -> str:
 
 def check() -> None:
     """Raises BadInput where the Airflow that submitted this job and the job cannot work together."""
-    told = os.environ.get(VARIABLE)
-    if told is None:
+    sender = os.environ.get(VARIABLE)
+    if sender is None:
         return
-    match = re.fullmatch(r"([0-9A-Za-z.+-]{1,40}):([0-9]{1,9})", told)
+    match = re.fullmatch(r"([0-9A-Za-z.+-]{1,40}):([0-9]{1,9})", sender)
     if match is None:
         raise BadInput(f"{VARIABLE} is not <version>:<protocol>; unset it, or submit the job by Airflow")
     version, protocol = match[1], int(match[2])

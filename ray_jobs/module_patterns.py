@@ -34,7 +34,7 @@ def matches(pattern: str, module: str) -> bool:
     """
     if why := refuse(pattern):
         raise ValueError(f"its rank_pattern or alpha_pattern {why}; name the modules by their paths")
-    starts = {0, *(at + 1 for at, letter in enumerate(module) if letter == ".")}
+    starts = {0, *(index + 1 for index, letter in enumerate(module) if letter == ".")}
     return len(module) in _reach(_parse(pattern), module, starts)
 
 
@@ -97,7 +97,7 @@ def _reach(nodes: Sequence[Node], text: str, places: set[int]) -> set[int]:
             case "MAX_REPEAT" | "MIN_REPEAT":
                 places = _repeat(value, text, places)
             case _:
-                places = {at + 1 for at in places if at < len(text) and _takes(str(kind), value, text[at])}
+                places = {index + 1 for index in places if index < len(text) and _takes(str(kind), value, text[index])}
     return places
 
 

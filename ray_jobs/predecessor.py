@@ -31,10 +31,10 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
     if spec.baseline or asked not in ("last-accepted", "previous") or not spec.suite.gate.metrics:
         return None
     entries = published(spec.root, spec.suite.name)
-    own = [entry for entry in entries if entry.series_id == spec.series_id]
-    for had in records.asked_before(spec, own):
-        if had.suite.gate.baseline == asked and not had.baseline and not had.lost_baseline:
-            return had.predecessor
+    of_series = [entry for entry in entries if entry.series_id == spec.series_id]
+    for earlier in records.asked_before(spec, of_series):
+        if earlier.suite.gate.baseline == asked and not earlier.baseline and not earlier.lost_baseline:
+            return earlier.predecessor
     accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]
     if not accepted or any(entry.series_id == spec.series_id for entry in accepted):
         return None
@@ -43,7 +43,9 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
     series.sort(key=lambda runs: runs[0].published_at, reverse=True)
     with ThreadPoolExecutor(READS) as pool:
         candidates = list(pool.map(lambda runs: _compare_with(spec, runs), series))
-    before = next((one for one in candidates if one.checkpoint and not one.changed), candidates[0])
+    before = next(
+        (candidate for candidate in candidates if candidate.checkpoint and not candidate.changed), candidates[0]
+    )
     return None if _is_of_checkpoint(spec, before) else before
 
 

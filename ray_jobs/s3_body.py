@@ -111,15 +111,15 @@ class _Reading:
         """Read on with one request. Returns what broke it off."""
         from urllib3.exceptions import HTTPError
 
-        at, last = self.start + len(self.data), None if self.size is None else self.start + self.size - 1
+        offset, last = self.start + len(self.data), None if self.size is None else self.start + self.size - 1
         wanted: dict[str, Any] = dict(self.where)
-        if at or last is not None:
-            wanted["Range"] = f"bytes={at}-{'' if last is None else last}"
+        if offset or last is not None:
+            wanted["Range"] = f"bytes={offset}-{'' if last is None else last}"
         if self.version:
             wanted["IfMatch"] = f'"{self.version}"'
         answer: dict[str, Any] = dict(self._get(wanted))
         with closing(answer["Body"]) as body:
-            room = self._begin(answer, at, "Range" in wanted)
+            room = self._begin(answer, offset, "Range" in wanted)
             try:
                 while room > 0 and (piece := body._raw_stream.read1(min(CHUNK, room))):
                     self.data += piece
@@ -141,20 +141,20 @@ class _Reading:
                 raise Replaced("it was replaced while it was read") from None
             raise
 
-    def _begin(self, answer: dict[str, Any], at: int, is_range: bool) -> int:
+    def _begin(self, answer: dict[str, Any], offset: int, is_range: bool) -> int:
         """Compare an answer's head with what is known. Returns how many bytes are wanted of its body."""
         etag, length = str(answer.get("ETag", "")).strip('"'), answer.get("ContentLength")
         if self.version and etag and etag != self.version:
             raise Replaced("it was replaced while it was read")
         stated = re.match(r"bytes (\d+)-(\d+)/", str(answer.get("ContentRange", "")))
-        if is_range and not stated and at:
+        if is_range and not stated and offset:
             raise Broken("the store answers with the whole where a range is asked for")
-        if stated and int(stated[1]) != at:
-            raise Broken(f"the store answers from byte {stated[1]}, not from {at}")
+        if stated and int(stated[1]) != offset:
+            raise Broken(f"the store answers from byte {stated[1]}, not from {offset}")
         if not self.first:
             self.first, self.version = answer, self.version or etag
             if length is None:
-                length = self._length(at)
+                length = self._length(offset)
             self.size = int(length) if self.size is None else min(self.size, int(length))
             if self.at_most is not None and self.size > self.at_most:
                 raise BadInput(
@@ -163,12 +163,12 @@ class _Reading:
                 )
         return (self.size or 0) - len(self.data)
 
-    def _length(self, at: int) -> int:
+    def _length(self, offset: int) -> int:
         """How many bytes follow, of an object whose body does not say it."""
         head = self.client.head_object(Bucket=self.where["Bucket"], Key=self.where["Key"])
         if head.get("ContentLength") is None:
             raise Broken("the store does not say how long it is")
-        return max(0, int(head["ContentLength"]) - at)
+        return max(0, int(head["ContentLength"]) - offset)
 
     def _compare(self) -> None:
         """Raises Broken when the bytes are not those of the sums that came with them."""

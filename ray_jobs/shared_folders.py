@@ -50,13 +50,13 @@ def require_shared(spec: Spec) -> None:
     Raises Trouble when a node does not answer. On one node, or where this process has joined no cluster, nothing is
     done.
     """
-    if not ray.is_initialized() or len(_alive()) < 2 or not (named := _named(spec)):
+    if not ray.is_initialized() or len(_alive()) < 2 or not (named := _list_places(spec)):
         return
     here, shared = ray.get_runtime_context().get_node_id(), set[str]()
     nonce = _write_nonce(spec.root)
     try:
         for pause in (*PAUSES, None):
-            folders = [_sampled(what, path, nonce if what == "root" else None) for what, path in named.items()]
+            folders = [_sample_folder(what, path, nonce if what == "root" else None) for what, path in named.items()]
             others = {node: address for node, address in _alive().items() if node not in shared | {here}}
             lacking = dict(_ask(others, folders))
             shared |= others.keys() - lacking.keys()
@@ -79,7 +79,7 @@ def _alive() -> dict[str, str]:
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
-def _named(spec: Spec) -> dict[str, str]:
+def _list_places(spec: Spec) -> dict[str, str]:
     """The paths that the spec names and that exist here, by what they are; the root first."""
     uris = {"root": spec.root, "checkpoint": spec.checkpoint.uri, "dataset": expanded(spec.suite.dataset.source)[0]}
     if spec.checkpoint.base:
@@ -101,7 +101,7 @@ def _write_nonce(root: str) -> tuple[str, bytes] | None:
     return uri, content
 
 
-def _sampled(what: str, path: str, nonce: tuple[str, bytes] | None) -> Folder:
+def _sample_folder(what: str, path: str, nonce: tuple[str, bytes] | None) -> Folder:
     """What other nodes must see of a path. Of a root it is the nonce alone, because jobs write there all the time."""
     files: list[tuple[str, int]] = []
     if not nonce and os.path.isfile(path):

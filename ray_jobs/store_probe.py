@@ -15,10 +15,10 @@ def require_conditional_create(root: str) -> None:
     trial = f"{root}/probes/{uuid.uuid4().hex}"
     storage.create(trial, b"first")
     try:
-        second, kept = storage.create(trial, b"second"), storage.read(trial)
+        second, content = storage.create(trial, b"second"), storage.read(trial)
     finally:
         storage.delete(trial)
-    if second or kept != b"first":
+    if second or content != b"first":
         raise BadInput(
             f"root {root}: the store ignores `If-None-Match: *`, so that one job could write over another's result; "
             "use a store that honours it (AWS S3, MinIO, SeaweedFS, Ceph, Swift) or upgrade this one"

@@ -45,9 +45,9 @@ def load_json(uri: str, at_most: int = LARGEST) -> dict[str, Any]:
     """The JSON object that is kept at the URI, for files that have no model. Raises as `load` does."""
     data = storage.read(uri, at_most)
     check(data, uri)
-    found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(data)
-    found.pop("schema", None)
-    return found
+    content: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(data)
+    content.pop("schema", None)
+    return content
 
 
 def dump_json(content: dict[str, Any]) -> bytes:

@@ -110,13 +110,13 @@ def _check_scalar(node: yaml.ScalarNode) -> None:
 
 
 def _check_values(value: Any) -> None:
-    for number, one in enumerate(_walk(value, 0)):
+    for number, item in enumerate(_walk(value, 0)):
         if number > VALUES:
             raise Unfit(f"more than {VALUES:,} values with its aliases written out")
-        if isinstance(one, str):
-            odd = next((x for x in one if x not in "\n\t" and unicodedata.category(x) in UNSHOWN), None)
+        if isinstance(item, str):
+            odd = next((x for x in item if x not in "\n\t" and unicodedata.category(x) in UNSHOWN), None)
             if odd:
-                raise Unfit(f"the character {printable(odd)} in {printable(one, 60)!r}")
+                raise Unfit(f"the character {printable(odd)} in {printable(item, 60)!r}")
 
 
 def _walk(value: Any, depth: int) -> Iterator[Any]:

@@ -63,7 +63,7 @@ def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
     keys = [entry.key for entry in storage.entries(folder)]
     for key in [key for key in keys if key.endswith("/failure.json")][:NEWEST]:
         run = key.removesuffix("/failure.json")
-        specs = [f"{folder}/{one}" for one in keys if one.startswith(f"{run}/spec") and one.endswith(".json")]
+        specs = [f"{folder}/{name}" for name in keys if name.startswith(f"{run}/spec") and name.endswith(".json")]
         try:
             failure = stored.load(Failure, f"{folder}/{key}", LARGEST)
             suites = [json.loads(storage.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]

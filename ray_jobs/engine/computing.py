@@ -48,7 +48,7 @@ class Helper:
         return time.clock_gettime((~self.thread.native_id << 3) | 6)  # Linux: the clock of the thread of this number
 
 
-def limited(compute: Callable[[], Result], uri: str) -> Result:
+def run_limited(compute: Callable[[], Result], uri: str) -> Result:
     """What `compute` returns or raises. Raises Endless, which names the checkpoint, when it takes too much time.
 
     That is half of the silence after which an engine is ended: 30 s of a processor.
@@ -77,7 +77,7 @@ def limited(compute: Callable[[], Result], uri: str) -> Result:
         return result  # type: ignore[no-any-return]
 
 
-def each_limited(items: Iterator[Result], uri: str) -> Iterator[Result]:
+def limit_each(items: Iterator[Result], uri: str) -> Iterator[Result]:
     """The same items, each of them computed within the limit."""
-    while (item := limited(lambda: next(items, OVER), uri)) is not OVER:
+    while (item := run_limited(lambda: next(items, OVER), uri)) is not OVER:
         yield item  # type: ignore[misc]

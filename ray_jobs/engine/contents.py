@@ -9,7 +9,7 @@ from ray_jobs.checkpoint import verify
 from ray_jobs.contract import BadInput, Checkpoint
 from ray_jobs.engine import canary
 from ray_jobs.engine.answering import Answerer
-from ray_jobs.engine.computing import limited
+from ray_jobs.engine.computing import run_limited
 from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.ranks import together
@@ -108,7 +108,7 @@ class Contents:
         from vllm.exceptions import VLLMClientError
 
         maker = self._maker
-        prompt = await asyncio.to_thread(limited, lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
+        prompt = await asyncio.to_thread(run_limited, lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
         try:
             inputs = [

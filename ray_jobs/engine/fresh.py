@@ -18,7 +18,7 @@ from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine, Trouble
 from ray_jobs.engine import gpus, holding, ties
 from ray_jobs.engine.asked import Requests, Task, without_image
-from ray_jobs.engine.computing import each_limited
+from ray_jobs.engine.computing import limit_each
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.settings import arguments, environment
@@ -89,7 +89,7 @@ def _compared(
         llm = LLM(model=str(path), trust_remote_code=False, **arguments(engine, gpu))
         verify(checkpoint)
         asked = [
-            one for task in tasks for one in each_limited(requests(task["part"], task["rows"], maker), checkpoint.uri)
+            one for task in tasks for one in limit_each(requests(task["part"], task["rows"], maker), checkpoint.uri)
         ]
         started = time.time()
         outputs = llm.generate(

@@ -23,10 +23,12 @@ def has_gpus() -> bool:
 
     Raises BadInput for another value.
     """
-    said = os.environ.get("ASSAY_GPU", "").strip()
-    if said not in ("", "0", "1"):
-        raise BadInput(f"ASSAY_GPU is {said!r}; set it to 1 (GPUs are there or can be had), to 0 (none), or not at all")
-    return "GPU" in ray.cluster_resources() if said == "" else said == "1"
+    setting = os.environ.get("ASSAY_GPU", "").strip()
+    if setting not in ("", "0", "1"):
+        raise BadInput(
+            f"ASSAY_GPU is {setting!r}; set it to 1 (GPUs are there or can be had), to 0 (none), or not at all"
+        )
+    return "GPU" in ray.cluster_resources() if setting == "" else setting == "1"
 
 
 def starts_nodes() -> bool:
@@ -39,11 +41,11 @@ def most_on_a_node() -> int:
 
     0 where none is known. Raises BadInput for a setting that is no number.
     """
-    said = os.environ.get("ASSAY_GPUS_PER_NODE", "").strip() or "0"
-    if not said.isdecimal():
-        raise BadInput(f"ASSAY_GPUS_PER_NODE is {said!r}; set it to the number of GPUs of the largest node")
+    setting = os.environ.get("ASSAY_GPUS_PER_NODE", "").strip() or "0"
+    if not setting.isdecimal():
+        raise BadInput(f"ASSAY_GPUS_PER_NODE is {setting!r}; set it to the number of GPUs of the largest node")
     up = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
-    return max([int(said) if starts_nodes() else 0, *up])
+    return max([int(setting) if starts_nodes() else 0, *up])
 
 
 class Wait:

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ray_jobs.checkpoint import verify
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine.asked import Answer, Requests, Served, Task, without_image
-from ray_jobs.engine.computing import each_limited
+from ray_jobs.engine.computing import limit_each
 from ray_jobs.engine.explained import STARTS, explain
 from ray_jobs.engine.gpus import has_gpus
 from ray_jobs.engine.holding import making_room
@@ -75,7 +75,7 @@ def answered(
 
 def _requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
     fetch(checkpoint)  # its copy is in use: an engine that dies is started again from it
-    return each_limited(requests(task["part"], task["rows"], maker_for(checkpoint)), checkpoint.uri)
+    return limit_each(requests(task["part"], task["rows"], maker_for(checkpoint)), checkpoint.uri)
 
 
 def _fetching(engine_stage: Any, checkpoint: Checkpoint) -> Any:

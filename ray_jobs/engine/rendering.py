@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.engine import canary
 from ray_jobs.engine.asked import Requests, Task
-from ray_jobs.engine.computing import Endless, each_limited, limited
+from ray_jobs.engine.computing import Endless, limit_each, run_limited
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.watchdog import silence
 
@@ -63,7 +63,7 @@ class Renderer:
     def begin(self, number: str, requests: Requests, task: Task) -> None:
         """Take up a task, by a number of its own."""
         asked = requests(task["part"], task["rows"], self._maker)
-        self._asked[number] = each_limited(asked, self._maker.uri)
+        self._asked[number] = limit_each(asked, self._maker.uri)
 
     def more(self, number: str) -> list[Rendered]:
         """The next rows of the task, none when it has no more, and no more once it is forgotten."""
@@ -82,7 +82,7 @@ class Renderer:
         """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
         with self._one:
             asked = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
-            (inputs,) = limited(lambda: self._renderer.render_cmpl(asked), self._maker.uri)
+            (inputs,) = run_limited(lambda: self._renderer.render_cmpl(asked), self._maker.uri)
         return inputs
 
     def sample(self) -> str:
@@ -90,7 +90,7 @@ class Renderer:
         from vllm.v1.serial_utils import MsgpackEncoder
 
         maker = self._maker
-        tokens = limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
+        tokens = run_limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
         inputs = self.render(tokens, {"image": canary.pictures()[0]})
         found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
         for name, values in sorted(inputs["mm_kwargs"].get_data().items()):

@@ -19,7 +19,7 @@ from ray_jobs.checkpoint import resolve, verify
 from ray_jobs.contract import BadInput, Checkpoint, Engine
 from ray_jobs.engine.answering import Answerer, EngineDied
 from ray_jobs.engine.asked import Answer, Requests, Task
-from ray_jobs.engine.computing import Endless, limited
+from ray_jobs.engine.computing import Endless, run_limited
 from ray_jobs.engine.contents import Contents, Doubt
 from ray_jobs.engine.explained import Overheard
 from ray_jobs.engine.lease import SECONDS, Lease, Lost
@@ -60,7 +60,7 @@ class WarmEngine:
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
-        found, maker = layout(path), limited(lambda: PromptMaker(path, checkpoint.uri), checkpoint.uri)
+        found, maker = layout(path), run_limited(lambda: PromptMaker(path, checkpoint.uri), checkpoint.uri)
         self.overheard = Overheard()
         try:
             with self.overheard.starting():

@@ -27,7 +27,7 @@ def apart(what: str, work: Callable[..., T], *arguments: Any) -> T:
     megabytes = int(os.environ.get("ASSAY_LISTING_MB") or MEGABYTES)
     process = Confined(megabytes)
     try:
-        lines, result, error = process.run(_logged, dict(os.environ), work, arguments, seconds=seconds)
+        lines, result, error = process.run(_run_logged, dict(os.environ), work, arguments, seconds=seconds)
     except Died as died:
         if died.signal == signal.SIGALRM:
             told = f"not listed within {seconds:g} s; split it, set `limit`, or raise ASSAY_LISTING_SECONDS"
@@ -47,7 +47,7 @@ def apart(what: str, work: Callable[..., T], *arguments: Any) -> T:
     return done
 
 
-class _Kept(logging.Handler):
+class _LineCollector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[tuple[int, str]] = []
@@ -57,16 +57,16 @@ class _Kept(logging.Handler):
             self.lines.append((record.levelno, record.getMessage()))
 
 
-def _logged(
+def _run_logged(
     environment: dict[str, str], work: Callable[..., T], arguments: tuple[Any, ...]
 ) -> tuple[list[tuple[int, str]], Any, BaseException | None]:
     """The log lines of the work, and its result or its error. The server of processes has an older environment."""
     os.environ.clear()
     os.environ.update(environment)
-    kept = _Kept()
-    log.addHandler(kept)
+    handler = _LineCollector()
+    log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        return kept.lines, work(*arguments), None
+        return handler.lines, work(*arguments), None
     except (BadInput, Trouble, MemoryError) as error:
-        return kept.lines, None, error
+        return handler.lines, None, error

@@ -15,7 +15,7 @@ from ray_jobs import parts, storage
 from ray_jobs.contract import Preprocess
 from ray_jobs.golden.isolation import Died, Prepared, decoder
 from ray_jobs.golden.planning import located
-from ray_jobs.golden.singly import part_seconds, prepared, prepared_alone
+from ray_jobs.golden.singly import part_seconds, prepare_alone, prepared
 from ray_jobs.images.prepare import Golden, thumbnail
 from ray_jobs.sources import Row, Source
 
@@ -55,7 +55,7 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
         return own.run(made, task, source, golden_uri, partial(prepared, settings=settings), seconds=part_seconds())
     except (Died, MemoryError):
         clock: defaultdict[str, float] = defaultdict(float)
-        data = encoded(prepared_alone(own, source, golden_uri, task, clock), clock)
+        data = encoded(prepare_alone(own, source, golden_uri, task, clock), clock)
         return written(task, golden_uri, data, clock) | {"isolated": True}
 
 

@@ -23,7 +23,7 @@ from ray_jobs.parts import name_of_part
 from ray_jobs.plan import source_revision
 from ray_jobs.schema import StoredModel
 from ray_jobs.sources import Distance, Located, Source
-from ray_jobs.sources.bounds import bounded
+from ray_jobs.sources.bounds import limit_listing
 from ray_jobs.sources.filesystem import open_arrow
 from ray_jobs.suite import Frozen
 
@@ -79,7 +79,7 @@ def planned(spec: Spec, source: Source) -> GoldenPlan:
         _check_versions(spec.golden_uri, found)
         return found
     with sampling(spec.suite.dataset) as sample:
-        listed = sample.draw(bounded(spec.suite.dataset.source, source.listed()))
+        listed = sample.draw(limit_listing(spec.suite.dataset.source, source.listed()))
         if not listed:
             raise BadInput(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
         check_revision(spec)

@@ -48,46 +48,46 @@ def prepared(row: Row, settings: Preprocess) -> Prepared:
         return prepare_file(row.image_id, data or b"", settings)
 
 
-def prepared_alone(
-    own: Decoder, source: Source, golden_uri: str, task: dict[str, Any], clock: defaultdict[str, float]
+def prepare_alone(
+    decoder: Decoder, source: Source, golden_uri: str, task: dict[str, Any], clock: defaultdict[str, float]
 ) -> Iterator[tuple[Row, Prepared]]:
     """The rows of a part, each read and prepared in the decoder's process; those after ASSAY_PART_SECONDS are rejects.
 
     The rows' images are not in them.
     """
     began = time.monotonic()
-    wanted: list[Located] = own.run(located, golden_uri, task["file"], task["group"], seconds=READ_SECONDS)
+    wanted: list[Located] = decoder.run(located, golden_uri, task["file"], task["group"], seconds=READ_SECONDS)
     for start in range(0, len(wanted), CHUNK):
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             reading = time.perf_counter()
-            rows = _rows_in(own, source, wanted[start : start + CHUNK], folder)
+            rows = _rows_in(decoder, source, wanted[start : start + CHUNK], folder)
             clock["read"] += time.perf_counter() - reading
             for row in rows:
                 if time.monotonic() - began > part_seconds():
                     yield row, Reject("timeout", f"not tried: its part took over {part_seconds():g} s before it")
                 else:
-                    yield row, own.alone(prepared, row)
+                    yield row, decoder.alone(prepared, row)
 
 
-def _rows_in(own: Decoder, source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
+def _rows_in(decoder: Decoder, source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
     """The rows with their images in files of the folder; one whose reading ends the process has no image."""
     with suppress(Died, MemoryError):
-        return own.run(spooled, source, wanted, folder, seconds=READ_SECONDS)
+        return decoder.run(spool, source, wanted, folder, seconds=READ_SECONDS)
     rows: list[Row] = []
-    for one in wanted:
+    for image in wanted:
         try:
-            rows += own.run(spooled, source, [one], folder, seconds=READ_SECONDS)
+            rows += decoder.run(spool, source, [image], folder, seconds=READ_SECONDS)
         except MemoryError:
-            rows.append(Row(one.image_id, None, detail=f"takes more than {own.megabytes} MB to read"))
+            rows.append(Row(image.image_id, None, detail=f"takes more than {decoder.megabytes} MB to read"))
         except Died as error:
             if error.signal == signal.SIGKILL:
-                raise Trouble(f"the reader of {one.image_id} was killed: {error}; is there memory enough?") from None
-            told = f"over {READ_SECONDS:g} s" if error.signal == signal.SIGALRM else str(error)
-            rows.append(Row(one.image_id, None, detail=f"cannot be read: {told}"))
+                raise Trouble(f"the reader of {image.image_id} was killed: {error}; is there memory enough?") from None
+            why = f"over {READ_SECONDS:g} s" if error.signal == signal.SIGALRM else str(error)
+            rows.append(Row(image.image_id, None, detail=f"cannot be read: {why}"))
     return rows
 
 
-def spooled(source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
+def spool(source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
     """The rows as the source reads them, with the bytes of their images in files of the folder."""
     rows = []
     for number, row in enumerate(source.read(wanted)):

@@ -36,7 +36,7 @@ def check_destination(judge: Judge) -> None:
         )
     wanted = destination(judge.base_url or "")
     listed = os.environ.get(SETTING, "").strip()
-    if wanted in allowed(listed, judge.key_variable) if listed else _is_this_machine(wanted[1]):
+    if wanted in parse_hosts(listed, judge.key_variable) if listed else _is_this_machine(wanted[1]):
         return
     scheme, host, port = wanted
     named = f"[{host}]" if ":" in host else host
@@ -54,9 +54,9 @@ def destination(url: str) -> Destination:
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
 
 
-def allowed(listed: str, variable: str) -> set[Destination]:
+def parse_hosts(listed: str, variable: str) -> set[Destination]:
     """The destinations of one key. Raises BadInput for an entry that names none."""
-    found = set()
+    destinations = set()
     for group in listed.split(";"):
         named = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)
         name, hosts = named.groups() if named else (variable, group)
@@ -67,10 +67,10 @@ def allowed(listed: str, variable: str) -> set[Destination]:
             if not re.fullmatch(r"https?://[\w.\-\[\]:]+/?", url, re.ASCII) or fault_of_address(url):
                 raise BadInput(f"{SETTING}: {printable(entry, 60)!r} is no host; write host, host:port or http://host")
             if name == variable:
-                found.add(destination(url))
+                destinations.add(destination(url))
                 if "://" not in entry and _is_this_machine(destination(url)[1]):
-                    found.add(destination(f"http://{entry}"))
-    return found
+                    destinations.add(destination(f"http://{entry}"))
+    return destinations
 
 
 def _is_this_machine(host: str) -> bool:

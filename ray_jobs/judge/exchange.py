@@ -41,8 +41,10 @@ class Bounded(openai.DefaultAsyncHttpxClient):
         except TimeoutError:
             raise httpx2.ReadTimeout(f"no whole answer in {self.seconds:g} s", request=request) from None
         # UTF-8 whatever the endpoint says: some of Python's encodings take minutes for a megabyte
-        kept = {name: value for name, value in response.headers.items() if name in ("retry-after", "retry-after-ms")}
-        headers = kept | {"content-type": "application/json"}
+        retry_headers = {
+            name: value for name, value in response.headers.items() if name in ("retry-after", "retry-after-ms")
+        }
+        headers = retry_headers | {"content-type": "application/json"}
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
 

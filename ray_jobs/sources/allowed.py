@@ -43,8 +43,8 @@ def is_public(address: Address) -> bool:
 
 def resolve(scheme: str, host: str, port: int, path: str = "/") -> list[str]:
     """The IP addresses of a host, all of which may be connected to. Raises Refused, and OSError for an unknown name."""
-    found = socket.getaddrinfo(_name(host), port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    answers = socket.getaddrinfo(_name(host), port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
     check_addresses(addresses, scheme, host, port, path)
     return addresses
 
@@ -62,14 +62,17 @@ def check_place(place: str, home: str) -> Path | None:
     Raises Refused for what lies elsewhere or is no regular file, OSError where there is none.
     """
     if place.startswith("s3://"):
-        below = [home, *(one for one in _listed() if one.startswith("s3://"))]
+        below = [home, *(entry for entry in _list_entries() if entry.startswith("s3://"))]
         if not any(_is_below(place, prefix) for prefix in below):
             raise Refused(f"not below the data set's own prefix; {REMEDY}")
         return None
     if "://" in place:
         raise Refused(f"places of the scheme {place.partition('://')[0][:20]!r} are not read; write a path or URL")
     real = os.path.realpath(place)
-    folders = [*([] if "://" in home else _own_folders(home)), *(one for one in _listed() if one.startswith("/"))]
+    folders = [
+        *([] if "://" in home else _own_folders(home)),
+        *(entry for entry in _list_entries() if entry.startswith("/")),
+    ]
     if not any(_is_below(real, os.path.realpath(folder)) for folder in folders):
         raise Refused(f"not below the data set's own folder, or a link out of it; {REMEDY}")
     if not stat.S_ISREG(os.stat(real).st_mode):
@@ -89,7 +92,7 @@ def _name(host: str) -> str:
 
 
 def _may_connect(address: Address, scheme: str, name: str, port: int, path: str) -> bool:
-    return is_public(address) or any(_allows(entry, address, scheme, name, port, path) for entry in _listed())
+    return is_public(address) or any(_allows(entry, address, scheme, name, port, path) for entry in _list_entries())
 
 
 def _allows(entry: str, address: Address, scheme: str, name: str, port: int, path: str) -> bool:
@@ -116,5 +119,5 @@ def _is_below(place: str, prefix: str) -> bool:
     return place == whole or place.startswith(f"{whole}/")
 
 
-def _listed() -> list[str]:
+def _list_entries() -> list[str]:
     return [entry for entry in re.split(r"[,\s]+", setting()) if entry]

@@ -10,16 +10,16 @@ IMAGES, MEGABYTES = 20_000_000, 16_384
 MOST_LINE = 16 * 2**20  # bytes of a line of a manifest
 
 
-def bounded(source: str, listed: Iterable[Located]) -> Iterator[Located]:
+def limit_listing(source: str, listed: Iterable[Located]) -> Iterator[Located]:
     """The listed images. Raises BadInput after ASSAY_MAX_IMAGES of them or ASSAY_MAX_LISTING_MB of their texts."""
     most = int(os.environ.get("ASSAY_MAX_IMAGES") or IMAGES)
     megabytes = int(os.environ.get("ASSAY_MAX_LISTING_MB") or MEGABYTES)
     size = 0
-    for count, one in enumerate(listed, 1):
-        size += len(one.image_id) + len(one.where) + len(one.label or "") + sum(map(len, one.references))
+    for count, image in enumerate(listed, 1):
+        size += len(image.image_id) + len(image.where) + len(image.label or "") + sum(map(len, image.references))
         if count > most:
             raise BadInput(f"dataset {source}: lists over {most} images; split it, or raise ASSAY_MAX_IMAGES")
         if size > megabytes * 1_000_000:
-            told = f"its names and references are over {megabytes} MB"
-            raise BadInput(f"dataset {source}: {told}; split it, or raise ASSAY_MAX_LISTING_MB")
-        yield one
+            fault = f"its names and references are over {megabytes} MB"
+            raise BadInput(f"dataset {source}: {fault}; split it, or raise ASSAY_MAX_LISTING_MB")
+        yield image

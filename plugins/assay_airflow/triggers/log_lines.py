@@ -34,10 +34,10 @@ class LogLines:
 
     def _keep(self, piece: str) -> None:
         room = LONGEST_LINE - self._kept
-        if kept := piece[:room]:
-            self._pieces.append(kept)
-        self._kept += len(kept)
-        self._dropped += len(piece) - len(kept)
+        if fitting := piece[:room]:
+            self._pieces.append(fitting)
+        self._kept += len(fitting)
+        self._dropped += len(piece) - len(fitting)
 
 
 def show(line: str) -> str:

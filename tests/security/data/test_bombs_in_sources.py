@@ -27,7 +27,7 @@ from ray_jobs.golden.singly import prepared
 from ray_jobs.images.prepare import Golden, Reject
 from ray_jobs.plan import MOST_FILES, expanded, named_by
 from ray_jobs.sources import Located, Row, open_source, reading, rows, tar, web
-from ray_jobs.sources.bounds import bounded
+from ray_jobs.sources.bounds import limit_listing
 
 SMALL = Preprocess(max_pixels=12544, decode_seconds=1)
 
@@ -126,9 +126,9 @@ def test_a_listing_has_an_end(
     variable: str, value: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    assert len(list(bounded("/x", located(40, **settings)))) == 40
+    assert len(list(limit_listing("/x", located(40, **settings)))) == 40
     with pytest.raises(BadInput, match=variable):
-        list(bounded("/x", located(1000, **settings)))
+        list(limit_listing("/x", located(1000, **settings)))
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv"])
@@ -321,7 +321,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     own = Decoder(SMALL)
     try:
         task = {"file": "", "group": 0}
-        done = list(singly.prepared_alone(own, Killing(), "", task, defaultdict(float)))
+        done = list(singly.prepare_alone(own, Killing(), "", task, defaultdict(float)))
     finally:
         own.close()
     return {row.image_id: "kept" if isinstance(made, Golden) else made.reason for row, made in done}

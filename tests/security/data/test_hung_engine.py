@@ -28,7 +28,7 @@ from tokenizers import Regex, normalizers
 from ray_jobs.contract import BadInput, Checkpoint, Engine, Trouble
 from ray_jobs.engine import gpus, holding, warm
 from ray_jobs.engine.asked import Served
-from ray_jobs.engine.computing import Endless, each_limited, limited
+from ray_jobs.engine.computing import Endless, limit_each, run_limited
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.rendering import Renderer, Rendering
@@ -116,7 +116,7 @@ def test_a_chat_template_without_an_end_is_given_up(template: str, tmp_path: Pat
     folder = Path(shutil.copytree(GOOD, tmp_path / "step-9"))
     (folder / "chat_template.jinja").write_text(template)
     maker = PromptMaker(folder, "/checkpoints/step-9")
-    told = in_a_fork(lambda: limited(lambda: maker.prompt("a secret text"), maker.uri))
+    told = in_a_fork(lambda: run_limited(lambda: maker.prompt("a secret text"), maker.uri))
     assert re.fullmatch(r"checkpoint /checkpoints/step-9: its chat template, .*; mend these files", told)
 
 
@@ -143,7 +143,7 @@ def in_a_fork(compute: Callable[[], Any]) -> str:
 def test_a_tokenizers_expression_without_an_end_is_given_up(short: None) -> None:
     normalizer = normalizers.Replace(Regex(r"(a+a+)+$"), "x")  # its library panics
     with pytest.raises(BadInput, match=r"^checkpoint /m: its .*tokenizer or processor"):
-        limited(lambda: normalizer.normalize_str("a" * 40 + "b"), "/m")
+        run_limited(lambda: normalizer.normalize_str("a" * 40 + "b"), "/m")
 
 
 COMPUTATIONS: dict[str, Callable[[], Any]] = {
@@ -164,21 +164,21 @@ def again() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("compute", COMPUTATIONS.values(), ids=COMPUTATIONS)
 def test_a_computation_without_an_end_is_given_up(compute: Callable[[], Any], short: None) -> None:
-    assert in_a_fork(lambda: limited(compute, "/m")).startswith("checkpoint /m: ")
+    assert in_a_fork(lambda: run_limited(compute, "/m")).startswith("checkpoint /m: ")
 
 
 def test_waiting_is_not_computing(short: None) -> None:
     """A slow disk is no fault of the checkpoint's."""
-    assert limited(lambda: time.sleep(2) or "read", "/m") == "read"
+    assert run_limited(lambda: time.sleep(2) or "read", "/m") == "read"
 
 
 def test_what_is_computed_or_raised_arrives(short: None) -> None:
-    assert limited(lambda: 42, "/m") == 42
-    assert limited(lambda: None, "/m") is None
-    assert list(each_limited(iter([1, None, 3]), "/m")) == [1, None, 3]
+    assert run_limited(lambda: 42, "/m") == 42
+    assert run_limited(lambda: None, "/m") is None
+    assert list(limit_each(iter([1, None, 3]), "/m")) == [1, None, 3]
     with pytest.raises(KeyError, match="gone"):
-        limited(lambda: {}["gone"], "/m")
-    threads = {limited(threading.get_ident, "/m") for _ in range(20)}
+        run_limited(lambda: {}["gone"], "/m")
+    threads = {run_limited(threading.get_ident, "/m") for _ in range(20)}
     assert len(threads) == 1  # one for all, not one each
 
 

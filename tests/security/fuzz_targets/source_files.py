@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import open_source
-from ray_jobs.sources.bounds import bounded
+from ray_jobs.sources.bounds import limit_listing
 
 NAMES = ("x.parquet", "x.arrow", "x.jsonl", "x.csv", "x.tar")
 MOST = 1000
@@ -48,7 +48,7 @@ def try_input(data: bytes) -> None:
         path.write_bytes(data[1:])
         try:
             source = open_source(Dataset(source=str(path)))
-            chosen = [one for one, _ in zip(bounded(str(path), source.listed()), range(MOST), strict=False)]
+            chosen = [one for one, _ in zip(limit_listing(str(path), source.listed()), range(MOST), strict=False)]
             for row in source.read(chosen):
                 if row.file is not None and Path(folder) not in row.file.parents:
                     raise AssertionError(f"{row.file} lies outside")
