@@ -23,6 +23,7 @@ from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Manifest, NewerSchema, Part, Trouble, slug
 from ray_jobs.schema import SCHEMA, check_schema
 from ray_jobs.sources.filesystem import open_arrow
+from ray_jobs.storage_errors import show_uri
 
 FOOTER = b"assay"
 SHARE = "use s3://, or mount one file system there on every node"
@@ -153,7 +154,7 @@ def _compare(stage_uri: str, name: str, kept: Manifest | None, uri: str, compute
 def require_here(folder: str) -> None:
     """Raises BadInput, naming this node, where a folder of the root that the driver has written to is not there."""
     if not storage.is_s3(folder) and not storage.exists(folder):
-        raise BadInput(f"{storage.shown(folder)}: no such directory on node {socket.gethostname()}; {SHARE}")
+        raise BadInput(f"{show_uri(folder)}: no such directory on node {socket.gethostname()}; {SHARE}")
 
 
 def _missing(stage_uri: str, name: str, kept: Manifest | None, uri: str) -> Exception:

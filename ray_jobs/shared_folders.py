@@ -20,6 +20,7 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Spec, Trouble
 from ray_jobs.parts import SHARE
 from ray_jobs.plan import expanded
+from ray_jobs.storage_errors import explain_errors, show_uri
 
 SAMPLE = 100  # names of a directory that a node must see
 SECONDS = 120.0  # for the nodes to answer: a new one may have to unpack the job's files first
@@ -69,7 +70,7 @@ def require_shared(spec: Spec) -> None:
             storage.delete(nonce[0])
     node, folder = next(iter(lacking.items()))
     raise BadInput(
-        f"{folder.what} {storage.shown(folder.path)}: node {others[node]} ({node[:8]}) of the Ray cluster does not "
+        f"{folder.what} {show_uri(folder.path)}: node {others[node]} ({node[:8]}) of the Ray cluster does not "
         f"share it; {SHARE}"
     )
 
@@ -107,7 +108,7 @@ def _sample_folder(what: str, path: str, nonce: tuple[str, bytes] | None) -> Fol
     if not nonce and os.path.isfile(path):
         files.append(("", _size(path)))
     elif not nonce:
-        with storage.explained(path, "list"), os.scandir(path) as listing:
+        with explain_errors(path, "list"), os.scandir(path) as listing:
             files += [(f"/{item.name}", _size(item.path)) for item in islice(listing, SAMPLE) if item.is_file()]
     return Folder(what, path, tuple(files), nonce)
 

@@ -8,7 +8,6 @@ BadInput or Trouble with one line that names the object.
 
 import errno
 import os
-import re
 import shutil
 import threading
 import time
@@ -25,35 +24,12 @@ from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.local_writes import sync_folder, written_beside
 from ray_jobs.regular_files import NotRegularError, open_regular
 from ray_jobs.s3_body import check_md5, read_object
+from ray_jobs.storage_errors import FULL, MISSING, UNREADABLE, error_code, explain_errors, show_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DENIED = {
-    "AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled", "401",
-    "Unauthorized", "AccountProblem", "NotSignedUp",
-}  # fmt: skip
-REMEDIES = {
-    "NoSuchBucket": "there is no such bucket; create it or correct the URI",
-    "RequestTimeTooSkewed": "the clock of this machine differs from the store's; set it",
-    "PermanentRedirect": "the bucket is in another region; set AWS_DEFAULT_REGION",
-    "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_DEFAULT_REGION",
-    "InvalidObjectState": "the object is archived; restore it first",
-    "InvalidBucketName": "no bucket can have this name; correct the URI",
-    "KeyTooLongError": "the key is too long; shorten it",
-} | dict.fromkeys(
-    ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired", "InvalidToken"),
-    "the AWS credentials have expired or are not valid any more; renew them",
-)
-MISSING = {"NoSuchKey", "404", "NotFound"}
-FULL = {errno.ENOSPC, errno.EDQUOT}
-UNREADABLE = {
-    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO,
-    errno.ENODEV,
-}  # fmt: skip
 DOWNLOADERS, RANGE = 8, 2**24  # threads a file, bytes a request
-LONGEST_KEY = 1024  # bytes, of S3
-SHOWN = 400  # letters of a URI in a message
 
 
 @dataclass(frozen=True)
@@ -75,7 +51,7 @@ def read(uri: str, at_most: int | None = None) -> bytes:
     Raises FileNotFoundError where there is none, BadInput for what is no regular file and, when `at_most` is given, for
     an object of more bytes: it is refused by its stated size, and while it is read where it states less.
     """
-    with explained(uri, "read"):
+    with explain_errors(uri, "read"):
         if not is_s3(uri):
             with _open_regular(_path(uri)) as file:
                 _refuse_larger(uri, os.fstat(file.fileno()).st_size, at_most)
@@ -91,7 +67,7 @@ def read_range(uri: str, start: int, length: int | None, version: str | None = N
 
     Raises Trouble when an object on S3 is not, or no longer, of the `version` that is given.
     """
-    with explained(uri, "read"):
+    with explain_errors(uri, "read"):
         if not is_s3(uri):
             with _open_regular(_path(uri)) as file:
                 file.seek(start)
@@ -113,7 +89,7 @@ def download(uri: str, path: Path) -> None:
 
     Raises Trouble when it is replaced meanwhile, or when the bytes are not those of its ETag.
     """
-    with explained(uri, "read"):
+    with explain_errors(uri, "read"):
         bucket, key = _bucket_key(uri)
         head = _s3().head_object(Bucket=bucket, Key=key)
         version, size = head["ETag"].strip('"'), head["ContentLength"]
@@ -123,7 +99,7 @@ def download(uri: str, path: Path) -> None:
                 def copy(start: int) -> None:
                     data = read_object(_s3(), bucket, key, start, RANGE, version=version)
                     if len(data) != min(RANGE, size - start):
-                        raise Trouble(f"{shown(uri)}: it was replaced while it was read; try again")
+                        raise Trouble(f"{show_uri(uri)}: it was replaced while it was read; try again")
                     os.pwrite(file.fileno(), data, start)
 
                 for copied in [pool.submit(copy, start) for start in range(0, size, RANGE)]:
@@ -132,12 +108,12 @@ def download(uri: str, path: Path) -> None:
             if error.errno not in FULL:
                 raise
             raise Trouble(f"cannot copy {uri} to {path.parent}: the disk is full; free space there") from error
-        check_md5(path, head, shown(uri))
+        check_md5(path, head, show_uri(uri))
 
 
 def write(uri: str, data: bytes) -> None:
     """Put the object, replacing what is there: readers see the old bytes or the new, never a part."""
-    with explained(uri, "write"):
+    with explain_errors(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             _s3().put_object(Bucket=bucket, Key=key, Body=data)
@@ -148,7 +124,7 @@ def write(uri: str, data: bytes) -> None:
 
 def upload(path: Path, uri: str) -> None:
     """Put a local file as the object, as `write` does but never all of it in memory."""
-    with explained(uri, "write"):
+    with explain_errors(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             with path.open("rb") as source:
@@ -163,7 +139,7 @@ def upload(path: Path, uri: str) -> None:
 
 def create(uri: str, data: bytes) -> bool:
     """Put the object only where there is none: True when these bytes are the ones, False when another was first."""
-    with explained(uri, "write"):
+    with explain_errors(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             return _put_where_none_is(bucket, key, data)
@@ -177,7 +153,7 @@ def create(uri: str, data: bytes) -> bool:
 
 
 def exists(uri: str) -> bool:
-    with explained(uri, "look at"):
+    with explain_errors(uri, "look at"):
         if not is_s3(uri):
             return _path(uri).exists()
         bucket, key = _bucket_key(uri)
@@ -186,7 +162,7 @@ def exists(uri: str) -> bool:
 
 def delete(uri: str) -> None:
     """Remove one object; none being there is fine."""
-    with explained(uri, "delete"):
+    with explain_errors(uri, "delete"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             _s3().delete_object(Bucket=bucket, Key=key)
@@ -203,7 +179,7 @@ def entries(prefix: str, at_most: int | None = None, follow_folders: bool = True
     Hugging Face's cache need it; links to folders below the prefix only with `follow_folders`, so that without it a
     link cannot lead the listing out of the prefix.
     """
-    with explained(prefix, "list"):
+    with explain_errors(prefix, "list"):
         count = _Limit(prefix, at_most)
         if is_s3(prefix):
             bucket, key = _bucket_key(prefix)
@@ -224,7 +200,7 @@ def files(folder: str, at_most: int) -> list[Entry]:
     The version of a local file changes with its inode and the time of its last change too, which no copy can set.
     Raises BadInput where there is more than `at_most` in the folder, hidden ones and folders counted.
     """
-    with explained(folder, "list"):
+    with explain_errors(folder, "list"):
         found = list(islice(_shallow_on_s3(folder) if is_s3(folder) else _shallow(_path(folder)), at_most + 1))
     if len(found) > at_most:
         raise BadInput(f"{folder}: more than {at_most} files and folders; name the folder of the model itself")
@@ -236,7 +212,7 @@ def sha256(uri: str) -> str | None:
 
     Of an object uploaded in parts S3 keeps a hash of hashes, which says nothing of the content by itself.
     """
-    with explained(uri, "look at"):
+    with explain_errors(uri, "look at"):
         bucket, key = _bucket_key(uri)
         kept = _s3().head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256", "")
         return kept if kept and "-" not in kept else None
@@ -244,7 +220,7 @@ def sha256(uri: str) -> str | None:
 
 def entry(uri: str) -> Entry | None:
     """The one object at the URI under its own name, None where there is none."""
-    with explained(uri, "look at"):
+    with explain_errors(uri, "look at"):
         name = uri.rsplit("/", 1)[-1]
         if not is_s3(uri):
             path = _path(uri)
@@ -261,7 +237,7 @@ def entry(uri: str) -> Entry | None:
 
 def folders(prefix: str) -> list[str]:
     """Names of the folders directly below a prefix, sorted."""
-    with explained(prefix, "list"):
+    with explain_errors(prefix, "list"):
         if not is_s3(prefix):
             root = _path(prefix)
             return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -277,11 +253,11 @@ def is_s3(uri: str) -> bool:
     """Whether the URI is an S3 one. Raises BadInput for any scheme but `s3://` and `file://`."""
     scheme, found, rest = uri.partition("://")
     if found and scheme not in ("s3", "file"):
-        raise BadInput(f"{shown(uri)}: cannot open {scheme}://; use s3://bucket/key or a local directory")
+        raise BadInput(f"{show_uri(uri)}: cannot open {scheme}://; use s3://bucket/key or a local directory")
     if scheme == "s3" and found and not rest.split("/")[0]:
-        raise BadInput(f"{shown(uri)}: names no bucket; use s3://bucket/key")
+        raise BadInput(f"{show_uri(uri)}: names no bucket; use s3://bucket/key")
     if scheme == "s3" and "@" in rest.split("/")[0]:
-        raise BadInput(f"{shown(uri)}: holds a key; take it out of the URI and set AWS_ACCESS_KEY_ID instead")
+        raise BadInput(f"{show_uri(uri)}: holds a key; take it out of the URI and set AWS_ACCESS_KEY_ID instead")
     return bool(found) and scheme == "s3"
 
 
@@ -311,7 +287,7 @@ def _put_where_none_is(bucket: str, key: str, data: bytes) -> bool:
         try:
             return _answers(lambda: _s3().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*"), _TAKEN)
         except ClientError as error:
-            if wait is None or _code(error) not in _BUSY:
+            if wait is None or error_code(error) not in _BUSY:
                 raise
             time.sleep(wait)
     raise AssertionError("unreachable")
@@ -357,14 +333,10 @@ def _answers(call: Callable[[], Any], no: set[str]) -> bool:
     try:
         call()
     except ClientError as error:
-        if _code(error) in no:
+        if error_code(error) in no:
             return False
         raise
     return True
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 class _Limit:
@@ -377,7 +349,7 @@ class _Limit:
         self.names += 1
         if self.at_most is not None and self.names > self.at_most:
             raise BadInput(
-                f"{shown(self.prefix)}: holds more than {self.at_most} files, the most that are listed here; "
+                f"{show_uri(self.prefix)}: holds more than {self.at_most} files, the most that are listed here; "
                 "name the folder that is meant, or remove what does not belong there"
             )
 
@@ -429,7 +401,7 @@ def _sorted_names(folder: str, count: _Limit, follow_folders: bool) -> list[str]
 
 def require_regular(uri: str) -> None:
     """Raises BadInput for a local URI that is a device, a pipe, a socket or a directory."""
-    with explained(uri, "read"), _open_regular(_path(uri)):
+    with explain_errors(uri, "read"), _open_regular(_path(uri)):
         pass
 
 
@@ -440,7 +412,7 @@ def _open_regular(path: Path) -> Iterator[BinaryIO]:
         file = open_regular(path)
     except NotRegularError:
         raise BadInput(
-            f"cannot read {shown(str(path))}: not a regular file; replace it by one or correct the path"
+            f"cannot read {show_uri(str(path))}: not a regular file; replace it by one or correct the path"
         ) from None
     with file:
         yield file
@@ -449,7 +421,7 @@ def _open_regular(path: Path) -> Iterator[BinaryIO]:
 def _refuse_larger(uri: str, size: int, at_most: int | None) -> None:
     if at_most is not None and size > at_most:
         raise BadInput(
-            f"{shown(uri)}: is {size} bytes, more than the {at_most} that are read here; check that it is the "
+            f"{show_uri(uri)}: is {size} bytes, more than the {at_most} that are read here; check that it is the "
             "file that is meant, and make it smaller"
         )
 
@@ -487,90 +459,3 @@ def _shallow_on_s3(folder: str) -> Iterator[Entry | None]:
             if found["Key"] != above:
                 kept = "SHA256" in found.get("ChecksumAlgorithm", ())
                 yield Entry(found["Key"][len(above) :], found["Size"], found["ETag"].strip('"'), kept)
-
-
-@contextmanager
-def explained(uri: str, doing: str) -> Iterator[None]:
-    """Turn what a person must mend into one line; FileNotFoundError passes, for callers ask with it."""
-    try:
-        _check_name(uri)
-        yield
-    except (FileNotFoundError, BadInput, Trouble):
-        raise
-    except ValueError as error:  # half a surrogate, a null byte
-        told = ascii(str(error))[1:-1]
-        raise BadInput(f"cannot {doing} {shown(uri)}: no such name can be ({told}); correct the URI") from None
-    except OSError as error:
-        if error.errno in UNREADABLE:
-            why = f"{error.strerror}; check the path and its permissions"
-            raise BadInput(f"cannot {doing} {shown(uri)}: {why}") from error
-        if error.errno in FULL:
-            raise BadInput(
-                f"cannot {doing} {shown(uri)}: the disk is full; free space or move ASSAY_ROOT, then rerun"
-            ) from error
-        if error.errno == errno.EROFS:
-            raise BadInput(
-                f"cannot {doing} {shown(uri)}: the file system is read-only; choose another ASSAY_ROOT"
-            ) from error
-        raise Trouble(f"cannot {doing} {shown(uri)}: {error}") from error
-    except Exception as error:
-        raise _s3_explained(error, uri, doing) from error
-
-
-def _check_name(uri: str) -> None:
-    """Raises ValueError for a URI that names nothing that could be."""
-    if "\0" in uri:
-        raise ValueError("embedded null byte")
-    if not uri.startswith("s3://"):
-        os.fsencode(uri)
-        return
-    if ".." in uri.split("/"):
-        raise ValueError("a key has no parent folder")
-    if len(_bucket_key(uri)[1].encode()) > LONGEST_KEY:
-        raise ValueError(f"its key has more than {LONGEST_KEY} bytes")
-
-
-def shown(uri: str) -> str:
-    """The URI as a message may have it: on one line, encodable, and not longer than a line should be."""
-    scheme, found, rest = uri.partition("://")
-    if found:
-        user, _, host = rest.partition("/")[0].rpartition("@")
-        rest = rest[len(user) + 1 :] if user and host else rest  # it may hold a key
-        uri = f"{scheme}://{rest if scheme in ('s3', 'file') else rest.partition('?')[0]}"
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in uri)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
-
-
-def _s3_explained(error: Exception, uri: str, doing: str) -> Exception:
-    """What went wrong, told as FileNotFoundError, BadInput or Trouble, whatever it was."""
-    import botocore.exceptions as botocore
-
-    what = f"cannot {doing} {shown(uri)}"
-    if isinstance(error, botocore.ClientError):
-        code = _code(error)
-        if code in MISSING:
-            return FileNotFoundError(errno.ENOENT, "no such object", shown(uri))
-        if code in REMEDIES:
-            return BadInput(f"{what}: {REMEDIES[code]}")
-        if code in DENIED:
-            return BadInput(f"{what}: access denied ({code}); check the AWS credentials and the policy")
-    elif isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
-        return BadInput(f"{what}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    elif isinstance(error, _settings_at_fault(botocore)):
-        return BadInput(f"{what}: {_told(error)}; check the AWS settings and the URI")
-    elif not isinstance(error, botocore.BotoCoreError):
-        return Trouble(f"{what}: {type(error).__name__}: {_told(error)}")
-    return Trouble(f"{what}: {_told(error)}")
-
-
-def _settings_at_fault(botocore: Any) -> tuple[type[Exception], ...]:
-    return (
-        botocore.ParamValidationError, botocore.ProfileNotFound, botocore.NoRegionError, botocore.ConfigParseError,
-        botocore.InvalidRegionError, botocore.SSOError, botocore.TokenRetrievalError,
-    )  # fmt: skip
-
-
-def _told(error: object) -> str:
-    """The text of an error on one line, without what an address may hold of secrets."""
-    text = re.sub(r"(\w+://)[^/\s\"'@]*@", r"\1", " ".join(str(error).split()))
-    return shown(re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "", text))

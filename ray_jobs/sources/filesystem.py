@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.storage_errors import explain_errors
 
 BUFFER = 2**16
 
@@ -22,7 +23,7 @@ def open_arrow(uri: str) -> Any:
     """
     if storage.is_s3(uri):
         return pa.PythonFile(StoredFile(uri), mode="r")
-    with storage.explained(uri, "read"):
+    with explain_errors(uri, "read"):
         storage.require_regular(uri)
         return pa.memory_map(str(storage.local_path(uri)))
 
