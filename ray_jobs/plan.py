@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -33,8 +34,10 @@ from ray_jobs.contract import (
     name_of,
     parse_suite,
 )
+from ray_jobs.fields.schema import SCHEMA_BYTES, NotSupported, read_schema
 from ray_jobs.names import printable
 from ray_jobs.store_probe import require_conditional_create
+from ray_jobs.suite import with_fields
 from ray_jobs.suite_files import (
     CODE_BYTES,
     TABLE_BYTES,
@@ -106,6 +109,14 @@ def _synonyms(uri: str) -> dict[str, tuple[str, ...]]:
         raise BadInput(f"synonyms {uri}: not a JSON object of lists of names by label; correct the file") from None
 
 
+def _schema_of_fields(uri: str) -> dict[str, Any]:
+    """The complete schema in a file of `caption.fields`."""
+    try:
+        return read_schema(read_text(uri, "fields", SCHEMA_BYTES).encode())
+    except NotSupported as error:
+        raise BadInput(f"fields {uri}: {printable(str(error), 500)}") from None
+
+
 def load_spec(uri: str) -> Spec:
     """The spec at a URI. Raises BadInput when it is not there, not a spec, or a spec of another place."""
     name = printable(uri, 500)
@@ -150,7 +161,10 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
     Raises BadInput.
     """
     uri = find_suite(name_or_file, by_hand)
-    return _beside(parse_suite(read_suite(uri, name_or_file), name_or_file), uri)
+    suite = parse_suite(read_suite(uri, name_or_file), name_or_file)
+    if isinstance(suite.caption.fields, str):
+        suite = with_fields(suite, _schema_of_fields(beside(suite.caption.fields, uri, "fields")), name_or_file)
+    return _beside(suite, uri)
 
 
 def source_revision(dataset: Dataset) -> str:

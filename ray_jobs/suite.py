@@ -5,10 +5,11 @@ import re
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ray_jobs import strict_yaml
 from ray_jobs.errors import BadInput, nearest
+from ray_jobs.fields.schema import complete
 from ray_jobs.identity import Identified
 from ray_jobs.metrics import RESERVED
 from ray_jobs.metrics.registry import directions
@@ -46,12 +47,23 @@ class Section(Identified, Frozen):
         return given
 
 
+def _complete_fields(given: Any) -> dict[str, Any] | str | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if not given.lower().endswith(".json"):
+            raise ValueError(f"{printable(given, 60)!r} must be a .json file beside the suite, or the schema itself")
+        return given
+    return complete(given)
+
+
 class Dataset(Section):
     """Where the images come from and which of them are used.
 
     `image` is found by itself where it can be. `label_names` is a file of names: one a line, or JSON, by label id.
     `limit` draws a sample with the seed, with `stratify` in proportion to the labels. `reads` is how many
-    images a task reads at once; unless given it goes by how far away they lie.
+    images a task reads at once; unless given it goes by how far away they lie. `truth` names the column that holds the
+    right value of each field of `caption.fields`.
     """
 
     IDENTIFYING: ClassVar = frozenset((
@@ -73,6 +85,7 @@ class Dataset(Section):
     seed: int = 0
     stratify: bool = False
     reads: int | None = Field(None, gt=0, le=256)
+    truth: dict[str, Annotated[str, Field(min_length=1)]] = {}
 
     @model_validator(mode="after")
     def _strata_have_labels(self) -> Self:
@@ -128,12 +141,29 @@ class Preprocess(Section):
 
 
 class Caption(Section):
+    """What the model is asked about each image.
+
+    `fields` is a JSON schema, or a .json file beside the suite that holds one (`plan` puts its content in its place):
+    each answer is then a JSON object that fits it, and every property is a column beside the caption.
+    """
+
     IDENTIFYING: ClassVar = frozenset(("prompt", "max_tokens", "temperature", "seed"))
 
     prompt: str = "Describe the image in one sentence."
     max_tokens: int = Field(64, gt=0)
     temperature: float = Field(0.0, ge=0)
     seed: int = 0
+    fields: Annotated[dict[str, Any] | str | None, BeforeValidator(_complete_fields)] = None
+
+    @property
+    def schema_of_fields(self) -> dict[str, Any] | None:
+        """The complete schema of the fields; None without fields, and while they are the name of a file."""
+        return self.fields if isinstance(self.fields, dict) else None
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields in the order of the answer, the caption among them where it is one."""
+        return tuple((self.schema_of_fields or {}).get("properties", ()))
 
     def seed_of(self, image_id: str) -> int:
         """31 bits, each image its own: with one for all their draws, and so their errors, would be alike."""
@@ -369,6 +399,17 @@ class Suite(Section):
     gate: Gate = Gate()
 
     @model_validator(mode="after")
+    def _truth_is_of_fields(self) -> Self:
+        if self.dataset.truth and self.caption.fields is None:
+            raise ValueError("dataset.truth: gives the right values of fields, and there are none; set caption.fields")
+        if self.caption.schema_of_fields:
+            for name in self.dataset.truth:
+                if name not in self.caption.field_names:
+                    hint = nearest(name, list(self.caption.field_names))
+                    raise ValueError(f"dataset.truth: caption.fields has no property {printable(name, 60)!r}{hint}")
+        return self
+
+    @model_validator(mode="after")
     def _gate_names_metrics(self) -> Self:
         own = [*self.metrics.names(), *self.judge.metrics()]
         for name in own:
@@ -389,14 +430,25 @@ def parse_suite(text: str | bytes, where: str) -> Suite:
     raw = strict_yaml.parse(text, what)
     if not isinstance(raw, dict):
         raise BadInput(f"{what}: must be a mapping with the keys {', '.join(Suite.model_fields)}")
-    try:
-        suite = Suite.model_validate(raw)
-    except ValidationError as error:
-        raise BadInput(f"{what}: {printable(_first_fault(error), FAULT_CHARACTERS)}") from None
+    suite = _validated(raw, what)
     if fault := find_fault(suite.name):  # checked here and not in the model, which also reads what was stored earlier
         raise BadInput(f"{what}: name: {suite.name[:60]!r} {fault}; give it a shorter name")
     _check_judge(suite.judge, what)
     return suite
+
+
+def with_fields(suite: Suite, schema: dict[str, Any], where: str) -> Suite:
+    """The suite with a complete schema in the place of the file that holds it. Raises BadInput, as `parse_suite`."""
+    raw = suite.model_dump()
+    raw["caption"]["fields"] = schema
+    return _validated(raw, f"suite {printable(where)}")
+
+
+def _validated(raw: dict[str, Any], what: str) -> Suite:
+    try:
+        return Suite.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput(f"{what}: {printable(_first_fault(error), FAULT_CHARACTERS)}") from None
 
 
 def _check_judge(judge: Judge, what: str) -> None:

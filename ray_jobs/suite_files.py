@@ -74,10 +74,11 @@ def read_suite(uri: str, name_or_file: str) -> bytes:
     raise BadInput(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}")
 
 
-def beside(file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names"]) -> str:
+def beside(file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names", "fields"]) -> str:
     """The URI of a file that a suite names, which lies below the suite's folder, links followed.
 
-    Tables of names may be on S3 as well; a metric is code, so it lies with the suite. Raises BadInput for every other.
+    Tables of names and schemas of fields may be on S3 as well; a metric is code, so it lies with the suite. Raises
+    BadInput for every other.
     """
     if storage.is_s3(file) and what != "metric":
         return file

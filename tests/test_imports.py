@@ -16,6 +16,7 @@ LIGHT = {
     "identity", "schema", "stored", "store_probe",
     "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
     "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors",
+    "fields/__init__", "fields/schema",
 }  # fmt: skip
 
 

@@ -137,6 +137,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("caption__max_tokens", 8, ASKED),
         ("caption__temperature", 0.5, ASKED),
         ("caption__seed", 1, ASKED),
+        ("caption__fields", {"properties": {"count": {"type": "integer"}}}, ASKED),
         ("engine__dtype", "float32", ASKED),
         ("engine__max_model_len", 512, ASKED),
         ("engine__quantization", "fp8", ASKED),
@@ -220,7 +221,7 @@ def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
     for section in ("dataset", "preprocess", "caption", "engine", "metrics", "judge", "gate"):
         model: Any = Suite.model_fields[section].annotation
         settings |= {f"{section}__{name}" for name in model.model_fields}
-    told_below = {"dataset__stratify", "dataset__label_names"}
+    told_below = {"dataset__stratify", "dataset__label_names", "dataset__truth"}
     untabled = settings - listed - told_below - {"dataset__format", "engine__kind", "judge__kind", "judge__engine"}
     assert untabled == set()
 
