@@ -12,6 +12,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
@@ -92,25 +93,52 @@ def training_scene(rng: random.Random) -> Scene:
             return scene
 
 
-def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """An RGB image of the scene, SIDE pixels square; place, radius and both colours vary a little."""
-    image = Image.new("RGB", (SIDE, SIDE), _jitter(GROUND_RGB[scene["background"]], rng))
-    canvas = ImageDraw.Draw(image)
+class Layout(NamedTuple):
+    """Where a drawing puts its shapes, and the colours of its pixels: what varies between two images of one scene."""
+
+    ground: tuple[int, ...]
+    fill: tuple[int, ...]
+    radius: float
+    centres: list[tuple[float, float]]
+
+
+def lay_out(scene: Scene, rng: random.Random) -> Layout:
+    """A layout of the scene; place, radius and both colours vary a little. Centres go from left or top."""
+    ground = _jitter(GROUND_RGB[scene["background"]], rng)
     large, count = scene["size"] == "large", VALUES["count"].index(scene["count"]) + 1
     radius, pitch = (rng.uniform(15, 17), 36) if large else (rng.uniform(9.5, 11.5), 28)
     fill = _jitter(SHAPE_RGB[scene["colour"]], rng)
     across = (28 if scene["position"] in ("left", "top") else SIDE - 28) + rng.uniform(-3, 3)
     middle = SIDE / 2 + rng.uniform(-2, 2)
+    centres = []
     for i in range(count):
         along = middle + pitch * (i - (count - 1) / 2)
-        x, y = (across, along) if scene["position"] in ("left", "right") else (along, across)
-        _shape(canvas, scene["shape"], x, y, radius, fill)
+        centres.append((across, along) if scene["position"] in ("left", "right") else (along, across))
+    return Layout(ground, fill, radius, centres)
+
+
+def paint(scene: Scene, layout: Layout) -> Image.Image:
+    """An RGB image of the scene, SIDE pixels square."""
+    image = Image.new("RGB", (SIDE, SIDE), layout.ground)
+    canvas = ImageDraw.Draw(image)
+    for x, y in layout.centres:
+        _shape(canvas, scene["shape"], x, y, layout.radius, layout.fill)
     return image
+
+
+def draw(scene: Scene, rng: random.Random) -> Image.Image:
+    """An RGB image of the scene, laid out anew."""
+    return paint(scene, lay_out(scene, rng))
 
 
 def held_out() -> list[tuple[Scene, Image.Image]]:
     """The validation set: 256 (scene, image) pairs."""
-    return [(scene, draw(scene, random.Random(SEED + i))) for i, scene in enumerate(held_out_scenes())]
+    return [(scene, paint(scene, layout)) for scene, layout in held_out_layouts()]
+
+
+def held_out_layouts() -> list[tuple[Scene, Layout]]:
+    """The validation set's scenes, and where each image has its shapes."""
+    return [(scene, lay_out(scene, random.Random(SEED + i))) for i, scene in enumerate(held_out_scenes())]
 
 
 def _jitter(colour: tuple[int, int, int], rng: random.Random) -> tuple[int, ...]:
