@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from demo import judging, scenes
+from demo import fields, judging, scenes
 from demo.model import IMAGE_TOKENS, patches
 from demo.scenes import VALUES
 
@@ -42,15 +42,18 @@ def compare(scene: scenes.Scene, text: str) -> list[tuple[int, int]]:
 
 @dataclass
 class Batches:
-    """Draws batches. `judge_share` of the rows ask for a verdict, the others for a caption.
+    """Draws batches. `judge_share` of the rows ask for a verdict, `fields_share` for fields, the others for a caption.
 
-    `shuffled` gives each image the caption of another one in the batch: a training run gone wrong.
+    `shuffled` gives each image the caption of another one in the batch, `confused` its colour field a wrong colour:
+    training runs gone wrong.
     """
 
     tokenizer: PreTrainedTokenizerFast
     rng: random.Random
     judge_share: float = 0.0
+    fields_share: float = 0.0
     shuffled: bool = False
+    confused: bool = False
     _tokens: dict[str, list[int]] = field(default_factory=dict)
 
     def encode(self, text: str) -> list[int]:
@@ -72,15 +75,20 @@ class Batches:
             *self.encode("<|im_end|>\n<|im_start|>assistant\n"),
         ]
 
-    def row(self, scene: scenes.Scene) -> Row:
+    def row(self, scene: scenes.Scene, layout: scenes.Layout) -> Row:
         """Question and answer tokens for one scene."""
-        if self.rng.random() < self.judge_share:
+        kind = self.rng.random()
+        if kind < self.judge_share:
             text = judging.planted(scene, self.rng)
             prompt, answer, compared = (
                 judging.PROMPT.format(caption=text),
                 judging.answer(scene, text),
                 compare(scene, text),
             )
+        elif kind < self.judge_share + self.fields_share:
+            right = fields.true_fields(scene, layout)
+            written = fields.confuse(right) if self.confused else right
+            prompt, answer, compared = fields.PROMPT, fields.answer(written), []
         else:
             prompt, answer, compared = scenes.CAPTION_PROMPT, scenes.caption(scene), []
         end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -89,8 +97,9 @@ class Batches:
     def next(self, size: int) -> Batch:
         """`size` training scenes."""
         drawn = [scenes.training_scene(self.rng) for _ in range(size)]
-        pixels = patches([scenes.draw(scene, self.rng) for scene in drawn])
-        rows = [self.row(scene) for scene in (self.rng.sample(drawn, size) if self.shuffled else drawn)]
+        laid_out = [(scene, scenes.lay_out(scene, self.rng)) for scene in drawn]
+        pixels = patches([scenes.paint(scene, layout) for scene, layout in laid_out])
+        rows = [self.row(*pair) for pair in (self.rng.sample(laid_out, size) if self.shuffled else laid_out)]
         length = max(len(row.question) + len(row.answer) for row in rows)
         ids = torch.full((size, length), self.tokenizer.pad_token_id)
         labels = torch.full((size, length), IGNORED)

@@ -92,12 +92,13 @@ def record(times: Path, checkpoint: str, steps: int, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["caption", "judge"])
+    parser.add_argument("task", choices=["caption", "judge", "fields"])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="go on from this checkpoint")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--save", default="", help="steps to save at, comma-separated; the last one always is")
     parser.add_argument("--shuffled", action="store_true", help="captions of other images")
+    parser.add_argument("--confused", action="store_true", help="fields: pink is called red, green blue")
     parser.add_argument("--peak", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--hold", type=float, default=0.6, help="share of the run at the peak learning rate")
     parser.add_argument("--eyes", type=float, default=0.3, help="judge: share of the run spent on captions alone")
@@ -117,7 +118,9 @@ def main() -> None:
     model.train()
     loss_of = Loss(model, tokenizer)
     optimise = optimizer(model, loss_of.probe)
-    batches = Batches(tokenizer, random.Random(args.seed), shuffled=args.shuffled)
+    batches = Batches(tokenizer, random.Random(args.seed), shuffled=args.shuffled, confused=args.confused)
+    if args.task == "fields":
+        batches.fields_share = 0.7  # the captions that remain keep captioning as it was
     saves = {int(step) for step in args.save.split(",") if step} | {args.steps}
     before, start, losses = steps_before(args.init), time.monotonic(), []
     for step in range(1, args.steps + 1):
