@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from demo import asking, judging, scenes
+from demo.fields_report import replace_section, section_of
 from demo.report import Verdict, results
 
 DEMO = Path(__file__).parent
@@ -75,7 +76,8 @@ def main() -> None:
     seconds[f"{count} verdicts"] = time.monotonic() - start
 
     text = results(truths, written, own, verdicts, seconds, DEMO / "training.jsonl")
-    (DEMO / "RESULTS.md").write_text(text)
+    file = DEMO / "RESULTS.md"
+    file.write_text(replace_section(text, section_of(file.read_text())))  # demo.evaluate_fields writes that section
     print(text)
 
 

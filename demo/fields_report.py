@@ -1,0 +1,98 @@
+"""The section on fields of demo/RESULTS.md, from what demo.evaluate_fields measured."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from demo import fields, scenes
+from demo.report import share, table
+
+HEADING = "## Fields"
+EXACT = ("caption", "count", "colour", "shape")  # right or wrong; a box is more or less right
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a checkpoint wrote about each image: fields by vLLM and by transformers, and plain captions by vLLM."""
+
+    by_vllm: list[str]
+    by_transformers: list[str]
+    captions: list[str]
+
+
+def parse_fields(text: str) -> dict[str, Any] | None:
+    """The answer when it is a JSON object with the schema's keys, else None."""
+    try:
+        answer = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return answer if isinstance(answer, dict) and list(answer) == fields.SCHEMA["required"] else None
+
+
+def overlap(box: list[int], other: list[int]) -> float:
+    """Intersection over union of two boxes [left, top, right, bottom]; 0 when one of them has no area."""
+    (left, top, right, bottom), (x, y, u, v) = box, other
+    if right <= left or bottom <= top or u <= x or v <= y:
+        return 0.0
+    common = max(0, min(right, u) - max(left, x)) * max(0, min(bottom, v) - max(top, y))
+    return common / ((right - left) * (bottom - top) + (u - x) * (v - y) - common)
+
+
+def mean_overlap(boxes: list[list[int]], true: list[list[int]]) -> float:
+    """The mean over pairs in order; a box that is missing or too much counts as 0."""
+    return sum(overlap(*pair) for pair in zip(boxes, true, strict=False)) / max(len(boxes), len(true), 1)
+
+
+def field_shares(answers: list[str], truths: list[dict[str, Any]]) -> list[str]:
+    """Shares over the images: answers that are JSON of the schema's keys, then right values field by field, then the
+    mean overlap of the boxes. An answer that is none has nothing right."""
+    parsed = [parse_fields(text) for text in answers]
+    pairs = list(zip(parsed, truths, strict=True))
+    right = [share([given is not None and given[name] == true[name] for given, true in pairs]) for name in EXACT]
+    overlaps = [mean_overlap(given["boxes"], true["boxes"]) if given else 0.0 for given, true in pairs]
+    return [share([given is not None for given in parsed]), *right, f"{sum(overlaps) / len(overlaps):.3f}"]
+
+
+def section(written: dict[str, Answers], seconds: dict[str, float]) -> str:
+    """The section, from each checkpoint's answers about the held-out scenes in their order."""
+    truths = fields.held_out_fields()
+    references = [true["caption"] for true in truths]
+    rows: list[list[object]] = []
+    for checkpoint, answers in written.items():
+        rows.append([checkpoint, "vLLM, held to the schema", *field_shares(answers.by_vllm, truths)])
+        rows.append([checkpoint, "transformers, free", *field_shares(answers.by_transformers, truths)])
+    captions = [
+        [
+            checkpoint,
+            share([text == true for text, true in zip(answers.captions, references, strict=True)]),
+            sum(a == b for a, b in zip(answers.by_vllm, answers.by_transformers, strict=True)),
+        ]
+        for checkpoint, answers in written.items()
+    ]
+    return "\n\n".join(
+        [
+            HEADING,
+            "Written by `python -m demo.evaluate_fields`. The checkpoints of `checkpoints-fields/` were asked\n"
+            f"`{fields.PROMPT}` about the {len(truths)} held-out scenes; the generator knows the right values.\n"
+            "vLLM and transformers both decode greedily in float32. transformers uses no grammar: its column\n"
+            "`JSON` shows that the checkpoint itself knows the form.",
+            "`JSON`: the answer is JSON with the schema's keys. `caption` to `shape`: the field is right.\n"
+            "`boxes`: the intersection over union with the true boxes in their order, first the mean over the\n"
+            "boxes of an image, then over the images.",
+            table(["checkpoint", "decoded by", "JSON", *EXACT, "boxes"], rows),
+            f"The captions that vLLM gives to `{scenes.CAPTION_PROMPT}`, and how many answers with fields are\n"
+            "the same text by vLLM and by transformers:",
+            table(["checkpoint", "caption exact", f"same answer, of {len(truths)}"], captions),
+            table(["what", "seconds"], [[what, f"{value:.1f}"] for what, value in seconds.items()]),
+        ]
+    )
+
+
+def replace_section(results: str, section_text: str) -> str:
+    """RESULTS.md with this section in the place of the one it has, or at its end."""
+    return results.split(HEADING)[0].rstrip("\n") + "\n\n" + section_text + "\n"
+
+
+def section_of(results: str) -> str:
+    """The section that RESULTS.md has; empty when it has none."""
+    return results[results.index(HEADING) :].rstrip("\n") if HEADING in results else ""
