@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,8 @@ def plan(
         checkpoint=checkpoint.resolve(checkpoint_uri, suite.engine.base_model),
         judge=_judge(suite.judge),
         clip=checkpoint.resolve(suite.metrics.clip) if suite.metrics.clip else None,
-        own_metrics={
-            name_of(file).removesuffix(".py"): read_text(file, "metric", CODE_BYTES) for file in suite.metrics.own
-        },
-        synonyms=_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
+        own_metrics=read_metrics(suite.metrics.own),
+        synonyms=load_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
         source_revision=source_revision(suite.dataset),
         force=force,
         following=storage.absolute(following) if following else None,
@@ -101,8 +99,13 @@ def _judge(judge: Judge) -> Checkpoint | None:
     return checkpoint.resolve(judge.model, judge.engine.base_model)
 
 
-def _synonyms(uri: str) -> dict[str, tuple[str, ...]]:
-    """Further names by label."""
+def read_metrics(files: Sequence[str]) -> dict[str, str]:
+    """The source code of a suite's own metrics by name. Raises BadInput for a file that is not there or too long."""
+    return {name_of(file).removesuffix(".py"): read_text(file, "metric", CODE_BYTES) for file in files}
+
+
+def load_synonyms(uri: str) -> dict[str, tuple[str, ...]]:
+    """Further names by label. Raises BadInput for a file that is none of them."""
     try:
         return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(read_text(uri, "synonyms", TABLE_BYTES))
     except ValidationError:

@@ -60,7 +60,7 @@ def prepare_alone(
     for start in range(0, len(wanted), CHUNK):
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             reading = time.perf_counter()
-            rows = _rows_in(decoder, source, wanted[start : start + CHUNK], folder)
+            rows = read_rows(decoder, source, wanted[start : start + CHUNK], folder)
             clock["read"] += time.perf_counter() - reading
             for row in rows:
                 if time.monotonic() - began > part_seconds():
@@ -69,7 +69,7 @@ def prepare_alone(
                     yield row, decoder.alone(prepared, row)
 
 
-def _rows_in(decoder: Decoder, source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
+def read_rows(decoder: Decoder, source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
     """The rows with their images in files of the folder; one whose reading ends the process has no image."""
     with suppress(Died, MemoryError):
         return decoder.run(spool, source, wanted, folder, seconds=READ_SECONDS)

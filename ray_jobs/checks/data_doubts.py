@@ -1,0 +1,120 @@
+"""What is odd about a suite's images, labels and references although the jobs would take them."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from ray_jobs.checks.images import Listing, Looked
+from ray_jobs.contract import Suite
+from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.metrics.registry import BUILT_IN
+from ray_jobs.names import printable
+
+LOOKS_LIKE_ID = re.compile(r"-?\d+(\.0)?|[a-z]\d{6,}|[0-9a-f]{16,}|[0-9a-f-]{36}", re.IGNORECASE)
+LOOKS_LIKE_OBJECT = re.compile(r"\s*([\[{(].*[\]})]|b'.*'|b\".*\"|<[a-z!/].*>)\s*", re.DOTALL | re.IGNORECASE)
+EMPTY_WORDS = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "-", "?", "undefined"}
+LOOKS_LIKE_FILE = re.compile(r"\S+\.(jpe?g|png|webp|txt)", re.IGNORECASE)
+LONG_REFERENCE = 2000  # characters
+MOST_REFERENCES = 50
+ODD_REFERENCES: dict[str, Callable[[str], object]] = {
+    "look like lists, objects or markup written out": LOOKS_LIKE_OBJECT.fullmatch,
+    "say that there is none": lambda text: text.strip().lower() in EMPTY_WORDS,
+    "are empty": lambda text: not text.strip(),
+    "begin with a byte order mark": lambda text: text.startswith("\ufeff"),
+    "look like ids or numbers": lambda text: LOOKS_LIKE_ID.fullmatch(text.strip()),
+    "look like names of files": LOOKS_LIKE_FILE.fullmatch,
+    f"have over {LONG_REFERENCE} characters": lambda text: len(text) > LONG_REFERENCE,
+    "have characters that could not be decoded": lambda text: "\ufffd" in text,
+}
+
+
+def image_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+    """Doubts about which images there are."""
+    dataset = suite.dataset
+    if dataset.limit and dataset.limit > listing.listed:
+        yield f"limit is {dataset.limit}, and there are {listing.listed} images; lower it, or look for the missing ones"
+    if len(listing.splits) > 1:
+        counts = ", ".join(f"{count} {split}" for split, count in listing.splits)
+        yield (
+            f"images of several splits are mixed ({counts}); a checkpoint must not be judged on its training images: "
+            "name one split's files"
+        )
+    elif [split for split, _ in listing.splits] == ["train"]:
+        yield "the images' names speak of a training split; a checkpoint must not be judged on its training images"
+    rejects = [image for image in looked if isinstance(image.image, Reject)]
+    if rejects:
+        share, most = len(rejects) / len(looked), suite.preprocess.max_rejected_fraction
+        first = rejects[0]
+        assert isinstance(first.image, Reject)
+        over = f", more than max_rejected_fraction {most:g}: the job would stop" if share > most else ""
+        yield (
+            f"{len(rejects)} of the {len(looked)} images looked at are rejected{over}; the first is "
+            f"{printable(first.row.image_id, 100)}: {first.image.reason}, {printable(first.image.detail, 200)}"
+        )
+    golden = [image.image for image in looked if isinstance(image.image, Golden)]
+    if repeated := len(golden) - len({image.blake3 for image in golden}):
+        fate = "rejected" if suite.preprocess.duplicates == "reject" else "kept"
+        yield f"{repeated} of the {len(looked)} images looked at have the bytes of another one; duplicates are {fate}"
+    if golden and all(2 * image.source_width * image.source_height < image.width * image.height for image in golden):
+        yield "every image looked at is enlarged by preprocess.min_pixels; are these thumbnails?"
+
+
+def label_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+    """Doubts about labels."""
+    dataset = suite.dataset
+    rows = [image.row for image in looked]
+    if not dataset.label:
+        if suite.gate.cluster == "label":
+            yield "gate.cluster is label, and the suite names no `label`"
+        for name in _gating(suite, "label", "name"):
+            yield f"the gate compares {name}, which needs labels, and the suite names no `label`"
+        return
+    labels = [row.label for row in rows if row.label is not None]
+    if missing := len(rows) - len(labels):
+        yield f"{missing} of the {len(rows)} images looked at have no label"
+    if odd := [label for label in labels if LOOKS_LIKE_ID.fullmatch(label)]:
+        yield (
+            f"labels look like ids ({_examples(odd)}); no caption holds one, so label_hit measures nothing: give their "
+            "names with `label_names`"
+        )
+    counts = dict(listing.labels) if listing.labelled else dict(Counter(labels))
+    distinct = listing.label_count if listing.labelled else len(counts)
+    if distinct == 1 and labels:
+        yield f"all images have one label, {printable(next(iter(counts)), 60)!r}"
+    total = listing.labelled or len(labels)
+    if total > 20 and distinct == total:
+        yield f"each of {total} images has a label of its own; is `label` the column of names?"
+
+
+def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+    """Doubts about references."""
+    if not suite.dataset.references:
+        for name in _gating(suite, "references"):
+            yield f"the gate compares {name}, which needs references, and the suite names no `references`"
+        return
+    rows = [image.row for image in looked]
+    bare = len([row for row in rows if not row.references])
+    if listing.referenced and listing.referenced < listing.used:
+        yield f"{listing.used - listing.referenced} of {listing.used} images have no reference"
+    elif bare:
+        yield f"{bare} of the {len(rows)} images looked at have no reference"
+    texts = [text for row in rows for text in row.references]
+    for why, is_odd in ODD_REFERENCES.items():
+        if odd := [text for text in texts if is_odd(text)]:
+            yield f"{len(odd)} of the {len(texts)} references looked at {why} ({_examples(odd)}); mend the source"
+    if any(len(set(row.references)) < len(row.references) for row in rows):
+        yield "an image has the same reference twice"
+    if any(len(row.references) > MOST_REFERENCES for row in rows):
+        yield f"an image has over {MOST_REFERENCES} references; does one image collect those of others?"
+    if len(texts) > 5 and len(set(texts)) == 1:
+        yield f"all references looked at are the same text ({_examples(texts)})"
+
+
+def _gating(suite: Suite, *needs: str) -> list[str]:
+    """The built-in metrics of the gate and its limits that need one of these."""
+    names = dict.fromkeys([*suite.gate.metrics, *suite.gate.limits])
+    return [name for name in names if name in BUILT_IN and BUILT_IN[name].needs in needs]
+
+
+def _examples(texts: Sequence[str]) -> str:
+    return ", ".join(repr(printable(text, 60)) for text in list(dict.fromkeys(texts))[:3])

@@ -1,0 +1,56 @@
+"""What a check finds, collected so that one fault does not hide the next."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.names import printable
+
+T = TypeVar("T")
+Kind = Literal["bad input", "trouble", "doubt"]
+CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`bad input` stops a job for good, `trouble` for now; a `doubt` stops nothing."""
+
+    kind: Kind
+    about: str
+    text: str
+
+
+@dataclass
+class Findings:
+    """All that was found, in the order of the checks."""
+
+    items: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: Kind, about: str, text: str) -> None:
+        finding = Finding(kind, about, printable(text.strip().partition("\n")[0], CHARACTERS))
+        if finding not in self.items:
+            self.items.append(finding)
+
+    def doubt(self, about: str, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.add("doubt", about, text)
+
+    def attempt(self, about: str, work: Callable[..., T], *arguments: object) -> T | None:
+        """What the work returns; None where it fails, and then the failure is a finding."""
+        try:
+            return work(*arguments)
+        except (BadInput, Incomplete) as error:
+            self.add("bad input", about, str(error))
+        except Trouble as error:
+            self.add("trouble", about, str(error))
+        except Exception as error:  # the checks that follow are wanted all the same
+            self.add("trouble", about, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return None
+
+    @property
+    def exit_code(self) -> int:
+        """2 for bad input, 1 for trouble, else 0, as the jobs have it."""
+        kinds = {finding.kind for finding in self.items}
+        return 2 if "bad input" in kinds else 1 if "trouble" in kinds else 0

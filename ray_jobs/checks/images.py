@@ -1,0 +1,99 @@
+"""List a suite's images and prepare some of them, by the functions and in the processes of the job `preprocess`."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+
+from ray_jobs.contract import Dataset, Preprocess
+from ray_jobs.golden.apart import apart
+from ray_jobs.golden.isolation import Decoder, Prepared
+from ray_jobs.golden.sample import sampling
+from ray_jobs.golden.singly import prepared, read_rows
+from ray_jobs.sources import Located, Row, Source, open_source
+from ray_jobs.sources.bounds import limit_listing
+
+MOST_LABELS = 20  # that are shown
+SPLIT = re.compile(r"(?:^|[/_.-])(train|training|val|valid|validation|dev|test)(?=[/_.-]|\d|$)", re.IGNORECASE)
+SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a data set lists: `used` of its `listed` images are the sample, `chosen` of these are looked at.
+
+    `labels` counts the most frequent labels of the sample and `splits` the splits that names speak of. Some sources
+    tell labels and references only with the image: then `labelled` and `referenced` are 0.
+    """
+
+    listed: int
+    used: int
+    megabytes: float
+    labels: tuple[tuple[str, int], ...]
+    label_count: int
+    labelled: int
+    referenced: int
+    references: tuple[tuple[int, int], ...]
+    splits: tuple[tuple[str, int], ...]
+    chosen: tuple[Located, ...]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One image as the jobs will use it: its row of the source, and its golden image or why there is none."""
+
+    row: Row
+    image: Prepared
+
+
+def list_images(dataset: Dataset, most: int) -> tuple[Listing, Source]:
+    """The listing and its source. Raises BadInput and Trouble as the job does."""
+    return apart(f"dataset {dataset.source}", _list, dataset, most)
+
+
+def look_at(source: Source, chosen: tuple[Located, ...], settings: Preprocess) -> list[Looked]:
+    """The chosen images, read and prepared in the decoder's process."""
+    decoder = Decoder(settings)
+    try:
+        with TemporaryDirectory(prefix="assay-rows-") as folder:
+            rows = read_rows(decoder, source, chosen, folder)
+            return [Looked(replace(row, data=None, file=None), decoder.alone(prepared, row)) for row in rows]
+    finally:
+        decoder.close()
+
+
+def _list(dataset: Dataset, most: int) -> tuple[Listing, Source]:
+    source = open_source(dataset)
+    labels, references, splits = Counter[str](), Counter[int](), Counter[str]()
+    chosen: list[Located] = []
+    with sampling(dataset) as sample:
+        listed = sample.draw(limit_listing(dataset.source, source.listed()))
+        used, size = sample.total()
+        for position, image in enumerate(sample):
+            if image.label is not None:
+                labels[image.label] += 1
+            references[len(image.references)] += 1
+            if split := _split_of(image):
+                splits[split] += 1
+            if position * most // max(used, most) >= len(chosen) and len(chosen) < most:
+                chosen.append(image)
+    listing = Listing(
+        listed=listed,
+        used=used,
+        megabytes=size / 1e6,
+        labels=tuple(labels.most_common(MOST_LABELS)),
+        label_count=len(labels),
+        labelled=labels.total(),
+        referenced=used - references[0],
+        references=tuple(sorted(references.items())),
+        splits=tuple(splits.most_common()),
+        chosen=tuple(chosen),
+    )
+    return listing, source
+
+
+def _split_of(image: Located) -> str | None:
+    """The split that the image's name or place speaks of."""
+    match = SPLIT.search(image.image_id) or SPLIT.search(image.where[:500])
+    word = match[1].lower() if match else None
+    return SAME_SPLIT.get(word, word) if word else None

@@ -1,0 +1,80 @@
+"""Ask a judge that runs on our own engine: plain vLLM in a process of its own, for a handful of questions, without Ray.
+
+`suite_check --judge` calls this on a machine that can run the judge: with a GPU, or with vLLM's CPU build.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ray_jobs.checkpoint_probe import probe
+from ray_jobs.checks.images import Looked
+from ray_jobs.checks.judge import Asked, question, read_answer
+from ray_jobs.contract import Checkpoint, Judge, Trouble
+from ray_jobs.engine.asked import without_image
+from ray_jobs.golden.isolation import Confined, Died
+from ray_jobs.images.prepare import Golden
+from ray_jobs.metrics import judge as judging
+
+MEGABYTES = 2**30  # no bound: the engine takes what the model needs
+SECONDS = 1800.0
+
+
+def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[Looked]) -> list[Asked]:
+    """The judge's real answers about these images. Raises Trouble where vLLM does not start or dies."""
+    probe(checkpoint)
+    questions = [question(judge, image.row.references) for image in looked]
+    images = [image.image.image for image in looked if isinstance(image.image, Golden)]
+    process = Confined(MEGABYTES)
+    try:
+        answers = process.run(_answers, judge, checkpoint, questions, images, dict(os.environ), seconds=SECONDS)
+    except Died as died:
+        raise Trouble(f"judge {checkpoint.uri}: its engine did not answer ({died}); is there memory enough?") from None
+    finally:
+        process.close()
+    return [read_answer(judge, text, answer) for text, answer in zip(questions, answers, strict=True)]
+
+
+def _answers(
+    judge: Judge, checkpoint: Checkpoint, questions: list[str], images: list[bytes], environment: dict[str, str]
+) -> list[str]:
+    import torch
+
+    from ray_jobs.engine import settings
+
+    gpu = torch.cuda.is_available()
+    os.environ.update(environment | settings.environment(gpu) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    from vllm import LLM, SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    from ray_jobs.engine.asked import request
+    from ray_jobs.engine.prompt import maker_for
+    from ray_jobs.fetching import fetch
+
+    maker = maker_for(checkpoint)
+    schema = judging.schema(judge)
+    requests = [
+        request("", number, image, text, maker, {})
+        for number, (text, image) in enumerate(zip(questions, images, strict=True))
+    ]
+    try:
+        engine: Any = LLM(
+            model=str(fetch(checkpoint)), trust_remote_code=False, **settings.arguments(judge.engine, gpu)
+        )
+        outputs = engine.generate(
+            [
+                {"prompt_token_ids": asked["tokenized_prompt"], "multi_modal_data": asked["multimodal_data"]}
+                for asked in requests
+            ],
+            SamplingParams(
+                max_tokens=judge.max_tokens, temperature=0.0, structured_outputs=StructuredOutputsParams(json=schema)
+            ),
+            use_tqdm=False,
+        )  # fmt: skip
+    except Exception as error:  # vLLM raises what it likes
+        why = " ".join(str(error).split())[:300]
+        raise Trouble(f"judge {checkpoint.uri}: its engine fails here: {type(error).__name__}: {why}") from None
+    for asked, output in zip(requests, outputs, strict=True):
+        if detail := without_image(len(output.prompt_token_ids), asked["least_tokens"]):
+            raise Trouble(f"judge {checkpoint.uri}: its engine lost an image: {detail}")
+    return [output.outputs[0].text for output in outputs]

@@ -1,0 +1,186 @@
+"""Open a checkpoint as the jobs do: is it whole, do its files work, what does its chat template make of the prompt.
+
+Nothing is copied but the files beside the weights. They are tried by `checkpoint_probe` first, and what has passed it
+is used here in a confined process, as the engine's renderers would use it.
+"""
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ray_jobs import checkpoint_files
+from ray_jobs.checkpoint import companions, quantisation, resolve
+from ray_jobs.checkpoint_probe import probe
+from ray_jobs.contract import BadInput, Checkpoint, Engine, Preprocess, Trouble
+from ray_jobs.golden.isolation import Confined, Died
+from ray_jobs.names import printable
+
+T = TypeVar("T")
+MEGABYTES = 8192  # for a tokenizer, and for vLLM's own modules
+SECONDS = 300.0
+WEIGHTS = (".safetensors",)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the model's tokenizer and chat template make of the suite's texts; all counts are tokens.
+
+    `prompt` is the text as vLLM gets it, `prompt_tokens` its length with one placeholder for the image. `with_image` is
+    its length by (width, height) of an image, 0 where the model's processor refuses that size. `broken` are the special
+    tokens in the suite's own text, which are broken up. `texts` are lengths of texts that the model might answer.
+    """
+
+    prompt: str
+    prompt_tokens: int
+    with_image: dict[tuple[int, int], int]
+    broken: tuple[str, ...]
+    texts: tuple[int, ...]
+    stops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole checkpoint. `longest` is how many positions its config allows, None where it does not say."""
+
+    checkpoint: Checkpoint
+    files: int
+    gigabytes: float
+    architecture: str
+    longest: int | None
+    quantised: str | None
+    has_generation_config: bool
+
+
+def resolve_model(uri: str, base_model: str | None) -> Model:
+    """The checkpoint, whole. Raises BadInput and Incomplete as `plan` does."""
+    checkpoint = resolve(uri, base_model)
+    weights = [entry for entry in checkpoint_files.list_files(checkpoint.uri) if entry.key.endswith(WEIGHTS)]
+    beside = companions(checkpoint)
+    config_uri = beside["config.json"]
+    config = checkpoint_files.read_json(config_uri, checkpoint.uri)
+    return Model(
+        checkpoint=checkpoint,
+        files=len(weights),
+        gigabytes=sum(entry.size for entry in weights) / 1e9,
+        architecture=", ".join(map(str, config.get("architectures") or ["unknown"])),
+        longest=_longest(config),
+        quantised=None if checkpoint.base else quantisation(checkpoint.uri),
+        has_generation_config="generation_config.json" in beside,
+    )
+
+
+def resolve_clip(uri: str) -> Checkpoint:
+    """The CLIP model, whole, its files tried. Raises as `plan` and `evaluate` do."""
+    checkpoint = resolve(uri)
+    probe(checkpoint, kind="clip")
+    return checkpoint
+
+
+def try_files(checkpoint: Checkpoint, prompt: str) -> bool:
+    """True. Raises BadInput for a checkpoint whose own files fail, as the jobs do before they ask for a GPU."""
+    probe(checkpoint, [prompt])
+    return True
+
+
+def render(checkpoint: Checkpoint, text: str, sizes: Sequence[tuple[int, int]], texts: Sequence[str]) -> Rendered:
+    """The suite's text as the checkpoint's chat template writes it. Raises BadInput where its files fail."""
+    with _copied(checkpoint) as folder:
+        return _confined(checkpoint.uri, _render, folder, checkpoint.uri, text, list(sizes), list(texts))
+
+
+def fault_of_engine(checkpoint: Checkpoint, engine: Engine) -> str | None:
+    """Why vLLM would not start with these settings, in its own words; None where it says nothing against them.
+
+    vLLM computes its whole configuration, with the model's config and tokenizer, and loads no weights.
+    """
+    with _copied(checkpoint) as folder:
+        return _confined(checkpoint.uri, _fault_of_engine, folder, engine)
+
+
+def largest_size(settings: Preprocess) -> tuple[int, int]:
+    """Width and height of the largest square golden image."""
+    side = max(math.isqrt(settings.max_pixels) // settings.patch, 1) * settings.patch
+    return side, side
+
+
+def _longest(config: dict[str, Any]) -> int | None:
+    inside = config.get("text_config")
+    for section in (inside if isinstance(inside, dict) else {}, config):
+        value = section.get("max_position_embeddings")
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+@contextmanager
+def _copied(checkpoint: Checkpoint) -> Iterator[str]:
+    """A folder with copies of what is loaded beside the weights."""
+    with tempfile.TemporaryDirectory(prefix="assay-check-") as folder:
+        for name, uri in companions(checkpoint).items():
+            Path(folder, name).write_bytes(checkpoint_files.read(uri, checkpoint_files.BESIDE_BYTES))
+        yield folder
+
+
+def _confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
+    process = Confined(MEGABYTES)
+    try:
+        return process.run(work, *arguments, seconds=SECONDS)
+    except Died as died:
+        raise BadInput(f"checkpoint {uri}: its files ended the process that used them ({died}); mend them") from None
+    except MemoryError:
+        raise Trouble(f"checkpoint {uri}: its files take over {MEGABYTES} MB; look for what is large in them") from None
+    finally:
+        process.close()
+
+
+def _render(folder: str, uri: str, text: str, sizes: list[tuple[int, int]], texts: list[str]) -> Rendered:
+    from ray_jobs.engine.prompt import PromptMaker, Refused
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    maker = PromptMaker(Path(folder), uri)
+    prompt = maker.prompt(text)
+    with_image = {}
+    for width, height in sizes:
+        try:
+            with_image[width, height] = maker.expected_tokens(prompt, width, height)
+        except Refused:
+            with_image[width, height] = 0
+    harmless = maker.harmless(text)
+    special = sorted({str(token) for token in maker.tokenizer.all_special_tokens} | _added(maker.tokenizer))
+    return Rendered(
+        prompt=prompt,
+        prompt_tokens=len(maker.tokens(prompt)),
+        with_image=with_image,
+        broken=tuple(token for token in special if token in text) if harmless != text else (),
+        texts=tuple(len(maker.tokenizer(answer, add_special_tokens=False).input_ids) for answer in texts),
+        stops=tuple(str(token) for token in maker.tokenizer.convert_ids_to_tokens(sorted(maker.stop_ids))),
+    )
+
+
+def _added(tokenizer: Any) -> set[str]:
+    return {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+
+
+def _fault_of_engine(folder: str, engine: Engine) -> str | None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    logging.disable(logging.CRITICAL)
+    from ray_jobs.engine.settings import environment, warm_config
+
+    os.environ.update(environment(gpu=False))
+    try:
+        warm_config(engine, False, folder)
+    except MemoryError:
+        raise
+    except Exception as error:  # vLLM raises what it likes
+        lines = [
+            line.strip() for line in str(error).splitlines() if line.strip() and "For further information" not in line
+        ]
+        told = next((line for line in lines if "Value error" in line), lines[-1] if lines else type(error).__name__)
+        return printable(told.replace(folder, "the checkpoint").partition(" [type=")[0], 400)
+    return None

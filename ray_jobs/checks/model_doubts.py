@@ -1,0 +1,58 @@
+"""What is odd about a checkpoint for this suite although the jobs would take it."""
+
+from collections.abc import Iterator, Sequence
+
+from ray_jobs.checks.model import Model, Rendered
+from ray_jobs.contract import Engine
+from ray_jobs.names import printable
+
+
+def model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[str]:
+    """Doubts about the checkpoint itself; `fault` is what vLLM has against the suite's engine settings."""
+    if not model.has_generation_config:
+        yield (
+            "there is no generation_config.json, so an answer ends at the tokenizer's end token only; if the model "
+            "ends its turn with another one, save that file beside it"
+        )
+    if model.quantised:
+        yield f"the weights are quantised ({model.quantised}); a baseline that is not so differs for that alone"
+    if model.longest and engine.max_model_len > model.longest:
+        yield (
+            f"engine.max_model_len is {engine.max_model_len}, and the model's config allows {model.longest} positions; "
+            f"lower it to {model.longest} at most"
+        )
+    elif fault:
+        yield f"vLLM would not start with the suite's engine settings: {fault}"
+
+
+def prompt_doubts(rendered: Rendered, engine: Engine, max_tokens: int, setting: str) -> Iterator[str]:
+    """Doubts about a prompt as the model gets it; `setting` is the section of the suite that it comes from."""
+    if rendered.broken:
+        named = ", ".join(repr(printable(token, 40)) for token in rendered.broken[:5])
+        yield f"{setting}.prompt holds special tokens ({named}); the chat template puts the image in: take them out"
+    refused = [size for size, tokens in rendered.with_image.items() if not tokens]
+    if refused:
+        yield f"the model's processor refuses images of {_sizes(refused)} pixels; change preprocess.max_pixels or patch"
+    most = max(rendered.with_image.values(), default=0)
+    if most + max_tokens > engine.max_model_len:
+        yield (
+            f"prompt and image take up to {most} tokens and the answer up to {max_tokens}: {most + max_tokens}, over "
+            f"engine.max_model_len {engine.max_model_len}; raise it, or lower preprocess.max_pixels"
+        )
+    if rendered.with_image and 0 < most <= rendered.prompt_tokens:
+        yield "the image adds no tokens to the prompt; does this model see it?"
+
+
+def length_doubts(rendered: Rendered, texts: Sequence[str], max_tokens: int) -> Iterator[str]:
+    """Whether an answer as long as the references fits into `caption.max_tokens`."""
+    longer = [text for text, tokens in zip(texts, rendered.texts, strict=True) if tokens + 1 > max_tokens]
+    if longer:
+        most = max(rendered.texts)
+        yield (
+            f"{len(longer)} of {len(texts)} references are longer than caption.max_tokens {max_tokens} (up to {most} "
+            "tokens), so a right caption is cut off; raise it"
+        )
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(f"{width}x{height}" for width, height in list(sizes)[:3])

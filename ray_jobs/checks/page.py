@@ -1,0 +1,222 @@
+"""Show what was checked: as text for a terminal, and as one HTML page that needs nothing from anywhere.
+
+Names, captions and labels were written by others: every text is cut, its control characters are made visible, and the
+template escapes it.
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ray_jobs.checks.checking import Checked
+from ray_jobs.checks.images import Looked
+from ray_jobs.checks.model import Model, Rendered
+from ray_jobs.checks.sample_size import images_needed
+from ray_jobs.images.prepare import Golden, Reject, thumbnail
+from ray_jobs.report.text import shown as make_visible
+
+LINE, BLOCK = 200, 1500  # characters that are shown of a name, and of a prompt
+MOST_REFERENCES, MOST_LABELS, MOST_REJECTS = 5, 10, 10
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
+
+
+def plain(text: object, most: int = LINE) -> str:
+    """The text in one line, fit to be shown."""
+    found = make_visible(" ".join(str(text).split()), most)
+    return found.text + ("…" if found.note else "")
+
+
+def block(text: object, most: int = BLOCK) -> str:
+    """The text with its line breaks, fit to be shown."""
+    found = make_visible(str(text), most)
+    return found.text + (f"… ({found.note})" if found.note else "")
+
+
+def view(checked: Checked) -> dict[str, Any]:
+    """What both pages show, as texts and numbers; nothing in it is escaped yet."""
+    order = {"bad input": 0, "trouble": 1, "doubt": 2}
+    return {
+        "suite": checked.suite.name if checked.suite else checked.suite_name,
+        "findings": sorted(checked.findings.items, key=lambda finding: order[finding.kind]),
+        "facts": list(_facts(checked)),
+        "rows": [_row(checked, number, image) for number, image in enumerate(checked.shown())],
+        "rejects": [_reject(image) for image in checked.looked if isinstance(image.image, Reject)][:MOST_REJECTS],
+        "prompts": list(_prompts(checked)),
+    }
+
+
+def text_page(checked: Checked) -> str:
+    """The page for a terminal."""
+    seen = view(checked)
+    lines = [f"suite {plain(seen['suite'])}", ""]
+    for name, value in seen["facts"]:
+        lines.append(f"  {plain(name):<12} {plain(value, 600)}")
+    for title, text in seen["prompts"]:
+        lines += ["", f"{title}:", *(f"  | {line}" for line in block(text).split("\n"))]
+    for row in seen["rows"]:
+        lines += ["", f"image {plain(row['image_id'])}: {row['size']}"]
+        lines += [f"  {plain(name):<12} {plain(value, 600)}" for name, value in row["facts"]]
+    if seen["rejects"]:
+        lines += ["", "rejected:"]
+        lines += [f"  {plain(row['image_id'])}: {row['reason']}, {plain(row['detail'])}" for row in seen["rejects"]]
+    lines.append("")
+    lines += [f"{finding.kind.upper()}  {finding.about}: {plain(finding.text, 700)}" for finding in seen["findings"]]
+    lines.append(_summary(checked))
+    return "\n".join(lines)
+
+
+def html_page(checked: Checked) -> str:
+    """The page for a browser."""
+    TEMPLATES.filters["plain"] = plain
+    TEMPLATES.filters["block"] = block
+    return TEMPLATES.get_template("page.html").render(view(checked) | {"summary": _summary(checked)})
+
+
+def _summary(checked: Checked) -> str:
+    counts = Counter(finding.kind for finding in checked.findings.items)
+    if not counts:
+        return "nothing to doubt was found"
+    stops = counts["bad input"] + counts["trouble"]
+    return f"{stops} would stop a job, {counts['doubt']} doubts"
+
+
+def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
+    suite, listing = checked.suite, checked.listing
+    if suite is None:
+        return
+    yield "data set", f"{suite.dataset.source} (revision {checked.revision or 'unknown'})"
+    if listing:
+        size = f", {listing.megabytes:,.1f} MB" if listing.megabytes else ""
+        yield "images", f"{listing.listed:,} listed, {listing.used:,} used{size}, {len(checked.looked)} looked at"
+        yield "labels", _labels(checked)
+        yield "references", _references(checked)
+    rejects = Counter(image.image.reason for image in checked.looked if isinstance(image.image, Reject))
+    if checked.looked:
+        yield "rejected", ", ".join(f"{count} {reason}" for reason, count in rejects.most_common()) or "none of them"
+        formats = Counter(image.image.format for image in checked.looked if isinstance(image.image, Golden))
+        repairs = Counter(
+            name for image in checked.looked if isinstance(image.image, Golden) for name in image.image.repairs
+        )
+        yield "formats", ", ".join(f"{count} {name}" for name, count in formats.most_common()) or "none"
+        if repairs:
+            yield "repairs", ", ".join(f"{count} {name}" for name, count in repairs.most_common())
+    if checked.model:
+        yield "checkpoint", _model(checked.model)
+    if checked.prompt:
+        yield "prompt", _tokens(checked.prompt, suite.caption.max_tokens, suite.engine.max_model_len)
+    if suite.judge.kind != "none":
+        opened = (
+            _model(checked.judge_model) if checked.judge_model else f"{suite.judge.model} at {suite.judge.base_url}"
+        )
+        yield "judge", opened if suite.judge.kind == "openai" or checked.judge_model else str(suite.judge.model)
+    if checked.judge_prompt:
+        yield "question", _tokens(checked.judge_prompt, suite.judge.max_tokens, suite.judge.engine.max_model_len)
+    for needed in images_needed(suite):
+        figures = [
+            f"{count:,} images {what}"
+            for count, what in ((needed.equal, "for equal runs"), (needed.differing, "where a tenth of them differ"))
+            if count is not None
+        ]
+        yield "gate", f"{needed.metric} within {needed.margin:g}: {', '.join(figures) or 'no number can be told'}"
+
+
+def _labels(checked: Checked) -> str:
+    assert checked.suite
+    assert checked.listing
+    if not checked.suite.dataset.label:
+        return "none asked for"
+    listing = checked.listing
+    if listing.labelled:
+        counts, distinct, where = list(listing.labels), listing.label_count, ""
+    else:
+        found = Counter(image.row.label for image in checked.looked if image.row.label is not None)
+        counts, distinct, where = list(found.most_common()), len(found), " of the images looked at"
+    some = ", ".join(f"{plain(label, 40)} {count}" for label, count in counts[:MOST_LABELS])
+    return f"{distinct}{where}: {some}{', ...' if distinct > MOST_LABELS else ''}" if distinct else "none found"
+
+
+def _references(checked: Checked) -> str:
+    assert checked.suite
+    assert checked.listing
+    if not checked.suite.dataset.references:
+        return "none asked for"
+    if checked.listing.referenced:
+        counts, where = list(checked.listing.references), ""
+    else:
+        found = Counter(len(image.row.references) for image in checked.looked)
+        counts, where = sorted(found.items()), ", of the images looked at"
+    some = ", ".join(f"{count} images with {number}" for number, count in counts[:MOST_LABELS])
+    return f"{some}{', ...' if len(counts) > MOST_LABELS else ''}{where}"
+
+
+def _model(model: Model) -> str:
+    quantised = f", quantised ({model.quantised})" if model.quantised else ""
+    base = f", over {model.checkpoint.base.uri}" if model.checkpoint.base else ""
+    files = f"{model.files} file{'' if model.files == 1 else 's'} of weights, {model.gigabytes:,.3g} GB"
+    return f"{model.checkpoint.uri} ({model.architecture}, {files}{quantised}{base}, {model.checkpoint.fingerprint})"
+
+
+def _tokens(prompt: Rendered, answer: int, most: int) -> str:
+    lengths = sorted(tokens for tokens in prompt.with_image.values() if tokens)
+    with_image = f"{lengths[0]} to {lengths[-1]} with an image" if lengths else "no image size is taken"
+    stops = ", ".join(plain(token, 40) for token in prompt.stops)
+    return (
+        f"{prompt.prompt_tokens} tokens, {with_image}; the answer has up to {answer}, the engine takes {most} "
+        f"together; an answer ends with {stops or 'nothing'}"
+    )
+
+
+def _prompts(checked: Checked) -> Iterator[tuple[str, str]]:
+    if checked.prompt:
+        yield "the prompt as the chat template writes it", checked.prompt.prompt
+    elif checked.suite:
+        yield "the prompt in the suite", checked.suite.caption.prompt
+    if checked.judge_prompt:
+        yield "the judge's question as its chat template writes it", checked.judge_prompt.prompt
+
+
+def _row(checked: Checked, number: int, image: Looked) -> dict[str, Any]:
+    assert checked.suite
+    golden = image.image
+    assert isinstance(golden, Golden)
+    facts = [("label", _label(image))] if checked.suite.dataset.label else []
+    references = image.row.references
+    facts += [("reference", text) for text in references[:MOST_REFERENCES]]
+    if len(references) > MOST_REFERENCES:
+        facts.append(("reference", f"and {len(references) - MOST_REFERENCES} more"))
+    if checked.prompt and (tokens := checked.prompt.with_image.get((golden.width, golden.height))):
+        facts.append(("tokens", f"{tokens} of prompt and image"))
+    if number < len(checked.asked):
+        asked = checked.asked[number]
+        facts.append(("question", asked.question))
+        if asked.answer is not None:
+            facts.append(("answer", asked.answer))
+        if asked.values:
+            facts.append(("score", asked.values))
+    small = thumbnail(golden.image, checked.suite.preprocess)
+    source = f"{golden.source_width}x{golden.source_height} {golden.format}, {golden.source_bytes:,} bytes"
+    return {
+        "image_id": image.row.image_id,
+        "size": f"{source} -> {golden.width}x{golden.height}, {len(golden.image):,} bytes",
+        "facts": facts,
+        "thumbnail": base64.b64encode(small).decode() if small else "",
+    }
+
+
+def _label(image: Looked) -> str:
+    if image.row.label is None:
+        return "none"
+    return f"{image.row.label} ({image.row.label_id})" if image.row.label_id else image.row.label
+
+
+def _reject(image: Looked) -> dict[str, str]:
+    assert isinstance(image.image, Reject)
+    return {"image_id": image.row.image_id, "reason": image.image.reason, "detail": image.image.detail}

@@ -1,0 +1,82 @@
+"""How many images the gate's margins need, by the gate's own tests: docs/gate.md has the formulas.
+
+Nobody knows before the first runs how much two checkpoints differ, so two cases are supposed. Runs that are equal on
+every image need the fewest. The other case: runs as good as each other that differ on a tenth of the images, by all of
+a share or by a quarter of a score's range.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ray_jobs.contract import Gate, Suite
+from ray_jobs.gate.constant import Constant
+from ray_jobs.gate.discordant import Discordant
+from ray_jobs.gate.studentised import FEWEST, Studentised
+from ray_jobs.metrics import Metric, clip
+from ray_jobs.metrics.registry import BUILT_IN, of_judge
+
+SEEN = 10_000  # images of the supposed case
+DIFFER, STEP = 0.1, 0.25  # the share of the images on which it differs, and by how much of a score's range
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Images that a gating metric needs to PASS: of equal runs, and in the supposed case; None where nobody can say."""
+
+    metric: str
+    margin: float
+    equal: int | None
+    differing: int | None
+
+
+def images_needed(suite: Suite) -> list[Needed]:
+    """For each gating metric that Assay declares; a suite's own metrics are not loaded here."""
+    metrics: Mapping[str, Metric] = {
+        **BUILT_IN, **{metric.name: metric for metric in clip.METRICS}, **of_judge(suite.judge)
+    }  # fmt: skip
+    return [
+        Needed(name, gating.margin, *_needed(metrics[name], gating.margin, suite.gate))
+        for name, gating in suite.gate.metrics.items()
+        if name in metrics
+    ]
+
+
+def size_doubts(suite: Suite, images: int) -> Iterator[str]:
+    """Whether so many images are enough for the gate."""
+    for needed in images_needed(suite):
+        about = f"gate.metrics.{needed.metric} with margin {needed.margin:g}"
+        if needed.equal is not None and images < max(needed.equal, FEWEST):
+            yield (
+                f"{about} needs {max(needed.equal, FEWEST)} images even for runs that are equal on each of them, and "
+                f"there are {images}: no checkpoint with other captions can PASS; raise `limit` or the margin"
+            )
+        elif needed.differing is not None and images < needed.differing:
+            yield (
+                f"{about}: two runs as good as each other that differ on {DIFFER:.0%} of the images need about "
+                f"{needed.differing} images to PASS, and there are {images}; expect INCONCLUSIVE, raise `limit` or the "
+                "margin"
+            )
+        elif needed.equal is None and not needed.margin:
+            yield f"{about}: only a checkpoint that is shown to be better can PASS; give it a margin"
+    if images and 1 - 1 / images < suite.gate.coverage < 1:
+        yield f"gate.coverage {suite.gate.coverage:g} of {images} images allows none without a score; is that meant?"
+
+
+def _needed(metric: Metric, margin: float, gate: Gate) -> tuple[int | None, int | None]:
+    low, high = metric.range
+    reach = high - low
+    if not margin or not math.isfinite(reach):
+        return None, None
+    equal = Constant(0.0, SEEN, -reach, reach).decisive_n(-margin, gate.alpha, gate.alpha, gate.power)
+    if metric.kind == "share":
+        differing = int(SEEN * DIFFER / 2)
+        supposed: Discordant | Studentised = Discordant(differing, differing, SEEN, "")
+    else:
+        spread = STEP * reach * math.sqrt(DIFFER) * metric.order
+        error, count = np.asarray(spread / math.sqrt(SEEN)), np.asarray(SEEN)
+        zero, tails = np.asarray(0.0), np.asarray(1 / DIFFER - 3)
+        supposed = Studentised("", zero, error, zero, tails, count, count - 1, count, metric.order)
+    return equal, supposed.decisive_n(-margin, gate.alpha, gate.alpha, gate.power)

@@ -1,0 +1,217 @@
+"""The check of a suite as a person runs it: real files, real confined processes, no Ray and no GPU."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from making import encoded, picture
+from running import DEMO, GOOD, ROOT
+
+from ray_jobs.suite_check import main
+
+HOSTILE = "<script>alert(1)</script>"
+PICTURES = [encoded(picture(number)) for number in range(12)]
+
+
+def suite(folder: Path, **sections: Any) -> str:
+    """A suite file for the pictures below `data`, sections given or replaced key by key."""
+    raw: dict[str, Any] = {
+        "name": "odd",
+        "dataset": {"source": "data"},
+        "preprocess": {"max_pixels": 12544, "format": "png"},
+        "caption": {"prompt": "describe the image", "max_tokens": 32},
+        "engine": {"dtype": "float32", "max_model_len": 512},
+    }
+    for section, settings in sections.items():
+        raw[section] = raw.get(section, {}) | settings
+    file = folder / "odd.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    return str(file)
+
+
+def folders(place: Path) -> dict[str, Any]:
+    """Images of two splits in a folder of ids for each class, and one that is none."""
+    for number, data in enumerate(PICTURES):
+        file = place / ("train" if number % 2 else "val") / f"n0000000{number % 3}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    (place / "val" / "n00000000" / "page.jpg").write_text("<html>404</html>")
+    return {"dataset": {"label": "folder", "limit": 500}}
+
+
+def pandas_csv(place: Path) -> dict[str, Any]:
+    """A table whose references are what is left of objects and missing values."""
+    place.mkdir()
+    texts = ["(a, b)", "none given", "none", "", "0.jpg", HOSTILE, "<b>bold</b>"]
+    with (place / "rows.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file_name", "caption"])
+        for number, text in enumerate(texts):
+            (place / f"{number}.png").write_bytes(PICTURES[number])
+            rows.writerow([f"{number}.png", text])
+    return {"dataset": {"source": "data/rows.csv", "references": "caption"}}
+
+
+def copies(place: Path) -> dict[str, Any]:
+    """Parquet rows in which every image stands twice, and each has a label of its own."""
+    place.mkdir()
+    table = {"image": PICTURES[:6] * 2, "label": [f"thing {number}" for number in range(12)]}
+    pq.write_table(pa.table(table), place / "0.parquet")
+    return {"dataset": {"label": "label"}, "gate": {"metrics": {"exact_match": {"margin": 0.05}}}}
+
+
+def long_texts(place: Path) -> dict[str, Any]:
+    """References longer than an answer may be, and a prompt copied from a notebook."""
+    place.mkdir()
+    lines = []
+    for number, data in enumerate(PICTURES):
+        (place / f"{number}.png").write_bytes(data)
+        lines.append(json.dumps({"image": f"{number}.png", "texts": ["two large pink circles " * 9, "short"]}))
+    (place / "m.jsonl").write_text("\n".join(lines))
+    return {
+        "dataset": {"source": "data/m.jsonl", "references": "texts"},
+        "caption": {"prompt": "<|vision_start|><|image_pad|><|vision_end|>describe"},
+        "engine": {"max_model_len": 60},
+    }
+
+
+def nothing_usable(place: Path) -> dict[str, Any]:
+    """Files that are called images and are none, and a metric file that is no metric."""
+    place.mkdir()
+    (place.parent / "wrong.py").write_text("x = 1\n")
+    for number in range(3):
+        (place / f"{number}.jpg").write_text("no image")
+    return {"metrics": {"own": ["wrong.py"], "clip": "nowhere"}, "judge": {"kind": "vllm", "model": "nowhere"}}
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "lines"),
+    [
+        (
+            folders,
+            0,
+            [
+                "images       13 listed, 13 used",
+                "labels       3: n00000000 5",
+                "limit is 500, and there are 13 images",
+                "images of several splits are mixed (7 validation, 6 train)",
+                "labels look like ids ('n00000000'",
+                "val/n00000000/page.jpg: not-an-image",
+            ],
+        ),
+        (
+            pandas_csv,
+            0,
+            [
+                "3 of the 6 references looked at look like lists, objects or markup written out ('(a, b)', '<script>",
+                "say that there is none ('none')",
+                "look like names of files ('0.jpg')",
+                "1 of 7 images have no reference",
+            ],
+        ),
+        (
+            copies,
+            0,
+            [
+                "6 of the 12 images looked at have the bytes of another one; duplicates are rejected",
+                "the gate compares exact_match, which needs references, and the suite names no `references`",
+                "exact_match with margin 0.05 needs 116 images even for runs that are equal on each",
+            ],
+        ),
+        (
+            nothing_usable,
+            2,
+            [
+                "none of the 3 images looked at can be used",
+                "BAD INPUT  CLIP: checkpoint",
+                "BAD INPUT  judge: checkpoint",
+                "BAD INPUT  suite: metric wrong",
+                "3 of the 3 images looked at are rejected, more than max_rejected_fraction 0.1: the job would stop",
+            ],
+        ),
+    ],
+    ids=["splits-and-ids", "lists-written-out", "copies", "nothing-usable"],
+)
+@pytest.mark.slow
+def test_an_odd_data_set_is_shown_with_every_doubt(
+    make: Any, code: int, lines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sections = make(tmp_path / "data")
+    assert main(["--suite", suite(tmp_path, **sections)]) == code
+    page = capsys.readouterr().out
+    for line in lines:
+        assert line in page, page
+
+
+@pytest.mark.slow
+def test_a_prompt_is_shown_as_the_model_gets_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sections = long_texts(tmp_path / "data")
+    bare = tmp_path / "bare"
+    shutil.copytree(GOOD, bare, ignore=shutil.ignore_patterns("generation_config.json"))
+    assert main(["--suite", suite(tmp_path, **sections), "--checkpoint", str(bare)]) in (0, 2)
+    page = capsys.readouterr().out
+    for line in (
+        "<|vision_start|><|image_pad|><|vision_end|>",
+        "<|im_start|>assistant",
+        "caption.prompt holds",
+        "12 of 24 references are longer than caption.max_tokens 32",
+        "over engine.max_model_len 60",
+        "there is no generation_config.json",
+        "12 images with 2",
+    ):
+        assert line in page, page
+
+
+@pytest.mark.slow
+def test_a_faulty_checkpoint_and_suite_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(GOOD, broken)
+    (broken / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    made = suite(tmp_path, dataset={"source": "nowhere"}, engine={"max_model_len": 100_000})
+    assert main(["--suite", made, "--checkpoint", str(broken)]) == 2
+    page = capsys.readouterr().out
+    assert "BAD INPUT  data set: dataset nowhere" in page
+    assert "its chat template" in page
+    assert "engine.max_model_len is 100000, and the model's config allows" in page
+
+
+@pytest.mark.slow
+def test_the_page_escapes_what_others_wrote(tmp_path: Path) -> None:
+    sections = pandas_csv(tmp_path / "data")
+    page = tmp_path / "page.html"
+    assert main(["--suite", suite(tmp_path, **sections), "--html", str(page)]) == 0
+    html = page.read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<script" not in html
+    assert "default-src 'none'" in html
+    assert html.count("data:image/jpeg;base64,") == 5
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "no" / "page.html"
+    assert main(["--suite", "nosuch", "--html", str(page)]) == 2
+    shown = capsys.readouterr()
+    assert "BAD INPUT  suite: suite 'nosuch': not in" in shown.out
+    assert f"--html {page}: cannot be written (No such file or directory)" in shown.err
+
+
+@pytest.mark.slow
+def test_the_demo_has_no_fault(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ray_jobs.suite_check", "--suite", "demo", "--checkpoint", str(GOOD)]
+    done = subprocess.run(
+        [*command, "--html", str(tmp_path / "demo.html")], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "283 listed, 283 used" in done.stdout
+    assert "256 images with 1" in done.stdout
+    assert str(DEMO / "judge") in done.stdout
+    assert "0 would stop a job" in done.stdout
+    assert (tmp_path / "demo.html").read_text().count("<img") == 5
