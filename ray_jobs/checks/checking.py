@@ -60,6 +60,8 @@ def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_ju
 def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
     findings = checked.findings
     checked.revision = findings.attempt("data set", plan.source_revision, suite.dataset)
+    if checked.revision is None:
+        return
     listed = findings.attempt("data set", list_images, suite.dataset, sample)
     if listed is None:
         return

@@ -174,12 +174,13 @@ def test_a_prompt_is_shown_as_the_model_gets_it(tmp_path: Path, capsys: pytest.C
 def test_a_faulty_checkpoint_and_suite_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(GOOD, broken)
-    (broken / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    (broken / "chat_template.jinja").write_text("no place for an image")
     made = suite(tmp_path, dataset={"source": "nowhere"}, engine={"max_model_len": 100_000})
     assert main(["--suite", made, "--checkpoint", str(broken)]) == 2
     page = capsys.readouterr().out
     assert "BAD INPUT  data set: dataset nowhere" in page
-    assert "its chat template" in page
+    assert "its chat template drops the user's text; mend chat_template.jinja" in page
+    assert "2 would stop a job" in page
     assert "engine.max_model_len is 100000, and the model's config allows" in page
 
 
