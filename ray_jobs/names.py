@@ -7,39 +7,55 @@ never checked: a record that was published with an odd name stays readable.
 
 import string
 import unicodedata
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 from ray_jobs.errors import BadInput
 
 LONGEST = 100  # characters: a record's file name also holds a time, two ids and an outcome, 255 bytes at most
 FIRST = frozenset(string.ascii_letters + string.digits)
 MARKS = "._=+@,~-"
-ALLOWED = FIRST | frozenset(MARKS)
+FURTHER = ":# "  # in the name of a folder
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and accents that show nothing
 # Characters that change how a text is shown, or that cannot be shown or encoded: controls, directions, surrogates, ends
 # of lines and paragraphs, unassigned ones.
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
 
 def check_name(name: str, what: str) -> str:
-    """The name itself. Raises BadInput for a name that some later use cannot bear; `what` says what it names."""
-    if fault := find_fault(name):
+    """The name of a folder. Raises BadInput for one that some later use cannot bear; `what` says what it names.
+
+    People name folders in their own language, with spaces, `:` and `#`: keys and run ids have a slug and a fingerprint.
+    """
+    if fault := find_fault(name, folder=True):
         raise BadInput(f"{what} {printable(name, 60)!r}: its name {fault}; rename the folder")
     return name
 
 
-def find_fault(name: str) -> str | None:
-    """What is wrong with a name, in words that follow "its name"; None when nothing is."""
+def find_fault(name: str, folder: bool = False) -> str | None:
+    """What is wrong with a name, in words that follow "its name"; None when nothing is.
+
+    A name that becomes a key as it is has ASCII only; a `folder` may have letters and digits of any script.
+    """
     if not name:
         return "is empty"
-    if name[0] not in FIRST:
-        return f"begins with {_quote(name[0])}, not with an ASCII letter or digit"
-    if bad := next((letter for letter in name if letter not in ALLOWED), None):
-        return f"has the character {_quote(bad)}; only ASCII letters, digits and {MARKS} are allowed"
+    letters, marks = ("letters", f"{MARKS}{FURTHER}") if folder else ("ASCII letters", MARKS)
+    may_begin = name[0] in FIRST or (folder and (name[0] == "-" or _is_word(name[0])))
+    if not may_begin or unicodedata.combining(name[0]):
+        return f"begins with {_quote(name[0])}, not with one of the {letters} or a digit"
+    if bad := next((letter for letter in name if letter not in marks and not _is_word(letter, folder)), None):
+        return f"has the character {_quote(bad)}; only {letters}, digits and {marks} are allowed"
+    if name.endswith(" "):
+        return "ends with a space"
     if len(name) > LONGEST:
         return f"has {len(name)} characters, more than {LONGEST}"
     return None
+
+
+def _is_word(letter: str, of_any_script: bool = True) -> bool:
+    """Whether it is a letter, an accent or a decimal digit, and can be seen."""
+    if ord(letter) < 128 or not of_any_script:
+        return letter in FIRST
+    unseen = letter in UNSEEN or "\ufe00" <= letter <= "\ufe0f" or letter >= "\U000e0000"
+    return not unseen and (letter.isalpha() or letter.isdecimal() or unicodedata.category(letter)[0] == "M")
 
 
 def printable(text: str, at_most: int = 200) -> str:
@@ -57,12 +73,3 @@ def _escape(letter: str) -> str:
 def _quote(letter: str) -> str:
     """One character in quotes, beyond ASCII with its number: many look alike."""
     return f"'{printable(letter)}'" if ord(letter) < 128 else f"'{printable(letter)}' (U+{ord(letter):04X})"
-
-
-def _validate(name: str) -> str:
-    if fault := find_fault(name):
-        raise ValueError(f"the name {fault}")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_validate)]  # for pydantic models of what comes in, never of what is stored
