@@ -21,6 +21,7 @@ pytestmark = pytest.mark.integration
 
 NEXT = DEMO / "checkpoints" / "step-0300"
 NEXT_SECONDS = 120  # until the next job is complete
+HOLDS_THE_LOCK = "{% set n = 9 %}{{ (n ** (n ** n)) }}"  # one operation: no other thread of the process runs
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
@@ -111,4 +112,24 @@ def test_past_its_trial_it_costs_its_engine_only(
     assert "computed for 30 s without an end" in failure.message
     wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
     wait_until(lambda: not on_cluster.engines(), 60)  # nothing keeps its GPU
+    assert_next_is_captioned(following, failure, report)
+
+
+@pytest.mark.parametrize("renderers", [None, 2], ids=["rendered by itself", "rendered beside it"])
+def test_one_operation_that_holds_pythons_lock_costs_its_engine_only(
+    on_cluster: Cluster,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    report: Callable[[str], None],
+    renderers: int | None,
+) -> None:
+    """No thread of that process can say so: its watchdog ends it, or the engine that waits for its renderer does."""
+    on_cluster.end_engines()
+    hostile, following = hostile_run(tmp_path, scenes, HOLDS_THE_LOCK, renderers)
+    let_pass(hostile, monkeypatch)
+    failure = refused(hostile, 600, report)[1]
+    assert "mend" in failure.message
+    wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
+    wait_until(lambda: not on_cluster.engines(), 60)
     assert_next_is_captioned(following, failure, report)
