@@ -1,0 +1,125 @@
+# ruff: noqa: E501 (a case is a line of a table)
+"""The cases about judges: 26 of the review. Twelve images are captioned once; each endpoint then answers about them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from checkpoints import ENGINE
+from lying import Said, answer, completion, lying, question
+from pictures import images
+from running import GOOD, Bench, Case
+
+Behaviour = Callable[[str, int], Said]
+
+
+def judged(behave: Callable[[], Behaviour], **judge: Any) -> Callable[[Bench, Path], str]:
+    """What an evaluation makes of an endpoint: its last line, the judge's counts and the verdict."""
+
+    def build(bench: Bench, folder: Path) -> str:
+        root = captions_root(bench, folder.parent / "judged")
+        behaviour = behave()
+        with lying(behaviour) as endpoint:
+            if isinstance(behaviour, Refusing):
+                behaviour.bodies = endpoint.asked
+            suite = suite_of(folder.parent / "judged") | {
+                "judge": {"kind": "openai", "model": "m", "base_url": endpoint.url, "prompt": "Rate: {caption}",
+                          "tries": 3, "timeout_seconds": 5.0, "concurrency": 4} | judge,
+            }  # fmt: skip
+            spec, line = bench.plan(root.parent, GOOD, suite)
+            if spec is None:
+                return line
+            code, line = bench.stage("evaluate", spec)
+            if code:
+                return line
+            counts = json.loads((Path(spec).parent / "scores.json").read_text())
+            told = counts.get("judge") or counts["manifest"]["details"].get("judge") or {}
+            shown = {name: told[name] for name in ("questions", "answered", "failed") if name in told}
+            return f"evaluate complete: {json.dumps(shown or counts['failed'])}"
+
+    return build
+
+
+def suite_of(folder: Path) -> dict[str, Any]:
+    return {
+        "dataset": {"source": str(folder / "images")},
+        "preprocess": {"max_pixels": 12544, "format": "png"},
+        "caption": {"prompt": "describe the image", "max_tokens": 32},
+        "engine": ENGINE,
+    }
+
+
+def captions_root(bench: Bench, folder: Path) -> Path:
+    """A root with the captions of twelve images, made by the tree at the first call."""
+    if not (folder / "done").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        images(folder / "images", 12)
+        spec, line = bench.plan(folder, GOOD, suite_of(folder))
+        assert spec, line
+        for stage in ("preprocess", "caption"):
+            code, line = bench.stage(stage, spec, seconds=400)
+            assert code == 0, line
+        (folder / "done").touch()
+    return folder / "root"
+
+
+GOOD_ANSWER = json.dumps({"rationale": "so", "score": 4})
+
+
+def always(said: Said) -> Callable[[], Behaviour]:
+    return lambda: lambda text, before: said
+
+
+def answers(content: Any, finish: str = "stop", **message: Any) -> Callable[[], Behaviour]:
+    return always(Said(body=completion(content, finish, **message)))
+
+
+def then(first: int, said: Said) -> Callable[[], Behaviour]:
+    """So many good answers, then always the other one."""
+
+    def made() -> Behaviour:
+        count = iter(range(10**9))
+        return lambda text, before: answer(score=4) if next(count) < first else said
+
+    return made
+
+
+class Refusing:
+    """Refuses `temperature` and `max_tokens`, one after the other, as OpenAI's o-series does."""
+
+    bodies: list[dict[str, Any]]
+
+    def __call__(self, text: str, before: int) -> Said:
+        body = next(body for body in reversed(self.bodies) if question(body) == text)
+        for setting, message in (
+            ("temperature", "temperature does not support 0"),
+            ("max_tokens", "use 'max_completion_tokens' instead"),
+        ):
+            if setting in body:
+                refusal = {"message": message, "type": "invalid_request_error", "param": setting}
+                return Said(400, {"error": refusal | {"code": "unsupported_parameter"}})
+        return answer(score=4)
+
+
+RATE_IN_200 = Said(200, {"error": {"message": "Rate limit exceeded", "code": 429}})
+HTML = Said(200, b"<!doctype html><html><body>Sign in</body></html>", {"Content-Type": "text/html"})
+SSE = Said(
+    200, b'data: {"choices": [{"delta": {"content": "4"}}]}\n\ndata: [DONE]\n\n', {"Content-Type": "text/event-stream"}
+)
+ALL = r'"questions": 12, "answered": 12'
+CASES = [
+    Case("26a", "Aider-AI/aider#3550, BerriAI/litellm#8448", "200 with `{\"error\": {\"code\": 429}}` after 4 of 12", r"exit 1: .*(rate|429)", "8 of 12 recorded as judge-invalid-answer, PASS (silently wrong)", judged(then(4, RATE_IN_200))),
+    Case("26b1", "vllm-project/vllm#16182, inspect_ai#5467", "reasoning model: empty content, `finish_reason: length`", r"exit 2: .*cut off at max_tokens", "`invalid-answer (no text); this model does not do what the prompt asks`", judged(answers("", "length", reasoning_content="Let me think"))),
+    Case("26b2", "the same", "`<think>…</think>` before the JSON", ALL, "`not what the schema says`", judged(answers(f"<think>Hm, {{\"score\": 1}}</think>\n{GOOD_ANSWER}"))),
+    Case("26b3", "BuilderIO/agent-native#4861", "answer only in `reasoning_content`", r"exit 2: .*reasoning", "`no text`", judged(answers(None, reasoning_content=GOOD_ANSWER))),
+    Case("26c", "songquanpeng/one-api#1016, open-webui#3273", "413 to every question", r"exit 2: .*413", "`trouble, worth retrying … run again when it is up`", judged(always(Said(413, b"Request Entity Too Large")))),
+    Case("26e1", "open-webui#3273", "HTML with 200", r"exit [12]: .*(HTML|html).*base_url|exit [12]: .*base_url.*(HTML|html)", "`this model does not do what the prompt asks`", judged(always(HTML))),
+    Case("26e2", "geode#1612", "SSE with 200", r"exit [12]: .*(stream|SSE|event)", "the same", judged(always(SSE))),
+    Case("26e3", "vercel/ai#13703", "fence ` ```JSON `", ALL, "`not what the schema says`", judged(answers(f"```JSON\n{GOOD_ANSWER}\n```"))),
+    Case("26e4", "the same", "a fence on one line", ALL, "the same", judged(answers(f"```json {GOOD_ANSWER}```"))),
+    Case("26e5", "the same", "content as a list of parts", ALL, "`no text`", judged(answers([{"type": "text", "text": GOOD_ANSWER}]))),
+    Case("26f", "OpenAI o-series", "`temperature` and `max_tokens` refused one after the other", ALL, "12 of 12 answered", judged(Refusing)),
+]  # fmt: skip

@@ -1,0 +1,116 @@
+"""Run one case on a tree of Assay through its commands alone, so that an older tree can be asked the same."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+GOOD = REPOSITORY / "demo" / "checkpoints" / "step-0800"
+LINE = 400  # characters of a line that are shown
+STUCK = 180  # seconds after which a job is said to wait for ever
+
+
+@dataclass(frozen=True)
+class Case:
+    """`build` makes the input below a folder and returns what the product made of it, in a line.
+
+    `right` is a regular expression that the line of a right product matches; `before` is that of e0c6db2.
+    """
+
+    name: str
+    source: str
+    situation: str
+    right: str
+    before: str
+    build: Callable[["Bench", Path], str]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A tree of Assay and the Ray cluster that its jobs join."""
+
+    tree: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def call(self, *arguments: str, seconds: float = STUCK, **variables: str) -> tuple[int, str]:
+        """The exit code and the last line of a module's run; -9 when it did not end in time."""
+        environment = {**os.environ, **self.environment, "PYTHONPATH": str(self.tree), **variables}
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=environment, cwd=self.tree, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            output, _ = process.communicate()
+            return -9, f"still waiting after {seconds:g} s; last: {last_line(output)}"
+        return process.returncode, last_line(output)
+
+    def plan(self, folder: Path, checkpoint: Path, suite: dict[str, Any]) -> tuple[str | None, str]:
+        """The spec's URI, or none and the line that says why not."""
+        file = folder / "suite.yaml"
+        file.write_text(yaml.safe_dump({"name": "suite"} | suite, allow_unicode=True))
+        code, line = self.call(
+            "ray_jobs.plan", "--suite", str(file), "--checkpoint", str(checkpoint), "--root", str(folder / "root")
+        )
+        return (line, line) if code == 0 else (None, f"plan, exit {code}: {line}")
+
+    def stage(self, stage: str, spec: str, seconds: float = STUCK, **variables: str) -> tuple[int, str]:
+        code, line = self.call(f"ray_jobs.{stage}", "--spec", spec, seconds=seconds, **variables)
+        return code, line if code == 0 else f"{stage}, exit {code}: {line}"
+
+
+def last_line(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "nothing printed"
+
+
+def prepare(bench: Bench, folder: Path, dataset: dict[str, Any], **preprocess: Any) -> str:
+    """Plan and preprocess a data set; what its golden set holds, or the job's last line."""
+    settings = {"max_pixels": 12544, "part_rows": 8} | preprocess
+    suite = {"dataset": dataset, "preprocess": settings, "caption": {"prompt": "describe the image"}}
+    spec, line = bench.plan(folder, GOOD, suite)
+    if spec is None:
+        return line
+    code, line = bench.stage("preprocess", spec)
+    return line if code else describe(folder / "root")
+
+
+def describe(root: Path) -> str:
+    """The golden set below a root: how many images, and of the first what it says of references and label."""
+    (manifest,) = (root / "golden").glob("*/manifest.json")
+    counts = json.loads(manifest.read_text())
+    rows = [
+        row
+        for part in sorted((manifest.parent / "parts").glob("*.parquet"))
+        for row in pq.ParquetFile(part).read(columns=["image_id", "references", "label"]).to_pylist()
+    ]
+    rows.sort(key=lambda row: row["image_id"])
+    rejected = f", rejected {counts['lost']}" if counts["lost"] else ""
+    first = rows[0]
+    bare = sum(not row["references"] for row in rows)
+    labels = sorted({row["label"] for row in rows if row["label"] is not None})
+    return (
+        f"complete, {len(rows)} images{rejected}; references {json.dumps(first['references'], ensure_ascii=False)}, "
+        f"{bare} without; labels {json.dumps(labels, ensure_ascii=False)}"
+    )
+
+
+@contextmanager
+def on_bench(tree: Path, home: Path) -> Iterator[Bench]:
+    """A Ray cluster that runs the tree."""
+    import ray_cluster
+
+    ray_cluster.ROOT = tree
+    with ray_cluster.running({"ASSAY_CACHE": str(home / "cache"), "ASSAY_GPU": "0"}) as cluster:
+        yield Bench(tree, cluster.environment)
