@@ -17,7 +17,7 @@ import pyarrow as pa
 from ray_jobs import audits, job, parts, storage
 from ray_jobs.asking import Times, ask_parts
 from ray_jobs.checkpoint_probe import probe
-from ray_jobs.contract import Manifest, Part, Spec
+from ray_jobs.contract import Manifest, Part, Spec, forced_folder
 from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.versions import versions
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
 def caption(spec: Spec) -> None:
     """Make the captions of the spec complete."""
     golden = parts.require(spec.golden_uri, "preprocess")
-    own = f"{spec.captions_uri}/{parts.forced_folder(spec.force)}" if spec.force else spec.captions_uri
+    own = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
     if found := parts.manifest(own):
         found = _stand(spec, found) if spec.force else found  # a kill may have come before it stood
         log.info("captions %s are complete: %d images", spec.captions_uri, found.rows_out)
@@ -118,15 +118,18 @@ def _write(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
 
 def _folder(spec: Spec) -> str:
     """Where the spec's parts are made: a forced request writes beside what stands until all of it is there."""
-    return f"{parts.forced_folder(spec.force)}/parts" if spec.force else "parts"
+    return f"{forced_folder(spec.force)}/parts" if spec.force else "parts"
 
 
 def _stand(spec: Spec, made: Manifest) -> Manifest:
     """Let the captions of a forced request stand. An audit is of the captions before them, so it goes first."""
     assert spec.force
-    if parts.manifest(spec.captions_uri) != made:
-        storage.delete(audits.uri_of(spec.captions_uri))
-    return parts.commit_forced(spec.captions_uri, made, parts.forced_folder(spec.force))
+    return parts.commit_forced(
+        spec.captions_uri,
+        made,
+        forced_folder(spec.force),
+        before_swap=lambda: storage.delete(audits.uri_of(spec.captions_uri)),
+    )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def _load(uri: str) -> Kept:
         record = records.read(uri)
         specs = [entry.key for entry in storage.entries(uri) if entry.key.startswith("spec")]
         spec = stored.load(Spec, f"{uri}/{specs[0] if specs else 'spec.json'}")
-        scores = stored.load(Scores, f"{uri}/scores.json")
+        scores = stored.load(Scores, f"{records.results_uri(uri, record.verdict)}/scores.json")
     except FileNotFoundError as error:
         missing = str(error.filename or uri).removeprefix(f"{uri}/")
         raise BadInput(f"run {uri}: no {missing} there; name a published run's folder or its record.json") from None
@@ -183,7 +183,7 @@ def _paired(
 
 def _columns(kept: Kept, name: str, columns: list[str]) -> pa.Table:
     try:
-        return parts.read(kept.scores_uri, name, columns)
+        return parts.read(kept.scores_uri, name, columns, made=kept.scores.manifest)
     except (BadInput, Trouble):
         raise
     except Exception as error:  # no such part, not a Parquet file, without these columns
@@ -216,7 +216,9 @@ def _means_another_thing(metric: str, baseline: Kept, candidate: Kept) -> str | 
 
 
 def _side(name: str, kept: Kept) -> Side:
-    return Side(name, kept.spec.captions_uri_of(kept.record.caption_id), kept.scores_uri)
+    scores = kept.scores  # both may have been made anew since
+    uri = kept.spec.captions_uri_of(kept.record.caption_id)
+    return Side(name, uri, kept.scores_uri, scores.captions, scores.manifest)
 
 
 def _name(kept: Kept, other: Kept) -> str:

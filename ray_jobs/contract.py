@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from ray_jobs.errors import BadInput, Trouble, nearest
 from ray_jobs.identity import Identified
@@ -33,8 +33,8 @@ from ray_jobs.suite import (
 __all__ = [
     "METRICS", "BadInput", "Baseline", "Caption", "Checkpoint", "Comparison", "Dataset", "Engine", "Failure", "Gate",
     "Judge", "LimitCheck", "Manifest", "Metrics", "NewerSchema", "Outcome", "Part", "Predecessor", "Preprocess",
-    "Record", "Scores", "Spec", "Suite", "Summary", "Trouble", "Verdict", "digest", "name_of", "nearest",
-    "parse_suite", "slug",
+    "Record", "Scores", "Spec", "Suite", "Summary", "Trouble", "Verdict", "digest", "forced_folder", "name_of",
+    "nearest", "parse_suite", "slug",
 ]  # fmt: skip
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
@@ -123,6 +123,15 @@ class Spec(Identified, StoredModel):
     predecessor: Predecessor | None = None
     force: str | None = None
     following: str | None = None
+    _scores_folders: dict[str, str] = PrivateAttr(default_factory=dict)  # private: no file can set them
+    _results_folder: str = PrivateAttr("")
+
+    def with_folders(self, scores: dict[str, str], results: str = "") -> Self:
+        """The spec for a process that keeps the scores of some captions, by caption id, and the run's results in
+        folders below their usual places."""
+        copy = self.model_copy()
+        copy._scores_folders, copy._results_folder = {**self._scores_folders, **scores}, results or self._results_folder
+        return copy
 
     @property
     def lost_baseline(self) -> bool:
@@ -182,6 +191,10 @@ class Spec(Identified, StoredModel):
 
     def scores_uri_of(self, caption_id: str) -> str:
         """Where these captions' scores on this spec's scale are: the candidate's, the baseline's or the anchor's."""
+        return _below(self.scores_stage_of(caption_id), self._scores_folders.get(caption_id, ""))
+
+    def scores_stage_of(self, caption_id: str) -> str:
+        """Where the manifest is that says which scores of these captions stand."""
         return f"{self.root}/scores/{self.scores_id_of(caption_id)}"
 
     @property
@@ -193,6 +206,16 @@ class Spec(Identified, StoredModel):
     @property
     def run_uri(self) -> str:
         return f"{self.root}/runs/{self.checkpoint.folder}/{self.run_id}"
+
+    @property
+    def request_uri(self) -> str:
+        """Where the verdict of this request is: a forced one has its own, which its retry finds."""
+        return _below(self.run_uri, forced_folder(self.force) if self.force else "")
+
+    @property
+    def results_uri(self) -> str:
+        """Where this process keeps the run's results: a forced request makes its own beside those that stand."""
+        return _below(self.run_uri, self._results_folder)
 
     @property
     def uri(self) -> str:
@@ -257,7 +280,8 @@ class Summary(Frozen):
 
 class Scores(StoredModel):
     """`scores.json`: what the run's captions measure. `details` holds what is of the whole set: the share of each
-    language, label hits by length, the judge's tokens and cost."""
+    language, label hits by length, the judge's tokens and cost. `captions` is the manifest of the captions that were
+    measured, without its parts; older files lack it."""
 
     run_id: str
     scale_id: str
@@ -266,6 +290,7 @@ class Scores(StoredModel):
     failed: dict[str, int]
     metrics: dict[str, Summary]
     manifest: Manifest
+    captions: Manifest | None = None
     details: dict[str, Any] = {}
 
 
@@ -322,6 +347,11 @@ class LimitCheck(Frozen):
 
 
 class Verdict(StoredModel):
+    """`verdict.json`: the run's outcome, and by `folder` where below the run its scores and report are.
+
+    `decided_at` is set by a forced request: of several, the one that was decided last stands.
+    """
+
     outcome: Outcome
     reason: str
     baseline: Baseline | None
@@ -329,6 +359,8 @@ class Verdict(StoredModel):
     alpha: float
     comparisons: tuple[Comparison, ...] = ()
     limits: tuple[LimitCheck, ...] = ()
+    folder: str = Field("", pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)?$")
+    decided_at: datetime | None = None
 
 
 class Record(StoredModel):
@@ -357,6 +389,15 @@ class Failure(StoredModel):
     kind: Literal["bad-input", "trouble"]
     message: str
     at: datetime
+
+
+def forced_folder(token: str) -> str:
+    """Where below its stage or run a forced request makes its parts or results, and its own manifest or verdict."""
+    return f"forced/{slug(token)}"
+
+
+def _below(uri: str, folder: str) -> str:
+    return f"{uri}/{folder}" if folder else uri
 
 
 def digest(*content: Any) -> str:

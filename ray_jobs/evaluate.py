@@ -4,18 +4,20 @@
 
 The judge answers about every caption, every image gets its row of scores, the scores are summed up, gated and reported;
 the first two are resumed where a kill left them. A new judge or metric runs over kept captions, the baseline's too.
-The seconds that `scores.json` tells are those of the process that came to the verdict.
+The seconds that `scores.json` tells are those of the process that came to the verdict. A forced request makes its
+scores and results in folders of its own, which then stand for the run's (`results_folders.py`).
 """
 
 import logging
 import sys
 import time
+from datetime import UTC, datetime
 
-from ray_jobs import job, parts, records, stored
-from ray_jobs.contract import Spec, Trouble
+from ray_jobs import job, parts, records, results_folders, storage, stored
+from ray_jobs.contract import Manifest, Spec, Trouble, Verdict, digest
 from ray_jobs.gating import gate
 from ray_jobs.judging import judge_all, prefer, reopen
-from ray_jobs.report import write_report
+from ray_jobs.report import report_page
 from ray_jobs.scoring import check, score, summed_up
 
 log = logging.getLogger("assay")
@@ -23,35 +25,64 @@ log = logging.getLogger("assay")
 
 def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
-    captions = parts.require(spec.captions_uri, "caption")
-    if spec.force:
-        parts.forget(spec.scores_uri, spec.force, keep=("forced-",))
-        parts.forget(spec.run_uri, spec.force, keep=("spec", "record.json", "forced-"))
-    if records.decided(spec.run_uri):
+    if records.decided(spec.request_uri):
+        if spec.force:  # a kill may have come before its results stood
+            results_folders.let_stand(spec, stored.load(Verdict, f"{spec.request_uri}/verdict.json"))
         log.info("run %s has its verdict", spec.run_uri)
         return
     check(spec)
-    reopen(spec)  # after the check: a fault in the settings leaves the verdict that is there
+    stored.check_replaceable(f"{spec.run_uri}/verdict.json")
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
+    captions = {one: parts.require(spec.captions_uri_of(one), "caption") for one in caption_ids}
+    folder = results_folders.find_folder(spec, digest(*map(parts.digest_parts, captions.values())))
+    spec = spec.with_folders({}, folder)
+    if not folder:
+        reopen(spec)  # after the check: a fault in the settings leaves the verdict that is there
     times = [time.monotonic()]
     if spec.suite.judge.kind != "none":
         judge_all(spec, caption_ids)
         prefer(spec)
     times.append(time.monotonic())
     made = {caption_id: score(spec, caption_id) for caption_id in caption_ids}
+    spec = spec.with_folders({caption_id: parts.place_of(manifest) for caption_id, manifest in made.items()})
     scores = summed_up(spec, made[spec.caption_id])
     times.append(time.monotonic())
     verdict = gate(spec, scores)
     times.append(time.monotonic())
-    if parts.manifest(spec.captions_uri) != captions:
-        raise Trouble(f"captions {spec.captions_uri}: made anew while they were evaluated; evaluate them again")
     took = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
-    scores = scores.model_copy(update={"manifest": scores.manifest.model_copy(update={"seconds": took})})
-    stored.replace(f"{spec.run_uri}/scores.json", scores)
-    write_report(spec, scores, verdict)
-    stored.replace(f"{spec.run_uri}/verdict.json", verdict)
+    scores = scores.model_copy(
+        update={
+            "manifest": scores.manifest.model_copy(update={"seconds": took}),
+            "captions": captions[spec.caption_id].model_copy(update={"parts": ()}),
+        }
+    )
+    page = report_page(spec, scores, verdict)
+    decided_at = datetime.now(UTC)
+    _check_unchanged(spec, captions, made)
+    if not spec.force and records.decided(spec.run_uri):
+        log.info("run %s was forced meanwhile and has its verdict", spec.run_uri)
+        return
+    stored.replace(f"{spec.results_uri}/scores.json", scores)
+    storage.write(f"{spec.results_uri}/report.html", page.encode())
+    if folder:
+        verdict = verdict.model_copy(update={"folder": folder, "decided_at": decided_at})
+    stored.replace(f"{spec.results_uri}/verdict.json", verdict)
+    if folder:
+        results_folders.let_stand(spec, verdict)
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
+
+
+def _check_unchanged(spec: Spec, captions: dict[str, Manifest], made: dict[str, Manifest]) -> None:
+    """Raises Trouble when any captions or scores were replaced while they were read, so that no verdict mixes two."""
+    for caption_id, manifest in captions.items():
+        if parts.manifest(spec.captions_uri_of(caption_id)) != manifest:
+            raise Trouble(
+                f"captions {spec.captions_uri_of(caption_id)}: made anew while they were evaluated; evaluate them again"
+            )
+        uri = spec.scores_uri_of(caption_id)  # a folder of its own changes no more; the stage may have another by now
+        if uri == spec.scores_stage_of(caption_id) and parts.manifest(uri) != made[caption_id]:
+            raise Trouble(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Surveyed:
 def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     """Have the judge answer every question about these captions, and about the pairs when the suite compares them.
 
-    The totals are written to `{run_uri}/judge.json` too.
+    The totals are written to `{results_uri}/judge.json` too.
     """
     began = time.time()
     ids = list(dict.fromkeys(caption_ids))
@@ -73,7 +73,7 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
         else:
             took = 0.0
     totals = reduce(JudgeTotals.plus, (one.totals for one in found), JudgeTotals(seconds=took))
-    uri = f"{spec.run_uri}/judge.json"
+    uri = f"{spec.results_uri}/judge.json"
     if storage.exists(uri):
         totals = replace(totals, seconds=totals.seconds + stored.load_json(uri)["seconds"])
     storage.write(uri, stored.dump_json(asdict(totals)))
@@ -105,27 +105,27 @@ def reopen(spec: Spec) -> None:
     The verdict goes last, so a kill before that begins yet another attempt: no question was asked in this one.
     """
     try:
-        verdict = stored.load(Verdict, f"{spec.run_uri}/verdict.json")
+        verdict = stored.load(Verdict, f"{spec.results_uri}/verdict.json")
     except (FileNotFoundError, ValueError):
         return
     if verdict.outcome != "INCOMPLETE":
         return
     log.info("run %s is INCOMPLETE: what has no answer is asked for again", spec.run_uri)
-    storage.write(f"{spec.run_uri}/{ATTEMPT}", uuid.uuid4().hex[:8].encode())
-    held = [f"{FOLDER}/{entry.key}" for entry in storage.entries(f"{spec.run_uri}/{FOLDER}")]
+    storage.write(f"{spec.results_uri}/{ATTEMPT}", uuid.uuid4().hex[:8].encode())
+    held = [f"{FOLDER}/{entry.key}" for entry in storage.entries(f"{spec.results_uri}/{FOLDER}")]
     keys = (f"{FOLDER}/manifest.json", *held, "judge.json", "verdict.json")
     for key in keys:
         if key.endswith(".json"):
-            stored.check_replaceable(f"{spec.run_uri}/{key}")
+            stored.check_replaceable(f"{spec.results_uri}/{key}")
     for key in keys:
-        storage.delete(f"{spec.run_uri}/{key}")
+        storage.delete(f"{spec.results_uri}/{key}")
 
 
 def asker(spec: Spec) -> str:
     """Who asks: the run, the request that forced it, and the attempt when it is not the first. Each asks again about
     what failed for the others."""
     try:
-        attempt = storage.read(f"{spec.run_uri}/{ATTEMPT}").decode()
+        attempt = storage.read(f"{spec.results_uri}/{ATTEMPT}").decode()
     except FileNotFoundError:
         attempt = ""
     return "-".join(filter(None, (spec.run_id, slug(spec.force) if spec.force else "", attempt)))

@@ -9,7 +9,8 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from blake3 import blake3
 
 from ray_jobs import storage, stored
 from ray_jobs.arrow_guard import check_own
-from ray_jobs.contract import BadInput, Manifest, NewerSchema, Part, Trouble, slug
+from ray_jobs.contract import BadInput, Manifest, NewerSchema, Part, Trouble, digest, slug
 from ray_jobs.schema import SCHEMA, check_schema
 from ray_jobs.sources.filesystem import open_arrow
 from ray_jobs.storage_errors import show_uri
@@ -78,13 +79,19 @@ def table(data: bytes, columns: Sequence[str] | None = None, uri: str = "") -> p
     return _of_this_schema(pq.read_table(io.BytesIO(data), columns=columns), uri)
 
 
-def read(stage_uri: str, name: str, columns: Sequence[str] | None = None, folder: str | None = None) -> pa.Table:
-    """The table of a part, from where the stage's manifest says unless a folder is given.
+def read(
+    stage_uri: str,
+    name: str,
+    columns: Sequence[str] | None = None,
+    folder: str | None = None,
+    made: Manifest | None = None,
+) -> pa.Table:
+    """The table of a part, from where the stage's manifest says, or the one that is given, unless a folder is given.
 
     Raises BadInput when it is not the part that a complete stage's manifest names, Trouble when the stage is not
     complete and the part is missing or not readable.
     """
-    kept = _standing(stage_uri) if folder is None else None
+    kept = (made or _standing(stage_uri)) if folder is None else None
     uri = uri_of_part(stage_uri, name, folder or folder_of(kept))
     try:
         data = storage.read(uri)
@@ -124,9 +131,14 @@ def folder_of(made: Manifest | None) -> str:
     return str(made.details.get("folder", "parts")) if made else "parts"
 
 
-def forced_folder(token: str) -> str:
-    """Where a forced request makes its parts and its own manifest."""
-    return f"forced/{slug(token)}"
+def place_of(made: Manifest) -> str:
+    """The folder below its stage, "" for the stage itself, in which everything of this manifest is."""
+    return folder_of(made).removesuffix("parts").rstrip("/")
+
+
+def digest_parts(made: Manifest) -> str:
+    """What tells these parts from those of another manifest with the same id."""
+    return digest(*((part.name, part.blake3) for part in made.parts))
 
 
 def _standing(stage_uri: str) -> Manifest | None:
@@ -269,19 +281,53 @@ def commit(stage_uri: str, made: Manifest) -> Manifest:
     return require(stage_uri, made.stage)
 
 
-def commit_forced(stage_uri: str, made: Manifest, folder: str) -> Manifest:
+def commit_forced(
+    stage_uri: str, made: Manifest, folder: str, before_swap: Callable[[], None] = lambda: None
+) -> Manifest:
     """Put a forced request's manifest in the place of the stage's: the one that stands then.
 
-    The request keeps its own beside its parts, so that a retry finds it complete. Of two forced requests the one that
-    was complete later stands, and neither takes anything away from the other or from a reader.
+    The request keeps its own beside its parts, so that a retry finds it complete. `before_swap` is called before the
+    stage's manifest is replaced, and not where another request's stands.
     """
-    made = made.model_copy(update={"details": made.details | {"folder": f"{folder}/parts"}})
-    own = commit(f"{stage_uri}/{folder}", made)
-    standing = manifest(stage_uri)
-    if standing is None or standing.created_at < own.created_at:
-        stored.replace(f"{stage_uri}/manifest.json", own)
-        return own
-    return standing
+    own = commit(f"{stage_uri}/{folder}", point_at(made, folder))
+    return let_stand(stage_uri, own, before_swap=before_swap)
+
+
+def point_at(made: Manifest, folder: str) -> Manifest:
+    """The manifest as it stands for its stage, with its parts in a folder below the stage."""
+    return made.model_copy(update={"details": made.details | {"folder": f"{folder}/parts" if folder else "parts"}})
+
+
+def let_stand(
+    stage_uri: str,
+    own: Manifest,
+    is_alike: Callable[[Manifest], bool] = lambda _: True,
+    before_swap: Callable[[], None] = lambda: None,
+) -> Manifest:
+    """Put the manifest, or a later one of another forced request, in the place of the stage's: the one that stands.
+
+    Of the requests that are alike the one that was complete later stands, and none takes anything away from another or
+    from a reader. Each request looks again after it has written, so two that swap at once leave the later one.
+    """
+    while True:
+        standing, latest = manifest(stage_uri), own
+        for other in _forced_manifests(stage_uri):
+            if is_alike(other) and other.created_at > latest.created_at:
+                latest = other
+        if standing and is_alike(standing) and standing.created_at >= latest.created_at:
+            return standing
+        before_swap()
+        stored.replace(f"{stage_uri}/manifest.json", latest)
+
+
+def _forced_manifests(stage_uri: str) -> Iterator[Manifest]:
+    """The manifests of complete forced requests, as they would stand for the stage."""
+    for entry in list(storage.entries(f"{stage_uri}/forced")):
+        folder, _, name = entry.key.rpartition("/")
+        if name == "manifest.json":
+            with suppress(BadInput):  # not readable: then it cannot stand
+                if made := manifest(f"{stage_uri}/forced/{folder}"):
+                    yield point_at(made, f"forced/{folder}")
 
 
 def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:

@@ -32,9 +32,9 @@ def publish(spec: Spec) -> Record:
 
 def _gathered(spec: Spec) -> Record:
     golden = _read(Manifest, f"{spec.golden_uri}/manifest.json")
-    captions = _read(Manifest, f"{spec.captions_uri}/manifest.json")
-    scores = _read(Scores, f"{spec.run_uri}/scores.json")
-    verdict = _verdict(spec)
+    verdict = _verdict(spec)  # first: it says whose scores these are
+    scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
+    captions = scores.captions or _read(Manifest, f"{spec.captions_uri}/manifest.json")
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
         raise BadInput(
             f"run {spec.run_uri}: golden set {golden.rows_out}, captions {captions.rows_in} -> {captions.rows_out}, "

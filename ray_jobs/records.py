@@ -23,7 +23,7 @@ AGAIN = "; publish that run again"  # the remedy for a record that this version 
 
 __all__ = [
     "Published", "anchor_for", "asked_before", "baseline_for", "decided", "publish", "published", "read", "rebuild",
-    "specs_of",
+    "results_uri", "specs_of",
 ]  # fmt: skip
 
 
@@ -92,6 +92,11 @@ def decided(run_uri: str) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return verdict.outcome != "INCOMPLETE"
+
+
+def results_uri(run_uri: str, verdict: Verdict) -> str:
+    """The folder with scores.json and report.html of the verdict: the run's, or that of a forced request in it."""
+    return f"{run_uri}/{verdict.folder}" if verdict.folder else run_uri
 
 
 def read(run_uri: str) -> Record:

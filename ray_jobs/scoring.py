@@ -5,26 +5,26 @@ of the candidate and of what it is compared with alike.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import ray
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Manifest, Part, Scores, Spec, digest
+from ray_jobs import parts
+from ray_jobs.contract import Manifest, Part, Scores, Spec, Trouble
 from ray_jobs.metrics import clip_stage, counting, label_hit, language
-from ray_jobs.metrics.part import columns, judged_since, lost_to_judge, score_part
+from ray_jobs.metrics.part import columns, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset
+from ray_jobs.scores_places import Place, find_place, take_over
 
-OF_CAPTIONS = re.compile("forced-[0-9a-f]{16}")  # a marker of captions; others are of forced requests
 BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
 READERS = 8
 WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of label hits by length
@@ -38,17 +38,20 @@ def check(spec: Spec) -> None:
 
 
 def score(spec: Spec, caption_id: str) -> Manifest:
-    """Make the scores of these captions complete; their manifest.
+    """Make the scores of these captions complete; their manifest, which names the folder that they are in.
 
-    Parts with failures of the judge that it has answered since are made again.
+    What stands is never changed: scores of other captions, of a forced request, and those that the judge has answered
+    since are made beside it, and then swapped for it.
     """
-    made_of = _forget_other_captions(spec, caption_id)
-    uri = spec.scores_uri_of(caption_id)
-    if found := parts.manifest(uri):
-        if not _judged_since(spec, caption_id, found):
-            return found
-        storage.delete(f"{uri}/manifest.json")
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
+    made_of = parts.digest_parts(captions)
+    place = find_place(spec, caption_id, made_of)
+    if place.made:
+        return _let_stand(spec, caption_id, place, made_of)
+    stage, spec = spec.scores_stage_of(caption_id), spec.with_folders({caption_id: place.folder})
+    uri = spec.scores_uri_of(caption_id)
+    if place.earlier is not None:
+        take_over(f"{stage}/{place.earlier}".rstrip("/"), uri)
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
     counting.complete(spec, caption_id)
@@ -65,7 +68,22 @@ def score(spec: Spec, caption_id: str) -> Manifest:
             progress.add(made[-1].rows)
     details = {"languages": most_spoken(languages), "captions": made_of}
     scores_id = spec.scores_id_of(caption_id)
-    return parts.commit(uri, parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details))
+    manifest = parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details)
+    return _let_stand(spec, caption_id, replace(place, made=parts.commit(uri, manifest)), made_of)
+
+
+def _let_stand(spec: Spec, caption_id: str, place: Place, made_of: str) -> Manifest:
+    """Let the complete scores of a place stand for these captions; their manifest. Raises Trouble for other captions
+    than stand by now."""
+    assert place.made
+    if not place.folder:
+        return place.made
+    own = parts.point_at(place.made, place.folder)
+    uri = spec.captions_uri_of(caption_id)
+    if parts.digest_parts(parts.require(uri, "caption")) != made_of:
+        raise Trouble(f"captions {uri}: made anew while they were scored; score them again")
+    parts.let_stand(spec.scores_stage_of(caption_id), own, lambda other: other.details.get("captions") == made_of)
+    return own
 
 
 def most_spoken(captions: Counter[str]) -> dict[str, float]:
@@ -107,33 +125,6 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
-
-
-def _forget_other_captions(spec: Spec, caption_id: str) -> str:
-    """Remove scores that were made of other captions than there are now; what names the captions.
-
-    Captions that were made anew keep their id, and on every scale but the one that forced them scores of the old ones
-    would stand. What is made is made beside a marker of its captions, so what a kill left is known to be of these.
-    """
-    uri, captions = spec.scores_uri_of(caption_id), parts.require(spec.captions_uri_of(caption_id), "caption")
-    made_of = digest(*((part.name, part.blake3) for part in captions.parts))
-    marker = f"{uri}/forced-{made_of}"
-    found = parts.manifest(uri)
-    if found and found.details.get("captions") == made_of:
-        return made_of
-    if found:  # committed by a job that had begun before the captions changed
-        storage.delete(marker)
-    if next(iter(storage.entries(uri)), None) is None:
-        storage.write(marker, b"")  # two jobs may begin at once: neither removes what the other makes
-    tokens = (entry.key for entry in storage.entries(uri) if entry.key.startswith("forced-"))
-    parts.forget(uri, made_of, keep=[key for key in tokens if not OF_CAPTIONS.fullmatch(key)])
-    return made_of
-
-
-def _judged_since(spec: Spec, caption_id: str, scores: Manifest) -> bool:
-    failing = [part.name for part in scores.parts if lost_to_judge(part.lost)]
-    with ThreadPoolExecutor(READERS) as pool:
-        return any(pool.map(lambda name: judged_since(spec, caption_id, name), failing))
 
 
 def _blocks(count: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ray_jobs import audits, records, storage, stored
-from ray_jobs.contract import BadInput, Failure, NewerSchema, Spec, digest
+from ray_jobs.contract import BadInput, Failure, NewerSchema, Spec, digest, forced_folder
 from ray_jobs.handshake import VARIABLE, say
 from ray_jobs.names import printable
 
@@ -39,9 +39,10 @@ class StageJob:
         if stage == "preprocess":  # force remakes captions and scores; the golden set is determined by its id
             return cls(stage, spec.uri, f"{spec.golden_uri}/manifest.json", spec.golden_id, spec.root, None)
         if stage == "caption":
-            return cls(stage, spec.uri, f"{spec.captions_uri}/manifest.json", spec.caption_id, spec.root, spec.force)
+            own = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
+            return cls(stage, spec.uri, f"{own}/manifest.json", spec.caption_id, spec.root, spec.force)
         if stage == "evaluate":
-            return cls(stage, spec.uri, f"{spec.run_uri}/verdict.json", spec.run_id, spec.root, spec.force)
+            return cls(stage, spec.uri, f"{spec.request_uri}/verdict.json", spec.run_id, spec.root, spec.force)
         if stage == "audit":
             return cls(stage, spec.uri, audits.uri_of(spec.captions_uri), spec.caption_id, spec.root, None)
         raise ValueError(f"stage {stage!r}: not one of {', '.join(STAGES)}")

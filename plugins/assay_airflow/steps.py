@@ -114,7 +114,7 @@ def summary_of(record: Record) -> dict[str, Any]:
         "reason": record.verdict.reason,
         "metrics": {name: summary.mean for name, summary in record.metrics.items()},
         "record": f"{record.run_uri}/record.json",
-        "report": f"{record.run_uri}/report.html",
+        "report": f"{records.results_uri(record.run_uri, record.verdict)}/report.html",
     }
 
 
@@ -124,7 +124,7 @@ def conclude(spec_uri: str) -> str:
     verdict = record.verdict
     line = f"{verdict.outcome}: {verdict.reason}"
     print("\n".join([line, *map(_compared, _deciding(verdict)), *map(_limited, verdict.limits)]))
-    print(f"  report: {record.run_uri}/report.html")
+    print(f"  report: {records.results_uri(record.run_uri, verdict)}/report.html")
     if verdict.outcome == "INCONCLUSIVE":
         raise AirflowSkipException(line)
     if verdict.outcome != "PASS":

@@ -1,6 +1,6 @@
 """Which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
 
-It depends on the baseline, so it belongs to the run and not to the scores: `{run_uri}/preference/`. A judge that
+It depends on the baseline, so it belongs to the run's results and not to the scores: `preference/` there. A judge that
 contradicts itself when the two captions change places has told its habit, not its preference: a tie.
 """
 
@@ -36,7 +36,7 @@ def prefer(spec: Spec) -> Manifest | None:
     """
     if spec.baseline is None or not spec.suite.judge.pairwise or spec.suite.judge.kind == "none":
         return None
-    if found := parts.manifest(f"{spec.run_uri}/{FOLDER}"):
+    if found := parts.manifest(f"{spec.results_uri}/{FOLDER}"):
         return found
     made_of = parts.require(spec.captions_uri, "caption")
     names = [part.name for part in made_of.parts]
@@ -55,12 +55,12 @@ def commit(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
     details: dict[str, Any] = {name: counted[name] for name in ("equal", "asked", "inconsistent", "first")}
     details["position_bias"] = counted["inconsistent"] / counted["asked"] if counted["asked"] else None
     manifest = parts.summed("preference", spec.run_id, made, captioned.rows_in, {}, {}, details)
-    return parts.commit(f"{spec.run_uri}/{FOLDER}", manifest)
+    return parts.commit(f"{spec.results_uri}/{FOLDER}", manifest)
 
 
 def preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
     """The rows of a part: image_id, preference (None with a `failure`), consistent (None when equal) and rationale."""
-    rows: list[dict[str, Any]] = parts.read(spec.run_uri, part, folder=FOLDER).to_pylist()
+    rows: list[dict[str, Any]] = parts.read(spec.results_uri, part, folder=FOLDER).to_pylist()
     return rows
 
 
@@ -82,7 +82,7 @@ def prefer_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
         rows.append({"image_id": image_id} | _preference(choices, counted))
     lost = Counter(one["failure"] for one in rows if one["failure"])
     footer = {"lost": dict(sorted(lost.items())), "pairs": dict(sorted(counted.items()))}
-    part = parts.write(spec.run_uri, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer, FOLDER)
+    part = parts.write(spec.results_uri, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer, FOLDER)
     return {"part": part.model_dump_json()}
 
 
@@ -111,4 +111,4 @@ def _preference(choices: list[Choice] | None, counted: Counter[str]) -> dict[str
 
 
 def _uri_of(spec: Spec, name: str) -> str:
-    return parts.uri_of_part(spec.run_uri, name, FOLDER)
+    return parts.uri_of_part(spec.results_uri, name, FOLDER)

@@ -15,7 +15,14 @@ TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "unsure", "INCOMPLETE":
 
 
 def write_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
-    """Write the run's report; its URI. Needs the captions and scores of the run and of its baseline."""
+    """Write the run's report; its URI. Needs what `report_page` does."""
+    uri = f"{spec.results_uri}/report.html"
+    storage.write(uri, report_page(spec, scores, verdict).encode())
+    return uri
+
+
+def report_page(spec: Spec, scores: Scores, verdict: Verdict) -> str:
+    """The run's report as HTML. Needs the captions and scores of the run and of its baseline."""
     compared_with = {"baseline": spec.baseline, "anchor": spec.anchor}
     headline = Headline(
         title=f"{spec.checkpoint.name}: {verdict.outcome}",
@@ -36,11 +43,9 @@ def write_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         compared_with={what: one.checkpoint for what, one in compared_with.items() if one},
         comparisons=verdict.comparisons,
         limits=verdict.limits,
-        judge=judge_totals(spec.run_uri),
+        judge=judge_totals(spec.results_uri),
     )
-    uri = f"{spec.run_uri}/report.html"
-    storage.write(uri, page(about).encode())
-    return uri
+    return page(about)
 
 
 def side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:

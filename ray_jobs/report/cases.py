@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from ray_jobs import parts
+from ray_jobs.contract import Manifest
 from ray_jobs.report import numbers
 from ray_jobs.report.looking import Lost, Ranked, Side
 from ray_jobs.report.text import Shown, name, shown
@@ -62,8 +63,8 @@ class Failed:
 def cases(golden_uri: str, sides: Sequence[Side], chosen: Sequence[Ranked], metrics: Sequence[str]) -> list[Case]:
     """The chosen images in their order; `sides` are shown beside each other in theirs."""
     rows = [_rows(golden_uri, "golden", chosen)]
-    rows += [_rows(uri, "captions", chosen) for uri in (side.captions_uri for side in sides)]
-    rows += [_rows(uri, "scores", chosen) for uri in (side.scores_uri for side in sides)]
+    rows += [_rows(side.captions_uri, "captions", chosen, side.captions) for side in sides]
+    rows += [_rows(side.scores_uri, "scores", chosen, side.scores) for side in sides]
     golden, captions, scores = rows[0], rows[1 : 1 + len(sides)], rows[1 + len(sides) :]
     made = []
     for one in chosen:
@@ -90,8 +91,8 @@ def cases(golden_uri: str, sides: Sequence[Side], chosen: Sequence[Ranked], metr
 
 def failures(side: Side, lost: Sequence[Lost]) -> list[Failed]:
     """What is known of the examples: the engine's error, or what the judge answered instead of an answer."""
-    captions, scores = (_rows(uri, kind, lost) for uri, kind in ((side.captions_uri, "captions"),
-                                                                (side.scores_uri, "scores")))  # fmt: skip
+    captions = _rows(side.captions_uri, "captions", lost, side.captions)
+    scores = _rows(side.scores_uri, "scores", lost, side.scores)
     made = []
     for one in lost:
         caption, score = captions.get(one.image_id, {}), scores.get(one.image_id, {})
@@ -122,12 +123,14 @@ COLUMNS = {
 }
 
 
-def _rows(uri: str, kind: str, chosen: Sequence[Ranked | Lost]) -> dict[str, dict[str, Any]]:
+def _rows(
+    uri: str, kind: str, chosen: Sequence[Ranked | Lost], made: Manifest | None = None
+) -> dict[str, dict[str, Any]]:
     """The rows of the chosen images, by id."""
     found: dict[str, dict[str, Any]] = {}
     for part in dict.fromkeys(one.part for one in chosen):
         wanted = {one.image_id for one in chosen if one.part == part}
-        table = parts.read(uri, part, COLUMNS[kind])
+        table = parts.read(uri, part, COLUMNS[kind], made=made)
         keep = [image_id in wanted for image_id in table["image_id"].to_pylist()]
         found |= {row["image_id"]: row for row in table.filter(keep).to_pylist()}
     return found

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_jobs import parts
+from ray_jobs.contract import Manifest
 from ray_jobs.report.histogram import Histogram
 
 AHEAD = 8  # parts read at once
@@ -24,11 +25,13 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Side:
-    """The captions of one checkpoint and their scores."""
+    """The captions of one checkpoint and their scores: those of these manifests, or those that stand."""
 
     name: str
     captions_uri: str
     scores_uri: str
+    captions: Manifest | None = None
+    scores: Manifest | None = None
 
 
 class Ranked(NamedTuple):
@@ -69,10 +72,10 @@ def look(
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
     seen: Counter[str] = Counter()
 
-    held = [(side.scores_uri, _held(side, names, columns)) for side in (candidate, baseline) if side]
+    held = [(side, _held(side, names, columns)) for side in (candidate, baseline) if side]
 
     def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
-        new, *old = (parts.read(uri, name, there) for uri, there in held)
+        new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in held)
         return name, new, old[0] if old else None
 
     for name, new, old in _ahead(read, names):
@@ -98,7 +101,7 @@ def look(
 
 def _held(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that the side's scores have, which all of its parts have alike."""
-    there = parts.read(side.scores_uri, names[0]).column_names if names else []
+    there = parts.read(side.scores_uri, names[0], made=side.scores).column_names if names else []
     return [column for column in columns if column in there]
 
 

@@ -95,8 +95,9 @@ def captioned_anew(made: Spec, captions: list[dict[str, Any]], token: str) -> No
     counting.table.cache_clear()
 
 
-def rows_of(manifest: Manifest, made: Spec) -> dict[str, dict[str, Any]]:
-    rows = [row for part in manifest.parts for row in parts.read(made.scores_uri, part.name).to_pylist()]
+def rows_of(manifest: Manifest, made: Spec, by: Manifest | None = None) -> dict[str, dict[str, Any]]:
+    """The rows that stand, or those of a manifest."""
+    rows = [row for part in manifest.parts for row in parts.read(made.scores_uri, part.name, made=by).to_pylist()]
     return {row["image_id"]: row for row in rows}
 
 
@@ -265,7 +266,7 @@ def test_scores_of_other_captions_are_made_anew(two_parts: Spec, left: str) -> N
     if left == "no manifest":
         storage.delete(manifest)
     if left == "a manifest that came late":
-        scoring._forget_other_captions(two_parts, two_parts.caption_id)
+        scoring.score(two_parts, two_parts.caption_id)
         storage.write(manifest, late)
     found = rows_of(scoring.score(two_parts, two_parts.caption_id), two_parts)
     assert (found["c"]["characters"], found["a"]["collapse"]) == (6, 0.5)
@@ -284,18 +285,17 @@ def test_the_same_captions_made_again_keep_their_scores(two_parts: Spec) -> None
 
 
 def test_a_forced_run_that_is_tried_again_goes_on_where_it_was(two_parts: Spec) -> None:
-    """As `evaluate` does it: what the force removes is removed once, before what is of other captions."""
     forced = two_parts.model_copy(update={"force": "once more"})
     scoring.score(two_parts, two_parts.caption_id)
+    before = stamps(two_parts)
     captioned_anew(two_parts, ANEW, "once more")
-    parts.forget(forced.scores_uri, "once more")
-    assert not parts.done(forced.scores_uri)
-    scoring.score(forced, forced.caption_id)
-    before = stamps(forced)
-    storage.delete(f"{forced.scores_uri}/manifest.json")
-    parts.forget(forced.scores_uri, "once more")
-    scoring.score(forced, forced.caption_id)
-    assert stamps(forced) == before
+    folder = parts.place_of(scoring.score(forced, forced.caption_id))
+    own = forced.with_folders({forced.caption_id: folder})
+    first = stamps(own)
+    storage.delete(f"{own.scores_uri}/manifest.json")
+    assert parts.place_of(scoring.score(forced, forced.caption_id)) == folder
+    assert stamps(own) == first
+    assert stamps(two_parts) == before
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -321,8 +321,11 @@ def test_what_the_judge_has_answered_since_is_scored_again(
     assert new.lost == {"judge-engine-error": 1, "no-caption": 1}
     assert rows_of(new, two_parts)["b"]["judge"] == 1
     assert parts.manifest(two_parts.scores_uri) == new
-    after = stamps(two_parts)
-    assert (after["part-00001"], after[NAME] > before[NAME]) == (before["part-00001"], True)
+    if complete:
+        assert rows_of(old, two_parts, old)["b"]["judge"] is None, "a reader of the old scores lost them"
+    kept, again = ({part.name: part.blake3 for part in made.parts} for made in (old, new))
+    assert [name for name in kept if kept[name] != again[name]] == [NAME]
+    assert scoring.score(two_parts, two_parts.caption_id) == new
 
 
 def test_complete_scores_without_failures_of_the_judge_cost_no_look(

@@ -223,6 +223,18 @@ def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: P
         assert failures(third) == failures(other) == {}
 
 
+def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Path) -> None:
+    with lying(only(2, error(400))) as endpoint:
+        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+        judge_all(spec, [spec.caption_id])
+        before = storage.read(f"{spec.run_uri}/judge.json")
+        endpoint.behave = good
+        forced = spec.model_copy(update={"force": "manual"}).with_folders({}, "forced/manual/1")
+        judge_all(forced, [forced.caption_id])
+        assert storage.read(f"{spec.run_uri}/judge.json") == before
+        assert storage.read(f"{spec.run_uri}/forced/manual/1/judge.json") != before
+
+
 def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(tmp_path: Path) -> None:
     with lying(only(2, error(429))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)

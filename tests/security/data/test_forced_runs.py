@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from ray_jobs import parts, storage
-from ray_jobs.contract import Manifest
+from ray_jobs.contract import Manifest, forced_folder
 
 NAMES = ["part-00000", "part-00001"]
 
@@ -17,7 +17,7 @@ def table(text: str) -> pa.Table:
 
 def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manifest | None:
     """What a job that captions does, killed after `upto` of its steps."""
-    folder = f"{parts.forced_folder(force)}/parts" if force else "parts"
+    folder = f"{forced_folder(force)}/parts" if force else "parts"
     steps = 0
     for name in NAMES:
         if steps == upto:
@@ -32,10 +32,10 @@ def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manife
         return parts.commit(uri, made)
     if steps + 1 == upto:  # its own manifest is there, and does not stand yet
         return parts.commit(
-            f"{uri}/{parts.forced_folder(force)}",
+            f"{uri}/{forced_folder(force)}",
             made.model_copy(update={"details": {"folder": folder}}),
         )
-    return parts.commit_forced(uri, made, parts.forced_folder(force))
+    return parts.commit_forced(uri, made, forced_folder(force))
 
 
 def read(uri: str) -> set[str]:

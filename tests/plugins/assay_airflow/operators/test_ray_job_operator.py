@@ -112,11 +112,20 @@ def test_runs_that_share_a_failed_job_meet_at_its_successor(ray: RayServer, tmp_
 
 def test_force_submits_although_the_result_is_there_but_once(ray: RayServer, tmp_path: Any) -> None:
     spec = spec_in(tmp_path, force="manual__1")
+    finish(spec_in(tmp_path))
     finish(spec)
     name = deferred(spec).trigger.submission_id
     ray.add(name, "SUCCEEDED")
-    assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/forced/manual__1/manifest.json"
     assert list(ray.jobs) == [name]
+
+
+@pytest.mark.parametrize("stage", ["caption", "evaluate"])
+def test_what_stood_before_is_not_the_result_of_a_forced_job(ray: RayServer, tmp_path: Any, stage: str) -> None:
+    spec = spec_in(tmp_path, force="manual__1")
+    finish(spec_in(tmp_path), stage)
+    with pytest.raises(RayJobFailed, match="left no"):
+        operator(spec, stage).execute_complete(CONTEXT, event("SUCCEEDED"))
 
 
 def judge(spec: Spec, outcome: str) -> str:

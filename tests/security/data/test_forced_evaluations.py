@@ -1,0 +1,262 @@
+"""Forced evaluations that are killed at any write, and two beside each other: what stands is whole and of one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import encoded, picture, spec
+from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
+
+from ray_jobs import compare, evaluate, parts, publish, records, scoring, storage, stored
+from ray_jobs.contract import Manifest, Scores, Spec, Verdict, forced_folder
+from ray_jobs.metrics import counting
+
+GOLDEN = [
+    {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
+]
+OLD, OF_ONE, OF_TWO = (
+    ["tiny dot", "tiny line"],
+    ["one big dot", "one big line"],
+    ["of two big dots", "of two big lines"],
+)
+WORDS = {2.0: OLD, 3.0: OF_ONE, 4.0: OF_TWO}
+MOST_WRITES = 40
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    """A run with its record, made without force."""
+    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
+    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    made = spec(root=str(tmp_path))
+    write_golden(made, GOLDEN)
+    write_captions(made, [{"image_id": name, "caption": text} for name, text in zip("ab", OLD, strict=True)])
+    storage.write(made.uri, made.model_dump_json().encode())
+    evaluate.evaluate(made)
+    publish.publish(made)
+    return made
+
+
+def caption_anew(run: Spec, token: str, texts: list[str]) -> Spec:
+    """The captions of a forced request, as its job makes them; the request's spec."""
+    forced, folder = run.model_copy(update={"force": token}), forced_folder(token)
+    elsewhere = forced.model_copy(update={"root": f"{run.root}/{token}"})
+    write_captions(elsewhere, [{"image_id": name, "caption": text} for name, text in zip("ab", texts, strict=True)])
+    made = parts.require(elsewhere.captions_uri, "caption")
+    for part in made.parts:
+        data = storage.read(parts.uri_of_part(elsewhere.captions_uri, part.name))
+        storage.write(parts.uri_of_part(run.captions_uri, part.name, f"{folder}/parts"), data)
+    parts.commit_forced(run.captions_uri, made, folder)
+    return forced
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Do the work, killed before its write of that number; whether it came to its end."""
+    steps = 0
+
+    def killed_at(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                raise Killed
+            return real(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        for name in ("write", "create", "delete", "upload"):
+            patched.setattr(storage, name, killed_at(getattr(storage, name)))
+        try:
+            work()
+        except Killed:
+            return False
+    return True
+
+
+def standing(run: Spec) -> list[str]:
+    """The captions that the run's results are of, where all of them are of the same."""
+    verdict = stored.load(Verdict, f"{run.run_uri}/verdict.json")
+    results = records.results_uri(run.run_uri, verdict)
+    scores = stored.load(Scores, f"{results}/scores.json")
+    (part,) = scores.manifest.parts
+    rows = parts.read(run.scores_uri, part.name, made=scores.manifest).to_pylist()
+    texts = parts.read(run.captions_uri, part.name, made=scores.captions)["caption"].to_pylist()
+    mean = scores.metrics["words"].mean
+    assert mean is not None
+    assert sum(row["words"] for row in rows) / len(rows) == mean
+    assert texts == WORDS[mean]
+    page = storage.read(f"{results}/report.html").decode()
+    assert [known for known in WORDS.values() if any(text in page for text in known)] == [texts]
+    standing_scores = parts.require(run.scores_uri, "evaluate")
+    assert parts.read(run.scores_uri, part.name).num_rows == standing_scores.rows_in
+    return texts
+
+
+def each_step() -> Iterator[int]:
+    return iter(range(1, MOST_WRITES))
+
+
+@pytest.mark.slow
+def test_a_forced_evaluation_that_is_killed_at_any_write_leaves_the_old_results_or_the_new(
+    run: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, ended = [], False
+    for step in each_step():
+        forced = caption_anew(run, f"at-{step}", OF_ONE if step % 2 else OF_TWO)
+        before, new = standing(run), OF_ONE if step % 2 else OF_TWO
+        ended = kill_at(step, lambda forced=forced: evaluate.evaluate(forced), monkeypatch)
+        after = standing(run)
+        assert after in (before, new)
+        seen.append(after == new)
+        evaluate.evaluate(forced)  # the retry
+        assert standing(run) == new
+        assert storage.read(f"{run.run_uri}/report.html") == storage.read(f"{results_of(run)}/report.html")
+        if ended:
+            break
+    assert ended
+    assert seen == sorted(seen), "the new results stood before the last write of theirs"
+    assert seen[0] is False
+    assert seen.count(False) > 5
+
+
+def results_of(run: Spec) -> str:
+    return records.results_uri(run.run_uri, stored.load(Verdict, f"{run.run_uri}/verdict.json"))
+
+
+@pytest.mark.slow
+def test_two_forced_evaluations_of_which_one_is_killed_at_any_write_do_not_undo_each_other(
+    run: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in each_step():
+        one = caption_anew(run, f"one-{step}", OF_ONE)
+        ended = kill_at(step, lambda one=one: evaluate.evaluate(one), monkeypatch)
+        two = caption_anew(run, f"two-{step}", OF_TWO)
+        evaluate.evaluate(two)
+        assert standing(run) == OF_TWO
+        evaluate.evaluate(one)  # its captions do not stand any more: it is evaluated on those that do, or not at all
+        assert standing(run) == OF_TWO
+        assert publish.publish(two).metrics["words"].mean == 4
+        assert publish.publish(one).metrics["words"].mean == 4
+        if ended:
+            return
+    raise AssertionError("it came to no end")
+
+
+def test_the_request_that_was_decided_last_stands_whichever_is_tried_again(run: Spec) -> None:
+    one = caption_anew(run, "one", OF_ONE)
+    two = run.model_copy(update={"force": "two"})  # of the same captions
+    evaluate.evaluate(one)
+    evaluate.evaluate(two)
+    of_two = results_of(run)
+    assert "/forced/two/" in of_two
+    evaluate.evaluate(one)
+    assert results_of(run) == of_two
+    assert parts.require(run.scores_uri, "evaluate").details["folder"].startswith("forced/two/")
+
+
+def test_a_swap_that_another_overtook_is_made_good(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has looked at what stands, and writes after the second has written."""
+    one, two = caption_anew(run, "one", OF_ONE), run.model_copy(update={"force": "two"})
+    real, swapped = stored.replace, []
+
+    def replace(uri: str, content: Any) -> None:
+        if uri == f"{run.run_uri}/verdict.json" and not swapped:
+            swapped.append(uri)
+            evaluate.evaluate(two)
+        real(uri, content)
+
+    monkeypatch.setattr(stored, "replace", replace)
+    evaluate.evaluate(one)
+    assert swapped
+    assert "/forced/two/" in results_of(run)
+
+
+def test_captions_that_are_made_anew_meanwhile_give_no_verdict_of_two(
+    run: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = caption_anew(run, "one", OF_ONE)
+    real = evaluate.gate
+
+    def gate(spec: Spec, scores: Scores) -> Verdict:
+        caption_anew(run, "two", OF_TWO)
+        return real(spec, scores)
+
+    monkeypatch.setattr(evaluate, "gate", gate)
+    with pytest.raises(evaluate.Trouble, match="made anew while they were evaluated"):
+        evaluate.evaluate(one)
+    assert standing(run) == OLD
+    monkeypatch.setattr(evaluate, "gate", real)
+    evaluate.evaluate(one)
+    assert standing(run) == OF_TWO
+
+
+def test_the_record_is_of_one_request_though_other_captions_stand_by_now(run: Spec) -> None:
+    one = caption_anew(run, "one", OF_ONE)
+    evaluate.evaluate(one)
+    two = run.model_copy(update={"force": "two"})
+    broken = parts.require(run.captions_uri, "caption")
+    later = broken.model_copy(update={"rows_in": 9, "rows_out": 9, "created_at": broken.created_at.replace(year=2100)})
+    storage.write(f"{run.captions_uri}/manifest.json", later.model_dump_json().encode())
+    assert publish.publish(one).images["captioned"] == 2
+    assert two.request_uri != one.request_uri
+
+
+def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
+    """Though a forced request of another suite's scale has had the captions made anew since."""
+    caption_anew(run, "one", OF_ONE)
+    other = run.model_copy(update={"own_metrics": {}})
+    scoring.score(other, other.caption_id)
+    kept = compare.load(run.run_uri)
+    assert [row.candidate for row in compare.compare(kept, kept, ["words"])] == [2.0]
+    assert parts.read(run.scores_uri, "part-00000")["words"].to_pylist() == [3.0, 3.0]
+
+
+def test_scores_of_other_captions_are_made_beside_those_that_stand(run: Spec) -> None:
+    made: Manifest = parts.require(run.scores_uri, "evaluate")
+    before = {path: path.read_bytes() for path in Path(run.scores_uri).rglob("*") if path.is_file()}
+    caption_anew(run, "one", OF_ONE)
+    scoring.score(run, run.caption_id)
+    changed = [path.name for path, data in before.items() if path.read_bytes() != data]
+    assert changed == ["manifest.json"]
+    assert parts.read(run.scores_uri, "part-00000", made=made)["words"].to_pylist() == [2.0, 2.0]
+
+
+def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
+    run: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.delete(f"{run.run_uri}/verdict.json")
+    forced = run.model_copy(update={"force": "one"})
+    real = evaluate.gate
+
+    def gate(spec: Spec, scores: Scores) -> Verdict:
+        verdict = real(spec, scores)
+        if not spec.force:
+            evaluate.evaluate(forced)
+        return verdict
+
+    monkeypatch.setattr(evaluate, "gate", gate)
+    with pytest.raises(evaluate.Trouble, match=r"scores .*: made anew while they were evaluated"):
+        evaluate.evaluate(run)
+    evaluate.evaluate(run)
+    assert "/forced/one/" in results_of(run)
+
+
+@pytest.mark.parametrize("folder", ["../../elsewhere", "/etc", "a/../b", "forced//x", ".hidden"])
+def test_no_folder_of_a_verdict_leads_out_of_its_run(run: Spec, folder: str) -> None:
+    content = storage.read(f"{run.run_uri}/verdict.json").decode().replace('"folder": ""', f'"folder": "{folder}"')
+    assert folder in content
+    with pytest.raises(ValueError, match="folder"):
+        Verdict.model_validate_json(content)
+
+
+def test_no_stored_spec_says_where_its_results_are(run: Spec) -> None:
+    told = run.model_dump() | {"_results_folder": "../../x", "_scores_folders": {run.caption_id: "../../x"}}
+    read = stored.parse(Spec, stored.dump_json(told), "spec")
+    assert (read.results_uri, read.scores_uri) == (run.run_uri, run.scores_uri)
