@@ -7,8 +7,10 @@ lies at the URI, they get an answer, BadInput, Incomplete or Trouble (`checkpoin
 """
 
 import hashlib
+import logging
 import os
 import posixpath
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,26 +18,39 @@ from typing import Any
 
 from ray_jobs import adapter, storage
 from ray_jobs.checkpoint_files import (
+    ALL_BESIDE_BYTES,
+    BESIDE_BYTES,
     Incomplete,
     folders_of_bases,
-    is_loaded,
+    is_regular,
     list_files,
     open_file,
     read_config,
     read_header,
     read_json,
-    read_shards,
     translates_errors,
+    was_loaded,
+)
+from ray_jobs.checkpoint_weights import (
+    INDEX,
+    choose_weights,
+    is_adapter_folder,
+    list_leftovers,
+    list_loaded,
+    read_tensors,
+    refuse_second_set,
 )
 from ray_jobs.contract import BadInput, Checkpoint, digest, name_of
 from ray_jobs.names import check_name, printable
 
 __all__ = [
-    "INDEX", "Incomplete", "base_of", "check_whole", "companions", "fingerprint", "is_adapter", "is_loaded",
-    "list_files", "named", "quantisation", "read_header", "resolve", "verify",
+    "INDEX", "Incomplete", "base_of", "check_present", "check_whole", "companions", "fingerprint",
+    "former_fingerprint", "is_adapter", "list_files", "list_leftovers", "list_loaded", "named", "quantisation",
+    "read_header", "resolve", "verify",
 ]  # fmt: skip
 
-INDEX = "model.safetensors.index.json"
+log = logging.getLogger("assay")
+
 TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "tekken.json"}
 HASHERS = 8  # files hashed at once
 
@@ -52,7 +67,7 @@ def check_whole(uri: str) -> dict[str, int]:
     sizes = {entry.key: entry.size for entry in list_files(uri)}
     if not sizes:
         raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")
-    if "config.json" not in sizes and adapter.CONFIG in sizes:
+    if is_adapter_folder(sizes):
         _check_adapter(uri, sizes)
         return sizes
     if "config.json" not in sizes:
@@ -63,20 +78,14 @@ def check_whole(uri: str) -> dict[str, int]:
         raise Incomplete(
             f"checkpoint {uri}: the tokenizer is missing (tokenizer.json); wait or save it beside the model"
         )
-    shards = _shards(uri, sizes)
-    for number, shard in enumerate(shards, 1):
-        which = f"checkpoint {uri}: shard {number} of {len(shards)}"
-        if shard not in sizes:
-            raise Incomplete(f"{which} is missing ({shard}); wait for the upload or delete the checkpoint")
-        _check_length(f"{uri}/{shard}", sizes[shard], f"{which} ({shard})")
+    _check_weights(uri, sizes)
     return sizes
 
 
 @translates_errors
 def is_adapter(uri: str) -> bool:
     """Whether there is an adapter at the URI, and not a model of its own."""
-    names = {entry.key for entry in list_files(uri)}
-    return adapter.CONFIG in names and "config.json" not in names
+    return is_adapter_folder(entry.key for entry in list_files(uri))
 
 
 @translates_errors
@@ -117,6 +126,10 @@ def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
     """
     uri = storage.absolute(uri)
     check_whole(uri)
+    if leftovers := list_leftovers(uri):
+        log.warning(
+            "checkpoint %s: passed over, for they are not of the model: %s", uri, printable(", ".join(leftovers))
+        )
     base = base_of(uri, base_model)
     return named(uri, resolve(base) if base else None)
 
@@ -129,7 +142,9 @@ def named(uri: str, base: Checkpoint | None = None) -> Checkpoint:
             f"checkpoint {uri}: its base model {base.uri} is quantised ({method}), and an adapter is merged into whole "
             "weights; name the base as it was before"
         )
-    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=fingerprint(uri, base), base=base)
+    files = _contents(uri, list_loaded(uri))
+    kept = tuple((name, digest(size, version)) for name, size, version in files)
+    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=_fingerprint(files, base), base=base, files=kept)
 
 
 @translates_errors
@@ -139,11 +154,20 @@ def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
     On S3 the content is known by the SHA-256 that the store keeps, where the upload gave one, else by its ETag, an MD5;
     neither costs a read. In a directory it is known by SHA-256.
     """
-    loaded = [entry for entry in list_files(uri) if is_loaded(entry.key)]
-    with ThreadPoolExecutor(HASHERS) as threads:
-        versions = list(threads.map(partial(_content_of, uri), loaded))
-    content: list[Any] = [(one.key, one.size, version) for one, version in zip(loaded, versions, strict=True)]
-    return digest(*content, *([base.fingerprint] if base else []))
+    return _fingerprint(_contents(uri, list_loaded(uri)), base)
+
+
+@translates_errors
+def former_fingerprint(uri: str, base: Checkpoint | None = None) -> str | None:
+    """The checkpoint's fingerprint as it was when notes beside the model counted; None where none did."""
+    former = [entry for entry in list_files(uri) if was_loaded(entry.key)]
+    notes = {entry.key: entry.size for entry in former} if former != list_loaded(uri) else {}
+    notes = {name: size for name, size in notes.items() if not name.endswith(".safetensors")}
+    if not notes or max(notes.values()) > BESIDE_BYTES or sum(notes.values()) > ALL_BESIDE_BYTES:
+        return None
+    if not all(is_regular(uri, entry.key) for entry in former):
+        return None
+    return _fingerprint(_contents(uri, former), base)
 
 
 @translates_errors
@@ -168,8 +192,8 @@ def companions(checkpoint: Checkpoint) -> dict[str, str]:
     """URIs by name of what is loaded beside the weights: the base's where an adapter has no such file of its own."""
     found = {}
     for uri in (checkpoint.base.uri, checkpoint.uri) if checkpoint.base else (checkpoint.uri,):
-        for entry in list_files(uri):
-            if is_loaded(entry.key) and not entry.key.endswith(".safetensors"):
+        for entry in list_loaded(uri):
+            if not entry.key.endswith(".safetensors"):
                 found[entry.key] = f"{uri}/{entry.key}"
     if checkpoint.base:
         found.pop(adapter.CONFIG, None)
@@ -177,16 +201,76 @@ def companions(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 @translates_errors
+def check_present(checkpoint: Checkpoint) -> None:
+    """Raises BadInput when a file that was planned is not there any more; one listing, nothing is opened."""
+    if checkpoint.base:
+        check_present(checkpoint.base)
+    if checkpoint.files:
+        there = {entry.key for entry in list_files(checkpoint.uri)}
+        _refuse_deleted(checkpoint, [name for name, _ in checkpoint.files if name not in there])
+
+
+@translates_errors
 def verify(checkpoint: Checkpoint) -> None:
     """Raises BadInput when what is at the URI is no longer the checkpoint that was planned."""
     if checkpoint.base:
         verify(checkpoint.base)
-    found = fingerprint(checkpoint.uri, checkpoint.base)
-    if found != checkpoint.fingerprint:
+    if checkpoint.files:
+        _compare_files(checkpoint)
+    elif checkpoint.fingerprint not in _fingerprints(checkpoint):
         raise BadInput(
-            f"checkpoint {checkpoint.uri}: overwritten since this run was planned (fingerprint {found}, planned "
-            f"{checkpoint.fingerprint}); the new weights are another checkpoint: trigger a run for them"
+            f"checkpoint {checkpoint.uri}: overwritten since this run was planned; it is another checkpoint now: "
+            "trigger a run for it"
         )
+
+
+def _compare_files(checkpoint: Checkpoint) -> None:
+    check_present(checkpoint)
+    planned, uri = dict(checkpoint.files), checkpoint.uri
+    entries = [entry for entry in list_files(uri) if entry.key in planned]
+    now = {name: digest(size, version) for name, size, version in _contents(uri, entries)}
+    if changed := [name for name, content in now.items() if content != planned[name]]:
+        raise BadInput(
+            f"checkpoint {uri}: {_first_of(changed)} overwritten since this run was planned; it is another checkpoint "
+            "now: trigger a run for it"
+        )
+    if added := [entry.key for entry in list_loaded(uri) if entry.key not in planned]:
+        raise BadInput(
+            f"checkpoint {uri}: {_first_of(added)} added since this run was planned; it is another checkpoint now: "
+            "trigger a run for it"
+        )
+
+
+def _refuse_deleted(checkpoint: Checkpoint, deleted: list[str]) -> None:
+    if deleted:
+        what = f"{_first_of(deleted)} " if len(deleted) < len(checkpoint.files) else ""
+        raise BadInput(
+            f"checkpoint {checkpoint.uri}: {what or 'was '}deleted since this run was planned; keep checkpoints until "
+            "they are validated (save_total_limit), then trigger a run"
+        )
+
+
+def _first_of(names: list[str]) -> str:
+    """The first name and the verb, the others counted."""
+    return f"{printable(names[0])} was" if len(names) == 1 else f"{printable(names[0])} and {len(names) - 1} more were"
+
+
+def _fingerprints(checkpoint: Checkpoint) -> set[str | None]:
+    """The fingerprint of what is there, by either rule."""
+    uri, base = checkpoint.uri, checkpoint.base
+    return {fingerprint(uri, base), former_fingerprint(uri, base)}
+
+
+def _fingerprint(files: Iterable[tuple[str, int, str]], base: Checkpoint | None) -> str:
+    content: list[Any] = list(files)
+    return digest(*content, *([base.fingerprint] if base else []))
+
+
+def _contents(uri: str, entries: list[storage.Entry]) -> list[tuple[str, int, str]]:
+    """Name, size and what tells the content of each file."""
+    with ThreadPoolExecutor(HASHERS) as threads:
+        versions = list(threads.map(partial(_content_of, uri), entries))
+    return [(entry.key, entry.size, version) for entry, version in zip(entries, versions, strict=True)]
 
 
 def _is_place(name: str) -> bool:
@@ -219,33 +303,13 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
         raise Incomplete(
             f"checkpoint {uri}: {adapter.WEIGHTS} is missing; wait for the upload or save the adapter as safetensors"
         )
-    _check_length(f"{uri}/{adapter.WEIGHTS}", sizes[adapter.WEIGHTS], f"checkpoint {uri}: {adapter.WEIGHTS}")
+    _check_weights(uri, sizes)
 
 
-def _shards(uri: str, sizes: dict[str, int]) -> list[str]:
-    if INDEX in sizes:
-        return read_shards(uri, INDEX)
-    single = [name for name in sizes if name.endswith(".safetensors") and name != adapter.WEIGHTS]
-    if any("-of-" in name for name in single):
-        raise Incomplete(f"checkpoint {uri}: {INDEX} is missing; wait for the upload or delete the checkpoint")
-    if not single:
-        hint = "; an adapter has no config.json" if adapter.CONFIG in sizes else ""
-        raise Incomplete(
-            f"checkpoint {uri}: no .safetensors file yet; wait for the upload or save as safetensors{hint}"
-        )
-    if len(single) > 1 and (double := next((name for name in single if name.startswith("consolidated")), None)):
-        raise BadInput(f"checkpoint {uri}: {double} beside other weights, and no {INDEX} to choose; delete one of them")
-    return sorted(single)
-
-
-def _check_length(uri: str, size: int, which: str) -> None:
-    """A safetensors file is 8 bytes of header length, the JSON header, then data up to the largest offset."""
-    tensors, start = read_header(uri, size, which)
-    expected = start + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-    if size < expected:
-        raise Incomplete(f"{which}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
-    if size > expected:
-        raise Incomplete(f"{which}: {size} bytes, {expected} by its header; wait for the upload or save it again")
+def _check_weights(uri: str, sizes: dict[str, int]) -> None:
+    weights = choose_weights(uri, sizes)
+    tensors = read_tensors(uri, weights, sizes)
+    refuse_second_set(uri, weights, tensors, sizes)
 
 
 def _content_of(uri: str, entry: storage.Entry) -> str:

@@ -139,15 +139,28 @@ def translates_errors(reader: Callable[Given, Result]) -> Callable[Given, Result
 
 
 def is_loaded(key: str) -> bool:
-    """Files of the model itself; optimizer states, logs and notes beside it do not make it another checkpoint."""
-    return (
-        "/" not in key
-        and key not in TRAINING
-        and key.endswith((".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"))
-    )
+    """Whether a model is loaded from files of this name: from an allow-list, so that no note is taken for a part of it.
+
+    Which of several .safetensors files are loaded is said by `checkpoint_weights`.
+    """
+    return (key.endswith(".safetensors") and "/" not in key) or LOADED.fullmatch(key) is not None
 
 
-TRAINING = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}  # the trainer's own
+LOADED = re.compile(
+    r"config(\.\d[\d.]*)?\.json|generation_config\.json|adapter_config\.json|params\.json"
+    r"|tokenizer(\.\d[\d.]*)?\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|tekken\.json"
+    r"|vocab\.json|vocab\.txt|merges\.txt|[^/]*\.model|[^/]*\.tiktoken"
+    r"|([^/]*_)?(pre)?processor_config\.json|chat_template\.(json|jinja|txt)"
+    r"|(hf_)?quant(ize|ization)?_config\.json"
+    r"|model\.safetensors\.index\.json"
+)
+FORMER_ENDINGS = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")
+FORMER_NOTES = {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}
+
+
+def was_loaded(key: str) -> bool:
+    """Whether a fingerprint covered files of this name before there was an allow-list."""
+    return "/" not in key and key not in FORMER_NOTES and key.endswith(FORMER_ENDINGS)
 
 
 def list_files(uri: str) -> list[storage.Entry]:
@@ -159,12 +172,14 @@ def list_files(uri: str) -> list[storage.Entry]:
     entries = storage.files(uri, MOST_FILES)
     local = storage.local_path(uri)
     places = _places(local) if local is not None else []
+    if odd := next((one.key for one in entries if was_loaded(one.key) and not _is_fit_name(one.key)), None):
+        raise BadInput(
+            f"checkpoint {uri}: {printable(odd)!r}: its name has characters that cannot be shown; rename the file"
+        )
     loaded = [entry for entry in entries if is_loaded(entry.key)]
     stored = 0  # bytes on a local disk
     for entry in loaded:
         which = f"checkpoint {uri}: {printable(entry.key)!r}"
-        if not entry.key.isprintable() or len(entry.key) > 255:
-            raise BadInput(f"{which}: its name has characters that cannot be shown; rename the file")
         most = TEMPLATE_BYTES if entry.key.endswith(".jinja") else BESIDE_BYTES
         if entry.size > most and not entry.key.endswith(".safetensors"):
             raise BadInput(f"{which}: {entry.size} bytes, more than the {most} that are read; save it again")
@@ -184,6 +199,17 @@ def list_files(uri: str) -> list[storage.Entry]:
             "upload or copy it again"
         )
     return entries
+
+
+def is_regular(uri: str, key: str) -> bool:
+    """Whether a file of the checkpoint may be opened: on S3 any, in a directory what `list_files` would let pass."""
+    local = storage.local_path(uri)
+    if local is not None:
+        try:
+            _check_regular(local / key, _places(local), key)
+        except (BadInput, Trouble):
+            return False
+    return True
 
 
 def read(uri: str, most: int) -> bytes:
@@ -233,10 +259,11 @@ def read_config(checkpoint: str) -> Config:
     return _validate(Config, value, "config.json", checkpoint)
 
 
-def read_shards(checkpoint: str, index: str) -> list[str]:
-    """Names of the files that the index names, sorted."""
+def read_index(checkpoint: str, index: str) -> dict[str, str]:
+    """The file of each tensor, by the index."""
     value = read_json(f"{checkpoint}/{index}", checkpoint, INDEX_BYTES, INDEX_ITEMS)
-    shards = sorted(set(_validate(Index, value, index, checkpoint).weight_map.values()))
+    weight_map = _validate(Index, value, index, checkpoint).weight_map
+    shards = sorted(set(weight_map.values()))
     if not shards:
         raise BadInput(f"checkpoint {checkpoint}: {index} names no shards; save the checkpoint again")
     if len(shards) > MOST_SHARDS:
@@ -246,7 +273,7 @@ def read_shards(checkpoint: str, index: str) -> list[str]:
             f"checkpoint {checkpoint}: {index} names {printable(odd)!r}, which is no .safetensors file beside it; "
             "save the checkpoint again"
         )
-    return shards
+    return weight_map
 
 
 @translates_errors
@@ -298,6 +325,10 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
         if start != end or (stop - start) * 8 != math.prod(tensor["shape"]) * bits:
             raise BadInput(f"gives {printable(name, 80)!r} a place that does not fit its shape, or another's")
         end = stop
+
+
+def _is_fit_name(key: str) -> bool:
+    return key.isprintable() and len(key) <= 255
 
 
 def _places(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from ray_jobs import checkpoint_files
-from ray_jobs.checkpoint import INDEX, companions
+from ray_jobs.checkpoint import INDEX, check_present, companions
 from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest
 from ray_jobs.engine import canary
 from ray_jobs.engine.versions import versions
@@ -47,6 +47,7 @@ def seconds() -> int:
 
 def probe(checkpoint: Checkpoint, prompts: Sequence[str] = (), kind: Literal["vision", "clip"] = "vision") -> None:
     """Raises BadInput, which names the file, for a checkpoint whose own files fail, never end or take all memory."""
+    check_present(checkpoint)
     began, tried = time.monotonic(), [*prompts, canary.PROMPT]
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:

@@ -44,13 +44,15 @@ PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 3, 2, 
 class Checkpoint(Frozen):
     """`fingerprint` is a hash of the weights, so a checkpoint overwritten in place is another checkpoint.
 
-    Of a LoRA adapter it covers its `base` too, the model that it changes.
+    Of a LoRA adapter it covers its `base` too, the model that it changes. `files` has a hash of each file that is
+    loaded, by name, in a spec: what was overwritten since is named by it. Empty in records, and in specs of before.
     """
 
     uri: str
     name: str
     fingerprint: str
     base: "Checkpoint | None" = None
+    files: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> str:

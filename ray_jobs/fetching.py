@@ -21,8 +21,8 @@ from blake3 import blake3
 from filelock import FileLock, Timeout
 
 from ray_jobs import storage
-from ray_jobs.checkpoint import companions, is_loaded, verify
-from ray_jobs.contract import BadInput, Checkpoint, Trouble
+from ray_jobs.checkpoint import companions, list_leftovers, list_loaded, verify
+from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest
 
 KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
 FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
@@ -64,13 +64,14 @@ def cache() -> Path:
 def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = False) -> Path:
     """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
 
-    Of an adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the
-    node's cache unless given. Raises BadInput where adapter and base do not match, Trouble where there is no room for
-    a copy, to spare where it is made `ahead` of its need.
+    A directory that holds other weights too is given as a folder of links to the files that are the model. Of an
+    adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the node's
+    cache unless given. Raises BadInput where adapter and base do not match, Trouble where there is no room for a
+    copy, to spare where it is made `ahead` of its need.
     """
     local = storage.local_path(checkpoint.uri)
     if local is not None and not checkpoint.base:
-        return local
+        return _without_leftovers(checkpoint.uri, local)
     target = (folder or cache()) / checkpoint.fingerprint
     try:
         with _locked(target):
@@ -88,6 +89,34 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
         ) from None
     except OSError as error:
         raise Trouble(f"checkpoint {checkpoint.uri}: cannot copy it to {target}: {error}") from error
+    return target
+
+
+def place_of_weights(checkpoint: Checkpoint, fetched: Path) -> str:
+    """Where the headers of the weights are read: in the fetched copy, or where a directory was fetched by links."""
+    is_copy = checkpoint.base or storage.is_s3(checkpoint.uri)
+    return str(fetched) if is_copy else checkpoint.uri
+
+
+def _without_leftovers(uri: str, local: Path) -> Path:
+    """The directory, or links to the files of the model where the directory holds more than a loader should see.
+
+    vLLM and transformers choose files by rules of their own: vLLM takes every .safetensors file where there is no
+    index, and refuses an index whose shards are gone. Given the list as a folder, they have no choice.
+    """
+    if not (leftovers := list_leftovers(uri)):
+        return local
+    names = [entry.key for entry in list_loaded(uri)]
+    target = cache() / f".linked-{digest(str(local), names)}"
+    if not target.exists():
+        partial = Path(tempfile.mkdtemp(prefix=".linking-", dir=cache()))
+        for name in names:
+            (partial / name).symlink_to(local / name)
+        try:
+            partial.rename(target)
+        except OSError:  # another has made the same links meanwhile
+            shutil.rmtree(partial, ignore_errors=True)
+    log.info("checkpoint %s: loaded without %s", uri, ", ".join(leftovers))
     return target
 
 
@@ -171,7 +200,7 @@ def _remove_unfinished(target: Path) -> None:
 
 def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
     """Delete the copies not used for longest while the disk is short. Raises Trouble when that is not enough."""
-    needed = sum(one.size for one in storage.entries((checkpoint.base or checkpoint).uri) if is_loaded(one.key))
+    needed = sum(entry.size for entry in list_loaded((checkpoint.base or checkpoint).uri))
     copies = sorted((_used(path), path) for path in cache().glob("*") if COPY.fullmatch(path.name))
     for used, copy in copies[:-KEPT]:
         if _left(folder, needed) >= FREE:
@@ -214,9 +243,8 @@ def _forget(copy: Path, used: float) -> None:
 
 
 def _download(uri: str, target: Path) -> None:
-    for entry in storage.entries(uri):
-        if is_loaded(entry.key):
-            storage.download(f"{uri}/{entry.key}", target / entry.key)
+    for entry in list_loaded(uri):
+        storage.download(f"{uri}/{entry.key}", target / entry.key)
 
 
 def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:

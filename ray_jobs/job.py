@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import ray
 
 from ray_jobs import handshake, stored
-from ray_jobs.checkpoint import Incomplete
+from ray_jobs.checkpoint import Incomplete, check_present
 from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.names import printable
@@ -41,7 +41,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what the driver imports has nothing to tell a person
-    failure_uri = None
+    failure_uri, spec = None, None
     started = time.monotonic()
     try:
         handshake.check()
@@ -56,7 +56,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
         require_shared(spec)
         work(spec)
     except Exception as error:
-        return _report(stage, error, failure_uri)
+        return _report(stage, _say_what_was_deleted(spec, error), failure_uri)
     log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
     return 0
 
@@ -93,6 +93,19 @@ def cause(error: BaseException) -> BaseException:
         if isinstance(this, BadInput | Incomplete | Trouble) and not isinstance(this, ray.exceptions.RayTaskError):
             return this  # a RayTaskError is an instance of what it carries, with a traceback for its text
         queue += [getattr(this, "cause", None), this.__cause__, this.__context__]
+    return error
+
+
+def _say_what_was_deleted(spec: Spec | None, error: Exception) -> Exception:
+    """The error, or what names the file where a reader came upon a checkpoint that is not whole any more."""
+    if spec is None or not isinstance(cause(error), Incomplete):
+        return error
+    try:
+        for checkpoint in (spec.checkpoint, spec.judge, spec.clip):
+            if checkpoint:
+                check_present(checkpoint)
+    except (BadInput, Incomplete, Trouble) as deleted:
+        return deleted
     return error
 
 

@@ -35,6 +35,7 @@ from ray_jobs.contract import (
     parse_suite,
 )
 from ray_jobs.fields.schema import SCHEMA_BYTES, NotSupported, read_schema
+from ray_jobs.former_fingerprints import keep_former
 from ray_jobs.names import printable
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
@@ -76,7 +77,7 @@ def plan(
     spec = Spec(
         root=storage.absolute(root),
         suite=suite,
-        checkpoint=checkpoint.resolve(checkpoint_uri, suite.engine.base_model),
+        checkpoint=keep_former(root, checkpoint.resolve(checkpoint_uri, suite.engine.base_model)),
         judge=_judge(suite.judge),
         clip=checkpoint.resolve(suite.metrics.clip) if suite.metrics.clip else None,
         own_metrics=read_metrics(suite.metrics.own),

@@ -48,7 +48,7 @@ def _gathered(spec: Spec) -> Record:
         golden_id=spec.golden_id,
         caption_id=spec.caption_id,
         suite=spec.suite.name,
-        checkpoint=spec.checkpoint,
+        checkpoint=spec.checkpoint.model_copy(update={"files": ()}),
         verdict=verdict,
         metrics=scores.metrics,
         images={

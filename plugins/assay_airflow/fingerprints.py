@@ -7,6 +7,7 @@ answer is kept below the storage root, by names, sizes, times and inodes: a copy
 
 from ray_jobs import checkpoint, storage
 from ray_jobs.contract import Checkpoint, digest, name_of
+from ray_jobs.former_fingerprints import keep_former
 
 
 def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
@@ -16,12 +17,17 @@ def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     base_uri = checkpoint.base_of(uri, base_model)
     base = resolve(root, base_uri) if base_uri else None
     if storage.is_s3(uri):
-        return checkpoint.named(uri, base)
+        return _named(root, uri, base)
     listing = [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]
     kept = f"{storage.absolute(root)}/fingerprints/{digest(uri, listing, *([base.fingerprint] if base else []))}"
     try:
         return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
     except FileNotFoundError:
-        found = checkpoint.named(uri, base)
+        found = _named(root, uri, base)
         storage.write(kept, found.fingerprint.encode())
         return found
+
+
+def _named(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
+    """The checkpoint without the hashes of its files: the router keeps thousands of them, and none is loaded there."""
+    return keep_former(root, checkpoint.named(uri, base)).model_copy(update={"files": ()})

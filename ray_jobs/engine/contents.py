@@ -14,7 +14,7 @@ from ray_jobs.engine.likeness import Layout, differs, layout
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.ranks import together
 from ray_jobs.engine.rendering import Renderer
-from ray_jobs.fetching import fetch
+from ray_jobs.fetching import fetch, place_of_weights
 
 CANARY_SECONDS = 300.0
 
@@ -78,7 +78,7 @@ class Contents:
 
     async def _swapped(self, checkpoint: Checkpoint, still_held: Callable[[], None]) -> str:
         path = await asyncio.to_thread(fetch, checkpoint)
-        if difference := differs(self._layout, await asyncio.to_thread(layout, path)):
+        if difference := differs(self._layout, await asyncio.to_thread(layout, place_of_weights(checkpoint, path))):
             raise Doubt(f"tensors differ: {difference}")
         still_held()  # a download can take long
         self.serving = None

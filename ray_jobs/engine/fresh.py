@@ -56,6 +56,7 @@ def compare(
             ray.get(next(answers))  # the task has its GPU
         found: Compared = ray.get(next(answers))
     except RayTaskError as error:
+        verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
         if (explained := explain(error, checkpoint.uri)) is error:
             raise
         raise explained from error

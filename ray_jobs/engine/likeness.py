@@ -4,7 +4,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from ray_jobs.checkpoint import INDEX, companions, is_loaded, list_files, read_header
+from ray_jobs.checkpoint import INDEX, companions, list_loaded, read_header
 from ray_jobs.checkpoint_files import BESIDE_BYTES, CONFIG_ITEMS, read
 from ray_jobs.contract import BadInput, Checkpoint, digest
 from ray_jobs.strict_json import NotJson, parse_object
@@ -26,8 +26,8 @@ def likeness(checkpoint: Checkpoint) -> str:
 def layout(uri: str | Path) -> Layout:
     """The tensors of the checkpoint at a URI or in a directory, by its safetensors headers."""
     found: Layout = {}
-    for entry in list_files(str(uri)):
-        if is_loaded(entry.key) and entry.key.endswith(".safetensors"):
+    for entry in list_loaded(str(uri)):
+        if entry.key.endswith(".safetensors"):
             tensors, _ = read_header(f"{uri}/{entry.key}", entry.size)
             found |= {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
     return found

@@ -47,6 +47,7 @@ def ask(
         for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield block.to_pylist()
     except Exception as error:
+        verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
         raise explain(error, checkpoint.uri) from error
     verify(checkpoint)  # what was loaded must have been what was planned
 

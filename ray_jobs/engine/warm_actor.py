@@ -29,7 +29,7 @@ from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.rendering import RendererDied, Rendering
 from ray_jobs.engine.settings import rendered_at_once, renderers, warm_config
 from ray_jobs.engine.watchdog import Watchdog, silence
-from ray_jobs.fetching import fetch
+from ray_jobs.fetching import fetch, place_of_weights
 
 log = logging.getLogger("assay")
 
@@ -60,7 +60,10 @@ class WarmEngine:
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
-        found, maker = layout(path), run_limited(lambda: PromptMaker(path, checkpoint.uri), checkpoint.uri)
+        found, maker = (
+            layout(place_of_weights(checkpoint, path)),
+            run_limited(lambda: PromptMaker(path, checkpoint.uri), checkpoint.uri),
+        )
         self.overheard = Overheard()
         try:
             with self.overheard.starting():

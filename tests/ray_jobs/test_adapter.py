@@ -64,7 +64,6 @@ def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, 
         ("adapter_config.json", b'{"peft_ty', "adapter_config.json is not JSON (yet)", Incomplete),
         ("adapter_config.json", None, "config.json is missing; wait for the upload", Incomplete),
         ("adapter_config.json", b'{"peft_type": "IA3"}', "an adapter of type IA3, not LORA", BadInput),
-        ("config.json", b'{"architectures": ["Tiny"]}', "the tokenizer is missing", Incomplete),
     ],
 )
 def test_what_is_not_whole_is_one_line_that_names_it(
@@ -85,10 +84,31 @@ def test_cut_off_it_is_not_whole(local: tuple[str, str]) -> None:
         checkpoint.resolve(uri, base)
 
 
-def test_an_adapter_with_a_config_of_a_model_is_no_model(local: tuple[str, str]) -> None:
-    uri = upload(local[0], {"config.json": b'{"architectures": ["Tiny"]}', "tokenizer.json": b"{}"})
-    with pytest.raises(Incomplete, match=r"no \.safetensors file yet; .*; an adapter has no config\.json"):
-        checkpoint.check_whole(uri)
+@pytest.mark.parametrize(
+    "config", [b'{"architectures": ["Tiny"]}', b'{"quantization_config": {"quant_method": "bnb"}}']
+)
+def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tuple[str, str], config: bytes) -> None:
+    """As axolotl and unsloth save one: the weights are the base's, and so is their config."""
+    uri, base = local
+    before = checkpoint.resolve(uri, base)
+    upload(uri, {"config.json": config})
+    found = checkpoint.resolve(uri, base)
+    assert checkpoint.is_adapter(uri)
+    assert found == before
+    assert checkpoint.companions(found)["config.json"] == f"{base}/config.json"
+
+
+def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> None:
+    uri, base = local
+    files = {name: data for name, data in checkpoint_files().items() if "-of-" not in name and "index" not in name}
+    model = upload(
+        base + "-both", files | {"model.safetensors": checkpoint_files()["model-00001-of-00002.safetensors"]}
+    )
+    upload(
+        model, {name: storage.read(f"{uri}/{name}") for name in ("adapter_config.json", "adapter_model.safetensors")}
+    )
+    with pytest.raises(BadInput, match=r"holds a model and an adapter .*; move the adapter to a folder of its own"):
+        checkpoint.resolve(model, base)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +214,9 @@ def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, 
     assert checkpoint.fingerprint(uri, before.base and before.base.model_copy(update={
         "fingerprint": checkpoint.fingerprint(base)})) != before.fingerprint  # fmt: skip
     place = f"{store}/{changed}".rpartition("/")[0]
-    with pytest.raises(BadInput, match=f"checkpoint {place}: overwritten since this run was planned"):
+    with pytest.raises(
+        BadInput, match=f"checkpoint {place}: {changed.rpartition('/')[2]} was overwritten since this run was planned"
+    ):
         checkpoint.verify(before)
 
 
@@ -233,7 +255,9 @@ def test_a_base_overwritten_meanwhile_leaves_no_copy(
     planned = checkpoint.resolve(uri, base)
     other = DEMO / "checkpoints" / "step-0200"
     upload(base, files_of(other))
-    with pytest.raises(BadInput, match=f"checkpoint {base}: overwritten since this run was planned"):
+    with pytest.raises(
+        BadInput, match=rf"checkpoint {base}: \S+ and 1 more were overwritten since this run was planned"
+    ):
         fetch(planned)
     assert left_in(tmp_path / "cache") == []
 

@@ -131,7 +131,7 @@ def test_verify_notices_an_overwrite_in_place(model: str) -> None:
     planned = checkpoint.resolve(model)
     checkpoint.verify(planned)
     storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
-    with pytest.raises(BadInput, match=f"checkpoint {model}: overwritten since this run was planned"):
+    with pytest.raises(BadInput, match=f"checkpoint {model}: {SECOND} was overwritten since this run was planned; "):
         checkpoint.verify(planned)
 
 

@@ -52,7 +52,7 @@ def test_a_small_file_with_holes_is_whole(tmp_path: Path) -> None:
     assert checkpoint.resolve(str(tmp_path / "step-1")).name == "step-1"
 
 
-@pytest.mark.parametrize("suffix", ["txt", "json", "model", "tiktoken"])
+@pytest.mark.parametrize("suffix", ["model", "tiktoken"])
 def test_all_files_beside_the_weights_have_a_bound_together(suffix: str, tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
     for number in range(5):
@@ -60,6 +60,17 @@ def test_all_files_beside_the_weights_have_a_bound_together(suffix: str, tmp_pat
             file.truncate(250_000_000)
     with pytest.raises(BadInput, match="beside the weights"):
         checkpoint.check_whole(str(tmp_path / "step-1"))
+
+
+@pytest.mark.parametrize("suffix", ["txt", "json"])
+def test_notes_of_any_size_are_not_read(suffix: str, tmp_path: Path) -> None:
+    write(tmp_path / "step-1", {})
+    before = checkpoint.resolve(str(tmp_path / "step-1"))
+    for number in range(5):
+        with (tmp_path / "step-1" / f"notes-{number}.{suffix}").open("wb") as file:
+            file.truncate(250_000_000)
+    assert checkpoint.resolve(str(tmp_path / "step-1")) == before
+    assert checkpoint.former_fingerprint(str(tmp_path / "step-1")) is None
 
 
 @pytest.mark.parametrize("variable", ["ASSAY_CHECKPOINTS", "ASSAY_BASES"])

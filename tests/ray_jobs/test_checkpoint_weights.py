@@ -1,0 +1,265 @@
+"""Which files of a folder are the model, whatever lies beside them."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from making import checkpoint_files, record, shard, spec, upload
+
+from ray_jobs import checkpoint, fetching, storage
+from ray_jobs.checkpoint import Incomplete
+from ray_jobs.contract import BadInput, Checkpoint
+from ray_jobs.engine.likeness import layout
+from ray_jobs.former_fingerprints import keep_former
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+OF_3 = [f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3)]
+FILES = checkpoint_files()
+WHOLE = shard({"a": bytes(100), "b": bytes(50)})
+BESIDE = {name: FILES[name] for name in ("config.json", "tokenizer.json")}
+STALE = BESIDE | {INDEX: FILES[INDEX], SINGLE: WHOLE}
+Files = dict[str, bytes]
+
+
+def index(**files: str) -> bytes:
+    return json.dumps({"metadata": {"total_size": 1}, "weight_map": files}).encode()
+
+
+# --- what is loaded ---------------------------------------------------------------------------------------------------
+
+LOADED: dict[str, tuple[Files, list[str]]] = {
+    "an index and its shards": (FILES, [FIRST, SECOND]),
+    "one file": (BESIDE | {SINGLE: WHOLE}, [SINGLE]),
+    "one file, and an index whose shards are gone": (STALE, [SINGLE]),
+    "one file, which the index names": (STALE | {INDEX: index(a=SINGLE, b=SINGLE)}, [SINGLE]),
+    "one file of another name": (BESIDE | {"weights.safetensors": WHOLE}, ["weights.safetensors"]),
+    "two files of other names": (
+        BESIDE | {"language.safetensors": FILES[FIRST], "vision.safetensors": FILES[SECOND]},
+        ["language.safetensors", "vision.safetensors"],
+    ),
+    "one shard of one, and no index": (
+        BESIDE | {"model-00001-of-00001.safetensors": WHOLE}, ["model-00001-of-00001.safetensors"],
+    ),
+    "a value head beside one file": (BESIDE | {SINGLE: WHOLE, "value_head.safetensors": shard({"v": b"1"})}, [SINGLE]),
+    "an empty file beside one file": (BESIDE | {SINGLE: WHOLE, "ema.safetensors": b""}, [SINGLE]),
+    "shards left over from a save of three": (FILES | {OF_3[0]: WHOLE, OF_3[2]: b""}, [FIRST, SECOND]),
+    "Mistral's own files beside an index": (
+        FILES | {"consolidated-00001-of-00001.safetensors": WHOLE, "consolidated.safetensors": WHOLE}, [FIRST, SECOND],
+    ),
+    "a total_size that is wrong": (FILES | {INDEX: index(a=FIRST, b=SECOND)}, [FIRST, SECOND]),
+    "an optimizer beside an index": (FILES | {"optimizer.safetensors": WHOLE}, [FIRST, SECOND]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "loaded"), LOADED.values(), ids=LOADED.keys())
+def test_the_weights_that_are_loaded(tmp_path: Path, files: Files, loaded: list[str]) -> None:
+    model = upload(str(tmp_path / "m"), files)
+    found = checkpoint.resolve(model)
+    assert [name for name, _ in found.files if name.endswith(".safetensors")] == loaded
+    assert set(layout(model)) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("files", "loaded"), LOADED.values(), ids=LOADED.keys())
+def test_a_library_that_is_given_the_folder_sees_these_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files, loaded: list[str]
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    found = checkpoint.resolve(upload(str(tmp_path / "m"), files))
+    folder = fetching.fetch(found)
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == loaded
+    assert (folder / INDEX).exists() == (INDEX in dict(found.files))
+    assert all((folder / name).read_bytes() == files[name] for name, _ in found.files)
+    assert fetching.fetch(found) == folder
+    assert set(layout(fetching.place_of_weights(found, folder))) == {"a", "b"}
+
+
+def test_on_s3_these_files_only_are_copied(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    folder = fetching.fetch(checkpoint.resolve(upload(f"{s3}/m", STALE | {"results.json": b"{}"})))
+    assert {path.name for path in folder.iterdir()} == {*BESIDE, SINGLE}
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = upload(str(tmp_path / "m"), STALE)
+    with caplog.at_level(logging.WARNING):
+        checkpoint.resolve(model)
+    assert f"checkpoint {model}: passed over, for they are not of the model: {INDEX}" in caplog.text
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[Files, str]] = {
+    "one file, and an index with its shards": (
+        FILES | {SINGLE: WHOLE}, rf"holds two sets of weights \({SINGLE}, and 2 shards of {INDEX}\): delete one",
+    ),
+    "one file, and an index with one of its shards": (
+        STALE | {FIRST: FILES[FIRST]}, rf"two sets of weights \({SINGLE}, and 1 of 2 shards of {INDEX}\): delete one",
+    ),
+    "an empty file beside an index and its shards": (FILES | {SINGLE: b""}, rf"two sets of weights \({SINGLE}, and 2 "),
+    "shards of two saves, both whole": (
+        FILES | dict.fromkeys(OF_3, WHOLE), r"two sets of weights \(3 shards model-\.\.\.-of-00003\S+, and 2 shards",
+    ),
+    "one file, and shards without an index": (
+        BESIDE | {SINGLE: WHOLE, FIRST: FILES[FIRST], SECOND: FILES[SECOND]},
+        rf"two sets of weights \({SINGLE}, and 2 ",
+    ),
+    "two files of the same tensors": (
+        BESIDE | {SINGLE: WHOLE, "ema.safetensors": WHOLE}, rf"two sets of weights \({SINGLE}, and ema\.safetensors, ",
+    ),
+    "a tensor in two shards": (
+        FILES | {SECOND: shard({"a": b"1", "b": b"2"})},
+        rf"a is in {FIRST} and in {SECOND}: files of two saves are mixed",
+    ),
+    "a tensor in two files without an index": (
+        BESIDE | {"x.safetensors": WHOLE, "y.safetensors": FILES[FIRST]},
+        r"a is in x\.safetensors and in y\.safetensors",
+    ),
+    "an index that names a tensor more": (
+        FILES | {INDEX: index(a=FIRST, b=SECOND, c=SECOND)}, rf"{INDEX} names c in {SECOND}, which does not hold it",
+    ),
+    "an index that names a tensor less": (
+        FILES | {SECOND: shard({"b": b"2", "c": b"3"})}, rf"{SECOND} holds c, which {INDEX} does not name",
+    ),
+    "an index that names a file outside": (
+        FILES | {INDEX: index(a=f"../other/{FIRST}", b=SECOND)}, rf"{INDEX} names '../other/{FIRST}', which is no",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "told"), REFUSED.values(), ids=REFUSED.keys())
+def test_two_sets_of_weights_are_bad_input(store: str, files: Files, told: str) -> None:
+    with pytest.raises(BadInput, match=f"checkpoint {store}/m: .*{told}") as caught:
+        checkpoint.resolve(upload(f"{store}/m", files))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_file_that_is_still_growing_beside_a_stale_index_is_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(Incomplete, match=rf"{SINGLE}: truncated"):
+        checkpoint.check_whole(upload(str(tmp_path / "m"), STALE | {SINGLE: WHOLE[:-1]}))
+
+
+# --- notes ------------------------------------------------------------------------------------------------------------
+
+NOTES = [
+    "results.json", "results_2026-11-30.json", "eval_mmmu.json", "mmmu_val_score.json", "args.json", "notes.txt",
+    "training_args.json", "trainer_state.json", "README.md", "log.txt", "wandb-metadata.json", "all_results.json",
+    "predictions.safetensors.json", "my_template.jinja", "tokenizer_report.json", "model_card.json",
+    "config_of_the_run.json", "model.safetensors.md5", "train_config.json",
+]  # fmt: skip
+PARTS = [
+    "generation_config.json", "tokenizer_config.json", "vocab.json", "merges.txt", "preprocessor_config.json",
+    "processor_config.json", "video_preprocessor_config.json", "image_processor_config.json", "added_tokens.json",
+    "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "tekken.json", "spiece.model",
+    "tokenizer.model", "qwen.tiktoken", "hf_quant_config.json", "quantize_config.json", "tokenizer.4.45.0.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_a_note_makes_it_no_other_checkpoint_whenever_it_comes_and_goes(store: str, name: str) -> None:
+    model = upload(f"{store}/m", FILES)
+    planned = checkpoint.resolve(model)
+    for content in (b"{}", b'{"accuracy": 1}', None):
+        storage.delete(f"{model}/{name}") if content is None else storage.write(f"{model}/{name}", content)
+        checkpoint.verify(planned)
+        assert checkpoint.resolve(model) == planned
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_loaded_makes_it_another(tmp_path: Path, name: str) -> None:
+    model = upload(str(tmp_path / "m"), FILES | {name: b"{}"})
+    planned = checkpoint.resolve(model)
+    assert planned.fingerprint != checkpoint.fingerprint(upload(str(tmp_path / "without"), FILES))
+    storage.write(f"{model}/{name}", b"{ }")
+    with pytest.raises(BadInput, match=f"checkpoint {model}: {name} was overwritten since this run was planned; "):
+        checkpoint.verify(planned)
+
+
+def test_the_demos_fingerprints_are_those_that_records_have() -> None:
+    folder = Path(__file__).parents[2] / "demo" / "checkpoints"
+    assert checkpoint.fingerprint(str(folder / "step-0800")) == DEMO_FINGERPRINT
+    assert all(checkpoint.former_fingerprint(str(path)) is None for path in folder.iterdir())
+
+
+DEMO_FINGERPRINT = "85c1c95b59276a97"  # as main had it before there was an allow-list
+
+
+# --- a fingerprint of before ------------------------------------------------------------------------------------------
+
+
+def validated(root: str, fingerprint: str) -> None:
+    made = spec(root=root, fingerprint=fingerprint, called="m")
+    storage.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
+
+
+def test_a_checkpoint_with_notes_is_found_under_the_fingerprint_that_it_had(tmp_path: Path) -> None:
+    root, model = str(tmp_path / "root"), upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
+    former, found = checkpoint.former_fingerprint(model), checkpoint.resolve(model)
+    assert former
+    assert former != found.fingerprint
+    assert keep_former(root, found) == found
+    validated(root, former)
+    assert keep_former(root, found).fingerprint == former
+    checkpoint.verify(keep_former(root, found))
+    validated(root, found.fingerprint)
+    assert keep_former(root, found) == found
+
+
+def test_a_spec_of_before_is_verified_by_the_fingerprint_of_before(tmp_path: Path) -> None:
+    model = upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
+    former = checkpoint.former_fingerprint(model)
+    assert former
+    planned = Checkpoint(uri=model, name="m", fingerprint=former)
+    checkpoint.verify(planned)
+    storage.write(f"{model}/config.json", b'{"architectures": ["Other"]}')
+    with pytest.raises(BadInput, match="overwritten since this run was planned"):
+        checkpoint.verify(planned)
+
+
+# --- what happened since it was planned -------------------------------------------------------------------------------
+
+SINCE: dict[str, tuple[Callable[[str], object], str]] = {
+    "overwritten": (
+        lambda model: storage.write(f"{model}/config.json", b"{}"), "config.json was overwritten since this run was",
+    ),
+    "two overwritten": (
+        lambda model: upload(model, {"config.json": b"{}", SECOND: b"x"}), "config.json and 1 more were overwritten",
+    ),
+    "deleted": (
+        lambda model: [storage.delete(f"{model}/{name}") for name in FILES], "was deleted since this run was planned",
+    ),
+    "half deleted": (
+        lambda model: [storage.delete(f"{model}/{name}") for name in (FIRST, SECOND)],
+        f"{FIRST} and 1 more were deleted since this run was planned",
+    ),
+    "its config deleted": (
+        lambda model: storage.delete(f"{model}/config.json"), "config.json was deleted since this run was planned",
+    ),
+    "a part added": (
+        lambda model: storage.write(f"{model}/chat_template.jinja", b"x"), "chat_template.jinja was added since this ",
+    ),
+    "a second set of weights added": (
+        lambda model: storage.write(f"{model}/{SINGLE}", WHOLE), f"holds two sets of weights .{SINGLE}, and 2 shards",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "told"), SINCE.values(), ids=SINCE.keys())
+def test_what_happened_since_it_was_planned_is_named(store: str, change: Callable[[str], object], told: str) -> None:
+    planned = checkpoint.resolve(upload(f"{store}/m", FILES))
+    change(planned.uri)
+    with pytest.raises(BadInput, match=f"checkpoint {planned.uri}: {told}"):
+        checkpoint.verify(planned)
+
+
+@pytest.mark.parametrize("gone", [[*FILES], ["config.json"], ["tokenizer.json", SECOND]], ids=str)
+def test_what_was_deleted_is_told_before_a_file_is_opened(tmp_path: Path, gone: list[str]) -> None:
+    from ray_jobs.checkpoint_probe import probe
+
+    planned = checkpoint.resolve(upload(str(tmp_path / "m"), FILES))
+    for name in gone:
+        (tmp_path / "m" / name).unlink()
+    with pytest.raises(BadInput, match="deleted since this run was planned; keep checkpoints until"):
+        probe(planned)
