@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
+from itertools import islice
 from typing import Any
 
 from ray_jobs import parts, storage, stored
@@ -23,6 +24,7 @@ from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.judge import answers
 from ray_jobs.judge.answers import Answer
+from ray_jobs.judge.completion import describe_fault
 from ray_jobs.judge.endpoint import connected, shown
 from ray_jobs.judge.preference import FOLDER, prefer, preferences
 from ray_jobs.judge.questions import Question, of_captions, questions
@@ -37,19 +39,23 @@ __all__ = ["JudgeTotals", "judge_all", "judgements", "prefer", "preferences", "r
 log = logging.getLogger("assay")
 
 ATTEMPT = "attempt"  # the file in the run that names its attempt, where that is not the first
+STUCK = 10  # answers that are all the same before a judge is doubted
 READERS = 16  # threads that look for answers: most of it is waiting for storage
 
 
 @dataclass(frozen=True)
 class Surveyed:
     """A part's questions that are to be asked, by number, and the totals of all of them as they are now. `proven`: this
-    run has had a valid answer. `known`: the number of a question that has one, whoever asked."""
+    run has had a valid answer. `known`: the number of a question that has one, whoever asked. `texts`: two of the valid
+    answers that differ, the one that there is, or none. `fault` is what was wrong with one that is not valid."""
 
     part: str
     pending: tuple[int, ...]
     totals: JudgeTotals
     proven: bool
     known: int | None
+    texts: frozenset[str]
+    fault: str | None
 
 
 def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
@@ -80,6 +86,11 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
              totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
              totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
+    if fault := next((survey.fault for survey in found if survey.fault), None):
+        log.warning("judge: %d questions have no answer, one because of: %s", sum(totals.failed.values()), fault)
+    if totals.answered >= STUCK and len(frozenset().union(*(survey.texts for survey in found))) == 1:
+        log.warning("judge: all %d answers are the same word for word, so this judge may not look at what it is asked: "
+                    "see that the image and the caption reach it", totals.answered)  # fmt: skip
     if len(totals.served_by) > 1:
         log.warning("judge: the answers are of %d models, so captions may differ because their judges do: %s",
                     len(totals.served_by), "; ".join(totals.served_by))  # fmt: skip
@@ -144,7 +155,9 @@ def _survey(spec: Spec, caption_ids: list[str], run: str, part: str) -> Surveyed
     found = [kept.get(one.key) for one in asked]
     proven = any(one and not one.failure and one.run == run for one in found)
     known = next((number for number, one in enumerate(found) if one and not one.failure), None)
-    return Surveyed(part, pending, totals_of(found, run, spec.suite.judge), proven, known)
+    texts = frozenset(islice(dict.fromkeys(one.text for one in found if one and one.text and not one.failure), 2))
+    fault = next((f"{one.failure} ({one.detail})" for one in found if one and one.failure and one.detail), None)
+    return Surveyed(part, pending, totals_of(found, run, spec.suite.judge), proven, known, texts, fault)
 
 
 def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, times: Times) -> None:
@@ -189,6 +202,7 @@ def _ask_engine(
                 read = judging.read_pair if asked.pair else partial(judging.read, judge)
                 said: Any = read(row["text"], None)
                 failure = said.failure and said.failure.removeprefix("judge-")
+                detail = said.fault and describe_fault(judge, said.fault, row["text"], row["finish_reason"] == "length")
             spent = row["prompt_tokens"], row["tokens"]
             made.append(Answer(asked.key, row["text"], failure, detail, *spent, run, row["finished"] or time.time()))
         answers.keep(spec.judge_uri, part, made)

@@ -1,8 +1,8 @@
 """One question to an OpenAI-compatible chat endpoint, retried where that can help, and why there is no answer if none.
 
 The `openai` package waits and tries again by itself after timeouts, lost connections, 408, 409, 429 and 5xx, as long as
-`Retry-After` says (up to two minutes) or else 0.5 s, 1 s, 2 s and so on up to 8 s. What it knows nothing of is here: an
-answer that is no answer, a refusal, and an endpoint that does not know a parameter.
+`Retry-After` says (up to two minutes) or else 0.5 s, 1 s, 2 s and so on up to 8 s. What it knows nothing of is here: a
+completion that is no answer, a refusal, and an endpoint that does not know a parameter.
 """
 
 import asyncio
@@ -17,8 +17,16 @@ from urllib.parse import urlsplit
 import openai
 
 from ray_jobs.contract import BadInput, Judge
+from ray_jobs.judge.completion import (
+    NoCompletion,
+    describe_cut,
+    describe_fault,
+    error_text,
+    is_quota_empty,
+    parse_completion,
+)
 from ray_jobs.judge.destination import check_destination
-from ray_jobs.judge.exchange import Bounded
+from ray_jobs.judge.exchange import LOCATION, NO_COMPLETION, Bounded
 from ray_jobs.judge.secrecy import Secret
 from ray_jobs.metrics import judge as judging
 
@@ -28,13 +36,24 @@ DETAIL_CHARACTERS = 300
 SERVED, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
 UNSENT: Any = {name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")}  # of this machine's variables
 NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
+NOTHING, REJECTED, QUOTA = "no-completion", "request-rejected", "quota"
+REPEATED = (
+    NOTHING,
+    "rate-limit",
+    "server-error",
+    "http-408",
+    "http-409",
+)  # failures after which the package asks again
+UNCUT = "raise judge.max_tokens, or turn the model's reasoning off"
+NO_REASONING = "turn the model's reasoning off, or start the endpoint with the reasoning parser of this model"
 
 
 @dataclass(frozen=True)
 class Reply:
     """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls.
 
-    `served_by` is the model and the fingerprint of its system, as the endpoint names them.
+    `served_by` is the model and the fingerprint of its system, as the endpoint names them. `remedy` is what to do where
+    all answers are like this one.
     """
 
     text: str | None = None
@@ -45,6 +64,7 @@ class Reply:
     tokens: int = 0
     tries: int = 1
     served_by: str | None = None
+    remedy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,57 +115,74 @@ class Endpoint:
                 raw = await client.chat.completions.with_raw_response.create(
                     **_request(self.judge, dialect, text, image, pair)
                 )
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                other = None if self.proven else dialect.without(str(error))
+            except openai.APIStatusError as error:
+                failure = _failure_of(error)
+                other = None if self.proven or failure != REJECTED else dialect.without(str(error))
                 if other is None:
-                    return self._failed("request-rejected", error)
+                    return self._failed(failure, error, tries if failure in REPEATED else 1)
                 dialect = other
                 continue
             except openai.APITimeoutError as error:
                 return self._failed("timeout", error, tries)
-            except openai.RateLimitError as error:
-                return self._failed("rate-limit", error, tries)
-            except openai.InternalServerError as error:
-                return self._failed("server-error", error, tries)
-            except openai.APIStatusError as error:
-                return self._failed(f"http-{error.status_code}", error)
             except openai.APIConnectionError as error:
                 return self._failed("connection-error", error, tries)
             except openai.APIError as error:
-                return self._failed("invalid-answer", error)
+                return self._failed(NOTHING, error)
             self.dialect, self.proven = dialect, True
             return replace(self._read(raw.text, pair), tries=raw.retries_taken + 1)
 
     def _failed(self, failure: str, error: openai.APIError, tries: int = 1) -> Reply:
         status = getattr(error, "status_code", None)
-        told = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-        return Reply(failure=failure, detail=self.secret.mask(told)[:DETAIL_CHARACTERS], status=status, tries=tries)
+        detail = self.secret.mask(self._describe(error))[:DETAIL_CHARACTERS]
+        return Reply(failure=failure, detail=detail, status=status, tries=tries)
+
+    def _describe(self, error: openai.APIError) -> str:
+        """What went wrong, with some of what the endpoint sent."""
+        if not isinstance(error, openai.APIStatusError):
+            return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        if NO_COMPLETION in error.response.extensions:
+            return self._why_none(error.response.text)
+        if where := error.response.extensions.get(LOCATION):
+            return f"status {error.status_code}, a redirect to {where.partition('?')[0]}"
+        return f"status {error.status_code}: {error_text(error.response.text)}"
+
+    def _why_none(self, body: str) -> str:
+        """Why there is no text in a body. The key is masked first: a part of it would not be known again."""
+        try:
+            return parse_completion(self.secret.mask(body, one_line=False)).instead
+        except NoCompletion as nothing:
+            return str(nothing)
 
     def _read(self, body: str, pair: bool) -> Reply:
         """The reply in the body of a 200, which may be anything at all."""
         try:
-            said = json.loads(body)
-            choice = said["choices"][0]
-            message = choice["message"]
-            content, refusal = message.get("content"), message.get("refusal")
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            return Reply(failure="invalid-answer", detail=f"no chat completion: {self.secret.mask(body)[:100]}")
+            completion = parse_completion(body)
+        except NoCompletion:
+            return Reply(failure=NOTHING, detail=self.secret.mask(self._why_none(body))[:DETAIL_CHARACTERS])
+        said = completion.body
         served = [self.secret.mask(name)[:SERVED_CHARACTERS] for name in map(said.get, SERVED) if isinstance(name, str)]
         spent = Reply(
             prompt_tokens=_count(said, "prompt_tokens"),
             tokens=_count(said, "completion_tokens"),
             served_by=" ".join(filter(None, served)) or None,
         )
-        if refusal or choice.get("finish_reason") == "content_filter":
-            return replace(spent, failure="refusal", detail=self.secret.mask(str(refusal or "content_filter"))[:300])
-        if not isinstance(content, str) or not content:
-            return replace(spent, failure="invalid-answer", detail="no text")
+        if completion.refusal:
+            return replace(spent, failure="refusal", detail=self.secret.mask(completion.refusal)[:DETAIL_CHARACTERS])
+        cut = describe_cut(self.judge, completion.is_cut_off)
+        content = completion.text
+        if content is None:
+            remedy = UNCUT if cut else NO_REASONING if "reasoning" in completion.instead else None
+            detail = self.secret.mask(f"no text{cut}{self._why_none(body).removeprefix('no text')}")
+            return replace(spent, failure="invalid-answer", detail=detail[:DETAIL_CHARACTERS], remedy=remedy)
         harmless = partial(self.secret.mask, one_line=False)
         read = judging.read_pair(content, None) if pair else judging.read(self.judge, content, None)
         if read.failure:
-            cut = ", cut off at max_tokens" if choice.get("finish_reason") == "length" else ""
             text = harmless(content)[: judging.RATIONALE_CHARACTERS]
-            return replace(spent, text=text, failure="invalid-answer", detail=f"not what the schema says{cut}")
+            detail = describe_fault(self.judge, str(read.fault), harmless(content), completion.is_cut_off)
+            return replace(
+                spent, text=text, failure="invalid-answer", detail=self.secret.mask(detail)[:DETAIL_CHARACTERS],
+                remedy=UNCUT if cut else None,
+            )  # fmt: skip
         return replace(spent, text=judging.retold(self.judge, content, pair, harmless))
 
 
@@ -172,6 +209,20 @@ def shown(judge: Judge) -> str:
     """The model and its endpoint, without what a URL may carry of passwords."""
     url = urlsplit(judge.base_url or "")
     return f"{judge.model} at {url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+
+
+def _failure_of(error: openai.APIStatusError) -> str:
+    """What an error that came with its status is called."""
+    if is_quota_empty(error.response.text):
+        return QUOTA
+    if error.status_code in (400, 422):
+        return REJECTED
+    if error.status_code == 429:
+        return "rate-limit"
+    if error.status_code >= 500:
+        nothing = error.response.extensions.get(NO_COMPLETION)
+        return NOTHING if isinstance(nothing, NoCompletion) and not nothing.is_error else "server-error"
+    return f"http-{error.status_code}"
 
 
 def _request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair: bool) -> dict[str, Any]:

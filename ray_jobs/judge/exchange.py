@@ -2,7 +2,8 @@
 
 What the `openai` package sends goes through `Bounded`. It follows no redirect, asks no proxy and no .netrc, takes no
 compressed answer (a small one may unpack to gigabytes), and gives up after so many bytes or seconds of headers and body
-together.
+together. An answer that is no completion gets the status that it should have had, so that the package waits and tries
+again as after any other error.
 """
 
 import asyncio
@@ -12,7 +13,10 @@ from typing import Any
 import httpx2
 import openai
 
+from ray_jobs.judge.completion import NoCompletion, is_quota_empty, parse_completion
+
 ANSWER_BYTES = 2**20
+NO_COMPLETION, LOCATION = "no_completion", "location"  # what a response has among its extensions
 
 
 class Bounded(openai.DefaultAsyncHttpxClient):
@@ -45,7 +49,18 @@ class Bounded(openai.DefaultAsyncHttpxClient):
             name: value for name, value in response.headers.items() if name in ("retry-after", "retry-after-ms")
         }
         headers = retry_headers | {"content-type": "application/json"}
-        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+        status, text = response.status_code, body.decode("utf-8", "replace")
+        extensions: dict[str, Any] = {}
+        if response.is_redirect:
+            extensions[LOCATION] = response.headers.get("location", "")
+        if response.is_success:
+            try:
+                parse_completion(text)
+            except NoCompletion as nothing:
+                status, extensions[NO_COMPLETION] = nothing.status or 500, nothing
+        if is_quota_empty(text):
+            headers["x-should-retry"] = "false"
+        return httpx2.Response(status, headers=headers, content=body, request=request, extensions=extensions)
 
 
 async def _read(response: httpx2.Response) -> bytes:

@@ -8,17 +8,14 @@ question that was answered before is asked once more: no answer to that either e
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ray_jobs.contract import BadInput, Trouble
 from ray_jobs.judge.answers import Answer
-from ray_jobs.judge.endpoint import NOT_ASKED, Endpoint, Reply, shown
+from ray_jobs.judge.endpoint import NOT_ASKED, Endpoint, Reply
+from ray_jobs.judge.outage import EARLY, explain_account, explain_outage, is_denied
 from ray_jobs.judge.questions import Question
 from ray_jobs.progress import Progress
-
-DENIED = {403: 3, 404: 3}  # how often before it is believed: one caption alone may displease a firewall
 
 Item = tuple[str, Question, bytes]  # the part, the question, its image
 
@@ -29,7 +26,7 @@ class Held:
 
     part: str
     answer: Answer
-    status: int | None
+    reply: Reply
     at: float
 
 
@@ -63,7 +60,7 @@ class Asking:
         if reply.failure is None:
             self.proven, self.answered = True, lambda: item
         if not self.proven or (reply.failure and reply.failure not in NOT_ASKED):
-            self.held.append(Held(part, answer, reply.status, time.monotonic()))
+            self.held.append(Held(part, answer, reply, time.monotonic()))
             self.in_a_row += 1
             await self._give_up_when_down()
             return
@@ -95,8 +92,8 @@ class Asking:
 
     async def _reply(self, question: Question, image: bytes) -> Reply:
         reply = await self.endpoint.ask(question.text, image, question.pair)
-        if reply.status == 401:
-            raise BadInput(f"judge {shown(self.endpoint.judge)}: 401, not this key; correct {self._variable}")
+        if error := explain_account(self.endpoint.judge, reply):
+            raise error
         return reply
 
     def _answer(self, question: Question, reply: Reply) -> Answer:
@@ -114,8 +111,7 @@ class Asking:
 
     async def _give_up_when_down(self) -> None:
         async with self.doubting:  # one doubts, the others wait for what comes of it
-            statuses = Counter(one.status for one in self.held)
-            denied = not self.proven and any(statuses[status] >= often for status, often in DENIED.items())
+            denied = not self.proven and sum(is_denied(held.reply) for held in self.held) >= EARLY
             if not denied and self.in_a_row < 3 * self.endpoint.judge.concurrency:
                 return
             if not self.answered:
@@ -124,20 +120,7 @@ class Asking:
 
     def down(self) -> Exception:
         """What the failures that are held back mean when they are all there is."""
-        judge, last, status = self.endpoint.judge, self.held[-1].answer, self.held[-1].status
-        told = f"judge {shown(judge)}: {len(self.held)} answers in a row failed, the last: {last.failure}"
-        told += f" ({last.detail})" if last.detail else ""
-        if status in DENIED:
-            return BadInput(f"{told}; check base_url, model and what the key in {self._variable} may do")
-        if all(one.answer.failure == "request-rejected" for one in self.held):
-            return BadInput(f"{told}; check that this model takes images and this many tokens")
-        if all(one.answer.failure in NOT_ASKED for one in self.held):
-            return BadInput(f"{told}; this model does not do what the prompt asks, change one of them")
-        return Trouble(f"{told}; what is answered is kept, run again when it is up")
-
-    @property
-    def _variable(self) -> str:
-        return self.endpoint.judge.key_variable
+        return explain_outage(self.endpoint.judge, [held.reply for held in self.held], self.answered is not None)
 
 
 def ask_endpoint(

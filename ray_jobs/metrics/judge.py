@@ -10,31 +10,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_jobs.contract import Judge
+from ray_jobs.names import printable
 
 LOW, HIGH = 1, 5
 RATIONALE_CHARACTERS = 400
 ANSWER_CHARACTERS = 20_000
 BETTER = ("first", "second", "tie")
 PAIR_KEYS = ("rationale", "better")
-FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
+FENCED = re.compile(r"\s*`{3,}[a-z0-9_+-]*\s*(\{.*\})\s*`{3,}\s*", re.DOTALL | re.IGNORECASE)
+THOUGHT = re.compile(r"\s*(?:<(think|thinking)>.*?</\1>|◁think▷.*?◁/think▷)", re.DOTALL | re.IGNORECASE)
+THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|◁/think▷", re.IGNORECASE)  # where the chat template opened the block
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`values` by metric name; empty with a `failure` when the judge gave no usable answer."""
+    """`values` by metric name; empty with a `failure` when the judge gave no usable answer, and the `fault` in it."""
 
     values: dict[str, float] = field(default_factory=dict)
     rationale: str | None = None
     failure: str | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of two captions the judge finds better: first, second or tie; None with a `failure`."""
+    """Which of two captions the judge finds better: first, second or tie; None with a `failure`, and the `fault`."""
 
     better: str | None = None
     rationale: str | None = None
     failure: str | None = None
+    fault: str | None = None
 
 
 SILENT = Judgement(failure="judge-silent")
@@ -79,12 +84,12 @@ def read(judge: Judge, answer: str | None, failure: str | None) -> Judgement:
         said = parsed(answer, _keys(judge, pair=False))
         rationale = _text(said["rationale"])
         if judge.criteria:
-            held = {name: float(_boolean(said[name])) for name in judge.criteria}
+            held = {name: float(_boolean(name, said[name])) for name in judge.criteria}
             values = {"judge": sum(held.values()) / len(held), **{f"judge_{name}": held[name] for name in held}}
         else:
             values = {"judge": float(_in_range(said["score"]))}
-    except ValueError:
-        return Judgement(rationale=_shown(answer), failure="judge-invalid-answer")
+    except ValueError as fault:
+        return Judgement(rationale=_shown(answer), failure="judge-invalid-answer", fault=_line(fault))
     return Judgement(values, rationale)
 
 
@@ -95,35 +100,56 @@ def read_pair(answer: str | None, failure: str | None) -> Choice:
     try:
         said = parsed(answer, PAIR_KEYS)
         if not isinstance(said["better"], str) or said["better"] not in BETTER:
-            raise ValueError(f"{said['better']!r} is none of {', '.join(BETTER)}")
+            raise ValueError(f"better is {_repr(said['better'])}, none of {', '.join(BETTER)}")
         return Choice(said["better"], _text(said["rationale"]))
-    except ValueError:
-        return Choice(rationale=_shown(answer), failure="judge-invalid-answer")
+    except ValueError as fault:
+        return Choice(rationale=_shown(answer), failure="judge-invalid-answer", fault=_line(fault))
 
 
 def retold(judge: Judge, answer: str, pair: bool, harmless: Callable[[str], str]) -> str:
-    """A valid answer with its rationale, the only free text in it, made harmless; the same answer where it is that."""
+    """A valid answer with its rationale made harmless, and without what stood around it: the rationale is then the only
+    free text in it. The same answer where it is that."""
     said = parsed(answer, _keys(judge, pair))
     rationale = harmless(said["rationale"])
-    if rationale == said["rationale"]:
+    if rationale == said["rationale"] and _object_in(answer) == answer:
         return answer
     said["rationale"] = rationale
     return json.dumps(said, ensure_ascii=False, separators=(",", ":"))  # no longer than it was: it is read again
 
 
 def parsed(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON object of an answer, which may stand in one fence of Markdown. Raises ValueError for anything else:
-    other keys, a key twice (which one would count?), NaN, a text far too long or nested too deep."""
-    if len(answer) > ANSWER_CHARACTERS:
-        raise ValueError(f"an answer of {len(answer)} characters")
-    fenced = FENCED.fullmatch(answer)
+    """The JSON object of an answer, which may stand after one block of thoughts and in one fence of Markdown.
+
+    Raises ValueError for anything else: other keys, a key twice (which one would count?), NaN, a text far too long or
+    nested too deep.
+    """
+    text = _object_in(answer)
+    if len(text) > ANSWER_CHARACTERS:
+        raise ValueError(f"an answer of {len(text)} characters")
     try:
-        said = json.loads(fenced[1] if fenced else answer, object_pairs_hook=_once, parse_constant=_no_constant)
+        said = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deep") from None
-    if not isinstance(said, dict) or set(said) != set(keys):
-        raise ValueError(f"not an object with the keys {', '.join(keys)}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON object alone ({error.msg}, character {error.pos + 1})") from None
+    if not isinstance(said, dict):
+        raise ValueError("not a JSON object")
+    if missing := [key for key in keys if key not in said]:
+        raise ValueError(f"the key {missing[0]!r} is missing")
+    if other := next((key for key in said if key not in keys), None):
+        raise ValueError(f"a key {other[:40]!r} that nobody asked for")
     return said
+
+
+def _object_in(answer: str) -> str:
+    """An answer without the block of thoughts before it and the fence around it."""
+    text = answer.removeprefix("\ufeff")
+    if thought := THOUGHT.match(text):
+        text = text[thought.end() :]
+    elif not text.lstrip().startswith(("{", "`")) and (end := THOUGHT_ENDS.search(text)):
+        text = text[end.end() :]
+    fenced = FENCED.fullmatch(text)
+    return fenced[1] if fenced else text
 
 
 def _keys(judge: Judge, pair: bool) -> tuple[str, ...]:
@@ -178,13 +204,25 @@ def _shown(answer: str | None) -> str | None:
     return None if answer is None else answer[:RATIONALE_CHARACTERS]
 
 
-def _boolean(value: Any) -> bool:
+def _line(fault: ValueError) -> str:
+    return printable(str(fault), 100)
+
+
+def _repr(value: Any) -> str:
+    """A value in an error, which may be a number of thousands of digits."""
+    try:
+        return repr(value)[:40]
+    except ValueError:
+        return "a number of too many digits"
+
+
+def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is not true or false")
+        raise ValueError(f"{name} is {_repr(value)}, not true or false")
     return value
 
 
 def _in_range(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not LOW <= value <= HIGH:
-        raise ValueError(f"{value!r} is not a whole number from {LOW} to {HIGH}")
+        raise ValueError(f"the score {_repr(value)} is not a whole number from {LOW} to {HIGH}")
     return value

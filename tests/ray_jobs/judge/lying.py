@@ -80,6 +80,27 @@ def error(status: int, message: str = "no", **headers: str) -> Said:
     return Said(status, {"error": {"message": message, "type": "t", "code": None}}, {"retry-after-ms": "20"} | headers)
 
 
+def error_in_success(code: Any, message: str = "no", **headers: str) -> Said:
+    """An error as gateways send it that have begun to answer: with the status of success."""
+    return Said(200, {"error": {"message": message, "code": code}}, {"retry-after-ms": "20"} | headers)
+
+
+def message_with(content: Any, finish: str = "stop", **message: Any) -> Said:
+    """A completion with this content and whatever else its message has."""
+    return Said(body=completion(content, finish, **message))
+
+
+def page(words: str = "Sign in") -> Said:
+    body = f"<!doctype html><html><title>{words}</title></html>".encode()
+    return Said(200, body, {"Content-Type": "text/html", "retry-after-ms": "20"})
+
+
+def stream(*events: Any) -> Said:
+    """Server-sent events, though none were asked for."""
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    return Said(200, "".join([*lines, "data: [DONE]\n\n"]).encode(), {"retry-after-ms": "20"})
+
+
 @contextmanager
 def lying(behave: Callable[[str, int], Said]) -> Iterator[Lying]:
     told = Lying(behave)

@@ -1,0 +1,195 @@
+"""What an endpoint sent with a status of success: a chat completion, or an error, a page, a stream that is none.
+
+The job's driver reads every answer with this. A completion may still be useless, and that is the model's failure; what
+is no completion at all is the endpoint's, whatever its status says.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ray_jobs.contract import Judge
+from ray_jobs.names import printable
+
+SHOWN_CHARACTERS = 100
+WORDS = {  # of error objects, and the status that the same endpoints send for each elsewhere
+    "rate_limit_exceeded": 429, "rate_limit_error": 429, "resource_exhausted": 429, "insufficient_quota": 429,
+    "toomanyrequests": 429, "ratelimiterror": 429, "throttling_error": 429, "billing_error": 402,
+    "invalid_api_key": 401, "authentication_error": 401, "unauthenticated": 401, "authenticationerror": 401,
+    "permission_error": 403, "permission_denied": 403, "permissiondeniederror": 403,
+    "model_not_found": 404, "not_found_error": 404, "not_found": 404, "deploymentnotfound": 404, "notfounderror": 404,
+    "request_too_large": 413, "context_length_exceeded": 400, "badrequesterror": 400, "invalid_argument": 400,
+    "invalid_request_error": 400, "overloaded_error": 503, "unavailable": 503, "serviceunavailableerror": 503,
+}  # fmt: skip
+EMPTY_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # no repeat refills it
+TEXT_PARTS = ("text", "output_text")
+MESSAGES, NESTED = ("error", "message", "msg", "detail", "status_msg"), 4
+BLOCKED = ("content_filter", "refusal", "safety", "recitation")  # reasons to finish that are a refusal
+
+
+class NoCompletion(Exception):
+    """What came in place of a completion. `is_error`: the endpoint names it an error; `status` is the error's own."""
+
+    def __init__(self, message: str, is_error: bool = False, status: int | None = None) -> None:
+        super().__init__(message)
+        self.is_error, self.status = is_error, status
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`text` is None where the message has none, and `instead` then says what it has. `refusal` in its own words."""
+
+    body: dict[str, Any]
+    text: str | None
+    instead: str
+    refusal: str | None
+    is_cut_off: bool
+
+
+def parse_completion(body: str) -> Completion:
+    """The completion in a body. Raises NoCompletion for everything else, in words that quote some of it."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _describe_text(body) from None
+    if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict) and "error" in said[0]:
+        said = said[0]  # as Google's endpoints send errors
+    if isinstance(said, str):
+        raise NoCompletion(f"no completion but {shown(said)}")
+    if not isinstance(said, dict):
+        raise NoCompletion(f"JSON that is no completion: {shown(body)}")
+    choice = _first(said.get("choices"))
+    message = choice.get("message")
+    text, refusal = _read_message(message) if isinstance(message, dict) else (None, None)
+    finish = choice.get("finish_reason")
+    finish = finish.lower() if isinstance(finish, str) else ""
+    error = said.get("error") or choice.get("error") or (said if said.get("object") == "error" else None)
+    if (error and not text and not refusal) or finish == "error":
+        raise NoCompletion(f"an error with a status of success: {shown(message_of(error or said))}", True,
+                           _status_of(error, said))  # fmt: skip
+    if not isinstance(message, dict):
+        raise NoCompletion(f"JSON that is no completion: {shown(body)}", bool(_status_of(None, said)),
+                           _status_of(None, said))  # fmt: skip
+    if finish in BLOCKED:
+        refusal = refusal or finish
+    return Completion(said, text, "" if text else _describe_message(message), refusal, finish == "length")
+
+
+def message_of(error: Any) -> str:
+    """The words of an error object in any of the usual shapes; the object itself where it has none."""
+    for _ in range(NESTED):
+        name = next((name for name in MESSAGES if isinstance(error, dict) and error.get(name)), None)
+        error = error[name] if name else error
+    return error if isinstance(error, str) else _dump(error)
+
+
+def error_text(body: str) -> str:
+    """The words in the body of an error, which may be JSON, a page or nothing."""
+    try:
+        return message_of(json.loads(body)) if body.strip() else "no message"
+    except (ValueError, RecursionError):
+        return body
+
+
+def is_quota_empty(body: str) -> bool:
+    """Whether an error's own code or type says that the account has nothing left.
+
+    Its message is not asked: it may repeat a caption, and "quota" also stands in errors that pass in a minute.
+    """
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    said = said[0] if isinstance(said, list) and said else said
+    error = said.get("error") if isinstance(said, dict) else None
+    places = [place for place in (said, error) if isinstance(place, dict)]
+    return any(place.get(name) in EMPTY_QUOTA for place in places for name in ("code", "type"))
+
+
+def describe_cut(judge: Judge, is_cut_off: bool) -> str:
+    return f", cut off at max_tokens ({judge.max_tokens})" if is_cut_off else ""
+
+
+def describe_fault(judge: Judge, fault: str, text: str, is_cut_off: bool) -> str:
+    """Why a text is no answer, for whoever reads the job's last line."""
+    return f"not what the schema says{describe_cut(judge, is_cut_off)}: {fault}: {shown(text)}"
+
+
+def shown(text: str) -> str:
+    """The beginning of a text, in quotes on one line."""
+    return f"'{printable(' '.join(text[: 4 * SHOWN_CHARACTERS].split()), SHOWN_CHARACTERS)}'"
+
+
+def _describe_text(body: str) -> NoCompletion:
+    """What a body is that is no JSON."""
+    text = body.strip().removeprefix("\ufeff").strip()
+    if not text:
+        return NoCompletion("an empty body")
+    if text.startswith("<"):
+        return NoCompletion(f"a page: {shown(text)}")
+    if text.startswith(("data:", "event:", ": ")):
+        first = next((line for line in text.splitlines() if line.startswith("data:")), "")
+        try:
+            parse_completion(first.removeprefix("data:"))
+        except NoCompletion as nothing:
+            if nothing.is_error:
+                return nothing
+        return NoCompletion(f"an event stream, though none was asked for: {shown(text)}")
+    return NoCompletion(f"no JSON: {shown(text)}")
+
+
+def _first(choices: Any) -> dict[str, Any]:
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _status_of(error: Any, said: dict[str, Any]) -> int | None:
+    """The status that an error names, as a number or by one of the usual words."""
+    for place in (error, said):
+        for name in ("code", "status_code", "status", "type"):
+            value = place.get(name) if isinstance(place, dict) else None
+            if isinstance(value, str):
+                value = int(value) if value.isdecimal() and len(value) == 3 else WORDS.get(value.lower())
+            if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
+                return value
+    return None
+
+
+def _read_message(message: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Text and refusal of a message, whose content is a text or a list of parts."""
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, str):
+        return content or None, _text_of(refusal)
+    parts = content if isinstance(content, list) else [content]
+    texts = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type", "text") in TEXT_PARTS:
+            texts.append(part["text"])
+        elif isinstance(part, dict) and part.get("refusal"):
+            refusal = refusal or part["refusal"]
+    return "".join(texts) or None, _text_of(refusal)
+
+
+def _text_of(refusal: Any) -> str | None:
+    return (refusal if isinstance(refusal, str) else _dump(refusal)) if refusal else None
+
+
+def _dump(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "an object nested too deep"
+
+
+def _describe_message(message: dict[str, Any]) -> str:
+    """What a message without a text has in its place."""
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if not reasoning and isinstance(content := message.get("content"), list):
+        reasoning = next((part.get("thinking") for part in content if isinstance(part, dict)), None)
+    if reasoning:
+        return f"no text, only reasoning: {shown(reasoning if isinstance(reasoning, str) else _dump(reasoning))}"
+    if message.get("tool_calls") or message.get("function_call"):
+        return "no text, only a call of a tool"
+    content = message.get("content")
+    return f"no text but {shown(_dump(content))}" if content else "no text"

@@ -1,0 +1,72 @@
+"""What the failures of an endpoint mean when they are all there is: bad input, or trouble that may pass.
+
+`remote` asks when nothing answers any more. What no repeat can change is bad input: a person must correct the suite,
+the key or the endpoint. Everything else is trouble, and the job is run again.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ray_jobs.contract import BadInput, Judge, Trouble
+from ray_jobs.judge.endpoint import NOT_ASKED, NOTHING, QUOTA, REJECTED, Reply, shown
+
+EARLY = 3  # refusals of any question before they are believed: one caption alone may displease a firewall
+TRANSIENT = frozenset((408, 409, 425, 429))  # statuses below 500 that pass
+OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # that may be about this image and no other
+ANSWER = "this model does not do what the prompt asks, change one of them"
+
+
+def explain_account(judge: Judge, reply: Reply) -> BadInput | None:
+    """The error of a reply that every further question would get as well, whatever was answered before."""
+    if reply.status == 401:
+        return BadInput(f"judge {shown(judge)}: 401, not this key; correct {judge.key_variable}")
+    if reply.status == 402 or reply.failure == QUOTA:
+        return BadInput(
+            f"judge {shown(judge)}: the account of the key in {judge.key_variable} has no credit or quota left "
+            f"({reply.detail}); top it up, what is answered is kept"
+        )
+    return None
+
+
+def is_denied(reply: Reply) -> bool:
+    """Whether the endpoint refuses this reply's question as it would refuse any other."""
+    return _is_status_for_good(reply) and reply.status not in OF_ONE_QUESTION
+
+
+def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -> Exception:
+    """The error to end the job with; `was_answered`: this endpoint has answered a question of this golden set."""
+    denied = [reply for reply in replies if is_denied(reply)]
+    is_early = len(denied) >= EARLY and not was_answered
+    last = denied[-1] if is_early else replies[-1]
+    line = f"judge {shown(judge)}: {len(replies)} answers in a row failed, the last: {last.failure}"
+    line += f" ({last.detail})" if last.detail else ""
+    if is_early or all(_is_for_good(reply, was_answered) for reply in replies):
+        return BadInput(f"{line}; {_remedy(judge, last, replies)}")
+    where = "; check base_url" if last.failure == NOTHING and not was_answered else ""
+    return Trouble(f"{line}{where}; what is answered is kept, run again when it is up")
+
+
+def _is_for_good(reply: Reply, was_answered: bool) -> bool:
+    """Whether no repeat can change it. A page in place of an answer is maintenance where there were answers before."""
+    if reply.failure == NOTHING:
+        return not was_answered
+    return reply.failure in NOT_ASKED or _is_status_for_good(reply)
+
+
+def _is_status_for_good(reply: Reply) -> bool:
+    return reply.status is not None and 300 <= reply.status < 500 and reply.status not in TRANSIENT
+
+
+def _remedy(judge: Judge, last: Reply, replies: Sequence[Reply]) -> str:
+    if last.failure == NOTHING:
+        return "no chat completions come from there, check base_url"
+    if last.status == 413:
+        return "lower preprocess.max_pixels, or raise the endpoint's limit on the size of a request"
+    if last.status is not None and 300 <= last.status < 400:
+        return "redirects are not followed, set base_url to where it leads"
+    if last.failure == REJECTED:
+        return "check that this model takes images and this many tokens"
+    if last.failure in NOT_ASKED:
+        remedies = Counter(reply.remedy for reply in replies if reply.remedy)
+        return remedies.most_common(1)[0][0] if remedies else ANSWER
+    return f"check base_url, model and what the key in {judge.key_variable} may do"

@@ -1,0 +1,321 @@
+"""A judge as endpoints really answer: what is no completion is the endpoint's failure, what is one is read or told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged import asking, made
+from lying import KEY, Said, caption_in, completion, error, error_in_success, lying, page, stream
+from lying import message_with as text
+
+from ray_jobs import parts
+from ray_jobs.contract import BadInput, Spec, Trouble
+from ray_jobs.judging import judge_all, judgements
+from ray_jobs.metrics.judge import SILENT, Judgement
+
+TWELVE = {f"image-{number:02d}": f"caption {number}" for number in range(12)}
+GOOD = json.dumps({"rationale": "so", "score": 4})
+LONG = "The picture shows a red square on white ground. " * 9
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
+
+
+def judged(spec: Spec) -> dict[str, Judgement]:
+    found: dict[str, Judgement] = {}
+    for part in parts.require(spec.captions_uri, "caption").parts:
+        found |= judgements(spec, spec.caption_id, part.name)
+    return found
+
+
+def planned(root: Path, url: str, **judge: Any) -> Spec:
+    return made(asking(str(root), url, **{"tries": 1, "concurrency": 2} | judge), TWELVE)
+
+
+def number_of(question: str) -> int:
+    return int(caption_in(question).split()[1])
+
+
+def only_from(first: int, said: Said) -> Callable[[str, int], Said]:
+    """The first so many captions are answered well, the others thus."""
+    return lambda question, before: text(GOOD) if number_of(question) < first else said
+
+
+# --- completions that hold an answer ----------------------------------------------------------------------------------
+
+READ: dict[str, Said] = {
+    "plain": text(GOOD),
+    "thoughts before it": text(f"<think>It is red.\n{{}}</think>\n\n{GOOD}"),
+    "no thoughts in their block": text(f"<think>\n\n</think>\n\n{GOOD}"),
+    "a block that the chat template opened": text(f"It is red.\n</think>\n{GOOD}"),
+    "thoughts by another name": text(f"<Thinking>red</Thinking>{GOOD}"),
+    "thoughts in the marks of Kimi": text(f"◁think▷red◁/think▷{GOOD}"),
+    "a fence": text(f"```json\n{GOOD}\n```"),
+    "a fence in capitals": text(f"```JSON\n{GOOD}\n```"),
+    "a fence on one line": text(f"```json {GOOD} ```"),
+    "a fence without a space": text(f"```{GOOD}```"),
+    "a fence of four": text(f"````\n{GOOD}\n````"),
+    "thoughts and a fence": text(f"<think>red</think>```Json\n{GOOD}```"),
+    "a byte order mark": text(f"\ufeff{GOOD}"),
+    "a list of parts": text([{"type": "text", "text": GOOD[:9]}, {"type": "text", "text": GOOD[9:]}]),
+    "parts of the responses API": text([{"type": "output_text", "text": GOOD}]),
+    "a part of thoughts": text([{"type": "thinking", "thinking": "red"}, {"type": "text", "text": GOOD}]),
+    "one part": text({"type": "text", "text": GOOD}),
+    "reasoning beside it": text(GOOD, reasoning_content="It is red."),
+    "an empty error beside it": Said(body=completion(GOOD) | {"error": None}),
+    "log-probabilities beside it": Said(
+        body=completion(GOOD) | {"choices": [completion(GOOD)["choices"][0] | {"logprobs": {"content": [{}] * 99}}]}
+    ),
+    "no usage": Said(body={"choices": completion(GOOD)["choices"]}),
+    "white space that keeps the connection up": Said(body=b"\n \n" + json.dumps(completion(GOOD)).encode()),
+    "cut off behind the answer": text(GOOD, finish="length"),
+}
+
+
+@pytest.mark.parametrize("said", READ.values(), ids=READ.keys())
+def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Said) -> None:
+    with lying(lambda question, before: said) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        assert judge_all(spec, [spec.caption_id]).answered == 12
+        assert len(endpoint.asked) == 12
+    assert set(map(repr, judged(spec).values())) == {repr(Judgement({"judge": 4.0}, "so"))}
+
+
+def test_thoughts_are_not_kept_so_that_no_key_is_in_them(tmp_path: Path) -> None:
+    with lying(lambda question, before: text(f"<think>my key is {KEY}</think>{GOOD}")) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        assert judge_all(spec, [spec.caption_id]).answered == 12
+    assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+# --- completions that hold none: the model's failure ------------------------------------------------------------------
+
+CUT = r"cut off at max_tokens \(256\)"
+MORE = "; raise judge.max_tokens, or turn the model's reasoning off$"
+PARSER = "; turn the model's reasoning off, or start the endpoint with the reasoning parser of this model$"
+CHANGE = "; this model does not do what the prompt asks, change one of them$"
+USELESS: dict[str, tuple[Said, str]] = {
+    "nothing": (text(""), rf"invalid-answer \(no text\){CHANGE}"),
+    "null": (text(None), rf"\(no text\){CHANGE}"),
+    "reasoning only": (text(None, reasoning_content=LONG), rf"no text, only reasoning: '{LONG[:97]}\.\.\.'\){PARSER}"),
+    "reasoning by its other name": (text("", reasoning="red"), rf"\(no text, only reasoning: 'red'\){PARSER}"),
+    "all tokens went into reasoning": (
+        text(None, "length", reasoning="red"), rf"\(no text, {CUT}, only reasoning: 'red'\){MORE}"),
+    "empty and cut": (text("", "length"), rf"\(no text, {CUT}\){MORE}"),
+    "thoughts that do not end": (text(f"<think>{LONG}", "length"), rf"schema says, {CUT}: .*'<think>The pict.*{MORE}"),
+    "an answer that does not end": (text('{"rationale": "The', "length"), rf"{CUT}: no JSON object alone.*{MORE}"),
+    "a call of a tool": (
+        text(None, "tool_calls", tool_calls=[{"id": "1"}]), rf"\(no text, only a call of a tool\){CHANGE}"),
+    "prose": (text(LONG), rf"not what the schema says: no JSON object alone \(.*\): '{LONG[:97]}\.\.\.'\){CHANGE}"),
+    "two blocks of thoughts": (text(f"<think>a</think><think>b</think>{GOOD}"), f"'<think>a</think><think>b.*{CHANGE}"),
+    "two objects": (text(f"{GOOD} {GOOD}"), r"no JSON object alone \(Extra data, character 33\)"),
+    "a comma too many": (text('{"rationale": "so", "score": 4,}'), "no JSON object alone"),
+    "single quotes": (text("{'rationale': 'so', 'score': 4}"), "no JSON object alone.*: \"?'{'rationale'"),
+    "a score as text": (text('{"rationale": "so", "score": "7/10"}'), "the score '7/10' is not a whole number from 1"),
+    "a score of another scale": (text('{"rationale": "so", "score": 87}'), "the score 87 is not a whole number from 1"),
+    "a share for a score": (text('{"rationale": "so", "score": 0.8}'), "the score 0.8 is not a whole number from 1 to"),
+    "keys of another language": (text('{"Begründung": "so", "Note": 4}'), "the key 'rationale' is missing: '{\"Begr"),
+    "a key too many": (text('{"rationale": "so", "score": 4, "sure": 1}'), "a key 'sure' that nobody asked for"),
+    "content that is a number": (text(4), r"\(no text but '4'\)"),
+    "a refusal": (text(None, refusal="I will not."), rf"refusal \(I will not\.\){CHANGE}"),
+    "a refusal among parts": (text([{"type": "refusal", "refusal": "No."}]), r"refusal \(No\.\)"),
+    "a filter": (text("", "content_filter"), r"refusal \(content_filter\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "line"), USELESS.values(), ids=USELESS.keys())
+def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: Said, line: str) -> None:
+    with lying(lambda question, before: said) as endpoint:
+        spec = planned(tmp_path / "all", endpoint.url)
+        with pytest.raises(BadInput, match=rf"answers in a row failed, the last: .*{line}") as caught:
+            judge_all(spec, [spec.caption_id])
+        assert str(caught.value).isprintable()
+        assert set(map(repr, judged(spec).values())) == {repr(SILENT)}, "recorded although nothing was ever answered"
+
+        endpoint.behave = only_from(4, said)
+        spec = planned(tmp_path / "some", endpoint.url)
+        assert sum(judge_all(spec, [spec.caption_id]).failed.values()) == 8
+
+
+def test_a_criterion_that_is_missing_is_named(tmp_path: Path) -> None:
+    with lying(lambda question, before: text('{"rationale": "so", "colour": true}')) as endpoint:
+        spec = planned(tmp_path, endpoint.url, criteria=["colour", "shape"])
+        with pytest.raises(BadInput, match="the key 'shape' is missing"):
+            judge_all(spec, [spec.caption_id])
+
+
+def test_a_judge_that_says_the_same_of_every_image_is_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def alike(question: str, before: int) -> Said:
+        return text(GOOD)
+
+    def differing(question: str, before: int) -> Said:
+        return text(GOOD.replace("so", f"so {number_of(question)}"))
+
+    for behave, doubted in ((differing, False), (alike, True)):
+        with lying(behave) as endpoint, caplog.at_level("WARNING"):
+            spec = planned(tmp_path / behave.__name__, endpoint.url)
+            judge_all(spec, [spec.caption_id])
+        assert ("all 12 answers are the same word for word" in caplog.text) == doubted
+
+
+def test_a_failure_that_is_recorded_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with lying(only_from(11, text("four", "length"))) as endpoint, caplog.at_level("WARNING"):
+        spec = planned(tmp_path, endpoint.url)
+        judge_all(spec, [spec.caption_id])
+    assert (
+        "1 questions have no answer, one because of: invalid-answer (not what the schema says, cut off" in caplog.text
+    )
+
+
+# --- no completion: the endpoint's failure ----------------------------------------------------------------------------
+
+BASE = "; no chat completions come from there, check base_url$"
+AGAIN = "run again when it is up$"
+ACCOUNT = r"the account of the key in ASSAY_JUDGE_KEY has no credit or quota left \(.*\); top it up"
+QUOTA = {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": None}}
+DOWN: dict[str, tuple[Said, type[Exception], str]] = {
+    "429 in a 200": (error_in_success(429, "slow down"), Trouble, f"rate-limit .*slow down.*{AGAIN}"),
+    "429 as text": (error_in_success("429"), Trouble, f"rate-limit .*{AGAIN}"),
+    "429 in a word": (error_in_success("rate_limit_exceeded"), Trouble, f"rate-limit .*{AGAIN}"),
+    "an error without a code": (error_in_success(None, "upstream"), Trouble, f"server-error .*'upstream'.*{AGAIN}"),
+    "an error as text": (Said(body={"error": "model is loading"}), Trouble, f"server-error .*is loading'.*{AGAIN}"),
+    "an error in a list": (Said(body=[{"error": {"code": 503, "message": "busy"}}]), Trouble, "server-error .*'busy'"),
+    "an error in the choice": (
+        Said(body={"choices": [{"error": {"code": 502, "message": "gone"}, "message": {"content": ""}}]}), Trouble,
+        "server-error .*'gone'"),
+    "an answer that an error ended": (text('{"rationale": "th', "error"), Trouble, "server-error"),
+    "an error in a stream": (stream({"error": {"code": 429, "message": "slow"}}), Trouble, "rate-limit .*'slow'"),
+    "an error object of an engine": (
+        Said(body={"object": "error", "message": "too long", "code": 400}), BadInput, "request-rejected .*too long"),
+    "a code without a word": (Said(body={"code": 429, "msg": "busy"}), Trouble, "rate-limit"),
+    "401 in a 200": (error_in_success(401, "who?"), BadInput, "401, not this key; correct ASSAY_JUDGE_KEY"),
+    "404 in a 200": (error_in_success("model_not_found", "no m"), BadInput, "http-404 .*'no m'.*check base_url, model"),
+    "a page": (page(), BadInput, f"no-completion \\(a page: '<!doctype html><html><title>Sign in.*{BASE}"),
+    "a stream": (stream({"choices": [{"delta": {"content": "4"}}]}), BadInput, f"event stream, though none.*{BASE}"),
+    "a comment of a stream": (Said(body=b": PROCESSING\n\n"), BadInput, f"an event stream.*{BASE}"),
+    "nothing": (Said(body=b""), BadInput, f"an empty body.*{BASE}"),
+    "white space": (Said(body=b"  \n"), BadInput, f"an empty body.*{BASE}"),
+    "no choices": (Said(body={"choices": []}), BadInput, f"JSON that is no completion: .*choices.*{BASE}"),
+    "a message that is null": (Said(body={"choices": [{"message": None}]}), BadInput, f"no completion.*{BASE}"),
+    "an answer of the old API": (Said(body={"choices": [{"text": GOOD}]}), BadInput, f"no completion.*text.*{BASE}"),
+    "a list of models": (Said(body={"object": "list", "data": []}), BadInput, f"no completion.*{BASE}"),
+    "half of a JSON text": (Said(body=b'{"choices": [{"mess'), BadInput, f"no JSON: .*{BASE}"),
+    "text": (Said(body=b"OK"), BadInput, f"no JSON: 'OK'.*{BASE}"),
+    "201": (Said(201, {"id": 1}), BadInput, f"no completion.*{BASE}"),
+    "402": (error(402, "no credit"), BadInput, ACCOUNT),
+    "no quota": (Said(429, QUOTA), BadInput, ACCOUNT),
+    "no quota in a 200": (Said(200, QUOTA), BadInput, ACCOUNT),
+    "405": (error(405, "not here"), BadInput, "http-405 .*not here.*check base_url, model"),
+    "404 of a gateway": (Said(404, b"404 page not found"), BadInput, "http-404 .*page not found.*check base_url"),
+    "404 of a deployment": (
+        Said(404, {"error": {"code": "DeploymentNotFound", "message": "no such deployment"}}), BadInput,
+        "http-404 .*no such deployment.*check base_url, model"),
+    "404 of Ollama": (Said(404, {"error": "model 'm' not found"}), BadInput, "http-404 .*model 'm' not found"),
+    "410": (error(410), BadInput, "http-410"),
+    "415": (error(415), BadInput, "http-415"),
+    "421": (error(421), BadInput, "http-421"),
+    "a redirect": (
+        Said(307, b"", {"Location": "https://login.example.com/v1?next=secret"}), BadInput,
+        r"http-307 \(status 307, a redirect to https://login.example.com/v1\); redirects are not followed, set"),
+    "304": (Said(304, b""), BadInput, "http-304"),
+    "413": (Said(413, b"<html>413 Request Entity Too Large</html>"), BadInput,
+            "http-413 .*Too Large.*; lower preprocess.max_pixels, or raise the endpoint's limit on the size of"),
+    "400 of a context": (
+        error(400, "maximum context length is 128 tokens"), BadInput, "rejected .*maximum context length.*images"),
+    "422 of FastAPI": (Said(422, {"detail": [{"msg": "field required"}]}), BadInput, "rejected .*field required"),
+    "500 that wraps a 429": (
+        error(500, "litellm.RateLimitError: Error code: 429"), Trouble, f"server-error .*429.*{AGAIN}"),
+    "408": (error(408), Trouble, AGAIN),
+    "529": (error(529, "overloaded"), Trouble, f"server-error .*overloaded.*{AGAIN}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
+def test_an_endpoint_that_never_answers_says_what_it_sends(
+    tmp_path: Path, said: Said, kind: type[Exception], line: str
+) -> None:
+    with lying(lambda question, before: said) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        with pytest.raises(kind, match=line) as caught:
+            judge_all(spec, [spec.caption_id])
+        assert str(caught.value).isprintable()
+        assert set(map(repr, judged(spec).values())) == {repr(SILENT)}
+        endpoint.behave = only_from(12, said)
+        assert judge_all(spec, [spec.caption_id]).answered == 12, "an outage was recorded"
+
+
+@pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
+def test_an_outage_after_the_first_answers_is_recorded_for_no_image(
+    tmp_path: Path, said: Said, kind: type[Exception], line: str
+) -> None:
+    with lying(only_from(12, said)) as endpoint:
+        endpoint.behave = lambda question, before: text(GOOD) if len(endpoint.asked) <= 4 else said
+        spec = planned(tmp_path, endpoint.url)
+        with pytest.raises((BadInput, Trouble), match="judge m at "):
+            judge_all(spec, [spec.caption_id])
+        assert [one.failure for one in judged(spec).values()].count("judge-silent") >= 7
+        assert {one.failure for one in judged(spec).values()} == {None, "judge-silent"}
+        endpoint.behave = only_from(12, said)
+        assert judge_all(spec, [spec.caption_id]).answered == 12
+
+
+OWN = ["429 in a 200", "a page", "a stream", "nothing", "413", "400 of a context", "405", "a redirect", "529"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_one_image_that_it_happens_to_is_one_failure(tmp_path: Path, name: str) -> None:
+    said = DOWN[name][0]
+    with lying(lambda question, before: said if number_of(question) == 5 else text(GOOD)) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        assert judge_all(spec, [spec.caption_id]).answered == 11
+    assert [image for image, one in judged(spec).items() if one.failure] == ["image-05"]
+
+
+def test_an_image_too_large_among_the_first_ones_ends_nothing(tmp_path: Path) -> None:
+    """A limit on the size of a request is met by large images only: other images are answered."""
+    with lying(lambda question, before: error(413) if number_of(question) < 5 else text(GOOD)) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        assert judge_all(spec, [spec.caption_id]).failed == {"judge-http-413": 5}
+
+
+def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Path) -> None:
+    """Retried within the question, after `Retry-After`, until it is answered."""
+    wait = {"retry-after-ms": "150"}
+
+    def behave(question: str, before: int) -> Said:
+        return text(GOOD) if before else error_in_success(429, **wait)
+
+    with lying(behave) as endpoint:
+        spec = planned(tmp_path, endpoint.url, tries=3, concurrency=12)
+        assert judge_all(spec, [spec.caption_id]).answered == 12
+        assert len(endpoint.asked) == 24
+        assert endpoint.headers[-1]["x-stainless-retry-count"] == "1"
+
+
+def test_a_quota_that_is_used_up_is_not_asked_for_again(tmp_path: Path) -> None:
+    with lying(lambda question, before: Said(429, QUOTA)) as endpoint:
+        spec = planned(tmp_path, endpoint.url, tries=6, concurrency=1)
+        with pytest.raises(BadInput, match=ACCOUNT):
+            judge_all(spec, [spec.caption_id])
+        assert len(endpoint.asked) == 1
+
+
+def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Path) -> None:
+    """Whoever writes captions must not be able to end a job."""
+    with lying(lambda question, before: error(429, "bad: insufficient_quota")) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        with pytest.raises(Trouble, match="rate-limit"):
+            judge_all(spec, [spec.caption_id])
+
+
+@pytest.mark.parametrize("sent", ["x" * 80 + KEY, '{"choices": "' + "x" * 80 + KEY + '"}', "<html>" + "x" * 85 + KEY])
+def test_no_half_of_a_key_is_shown_where_an_answer_is_cut(tmp_path: Path, sent: str) -> None:
+    with lying(lambda question, before: Said(200, sent.encode())) as endpoint:
+        spec = planned(tmp_path, endpoint.url)
+        with pytest.raises(BadInput, match="no-completion") as caught:
+            judge_all(spec, [spec.caption_id])
+    assert KEY[:6] not in str(caught.value)
