@@ -289,7 +289,9 @@ def _beside(suite: Suite, uri: str) -> Suite:
 
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
     if dataset.label_names:
-        dataset = dataset.model_copy(update={"label_names": beside(dataset.label_names, uri, "label_names")})
+        dataset = dataset.model_copy(
+            update={"label_names": beside(dataset.label_names, uri, "label_names", dataset.source)}
+        )
 
     def with_base(engine: Engine) -> Engine:
         return engine.model_copy(update={"base_model": resolved(engine.base_model)}) if engine.base_model else engine
@@ -299,7 +301,7 @@ def _beside(suite: Suite, uri: str) -> Suite:
         judge = judge.model_copy(update={"model": resolved(judge.model)})
     files: dict[str, object] = {"own": tuple(beside(file, uri, "metric") for file in metrics.own)}
     if metrics.synonyms:
-        files["synonyms"] = beside(metrics.synonyms, uri, "synonyms")
+        files["synonyms"] = beside(metrics.synonyms, uri, "synonyms", dataset.source)
     if metrics.clip:
         files["clip"] = resolved(metrics.clip)
     metrics = metrics.model_copy(update=files)

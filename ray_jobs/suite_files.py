@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ray_jobs import storage, strict_yaml
+from ray_jobs.data_folders import find_home, list_allowed_folders, list_own_folders
 from ray_jobs.errors import BadInput, nearest
 from ray_jobs.names import find_fault, printable
 
@@ -74,14 +75,18 @@ def read_suite(uri: str, name_or_file: str) -> bytes:
     raise BadInput(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}")
 
 
-def beside(file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names", "fields"]) -> str:
+def beside(
+    file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names", "fields"], source: str = ""
+) -> str:
     """The URI of a file that a suite names, which lies below the suite's folder, links followed.
 
-    Tables of names and schemas of fields may be on S3 as well; a metric is code, so it lies with the suite. Raises
-    BadInput for every other.
+    Tables of names and schemas of fields may be on S3 as well, or below the folder of the local data set `source` or
+    one of ASSAY_SOURCES; a metric is code, so it lies with the suite. Raises BadInput for every other.
     """
     if storage.is_s3(file) and what != "metric":
         return file
+    if what != "metric" and (path := _below_data(file, suite_uri, source)):
+        return path
     folder = suite_uri.rpartition("/")[0] if storage.is_s3(suite_uri) else str(Path(storage.absolute(suite_uri)).parent)
     if storage.is_s3(folder):
         uri = file if storage.is_s3(file) else f"{folder}/{file}"
@@ -91,6 +96,37 @@ def beside(file: str, suite_uri: str, what: Literal["metric", "synonyms", "label
     if storage.is_s3(file):
         raise _outside(f"{what} {printable(file)}")
     return str(_below(Path(folder, file.removeprefix("file://")), Path(folder), f"{what} {printable(file)}"))
+
+
+def _below_data(file: str, suite_uri: str, source: str) -> str | None:
+    """The path of a local file that lies with the data, links followed; None for every other, and for no path."""
+    path = Path(file.removeprefix("file://"))
+    if not storage.is_s3(suite_uri):
+        path = Path(storage.absolute(suite_uri)).parent / path
+    home = find_home(source)
+    folders = [*(list_own_folders(str(home)) if home else []), *list_allowed_folders()]
+    try:
+        target = path.resolve()
+        below = any(target != Path(folder).resolve() and target.is_relative_to(Path(folder).resolve())
+                    for folder in folders)  # fmt: skip
+        if not path.is_absolute() or not below:
+            return None
+        refuse_system_path(str(target), "suite")
+        return str(keep_links(path))
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a null byte: told where it is looked for beside
+        return None
+
+
+def keep_links(path: Path) -> Path:
+    """The path without `..`, and with its links as they are, unless a `..` leads back over one of them.
+
+    ConfigMaps and git-sync lead to what they mount through a link into a folder that has another name after every
+    change, and paths are parts of ids.
+    """
+    direct = Path(os.path.normpath(path))
+    if os.path.realpath(direct) == os.path.realpath(path):
+        return direct
+    return path.resolve()
 
 
 def refuse_system_path(uri: str, what: str) -> None:
@@ -176,4 +212,7 @@ def _below(path: Path, folder: Path, what: str) -> Path:
 
 
 def _outside(what: str) -> BadInput:
-    return BadInput(f"{what}: is not below the folder of the suite; put the file there")
+    elsewhere = (
+        "" if what.startswith(("metric ", "suite ")) else ", below the data set's folder or one of ASSAY_SOURCES"
+    )
+    return BadInput(f"{what}: is not below the folder of the suite; put the file there{elsewhere}")

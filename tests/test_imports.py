@@ -16,7 +16,7 @@ LIGHT = {
     "identity", "schema", "stored", "store_probe",
     "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
     "checkpoint_weights", "former_fingerprints",
-    "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors",
+    "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors", "data_folders",
     "fields/__init__", "fields/schema",
 }  # fmt: skip
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ray_jobs.data_folders import list_allowed, list_allowed_folders, list_own_folders
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 REMEDY = "ASSAY_SOURCES may allow it"
 EMBEDDED = (("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80), ("::/96", 0))  # bits below the IPv4 address
@@ -22,10 +24,6 @@ PLATFORM = ("168.63.129.16/32", "192.88.99.0/24", "2001::/32", "fec0::/10")  # a
 
 class Refused(ValueError):
     """A place that the data set may not name. Its text says nothing of what is there."""
-
-
-def setting() -> str:
-    return os.environ.get("ASSAY_SOURCES", "")
 
 
 def is_public(address: Address) -> bool:
@@ -62,7 +60,7 @@ def check_place(place: str, home: str) -> Path | None:
     Raises Refused for what lies elsewhere or is no regular file, OSError where there is none.
     """
     if place.startswith("s3://"):
-        below = [home, *(entry for entry in _list_entries() if entry.startswith("s3://"))]
+        below = [home, *(entry for entry in list_allowed() if entry.startswith("s3://"))]
         if not any(_is_below(place, prefix) for prefix in below):
             raise Refused(f"not below the data set's own prefix; {REMEDY}")
         return None
@@ -70,8 +68,8 @@ def check_place(place: str, home: str) -> Path | None:
         raise Refused(f"places of the scheme {place.partition('://')[0][:20]!r} are not read; write a path or URL")
     real = os.path.realpath(place)
     folders = [
-        *([] if "://" in home else _own_folders(home)),
-        *(entry for entry in _list_entries() if entry.startswith("/")),
+        *([] if "://" in home else list_own_folders(home)),
+        *list_allowed_folders(),
     ]
     if not any(_is_below(real, os.path.realpath(folder)) for folder in folders):
         raise Refused(f"not below the data set's own folder, or a link out of it; {REMEDY}")
@@ -80,19 +78,12 @@ def check_place(place: str, home: str) -> Path | None:
     return Path(real)
 
 
-def _own_folders(home: str) -> list[str]:
-    """The data set's folder; of a snapshot of Hugging Face's cache also `blobs`, where the links of its files lead."""
-    real = Path(os.path.realpath(home))
-    cached = next((folder for folder in real.parents if folder.name == "snapshots"), None)
-    return [str(real), *([str(cached.parent / "blobs")] if cached else [])]
-
-
 def _name(host: str) -> str:
     return host.strip("[]").rstrip(".").lower()
 
 
 def _may_connect(address: Address, scheme: str, name: str, port: int, path: str) -> bool:
-    return is_public(address) or any(_allows(entry, address, scheme, name, port, path) for entry in _list_entries())
+    return is_public(address) or any(_allows(entry, address, scheme, name, port, path) for entry in list_allowed())
 
 
 def _allows(entry: str, address: Address, scheme: str, name: str, port: int, path: str) -> bool:
@@ -117,7 +108,3 @@ def _is_below(place: str, prefix: str) -> bool:
         return False
     whole = prefix.rstrip("/")
     return place == whole or place.startswith(f"{whole}/")
-
-
-def _list_entries() -> list[str]:
-    return [entry for entry in re.split(r"[,\s]+", setting()) if entry]

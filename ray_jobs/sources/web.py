@@ -21,6 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.util.retry import Retry
 
+from ray_jobs.data_folders import list_allowed
 from ray_jobs.sources import allowed
 from ray_jobs.sources.cells import printable
 
@@ -229,7 +230,7 @@ class _HttpsPool(HTTPSConnectionPool):
 
 def _session() -> Any:
     """This thread's session. One made for other allowed places has connections that may not be used any more."""
-    made_for = allowed.setting(), os.environ.get("ASSAY_PROXY", "")
+    made_for = " ".join(list_allowed()), os.environ.get("ASSAY_PROXY", "")
     if getattr(_kept, "made_for", None) != made_for:
         _kept.made_for = made_for
         _kept.session = requests.Session()
