@@ -212,7 +212,6 @@ def _below(path: Path, folder: Path, what: str) -> Path:
 
 
 def _outside(what: str) -> BadInput:
-    elsewhere = (
-        "" if what.startswith(("metric ", "suite ")) else ", below the data set's folder or one of ASSAY_SOURCES"
-    )
+    is_table = what.startswith(("label_names ", "synonyms "))
+    elsewhere = ", below the data set's folder or one of ASSAY_SOURCES" if is_table else ""
     return BadInput(f"{what}: is not below the folder of the suite; put the file there{elsewhere}")
