@@ -37,6 +37,7 @@ LOCATED = pa.schema(
         "size": pa.int64(),
         "label": pa.string(),
         "references": pa.list_(pa.string()),
+        "fault": pa.string(),
     }
 )
 

@@ -15,8 +15,8 @@ from ray_jobs.sources import Located
 from ray_jobs.sources.on_disk import database
 
 IMAGES = """images (
-    position INTEGER PRIMARY KEY, image_id TEXT, location TEXT, size INTEGER, label TEXT, refs TEXT, draw INTEGER,
-    chosen INTEGER DEFAULT 1
+    position INTEGER PRIMARY KEY, image_id TEXT, location TEXT, size INTEGER, label TEXT, refs TEXT, fault TEXT,
+    draw INTEGER, chosen INTEGER DEFAULT 1
 )"""
 
 # Within a label by draw; over the labels by the odd divisors 1, 3, 5, ... of their counts (Webster's method), so that a
@@ -38,7 +38,7 @@ class Sample:
     def draw(self, listed: Iterable[Located]) -> int:
         """Take the listing and choose; returns how many images were listed. Raises BadInput for an id that two have."""
         self._table.executemany(
-            "INSERT INTO images (image_id, location, size, label, refs, draw) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO images (image_id, location, size, label, refs, fault, draw) VALUES (?, ?, ?, ?, ?, ?, ?)",
             map(self._row, listed),
         )
         try:
@@ -61,9 +61,9 @@ class Sample:
 
     def __iter__(self) -> Iterator[Located]:
         for row in self._table.execute(
-            "SELECT image_id, location, size, label, refs FROM images WHERE chosen ORDER BY position"
+            "SELECT image_id, location, size, label, refs, fault FROM images WHERE chosen ORDER BY position"
         ):
-            yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]))
+            yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5])
 
     def _row(self, one: Located) -> tuple[str | int | None, ...]:
         try:
@@ -71,7 +71,7 @@ class Sample:
         except UnicodeEncodeError:
             raise BadInput(f"dataset {self.dataset.source}: {one.image_id!r} is not UTF-8; rename the file") from None
         draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
-        return one.image_id, one.where, one.size, one.label, json.dumps(one.references), draw
+        return one.image_id, one.where, one.size, one.label, json.dumps(one.references), one.fault, draw
 
     def _repeated(self) -> str:
         (found,) = self._table.execute(

@@ -30,7 +30,8 @@ PEEKED = 1000  # entries looked at to tell what a folder holds
 class Located:
     """One image as the listing has it. `where` is for `read`; `size` in bytes, 0 when the listing does not tell.
 
-    `label` is as the source writes it: its id where `read` gives a name.
+    `label` is as the source writes it: its id where `read` gives a name. `fault` is why it cannot be read, if it is
+    known by now: what its row holds of label or references is of no use.
     """
 
     image_id: str
@@ -38,6 +39,7 @@ class Located:
     size: int = 0
     label: str | None = None
     references: list[str] = field(default_factory=list)
+    fault: str = ""
 
 
 @dataclass(frozen=True)

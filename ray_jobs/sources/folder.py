@@ -38,7 +38,7 @@ class FolderSource:
         names = label_names(self.dataset)
 
         def row(one: Located) -> Row:
-            found = self._fetched(one)
+            found = Fetched(detail=one.fault) if one.fault else self._fetched(one)
             label, label_id = named(one.label, names, self.dataset)
             return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail)
 
@@ -58,7 +58,8 @@ class FolderSource:
             if self.dataset.label and joined is None and "/" in entry.key:
                 label = printable(entry.key.rsplit("/", 2)[-2])
             where = _as_where(entry.key)
-            yield Located(printable(entry.key), where, entry.size, label, said.references if said else [])
+            references, fault = (said.references, said.fault) if said else ([], "")
+            yield Located(printable(entry.key), where, entry.size, label, references, fault)
         others.tell()
         if not images:
             raise BadInput(

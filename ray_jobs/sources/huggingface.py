@@ -16,11 +16,12 @@ from ray_jobs.arrow_guard import check_ipc, refuse_extensions
 from ray_jobs.contract import BadInput, Dataset, Trouble, nearest
 from ray_jobs.plan import is_hub_name
 from ray_jobs.sources import Distance, Located, Row
-from ray_jobs.sources.cells import image_cell, label_text, texts
+from ray_jobs.sources.cells import RowTexts, read_texts
 from ray_jobs.sources.columns import Columns, columns_of, tell
 from ray_jobs.sources.filesystem import explained, open_arrow
 from ray_jobs.sources.labels import label_names, named
-from ray_jobs.sources.reading import Fetched, ahead, beside, fetched, reads_at_once
+from ray_jobs.sources.reading import Fetched, ahead, fetch_cell, reads_at_once
+from ray_jobs.sources.table import listed_label
 
 BATCH = 1000  # labels listed at a time
 
@@ -45,41 +46,38 @@ class HuggingFaceSource:
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         rows, columns = self._open()
-        cells = ((one, rows[int(one.where)]) for one in located)
+        cells = ((one, rows[int(one.where)].to_pylist()[0]) for one in located)
         read = ahead(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
-        for one, row, found in read or map(self._fetched, cells):
-            label = label_text(row[columns.label]) if columns.label else None
-            references = texts(row[columns.references]) if columns.references else []
-            name, label_id = named(label, columns.names, self.dataset)
-            yield Row(one.image_id, found.data, found.file, name, label_id, references, found.detail)
+        for one, texts, found in read or map(self._fetched, cells):
+            name, label_id = named(texts.label, columns.names, self.dataset)
+            yield Row(one.image_id, found.data, found.file, name, label_id, texts.references, found.detail)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
 
-    def _fetched(self, item: tuple[Located, dict[str, Any]]) -> tuple[Located, dict[str, Any], Fetched]:
+    def _fetched(self, item: tuple[Located, dict[str, Any]]) -> tuple[Located, RowTexts, Fetched]:
         one, row = item
-        cell = image_cell(row[self._open()[1].image])
-        if isinstance(cell, str):
-            return one, row, fetched(beside(self.dataset.source, cell), self.dataset.source)
-        return one, row, Fetched(cell, detail="the image cell is empty" if cell is None else "")
+        columns = self._open()[1]
+        texts = read_texts(row, columns.label, columns.references)
+        if texts.fault:
+            return one, texts, Fetched(detail=texts.fault)
+        return one, texts, fetch_cell(row[columns.image], self.dataset.source)
 
     def _labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:
         for batch in rows.select_columns([columns.label]).iter(BATCH):
-            for value in batch[columns.label]:
-                raw = label_text(value)
+            for value in batch.column(columns.label).to_pylist():
+                raw = listed_label(value)
                 named(raw, columns.names, self.dataset)  # a label without a name is told before anything is read
                 yield raw
 
     def _open(self) -> tuple[datasets.Dataset, Columns]:
         if self._loaded is None:
-            loaded = self._split(self._load()).with_format(None)
+            loaded = self._split(self._load()).with_format("arrow")  # as stored: no feature decodes anything
             columns = columns_of(self.dataset, self.dataset.source, loaded.features.arrow_schema)
             refuse_extensions(loaded.data.schema, columns.wanted(), self.dataset.source)
             names = label_names(self.dataset)
             loaded = loaded.select_columns(columns.wanted())
             self._check_features(loaded.features, columns)
-            if isinstance(loaded.features[columns.image], datasets.Image):
-                loaded = loaded.cast_column(columns.image, datasets.Image(decode=False))
             self._loaded = loaded, replace(columns, names=names or columns.names)
         return self._loaded
 
@@ -87,10 +85,7 @@ class HuggingFaceSource:
         """Raise BadInput for a feature that `datasets` would decode: it opens the file or address that a cell names."""
         for name in columns.wanted():
             plain = (datasets.Value, datasets.ClassLabel, *((datasets.Image,) if name == columns.image else ()))
-            inner = getattr(features[name], "feature", features[name])
-            inner = inner[0] if isinstance(inner, list) and len(inner) == 1 else inner
-            if not isinstance(inner, plain) and not (name == columns.image and isinstance(inner, dict)):
-                kind = type(inner).__name__
+            if kind := _first_not_of(plain, features[name]):
                 told = f"column {name!r} is of the type {kind}, which is not read; write it as texts or numbers"
                 raise BadInput(f"dataset {self.dataset.source}: {told}")
 
@@ -127,3 +122,20 @@ class HuggingFaceSource:
                 raise BadInput(f"dataset {self.dataset.source}: no split {split!r}{nearest(split, names)}")
             loaded = loaded[split]
         return loaded
+
+
+def _first_not_of(plain: tuple[type, ...], feature: Any) -> str | None:
+    """The name of the type of a feature, or of one inside its lists and objects, that is none of the plain ones."""
+    if isinstance(feature, dict):
+        return next((name for inner in feature.values() if (name := _first_not_of(plain, inner))), None)
+    if inner := _inside(feature):
+        return _first_not_of(plain, inner[0])
+    return None if isinstance(feature, plain) else type(feature).__name__
+
+
+def _inside(feature: Any) -> list[Any]:
+    """What a list of some kind is a list of."""
+    if isinstance(feature, list):
+        return feature[:1]
+    inner = getattr(feature, "feature", None)
+    return [] if inner is None else [inner]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources.cells import printable
+from ray_jobs.sources.cells import SEPARATOR, printable
 from ray_jobs.suite_files import TABLE_BYTES, refuse_system_path
 
 Names = Mapping[str, str]
@@ -38,9 +38,16 @@ def label_names(dataset: Dataset) -> Names | None:
 def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str | None, str | None]:
     """Name and id of a raw label: the raw label itself and no id where there are no names.
 
-    Raises BadInput when there are names, but none for this label; -1 is how class labels say that there is none.
+    Those of several labels are joined by commas. Raises BadInput when there are names, but none for this label; -1 is
+    how class labels say that there is none.
     """
-    if raw is None or names is None:
+    if raw is None:
+        return None, None
+    if SEPARATOR in raw:
+        several = [named(label, names, dataset) for label in raw.split(SEPARATOR)]
+        ids = ", ".join(label_id for _, label_id in several if label_id is not None)
+        return ", ".join(name for name, _ in several if name is not None) or None, ids or None
+    if names is None:
         return raw, None
     if raw == "-1" and not dataset.label_names:
         return None, raw

@@ -1,17 +1,20 @@
 """A manifest: a JSONL, CSV or TSV file whose rows name images, by paths relative to it or absolute, s3:// or http(s)://."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row, web
-from ray_jobs.sources.cells import label_text, printable
+from ray_jobs.sources.cell_texts import CellFault
+from ray_jobs.sources.cells import read_texts
 from ray_jobs.sources.columns import PLACES, Columns, check, preferred, tell
+from ray_jobs.sources.image_cells import as_data_url, is_inline, read_image
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.on_disk import names as unique_names
-from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetched, reads_at_once
-from ray_jobs.sources.rows import Cells, references, rows
+from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
+from ray_jobs.sources.rows import Cells, rows
 
 HEAD = 100  # rows looked at to find the column of the images
 
@@ -28,7 +31,8 @@ class ManifestSource:
         """That of the first image."""
         head = list(islice(rows(self.dataset.source), HEAD))
         image = self._columns(head).image
-        place = next((place for number, cells in head if (place := self._place(number, cells.get(image)))), "")
+        places = (_read_place(cells.get(image))[0] for _, cells in head)
+        place = next((place for place in places if place), "")
         return distance_of(beside(self._folder(), place))
 
     def listed(self) -> Iterator[Located]:
@@ -43,7 +47,7 @@ class ManifestSource:
                 seen.update(dict.fromkeys(cells))
                 one = self._located(number, cells, columns)
                 named(one.label, label_by_id, self.dataset)  # a label without a name is told before anything is read
-                yield Located(names.unique(one.image_id, number), one.where, 0, one.label, one.references)
+                yield replace(one, image_id=names.unique(one.image_id, number))
         check(self.dataset.label, "label", self.dataset.source, list(seen))
         check(self.dataset.references, "references", self.dataset.source, list(seen))
 
@@ -52,9 +56,10 @@ class ManifestSource:
         folder = self._folder()
 
         def row(one: Located) -> Row:
-            found = (
-                fetched(beside(folder, one.where), folder) if one.where else Fetched(detail="the row names no image")
-            )
+            if one.fault or not one.where:
+                found = Fetched(detail=one.fault or "the row names no image")
+            else:
+                found = fetch_cell(one.where, folder)
             label, label_id = named(one.label, names, self.dataset)
             return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail)
 
@@ -63,18 +68,12 @@ class ManifestSource:
         return ahead(row, located, reads_at_once(self.dataset, distance))
 
     def _located(self, number: int, cells: Cells, columns: Columns) -> Located:
-        place = self._place(number, cells.get(columns.image))
-        label = label_text(cells.get(columns.label)) if columns.label else None
-        said = references(self.dataset.source, cells.get(columns.references)) if columns.references else []
+        place, fault = _read_place(cells.get(columns.image))
+        texts = read_texts(cells, columns.label, columns.references)
         called = web.public(place) if distance_of(place) == "web" else place
-        return Located(called or str(number), place, 0, label, said)
-
-    def _place(self, number: int, cell: Any) -> str:
-        if cell is not None and not isinstance(cell, str):
-            raise BadInput(
-                f"dataset {self.dataset.source}: line {number} names its image by {cell!r}; write a path or URL"
-            )
-        return printable(cell or "").strip()
+        if not called or is_inline(called):
+            called = str(number)
+        return Located(called, place, 0, texts.label, texts.references, fault or texts.fault)
 
     def _columns(self, head: list[tuple[int, Cells]]) -> Columns:
         source = self.dataset.source
@@ -89,6 +88,15 @@ class ManifestSource:
 
     def _folder(self) -> str:
         return self.dataset.source.rpartition("/")[0] or "."
+
+
+def _read_place(cell: Any) -> tuple[str, str]:
+    """The place of the image that a cell names, a data URL for an image in the cell itself; and why there is none."""
+    try:
+        image = read_image(cell)
+    except CellFault as fault:
+        return "", f"its image: {fault}"
+    return (as_data_url(image) if isinstance(image, bytes) else image or ""), ""
 
 
 FARTHEST: tuple[Distance, ...] = ("web", "object-store")

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources.cells import label_text, printable
+from ray_jobs.sources.cells import printable, read_texts
 from ray_jobs.sources.columns import check
 from ray_jobs.sources.on_disk import database
-from ray_jobs.sources.rows import references, rows
+from ray_jobs.sources.rows import rows
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 TABLE = (
-    "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, written TEXT, there INTEGER DEFAULT 0) "
-    "WITHOUT ROWID"
+    "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, fault TEXT, written TEXT, "
+    "there INTEGER DEFAULT 0) WITHOUT ROWID"
 )
 
 
@@ -31,6 +31,7 @@ class Described:
     file_name: str
     label: str | None
     references: list[str]
+    fault: str = ""
 
 
 class Metadata:
@@ -42,13 +43,15 @@ class Metadata:
 
     def found(self, key: str) -> Described | None:
         """What is said of a file that is there, None when nothing is."""
-        mark = "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs"
+        mark = "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, fault"
         row = self._opened.execute(mark, (_id(key),)).fetchone()
+        if row is None and "\\" in key:
+            row = self._opened.execute(mark, (_id(key.replace("\\", "/")),)).fetchone()
         return _described(row) if row else None
 
     def missing(self) -> Iterator[Described]:
         """The rows whose file was not found, in the metadata's order."""
-        query = "SELECT written, label, refs FROM described WHERE NOT there ORDER BY number"
+        query = "SELECT written, label, refs, fault FROM described WHERE NOT there ORDER BY number"
         yield from map(_described, self._opened.execute(query))
 
 
@@ -72,10 +75,12 @@ def metadata(dataset: Dataset, name: str) -> Iterator[Metadata]:
             if not isinstance(file_name, str) or not file_name:
                 raise BadInput(f"dataset {uri}: line {number} is not an object with a `file_name`")
             columns.update(dict.fromkeys(cells))
-            label = label_text(cells.get(dataset.label)) if dataset.label else None
-            said = references(uri, cells.get(dataset.references)) if dataset.references else []
-            row = (_id(posixpath.normpath(file_name)), number, label, json.dumps(said), printable(file_name))
-            values = "INSERT OR IGNORE INTO described (name, number, label, refs, written) VALUES (?, ?, ?, ?, ?)"
+            texts = read_texts(cells, dataset.label, dataset.references)
+            key = posixpath.normpath(file_name.replace("\\", "/"))  # Windows writes its paths with backslashes
+            row = (_id(key), number, texts.label, json.dumps(texts.references), texts.fault, printable(file_name))
+            values = (
+                "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written) VALUES (?, ?, ?, ?, ?, ?)"
+            )
             if opened.execute(values, row).rowcount == 0:
                 raise BadInput(f"dataset {uri}: line {number} names {file_name} a second time; give each file one line")
         check(dataset.references, "references", uri, list(columns))
@@ -87,5 +92,5 @@ def _id(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")  # names of files may be any bytes
 
 
-def _described(row: tuple[str, str | None, str]) -> Described:
-    return Described(row[0], row[1], json.loads(row[2]))
+def _described(row: tuple[str, str | None, str, str]) -> Described:
+    return Described(row[0], row[1], json.loads(row[2]), row[3])

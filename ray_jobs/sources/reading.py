@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.sources import Distance, allowed, web
-from ray_jobs.sources.cells import printable
+from ray_jobs.sources.cell_texts import CellFault, printable
+from ray_jobs.sources.image_cells import read_image
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,6 +106,29 @@ def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterato
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
+
+
+def fetch_cell(cell: Any, folder: str) -> Fetched:
+    """The image that a cell holds or names; `folder` is where the file with the cell lies. Raises as `fetched` does."""
+    try:
+        image = read_image(cell)
+    except CellFault as fault:
+        return Fetched(detail=f"its image: {fault}")
+    if isinstance(image, str):
+        return fetch_named(image, folder)
+    return Fetched(image, detail="the image cell is empty" if image is None else "")
+
+
+def fetch_named(name: str, folder: str) -> Fetched:
+    """The image at a place as a file of the folder names it, whose backslashes may be those of a path of Windows."""
+    image = fetched(beside(folder, name), folder)
+    if image.data is not None or image.file or "\\" not in name:
+        return image
+    image = fetched(beside(folder, name.replace("\\", "/")), folder)
+    if not image.absent:
+        return image
+    remedy = "a path of Windows; write it relative to the data set, with /"
+    return Fetched(detail=printable(f"{name}: no such file: {remedy}"), absent=True)
 
 
 def fetched(place: str, home: str) -> Fetched:

@@ -8,7 +8,6 @@ from typing import Any
 
 from ray_jobs.contract import BadInput
 from ray_jobs.sources.bounds import MOST_LINE
-from ray_jobs.sources.cells import texts
 from ray_jobs.sources.filesystem import opened
 
 Cells = dict[str, Any]
@@ -21,16 +20,6 @@ def rows(uri: str) -> Iterator[tuple[int, Cells]]:
     with opened(uri) as file:
         lines = _decoded(uri, file)
         yield from _objects(uri, lines) if delimiter is None else _records(uri, lines, delimiter)
-
-
-def references(uri: str, value: Any) -> list[str]:
-    """The references in a cell of this file: a text or a list, which CSV writes as JSON."""
-    if isinstance(value, str) and _delimiter(uri) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return texts(value)  # a text that begins with a bracket
-    return texts(value)
 
 
 def _delimiter(uri: str) -> str | None:

@@ -14,11 +14,13 @@ import pyarrow as pa
 from ray_jobs.arrow_guard import check_batch
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import Distance, Located, Row
-from ray_jobs.sources.cells import image_cell, label_text, texts
+from ray_jobs.sources.cell_texts import CellFault
+from ray_jobs.sources.cells import RowTexts, read_label, read_texts
 from ray_jobs.sources.columns import Columns, columns_of, tell
 from ray_jobs.sources.filesystem import explained
+from ray_jobs.sources.image_cells import read_image
 from ray_jobs.sources.labels import label_names, named
-from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetched, reads_at_once
+from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.shards import shards, title, uri_of
 
 
@@ -68,7 +70,7 @@ class TableSource:
             if columns.places:
                 for batch in file.batches(0, [columns.image]) if next(file.blocks(columns.image), None) else ():
                     check_batch(batch, uri)
-                    place = str(batch.column(0)[0].as_py() or "") if len(batch) else ""
+                    place = _place_of(batch.column(0)[0].as_py()) if len(batch) else ""
                     return distance_of(beside(_folder(uri), place))
         return distance_of(uri)
 
@@ -97,11 +99,9 @@ class TableSource:
                 columns = columns_of(self.dataset, uri, file.schema)
                 names = given or columns.names
                 cells = self._cells(uri, file, columns.wanted(), list(ones))
-                for one, row, found in self._fetched(uri, columns, cells):
-                    label = label_text(row[columns.label]) if columns.label else None
-                    references = texts(row[columns.references]) if columns.references else []
-                    name, label_id = named(label, names, self.dataset)
-                    yield Row(one.image_id, found.data, found.file, name, label_id, references, found.detail)
+                for one, texts, found in self._fetched(uri, columns, cells):
+                    name, label_id = named(texts.label, names, self.dataset)
+                    yield Row(one.image_id, found.data, found.file, name, label_id, texts.references, found.detail)
 
     def _listed(self, shard: str, file: File, columns: Columns, names: Any) -> Iterator[Located]:
         number, called = 0, title(self.dataset, shard)
@@ -119,7 +119,7 @@ class TableSource:
     def _labels(self, file: File, block: int, column: str) -> Iterator[str | None]:
         for batch in file.batches(block, [column]):
             check_batch(batch, self.dataset.source)
-            yield from map(label_text, batch.column(0).to_pylist())
+            yield from map(listed_label, batch.column(0).to_pylist())
 
     def _cells(
         self, uri: str, file: File, wanted: list[str], located: list[Located]
@@ -146,15 +146,13 @@ class TableSource:
 
     def _fetched(
         self, uri: str, columns: Columns, cells: Iterator[tuple[Located, dict[str, Any]]]
-    ) -> Iterator[tuple[Located, dict[str, Any], Fetched]]:
-        folder = _folder(uri)
-
-        def fetch(item: tuple[Located, dict[str, Any]]) -> tuple[Located, dict[str, Any], Fetched]:
+    ) -> Iterator[tuple[Located, RowTexts, Fetched]]:
+        def fetch(item: tuple[Located, dict[str, Any]]) -> tuple[Located, RowTexts, Fetched]:
             one, row = item
-            cell = image_cell(row[columns.image])
-            if isinstance(cell, str):
-                return one, row, fetched(beside(folder, cell), folder)
-            return one, row, Fetched(cell, detail="the image cell is empty" if cell is None else "")
+            texts = read_texts(row, columns.label, columns.references)
+            if texts.fault:
+                return one, texts, Fetched(detail=texts.fault)
+            return one, texts, fetch_cell(row[columns.image], _folder(uri))
 
         if not columns.places:
             return map(fetch, cells)
@@ -164,6 +162,22 @@ class TableSource:
     def _open(self, uri: str) -> Iterator[File]:
         with explained(uri, f"readable as {self.what}"), self.open_file(uri) as file:
             yield file
+
+
+def listed_label(cell: Any) -> str | None:
+    """The label in a cell as the sample needs it; one that is none is told when its row is read."""
+    try:
+        return read_label(cell)
+    except CellFault:
+        return None
+
+
+def _place_of(cell: Any) -> str:
+    try:
+        image = read_image(cell)
+    except CellFault:
+        return ""
+    return image if isinstance(image, str) else ""
 
 
 def _folder(uri: str) -> str:

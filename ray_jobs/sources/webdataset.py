@@ -14,7 +14,8 @@ from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.images import formats
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
-from ray_jobs.sources.cells import label_text, printable, texts
+from ray_jobs.sources.cell_texts import CellFault, decode_text
+from ray_jobs.sources.cells import printable, read_label, read_texts
 from ray_jobs.sources.columns import check
 from ray_jobs.sources.labels import Names, label_names, named
 from ray_jobs.sources.on_disk import names as unique_names
@@ -60,15 +61,17 @@ class WebDatasetSource:
         uri = uri_of(self.dataset, shard)
         try:
             pieces = _pieces(uri, others | ({IMAGE: image} if image else {}))
-            label = label_text(self._said(pieces, self.dataset.label))
-            references = texts(_text(self._said(pieces, self.dataset.references)))
+            told = {name: self._said(pieces, name) for name in (self.dataset.label, self.dataset.references) if name}
+            texts = read_texts(told, self.dataset.label, self.dataset.references)
         except FileNotFoundError:
             raise Trouble(f"{uri}: was listed and is not there; is it mounted on this node too?") from None
         except BadInput as error:
             return Row(one.image_id, None, detail=" ".join(str(error).split()))
-        name, label_id = named(label, names, self.dataset)
+        if texts.fault:
+            return Row(one.image_id, None, detail=texts.fault)
+        name, label_id = named(texts.label, names, self.dataset)
         detail = "" if image else "the sample has no image"
-        return Row(one.image_id, pieces.get(IMAGE), None, name, label_id, references, detail)
+        return Row(one.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail)
 
     def _samples(self) -> Iterator[tuple[str, Sample]]:
         """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
@@ -110,14 +113,14 @@ class WebDatasetSource:
         if not self.dataset.stratify:
             return None
         try:
-            return label_text(self._said(sample.texts, self.dataset.label))
-        except BadInput:  # told again, of this row, when it is read
+            return read_label(self._said(sample.texts, self.dataset.label))
+        except (BadInput, CellFault):  # told again, of this row, when it is read
             return None
 
     def _said(self, pieces: dict[str, bytes], name: str | None) -> Any:
         """What a sample says of a label or of references: the member of that name, or the value in its json."""
         if name is None or name.lower() in pieces:
-            return pieces[name.lower()] if name else None
+            return _text(pieces[name.lower()]) if name else None
         if "json" not in pieces:
             return None
         try:
@@ -145,8 +148,12 @@ def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
     return pieces
 
 
-def _text(said: Any) -> Any:
-    return said.decode("utf-8", "backslashreplace").strip() if isinstance(said, bytes) else said
+def _text(member: bytes) -> str | bytes:
+    """The text of a member that is one; `cells` tells what is wrong with the bytes of another."""
+    try:
+        return decode_text(member).strip()
+    except CellFault:
+        return member
 
 
 def _keys(data: bytes) -> list[str]:

@@ -1,9 +1,10 @@
+import base64
 import json
 import os
 from pathlib import Path
 
 import pytest
-from offered import PICTURES, jsonl, listed, listing_peak, pictures, read, table_in
+from offered import PICTURES, content, jsonl, listed, listing_peak, pictures, read, table_in
 from serving import Reply, serving
 
 from ray_jobs import storage
@@ -44,6 +45,43 @@ def test_a_row_that_names_no_image_is_counted_and_a_name_given_twice_is_two(tmp_
     assert [row.detail for row in found][1] == "the row names no image"
 
 
+def test_a_row_whose_cells_cannot_be_read_is_a_reject_and_stops_no_other(tmp_path: Path) -> None:
+    rows = [
+        {"file": 3}, {"file": ["a", "b"]}, {"file": "a.png", "said": {"en": "a", "de": "b"}},
+        {"file": "b.png", "kind": [0, 1, 0]}, {"file": "c.png", "said": "fine", "kind": [2, 1]},
+    ]  # fmt: skip
+    found = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)), references="said", label="kind"))
+    assert [(row.image_id, row.detail) for row in found] == [
+        ("1", "its image: a number (3); write a path, a URL or the bytes of a file"),
+        ("2", "its image: 2 images in one row; give each image a row"),
+        ("a.png", "references 'said': an object ({en, de}) without one obvious text; name a column of texts"),
+        ("b.png", "label 'kind': 3 times 0 or 1, as if one-hot; write the ids or names of the row's labels"),
+        ("c.png", f"{tmp_path}/c.png: no such file"),
+    ]
+    assert [(row.label, row.references) for row in found][-1] == ("2, 1", ["fine"])
+
+
+def test_an_image_in_the_line_itself_is_named_by_its_line(tmp_path: Path) -> None:
+    encoded = base64.b64encode(PICTURES[0]).decode()
+    rows = [{"image": encoded}, {"image": f"data:image/png;base64,{encoded}"}, {"image": [{"bytes": encoded}]}]
+    dataset = Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)))
+    assert [(row.image_id, row.data) for row in read(dataset)] == [(name, PICTURES[0]) for name in "123"]
+    assert open_source(dataset).distance == "local"
+
+
+def test_backslashes_of_windows_lead_to_the_file(store: str, tmp_path: Path) -> None:
+    for number, name in enumerate(("img/cat/0.png", "img/cat/1.png")):
+        storage.write(f"{store}/set/{name}", PICTURES[number])
+    names = ["img\\cat\\0.png", ".\\img\\cat\\1.png", "C:\\img\\2.png", "img\\..\\..\\..\\3.png"]
+    storage.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/set/m.jsonl")
+    rows = read(Dataset(source=f"{store}/set/m.jsonl"))
+    assert [content(row) for row in rows[:2]] == PICTURES[:2]
+    assert [row.image_id for row in rows] == names
+    told = "C:\\img\\2.png: no such file: a path of Windows; write it relative to the data set, with /"
+    assert rows[2].detail == told
+    assert rows[3].data is rows[3].file is None
+
+
 def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Path) -> None:
     text = (
         '\ufefffile_name,caption,kind\r\na.png,"two\r\nlines, ""so""",x\r\n\r\nb.png,,\r\nc.png,"[""p"", ""q""]",[z\r\n'
@@ -58,7 +96,6 @@ def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Pat
     ("name", "text", "told"),
     [
         ("m.jsonl", '{"file": "a"}\n\n[1]', "line 3 is not a JSON object"),
-        ("m.jsonl", '{"file": "a"}\n{"file": 3}', "line 2 names its image by 3; write a path or URL"),
         ("m.jsonl", '{"file": "a"}\n{"file": "\xff"}', "line 2 is not UTF-8"),
         ("m.csv", "file,x\na,b\n\nc", "line 4 has 1 columns where line 1 names 2"),
         ("m.csv", 'file,x\na,"b\nc,d\n', r"line 2: unexpected end of data; correct its quotes"),
