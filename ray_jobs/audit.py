@@ -22,6 +22,8 @@ from ray_jobs.engine import fresh
 from ray_jobs.engine.asked import Task
 from ray_jobs.engine.ties import Caption, is_tie, tolerance
 from ray_jobs.engine.versions import versions
+from ray_jobs.fields.columns import ANSWER
+from ray_jobs.fields.grammar import grammar_of
 
 log = logging.getLogger("assay")
 
@@ -57,12 +59,13 @@ def sampled(spec: Spec, captions: Manifest) -> dict[str, tuple[str, Caption]]:
 
 def _captioned(spec: Spec, captions: Manifest) -> Iterator[tuple[str, str, int, str, str, str]]:
     """The rows that have a caption, each with the hash that it is drawn by before it."""
+    said = ANSWER if spec.suite.caption.schema_of_fields else "caption"  # the whole of what the engine wrote
     for part in captions.parts:
-        table = parts.columns(spec.captions_uri, part.name, ["image_id", "caption", "finish_reason", "failure"])
+        table = parts.columns(spec.captions_uri, part.name, ["image_id", said, "finish_reason", "failure"])
         for row, one in enumerate(table.to_pylist()):
             if one["failure"] is None:
                 drawn = hashlib.sha256(f"{spec.caption_id}/{one['image_id']}".encode()).hexdigest()
-                yield drawn, part.name, row, one["image_id"], one["caption"], one["finish_reason"]
+                yield drawn, part.name, row, one["image_id"], one[said], one["finish_reason"]
 
 
 def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
@@ -74,7 +77,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     by = "an engine that was handed its weights" if captions.swapped else "engines that were started for it"
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
     stored = {key: caption for key, (_, caption) in sample.items()}
-    probe(spec.checkpoint, [spec.suite.caption.prompt])
+    probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
     found = fresh.compare(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
     limit = tolerance(found.dtype)
     differing = [

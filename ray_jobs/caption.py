@@ -21,6 +21,9 @@ from ray_jobs.contract import Manifest, Part, Spec, forced_folder
 from ray_jobs.engine.asked import Requests, request
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.versions import versions
+from ray_jobs.fields.columns import add_fields, column_types, sum_fits
+from ray_jobs.fields.grammar import grammar_of
+from ray_jobs.fields.truth import check_truth
 from ray_jobs.progress import Progress
 
 log = logging.getLogger("assay")
@@ -54,7 +57,9 @@ def caption(spec: Spec) -> None:
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
-        probe(spec.checkpoint, [spec.suite.caption.prompt])
+        if images := check_truth(spec, golden):
+            log.info("truth: %s, of %d images", ", ".join(f"{name} {n}" for name, n in images.items()), golden.rows_out)
+        probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
         asked = ask_parts(
             spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, following=spec.following
         )
@@ -67,11 +72,14 @@ def caption(spec: Spec) -> None:
 def commit(spec: Spec, golden: Manifest, times: Times) -> None:
     """Write the manifest over all parts, those made now and those found."""
     names = [part.name for part in golden.parts if part.rows]
-    made, swapped = [], False
+    made, swapped, fits = [], False, []
     for name in names:
         data = storage.read(parts.uri_of_part(spec.captions_uri, name, _folder(spec)))
         made.append(parts.describe(name, data))
-        swapped = swapped or parts.footer(data).get("swapped", True)
+        footer = parts.footer(data)
+        swapped = swapped or footer.get("swapped", True)
+        fits.append(footer.get("fields", {}))
+    counted = {"fields": sum_fits(fits)} if spec.suite.caption.schema_of_fields else {}
     manifest = parts.summed(
         "captions",
         spec.caption_id,
@@ -84,10 +92,13 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
             "golden_id": spec.golden_id,
             "engine": times.served.details() | {"swapped": swapped},
             "per_second": times.rates(),
+            **counted,
         },
     )
     manifest = _stand(spec, manifest) if spec.force else parts.commit(spec.captions_uri, manifest)
     log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)
+    if fields := manifest.details.get("fields"):
+        log.info("fields: %d answers fit the schema, invalid-fields %s", fields["valid"], fields["invalid"])
     log.info("engine seconds: %s", ", ".join(f"{what} {took:.1f}" for what, took in manifest.seconds.items()))
     if rates := manifest.details.get("per_second"):
         log.info("a second: %s", ", ".join(f"{rate:.1f} {what}" for what, rate in rates.items()))
@@ -96,7 +107,9 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
 def requests_of(spec: Spec) -> Requests:
     """What to ask about a part, as a function that Ray can send: it holds no more than it needs."""
     golden_uri, settings = spec.golden_uri, spec.suite.caption
-    sampling = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
+    sampling: dict[str, Any] = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
+    if grammar := grammar_of(settings):
+        sampling["structured_outputs"] = {"grammar": grammar}
 
     def requests(part: str, rows: Sequence[int], maker: PromptMaker) -> Iterator[dict[str, Any]]:
         golden = parts.read(golden_uri, part, ["image_id", "image"])
@@ -109,10 +122,12 @@ def requests_of(spec: Spec) -> Requests:
 
 def _write(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
     golden = parts.read(spec.golden_uri, name, ["image_id"])
+    answers, fits = add_fields(answers, spec.suite.caption)
     table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
     lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
-    table = table.select(SCHEMA.names).cast(SCHEMA)
-    facts = {"lost": dict(sorted(lost.items())), "swapped": swapped}
+    schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
+    table = table.select(schema.names).cast(schema)
+    facts = {"lost": dict(sorted(lost.items())), "swapped": swapped} | ({"fields": fits} if fits else {})
     return parts.write(spec.captions_uri, name, table, facts, _folder(spec))
 
 

@@ -45,17 +45,27 @@ def seconds() -> int:
     return int(os.environ.get("ASSAY_PROBE_SECONDS", "60"))
 
 
-def probe(checkpoint: Checkpoint, prompts: Sequence[str] = (), kind: Literal["vision", "clip"] = "vision") -> None:
-    """Raises BadInput, which names the file, for a checkpoint whose own files fail, never end or take all memory."""
+def probe(
+    checkpoint: Checkpoint,
+    prompts: Sequence[str] = (),
+    kind: Literal["vision", "clip"] = "vision",
+    grammar: str | None = None,
+) -> None:
+    """Raises BadInput, which names the file, for a checkpoint whose own files fail, never end or take all memory.
+
+    With a `grammar` also for a tokenizer that vLLM could not hold to it: in the engine, that could end the engine.
+    """
     check_present(checkpoint)
     began, tried = time.monotonic(), [*prompts, canary.PROMPT]
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:
         hashes = _copy(checkpoint, Path(folder))
-        passed = cache() / PASSED / digest(PROBE_VERSION, versions(), kind, tried, hashes)
+        passed = (
+            cache() / PASSED / digest(PROBE_VERSION, versions(), kind, tried, hashes, *([grammar] if grammar else []))
+        )
         if passed.exists():
             return
-        if fault := _run(Path(folder), checkpoint.uri, tried, kind):
+        if fault := _run(Path(folder), checkpoint.uri, tried, kind, grammar):
             raise BadInput(f"checkpoint {checkpoint.uri}: {fault}")
     passed.parent.mkdir(exist_ok=True)
     passed.touch()
@@ -73,10 +83,11 @@ def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _run(folder: Path, uri: str, prompts: list[str], kind: str) -> str | None:
+def _run(folder: Path, uri: str, prompts: list[str], kind: str, grammar: str | None = None) -> str | None:
     """What is wrong in words, None when nothing is. Raises Trouble where the process does not get to its work."""
     request = {
         "folder": str(folder), "uri": uri, "prompts": prompts, "kind": kind, "memory": MEMORY, "seconds": seconds(),
+        "grammar": grammar,
     }  # fmt: skip
     variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -372,10 +372,21 @@ def forget(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
 
 def _parquet(table: pa.Table) -> bytes:
     """Text columns compressed; binary ones as they are, for images are compressed and no two are the same."""
-    leaves = {field.name + (".list.element" if pa.types.is_list(field.type) else ""): field for field in table.schema}
-    texts = [leaf for leaf, field in leaves.items() if not pa.types.is_binary(field.type)]
+    leaves = dict(leaf for field in table.schema for leaf in _leaves(field.name, field.type))
+    texts = [leaf for leaf, kind in leaves.items() if not pa.types.is_binary(kind)]
     codecs = {leaf: "ZSTD" if leaf in texts else "NONE" for leaf in leaves}
     sink = pa.BufferOutputStream()  # an io.BytesIO takes six times as long
     pq.write_table(table, sink, compression=codecs, use_dictionary=texts, write_statistics=texts)
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """The columns of a Parquet file that a column of this type is written as, by their names there."""
+    if pa.types.is_list(kind):
+        yield from _leaves(f"{name}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    else:
+        yield name, kind

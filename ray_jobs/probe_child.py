@@ -89,6 +89,28 @@ def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], N
 KINDS = {"vision": try_vision, "clip": try_clip}
 
 
+def try_grammar(folder: Path, grammar: str, step: Callable[[str], None]) -> None:
+    """As vLLM will hold an answer to it, by xgrammar and the checkpoint's tokenizer."""
+    import xgrammar
+    from transformers import AutoTokenizer
+
+    step("caption.fields")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        info = xgrammar.TokenizerInfo.from_huggingface(tokenizer)
+        compiled = xgrammar.GrammarCompiler(info, max_threads=1).compile_grammar(grammar)
+        allowed = xgrammar.allocate_token_bitmask(1, info.vocab_size)
+        xgrammar.GrammarMatcher(compiled).fill_next_token_bitmask(allowed)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Fault(
+            f"caption.fields does not compile for its tokenizer ({_line(error)}); take caption.fields out of the suite"
+        ) from None
+    if not allowed.any():
+        raise Fault("its tokenizer has no token that begins a JSON object; take caption.fields out of the suite")
+
+
 def _try_json(folder: Path, step: Callable[[str], None]) -> None:
     """That each file is one JSON object, so that what libraries say of it later is not the first to be heard."""
     from ray_jobs.contract import BadInput
@@ -175,6 +197,8 @@ def main() -> None:
 
     try:
         KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
+        if request["grammar"]:
+            try_grammar(Path(request["folder"]), request["grammar"], step)
     except Fault as error:
         fault = str(error)
     except MemoryError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray_jobs.engine.asked import Answer, Requests, Task, without_image
 from ray_jobs.engine.rendering import Rendered, Rendering
+from ray_jobs.engine.sampling import make_params
 
 SMALL = 32  # rows: tasks of no more are so many that they do not end together
 ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are next
@@ -51,13 +52,9 @@ class Answerer:
 
     async def generated(self, inputs: Any, sampling: dict[str, Any]) -> Any:
         """vLLM's output for what a renderer made. Raises what vLLM raises."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.sampling_params import RequestOutputKind
 
-        wanted = dict(sampling)
-        if structured := wanted.pop("structured_outputs", None):
-            wanted["structured_outputs"] = StructuredOutputsParams(**structured)
-        params = SamplingParams(**wanted, output_kind=RequestOutputKind.FINAL_ONLY)
+        params = make_params(sampling, output_kind=RequestOutputKind.FINAL_ONLY)
         output = None
         async for output in self._llm.generate(inputs, params, uuid.uuid4().hex):  # noqa: B007
             pass

@@ -21,6 +21,7 @@ from ray_jobs.engine.asked import Requests, Task, without_image
 from ray_jobs.engine.computing import limit_each
 from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
+from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.settings import arguments, environment
 from ray_jobs.fetching import cache, fetch
 
@@ -81,7 +82,7 @@ def _compared(
     stored: dict[str, ties.Caption],
 ) -> Compared:
     began = time.time()
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as own:
@@ -98,7 +99,7 @@ def _compared(
                 {"prompt_token_ids": one["tokenized_prompt"], "multi_modal_data": one["multimodal_data"]}
                 for one in asked
             ],
-            [SamplingParams(**one["sampling_params"], logprobs=ties.LIKELIEST) for one in asked],
+            [make_params(one["sampling_params"], logprobs=ties.LIKELIEST) for one in asked],
             use_tqdm=False,
         )
     seconds = {"start": round(started - began, 3), "answers": round(time.time() - started, 3)}

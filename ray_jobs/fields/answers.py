@@ -1,0 +1,115 @@
+"""An answer read as fields: the values that its schema allows, or why it does not fit.
+
+The grammar holds the form of an answer, but not all of it: vLLM cuts an answer off at max_tokens, a box may have its
+corners the wrong way round, and an engine may have a fault. So every answer is read as if there were no grammar.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray_jobs import strict_json
+from ray_jobs.errors import BadInput
+from ray_jobs.fields.schema import CAPTION, Schema, is_box
+from ray_jobs.names import printable
+
+MOST_VALUES = 100_000
+SHOWN = 40  # characters of a value in a detail
+CUT_OFF, NOT_JSON, OTHER_FIELDS, WRONG_TYPE, OUT_OF_RANGE, BOX_CORNERS = (
+    "cut-off", "not-json", "other-fields", "wrong-type", "out-of-range", "box-corners",
+)  # fmt: skip
+
+
+class DoesNotFit(ValueError):
+    """A value that the schema does not allow: the kind of the fault, and the fault itself as the text."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class FieldsRead:
+    """What an answer says. `values` holds every field of the schema, or nothing where the answer does not fit: then
+    there is a `reason` with its `detail`. The `caption` is the property of that name where there is one, else the
+    answer itself."""
+
+    caption: str
+    values: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    detail: str | None = None
+
+
+def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_tokens: int) -> FieldsRead:
+    """The fields of one answer."""
+    try:
+        try:
+            values = check_value(schema, strict_json.parse_object(answer.encode("utf-8", "surrogatepass"), MOST_VALUES))
+        except (strict_json.NotJson, BadInput) as error:
+            told = str(error).removesuffix(" (yet)")
+            raise DoesNotFit(NOT_JSON, f"the answer {told}: {printable(answer, SHOWN)}") from None
+    except DoesNotFit as fault:
+        if finish_reason == "length":
+            return FieldsRead(answer, reason=CUT_OFF, detail=f"cut off at max_tokens {max_tokens}; raise it, or lower "
+                              "the schema's maxLength and maxItems")  # fmt: skip
+        return FieldsRead(answer, reason=fault.reason, detail=str(fault))
+    return FieldsRead(values.get(CAPTION, answer), values)
+
+
+def check_value(schema: Schema, value: Any, where: str = "") -> Any:
+    """The value, a whole number as a float where the schema says number. Raises DoesNotFit."""
+    kind = schema["type"]
+    if kind == "object":
+        return _check_object(schema, value, where)
+    if kind == "array":
+        return _check_array(schema, value, where)
+    python = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}[kind]
+    if type(value) not in python:
+        raise DoesNotFit(WRONG_TYPE, f"{where} is {_shown(value)}, not a value of type {kind}")
+    if "enum" in schema:
+        if value not in schema["enum"]:
+            raise DoesNotFit(OUT_OF_RANGE, f"{where} is {_shown(value)}, which is none of its enum")
+    elif kind == "string":
+        _check_size(len(value), schema["minLength"], schema["maxLength"], where, "characters")
+    elif kind != "boolean" and not (math.isfinite(value) and schema["minimum"] <= value <= schema["maximum"]):
+        ends = f"{schema['minimum']} to {schema['maximum']}"
+        raise DoesNotFit(OUT_OF_RANGE, f"{where} is {_shown(value)}, not from {ends}")
+    return float(value) if kind == "number" else value
+
+
+def _check_object(schema: Schema, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DoesNotFit(WRONG_TYPE, f"{where} is {_shown(value)}, not an object")
+    names = list(schema["properties"])
+    if set(value) != set(names):
+        odd = next(iter(sorted(set(value) ^ set(names), key=str)))
+        told = f"{where or 'the answer'} has {'no' if odd in names else 'another'} property {_shown(odd)}"
+        raise DoesNotFit(OTHER_FIELDS, told)
+    prefix = f"{where}." if where else ""
+    return {name: check_value(schema["properties"][name], value[name], f"{prefix}{name}") for name in names}
+
+
+def _check_array(schema: Schema, value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise DoesNotFit(WRONG_TYPE, f"{where} is {_shown(value)}, not an array")
+    _check_size(len(value), schema["minItems"], schema["maxItems"], where, "items")
+    items = [check_value(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(value)]
+    if is_box(schema) and not (items[0] <= items[2] and items[1] <= items[3]):
+        raise DoesNotFit(BOX_CORNERS, f"{where} is {_shown(items)}, not x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
+    return items
+
+
+def _check_size(size: int, low: int, high: int, where: str, what: str) -> None:
+    if not low <= size <= high:
+        raise DoesNotFit(OUT_OF_RANGE, f"{where} has {size} {what}, not {low} to {high}")
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value), SHOWN)
+
+
+def count_fits(read: "list[FieldsRead]") -> dict[str, Any]:
+    """How many answers fit, and how many do not, by reason."""
+    reasons = Counter(one.reason for one in read if one.reason)
+    return {"valid": len(read) - reasons.total(), "invalid": dict(sorted(reasons.items()))}

@@ -1,0 +1,138 @@
+"""The grammar that an answer is held to while vLLM writes it: EBNF as xgrammar reads it, made of a complete schema.
+
+Not the JSON schema itself: of one, xgrammar allows white space without an end between values, and vLLM turns that off
+for a whole engine only, which its other jobs would see. Here an answer is one line, with at most one space after a
+comma or a colon, its properties in the schema's order; whatever is repeated has a bound, so every answer ends.
+"""
+
+import json
+import math
+from functools import lru_cache
+
+from ray_jobs.contract import Caption
+from ray_jobs.fields.schema import Schema
+
+DECIMALS = 6  # after the point of a number
+STRING = r"""
+character ::= [^"\\\x00-\x1f\x7f] | "\\" ["\\/bfnrt] | "\\u" unit | "\\u" high "\\u" low
+unit ::= [0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}
+high ::= [dD] [89abAB] [0-9a-fA-F]{2}
+low ::= [dD] [c-fC-F] [0-9a-fA-F]{2}
+"""
+
+
+def grammar_of(settings: Caption) -> str | None:
+    """The grammar of a suite's answers, None where it asks for no fields."""
+    return write_grammar(settings.schema_of_fields) if settings.schema_of_fields else None
+
+
+def write_grammar(schema: Schema) -> str:
+    """The grammar of the values that fit the schema."""
+    return _written(json.dumps(schema))
+
+
+@lru_cache(16)
+def _written(schema: str) -> str:
+    rules: dict[str, str] = {}
+    root = _object(json.loads(schema), "f", rules)
+    rules = {"root": root, **rules}
+    return "\n".join(f"{name} ::= {rule}" for name, rule in rules.items()) + STRING
+
+
+def _value(schema: Schema, name: str, rules: dict[str, str]) -> str:
+    """A reference to the rule of a value, which is written into the rules."""
+    kind = schema["type"]
+    if "enum" in schema:
+        forms = (json.dumps(choice, ensure_ascii=escaped) for choice in schema["enum"] for escaped in (False, True))
+        rule = " | ".join(map(_literal, dict.fromkeys(forms)))
+    elif kind == "string":
+        rule = f'"\\"" {_repeated("character", schema["minLength"], schema["maxLength"])} "\\""'
+    elif kind == "integer":
+        rule = " | ".join(_integers(schema["minimum"], schema["maximum"]))
+    elif kind == "number":
+        rule = _numbers(math.floor(schema["minimum"]), math.ceil(schema["maximum"]))
+    elif kind == "boolean":
+        rule = '"true" | "false"'
+    elif kind == "object":
+        rule = _object(schema, name, rules)
+    else:
+        rule = _array(schema, name, rules)
+    rules[name] = rule
+    return name
+
+
+def _object(schema: Schema, name: str, rules: dict[str, str]) -> str:
+    parts = []
+    for number, (key, inside) in enumerate(schema["properties"].items()):
+        value = _value(inside, f"{name}{number}x", rules)
+        parts.append(f'{_literal(json.dumps(key))} ":" " "? {value}')
+    return '"{" ' + ' "," " "? '.join(parts) + ' "}"'
+
+
+def _array(schema: Schema, name: str, rules: dict[str, str]) -> str:
+    item = _value(schema["items"], f"{name}i", rules)
+    low, high = schema["minItems"], schema["maxItems"]
+    if high == 0:
+        return '"[]"'
+    rules[f"{name}n"] = f'"," " "? {item}'
+    filled = f'"[" {item} {_repeated(f"{name}n", max(low - 1, 0), high - 1)} "]"'
+    return filled if low else f'"[]" | {filled}'
+
+
+def _repeated(what: str, low: int, high: int) -> str:
+    return f"{what}{{{low},{high}}}" if high else ""
+
+
+def _integers(low: int, high: int) -> list[str]:
+    """Alternatives that between them are the whole numbers from low to high, each written in one way."""
+    found = []
+    if low < 0:
+        found += [f'"-" {one}' for one in _digits(max(1, -high), -low)]
+    return found + (_digits(max(0, low), high) if high >= 0 else [])
+
+
+def _digits(low: int, high: int) -> list[str]:
+    """The same for numbers that are not below 0; those of each count of digits apart."""
+    found, length = [], len(str(low))
+    while low <= high:
+        last = min(high, 10**length - 1)
+        found += _of_one_length(str(low), str(last))
+        low, length = last + 1, length + 1
+    return found
+
+
+def _of_one_length(low: str, high: str) -> list[str]:
+    if low == high:
+        return [_literal(low)]
+    if low[0] == high[0]:
+        return [f"{_literal(low[0])} {rest}" for rest in _of_one_length(low[1:], high[1:])]
+    first, last, length = int(low[0]), int(high[0]), len(low) - 1
+    below, above = [], []
+    if length and low[1:] != "0" * length:
+        below = [f"{_literal(low[0])} {rest}" for rest in _of_one_length(low[1:], "9" * length)]
+        first += 1
+    if length and high[1:] != "9" * length:
+        above = [f"{_literal(high[0])} {rest}" for rest in _of_one_length("0" * length, high[1:])]
+        last -= 1
+    middle = [f"[{first}-{last}]" + (f" [0-9]{{{length}}}" if length else "")] if first <= last else []
+    return below + middle + above
+
+
+def _numbers(low: int, high: int) -> str:
+    """Numbers from low to high, both whole, with up to DECIMALS digits after the point."""
+    found = []
+    if low < 0:
+        found += [f'"-" {one}' for one in _decimals(max(0, -high), -low)]
+    if high >= 0:
+        found += _decimals(max(0, low), high)
+    return " | ".join(found)
+
+
+def _decimals(low: int, high: int) -> list[str]:
+    whole = f'({" | ".join(_digits(low, high - 1))}) ("." [0-9]{{1,{DECIMALS}}})?' if low < high else None
+    end = f'{_literal(str(high))} ("." "0"{{1,{DECIMALS}}})?'
+    return [one for one in (whole, end) if one]
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

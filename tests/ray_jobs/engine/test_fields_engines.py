@@ -1,0 +1,145 @@
+"""Fields for real: Ray, vLLM on a CPU and the demo's checkpoint, which was never trained to write JSON.
+
+The grammar alone makes its answers fit: on the warm engine before and after a change of weights and between suites
+with and without fields, on Ray Data's, with tensor parallelism, and in the audit's fresh reference.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from families import qwen2_5_vl
+from ray_cluster import Cluster
+from running import DEMO, GOOD, captions, failed, planned, rows, run
+
+from ray_jobs import audits, parts
+from ray_jobs.contract import Spec
+
+pytestmark = pytest.mark.integration
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "caption": {"type": "string", "maxLength": 40},
+        "count": {"type": "integer", "minimum": 0, "maximum": 12},
+        "colour": {"type": "string", "enum": ["red", "dark blue", "“grün”"]},
+        "share": {"type": "number", "minimum": -1, "maximum": 1},
+        "indoors": {"type": "boolean"},
+        "objects": {"type": "array", "items": {"type": "string", "maxLength": 8}, "maxItems": 3},
+    },
+    "required": ["caption", "count", "colour", "share", "indoors", "objects"],
+    "additionalProperties": False,
+}
+FIELDS = {"prompt": "describe the image", "max_tokens": 256, "fields": SCHEMA}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fields")
+    (folder / "images").mkdir()
+    for scene in sorted((DEMO / "images" / "scenes").iterdir())[:12]:
+        shutil.copy(scene, folder / "images")
+    return folder
+
+
+def spec_of(place: Path, root: str, model: Path = GOOD, caption: dict[str, Any] = FIELDS, **engine: Any) -> Spec:
+    return planned(place, str(place / root), str(model), str(place / "images"), caption=caption, engine=engine)
+
+
+@pytest.fixture
+def warm(place: Path, on_cluster: Cluster) -> Spec:
+    """Captions with fields by a warm engine that was started for another checkpoint and had said plain captions."""
+    spec = spec_of(place, "root")
+    if parts.manifest(spec.captions_uri) is None:
+        on_cluster.end_engines()
+        run("preprocess", spec)
+        plain = {"prompt": "describe the image", "max_tokens": 32}
+        run("caption", spec_of(place, "root", DEMO / "checkpoints" / "step-0200", plain))
+        assert "fields: 12 answers fit the schema, invalid-fields {}" in run("caption", spec)
+    return spec
+
+
+def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
+    found = parts.require(warm.captions_uri, "caption")
+    assert found.swapped
+    assert found.details["fields"] == {"valid": 12, "invalid": {}}
+    for row in rows(warm.captions_uri):
+        said = json.loads(row["answer"])
+        jsonschema.validate(said, SCHEMA)
+        assert {name: row[name] for name in SCHEMA["properties"]} == said
+        assert (row["invalid_fields"], row["failure"], row["finish_reason"]) == (None, None, "stop")
+    part = parts.read(warm.captions_uri, found.parts[0].name)
+    types = {name: str(part.schema.field(name).type) for name in SCHEMA["properties"]}
+    assert types == {
+        "caption": "string",
+        "count": "int64",
+        "colour": "string",
+        "share": "double",
+        "indoors": "bool",
+        "objects": "list<element: string>",
+    }
+
+
+def test_a_fresh_engine_says_the_same(warm: Spec) -> None:
+    run("audit", warm)
+    found = audits.read(warm.captions_uri)
+    assert found
+    assert (found.images, found.equal, found.differing) == (12, 12, 0)
+
+
+def test_the_same_engine_then_says_plain_captions_as_if_nothing_had_been(place: Path, warm: Spec) -> None:
+    plain = {"prompt": "describe the image", "max_tokens": 32}
+    after = spec_of(place, "root", GOOD, plain)
+    output = run("caption", after)
+    assert "fields:" not in output
+    on_its_own = spec_of(place, "alone", GOOD, plain, kind="ray_data_llm")
+    run("preprocess", on_its_own)
+    run("caption", on_its_own)
+    assert captions(after) == captions(on_its_own)
+    assert "answer" not in rows(after.captions_uri)[0]
+
+
+def test_ray_data_llm_says_the_same(place: Path, warm: Spec) -> None:
+    cold = spec_of(place, "cold", kind="ray_data_llm")
+    run("preprocess", cold)
+    run("caption", cold)
+    names = ["image_id", "answer", *SCHEMA["properties"]]
+    said = [[{name: row[name] for name in names} for row in rows(spec.captions_uri)] for spec in (cold, warm)]
+    assert said[0] == said[1]
+
+
+def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cluster, tmp_path: Path) -> None:
+    qwen2_5_vl(tmp_path / "two-heads")
+    spec = spec_of(place, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
+    run("preprocess", spec)
+    run("caption", spec)
+    fields = parts.require(spec.captions_uri, "caption").details["fields"]
+    assert sum(fields["invalid"].values()) + fields["valid"] == 12
+    assert set(fields["invalid"]) <= {"cut-off"}
+
+
+def test_answers_that_are_cut_off_are_counted_and_keep_their_text(place: Path, warm: Spec) -> None:
+    spec = spec_of(place, "root", GOOD, FIELDS | {"max_tokens": 6})
+    assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run("caption", spec)
+    found = parts.require(spec.captions_uri, "caption")
+    assert (found.rows_out, found.lost, found.details["fields"]) == (12, {}, {"valid": 0, "invalid": {"cut-off": 12}})
+    for row in rows(spec.captions_uri):
+        assert row["caption"] == row["answer"]
+        assert row["answer"].startswith("{")
+        assert row["detail"].startswith("cut off at max_tokens 6; raise it")
+        assert [row[name] for name in ("count", "colour", "share", "indoors", "objects")] == [None] * 5
+
+
+def test_a_tokenizer_that_cannot_be_held_to_a_grammar_ends_the_job_before_an_engine_starts(
+    place: Path, warm: Spec, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(GOOD, tmp_path / "mute"))
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    for token in [token for token in tokenizer["model"]["vocab"] if token.startswith("{")]:
+        tokenizer["model"]["vocab"][f"\u0120\u0120{token}"] = tokenizer["model"]["vocab"].pop(token)
+    tokenizer["model"]["merges"] = []
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    failed("caption", spec_of(place, "root", model), 2, "its tokenizer has no token that begins a JSON object")
