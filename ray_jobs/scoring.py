@@ -18,7 +18,7 @@ import ray
 from ray_jobs import parts
 from ray_jobs.contract import Manifest, Part, Scores, Spec, Trouble
 from ray_jobs.metrics import clip_stage, counting, label_hit, language
-from ray_jobs.metrics.part import columns, score_part
+from ray_jobs.metrics.part import WITH_TRUTH, columns, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
@@ -101,7 +101,10 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
     values = {name: np.empty(manifest.rows_in) for name in metrics}
     expected: Counter[str] = Counter()
     filled = 0
-    for table in _tables(uri, [part.name for part in manifest.parts], ["references", "label", *metrics]):
+    truths: Counter[str] = Counter()
+    about_truth = {name: metric for name, metric in metrics.items() if metric.needs == "truth"}
+    with_truth = [WITH_TRUTH] if spec.suite.dataset.truth else []
+    for table in _tables(uri, [part.name for part in manifest.parts], ["references", "label", *with_truth, *metrics]):
         for name, array in values.items():
             array[filled : filled + table.num_rows] = _numbers(table, name)
         filled += table.num_rows
@@ -109,11 +112,14 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         expected["references"] += sum(table["references"].to_pylist())
         expected["label"] += table.num_rows - table["label"].null_count
         expected["name"] += sum(_has_name(spec, label) for label in table["label"].to_pylist())
+        expected["fields"] += table.num_rows
+        for fields in table[WITH_TRUTH].to_pylist() if with_truth else ():
+            truths.update(name for name, metric in about_truth.items() if metric.has_truth(fields))
     there = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
     wanted = {
         name: there[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
         for name, metric in metrics.items()
-    }
+    } | {name: truths[name] for name in about_truth}
     by_words = _label_hit_by_words(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,

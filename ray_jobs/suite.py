@@ -12,6 +12,7 @@ from ray_jobs.errors import BadInput, nearest
 from ray_jobs.fields.schema import complete
 from ray_jobs.identity import Identified
 from ray_jobs.metrics import RESERVED
+from ray_jobs.metrics.of_fields import field_metrics
 from ray_jobs.metrics.registry import directions
 from ray_jobs.names import find_fault, printable
 
@@ -411,7 +412,9 @@ class Suite(Section):
 
     @model_validator(mode="after")
     def _gate_names_metrics(self) -> Self:
-        own = [*self.metrics.names(), *self.judge.metrics()]
+        schema, is_in_file = self.caption.schema_of_fields, isinstance(self.caption.fields, str)
+        fields = field_metrics(schema, self.dataset.truth) if schema else {}
+        own = [*self.metrics.names(), *self.judge.metrics(), *fields]
         for name in own:
             if name in METRICS or own.count(name) > 1 or (name in RESERVED and name in self.metrics.names()):
                 raise ValueError(f"metrics: {name!r} is there already; rename metrics.own's file")
@@ -419,6 +422,8 @@ class Suite(Section):
         known["limits"] = list(METRICS) + own
         for section, names in known.items():
             for name in getattr(self.gate, section):
+                if is_in_file and name.startswith("field"):  # `plan` looks again when it has read the file
+                    continue
                 if name not in names:
                     raise ValueError(f"gate.{section}: unknown metric {name!r}{nearest(name, names)}")
         return self

@@ -5,16 +5,16 @@ top they import nothing beyond the standard library; what they need beyond it, t
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ray_jobs.metrics.batch import Batch
 
 UNBOUNDED = float("inf")
-NEEDS = ("nothing", "references", "label", "name", "text")
+NEEDS = ("nothing", "references", "label", "name", "text", "fields", "truth")
 # What a suite's own metric cannot be named: the columns beside the metrics, and what is of two captions.
 RESERVED = ("image_id", "label", "references", "failure", "rationale", "preference")
 
@@ -24,7 +24,9 @@ class Captioned:
     """One caption with what is known about its image.
 
     `references` is empty when the data set has none for this image; `names` are those of its label, with the suite's
-    synonyms; `language` is the one that the suite wants captions in.
+    synonyms; `language` is the one that the suite wants captions in. `fields` are the values of a suite with
+    `caption.fields`, by name: None where the answer does not fit the schema, and in a suite without. `truth` are the
+    right ones that the data set has for this image, of the same types.
     """
 
     text: str
@@ -34,6 +36,8 @@ class Captioned:
     label: str | None = None
     names: tuple[str, ...] = ()
     language: str = "en"
+    fields: Mapping[str, Any] | None = None
+    truth: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def words(self) -> list[str]:
@@ -55,7 +59,9 @@ class Metric:
     `direction` says whether more is better (+1), worse (-1) or neither (0); no value lies outside `range`. `kind` is
     the error bar: `mean` has Student's t, `share` (values 0 and 1) Wilson's. An image lacks what the metric `needs`: it
     is not expected to have a value. A `name` is a label that holds a word; whether there is enough `text` only the
-    metric can tell: of a caption that it gives no value, none is expected. `order` is how many captions a value is of:
+    metric can tell: of a caption that it gives no value, none is expected. `fields` are needed of an answer that fits,
+    and one that does not fit lacks its value; `truth` is the right value of the field that the metric is `of`, or of
+    any field. `order` is how many captions a value is of:
     2 where it compares a caption with each other one, so that every caption counts in all values. Metrics of models,
     which are measured in a stage of their own, give neither.
     """
@@ -65,10 +71,11 @@ class Metric:
     direction: Literal[-1, 0, 1]
     range: tuple[float, float]
     kind: Literal["mean", "share"] = "mean"
-    needs: Literal["nothing", "references", "label", "name", "text"] = "nothing"
+    needs: Literal["nothing", "references", "label", "name", "text", "fields", "truth"] = "nothing"
     measure: Callable[[Captioned], float | None] | None = None
     measure_all: "Callable[[Batch], Sequence[float | None]] | None" = None
     order: int = 1
+    of: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.unit, str):
@@ -90,8 +97,18 @@ class Metric:
 
     def holds(self, has: "Captioned") -> bool:
         """Whether a caption has what the metric needs."""
-        label = has.label is not None
-        return {"references": bool(has.references), "label": label, "name": bool(has.names)}.get(self.needs, True)
+        held = {
+            "references": bool(has.references),
+            "label": has.label is not None,
+            "name": bool(has.names),
+            "fields": has.fields is not None,
+            "truth": self.has_truth(has.truth),
+        }
+        return held.get(self.needs, True)
+
+    def has_truth(self, truth: Collection[str]) -> bool:
+        """Whether these fields, whose truth is known, have the one that the metric is of, or any."""
+        return self.of in truth if self.of else bool(truth)
 
 
 def _is_end(value: object) -> bool:

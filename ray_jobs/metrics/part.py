@@ -5,7 +5,7 @@ Nothing heavy is imported at the top: what a worker imports, every worker holds.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,16 @@ import pyarrow as pa
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Spec, Trouble
+from ray_jobs.fields.columns import columns_read, values_of
+from ray_jobs.fields.truth import TRUTH, truth_of
 from ray_jobs.metrics import Captioned, Metric, clip_stage, counting, own
 from ray_jobs.metrics.batch import Batch, Corpus
 from ray_jobs.metrics.judge import SILENT, Judgement
 from ray_jobs.metrics.label_hit import names_of
-from ray_jobs.metrics.registry import BUILT_IN, declared
+from ray_jobs.metrics.registry import declared
 
 NOT_ASKED = Judgement()
+WITH_TRUTH = "fields_with_truth"  # the column that names them
 
 
 def columns(spec: Spec) -> dict[str, Metric]:
@@ -39,9 +42,10 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
         if not (lost_to_judge(part.lost) and judged_since(spec, caption_id, name)):
             return {"part": part.model_dump_json(), "languages": json.dumps(parts.footer(data).get("languages", {}))}
         storage.delete(at)
-    golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references"]).to_pylist()
+    truth = [TRUTH] if spec.suite.dataset.truth else []
+    golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
     by_id = {one["image_id"]: one for one in golden}
-    wanted = ["image_id", "caption", "tokens", "finish_reason", "failure"]
+    wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *columns_read(spec.suite.caption)]
     captions = parts.columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
     if missing := [one["image_id"] for one in captions if one["image_id"] not in by_id]:
         raise Trouble(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its golden "
@@ -61,7 +65,7 @@ def scored(
     seen = [_captioned(spec, captions[number], images[number]) for number in there]
     ids = [captions[number]["image_id"] for number in there]
     values = {metric: np.full(len(captions), np.nan) for metric in metrics}
-    for metric, found in _measured(metrics, seen, ids, corpus).items():
+    for metric, found in _measured(metrics, seen, ids, corpus, spec.own_metrics).items():
         values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
     failures: list[str | None] = ["no-caption"] * len(captions)
     rationales: list[str | None] = [None] * len(captions)
@@ -80,6 +84,7 @@ def scored(
             "references": pa.array([bool(one["references"]) for one in images], pa.bool_()),
             "failure": pa.array(failures, pa.string()),
             "rationale": pa.array(rationales, pa.string()),
+            **_truths(spec, images),
         }
         | {
             metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()
@@ -103,14 +108,14 @@ def judged_since(spec: Spec, caption_id: str, name: str) -> bool:
 
 
 def _measured(
-    metrics: dict[str, Metric], seen: list[Captioned], ids: list[str], corpus: Corpus
+    metrics: dict[str, Metric], seen: list[Captioned], ids: list[str], corpus: Corpus, own_names: Collection[str]
 ) -> dict[str, list[float | None]]:
     batch = Batch(seen, corpus)
     found: dict[str, list[float | None]] = {}
     for name, metric in metrics.items():
         if metric.measure_all:
             found[name] = list(metric.measure_all(batch))
-        elif metric.measure and name in BUILT_IN:
+        elif metric.measure and name not in own_names:
             found[name] = [metric.measure(caption) for caption in seen]
         elif metric.measure:
             found[name] = [
@@ -130,7 +135,16 @@ def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> Ca
         label=label,
         names=names_of(label, spec.synonyms.get(label, ())) if label is not None else (),
         language=spec.suite.metrics.language,
+        fields=values_of(caption, spec.suite.caption),
+        truth=truth_of(spec, image),
     )
+
+
+def _truths(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    """Of a suite with truth a column of the fields that each image has it for, by which values are expected."""
+    if not spec.suite.dataset.truth:
+        return {}
+    return {WITH_TRUTH: pa.array([list(truth_of(spec, image)) for image in images], pa.list_(pa.string()))}
 
 
 def _judged(spec: Spec, caption_id: str, name: str) -> dict[str, Judgement]:

@@ -25,6 +25,7 @@ from ray_jobs.metrics import (
     truncated,
     words,
 )
+from ray_jobs.metrics.of_fields import field_metrics
 
 if TYPE_CHECKING:
     from ray_jobs.contract import Spec
@@ -60,15 +61,18 @@ def directions() -> dict[str, int]:
 
 
 def declared(spec: "Spec") -> dict[str, Metric]:
-    """Every metric of the run by name, in the order of the columns: built-in, the suite's own, CLIP's, the judge's.
+    """Every metric of the run by name, in the order of the columns: built-in, of its fields, the suite's own, CLIP's,
+    the judge's.
 
     Raises BadInput for an own metric that is not one, and for a gating metric of which neither way is worse.
     """
     from ray_jobs.metrics import own
 
     of_clip = {metric.name: metric for metric in clip.METRICS if spec.clip}
-    taken = (*RESERVED, *BUILT_IN, *(metric.name for metric in clip.METRICS), *of_judge(spec.suite.judge))
-    found = {**BUILT_IN, **own.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
+    schema = spec.suite.caption.schema_of_fields
+    of_fields = field_metrics(schema, spec.suite.dataset.truth) if schema else {}
+    taken = (*RESERVED, *BUILT_IN, *(metric.name for metric in clip.METRICS), *of_judge(spec.suite.judge), *of_fields)
+    found = {**BUILT_IN, **of_fields, **own.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
     for name in spec.suite.gate.metrics:
         if name in found and not found[name].direction:
             raise BadInput(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "

@@ -108,7 +108,8 @@ def test_a_declaration_that_makes_no_sense_is_refused() -> None:
 
 
 def test_what_a_metric_needs() -> None:
-    bare, full = Captioned("a", 1, "stop"), Captioned("a", 1, "stop", ("b",), "c", ("c",))
+    bare = Captioned("a", 1, "stop")
+    full = Captioned("a", 1, "stop", ("b",), "c", ("c",), fields={"count": 1}, truth={"count": 2})
     for needs in NEEDS:
         metric = Metric("x", "u", 1, (0, 1), needs=needs)  # type: ignore[arg-type]
         assert (metric.holds(bare), metric.holds(full)) == (needs in ("nothing", "text"), True)
