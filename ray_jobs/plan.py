@@ -44,6 +44,7 @@ from ray_jobs.suite_files import (
     TABLE_BYTES,
     beside,
     find_suite,
+    keep_links,
     read_suite,
     read_text,
     refuse_system_path,
@@ -282,9 +283,9 @@ def _beside(suite: Suite, uri: str) -> Suite:
         if folder is None or path is None or path.is_absolute():
             return source
         if (folder / path).exists():
-            return str((folder / path).resolve())
+            return str(keep_links(folder / path))
         if "{" in source and (folder / expanded(str(path))[0]).exists():
-            return str(folder.resolve() / path)
+            return str(keep_links(folder) / path)
         return source
 
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})

@@ -5,6 +5,7 @@ raising one starts a new series although nobody changed the suite. What a person
 new beginning that they asked for. The specs of the other series tell the two apart.
 """
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
@@ -86,11 +87,16 @@ def _settings(spec: Spec) -> dict[str, Mapping[str, Any]]:
     """The sections of a suite that determine its series."""
     suite = spec.suite
     return {
-        "dataset": suite.dataset.content(),
+        "dataset": {name: _without_links(value) for name, value in suite.dataset.content().items()},
         "preprocess": suite.preprocess.content(),
         "caption": suite.caption.identity(),
         "engine": suite.engine.output(),
     }
+
+
+def _without_links(value: Any) -> Any:
+    """An absolute path as the releases before this one wrote it: with the links of the suite's folder followed."""
+    return os.path.realpath(value) if isinstance(value, str) and value.startswith("/") else value
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

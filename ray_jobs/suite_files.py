@@ -202,7 +202,6 @@ def _below(path: Path, folder: Path, what: str) -> Path:
     try:
         home = folder.resolve()
         direct = Path(os.path.normpath(path))
-        direct = home / direct.relative_to(folder) if direct.is_relative_to(folder) else direct
         target = direct.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
         raise BadInput(f"{what}: not a path ({printable(str(error))}); correct the suite") from None
