@@ -21,6 +21,7 @@ from ray_jobs.checkpoint_files import (
     ALL_BESIDE_BYTES,
     BESIDE_BYTES,
     Incomplete,
+    Tensor,
     folders_of_bases,
     is_regular,
     list_files,
@@ -31,9 +32,12 @@ from ray_jobs.checkpoint_files import (
     translates_errors,
     was_loaded,
 )
+from ray_jobs.checkpoint_shapes import NOT_GATHERED, find_misfit, find_tied_head, quantisation_of
 from ray_jobs.checkpoint_weights import (
     INDEX,
+    QUANTISATION,
     choose_weights,
+    holds_same_values,
     is_adapter_folder,
     list_leftovers,
     list_loaded,
@@ -72,13 +76,17 @@ def check_whole(uri: str) -> dict[str, int]:
         return sizes
     if "config.json" not in sizes:
         raise Incomplete(f"checkpoint {uri}: config.json is missing; wait for the upload or delete the checkpoint")
-    if not read_config(uri).architectures:
+    config = read_config(uri)
+    if not config.architectures:
         raise BadInput(f"checkpoint {uri}: config.json names no `architectures`; save it with save_pretrained")
     if not TOKENIZERS & sizes.keys():
         raise Incomplete(
             f"checkpoint {uri}: the tokenizer is missing (tokenizer.json); wait or save it beside the model"
         )
-    _check_weights(uri, sizes)
+    tensors = _read_weights(uri, sizes)
+    method = quantisation_of(config) or next((name for name in QUANTISATION if name in sizes), None)
+    if misfit := find_misfit(config, tensors, method):
+        raise BadInput(f"checkpoint {uri}: {misfit}")
     return sizes
 
 
@@ -125,7 +133,9 @@ def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
     Raises what `check_whole` raises, of the base too.
     """
     uri = storage.absolute(uri)
-    check_whole(uri)
+    sizes = check_whole(uri)
+    if not is_adapter_folder(sizes):
+        _refuse_untied_head(uri, sizes)
     if leftovers := list_leftovers(uri):
         log.warning(
             "checkpoint %s: passed over, for they are not of the model: %s", uri, printable(", ".join(leftovers))
@@ -176,14 +186,8 @@ def quantisation(uri: str) -> str | None:
 
     Its config says so, or its text model's, or a file of ModelOpt's: where vLLM looks.
     """
-    config = read_config(uri)
-    inside = config.text_config or {}
-    for told in (
-        config.quantization_config or config.compression_config,
-        inside.get("quantization_config") or inside.get("compression_config"),
-    ):
-        if told:
-            return printable(str(told.get("quant_method") or "unnamed") if isinstance(told, dict) else str(told), 60)
+    if method := quantisation_of(read_config(uri)):
+        return method
     return "modelopt" if any(entry.key == "hf_quant_config.json" for entry in list_files(uri)) else None
 
 
@@ -303,13 +307,27 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
         raise Incomplete(
             f"checkpoint {uri}: {adapter.WEIGHTS} is missing; wait for the upload or save the adapter as safetensors"
         )
-    _check_weights(uri, sizes)
+    if empty := next((name for name, one in _read_weights(uri, sizes).items() if 0 in one["shape"]), None):
+        raise BadInput(f"checkpoint {uri}: {printable(empty, 120)} is of shape [0]: {NOT_GATHERED}")
 
 
-def _check_weights(uri: str, sizes: dict[str, int]) -> None:
+def _refuse_untied_head(uri: str, sizes: dict[str, int]) -> None:
+    """vLLM loads no head where the config ties it to the embeddings, and transformers does where it is another."""
+    weights, config = choose_weights(uri, sizes), read_config(uri)
+    tied = find_tied_head(config, read_tensors(uri, weights, sizes))
+    if tied and not holds_same_values(uri, weights, sizes, *tied):
+        raise BadInput(
+            f"checkpoint {uri}: {tied[1]} is another tensor than {tied[0]}, and config.json ties the two, so vLLM "
+            "would not load it; set tie_word_embeddings to false in config.json"
+        )
+
+
+def _read_weights(uri: str, sizes: dict[str, int]) -> dict[str, Tensor]:
+    """All tensors by name, of files that are whole and one set."""
     weights = choose_weights(uri, sizes)
     tensors = read_tensors(uri, weights, sizes)
     refuse_second_set(uri, weights, tensors, sizes)
+    return tensors
 
 
 def _content_of(uri: str, entry: storage.Entry) -> str:

@@ -74,6 +74,9 @@ class Config(_Outside):
     text_config: dict[str, Any] | None = None
     quantization_config: dict[str, Any] | str | None = None
     compression_config: dict[str, Any] | str | None = None
+    vocab_size: Any = None
+    hidden_size: Any = None
+    tie_word_embeddings: Any = None
 
 
 class Index(_Outside):
@@ -286,7 +289,7 @@ def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor]
     which = which or printable(uri)
     if size < 8:
         raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
-    length = int.from_bytes(_range(uri, 0, 8), "little")
+    length = int.from_bytes(read_piece(uri, 0, 8), "little")
     if length > FORMAT_LIMIT:
         raise BadInput(f"{which}: not a safetensors file; save the checkpoint again")
     if length > HEADER_BYTES:
@@ -294,7 +297,7 @@ def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor]
     if size < 8 + length:
         raise Incomplete(f"{which}: truncated inside its header ({size} bytes); wait for the upload or save it again")
     try:
-        value = parse_object(_range(uri, 8, length), HEADER_ITEMS)
+        value = parse_object(read_piece(uri, 8, length), HEADER_ITEMS)
         _METADATA.validate_python(value.pop("__metadata__", None), strict=True)
         tensors = _TENSORS.validate_python(value, strict=True)
         _check_tensors(tensors)
@@ -305,7 +308,8 @@ def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor]
     return tensors, 8 + length
 
 
-def _range(uri: str, start: int, length: int) -> bytes:
+def read_piece(uri: str, start: int, length: int) -> bytes:
+    """Bytes of a file of the checkpoint, fewer at its end."""
     local = storage.local_path(uri)
     if local is None:
         return storage.read_range(uri, start, length)

@@ -18,6 +18,7 @@ from ray_jobs.checkpoint_files import (
     list_files,
     read_header,
     read_index,
+    read_piece,
 )
 from ray_jobs.errors import BadInput
 from ray_jobs.names import printable
@@ -25,6 +26,7 @@ from ray_jobs.names import printable
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 QUANTISATION = ("quantize_config.json", "quant_config.json", "hf_quant_config.json", "quantization_config.json")
 MOST_TENSORS = 500_000  # of all files together; the largest open models have 100,000
+PIECES, PIECE_BYTES = 16, 65536
 SERIES = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
 
 
@@ -150,6 +152,26 @@ def refuse_second_set(uri: str, weights: Weights, tensors: Mapping[str, Tensor],
                 f"checkpoint {uri}: holds two sets of weights ({weights.files[0]}, and {printable(name)}, with tensors "
                 "of the same names): delete one"
             )
+
+
+def holds_same_values(uri: str, weights: Weights, sizes: dict[str, int], first: str, second: str) -> bool:
+    """Whether two tensors have the same values in some pieces spread over them: one stored twice has, a trained one
+    differs in every row that was trained."""
+    places = []
+    for file in weights.files:
+        tensors, start = read_header(f"{uri}/{file}", sizes[file])
+        for name in {first, second} & tensors.keys():
+            begin, end = tensors[name]["data_offsets"]
+            places.append((f"{uri}/{file}", start + begin, end - begin, tensors[name]["dtype"]))
+    (one, at, size, dtype), (other, there, other_size, other_dtype) = places
+    if (size, dtype) != (other_size, other_dtype):
+        return False
+    offsets = {size * number // PIECES for number in range(PIECES)} | {max(0, size - PIECE_BYTES)}
+    return all(
+        read_piece(one, at + offset, min(PIECE_BYTES, size - offset))
+        == read_piece(other, there + offset, min(PIECE_BYTES, size - offset))
+        for offset in sorted(offsets)
+    )
 
 
 def _choose_by_index(uri: str, tensor_files: set[str]) -> Weights:
