@@ -37,6 +37,7 @@ from ray_jobs.contract import (
 from ray_jobs.fields.schema import SCHEMA_BYTES, NotSupported, read_schema
 from ray_jobs.former_fingerprints import keep_former
 from ray_jobs.names import printable
+from ray_jobs.source_files import Selection, is_left_by_tools
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
 from ray_jobs.suite_files import (
@@ -53,6 +54,7 @@ from ray_jobs.suite_files import (
 SPEC_BYTES = 64 * 2**20  # the table of synonyms in it has at most 16 MiB as a file
 MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
 SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
+SAVED = ("dataset_dict.json", "dataset_info.json")  # in a folder that `datasets` saved
 FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
 
 
@@ -176,10 +178,13 @@ def source_revision(dataset: Dataset) -> str:
     """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
 
     The version of a file is its ETag on S3 and its modification time in a directory. The file of `label_names` is
-    hashed with the rest. Raises BadInput when nothing is there, or when a dataset named on a hub is not pinned.
+    hashed with the rest. Raises BadInput when nothing is there, when a dataset named on a hub is not pinned, and when
+    the files are of several splits and the suite names none.
     """
     names = storage.entry(dataset.label_names) if dataset.label_names else None
-    told = ["label_names", names.size, names.version] if names else []
+    told: list[object] = ["label_names", names.size, names.version] if names else []
+    if dataset.split and not is_hub_name(dataset) and not _is_saved(dataset):
+        told += ["split"]  # earlier versions read all splits here, so what they made is of another content
     if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
         raise BadInput(
             f"dataset {dataset.source}: no such directory; if it is a dataset on the Hugging Face hub, pin its "
@@ -261,12 +266,23 @@ def _files(dataset: Dataset) -> Iterator[storage.Entry]:
                 raise BadInput(f"dataset {dataset.source}: {uri} is not there; correct the pattern or add the file")
             yield storage.Entry(uri, entry.size, entry.version)
         return
-    below = storage.entries(dataset.source)
-    if first := next(below, None):
-        yield first
-        yield from below
-    elif single := storage.entry(dataset.source):
+    selection, is_empty, is_saved = Selection(dataset.source, dataset.split), True, _is_saved(dataset)
+    for entry in storage.entries(dataset.source):
+        is_empty = False
+        selection.takes(entry.key)
+        if not is_left_by_tools(entry.key):
+            yield entry
+    if not is_saved:
+        selection.check()
+    if is_empty and (single := storage.entry(dataset.source)):
         yield single
+
+
+def _is_saved(dataset: Dataset) -> bool:
+    """Whether the source is a data set that `datasets` saved to disk: its own files say what its splits are."""
+    if dataset.format not in ("auto", "huggingface"):
+        return False
+    return dataset.format == "huggingface" or any(storage.exists(f"{dataset.source}/{name}") for name in SAVED)
 
 
 def _beside(suite: Suite, uri: str) -> Suite:

@@ -12,7 +12,10 @@ from typing import Literal, Protocol
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.images import formats
-from ray_jobs.plan import expanded, is_hub_name
+from ray_jobs.plan import SAVED, expanded, is_hub_name
+from ray_jobs.source_files import is_left_by_tools
+from ray_jobs.sources.settings import refuse_unused
+from ray_jobs.sources.unknown import unknown_file
 
 Distance = Literal["local", "object-store", "web"]
 
@@ -75,8 +78,12 @@ class Source(Protocol):
 
 
 def open_source(dataset: Dataset) -> Source:
-    """The source of a dataset's format; `auto` goes by what lies there. Raises BadInput when that does not tell."""
+    """The source of a dataset's format; `auto` goes by what lies there.
+
+    Raises BadInput when that does not tell, and for a setting that the format does not use.
+    """
     kind = dataset.format if dataset.format != "auto" else _detected(dataset)
+    refuse_unused(dataset, kind)
     if kind == "parquet":
         from ray_jobs.sources.parquet import parquet_source
 
@@ -108,19 +115,28 @@ def _detected(dataset: Dataset) -> str:
         return "huggingface"
     if kind := _kind(expanded(source)[0]):
         return kind
-    if any(storage.exists(f"{source}/{name}") for name in ("dataset_dict.json", "dataset_info.json")):
+    if any(storage.exists(f"{source}/{name}") for name in SAVED):
         return "huggingface"
-    kinds, empty = set[str](), True
-    for entry in islice(storage.entries(source), PEEKED):
-        empty = False
-        kinds.add(_kind(entry.key) or "")
-    if empty:
+    keys = [entry.key for entry in islice(storage.entries(source), PEEKED)]
+    if not keys:
+        if storage.entry(source):
+            raise unknown_file(source)
         raise BadInput(f"dataset {source}: nothing is there; check the URI")
+    kinds = {_kind(key) or "" for key in keys if not is_left_by_tools(key)}
+    if "parquet" in kinds and kinds & {"webdataset", "folder"} and _are_beside(keys):
+        kinds.remove("parquet")
     found = sorted(kinds & {"folder", "parquet", "arrow", "webdataset"})
     if len(found) > 1:
         held = " and ".join("images" if kind == "folder" else f"{kind} files" for kind in found)
         raise BadInput(f"dataset {source}: holds {held}; say which with `format`")
     return found[0] if found else "folder"
+
+
+def _are_beside(keys: list[str]) -> bool:
+    """Whether each Parquet file has a shard or a folder of its own name: img2dataset writes its log there."""
+    shards = {key.removesuffix(".tar") if key.endswith(".tar") else key.rpartition("/")[0] for key in keys}
+    whole = keys[:-1] if len(keys) == PEEKED else keys  # what belongs to the last one may not have been looked at
+    return all(key.removesuffix(".parquet") in shards for key in whole if key.endswith(".parquet"))
 
 
 def _kind(name: str) -> str | None:

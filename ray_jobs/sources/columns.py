@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -18,28 +18,35 @@ PLACES = ("image", "file_name", "filename", "image_path", "path", "file", "filep
 
 @dataclass(frozen=True)
 class Columns:
-    """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any."""
+    """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any.
+
+    `given` are the values of columns that the folders of a file give to all of its rows (`label=cat/`).
+    """
 
     image: str
     label: str | None = None
     references: str | None = None
     places: bool = False
     names: Mapping[str, str] | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self) -> list[str]:
         """The names of the columns to read, each once."""
-        return list(dict.fromkeys(name for name in (self.image, self.label, self.references) if name))
+        chosen = dict.fromkeys(name for name in (self.image, self.label, self.references) if name)
+        return [name for name in chosen if name not in self.given]
 
 
-def columns_of(dataset: Dataset, where: str, schema: pa.Schema) -> Columns:
-    """The columns of a table with this schema. Raises BadInput when one is not there or none can be told."""
+def columns_of(dataset: Dataset, where: str, schema: pa.Schema, partitions: Mapping[str, str] | None = None) -> Columns:
+    """The columns of a table with this schema, and those of its folders. Raises BadInput when one is not there or none
+    can be told."""
     types = _huggingface_types(schema)
+    given = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
     image = check(dataset.image, "image", where, schema.names) or _image(where, schema, types)
-    label = check(dataset.label, "label", where, schema.names)
-    references = check(dataset.references, "references", where, schema.names)
+    label = check(dataset.label, "label", where, [*schema.names, *given])
+    references = check(dataset.references, "references", where, [*schema.names, *given])
     kind = types.get(label or "", {})
     names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
-    wanted = [name for name in (image, label, references) if name]
+    wanted = [name for name in (image, label, references) if name and name not in given]
     for name in wanted:
         if (count := schema.names.count(name)) > 1:
             raise BadInput(f"dataset {where}: has {count} columns {name!r}; rename all but one")
@@ -50,6 +57,7 @@ def columns_of(dataset: Dataset, where: str, schema: pa.Schema) -> Columns:
         references,
         _is_text(schema.field(image).type),
         None if names is None else {str(number): str(name) for number, name in enumerate(names)},
+        given,
     )
 
 

@@ -1,4 +1,8 @@
-"""A folder of images, on disk or S3; references and labels from its metadata, else labels from subfolder names."""
+"""A folder of images, on disk or S3.
+
+References and labels come from its metadata (one file, or one a split), else references from side files of the images'
+names, and labels from the names of subfolders.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,12 +11,16 @@ from pathlib import PurePosixPath
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
+from ray_jobs.names import printable as shown
+from ray_jobs.source_files import ALL, METADATA, Selection, is_of_split
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
-from ray_jobs.sources.cells import printable
+from ray_jobs.sources.cells import RowTexts, printable
 from ray_jobs.sources.labels import label_names, named
-from ray_jobs.sources.leftovers import Leftovers
-from ray_jobs.sources.metadata import METADATA, Metadata, metadata, metadata_name
+from ray_jobs.sources.leftovers import Leftovers, list_selected
+from ray_jobs.sources.metadata import Metadata, metadata, metadata_name
 from ray_jobs.sources.reading import Fetched, ahead, distance_of, fetched, reads_at_once
+from ray_jobs.sources.side_files import SideFiles, find_side_files
+from ray_jobs.sources.unknown import archives_among, unknown_file
 
 
 class FolderSource:
@@ -24,13 +32,13 @@ class FolderSource:
         return distance_of(self.dataset.source)
 
     def listed(self) -> Iterator[Located]:
-        name = metadata_name(self.dataset.source)
-        if name is None and self.dataset.references:
-            told = f"references {self.dataset.references!r} need a {' or '.join(METADATA)}"
-            raise BadInput(f"dataset {self.dataset.source}: {told}")
+        described = self._metadata_names()
+        sides = None
+        if self.dataset.references and not described:
+            sides = find_side_files(self.dataset)
         names = label_names(self.dataset)
-        with metadata(self.dataset, name) if name else nullcontext() as joined:
-            for one in self._listed(joined):
+        with metadata(self.dataset, described) if described else nullcontext() as joined:
+            for one in self._listed(joined, sides):
                 named(one.label, names, self.dataset)  # a label without a name is told before anything is read
                 yield one
 
@@ -38,41 +46,93 @@ class FolderSource:
         names = label_names(self.dataset)
 
         def row(one: Located) -> Row:
-            found = Fetched(detail=one.fault) if one.fault else self._fetched(one)
-            label, label_id = named(one.label, names, self.dataset)
-            return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail)
+            where, sides = SideFiles.taken_from(one.where)
+            found = Fetched(detail=one.fault) if one.fault else self._fetched(one, where)
+            texts = RowTexts(one.label, one.references)
+            if sides and not found.absent:
+                texts = sides.read(f"{self.dataset.source}/{_as_key(where)}", self.dataset)
+                if texts.fault:
+                    found = Fetched(detail=texts.fault)
+            label, label_id = named(texts.label, names, self.dataset)
+            return Row(one.image_id, found.data, found.file, label, label_id, texts.references, found.detail)
 
         return ahead(row, located, reads_at_once(self.dataset, self.distance))
 
-    def _listed(self, joined: Metadata | None) -> Iterator[Located]:
+    def _metadata_names(self) -> list[str]:
+        """The metadata that is used: that of the folder, else those of subfolders, where references or a split ask."""
+        source, split = self.dataset.source, self.dataset.split
+        if name := metadata_name(source):
+            return [name]
+        if not (split or self.dataset.references):
+            return []
+        keys = [entry.key for entry in storage.entries(source) if entry.key.rpartition("/")[2] in METADATA]
+        selection = Selection(source, split, SUFFIXES["folder"])
+        folders = dict.fromkeys(key.rpartition("/")[0] for key in keys if selection.takes(key))
+        selection.check()
+        if keys and not folders:
+            selection.refuse_missing()
+        return [name for folder in folders if (name := metadata_name(source, f"{folder}/"))]
+
+    def _listed(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[Located]:
         """The images by key, then the rows of the metadata whose file is not there."""
-        images, others = 0, Leftovers(self.dataset.source, "like an image")
-        for entry in storage.entries(self.dataset.source):
+        images, labels, others = 0, 0, Leftovers(self.dataset.source, "like an image")
+        split = None if joined and joined.tells_splits else self.dataset.split
+        wanted = self.dataset.split not in (None, ALL)
+        selection = Selection(self.dataset.source, ALL if joined and joined.tells_splits else split, SUFFIXES["folder"])
+        for entry in list_selected(selection):
             said = joined.found(entry.key) if joined else None
             if said is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
-                if entry.key not in METADATA:
+                if entry.key.rpartition("/")[2] not in METADATA and not (sides and sides.owns(entry.key)):
                     others.add(printable(entry.key))
+                continue
+            if wanted and joined and joined.tells_splits and not (said and said.chosen):
                 continue
             images += 1
             label = said.label if said else None
-            if self.dataset.label and joined is None and "/" in entry.key:
-                label = printable(entry.key.rsplit("/", 2)[-2])
+            if self.dataset.label and joined is None and not (sides and sides.label):
+                label = self._folder_label(entry.key)
+            labels += label is not None
             where = _as_where(entry.key)
+            if sides:
+                where = sides.put_into(where)
             references, fault = (said.references, said.fault) if said else ([], "")
             yield Located(printable(entry.key), where, entry.size, label, references, fault)
         others.tell()
         if not images:
+            self._refuse_nothing(selection, others)
+        if self.dataset.label and joined is None and not labels and not (sides and sides.label):
             raise BadInput(
-                f"dataset {self.dataset.source}: none of its {others.count} files is named like an image "
-                "(.jpg, .png, .webp, ...); check the URI"
+                f"dataset {self.dataset.source}: `label: {self.dataset.label}` has no effect: no image lies in a "
+                "subfolder that names its class; take it out, or write the labels into a metadata.csv"
             )
         for said in joined.missing() if joined else ():
-            yield Located(said.file_name, str(joined and joined.name), 0, said.label, said.references)
+            if said.chosen and (split in (None, ALL) or is_of_split(said.file_name, str(split))):
+                yield Located(said.file_name, said.file, 0, said.label, said.references)
 
-    def _fetched(self, one: Located) -> Fetched:
-        if one.where in METADATA:  # never an image, so this tells that there is none
-            return Fetched(detail=f"named in {one.where} but not there")
-        place = f"{self.dataset.source}/{_as_key(one.where)}"
+    def _folder_label(self, key: str) -> str | None:
+        """The name of the subfolder, which is no label where it is that of the split."""
+        folder = key.rpartition("/")[0]
+        split = self.dataset.split
+        if not folder or (split not in (None, ALL) and not is_of_split(f"{folder.rpartition('/')[0]}/x", str(split))):
+            return None
+        return printable(folder.rpartition("/")[2])
+
+    def _refuse_nothing(self, selection: Selection, others: Leftovers) -> None:
+        source = self.dataset.source
+        if selection.count_data and self.dataset.split:
+            selection.refuse_missing()
+        if not others.count and storage.entry(source):
+            raise unknown_file(source)
+        some = f", but like {shown(', '.join(others.examples))}" if others.count else ""
+        raise BadInput(
+            f"dataset {source}: none of its {others.count} files is named like an image (.jpg, .png, .webp, ...){some}"
+            f"; check the URI{archives_among(others.examples)}"
+        )
+
+    def _fetched(self, one: Located, where: str) -> Fetched:
+        if where.rpartition("/")[2] in METADATA:  # never an image, so this tells that there is none
+            return Fetched(detail=f"named in {where} but not there")
+        place = f"{self.dataset.source}/{_as_key(where)}"
         found = fetched(place, self.dataset.source)
         if found.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
             told = "is it mounted on this node too, or did the source change?"

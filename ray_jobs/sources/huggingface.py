@@ -121,6 +121,9 @@ class HuggingFaceSource:
             if split not in loaded:
                 raise BadInput(f"dataset {self.dataset.source}: no split {split!r}{nearest(split, names)}")
             loaded = loaded[split]
+        elif self.dataset.split and not is_hub_name(self.dataset) and str(loaded.split) != self.dataset.split:
+            told = f"it has no splits to take {self.dataset.split!r} from; take `split` out"
+            raise BadInput(f"dataset {self.dataset.source}: {told}")
         return loaded
 
 

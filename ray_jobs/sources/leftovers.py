@@ -1,6 +1,10 @@
 """What a listing passes over, told in one line: a file that is no image is no loss, but nobody should have to guess."""
 
 import logging
+from collections.abc import Iterator
+
+from ray_jobs import storage
+from ray_jobs.source_files import ALL, Selection
 
 log = logging.getLogger("assay")
 EXAMPLES = 3
@@ -22,3 +26,24 @@ class Leftovers:
         if self.count:
             some = ", ".join(self.examples) + (", ..." if self.count > EXAMPLES else "")
             log.info("dataset %s: passed over %d not named %s: %s", self.source, self.count, self.wanted, some)
+
+
+def list_selected(selection: Selection) -> Iterator[storage.Entry]:
+    """The files below a source that are read; what is passed over, and what the split left, is logged at the end.
+
+    Raises BadInput at the end where the files are of several splits and none is named.
+    """
+    for entry in storage.entries(selection.folder):
+        if selection.takes(entry.key):
+            yield entry
+    selection.check()
+    source, passed = selection.folder, selection.passed
+    if passed:
+        some = ", ".join(passed[:EXAMPLES]) + (", ..." if selection.count_passed > EXAMPLES else "")
+        count = selection.count_passed
+        log.info("dataset %s: passed over %d that data tools wrote for themselves: %s", source, count, some)
+    if selection.split not in (None, ALL) and selection.chosen:
+        log.info(
+            "dataset %s: %d of %d files are of the split %s", source, selection.chosen, selection.count_data,
+            selection.split,
+        )  # fmt: skip

@@ -1,49 +1,55 @@
 """What `metadata.jsonl` or `metadata.csv` says of a folder's images: the Hugging Face imagefolder convention.
 
-One row an image, its `file_name` relative to the folder. The rows are kept on disk: there may be millions.
+Each row describes an image, its `file_name` relative to the metadata's folder; several rows of one image are its
+references, one a row. The rows are kept on disk: there may be millions.
 """
 
 import json
 import posixpath
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.source_files import METADATA
 from ray_jobs.sources.cells import printable, read_texts
 from ray_jobs.sources.columns import check
 from ray_jobs.sources.on_disk import database
 from ray_jobs.sources.rows import rows
+from ray_jobs.sources.splits import COLUMN, RowSplits
 
-METADATA = ("metadata.jsonl", "metadata.csv")
 TABLE = (
-    "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, fault TEXT, written TEXT, "
+    "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, fault TEXT, written TEXT, file TEXT, "
+    "chosen INTEGER, "
     "there INTEGER DEFAULT 0) WITHOUT ROWID"
 )
 
 
 @dataclass(frozen=True)
 class Described:
-    """A row of the metadata; `number` is its line."""
+    """What is said of an image; `chosen` where it is of the suite's split, `file` is the metadata that names it."""
 
     file_name: str
     label: str | None
     references: list[str]
+    file: str
+    chosen: bool
     fault: str = ""
 
 
 class Metadata:
-    """The rows by file name, and which of the files were found."""
+    """The rows by file name, and which of the files were found. `tells_splits`: the rows do, so no folder need to."""
 
-    def __init__(self, name: str, opened: sqlite3.Connection) -> None:
-        self.name = name
+    def __init__(self, opened: sqlite3.Connection, tells_splits: bool) -> None:
+        self.tells_splits = tells_splits
         self._opened = opened
 
     def found(self, key: str) -> Described | None:
         """What is said of a file that is there, None when nothing is."""
-        mark = "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, fault"
+        mark = "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, file, chosen, fault"
         row = self._opened.execute(mark, (_id(key),)).fetchone()
         if row is None and "\\" in key:
             row = self._opened.execute(mark, (_id(key.replace("\\", "/")),)).fetchone()
@@ -51,46 +57,76 @@ class Metadata:
 
     def missing(self) -> Iterator[Described]:
         """The rows whose file was not found, in the metadata's order."""
-        query = "SELECT written, label, refs, fault FROM described WHERE NOT there ORDER BY number"
+        query = "SELECT written, label, refs, file, chosen, fault FROM described WHERE NOT there ORDER BY number"
         yield from map(_described, self._opened.execute(query))
 
 
-def metadata_name(source: str) -> str | None:
-    """The metadata file that a folder has, if any. Raises BadInput for a folder that has two."""
-    there = [name for name in METADATA if storage.exists(f"{source}/{name}")]
+def metadata_name(source: str, folder: str = "") -> str | None:
+    """The metadata file that a folder below the source has, if any. Raises BadInput for a folder that has two."""
+    there = [name for name in METADATA if storage.exists(f"{source}/{folder}{name}")]
     if len(there) > 1:
-        raise BadInput(f"dataset {source}: has both {' and '.join(there)}; remove one")
-    return there[0] if there else None
+        raise BadInput(f"dataset {source}: has both {' and '.join(f'{folder}{name}' for name in there)}; remove one")
+    return f"{folder}{there[0]}" if there else None
 
 
 @contextmanager
-def metadata(dataset: Dataset, name: str) -> Iterator[Metadata]:
-    """The folder's metadata. Raises BadInput for a row without a `file_name`, a second one for a file, and when none
-    of the rows has a column that the dataset names."""
-    uri = f"{dataset.source}/{name}"
+def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
+    """What the metadata files say.
+
+    Raises BadInput for a row without a `file_name`, for one that contradicts an earlier row of its file, and when none
+    of the rows has a column that the dataset names.
+    """
     with database(TABLE) as opened:
         columns: dict[str, None] = {}
-        for number, cells in rows(uri):
-            file_name = cells.get("file_name")
-            if not isinstance(file_name, str) or not file_name:
-                raise BadInput(f"dataset {uri}: line {number} is not an object with a `file_name`")
-            columns.update(dict.fromkeys(cells))
-            texts = read_texts(cells, dataset.label, dataset.references)
-            key = posixpath.normpath(file_name.replace("\\", "/"))  # Windows writes its paths with backslashes
-            row = (_id(key), number, texts.label, json.dumps(texts.references), texts.fault, printable(file_name))
-            values = (
-                "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written) VALUES (?, ?, ?, ?, ?, ?)"
-            )
-            if opened.execute(values, row).rowcount == 0:
-                raise BadInput(f"dataset {uri}: line {number} names {file_name} a second time; give each file one line")
-        check(dataset.references, "references", uri, list(columns))
-        check(dataset.label, "label", uri, list(columns))
-        yield Metadata(name, opened)
+        of_rows = RowSplits(dataset, " and ".join(f"{dataset.source}/{name}" for name in names[:3]))
+        count = 0
+        for name in names:
+            uri, folder = f"{dataset.source}/{name}", name.rpartition("/")[0]
+            for number, cells in rows(uri):
+                file_name = cells.get("file_name")
+                if not isinstance(file_name, str) or not file_name:
+                    raise BadInput(f"dataset {uri}: line {number} is not an object with a `file_name`")
+                columns.update(dict.fromkeys(cells))
+                chosen = of_rows.takes(cells.get(COLUMN)) or COLUMN not in cells
+                texts = read_texts(cells, dataset.label, dataset.references)
+                written = f"{folder}/{file_name}" if folder else file_name
+                key = posixpath.normpath(written.replace("\\", "/"))  # Windows writes its paths with backslashes
+                row = (
+                    _id(key), count, texts.label, json.dumps(texts.references), texts.fault, printable(written), name,
+                    chosen,
+                )  # fmt: skip
+                values = (
+                    "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written, file, chosen) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                )
+                if opened.execute(values, row).rowcount == 0:
+                    _join(opened, row, f"dataset {uri}: line {number} names {file_name}")
+                count += 1
+        where = f"{dataset.source}/{names[0]}"
+        check(dataset.references, "references", where, list(columns))
+        check(dataset.label, "label", where, list(columns))
+        if COLUMN in columns:
+            of_rows.check()
+        yield Metadata(opened, COLUMN in columns)
+
+
+def _join(opened: sqlite3.Connection, row: tuple[Any, ...], where: str) -> None:
+    """Add the references of a further row to what is said of its image."""
+    query = "SELECT label, refs, fault, chosen FROM described WHERE name = ?"
+    label, refs, fault, chosen = opened.execute(query, row[:1]).fetchone()
+    if label is not None and row[2] not in (None, label):
+        raise BadInput(f"{where} with the label {row[2]!r}, and with {label!r} before; give each file one label")
+    if bool(chosen) != row[7]:
+        raise BadInput(f"{where} in two splits; give each file one")
+    joined = json.loads(refs)
+    joined += [text for text in json.loads(row[3]) if text not in joined]
+    values = (label if label is not None else row[2], json.dumps(joined), fault or row[4], row[0])
+    opened.execute("UPDATE described SET label = ?, refs = ?, fault = ? WHERE name = ?", values)
 
 
 def _id(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")  # names of files may be any bytes
 
 
-def _described(row: tuple[str, str | None, str, str]) -> Described:
-    return Described(row[0], row[1], json.loads(row[2]), row[3])
+def _described(row: tuple[str, str | None, str, str, int, str]) -> Described:
+    return Described(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5])

@@ -1,18 +1,23 @@
 """The files that hold many images each: one file, those below a folder, or those that a brace pattern names."""
 
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.plan import expanded
-from ray_jobs.sources.leftovers import Leftovers
+from ray_jobs.source_files import ALL, Selection, is_of_split
+from ray_jobs.sources.leftovers import Leftovers, list_selected
+
+log = logging.getLogger("assay")
 
 
-def shards(dataset: Dataset, suffixes: tuple[str, ...]) -> Iterator[str]:
+def shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = False) -> Iterator[str]:
     """The names of the files as `uri_of` takes them, in order; the empty name is the source itself.
 
-    Raises BadInput when there are none.
+    With `split`, those of the split. Where no name of a file tells any split and the files have columns, all of them:
+    a column `split` may tell it. Raises BadInput when there are none.
     """
     source = dataset.source
     pattern = expanded(source)
@@ -20,23 +25,36 @@ def shards(dataset: Dataset, suffixes: tuple[str, ...]) -> Iterator[str]:
         for uri in pattern:
             if storage.entry(uri) is None:
                 raise BadInput(f"dataset {source}: {uri} is not there; correct the pattern or add the file")
+            if not has_columns:
+                _refuse_split(dataset, uri)
             yield uri[len(_base(source)) + 1 :]
         return
-    found, others = 0, Leftovers(source, " or ".join(suffixes))
-    for entry in storage.entries(source):
-        if entry.key.lower().endswith(suffixes):
-            found += 1
-            yield entry.key
-        else:
-            others.add(entry.key)
+    selection = Selection(source, dataset.split, suffixes)
+    others, found = Leftovers(source, " or ".join(suffixes)), 0
+    for key in _keys(selection, others):
+        found += 1
+        yield key
     others.tell()
-    if not found:
+    if not found and selection.count_data and has_columns and not selection.others:
+        yield from _keys(Selection(source, ALL, suffixes), Leftovers(source, ""))
+    elif not found and selection.count_data:
+        selection.refuse_missing()
+    elif not found:
         if storage.entry(source) is None:
             what = (
                 f"none of its {others.count} files is named {', '.join(suffixes)}" if others.count else "no such file"
             )
             raise BadInput(f"dataset {source}: {what}; check the URI")
+        if not has_columns:
+            _refuse_split(dataset, source)
         yield ""
+
+
+def needs_split_column(dataset: Dataset, shard: str) -> bool:
+    """Whether the rows of this shard must tell by a column `split` that they are of the suite's split."""
+    if dataset.split in (None, ALL):
+        return False
+    return is_of_split(shard or title(dataset, shard), str(dataset.split)) is None
 
 
 def uri_of(dataset: Dataset, name: str) -> str:
@@ -49,6 +67,21 @@ def uri_of(dataset: Dataset, name: str) -> str:
 def title(dataset: Dataset, name: str) -> str:
     """What the shard is called in ids."""
     return name or dataset.source.rsplit("/", 1)[-1]
+
+
+def _keys(selection: Selection, others: Leftovers) -> Iterator[str]:
+    for entry in list_selected(selection):
+        if entry.key.lower().endswith(selection.suffixes):
+            yield entry.key
+        else:
+            others.add(entry.key)
+
+
+def _refuse_split(dataset: Dataset, uri: str) -> None:
+    """Raise BadInput for a named file whose name does not say that it is of the suite's split."""
+    if needs_split_column(dataset, uri.rsplit("/", 1)[-1]):
+        told = f"`split: {dataset.split}` has no effect on a named file; take it out"
+        raise BadInput(f"dataset {dataset.source}: {told}")
 
 
 @lru_cache(8)

@@ -6,13 +6,14 @@ Where a row lies is written `{shard}#{block}.{row in the block}`.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from ray_jobs.arrow_guard import check_batch
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.source_files import partitions
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cell_texts import CellFault
 from ray_jobs.sources.cells import RowTexts, read_label, read_texts
@@ -21,7 +22,9 @@ from ray_jobs.sources.filesystem import explained
 from ray_jobs.sources.image_cells import read_image
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
-from ray_jobs.sources.shards import shards, title, uri_of
+from ray_jobs.sources.shards import needs_split_column, shards, title, uri_of
+from ray_jobs.sources.splits import COLUMN as SPLIT
+from ray_jobs.sources.splits import RowSplits
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,10 @@ class TableSource:
     @property
     def distance(self) -> Distance:
         """That of the files, or of the first image where they hold only places of images."""
-        uri = uri_of(self.dataset, next(shards(self.dataset, self.suffixes)))
+        shard = next(shards(self.dataset, self.suffixes, has_columns=True))
+        uri = uri_of(self.dataset, shard)
         with self._open(uri) as file:
-            columns = columns_of(self.dataset, uri, file.schema)
+            columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
             if columns.places:
                 for batch in file.batches(0, [columns.image]) if next(file.blocks(columns.image), None) else ():
                     check_batch(batch, uri)
@@ -77,10 +81,12 @@ class TableSource:
     def listed(self) -> Iterator[Located]:
         first: Columns | None = None
         names = label_names(self.dataset)
-        for shard in shards(self.dataset, self.suffixes):
+        rows = RowSplits(self.dataset, self.dataset.source)
+        by_column = False
+        for shard in shards(self.dataset, self.suffixes, has_columns=True):
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
-                columns = columns_of(self.dataset, uri, file.schema)
+                columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
                 if first is None:
                     first = columns
                     tell(self.dataset, columns)
@@ -89,44 +95,57 @@ class TableSource:
                         f"dataset {uri}: its images seem to be in {columns.image!r}, those of the files before it in "
                         f"{first.image!r}; set `dataset.image`"
                     )
-                yield from self._listed(shard, file, columns, names or columns.names)
+                is_told = SPLIT in file.schema.names and self.dataset.split is None
+                asks_rows = is_told or needs_split_column(self.dataset, shard)
+                by_column = by_column or asks_rows
+                yield from self._listed(shard, file, columns, names or columns.names, rows if asks_rows else None)
+        if by_column:
+            rows.check()
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         given = label_names(self.dataset)
         for shard, ones in groupby(located, key=lambda one: one.where.rpartition("#")[0]):
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
-                columns = columns_of(self.dataset, uri, file.schema)
+                columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
                 names = given or columns.names
-                cells = self._cells(uri, file, columns.wanted(), list(ones))
+                cells = self._cells(uri, file, columns, list(ones))
                 for one, texts, found in self._fetched(uri, columns, cells):
                     name, label_id = named(texts.label, names, self.dataset)
                     yield Row(one.image_id, found.data, found.file, name, label_id, texts.references, found.detail)
 
-    def _listed(self, shard: str, file: File, columns: Columns, names: Any) -> Iterator[Located]:
+    def _listed(
+        self, shard: str, file: File, columns: Columns, names: Any, splits: RowSplits | None
+    ) -> Iterator[Located]:
         number, called = 0, title(self.dataset, shard)
         for index, block in enumerate(file.blocks(columns.image)):
             if block.rows < 0 or number + block.rows > file.size:  # a footer may claim any number
                 told = f"claims {number + block.rows} rows in {file.size} bytes"
                 raise BadInput(f"dataset {uri_of(self.dataset, shard)}: {told}; write the file again")
-            labels = self._labels(file, index, columns.label) if self.dataset.stratify and columns.label else None
+            wanted = columns.label if self.dataset.stratify else None
+            labels = self._labels(file, index, wanted, columns) if wanted else None
+            split_names = self._labels(file, index, SPLIT, columns) if splits else None
             for row in range(block.rows):
                 label = next(labels) if labels else None
-                named(label, names, self.dataset)  # where labels are listed, one without a name is told now
-                yield Located(f"{called}#{number}", f"{shard}#{index}.{row}", block.size, label)
+                if splits is None or split_names is None or splits.takes(next(split_names)):
+                    named(label, names, self.dataset)  # where labels are listed, one without a name is told now
+                    yield Located(f"{called}#{number}", f"{shard}#{index}.{row}", block.size, label)
                 number += 1
 
-    def _labels(self, file: File, block: int, column: str) -> Iterator[str | None]:
+    def _labels(self, file: File, block: int, column: str, columns: Columns) -> Iterator[str | None]:
+        """What each row of the block has in a column, or in a folder of that name; None where neither is there."""
+        if column not in file.schema.names:
+            yield from repeat(columns.given.get(column))  # without an end: who asks knows how many rows there are
         for batch in file.batches(block, [column]):
             check_batch(batch, self.dataset.source)
             yield from map(listed_label, batch.column(0).to_pylist())
 
     def _cells(
-        self, uri: str, file: File, wanted: list[str], located: list[Located]
+        self, uri: str, file: File, columns: Columns, located: list[Located]
     ) -> Iterator[tuple[Located, dict[str, Any]]]:
         """The wanted cells of the located rows of a shard, in that order, each block gone through once if sorted."""
         place = [tuple(map(int, one.where.rpartition("#")[2].split("."))) for one in located]
-        at = 0
+        at, wanted = 0, columns.wanted()
         while at < len(located):
             block, row = place[at]
             start, reached = 0, at
@@ -136,7 +155,7 @@ class TableSource:
                     at < len(located) and place[at][0] == block and start <= (row := place[at][1]) < start + len(batch)
                 ):
                     cells = batch.slice(row - start, 1).to_pylist()[0]
-                    yield located[at], cells
+                    yield located[at], cells | dict(columns.given)
                     at += 1
                 start += len(batch)
                 if at == len(located) or place[at][0] != block or (at > reached and place[at][1] < start):

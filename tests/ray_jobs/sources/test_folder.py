@@ -69,17 +69,17 @@ def test_a_file_that_the_metadata_names_is_an_image_whatever_its_name(tmp_path: 
 
 def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "000.png").write_bytes(PICTURES[0])
-    first = '{"file_name": "000.png", "caption": "x"}\n'
+    first = '{"file_name": "000.png", "caption": "x", "kind": "cat"}\n'
     for line, told in (
         ('{"file_name": ', "is not a JSON object"),
         ('{"caption": "x"}', "is not an object with a `file_name`"),
         ('{"file_name": 3}', "is not an object with a `file_name`"),
         ("[]", "is not a JSON object"),
-        ('{"file_name": "./000.png"}', "names ./000.png a second time; give each file one line"),
+        ('{"file_name": "./000.png", "kind": "dog"}', "names ./000.png with the label 'dog', and with 'cat' before"),
     ):
         (tmp_path / "metadata.jsonl").write_text(first + line)
         with pytest.raises(BadInput, match=rf"metadata\.jsonl: line 2 {told}"):
-            listed(Dataset(source=str(tmp_path), references="caption"))
+            listed(Dataset(source=str(tmp_path), references="caption", label="kind"))
     (tmp_path / "metadata.csv").write_text("file_name\n000.png\n")
     with pytest.raises(BadInput, match=r"has both metadata\.jsonl and metadata\.csv; remove one"):
         listed(Dataset(source=str(tmp_path)))

@@ -1,0 +1,22 @@
+"""Refuses the settings of a data set that its format does not use: a setting without effect is a wrong belief.
+
+`open_source` calls this once the format is known. What only the files can tell (no file is of the split, no image lies
+in a subfolder) the source itself refuses while it lists.
+"""
+
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.plan import is_hub_name
+
+
+def refuse_unused(dataset: Dataset, kind: str) -> None:
+    """Raise BadInput for a setting that the format `kind` does not use, with what to write instead."""
+    if dataset.config is not None and not is_hub_name(dataset):
+        raise BadInput(
+            f"dataset {dataset.source}: `config` is for a data set that is named on the Hugging Face hub; take it out, "
+            f"or name the folder: `source: {dataset.source}/{dataset.config}`"
+        )
+    if dataset.image is not None and kind == "folder":
+        raise BadInput(
+            f"dataset {dataset.source}: `image: {dataset.image}` names a column, and a folder of images has none; take "
+            "it out, or name the manifest as `source`"
+        )

@@ -1,0 +1,211 @@
+"""`split` chooses the files or the rows of a split, and several splits are never mixed unless the suite says so."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from offered import PICTURES, dataset_of, jsonl, listed, made, read
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.plan import source_revision
+
+
+def put_parquet(uri: str, captions: list[str], **columns: list[Any]) -> None:
+    sink = io.BytesIO()
+    pictures = [PICTURES[number % len(PICTURES)] for number in range(len(captions))]
+    pq.write_table(pa.table({"image": pa.array(pictures, pa.binary()), "caption": captions, **columns}), sink)
+    storage.write(uri, sink.getvalue())
+
+
+def put_tar(uri: str, keys: list[str]) -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for key in keys:
+            for name, data in ((f"{key}.png", PICTURES[0]), (f"{key}.txt", key.encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    storage.write(uri, sink.getvalue())
+
+
+def hub_clone(place: str) -> None:
+    for split, count in (("test", 2), ("train", 3), ("validation", 2)):
+        for part in range(count):
+            name = f"{split}-{part:05d}-of-{count:05d}.parquet"
+            put_parquet(f"{place}/data/{name}", [f"{split} {part}"])
+
+
+def folders_of_parquet(place: str) -> None:
+    put_parquet(f"{place}/train/a.parquet", ["train 0"])
+    put_parquet(f"{place}/val/a.parquet", ["validation 0", "validation 1"])
+
+
+def partitions_of_parquet(place: str) -> None:
+    put_parquet(f"{place}/split=train/a.parquet", ["train 0"])
+    put_parquet(f"{place}/split=val/a.parquet", ["validation 0", "validation 1"])
+
+
+def column_of_parquet(place: str) -> None:
+    captions = ["train 0", "validation 0", "train 1", "validation 1"]
+    put_parquet(f"{place}/part-0.parquet", captions, split=["train", "val", "train", "val"])
+
+
+def tars(place: str) -> None:
+    put_tar(f"{place}/cc3m-train-0000.tar", ["train 0"])
+    put_tar(f"{place}/cc3m-validation-0000.tar", ["validation 0", "validation 1"])
+
+
+def imagefolder(place: str) -> None:
+    for split, count in (("train", 3), ("validation", 2)):
+        rows = ["file_name,caption", *(f"{number}.png,{split} {number}" for number in range(count))]
+        storage.write(f"{place}/{split}/metadata.csv", "\n".join(rows).encode())
+        for number in range(count):
+            storage.write(f"{place}/{split}/{number}.png", PICTURES[number])
+
+
+def imagefolder_of_one_table(place: str) -> None:
+    rows = ["file_name,caption,split", "a.png,train 0,train", "b.png,validation 0,val", "c.png,validation 1,val"]
+    storage.write(f"{place}/metadata.csv", "\n".join(rows).encode())
+    for number, name in enumerate("abc"):
+        storage.write(f"{place}/{name}.png", PICTURES[number])
+
+
+LAYOUTS = [
+    hub_clone, folders_of_parquet, partitions_of_parquet, column_of_parquet, tars, imagefolder,
+    imagefolder_of_one_table,
+]  # fmt: skip
+
+
+def texts_of(source: str, make: Any, **settings: Any) -> list[str]:
+    rows = read(Dataset(source=source, references="txt" if make is tars else "caption", **settings))
+    return sorted(text for row in rows for text in row.references)
+
+
+@pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
+def test_the_named_split_alone_is_read(store: str, make: Any) -> None:
+    make(f"{store}/it")
+    expected = ["validation 0", "validation 1"]
+    assert texts_of(f"{store}/it", make, split="validation") == expected
+    assert texts_of(f"{store}/it", make, split="val") == expected
+
+
+@pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
+def test_splits_are_not_mixed_unless_the_suite_says_so(store: str, make: Any) -> None:
+    make(f"{store}/it")
+    with pytest.raises(BadInput, match=r"are of the splits .*train.*, val.*; name the one to use, .*`split: all`"):
+        texts_of(f"{store}/it", make)
+    everything = texts_of(f"{store}/it", make, split="all")
+    assert {text.split()[0] for text in everything} >= {"train", "validation"}
+
+
+@pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
+def test_a_split_that_is_not_there_is_refused(store: str, make: Any) -> None:
+    make(f"{store}/it")
+    with pytest.raises(BadInput, match=r"no split 'minival'; (known|did you mean)"):
+        texts_of(f"{store}/it", make, split="minival")
+
+
+@pytest.mark.parametrize("make", [hub_clone, folders_of_parquet, tars, imagefolder], ids=lambda make: make.__name__)
+def test_plan_refuses_to_mix_splits_before_anything_is_prepared(store: str, make: Any) -> None:
+    make(f"{store}/it")
+    with pytest.raises(BadInput, match=r"are of the splits .*; name the one to use"):
+        source_revision(Dataset(source=f"{store}/it"))
+    assert source_revision(Dataset(source=f"{store}/it", split="validation"))
+
+
+def test_an_earlier_golden_set_of_all_splits_is_not_that_of_one(tmp_path: Path) -> None:
+    hub_clone(str(tmp_path / "it"))
+    whole = source_revision(Dataset(source=str(tmp_path / "it"), split="all"))
+    put_parquet(str(tmp_path / "single" / "train.parquet"), ["x"])
+    assert source_revision(Dataset(source=str(tmp_path / "it"), split="test")) == whole  # the split is in the id itself
+    single = Dataset(source=str(tmp_path / "single"))
+    assert source_revision(single) != source_revision(single.model_copy(update={"split": "train"}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "fault"),
+    [
+        ({"split": "test"}, ["a.parquet"], "no split 'test': neither the names of its files nor a column `split` tell"),
+        ({"split": "test"}, ["train-0.parquet"], "no split 'test'; known: train"),
+        ({"split": "test"}, ["0.tar"], "no split 'test'; its files are not named by splits: take `split` out"),
+        ({"split": "val"}, ["val/a.parquet", "dev/a.parquet"], "dev and val both mean the split 'val';"),
+        ({"split": "test"}, ["a.png"], "no split 'test'; its files are not named by splits: take `split` out"),
+        ({"config": "nosuch"}, ["a.parquet"], "`config` is for a data set that is named on the Hugging Face hub"),
+        ({"config": "nosuch"}, ["a.png"], "`config` is for .* or name the folder: `source: .*/it/nosuch`"),
+        ({"image": "nosuch"}, ["a.png"], "`image: nosuch` names a column, and a folder of images has none"),
+        ({"label": "kind"}, ["a.png"], "`label: kind` has no effect: no image lies in a subfolder"),
+        ({"label": "kind", "split": "train"}, ["train/a.png"], "`label: kind` has no effect: no image lies in"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(
+    tmp_path: Path, settings: dict[str, Any], files: list[str], fault: str
+) -> None:
+    for name in files:
+        put = {"parquet": lambda uri: put_parquet(uri, ["x"]), "tar": lambda uri: put_tar(uri, ["x"])}
+        kind = name.rpartition(".")[2]
+        put.get(kind, lambda uri: storage.write(uri, PICTURES[0]))(str(tmp_path / "it" / name))
+    with pytest.raises(BadInput, match=fault) as caught:
+        listed(Dataset(source=str(tmp_path / "it"), **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_split_of_a_data_set_saved_without_splits_is_refused(tmp_path: Path) -> None:
+    made().save_to_disk(tmp_path / "it")
+    with pytest.raises(BadInput, match="it has no splits to take 'test' from; take `split` out"):
+        listed(Dataset(source=str(tmp_path / "it"), split="test"))
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("train-{0..1}.tar", "`split: val` has no effect on a named file; take it out"),
+        ("val-{0..1}.tar", None),
+        ("val-0.tar", None),
+        ("train-0.tar", "`split: val` has no effect on a named file"),
+    ],
+)
+def test_a_split_of_named_shards(tmp_path: Path, source: str, fault: str | None) -> None:
+    for name in ("train-0", "train-1", "val-0", "val-1"):
+        put_tar(str(tmp_path / f"{name}.tar"), [name])
+    dataset = dataset_of({"source": tmp_path / source}, split="val")
+    if fault:
+        with pytest.raises(BadInput, match=fault):
+            listed(dataset)
+    else:
+        assert all(image.image_id.startswith("val") for image in listed(dataset))
+
+
+@pytest.mark.parametrize(
+    "classes", [("train", "car"), ("bullet_train", "test_tube"), ("valley", "trainer", "tester")], ids=str
+)
+def test_classes_that_are_named_almost_like_splits_are_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    for name in classes:
+        storage.write(str(tmp_path / name / "a.png"), PICTURES[0])
+    dataset = Dataset(source=str(tmp_path), label="kind")
+    assert source_revision(dataset)
+    assert sorted(str(image.label) for image in listed(dataset)) == sorted(classes)
+
+
+def test_which_files_a_split_chose_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "assay")
+    hub_clone(str(tmp_path))
+    assert len(listed(Dataset(source=str(tmp_path), split="validation"))) == 2
+    assert f"dataset {tmp_path}: 2 of 7 files are of the split validation" in caplog.messages
+
+
+def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
+    rows = [{"file_name": f"{split}/{n}.png", "caption": f"{split} {n}"} for split in ("train", "val") for n in (0, 1)]
+    jsonl(tmp_path / "metadata.jsonl", rows)
+    for row in rows[:3]:
+        storage.write(f"{tmp_path}/{row['file_name']}", PICTURES[0])
+    found = read(Dataset(source=str(tmp_path), split="val", references="caption"))
+    assert [(row.image_id, row.references, row.detail) for row in found] == [
+        ("val/0.png", ["val 0"], ""),
+        ("val/1.png", ["val 1"], "named in metadata.jsonl but not there"),
+    ]
