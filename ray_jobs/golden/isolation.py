@@ -119,13 +119,14 @@ def decoder(settings: Preprocess) -> Decoder:
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """End the process when what is done here takes longer; nothing less stops a codec."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def limited(seconds: float, timer: int = signal.ITIMER_REAL) -> Iterator[None]:
+    """End the process when what is done here takes longer, or computes for longer where the timer is ITIMER_PROF;
+    nothing less stops a codec."""
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(timer, 0)
 
 
 def _context() -> Any:

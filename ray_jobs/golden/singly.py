@@ -7,12 +7,12 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from ray_jobs.contract import Preprocess, Trouble
 from ray_jobs.golden.isolation import Decoder, Died, Prepared, limited
@@ -20,15 +20,19 @@ from ray_jobs.golden.planning import PlannedPart, located
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.images.prepare import Reject, prepare_file, read_file
 from ray_jobs.images.rejected import Rejected
+from ray_jobs.names import printable
 from ray_jobs.sources import Located, Row, Source
+
+T = TypeVar("T")
 
 CHUNK = 32  # images whose bytes lie in the temporary folder at a time
 PROBED = 16  # images prepared beforehand to learn how long one takes
-READ_SECONDS = 300.0  # in which a chunk, or an image of it, must be read
+READ_SECONDS = 300.0  # in which a chunk, or an image of it, must be read: more is for the storage to answer for
+READ_CPU_SECONDS = 120.0  # of computing for that: more is for the file to answer for
 
 
 def part_seconds() -> float:
-    """How long a part may take: ASSAY_PART_SECONDS, or an hour."""
+    """How long a part may take to decode, and how long to read: ASSAY_PART_SECONDS, or an hour."""
     return float(os.environ.get("ASSAY_PART_SECONDS") or 3600)
 
 
@@ -51,44 +55,78 @@ def prepared(row: Row, settings: Preprocess) -> Prepared:
 def prepare_alone(
     decoder: Decoder, source: Source, golden_uri: str, task: dict[str, Any], clock: defaultdict[str, float]
 ) -> Iterator[tuple[Row, Prepared]]:
-    """The rows of a part, each read and prepared in the decoder's process; those after ASSAY_PART_SECONDS are rejects.
+    """The rows of a part, each read and prepared in the decoder's process; those after ASSAY_PART_SECONDS of decoding
+    are rejects.
 
-    The rows' images are not in them.
+    The rows' images are not in them. Raises Trouble when reading takes as long: a slow storage is no image's doing, and
+    a reject is for good.
     """
-    began = time.monotonic()
-    wanted: list[Located] = decoder.run(located, golden_uri, task["file"], task["group"], seconds=READ_SECONDS)
+    reading = decoding = 0.0
+    wanted = _read(decoder, located, golden_uri, task["file"], task["group"], what=f"the plan of {golden_uri}")
     for start in range(0, len(wanted), CHUNK):
         with TemporaryDirectory(prefix="assay-rows-") as folder:
-            reading = time.perf_counter()
+            began = time.perf_counter()
             rows = read_rows(decoder, source, wanted[start : start + CHUNK], folder)
-            clock["read"] += time.perf_counter() - reading
+            took = time.perf_counter() - began
+            clock["read"] += took
+            reading += took
+            if reading > part_seconds():
+                raise Trouble(_too_slow(f"the images of part {task.get('name', task['group'])}", part_seconds()))
             for row in rows:
-                if time.monotonic() - began > part_seconds():
+                if decoding > part_seconds():
                     yield row, Reject("timeout", f"not tried: its part took over {part_seconds():g} s before it")
-                else:
-                    yield row, decoder.alone(prepared, row)
+                    continue
+                began = time.perf_counter()
+                made = decoder.alone(prepared, row)
+                decoding += time.perf_counter() - began
+                yield row, made
 
 
 def read_rows(decoder: Decoder, source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
-    """The rows with their images in files of the folder; one whose reading ends the process has no image."""
+    """The rows with their images in files of the folder; one whose reading ends the process has no image.
+
+    Raises Trouble for an image whose bytes do not come: only what computes, crashes or takes memory is its own doing.
+    """
     with suppress(Died, MemoryError):
-        return decoder.run(spool, source, wanted, folder, seconds=READ_SECONDS)
+        return decoder.run(spool, source, wanted, folder, READ_CPU_SECONDS, seconds=READ_SECONDS)
     rows: list[Row] = []
     for image in wanted:
         try:
-            rows += decoder.run(spool, source, [image], folder, seconds=READ_SECONDS)
+            rows += _read(decoder, spool, source, [image], folder, READ_CPU_SECONDS, what=image.image_id)
         except MemoryError:
             rows.append(Row(image.image_id, None, detail=f"takes more than {decoder.megabytes} MB to read"))
         except Died as error:
             if error.signal == signal.SIGKILL:
                 raise Trouble(f"the reader of {image.image_id} was killed: {error}; is there memory enough?") from None
-            why = f"over {READ_SECONDS:g} s" if error.signal == signal.SIGALRM else str(error)
+            why = f"over {READ_CPU_SECONDS:g} s of computing" if error.signal == signal.SIGPROF else str(error)
             rows.append(Row(image.image_id, None, detail=f"cannot be read: {why}"))
     return rows
 
 
-def spool(source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
+def _read(decoder: Decoder, work: Callable[..., T], *arguments: Any, what: str) -> T:
+    """What `work` reads in the decoder's process. Raises Trouble where it waits too long, Died as `run` does."""
+    try:
+        return decoder.run(work, *arguments, seconds=READ_SECONDS)
+    except Died as error:
+        if error.signal == signal.SIGALRM:
+            raise Trouble(_too_slow(printable(what), READ_SECONDS)) from None
+        raise
+
+
+def _too_slow(what: str, seconds: float) -> str:
+    return (
+        f"{what}: not read within {seconds:g} s; look at the storage and the network, or, where they are as slow as "
+        "this, raise ASSAY_PART_SECONDS; what is done is kept"
+    )
+
+
+def spool(source: Source, wanted: Sequence[Located], folder: str, cpu_seconds: float) -> list[Row]:
     """The rows as the source reads them, with the bytes of their images in files of the folder."""
+    with limited(cpu_seconds, signal.ITIMER_PROF):
+        return _spool(source, wanted, folder)
+
+
+def _spool(source: Source, wanted: Sequence[Located], folder: str) -> list[Row]:
     rows = []
     for number, row in enumerate(source.read(wanted)):
         if row.data is not None:

@@ -10,7 +10,9 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +21,10 @@ import pytest
 from making import encoded, picture
 from sources.serving import Reply, serving
 
-from ray_jobs.contract import BadInput, Dataset, Preprocess
+from ray_jobs.contract import BadInput, Dataset, Preprocess, Trouble
 from ray_jobs.golden import singly
 from ray_jobs.golden.apart import apart
-from ray_jobs.golden.isolation import Decoder
+from ray_jobs.golden.isolation import Decoder, Died
 from ray_jobs.golden.singly import prepared
 from ray_jobs.images.prepare import Golden, Reject
 from ray_jobs.plan import MOST_FILES, expanded, named_by
@@ -332,10 +334,75 @@ def test_an_image_whose_reading_ends_the_process_costs_itself_alone(monkeypatch:
     assert ended(monkeypatch) == {str(n): "unreadable-source" if n == 3 else "kept" for n in range(6)}
 
 
+def tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a chunk and decoding an image take a second each."""
+    monkeypatch.setattr(singly, "time", SimpleNamespace(perf_counter=count().__next__))
+
+
 @pytest.mark.slow
-def test_a_part_has_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_PART_SECONDS", "0.000001")
-    assert set(ended(monkeypatch).values()) == {"timeout"}
+def test_a_part_has_a_budget_for_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    tick(monkeypatch)
+    monkeypatch.setenv("ASSAY_PART_SECONDS", "2.5")
+    assert list(ended(monkeypatch).values()) == ["kept"] * 3 + ["timeout"] * 3
+
+
+@pytest.mark.slow
+def test_a_part_whose_budget_goes_to_reading_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tick(monkeypatch)
+    monkeypatch.setattr(singly, "CHUNK", 1)
+    monkeypatch.setenv("ASSAY_PART_SECONDS", "2.5")
+    with pytest.raises(Trouble, match=r"not read within 2\.5 s; look at the storage .*ASSAY_PART_SECONDS"):
+        ended(monkeypatch)
+
+
+class Waiting:
+    """A source of which one image does not come, or computes for ever."""
+
+    distance = "object-store"
+
+    def __init__(self, computes: bool) -> None:
+        self.computes = computes
+
+    def listed(self) -> Iterator[Located]:
+        return located(3)
+
+    def read(self, wanted: Sequence[Located]) -> Iterator[Row]:
+        for one in wanted:
+            while one.image_id == "1":
+                if not self.computes:
+                    signal.pause()
+            yield Row(one.image_id, encoded(picture(int(one.image_id))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("computes", [False, True], ids=["does not come", "computes for ever"])
+def test_an_image_that_is_slow_to_come_is_tried_again_and_one_that_computes_is_a_reject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computes: bool
+) -> None:
+    monkeypatch.setattr(singly, "READ_SECONDS", 60.0 if computes else 6.0)
+    monkeypatch.setattr(singly, "READ_CPU_SECONDS", 1.0)
+    own = Decoder(SMALL)
+    try:
+        if computes:
+            rows = singly.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
+            assert [(row.image_id, row.detail) for row in rows if row.file is None] == [
+                ("1", "cannot be read: over 1 s of computing")
+            ]
+            assert len(rows) == 3
+            return
+        with pytest.raises(Trouble, match=r"^1: not read within 6 s; look at the storage"):
+            singly.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
+    finally:
+        own.close()
+
+
+def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        def run(self, *_: object, seconds: float) -> None:
+            raise Died(-signal.SIGALRM)
+
+    with pytest.raises(Trouble, match="the plan of s3://b/golden/x: not read within 300 s"):
+        list(singly.prepare_alone(Silent(), Killing(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)))
 
 
 def slow(row: Row, settings: Preprocess) -> Golden | Reject:
