@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from demo import fields, scenes
-from demo.report import share, table
+from demo.report import share, table, training_rows
 
 HEADING = "## Fields"
 EXACT = ("caption", "count", "colour", "shape")  # right or wrong; a box is more or less right
@@ -53,7 +54,7 @@ def field_shares(answers: list[str], truths: list[dict[str, Any]]) -> list[str]:
     return [share([given is not None for given in parsed]), *right, f"{sum(overlaps) / len(overlaps):.3f}"]
 
 
-def section(written: dict[str, Answers], seconds: dict[str, float]) -> str:
+def section(written: dict[str, Answers], seconds: dict[str, float], training: Path) -> str:
     """The section, from each checkpoint's answers about the held-out scenes in their order."""
     truths = fields.held_out_fields()
     references = [true["caption"] for true in truths]
@@ -83,6 +84,8 @@ def section(written: dict[str, Answers], seconds: dict[str, float]) -> str:
             f"The captions that vLLM gives to `{scenes.CAPTION_PROMPT}`, and how many answers with fields are\n"
             "the same text by vLLM and by transformers:",
             table(["checkpoint", "caption exact", f"same answer, of {len(truths)}"], captions),
+            "Training on one thread, on two CPU cores that other work shared, then this measurement:",
+            table(["checkpoint", "command", "steps", "seconds"], training_rows(training)),
             table(["what", "seconds"], [[what, f"{value:.1f}"] for what, value in seconds.items()]),
         ]
     )
