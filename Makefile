@@ -15,7 +15,7 @@ help: ## this list
 setup: ## install the environments from their locks (a second run does nothing)
 	@dev/setup.sh control data
 
-demo: setup ## validate the five demo checkpoints through Airflow, Ray and vLLM, and print their verdicts
+demo: setup ## validate the demo's checkpoints through Airflow, Ray and vLLM, and print their verdicts
 	@$(CONTROL) -m demo.run
 
 up: setup ## start Airflow and Ray in the background; returns when they are healthy

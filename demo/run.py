@@ -1,6 +1,9 @@
-"""The demo: five checkpoints of the tiny model, and the good one once more under another name, validated in order.
+"""The demo: the tiny model's checkpoints, validated in order in two suites.
 
     make demo
+
+Suite `demo` gets the five captioners, and the good one once more under another name. Suite `demo-fields` gets the two
+checkpoints that answer with fields as well.
 
 Starts the local stack of Airflow, Ray and vLLM unless it runs, triggers `validate_checkpoint` for one checkpoint after
 the other (each may be the next one's baseline), prints the verdicts, and leaves the stack as it found it. What is done
@@ -24,8 +27,12 @@ from ray_jobs import records
 from ray_jobs.contract import Record, Summary
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-GOOD, WORSE = "step-0800", ("step-0809", "step-0840")
-METRICS = ("judge", "exact_match", "chrf", "words")
+FIELDS_CHECKPOINTS = Path(__file__).parent / "checkpoints-fields"
+GOOD, WORSE = "step-0800", ("step-0809", "step-0840", "step-1700")
+METRICS = {
+    "demo": ("judge", "exact_match", "chrf", "words"),
+    "demo-fields": ("exact_match", "field_count", "field_colour", "field_shape", "field_boxes_iou"),
+}
 
 
 def main() -> int:
@@ -37,24 +44,29 @@ def main() -> int:
     try:
         stack.up(settings)
         api.login()
-        made = [validate(api, settings, checkpoint) for checkpoint in series(settings)]
+        made = {
+            suite: [validate(api, suite, checkpoint) for checkpoint in checkpoints]
+            for suite, checkpoints in series(settings).items()
+        }
     finally:
         if not found_up:
             stack.down(settings)
-    Console(width=150).print(table(made))
+    for suite, validated in made.items():
+        Console(width=150).print(table(suite, validated))
     took = time.monotonic() - began
     print(f"records in {settings.root}/runs; {took:.0f} s in all. make up shows the runs in Airflow.")
-    unexpected = [record.checkpoint.name for record in made if record.verdict.outcome != expected(record)]
+    everything = [record for validated in made.values() for record in validated]
+    unexpected = [record.checkpoint.name for record in everything if record.verdict.outcome != expected(record)]
     if unexpected:
         print(f"not the verdict they were made for: {', '.join(unexpected)}")
     return 1 if unexpected else 0
 
 
-def validate(api: AirflowAPI, settings: Settings, checkpoint: Path) -> Record:
+def validate(api: AirflowAPI, suite: str, checkpoint: Path) -> Record:
     """Run one validation to its end and return its record. Exits when it reaches no verdict."""
     began = time.monotonic()
-    run_id = api.trigger({"checkpoint": str(checkpoint), "suite": "demo"})
-    print(f"{checkpoint.name}: {api.run_page(run_id)}", flush=True)
+    run_id = api.trigger({"checkpoint": str(checkpoint), "suite": suite})
+    print(f"{suite}, {checkpoint.name}: {api.run_page(run_id)}", flush=True)
     for task, state, tries in api.follow(run_id):
         if state in ("failed", "up_for_retry") and task != "verdict":
             print(f"  {task} {state}: {api.last_error(run_id, task, tries)}", flush=True)
@@ -66,15 +78,15 @@ def validate(api: AirflowAPI, settings: Settings, checkpoint: Path) -> Record:
     return record
 
 
-def table(made: list[Record]) -> Table:
-    shown = Table(title="Suite demo: mean ± standard error over the images that have a value")
-    for column in ("checkpoint", "images", "rejected", "captions", *METRICS, "verdict", "against"):
+def table(suite: str, made: list[Record]) -> Table:
+    shown = Table(title=f"Suite {suite}: mean ± standard error over the images that have a value")
+    for column in ("checkpoint", "images", "rejected", "captions", *METRICS[suite], "verdict", "against"):
         shown.add_column(column, justify="left" if column in ("checkpoint", "verdict", "against") else "right")
     for record in made:
         baseline, images = record.verdict.baseline, record.images
         against = baseline.checkpoint.name if baseline else "-"
         counts = (str(images[name]) for name in ("read", "rejected", "captioned"))
-        values = (told(record.metrics[name]) for name in METRICS)
+        values = (told(record.metrics[name]) for name in METRICS[suite])
         shown.add_row(record.checkpoint.name, *counts, *values, record.verdict.outcome, against)
     return shown
 
@@ -87,11 +99,13 @@ def told(summary: Summary) -> str:
     return f"{summary.mean:.{digits}f}{error}"
 
 
-def series(settings: Settings) -> list[Path]:
-    """The checkpoints in the order of their steps; after the good one a copy of it, which has to PASS as equal."""
+def series(settings: Settings) -> dict[str, list[Path]]:
+    """Each suite's checkpoints in the order of their steps. A copy of the good captioner comes after it and has to PASS
+    as equal."""
     again = settings.run / "checkpoints" / f"{GOOD}-again"
     shutil.copytree(CHECKPOINTS / GOOD, again, dirs_exist_ok=True)
-    return sorted([*CHECKPOINTS.iterdir(), again], key=lambda checkpoint: checkpoint.name)
+    captioners = sorted([*CHECKPOINTS.iterdir(), again], key=lambda checkpoint: checkpoint.name)
+    return {"demo": captioners, "demo-fields": sorted(FIELDS_CHECKPOINTS.iterdir())}
 
 
 def expected(record: Record) -> str:
