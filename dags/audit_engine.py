@@ -13,7 +13,8 @@ by engines that were started for them need no audit. What was audited is not aud
 When a task is red, the last line of its log names the thing and the remedy:
 
 - `choose`: the storage root cannot be read, or the checkpoint that was named was never validated.
-- `wait_for_ray`: the Ray cluster does not answer. Look at the Ray head and at connection `ray_default`.
+- `wait_for_ray`: the Ray cluster does not answer, or has no agent to start a job. Look at the Ray head and at
+  connection `ray_default`.
 - `audit`: when captions **are not what a fresh engine says**, the verdict of that run rests on wrong captions, and
   those of other checkpoints that a warm engine served that night may too: `audit.json` beside them has the texts.
   Set `engine.kind: ray_data_llm` in the suite, which starts an engine for each job, validate these checkpoints again

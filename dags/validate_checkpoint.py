@@ -8,7 +8,8 @@ verdict. Everything is found again by its content: triggering the same checkpoin
 
 When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
 
-- `wait_for_ray`: the Ray cluster does not answer. Look at the Ray head and at connection `ray_default`.
+- `wait_for_ray`: the Ray cluster does not answer, or has no agent to start a job. Look at the Ray head and at
+  connection `ray_default`.
 - `wait_for_checkpoint`: the checkpoint is not there, not whole, or damaged. Finish the upload.
 - `plan`: a typo in the suite, no such dataset or baseline, no access to storage.
 - `plan_following`: only if the task itself was killed, and then `caption` waits for it: what it cannot plan it leaves.

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
+from dev import ports
 from dev.settings import MARK, REPO, Settings, environment
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -139,17 +139,17 @@ def _command(settings: Settings, program: str) -> tuple[list[str], Path]:
 
 
 def _check_ports(settings: Settings, program: str) -> None:
-    ports = {
+    wanted = {
         "ray": [(settings.ray_port + step, "ASSAY_RAY_PORT") for step in range(4)],
         "api-server": [(settings.airflow_port, "ASSAY_AIRFLOW_PORT")],
     }
-    for port, variable in ports.get(program, []):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                raise StackError(f"port {port} for {program} is taken; set {variable} to another one") from None
+    for port, variable in wanted.get(program, []):
+        if ports.is_taken(port):
+            holder = ports.describe_holder(port)
+            first = f" (it is one of four: {settings.ray_port} to {settings.ray_port + 3})" if program == "ray" else ""
+            raise StackError(
+                f"port {port} for {program} is taken by {holder}; end it, or set {variable} to another one{first}"
+            )
 
 
 def _marked(settings: Settings) -> list[int]:

@@ -20,14 +20,16 @@ from typing import Any
 
 import httpx
 
-from dev import processes
+from dev import ports, processes
 from dev.airflow_api import DAG, AirflowAPI
 from dev.processes import AIRFLOW, PROGRAMS, StackError
 from dev.settings import REPO, Settings, environment, secrets_of
-from ray_jobs import storage
+from ray_jobs import storage, submission_probe
 from ray_jobs.errors import BadInput
 
 HEALTHY_WITHIN_S = 300
+SAY_AFTER_S, SAY_EVERY_S = 10, 60  # a wait says what it waits for
+RAY_ANSWERS_WITHIN_S = 20  # it looks for its agent for ten
 QUIET = {  # of a run in this process, hear what the tasks say and not what Airflow says about them
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
     "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "assay_airflow=INFO airflow.task.operators.assay_airflow=INFO",
@@ -62,6 +64,9 @@ def status(settings: Settings) -> int:
     states = processes.states(settings)
     for program, state in states.items():
         print(f"{program:15}{state}")
+    for port, program in ((settings.ray_port, "ray"), (settings.airflow_port, "api-server")):
+        if not states[program].startswith("RUNNING") and ports.is_taken(port):
+            print(f"port {port} of {program} is taken by {ports.describe_holder(port)}")
     sick = [*AirflowAPI(settings).unhealthy(), *([silent] if (silent := _ray_silent(settings)) else [])]
     print("healthy" if not sick else f"not healthy: {', '.join(sick)}")
     return 1 if sick else 0
@@ -124,22 +129,31 @@ def _migrate(env: dict[str, str]) -> None:
 
 
 def _await(what: str, missing: Callable[[], str], settings: Settings, programs: tuple[str, ...]) -> None:
-    limit = time.monotonic() + HEALTHY_WITHIN_S
+    limit, say = time.monotonic() + HEALTHY_WITHIN_S, time.monotonic() + SAY_AFTER_S
     while lacking := missing():
         processes.check_alive(settings, *programs)
-        if time.monotonic() > limit:
+        now = time.monotonic()
+        if now > limit:
             raise StackError(f"{what} not healthy within {HEALTHY_WITHIN_S} s: {lacking}; see {settings.run / 'logs'}")
+        if now > say:
+            print(f"waiting for {what}: {lacking}", flush=True)
+            say = now + SAY_EVERY_S
         time.sleep(1)
 
 
 def _ray_silent(settings: Settings) -> str:
-    """What is wrong with Ray's Jobs API, empty when it answers and takes our token."""
+    """Why Ray could not start a job now, empty when it could."""
     headers = {"Authorization": f"Bearer {secrets_of(settings)['ray_token']}"}
+    url = f"{settings.ray_url}{submission_probe.PATH}"
     try:
-        answer = httpx.get(f"{settings.ray_url}/api/jobs/assay-ping", headers=headers, timeout=10)
-    except httpx.TransportError:
-        return "ray"
-    return "" if answer.status_code == 404 else f"ray (answers {answer.status_code})"
+        answer = httpx.post(url, json=submission_probe.PROBE, headers=headers, timeout=RAY_ANSWERS_WITHIN_S)
+    except httpx.TransportError as error:
+        return f"ray (at {settings.ray_url}: {type(error).__name__})"
+    if answer.status_code in (401, 403):
+        holder = ports.describe_holder(settings.ray_port)
+        return f"ray (another stack's, which refuses our token: {holder}; set ASSAY_RAY_PORT to another port)"
+    fault = submission_probe.find_fault(answer.status_code, answer.text)
+    return f"ray ({fault})" if fault else ""
 
 
 def _dags_missing(api: AirflowAPI) -> str:

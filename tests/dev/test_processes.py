@@ -1,4 +1,3 @@
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,15 +32,24 @@ def test_without_a_supervisor_nothing_runs_and_down_is_harmless(settings: Settin
     assert processes.down(settings) == 0
 
 
-def test_a_taken_port_is_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        monkeypatch.setenv("ASSAY_AIRFLOW_PORT", str(port))
-        line = f"port {port} for api-server is taken; set ASSAY_AIRFLOW_PORT to another one"
-        with pytest.raises(processes.StackError, match=line):
-            processes._check_ports(Settings(), "api-server")
+SERVER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+
+
+@pytest.mark.parametrize(("program", "variable"), [("api-server", "ASSAY_AIRFLOW_PORT"), ("ray", "ASSAY_RAY_PORT")])
+def test_a_taken_port_is_one_line_that_names_who_holds_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, program: str, variable: str
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        port = int(holder.stdout.readline())
+        monkeypatch.setenv(variable, str(port))
+        with pytest.raises(processes.StackError) as raised:
+            processes._check_ports(Settings(), program)
+        holder.communicate(b"\n")
+    line = str(raised.value)
+    assert line.startswith(f"port {port} for {program} is taken by process {holder.pid} ({sys.executable} -c import so")
+    assert f"); end it, or set {variable} to another one" in line
+    assert "\n" not in line
 
 
 def test_down_ends_what_a_killed_parent_left_behind(settings: Settings) -> None:

@@ -22,6 +22,7 @@ class RayServer:
         self.stopped: list[str] = []
         self.unseen: set[str] = set()  # jobs that the next look does not find: somebody submits them right after it
         self.broken = 0  # requests to answer with an error
+        self.agent = True  # whether the head has one, which starts the jobs
         self.log_lines: list[str] = []
         self.drop_log_after: int | None = None  # lines of the first log stream before its connection breaks
         self.log_streams = 0
@@ -86,6 +87,10 @@ class RayServer:
 
     async def _submit(self, request: web.Request) -> web.Response:
         asked = await request.json()
+        if not self.agent:
+            return web.Response(status=500, text="No available agent to submit job, please try again later.")
+        for value in asked.get("entrypoint_label_selector", {}).values():
+            return web.Response(status=500, text=f"ValueError: Invalid label selector value `{value}`. The label\n.")
         name = asked["submission_id"]
         if name in self.jobs:
             return web.Response(status=500, text=f"ValueError: Job with submission_id {name} already exists.")

@@ -8,16 +8,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import RayHook
 from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_server import connect
 
+from ray_jobs import submission_probe
 from ray_jobs.contract import BadInput
 
 REPO = Path(__file__).parents[2]
@@ -136,6 +139,11 @@ def test_a_malformed_submission_is_one_line(hook: RayHook) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_ping_reaches_the_agent_and_makes_no_job(hook: RayHook, head: int) -> None:
+    asyncio.run(RayHook().aping())
+    assert hook.job(submission_probe.PROBE["submission_id"]) is None
+
+
 def test_a_wrong_token_is_refused(head: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for token in ("f" * 64, None):
         connect(monkeypatch, head, token)
@@ -149,3 +157,22 @@ def test_the_connection_is_what_the_stack_writes(head: int, monkeypatch: pytest.
     told = {"conn_type": "ray", "host": "127.0.0.1", "port": head, "password": TOKEN}
     monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(told))
     asyncio.run(RayHook().aping())
+
+
+def test_a_head_whose_agent_died_is_not_ready(hook: RayHook, head: int) -> None:
+    """The last test here, because nothing starts the agent again."""
+    (agent,) = [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if "ray::DashboardAgent" in " ".join(process.info["cmdline"] or []) and _is_of_head(process, head)
+    ]
+    agent.kill()
+    agent.wait(10)
+    with pytest.raises(RayUnreachable, match=r"has no agent that starts jobs; .*|does not answer"):
+        asyncio.run(RayHook().aping())
+
+
+def _is_of_head(process: psutil.Process, head: int) -> bool:
+    with suppress(psutil.Error):
+        return any(str(head) in parent.cmdline() for parent in process.parents())
+    return False

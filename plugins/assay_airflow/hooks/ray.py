@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.answers import LARGEST_ANSWER, read_job
+from ray_jobs import submission_probe
 from ray_jobs.contract import BadInput
 from ray_jobs.names import printable
 
@@ -48,6 +49,8 @@ class Address:
         """Raises what an HTTP status means: BadInput for a refused token, RayUnreachable for any other error."""
         if status in (401, 403):
             raise BadInput(f"Ray at {self.url} refuses the token; check the password of connection {self.conn_id}")
+        if "No available agent" in text:
+            raise RayUnreachable(f"Ray at {self.url} {submission_probe.NO_AGENT}")
         if status >= 400:
             lines = text.strip().splitlines() or ["no message"]
             raise RayUnreachable(f"Ray at {self.url} answers {status}: {printable(lines[-1], 300)}")
@@ -119,10 +122,16 @@ class RayHook(BaseHook):
         self._call("POST", f"/api/jobs/{submission_id}/stop")
 
     async def aping(self) -> None:
-        """Raises RayUnreachable, or BadInput for a refused token; a job nobody started is a cheap thing to ask for."""
+        """Return where a job could start now; starts none. Raises RayUnreachable, or BadInput for a refused token."""
         address = await self.aaddress()
         async with self.session(address) as session:
-            await self.ajob(session, address, "assay-ping")
+            with address.explained():
+                async with session.post(submission_probe.PATH, json=submission_probe.PROBE) as response:
+                    text = (await _abody(response, address)).decode(errors="replace")
+                    if response.status in (401, 403):
+                        address.check(response.status, text)
+                    if fault := submission_probe.find_fault(response.status, text):
+                        raise RayUnreachable(f"Ray at {address.url} {fault}")
 
     async def ajob(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> Job | None:
         with address.explained():

@@ -1,4 +1,4 @@
-"""Wait until the Ray cluster answers, before anything is asked of it."""
+"""Wait until a job could start on the Ray cluster, before anything is asked of it."""
 
 from typing import Any
 

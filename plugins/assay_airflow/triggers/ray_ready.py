@@ -1,4 +1,4 @@
-"""Wait until the Ray cluster answers."""
+"""Wait until a job could start on the Ray cluster."""
 
 # mypy: allow-untyped-calls
 

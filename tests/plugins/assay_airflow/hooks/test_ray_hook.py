@@ -1,5 +1,7 @@
 import asyncio
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from airflow.sdk import Connection
@@ -64,8 +66,32 @@ def test_an_undefined_connection_is_bad_input() -> None:
             ask()
 
 
-def test_a_ping_passes_where_ray_answers(ray: RayServer) -> None:
+def test_a_ping_passes_where_a_job_could_start_and_starts_none(ray: RayServer) -> None:
     asyncio.run(RayHook().aping())
+    assert not ray.jobs
+
+
+def test_a_head_without_an_agent_is_not_ready_and_the_line_has_the_remedy(ray: RayServer) -> None:
+    ray.agent = False
+    for ask in (lambda: asyncio.run(RayHook().aping()), lambda: RayHook().submit(PAYLOAD)):
+        with pytest.raises(RayUnreachable) as raised:
+            ask()
+        assert str(raised.value) == (
+            f"Ray at http://127.0.0.1:{ray.port} has no agent that starts jobs; wait a minute if it has just started, "
+            "else read dashboard_agent.log of the Ray head (a port of the agent may be taken) and restart it"
+        )
+
+
+def test_another_program_on_the_port_is_not_taken_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers 501 to any POST
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    connect(monkeypatch, server.server_port, None)
+    try:
+        with pytest.raises(RayUnreachable, match=r"answers 501, and not as Ray does .*; is another program there\?"):
+            asyncio.run(RayHook().aping())
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_the_address_follows_the_connection() -> None:
