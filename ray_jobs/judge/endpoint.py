@@ -200,7 +200,11 @@ def connected(judge: Judge) -> Endpoint:
         raise BadInput(f"judge {shown(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key")
     seconds = judge.timeout_seconds
     client = openai.AsyncOpenAI(
-        api_key=secret, base_url=judge.base_url, timeout=seconds, http_client=Bounded(seconds), default_headers=UNSENT
+        api_key=secret,
+        base_url=judge.base_url,
+        timeout=seconds,
+        http_client=Bounded(seconds, judge.base_url or ""),
+        default_headers=UNSENT,
     )
     return Endpoint(judge, client, Secret(secret))
 

@@ -1,19 +1,28 @@
 """One exchange with an endpoint, bounded in size and in time, that goes nowhere else.
 
-What the `openai` package sends goes through `Bounded`. It follows no redirect, asks no proxy and no .netrc, takes no
-compressed answer (a small one may unpack to gigabytes), and gives up after so many bytes or seconds of headers and body
-together. An answer that is no completion gets the status that it should have had, so that the package waits and tries
-again as after any other error.
+What the `openai` package sends goes through `Bounded`. It follows no redirect, asks no .netrc and no proxy but the
+deployment's (ASSAY_PROXY), trusts the authorities of ASSAY_CA_BUNDLE where that is set, takes no compressed answer (a
+small one may unpack to gigabytes), and gives up after so many bytes or seconds of headers and body together. An answer
+that is no completion gets the status that it should have had, so that the package waits and tries again as after any
+other error.
 """
 
 import asyncio
 import json
+import os
+import ssl
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
 
+from ray_jobs.contract import BadInput
 from ray_jobs.judge.completion import NoCompletion, is_quota_empty, parse_completion
+from ray_jobs.judge.destination import PORTS
+from ray_jobs.names import printable
+from ray_jobs.sources import allowed
 
 ANSWER_BYTES = 2**20
 NO_COMPLETION, LOCATION = "no_completion", "location"  # what a response has among its extensions
@@ -22,13 +31,15 @@ NO_COMPLETION, LOCATION = "no_completion", "location"  # what a response has amo
 class Bounded(openai.DefaultAsyncHttpxClient):
     """An HTTP client whose timeout is for the whole exchange: an endpoint that sends a byte now and then exceeds it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, base_url: str) -> None:
+        """Raises BadInput for settings of the deployment that no client can be made with."""
         super().__init__(
             timeout=seconds,
             limits=httpx2.Limits(max_connections=None),
             follow_redirects=False,
             trust_env=False,
-            verify=httpx2.create_ssl_context(trust_env=True),  # SSL_CERT_FILE is the deployment's own authority
+            verify=_trusted(),
+            proxy=find_proxy(base_url),
         )
         self.seconds = seconds
 
@@ -61,6 +72,46 @@ class Bounded(openai.DefaultAsyncHttpxClient):
         if is_quota_empty(text):
             headers["x-should-retry"] = "false"
         return httpx2.Response(status, headers=headers, content=body, request=request, extensions=extensions)
+
+
+def find_proxy(base_url: str) -> httpx2.Proxy | None:
+    """The deployment's proxy, where the endpoint is to be asked through it.
+
+    As for images, a proxy is not asked for an address that is not public unless ASSAY_SOURCES allows it: that endpoint
+    is asked directly. A name that only the proxy knows is left to it.
+    """
+    proxy = os.environ.get("ASSAY_PROXY", "").strip()
+    if not proxy:
+        return None
+    try:
+        parsed = httpx2.Proxy(proxy)
+        if parsed.url.scheme not in PORTS or not parsed.url.host:
+            raise ValueError
+    except (ValueError, httpx2.InvalidURL):  # whose text has the proxy's password
+        raise BadInput("ASSAY_PROXY: not a proxy's address; write http://host:port") from None
+    parts = urlsplit(base_url)
+    with suppress(OSError):
+        try:
+            allowed.resolve(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], parts.path)
+        except allowed.Refused:
+            return None
+    return parsed
+
+
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are believed: of ASSAY_CA_BUNDLE, else of SSL_CERT_FILE, else the usual ones."""
+    bundle = os.environ.get("ASSAY_CA_BUNDLE", "").strip()
+    if not bundle:
+        return httpx2.create_ssl_context(trust_env=True)
+    try:
+        if os.path.isdir(bundle):
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"ASSAY_CA_BUNDLE {printable(bundle)}: no file or folder of certificates ({type(error).__name__}); correct "
+            "it on the Ray cluster"
+        ) from None
 
 
 async def _read(response: httpx2.Response) -> bytes:
