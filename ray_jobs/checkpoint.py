@@ -32,6 +32,7 @@ from ray_jobs.checkpoint_files import (
     translates_errors,
     was_loaded,
 )
+from ray_jobs.checkpoint_layouts import refuse_foreign, refuse_without_config, refuse_without_tokenizer
 from ray_jobs.checkpoint_shapes import NOT_GATHERED, find_misfit, find_tied_head, quantisation_of
 from ray_jobs.checkpoint_weights import (
     INDEX,
@@ -65,21 +66,27 @@ def check_whole(uri: str) -> dict[str, int]:
 
     Raises Incomplete while files are missing or short, as they are during an upload, and BadInput for what waiting
     cannot mend: a name that no later use can bear, a config that is no object, an architecture left unnamed, a header
-    that is not safetensors.
+    that is not safetensors, two sets of weights, weights that do not fit the config. NeverWhole, which is one, where a
+    trainer's folder holds another form of a model.
     """
     check_name(name_of(uri), "checkpoint")
     sizes = {entry.key: entry.size for entry in list_files(uri)}
     if not sizes:
+        refuse_foreign(uri, sizes)
         raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")
     if is_adapter_folder(sizes):
         _check_adapter(uri, sizes)
         return sizes
     if "config.json" not in sizes:
+        refuse_without_config(uri, sizes)
         raise Incomplete(f"checkpoint {uri}: config.json is missing; wait for the upload or delete the checkpoint")
     config = read_config(uri)
     if not config.architectures:
         raise BadInput(f"checkpoint {uri}: config.json names no `architectures`; save it with save_pretrained")
+    if not any(name.endswith(".safetensors") for name in sizes):
+        refuse_foreign(uri, sizes)
     if not TOKENIZERS & sizes.keys():
+        refuse_without_tokenizer(uri, sizes)
         raise Incomplete(
             f"checkpoint {uri}: the tokenizer is missing (tokenizer.json); wait or save it beside the model"
         )
@@ -304,6 +311,7 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
     if why := adapter.refusal(read_json(f"{uri}/{adapter.CONFIG}", uri)):
         raise BadInput(f"checkpoint {uri}: {why}")
     if adapter.WEIGHTS not in sizes:
+        refuse_foreign(uri, sizes)
         raise Incomplete(
             f"checkpoint {uri}: {adapter.WEIGHTS} is missing; wait for the upload or save the adapter as safetensors"
         )

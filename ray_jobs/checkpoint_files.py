@@ -61,6 +61,10 @@ class Incomplete(Exception):
     """The checkpoint is not whole yet; the message says what is missing."""
 
 
+class NeverWhole(BadInput):
+    """What lies there is not a checkpoint and becomes none by itself; only an upload under way could change that."""
+
+
 class _Outside(BaseModel):
     """What a file must have of what Assay reads; the rest of it is the model's."""
 

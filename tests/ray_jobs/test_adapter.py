@@ -180,14 +180,14 @@ def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["config.json", "hf_quant_config.json"])
 def test_an_adapter_over_quantised_weights_is_refused(tmp_path: Path, where: str) -> None:
     config = {"architectures": ["Tiny"]} | (
-        {"quantization_config": {"quant_method": "awq"}} if "hf" not in where else {}
+        {"quantization_config": {"quant_method": "bitsandbytes"}} if "hf" not in where else {}
     )
     files = checkpoint_files() | {"hf_quant_config.json": b"{}", "config.json": json.dumps(config).encode()}
     if where == "config.json":
         del files["hf_quant_config.json"]
     base = upload(str(tmp_path / "base"), files)
     adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}))
-    with pytest.raises(BadInput, match=rf"its base model {base} is quantised \((awq|modelopt)\)"):
+    with pytest.raises(BadInput, match=rf"its base model {base} is quantised \((bitsandbytes|modelopt)\)"):
         checkpoint.resolve(adapter, base)
 
 

@@ -12,11 +12,17 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from assay_airflow.triggers.waiting import wait
 from ray_jobs import storage
 from ray_jobs.checkpoint import Incomplete, check_whole
+from ray_jobs.checkpoint_files import NeverWhole
 from ray_jobs.contract import BadInput, digest
+
+QUIET_LOOKS = 12  # a minute: S3 shows no large file before its upload has ended
 
 
 class CheckpointWholeTrigger(BaseTrigger):
     """Ready when two looks, `poll_interval` apart, find the checkpoint whole and its listing the same.
+
+    A folder that holds another form of a model, and that might be an upload under way, ends as bad input once its
+    listing has been the same for QUIET_LOOKS.
 
     `deadline` is for an upload under way; until `appears_by` there may be nothing at all. Both in epoch seconds.
     """
@@ -25,6 +31,7 @@ class CheckpointWholeTrigger(BaseTrigger):
         super().__init__()
         self.uri, self.deadline, self.appears_by, self.poll_interval = uri, deadline, appears_by, poll_interval
         self._listing: str | None = None
+        self._quiet = 0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -53,6 +60,11 @@ class CheckpointWholeTrigger(BaseTrigger):
             check_whole(self.uri)
         except Incomplete as missing:
             return str(missing)
+        except NeverWhole as fault:
+            self._quiet = self._quiet + 1 if self._listing == before else 0
+            if self._quiet >= QUIET_LOOKS:
+                raise
+            return f"{fault} (looking again for a minute, whether an upload is under way)"
         return None if self._listing == before else f"checkpoint {self.uri}: whole; looking again whether it changes"
 
 
