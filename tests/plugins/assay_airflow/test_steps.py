@@ -119,10 +119,10 @@ def test_a_suite_that_leaves_no_room_reads_no_checkpoint(
 def test_a_quantised_checkpoint_is_not_captioned_ahead(
     sweep: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = '{"architectures": ["Tiny"], "quantization_config": {"quant_method": "awq"}}'
+    config = '{"architectures": ["Tiny"], "quantization_config": {"quant_method": "torchao"}}'
     Path(sweep["following"], "config.json").write_text(config)
     assert steps.plan_following(sweep) is None
-    assert "is quantised (awq)" in capsys.readouterr().out
+    assert "is quantised (torchao)" in capsys.readouterr().out
 
 
 def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:

@@ -23,10 +23,10 @@ def told(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None 
     ("config", "method"),
     [
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes"),
         ({"quantization_config": {"producer": {"name": "modelopt"}}}, "unnamed"),
         ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
-        ({"text_config": {"quantization_config": {"quant_method": "awq"}}}, "awq"),
+        ({"text_config": {"quantization_config": {"quant_method": "torchao"}}}, "torchao"),
     ],
 )
 def test_a_checkpoint_whose_config_says_that_it_is_quantised(
