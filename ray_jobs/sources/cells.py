@@ -5,6 +5,7 @@ label is a text, a number, a bool or a list of those. What else a cell may hold 
 its row and of no other.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -31,6 +32,7 @@ NO_TEXTS = (
     "license",
     "hash",
 )
+WHOLE = re.compile(r"\A(-?\d+)\.0+\Z")  # of a number that pandas wrote as text
 ASSISTANTS = ("gpt", "assistant", "model", "bot", "chatgpt")
 REMEDY = "name a column of texts"
 
@@ -83,7 +85,7 @@ def read_label(value: Any) -> str | None:
         text = decode_text(value).strip()
         container = parse_container(text)
         if container is None:
-            return text.replace(SEPARATOR, " ")
+            return WHOLE.sub(r"\1", text.replace(SEPARATOR, " "))
         value = container
     if isinstance(value, dict):
         value = _read_struct(value, LABELS, "write the label as a text or number")

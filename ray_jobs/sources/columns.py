@@ -12,8 +12,20 @@ from ray_jobs.arrow_guard import refuse_extensions
 from ray_jobs.contract import BadInput, Dataset, nearest
 
 log = logging.getLogger("assay")
-IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes", "content")
-PLACES = ("image", "file_name", "filename", "image_path", "path", "file", "filepath", "image_url", "url", "uri")
+IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes", "content", "images")
+PLACES = (
+    "image",
+    "file_name",
+    "filename",
+    "image_path",
+    "path",
+    "file",
+    "filepath",
+    "image_url",
+    "url",
+    "uri",
+    "images",
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,18 @@ class Columns:
         return [name for name in chosen if name not in self.given]
 
 
-def columns_of(dataset: Dataset, where: str, schema: pa.Schema, partitions: Mapping[str, str] | None = None) -> Columns:
-    """The columns of a table with this schema, and those of its folders. Raises BadInput when one is not there or none
-    can be told."""
+def columns_of(
+    dataset: Dataset,
+    where: str,
+    schema: pa.Schema,
+    partitions: Mapping[str, str] | None = None,
+    known: str | None = None,
+) -> Columns:
+    """The columns of a table with this schema, and those of its folders; `known` is that of the images where other
+    files have told it. Raises BadInput when one is not there or none can be told."""
     types = _huggingface_types(schema)
     given = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
-    image = check(dataset.image, "image", where, schema.names) or _image(where, schema, types)
+    image = check(dataset.image, "image", where, schema.names) or known or _image(where, schema, types)
     label = check(dataset.label, "label", where, [*schema.names, *given])
     references = check(dataset.references, "references", where, [*schema.names, *given])
     kind = types.get(label or "", {})
@@ -55,7 +73,7 @@ def columns_of(dataset: Dataset, where: str, schema: pa.Schema, partitions: Mapp
         image,
         label,
         references,
-        _is_text(schema.field(image).type),
+        _holds_places(schema.field(image).type),
         None if names is None else {str(number): str(name) for number, name in enumerate(names)},
         given,
     )
@@ -81,17 +99,26 @@ def tell(dataset: Dataset, columns: Columns) -> None:
 
 
 def _image(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
-    """Image features first, then what can hold bytes, then texts that are named like places of images."""
+    """Image features first, then what can hold bytes, then texts that are named like places of images.
+
+    Then what writers make of these: lists of them, and, where no cell of the file has a value, a column without a type.
+    """
     features = [str(name) for name in schema.names if types.get(name, {}).get("_type") == "Image"]
     held = [str(field.name) for field in schema if _holds_bytes(field.type)]
     candidates = features or held
+    if not candidates:
+        if named_so := preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES):
+            return named_so
+        candidates = [str(field.name) for field in schema if _is_list(field.type) and _holds_bytes(_inner(field.type))]
     if len(candidates) == 1:
         return candidates[0]
-    named_so = preferred(candidates, IMAGES)
-    if not candidates:
-        named_so = preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES)
-    if named_so:
+    if named_so := preferred(candidates, IMAGES):
         return named_so
+    if not candidates:
+        places = [str(field.name) for field in schema if _holds_places(field.type)]
+        untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
+        if named_so := preferred(places, PLACES) or preferred(untyped, (*IMAGES, *PLACES)):
+            return named_so
     told = "which" if candidates else "that any"
     raise BadInput(
         f"dataset {where}: cannot tell {told} of its columns holds the images: "
@@ -100,6 +127,8 @@ def _image(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> s
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
     return bool(
@@ -112,6 +141,29 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _inner(kind: pa.DataType) -> pa.DataType:
+    """What a list or a dictionary of values has in it; another type is itself."""
+    return kind.value_type if _is_list(kind) or pa.types.is_dictionary(kind) else kind
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+def _holds_places(kind: pa.DataType) -> bool:
+    """Whether a cell may be the place of an image: a text, also in a list or a category, or an object with a path."""
+    kind = _inner(kind)
+    if pa.types.is_struct(kind):
+        return not _holds_bytes(kind) and any(field.name in ("path", "url") and _is_text(field.type) for field in kind)
+    return _is_text(kind)
 
 
 def _huggingface_types(schema: pa.Schema) -> dict[str, dict[str, Any]]:

@@ -89,7 +89,7 @@ def _only(images: list[Any] | tuple[Any, ...]) -> Any:
 def _from_bytes(data: bytes) -> bytes | str:
     """The bytes, unless they are a text: some writers make every column binary."""
     head = data[:16]
-    if not head.isascii() or not head[:4].replace(b"/", b"a").replace(b":", b"a").isalnum():
+    if not head.isascii() or not head.decode().isprintable():
         return data
     if len(data) <= MOST_PATH and data.lower().endswith(tuple(suffix.encode() for suffix in formats.SUFFIXES)):
         text = data.decode("utf-8", "replace")

@@ -4,7 +4,7 @@ Where a row lies is written `{shard}#{block}.{row in the block}`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, repeat
 from typing import Any, Protocol
@@ -67,16 +67,13 @@ class TableSource:
     @property
     def distance(self) -> Distance:
         """That of the files, or of the first image where they hold only places of images."""
-        shard = next(shards(self.dataset, self.suffixes, has_columns=True))
-        uri = uri_of(self.dataset, shard)
-        with self._open(uri) as file:
-            columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
-            if columns.places:
-                for batch in file.batches(0, [columns.image]) if next(file.blocks(columns.image), None) else ():
-                    check_batch(batch, uri)
-                    place = _place_of(batch.column(0)[0].as_py()) if len(batch) else ""
-                    return distance_of(beside(_folder(uri), place))
-        return distance_of(uri)
+        for shard in shards(self.dataset, self.suffixes, has_columns=True):
+            uri = uri_of(self.dataset, shard)
+            with self._open(uri) as file:
+                if file.schema.names:
+                    columns = self._columns(shard, file.schema, None)
+                    return distance_of(self._first_place(uri, file, columns.image) if columns.places else uri)
+        return distance_of(self.dataset.source)
 
     def listed(self) -> Iterator[Located]:
         first: Columns | None = None
@@ -86,7 +83,9 @@ class TableSource:
         for shard in shards(self.dataset, self.suffixes, has_columns=True):
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
-                columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
+                if not file.schema.names:
+                    continue  # its writer had nothing to write
+                columns = self._columns(shard, file.schema, first)
                 if first is None:
                     first = columns
                     tell(self.dataset, columns)
@@ -104,7 +103,10 @@ class TableSource:
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         given = label_names(self.dataset)
-        for shard, ones in groupby(located, key=lambda one: one.where.rpartition("#")[0]):
+        for (shard, faulty), ones in groupby(located, key=lambda one: (one.where.rpartition("#")[0], bool(one.fault))):
+            if faulty:
+                yield from (Row(one.image_id, None, detail=one.fault) for one in ones)
+                continue
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
                 columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
@@ -114,10 +116,37 @@ class TableSource:
                     name, label_id = named(texts.label, names, self.dataset)
                     yield Row(one.image_id, found.data, found.file, name, label_id, texts.references, found.detail)
 
+    def _columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
+        """The columns of one file; one that has no value in any of its rows has no type there, but has in others."""
+        uri, given = uri_of(self.dataset, shard), partitions(shard)
+        untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
+        if not untyped or self.dataset.image:
+            return columns_of(self.dataset, uri, schema, given)
+        if first:
+            return columns_of(self.dataset, uri, schema, given, first.image if first.image in untyped else None)
+        for other in shards(self.dataset, self.suffixes, has_columns=True):
+            name = uri_of(self.dataset, other)
+            with self._open(name) as file, suppress(BadInput):
+                columns = columns_of(self.dataset, name, file.schema, partitions(other))
+                if columns.image in untyped and not pa.types.is_null(file.schema.field(columns.image).type):
+                    return columns_of(self.dataset, uri, schema, given, columns.image)
+        return columns_of(self.dataset, uri, schema, given)
+
+    def _first_place(self, uri: str, file: File, image: str) -> str:
+        """Where the first image of a file of places lies; the file itself where its first row names none."""
+        for batch in file.batches(0, [image]) if next(file.blocks(image), None) else ():
+            check_batch(batch, uri)
+            with suppress(CellFault):
+                place = read_image(batch.column(0)[0].as_py()) if len(batch) else None
+                return beside(_folder(uri), place) if isinstance(place, str) else uri
+        return uri
+
     def _listed(
         self, shard: str, file: File, columns: Columns, names: Any, splits: RowSplits | None
     ) -> Iterator[Located]:
         number, called = 0, title(self.dataset, shard)
+        untyped = pa.types.is_null(file.schema.field(columns.image).type)
+        fault = f"the image cell is empty, as all of {columns.image!r} in this file" if untyped else ""
         for index, block in enumerate(file.blocks(columns.image)):
             if block.rows < 0 or number + block.rows > file.size:  # a footer may claim any number
                 told = f"claims {number + block.rows} rows in {file.size} bytes"
@@ -129,7 +158,8 @@ class TableSource:
                 label = next(labels) if labels else None
                 if splits is None or split_names is None or splits.takes(next(split_names)):
                     named(label, names, self.dataset)  # where labels are listed, one without a name is told now
-                    yield Located(f"{called}#{number}", f"{shard}#{index}.{row}", block.size, label)
+                    where = f"{shard}#{index}.{row}"
+                    yield Located(f"{called}#{number}", where, block.size, label, fault=fault)
                 number += 1
 
     def _labels(self, file: File, block: int, column: str, columns: Columns) -> Iterator[str | None]:
@@ -189,14 +219,6 @@ def listed_label(cell: Any) -> str | None:
         return read_label(cell)
     except CellFault:
         return None
-
-
-def _place_of(cell: Any) -> str:
-    try:
-        image = read_image(cell)
-    except CellFault:
-        return ""
-    return image if isinstance(image, str) else ""
 
 
 def _folder(uri: str) -> str:

@@ -89,7 +89,8 @@ def test_what_is_no_reference_is_named(cell: Any, told: str) -> None:
     ("cell", "label"),
     [
         (3, "3"), (3.0, "3"), (3.5, "3.5"), (math.nan, None), (None, None), ("", None), (" cat ", "cat"),
-        (b"7\n", "7"), (True, "True"), (0, "0"), (-1.0, "-1"), (Decimal("3.00"), "3"), (Decimal("3.50"), "3.5"),
+        (b"7\n", "7"), (True, "True"), (0, "0"), (-1.0, "-1"), ("3.0", "3"), ("3.5", "3.5"), ("v3.0", "v3.0"),
+        (Decimal("3.00"), "3"), (Decimal("3.50"), "3.5"),
         (Decimal("100"), "100"), ("nan", None), ("\ufeffcat", "cat"), ("[z", "[z"), ("[z]", "[z]"),
         ([0, 3], f"0{SEPARATOR}3"), ([3.0, math.nan], "3"), ([], None), ([None], None),
         (["cat", "dog"], f"cat{SEPARATOR}dog"),
