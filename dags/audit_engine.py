@@ -29,7 +29,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
-from assay_airflow import limits, steps
+from assay_airflow import limits, run_conf, steps
 from assay_airflow.failures import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.ray_ready import RayReadySensor
@@ -46,6 +46,7 @@ from assay_airflow.sensors.ray_ready import RayReadySensor
     default_args={
         "owner": "vlm-oncall",
         **RETRIES,
+        "pre_execute": run_conf.check_conf,
         "execution_timeout": timedelta(minutes=30),
     },
     params={
@@ -68,6 +69,7 @@ from assay_airflow.sensors.ray_ready import RayReadySensor
 def audit_engine() -> None:
     @task
     def choose(params: Any = None) -> list[str]:
+        run_conf.check_params(params, "audit_engine")
         return steps.to_audit(params["checkpoint"], params["suite"])
 
     specs: Any = choose()

@@ -14,8 +14,8 @@ A checkpoint overwritten in place is another checkpoint and is validated anew. R
 
 When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
 
-- `reconcile`: the folder of checkpoints or the storage root cannot be read at all. One odd folder never makes it red:
-  its log, and the XCom `summary`, name each folder that was passed over and the remedy.
+- `reconcile`: the suite is not there, or the folder of checkpoints or the storage root cannot be read at all. One odd
+  folder never makes it red: its log, and the XCom `summary`, name each folder that was passed over and the remedy.
 - `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
   validation failed: that one's own run is.
 - `go_on`: the next pass could not be triggered. It is skipped unless this pass was cut at 200 validations.
@@ -32,7 +32,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
-from assay_airflow import limits, steps
+from assay_airflow import limits, run_conf, steps
 from assay_airflow.failures import RETRIES
 from assay_airflow.operators.continue_pass import ContinuePassOperator
 from assay_airflow.operators.trigger_validation import TriggerValidationOperator
@@ -57,6 +57,7 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
     default_args={
         "owner": "vlm-oncall",
         **RETRIES,
+        "pre_execute": run_conf.check_conf,
         "execution_timeout": timedelta(hours=2),
     },
     params={
@@ -99,6 +100,7 @@ def checkpoint_router() -> None:
         def tell(summary: dict[str, Any]) -> None:
             ti.xcom_push(key="summary", value=summary)
 
+        run_conf.check_params(params, "checkpoint_router")
         return steps.reconcile(
             dag_run.run_type,
             count_runs,

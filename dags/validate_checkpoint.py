@@ -32,7 +32,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
-from assay_airflow import limits, steps
+from assay_airflow import limits, run_conf, steps
 from assay_airflow.failures import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
@@ -53,6 +53,7 @@ verdicts = Asset("assay_verdict", group="assay")
     default_args={
         "owner": "vlm-oncall",
         **RETRIES,
+        "pre_execute": run_conf.check_conf,
         "execution_timeout": timedelta(minutes=30),
     },
     params={

@@ -13,5 +13,6 @@ class Trouble(Exception):
 
 def nearest(name: str, known: list[str]) -> str:
     """A hint to end an error line with: the known name closest to a wrong one, or all of them."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    by_spelling = {key.casefold().replace("-", "_"): key for key in known}
+    close = difflib.get_close_matches(name.casefold().replace("-", "_"), by_spelling, n=1)
+    return f"; did you mean {by_spelling[close[0]]!r}?" if close else f"; known: {', '.join(known)}"

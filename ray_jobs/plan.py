@@ -165,10 +165,16 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
     """A suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES), paths made absolute.
 
     Relative paths in a suite are relative to its file. A file may be named where the deployment says so, and `by_hand`.
-    Raises BadInput.
+    Raises BadInput, also where a suite that is named calls itself otherwise: what it is asked for by is then not the
+    name that its records are kept under, and two files could share their records.
     """
     uri = find_suite(name_or_file, by_hand)
     suite = parse_suite(read_suite(uri, name_or_file), name_or_file)
+    if uri != name_or_file and suite.name != name_or_file:
+        raise BadInput(
+            f"suite {name_or_file}: its file is {name_or_file}.yaml, its `name` is {suite.name!r}; name the file "
+            f"{suite.name}.yaml (its records are kept under that name), or correct `name`"
+        )
     if isinstance(suite.caption.fields, str):
         suite = with_fields(suite, _schema_of_fields(beside(suite.caption.fields, uri, "fields")), name_or_file)
     return _beside(suite, uri)

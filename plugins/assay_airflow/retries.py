@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from ray_jobs import storage, stored
-from ray_jobs.contract import Checkpoint, Failure, Suite
+from ray_jobs.contract import Checkpoint, Failure, Suite, parse_suite
 from ray_jobs.odd_items import describe
 from ray_jobs.plan import load_suite
+from ray_jobs.suite_files import find_suite, read_suite
 
 RunCount = Callable[[list[str], list[str] | None], int]
 LONGEST_PAUSE_H = 24
@@ -67,7 +68,7 @@ def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
         try:
             failure = stored.load(Failure, f"{folder}/{key}", LARGEST)
             suites = [json.loads(storage.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]
-            if any(suite["name"] == _name_of_suite(suite_name) for suite in suites) and not (
+            if any(suite["name"] == name_of_suite(suite_name) for suite in suites) and not (
                 failure.kind == "bad-input" and _has_changed(suite_name, suites[0])
             ):
                 yield failure.at.timestamp(), failure
@@ -75,11 +76,15 @@ def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
             print(f"passed over: {folder}/{key}: {describe(error)}")
 
 
-def _name_of_suite(suite_name: str) -> str:
+def name_of_suite(word: str) -> str:
+    """The name in the suite that is asked for by this word, which may be the path of its file.
+
+    Records are kept under that name. The word itself where the suite cannot be read, which `plan` then says.
+    """
     try:
-        return load_suite(suite_name).name
-    except Exception:  # a suite that cannot be read: `plan` says so
-        return suite_name
+        return parse_suite(read_suite(find_suite(word), word), word).name
+    except Exception:
+        return word
 
 
 def _has_changed(suite_name: str, planned: dict[str, object]) -> bool:

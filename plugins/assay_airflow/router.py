@@ -116,7 +116,8 @@ def unvalidated(root: str, suite_name: str, uri: str) -> Iterator[Checkpoint]:
 def _unrecorded(
     survey: Survey, root: str, suite_name: str, result: Pass, after: str | None = None
 ) -> Generator[Checkpoint]:
-    recorded = {entry.checkpoint_folder for entry in records.published(storage.absolute(root), suite_name)}
+    name = retries.name_of_suite(suite_name)
+    recorded = {entry.checkpoint_folder for entry in records.published(storage.absolute(root), name)}
     for finding in survey.findings():
         checkpoint = finding.checkpoint
         if after and natural_key(finding.name) <= natural_key(after):
@@ -148,8 +149,9 @@ def requests(
     """
     asked: dict[str, dict[str, Any]] = {}
     last: dict[str, Any] | None = None
+    name = slug(retries.name_of_suite(suite_name))
     for checkpoint in checkpoints:
-        run_id = f"router__{slug(suite_name)}__{checkpoint.folder}"
+        run_id = f"router__{name}__{checkpoint.folder}"
         if count_runs([run_id, *retries.retry_ids(run_id, today)], ACTIVE):
             print(f"under way: {checkpoint.name} ({run_id})")
             continue

@@ -10,13 +10,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, A
 
 from assay_airflow import ahead, auditing, router
 from assay_airflow.retries import RunCount
+from assay_airflow.run_conf import check_params
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
 from ray_jobs import records, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Spec, Trouble, Verdict
 from ray_jobs.names import find_fault, printable
-from ray_jobs.suite_files import find_suite
 
 # Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
 OCCASIONS: dict[str, router.Occasion] = {
@@ -46,7 +46,8 @@ def storage_root() -> str:
 
 
 def plan(params: dict[str, Any], run_id: str) -> str:
-    """Resolve the run's params into a spec and return the spec's URI."""
+    """Resolve the run's params into a spec and return the spec's URI. Raises BadInput for a param that there is not."""
+    check_params(params, "validate_checkpoint")
     force = run_id if params["force"] else None
     try:
         spec = planning.plan(
@@ -160,7 +161,7 @@ def reconcile(
     """What the router is to trigger now, of the watched folder or the one that a person named.
 
     `tell` is given a summary of the pass. The rest of a pass that was cut is told that one's `occasion` and `after`
-    which checkpoint it was cut. Raises BadInput for an empty folder.
+    which checkpoint it was cut. Raises BadInput for an empty folder, and for a suite that is not there.
     """
     uri = storage.absolute(folder.rstrip("/")) if folder else router.prefix()
     if uri is None:
@@ -168,7 +169,7 @@ def reconcile(
     if folder and not router.names(uri):
         raise BadInput(f"training run {uri}: no folder is in it; check the URI")
     root, suite = storage_root(), suite or router.suite()
-    find_suite(suite)  # refuses what is no name before it is part of a path
+    planning.load_suite(suite)  # refuses what is no suite here, rather than in each validation
     why = find_occasion(run_type, occasion)
     result = router.make_pass(root, suite, uri, count_runs, why, datetime.now(UTC), after)
     tell(result.summary())
@@ -178,11 +179,13 @@ def reconcile(
 def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[str]:
     """Specs whose captions are to be audited now: of the last day, or of the checkpoint that a person named.
 
-    Raises BadInput for a checkpoint that was not validated.
+    Raises BadInput for a checkpoint that was not validated, and for a suite that has no record and is not there.
     """
     root = storage.absolute(storage_root())
     if suite and (fault := find_fault(suite)):
         raise BadInput(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
+    if suite and not checkpoint and suite not in storage.folders(f"{root}/index"):
+        planning.load_suite(suite)
     found = auditing.of(root, checkpoint, suite) if checkpoint else auditing.due(root, suite, datetime.now(UTC))
     if not found:
         raise AirflowSkipException(

@@ -70,6 +70,13 @@ def checkpoint_in(folder: Path, data: bytes = b"weights!") -> Path:
     return folder
 
 
+def suite_in(folder: Path, file: str = "small", name: str | None = None) -> str:
+    """A suite's file in a folder of suites, named like itself unless told; the folder, for ASSAY_SUITES."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{file}.yaml").write_text(f"name: {name or file}\ndataset: {{source: /data/images}}\n")
+    return str(folder)
+
+
 def adapter_in(folder: Path, base: str, data: bytes = b"adapted!") -> Path:
     """A LoRA adapter as far as anyone can tell who does not open its weights."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from assay_airflow import steps
 from assay_airflow.stages import StageJob
-from specs import adapter_in, checkpoint_in, record
+from specs import adapter_in, checkpoint_in, record, suite_in
 
 from ray_jobs import records
 from ray_jobs.contract import BadInput, Comparison, LimitCheck, Spec, Trouble
@@ -211,6 +211,7 @@ def test_arrivals_ask_for_failed_runs_by_the_hour_and_all_others_by_the_day(
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "in"))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ASSAY_ROUTER_SUITE", "small")
+    monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
 
     def failed_once(run_ids: list[str], states: list[str] | None) -> int:
         return int(states is None and "__retry-" not in run_ids[0])
@@ -228,6 +229,7 @@ def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_wa
         checkpoint_in(tmp_path / "run" / f"step-{step}")
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "watched"))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
     asked = steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
     uris = [f"{tmp_path}/run/step-{step}" for step in (30, 200, 1000)]
     assert [one["conf"]["checkpoint"] for one in asked] == uris

@@ -1,6 +1,7 @@
 """Run `checkpoint_router` once in an Airflow of its own, as `dag.test` does, without waiting for what it triggers.
 
-`run_router.py CONF`: the run's conf as JSON. The environment names AIRFLOW_HOME, the DAGs' folder and Assay's settings.
+`run_router.py CONF [DAG]`: the run's conf as JSON, and another DAG to run. The environment names
+AIRFLOW_HOME, the DAGs' folder and Assay's settings.
 The last line says as JSON what state each task ended in, its label, and the run that it triggered.
 """
 
@@ -24,7 +25,7 @@ from airflow.utils.types import DagRunTriggeredByType
 DAGS = conf.get_mandatory_value("core", "dags_folder")
 
 
-def main(run_conf: dict[str, Any]) -> None:
+def main(run_conf: dict[str, Any], dag_id: str = "checkpoint_router") -> None:
     initdb()
     session = settings.Session()
     manager = DagBundlesManager()
@@ -32,7 +33,7 @@ def main(run_conf: dict[str, Any]) -> None:
     session.commit()
     bag = BundleDagBag(dag_folder=DAGS, bundle_path=Path(DAGS), bundle_name="dags-folder")
     sync_bag_to_db(bag, "dags-folder", None)
-    dag, now = bag.dags["checkpoint_router"], timezone.utcnow()
+    dag, now = bag.dags[dag_id], timezone.utcnow()
     run = get_or_create_dagrun(
         dag=DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)),
         start_date=now,
@@ -61,4 +62,4 @@ def main(run_conf: dict[str, Any]) -> None:
     print(json.dumps({"tasks": tasks, "triggered": {run.run_id: run.conf for run in triggered}}))
 
 
-main(json.loads(sys.argv[1]))
+main(json.loads(sys.argv[1]), *sys.argv[2:])

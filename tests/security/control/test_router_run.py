@@ -26,8 +26,12 @@ def outcome(place: Path) -> dict[str, Any]:
     names = ["step-1", *(f"step-2 {template}" for template in TEMPLATES.values() if "/" not in template)]
     for number, name in enumerate(names):
         checkpoint_in(place / "checkpoints" / name, number.to_bytes(8, "big"))
+    return run(place, variables(place), {"suite": "demo"})
+
+
+def variables(place: Path) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ASSAY_", "AIRFLOW_"))}
-    env |= {
+    return env | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPO / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_HOME": str(place / "home"),
@@ -35,12 +39,14 @@ def outcome(place: Path) -> dict[str, Any]:
         "ASSAY_ROOT": str(place / "root"),
         "PYTHONPATH": f"{REPO}:{REPO / 'plugins'}",
     }
+
+
+def run(place: Path, env: dict[str, str], conf: dict[str, Any], *dag: str) -> dict[str, Any]:
     program = [sys.executable, str(Path(__file__).with_name("run_router.py"))]
-    conf = json.dumps({"suite": "demo"})
-    done = subprocess.run([*program, conf], env=env, cwd=place, capture_output=True, text=True)
+    done = subprocess.run([*program, json.dumps(conf), *dag], env=env, cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return found | {"output": done.stdout + done.stderr}
 
 
 def test_nothing_is_executed(outcome: dict[str, Any], place: Path) -> None:
@@ -51,3 +57,20 @@ def test_only_the_good_checkpoint_is_validated(outcome: dict[str, Any], place: P
     ((run_id, conf),) = outcome["triggered"].items()
     assert conf == {"checkpoint": f"{place}/checkpoints/step-1", "suite": "demo"}
     assert ["validate", "deferred", run_id] in outcome["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf", "first"),
+    [
+        ("checkpoint_router", {"checkpoint": "/c"}, "reconcile"),
+        ("validate_checkpoint", {"checkpoint": "/c", "sute": "demo"}, "wait_for_checkpoint"),
+        ("audit_engine", {"Suite": "demo"}, "choose"),
+    ],
+)
+def test_a_mistyped_key_of_a_runs_conf_ends_its_first_task(
+    tmp_path: Path, dag_id: str, conf: dict[str, Any], first: str
+) -> None:
+    outcome = run(tmp_path, variables(tmp_path), conf, dag_id)
+    assert [state for task, state, _ in outcome["tasks"] if task == first] == ["failed"]
+    assert "unknown param " in outcome["output"]
+    assert set(outcome["triggered"]) <= {"manual__1"}, "it triggered another run"

@@ -9,13 +9,14 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk.exceptions import AirflowSkipException
 from assay_airflow import router, steps
 from assay_airflow.operators.continue_pass import ContinuePassOperator
-from specs import checkpoint_in
+from specs import checkpoint_in, suite_in
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five checkpoints, of which a pass asks for two."""
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
     monkeypatch.setattr(router, "MOST_REQUESTS", 2)
     monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda *_: None)
     for step in range(5):

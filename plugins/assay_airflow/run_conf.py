@@ -1,0 +1,33 @@
+"""Refuse a run whose conf has a key that its DAG does not read.
+
+Airflow checks the values of the params that a DAG declares and keeps every other key without a word, so a mistyped one
+would be a run with the default in its place. Every task of our DAGs asks here before it does anything.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.sdk import Context
+
+from ray_jobs.errors import BadInput, nearest
+from ray_jobs.names import printable
+
+PARAMS = {  # what each DAG declares
+    "validate_checkpoint": ("checkpoint", "suite", "baseline", "force", "appear_minutes", "following"),
+    "checkpoint_router": ("checkpoints", "suite", "occasion", "after"),
+    "audit_engine": ("checkpoint", "suite"),
+}
+
+
+def check_params(names: Iterable[Any], dag_id: str) -> None:
+    """Raise BadInput for a name that is no param of the DAG, with the right one."""
+    known = list(PARAMS[dag_id])
+    for name in names:
+        if name not in known:
+            raise BadInput(f"unknown param '{printable(str(name), 60)}'{nearest(str(name), known)}")
+
+
+def check_conf(context: Context) -> None:
+    """A hook that Airflow calls before it executes a task. Raises BadInput."""
+    conf = getattr(context["dag_run"], "conf", None) or {}
+    check_params(conf, context["dag"].dag_id)

@@ -1,0 +1,37 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from assay_airflow.run_conf import check_conf, check_params
+
+from ray_jobs.contract import BadInput
+
+VALIDATE, ROUTE, AUDIT = "validate_checkpoint", "checkpoint_router", "audit_engine"
+WRONG: dict[str, tuple[str, dict[Any, Any], str]] = {
+    "a letter left out": (VALIDATE, {"checkpoint": "/c", "sute": "nightly"}, "'sute'; did you mean 'suite'?"),
+    "a capital": (VALIDATE, {"checkpoint": "/c", "Baseline": "none"}, "'Baseline'; did you mean 'baseline'?"),
+    "capitals": (VALIDATE, {"CHECKPOINT": "/c"}, "'CHECKPOINT'; did you mean 'checkpoint'?"),
+    "a dash": (VALIDATE, {"checkpoint": "/c", "appear-minutes": 5}, "'appear-minutes'; did you mean 'appear_minutes'?"),
+    "the router's key": (VALIDATE, {"checkpoints": "/d"}, "'checkpoints'; did you mean 'checkpoint'"),
+    "the validation's key": (ROUTE, {"checkpoint": "/c"}, "'checkpoint'; did you mean 'checkpoints'?"),
+    "a key of the validation": (ROUTE, {"baseline": "none"}, "'baseline'; known: checkpoints, suite, occ"),
+    "the audit's": (AUDIT, {"checkpoints": "/c"}, "'checkpoints'; did you mean 'checkpoint'?"),
+    "the audit's with a force": (AUDIT, {"force": True}, "'force'; known: checkpoint, suite"),
+    "nested": (VALIDATE, {"conf": {"checkpoint": "/c"}}, "'conf'; known: checkpoint, suite"),
+    "nothing like it": (VALIDATE, {"checkpoint": "/c", "x\ny": 1}, "'x\\x0ay'; known: checkpoint"),
+    "a number": (VALIDATE, {7: 1}, "'7'; known: checkpoint"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("dag_id", "conf", "told"), WRONG.values(), ids=WRONG.keys())
+def test_a_key_that_no_task_reads_ends_the_run_with_the_right_one(dag_id: str, conf: Any, told: str) -> None:
+    context: Any = {"dag_run": SimpleNamespace(conf=conf), "dag": SimpleNamespace(dag_id=dag_id)}
+    for refuse in (lambda: check_conf(context), lambda: check_params(conf, dag_id)):
+        with pytest.raises(BadInput) as caught:
+            refuse()
+        assert str(caught.value).startswith(f"unknown param {told}")
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"suite": "demo"}, {"checkpoint": "/c", "suite": None}])
+def test_a_conf_of_known_keys_passes(conf: Any) -> None:
+    check_conf({"dag_run": SimpleNamespace(conf=conf), "dag": SimpleNamespace(dag_id=AUDIT)})  # type: ignore[typeddict-item]
