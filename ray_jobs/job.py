@@ -8,7 +8,6 @@ import argparse
 import atexit
 import logging
 import os
-import socket
 import sys
 import time
 import traceback
@@ -23,6 +22,7 @@ from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.names import printable
 from ray_jobs.plan import load_spec
+from ray_jobs.ray_address import find_ray
 from ray_jobs.shared_folders import require_shared
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite_files import check_code
@@ -63,18 +63,13 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
 
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names (a submitted job has it), or start one here. Raises Trouble."""
-    address = os.environ.get("RAY_ADDRESS", "auto")
+    address = find_ray()
     # of what was asked of an engine that ended: whoever waits for it says so, and the last line is to be ours
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
-        host, _, port = address.rpartition("/")[2].rpartition(":")
-        if port.isdigit():
-            socket.create_connection(
-                (host, int(port)), timeout=10
-            ).close()  # Ray itself would wait a quarter of an hour
         own = {"include_dashboard": False} if address == "local" else {}  # nobody looks at a cluster that ends with us
         workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
-        ray.init(logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **own)
+        ray.init(address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **own)
         if not workers_logs:
             atexit.register(ray.shutdown)  # before Ray's own, which waits half a second for these logs
     except OSError as error:

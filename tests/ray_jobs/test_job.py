@@ -118,7 +118,7 @@ def test_a_job_waits_for_workers_logs_only_when_they_are_shown(
     at_exit: list[Any] = []
     monkeypatch.setenv("RAY_ADDRESS", "local")
     monkeypatch.setenv("ASSAY_WORKER_LOGS", shown)
-    monkeypatch.setattr(job.ray, "init", lambda **_: None)
+    monkeypatch.setattr(job.ray, "init", lambda *_, **__: None)
     monkeypatch.setattr(job.atexit, "register", at_exit.append)
     job.connect()
     assert at_exit == left

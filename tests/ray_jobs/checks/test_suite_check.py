@@ -44,7 +44,7 @@ def folders(place: Path) -> dict[str, Any]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     (place / "val" / "n00000000" / "page.jpg").write_text("<html>404</html>")
-    return {"dataset": {"label": "folder", "limit": 500}}
+    return {"dataset": {"label": "folder", "limit": 500, "split": "all"}}
 
 
 def pandas_csv(place: Path) -> dict[str, Any]:
