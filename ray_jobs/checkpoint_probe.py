@@ -27,8 +27,8 @@ from ray_jobs.checkpoint import INDEX, check_present, companions
 from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest
 from ray_jobs.engine import canary
 from ray_jobs.engine.versions import versions
-from ray_jobs.fetching import cache
 from ray_jobs.names import printable
+from ray_jobs.private_cache import cache
 
 log = logging.getLogger("assay")
 

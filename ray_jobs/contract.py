@@ -88,7 +88,9 @@ class Spec(Identified, StoredModel):
     """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew.
 
     `following` is the URI of the checkpoint that will be validated next, if any: it may be fetched meanwhile.
-    `own_metrics` is the source code of the suite's own metrics by name, `synonyms` the further names of each label.
+    `content_id` hashes what the files of a local source hold; `same_golden` is the golden set that was made of the same
+    content at another place. `own_metrics` is the source code of the suite's own metrics by name, `synonyms` the
+    further names of each label.
     """
 
     ELSEWHERE: ClassVar = {
@@ -96,6 +98,8 @@ class Spec(Identified, StoredModel):
         "root": "where things are kept",
         "force": "the spec's name holds it",
         "following": "a hint about another run",
+        "content_id": "where a golden set of the same content is noted",
+        "same_golden": "it is the golden id",
         **dict.fromkeys(
             (
                 "suite",
@@ -125,6 +129,8 @@ class Spec(Identified, StoredModel):
     predecessor: Predecessor | None = None
     force: str | None = None
     following: str | None = None
+    content_id: str | None = Field(None, pattern="^[0-9a-f]{16}$")
+    same_golden: str | None = Field(None, pattern="^[0-9a-f]{16}$")
     _scores_folders: dict[str, str] = PrivateAttr(default_factory=dict)  # private: no file can set them
     _results_folder: str = PrivateAttr("")
 
@@ -142,7 +148,7 @@ class Spec(Identified, StoredModel):
 
     @property
     def golden_id(self) -> str:
-        return digest(
+        return self.same_golden or digest(
             PREPROCESS_VERSION, self.source_revision, self.suite.dataset.content(), self.suite.preprocess.content()
         )
 

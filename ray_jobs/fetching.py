@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 import tempfile
 import time
 import uuid
@@ -22,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from ray_jobs import storage
 from ray_jobs.checkpoint import companions, list_leftovers, list_loaded, verify
-from ray_jobs.contract import BadInput, Checkpoint, Trouble, digest
+from ray_jobs.contract import Checkpoint, Trouble, digest
+from ray_jobs.private_cache import cache
 
 KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
 FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
@@ -33,32 +33,6 @@ COPY, UNFINISHED = re.compile(r"[0-9a-f]{16}"), re.compile(r"\.([0-9a-f]{16})\.\
 _sound: set[tuple[Path, int]] = set()  # copies that this process has compared
 log = logging.getLogger("assay")
 OTHERS = re.compile(r"\.(audit-|tables-[0-9a-f]{16}\.)\w+")
-
-
-def cache() -> Path:
-    """The private folder where this node keeps its copies of checkpoints: made when it is not there.
-
-    Raises BadInput where it cannot be this user's alone. A folder of another owner that ASSAY_CACHE names, such as a
-    volume of the cluster, gets a private folder in it.
-    """
-    named, uid = os.environ.get("ASSAY_CACHE"), os.getuid()
-    try:
-        folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if named and folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid != uid:
-            folder /= f"assay-{uid}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = os.lstat(folder)
-    except (OSError, RuntimeError) as error:
-        raise BadInput(f"the cache: {error}; set ASSAY_CACHE to a folder that this user may write to") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid:
-        raise BadInput(
-            f"the cache {folder} is a link or another user's, who could change what is loaded; remove it or set "
-            "ASSAY_CACHE to a folder of this user"
-        )
-    if status.st_mode & 0o077:
-        folder.chmod(0o700)
-    return folder
 
 
 def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = False) -> Path:

@@ -12,8 +12,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from ray_jobs.contract import (
 from ray_jobs.fields.schema import SCHEMA_BYTES, NotSupported, read_schema
 from ray_jobs.former_fingerprints import keep_former
 from ray_jobs.names import printable
+from ray_jobs.same_content import find_same
 from ray_jobs.source_files import Selection, is_left_by_tools
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
@@ -89,6 +91,7 @@ def plan(
         force=force,
         following=storage.absolute(following) if following else None,
     )
+    spec = find_same(spec, source_revision)
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})
@@ -180,10 +183,11 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
     return _beside(suite, uri)
 
 
-def source_revision(dataset: Dataset) -> str:
+def source_revision(dataset: Dataset, version_of: Callable[[storage.Entry], str] = attrgetter("version")) -> str:
     """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
 
-    The version of a file is its ETag on S3 and its modification time in a directory. The file of `label_names` is
+    The version of a file is its ETag on S3 and its modification time in a directory, unless `version_of` tells another.
+    The file of `label_names` is
     hashed with the rest. Raises BadInput when nothing is there, when a dataset named on a hub is not pinned, and when
     the files are of several splits and the suite names none.
     """
@@ -201,7 +205,7 @@ def source_revision(dataset: Dataset) -> str:
     found, revision = False, hashlib.sha256()
     for entry in _files(dataset):
         found = True
-        revision.update(f"{json.dumps([entry.key, entry.size, entry.version])}\n".encode())
+        revision.update(f"{json.dumps([entry.key, entry.size, version_of(entry)])}\n".encode())
     if not found:
         raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
     if told:

@@ -29,7 +29,10 @@ from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset
+from ray_jobs.same_content import note_golden
 from ray_jobs.sources import Distance, Source, open_source
+from ray_jobs.sources.folder import FolderSource
+from ray_jobs.sources.webdataset import WebDatasetSource
 
 log = logging.getLogger("assay")
 
@@ -70,6 +73,7 @@ def preprocess(spec: Spec) -> None:
     if found := parts.manifest(spec.golden_uri):
         check_rejects(spec, found.lost, found.rows_in)
         log.info("golden set %s is complete: %d images", spec.golden_uri, found.rows_out)
+        _note_content(spec)
         return
     times = [time.monotonic()]
     source = open_source(spec.suite.dataset)
@@ -87,6 +91,13 @@ def preprocess(spec: Spec) -> None:
     pages.write_preview(spec.golden_uri, made.listed())
     times.append(time.monotonic())
     commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
+    _note_content(spec)
+
+
+def _note_content(spec: Spec) -> None:
+    """Let the golden set be found by its content, where the source's own folder holds all of it."""
+    if isinstance(open_source(spec.suite.dataset), FolderSource | WebDatasetSource):
+        note_golden(spec)
 
 
 def make_parts(

@@ -18,6 +18,7 @@ LIGHT = {
     "checkpoint_weights", "checkpoint_shapes", "checkpoint_layouts", "former_fingerprints",
     "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors", "data_folders",
     "fields/__init__", "fields/schema", "source_files", "submission_probe",
+    "private_cache", "content_hashes", "same_content",
 }  # fmt: skip
 
 

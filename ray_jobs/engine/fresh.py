@@ -23,7 +23,8 @@ from ray_jobs.engine.explained import explain
 from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.settings import arguments, environment
-from ray_jobs.fetching import cache, fetch
+from ray_jobs.fetching import fetch
+from ray_jobs.private_cache import cache
 
 OPENING = 16  # tokens of the prompt before an answer's: some tokenizers write the first word by what is before it
 

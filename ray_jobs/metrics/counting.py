@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_jobs import fetching, parts, storage, stored
+from ray_jobs import parts, private_cache, storage, stored
 from ray_jobs.contract import BadInput, Manifest, Spec, Trouble
 from ray_jobs.metrics import frequencies
 from ray_jobs.metrics.batch import Corpus
@@ -214,7 +214,7 @@ def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _copied(uri: str, content: str, index: dict[str, Any]) -> Path:
     """This node's copy of tables on S3, kept by what they hold."""
-    target = fetching.cache() / f"tables-{content}"
+    target = private_cache.cache() / f"tables-{content}"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -360,7 +360,7 @@ def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expec
 
 FOLLOWED = """
 from ray_jobs import asking
-from ray_jobs.fetching import cache
+from ray_jobs.private_cache import cache
 
 def slow(part, rows, maker):
     end = time.time() + 60
@@ -379,7 +379,7 @@ print(json.dumps(there))
 WAITING = """
 import threading
 from ray_jobs.engine.holding import PREFIX, held
-from ray_jobs.fetching import cache
+from ray_jobs.private_cache import cache
 
 def copied(uri):
     there, end = cache() / checkpoint.resolve(uri).fingerprint, time.time() + 60

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from lying_s3 import Behaviour
 
-from ray_jobs import fetching, storage
+from ray_jobs import fetching, private_cache, storage
 from ray_jobs.contract import BadInput, Checkpoint, Trouble
 
 NAME = "0123456789abcdef"
@@ -123,6 +123,6 @@ def test_the_cache_is_private_wherever_it_is(
     for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "place"))
-    folder = fetching.cache()
+    folder = private_cache.cache()
     assert folder.is_relative_to(tmp_path / "place")
     assert (folder.stat().st_mode & 0o777, folder.stat().st_uid) == (0o700, os.getuid())

@@ -1,0 +1,114 @@
+"""Find the golden set that was made of the same files at another place: a moved clone, a copied folder.
+
+The id of a golden set holds where its files lie and when they were changed, so a copy has another id, and all of it
+would be prepared and captioned again. `plan` therefore also hashes what the files of a local source hold. Once
+`preprocess` has a complete set, it notes its id under that hash (`same_content/` in the root), and a later plan of the
+same content takes the set that is there: no id of an earlier run moves.
+
+Only sources whose folder holds all that they read are noted: images in a folder, and WebDataset. A manifest or a table
+may name images elsewhere, whose content this hash does not see.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ray_jobs import storage, stored
+from ray_jobs.content_hashes import content_hashes
+from ray_jobs.contract import PREPROCESS_VERSION, Dataset, Spec, digest
+from ray_jobs.schema import StoredModel
+from ray_jobs.source_files import METADATA
+
+MEGABYTES = 4096  # of files that are hashed: seconds from a local disk
+MOST_FILES = 200_000
+LEADS_OUT = (b"../", b"..\\")
+Revise = Callable[[Dataset, Callable[[storage.Entry], str]], str]
+
+
+class SameContent(StoredModel):
+    """The golden set that was made of some content."""
+
+    golden_id: str = Field(pattern="^[0-9a-f]{16}$")
+
+
+class _NotHashed(Exception):
+    """The content is too large, or not all in the source's folder."""
+
+
+def find_same(spec: Spec, revise: Revise) -> Spec:
+    """The spec with its content's hash, and with the golden set of that content where a complete one is there.
+
+    `revise` gives the revision of a data set, with what tells each file's version. A golden set of the spec's own place
+    goes first.
+    """
+    content_id = _content_id(spec, revise)
+    if content_id is None:
+        return spec
+    spec = spec.model_copy(update={"content_id": content_id})
+    if _is_complete(spec.root, spec.golden_id):
+        return spec
+    other = _noted(spec)
+    return spec.model_copy(update={"same_golden": other}) if other and _is_complete(spec.root, other) else spec
+
+
+def note_golden(spec: Spec) -> None:
+    """Note the spec's complete golden set under its content, unless another complete one stands there."""
+    if not spec.content_id:
+        return
+    other = _noted(spec)
+    if other is None or not _is_complete(spec.root, other):
+        stored.replace(_uri(spec), SameContent(golden_id=spec.golden_id))
+
+
+def _content_id(spec: Spec, revise: Revise) -> str | None:
+    dataset = spec.suite.dataset
+    folder = storage.local_path(dataset.source)
+    if folder is None or dataset.revision or not folder.exists():
+        return None
+    most = float(os.environ.get("ASSAY_CONTENT_MB") or MEGABYTES) * 1_000_000
+    hashed = count = 0
+    with content_hashes() as hashes:
+
+        def content_of(entry: storage.Entry) -> str:
+            nonlocal hashed, count
+            hashed, count = hashed + entry.size, count + 1
+            if hashed > most or count > MOST_FILES:
+                raise _NotHashed
+            path = folder / entry.key if folder.is_dir() else folder
+            if entry.key.rpartition("/")[2] in METADATA and any(sign in path.read_bytes() for sign in LEADS_OUT):
+                raise _NotHashed
+            return hashes.of(path)
+
+        try:
+            names = _content_of_names(dataset, hashes.of)
+            revision = revise(dataset.model_copy(update={"label_names": None}), content_of)
+        except (_NotHashed, OSError):
+            return None
+    settings = {name: value for name, value in dataset.content().items() if name not in ("source", "label_names")}
+    return digest(PREPROCESS_VERSION, revision, names, settings, spec.suite.preprocess.content())
+
+
+def _content_of_names(dataset: Dataset, hash_of: Callable[[Path], str]) -> str:
+    if not dataset.label_names:
+        return ""
+    path = storage.local_path(dataset.label_names)
+    if path is None:
+        raise _NotHashed
+    return hash_of(path)
+
+
+def _uri(spec: Spec) -> str:
+    return f"{spec.root}/same_content/{spec.content_id}.json"
+
+
+def _noted(spec: Spec) -> str | None:
+    try:
+        return stored.load(SameContent, _uri(spec)).golden_id
+    except (FileNotFoundError, ValidationError, ValueError):
+        return None
+
+
+def _is_complete(root: str, golden_id: str) -> bool:
+    return storage.exists(f"{root}/golden/{golden_id}/manifest.json")
