@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import report, scenes
+from demo import fields_report, report, scenes
 from demo.report import Verdict
 
 ALL = dict.fromkeys(scenes.VALUES, True)
@@ -53,3 +53,15 @@ def test_results_are_those_of_the_committed_checkpoints(demo: Path) -> None:
         assert f"| {checkpoint.name} | " in text
     trained = [json.loads(line)["checkpoint"] for line in (demo / "training.jsonl").read_text().splitlines()]
     assert set(trained) >= {"judge", *(path.name for path in (demo / "checkpoints").iterdir())}
+
+
+def test_results_on_fields_are_those_of_the_committed_checkpoints(demo: Path) -> None:
+    text = fields_report.section_of((demo / "RESULTS.md").read_text())
+    lines = [line.split(" | ") for line in text.splitlines()]
+    checkpoints = {path.name for path in (demo / "checkpoints-fields").iterdir()}
+    measured = {(line[0].removeprefix("| "), line[1]): line[2:] for line in lines if len(line) == 8}
+    decoders = ("vLLM, held to the schema", "transformers, free")
+    assert measured.keys() >= {(checkpoint, decoder) for checkpoint in checkpoints for decoder in decoders}
+    trained = [json.loads(line) for line in (demo / "training-fields.jsonl").read_text().splitlines()]
+    assert {run["checkpoint"] for run in trained} == checkpoints
+    assert all(f"| {run['checkpoint']} | {run['command']} | " in text for run in trained)
