@@ -179,7 +179,9 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
             f"{suite.name}.yaml (its records are kept under that name), or correct `name`"
         )
     if isinstance(suite.caption.fields, str):
-        suite = with_fields(suite, _schema_of_fields(beside(suite.caption.fields, uri, "fields")), name_or_file)
+        suite = with_fields(
+            suite, _schema_of_fields(beside(suite.caption.fields, uri, "fields", suite.dataset.source)), name_or_file
+        )
     return _beside(suite, uri)
 
 

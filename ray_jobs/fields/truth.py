@@ -109,9 +109,12 @@ def _typed_list(schema: Schema, cell: Any, where: str) -> Any:
         columns = {name: values for name, values in cell.items() if isinstance(values, list)}
         if len({len(values) for values in columns.values()}) == 1:
             cell = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    if not is_box(schema) and schema["items"]["type"] == "string" and isinstance(cell, str) and "," not in cell:
+        cell = [cell]  # one label, as a class has it
     if not isinstance(cell, list):
         return cell
-    return [_typed(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(cell)]
+    there = [item for item in cell if item is not None]
+    return [_typed(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(there)]
 
 
 def _number(text: str, kind: str) -> Any:

@@ -36,6 +36,8 @@ SCHEMA = pa.schema(
         "blake3": pa.string(),
     }
 )
+TRUTH = "truth"  # the right values of fields as JSON
+WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # where the data set says what is right
 FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes"]
 
 
@@ -122,15 +124,18 @@ def encoded(prepared: Iterable[tuple[Row, Prepared]], clock: defaultdict[str, fl
     """The bytes of a part with these rows, its rejects in the footer."""
     kept: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
+    schema = SCHEMA
     for row, made in prepared:
+        if row.truth is not None:  # of all rows or of none, by the settings
+            schema = WITH_TRUTH
         if isinstance(made, Golden):
             for phase, took in made.seconds.items():
                 clock[phase] += took
             kept.append(_golden_row(row, made))
         else:
             rejects.append(_reject(row.image_id, made.reason, made.detail, made.thumbnail))
-    columns: dict[str, Any] = {name: [row[name] for row in kept] for name in SCHEMA.names}
-    table = pa.table(columns | {"image": _joined(columns["image"])}, schema=SCHEMA)
+    columns: dict[str, Any] = {name: [row[name] for row in kept] for name in schema.names}
+    table = pa.table(columns | {"image": _joined(columns["image"])}, schema=schema)
     return parts.encoded(table, {"lost": _counted(rejects), "rejects": rejects})
 
 
@@ -156,6 +161,7 @@ def _golden_row(row: Row, made: Golden) -> dict[str, Any]:
         "source_height": made.source_height,
         "source_bytes": made.source_bytes,
         "blake3": made.blake3.hex(),
+        TRUTH: row.truth,
     }
 
 

@@ -38,6 +38,7 @@ LOCATED = pa.schema(
         "label": pa.string(),
         "references": pa.list_(pa.string()),
         "fault": pa.string(),
+        "truth": pa.string(),
     }
 )
 

@@ -16,6 +16,7 @@ from ray_jobs.sources.on_disk import database
 
 IMAGES = """images (
     position INTEGER PRIMARY KEY, image_id TEXT, location TEXT, size INTEGER, label TEXT, refs TEXT, fault TEXT,
+    truth TEXT,
     draw INTEGER, chosen INTEGER DEFAULT 1
 )"""
 
@@ -38,7 +39,8 @@ class Sample:
     def draw(self, listed: Iterable[Located]) -> int:
         """Take the listing and choose; returns how many images were listed. Raises BadInput for an id that two have."""
         self._table.executemany(
-            "INSERT INTO images (image_id, location, size, label, refs, fault, draw) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO images (image_id, location, size, label, refs, fault, truth, draw) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             map(self._row, listed),
         )
         try:
@@ -61,9 +63,9 @@ class Sample:
 
     def __iter__(self) -> Iterator[Located]:
         for row in self._table.execute(
-            "SELECT image_id, location, size, label, refs, fault FROM images WHERE chosen ORDER BY position"
+            "SELECT image_id, location, size, label, refs, fault, truth FROM images WHERE chosen ORDER BY position"
         ):
-            yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5])
+            yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
 
     def _row(self, one: Located) -> tuple[str | int | None, ...]:
         try:
@@ -71,7 +73,7 @@ class Sample:
         except UnicodeEncodeError:
             raise BadInput(f"dataset {self.dataset.source}: {one.image_id!r} is not UTF-8; rename the file") from None
         draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
-        return one.image_id, one.where, one.size, one.label, json.dumps(one.references), one.fault, draw
+        return one.image_id, one.where, one.size, one.label, json.dumps(one.references), one.fault, one.truth, draw
 
     def _repeated(self) -> str:
         (found,) = self._table.execute(

@@ -34,7 +34,8 @@ class Located:
     """One image as the listing has it. `where` is for `read`; `size` in bytes, 0 when the listing does not tell.
 
     `label` is as the source writes it: its id where `read` gives a name. `fault` is why it cannot be read, if it is
-    known by now: what its row holds of label or references is of no use.
+    known by now: what its row holds of label or references is of no use. `truth` are the right values of fields, as
+    JSON.
     """
 
     image_id: str
@@ -43,6 +44,7 @@ class Located:
     label: str | None = None
     references: list[str] = field(default_factory=list)
     fault: str = ""
+    truth: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Row:
     label_id: str | None = None
     references: list[str] = field(default_factory=list)
     detail: str = ""
+    truth: str | None = None
 
 
 class Source(Protocol):

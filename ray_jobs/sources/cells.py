@@ -13,6 +13,7 @@ from typing import Any
 
 from ray_jobs.sources.cell_texts import CellFault, decode_text, describe, is_bytes, is_missing, parse_container
 from ray_jobs.sources.cell_texts import printable as printable
+from ray_jobs.sources.truth import read_truth
 
 SEPARATOR = "\x1f"  # between the labels of a row that has several, where a label is one text
 TEXTS = ("caption", "captions", "raw", "text", "value", "sentence", "sentences", "answer", "description")
@@ -39,22 +40,37 @@ REMEDY = "name a column of texts"
 
 @dataclass(frozen=True)
 class RowTexts:
-    """What a row says of its image; `fault` is why it cannot be used, and nothing else is there then."""
+    """What a row says of its image; `fault` is why it cannot be used, and nothing else is there then.
+
+    `truth` is JSON, None where the settings name none.
+    """
 
     label: str | None = None
     references: list[str] = field(default_factory=list)
     fault: str = ""
+    truth: str | None = None
 
 
-def read_texts(cells: Mapping[str, Any], label: str | None, references: str | None) -> RowTexts:
-    """The label and the references in the cells of the columns of these names."""
-    column = f"label {label!r}"
+def read_texts(
+    cells: Mapping[str, Any],
+    label: str | None,
+    references: str | None,
+    truth: Mapping[str, str] | None = None,
+    features: Mapping[str, Any] | None = None,
+) -> RowTexts:
+    """The label, the references and the right values of fields in the cells of the columns of these names.
+
+    `features` are the types that Hugging Face datasets give to columns of right values.
+    """
+    column = f"label {label!r}: "
     try:
         found = read_label(cells.get(label)) if label else None
-        column = f"references {references!r}"
-        return RowTexts(found, read_references(cells.get(references)) if references else [])
+        column = f"references {references!r}: "
+        said = read_references(cells.get(references)) if references else []
+        column = ""
+        return RowTexts(found, said, truth=read_truth(cells, truth or {}, features or {}))
     except CellFault as fault:
-        return RowTexts(fault=f"{column}: {fault}")
+        return RowTexts(fault=f"{column}{fault}")
 
 
 def read_references(value: Any) -> list[str]:

@@ -33,6 +33,7 @@ class Columns:
     """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any.
 
     `given` are the values of columns that the folders of a file give to all of its rows (`label=cat/`).
+    `truth` are the columns of right values with what Hugging Face datasets say of their types.
     """
 
     image: str
@@ -41,10 +42,11 @@ class Columns:
     places: bool = False
     names: Mapping[str, str] | None = None
     given: Mapping[str, str] = field(default_factory=dict)
+    truth: Mapping[str, Any] = field(default_factory=dict)
 
     def wanted(self) -> list[str]:
         """The names of the columns to read, each once."""
-        chosen = dict.fromkeys(name for name in (self.image, self.label, self.references) if name)
+        chosen = dict.fromkeys(name for name in (self.image, self.label, self.references, *self.truth) if name)
         return [name for name in chosen if name not in self.given]
 
 
@@ -64,7 +66,8 @@ def columns_of(
     references = check(dataset.references, "references", where, [*schema.names, *given])
     kind = types.get(label or "", {})
     names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
-    wanted = [name for name in (image, label, references) if name and name not in given]
+    truth = check_truth(dataset, where, [*schema.names, *given])
+    wanted = [name for name in (image, label, references, *truth) if name and name not in given]
     for name in wanted:
         if (count := schema.names.count(name)) > 1:
             raise BadInput(f"dataset {where}: has {count} columns {name!r}; rename all but one")
@@ -76,6 +79,7 @@ def columns_of(
         _holds_places(schema.field(image).type),
         None if names is None else {str(number): str(name) for number, name in enumerate(names)},
         given,
+        {name: types.get(name) for name in truth},
     )
 
 
@@ -84,6 +88,13 @@ def check(column: str | None, role: str, where: str, names: list[str]) -> str | 
     if column and column not in names:
         raise BadInput(f"dataset {where}: no column {column!r} for {role}{nearest(column, names)}")
     return column
+
+
+def check_truth(dataset: Dataset, where: str, names: list[str]) -> tuple[str, ...]:
+    """The columns that hold the right values of fields. Raises BadInput when one is not there."""
+    for name, column in dataset.truth.items():
+        check(column, f"the truth of {name!r}", where, names)
+    return tuple(dataset.truth.values())
 
 
 def preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str | None:

@@ -33,6 +33,9 @@ class FolderSource:
 
     def listed(self) -> Iterator[Located]:
         described = self._metadata_names()
+        if self.dataset.truth and not described:
+            told = f"truth {', '.join(self.dataset.truth.values())!r} needs a {' or '.join(METADATA)}"
+            raise BadInput(f"dataset {self.dataset.source}: {told}")
         sides = None
         if self.dataset.references and not described:
             sides = find_side_files(self.dataset)
@@ -54,7 +57,7 @@ class FolderSource:
                 if texts.fault:
                     found = Fetched(detail=texts.fault)
             label, label_id = named(texts.label, names, self.dataset)
-            return Row(one.image_id, found.data, found.file, label, label_id, texts.references, found.detail)
+            return Row(one.image_id, found.data, found.file, label, label_id, texts.references, found.detail, one.truth)
 
         return ahead(row, located, reads_at_once(self.dataset, self.distance))
 
@@ -63,7 +66,7 @@ class FolderSource:
         source, split = self.dataset.source, self.dataset.split
         if name := metadata_name(source):
             return [name]
-        if not (split or self.dataset.references):
+        if not (split or self.dataset.references or self.dataset.truth):
             return []
         keys = [entry.key for entry in storage.entries(source) if entry.key.rpartition("/")[2] in METADATA]
         selection = Selection(source, split, SUFFIXES["folder"])
@@ -96,7 +99,8 @@ class FolderSource:
             if sides:
                 where = sides.put_into(where)
             references, fault = (said.references, said.fault) if said else ([], "")
-            yield Located(printable(entry.key), where, entry.size, label, references, fault)
+            truth = said.truth if said else "{}" if self.dataset.truth else None
+            yield Located(printable(entry.key), where, entry.size, label, references, fault, truth)
         others.tell()
         if not images:
             self._refuse_nothing(selection, others)
@@ -107,7 +111,7 @@ class FolderSource:
             )
         for said in joined.missing() if joined else ():
             if said.chosen and (split in (None, ALL) or is_of_split(said.file_name, str(split))):
-                yield Located(said.file_name, said.file, 0, said.label, said.references)
+                yield Located(said.file_name, said.file, 0, said.label, said.references, truth=said.truth)
 
     def _folder_label(self, key: str) -> str | None:
         """The name of the subfolder, which is no label where it is that of the split."""

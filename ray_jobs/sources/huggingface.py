@@ -50,7 +50,8 @@ class HuggingFaceSource:
         read = ahead(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
         for one, texts, found in read or map(self._fetched, cells):
             name, label_id = named(texts.label, columns.names, self.dataset)
-            yield Row(one.image_id, found.data, found.file, name, label_id, texts.references, found.detail)
+            said, truth = texts.references, texts.truth
+            yield Row(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
@@ -58,7 +59,7 @@ class HuggingFaceSource:
     def _fetched(self, item: tuple[Located, dict[str, Any]]) -> tuple[Located, RowTexts, Fetched]:
         one, row = item
         columns = self._open()[1]
-        texts = read_texts(row, columns.label, columns.references)
+        texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
         if texts.fault:
             return one, texts, Fetched(detail=texts.fault)
         return one, texts, fetch_cell(row[columns.image], self.dataset.source)

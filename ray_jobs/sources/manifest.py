@@ -9,7 +9,7 @@ from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row, web
 from ray_jobs.sources.cell_texts import CellFault
 from ray_jobs.sources.cells import read_texts
-from ray_jobs.sources.columns import PLACES, Columns, check, preferred, tell
+from ray_jobs.sources.columns import PLACES, Columns, check, check_truth, preferred, tell
 from ray_jobs.sources.image_cells import as_data_url, is_inline, read_image
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.on_disk import names as unique_names
@@ -50,6 +50,7 @@ class ManifestSource:
                 yield replace(one, image_id=names.unique(one.image_id, number))
         check(self.dataset.label, "label", self.dataset.source, list(seen))
         check(self.dataset.references, "references", self.dataset.source, list(seen))
+        check_truth(self.dataset, self.dataset.source, list(seen))
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         names = label_names(self.dataset)
@@ -61,7 +62,7 @@ class ManifestSource:
             else:
                 found = fetch_cell(one.where, folder)
             label, label_id = named(one.label, names, self.dataset)
-            return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail)
+            return Row(one.image_id, found.data, found.file, label, label_id, one.references, found.detail, one.truth)
 
         distances = {distance_of(beside(folder, one.where)) for one in located}
         distance: Distance = next((far for far in FARTHEST if far in distances), "local")
@@ -69,11 +70,11 @@ class ManifestSource:
 
     def _located(self, number: int, cells: Cells, columns: Columns) -> Located:
         place, fault = _read_place(cells.get(columns.image))
-        texts = read_texts(cells, columns.label, columns.references)
+        texts = read_texts(cells, columns.label, columns.references, self.dataset.truth)
         called = web.public(place) if distance_of(place) == "web" else place
         if not called or is_inline(called):
             called = str(number)
-        return Located(called, place, 0, texts.label, texts.references, fault or texts.fault)
+        return Located(called, place, 0, texts.label, texts.references, fault or texts.fault, texts.truth)
 
     def _columns(self, head: list[tuple[int, Cells]]) -> Columns:
         source = self.dataset.source

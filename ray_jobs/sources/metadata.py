@@ -16,14 +16,14 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.source_files import METADATA
 from ray_jobs.sources.cells import printable, read_texts
-from ray_jobs.sources.columns import check
+from ray_jobs.sources.columns import check, check_truth
 from ray_jobs.sources.on_disk import database
 from ray_jobs.sources.rows import rows
 from ray_jobs.sources.splits import COLUMN, RowSplits
 
 TABLE = (
     "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, fault TEXT, written TEXT, file TEXT, "
-    "chosen INTEGER, "
+    "chosen INTEGER, truth TEXT, "
     "there INTEGER DEFAULT 0) WITHOUT ROWID"
 )
 
@@ -38,6 +38,7 @@ class Described:
     file: str
     chosen: bool
     fault: str = ""
+    truth: str | None = None
 
 
 class Metadata:
@@ -49,7 +50,9 @@ class Metadata:
 
     def found(self, key: str) -> Described | None:
         """What is said of a file that is there, None when nothing is."""
-        mark = "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, file, chosen, fault"
+        mark = (
+            "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, file, chosen, fault, truth"
+        )
         row = self._opened.execute(mark, (_id(key),)).fetchone()
         if row is None and "\\" in key:
             row = self._opened.execute(mark, (_id(key.replace("\\", "/")),)).fetchone()
@@ -57,7 +60,7 @@ class Metadata:
 
     def missing(self) -> Iterator[Described]:
         """The rows whose file was not found, in the metadata's order."""
-        query = "SELECT written, label, refs, file, chosen, fault FROM described WHERE NOT there ORDER BY number"
+        query = "SELECT written, label, refs, file, chosen, fault, truth FROM described WHERE NOT there ORDER BY number"
         yield from map(_described, self._opened.execute(query))
 
 
@@ -88,16 +91,16 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
                     raise BadInput(f"dataset {uri}: line {number} is not an object with a `file_name`")
                 columns.update(dict.fromkeys(cells))
                 chosen = of_rows.takes(cells.get(COLUMN)) or COLUMN not in cells
-                texts = read_texts(cells, dataset.label, dataset.references)
+                texts = read_texts(cells, dataset.label, dataset.references, dataset.truth)
                 written = f"{folder}/{file_name}" if folder else file_name
                 key = posixpath.normpath(written.replace("\\", "/"))  # Windows writes its paths with backslashes
                 row = (
                     _id(key), count, texts.label, json.dumps(texts.references), texts.fault, printable(written), name,
-                    chosen,
+                    chosen, texts.truth,
                 )  # fmt: skip
                 values = (
-                    "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written, file, chosen) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                    "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written, file, chosen, truth) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 )
                 if opened.execute(values, row).rowcount == 0:
                     _join(opened, row, f"dataset {uri}: line {number} names {file_name}")
@@ -105,6 +108,7 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
         where = f"{dataset.source}/{names[0]}"
         check(dataset.references, "references", where, list(columns))
         check(dataset.label, "label", where, list(columns))
+        check_truth(dataset, where, list(columns))
         if COLUMN in columns:
             of_rows.check()
         yield Metadata(opened, COLUMN in columns)
@@ -112,12 +116,15 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
 
 def _join(opened: sqlite3.Connection, row: tuple[Any, ...], where: str) -> None:
     """Add the references of a further row to what is said of its image."""
-    query = "SELECT label, refs, fault, chosen FROM described WHERE name = ?"
-    label, refs, fault, chosen = opened.execute(query, row[:1]).fetchone()
+    query = "SELECT label, refs, fault, chosen, truth FROM described WHERE name = ?"
+    label, refs, fault, chosen, truth = opened.execute(query, row[:1]).fetchone()
     if label is not None and row[2] not in (None, label):
         raise BadInput(f"{where} with the label {row[2]!r}, and with {label!r} before; give each file one label")
     if bool(chosen) != row[7]:
         raise BadInput(f"{where} in two splits; give each file one")
+    if truth != row[8]:
+        raise BadInput(f"{where} with the truth {printable(str(row[8]))[:100]}, and with {printable(str(truth))[:100]} "
+                       "before; give each file one")  # fmt: skip
     joined = json.loads(refs)
     joined += [text for text in json.loads(row[3]) if text not in joined]
     values = (label if label is not None else row[2], json.dumps(joined), fault or row[4], row[0])
@@ -128,5 +135,5 @@ def _id(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")  # names of files may be any bytes
 
 
-def _described(row: tuple[str, str | None, str, str, int, str]) -> Described:
-    return Described(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5])
+def _described(row: tuple[str, str | None, str, str, int, str, str | None]) -> Described:
+    return Described(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5], row[6])

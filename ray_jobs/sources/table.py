@@ -114,7 +114,8 @@ class TableSource:
                 cells = self._cells(uri, file, columns, list(ones))
                 for one, texts, found in self._fetched(uri, columns, cells):
                     name, label_id = named(texts.label, names, self.dataset)
-                    yield Row(one.image_id, found.data, found.file, name, label_id, texts.references, found.detail)
+                    said, truth = texts.references, texts.truth
+                    yield Row(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
 
     def _columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
         """The columns of one file; one that has no value in any of its rows has no type there, but has in others."""
@@ -198,7 +199,7 @@ class TableSource:
     ) -> Iterator[tuple[Located, RowTexts, Fetched]]:
         def fetch(item: tuple[Located, dict[str, Any]]) -> tuple[Located, RowTexts, Fetched]:
             one, row = item
-            texts = read_texts(row, columns.label, columns.references)
+            texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
             if texts.fault:
                 return one, texts, Fetched(detail=texts.fault)
             return one, texts, fetch_cell(row[columns.image], _folder(uri))

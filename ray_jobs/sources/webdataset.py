@@ -61,8 +61,8 @@ class WebDatasetSource:
         uri = uri_of(self.dataset, shard)
         try:
             pieces = _pieces(uri, others | ({IMAGE: image} if image else {}))
-            told = {name: self._said(pieces, name) for name in (self.dataset.label, self.dataset.references) if name}
-            texts = read_texts(told, self.dataset.label, self.dataset.references)
+            told = {name: self._said(pieces, name) for name in self._asked()}
+            texts = read_texts(told, self.dataset.label, self.dataset.references, self.dataset.truth)
         except FileNotFoundError:
             raise Trouble(f"{uri}: was listed and is not there; is it mounted on this node too?") from None
         except BadInput as error:
@@ -71,7 +71,7 @@ class WebDatasetSource:
             return Row(one.image_id, None, detail=texts.fault)
         name, label_id = named(texts.label, names, self.dataset)
         detail = "" if image else "the sample has no image"
-        return Row(one.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail)
+        return Row(one.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail, texts.truth)
 
     def _samples(self) -> Iterator[tuple[str, Sample]]:
         """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
@@ -95,7 +95,8 @@ class WebDatasetSource:
             what = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
             told = f"no {what} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
             raise BadInput(f"dataset {source}: {told}")
-        for role, name in (("label", self.dataset.label), ("references", self.dataset.references)):
+        truth = ((f"the truth of {field!r}", column) for field, column in self.dataset.truth.items())
+        for role, name in (("label", self.dataset.label), ("references", self.dataset.references), *truth):
             if name and name.lower() not in extensions:
                 keys = {key for sample in head if "json" in sample.texts for key in _keys(sample.texts["json"])}
                 check(name, role, source, sorted(keys) + extensions)
@@ -105,9 +106,13 @@ class WebDatasetSource:
         return next((sample.members[name] for name in wanted if name in sample.members), None)
 
     def _others(self, sample: Sample) -> set[str]:
-        """The members that hold the label and the references: by their names, else in the sample's json."""
-        asked = [name.lower() for name in (self.dataset.label, self.dataset.references) if name]
+        """The members that hold the label, the references and truth: by their names, else in the sample's json."""
+        asked = [name.lower() for name in self._asked()]
         return {name if name in sample.members else "json" for name in asked} & sample.members.keys()
+
+    def _asked(self) -> list[str]:
+        names = (self.dataset.label, self.dataset.references, *self.dataset.truth.values())
+        return [name for name in names if name]
 
     def _listed_label(self, sample: Sample) -> str | None:
         if not self.dataset.stratify:

@@ -18,6 +18,7 @@ def suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "suites"
     folder.mkdir()
     monkeypatch.setenv("ASSAY_SUITES", str(folder))
+    monkeypatch.delenv("ASSAY_SOURCES")  # a schema may lie with the data too
     return folder
 
 

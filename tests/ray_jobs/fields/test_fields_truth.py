@@ -1,0 +1,127 @@
+"""The right values of fields, of the types of the schema, and what is told before an engine is asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from making import spec
+from test_fields_schema import WHOLE
+
+from ray_jobs import parts
+from ray_jobs.contract import BadInput, Spec
+from ray_jobs.fields.answers import DoesNotFit
+from ray_jobs.fields.schema import complete
+from ray_jobs.fields.truth import check_truth, read_truth, truth_of
+from ray_jobs.golden.making import SCHEMA, WITH_TRUTH
+
+PROPERTIES = complete(WHOLE)["properties"]
+BOX = [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("field", "cell", "expected"),
+    [
+        ("count", 3, 3),
+        ("count", 3.0, 3),
+        ("count", " 3", 3),
+        ("share", 1, 1.0),
+        ("share", "0.25", 0.25),
+        ("indoors", True, True),
+        ("indoors", "False", False),
+        ("indoors", 1, True),
+        ("colour", "red", "red"),
+        ("rank", "3", 3),
+        ("objects", ["a", None, "b"], ["a", "b"]),
+        ("objects", "dog", ["dog"]),
+        ("objects", [], []),
+        ("box", BOX, [1.0, 2.0, 3.0, 4.0]),
+        ("box", [0.5, 0.5, 9.5, 9.5], [0.5, 0.5, 9.5, 9.5]),
+        ("boxes", [BOX], [[1.0, 2.0, 3.0, 4.0]]),
+        ("found", [{"label": "a", "box": BOX, "area": 4}], [{"label": "a", "box": [1.0, 2.0, 3.0, 4.0]}]),
+        ("found", {"label": ["a"], "box": [BOX]}, [{"label": "a", "box": [1.0, 2.0, 3.0, 4.0]}]),
+    ],
+)
+def test_a_cell_is_of_its_fields_type(field: str, cell: Any, expected: Any) -> None:
+    found = read_truth(PROPERTIES[field], cell, field)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "cell", "told"),
+    [
+        ("count", 3.5, "count is 3.5, not a value of type integer"),
+        ("count", "three", "count is 'three', not a value of type integer"),
+        ("count", 12, "count is 12, not from 0 to 9"),
+        ("count", True, "count is True, not a value of type integer"),
+        ("share", "nan", "share is 'nan', not a value of type number"),
+        ("indoors", "maybe", "indoors is 'maybe', not a value of type boolean"),
+        ("indoors", 2, "indoors is 2, not a value of type boolean"),
+        ("colour", "blue", "colour is 'blue', which is none of its enum"),
+        ("colour", 3, "colour is 3, not a value of type string"),
+        ("objects", "dog, cat", "objects is 'dog, cat', not an array"),
+        ("objects", ["a"] * 6, "objects has 6 items, not 0 to 5"),
+        ("objects", [3], "objects[0] is 3, not a value of type string"),
+        ("box", [10, 10, 5, 5], "box is [10.0, 10.0, 5.0, 5.0], not x1, y1, x2, y2"),
+        ("box", [0, 0, 1920, 1080], "box[2] is 1920, not from 0 to 1000"),
+        ("boxes", BOX, "boxes[0] is 1, not an array"),
+        ("found", [{"category": "a", "box": BOX}], "found[0] has no 'label', so it is no object of label and box"),
+        ("found", ["a"], "found[0] is 'a', not an object"),
+    ],
+)
+def test_a_cell_that_no_answer_can_equal_is_told(field: str, cell: Any, told: str) -> None:
+    with pytest.raises(DoesNotFit) as caught:
+        read_truth(PROPERTIES[field], cell, field)
+    assert told in str(caught.value)
+
+
+FIELDS = {"count": PROPERTIES["count"], "colour": PROPERTIES["colour"]}
+
+
+def golden(root: Path, *truths: dict[str, Any], columns: dict[str, str] | None = None) -> Spec:
+    """A golden set of two parts, an image for each of the truths."""
+    made = spec(
+        root=str(root),
+        caption__fields={"properties": FIELDS},
+        dataset__truth=columns or {"count": "n", "colour": "c"},
+    )
+    listed = []
+    for number in range(2):
+        rows = [
+            dict.fromkeys(SCHEMA.names) | {"image_id": f"image-{at}", "truth": json.dumps(truth)}
+            for at, truth in enumerate(truths)
+            if at % 2 == number
+        ]
+        table = pa.Table.from_pylist(rows, schema=WITH_TRUTH)
+        listed.append(parts.write(made.golden_uri, parts.name_of_part(number), table, {}))
+    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, listed, len(truths), {}, {}))
+    return made
+
+
+def test_how_many_images_have_a_truth_is_counted(tmp_path: Path) -> None:
+    made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": "2"}, {}, {"colour": "dark blue"})
+    assert check_truth(made, parts.require(made.golden_uri, "golden")) == {"count": 2, "colour": 2}
+
+
+def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_path: Path) -> None:
+    made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": 10})
+    with pytest.raises(BadInput) as caught:
+        check_truth(made, parts.require(made.golden_uri, "golden"))
+    assert str(caught.value) == (
+        "dataset /data/images: image image-1: column 'n': count is 10, not from 0 to 9; correct it, or widen the "
+        "schema of caption.fields"
+    )
+
+
+def test_a_column_that_is_empty_everywhere_is_told(tmp_path: Path) -> None:
+    made = golden(tmp_path, {"count": 1}, {"count": 2})
+    with pytest.raises(BadInput, match=r"column 'c', the truth of 'colour', is empty for every image; name another"):
+        check_truth(made, parts.require(made.golden_uri, "golden"))
+
+
+def test_without_truth_nothing_is_read() -> None:
+    made = spec(caption__fields={"properties": FIELDS})
+    assert truth_of(made, {"image_id": "a"}) == {}
+    assert check_truth(made, None) == {}  # type: ignore[arg-type]

@@ -1,0 +1,150 @@
+"""The right values of fields as every source reads them, and as a golden set carries them."""
+
+import json
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making import encoded, picture
+from offered import CAPTIONS, FORMATS, LABELS, dataset_of, jsonl, listed, pictures, read
+
+from ray_jobs.contract import BadInput
+from ray_jobs.golden.making import encoded as encode_part
+from ray_jobs.golden.sample import sampling
+from ray_jobs.images.prepare import prepare_file
+from ray_jobs.parts import table as part_table
+from ray_jobs.sources.cell_texts import CellFault
+from ray_jobs.sources.cells import read_texts
+from ray_jobs.sources.truth import read_truth
+from ray_jobs.suite import Preprocess
+
+TRUTH = {"words": "caption", "parity": "kind"}
+
+
+@pytest.mark.parametrize("offer", FORMATS, ids=lambda offer: offer.__name__)
+def test_every_source_reads_the_truth_of_each_image(tmp_path: Path, offer: Any) -> None:
+    dataset = dataset_of(offer(tmp_path / "data"), truth=TRUTH)
+    expected = [{"words": CAPTIONS[n], "parity": LABELS[n]} for n in range(len(CAPTIONS))]
+    assert [json.loads(row.truth or "") for row in read(dataset)] == expected
+
+
+@pytest.mark.parametrize("offer", FORMATS, ids=lambda offer: offer.__name__)
+def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path, offer: Any) -> None:
+    settings = offer(tmp_path / "data")
+    with pytest.raises(BadInput, match=r"no column 'knd' for the truth of 'parity'; did you mean 'kind'\?"):
+        listed(dataset_of(settings, truth={"parity": "knd"}))
+    assert {row.truth for row in read(dataset_of(settings))} == {None}
+
+
+def test_a_folder_without_metadata_has_no_truth(tmp_path: Path) -> None:
+    pictures(tmp_path / "plain")
+    with pytest.raises(BadInput, match=r"truth 'n' needs a metadata\.jsonl or metadata\.csv"):
+        listed(dataset_of({"source": tmp_path / "plain"}, truth={"count": "n"}))
+
+
+def test_the_sample_and_the_golden_part_carry_it(tmp_path: Path) -> None:
+    jsonl(pictures(tmp_path / "few") / "metadata.jsonl", [{"file_name": "001.png", "n": 3}])
+    dataset = dataset_of({"source": tmp_path / "few"}, truth={"count": "n"})
+    with sampling(dataset) as sample:
+        sample.draw(listed(dataset))
+        drawn = list(sample)
+    assert [one.truth for one in drawn[:3]] == ["{}", '{"count": 3}', "{}"]
+    rows = read(dataset, drawn[:2])
+    made = [(row, prepare_file(row.image_id, encoded(picture(1)), Preprocess())) for row in rows]
+    part = part_table(encode_part(made, defaultdict(float)))
+    assert part["truth"].to_pylist() == ["{}", '{"count": 3}']
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (3, 3),
+        (3.0, 3.0),
+        (True, True),
+        ("3", "3"),
+        (b"cat", "cat"),
+        ("\ufeffcat", "cat"),
+        ("['a', \"b\"]", ["a", "b"]),
+        ("[1, 2, 3, 4]", [1, 2, 3, 4]),
+        ('{"label": "cat", "box": [0, 1, 2, 3]}', {"label": "cat", "box": [0, 1, 2, 3]}),
+        ([{"label": "cat", "box": (0, 1, 2, 3)}], [{"label": "cat", "box": [0, 1, 2, 3]}]),
+        (Decimal("2.50"), 2.5),
+        (Decimal(3), 3),
+        ([], []),
+    ],
+    ids=repr,
+)
+def test_cells(cell: Any, expected: Any) -> None:
+    written = read_truth({"c": cell}, {"it": "c"}, {})
+    assert json.loads(written or "") == {"it": expected}
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), "", " ", "nan", b"", "<NA>"], ids=repr)
+def test_a_cell_that_is_missing_is_no_truth(cell: Any) -> None:
+    assert read_truth({"c": cell}, {"it": "c"}, {}) == "{}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (float("inf"), "a number"),
+        (object(), "a object"),
+        ([[[[[1]]]]], "a list of 1"),
+        (b"\xff\xfe", "no UTF-8 text"),
+        ("x" * 70_000, "of 70010 characters, more than 65536"),
+        (Decimal("nan"), None),
+    ],
+    ids=["infinite", "an object", "deep", "bytes", "long", "no number"],
+)
+def test_a_cell_that_no_field_can_equal_makes_a_reject_of_its_row(cell: Any, told: str | None) -> None:
+    texts = read_texts({"c": cell}, None, None, {"it": "c"})
+    if told is None:
+        assert (texts.fault, texts.truth) == ("", "{}")
+        return
+    assert texts.fault.startswith("truth")
+    assert told in texts.fault
+    with pytest.raises(CellFault):
+        read_truth({"c": cell}, {"it": "c"}, {})
+
+
+def test_numbers_of_classes_become_their_names_wherever_they_stand(tmp_path: Path) -> None:
+    kinds = datasets.ClassLabel(names=["cat", "dog"])
+    features = datasets.Features({
+        "image": datasets.Image(),
+        "one": kinds,
+        "many": datasets.Sequence(kinds),
+        "found": datasets.Sequence({"label": kinds, "box": datasets.Sequence(datasets.Value("int32"))}),
+        "listed": [{"label": kinds, "box": datasets.Sequence(datasets.Value("int32"))}],
+    })  # fmt: skip
+    box = [0, 1, 2, 3]
+    cells = {
+        "image": [{"bytes": encoded(picture(0)), "path": None}],
+        "one": [1],
+        "many": [[0, 1, -1]],
+        "found": [{"label": [1], "box": [box]}],
+        "listed": [[{"label": 0, "box": box}]],
+    }
+    datasets.Dataset.from_dict(cells, features=features).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict(cells, features=features).to_parquet(tmp_path / "saved.parquet")
+    for source in ("saved", "saved.parquet"):
+        dataset = dataset_of({"source": tmp_path / source}, truth={n: n for n in ("one", "many", "found", "listed")})
+        (row,) = read(dataset)
+        assert json.loads(row.truth or "") == {
+            "one": "dog",
+            "many": ["cat", "dog", None],
+            "found": {"label": ["dog"], "box": [box]},
+            "listed": [{"label": "cat", "box": box}],
+        }
+
+
+def test_a_column_of_another_type_is_told_by_its_name(tmp_path: Path) -> None:
+    when = pa.array([0], pa.timestamp("s"))
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"image": pa.array([encoded(picture(0))]), "when": when}), path)
+    (row,) = read(dataset_of({"source": path}, truth={"it": "when"}))
+    assert row.detail == "truth 'when': a datetime; write a text, a number, true or false, or a list of these"
