@@ -156,11 +156,11 @@ def write_folder(name: str, place: Path) -> Path:
     return folder
 
 
-def _write_single(path: Path) -> None:
-    """All tensors of the demo checkpoint in one file: the headers joined, the data one after the other."""
+def write_single(path: Path, source: Path = DEMO) -> None:
+    """All tensors of a demo checkpoint in one file: the headers joined, the data one after the other."""
     header, data = {}, b""
     for shard in SHARDS:
-        content = (DEMO / shard).read_bytes()
+        content = (source / shard).read_bytes()
         length = 8 + int.from_bytes(content[:8], "little")
         for name, tensor in json.loads(content[8:length]).items():
             if name != "__metadata__":
@@ -180,7 +180,7 @@ def _write_small(path: Path) -> None:
 
 
 MADE: dict[str, Callable[[Path], None]] = {
-    "model.safetensors": _write_single,
+    "model.safetensors": write_single,
     "adapter_config.json": _write_adapter_config,
     "adapter_model.safetensors": _write_small,
     "value_head.safetensors": _write_small,

@@ -4,6 +4,8 @@ Merged, a weight W is W + s B A (Hu et al. 2021). Used by whoever looks at a che
 """
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from ray_jobs.module_patterns import MOST, matches, refuse
@@ -22,6 +24,15 @@ PLAIN = {
 NUMBERS = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}  # and what some modules have instead, by their path
 LARGEST = 2**31  # rank, alpha
 UNTOUCHED = (True, False, "gaussian", "eva", "orthogonal")  # ways to begin that leave the base's weights alone
+
+
+# Weights that were trained as a whole beside the adapter, as LLaVA, Qwen-VL-Series-Finetune and ms-swift write them.
+TRAINED_BESIDE = re.compile(r"non_lora_.*\.(bin|pt|safetensors)|mm_projector.*\.(bin|pt)|(?!value_head).*\.safetensors")
+
+
+def trained_beside(names: Iterable[str]) -> str | None:
+    """A file of weights that belong to the trained model and are not in the adapter; None where there is none."""
+    return next((name for name in sorted(names) if name != WEIGHTS and TRAINED_BESIDE.fullmatch(name)), None)
 
 
 def refusal(config: dict[str, Any]) -> str | None:

@@ -310,6 +310,11 @@ def _is_allowed(base: str, uri: str, base_model: str | None) -> bool:
 def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
     if why := adapter.refusal(read_json(f"{uri}/{adapter.CONFIG}", uri)):
         raise BadInput(f"checkpoint {uri}: {why}")
+    if (more := adapter.trained_beside(sizes)) is not None:
+        raise BadInput(
+            f"checkpoint {uri}: {printable(more)} holds weights that were trained beside the adapter, and only the "
+            "adapter would be merged; merge both into the base and save the whole model"
+        )
     if adapter.WEIGHTS not in sizes:
         refuse_foreign(uri, sizes)
         raise Incomplete(

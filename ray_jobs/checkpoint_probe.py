@@ -33,7 +33,7 @@ from ray_jobs.private_cache import cache
 log = logging.getLogger("assay")
 
 PASSED = ".probed"  # folder of the node's cache: what has passed, by content
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 MEMORY = 2 << 30  # bytes beyond what the libraries take
 IMPORT_SECONDS = 180  # until the libraries are loaded; a node under load needs a minute
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")

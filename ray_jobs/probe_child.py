@@ -55,14 +55,55 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
         step("tokenizer.json")
         for text in [*written, *SAMPLES]:
             maker.tokens(text)
+        for text in written:
+            _check_tokens(folder, maker, text)
         step("preprocessor_config.json")
-        picture = _picture()
+        picture, made = _picture(), None
         with contextlib.suppress(Refused):
             maker.expected_tokens(written[0], SIDE, SIDE)
         with _only_memory():
-            maker.processor(text=[written[0]], images=[picture])
+            made = maker.processor(text=[written[0]], images=[picture])
+        _check_patches(folder, made, maker)
     except BadInput as error:
         raise Fault(str(error).removeprefix(f"checkpoint {uri}: ")) from None
+
+
+def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
+    """That each token of a prompt has its embedding; the image's may have none, since the image takes its place."""
+    from ray_jobs.checkpoint_files import Config
+    from ray_jobs.checkpoint_shapes import sizes_of_text
+
+    rows, _ = sizes_of_text(Config.model_validate(json.loads((folder / "config.json").read_bytes())))
+    image = maker.tokenizer(maker.processor.image_token, add_special_tokens=False).input_ids
+    odd = next((token for token in maker.tokens(prompt) if rows and token >= rows and token not in image), None)
+    if odd is not None:
+        raise Fault(
+            f"its prompt has token {odd} ({maker.tokenizer.convert_ids_to_tokens(odd)!r}), and its embeddings have "
+            f"{rows} rows; save the tokenizer that it was trained with, or resize them (resize_token_embeddings)"
+        )
+
+
+def _check_patches(folder: Path, made: Any, maker: Any) -> None:
+    """That a processor which cuts an image into patches (Qwen's do) makes them as large as the model reads them."""
+    eye = json.loads((folder / "config.json").read_bytes()).get("vision_config") or {}
+    channels = eye.get("in_channels") or eye.get("in_chans") or 3
+    side, depth = eye.get("patch_size"), eye.get("temporal_patch_size")
+    if made is None or "image_grid_thw" not in made or type(side) is not int or type(depth) is not int:
+        return
+    values = made["pixel_values"]
+    length = len(values[0]) if len(values) else 0
+    if length != channels * depth * side**2:
+        raise Fault(
+            f"its image processor makes patches of {length} values, and its vision encoder reads "
+            f"{channels} x {depth} x {side} x {side}: preprocessor_config.json is of another model; save its own"
+        )
+    merged = getattr(maker.processor.image_processor, "merge_size", None)
+    wanted = eye.get("spatial_merge_size")
+    if type(merged) is int and type(wanted) is int and merged != wanted:
+        raise Fault(
+            f"its image processor merges {merged} x {merged} patches, and its vision encoder {wanted} x {wanted}: "
+            "preprocessor_config.json is of another model; save its own"
+        )
 
 
 def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:

@@ -98,6 +98,28 @@ def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tup
     assert checkpoint.companions(found)["config.json"] == f"{base}/config.json"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["non_lora_state_dict.bin", "non_lora_trainables.bin", "vit.safetensors", "mm_projector.bin", "model.safetensors"],
+)
+def test_weights_that_were_trained_beside_the_adapter_are_told(local: tuple[str, str], name: str) -> None:
+    """Else the adapter would be merged without them, into another model than was trained."""
+    uri, base = local
+    upload(uri, {name: b"weights"})
+    with pytest.raises(
+        BadInput, match=f"{name} holds weights that were trained beside the adapter, and only the adapter"
+    ):
+        checkpoint.resolve(uri, base)
+
+
+@pytest.mark.parametrize("name", ["value_head.safetensors", "optimizer.bin", "training_args.bin", "scheduler.pt"])
+def test_what_else_lies_beside_an_adapter_is_let_be(local: tuple[str, str], name: str) -> None:
+    uri, base = local
+    before = checkpoint.resolve(uri, base)
+    upload(uri, {name: b"weights"})
+    assert checkpoint.resolve(uri, base) == before
+
+
 def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> None:
     uri, base = local
     files = {name: data for name, data in checkpoint_files().items() if "-of-" not in name and "index" not in name}

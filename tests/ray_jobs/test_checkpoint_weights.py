@@ -123,6 +123,14 @@ REFUSED: dict[str, tuple[Files, str]] = {
     "an index that names a tensor less": (
         FILES | {SECOND: shard({"b": b"2", "c": b"3"})}, rf"{SECOND} holds c, which {INDEX} does not name",
     ),
+    "a shard that Git LFS has not fetched": (
+        FILES | {SECOND: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"},
+        rf"shard 2 of 2 \({SECOND}\): a pointer of Git LFS, not the file; run git lfs pull",
+    ),
+    "an index that Git LFS has not fetched": (
+        FILES | {INDEX: b"version https://git-lfs.github.com/spec/v1\n"},
+        rf"{INDEX} is a pointer of Git LFS, not the file",
+    ),
     "an index that names a file outside": (
         FILES | {INDEX: index(a=f"../other/{FIRST}", b=SECOND)}, rf"{INDEX} names '../other/{FIRST}', which is no",
     ),

@@ -44,6 +44,14 @@ def _write(file: Path, text: str | bytes) -> None:
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
+def renumbered(folder: Path) -> None:
+    """The tokenizer of a larger vocabulary: of the same words, a thousand further on."""
+    value = json.loads((folder / "tokenizer.json").read_text())
+    words = value["model"]["vocab"]
+    value["model"]["vocab"] = {word: number + 1000 * (number > 13) for word, number in words.items()}
+    _write(folder / "tokenizer.json", json.dumps(value))
+
+
 def split_by(pattern: str) -> dict[str, Any]:
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
 
@@ -107,6 +115,16 @@ ODD: dict[str, tuple[Change, str]] = {
     "processor: of an unknown type": (
         edited("preprocessor_config.json", image_processor_type="Nothing", processor_class="Nothing"),
         "processor",
+    ),
+    "processor: patches of another model": (
+        edited("preprocessor_config.json", patch_size=16),
+        "image processor makes patches of 1536 values, and its vision encoder reads 3 x 2 x 14 x 14: preproces",
+    ),
+    "processor: merges patches as another model": (
+        edited("preprocessor_config.json", merge_size=4), "its image processor merges 4 x 4 patches, and its vision",
+    ),
+    "tokenizer: larger than the embeddings": (
+        renumbered, "and its embeddings have 438 rows; save the tokenizer that it was trained with, or resize them",
     ),
     "processor: not JSON": (replaced("preprocessor_config.json", "{"), "processor"),
     "config: a milliard layers": (edited("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
