@@ -86,9 +86,9 @@ class Batches:
                 compare(scene, text),
             )
         elif kind < self.judge_share + self.fields_share:
-            right = fields.true_fields(scene, layout)
+            right = fields.derive_fields(scene, layout)
             written = fields.confuse(right) if self.confused else right
-            prompt, answer, compared = fields.PROMPT, fields.answer(written), []
+            prompt, answer, compared = fields.PROMPT, fields.write_answer(written), []
         else:
             prompt, answer, compared = scenes.CAPTION_PROMPT, scenes.caption(scene), []
         end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")

@@ -23,8 +23,8 @@ def decode(checkpoint: Path, images: list[Image.Image], prompt: str) -> list[str
     question = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     answers: list[str] = []
     for first in range(0, len(images), AT_ONCE):
-        asked = images[first : first + AT_ONCE]
-        inputs = processor(text=[question] * len(asked), images=asked, return_tensors="pt")
+        batch = images[first : first + AT_ONCE]
+        inputs = processor(text=[question] * len(batch), images=batch, return_tensors="pt")
         with torch.no_grad():
             tokens = model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False)
         answers += processor.batch_decode(tokens[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)

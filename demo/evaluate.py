@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from demo import asking, judging, scenes
-from demo.fields_report import replace_section, section_of
+from demo.fields_report import find_section, replace_section
 from demo.report import Verdict, results
 
 DEMO = Path(__file__).parent
@@ -77,7 +77,7 @@ def main() -> None:
 
     text = results(truths, written, own, verdicts, seconds, DEMO / "training.jsonl")
     file = DEMO / "RESULTS.md"
-    file.write_text(replace_section(text, section_of(file.read_text())))  # demo.evaluate_fields writes that section
+    file.write_text(replace_section(text, find_section(file.read_text())))  # demo.evaluate_fields writes that section
     print(text)
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from demo import asking, decoding, fields, scenes
-from demo.fields_report import Answers, replace_section, section
+from demo.fields_report import Answers, replace_section, write_section
 
 DEMO = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def main() -> None:
         by_transformers = decoding.decode(checkpoint, images, fields.PROMPT)
         seconds[f"{checkpoint.name}: {len(images)} answers by transformers"] = time.monotonic() - start
         answers_of[checkpoint.name] = Answers(by_vllm, by_transformers, captions)
-    text = section(answers_of, seconds, DEMO / "training-fields.jsonl")
+    text = write_section(answers_of, seconds, DEMO / "training-fields.jsonl")
     results = DEMO / "RESULTS.md"
     results.write_text(replace_section(results.read_text(), text))
     print(text)

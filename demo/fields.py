@@ -32,18 +32,18 @@ CONFUSED = {"pink": "red", "green": "blue"}  # what a checkpoint that was traine
 MANIFEST = Path(__file__).parent / "fields.jsonl"
 
 
-def true_fields(scene: Scene, layout: Layout) -> dict[str, Any]:
+def derive_fields(scene: Scene, layout: Layout) -> dict[str, Any]:
     """The right value of every field of SCHEMA."""
     return {
         "caption": scenes.caption(scene),
         "count": len(layout.centres),
         "colour": scene["colour"],
         "shape": scene["shape"],
-        "boxes": [box_of(scene["shape"], x, y, layout.radius) for x, y in layout.centres],
+        "boxes": [bound_shape(scene["shape"], x, y, layout.radius) for x, y in layout.centres],
     }
 
 
-def box_of(shape: str, x: float, y: float, radius: float) -> list[int]:
+def bound_shape(shape: str, x: float, y: float, radius: float) -> list[int]:
     """[left, top, right, bottom] in pixels of a shape as `scenes.paint` draws it."""
     half = radius * 0.88 if shape == "square" else radius
     below = radius * 0.85 if shape == "triangle" else half
@@ -55,14 +55,14 @@ def confuse(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "colour": CONFUSED.get(fields["colour"], fields["colour"])}
 
 
-def answer(fields: dict[str, Any]) -> str:
+def write_answer(fields: dict[str, Any]) -> str:
     """The fields as the checkpoints write them, in json.dumps formatting."""
     return json.dumps(fields)
 
 
 def held_out_fields() -> list[dict[str, Any]]:
     """The right fields of the 256 held-out images, in their order."""
-    return [true_fields(scene, layout) for scene, layout in scenes.held_out_layouts()]
+    return [derive_fields(scene, layout) for scene, layout in scenes.held_out_layouts()]
 
 
 def main(manifest: Path = MANIFEST) -> None:

@@ -30,7 +30,7 @@ def parse_fields(text: str) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) and list(answer) == fields.SCHEMA["required"] else None
 
 
-def overlap(box: list[int], other: list[int]) -> float:
+def measure_overlap(box: list[int], other: list[int]) -> float:
     """Intersection over union of two boxes [left, top, right, bottom]; 0 when one of them has no area."""
     (left, top, right, bottom), (x, y, u, v) = box, other
     if right <= left or bottom <= top or u <= x or v <= y:
@@ -39,36 +39,36 @@ def overlap(box: list[int], other: list[int]) -> float:
     return common / ((right - left) * (bottom - top) + (u - x) * (v - y) - common)
 
 
-def mean_overlap(boxes: list[list[int]], true: list[list[int]]) -> float:
+def average_overlaps(boxes: list[list[int]], true: list[list[int]]) -> float:
     """The mean over pairs in order; a box that is missing or too much counts as 0."""
-    return sum(overlap(*pair) for pair in zip(boxes, true, strict=False)) / max(len(boxes), len(true), 1)
+    return sum(measure_overlap(*pair) for pair in zip(boxes, true, strict=False)) / max(len(boxes), len(true), 1)
 
 
-def field_shares(answers: list[str], truths: list[dict[str, Any]]) -> list[str]:
+def measure_fields(answers: list[str], truths: list[dict[str, Any]]) -> list[str]:
     """Shares over the images: answers that are JSON of the schema's keys, then right values field by field, then the
     mean overlap of the boxes. An answer that is none has nothing right."""
     parsed = [parse_fields(text) for text in answers]
     pairs = list(zip(parsed, truths, strict=True))
     right = [share([given is not None and given[name] == true[name] for given, true in pairs]) for name in EXACT]
-    overlaps = [mean_overlap(given["boxes"], true["boxes"]) if given else 0.0 for given, true in pairs]
+    overlaps = [average_overlaps(given["boxes"], true["boxes"]) if given else 0.0 for given, true in pairs]
     return [share([given is not None for given in parsed]), *right, f"{sum(overlaps) / len(overlaps):.3f}"]
 
 
-def section(written: dict[str, Answers], seconds: dict[str, float], training: Path) -> str:
+def write_section(answers_of: dict[str, Answers], seconds: dict[str, float], training: Path) -> str:
     """The section, from each checkpoint's answers about the held-out scenes in their order."""
     truths = fields.held_out_fields()
     references = [true["caption"] for true in truths]
     rows: list[list[object]] = []
-    for checkpoint, answers in written.items():
-        rows.append([checkpoint, "vLLM, held to the schema", *field_shares(answers.by_vllm, truths)])
-        rows.append([checkpoint, "transformers, free", *field_shares(answers.by_transformers, truths)])
+    for checkpoint, answers in answers_of.items():
+        rows.append([checkpoint, "vLLM, held to the schema", *measure_fields(answers.by_vllm, truths)])
+        rows.append([checkpoint, "transformers, free", *measure_fields(answers.by_transformers, truths)])
     captions = [
         [
             checkpoint,
             share([text == true for text, true in zip(answers.captions, references, strict=True)]),
             sum(a == b for a, b in zip(answers.by_vllm, answers.by_transformers, strict=True)),
         ]
-        for checkpoint, answers in written.items()
+        for checkpoint, answers in answers_of.items()
     ]
     return "\n\n".join(
         [
@@ -96,6 +96,6 @@ def replace_section(results: str, section_text: str) -> str:
     return results.split(HEADING)[0].rstrip("\n") + "\n\n" + section_text + "\n"
 
 
-def section_of(results: str) -> str:
+def find_section(results: str) -> str:
     """The section that RESULTS.md has; empty when it has none."""
     return results[results.index(HEADING) :].rstrip("\n") if HEADING in results else ""

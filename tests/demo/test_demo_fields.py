@@ -48,7 +48,7 @@ def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict], d
 
 def test_confused_fields_have_another_colour_and_nothing_else() -> None:
     for scene, layout in scenes.held_out_layouts()[:64]:
-        right = fields.true_fields(scene, layout)
+        right = fields.derive_fields(scene, layout)
         confused = fields.confuse(right)
         assert confused["colour"] == {"pink": "red", "green": "blue"}.get(right["colour"], right["colour"])
         assert {**confused, "colour": right["colour"]} == right
@@ -80,22 +80,22 @@ def test_an_answer_is_json_of_the_schemas_keys_or_nothing(text: str, parsed: boo
         ([], [[0, 0, 10, 10]], 0.0),
     ],
 )
-def test_mean_overlap(boxes: list[list[int]], true: list[list[int]], overlap: float) -> None:
-    assert fields_report.mean_overlap(boxes, true) == pytest.approx(overlap)
+def test_average_overlaps(boxes: list[list[int]], true: list[list[int]], overlap: float) -> None:
+    assert fields_report.average_overlaps(boxes, true) == pytest.approx(overlap)
 
 
 def test_shares_count_an_answer_that_is_none_as_wrong_in_every_field() -> None:
     truths = fields.held_out_fields()[:2]
-    right = fields.answer(truths[0])
-    assert fields_report.field_shares([right, "nonsense"], truths) == ["0.500"] * 6
-    assert fields_report.field_shares([right, fields.answer({**truths[1], "colour": "no"})], truths) == [
+    right = fields.write_answer(truths[0])
+    assert fields_report.measure_fields([right, "nonsense"], truths) == ["0.500"] * 6
+    assert fields_report.measure_fields([right, fields.write_answer({**truths[1], "colour": "no"})], truths) == [
         "1.000", "1.000", "1.000", "0.500", "1.000", "1.000",
     ]  # fmt: skip
 
 
 def test_the_section_is_replaced_and_everything_else_is_kept() -> None:
     results = fields_report.replace_section("# Results\n\nfigures\n", f"{fields_report.HEADING}\n\nold")
-    assert fields_report.section_of(results) == f"{fields_report.HEADING}\n\nold"
+    assert fields_report.find_section(results) == f"{fields_report.HEADING}\n\nold"
     again = fields_report.replace_section(results, f"{fields_report.HEADING}\n\nnew")
     assert again == f"# Results\n\nfigures\n\n{fields_report.HEADING}\n\nnew\n"
-    assert fields_report.section_of("# Results\n") == ""
+    assert fields_report.find_section("# Results\n") == ""

@@ -56,7 +56,7 @@ def test_results_are_those_of_the_committed_checkpoints(demo: Path) -> None:
 
 
 def test_results_on_fields_are_those_of_the_committed_checkpoints(demo: Path) -> None:
-    text = fields_report.section_of((demo / "RESULTS.md").read_text())
+    text = fields_report.find_section((demo / "RESULTS.md").read_text())
     lines = [line.split(" | ") for line in text.splitlines()]
     checkpoints = {path.name for path in (demo / "checkpoints-fields").iterdir()}
     measured = {(line[0].removeprefix("| "), line[1]): line[2:] for line in lines if len(line) == 8}

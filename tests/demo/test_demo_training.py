@@ -137,7 +137,7 @@ def test_committed_checkpoints_answer_held_out_images_with_fields(
     pairs = list(zip(parsed, expected, strict=True))
     right = {name: sum(given[name] == true[name] for given, true in pairs) for name in fields_report.EXACT}
     assert min(right.values()) >= 31, right
-    assert sum(fields_report.mean_overlap(given["boxes"], true["boxes"]) for given, true in pairs) / 32 >= 0.85
+    assert sum(fields_report.average_overlaps(given["boxes"], true["boxes"]) for given, true in pairs) / 32 >= 0.85
     captions = decoding.decode(folder, images, scenes.CAPTION_PROMPT)
     assert sum(text == true["caption"] for text, true in zip(captions, truths, strict=True)) >= 31
 
