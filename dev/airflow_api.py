@@ -11,6 +11,8 @@ from dev.settings import Settings, secrets_of
 
 DAG = "validate_checkpoint"
 ENDED = ("success", "failed")
+DONE = (*ENDED, "skipped", "upstream_failed", "removed")  # states in which a task stays
+SAY_AFTER_S, SAY_EVERY_S = 10.0, 60.0  # a wait in which nothing changes says what it waits for
 BUSY_S = 60.0  # how long a database that is locked may stay so
 
 
@@ -63,15 +65,21 @@ class AirflowAPI:
     def follow(self, run_id: str, poll_interval: float = 2.0) -> Iterator[tuple[str, str, int]]:
         """Task, state and try number each time one changes, until the run has ended."""
         path, known = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}", dict[str, str]()
+        changed = said = time.monotonic()
         while True:
             ended = self.get(path)["state"] in ENDED
             for task in self.get(f"{path}/taskInstances")["task_instances"]:
                 name, state = task["task_id"], task["state"] or "none"
                 if known.get(name, "none") != state:
                     known[name] = state
+                    changed = said = time.monotonic()
                     yield name, state, task["try_number"]
             if ended:
                 return
+            if (now := time.monotonic()) - said > (SAY_EVERY_S if said > changed else SAY_AFTER_S):
+                said = now
+                open_tasks = [f"{name} ({state})" for name, state in known.items() if state not in DONE]
+                print(f"          {now - changed:.0f} s: {', '.join(open_tasks) or 'no task has begun'}", flush=True)
             time.sleep(poll_interval)
 
     def summary(self, run_id: str) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from ray_jobs import storage
 from ray_jobs.checkpoint import companions, list_leftovers, list_loaded, verify
 from ray_jobs.contract import Checkpoint, Trouble, digest
 from ray_jobs.private_cache import cache
+from ray_jobs.waiting import tell_waiting
 
 KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
 FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
@@ -100,8 +101,14 @@ def _locked(copy: Path, wait: float | None = None) -> Iterator[None]:
     wait = LOCK_SECONDS if wait is None else wait
     lock = copy.parent / LOCKS / copy.name
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock, timeout=wait):
+    held = FileLock(lock)
+    told = tell_waiting(lambda: f"waiting for the process that makes {copy}") if wait else nullcontext()
+    with told:
+        held.acquire(timeout=wait)
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _keep(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
@@ -113,7 +120,8 @@ def _keep(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
         if base:
             _merge(checkpoint, base, partial)
         else:
-            _download(checkpoint.uri, partial)
+            with tell_waiting(lambda: f"copying {checkpoint.uri} to this node"):
+                _download(checkpoint.uri, partial)
         verify(checkpoint)  # a copy is kept by fingerprint, so it must be what the fingerprint says
         _note_sums(target, partial)
         partial.rename(target)

@@ -26,6 +26,7 @@ from ray_jobs.ray_address import find_ray
 from ray_jobs.shared_folders import require_shared
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite_files import check_code
+from ray_jobs.waiting import tell_waiting
 
 log = logging.getLogger("assay")
 
@@ -69,7 +70,10 @@ def connect() -> None:
     try:
         own = {"include_dashboard": False} if address == "local" else {}  # nobody looks at a cluster that ends with us
         workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
-        ray.init(address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **own)
+        with tell_waiting(lambda: f"waiting for Ray at {address or 'this machine'}"):
+            ray.init(
+                address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **own
+            )
         if not workers_logs:
             atexit.register(ray.shutdown)  # before Ray's own, which waits half a second for these logs
     except OSError as error:

@@ -28,7 +28,7 @@ from ray_jobs.golden.making import drop_duplicates, make_part
 from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.progress import Progress
-from ray_jobs.ray_dataset import ray_dataset
+from ray_jobs.ray_dataset import ray_dataset, tell_first
 from ray_jobs.same_content import note_golden
 from ray_jobs.sources import Distance, Source, open_source
 from ray_jobs.sources.folder import FolderSource
@@ -190,7 +190,8 @@ def _worked(tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dic
     """The rows that the work returns for the tasks, as they come."""
     if not tasks:
         return iter(())
-    return ray_dataset(tasks, blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus).iter_rows()
+    dataset = ray_dataset(tasks, blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)
+    return tell_first(iter(dataset.iter_rows()), "golden set")
 
 
 def _between(times: list[float]) -> list[float]:

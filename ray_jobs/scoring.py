@@ -22,7 +22,7 @@ from ray_jobs.metrics.part import WITH_TRUTH, columns, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.progress import Progress
-from ray_jobs.ray_dataset import ray_dataset
+from ray_jobs.ray_dataset import ray_dataset, tell_first
 from ray_jobs.scores_places import Place, find_place, take_over
 
 BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
@@ -61,7 +61,9 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     work = ray_dataset([{"part": name} for name in names], _blocks(len(names)))
     made: list[Part] = []
     languages: Counter[str] = Counter()
-    for row in work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows():
+    for row in tell_first(
+        iter(work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows()), "scores"
+    ):
         made.append(Part.model_validate_json(row["part"]))
         languages.update(json.loads(row["languages"]))
         if made[-1].name not in done:

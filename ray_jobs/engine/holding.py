@@ -25,6 +25,7 @@ from ray_jobs.engine.remaining import MOST_AT_ONCE
 from ray_jobs.engine.settings import environment
 from ray_jobs.engine.warm_actor import WarmEngine
 from ray_jobs.engine.watchdog import silence
+from ray_jobs.waiting import tell_waiting
 
 log = logging.getLogger("assay")
 
@@ -79,7 +80,8 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
         ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
             wait = gpus.Wait(share, "engine") if gpu else None
-            _acquire(actor, token, checkpoint, name if short and not over else None, over, wait)
+            with tell_waiting(partial(_describe_wait, actor, gpu)):
+                _acquire(actor, token, checkpoint, name if short and not over else None, over, wait)
             break
         except DIED as error:
             if not there or STARTING in str(error):
@@ -153,6 +155,15 @@ def _acquire(
             log.info("engine: another job holds it; waiting")
             actor.fetch_ahead.remote(checkpoint.uri, checkpoint.base.uri if checkpoint.base else None)
             told = True
+
+
+def _describe_wait(actor: Any, gpu: bool) -> str:
+    """What an engine is waited for; nothing where the wait for its GPU is told anyway."""
+    if gpus.is_started(actor):
+        return "engine: waiting for the job that holds it"
+    if gpus.is_placed(actor):
+        return "engine: waiting for vLLM to start"
+    return "" if gpu else "engine: waiting for Ray to start its process"
 
 
 def _needed(over: threading.Event | None) -> None:

@@ -23,7 +23,7 @@ from ray_jobs.metrics.batch import Corpus
 from ray_jobs.metrics.frequencies import BYTES, Frequencies
 from ray_jobs.metrics.ngrams import ORDERS, ngrams, of_texts
 from ray_jobs.metrics.tokenise import numbers
-from ray_jobs.ray_dataset import ray_dataset
+from ray_jobs.ray_dataset import ray_dataset, tell_first
 
 log = logging.getLogger("assay")
 
@@ -144,7 +144,7 @@ def _tables(
 def _on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
         return []
-    return list(ray_dataset(rows).map(work).iter_rows())
+    return list(tell_first(iter(ray_dataset(rows).map(work).iter_rows()), "references"))
 
 
 def _run(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:

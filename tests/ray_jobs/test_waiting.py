@@ -1,0 +1,80 @@
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import fetching, waiting
+from ray_jobs.waiting import tell_waiting
+
+HOLD = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    input()
+"""
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(waiting, "AFTER", 0.01)
+    monkeypatch.setattr(waiting, "EVERY", 0.01)
+    caplog.set_level(logging.INFO, "assay")
+
+
+def test_a_wait_is_told_again_and_again_and_not_after_it(caplog: pytest.LogCaptureFixture) -> None:
+    asked = threading.Semaphore(0)
+
+    def describe() -> str:
+        asked.release()
+        return "waiting for Godot"
+
+    with tell_waiting(describe):
+        for _ in range(3):
+            assert asked.acquire(timeout=20)
+    told = [line for line in caplog.messages if line.startswith("waiting for Godot; 0 s so far")]
+    assert len(told) >= 2
+
+
+def test_a_short_wait_and_one_that_cannot_be_described_say_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Semaphore(0)
+
+    def describe() -> str:
+        asked.release()
+        raise OSError("the cluster is away")
+
+    with tell_waiting(describe):
+        for _ in range(2):
+            assert asked.acquire(timeout=20)
+    monkeypatch.setattr(waiting, "AFTER", 600)
+    with tell_waiting(lambda: "too soon"):
+        pass
+    assert caplog.messages == []
+
+
+def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / ("a" * 16)
+    (tmp_path / fetching.LOCKS).mkdir()
+    command = [sys.executable, "-c", HOLD, str(tmp_path / fetching.LOCKS / copy.name)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        told = threading.Event()
+        handler = logging.Handler()
+        handler.emit = lambda record: told.set()  # type: ignore[method-assign]
+        waiting.log.addHandler(handler)
+        threading.Thread(target=lambda: told.wait(20) and holder.terminate(), daemon=True).start()
+        try:
+            with fetching._locked(copy, wait=60):
+                assert told.is_set()
+        finally:
+            waiting.log.removeHandler(handler)
+    assert f"waiting for the process that makes {copy}; 0 s so far" in caplog.messages
