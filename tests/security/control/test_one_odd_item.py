@@ -30,7 +30,6 @@ Make = Callable[[Path], None]
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
 NAMES = {
     "a superscript": "10²",
-    "an Arabic digit": "step-٣",
     "a circled digit": "step-①",
     "not UTF-8": os.fsdecode(b"step-\xff\xfe"),
     "an overlong sequence": os.fsdecode(b"step-\xc0\xaf"),
@@ -49,7 +48,6 @@ NAMES = {
     "250 letters": "s" * 250,
     "200 digits": "9" * 200,
     "digits and marks": "1" * 60 + "²" * 60,
-    "a dash first": "-rf",
     "a tilde first": "~root",
     "an emoji": "step-😀",
     "a tag": "<script>alert(1)</script>",
@@ -283,7 +281,7 @@ def test_an_odd_note_of_the_routers_own_costs_one_more_look_and_nothing_else(
 ) -> None:
     one_pass(below)
     root = below.parent / "root"
-    (root / "quarantine").mkdir()
+    (root / "quarantine").mkdir(exist_ok=True)
     [known] = (root / "router").iterdir()
     (root / "quarantine" / f"{router_digest(f'{below}/good')}.json").write_bytes(b"{}")
     for file in (root / folder).iterdir():
@@ -294,11 +292,15 @@ def test_an_odd_note_of_the_routers_own_costs_one_more_look_and_nothing_else(
 
 
 def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(below: Path) -> None:
+    def fail(notes: Quarantine) -> None:
+        with notes.reading(uri, "0123"):
+            notes.add_failure(uri, "0123", MemoryError())
+
     root, uri, newer = below.parent / "root", f"{below}/good", b'{"schema": 99, "failures": {"read": 7}}'
     file = root / "quarantine" / f"{router_digest(uri)}.json"
     file.parent.mkdir(parents=True)
     file.write_bytes(newer)
-    for change in (lambda notes: notes.add_failure(uri, "0123", MemoryError()), lambda notes: notes.lift(uri)):
+    for change in (fail, lambda notes: notes.lift(uri)):
         notes = Quarantine(str(root))
         assert notes.refusal(uri, "0123") is None
         change(notes)

@@ -1,0 +1,43 @@
+"""One pass of the router in a process that a checkpoint ends: `killed_pass.py ROOT CHECKPOINTS HOW`.
+
+The checkpoint `deadly` does to the process that reads it what HOW says. The last line says as JSON what came of it.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from assay_airflow import router, survey
+
+from ray_jobs.contract import Checkpoint
+
+ROOT, CHECKPOINTS, HOW = sys.argv[1:]
+real = survey.resolve
+
+
+def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
+    print(f"reading {uri}", flush=True)
+    if Path(uri).name == "deadly":
+        die()
+    return real(root, uri, base_model)
+
+
+def die() -> None:
+    if HOW == "kill -9":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if HOW == "a crash":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.abort()
+    if HOW == "Airflow's timeout":
+        raise AirflowTaskTimeout("Timeout")
+
+
+if __name__ == "__main__":
+    survey.resolve = read  # type: ignore[assignment]
+    result = router.make_pass(ROOT, "small", CHECKPOINTS, lambda *_: 0, "arrival", datetime.now(UTC))
+    print(json.dumps({"passed_over": result.passed_over, "requests": len(result.requests)}))

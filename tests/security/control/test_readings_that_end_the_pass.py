@@ -1,0 +1,136 @@
+"""A checkpoint whose reading ends the router's process is noted before it is read, and after two such ends not read."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from typing import Any
+
+import pytest
+from assay_airflow.quarantine import Quarantine
+
+from ray_jobs.contract import Trouble
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from odd_folders import write
+
+REPO = Path(__file__).parents[3]
+PASS = Path(__file__).with_name("killed_pass.py")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A checkpoint before the deadly one, by name, and one after it."""
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images}\n")
+    for name in ("a", "deadly", "z"):
+        write(tmp_path / "in" / name, {})
+    return tmp_path
+
+
+def one_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
+    """The exit code of the pass, the checkpoints that it read, and what it says if it comes to its end."""
+    done = subprocess.run(
+        [sys.executable, str(PASS), str(place / "root"), str(place / "in"), how],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ASSAY_SUITES": str(place / "suites"), "PYTHONPATH": f"{REPO}:{REPO}/plugins"},
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    read = [Path(line.removeprefix("reading ")).name for line in lines if line.startswith("reading ")]
+    return done.returncode, read, json.loads(lines[-1]) if done.returncode == 0 else {}
+
+
+def notes(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in (place / "root" / "quarantine").glob("*.json")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill -9", "a crash", "Airflow's timeout"])
+def test_the_third_pass_does_not_read_what_ended_two(place: Path, how: str) -> None:
+    for failures in (1, 2):
+        code, read, _ = one_pass(place, how)
+        assert code != 0
+        assert "deadly" in read
+        (note,) = notes(place)
+        assert (Path(note["uri"]).name, note["failures"]) == ("deadly", failures)
+        assert "never came back" in note["why"]
+    code, read, told = one_pass(place, how)
+    assert code == 0
+    assert "deadly" not in read
+    assert told["requests"] == 2, "the others are validated"
+    assert "in quarantine after 2 failures (its reading was begun and never came back" in told["passed_over"]["deadly"]
+    (place / "in" / "deadly" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
+    assert one_pass(place, "comes back")[2]["requests"] == 3, "a changed checkpoint is read again"
+    assert notes(place) == []
+
+
+@pytest.mark.slow
+def test_one_bad_moment_is_forgotten_when_the_next_reading_comes_back(place: Path) -> None:
+    one_pass(place, "kill -9")
+    assert one_pass(place, "comes back")[2]["requests"] == 3
+    assert notes(place) == []
+
+
+def failures_of(place: Path) -> list[int]:
+    return [note["failures"] for note in notes(place)]
+
+
+def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) -> None:
+    quarantine = Quarantine(str(tmp_path / "root"))
+    with quarantine.reading("/in/a", "1"):
+        assert failures_of(tmp_path) == [1]
+    assert failures_of(tmp_path) == []
+    with quarantine.reading("/in/a", "1"):
+        quarantine.add_failure("/in/a", "1", MemoryError())
+    assert failures_of(tmp_path) == [1]
+    seen: list[int] = []
+    with pytest.raises(Trouble), quarantine.reading("/in/a", "1"):
+        raise Trouble(f"the store is away: {seen.extend(failures_of(tmp_path))}")
+    assert seen == [2]
+    assert [note["why"] for note in notes(tmp_path)] == ["MemoryError"]
+    with quarantine.reading("/in/a", "2"):
+        assert failures_of(tmp_path) == [1], "changed since, it begins anew"
+    with quarantine.reading("/in/a", "1"):
+        quarantine.lift("/in/a")
+    assert failures_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseException]) -> None:
+    with pytest.raises(end), Quarantine(str(tmp_path / "root")).reading("/in/a", "1"):
+        raise end
+    again = Quarantine(str(tmp_path / "root"))
+    assert again.refusal("/in/a", "1") is None
+    with pytest.raises(end), again.reading("/in/a", "1"):
+        raise end
+    assert "never came back" in str(Quarantine(str(tmp_path / "root")).refusal("/in/a", "1"))
+
+
+def test_suspects_are_read_one_at_a_time_and_others_beside_each_other(tmp_path: Path) -> None:
+    """Else all that were being read when one killed the process twice would be quarantined with it."""
+    for name in "ab":
+        with pytest.raises(SystemExit), Quarantine(str(tmp_path / "root")).reading(f"/in/{name}", "1"):
+            raise SystemExit
+    quarantine = Quarantine(str(tmp_path / "root"))
+
+    def meet(names: str) -> list[bool]:
+        meeting = Barrier(2)
+
+        def read(name: str) -> bool:
+            with quarantine.reading(f"/in/{name}", "1"):
+                try:
+                    meeting.wait(1)
+                except BrokenBarrierError:
+                    return False
+                return True
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(read, names))
+
+    assert meet("cd") == [True, True]
+    assert meet("ab") == [False, False]
