@@ -12,6 +12,12 @@ from ray_jobs.fields.schema import CAPTION, Schema
 
 ANSWER, INVALID = "answer", "invalid_fields"  # what the model wrote, and why it does not fit; None where it does
 
+# The columns of a part of captions that are no field.
+NO_FIELDS = frozenset((
+    "image_id", "caption", "finish_reason", "prompt_tokens", "tokens", "arrived", "finished", "failure", "detail",
+    ANSWER, INVALID,
+))  # fmt: skip
+
 
 def arrow_type(schema: Schema) -> pa.DataType:
     """The type of a column of values that fit a complete schema."""

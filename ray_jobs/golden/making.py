@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Preprocess
+from ray_jobs.fields.truth import TRUTH
 from ray_jobs.golden.isolation import Died, Prepared, decoder
 from ray_jobs.golden.planning import located
 from ray_jobs.golden.singly import part_seconds, prepare_alone, prepared
@@ -36,7 +37,6 @@ SCHEMA = pa.schema(
         "blake3": pa.string(),
     }
 )
-TRUTH = "truth"  # the right values of fields as JSON
 WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # where the data set says what is right
 FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes"]
 

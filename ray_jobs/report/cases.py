@@ -5,9 +5,10 @@ Only the parts that the chosen images are in are read.
 
 import base64
 import io
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -15,6 +16,8 @@ from PIL import Image
 
 from ray_jobs import parts
 from ray_jobs.contract import Manifest
+from ray_jobs.fields.columns import INVALID, NO_FIELDS
+from ray_jobs.fields.truth import TRUTH
 from ray_jobs.report import numbers
 from ray_jobs.report.looking import Lost, Ranked, Side
 from ray_jobs.report.text import Shown, name, shown
@@ -29,7 +32,8 @@ ALIKE = 0.4  # captions that share less are not worth marking word by word
 class Told:
     """What one checkpoint wrote about an image; `caption` is None where it wrote nothing, for a `failure`.
 
-    `pieces` are the caption cut up, each with whether the other checkpoint has other words there.
+    `pieces` are the caption cut up, each with whether the other checkpoint has other words there. `fields` are what the
+    answer says beside the caption; where it does not fit the schema there are none, and `unfit` says why.
     """
 
     who: str
@@ -38,10 +42,14 @@ class Told:
     failure: str
     rationale: Shown | None
     values: dict[str, str]
+    fields: dict[str, Shown] = field(default_factory=dict)
+    unfit: Shown | None = None
 
 
 @dataclass(frozen=True)
 class Case:
+    """One image; `truth` are the right values of the fields, as far as the data set has them."""
+
     image_id: str
     label: str
     thumbnail: str
@@ -49,6 +57,7 @@ class Case:
     references: tuple[Shown, ...]
     left_out: int
     told: tuple[Told, ...]
+    truth: dict[str, Shown] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ def cases(golden_uri: str, sides: Sequence[Side], chosen: Sequence[Ranked], metr
             references=tuple(shown(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
             left_out=max(0, len(references) - REFERENCES),
             told=tuple(told),
+            truth={name(key): _written(value) for key, value in json.loads(image.get(TRUTH) or "{}").items()},
         )
         made.append(case)
     return made
@@ -116,11 +126,7 @@ def thumbnail(image: bytes | None) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
-COLUMNS = {
-    "golden": ["image_id", "image", "label", "references"],
-    "captions": ["image_id", "caption", "failure", "detail"],
-    "scores": None,
-}
+WANTED = {"golden": {"image_id", "image", "label", "references", TRUTH}}
 
 
 def _rows(
@@ -130,7 +136,9 @@ def _rows(
     found: dict[str, dict[str, Any]] = {}
     for part in dict.fromkeys(one.part for one in chosen):
         wanted = {one.image_id for one in chosen if one.part == part}
-        table = parts.read(uri, part, COLUMNS[kind], made=made)
+        table = parts.read(uri, part, made=made)
+        if kind in WANTED:
+            table = table.select([column for column in table.column_names if column in WANTED[kind]])
         keep = [image_id in wanted for image_id in table["image_id"].to_pylist()]
         found |= {row["image_id"]: row for row in table.filter(keep).to_pylist()}
     return found
@@ -139,6 +147,8 @@ def _rows(
 def _told(who: str, said: dict[str, Any], scored: dict[str, Any], metrics: Sequence[str]) -> Told:
     caption, rationale = said.get("caption"), scored.get("rationale")
     values = {metric: scored.get(metric) for metric in metrics if metric in scored}
+    unfit = said.get(INVALID)
+    fields = {} if unfit or caption is None else {key: said[key] for key in said if key not in NO_FIELDS}
     return Told(
         who=name(who),
         caption=None if caption is None else shown(caption),
@@ -146,7 +156,15 @@ def _told(who: str, said: dict[str, Any], scored: dict[str, Any], metrics: Seque
         failure=name(said.get("failure") or scored.get("failure") or ""),
         rationale=shown(rationale, RATIONALE_CHARACTERS) if rationale else None,
         values={metric: numbers.number(value, numbers.decimals(value)) for metric, value in values.items()},
+        fields={name(key): _written(value) for key, value in fields.items()},
+        unfit=shown(f"{unfit}: {said.get('detail') or ''}", RATIONALE_CHARACTERS) if unfit else None,
     )
+
+
+def _written(value: Any) -> Shown:
+    """A field's value as JSON, a text without its quotes."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shown(text, RATIONALE_CHARACTERS)
 
 
 def _contrasted(old: Told, new: Told) -> list[Told]:

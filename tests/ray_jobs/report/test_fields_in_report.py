@@ -1,0 +1,125 @@
+"""Fields on the page: what each checkpoint answered, what is right, and why an answer has none; all of it as text."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from finished import Image, Written, scores_of, write_golden, write_run
+from making import baseline, record, spec
+from reported import comparison
+
+from ray_jobs import parts, storage
+from ray_jobs.caption import SCHEMA
+from ray_jobs.compare import comparable, compare, load, report
+from ray_jobs.contract import Scores, Spec, Verdict
+from ray_jobs.fields.columns import NO_FIELDS, add_fields, column_types
+from ray_jobs.report import write_report
+
+HOSTILE = '<script>alert(1)</script>"&'
+FIELDS = {
+    "properties": {
+        "caption": {"type": "string"},
+        "count": {"type": "integer"},
+        "colour": {"type": "string"},
+        "boxes": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
+        },
+    }
+}
+SETTINGS: dict[str, Any] = {
+    "caption__fields": FIELDS,
+    "dataset__truth": {"count": "n", "colour": "c"},
+    "gate__metrics": {"field_count": {"margin": 0.1}},
+}
+IMAGES = [Image(f"{number}.png") for number in range(4)]
+
+
+def said(count: int, colour: str) -> str:
+    return json.dumps({"caption": "a dot", "count": count, "colour": colour, "boxes": [[0, 1, 2, 3]]})
+
+
+def with_fields(made: Spec, caption_id: str, answers: list[str]) -> None:
+    """Write the captions of a run anew, as the caption stage writes answers with fields."""
+    rows = [
+        {"row": n, "text": text, "finish_reason": "stop", "failure": None, "detail": None, "image_id": f"{n}.png"}
+        | dict.fromkeys(["prompt_tokens", "tokens", "arrived", "finished"], 1)
+        for n, text in enumerate(answers)
+    ]
+    table, fits = add_fields(pa.Table.from_pylist(rows), made.suite.caption)
+    schema = pa.schema([*SCHEMA, *column_types(made.suite.caption).items()])
+    table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
+    uri = made.captions_uri_of(caption_id)
+    storage.delete(f"{uri}/manifest.json")
+    storage.delete(parts.uri_of_part(uri, "part-00000"))
+    part = parts.write(uri, "part-00000", table, {"lost": {}, "fields": fits})
+    parts.commit(uri, parts.summed("captions", caption_id, [part], len(answers), {}, {}))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Spec, Spec]:
+    """A baseline and a candidate, whose first answer is hostile and whose second does not fit."""
+    old = spec(root=str(tmp_path), fingerprint="b" * 16, called="step-1", **SETTINGS)
+    new = spec(root=str(tmp_path), called="step-2", **SETTINGS)
+    new = new.model_copy(update={"baseline": baseline(old)})
+    write_golden(new, IMAGES)
+    right = [Written(values={"field_count": 1.0, "fields_valid": 1.0})] * 4
+    wrong = [Written(values={"field_count": 0.0, "fields_valid": float(n != 1)}) for n in range(4)]
+    for made, written in ((old, right), (new, wrong)):
+        manifest = write_run(made, made.caption_id, IMAGES, written)
+        scores_of(made, manifest, written)
+    with_fields(new, old.caption_id, [said(3, "red")] * 4)
+    with_fields(new, new.caption_id, [said(5, HOSTILE), '{"count": ', said(6, "blue"), said(7, "blue")])
+    add_truth(new, [{"count": 3, "colour": HOSTILE}] * 4)
+    return old, new
+
+
+def add_truth(made: Spec, truths: list[dict[str, Any]]) -> None:
+    table = parts.read(made.golden_uri, "part-00000")
+    column = pa.array([json.dumps(truth) for truth in truths], pa.string())
+    for uri in (parts.uri_of_part(made.golden_uri, "part-00000"), f"{made.golden_uri}/manifest.json"):
+        storage.delete(uri)
+    part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
+    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], 4, {}, {}))
+
+
+def assert_shown(html: str) -> None:
+    assert HOSTILE not in html
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    for told in (
+        "<dt>count</dt>",
+        "[[0, 1, 2, 3]]",
+        "does not fit the schema",
+        "not-json: the answer is not JSON",
+        "truth",
+    ):
+        assert told in html, told
+
+
+def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) -> None:
+    _, new = runs
+    scores = storage.read(f"{new.run_uri}/scores.json")
+    verdict = Verdict(
+        outcome="FAIL",
+        reason="field_count 1.000 worse",
+        baseline=new.baseline,
+        alpha=0.0027,
+        comparisons=(comparison("field_count", -1.0),),
+    )
+    assert_shown(storage.read(write_report(new, Scores.model_validate_json(scores), verdict)).decode())
+
+
+def test_so_does_the_page_of_a_comparison(runs: tuple[Spec, Spec]) -> None:
+    for made in runs:
+        storage.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
+    old, new = (load(made.run_uri) for made in runs)
+    metrics, left_out = comparable(old, new)
+    assert set(metrics) == {"field_count", "fields_valid"}
+    assert_shown(report(old, new, compare(old, new, metrics), left_out))
+
+
+def test_every_other_column_of_captions_is_known() -> None:
+    assert {*SCHEMA.names, "answer", "invalid_fields"} == NO_FIELDS
