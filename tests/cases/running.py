@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 GOOD = REPOSITORY / "demo" / "checkpoints" / "step-0800"
 LINE = 400  # characters of a line that are shown
 STUCK = 180  # seconds after which a job is said to wait for ever
+VARIABLES = {"ASSAY_GPU": "0", "ASSAY_JUDGE_KEY": "sk-none"}
 
 
 @dataclass(frozen=True)
@@ -112,5 +113,5 @@ def on_bench(tree: Path, home: Path) -> Iterator[Bench]:
     import ray_cluster
 
     ray_cluster.ROOT = tree
-    with ray_cluster.running({"ASSAY_CACHE": str(home / "cache"), "ASSAY_GPU": "0"}) as cluster:
+    with ray_cluster.running(VARIABLES | {"ASSAY_CACHE": str(home / "cache")}) as cluster:
         yield Bench(tree, cluster.environment)
