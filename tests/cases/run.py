@@ -21,11 +21,12 @@ sys.path[:0] = [str(path) for path in (HERE, TESTS, TESTS / "ray_jobs", TESTS / 
 import running  # noqa: E402
 from checkpoints import CASES as CHECKPOINTS  # noqa: E402
 from data_sets import CASES as DATA_SETS  # noqa: E402
+from further import CASES as FURTHER  # noqa: E402
 from judges import CASES as JUDGES  # noqa: E402
 from running import Bench, Case  # noqa: E402
 from settings import CASES as SETTINGS  # noqa: E402
 
-CASES = [*DATA_SETS, *CHECKPOINTS, *JUDGES, *SETTINGS]
+CASES = [*DATA_SETS, *CHECKPOINTS, *JUDGES, *SETTINGS, *FURTHER]
 
 
 def main() -> int:

@@ -1,0 +1,198 @@
+# ruff: noqa: E501 (a case is a line of a table)
+"""Further situations of the kinds that the review found, as people have them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from checkpoints import merged, only, planned, write_tensors
+from data_sets import DOG, data
+from judges import always, answers, judged
+from lying import Said, completion
+from pictures import TEXT, images, jpeg, lines, parquet, rows, tar, write
+from running import Bench, Case, prepare
+
+TWO = 'image,caption\n0.jpg,"Un chien é"\n1.jpg,"Un chat"\n'
+
+
+def coco_instances(bench: Bench, folder: Path) -> str:
+    names = images(data(folder) / "val2017", 3, pattern="{:012d}.jpg")
+    write(data(folder) / "annotations/instances_val2017.json", json.dumps({
+        "images": [{"id": number, "file_name": name, "width": 64, "height": 48} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1 + number % 2, "bbox": [1, 2, 30, 20], "iscrowd": 0}
+            for number in range(3)
+        ],
+        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }))  # fmt: skip
+    source = data(folder) / "annotations/instances_val2017.json"
+    return prepare(bench, folder, {"source": str(source), "label": "category"})
+
+
+def karpathy_file(bench: Bench, folder: Path) -> str:
+    names = images(data(folder), 4)
+    write(data(folder) / "dataset_flickr8k.json", json.dumps({"dataset": "flickr8k", "images": [
+        {"filename": name, "split": "test" if number < 2 else "train", "sentids": [number],
+         "sentences": [{"raw": TEXT.format(number), "tokens": ["a", "dog"]}]}
+        for number, name in enumerate(names)
+    ]}))  # fmt: skip
+    return prepare(
+        bench,
+        folder,
+        {"source": str(data(folder) / "dataset_flickr8k.json"), "split": "test", "references": "sentences"},
+    )
+
+
+def flickr30k(bench: Bench, folder: Path) -> str:
+    images(data(folder), 2)
+    text = "".join(f"{number}.jpg| {row}| A dog {row}.\n" for number in range(2) for row in range(5))
+    write(data(folder) / "results.csv", f"image_name| comment_number| comment\n{text}")
+    return prepare(
+        bench, folder, {"source": str(data(folder) / "results.csv"), "image": "image_name", "references": "comment"}
+    )
+
+
+def csv_of(encoding: str, separator: str = ",") -> Any:
+    def build(bench: Bench, folder: Path) -> str:
+        images(data(folder), 2)
+        write(data(folder) / "m.csv", TWO.replace(",", separator).encode(encoding))
+        return prepare(bench, folder, {"source": str(data(folder) / "m.csv"), "references": "caption"})
+
+    return build
+
+
+def float_labels(bench: Bench, folder: Path) -> str:
+    parquet(
+        data(folder) / "a.parquet", rows(4, label=lambda number: float("nan") if number == 3 else float(number % 2))
+    )
+    write(folder / "names.txt", "cat\ndog\n")
+    return prepare(bench, folder, {"source": str(data(folder)), "label": "label", "label_names": "names.txt"})
+
+
+def label_structs(bench: Bench, folder: Path) -> str:
+    parquet(data(folder) / "a.parquet", rows(3, label=lambda number: {"id": number, "score": 0.5}))
+    return prepare(bench, folder, {"source": str(data(folder)), "label": "label"})
+
+
+def zip_of_a_mac(bench: Bench, folder: Path) -> str:
+    images(data(folder) / "photos", 3)
+    write(data(folder) / "__MACOSX/photos/._0.jpg", b"\0\5\26\7junk")
+    return prepare(bench, folder, {"source": str(data(folder))})
+
+
+def tar_with_dots(bench: Bench, folder: Path) -> str:
+    members = []
+    for number in range(3):
+        members += [(f"./a/{number}.jpg", jpeg(number)), (f"./a/{number}.txt", TEXT.format(number).encode())]
+    tar(data(folder) / "000.tar", members)
+    return prepare(bench, folder, {"source": str(data(folder)), "references": "txt"})
+
+
+def two_images_a_row(bench: Bench, folder: Path) -> str:
+    kind = pa.list_(pa.binary())
+    made = [{"images": [jpeg(2 * number), jpeg(2 * number + 1)]} for number in range(3)]
+    parquet(data(folder) / "a.parquet", made, pa.schema({"images": kind}))
+    return prepare(bench, folder, {"source": str(data(folder)), "image": "images"})
+
+
+def split_of_a_manifest(bench: Bench, folder: Path) -> str:
+    lines(data(folder) / "m.jsonl", [{"image": name} for name in images(data(folder), 3)])
+    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl"), "split": "validation"})
+
+
+def split_column(bench: Bench, folder: Path) -> str:
+    parquet(data(folder) / "a.parquet", rows(6, split=lambda number: "test" if number < 2 else "train"))
+    return prepare(bench, folder, {"source": str(data(folder)), "split": "test"})
+
+
+def same_bytes_other_words(bench: Bench, folder: Path) -> str:
+    made = [{"image": jpeg(number), "caption": TEXT.format(row)} for number in range(2) for row in range(3)]
+    parquet(data(folder) / "a.parquet", made)
+    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"})
+
+
+def earlier_shards(checkpoint: Path) -> None:
+    """An earlier save left shards of another count."""
+    for number in range(1, 4):
+        (checkpoint / f"model-0000{number}-of-00003.safetensors").write_bytes(
+            (checkpoint / "model-00001-of-00002.safetensors").read_bytes()
+        )
+
+
+def consolidated(checkpoint: Path) -> None:
+    merged(checkpoint)
+    (checkpoint / "model.safetensors").rename(checkpoint / "consolidated.safetensors")
+
+
+def one_tensor_twice(checkpoint: Path) -> None:
+    """Two shards hold a tensor of one name, with other values."""
+    second = checkpoint / "model-00002-of-00002.safetensors"
+    headers = merged(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    name = next(iter(headers))
+    size = headers[name]["data_offsets"][1] - headers[name]["data_offsets"][0]
+    own = json.loads(second.read_bytes()[8 : 8 + int.from_bytes(second.read_bytes()[:8], "little")])
+    own.pop("__metadata__", None)
+    data = second.read_bytes()[8 + int.from_bytes(second.read_bytes()[:8], "little") :]
+    own[name] = headers[name] | {"data_offsets": [len(data), len(data) + size]}
+    write_tensors(second, own, data + bytes(size))
+
+
+def large_vocabulary(checkpoint: Path) -> None:
+    """The config says more words than the embeddings have."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    place = config.get("text_config") or config
+    place["vocab_size"] += 64
+    if "vocab_size" in config:
+        config["vocab_size"] = place["vocab_size"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
+
+
+def nested_model(checkpoint: Path) -> None:
+    files = [file for file in checkpoint.iterdir() if file.is_file()]
+    (checkpoint / "model").mkdir()
+    for file in files:
+        file.rename(checkpoint / "model" / file.name)
+
+
+def optimizer_beside(checkpoint: Path) -> None:
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth"):
+        write(checkpoint / name, bytes(100))
+    write(checkpoint / "trainer_state.json", '{"global_step": 500}')
+
+
+def rated(text: str) -> Any:
+    return answers(json.dumps({"rationale": "so", "score": text}))
+
+
+CASES = [
+    Case("F01", "kind of 14", "COCO `instances_val2017.json` beside `val2017/`", r'3 images.*\["cat", "dog"\]', "", coco_instances),
+    Case("F02", "kind of 02", "Karpathy `dataset_flickr8k.json`, `split: test`", r"2 images; " + DOG, "", karpathy_file),
+    Case("F03", "kind of 06", "Flickr30k `results.csv`, parted by `|`, five rows an image", r'2 images; references \["A dog 0\.", "A dog 1\."', "", flickr30k),
+    Case("F04", "kind of 12", "CSV in UTF-16, as Excel saves it", r'Un chien é|exit 2: .*UTF-(8|16)', "", csv_of("utf-16")),
+    Case("F05", "kind of 12", "CSV in Latin-1", r'Un chien é|exit 2: .*UTF-8', "", csv_of("latin-1")),
+    Case("F06", "kind of 17", "CSV parted by semicolons", r'Un chien é|exit 2: .*(;|semicolon|column)', "", csv_of("utf-8", ";")),
+    Case("F07", "kind of 04", "labels that pandas made floats, one NaN, with names", r'\["cat", "dog"\]', "", float_labels),
+    Case("F08", "kind of 02", "labels that are structs", r"exit 2: .*label", "", label_structs),
+    Case("F09", "kind of 15", "`__MACOSX/` in a folder that was a zip", r"3 images; ", "", zip_of_a_mac),
+    Case("F10", "kind of 12", "tar with `./a/0.jpg`", r"3 images; " + DOG, "", tar_with_dots),
+    Case("F11", "kind of 09", "two images a row", r"exit 2: .*2", "", two_images_a_row),
+    Case("F12", "kind of 01", "`split` over a manifest without splits", r"exit 2: .*split", "", split_of_a_manifest),
+    Case("F13", "kind of 01", "a column `split` in Parquet", r"2 images", "", split_column),
+    Case("F14", "kind of 06", "Parquet, one row a caption, the image's bytes each time", r'2 images; references \["A dog 0\.", "A dog 1\.", "A dog 2\."\]', "", same_bytes_other_words),
+    Case("F15", "kind of 20", "shards of an earlier save with another count", r"planned|exit 2: .*two sets", "", planned(earlier_shards)),
+    Case("F16", "kind of 20", "Mistral's `consolidated.safetensors` beside the shards", r"planned|exit 2: .*consolidated", "", planned(consolidated)),
+    Case("F17", "kind of 20", "one tensor in two shards, with other values", r"exit 2: .*(two|twice|both)", "", planned(one_tensor_twice)),
+    Case("F18", "kind of 21", "config says 64 words more than the embeddings have", r"plan, exit 2: .*(vocab|embed)", "", planned(large_vocabulary)),
+    Case("F19", "kind of 24", "GGUF only", r"exit 2: .*gguf", "", planned(only("model-Q4_K_M.gguf"))),
+    Case("F20", "kind of 24", "Megatron `iter_0000500/mp_rank_00/`", r"exit 2: .*(iter_0000500|Megatron|mp_rank)", "", planned(only("iter_0000500/mp_rank_00/model_optim_rng.pt"))),
+    Case("F21", "kind of 24", "the model one folder deeper", r"exit 2: .*model/", "", planned(nested_model)),
+    Case("F22", "kind of 22", "a Trainer's states beside the model", r"planned: 85c1c95b", "", planned(optimizer_beside)),
+    Case("F23", "kind of 26", "200 with `choices: []`", r"exit [12]: .*(choices|completion|answer)", "", judged(always(Said(200, completion("x") | {"choices": []})))),
+    Case("F24", "kind of 26", "500 whose text is a wrapped 429", r"exit 1: ", "", judged(always(Said(500, {"error": {"message": "litellm.RateLimitError: 429", "code": "500"}})))),
+    Case("F25", "kind of 26", "404, no such model", r"exit 2: .*404", "", judged(always(Said(404, {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}})))),
+    Case("F26", "kind of 26", "a score as text, `4/5`", r"exit 2: .*4/5|judge-invalid-answer", "", judged(rated("4/5"))),
+    Case("F27", "kind of 26", "a score that the rubric does not have", r"exit 2: .*11|judge-invalid-answer", "", judged(answers('{"rationale": "so", "score": 11}'))),
+    Case("F28", "kind of 26", "429 `insufficient_quota`", r"exit 2: .*quota", "", judged(always(Said(429, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}})))),
+]  # fmt: skip
