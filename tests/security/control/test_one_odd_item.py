@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -494,3 +495,12 @@ def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> No
     assert list(index.load(spec.root, "small").records) == [
         entry.key for entry in records.published(spec.root, "small")
     ]
+
+
+@pytest.mark.parametrize("name", ["-rf", "step-٣", "모델-500", "checkpoint 500", "run:1", "ckpt#7"])
+def test_a_name_in_any_language_has_a_run(name: str, below: Path) -> None:
+    write(below / name, {})
+    result = one_pass(below)
+    assert not result.passed_over
+    [run] = [request for request in result.requests if request["conf"]["checkpoint"] == f"{below}/{name}"]
+    assert re.fullmatch(r"[A-Za-z0-9_.~:+-]+", run["trigger_run_id"])  # as Airflow wants it
