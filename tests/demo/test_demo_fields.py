@@ -7,6 +7,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from demo import fields, fields_report, scenes
+from ray_jobs.fields.schema import complete
+from ray_jobs.fields.truth import read_truth
+from ray_jobs.plan import load_suite
+from ray_jobs.sources import open_source
 
 NUMBER = {"one": 1, "two": 2, "three": 3}
 
@@ -44,6 +48,26 @@ def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict], d
             assert max(abs(a - b) for a, b in zip(drawn, (left, top, right, bottom), strict=True)) <= 1, row
             bright.paste(0, around)
         assert bright.getbbox() is None, row
+
+
+def test_the_suite_asks_what_the_checkpoints_learned() -> None:
+    caption = load_suite("demo-fields").caption
+    assert caption.prompt == fields.PROMPT
+    assert caption.schema_of_fields == complete(fields.SCHEMA)
+    assert caption.field_names == tuple(fields.SCHEMA["required"])  # in the order of the answer
+
+
+def test_the_suites_truth_is_the_generators() -> None:
+    """As the product reads the data set: every field but the caption, which is the reference, for all 256 images."""
+    suite = load_suite("demo-fields")
+    source = open_source(suite.dataset)
+    read = list(source.read(list(source.listed())))
+    assert [row.image_id for row in read] == [f"images/scenes/scene-{i:03d}.png" for i in range(256)]
+    schemas = suite.caption.schema_of_fields["properties"]
+    for row, true in zip(read, fields.held_out_fields(), strict=True):
+        told = {name: read_truth(schemas[name], cell, name) for name, cell in json.loads(row.truth).items()}
+        assert {"caption": row.references[0], **told} == true
+        assert len(row.references) == 1
 
 
 def test_confused_fields_have_another_colour_and_nothing_else() -> None:
