@@ -20,7 +20,9 @@ from ray_jobs import adapter, storage
 from ray_jobs.checkpoint_files import (
     ALL_BESIDE_BYTES,
     BESIDE_BYTES,
+    Config,
     Incomplete,
+    NeverWhole,
     Tensor,
     folders_of_bases,
     is_regular,
@@ -33,7 +35,7 @@ from ray_jobs.checkpoint_files import (
     was_loaded,
 )
 from ray_jobs.checkpoint_layouts import refuse_foreign, refuse_without_config, refuse_without_tokenizer
-from ray_jobs.checkpoint_shapes import NOT_GATHERED, find_misfit, find_tied_head, quantisation_of
+from ray_jobs.checkpoint_shapes import NOT_GATHERED, find_misfit, find_tied_head, is_head_tied, quantisation_of
 from ray_jobs.checkpoint_weights import (
     INDEX,
     QUANTISATION,
@@ -87,8 +89,10 @@ def check_whole(uri: str) -> dict[str, int]:
         refuse_foreign(uri, sizes)
     if not TOKENIZERS & sizes.keys():
         refuse_without_tokenizer(uri, sizes)
-        raise Incomplete(
-            f"checkpoint {uri}: the tokenizer is missing (tokenizer.json); wait or save it beside the model"
+        _read_weights(uri, sizes)  # while they are not whole, neither is the upload
+        raise NeverWhole(
+            f"checkpoint {uri}: the tokenizer is missing (tokenizer.json), and the weights are whole; copy it and the "
+            "processor's files of its base into the folder"
         )
     tensors = _read_weights(uri, sizes)
     method = quantisation_of(config) or next((name for name in QUANTISATION if name in sizes), None)
@@ -141,8 +145,8 @@ def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
     """
     uri = storage.absolute(uri)
     sizes = check_whole(uri)
-    if not is_adapter_folder(sizes):
-        _refuse_untied_head(uri, sizes)
+    if not is_adapter_folder(sizes) and is_head_tied(config := read_config(uri)):
+        _refuse_untied_head(uri, config, sizes)
     if leftovers := list_leftovers(uri):
         log.warning(
             "checkpoint %s: passed over, for they are not of the model: %s", uri, printable(", ".join(leftovers))
@@ -324,9 +328,9 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
         raise BadInput(f"checkpoint {uri}: {printable(empty, 120)} is of shape [0]: {NOT_GATHERED}")
 
 
-def _refuse_untied_head(uri: str, sizes: dict[str, int]) -> None:
+def _refuse_untied_head(uri: str, config: Config, sizes: dict[str, int]) -> None:
     """vLLM loads no head where the config ties it to the embeddings, and transformers does where it is another."""
-    weights, config = choose_weights(uri, sizes), read_config(uri)
+    weights = choose_weights(uri, sizes)
     tied = find_tied_head(config, read_tensors(uri, weights, sizes))
     if tied and not holds_same_values(uri, weights, sizes, *tied):
         raise BadInput(

@@ -119,7 +119,7 @@ def refuse_foreign(uri: str, names: Iterable[str]) -> None:
     _refuse_nested(uri, folders)
     places = sorted(files) + [f"{folder}/" for folder in folders]
     for layout in LAYOUTS:
-        if name := next((place for place in places if re.fullmatch(layout.pattern, place)), None):
+        if name := next((place for place in places if re.fullmatch(layout.pattern, place, re.DOTALL)), None):
             kind = NeverWhole if layout.may_come or INDEX in files else BadInput
             raise kind(f"checkpoint {uri}: {_shown(name)} is {layout.what}; {_remedy(layout, uri, name)}")
     _refuse_run(uri, folders)

@@ -48,11 +48,16 @@ def sizes_of_text(config: Config) -> tuple[int | None, int | None]:
     return _count(named.get("vocab_size")), _count(named.get("hidden_size"))
 
 
-def find_tied_head(config: Config, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
-    """Names of an embedding and a head that are stored both, though the config ties them; vLLM loads the first only."""
+def is_head_tied(config: Config) -> bool:
+    """Whether the config says so, for the language model and for the whole."""
     inside = config.text_config
     decides = config.tie_word_embeddings if inside is None else inside.get("tie_word_embeddings")
-    if decides is not True or config.tie_word_embeddings is False:
+    return decides is True and config.tie_word_embeddings is not False
+
+
+def find_tied_head(config: Config, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """Names of an embedding and a head that are stored both, though the config ties them; vLLM loads the first only."""
+    if not is_head_tied(config):
         return None
     embedding = next((name for name in EMBEDDINGS if name in tensors), None)
     head = next((name for name in HEADS if name in tensors), None)

@@ -217,7 +217,7 @@ def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
     uri, base = local
     storage.delete(f"{base}/tokenizer.json")
     storage.delete(f"{base}/tokenizer_config.json")
-    with pytest.raises(Incomplete, match=f"checkpoint {base}: the tokenizer is missing"):
+    with pytest.raises(BadInput, match=f"checkpoint {base}: the tokenizer is missing"):
         checkpoint.resolve(uri, base)
 
 

@@ -8,6 +8,7 @@ from making import checkpoint_files, shard, upload
 
 from ray_jobs import checkpoint, storage
 from ray_jobs.checkpoint import Incomplete
+from ray_jobs.checkpoint_files import NeverWhole
 from ray_jobs.contract import BadInput
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -56,7 +57,7 @@ HEADER = int.from_bytes(GOOD[SECOND][:8], "little")
         ("config.json", b"[]", "config.json is not a JSON object", BadInput),
         ("config.json", b"{}", "config.json names no `architectures`; save it with save_pretrained", BadInput),
         ("config.json", b'{"architectures": []}', "config.json names no `architectures`", BadInput),
-        ("tokenizer.json", None, "the tokenizer is missing (tokenizer.json)", Incomplete),
+        ("tokenizer.json", None, "the tokenizer is missing (tokenizer.json), and the weights are whole", NeverWhole),
         (INDEX, None, f"{INDEX} is missing; wait for the upload or delete the checkpoint", Incomplete),
         (INDEX, b'{"weight_map"', f"{INDEX} is not JSON (yet)", Incomplete),
         (INDEX, b"{}", f"{INDEX} names no shards; save the checkpoint again", BadInput),

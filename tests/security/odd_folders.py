@@ -174,6 +174,17 @@ NEVER: dict[str, Callable[[Path], None]] = {
             "consolidated.safetensors": header_of({"a": tensor()}, b"5678"),
         }
     ),
+    "weights: an index with shards beside one file": with_files(
+        {"model.safetensors": header_of({"a": tensor()}, b"1234")}
+    ),
+    "weights: a tensor in two shards": with_files({SECOND: header_of({"a": tensor()}, b"1234")}),
+    "weights: a tensor without elements": with_files({FIRST: header_of({"a": tensor(shape=[0], data_offsets=[0, 0])})}),
+    "weights: a pointer of Git LFS": with_files({FIRST: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"}),
+    "weights: pickles": with_files({FIRST: None, SECOND: None, INDEX: None, "pytorch_model.bin": b"PK"}),
+    "weights: a pickle of a name for a shell": with_files(
+        {FIRST: None, SECOND: None, INDEX: None, "$(reboot)\n';.ckpt": b"PK"}
+    ),
+    "tokenizer: missing": with_files({"tokenizer.json": None}),
     "config: a gigabyte, sparse": sparse("config.json", 1 << 30, b'{"architectures": ["Tiny"]}'),
     "config: 20 MB": config(b'{"architectures": ["Tiny"]}' + b" " * 20_000_000),
     "config: a FIFO": fifo("config.json"),
@@ -329,7 +340,6 @@ UNDER_WAY: dict[str, Callable[[Path], None]] = {
     "config: of HTML": config(b"<html></html>"),
     "config: a folder": folder_instead("config.json"),
     "config: a link to nothing here": link("config.json", "config.json.tmp"),
-    "tokenizer: missing": with_files({"tokenizer.json": None}),
     "index: missing": with_files({INDEX: None}),
     "index: cut": with_files({INDEX: b'{"weight_map": {"a": '}),
     "index: a shard that is not there": weight_map({"a": FIRST, "b": "other.safetensors"}),
