@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +38,10 @@ from ray_jobs.contract import (
 )
 from ray_jobs.fields.schema import SCHEMA_BYTES, NotSupported, read_schema
 from ray_jobs.former_fingerprints import keep_former
+from ray_jobs.images import formats
 from ray_jobs.names import printable
 from ray_jobs.same_content import find_same
-from ray_jobs.source_files import Selection, is_left_by_tools
+from ray_jobs.source_files import FIRST_MANIFESTS, MANIFESTS, Selection, image_folders, is_left_by_tools
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
 from ray_jobs.suite_files import (
@@ -57,7 +59,7 @@ SPEC_BYTES = 64 * 2**20  # the table of synonyms in it has at most 16 MiB as a f
 MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
 SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
 SAVED = ("dataset_dict.json", "dataset_info.json")  # in a folder that `datasets` saved
-FILES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather")
+FILES = (*MANIFESTS, ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather", ".zip")
 
 
 def plan(
@@ -288,6 +290,35 @@ def _files(dataset: Dataset) -> Iterator[storage.Entry]:
         selection.check()
     if is_empty and (single := storage.entry(dataset.source)):
         yield single
+        yield from _described_images(dataset)
+
+
+def image_folder(dataset: Dataset) -> str:
+    """The folder that the names in a manifest are relative to: the suite's `images`, or where such files lie."""
+    if dataset.images is None:
+        if dataset.source.lower().endswith(FIRST_MANIFESTS):
+            return dataset.source.rpartition("/")[0] or "."
+        places = image_folders(dataset.source)
+        return next((place for place in places[:-1] if next(storage.entries(place), None)), places[-1])
+    folder = dataset.images.rstrip("/")
+    if "://" not in folder and not folder.startswith("/"):
+        scheme, sign, path = (dataset.source.rpartition("/")[0] or ".").rpartition("://")
+        folder = scheme + sign + posixpath.normpath(f"{path}/{folder}")
+    refuse_system_path(folder, "images")
+    return folder
+
+
+def _described_images(dataset: Dataset) -> Iterator[storage.Entry]:
+    """The images that a manifest describes, by what lies in their folder: they decide the content as the manifest does.
+
+    Of a manifest of the first release it is the file alone, so that no id moves: the suite says more with `images`.
+    """
+    name = dataset.source.lower()
+    if not name.endswith(MANIFESTS) or (dataset.images is None and name.endswith(FIRST_MANIFESTS)):
+        return
+    for entry in storage.entries(image_folder(dataset)):
+        if entry.key.lower().endswith(formats.SUFFIXES):
+            yield entry
 
 
 def _is_saved(dataset: Dataset) -> bool:

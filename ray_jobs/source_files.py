@@ -27,6 +27,9 @@ SPELLINGS = {
 }
 SPLIT_OF = {spelling: split for split, spellings in SPELLINGS.items() for spelling in spellings}
 TABLES = (".parquet", ".arrow", ".feather", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".txt", ".token")
+MANIFESTS = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))
+FIRST_MANIFESTS = (".jsonl", ".ndjson", ".csv", ".tsv")  # whose revision is that of the file alone
 METADATA = ("metadata.jsonl", "metadata.csv")
 LEFT_BY_TOOLS = ("_temporary", "_tmp", "_delta_log")
 FOLDER = re.compile(
@@ -79,6 +82,25 @@ def is_of_split(key: str, split: str) -> str | None:
         return wanted
     delimited = rf"(^|[-._ ]){re.escape(wanted)}($|[-._ ])"
     return wanted if name.endswith(TABLES) and re.search(delimited, name) else None
+
+
+def is_named_for(name: str, split: str) -> bool:
+    """Whether the name of one file says that all of it is of the split: `captions_val2017.json`."""
+    stem = name.rpartition("/")[2].partition(".")[0]
+    return split == ALL or is_of_split(f"{stem}.parquet", split) is not None
+
+
+def image_folders(manifest: str) -> list[str]:
+    """Where the images of a file of COCO's kind may lie, the likeliest first, and beside the file at last.
+
+    `annotations/captions_val2017.json` describes the images of `val2017/` or `images/val2017/` beside `annotations/`.
+    """
+    home, _, name = manifest.rpartition("/")
+    parent, _, own = home.rpartition("/")
+    subset = name.partition(".")[0].rpartition("_")[2]
+    if own.lower() not in ("annotations", "annotation", "labels") or not parent:
+        return [home or "."]
+    return [f"{parent}/{subset}", f"{parent}/images/{subset}", f"{parent}/images", home]
 
 
 @dataclass

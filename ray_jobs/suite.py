@@ -61,7 +61,8 @@ def _complete_fields(given: Any) -> dict[str, Any] | str | None:
 class Dataset(Section):
     """Where the images come from and which of them are used.
 
-    `image` is found by itself where it can be. `label_names` is a file of names: one a line, or JSON, by label id.
+    `image` is found by itself where it can be. `images` is the folder of the images that a manifest names, relative to
+    that of the manifest. `label_names` is a file of names: one a line, or JSON, by label id.
     `limit` draws a sample with the seed, with `stratify` in proportion to the labels. `reads` is how many
     images a task reads at once; unless given it goes by how far away they lie. `truth` names the column that holds the
     right value of each field of `caption.fields`.
@@ -79,6 +80,7 @@ class Dataset(Section):
     split: str | None = None
     revision: str | None = None
     image: str | None = None
+    images: str | None = None
     label: str | None = None
     label_names: str | None = None
     references: str | None = None

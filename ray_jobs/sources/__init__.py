@@ -13,14 +13,14 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.images import formats
 from ray_jobs.plan import SAVED, expanded, is_hub_name
-from ray_jobs.source_files import is_left_by_tools
+from ray_jobs.source_files import MANIFESTS, is_left_by_tools
 from ray_jobs.sources.settings import refuse_unused
 from ray_jobs.sources.unknown import unknown_file
 
 Distance = Literal["local", "object-store", "web"]
 
 SUFFIXES = {
-    "manifest": (".jsonl", ".ndjson", ".csv", ".tsv"),
+    "manifest": MANIFESTS,
     "parquet": (".parquet",),
     "arrow": (".arrow", ".feather"),
     "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"),

@@ -14,18 +14,9 @@ from ray_jobs.contract import BadInput, Dataset, nearest
 log = logging.getLogger("assay")
 IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes", "content", "images")
 PLACES = (
-    "image",
-    "file_name",
-    "filename",
-    "image_path",
-    "path",
-    "file",
-    "filepath",
-    "image_url",
-    "url",
-    "uri",
-    "images",
-)
+    "image", "file_name", "filename", "image_path", "path", "file", "filepath", "image_url", "url", "uri", "images",
+    "image_name", "image_file", "img_path", "img",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,33 @@
-"""A manifest: a JSONL, CSV or TSV file whose rows name images, by paths relative to it or absolute, s3:// or http(s)://."""
+"""A manifest: a file whose rows name images, by paths relative to it or absolute, s3:// or http(s)://.
+
+JSONL, CSV, TSV, and the JSON and text files that `rows` reads. Rows of one image are its references, one a row.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
+from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.names import printable
+from ray_jobs.plan import image_folder
+from ray_jobs.source_files import FIRST_MANIFESTS, is_named_for
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row, web
 from ray_jobs.sources.cell_texts import CellFault
 from ray_jobs.sources.cells import read_texts
 from ray_jobs.sources.columns import PLACES, Columns, check, check_truth, preferred, tell
 from ray_jobs.sources.image_cells import as_data_url, is_inline, read_image
+from ray_jobs.sources.joining import join_rows
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.on_disk import names as unique_names
 from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.rows import Cells, rows
+from ray_jobs.sources.splits import COLUMN as SPLIT
+from ray_jobs.sources.splits import RowSplits
 
 HEAD = 100  # rows looked at to find the column of the images
+LOOKED_FOR = 5  # images of these that are looked for
 
 
 class ManifestSource:
@@ -29,7 +40,7 @@ class ManifestSource:
     @property
     def distance(self) -> Distance:
         """That of the first image."""
-        head = list(islice(rows(self.dataset.source), HEAD))
+        head = list(islice(rows(self.dataset.source, head=True), HEAD))
         image = self._columns(head).image
         places = (_read_place(cells.get(image))[0] for _, cells in head)
         place = next((place for place in places if place), "")
@@ -40,17 +51,30 @@ class ManifestSource:
         head = list(islice(everything, HEAD))
         columns = self._columns(head)
         tell(self.dataset, columns)
-        seen: dict[str, None] = {}
+        self._check_folder(head, columns)
+        located = self._located_rows(chain(head, everything), columns)
+        if self.dataset.references or self.dataset.label:
+            located = join_rows(self.dataset.source, located, self._folder())
         label_by_id = label_names(self.dataset)
         with unique_names() as names:
-            for number, cells in chain(head, everything):
-                seen.update(dict.fromkeys(cells))
-                one = self._located(number, cells, columns)
+            for number, one in located:
                 named(one.label, label_by_id, self.dataset)  # a label without a name is told before anything is read
                 yield replace(one, image_id=names.unique(one.image_id, number))
-        check(self.dataset.label, "label", self.dataset.source, list(seen))
-        check(self.dataset.references, "references", self.dataset.source, list(seen))
-        check_truth(self.dataset, self.dataset.source, list(seen))
+
+    def _located_rows(self, everything: Iterator[tuple[int, Cells]], columns: Columns) -> Iterator[tuple[int, Located]]:
+        """Number and image of each row of the split. Raises BadInput at the end for a column that no row has."""
+        source, seen = self.dataset.source, dict[str, None]()
+        splits = RowSplits(self.dataset, source)
+        is_of_one = self.dataset.split is not None and is_named_for(source, self.dataset.split)
+        for number, cells in everything:
+            seen.update(dict.fromkeys(cells))
+            if splits.takes(cells.get(SPLIT)) or (is_of_one and SPLIT not in cells):
+                yield number, self._located(number, cells, columns)
+        check(self.dataset.label, "label", source, list(seen))
+        check(self.dataset.references, "references", source, list(seen))
+        check_truth(self.dataset, source, list(seen))
+        if SPLIT in seen or not is_of_one:
+            splits.check()
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         names = label_names(self.dataset)
@@ -88,7 +112,28 @@ class ManifestSource:
         return Columns(image, self.dataset.label, self.dataset.references, places=True)
 
     def _folder(self) -> str:
-        return self.dataset.source.rpartition("/")[0] or "."
+        return image_folder(self.dataset)
+
+    def _check_folder(self, head: list[tuple[int, Cells]], columns: Columns) -> None:
+        """Raise BadInput where the folder holds none of the first images that are named relative to it.
+
+        Not for a manifest of the kinds whose rows name the way to each image: there each is a reject of its own.
+        """
+        if self.dataset.images is None and self.dataset.source.lower().endswith(FIRST_MANIFESTS):
+            return
+        folder = self._folder()
+        places = [place for _, cells in head if (place := _read_place(cells.get(columns.image))[0])][:LOOKED_FOR]
+        relative = [place for place in places if "://" not in place and not place.startswith("/")]
+        if relative and len(relative) == len(places) and not any(_is_there(folder, place) for place in relative):
+            raise BadInput(
+                f"dataset {self.dataset.source}: {printable(relative[0], 100)} is not in {folder}, nor are the next "
+                f"images; set `images` to the folder that the names are relative to"
+            )
+
+
+def _is_there(folder: str, place: str) -> bool:
+    names = dict.fromkeys((place, place.replace("\\", "/")))
+    return any("\0" not in name and storage.exists(beside(folder, name)) for name in names)
 
 
 def _read_place(cell: Any) -> tuple[str, str]:

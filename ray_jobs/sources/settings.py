@@ -7,6 +7,14 @@ in a subfolder) the source itself refuses while it lists.
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.plan import is_hub_name
 
+KINDS = {
+    "folder": "a folder of images",
+    "parquet": "of Parquet files",
+    "arrow": "of Arrow files",
+    "webdataset": "of WebDataset shards",
+    "huggingface": "a Hugging Face data set",
+}
+
 
 def refuse_unused(dataset: Dataset, kind: str) -> None:
     """Raise BadInput for a setting that the format `kind` does not use, with what to write instead."""
@@ -19,4 +27,9 @@ def refuse_unused(dataset: Dataset, kind: str) -> None:
         raise BadInput(
             f"dataset {dataset.source}: `image: {dataset.image}` names a column, and a folder of images has none; take "
             "it out, or name the manifest as `source`"
+        )
+    if dataset.images is not None and kind != "manifest":
+        raise BadInput(
+            f"dataset {dataset.source}: `images: {dataset.images}` is the folder of the images that a manifest names, "
+            f"and this is {KINDS[kind]}; take it out"
         )

@@ -114,8 +114,8 @@ def test_faulty_manifests_are_told_by_file_and_line(tmp_path: Path, name: str, t
 
 
 def test_a_file_that_is_no_manifest_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"m\.txt: not a manifest by its name; it must end in one of \.jsonl, \.ndjson"):
-        open_source(Dataset(source=str(tmp_path / "m.txt"), format="manifest"))
+    with pytest.raises(BadInput, match=r"m\.yaml: not a manifest by its name; it must end in one of \.jsonl, \.ndj"):
+        open_source(Dataset(source=str(tmp_path / "m.yaml"), format="manifest"))
 
 
 def test_a_manifest_that_is_not_there(store: str) -> None:

@@ -1,0 +1,161 @@
+"""The rows of a JSON file that describes images: COCO, Karpathy's splits, LLaVA, a list of objects, a map of captions.
+
+Each form becomes rows as a manifest has them, one an image, so that everything behind this reads all of them alike.
+What must wait for the end of the file lies on disk.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from ray_jobs.contract import BadInput
+from ray_jobs.images import formats
+from ray_jobs.names import printable
+from ray_jobs.sources.columns import PLACES
+from ray_jobs.sources.json_stream import Entry, JsonStream
+from ray_jobs.sources.leftovers import log
+from ray_jobs.sources.on_disk import database
+
+Cells = dict[str, Any]
+FORMS = "a list of objects, COCO (`images` and `annotations`), Karpathy's splits, or texts by image name"
+BESIDE = ("licenses", "licences")  # lists of COCO's files whose addresses are not those of images
+LISTS = ("images", "annotations", "categories")
+TABLES = (
+    "image (number INTEGER PRIMARY KEY, id TEXT UNIQUE, cells TEXT)",
+    "annotation (number INTEGER PRIMARY KEY, image TEXT, caption TEXT, category TEXT)",
+    "category (id TEXT PRIMARY KEY, name TEXT)",
+)
+
+
+def json_rows(uri: str, file: io.BufferedIOBase, head: bool = False) -> Iterator[tuple[int, Cells]]:
+    """Number and cells of each image. With `head` without what annotations add, so that the first come at once.
+
+    Raises BadInput for a form that is not read, with what is.
+    """
+    entries = JsonStream(uri, file).entries()
+    passed: dict[str, None] = {}
+    for entry in entries:
+        if not entry.key and entry.is_listed:
+            yield from _objects(uri, chain([entry], entries))
+            return
+        if entry.key in LISTS and entry.is_listed:
+            rest = chain([entry], entries)
+            yield from _head(uri, rest) if head else _joined(uri, rest)
+            return
+        if entry.key.lower().endswith(formats.SUFFIXES):
+            yield from _by_name(uri, chain([entry], entries))
+            return
+        if entry.is_listed and entry.key not in BESIDE and _names_image(entry.value):
+            yield from _objects(uri, (one for one in chain([entry], entries) if one.key == entry.key))
+            return
+        passed[entry.key] = None
+    known = printable(", ".join(list(passed)[:5]) or "nothing")
+    raise BadInput(f"dataset {uri}: JSON of no form that is read here (it holds {known}); write {FORMS}")
+
+
+def _names_image(value: Any) -> bool:
+    return isinstance(value, dict) and any(name in value for name in PLACES)
+
+
+def _objects(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+    """A list of objects, or of names of images."""
+    for number, entry in enumerate(entries, 1):
+        if isinstance(entry.value, dict):
+            yield number, entry.value
+        elif isinstance(entry.value, str):
+            yield number, {"file_name": entry.value}
+        else:
+            raise BadInput(f"dataset {uri}: entry {number} is not an object; write one an image")
+
+
+def _by_name(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+    """`{"a.jpg": ["a caption", "another"]}`: the texts of a list come one by one."""
+    name, texts, number = "", list[Any](), 0
+    for entry in entries:
+        if entry.key != name:
+            if number:
+                yield number, {"file_name": name, "caption": texts}
+            name, texts, number = entry.key, [], number + 1
+        texts.append(entry.value)
+    if number:
+        yield number, {"file_name": name, "caption": texts}
+
+
+def _head(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+    number = 0
+    for entry in entries:
+        if entry.key == "images" and entry.is_listed:
+            number += 1
+            yield number, _image(uri, number, entry.value)
+
+
+def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+    """Each image with the captions and categories of its annotations, whatever the order of the three lists."""
+    with database(*TABLES) as opened:
+        counts = dict.fromkeys(LISTS, 0)
+        for entry in entries:
+            if not entry.is_listed or entry.key not in LISTS:
+                continue
+            counts[entry.key] += 1
+            number, value = counts[entry.key], entry.value
+            if not isinstance(value, dict):
+                raise BadInput(f"dataset {uri}: {entry.key} {number} is not an object")
+            if entry.key == "images":
+                cells = _image(uri, number, value)
+                row = (number, _id(value.get("id", value.get("imgid"))), json.dumps(cells))
+                if opened.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?)", row).rowcount == 0:
+                    raise BadInput(f"dataset {uri}: two images have the id {row[1]}; give each its own")
+            elif entry.key == "annotations":
+                caption = json.dumps(value["caption"]) if value.get("caption") is not None else None
+                category = _id(value.get("category_id"))
+                row_of = (number, _id(value.get("image_id")), caption, category)
+                opened.execute("INSERT INTO annotation VALUES (?, ?, ?, ?)", row_of)
+            else:
+                name = (_id(value.get("id")), json.dumps(value.get("name")))
+                opened.execute("INSERT OR REPLACE INTO category VALUES (?, ?)", name)
+        if not counts["images"]:
+            raise BadInput(f"dataset {uri}: it has no `images`, so nothing names a file; give the file that has them")
+        opened.execute("CREATE INDEX by_image ON annotation (image, number)")
+        _tell_orphans(uri, opened)
+        yield from _with_annotations(opened)
+
+
+def _with_annotations(opened: Any) -> Iterator[tuple[int, Cells]]:
+    has = opened.execute("SELECT COUNT(caption), COUNT(category) FROM annotation").fetchone()
+    of_image = (
+        "SELECT a.caption, COALESCE(c.name, a.category) FROM annotation a LEFT JOIN category c ON c.id = a.category "
+        "WHERE a.image = ? ORDER BY a.number"
+    )
+    for number, identity, cells in opened.execute("SELECT number, id, cells FROM image ORDER BY number"):
+        rows = opened.execute(of_image, (identity,)).fetchall() if any(has) and identity is not None else []
+        more: Cells = {}
+        if has[0]:
+            more["caption"] = [json.loads(caption) for caption, _ in rows if caption is not None]
+        if has[1]:
+            named = dict.fromkeys(category for _, category in rows if category is not None)
+            more["category"] = [json.loads(category) for category in named]
+        yield number, json.loads(cells) | more
+
+
+def _tell_orphans(uri: str, opened: Any) -> None:
+    query = "SELECT COUNT(*), MIN(image) FROM annotation WHERE image IS NULL OR image NOT IN (SELECT id FROM image)"
+    count, example = opened.execute(query).fetchone()
+    if count:
+        log.warning("dataset %s: %d annotations are of images that it does not list (%s)", uri, count, example)
+
+
+def _image(uri: str, number: int, value: Any) -> Cells:
+    """The cells of an entry of `images`; Karpathy's files keep the folder of an image apart from its name."""
+    if not isinstance(value, dict):
+        raise BadInput(f"dataset {uri}: images {number} is not an object")
+    folder, name = value.get("filepath"), value.get("filename")
+    if isinstance(name, str) and "sentences" in value:
+        place = f"{folder}/{name}" if isinstance(folder, str) and folder else name
+        return {"file_name": place} | {key: cell for key, cell in value.items() if key not in ("filepath", "filename")}
+    return value
+
+
+def _id(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)

@@ -1,0 +1,76 @@
+"""Records of a TSV file, whose quotes are text unless they are plainly those of a CSV writer.
+
+Most TSV files have no quoting at all: `"stop" sign` is a caption. pandas and Python's `csv` quote a cell that holds a
+tab, a quote or the end of a line. A record is read with quoting where that gives as many cells as the header has, else
+its quotes are text.
+"""
+
+import csv
+from collections.abc import Iterator
+
+MOST_LINES = 1000  # of a quoted cell
+
+
+class _Lines:
+    """Lines, one of which can be looked at before it is taken; `number` counts those that were."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self._next = lines, list[str]()
+        self.number = 0
+
+    def peek(self) -> str | None:
+        if not self._next:
+            self._next.extend(line for line in (next(self._lines, None),) if line is not None)
+        return self._next[0] if self._next else None
+
+    def take(self) -> str | None:
+        line = self.peek()
+        self._next.clear()
+        self.number += line is not None
+        return line
+
+
+def tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
+    """The cells of each record, and the number of its last line. Raises csv.Error where neither way fits."""
+    csv.field_size_limit(2**24)
+    source, width = _Lines(lines), 0
+    while (line := source.take()) is not None:
+        plain, quoted = _split(line), _quoted([line])
+        if not line.strip("\r\n"):
+            yield [], source.number
+        elif not width:
+            width = len(quoted or plain)
+            yield quoted or plain, source.number
+        elif quoted and len(quoted) == width:
+            yield quoted, source.number
+        elif quoted is not None or (len(plain) == width and _begins_record(source.peek(), width)):
+            yield plain, source.number
+        else:
+            yield _over_lines(line, source), source.number
+
+
+def _begins_record(line: str | None, width: int) -> bool:
+    return line is None or len(_split(line)) == width
+
+
+def _over_lines(line: str, source: _Lines) -> list[str]:
+    """The cells of a record that goes over several lines."""
+    record = [line]
+    while len(record) < MOST_LINES and (following := source.take()) is not None:
+        record.append(following)
+        if cells := _quoted(record):
+            return cells
+    raise csv.Error("unexpected end of data")
+
+
+def _split(line: str) -> list[str]:
+    return line.rstrip("\r\n").split("\t")
+
+
+def _quoted(lines: list[str]) -> list[str] | None:
+    """The cells of one record by the rules of CSV, None where the lines are not one."""
+    try:
+        records = list(csv.reader(lines, delimiter="\t", strict=True))
+    except csv.Error:
+        return None
+    return records[0] if len(records) == 1 else None
