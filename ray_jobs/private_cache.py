@@ -10,14 +10,14 @@ from ray_jobs.errors import BadInput
 def cache() -> Path:
     """The folder of this user, made when it is not there.
 
-    Raises BadInput where it cannot be this user's alone. A folder of another owner that ASSAY_CACHE names, such as a
-    volume of the cluster, gets a private folder in it.
+    A folder that is there and that others may use too, such as a volume of the cluster or a group's folder, stays as it
+    is and gets a private folder in it. Raises BadInput where no folder can be this user's alone.
     """
     named, uid = os.environ.get("ASSAY_CACHE"), os.getuid()
     try:
         folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if named and folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid != uid:
+        if _is_shared(folder, uid):
             folder /= f"assay-{uid}"
         folder.mkdir(mode=0o700, exist_ok=True)
         status = os.lstat(folder)
@@ -29,5 +29,17 @@ def cache() -> Path:
             "ASSAY_CACHE to a folder of this user"
         )
     if status.st_mode & 0o077:
-        folder.chmod(0o700)
+        raise BadInput(
+            f"the cache {folder} is open to other users, who could change what is loaded; chmod 700 it or set "
+            "ASSAY_CACHE to another folder"
+        )
     return folder
+
+
+def _is_shared(folder: Path, uid: int) -> bool:
+    """Whether it is a folder, and no link, that another user owns or may use."""
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (status.st_uid != uid or bool(status.st_mode & 0o077))

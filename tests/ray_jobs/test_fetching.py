@@ -123,8 +123,9 @@ def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: 
 def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: str, kept: Path) -> None:
     planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
     dead, living, old, young = f".{'0' * 16}.abc_1234", f".{'1' * 16}.abc_1234", ".audit-abc_1234", ".audit-abc_5678"
+    kept.mkdir(mode=0o700)
     for name in (dead, living, old, young, ".ssh", f"{'0' * 15}"):
-        (kept / name).mkdir(parents=True)
+        (kept / name).mkdir()
         os.utime(kept / name, (0, 0) if name != young else None)
     with fetching._locked(kept / ("1" * 16)):
         fetch(planned)

@@ -62,6 +62,40 @@ def test_what_was_planted_is_not_loaded(cache: Path, case: str) -> None:
     assert fetched() == b"weights"
 
 
+MODES = {"a group's": 0o2775, "read by all": 0o755, "open to all": 0o1777, "read by its group": 0o740}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
+@pytest.mark.parametrize("variable", ["ASSAY_CACHE", "XDG_CACHE_HOME"])
+def test_a_folder_that_others_use_keeps_its_mode_and_what_is_in_it(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, variable: str
+) -> None:
+    shared = cache
+    if variable == "XDG_CACHE_HOME":
+        monkeypatch.delenv("ASSAY_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        shared = tmp_path / "xdg" / "assay"
+    plant(shared / NAME)
+    shared.chmod(mode)
+    own = private_cache.cache()
+    assert own == shared / f"assay-{os.getuid()}"
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert fetched() == b"weights"
+    assert shared.stat().st_mode & 0o7777 == mode
+    assert (shared / NAME / "model.safetensors").read_bytes() == b"planted"
+    assert private_cache.cache() == own
+
+
+def test_a_private_folder_that_was_opened_to_others_is_refused_and_not_changed(cache: Path) -> None:
+    plant(cache)
+    cache.chmod(0o755)
+    own = private_cache.cache()
+    own.chmod(0o770)
+    with pytest.raises(BadInput, match=r"open to other users, .*; chmod 700 it or set ASSAY_CACHE to[^\n]*$"):
+        private_cache.cache()
+    assert own.stat().st_mode & 0o777 == 0o770
+
+
 REFUSED: dict[str, Callable[[Path], object]] = {
     "a link in place of the cache": lambda cache: (plant(cache.with_name("x") / NAME), cache.symlink_to("x")),
     "a link to nothing": lambda cache: cache.symlink_to("nowhere"),
@@ -111,7 +145,8 @@ def test_a_copy_that_changed_is_made_again(cache: Path, monkeypatch: pytest.Monk
 
 def test_a_lock_that_is_held_is_trouble(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "LOCK_SECONDS", 0.1)
-    (cache / ".locks").mkdir(parents=True)
+    private_cache.cache()
+    (cache / ".locks").mkdir()
     with FileLock(cache / ".locks" / NAME), pytest.raises(Trouble, match="another process has held"):
         fetched()
 
