@@ -1,5 +1,6 @@
 """Every check of a suite, one after the other; a fault in one ends that one alone."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ from ray_jobs.checks.images import Listing, Looked, list_images, look_at
 from ray_jobs.checks.judge import Asked
 from ray_jobs.checks.model import Model, Rendered
 from ray_jobs.contract import Engine, Suite
+from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.images.prepare import Golden
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.metrics import own
@@ -79,6 +81,7 @@ def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
         ("data set", data_doubts.image_doubts),
         ("labels", data_doubts.label_doubts),
         ("references", data_doubts.reference_doubts),
+        ("truth", data_doubts.truth_doubts),
     ):
         findings.doubt(about, doubts(suite, checked.listing, checked.looked))
     findings.doubt("gate", sample_size.size_doubts(suite, checked.listing.used))
@@ -101,11 +104,25 @@ def _check_model(checked: Checked, suite: Suite | None, uri: str) -> None:
     checked.model = checked.findings.attempt("checkpoint", model.resolve_model, uri, suite_engine.base_model)
     if checked.model is None or suite is None:
         return
-    texts = [text for image in checked.looked for text in image.row.references]
+    texts = _likely_answers(suite, checked.looked)
     prompt, most = suite.caption.prompt, suite.caption.max_tokens
     checked.prompt = _check_prompt(checked, "checkpoint", checked.model, suite_engine, prompt, texts, most, "caption")
     if checked.prompt:
-        checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most))
+        what = "answers" if suite.caption.schema_of_fields else "references"
+        checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most, what))
+
+
+def _likely_answers(suite: Suite, looked: Sequence[Looked]) -> list[str]:
+    """What right answers could be: the references, or with fields the objects that hold them and the truth."""
+    schema = suite.caption.schema_of_fields
+    if not schema:
+        return [text for image in looked for text in image.row.references]
+    answers = []
+    for row in (image.row for image in looked if image.row.truth):
+        answer = dict.fromkeys(schema["properties"], "") | {"caption": next(iter(row.references), "")}
+        answers.append(json.dumps({name: value for name, value in (answer | json.loads(row.truth or "{}")).items()
+                                   if name in schema["properties"]}))  # fmt: skip
+    return answers
 
 
 def _check_judge(checked: Checked, suite: Suite, ask: bool) -> None:
@@ -150,7 +167,8 @@ def _check_prompt(
     sizes = [(image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, Golden)]
     sizes = list(dict.fromkeys([*sizes, model.largest_size(checked.suite.preprocess)]))
     rendered = None
-    if checked.findings.attempt(about, model.try_files, opened.checkpoint, text):
+    grammar = grammar_of(checked.suite.caption) if about == "checkpoint" else None
+    if checked.findings.attempt(about, model.try_files, opened.checkpoint, text, grammar):
         rendered = checked.findings.attempt(about, model.render, opened.checkpoint, text, sizes, texts)
     fault = checked.findings.attempt(about, model.fault_of_engine, opened.checkpoint, engine) if rendered else None
     checked.findings.doubt(about, model_doubts.model_doubts(opened, engine, fault))

@@ -1,5 +1,6 @@
 """What is odd about a suite's images, labels and references although the jobs would take them."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -108,6 +109,15 @@ def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -
         yield f"an image has over {MOST_REFERENCES} references; does one image collect those of others?"
     if len(texts) > 5 and len(set(texts)) == 1:
         yield f"all references looked at are the same text ({_examples(texts)})"
+
+
+def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+    """Doubts about the right values of fields."""
+    wanted = set(suite.dataset.truth)
+    rows = [json.loads(image.row.truth or "{}") for image in looked] if wanted else []
+    for name in sorted(wanted):
+        if missing := sum(row.get(name) is None for row in rows):
+            yield f"{missing} of the {len(rows)} images looked at have no truth of {printable(name, 60)!r}"
 
 
 def _gating(suite: Suite, *needs: str) -> list[str]:

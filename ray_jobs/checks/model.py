@@ -82,9 +82,9 @@ def resolve_clip(uri: str) -> Checkpoint:
     return checkpoint
 
 
-def try_files(checkpoint: Checkpoint, prompt: str) -> bool:
+def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
     """True. Raises BadInput for a checkpoint whose own files fail, as the jobs do before they ask for a GPU."""
-    probe(checkpoint, [prompt])
+    probe(checkpoint, [prompt], grammar=grammar)
     return True
 
 

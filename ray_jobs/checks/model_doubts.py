@@ -43,13 +43,13 @@ def prompt_doubts(rendered: Rendered, engine: Engine, max_tokens: int, setting: 
         yield "the image adds no tokens to the prompt; does this model see it?"
 
 
-def length_doubts(rendered: Rendered, texts: Sequence[str], max_tokens: int) -> Iterator[str]:
-    """Whether an answer as long as the references fits into `caption.max_tokens`."""
+def length_doubts(rendered: Rendered, texts: Sequence[str], max_tokens: int, what: str) -> Iterator[str]:
+    """Whether right answers, which are the references or hold them, fit into `caption.max_tokens`."""
     longer = [text for text, tokens in zip(texts, rendered.texts, strict=True) if tokens + 1 > max_tokens]
     if longer:
         most = max(rendered.texts)
         yield (
-            f"{len(longer)} of {len(texts)} references are longer than caption.max_tokens {max_tokens} (up to {most} "
+            f"{len(longer)} of {len(texts)} {what} are longer than caption.max_tokens {max_tokens} (up to {most} "
             "tokens), so a right caption is cut off; raise it"
         )
 

@@ -108,6 +108,8 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
         yield "formats", ", ".join(f"{count} {name}" for name, count in formats.most_common()) or "none"
         if repairs:
             yield "repairs", ", ".join(f"{count} {name}" for name, count in repairs.most_common())
+    if suite.caption.schema_of_fields:
+        yield "fields", ", ".join(suite.caption.schema_of_fields["properties"])
     if checked.model:
         yield "checkpoint", _model(checked.model)
     if checked.prompt:
@@ -192,6 +194,7 @@ def _row(checked: Checked, number: int, image: Looked) -> dict[str, Any]:
     facts += [("reference", text) for text in references[:MOST_REFERENCES]]
     if len(references) > MOST_REFERENCES:
         facts.append(("reference", f"and {len(references) - MOST_REFERENCES} more"))
+    facts += [("truth", image.row.truth)] if image.row.truth else []
     if checked.prompt and (tokens := checked.prompt.with_image.get((golden.width, golden.height))):
         facts.append(("tokens", f"{tokens} of prompt and image"))
     if number < len(checked.asked):

@@ -7,7 +7,7 @@ a share or by a quarter of a score's range.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ray_jobs.gate.constant import Constant
 from ray_jobs.gate.discordant import Discordant
 from ray_jobs.gate.studentised import FEWEST, Studentised
 from ray_jobs.metrics import Metric, clip
+from ray_jobs.metrics.of_fields import field_metrics
 from ray_jobs.metrics.registry import BUILT_IN, of_judge
 
 SEEN = 10_000  # images of the supposed case
@@ -34,8 +35,10 @@ class Needed:
 
 def images_needed(suite: Suite) -> list[Needed]:
     """For each gating metric that Assay declares; a suite's own metrics are not loaded here."""
+    schema = suite.caption.schema_of_fields
     metrics: Mapping[str, Metric] = {
-        **BUILT_IN, **{metric.name: metric for metric in clip.METRICS}, **of_judge(suite.judge)
+        **BUILT_IN, **{metric.name: metric for metric in clip.METRICS}, **of_judge(suite.judge),
+        **(field_metrics(schema, suite.dataset.truth) if schema else {}),
     }  # fmt: skip
     return [
         Needed(name, gating.margin, *_needed(metrics[name], gating.margin, suite.gate))
@@ -46,12 +49,15 @@ def images_needed(suite: Suite) -> list[Needed]:
 
 def size_doubts(suite: Suite, images: int) -> Iterator[str]:
     """Whether so many images are enough for the gate."""
+    groups: dict[Needed, list[str]] = {}
     for needed in images_needed(suite):
-        about = f"gate.metrics.{needed.metric} with margin {needed.margin:g}"
+        groups.setdefault(replace(needed, metric=""), []).append(needed.metric)
+    for needed, names in groups.items():
+        about = f"gate.metrics {', '.join(names)} with margin {needed.margin:g}"
         if needed.equal is not None and images < max(needed.equal, FEWEST):
             yield (
-                f"{about} needs {max(needed.equal, FEWEST)} images even for runs that are equal on each of them, and "
-                f"there are {images}: no checkpoint with other captions can PASS; raise `limit` or the margin"
+                f"{about}: it takes {max(needed.equal, FEWEST)} images even for runs that are equal on each of them, "
+                f"and there are {images}: no checkpoint with other captions can PASS; raise `limit` or the margin"
             )
         elif needed.differing is not None and images < needed.differing:
             yield (

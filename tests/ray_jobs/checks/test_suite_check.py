@@ -123,7 +123,7 @@ def nothing_usable(place: Path) -> dict[str, Any]:
             [
                 "6 of the 12 images looked at have the bytes of another one; duplicates are rejected",
                 "the gate compares exact_match, which needs references, and the suite names no `references`",
-                "exact_match with margin 0.05 needs 116 images even for runs that are equal on each",
+                "exact_match with margin 0.05: it takes 116 images even for runs that are equal on each",
             ],
         ),
         (
@@ -202,6 +202,16 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr()
     assert "BAD INPUT  suite: suite 'nosuch': not in" in shown.out
     assert f"--html {page}: cannot be written (No such file or directory)" in shown.err
+
+
+@pytest.mark.slow
+def test_fields_are_shown_with_their_truth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--suite", "demo-fields", "--checkpoint", str(GOOD), "--sample", "10"]) == 0
+    page = capsys.readouterr().out
+    assert "fields       caption, count, colour, shape, boxes" in page
+    assert page.count('truth        {"count": ') == 5
+    assert "exact_match, field_count, field_colour, field_shape with margin 0.05" in page
+    assert "longer than caption.max_tokens" not in page
 
 
 @pytest.mark.slow
