@@ -62,7 +62,7 @@ LAYOUTS = (
         MEGATRON,
     ),
     Layout(
-        r"pytorch_model_fsdp_\d+/", "a checkpoint of FSDP in shards (SHARDED_STATE_DICT)",
+        r"pytorch_model_fsdp_\d+/", "a checkpoint of FSDP in shards (.distcp)",
         "run accelerate merge-weights DIR/FILE DIR, or set fsdp_state_dict_type: FULL_STATE_DICT",
     ),
     Layout(

@@ -28,6 +28,11 @@ def explain(error: Exception, uri: str) -> Exception:
         return BadInput(
             f"checkpoint {uri}: vLLM's {found[2]} has no {found[1]}; name tensors as the published model does"
         )
+    if found := re.search(r"tensor (\S+) of shape (\[[\d, ]*\]) does not fit the model", text):
+        return BadInput(
+            f"checkpoint {uri}: {found[1]} is of shape {found[2]}, and the model that config.json describes has "
+            "another; save config and weights together (save_pretrained)"
+        )
     if "creation task" in text:
         return Trouble(f"checkpoint {uri}: vLLM does not start; {last_words(text)}")
     if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():

@@ -1,5 +1,6 @@
 """How a warm engine reads a checkpoint, at its start and at every change of weights. For vLLM's own process."""
 
+import re
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ from ray_jobs.engine.reading import tensors
 from ray_jobs.engine.settings import FILES, WARM
 from ray_jobs.engine.widened import widened
 
+SIZES = re.compile(r"size of tensor|shape|size mismatch")  # in torch's words for tensors that do not fit
+
 
 @register_model_loader(WARM["load_format"])
 class Loader(DefaultModelLoader):  # type: ignore[misc]
@@ -20,9 +23,25 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]
     def __init__(self, load_config: Any) -> None:
         super().__init__(replace(load_config, load_format=FILES["load_format"]))
 
+    last: tuple[str, list[int]] | None = None  # name and shape of the tensor that the model was given last
+
+    def load_weights(self, model: Any, model_config: Any) -> None:
+        """Load the checkpoint's tensors. Raises ValueError that names the one which does not fit the model.
+
+        vLLM's own layers only assert that shapes are equal, and name nothing.
+        """
+        try:
+            super().load_weights(model, model_config)
+        except (AssertionError, RuntimeError) as error:
+            if self.last is None or not (isinstance(error, AssertionError) or SIZES.search(str(error))):
+                raise
+            name, shape = self.last
+            raise ValueError(f"tensor {name} of shape {shape} does not fit the model") from error
+
     def get_all_weights(self, model_config: Any, model: Any) -> Generator[tuple[str, torch.Tensor]]:
         """The checkpoint's tensors by name, as the model has them."""
         for name, tensor in super().get_all_weights(model_config, model):
+            self.last = name, list(tensor.shape)
             yield name, widened(name, tensor, model_config.hf_config)
 
     def _get_weights_iterator(self, source: Any) -> Generator[tuple[str, torch.Tensor]]:

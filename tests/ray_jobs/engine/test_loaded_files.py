@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -46,3 +48,40 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
 def test_the_config_that_was_checked_is_the_engines(doubled: Path) -> None:
     config = warm_config(Engine(max_model_len=512), False, str(doubled)).model_config.hf_config
     assert config.architectures == json.loads((doubled / "config.json").read_text())["architectures"]
+
+
+class Strict:
+    """A model of one layer whose loader only asserts, as vLLM's own layers do."""
+
+    def __init__(self, fault: Exception | None) -> None:
+        self.fault = fault
+
+    def load_weights(self, weights: Iterator[tuple[str, Any]]) -> None:
+        for name, _ in weights:
+            if self.fault and name.endswith("layers.1.mlp.down_proj.weight"):
+                raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (AssertionError(), r"model\.layers\.1\.mlp\.down_proj\.weight of shape \[96, 288\] does not fit the model"),
+        (
+            RuntimeError("The size of tensor a (3) must match that of tensor b (4)"),
+            r"of shape \[96, 288\] does not fit",
+        ),
+        (RuntimeError("CUDA error: an illegal memory access"), "CUDA error: an illegal memory access"),
+    ],
+    ids=["an assertion", "sizes", "the GPU's own error"],
+)
+def test_the_tensor_that_does_not_fit_is_named(fault: Exception, told: str) -> None:
+    from vllm.config import LoadConfig, set_current_vllm_config
+
+    from ray_jobs.engine.loader import Loader
+
+    config = warm_config(Engine(max_model_len=512), False, str(DEMO))
+    loader = Loader(LoadConfig(load_format="assay"))
+    with set_current_vllm_config(config):
+        loader.load_weights(Strict(None), config.model_config)
+        with pytest.raises((ValueError, RuntimeError), match=told):
+            loader.load_weights(Strict(fault), config.model_config)

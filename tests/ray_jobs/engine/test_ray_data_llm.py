@@ -77,6 +77,11 @@ def test_a_refused_image_is_told_in_its_processors_words() -> None:
             BadInput,
         ),
         ("creation task ... There is no module or parameter named 'vision_tower.Nope' in GemmaForX. The ...", BadInput),
+        (
+            "creation task ... AssertionError\nValueError: tensor model.Nope.weight of shape [96, 9999] does not fit "
+            "the model\nRuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+            BadInput,
+        ),
         ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", Trouble),
         ("The actor died unexpectedly before finishing this task.", Trouble),
     ],
