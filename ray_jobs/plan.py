@@ -39,6 +39,7 @@ from ray_jobs.contract import (
 from ray_jobs.fields.schema import SCHEMA_BYTES, NotSupported, read_schema
 from ray_jobs.former_fingerprints import keep_former
 from ray_jobs.images import formats
+from ray_jobs.label_tables import parse_label_table
 from ray_jobs.names import printable
 from ray_jobs.same_content import find_same
 from ray_jobs.source_files import FIRST_MANIFESTS, MANIFESTS, Selection, image_folders, is_left_by_tools
@@ -191,12 +192,13 @@ def source_revision(dataset: Dataset, version_of: Callable[[storage.Entry], str]
     """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
 
     The version of a file is its ETag on S3 and its modification time in a directory, unless `version_of` tells another.
-    The file of `label_names` is
-    hashed with the rest. Raises BadInput when nothing is there, when a dataset named on a hub is not pinned, and when
-    the files are of several splits and the suite names none.
+    The file of `label_names` is hashed with the rest. Raises BadInput when nothing is there, when a dataset named on a
+    hub is not pinned, and when the files are of several splits and the suite names none.
     """
     names = storage.entry(dataset.label_names) if dataset.label_names else None
     told: list[object] = ["label_names", names.size, names.version] if names else []
+    if dataset.label_names and names and _is_new_label_table(dataset.label_names):
+        told.append("with ids")  # earlier versions numbered its lines, so what they made is of other labels
     if dataset.split and not is_hub_name(dataset) and not _is_saved(dataset):
         told += ["split"]  # earlier versions read all splits here, so what they made is of another content
     if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
@@ -319,6 +321,15 @@ def _described_images(dataset: Dataset) -> Iterator[storage.Entry]:
     for entry in storage.entries(image_folder(dataset)):
         if entry.key.lower().endswith(formats.SUFFIXES):
             yield entry
+
+
+def _is_new_label_table(uri: str) -> bool:
+    refuse_system_path(uri, "label_names")
+    try:
+        text = storage.read(uri, at_most=TABLE_BYTES).decode("utf-8-sig")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False  # told in one line when the labels are read
+    return parse_label_table(uri, text).is_new_form
 
 
 def _is_saved(dataset: Dataset) -> bool:

@@ -17,7 +17,7 @@ LIGHT = {
     "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
     "checkpoint_weights", "checkpoint_shapes", "checkpoint_layouts", "former_fingerprints",
     "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors", "data_folders",
-    "fields/__init__", "fields/schema", "source_files", "submission_probe",
+    "fields/__init__", "fields/schema", "source_files", "label_tables", "submission_probe",
     "private_cache", "content_hashes", "same_content",
 }  # fmt: skip
 

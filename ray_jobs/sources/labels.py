@@ -1,10 +1,10 @@
 """Names for labels: a raw label is a class's id or a key such as a WordNet id, and a file may give the names."""
 
-import json
 from collections.abc import Mapping
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.label_tables import parse_label_table
 from ray_jobs.sources.cells import SEPARATOR, printable
 from ray_jobs.suite_files import TABLE_BYTES, refuse_system_path
 
@@ -14,7 +14,7 @@ Names = Mapping[str, str]
 def label_names(dataset: Dataset) -> Names | None:
     """Name by raw label as the file of `label_names` has them, None without such a file.
 
-    The file is a JSON object, or a JSON list or lines of text, numbered from 0. Raises BadInput when it is none.
+    `label_tables` says which forms the file may have. Raises BadInput when it has none of them.
     """
     if not (uri := dataset.label_names):
         return None
@@ -25,14 +25,7 @@ def label_names(dataset: Dataset) -> Names | None:
         raise BadInput(f"label_names {uri}: no such file; check the URI") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"label_names {uri}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    found = _parsed(uri, text)
-    pairs = found.items() if isinstance(found, dict) else ((str(number), name) for number, name in enumerate(found))
-    names = {}
-    for key, name in pairs:
-        if not isinstance(name, str):
-            raise BadInput(f"label_names {uri}: the name of {key!r} is not a text; write it as one")
-        names[str(key)] = printable(name.strip())
-    return names
+    return {printable(key): printable(name) for key, name in parse_label_table(uri, text).names.items()}
 
 
 def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str | None, str | None]:
@@ -54,15 +47,7 @@ def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str |
     if raw not in names:
         where = f"label_names {dataset.label_names}" if dataset.label_names else f"dataset {dataset.source}"
         some = ", ".join(list(names)[:5])
-        raise BadInput(f"{where}: no name for label {raw!r}; it has {len(names)} ({some}, ...): add it or correct it")
+        form = f", for example by a line `{raw} its name`" if dataset.label_names else ""
+        told = f"it has {len(names)} ({some}, ...): add it or correct it{form}"
+        raise BadInput(f"{where}: no name for label {raw!r}; {told}")
     return names[raw], raw
-
-
-def _parsed(uri: str, text: str) -> dict[str, object] | list[object]:
-    if text.lstrip()[:1] not in ("[", "{"):
-        return [line.strip() for line in text.splitlines()]
-    try:
-        found: dict[str, object] | list[object] = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"label_names {uri}: not JSON: {error}; give a list, an object or lines of text") from None
-    return found

@@ -4,6 +4,7 @@ The listing reads the headers alone; an image is a range of its shard.
 """
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -18,6 +19,7 @@ from ray_jobs.sources.cell_texts import CellFault, decode_text
 from ray_jobs.sources.cells import printable, read_label, read_texts
 from ray_jobs.sources.columns import check
 from ray_jobs.sources.labels import Names, label_names, named
+from ray_jobs.sources.on_disk import database
 from ray_jobs.sources.on_disk import names as unique_names
 from ray_jobs.sources.reading import ahead, distance_of, in_turn, reads_at_once
 from ray_jobs.sources.shards import shards, title, uri_of
@@ -26,6 +28,7 @@ from ray_jobs.sources.tar import Sample, samples
 IMAGES = (*(suffix[1:] for suffix in formats.SUFFIXES), "img")
 HEAD = 100  # samples that must between them have what the settings name
 IMAGE = ""  # in place of the image's own extension, which may be that of the label
+EXTENSIONS = "sample (name BLOB PRIMARY KEY, extensions TEXT) WITHOUT ROWID"
 GAP = 2**20  # bytes of others between the members of a sample that are worth one request less
 
 
@@ -42,8 +45,9 @@ class WebDatasetSource:
         everything = self._samples()
         head = list(islice(everything, HEAD))
         self._check([sample for _, sample in head])
-        with unique_names() as given:
+        with unique_names() as given, database(EXTENSIONS) as known:
             for shard, sample in chain(head, everything):
+                self._refuse_apart(shard, sample, known)
                 label = self._listed_label(sample)
                 named(label, names, self.dataset)  # where labels are listed, one without a name is told now
                 image = self._image(sample)
@@ -94,12 +98,30 @@ class WebDatasetSource:
         if not any(map(self._image, head)):
             what = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
             told = f"no {what} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
+            if any(f".{name}".endswith(formats.SUFFIXES) for name in extensions):
+                told += "; a key ends at the first dot of a name, so other dots in it have to go"
+            elif not self.dataset.image:
+                told += "; if images follow further down, pack the files again, with tar --sort=name"
             raise BadInput(f"dataset {source}: {told}")
         truth = ((f"the truth of {field!r}", column) for field, column in self.dataset.truth.items())
         for role, name in (("label", self.dataset.label), ("references", self.dataset.references), *truth):
             if name and name.lower() not in extensions:
                 keys = {key for sample in head if "json" in sample.texts for key in _keys(sample.texts["json"])}
                 check(name, role, source, sorted(keys) + extensions)
+
+    def _refuse_apart(self, shard: str, sample: Sample, known: sqlite3.Connection) -> None:
+        """Raise BadInput for a sample that goes on with other members than it had, further up in its shard."""
+        name, extensions = f"{shard}/{sample.key}", "/".join(sample.members)
+        query = "INSERT INTO sample VALUES (?, ?) ON CONFLICT DO NOTHING"
+        if known.execute(query, (_id(name), extensions)).rowcount:
+            return
+        (before,) = known.execute("SELECT extensions FROM sample WHERE name = ?", (_id(name),)).fetchone()
+        if not sample.members.keys() & set(before.split("/")):
+            key = printable(sample.key)
+            raise BadInput(
+                f"dataset {uri_of(self.dataset, shard)}: the members of {key!r} are not side by side "
+                f"({before} and, further down, {extensions}); pack the files again, with tar --sort=name"
+            )
 
     def _image(self, sample: Sample) -> tuple[int, int] | None:
         wanted = (self.dataset.image.lower(),) if self.dataset.image else IMAGES
@@ -151,6 +173,10 @@ def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
         if len(pieces[name]) < size:
             raise Trouble(f"{uri}: ends before byte {offset + size}; it changed since it was listed: plan again")
     return pieces
+
+
+def _id(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
 
 
 def _text(member: bytes) -> str | bytes:

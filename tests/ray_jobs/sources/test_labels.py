@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from offered import PICTURES, dataset_of, huggingface, jsonl, listed, read, webd
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.plan import source_revision
 from ray_jobs.sources.labels import label_names, named
 
 NAMES = ["tench", "goldfish", "great white shark"]
@@ -34,8 +36,8 @@ def test_without_names_a_label_is_itself() -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b'{"0": ["n01440764", "tench"]}', "the name of '0' is not a text"),
-        (b'{"tench": 0}', "the name of 'tench' is not a text"),
+        (b'{"0": ["n01440764", "tench", "fish"]}', "the name of '0' is not a text"),
+        (b'{"tench": 0.5}', "the name of 'tench' is not a text"),
         (b'["tench", 3]', "the name of '1' is not a text"),
         (b'{"0": ', "not JSON"),
         (b"t\xe4nch", "not UTF-8 at byte 1"),
@@ -93,3 +95,70 @@ def test_names_for_a_webdataset(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('{"even": "gerade"}')
     with pytest.raises(BadInput, match="no name for label 'odd'"):
         read(dataset_of(settings))
+
+
+TENCH, SHARK = "tench, Tinca tinca", "great white shark"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("LOC_synset_mapping.txt", f"n01440764 {TENCH}\nn01484850 {SHARK}\n", {"n01440764": TENCH, "n01484850": SHARK}),
+        ("ids.txt", "0: tench\n1: great white shark", {"0": "tench", "1": SHARK}),
+        ("ids.txt", "7 tench\n\n9 great white shark\n", {"7": "tench", "9": SHARK}),
+        ("ids.txt", "0,tench\n1,shark", {"0": "tench", "1": "shark"}),
+        ("names.txt", "tench\ngreat white shark", {"0": "tench", "1": SHARK}),
+        ("names.txt", "2 door car\nvan", {"0": "2 door car", "1": "van"}),
+        ("index.json", '{"0": ["n01440764", "tench"]}', {"0": "tench", "n01440764": "tench"}),
+        ("label2id.json", '{"tench": 0, "shark": 4}', {"0": "tench", "4": "shark"}),
+        ("categories.json", '[{"id": 18, "name": "dog"}]', {"18": "dog"}),
+        ("instances.json", '{"categories": [{"id": 18, "name": "dog"}]}', {"18": "dog"}),
+        ("names.csv", f'id,name\nn01440764,"{TENCH}"\n', {"n01440764": TENCH}),
+        ("names.csv", "name,id\ntench,0\n", {"0": "tench"}),
+        ("names.csv", "n01440764,tench\nn01484850,shark\n", {"n01440764": "tench", "n01484850": "shark"}),
+        ("names.tsv", "id\tname\n3\ttench\n", {"3": "tench"}),
+        ("names.csv", "tench\nshark\n", {"0": "tench", "1": "shark"}),
+    ],
+)
+def test_names_with_their_ids(tmp_path: Path, name: str, text: str, expected: dict[str, str]) -> None:
+    (tmp_path / name).write_text(text)
+    assert label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name))) == expected
+
+
+@pytest.mark.parametrize(("text", "is_another"), [("0: tench\n1: shark", True), ("tench\nshark", False)])
+def test_names_that_are_read_otherwise_than_before_are_another_revision(
+    tmp_path: Path, text: str, is_another: bool
+) -> None:
+    (tmp_path / "a.png").write_bytes(PICTURES[0])
+    names = tmp_path.parent / f"{tmp_path.name}.txt"
+    names.write_text(text)
+    dataset = Dataset(source=str(tmp_path), label="k", label_names=str(names))
+    entry = storage.entry(str(names))
+    assert entry
+    file = storage.entry(str(tmp_path / "a.png"))
+    assert file
+    revision = hashlib.sha256(f"{json.dumps(['a.png', file.size, file.version])}\n".encode())
+    revision.update(json.dumps(["label_names", entry.size, entry.version]).encode())
+    assert (source_revision(dataset) != revision.hexdigest()[:16]) == is_another
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("names.csv", "id,name\n0,tench\n0,shark\n", "an id stands there twice; give each one name"),
+        ("names.csv", "id,name\n0\n", "the row '0' has too few columns; write an id and a name a row"),
+        ("names.csv", 'id,name\n0,"ten\n', "correct its quotes"),
+    ],
+)
+def test_a_table_of_names_that_is_none(tmp_path: Path, name: str, text: str, fault: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInput, match=f"label_names {tmp_path}/{name}: .*{fault}"):
+        label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name)))
+
+
+def test_a_label_without_a_name_is_told_with_the_form_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "n01440764").mkdir()
+    (tmp_path / "n01440764" / "a.png").write_bytes(PICTURES[0])
+    (tmp_path / "names.txt").write_text("tench\nshark\n")
+    with pytest.raises(BadInput, match=r"no name for label 'n01440764'; .* by a line `n01440764 its name`"):
+        listed(Dataset(source=str(tmp_path), label="k", label_names=str(tmp_path / "names.txt")))

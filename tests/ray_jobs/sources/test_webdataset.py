@@ -196,3 +196,43 @@ def test_a_first_name_like_the_sign_of_a_packer_is_a_name(tmp_path: Path) -> Non
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
         tar.write({"__key__": "BZ_001", "png": PICTURES[0]})
     assert [row.data for row in read(Dataset(source=str(tmp_path / "a.tar")))] == [PICTURES[0]]
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        (["0.png", "1.png", "0.txt", "1.txt"], "0"),
+        (["0.txt", "1.txt", "0.png", "1.png"], "0"),
+        (["a/0.png", "a/1.png", "a/0.json"], "a/0"),
+        (["0.png", "0.txt", "1.png", "0.cls"], "0"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("settings", [{}, {"references": "txt"}], ids=str)
+def test_members_that_are_not_side_by_side_are_told(
+    tmp_path: Path, names: list[str], key: str, settings: dict[str, str]
+) -> None:
+    members = [(name, b"{}" if name.endswith("json") else b"x") for name in names]
+    if settings and "0.txt" not in names:
+        members.insert(0, ("first.txt", b"x"))
+    with pytest.raises(BadInput, match=rf"a\.tar: the members of '{key}' are not side by side .*tar --sort=name"):
+        one(tmp_path, members, **settings)
+
+
+def test_captions_that_all_come_before_the_images_are_told(tmp_path: Path) -> None:
+    members = [(f"{number}.{kind}", b"x") for kind in ("txt", "png") for number in range(150)]
+    with pytest.raises(BadInput, match="if images follow further down, pack the files again, with tar --sort=name"):
+        one(tmp_path, members)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [("./0000.JPG", "a.tar/./0000"), ("00/0000.jpeg", "a.tar/00/0000"), ("v1.2/x.PNG", "a.tar/v1.2/x")],
+)
+def test_names_as_tools_write_them(tmp_path: Path, name: str, image_id: str) -> None:
+    assert [(row.image_id, row.data) for row in one(tmp_path, [(name, b"1")])] == [(image_id, b"1")]
+
+
+def test_a_dot_in_a_key_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"but v2\.jpg; .*a key ends at the first dot of a name, so other dots in it"):
+        one(tmp_path, [("photo.v2.jpg", b"1")])

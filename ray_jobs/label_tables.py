@@ -1,0 +1,109 @@
+"""The forms in which people keep the names of classes, parsed: both planes use it.
+
+A list, in JSON or one name a line, is numbered from 0. The ids stand in ImageNet's `LOC_synset_mapping.txt` (`n01440764
+tench, Tinca tinca`) and `imagenet_class_index.json` (`{"0": ["n01440764", "tench"]}`), in lines like `0: tench`, in
+tables with the columns id and name, in COCO's categories, and in the label2id of transformers.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ray_jobs.errors import BadInput
+
+KEYED_LINES = (
+    re.compile(r"(n\d{8})[\s,:]+(\S.*)"),  # WordNet's ids, as ImageNet's folders are called
+    re.compile(r"(\d+)\s*[:=,\t]\s*(\S.*)"),
+    re.compile(r"(\d+)\s+(\S.*)"),
+)
+IDS = (
+    "id",
+    "label",
+    "label_id",
+    "class",
+    "class_id",
+    "index",
+    "idx",
+    "key",
+    "wnid",
+    "synset",
+    "category_id",
+    "labelname",
+)
+NAMES = ("name", "label_name", "class_name", "words", "title", "description", "display_name", "category")
+FORMS = "a JSON object of names by id, a list or lines of names from 0 on, or lines like `n01440764 tench`"
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Name by id. `is_new_form`: versions before 2026-12 read the same file otherwise, as names numbered from 0."""
+
+    names: dict[str, str]
+    is_new_form: bool
+
+
+def parse_label_table(uri: str, text: str) -> LabelTable:
+    """The table in a file's text; its name tells CSV and TSV. Raises BadInput in one line."""
+    if text.lstrip()[:1] in ("[", "{"):
+        return LabelTable(dict(_of_json(uri, text)), False)
+    lines = [line.strip() for line in text.splitlines()]
+    filled = [line for line in lines if line]
+    if uri.lower().endswith((".csv", ".tsv")) and (table := _of_table(uri, text)):
+        return LabelTable(table, True)
+    for form in KEYED_LINES:
+        pairs = [match.groups() for line in filled if (match := form.fullmatch(line))]
+        if filled and len(pairs) == len(filled) == len({key for key, _ in pairs}):
+            return LabelTable({key: name.strip() for key, name in pairs}, True)
+    return LabelTable({str(number): name for number, name in enumerate(lines)}, False)
+
+
+def _of_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"label_names {uri}: not JSON: {error}; give {FORMS}") from None
+    if isinstance(found, dict) and isinstance(found.get("categories"), list):
+        found = found["categories"]
+    if isinstance(found, dict) and found and all(type(value) is int for value in found.values()):
+        found = {str(number): name for name, number in found.items()}
+    pairs = found.items() if isinstance(found, dict) else ((str(number), name) for number, name in enumerate(found))
+    for key, name in pairs:
+        if isinstance(name, dict) and {"id", "name"} <= name.keys():
+            key, name = name["id"], name["name"]
+        if isinstance(name, list) and len(name) == 2 and isinstance(name[0], str):
+            wordnet, name = name
+            yield wordnet, _name(uri, wordnet, name)
+        yield str(key), _name(uri, key, name)
+
+
+def _name(uri: str, key: Any, name: Any) -> str:
+    if not isinstance(name, str):
+        raise BadInput(f"label_names {uri}: the name of {key!r} is not a text; write it as one")
+    return name.strip()
+
+
+def _of_table(uri: str, text: str) -> dict[str, str] | None:
+    """The columns of ids and names of a table, by its header or, without one, the first two; None for one column."""
+    try:
+        rows = list(csv.reader(text.splitlines(), delimiter="\t" if uri.lower().endswith(".tsv") else ",", strict=True))
+    except csv.Error as error:
+        raise BadInput(f"label_names {uri}: {error}; correct its quotes") from None
+    rows = [[cell.strip() for cell in row] for row in rows if row]
+    if not rows or len(rows[0]) < 2:
+        return None
+    header = [cell.lower() for cell in rows[0]]
+    ids = next((header.index(name) for name in IDS if name in header), None)
+    names = next((header.index(name) for name in NAMES if name in header), None)
+    if ids is None or names is None:
+        ids, names = 0, 1
+    else:
+        rows = rows[1:]
+    if short := next((row for row in rows if len(row) <= max(ids, names)), None):
+        raise BadInput(f"label_names {uri}: the row {short[0]!r} has too few columns; write an id and a name a row")
+    table = {row[ids]: row[names] for row in rows}
+    if len(table) < len(rows):
+        raise BadInput(f"label_names {uri}: an id stands there twice; give each one name")
+    return table
