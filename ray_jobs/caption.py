@@ -23,10 +23,13 @@ from ray_jobs.engine.prompt import PromptMaker
 from ray_jobs.engine.versions import versions
 from ray_jobs.fields.columns import add_fields, column_types, sum_fits
 from ray_jobs.fields.grammar import grammar_of
+from ray_jobs.fields.schema import longest
 from ray_jobs.fields.truth import check_truth
 from ray_jobs.progress import Progress
 
 log = logging.getLogger("assay")
+
+CHARACTERS_A_TOKEN = 4  # of English; a token of digits or brackets has fewer
 
 SCHEMA = pa.schema(
     {
@@ -57,6 +60,7 @@ def caption(spec: Spec) -> None:
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
+        tell_long_answers(spec)
         if images := check_truth(spec, golden):
             log.info("truth: %s, of %d images", ", ".join(f"{name} {n}" for name, n in images.items()), golden.rows_out)
         probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
@@ -67,6 +71,17 @@ def caption(spec: Spec) -> None:
             part = _write(spec, name, answers, times.served.swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
     commit(spec, golden, times)
+
+
+def tell_long_answers(spec: Spec) -> None:
+    """Warn of a schema whose answers can be far longer than `max_tokens` lets them be: these are cut off."""
+    schema, most = spec.suite.caption.schema_of_fields, spec.suite.caption.max_tokens
+    if schema and (characters := longest(schema)) > CHARACTERS_A_TOKEN * most:
+        log.warning(
+            "caption.fields: an answer may have %d characters, and max_tokens is %d: one that is cut off does not fit; "
+            "lower maxLength and maxItems, or raise max_tokens",
+            characters, most,
+        )  # fmt: skip
 
 
 def commit(spec: Spec, golden: Manifest, times: Times) -> None:

@@ -1,0 +1,52 @@
+"""What docs/fields.md shows is what works."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from making import spec
+
+from ray_jobs.caption import tell_long_answers
+from ray_jobs.fields.schema import complete
+from ray_jobs.metrics import Captioned, own
+from ray_jobs.suite import parse_suite
+
+PAGE = (Path(__file__).parents[3] / "docs" / "fields.md").read_text()
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_its_suite_with_its_schema() -> None:
+    schema = json.loads(block("json"))
+    suite = yaml.safe_load(block("yaml")) | {"name": "s"}
+    suite["caption"]["fields"] = schema
+    found = parse_suite(yaml.safe_dump(suite), "s")
+    assert found.caption.fields == complete(schema)
+
+
+def test_its_own_metric() -> None:
+    metric = own.loaded({"off_by": block("python")})["off_by"]
+    answer = Captioned("a", 1, "stop", fields={"count": 2}, truth={"count": 5})
+    assert own.value(metric, answer, "a.png") == 3
+    assert own.value(metric, Captioned("a", 1, "stop", truth={"count": 5}), "a.png") == 20
+    assert not metric.holds(Captioned("a", 1, "stop", fields={"count": 2}))
+
+
+@pytest.mark.parametrize(("most", "warned"), [(15, True), (16, False)])
+def test_a_schema_of_longer_answers_than_max_tokens_is_told(
+    most: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = {"properties": {"a": {"type": "string", "maxLength": 50}}}  # 61 characters with its key
+    with caplog.at_level(logging.WARNING, "assay"):
+        tell_long_answers(spec(caption__fields=schema, caption__max_tokens=most))
+        tell_long_answers(spec(caption__max_tokens=1))
+    assert [record.getMessage()[:54] for record in caplog.records] == [
+        "caption.fields: an answer may have 61 characters, and "
+    ] * warned

@@ -1,0 +1,147 @@
+"""Fields and their truth, scored: what a row of scores has, what is expected of whom, and what an own metric reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from finished import Image
+from finished import write_golden as write_plain_golden
+from making import spec
+from scored import NO_CLUSTER, InProcess, in_process
+
+from ray_jobs import parts, scoring, storage
+from ray_jobs.caption import SCHEMA
+from ray_jobs.contract import BadInput, Scores, Spec
+from ray_jobs.fields.columns import add_fields, column_types
+from ray_jobs.metrics import counting
+
+FIELDS = {
+    "properties": {
+        "caption": {"type": "string"},
+        "count": {"type": "integer", "minimum": 0, "maximum": 9},
+        "objects": {"type": "array", "items": {"type": "string"}},
+        "box": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
+    }
+}
+BOX = [0, 0, 10, 10]
+OWN = """
+from ray_jobs.metrics import Metric
+
+def measure(caption):
+    return float(abs(caption.fields["count"] - caption.truth.get("count", 0)))
+
+METRIC = Metric(name="off_by", unit="objects", direction=-1, range=(0, 9), needs="fields", measure=measure)
+"""
+ANSWERS: dict[str, str | None] = {
+    "right": json.dumps({"caption": "a dog", "count": 2, "objects": ["dog", "ball"], "box": BOX}),
+    "wrong": json.dumps({"caption": "a dog", "count": 3, "objects": ["Dog", "cat", "cow"], "box": [0, 0, 10, 5]}),
+    "unfit": '{"caption": "a dog", "count": 2, "obj',
+    "no caption": None,
+    "no truth": json.dumps({"caption": "a dog", "count": 5, "objects": [], "box": BOX}),
+}
+TRUTH: dict[str, dict[str, Any]] = {
+    name: {"count": 2, "objects": ["dog", "ball"], "box": BOX} for name in ("right", "wrong", "unfit", "no caption")
+} | {"no truth": {"box": BOX}}
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
+    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    counting.table.cache_clear()
+    planned = spec(
+        root=str(tmp_path),
+        caption__fields=FIELDS,
+        dataset__truth={"count": "n", "objects": "o", "box": "b"},
+        metrics__own=["off_by.py"],
+    ).model_copy(update={"own_metrics": {"off_by": OWN}})
+    write_golden(planned, TRUTH)
+    write_captions(planned, ANSWERS)
+    return planned
+
+
+def write_golden(made: Spec, truths: dict[str, dict[str, Any]]) -> None:
+    write_plain_golden(made, [Image(name) for name in truths], rows=len(truths))
+    table = parts.read(made.golden_uri, "part-00000")
+    storage.delete(f"{made.golden_uri}/manifest.json")
+    storage.delete(parts.uri_of_part(made.golden_uri, "part-00000"))
+    column = pa.array([json.dumps(truth) for truth in truths.values()], pa.string())
+    part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
+    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], len(truths), {}, {}))
+
+
+def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
+    rows = [
+        {"image_id": name, "text": text, "finish_reason": "length" if name == "unfit" else "stop", "detail": None}
+        | {
+            "failure": None if text else "engine-error",
+            "prompt_tokens": 9,
+            "tokens": 9,
+            "arrived": 1.0,
+            "finished": 2.0,
+        }
+        for name, text in answers.items()
+    ]
+    table, fits = add_fields(pa.Table.from_pylist(rows), made.suite.caption)
+    schema = pa.schema([*SCHEMA, *column_types(made.suite.caption).items()])
+    table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
+    lost = {"engine-error": 1} if None in answers.values() else {}
+    part = parts.write(made.captions_uri, "part-00000", table, {"lost": lost, "fields": fits})
+    parts.commit(made.captions_uri, parts.summed("captions", made.caption_id, [part], len(answers), {}, {}))
+
+
+def score(made: Spec) -> tuple[dict[str, dict[str, Any]], Scores]:
+    manifest = scoring.score(made, made.caption_id)
+    rows = parts.read(made.scores_uri, "part-00000", made=manifest).to_pylist()
+    return {row["image_id"]: row for row in rows}, scoring.summed_up(made, manifest)
+
+
+NAMES = ["fields_valid", "field_count", "field_objects_recall", "field_objects_precision", "field_box_iou", "off_by"]
+
+
+def test_each_image_is_measured_against_its_truth(made: Spec) -> None:
+    rows, _ = score(made)
+    assert {name: [row[metric] for metric in NAMES] for name, row in rows.items()} == {
+        "right": [1, 1, 1, 1, 1, 0],
+        "wrong": [1, 0, 1 / 2, 1 / 3, 1 / 2, 1],
+        "unfit": [0, 0, 0, 0, 0, None],
+        "no caption": [None] * 6,
+        "no truth": [1, None, None, None, 1, 5],
+    }
+    assert rows["no truth"]["fields_with_truth"] == ["box"]
+    assert rows["right"]["words"] == 2  # of the caption, not of the JSON
+
+
+def test_what_is_missing_is_told(made: Spec) -> None:
+    """The failed caption is, and the answer that does not fit is for a metric that needs its fields."""
+    found = score(made)[1].metrics
+    assert {name: (found[name].n, found[name].expected) for name in NAMES} == {
+        "fields_valid": (4, 5),
+        "field_count": (3, 4),
+        "field_objects_recall": (3, 4),
+        "field_objects_precision": (3, 4),
+        "field_box_iou": (4, 5),
+        "off_by": (3, 5),
+    }
+    assert found["fields_valid"].mean == 3 / 4
+    assert found["field_count"].mean == 1 / 3
+
+
+def test_a_suite_without_truth_has_scores_without_it(tmp_path: Path, made: Spec) -> None:
+    plain = spec(root=str(tmp_path / "other"), caption__fields=FIELDS)
+    write_plain_golden(plain, [Image(name) for name in ANSWERS], rows=len(ANSWERS))
+    write_captions(plain, ANSWERS)
+    rows, scores = score(plain)
+    assert "fields_with_truth" not in rows["right"]
+    assert [name for name in scores.metrics if name.startswith("field")] == ["fields_valid"]
+
+
+def test_a_truth_that_no_answer_can_equal_ends_the_scoring_too(tmp_path: Path, made: Spec) -> None:
+    planned = made.model_copy(update={"root": str(tmp_path / "other")})
+    write_golden(planned, TRUTH | {"right": {"count": 99}})
+    write_captions(planned, ANSWERS)
+    with pytest.raises(BadInput, match="image right: column 'n': count is 99, not from 0 to 9"):
+        score(planned)
