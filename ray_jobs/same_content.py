@@ -9,6 +9,7 @@ Only sources whose folder holds all that they read are noted: images in a folder
 may name images elsewhere, whose content this hash does not see.
 """
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -67,14 +68,15 @@ def _content_id(spec: Spec, revise: Revise) -> str | None:
     folder = storage.local_path(dataset.source)
     if folder is None or dataset.revision or not folder.exists():
         return None
-    most = float(os.environ.get("ASSAY_CONTENT_MB") or MEGABYTES) * 1_000_000
+    named = os.environ.get("ASSAY_CONTENT_MB")
+    most, most_files = float(named or MEGABYTES) * 1_000_000, math.inf if named else MOST_FILES
     hashed = count = 0
     with content_hashes() as hashes:
 
         def content_of(entry: storage.Entry) -> str:
             nonlocal hashed, count
             hashed, count = hashed + entry.size, count + 1
-            if hashed > most or count > MOST_FILES:
+            if hashed > most or count > most_files:
                 raise _NotHashed
             path = folder / entry.key if folder.is_dir() else folder
             if entry.key.rpartition("/")[2] in METADATA and any(sign in path.read_bytes() for sign in LEADS_OUT):
