@@ -69,7 +69,8 @@ class Baseline(Frozen):
 
 
 class Predecessor(Identified, Frozen):
-    """The last accepted run of the series that a suite had before the spec's own, which has accepted nothing yet.
+    """The last accepted run of the series that a suite had before the spec's own, which has accepted nothing yet. Where
+    the spec misses its anchor only: the first accepted run.
 
     `changed` names the settings in which the spec differs from that series. It is empty where only Assay's own versions
     differ, and where that series' specs cannot be read: then `checkpoint` is None.
@@ -145,6 +146,12 @@ class Spec(Identified, StoredModel):
     def lost_baseline(self) -> bool:
         """Whether an upgrade of Assay, and nothing that a person changed, left this run without a baseline."""
         return self.baseline is None and self.predecessor is not None and not self.predecessor.changed
+
+    @property
+    def lost_anchor(self) -> bool:
+        """Whether an upgrade of Assay, and nothing that a person changed, left this run without its anchor."""
+        lost = self.predecessor is not None and not self.predecessor.changed
+        return lost and self.anchor is None and self.suite.gate.anchor == "first"
 
     @property
     def golden_id(self) -> str:

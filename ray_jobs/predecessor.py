@@ -24,17 +24,21 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
 
     That is: it has a baseline or was asked for none, its gate compares nothing, its series or no series has an accepted
     run, or it is of the very checkpoint that was accepted last, which so becomes the new series' first baseline.
+    A spec with the anchor `first` that misses only this one gets the first accepted run instead, unless a person has
+    changed something since.
     A series that only Assay's versions tell from the spec's goes before all others. Without such a series the one that
     accepted a run last counts, with what a person has changed since. Where none of that series' specs can be read,
     nobody knows whether a person changed anything: `changed` is empty, as after an upgrade, because a PASS would say
     that somebody did. Raises NewerSchema for a spec that a newer Assay wrote.
     """
-    if spec.baseline or asked not in ("last-accepted", "previous") or not spec.suite.gate.metrics:
+    misses_baseline = not spec.baseline and asked in ("last-accepted", "previous")
+    misses_anchor = not spec.anchor and spec.suite.gate.anchor == "first"
+    if not (misses_baseline or misses_anchor) or not spec.suite.gate.metrics:
         return None
     entries = published(spec.root, spec.suite.name)
     of_series = [entry for entry in entries if entry.series_id == spec.series_id]
     for earlier in records.asked_before(spec, of_series):
-        if earlier.suite.gate.baseline == asked and not earlier.baseline and not earlier.lost_baseline:
+        if earlier.suite.gate.baseline == asked and _keeps_answer(spec, earlier, misses_baseline):
             return earlier.predecessor
     accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]
     if not accepted or any(entry.series_id == spec.series_id for entry in accepted):
@@ -43,23 +47,32 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
     series = [list(runs) for _, runs in groupby(by_series, key=attrgetter("series_id"))]
     series.sort(key=lambda runs: runs[0].published_at, reverse=True)
     with ThreadPoolExecutor(READS) as pool:
-        candidates = list(pool.map(lambda runs: _compare_with(spec, runs), series))
+        candidates = list(pool.map(lambda runs: _compare_with(spec, runs if misses_baseline else runs[::-1]), series))
     before = next(
         (candidate for candidate in candidates if candidate.checkpoint and not candidate.changed), candidates[0]
     )
+    if before.changed and not misses_baseline:
+        return None
     return None if _is_of_checkpoint(spec, before) else before
 
 
+def _keeps_answer(spec: Spec, earlier: Spec, misses_baseline: bool) -> bool:
+    """Whether a run that was asked for in the same words had nothing to miss, so that this one has neither."""
+    if misses_baseline:
+        return not earlier.baseline and not earlier.lost_baseline
+    return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.lost_anchor
+
+
 def _compare_with(spec: Spec, accepted: list[Published]) -> Predecessor:
-    """The series of these accepted runs, newest first, as the spec's predecessor: its last with a readable spec."""
+    """The series of these accepted runs as the spec's predecessor: the first of them with a readable spec."""
     for entry in islice(accepted, TRIED):
         run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
         for old in records.specs_of(run_uri):
             if old.suite.name == entry.suite and old.checkpoint.folder == entry.checkpoint_folder:
                 changed = list_changes(old, spec)
                 return Predecessor(run_id=entry.run_id, run_uri=run_uri, checkpoint=old.checkpoint, changed=changed)
-    last = accepted[0]
-    return Predecessor(run_id=last.run_id, run_uri=last.run_uri(spec.root), checkpoint=None)
+    entry = accepted[0]
+    return Predecessor(run_id=entry.run_id, run_uri=entry.run_uri(spec.root), checkpoint=None)
 
 
 def _is_of_checkpoint(spec: Spec, before: Predecessor) -> bool:

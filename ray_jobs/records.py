@@ -134,7 +134,7 @@ def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
     if asked == "first":
         for had in asked_before(spec, entries):
             in_the_same_words = (had.suite.gate.anchor, had.suite.gate.baseline) == (asked, spec.suite.gate.baseline)
-            if in_the_same_words and not had.lost_baseline:
+            if in_the_same_words and not (had.lost_baseline or had.lost_anchor):
                 return had.anchor
         accepted = [entry for entry in entries if entry.outcome == "PASS"]
         found = _first_readable(spec.root, accepted, f"anchor {asked}")

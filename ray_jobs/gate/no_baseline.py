@@ -9,7 +9,7 @@ ACCEPTED = "nothing to compare with yet: accepted as the first baseline"
 
 
 class NoBaseline(NamedTuple):
-    """`is_lost`: the suite had a baseline before an upgrade of Assay, so the run cannot PASS without one."""
+    """`is_lost`: the suite had a baseline or an anchor before an upgrade of Assay, so the run cannot PASS without it."""
 
     reason: str
     is_lost: bool = False
@@ -21,7 +21,7 @@ FIRST = NoBaseline(ACCEPTED)
 def without_baseline(spec: Spec) -> NoBaseline:
     """What it means that this spec has no baseline, if it has none."""
     before = spec.predecessor
-    if spec.baseline or before is None:
+    if before is None or (spec.baseline and not spec.lost_anchor):
         return FIRST
     name = printable(before.checkpoint.name if before.checkpoint else before.run_uri)
     if before.changed:
@@ -36,6 +36,7 @@ def without_baseline(spec: Spec) -> NoBaseline:
             f"an upgrade of Assay started a new series of suite {printable(spec.suite.name)}; "
             f"validate {name} ({printable(before.checkpoint.uri)})"
         )
-    return NoBaseline(
-        f"nothing of this series to compare with: {fault} first, or set gate.baseline: none", is_lost=True
-    )
+    if spec.baseline or spec.suite.gate.baseline == "none":
+        return NoBaseline(f"no anchor of this series: {fault} first, or leave gate.anchor out", is_lost=True)
+    uncompared = "set gate.baseline: none" + (" and leave gate.anchor out" if spec.suite.gate.anchor else "")
+    return NoBaseline(f"nothing of this series to compare with: {fault} first, or {uncompared}", is_lost=True)

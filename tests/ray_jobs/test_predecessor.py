@@ -115,6 +115,70 @@ def test_who_asks_for_no_baseline_begins_the_series(root: Path) -> None:
     assert (following.baseline and following.baseline.run_id) == chosen.run_id
 
 
+def first_accepted(root: Path) -> Checkpoint:
+    entry = next(one for one in records.published(str(root), first(root).suite.name) if one.outcome == "PASS")
+    return stored.load(Spec, f"{entry.run_uri(str(root))}/spec.json").checkpoint
+
+
+ANCHORED: dict[str, Any] = {"asked": "none", "gate": {"anchor": "first"}}
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_an_upgrade_takes_the_anchor_of_who_asks_for_no_baseline(root: Path) -> None:
+    lost = publish(planned(root, **ANCHORED), "INCONCLUSIVE")
+    assert lost.lost_anchor
+    found = without_baseline(lost)
+    assert found.is_lost
+    anchor = first_accepted(root)
+    assert found.reason == (
+        "no anchor of this series: an upgrade of Assay started a new series of suite demo; validate "
+        f"{anchor.name} ({anchor.uri}) first, or leave gate.anchor out"
+    )
+    assert planned(root, **ANCHORED).run_id == lost.run_id, "until then the answer stays"
+    rescue = publish(planned(root, anchor, **ANCHORED), "PASS")
+    assert (rescue.anchor, rescue.predecessor) == (None, None)
+    again = planned(root, **ANCHORED)
+    assert (again.anchor and again.anchor.run_id) == rescue.run_id
+    assert again.predecessor is None
+    assert not without_baseline(again).is_lost
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_to_pass_uncompared_a_suite_leaves_its_anchor_out_too(root: Path) -> None:
+    lost = without_baseline(planned(root, gate={"anchor": "first"}))
+    assert lost.reason.endswith(" first, or set gate.baseline: none and leave gate.anchor out")
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_a_baseline_that_is_not_accepted_does_not_stand_for_the_anchor(root: Path) -> None:
+    """`previous` takes a run whatever its verdict, so it is there at once after an upgrade."""
+    publish(planned(root, asked="none"), "FAIL")
+    other = Checkpoint(uri="/models/step-1000", name="step-1000", fingerprint="a" * 16)
+    spec = planned(root, other, asked="previous", gate={"anchor": "first"})
+    assert spec.baseline
+    assert spec.lost_anchor
+    assert not spec.lost_baseline
+    assert without_baseline(spec).reason.startswith("no anchor of this series: an upgrade of Assay")
+
+
+def test_the_anchor_is_not_lost_where_a_person_began_anew_or_there_was_none(root: Path) -> None:
+    changed = planned(root, caption={"prompt": "What is it?"}, **ANCHORED)
+    assert (changed.predecessor, changed.lost_anchor) == (None, False)
+    old = first(root)
+    suite = old.suite.model_copy(
+        update={"name": "new", "gate": old.suite.gate.model_copy(update={"anchor": "first", "baseline": "none"})}
+    )
+    assert predecessor.find_predecessor(old.model_copy(update={"suite": suite, "anchor": None}), "none") is None
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_a_run_without_its_anchor_that_an_earlier_release_let_pass_keeps_its_id(root: Path) -> None:
+    before = planned(root, **ANCHORED).model_copy(update={"predecessor": None})
+    storage.write(before.uri, before.model_dump_json().encode())
+    spec = publish(before, "FAIL")
+    assert planned(root, **ANCHORED).run_id == spec.run_id
+
+
 @pytest.mark.usefixtures("upgrade")
 def test_a_gate_that_compares_nothing_loses_nothing(root: Path) -> None:
     assert planned(root, gate={"metrics": {}}).predecessor is None
@@ -219,6 +283,11 @@ def test_the_gate_over_kept_scores_says_it(root: Path) -> None:
     assert gating.gate(spec, scores).outcome == "PASS"
     lost: Verdict = gating.gate(_with_predecessor(spec, before), scores)
     assert lost.outcome == "INCONCLUSIVE"
+    alone = spec.suite.gate.model_copy(update={"baseline": "none", "anchor": "first"})
+    anchored = spec.model_copy(update={"suite": spec.suite.model_copy(update={"gate": alone})})
+    assert gating.gate(anchored, scores).outcome == "PASS"
+    without = gating.gate(_with_predecessor(anchored, before), scores)
+    assert (without.outcome, without.reason.partition(":")[0]) == ("INCONCLUSIVE", "no anchor of this series")
     assert lost.reason.startswith("nothing of this series to compare with: an upgrade of Assay")
     changed = gating.gate(_with_predecessor(spec, before.model_copy(update={"changed": ("caption.prompt",)})), scores)
     assert changed.outcome == "PASS"
