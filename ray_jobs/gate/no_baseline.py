@@ -9,7 +9,7 @@ ACCEPTED = "nothing to compare with yet: accepted as the first baseline"
 
 
 class NoBaseline(NamedTuple):
-    """`is_lost`: the suite had a baseline or an anchor before an upgrade of Assay, so the run cannot PASS without it."""
+    """`is_lost`: an upgrade of Assay took the baseline or anchor that the suite had, so the run cannot PASS."""
 
     reason: str
     is_lost: bool = False
