@@ -1,12 +1,19 @@
 """Addresses that carry a secret: it is stored and told nowhere."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from making import encoded, picture, spec
 from sources.serving import Reply, serving
 
-from ray_jobs.contract import Dataset
+from ray_jobs import parts, preprocess
+from ray_jobs.contract import BadInput, Dataset, Part
+from ray_jobs.golden import making, pages, planning
+from ray_jobs.golden.singly import prepared
+from ray_jobs.plan import source_revision
 from ray_jobs.sources import open_source, web
 
 NAMES = (
@@ -101,3 +108,40 @@ def test_an_image_of_a_manifest_is_called_without_it(name: str, tmp_path: Path) 
     (one,) = source.listed()
     (row,) = source.read([one])
     assert HIDDEN not in one.image_id + row.image_id + row.detail
+
+
+def text_of(file: Path) -> str:
+    """All that a file holds, what is compressed in a table and its footer included."""
+    if file.suffix != ".parquet":
+        return file.read_bytes().decode("latin-1")
+    table = pq.read_table(file)
+    return f"{table.to_pylist()} {table.schema.metadata}"
+
+
+@pytest.mark.parametrize("name", ["X-Amz-Signature", "api_key"])
+def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The workers need the whole address, and it lies nowhere but where they read it (SECURITY.md)."""
+
+    with serving(lambda path, _: Reply(body=encoded(picture(1))) if "good" in path else Reply(403)) as address:
+        host = address.removeprefix("http://")
+        urls = [f"http://me:{HIDDEN}@{host}/{path}.png?{name}={HIDDEN}" for path in ("good", "refused")]
+        urls += [f"http://127.0.0.1:1/away.png?{name}={HIDDEN}", f"http://[::1/broken?{name}={HIDDEN}"]
+        (tmp_path / "m.jsonl").write_text("".join(json.dumps({"url": url}) + "\n" for url in urls))
+        planned = spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
+        planned = planned.model_copy(update={"source_revision": source_revision(planned.suite.dataset)})
+        source = open_source(planned.suite.dataset)
+        plan = planning.planned(planned, source)
+        prepare = partial(prepared, settings=planned.suite.preprocess)
+        rows = [making.made(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
+    made = [Part.model_validate_json(row["part"]) for row in rows]
+    lost = parts.lost_of(made)
+    assert lost == {"unreadable-source": 3}
+    pages.write_rejects(planned.golden_uri, planned.suite.dataset.source, made, lost)
+    with pytest.raises(BadInput) as caught:
+        preprocess.check_rejects(planned, lost, plan.rows)
+    golden = Path(planned.golden_uri)
+    files = [file for file in golden.rglob("*") if file.is_file()]
+    holding = {str(file.relative_to(golden)) for file in files if HIDDEN in text_of(file)}
+    assert holding == {f"plan/{part.file}" for part in plan.parts}
+    assert (golden / "rejects.html").exists()
+    assert HIDDEN not in str(caught.value) + "".join(capfd.readouterr())
