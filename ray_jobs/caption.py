@@ -26,6 +26,7 @@ from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.fields.schema import longest
 from ray_jobs.fields.truth import check_truth
 from ray_jobs.progress import Progress
+from ray_jobs.prompt_tokens import texts_for_model
 
 log = logging.getLogger("assay")
 
@@ -63,7 +64,12 @@ def caption(spec: Spec) -> None:
         tell_long_answers(spec)
         if images := check_truth(spec, golden):
             log.info("truth: %s, of %d images", ", ".join(f"{name} {n}" for name, n in images.items()), golden.rows_out)
-        probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
+        probe(
+            spec.checkpoint,
+            [spec.suite.caption.prompt],
+            grammar=grammar_of(spec.suite.caption),
+            texts=texts_for_model(spec.suite),
+        )
         asked = ask_parts(
             spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, following=spec.following
         )

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
@@ -50,22 +50,23 @@ def probe(
     prompts: Sequence[str] = (),
     kind: Literal["vision", "clip"] = "vision",
     grammar: str | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Raises BadInput, which names the file, for a checkpoint whose own files fail, never end or take all memory.
 
-    With a `grammar` also for a tokenizer that vLLM could not hold to it: in the engine, that could end the engine.
+    With a `grammar` also for a tokenizer that vLLM could not hold to it: in the engine, that could end the engine. And
+    for one of the suite's own `texts`, by their settings, that holds a special token of the tokenizer.
     """
     check_present(checkpoint)
     began, tried = time.monotonic(), [*prompts, canary.PROMPT]
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:
         hashes = _copy(checkpoint, Path(folder))
-        passed = (
-            cache() / PASSED / digest(PROBE_VERSION, versions(), kind, tried, hashes, *([grammar] if grammar else []))
-        )
+        further = [one for one in (grammar, texts) if one]
+        passed = cache() / PASSED / digest(PROBE_VERSION, versions(), kind, tried, hashes, *further)
         if passed.exists():
             return
-        if fault := _run(Path(folder), checkpoint.uri, tried, kind, grammar):
+        if fault := _run(Path(folder), checkpoint.uri, tried, kind, grammar, texts or {}):
             raise BadInput(f"checkpoint {checkpoint.uri}: {fault}")
     passed.parent.mkdir(exist_ok=True)
     passed.touch()
@@ -83,11 +84,13 @@ def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _run(folder: Path, uri: str, prompts: list[str], kind: str, grammar: str | None = None) -> str | None:
+def _run(
+    folder: Path, uri: str, prompts: list[str], kind: str, grammar: str | None, texts: Mapping[str, str]
+) -> str | None:
     """What is wrong in words, None when nothing is. Raises Trouble where the process does not get to its work."""
     request = {
         "folder": str(folder), "uri": uri, "prompts": prompts, "kind": kind, "memory": MEMORY, "seconds": seconds(),
-        "grammar": grammar,
+        "grammar": grammar, "texts": dict(texts),
     }  # fmt: skip
     variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -33,6 +33,7 @@ from ray_jobs.judge.totals import JudgeTotals, totals_of
 from ray_jobs.metrics import judge as judging
 from ray_jobs.metrics.judge import SILENT, Judgement
 from ray_jobs.progress import Progress
+from ray_jobs.prompt_tokens import texts_for_judge
 
 __all__ = ["JudgeTotals", "judge_all", "judgements", "prefer", "preferences", "reopen"]
 
@@ -188,7 +189,7 @@ def _ask_engine(
 ) -> None:
     """Ask the judge's checkpoint on our own engine; every block of answers is durable the moment it is there."""
     assert spec.judge
-    probe(spec.judge)
+    probe(spec.judge, texts=texts_for_judge(spec.suite))
     engine, judge = spec.suite.judge.engine, spec.suite.judge
     left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}

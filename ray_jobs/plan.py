@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ray_jobs import checkpoint, predecessor, records, storage, stored
+from ray_jobs.checkpoint_tokens import check_prompts
 from ray_jobs.contract import (
     BadInput,
     Checkpoint,
@@ -95,6 +96,7 @@ def plan(
         following=storage.absolute(following) if following else None,
     )
     spec = find_same(spec, source_revision)
+    check_prompts(suite, spec.checkpoint, spec.judge)
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})

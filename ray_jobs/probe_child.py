@@ -13,7 +13,10 @@ import string
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray_jobs.engine.prompt import PromptMaker
 
 SIDE = 112  # pixels of the picture that is tried
 RUN = 64  # times that a character stands in a row: a pattern that backtracks never ends on so many
@@ -38,7 +41,7 @@ class Fault(Exception):
     """What is wrong with the checkpoint, in words that follow its URI."""
 
 
-def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:
+def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> "PromptMaker":
     """As the engine and its renderers will use it: prompts written and tokenised, an image made into inputs."""
     from ray_jobs.contract import BadInput
     from ray_jobs.engine.prompt import PromptMaker, Refused
@@ -64,6 +67,7 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
         with _only_memory():
             made = maker.processor(text=[written[0]], images=[picture])
         _check_patches(folder, made, maker)
+        return maker
     except BadInput as error:
         raise Fault(str(error).removeprefix(f"checkpoint {uri}: ")) from None
 
@@ -106,6 +110,14 @@ def _check_patches(folder: Path, made: Any, maker: Any) -> None:
         )
 
 
+def try_texts(texts: dict[str, str], maker: "PromptMaker") -> None:
+    """That the suite's own texts, by their settings, hold no special token of the tokenizer."""
+    from ray_jobs.prompt_tokens import find_fault
+
+    if fault := find_fault(texts, maker.special_tokens):
+        raise Fault(fault)
+
+
 def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:
     """As the CLIP score will use it."""
     from transformers import AutoImageProcessor, AutoTokenizer
@@ -127,7 +139,7 @@ def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], N
         raise Fault(f"it cannot be used ({_line(error)}); give `metrics.clip` a CLIPModel") from None
 
 
-KINDS = {"vision": try_vision, "clip": try_clip}
+KINDS: dict[str, Callable[..., Any]] = {"vision": try_vision, "clip": try_clip}
 
 
 def try_grammar(folder: Path, grammar: str, step: Callable[[str], None]) -> None:
@@ -237,7 +249,9 @@ def main() -> None:
         print(name, file=answers)
 
     try:
-        KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
+        maker = KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
+        if maker and request["texts"]:
+            try_texts(request["texts"], maker)
         if request["grammar"]:
             try_grammar(Path(request["folder"]), request["grammar"], step)
     except Fault as error:

@@ -57,7 +57,7 @@ class PromptMaker:
 
     def harmless(self, text: str) -> str:
         """The text with special tokens broken up: a caption must not be able to end the judge's turn."""
-        for token in self._special:
+        for token in self.special_tokens:
             text = text.replace(token, token[0] + " " + token[1:])
         return text
 
@@ -107,7 +107,8 @@ class PromptMaker:
         return str(token)
 
     @cached_property
-    def _special(self) -> list[str]:
+    def special_tokens(self) -> list[str]:
+        """The tokens that no text may hold, the longest first."""
         added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
         tokens = {*self.tokenizer.all_special_tokens, *added, self._image_token}
         return sorted((token for token in tokens if len(token) > 1), key=lambda token: (-len(token), token))

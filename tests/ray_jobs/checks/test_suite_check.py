@@ -69,7 +69,7 @@ def copies(place: Path) -> dict[str, Any]:
 
 
 def long_texts(place: Path) -> dict[str, Any]:
-    """References longer than an answer may be, and a prompt copied from a notebook."""
+    """References longer than an answer may be."""
     place.mkdir()
     lines = []
     for number, data in enumerate(PICTURES):
@@ -78,7 +78,7 @@ def long_texts(place: Path) -> dict[str, Any]:
     (place / "m.jsonl").write_text("\n".join(lines))
     return {
         "dataset": {"source": "data/m.jsonl", "references": "texts"},
-        "caption": {"prompt": "<|vision_start|><|image_pad|><|vision_end|>describe"},
+        "caption": {"prompt": "describe the image"},
         "engine": {"max_model_len": 60},
     }
 
@@ -152,6 +152,14 @@ def test_an_odd_data_set_is_shown_with_every_doubt(
 
 
 @pytest.mark.slow
+def test_a_prompt_copied_from_a_notebook_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sections = long_texts(tmp_path / "data") | {"caption": {"prompt": "<|vision_start|><|image_pad|>describe"}}
+    assert main(["--suite", suite(tmp_path, **sections), "--checkpoint", str(GOOD)]) == 2
+    told = "".join(capsys.readouterr())
+    assert "caption.prompt holds <|vision_start|>, <|image_pad|>: the image is put in by the chat template" in told
+
+
+@pytest.mark.slow
 def test_a_prompt_is_shown_as_the_model_gets_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sections = long_texts(tmp_path / "data")
     bare = tmp_path / "bare"
@@ -161,7 +169,6 @@ def test_a_prompt_is_shown_as_the_model_gets_it(tmp_path: Path, capsys: pytest.C
     for line in (
         "<|vision_start|><|image_pad|><|vision_end|>",
         "<|im_start|>assistant",
-        "caption.prompt holds",
         "12 of 24 references are longer than caption.max_tokens 32",
         "over engine.max_model_len 60",
         "there is no generation_config.json",
