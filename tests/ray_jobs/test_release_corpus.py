@@ -21,6 +21,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return restore(tmp_path, monkeypatch)
 
 
+def as_released(spec: Spec) -> Spec:
+    """The spec as that release wrote one, without hashes of a checkpoint's files and of the source's content."""
+    checkpoints = {"checkpoint": spec.checkpoint, "judge": spec.judge, "clip": spec.clip}
+    known = {name: found and found.model_copy(update={"files": ()}) for name, found in checkpoints.items()}
+    return spec.model_copy(update=known | {"content_id": None})
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_checkpoint_planned_again_is_the_run_that_was(name: str, root: Path) -> None:
     was = stored.load(Spec, f"{root}/{FOLDERS[name]}/spec.json")
@@ -30,8 +37,9 @@ def test_a_checkpoint_planned_again_is_the_run_that_was(name: str, root: Path) -
     assert (spec.scale_id, spec.judge_id, spec.judge_uri) == (was.scale_id, was.judge_id, was.judge_uri)
     assert (spec.baseline, spec.anchor) == (was.baseline, was.anchor)
     assert spec.baseline or name == "step-0200"
-    assert spec == was
-    assert load_spec(spec.uri) == was
+    assert spec.checkpoint.files
+    assert as_released(spec) == was
+    assert as_released(load_spec(spec.uri)) == was
 
 
 def test_a_plan_writes_its_spec_and_nothing_else(root: Path) -> None:
