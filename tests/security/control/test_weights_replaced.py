@@ -1,0 +1,136 @@
+"""Weights that were replaced by others of the same size and modification time are another checkpoint: F27."""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from assay_airflow import fingerprints, listings, router
+from specs import checkpoint_in
+
+from ray_jobs import checkpoint, storage
+
+WEIGHTS = "model.safetensors"
+NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint of a training run that the router has seen."""
+    monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images}\n")
+    checkpoint_in(tmp_path / "in" / "step-1")
+    return tmp_path
+
+
+def changed(data: bytes) -> bytes:
+    """As many other bytes, the header as it was."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def write_in_place(file: Path) -> None:
+    with file.open("r+b") as opened:
+        data = opened.read()
+        opened.seek(0)
+        opened.write(changed(data))
+
+
+def copy_with_times(file: Path) -> None:
+    """What `rsync -t` does: another file, then its times, then its name."""
+    other = file.with_name(".incoming")
+    other.write_bytes(changed(file.read_bytes()))
+    shutil.copystat(file, other)
+    other.replace(file)
+
+
+def copy_over(file: Path) -> None:
+    """What `cp -p` and tar do: the same file, other bytes, then its times."""
+    other = file.with_name(".source")
+    other.write_bytes(changed(file.read_bytes()))
+    shutil.copystat(file, other)
+    shutil.copy2(other, file)
+    other.unlink()
+
+
+WAYS: dict[str, Callable[[Path], None]] = {"in place": write_in_place, "rsync -t": copy_with_times, "cp -p": copy_over}
+
+
+def replace(folder: Path, way: str) -> None:
+    """Replace the weights; size and modification time stay."""
+    file = folder / WEIGHTS
+    before = file.stat()
+    data = file.read_bytes()
+    WAYS[way](file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert file.read_bytes() != data
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_kept_fingerprint_is_not_taken_for_the_new_weights(place: Path, way: str) -> None:
+    uri, root = str(place / "in" / "step-1"), str(place / "root")
+    before = fingerprints.resolve(root, uri)
+    assert fingerprints.resolve(root, uri) == before
+    listing = listings.list_checkpoint(uri)
+    replace(place / "in" / "step-1", way)
+    after = fingerprints.resolve(root, uri)
+    assert after.fingerprint != before.fingerprint
+    assert after.fingerprint == checkpoint.resolve(uri).fingerprint
+    assert listings.list_checkpoint(uri).digest != listing.digest
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_router_asks_for_them(place: Path, way: str) -> None:
+    asked: set[str] = set()
+
+    def make_pass() -> list[str]:
+        result = router.make_pass(
+            str(place / "root"), "small", str(place / "in"), lambda ids, _: len(asked & set(ids)), "arrival", NOW
+        )
+        return [request["trigger_run_id"] for request in result.requests]
+
+    first = make_pass()
+    asked |= set(first)
+    assert len(first) == 1
+    assert make_pass() == []
+    replace(place / "in" / "step-1", way)
+    second = make_pass()
+    assert len(second) == 1
+    assert second != first
+
+
+def write_unseen(file: Path) -> None:
+    """Write without a look at the file, after which the kernel would give the next change a finer time."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
+    os.write(descriptor, b"weights")
+    os.close(descriptor)
+    os.utime(file, ns=(0, 0))
+
+
+def make_twins(folder: Path) -> tuple[Path, Path]:
+    """Two folders with a file of the same size and all the same times: times are as coarse as the kernel's tick."""
+    for attempt in range(500):
+        one, other = folder / f"{attempt}-one", folder / f"{attempt}-other"
+        for twin in (one, other):
+            twin.mkdir()
+        for twin in (one, other):
+            write_unseen(twin / WEIGHTS)
+        if (one / WEIGHTS).stat().st_ctime_ns == (other / WEIGHTS).stat().st_ctime_ns:
+            return one, other
+    pytest.skip("the times of this file system are too fine for two files to share them")
+
+
+def test_another_file_of_the_same_size_and_all_the_same_times_has_another_version(tmp_path: Path) -> None:
+    """Only the inode tells the two apart: a folder that takes another's name changes no time of its files."""
+    one, other = make_twins(tmp_path)
+    (before,), listing = storage.files(str(one), 10), listings.list_checkpoint(str(one))
+    one.rename(tmp_path / "away")
+    other.rename(one)
+    (after,) = storage.files(str(one), 10)
+    assert before.version.split("-")[:-1] == after.version.split("-")[:-1]
+    assert before.version != after.version
+    assert listings.list_checkpoint(str(one)).digest != listing.digest
