@@ -6,21 +6,27 @@ a CSV file, has only texts.
 """
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs import parts
 from ray_jobs.contract import BadInput, Manifest, Spec
 from ray_jobs.errors import nearest
-from ray_jobs.fields.answers import DoesNotFit, check_value
-from ray_jobs.fields.schema import Schema, is_box
+from ray_jobs.fields.answers import BOX_CORNERS, DoesNotFit, check_value
+from ray_jobs.fields.schema import BOX_ENDS, Schema, is_box
 from ray_jobs.names import printable
 
 TRUTH = "truth"  # the column of a golden part: a JSON object, the values by field
 READERS = 8
+SIZES = ("source_width", "source_height")
+SMALL, MANY = 1000, 20  # pixels of a side; boxes that are enough to doubt their unit
+log = logging.getLogger("assay")
+
 WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -37,9 +43,12 @@ def truth_of(spec: Spec, image: Mapping[str, Any]) -> dict[str, Any]:
         try:
             found[name] = read_truth(schema["properties"][name], cell, name)
         except DoesNotFit as fault:
+            remedy = "correct it, or widen the schema of caption.fields"
+            if fault.reason == BOX_CORNERS:
+                remedy = "correct it, or convert the boxes if they are x, y, width, height as in COCO"
             raise BadInput(
                 f"dataset {spec.suite.dataset.source}: image {printable(image['image_id'])}: column "
-                f"{spec.suite.dataset.truth[name]!r}: {fault}; correct it, or widen the schema of caption.fields"
+                f"{spec.suite.dataset.truth[name]!r}: {fault}; {remedy}"
             ) from None
     return found
 
@@ -47,17 +56,20 @@ def truth_of(spec: Spec, image: Mapping[str, Any]) -> dict[str, Any]:
 def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
     """How many images have a truth, by field. Raises BadInput for one that no answer could equal, and for none at all:
     before an engine is asked for."""
-    counts = Counter(dict.fromkeys(spec.suite.dataset.truth, 0))
-
-    def count(name: str) -> Counter[str]:
-        rows = parts.columns(spec.golden_uri, name, ["image_id", TRUTH]).to_pylist()
-        return Counter(field for row in rows for field in truth_of(spec, row))
-
+    counts, boxes = Counter(dict.fromkeys(spec.suite.dataset.truth, 0)), BoxCounts()
     if not counts:
         return {}
+
+    def count(name: str) -> tuple[Counter[str], BoxCounts]:
+        rows = parts.columns(spec.golden_uri, name, ["image_id", TRUTH, *SIZES]).to_pylist()
+        values = [truth_of(spec, row) for row in rows]
+        found = Counter(field for one in values for field in one)
+        return found, BoxCounts().plus(*(count_boxes(spec, row, one) for row, one in zip(rows, values, strict=True)))
+
     with ThreadPoolExecutor(READERS) as pool:
-        for found in pool.map(count, [part.name for part in golden.parts if part.rows]):
+        for found, more in pool.map(count, [part.name for part in golden.parts if part.rows]):
             counts.update(found)
+            boxes = boxes.plus(more)
     for field, images in counts.items():
         if not images:
             column = spec.suite.dataset.truth[field]
@@ -65,7 +77,48 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
                 f"dataset {spec.suite.dataset.source}: column {column!r}, the truth of {field!r}, is empty for every "
                 "image; name another, or take it out of dataset.truth"
             )
+    boxes.tell(spec)
     return dict(counts)
+
+
+@dataclass(frozen=True)
+class BoxCounts:
+    """Boxes in thousandths of images that have fewer than a thousand pixels on both sides, and how many of these lie
+    beyond the pixels of their image: where none of many does, they are likely to be pixels."""
+
+    boxes: int = 0
+    beyond: int = 0
+
+    def plus(self, *others: "BoxCounts") -> "BoxCounts":
+        return BoxCounts(self.boxes + sum(one.boxes for one in others), self.beyond + sum(one.beyond for one in others))
+
+    def tell(self, spec: Spec) -> None:
+        if self.boxes >= MANY and not self.beyond:
+            log.warning(
+                "dataset %s: its %d true boxes all lie within the pixels of their images: if they are pixels, divide "
+                "them by the image's width and height and multiply by 1000, as caption.fields has them",
+                spec.suite.dataset.source, self.boxes,
+            )  # fmt: skip
+
+
+def count_boxes(spec: Spec, image: Mapping[str, Any], values: Mapping[str, Any]) -> BoxCounts:
+    """The counts of one image with these right values."""
+    width, height = (image[name] or 0 for name in SIZES)
+    if not (0 < width < SMALL and 0 < height < SMALL):
+        return BoxCounts()
+    properties = (spec.suite.caption.schema_of_fields or {})["properties"]
+    boxes = [box for name, value in values.items() for box in boxes_in(properties[name], value)]
+    return BoxCounts(len(boxes), sum(box[2] > width or box[3] > height for box in boxes))
+
+
+def boxes_in(schema: Schema, value: Any) -> list[list[float]]:
+    """The boxes in a value whose unit, by its schema, is a thousandth of the image."""
+    if is_box(schema):
+        ends = schema["items"]["minimum"], schema["items"]["maximum"]
+        return [value] if ends == BOX_ENDS else []
+    if schema["type"] == "array":
+        return [box for item in value for box in boxes_in(schema["items"], item)]
+    return boxes_in(schema["properties"]["box"], value["box"]) if schema["type"] == "object" else []
 
 
 def read_truth(schema: Schema, cell: Any, where: str) -> Any:

@@ -1,6 +1,7 @@
 """The right values of fields, of the types of the schema, and what is told before an engine is asked for."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,54 @@ def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_p
 def test_a_column_that_is_empty_everywhere_is_told(tmp_path: Path) -> None:
     made = golden(tmp_path, {"count": 1}, {"count": 2})
     with pytest.raises(BadInput, match=r"column 'c', the truth of 'colour', is empty for every image; name another"):
+        check_truth(made, parts.require(made.golden_uri, "golden"))
+
+
+def of_boxes(root: Path, boxes: list[Any], **box: Any) -> Spec:
+    """A golden set of one image for each box, each of them 500 x 375 pixels."""
+    found = {"type": "array", "items": {"type": "object", "properties": {"label": {"type": "string"}, "box": box}}}
+    made = spec(root=str(root), caption__fields={"properties": {"found": found}}, dataset__truth={"found": "f"})
+    rows = [
+        dict.fromkeys(SCHEMA.names)
+        | {"image_id": f"image-{at}", "source_width": 500, "source_height": 375}
+        | {"truth": json.dumps({"found": [{"label": "a", "box": one}]})}
+        for at, one in enumerate(boxes)
+    ]
+    part = parts.write(made.golden_uri, "part-00000", pa.Table.from_pylist(rows, schema=WITH_TRUTH), {})
+    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], len(rows), {}, {}))
+    return made
+
+
+PIXELS = [[10 * n, 5, 20 + 10 * n, 370] for n in range(20)]
+IN_PIXELS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 500}, "minItems": 4, "maxItems": 4}
+IN_THOUSANDTHS = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "box", "warned"),
+    [
+        (PIXELS, IN_THOUSANDTHS, True),
+        (PIXELS[1:], IN_THOUSANDTHS, False),
+        ([*PIXELS, [0, 0, 501, 9]], IN_THOUSANDTHS, False),
+        (PIXELS, IN_PIXELS, False),
+    ],
+    ids=["pixels", "few", "thousandths", "asked for in pixels"],
+)
+def test_boxes_that_look_like_pixels_are_told(
+    tmp_path: Path, boxes: list[Any], box: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = of_boxes(tmp_path, boxes, **box)
+    with caplog.at_level(logging.WARNING, "assay"):
+        check_truth(made, parts.require(made.golden_uri, "golden"))
+    told = "its 20 true boxes all lie within the pixels of their images: if they are pixels, divide"
+    assert [told in record.getMessage() for record in caplog.records] == [True] * warned
+
+
+def test_boxes_of_width_and_height_are_told(tmp_path: Path) -> None:
+    made = of_boxes(tmp_path, [[10, 10, 50, 60], [200, 10, 50, 60]], **IN_THOUSANDTHS)
+    with pytest.raises(
+        BadInput, match=r"image image-1: .* convert the boxes if they are x, y, width, height as in COCO"
+    ):
         check_truth(made, parts.require(made.golden_uri, "golden"))
 
 
