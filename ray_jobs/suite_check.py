@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not 1 <= given.sample <= MOST:
         parser.error(f"--sample must be from 1 to {MOST}")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # the page has the rest
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     checked = check_suite(given.suite, given.checkpoint, given.sample, given.judge)
     print(text_page(checked))

@@ -1,13 +1,14 @@
 """Every check of a suite, one after the other; a fault in one ends that one alone."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ray_jobs import plan
 from ray_jobs.checks import data_doubts, judge, judge_engine, model, model_doubts, sample_size
-from ray_jobs.checks.findings import Findings
+from ray_jobs.checks.findings import CHARACTERS, Findings
 from ray_jobs.checks.images import Listing, Looked, list_images, look_at
 from ray_jobs.checks.judge import Asked
 from ray_jobs.checks.model import Model, Rendered
@@ -17,8 +18,11 @@ from ray_jobs.images.prepare import Golden
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.metrics import own
 from ray_jobs.metrics.registry import BUILT_IN
+from ray_jobs.names import printable
 
+log = logging.getLogger("assay")
 SHOWN = 5  # images
+MOST_NOTES = 30
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Checked:
     judge_model: Model | None = None
     judge_prompt: Rendered | None = None
     asked: list[Asked] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def shown(self) -> list[Looked]:
         """The images that are shown: usable ones, spread over those looked at."""
@@ -47,6 +52,31 @@ class Checked:
 def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_judge: bool) -> Checked:
     """Look at everything that the jobs will use, without Ray and without a GPU."""
     checked = Checked(suite_name, checkpoint_uri)
+    collector = _NoteCollector(checked.notes)
+    log.addHandler(collector)
+    log.setLevel(logging.INFO)
+    try:
+        _check_all(checked, sample, ask_judge)
+    finally:
+        log.removeHandler(collector)
+    return checked
+
+
+class _NoteCollector(logging.Handler):
+    """Keeps what the jobs' own functions log, each line once: what was left out, which columns were chosen."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = printable(record.getMessage(), CHARACTERS)
+        if len(self._notes) < MOST_NOTES and line not in self._notes:
+            self._notes.append(line)
+
+
+def _check_all(checked: Checked, sample: int, ask_judge: bool) -> None:
+    suite_name, checkpoint_uri = checked.suite_name, checked.checkpoint_uri
     checked.suite = checked.findings.attempt("suite", plan.load_suite, suite_name, True)
     suite = checked.suite
     if suite is not None:
@@ -56,7 +86,6 @@ def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_ju
         _check_model(checked, suite, checkpoint_uri)
     if suite is not None and suite.judge.kind != "none":
         _check_judge(checked, suite, ask_judge)
-    return checked
 
 
 def _check_images(checked: Checked, suite: Suite, sample: int) -> None:

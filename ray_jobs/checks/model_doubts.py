@@ -22,7 +22,7 @@ def model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[st
             f"lower it to {model.longest} at most"
         )
     elif fault:
-        yield f"vLLM would not start with the suite's engine settings: {fault}"
+        yield f"vLLM would not start with the suite's engine settings (tried as on a CPU): {fault}"
 
 
 def prompt_doubts(rendered: Rendered, engine: Engine, max_tokens: int, setting: str) -> Iterator[str]:

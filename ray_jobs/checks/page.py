@@ -50,6 +50,7 @@ def view(checked: Checked) -> dict[str, Any]:
         "rows": [_row(checked, number, image) for number, image in enumerate(checked.shown())],
         "rejects": [_reject(image) for image in checked.looked if isinstance(image.image, Reject)][:MOST_REJECTS],
         "prompts": list(_prompts(checked)),
+        "notes": checked.notes,
     }
 
 
@@ -67,6 +68,8 @@ def text_page(checked: Checked) -> str:
     if seen["rejects"]:
         lines += ["", "rejected:"]
         lines += [f"  {plain(row['image_id'])}: {row['reason']}, {plain(row['detail'])}" for row in seen["rejects"]]
+    if seen["notes"]:
+        lines += ["", "what the jobs say of it:", *(f"  {plain(note, 600)}" for note in seen["notes"])]
     lines.append("")
     lines += [f"{finding.kind.upper()}  {finding.about}: {plain(finding.text, 700)}" for finding in seen["findings"]]
     lines.append(_summary(checked))

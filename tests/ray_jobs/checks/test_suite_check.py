@@ -231,5 +231,6 @@ def test_the_demo_has_no_fault(tmp_path: Path) -> None:
     assert "283 listed, 283 used" in done.stdout
     assert "256 images with 1" in done.stdout
     assert str(DEMO / "judge") in done.stdout
+    assert "passed over 2 not named like an image: faulty/expected.json, photos/SOURCES.md" in done.stdout
     assert "0 would stop a job" in done.stdout
     assert (tmp_path / "demo.html").read_text().count("<img") == 5
