@@ -52,13 +52,15 @@ def find_fault(address: str) -> str | None:
     """Why no Ray answers at `host:port`, None where one does or where the address has no port.
 
     Ray's control store speaks gRPC, so it greets as a server of HTTP/2 does. Another program on the port does not, and
-    neither does a Ray that hangs.
+    neither does a Ray that hangs. With Ray's TLS it is enough that something listens.
     """
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if not port.isdigit():
         return None
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return None
             connection.sendall(GREETING)
             frame = connection.recv(9)
     except TimeoutError:

@@ -87,6 +87,14 @@ def test_a_dead_address_is_one_line_with_its_file(
                 find_ray()
 
 
+def test_a_ray_with_tls_is_not_greeted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    with deaf() as port:
+        assert find_fault(f"127.0.0.1:{port}") is None
+    with nobody() as port:
+        assert "refused" in str(find_fault(f"127.0.0.1:{port}"))
+
+
 def test_where_no_address_is_left_ray_decides() -> None:
     assert find_ray() is None
 
