@@ -27,6 +27,7 @@ from ray_jobs.golden.duplicates import Duplicates, hashes
 from ray_jobs.golden.making import drop_duplicates, make_part
 from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
+from ray_jobs.golden.reject_summary import describe_rejects
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset, tell_first
 from ray_jobs.same_content import note_golden
@@ -35,6 +36,7 @@ from ray_jobs.sources.folder import FolderSource
 from ray_jobs.sources.webdataset import WebDatasetSource
 
 log = logging.getLogger("assay")
+FACTS = ("repairs", "formats", "source_bytes", "bytes", "referenced", "labelled")
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Made:
     def add(self, row: dict[str, Any]) -> Part:
         part = Part.model_validate_json(row["part"])
         self.parts[part.name] = part
-        self.facts[part.name] = {name: row[name] for name in ("repairs", "formats", "source_bytes", "bytes")}
+        self.facts[part.name] = {name: row[name] for name in FACTS}
         self.origins[row["origin"]] += 1
         self.seconds.update(json.loads(row["seconds"]))
         return part
@@ -87,6 +89,7 @@ def preprocess(spec: Spec) -> None:
             reject_duplicates(spec, made, duplicates)
     pages.write_rejects(spec.golden_uri, spec.suite.dataset.source, made.listed(), made.lost())
     check_rejects(spec, made.lost(), plan.rows)
+    check_texts(spec, made)
     check_revision(spec)  # it may have changed while it was read
     pages.write_preview(spec.golden_uri, made.listed())
     times.append(time.monotonic())
@@ -141,24 +144,40 @@ def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
 def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
     """Raises BadInput when more of the images were rejected than the suite accepts, or all of them.
 
-    Its line ends with what most of them were told, for that names the remedy.
+    Its line ends with the first of them and why, because that names the remedy.
     """
     dataset, rejected, most = spec.suite.dataset.source, sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
     if rejected <= most * images and rejected < images:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
-    told = pages.most_frequent(spec.golden_uri)
-    most_told = f"; {told}" if told else ""
+    example = _example(spec)
     if rejected == images:
-        raise BadInput(
-            f"dataset {dataset}: no usable image ({reasons}); check the source and its image column{most_told}"
-        )
+        raise BadInput(f"dataset {dataset}: no usable image ({reasons}); check the source and its columns{example}")
     keep = ", keep duplicates" if "duplicate" in lost else ""
     raise BadInput(
         f"dataset {dataset}: {rejected} of {images} images rejected ({reasons}), more than max_rejected_fraction "
         f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source and delete {spec.golden_uri}{keep}, "
-        f"or raise the limit{most_told}"
+        f"or raise the limit{example}"
     )
+
+
+def check_texts(spec: Spec, made: Made) -> None:
+    """Raises BadInput when no image has a label, or a reference, though the suite names where they are."""
+    dataset, images = spec.suite.dataset, sum(part.rows for part in made.parts.values())
+    for key, fact, noun in (("references", "referenced", "reference"), ("label", "labelled", "label")):
+        if (column := getattr(dataset, key)) is None:
+            continue
+        if not (count := made.total(fact)):
+            told = f"none of the {images} images has a {noun} in {column!r}; correct `dataset.{key}` or leave it out"
+            raise BadInput(f"dataset {dataset.source}: {told}{_example(spec)}")
+        if count < images:
+            log.info("%d of %d images have a %s", count, images, noun)
+
+
+def _example(spec: Spec) -> str:
+    """The first reject and why, as the end of a line."""
+    told = describe_rejects(spec.golden_uri)
+    return f"; {told}" if told else ""
 
 
 def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) -> None:

@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
     }
 )
 WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # where the data set says what is right
-FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes"]
+FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes", "label", "references"]
 
 
 def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
@@ -115,6 +115,8 @@ def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
         "repairs": json.dumps(Counter(repair for repairs in images["repairs"].to_pylist() for repair in repairs)),
         "formats": json.dumps(Counter(images["format"].to_pylist())),
         "source_bytes": sum(images["source_bytes"].to_pylist()),
+        "referenced": sum(bool(references) for references in images["references"].to_pylist()),
+        "labelled": sum(label is not None for label in images["label"].to_pylist()),
         "isolated": False,
         "seconds": "{}",
     }

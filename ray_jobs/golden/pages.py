@@ -2,9 +2,7 @@
 
 import base64
 import io
-import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from ray_jobs import parts, storage
-from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import Part
-from ray_jobs.names import printable
-from ray_jobs.sources.filesystem import open_arrow
 
 REJECTS = pa.schema({"image_id": pa.string(), "reason": pa.string(), "detail": pa.string(), "thumbnail": pa.binary()})
 SHEET_PARTS, SHEET_ROWS, TILE, GAP = 8, 8, 112, 4
@@ -68,29 +63,6 @@ def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[
         title=title, rejects=shown, lost=lost, total=sum(lost.values())
     )
     storage.write(f"{golden_uri}/rejects.html", page.encode())
-
-
-def most_frequent(golden_uri: str) -> str:
-    """What most rejects were told, of one of them as an example; empty where `rejects.parquet` does not tell.
-
-    Two rejects were told the same when what follows their place is equal, numbers left aside.
-    """
-    counts, examples = Counter[str](), dict[str, str]()
-    try:
-        with open_arrow(f"{golden_uri}/rejects.parquet") as file:
-            check_own(file, f"{golden_uri}/rejects.parquet")
-            for batch in pq.ParquetFile(file).iter_batches(columns=["detail"]):
-                for detail in batch["detail"].to_pylist():
-                    told = re.sub(r"\d+", "0", detail.rpartition(": ")[2])[:300]
-                    counts[told] += 1
-                    examples.setdefault(told, detail)
-    except (OSError, pa.ArrowException):  # the caller's own line must be told all the same
-        return ""
-    if not counts:
-        return ""
-    told, count = counts.most_common(1)[0]
-    place, _, why = examples[told].rpartition(": ")
-    return f"{count} times: {printable(f'{place}: ' if place else '', 100)}{printable(why, 300)}"
 
 
 def _rejects(golden_uri: str, made: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:

@@ -345,6 +345,33 @@ def test_no_valid_image_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
     failed("preprocess", spec, 2, r"dataset .*/images: no usable image \(10 empty, 10 not-an-image\); check the source")
 
 
+@pytest.mark.parametrize(
+    ("settings", "rows_of_manifest", "told"),
+    [
+        (
+            {"references": "said"}, [{"file": f"images/00{n}.png", "said": {"id": n, "n": 1}} for n in range(3)],
+            r"no usable image \(3 unreadable-source\); .*; the first, images/000.png: references 'said': "
+            r"an object \(\{id, n\}\) without one obvious text; name a column of texts$",
+        ),
+        (
+            {"references": "said"}, [{"file": f"images/00{n}.png", "said": None} for n in range(3)],
+            "none of the 3 images has a reference in 'said'; correct `dataset.references` or leave it out$",
+        ),
+        (
+            {"label": "kind"}, [{"file": f"images/00{n}.png", "kind": ["", float("nan"), []][n]} for n in range(3)],
+            "none of the 3 images has a label in 'kind'; correct `dataset.label` or leave it out$",
+        ),
+    ],
+    ids=["no-text", "no-reference", "no-label"],
+)  # fmt: skip
+def test_texts_that_no_row_has_are_bad_input(
+    tmp_path: Path, on_cluster: Any, settings: dict[str, str], rows_of_manifest: list[dict[str, Any]], told: str
+) -> None:
+    folder_of_pictures(tmp_path / "images", 3)
+    source = offered.jsonl(tmp_path / "m.jsonl", rows_of_manifest)
+    failed("preprocess", of_demo(tmp_path, dataset={"source": str(source), **settings}), 2, told)
+
+
 def test_no_image_column_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
     (tmp_path / "list.csv").write_text("img,caption\na.png,x\n")
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "list.csv"), "image": "image"})

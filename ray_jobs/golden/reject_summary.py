@@ -1,0 +1,59 @@
+"""What the job's last line says of a golden set's rejects: the first one, and what most of them were told."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_jobs.arrow_guard import check_own
+from ray_jobs.names import printable
+from ray_jobs.sources.filesystem import open_arrow
+
+LONGEST = 100  # characters of an image id, and of a detail
+
+
+def describe_rejects(golden_uri: str) -> str:
+    """A clause about the rejects in `rejects.parquet`; empty where it does not tell."""
+    try:
+        return summarise(_read(f"{golden_uri}/rejects.parquet"))
+    except (OSError, pa.ArrowException):  # the caller's own line must be told all the same
+        return ""
+
+
+def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
+    """The first of these rejects (image id, reason, detail), and an example of the commonest cause if it is another.
+
+    Two have the same cause when what follows their place is equal, numbers left aside.
+    """
+    counts, examples = Counter[str](), dict[str, tuple[str, str]]()
+    for image_id, reason, detail in rejects:
+        cause = re.sub(r"\d+", "0", detail.rpartition(": ")[2] or reason)[:300]
+        counts[cause] += 1
+        examples.setdefault(cause, (image_id, shorten(detail or reason)))
+    if not counts:
+        return ""
+    first = next(iter(examples))
+    cause, count = max(counts.items(), key=lambda item: item[1])
+    image_id, detail = examples[first]
+    line = f"the first, {printable(image_id, LONGEST)}: {detail}"
+    return line if cause == first else f"{line}; {count} times: {examples[cause][1]}"
+
+
+def shorten(detail: str) -> str:
+    """The detail on one line of at most LONGEST characters; of a long one, the place gives way to the cause."""
+    detail = " ".join(detail.split())
+    if len(shown := printable(detail, 3 * LONGEST)) <= LONGEST:
+        return shown
+    place, _, cause = detail.rpartition(": ")
+    cause = printable(cause, LONGEST)
+    room = LONGEST - len(cause) - 2
+    return f"{printable(place, room)}: {cause}" if place and room > 10 else cause
+
+
+def _read(uri: str) -> Iterator[tuple[str, str, str]]:
+    with open_arrow(uri) as file:
+        check_own(file, uri)
+        for batch in pq.ParquetFile(file).iter_batches(columns=["image_id", "reason", "detail"]):
+            yield from zip(*(batch[name].to_pylist() for name in ("image_id", "reason", "detail")), strict=True)
