@@ -25,6 +25,8 @@ from ray_jobs.sources.tab_separated import tab_records
 Cells = dict[str, Any]
 Lines = Iterator[str]
 TOKEN = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<text>.*)", re.DOTALL)  # Flickr8k.token.txt, results_20130124.token
+EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel tells the delimiter
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 SIGNS = ",|;\t"  # between the cells of a file that is named .csv, by what its first line holds
 TEXT_FORMS = "image#0<TAB>caption, image<TAB>caption, a header like image,caption, or a path a line"
 
@@ -44,7 +46,10 @@ def rows(uri: str, head: bool = False) -> Iterator[tuple[int, Cells]]:
             yield from _objects(uri, lines)
         elif name.endswith(".csv"):
             first = next(lines, "")
-            yield from _separated(uri, chain([first], lines), _sign_of(first))
+            if told := EXCEL.fullmatch(first):
+                yield from _separated(uri, chain(["\n"], lines), told[1])
+            else:
+                yield from _separated(uri, chain([first], lines), _sign_of(first))
         elif name.endswith(".tsv"):
             yield from _separated(uri, lines, "\t")
         else:
@@ -81,6 +86,8 @@ def _decoded(uri: str, file: Any) -> Lines:
     for number, line in enumerate(iter(partial(file.readline, MOST_LINE + 1), b""), 1):
         if len(line) > MOST_LINE:
             raise BadInput(f"dataset {uri}: line {number} has over {MOST_LINE} bytes; write one row a line")
+        if number == 1 and line.startswith(UTF_16):
+            raise BadInput(f"dataset {uri}: is UTF-16, as Excel's Unicode text is; save it as CSV UTF-8")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:

@@ -43,7 +43,9 @@ def tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
             yield quoted or plain, source.number
         elif quoted and len(quoted) == width:
             yield quoted, source.number
-        elif quoted is not None or (len(plain) == width and _begins_record(source.peek(), width)):
+        elif quoted is not None or (
+            len(plain) == width and (_is_closed(plain) or _begins_record(source.peek(), width))
+        ):
             yield plain, source.number
         else:
             yield _over_lines(line, source), source.number
@@ -51,6 +53,11 @@ def tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
 
 def _begins_record(line: str | None, width: int) -> bool:
     return line is None or len(_split(line)) == width
+
+
+def _is_closed(cells: list[str]) -> bool:
+    """Whether no cell opens a quote that another line could close."""
+    return not any(cell.startswith('"') and cell.count('"') % 2 for cell in cells)
 
 
 def _over_lines(line: str, source: _Lines) -> list[str]:

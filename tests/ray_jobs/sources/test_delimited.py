@@ -1,0 +1,100 @@
+"""CSV and TSV files as spreadsheets, pandas and plain scripts write them, through a manifest."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from offered import listed
+
+from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.sources.tab_separated import tab_records
+
+TRICKY = ['"stop" sign', "a\ttab", 'two\nlines, "so"', '"', '""', "plain", '"whole"', "it's", 'ends "so"', "", "x"]
+
+
+def captions(path: Path, data: bytes) -> list[tuple[str, list[str]]]:
+    path.write_bytes(data)
+    return [(one.image_id, one.references) for one in listed(Dataset(source=str(path), references="caption"))]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"stop" sign'], ['"stop sign'], ['a "stop" sign'], ['stop "'], ['"stop" sign', '"go" sign', "plain"],
+        ['"stop sign', '"go sign'], ['say "a" and "b"', '"a" and "b"'], ["it's 5\" wide"], ['"open at the end'],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quotes_in_tsv_are_text(tmp_path: Path, lines: list[str], end: str) -> None:
+    text = "file\tcaption" + end + "".join(f"{n}.png\t{line}{end}" for n, line in enumerate(lines))
+    assert captions(tmp_path / "m.tsv", text.encode()) == [(f"{n}.png", [line]) for n, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize("writer", ["csv", "pandas"])
+@pytest.mark.parametrize(("suffix", "sign"), [("tsv", "\t"), ("csv", ","), ("csv", ";"), ("csv", "|")])
+def test_what_a_library_wrote_with_quotes_is_read_back(tmp_path: Path, writer: str, suffix: str, sign: str) -> None:
+    rows = [{"file": f"{n}.png", "caption": text} for n, text in enumerate(TRICKY)]
+    sink = io.StringIO()
+    if writer == "csv":
+        sheet = csv.DictWriter(sink, rows[0], delimiter=sign)
+        sheet.writeheader()
+        sheet.writerows(rows)
+    else:
+        pd.DataFrame(rows).to_csv(sink, sep=sign, index=False)
+    found = captions(tmp_path / f"m.{suffix}", sink.getvalue().encode())
+    assert found == [(row["file"], [row["caption"]] if row["caption"] else []) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("sep=;\r\nfile;caption\r\na.png;x, y\r\n", [("a.png", ["x, y"])]),
+        ("\ufefffile;caption\r\na.png;\"x; y\"\r\n", [("a.png", ["x; y"])]),
+        ("file\tcaption\na.png\tx\n", [("a.png", ["x"])]),
+        ("file,caption\na.png,\"['x', 'y']\"\nb.png,\"[\"\"x\"\", \"\"y\"\"]\"\n", [("a.png", ["x", "y"]),
+        ("b.png", ["x", "y"])]),
+        ("file,caption\na.png,nan\nb.png,\n,,\n", None),
+        ("file,caption\na.png,nan\nb.png,\n,\n", [("a.png", []), ("b.png", []), ("4", [])]),
+    ],
+    ids=["sep-line", "semicolon", "tab-in-csv", "lists", "one-column-more", "missing"],
+)  # fmt: skip
+def test_csv_of_spreadsheets_and_pandas(tmp_path: Path, data: str, expected: Any) -> None:
+    if expected is None:
+        with pytest.raises(BadInput, match=r"line 4 has 3 columns where line 1 names 2"):
+            captions(tmp_path / "m.csv", data.encode())
+    else:
+        assert captions(tmp_path / "m.csv", data.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("file,caption\na.png,x\n".encode("utf-16"), "is UTF-16, as Excel's Unicode text is; save it as CSV UTF-8"),
+        ("file,caption\na.png,tänch\n".encode("latin-1"), "line 2 is not UTF-8; save the file as UTF-8"),
+        (b'file,caption\na.png,"x\n', "line 2: unexpected end of data; correct its quotes"),
+        (b"file;caption\na.png;x;y\n", "line 2 has 3 columns where line 1 names 2"),
+    ],
+    ids=["utf-16", "latin-1", "open-quote", "semicolons"],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, told: str) -> None:
+    with pytest.raises(BadInput, match=rf"dataset {tmp_path}/m\.csv: {told}"):
+        captions(tmp_path / "m.csv", data)
+
+
+def test_labels_that_pandas_wrote_with_gaps_are_those_without(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"file": ["a", "b", "c"], "kind": [3, None, 5]})
+    frame.to_csv(tmp_path / "m.csv", index=False)
+    assert (tmp_path / "m.csv").read_text().startswith("file,kind\na,3.0\n")
+    assert [one.label for one in listed(Dataset(source=str(tmp_path / "m.csv"), label="kind"))] == ["3", None, "5"]
+
+
+def test_a_cell_of_tsv_that_goes_on_is_one_record_and_those_behind_it_are_lines_again() -> None:
+    lines = iter(["a\tb\n", 'x\t"one\n', 'two"\n', 'y\t"stop" sign\n', '"p\tq"\tr\n', 'z\t"so"\n'])
+    assert list(tab_records(lines)) == [
+        (["a", "b"], 1), (["x", "one\ntwo"], 3), (["y", '"stop" sign'], 4), (["p\tq", "r"], 5), (["z", "so"], 6),
+    ]  # fmt: skip
+    with pytest.raises(csv.Error, match="unexpected end of data"):
+        list(tab_records(iter(["a\tb\n", 'x\t"one\n', "two\n"])))
