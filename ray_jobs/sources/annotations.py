@@ -21,10 +21,11 @@ from ray_jobs.sources.on_disk import database
 Cells = dict[str, Any]
 FORMS = "a list of objects, COCO (`images` and `annotations`), Karpathy's splits, or texts by image name"
 BESIDE = ("licenses", "licences")  # lists of COCO's files whose addresses are not those of images
+OBJECTS = "objects"  # the column of labels and boxes that COCO's annotations make
 LISTS = ("images", "annotations", "categories")
 TABLES = (
     "image (number INTEGER PRIMARY KEY, id TEXT UNIQUE, cells TEXT)",
-    "annotation (number INTEGER PRIMARY KEY, image TEXT, caption TEXT, category TEXT)",
+    "annotation (number INTEGER PRIMARY KEY, image TEXT, caption TEXT, category TEXT, box TEXT)",
     "category (id TEXT PRIMARY KEY, name TEXT)",
 )
 
@@ -110,8 +111,8 @@ def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
             elif entry.key == "annotations":
                 caption = json.dumps(value["caption"]) if value.get("caption") is not None else None
                 category = _id(value.get("category_id"))
-                row_of = (number, _id(value.get("image_id")), caption, category)
-                opened.execute("INSERT INTO annotation VALUES (?, ?, ?, ?)", row_of)
+                row_of = (number, _id(value.get("image_id")), caption, category, _box(value))
+                opened.execute("INSERT INTO annotation VALUES (?, ?, ?, ?, ?)", row_of)
             else:
                 name = (_id(value.get("id")), json.dumps(value.get("name")))
                 opened.execute("INSERT OR REPLACE INTO category VALUES (?, ?)", name)
@@ -123,20 +124,48 @@ def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
 
 
 def _with_annotations(opened: Any) -> Iterator[tuple[int, Cells]]:
-    has = opened.execute("SELECT COUNT(caption), COUNT(category) FROM annotation").fetchone()
+    has = opened.execute("SELECT COUNT(caption), COUNT(category), COUNT(box) FROM annotation").fetchone()
     of_image = (
-        "SELECT a.caption, COALESCE(c.name, a.category) FROM annotation a LEFT JOIN category c ON c.id = a.category "
-        "WHERE a.image = ? ORDER BY a.number"
+        "SELECT a.caption, COALESCE(c.name, a.category), a.box FROM annotation a "
+        "LEFT JOIN category c ON c.id = a.category WHERE a.image = ? ORDER BY a.number"
     )
     for number, identity, cells in opened.execute("SELECT number, id, cells FROM image ORDER BY number"):
         rows = opened.execute(of_image, (identity,)).fetchall() if any(has) and identity is not None else []
         more: Cells = {}
         if has[0]:
-            more["caption"] = [json.loads(caption) for caption, _ in rows if caption is not None]
+            more["caption"] = [json.loads(caption) for caption, _, _ in rows if caption is not None]
         if has[1]:
-            named = dict.fromkeys(category for _, category in rows if category is not None)
+            named = dict.fromkeys(category for _, category, _ in rows if category is not None)
             more["category"] = [json.loads(category) for category in named]
-        yield number, json.loads(cells) | more
+        image = json.loads(cells)
+        if has[1] and has[2] and OBJECTS not in image:
+            placed = [(category, box) for _, category, box in rows if category is not None and box is not None]
+            more[OBJECTS] = _objects_placed(image, placed)
+        yield number, image | more
+
+
+def _box(annotation: dict[str, Any]) -> str | None:
+    """The box of one object as JSON, x, y, width and height in pixels; None without one and for a crowd."""
+    box = annotation.get("bbox")
+    is_box = isinstance(box, list) and len(box) == 4 and all(type(one) in (int, float) for one in box)
+    return json.dumps(box) if is_box and not annotation.get("iscrowd") else None
+
+
+def _objects_placed(image: Cells, placed: list[tuple[str, str]]) -> list[Cells] | None:
+    """The label of each object and its box in thousandths of the image, as `caption.fields` has boxes.
+
+    None where the file does not tell how large the image is.
+    """
+    width, height = image.get("width"), image.get("height")
+    if not (isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0):
+        return None
+    found = []
+    for category, box in placed:
+        x, y, across, down = json.loads(box)
+        edges = (x / width, y / height, (x + across) / width, (y + down) / height)
+        inside = [round(min(max(1000 * edge, 0), 1000), 2) for edge in edges]
+        found.append({"label": json.loads(category), "box": inside})
+    return found
 
 
 def _tell_orphans(uri: str, opened: Any) -> None:

@@ -148,3 +148,27 @@ def test_a_column_of_another_type_is_told_by_its_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": pa.array([encoded(picture(0))]), "when": when}), path)
     (row,) = read(dataset_of({"source": path}, truth={"it": "when"}))
     assert row.detail == "truth 'when': a datetime; write a text, a number, true or false, or a list of these"
+
+
+def test_a_coco_file_has_its_objects_with_boxes_in_thousandths(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(0)))
+    (tmp_path / "b.png").write_bytes(encoded(picture(1)))
+    said = {
+        "images": [
+            {"id": 1, "file_name": "a.png", "width": 200, "height": 400},
+            {"id": 2, "file_name": "b.png", "width": 64, "height": 48},
+        ],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 18, "bbox": [20, 40, 100, 200]},
+            {"image_id": 1, "category_id": 18, "bbox": [150, 0, 60.5, 400]},
+            {"image_id": 1, "category_id": 1, "bbox": [0, 0, 200, 400], "iscrowd": 1},
+            {"image_id": 1, "category_id": 1, "bbox": "none"},
+        ],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(said))
+    rows = read(dataset_of({"source": tmp_path / "instances.json"}, truth={"found": "objects"}))
+    assert [json.loads(row.truth or "") for row in rows] == [
+        {"found": [{"label": "dog", "box": [100, 100, 600, 600]}, {"label": "dog", "box": [750, 0, 1000, 1000]}]},
+        {"found": []},
+    ]
