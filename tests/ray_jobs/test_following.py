@@ -23,7 +23,7 @@ def test_the_engine_is_told_which_checkpoint_follows(
 
     write_golden(made, [{"image_id": "a"}])
     monkeypatch.setattr(caption, "ask_parts", asked)
-    monkeypatch.setattr(caption, "probe", lambda *_: None)  # there is no checkpoint
+    monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
     monkeypatch.setattr(caption, "commit", lambda *_: None)
     caption.caption(made)
     assert told == [{"following": following}]
