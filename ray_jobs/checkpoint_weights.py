@@ -93,7 +93,6 @@ def choose_weights(uri: str, names: Iterable[str]) -> Weights:
         _refuse_adapter(uri, names)
         if double := _first_series(tensor_files - {SINGLE}):
             raise BadInput(f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {double}): delete one")
-        _refuse_consolidated(uri, tensor_files)
         return Weights((SINGLE,))
     if any("-of-" in name for name in tensor_files) and not _is_one_of_one(tensor_files):
         raise Incomplete(f"checkpoint {uri}: {INDEX} is missing; wait for the upload or delete the checkpoint")

@@ -270,6 +270,22 @@ def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie
     assert not [name for name in left_in(local.parent) if name.startswith(".")]
 
 
+def test_what_lies_beside_the_bases_weights_is_not_merged(
+    local: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    uri, base = local
+    before = checkpoint.resolve(uri, base)
+    expected = weights_of(fetch(before))
+    upload(base, {"ema.safetensors": storage.read(f"{base}/model-00001-of-00002.safetensors"), "results.json": b"{}"})
+    after = checkpoint.resolve(uri, base)
+    assert after == before
+    found = weights_of(fetch(after, tmp_path / "own"))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert len(list((tmp_path / "cache").glob(".linked-*"))) == 1
+
+
 def test_a_base_overwritten_meanwhile_leaves_no_copy(
     uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

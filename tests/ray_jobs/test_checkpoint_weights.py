@@ -49,6 +49,9 @@ LOADED: dict[str, tuple[Files, list[str]]] = {
     "Mistral's own files beside an index": (
         FILES | {"consolidated-00001-of-00001.safetensors": WHOLE, "consolidated.safetensors": WHOLE}, [FIRST, SECOND],
     ),
+    "Mistral's own file beside one file": (
+        BESIDE | {SINGLE: WHOLE, "consolidated.safetensors": shard({"layers.0.wq": b"1"})}, [SINGLE],
+    ),
     "a total_size that is wrong": (FILES | {INDEX: index(a=FIRST, b=SECOND)}, [FIRST, SECOND]),
     "an optimizer beside an index": (FILES | {"optimizer.safetensors": WHOLE}, [FIRST, SECOND]),
 }  # fmt: skip
@@ -108,6 +111,10 @@ REFUSED: dict[str, tuple[Files, str]] = {
     ),
     "two files of the same tensors": (
         BESIDE | {SINGLE: WHOLE, "ema.safetensors": WHOLE}, rf"two sets of weights \({SINGLE}, and ema\.safetensors, ",
+    ),
+    "one file, and Mistral's own of the same tensors": (
+        BESIDE | {SINGLE: WHOLE, "consolidated.safetensors": WHOLE},
+        rf"two sets of weights \({SINGLE}, and consolidated",
     ),
     "a tensor in two shards": (
         FILES | {SECOND: shard({"a": b"1", "b": b"2"})},
