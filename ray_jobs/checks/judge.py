@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ray_jobs.checks.images import Looked
-from ray_jobs.contract import Judge, Trouble
+from ray_jobs.contract import Judge
 from ray_jobs.images.prepare import Golden
 from ray_jobs.judge.endpoint import Reply, connected
+from ray_jobs.judge.outage import explain_account, explain_outage
 from ray_jobs.metrics import judge as judging
 
 STAND_IN = "A photo."  # where an image has no reference that could be its caption
@@ -35,14 +36,18 @@ def ask_endpoint(judge: Judge, looked: Sequence[Looked]) -> list[Asked]:
 async def _ask(judge: Judge, looked: Sequence[Looked]) -> list[Asked]:
     endpoint = connected(judge)
     asked: list[Asked] = []
+    replies: list[Reply] = []
     async with endpoint.client:
         for image in looked:
             assert isinstance(image.image, Golden)
             text = question(judge, image.row.references)
             reply = await endpoint.ask(text, image.image.image, pair=False)
-            if reply.failure and not asked:
-                raise Trouble(f"judge {judge.model}: {_failure(reply)}")
+            if error := explain_account(judge, reply):
+                raise error
+            replies.append(reply)
             asked.append(_read(judge, text, reply))
+    if all(reply.failure for reply in replies):
+        raise explain_outage(judge, replies, was_answered=False)
     return asked
 
 

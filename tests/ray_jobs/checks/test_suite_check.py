@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from judge.lying import KEY, error, lying, message_with, page
 from making import encoded, picture
 from running import DEMO, GOOD, ROOT
 
@@ -209,6 +210,53 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr()
     assert "BAD INPUT  suite: suite 'nosuch': not in" in shown.out
     assert f"--html {page}: cannot be written (No such file or directory)" in shown.err
+
+
+ENDPOINT = {"kind": "openai", "model": "m", "prompt": "Rate {caption} by {references}", "tries": 1}
+GOOD_ANSWER = json.dumps({"rationale": "so", "score": 4})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("behave", "code", "lines"),
+    [
+        (
+            lambda text, before: message_with(GOOD_ANSWER),
+            0,
+            [
+                'question     Rate <data>"picture',
+                'answer       {"rationale": "so", "score": 4}',
+                "score        judge 4",
+            ],
+        ),
+        (lambda text, before: page("Sign in"), 2, ["BAD INPUT  judge: judge m at http://127.0.0.1:", "check base_url"]),
+        (lambda text, before: error(401), 2, ["BAD INPUT  judge: ", "401, not this key; correct ASSAY_JUDGE_KEY"]),
+        (
+            lambda text, before: message_with(GOOD_ANSWER if "picture 0" in text else "Nice!"),
+            0,
+            ["4 of 5 of the judge's answers cannot be used", "score        no answer: invalid-answer"],
+        ),
+    ],
+    ids=["good", "a-page", "another-key", "mixed"],
+)
+def test_the_judge_is_asked(
+    behave: Any, code: int, lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
+    place = tmp_path / "data"
+    place.mkdir()
+    for number in range(5):
+        (place / f"{number}.png").write_bytes(PICTURES[number])
+    rows = [json.dumps({"file_name": f"{number}.png", "text": f"picture {number}"}) for number in range(5)]
+    (place / "metadata.jsonl").write_text("\n".join(rows))
+    with lying(behave) as endpoint:
+        made = suite(tmp_path, dataset={"references": "text"}, judge=ENDPOINT | {"base_url": endpoint.url})
+        assert main(["--suite", made, "--judge"]) == code
+    page_text = capsys.readouterr().out
+    for line in lines:
+        assert line in page_text, page_text
+    assert KEY not in page_text
 
 
 @pytest.mark.slow
