@@ -9,6 +9,7 @@ prints the URI of the spec, which every job takes: `python -m ray_jobs.preproces
 import argparse
 import hashlib
 import json
+import logging
 import os
 import posixpath
 import re
@@ -56,6 +57,9 @@ from ray_jobs.suite_files import (
     read_text,
     refuse_system_path,
 )
+from ray_jobs.unused_settings import find_doubts
+
+log = logging.getLogger("assay")
 
 SPEC_BYTES = 64 * 2**20  # the table of synonyms in it has at most 16 MiB as a file
 MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
@@ -97,6 +101,8 @@ def plan(
     )
     spec = find_same(spec, source_revision)
     check_prompts(suite, spec.checkpoint, spec.judge)
+    for doubt in find_doubts(suite):
+        log.warning("suite %s: %s", suite.name, doubt)
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})

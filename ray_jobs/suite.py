@@ -17,6 +17,7 @@ from ray_jobs.metrics.registry import directions
 from ray_jobs.names import find_fault, printable
 from ray_jobs.prompt_tokens import find_fault as find_token_fault
 from ray_jobs.prompt_tokens import texts_for_judge, texts_for_model
+from ray_jobs.unused_settings import find_unused
 
 METRICS = (
     directions()
@@ -443,7 +444,7 @@ def parse_suite(text: str | bytes, where: str) -> Suite:
     if fault := find_fault(suite.name):  # checked here and not in the model, which also reads what was stored earlier
         raise BadInput(f"{what}: name: {suite.name[:60]!r} {fault}; give it a shorter name")
     _check_judge(suite.judge, what)
-    if fault := find_token_fault(texts_for_model(suite) | texts_for_judge(suite)):
+    if fault := find_token_fault(texts_for_model(suite) | texts_for_judge(suite)) or find_unused(suite):
         raise BadInput(f"{what}: {fault}")
     return suite
 

@@ -19,7 +19,7 @@ LIGHT = {
     "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors", "data_folders",
     "fields/__init__", "fields/schema", "source_files", "label_tables", "submission_probe",
     "private_cache", "content_hashes", "same_content",
-    "prompt_tokens", "checkpoint_tokens",
+    "prompt_tokens", "checkpoint_tokens", "unused_settings",
 }  # fmt: skip
 
 
