@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from dev.trainer_folders import write_single
 from ray_jobs import checkpoint
 from ray_jobs.checkpoint import INDEX
 from ray_jobs.contract import Engine
 from ray_jobs.engine.settings import arguments, warm_config
+from ray_jobs.fetching import fetch
 
 DEMO = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
 pytestmark = pytest.mark.slow  # they import vLLM
@@ -43,6 +46,31 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
     assert safe
     assert {Path(file).name for file in files} == named
     assert checkpoint.check_whole(str(doubled))
+
+
+@pytest.mark.parametrize("kind", ["assay", "safetensors"])
+def test_vllm_reads_the_whole_file_beside_a_stale_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from vllm.config import LoadConfig
+    from vllm.model_executor.model_loader import get_model_loader
+
+    from ray_jobs.engine import loader  # noqa: F401  # which makes the warm engine's known
+
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "step-1"
+    shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    write_single(folder / "model.safetensors", DEMO.parent / "step-0200")
+    save_file({"ema": torch.zeros(2)}, folder / "ema.safetensors")
+    chosen = get_model_loader(LoadConfig(load_format=kind))
+    with pytest.raises(FileNotFoundError):
+        chosen._prepare_weights(str(folder), None, None, True, None)
+    given = fetch(checkpoint.resolve(str(folder)))
+    _, files, safe = chosen._prepare_weights(str(given), None, None, True, None)
+    assert safe
+    assert [Path(file).name for file in files] == ["model.safetensors"]
+    assert load_file(files[0]).keys() == load_file(folder / "model.safetensors").keys()
+    assert warm_config(Engine(max_model_len=512), False, str(given)).model_config.hf_config.architectures
 
 
 def test_the_config_that_was_checked_is_the_engines(doubled: Path) -> None:
