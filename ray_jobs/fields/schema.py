@@ -8,6 +8,7 @@ or an array of one of these, or an array of objects `{label, box}`. A box is an 
 x2, y2. Everything has bounds, so an answer always ends.
 """
 
+import json
 import re
 from typing import Any
 
@@ -93,6 +94,8 @@ def complete(raw: Any) -> Schema:
             f"allows an answer of {characters} characters, more than {ANSWER_CHARACTERS}; lower its maxLength and "
             "maxItems"
         )
+    if (size := len(json.dumps(found))) > SCHEMA_BYTES:  # its grammar goes with every request
+        raise NotSupported(f"has {size} bytes with its bounds, more than {SCHEMA_BYTES}; give fewer or shorter choices")
     return found
 
 

@@ -96,6 +96,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         {"properties": {"a": {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 4096}}}},
         "allows an answer of 1049",
     ),
+    "large": (
+        {"properties": {f"f{n}": {"type": "string", "enum": [f"{c:0200}" for c in range(200)]} for n in range(2)}},
+        "bytes with its bounds, more than 65536; give fewer or shorter choices",
+    ),
     "a caption of numbers": ({"properties": {"caption": {"type": "integer"}}}, "caption: is the caption, so"),
 }
 VALUES_REFUSED: dict[str, tuple[Any, str]] = {
