@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import ray
-from making import spec
+from making import checkpoint_files, spec, upload
 from ray.exceptions import RayTaskError
 
-from ray_jobs import job, storage
+from ray_jobs import checkpoint, job, storage
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Failure, Spec, Trouble
 from ray_jobs.progress import Progress
@@ -39,6 +39,25 @@ def wrapped(error: Exception) -> Exception:
     middle.cause = error  # type: ignore[attr-defined]
     outer.__cause__ = middle
     return outer
+
+
+@pytest.mark.parametrize("which", ["checkpoint", "judge", "clip"])
+def test_a_reader_that_comes_upon_a_deleted_file_says_so(made: Spec, tmp_path: Path, which: str) -> None:
+    model = upload(str(tmp_path / "m"), checkpoint_files())
+    planned = made.model_copy(update={which: checkpoint.resolve(model)})
+    storage.write(planned.uri, planned.model_dump_json().encode())
+    error = wrapped(Incomplete(f"checkpoint {model}: config.json went away while it was read; wait for the upload"))
+    code, failure = ended(planned, error)
+    assert failure
+    assert (code, failure.message.partition("; ")[0]) == (
+        2,
+        f"checkpoint {model}: config.json went away while it was read",
+    )
+    storage.delete(f"{model}/config.json")
+    code, failure = ended(planned, error)
+    assert failure
+    assert code == 2
+    assert failure.message.startswith(f"checkpoint {model}: config.json was deleted since this run was planned; keep ")
 
 
 @pytest.mark.parametrize(
