@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -99,8 +100,11 @@ def preprocess(spec: Spec) -> None:
 
 def _note_content(spec: Spec) -> None:
     """Let the golden set be found by its content, where the source's own folder holds all of it."""
-    if isinstance(open_source(spec.suite.dataset), FolderSource | WebDatasetSource):
-        note_golden(spec)
+    if not spec.content_id:
+        return
+    with suppress(BadInput, Trouble):  # a set that is complete needs no source any more, and may have lost it
+        if isinstance(open_source(spec.suite.dataset), FolderSource | WebDatasetSource):
+            note_golden(spec)
 
 
 def make_parts(

@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError
 
 from ray_jobs import storage, stored
 from ray_jobs.content_hashes import content_hashes
-from ray_jobs.contract import PREPROCESS_VERSION, Dataset, Spec, digest
+from ray_jobs.contract import PREPROCESS_VERSION, BadInput, Dataset, Spec, digest
+from ray_jobs.names import printable
 from ray_jobs.schema import StoredModel
 from ray_jobs.source_files import METADATA
 
@@ -68,7 +69,9 @@ def _content_id(spec: Spec, revise: Revise) -> str | None:
     folder = storage.local_path(dataset.source)
     if folder is None or dataset.revision or not folder.exists():
         return None
-    named = os.environ.get("ASSAY_CONTENT_MB")
+    named = os.environ.get("ASSAY_CONTENT_MB", "")
+    if named and not named.replace(".", "", 1).isdecimal():
+        raise BadInput(f"ASSAY_CONTENT_MB is {printable(named, 60)!r}; set it to a number of megabytes, or not at all")
     most, most_files = float(named or MEGABYTES) * 1_000_000, math.inf if named else MOST_FILES
     hashed = count = 0
     with content_hashes() as hashes:

@@ -15,7 +15,7 @@ from making import checkpoint_files, encoded, picture, upload
 from running import run
 
 from ray_jobs import content_hashes, same_content, storage
-from ray_jobs.contract import Spec
+from ray_jobs.contract import BadInput, Spec
 from ray_jobs.plan import plan
 from ray_jobs.same_content import note_golden
 
@@ -115,6 +115,7 @@ def test_a_copy_of_a_prepared_folder_is_complete_and_a_copied_manifest_is_not(tm
         second = planned(tmp_path, there)
         assert (second.golden_id == first.golden_id) is (name == "images")
         if second.same_golden:
+            shutil.rmtree(there / "images")
             assert "is complete: 3 images" in run("preprocess", second)
 
 
@@ -137,6 +138,12 @@ def test_a_large_source_is_not_hashed(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv("ASSAY_CONTENT_MB")
     monkeypatch.setattr(same_content, "MOST_FILES", 3)
     assert planned(tmp_path, tmp_path / "here").content_id is None
+
+
+def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CONTENT_MB", "4 GB")
+    with pytest.raises(BadInput, match="ASSAY_CONTENT_MB is '4 GB'; set it to a number of megabytes, or not at all"):
+        planned(tmp_path, clone(tmp_path / "here"))
 
 
 def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path, own_cache: Path) -> None:
