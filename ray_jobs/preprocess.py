@@ -21,11 +21,11 @@ from typing import Any
 import ray
 
 from ray_jobs import job, parts
-from ray_jobs.contract import BadInput, Part, Spec, Trouble
+from ray_jobs.contract import BadInput, Manifest, Part, Spec, Trouble
 from ray_jobs.golden import pages
 from ray_jobs.golden.apart import apart
 from ray_jobs.golden.duplicates import Duplicates, hashes
-from ray_jobs.golden.making import drop_duplicates, make_part
+from ray_jobs.golden.making import drop_duplicates, join_references, make_part
 from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.golden.reject_summary import describe_rejects
@@ -76,6 +76,7 @@ def preprocess(spec: Spec) -> None:
     if found := parts.manifest(spec.golden_uri):
         check_rejects(spec, found.lost, found.rows_in)
         log.info("golden set %s is complete: %d images", spec.golden_uri, found.rows_out)
+        _warn_of_lost_references(spec, found)
         _note_content(spec)
         return
     times = [time.monotonic()]
@@ -96,6 +97,16 @@ def preprocess(spec: Spec) -> None:
     times.append(time.monotonic())
     commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
     _note_content(spec)
+
+
+def _warn_of_lost_references(spec: Spec, found: Manifest) -> None:
+    """Say that a golden set of an earlier version may miss references: those of its duplicates went with them."""
+    count = found.lost.get("duplicate", 0)
+    if count and spec.suite.dataset.references and "joined_references" not in found.details:
+        log.warning(
+            "golden set %s was made by a version that dropped the references of its %d duplicates; set "
+            "dataset.revision to another word to make it anew", spec.golden_uri, count,
+        )  # fmt: skip
 
 
 def _note_content(spec: Spec) -> None:
@@ -125,7 +136,7 @@ def make_parts(
         part = made.add(row)
         if part.rows + sum(part.lost.values()) != rows_of[part.name]:
             raise Trouble(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")
-        duplicates.add(part.name, list(row["image_ids"]), list(row["blake3"]))
+        duplicates.add(part.name, list(row["image_ids"]), list(row["blake3"]), list(row["references"]))
         if part.name not in done:
             lost = sum(part.lost.values())
             progress.add(part.rows + lost, f"{lost} rejected in {part.name}" if lost else "")
@@ -138,7 +149,10 @@ def make_parts(
 
 
 def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
-    """Turn the images that equal an earlier one into rejects."""
+    """Turn the images that equal an earlier one into rejects, once the earlier one has their references."""
+    duplicates.join()
+    for row in _worked(list(duplicates.gains()), join_references, {"golden_uri": spec.golden_uri}, 1):
+        made.add(row)
     tasks = list(duplicates.tasks())
     settings = {"golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
     for row in _worked(tasks, drop_duplicates, settings, 1):
@@ -148,8 +162,11 @@ def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
 def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
     """Raises BadInput when more of the images were rejected than the suite accepts, or all of them.
 
-    Its line ends with the first of them and why, because that names the remedy.
+    Rows whose references an equal image has are not counted, because nothing of them is lost. The line ends with the
+    first of the rejects and why, because that names the remedy.
     """
+    images -= lost.get("joined", 0)
+    lost = {reason: count for reason, count in lost.items() if reason != "joined"}
     dataset, rejected, most = spec.suite.dataset.source, sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
     if rejected <= most * images and rejected < images:
         return
@@ -201,6 +218,7 @@ def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) 
             "bytes": made.total("bytes"),
             "formats": made.total("formats"),
             "repairs": made.total("repairs"),
+            **({"joined_references": True} if spec.suite.dataset.references else {}),
             "task_seconds": {phase: round(took, 3) for phase, took in sorted(made.seconds.items())},
         },
     )

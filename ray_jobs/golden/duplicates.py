@@ -1,18 +1,35 @@
-"""Images whose files are the same bytes: the first in the golden set's order stays, the others are rejected."""
+"""Images whose files are the same bytes: the first in the golden set's order stays, the others are rejected.
+
+Rows of one image with a reference each are the commonest form of COCO and Flickr30k in Parquet files and shards: the
+first then gets the references of all, before the others go. A job that goes on after a kill comes to the same, because
+the first has all references by the time any other is gone.
+"""
 
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ray_jobs.sources.on_disk import database
 
 REPEATS = """
-SELECT part, image_id, first FROM (
+SELECT part, image_id, first, position FROM (
     SELECT part, position, image_id, ROW_NUMBER() OVER same AS number, FIRST_VALUE(image_id) OVER same AS first
     FROM images WINDOW same AS (PARTITION BY blake3 ORDER BY part, position)
-) WHERE number > 1 ORDER BY part, position"""
+) WHERE number > 1"""
+
+JOINED = "LEFT JOIN joined j ON j.part = r.part AND j.image_id = r.image_id"
+TABLES = (
+    "images (part TEXT, position INTEGER, image_id TEXT, blake3 BLOB, refs TEXT)",
+    "gains (part TEXT, image_id TEXT, refs TEXT)",
+    "joined (part TEXT, image_id TEXT, PRIMARY KEY (part, image_id)) WITHOUT ROWID",
+)
+IN_GROUPS = """
+SELECT blake3, part, image_id, refs FROM images
+WHERE blake3 IN (SELECT blake3 FROM images GROUP BY blake3 HAVING COUNT(*) > 1) ORDER BY blake3, part, position"""
 
 
 class Duplicates:
@@ -21,30 +38,48 @@ class Duplicates:
     def __init__(self, table: sqlite3.Connection) -> None:
         self._table = table
 
-    def add(self, part: str, image_ids: list[str], digests: list[str]) -> None:
-        """The images of a part in order, each with the BLAKE3 hash of its file in hex digits."""
-        rows = zip(image_ids, map(bytes.fromhex, digests), strict=True)
+    def add(self, part: str, image_ids: list[str], digests: list[str], references: list[str] | None = None) -> None:
+        """The images of a part in order, each with the BLAKE3 hash of its file in hex digits and references in JSON."""
+        rows = zip(image_ids, map(bytes.fromhex, digests), references or ["[]"] * len(image_ids), strict=True)
         self._table.executemany(
-            "INSERT INTO images VALUES (?, ?, ?, ?)",
-            ((part, position, image_id, sha) for position, (image_id, sha) in enumerate(rows)),
+            "INSERT INTO images VALUES (?, ?, ?, ?, ?)",
+            ((part, position, image_id, sha, refs) for position, (image_id, sha, refs) in enumerate(rows)),
         )
 
+    def join(self) -> None:
+        """Find out which references each first image gets, and which others brought them: before `tasks` is asked."""
+        groups = groupby(self._table.execute(IN_GROUPS), key=itemgetter(0))
+        for _, group in groups:
+            (_, part, image_id, refs), *others = list(group)
+            own: list[str] = json.loads(refs)
+            every = list(dict.fromkeys([*own, *(text for row in others for text in json.loads(row[3]))]))
+            if every != own:
+                self._table.execute("INSERT INTO gains VALUES (?, ?, ?)", (part, image_id, json.dumps(every)))
+            joined = [row for row in others if row[3] != "[]" and set(json.loads(row[3])) != set(every)]
+            self._table.executemany("INSERT INTO joined VALUES (?, ?)", ((row[1], row[2]) for row in joined))
+
+    def gains(self) -> Iterator[dict[str, Any]]:
+        """For each part with images that get references: its name, and as JSON all references by image."""
+        rows = self._table.execute("SELECT part, image_id, refs FROM gains ORDER BY part, image_id")
+        for part, group in groupby(rows, key=itemgetter(0)):
+            yield {"name": part, "references": json.dumps({image_id: json.loads(refs) for _, image_id, refs in group})}
+
     def tasks(self) -> Iterator[dict[str, Any]]:
-        """For each part with images that an earlier one equals: its name, and as JSON which image equals which."""
-        name = ""
-        repeats: dict[str, str] = {}
-        for part, image_id, first in self._table.execute(REPEATS):
-            if part != name and repeats:
-                yield {"name": name, "repeats": json.dumps(repeats)}
-                repeats = {}
-            name = part
-            repeats[image_id] = first
-        if repeats:
-            yield {"name": name, "repeats": json.dumps(repeats)}
+        """For each part with images that an earlier one equals: its name, as JSON which image equals which, and which
+        of them brought references of their own."""
+        rows = self._table.execute(
+            f"SELECT r.part, r.image_id, r.first, j.image_id IS NOT NULL FROM ({REPEATS}) r {JOINED} "  # noqa: S608
+            "ORDER BY r.part, r.position"
+        )
+        for part, group in groupby(rows, key=itemgetter(0)):
+            listed = list(group)
+            repeats = {image_id: first for _, image_id, first, _ in listed}
+            joined = [image_id for _, image_id, _, is_joined in listed if is_joined]
+            yield {"name": part, "repeats": json.dumps(repeats), "joined": json.dumps(joined)}
 
 
 @contextmanager
 def hashes() -> Iterator[Duplicates]:
     """An empty table; what it holds on disk is gone afterwards."""
-    with database("images (part TEXT, position INTEGER, image_id TEXT, blake3 BLOB)") as table:
+    with database(*TABLES) as table:
         yield Duplicates(table)

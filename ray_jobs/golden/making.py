@@ -79,6 +79,25 @@ def written(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdi
     return described(task["name"], data, origin) | {"seconds": json.dumps(clock)}
 
 
+def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
+    """Give the rows of a part that `references` names all the references of the images that equal them, in place.
+
+    Doing it again changes nothing, and whoever does it writes the same bytes.
+    """
+    uri = parts.uri_of_part(golden_uri, task["name"])
+    data = storage.read(uri)
+    gained: dict[str, list[str]] = json.loads(task["references"])
+    table, footer = parts.table(data), parts.footer(data)
+    own = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
+    joined = [gained.get(image_id, references) for image_id, references in own]
+    if joined != table["references"].to_pylist():
+        column = table.schema.get_field_index("references")
+        table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))
+        data = parts.encoded(table, footer)
+        storage.write(uri, data)
+    return described(task["name"], data, "made")
+
+
 def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess) -> dict[str, Any]:
     """Reject the rows of a part that `repeats` (image id -> the earlier image's) names, in place.
 
@@ -87,12 +106,16 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
     uri = parts.uri_of_part(golden_uri, task["name"])
     data = storage.read(uri)
     repeats: dict[str, str] = json.loads(task["repeats"])
+    joined = set(json.loads(task["joined"]))
     table, footer = parts.table(data), parts.footer(data)
     keep = [image_id not in repeats for image_id in table["image_id"].to_pylist()]
     if not all(keep):
         for row in table.filter([not kept for kept in keep]).select(["image_id", "image"]).to_pylist():
             detail = f"the same bytes as {repeats[row['image_id']]}"
-            footer["rejects"].append(_reject(row["image_id"], "duplicate", detail, thumbnail(row["image"], settings)))
+            reason = "duplicate"
+            if row["image_id"] in joined:
+                reason, detail = "joined", f"{detail}, which has its references too"
+            footer["rejects"].append(_reject(row["image_id"], reason, detail, thumbnail(row["image"], settings)))
         footer["lost"] = _counted(footer["rejects"])
         data = parts.encoded(table.filter(keep), footer)
         storage.write(uri, data)
@@ -112,6 +135,7 @@ def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
         "bytes": len(data),
         "image_ids": images["image_id"].to_pylist(),
         "blake3": images["blake3"].to_pylist(),
+        "references": [json.dumps(references or []) for references in images["references"].to_pylist()],
         "repairs": json.dumps(Counter(repair for repairs in images["repairs"].to_pylist() for repair in repairs)),
         "formats": json.dumps(Counter(images["format"].to_pylist())),
         "source_bytes": sum(images["source_bytes"].to_pylist()),

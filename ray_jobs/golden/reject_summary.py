@@ -29,6 +29,8 @@ def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
     """
     counts, examples = Counter[str](), dict[str, tuple[str, str]]()
     for image_id, reason, detail in rejects:
+        if reason == "joined":  # nothing of it is lost
+            continue
         cause = re.sub(r"\d+", "0", detail.rpartition(": ")[2] or reason)[:300]
         counts[cause] += 1
         examples.setdefault(cause, (image_id, shorten(detail or reason)))

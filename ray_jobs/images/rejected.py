@@ -13,6 +13,7 @@ Reason = Literal[
     "unreadable-source",  # the source has no bytes for it
     "timeout",  # over `decode_seconds`
     "duplicate",  # the same bytes as an earlier image
+    "joined",  # the same, and the earlier image has its references too
     "crashed-decoder",  # twice, the second time alone, the process that decoded it died
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)

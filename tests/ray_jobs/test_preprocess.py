@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
 from images import corpus
@@ -172,6 +174,25 @@ def test_equal_files_are_used_once_unless_they_are_to_be_kept(tmp_path: Path, on
     assert kept.golden_uri != spec.golden_uri
     run("preprocess", kept)
     assert parts.require(kept.golden_uri, "preprocess").rows_out == 34
+
+
+def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_cluster: Any) -> None:
+    """One row a caption, as COCO and Flickr30k are in Parquet files: nothing is lost, so no limit is reached."""
+    pictures = [encoded(picture(number)) for number in range(4)]
+    place = tmp_path / "data"
+    place.mkdir()
+    for shard in range(5):
+        captions = [f"{number} {shard % 3}" for number in range(4)]  # the last two shards say nothing new
+        table = pa.table({"image": pa.array(pictures, pa.binary()), "caption": captions})
+        pq.write_table(table, place / f"part-{shard}.parquet")
+    dataset = {"source": str(place), "references": "caption"}
+    spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 3})
+    run("preprocess", spec)
+    assert [row["references"] for row in rows(spec.golden_uri)] == [
+        [f"{number} {shard}" for shard in range(3)] for number in range(4)
+    ]
+    assert parts.require(spec.golden_uri, "preprocess").lost == {"joined": 16}
+    assert_every_image_once(spec)
 
 
 def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_path: Path, on_cluster: Any) -> None:

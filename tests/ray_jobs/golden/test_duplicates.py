@@ -20,7 +20,11 @@ def found(order: list[str]) -> list[dict[str, Any]]:
     with hashes() as duplicates:
         for name in order:
             duplicates.add(name, [image for image, _ in PARTS[name]], [sha for _, sha in PARTS[name]])
-        return [task | {"repeats": json.loads(task["repeats"])} for task in duplicates.tasks()]
+        duplicates.join()
+        assert list(duplicates.gains()) == []
+        tasks = list(duplicates.tasks())
+        assert [task.pop("joined") for task in tasks] == ["[]"] * len(tasks)
+        return [task | {"repeats": json.loads(task["repeats"])} for task in tasks]
 
 
 def test_the_first_in_the_order_of_the_set_stays() -> None:
@@ -32,3 +36,24 @@ def test_none() -> None:
         duplicates.add("part-00000", ["a", "b"], ["01", "02"])
         duplicates.add("part-00001", [], [])
         assert list(duplicates.tasks()) == []
+
+
+REFERENCES = {"a": ["A dog."], "c": ["One dog."], "g": ["A dog."], "b": ["A cat."], "f": ["A cat."]}
+
+
+def joined(references: dict[str, list[str]]) -> tuple[dict[str, Any], set[str]]:
+    """What each first image gets, and the repeats that are no plain duplicates."""
+    with hashes() as duplicates:
+        for name, images in PARTS.items():
+            texts = [json.dumps(references.get(image, [])) for image, _ in images]
+            duplicates.add(name, [image for image, _ in images], [sha for _, sha in images], texts)
+        duplicates.join()
+        gains = {task["name"]: json.loads(task["references"]) for task in duplicates.gains()}
+        return gains, {image for task in duplicates.tasks() for image in json.loads(task["joined"])}
+
+
+def test_the_first_gets_the_references_of_all_that_equal_it() -> None:
+    both = ["A dog.", "One dog."]
+    assert joined(REFERENCES) == ({"part-00000": {"a": both}}, {"c", "g"})
+    # A job that goes on after a kill finds the first with all of them, and calls the others what they were called.
+    assert joined(REFERENCES | {"a": both}) == ({}, {"c", "g"})
