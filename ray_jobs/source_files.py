@@ -36,6 +36,7 @@ FOLDER = re.compile(
     rf"(?:(?:images?|imgs?|data)[-._ ]?)?({'|'.join(SPLIT_OF)})(?:[-._ ]?(?:\d+|set|data|images?|imgs?|split))*",
     re.IGNORECASE,
 )
+FIRST_SHARD = re.compile(r"-00000-of-\d{5}")  # of the files that the hub cuts a split into
 WORD = re.compile(r"[^-._ \d]+")
 SHOWN = 5
 
@@ -121,17 +122,23 @@ class Selection:
     by_place: dict[str, dict[str, str]] = field(default_factory=dict)
     chosen: int = 0
     count_data: int = 0
+    is_delta: bool = False
+    configurations: dict[str, None] = field(default_factory=dict)
 
     def takes(self, key: str) -> bool:
         """Whether the file is read."""
         if is_left_by_tools(key):
             self.count_passed += 1
+            self.is_delta = self.is_delta or "_delta_log/" in key
             if len(self.passed) < SHOWN:
                 self.passed.append(printable(key))
             return False
         if not self._is_data(key):
             return True
         self.count_data += 1
+        folder, _, name = key.rpartition("/")
+        if FIRST_SHARD.search(name) and len(self.configurations) < SHOWN:
+            self.configurations[folder] = None
         for spelling, place in splits_told(key):
             if spelling in SPLIT_OF and (place in self.by_place or len(self.by_place) < 1000):
                 self.by_place.setdefault(place, {}).setdefault(SPLIT_OF[spelling], spelling)
@@ -144,6 +151,14 @@ class Selection:
         if len(self.others) < SHOWN:
             self.others.update(dict.fromkeys(spelling for spelling, _ in splits_told(key)))
         return False
+
+    def doubts(self) -> Iterator[str]:
+        """What a person should know of the files that are read, one line each."""
+        if self.is_delta:
+            yield "is a Delta table: files that its log has removed are read too; export it, or VACUUM it before"
+        if len(self.configurations) > 1:
+            some = ", ".join(list(self.configurations)[:3])
+            yield f"holds shards in several folders ({some}), which on the hub are configurations: all of them are read"
 
     def check(self) -> None:
         """Raise BadInput where several splits would be mixed and none is named, or two spellings mean the named one."""

@@ -42,6 +42,8 @@ def list_selected(selection: Selection) -> Iterator[storage.Entry]:
         some = ", ".join(passed[:EXAMPLES]) + (", ..." if selection.count_passed > EXAMPLES else "")
         count = selection.count_passed
         log.info("dataset %s: passed over %d that data tools wrote for themselves: %s", source, count, some)
+    for doubt in selection.doubts():
+        log.warning("dataset %s: %s", source, doubt)
     if selection.split not in (None, ALL) and selection.chosen:
         log.info(
             "dataset %s: %d of %d files are of the split %s", source, selection.chosen, selection.count_data,

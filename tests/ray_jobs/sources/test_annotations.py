@@ -229,3 +229,9 @@ def test_a_document_is_the_same_in_pieces_of_any_size(
             else:
                 built[key] = value
     assert built == document
+
+
+def test_annotations_beside_their_images_whose_name_begins_with_an_underscore(tmp_path: Path) -> None:
+    put(str(tmp_path / "valid"), "_annotations.coco.json", INSTANCES)
+    rows = read(Dataset(source=str(tmp_path / "valid" / "_annotations.coco.json"), label="category"))
+    assert [(row.image_id, row.label, row.detail) for row in rows] == [("a.png", "dog", ""), ("sub/b.png", None, "")]

@@ -209,3 +209,53 @@ def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
         ("val/0.png", ["val 0"], ""),
         ("val/1.png", ["val 1"], "named in metadata.jsonl but not there"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        (["_temporary/0/task_1/b.parquet", "_SUCCESS"], "passed over 2 that data tools wrote for themselves: _SUCCESS"),
+        (["_delta_log/00000.checkpoint.parquet"], "is a Delta table: files that its log has removed are read too"),
+        (["_tmp/b.parquet"], "passed over 1 that data tools wrote for themselves: _tmp/b.parquet"),
+        (["_b.parquet"], "passed over 1 that data tools wrote for themselves: _b.parquet"),
+        (["__MACOSX/b.parquet"], "passed over 1 that data tools wrote for themselves: __MACOSX/b.parquet"),
+    ],
+    ids=str,
+)
+def test_what_data_tools_wrote_for_themselves_is_passed_over(
+    store: str, files: list[str], left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "assay")
+    put_parquet(f"{store}/it/a.parquet", ["a"])
+    dataset = Dataset(source=f"{store}/it")
+    before = source_revision(dataset)
+    for name in files:
+        put_parquet(f"{store}/it/{name}", ["never committed"])
+    assert [image.image_id for image in listed(dataset)] == ["a.parquet#0"]
+    assert any(left in line for line in caplog.messages)
+    assert source_revision(dataset) == before  # it decides nothing, so it moves no id
+
+
+def test_images_that_cameras_and_archives_name_with_underscores(tmp_path: Path) -> None:
+    for name in ("_DSC0001.jpg", "_cat/a.png", "__MACOSX/a.png", "__MACOSX/._a.png"):
+        storage.write(f"{tmp_path}/{name}", PICTURES[0])
+    assert [image.image_id for image in listed(Dataset(source=str(tmp_path)))] == ["_DSC0001.jpg", "_cat/a.png"]
+
+
+def test_folders_of_several_configurations_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for language in ("en", "fr"):
+        put_parquet(f"{tmp_path}/{language}/train-00000-of-00001.parquet", [language])
+    assert len(listed(Dataset(source=str(tmp_path)))) == 2
+    assert f"dataset {tmp_path}: holds shards in several folders (en, fr)" in " ".join(caplog.messages)
+
+
+@pytest.mark.parametrize("folder", ["images/train", "train/images"])
+def test_folders_of_detection_data_are_splits(tmp_path: Path, folder: str) -> None:
+    for name in (folder, folder.replace("train", "val")):
+        storage.write(f"{tmp_path}/{name}/a.png", PICTURES[0])
+        storage.write(f"{tmp_path}/{name.replace('images', 'labels')}/a.txt", b"0 0.5 0.5 1 1")
+    found = listed(Dataset(source=str(tmp_path), split="train"))
+    assert [image.image_id for image in found] == [f"{folder}/a.png"]
+    if folder == "images/train":
+        with pytest.raises(BadInput, match="are of the splits train, val in images/"):
+            listed(Dataset(source=str(tmp_path)))
