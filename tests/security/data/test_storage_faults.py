@@ -66,6 +66,14 @@ BROKEN: dict[str, tuple[Behaviour, Told]] = {
         Behaviour(DATA, etag="opaque", extra=sha256(b"another")),
         (Trouble, "not those of its SHA256"),
     ),
+    "other bytes than the SHA-1's": (
+        Behaviour(DATA, etag="opaque", extra={"x-amz-checksum-sha1": base64.b64encode(bytes(20)).decode()}),
+        (Trouble, "not those of its SHA1"),
+    ),
+    "other bytes than the CRC's": (
+        Behaviour(DATA, etag="opaque", extra={"x-amz-checksum-crc32": base64.b64encode(bytes(4)).decode()}),
+        (Trouble, "not those of its CRC32"),
+    ),
     "other bytes, twisted in a resumed body": (Behaviour(DATA, cut=9, etag=OTHER), (Trouble, "not those of its ETag")),
     "a byte now and then": (Behaviour(DATA, pause=0.02), (Trouble, "too slow")),
     "replaced while it is read": (Behaviour(DATA, cut=9, cuts=99, etag_later=OTHER), (Trouble, "whole")),
