@@ -26,6 +26,7 @@ from ray_jobs.golden import pages
 from ray_jobs.golden.apart import apart
 from ray_jobs.golden.duplicates import Duplicates, hashes
 from ray_jobs.golden.making import drop_duplicates, join_references, make_part
+from ray_jobs.golden.misread import CELLS, check_texts_as_read_now
 from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.golden.reject_summary import describe_rejects
@@ -75,6 +76,7 @@ def preprocess(spec: Spec) -> None:
     """Make the golden set of the spec complete."""
     if found := parts.manifest(spec.golden_uri):
         check_rejects(spec, found.lost, found.rows_in)
+        check_texts_as_read_now(spec.golden_uri, found, spec.suite.dataset)
         log.info("golden set %s is complete: %d images", spec.golden_uri, found.rows_out)
         _warn_of_lost_references(spec, found)
         _note_content(spec)
@@ -213,6 +215,7 @@ def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) 
         details={
             "source": spec.suite.dataset.source,
             "source_revision": spec.source_revision,
+            "cells": CELLS,
             "listed": plan.listed,
             "source_bytes": made.total("source_bytes"),
             "bytes": made.total("bytes"),

@@ -56,6 +56,7 @@ def columns_of(
     label = check(dataset.label, "label", where, [*schema.names, *given])
     references = check(dataset.references, "references", where, [*schema.names, *given])
     kind = types.get(label or "", {})
+    kind = kind["feature"] if isinstance(kind.get("feature"), dict) else kind  # a list of class labels
     names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
     truth = check_truth(dataset, where, [*schema.names, *given])
     wanted = [name for name in (image, label, references, *truth) if name and name not in given]

@@ -1,8 +1,10 @@
+import datetime
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
-from offered import PICTURES, dataset_of, huggingface, huggingface_of_splits, listed, made, pictures, read
+from offered import PICTURES, content, dataset_of, huggingface, huggingface_of_splits, listed, made, pictures, read
 
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import open_source
@@ -53,3 +55,60 @@ def test_an_image_feature_is_found_among_other_bytes(tmp_path: Path) -> None:
     cells = {"mask": [b"x"], "scan": [{"bytes": PICTURES[0], "path": None}]}
     datasets.Dataset.from_dict(cells, features=features).save_to_disk(tmp_path / "data")
     assert [row.data for row in read(Dataset(source=str(tmp_path / "data")))] == [PICTURES[0]]
+
+
+IMAGES = [{"bytes": data, "path": None} for data in PICTURES[:2]]
+
+
+@pytest.mark.parametrize(
+    ("feature", "cells", "expected"),
+    [
+        (datasets.List(datasets.Image()), [[cell] for cell in IMAGES], ""),
+        (datasets.List(datasets.Image()), [IMAGES, IMAGES], "its image: 2 images in one row; give each image a row"),
+        (datasets.Value("large_binary"), PICTURES[:2], ""),
+    ],
+    ids=["list-of-one", "list-of-two", "large-binary"],
+)
+def test_images_of_every_feature(tmp_path: Path, feature: Any, cells: list[Any], expected: str) -> None:
+    features = datasets.Features({"image": feature})
+    datasets.Dataset.from_dict({"image": cells}, features=features).save_to_disk(tmp_path / "data")
+    rows = read(Dataset(source=str(tmp_path / "data"), format="huggingface"))
+    if expected:
+        assert expected in rows[0].detail
+        assert rows[0].data is rows[0].file is None
+    else:
+        assert [content(row) for row in rows] == PICTURES[:2]
+
+
+TEXT = datasets.Value("string")
+
+
+@pytest.mark.parametrize(
+    ("feature", "cell", "expected"),
+    [
+        (datasets.List({"raw": TEXT, "tokens": datasets.List(TEXT)}), [{"raw": "A dog.", "tokens": ["a"]}], ["A dog."]),
+        ({"id": datasets.Value("int64"), "caption": TEXT}, {"id": 0, "caption": "A dog."}, ["A dog."]),
+        (datasets.List({"from": TEXT, "value": TEXT}), [{"from": "gpt", "value": "A dog."}], ["A dog."]),
+        (datasets.Value("large_string"), "A dog.", ["A dog."]),
+        ({"en": TEXT, "de": TEXT}, {"en": "A dog.", "de": "Ein Hund."}, "references 'said': an object ({en, de})"),
+        (datasets.Value("float64"), 0.5, "references 'said': a number (0.5); name a column of texts"),
+        (datasets.Value("timestamp[s]"), datetime.datetime(2026, 1, 1), "references 'said': a datetime; "),
+    ],
+    ids=["list-of-objects", "object", "conversation", "large-string", "languages", "number", "time"],
+)
+def test_references_of_every_feature(tmp_path: Path, feature: Any, cell: Any, expected: Any) -> None:
+    features = datasets.Features({"image": datasets.Image(), "said": feature})
+    made_of = datasets.Dataset.from_dict({"image": IMAGES[:1], "said": [cell]}, features=features)
+    made_of.save_to_disk(tmp_path / "data")
+    (row,) = read(Dataset(source=str(tmp_path / "data"), references="said"))
+    assert row.references == expected if isinstance(expected, list) else expected in row.detail
+
+
+def test_several_class_labels_have_a_name_each(tmp_path: Path) -> None:
+    kinds = datasets.List(datasets.ClassLabel(names=["cat", "dog", "cow"]))
+    features = datasets.Features({"image": datasets.Image(), "kind": kinds})
+    datasets.Dataset.from_dict({"image": IMAGES, "kind": [[0, 2], []]}, features=features).save_to_disk(
+        tmp_path / "data"
+    )
+    rows = read(Dataset(source=str(tmp_path / "data"), label="kind"))
+    assert [(row.label, row.label_id) for row in rows] == [("cat, cow", "0, 2"), (None, None)]

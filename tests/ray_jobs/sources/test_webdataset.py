@@ -236,3 +236,33 @@ def test_names_as_tools_write_them(tmp_path: Path, name: str, image_id: str) -> 
 def test_a_dot_in_a_key_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"but v2\.jpg; .*a key ends at the first dot of a name, so other dots in it"):
         one(tmp_path, [("photo.v2.jpg", b"1")])
+
+
+@pytest.mark.parametrize(
+    ("member", "references", "detail"),
+    [
+        ("\ufeffA dog.\n".encode(), ["A dog."], ""), (b"", [], ""), (b"['A dog.', 'A cat.']", ["A dog.", "A cat."], ""),
+        (b'[{"id": 0, "caption": "A dog."}]', ["A dog."], ""), (b"t\xe4nch", [], "bytes that are no UTF-8 text"),
+        ("A dog.".encode("utf-16"), [], "bytes that are no UTF-8 text; save it as UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_text_member_is_read_as_any_cell(tmp_path: Path, member: bytes, references: list[str], detail: str) -> None:
+    rows = one(tmp_path, [("a.png", b"1"), ("a.txt", member), ("b.png", b"2"), ("b.txt", b"fine")], references="txt")
+    assert rows[0].references == references
+    assert detail in rows[0].detail
+    assert (rows[0].data is None) == bool(detail)
+    assert (rows[1].data, rows[1].references) == (b"2", ["fine"])
+
+
+def test_labels_and_references_in_a_json_member_are_read_as_any_cell(tmp_path: Path) -> None:
+    told = [
+        {"kind": 3.0, "said": [{"raw": "A dog."}]}, {"kind": float("nan"), "said": float("nan")}, {"kind": [1, 2]},
+        {"kind": {"id": 1, "n": 2}}, {"said": 7},
+    ]  # fmt: skip
+    members = [
+        pair for n, what in enumerate(told) for pair in ((f"{n}.png", b"1"), (f"{n}.json", json.dumps(what).encode()))
+    ]
+    rows = one(tmp_path, members, label="kind", references="said")
+    assert [(row.label, row.references) for row in rows[:3]] == [("3", ["A dog."]), (None, []), ("1, 2", [])]
+    assert "label 'kind': an object ({id, n})" in rows[3].detail
+    assert "references 'said': a number (7)" in rows[4].detail
