@@ -72,8 +72,6 @@ class FolderSource:
         selection = Selection(source, split, SUFFIXES["folder"])
         folders = dict.fromkeys(key.rpartition("/")[0] for key in keys if selection.takes(key))
         selection.check()
-        if keys and not folders:
-            selection.refuse_missing()
         return [name for folder in folders if (name := metadata_name(source, f"{folder}/"))]
 
     def _listed(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[Located]:

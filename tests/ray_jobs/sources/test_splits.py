@@ -259,3 +259,12 @@ def test_folders_of_detection_data_are_splits(tmp_path: Path, folder: str) -> No
     if folder == "images/train":
         with pytest.raises(BadInput, match="are of the splits train, val in images/"):
             listed(Dataset(source=str(tmp_path)))
+
+
+def test_a_split_without_metadata_of_its_own(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        storage.write(f"{tmp_path}/{split}/a.png", PICTURES[0])
+    storage.write(f"{tmp_path}/train/metadata.csv", b"file_name,caption\na.png,x\n")
+    assert [image.image_id for image in listed(Dataset(source=str(tmp_path), split="val"))] == ["val/a.png"]
+    with pytest.raises(BadInput, match=r"references 'caption' need a metadata\.jsonl or metadata\.csv"):
+        listed(Dataset(source=str(tmp_path), split="val", references="caption"))
