@@ -204,3 +204,26 @@ def test_a_table_that_is_not_whole_is_trouble(tmp_path: Path) -> None:
     storage.delete(f"{uri}/{counting._file('ngrams', 0)}")
     with pytest.raises(Trouble, match=r"a file of the table ngrams is missing; delete its tables\.json"):
         counting.table(uri, "ngrams")
+
+
+@pytest.mark.parametrize("change", ["a byte", "cut short", "longer", "another range's"])
+def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, change: str) -> None:
+    planned = made(str(tmp_path / "root"))
+    counting.complete(planned, planned.caption_id)
+    uri = counting.captions_uri(planned, planned.caption_id)
+    file = Path(uri, "bigrams-000.counts")
+    data = file.read_bytes()
+    other = Path(uri, "texts-000.counts").read_bytes()
+    file.write_bytes(
+        {
+            "a byte": data[:-1] + bytes([data[-1] ^ 1]),
+            "cut short": data[:-12],
+            "longer": data + bytes(12),
+            "another range's": other,
+        }[change]
+    )
+    counting.table.cache_clear()
+    with pytest.raises(BadInput, match=r"bigrams-000\.counts: not what its tables\.json says: .*; delete it and"):
+        counting.table(uri, "bigrams")
+    file.write_bytes(data)
+    assert counting.table(uri, "bigrams").total
