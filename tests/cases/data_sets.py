@@ -211,7 +211,8 @@ def coco_file(bench: Bench, folder: Path) -> str:
         "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
         "annotations": [{"id": 9, "image_id": number, "caption": TEXT.format(number)} for number in range(3)],
     }))  # fmt: skip
-    return prepare(bench, folder, {"source": str(data(folder) / "captions_val2017.json")})
+    source = data(folder) / "captions_val2017.json"
+    return prepare(bench, folder, {"source": str(source), "references": "caption"})
 
 
 def unknown_file(name: str) -> Any:
@@ -293,7 +294,7 @@ CASES = [
     Case("12a", "ray-project/ray#44068", "tar with all images first and all captions after", r"side by side", "`3 of 6 images rejected (3 unreadable-source) … mend the source … or raise the limit`", tar_not_adjacent),
     Case("12b", "pbs/pycaption#341", "`.txt` members with a byte order mark", DOG, r"reference `\ufeffA dog runs.` (silently wrong)", byte_order_mark),
     Case("13", "migamic/PixInWav2#5", "`label_names: LOC_synset_mapping.txt` over `n0…` folders", r"tench", "`no name for label 'n01440764'; it has 2 (0, 1, ...)`", synsets),
-    Case("14a", "UCSB-NLP-Chang/Diffusion-SpaceTime-Attn#7", "`source: captions_val2017.json`", r"3 images; " + DOG + "|exit 2: .*(references|json)", "`nothing is there; check the URI`", coco_file),
+    Case("14a", "UCSB-NLP-Chang/Diffusion-SpaceTime-Attn#7", "`source: captions_val2017.json`", r"3 images; " + DOG, "`nothing is there; check the URI`", coco_file),
     Case("14b", "the same", "`m.jsonl.gz`", r"3 images|exit 2: .*gz", "the same", gzipped),
     Case("14c", "the same", "`list.json`", r"3 images|exit 2: .*json", "the same", json_list),
     Case("14d", "the same", "`captions.txt`", r"exit 2: .*captions\.txt: (?!nothing is there)", "the same", unknown_file("captions.txt")),
