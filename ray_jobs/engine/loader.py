@@ -13,7 +13,9 @@ from ray_jobs.engine.reading import tensors
 from ray_jobs.engine.settings import FILES, WARM
 from ray_jobs.engine.widened import widened
 
-SIZES = re.compile(r"size of tensor|shape|size mismatch")  # in torch's words for tensors that do not fit
+SIZES = re.compile(
+    r"size of tensor|shape|size mismatch|exceeds dimension size"
+)  # in torch's words for tensors that do not fit
 
 
 @register_model_loader(WARM["load_format"])

@@ -98,9 +98,10 @@ class Strict:
             RuntimeError("The size of tensor a (3) must match that of tensor b (4)"),
             r"of shape \[96, 288\] does not fit",
         ),
+        (RuntimeError("start (0) + length (288) exceeds dimension size (287)."), r"of shape \[96, 288\] does not fit"),
         (RuntimeError("CUDA error: an illegal memory access"), "CUDA error: an illegal memory access"),
     ],
-    ids=["an assertion", "sizes", "the GPU's own error"],
+    ids=["an assertion", "sizes", "a part beyond it", "the GPU's own error"],
 )
 def test_the_tensor_that_does_not_fit_is_named(fault: Exception, told: str) -> None:
     from vllm.config import LoadConfig, set_current_vllm_config

@@ -1,0 +1,85 @@
+"""Captions for real of a checkpoint whose folder holds what an earlier save left: by a swap and by an audit."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from ray_cluster import Cluster
+from running import DEMO, GOOD, captions, failed, planned, run
+from safetensors.torch import load_file, save_file
+
+from dev.trainer_folders import INDEX, SHARDS, write_single
+from ray_jobs import audits, parts
+from ray_jobs.contract import Spec
+
+pytestmark = pytest.mark.integration
+
+OTHER = DEMO / "checkpoints" / "step-0200"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("leftovers")
+    (folder / "images").mkdir()
+    for scene in sorted((DEMO / "images" / "scenes").iterdir())[:12]:
+        shutil.copy(scene, folder / "images")
+    return folder
+
+
+def saved_over(folder: Path) -> Path:
+    """`model.safetensors` of another checkpoint, in the folder of one whose shards are gone and whose index is not.
+
+    With it a file of zeros that no index names, under names of its own, and notes.
+    """
+    shutil.copytree(GOOD, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    write_single(folder / "model.safetensors", OTHER)
+    tensors = {f"ema.{name}": 0 * tensor for shard in SHARDS for name, tensor in load_file(GOOD / shard).items()}
+    save_file(tensors, folder / "ema.safetensors")
+    (folder / "results.json").write_text("{}")
+    assert (folder / INDEX).exists()
+    return folder
+
+
+def captioned(place: Path, model: Path) -> Spec:
+    spec = planned(place, str(place / "root"), str(model), str(place / "images"), engine={"keep_seconds": 300})
+    run("preprocess", spec)
+    run("caption", spec)
+    return spec
+
+
+def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: Cluster) -> None:
+    on_cluster.end_engines()
+    good, expected = captioned(place, GOOD), captioned(place, OTHER)
+    leftovers = captioned(place, saved_over(place / "step-1"))
+    assert parts.require(leftovers.captions_uri, "caption").swapped
+    assert captions(leftovers) == captions(expected)
+    assert captions(leftovers) != captions(good)
+    (place / "step-1" / "results.json").write_text('{"accuracy": 1}')
+    run("audit", leftovers)
+    audit = audits.read(leftovers.captions_uri)
+    assert audit
+    assert (audit.images, audit.equal) == (12, 12)
+    on_cluster.end_engines()
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [
+        (None, "checkpoint {model}: was deleted since this run was planned"),
+        (SHARDS, f"checkpoint {{model}}: {SHARDS[0]} and 1 more were deleted since this run was planned"),
+        (("preprocessor_config.json",), "checkpoint {model}: preprocessor_config.json was deleted since this run was"),
+    ],
+    ids=["all of it", "its weights", "its processor"],
+)
+def test_what_was_deleted_since_is_named(
+    place: Path, on_cluster: Cluster, tmp_path: Path, gone: tuple[str, ...] | None, told: str
+) -> None:
+    model = tmp_path / "step-1"
+    shutil.copytree(GOOD, model)
+    spec = planned(place, str(tmp_path / "root"), str(model), str(place / "images"))
+    run("preprocess", spec)
+    for name in gone or ():
+        (model / name).unlink()
+    if gone is None:
+        shutil.rmtree(model)
+    failed("caption", spec, 2, told.format(model=model))
