@@ -44,7 +44,7 @@ from ray_jobs.images import formats
 from ray_jobs.label_tables import parse_label_table
 from ray_jobs.names import printable
 from ray_jobs.same_content import find_same
-from ray_jobs.source_files import FIRST_MANIFESTS, MANIFESTS, Selection, image_folders, is_left_by_tools
+from ray_jobs.source_files import FIRST_MANIFESTS, MANIFESTS, Selection, image_folders, is_hashed
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
 from ray_jobs.suite_files import (
@@ -294,7 +294,7 @@ def _files(dataset: Dataset) -> Iterator[storage.Entry]:
     for entry in storage.entries(dataset.source):
         is_empty = False
         selection.takes(entry.key)
-        if not is_left_by_tools(entry.key):
+        if is_hashed(entry.key):
             yield entry
     if not is_saved:
         selection.check()

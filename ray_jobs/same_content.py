@@ -20,12 +20,14 @@ from ray_jobs import storage, stored
 from ray_jobs.content_hashes import content_hashes
 from ray_jobs.contract import PREPROCESS_VERSION, BadInput, Dataset, Spec, digest
 from ray_jobs.names import printable
+from ray_jobs.regular_files import NotRegularError, open_regular
 from ray_jobs.schema import StoredModel
 from ray_jobs.source_files import METADATA
 
 MEGABYTES = 4096  # of files that are hashed: seconds from a local disk
 MOST_FILES = 200_000
 LEADS_OUT = (b"../", b"..\\")
+PIECE = 2**20  # bytes
 Revise = Callable[[Dataset, Callable[[storage.Entry], str]], str]
 
 
@@ -82,14 +84,14 @@ def _content_id(spec: Spec, revise: Revise) -> str | None:
             if hashed > most or count > most_files:
                 raise _NotHashed
             path = folder / entry.key if folder.is_dir() else folder
-            if entry.key.rpartition("/")[2] in METADATA and any(sign in path.read_bytes() for sign in LEADS_OUT):
+            if entry.key.rpartition("/")[2] in METADATA and _leads_out(path):
                 raise _NotHashed
             return hashes.of(path)
 
         try:
             names = _content_of_names(dataset, hashes.of)
             revision = revise(dataset.model_copy(update={"label_names": None}), content_of)
-        except (_NotHashed, OSError):
+        except (_NotHashed, NotRegularError, OSError):
             return None
     settings = {name: value for name, value in dataset.content().items() if name not in ("source", "label_names")}
     return digest(PREPROCESS_VERSION, revision, names, settings, spec.suite.preprocess.content())
@@ -102,6 +104,17 @@ def _content_of_names(dataset: Dataset, hash_of: Callable[[Path], str]) -> str:
     if path is None:
         raise _NotHashed
     return hash_of(path)
+
+
+def _leads_out(path: Path) -> bool:
+    """Whether the file may name another above its folder. It is read piece by piece, since it may have gigabytes."""
+    end = b""
+    with open_regular(path) as file:
+        while piece := file.read(PIECE):
+            if any(sign in end + piece for sign in LEADS_OUT):
+                return True
+            end = piece[-2:]
+    return False
 
 
 def _uri(spec: Spec) -> str:

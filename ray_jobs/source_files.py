@@ -49,6 +49,15 @@ def is_left_by_tools(key: str) -> bool:
     return any(part.startswith("_") for part in (*folders, name)) and not name.lower().endswith(formats.SUFFIXES)
 
 
+def is_hashed(key: str) -> bool:
+    """Whether the file counts for the revision of its source.
+
+    All files do, as they always did, so that no id moves where `_SUCCESS` or `_metadata` lie beside the data. Only data
+    that a tool left counts no more: earlier versions read it, so what they made is of another content.
+    """
+    return not (is_left_by_tools(key) and key.lower().endswith((*formats.SUFFIXES, *TABLES)))
+
+
 def partitions(key: str) -> dict[str, str]:
     """The columns that folders like `label=cat/` give to the rows below them, as Spark and Hive write them."""
     pairs = (folder.partition("=") for folder in key.split("/")[:-1])

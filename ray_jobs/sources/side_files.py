@@ -10,11 +10,12 @@ from pathlib import PurePosixPath
 from typing import Any, Self
 
 from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, nearest
+from ray_jobs.contract import BadInput, Dataset, Trouble, nearest
 from ray_jobs.source_files import ALL, Selection
-from ray_jobs.sources import SUFFIXES
+from ray_jobs.sources import SUFFIXES, allowed
 from ray_jobs.sources.bounds import MOST_LINE
 from ray_jobs.sources.cells import RowTexts, read_texts
+from ray_jobs.sources.reading import ABSENT
 
 LOOKED_AT = 1000  # files looked at to find the side files
 MARK = "//"  # no key begins with it, so a place that does has side files
@@ -43,8 +44,10 @@ class SideFiles:
 
     def read(self, uri: str, dataset: Dataset) -> RowTexts:
         """What the side files of the image at the URI say of it; nothing where it has none."""
-        files = {suffix: _content(uri, suffix) for suffix in {self.references, self.label} if suffix}
         try:
+            files = {
+                suffix: _content(uri, suffix, dataset.source) for suffix in {self.references, self.label} if suffix
+            }
             cells = {
                 name or "": _value(files, suffix, name)
                 for name, suffix in ((dataset.references, self.references), (dataset.label, self.label))
@@ -66,7 +69,7 @@ def find_side_files(dataset: Dataset) -> SideFiles:
     suffixes = {suffix for stem in stems for suffix in ("txt", "json", dataset.references, dataset.label)
                 if suffix and f"{stem}.{suffix}" in keys}  # fmt: skip
     described = next((stem for stem in stems if f"{stem}.json" in keys), None)
-    known = list(_parsed(_content(f"{source}/{described}.json", "json"))) if described else []
+    known = list(_parsed(_content(f"{source}/{described}.json", "json", source))) if described else []
     found = [_suffix(name, suffixes, known) for name in (dataset.references, dataset.label)]
     if found[0] is None:
         if not suffixes:
@@ -90,11 +93,21 @@ def _stem(key: str) -> str:
     return key.removesuffix(PurePosixPath(key).suffix)
 
 
-def _content(uri: str, suffix: str) -> bytes | None:
+def _content(uri: str, suffix: str, home: str) -> bytes | None:
+    """The side file of the image at the URI, None where there is none. Raises BadInput for a link out of the data set,
+    as for an image: what it leads to, such as the job's own environment, would become a reference that people read."""
+    place = f"{_stem(uri)}.{suffix}" if not uri.endswith(f".{suffix}") else uri
     try:
-        return storage.read(f"{_stem(uri)}.{suffix}" if not uri.endswith(f".{suffix}") else uri, at_most=MOST_LINE)
+        allowed.check_place(place, home)
+        return storage.read(place, at_most=MOST_LINE)
     except FileNotFoundError:
         return None
+    except allowed.Refused as error:
+        raise BadInput(f"its side file .{suffix}: {error}") from None
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise Trouble(f"cannot read {place}: {error}") from error
+        raise BadInput(f"its side file .{suffix}: {error.strerror}") from None
 
 
 def _value(files: dict[str, bytes | None], suffix: str | None, name: str | None) -> Any:
