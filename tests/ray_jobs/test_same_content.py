@@ -208,3 +208,10 @@ def forge(folder: Path, state: str) -> None:
 def wait_until_settled(file: Path) -> None:
     while time.time_ns() - file.stat().st_ctime_ns <= content_hashes.SETTLED:
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "pipe", "metadata.csv"])
+def test_a_pipe_in_the_folder_stops_no_plan(tmp_path: Path, name: str) -> None:
+    place = clone(tmp_path / "here")
+    os.mkfifo(place / "images" / name)  # which an opener waits for
+    assert planned(tmp_path, place).content_id is None
