@@ -211,3 +211,21 @@ def test_a_device_and_a_pipe_are_not_opened_for_reading(tmp_path: Path, path: st
     end = prepared(Row("a", None, tmp_path / path), Preprocess())
     assert isinstance(end, Reject)
     assert "not a regular file" in end.detail
+
+
+@pytest.mark.parametrize("suffix", ["txt", "json"])
+def test_a_side_file_that_leads_out_makes_a_reject_and_no_reference(home: Path, suffix: str) -> None:
+    folder = home / "pairs"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.png").write_bytes(b"an image")
+    content = {"txt": "A dog.", "json": json.dumps({"txt": "A dog."})}[suffix]
+    (folder / f"a.{suffix}").write_text(content)
+    outside = home.parent / f"outside.{suffix}"
+    outside.write_text(content)
+    (folder / f"b.{suffix}").symlink_to(outside)
+    source = open_source(Dataset(source=str(folder), references="txt"))
+    a, b = source.read(list(source.listed()))
+    assert (a.references, a.detail) == (["A dog."], "")
+    assert (b.references, b.data, b.file) == ([], None, None)
+    assert "a link out of it" in b.detail
