@@ -6,6 +6,7 @@ What must wait for the end of the file lies on disk.
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 from ray_jobs.contract import BadInput
 from ray_jobs.images import formats
 from ray_jobs.names import printable
+from ray_jobs.source_files import SPLIT_OF
 from ray_jobs.sources.columns import PLACES
 from ray_jobs.sources.json_stream import Entry, JsonStream
 from ray_jobs.sources.leftovers import log
 from ray_jobs.sources.on_disk import database
+from ray_jobs.sources.splits import COLUMN as SPLIT
 
 Cells = dict[str, Any]
+WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 FORMS = "a list of objects, COCO (`images` and `annotations`), Karpathy's splits, or texts by image name"
 BESIDE = ("licenses", "licences")  # lists of COCO's files whose addresses are not those of images
 OBJECTS = "objects"  # the column of labels and boxes that COCO's annotations make
@@ -49,7 +53,7 @@ def json_rows(uri: str, file: io.BufferedIOBase, head: bool = False) -> Iterator
             yield from _by_name(uri, chain([entry], entries))
             return
         if entry.is_listed and entry.key not in BESIDE and _names_image(entry.value):
-            yield from _objects(uri, (one for one in chain([entry], entries) if one.key == entry.key))
+            yield from _by_list(uri, chain([entry], entries))
             return
         passed[entry.key] = None
     known = printable(", ".join(list(passed)[:5]) or "nothing")
@@ -69,6 +73,27 @@ def _objects(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
             yield number, {"file_name": entry.value}
         else:
             raise BadInput(f"dataset {uri}: entry {number} is not an object; write one an image")
+
+
+def _by_list(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+    """The objects of the list that names images, or of a list a split, `{"train": [...], "val": [...]}`.
+
+    Raises BadInput where two lists name images and their keys are no splits: to read one and not the other would be a
+    guess.
+    """
+    first, number = "", 0
+    for entry in entries:
+        if not entry.is_listed or entry.key in BESIDE or not (entry.key == first or _names_image(entry.value)):
+            continue
+        first = first or entry.key
+        is_split = entry.key.lower() in SPLIT_OF
+        if entry.key != first and not (is_split and first.lower() in SPLIT_OF):
+            both = f"{printable(first, 40)!r} and {printable(entry.key, 40)!r}"
+            raise BadInput(f"dataset {uri}: its lists {both} both name images; write them as one list")
+        number += 1
+        if not isinstance(entry.value, dict):
+            raise BadInput(f"dataset {uri}: entry {number} is not an object; write one an image")
+        yield number, ({SPLIT: entry.key} if is_split else {}) | entry.value
 
 
 def _by_name(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
@@ -120,6 +145,7 @@ def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
             raise BadInput(f"dataset {uri}: it has no `images`, so nothing names a file; give the file that has them")
         opened.execute("CREATE INDEX by_image ON annotation (image, number)")
         _tell_orphans(uri, opened)
+        _refuse_unnamed(uri, opened)
         yield from _with_annotations(opened)
 
 
@@ -175,6 +201,17 @@ def _tell_orphans(uri: str, opened: Any) -> None:
         log.warning("dataset %s: %d annotations are of images that it does not list (%s)", uri, count, example)
 
 
+def _refuse_unnamed(uri: str, opened: Any) -> None:
+    """Raise BadInput for a category without a name where others have one: its number would stand among their names."""
+    query = (
+        "SELECT MIN(category) FROM annotation WHERE EXISTS (SELECT * FROM category) "
+        "AND category IS NOT NULL AND category NOT IN (SELECT id FROM category WHERE name != 'null')"
+    )
+    (unnamed,) = opened.execute(query).fetchone()
+    if unnamed is not None:
+        raise BadInput(f"dataset {uri}: `categories` has no name for {printable(unnamed, 40)}; add it")
+
+
 def _image(uri: str, number: int, value: Any) -> Cells:
     """The cells of an entry of `images`; Karpathy's files keep the folder of an image apart from its name."""
     if not isinstance(value, dict):
@@ -187,4 +224,9 @@ def _image(uri: str, number: int, value: Any) -> Cells:
 
 
 def _id(value: Any) -> str | None:
+    """An id as a text: pandas and spreadsheets make 139.0 or "139" of 139."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif isinstance(value, str) and WHOLE.fullmatch(value):
+        value = int(value)
     return None if value is None else json.dumps(value)
