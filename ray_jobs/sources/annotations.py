@@ -225,8 +225,7 @@ def _image(uri: str, number: int, value: Any) -> Cells:
 
 def _id(value: Any) -> str | None:
     """An id as a text: pandas and spreadsheets make 139.0 or "139" of 139."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    elif isinstance(value, str) and WHOLE.fullmatch(value):
+    is_number_as_text = isinstance(value, str) and WHOLE.fullmatch(value)
+    if is_number_as_text or (isinstance(value, float) and value.is_integer()):
         value = int(value)
     return None if value is None else json.dumps(value)
