@@ -8,17 +8,22 @@ tables with the columns id and name, in COCO's categories, and in the label2id o
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs.errors import BadInput
+from ray_jobs.names import printable
 
 KEYED_LINES = (
     re.compile(r"(n\d{8})[\s,:]+(\S.*)"),  # WordNet's ids, as ImageNet's folders are called
     re.compile(r"(\d+)\s*[:=,\t]\s*(\S.*)"),
     re.compile(r"(\d+)\s+(\S.*)"),
 )
+KEYED = re.compile(r"(n\d{8}(?=[\s,:])|\d+(?=\s*[:=\t]))")  # what no name begins with
+NO_NAME = re.compile(r"#|- |names:|item\s*\{", re.IGNORECASE)  # comments, YAML, TensorFlow's label maps
+NOT_READ = re.compile(r"\.(ya?ml|pbtxt|xml|toml|py|pkl|npy|parquet|xlsx?|zip)\Z")
 IDS = (
     "id",
     "label",
@@ -49,15 +54,31 @@ def parse_label_table(uri: str, text: str) -> LabelTable:
     """The table in a file's text; its name tells CSV and TSV. Raises BadInput in one line."""
     if text.lstrip()[:1] in ("[", "{"):
         return LabelTable(dict(_of_json(uri, text)), False)
+    if kind := NOT_READ.search(uri.lower()):
+        raise BadInput(f"label_names {uri}: a {kind[0]} file, which is not read; give {FORMS}")
     lines = [line.strip() for line in text.splitlines()]
     filled = [line for line in lines if line]
+    if odd := next((line for line in filled if NO_NAME.match(line)), None):
+        raise BadInput(f"label_names {uri}: the line {printable(odd, 40)!r} is no name; give {FORMS}")
     if uri.lower().endswith((".csv", ".tsv")) and (table := _of_table(uri, text)):
         return LabelTable(table, True)
     for form in KEYED_LINES:
         pairs = [match.groups() for line in filled if (match := form.fullmatch(line))]
         if filled and len(pairs) == len(filled) == len({key for key, _ in pairs}):
             return LabelTable({key: name.strip() for key, name in pairs}, True)
+    _refuse_half_keyed(uri, filled)
     return LabelTable({str(number): name for number, name in enumerate(lines)}, False)
+
+
+def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
+    """Raise BadInput where most lines begin with an id: numbered from 0, each id would be a part of another's name."""
+    ids = [match[1] for line in lines if (match := KEYED.match(line))]
+    if 2 * len(ids) <= len(lines):
+        return
+    if twice := next((key for key, count in Counter(ids).items() if count > 1), None):
+        raise BadInput(f"label_names {uri}: the id {printable(twice, 20)!r} stands there twice; give each one name")
+    odd = next(line for line in lines if not KEYED.match(line))
+    raise BadInput(f"label_names {uri}: the line {printable(odd, 40)!r} has no id as the others; correct it")
 
 
 def _of_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
@@ -92,11 +113,18 @@ def _of_table(uri: str, text: str) -> dict[str, str] | None:
     except csv.Error as error:
         raise BadInput(f"label_names {uri}: {error}; correct its quotes") from None
     rows = [[cell.strip() for cell in row] for row in rows if row]
-    if not rows or len(rows[0]) < 2:
-        return None
-    header = [cell.lower() for cell in rows[0]]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    if len(header) < 2:
+        is_header = bool(header) and header[0] in (*IDS, *NAMES) and all(len(row) == 1 for row in rows)
+        return {str(number): row[0] for number, row in enumerate(rows[1:])} if is_header else None
     ids = next((header.index(name) for name in IDS if name in header), None)
     names = next((header.index(name) for name in NAMES if name in header), None)
+    if (ids is None) != (names is None):
+        if len(header) > 2:
+            role, known = ("ids", IDS) if ids is None else ("names", NAMES)
+            columns = printable(", ".join(header), 100)
+            raise BadInput(f"label_names {uri}: cannot tell which column has the {role}: {columns}; call it {known[0]}")
+        ids, names = (1 - (names or 0), names) if ids is None else (ids, 1 - ids)
     if ids is None or names is None:
         ids, names = 0, 1
     else:

@@ -118,6 +118,10 @@ TENCH, SHARK = "tench, Tinca tinca", "great white shark"
         ("names.csv", "n01440764,tench\nn01484850,shark\n", {"n01440764": "tench", "n01484850": "shark"}),
         ("names.tsv", "id\tname\n3\ttench\n", {"3": "tench"}),
         ("names.csv", "tench\nshark\n", {"0": "tench", "1": "shark"}),
+        ("names.csv", "class\ntench\nshark\n", {"0": "tench", "1": "shark"}),
+        ("names.csv", 'name\n"tench, Tinca"\n', {"0": "tench, Tinca"}),
+        ("names.csv", "id,synonyms\n0,tench\n", {"0": "tench"}),
+        ("names.csv", "name,number\ntench,7\n", {"7": "tench"}),
     ],
 )
 def test_names_with_their_ids(tmp_path: Path, name: str, text: str, expected: dict[str, str]) -> None:
@@ -146,6 +150,18 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
     ("name", "text", "fault"),
     [
         ("names.csv", "id,name\n0,tench\n0,shark\n", "an id stands there twice; give each one name"),
+        ("data.yaml", "names:\n  0: tench\nnc: 1\n", r"a \.yaml file, which is not read; give a JSON object of names"),
+        ("map.pbtxt", "item {\n  id: 0\n}\n", r"a \.pbtxt file, which is not read"),
+        ("names.txt", "# the classes\ntench\n", "the line '# the classes' is no name; give"),
+        ("names.txt", "names:\n- tench\n", "the line 'names:' is no name; give"),
+        ("names.txt", "0: tench\n1: shark\nray\n", "the line 'ray' has no id as the others; correct it"),
+        ("names.txt", "n01440764 tench\nn01440764 shark\n", "the id 'n01440764' stands there twice"),
+        (
+            "names.csv",
+            "id,count,synonyms\n0,50,tench\n",
+            "cannot tell which column has the names: id, count, synonyms; call it name",
+        ),
+        ("names.csv", "number,count,name\n0,50,tench\n", "cannot tell which column has the ids: .*; call it id"),
         ("names.csv", "id,name\n0\n", "the row '0' has too few columns; write an id and a name a row"),
         ("names.csv", 'id,name\n0,"ten\n', "correct its quotes"),
     ],
