@@ -34,10 +34,10 @@ def judged(behave: Callable[[], Behaviour], **judge: Any) -> Callable[[Bench, Pa
             code, line = bench.stage("evaluate", spec)
             if code:
                 return line
-            counts = json.loads((Path(spec).parent / "scores.json").read_text())
-            told = counts.get("judge") or counts["manifest"]["details"].get("judge") or {}
-            shown = {name: told[name] for name in ("questions", "answered", "failed") if name in told}
-            return f"evaluate complete: {json.dumps(shown or counts['failed'])}"
+            (totals,) = Path(spec).parent.rglob("judge.json")
+            counts = json.loads(totals.read_text())
+            shown = {name: counts[name] for name in ("questions", "answered", "failed")}
+            return f"evaluate complete: {json.dumps(shown)}"
 
     return build
 
