@@ -107,7 +107,8 @@ def _name(uri: str, key: Any, name: Any) -> str:
 
 
 def _of_table(uri: str, text: str) -> dict[str, str] | None:
-    """The columns of ids and names of a table, by its header or, without one, the first two; None for one column."""
+    """The columns of ids and names of a table, by its header or, without one, the first two; None for lines of
+    names, in which commas may stand too."""
     try:
         rows = list(csv.reader(text.splitlines(), delimiter="\t" if uri.lower().endswith(".tsv") else ",", strict=True))
     except csv.Error as error:
@@ -126,6 +127,8 @@ def _of_table(uri: str, text: str) -> dict[str, str] | None:
             raise BadInput(f"label_names {uri}: cannot tell which column has the {role}: {columns}; call it {known[0]}")
         ids, names = (1 - (names or 0), names) if ids is None else (ids, 1 - ids)
     if ids is None or names is None:
+        if any(len(row) < 2 for row in rows):
+            return None
         ids, names = 0, 1
     else:
         rows = rows[1:]

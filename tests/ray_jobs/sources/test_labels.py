@@ -122,6 +122,8 @@ TENCH, SHARK = "tench, Tinca tinca", "great white shark"
         ("names.csv", 'name\n"tench, Tinca"\n', {"0": "tench, Tinca"}),
         ("names.csv", "id,synonyms\n0,tench\n", {"0": "tench"}),
         ("names.csv", "name,number\ntench,7\n", {"7": "tench"}),
+        ("names.csv", f"{TENCH}\nshark\n", {"0": TENCH, "1": "shark"}),  # lines, as they always were
+        ("names.csv", f"shark\n{TENCH}\n", {"0": "shark", "1": TENCH}),
     ],
 )
 def test_names_with_their_ids(tmp_path: Path, name: str, text: str, expected: dict[str, str]) -> None:
