@@ -63,6 +63,7 @@ log = logging.getLogger("assay")
 
 SPEC_BYTES = 64 * 2**20  # the table of synonyms in it has at most 16 MiB as a file
 MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
+PREVIEW = re.compile(r"(^|/)golden/[0-9a-f]{16}/preview\.png$")  # where the root lies beside the manifest
 SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
 SAVED = ("dataset_dict.json", "dataset_info.json")  # in a folder that `datasets` saved
 FILES = (*MANIFESTS, ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather", ".zip")
@@ -327,7 +328,7 @@ def _described_images(dataset: Dataset) -> Iterator[storage.Entry]:
     if not name.endswith(MANIFESTS) or (dataset.images is None and name.endswith(FIRST_MANIFESTS)):
         return
     for entry in storage.entries(image_folder(dataset)):
-        if entry.key.lower().endswith(formats.SUFFIXES):
+        if entry.key.lower().endswith(formats.SUFFIXES) and not PREVIEW.search(entry.key):
             yield entry
 
 

@@ -151,6 +151,16 @@ def test_the_images_of_coco_lie_beside_its_annotations(store: str, folder: str) 
     assert source_revision(dataset) != before
 
 
+def test_what_jobs_write_below_a_root_beside_the_file_is_no_other_content(store: str) -> None:
+    put(f"{store}", "list.json", '[{"image": "a.png"}]')
+    dataset = Dataset(source=f"{store}/list.json")
+    before = source_revision(dataset)
+    storage.write(f"{store}/assay/golden/{'0a' * 8}/preview.png", PICTURES[0])
+    assert source_revision(dataset) == before
+    storage.write(f"{store}/golden/preview.png", PICTURES[0])
+    assert source_revision(dataset) != before
+
+
 @pytest.mark.parametrize("images", ["../pictures", "../pictures/", "absolute"])
 def test_a_suite_names_the_folder_of_the_images(store: str, images: str) -> None:
     put(f"{store}/pictures", "unused.txt", "")
