@@ -13,10 +13,10 @@ from ray_jobs.contract import Checkpoint
 
 def keep_former(root: str, checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint, under its former fingerprint where the root has runs of that one only."""
-    if _has_runs(root, checkpoint):
+    if has_runs(root, checkpoint):
         return checkpoint
     former = _by_former_rule(checkpoint)
-    return former if former and _has_runs(root, former) else checkpoint
+    return former if former and has_runs(root, former) else checkpoint
 
 
 def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:
@@ -29,5 +29,6 @@ def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:
     return checkpoint.model_copy(update={"fingerprint": fingerprint, "base": known}) if fingerprint else None
 
 
-def _has_runs(root: str, checkpoint: Checkpoint) -> bool:
+def has_runs(root: str, checkpoint: Checkpoint) -> bool:
+    """Whether the root has runs of the checkpoint under this fingerprint."""
     return next(storage.entries(f"{storage.absolute(root)}/runs/{checkpoint.folder}"), None) is not None

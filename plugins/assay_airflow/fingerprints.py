@@ -7,7 +7,9 @@ answer is kept below the storage root, by names, sizes, times and inodes: a copy
 
 from ray_jobs import checkpoint, storage
 from ray_jobs.contract import Checkpoint, digest, name_of
-from ray_jobs.former_fingerprints import keep_former
+from ray_jobs.former_fingerprints import has_runs, keep_former
+
+OF_LOADED_FILES = "of loaded files"  # in the names of answers by today's rule
 
 
 def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
@@ -19,13 +21,28 @@ def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     if storage.is_s3(uri):
         return _named(root, uri, base)
     listing = [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]
-    kept = f"{storage.absolute(root)}/fingerprints/{digest(uri, listing, *([base.fingerprint] if base else []))}"
+    state = [uri, listing, *([base.fingerprint] if base else [])]
+    folder = f"{storage.absolute(root)}/fingerprints"
+    kept = f"{folder}/{digest(OF_LOADED_FILES, *state)}"
     try:
         return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
     except FileNotFoundError:
-        found = _named(root, uri, base)
+        found = _with_runs(root, uri, base, f"{folder}/{digest(*state)}") or _named(root, uri, base)
         storage.write(kept, found.fingerprint.encode())
         return found
+
+
+def _with_runs(root: str, uri: str, base: Checkpoint | None, kept: str) -> Checkpoint | None:
+    """The checkpoint by the answer that an earlier version kept, which may cover notes, where it has runs by that.
+
+    `plan` then knows it by that fingerprint too. Of one without runs it does not, and the router would wait for a
+    record under a name that no run has.
+    """
+    try:
+        found = Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
+    except FileNotFoundError:
+        return None
+    return found if has_runs(root, found) else None
 
 
 def _named(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:

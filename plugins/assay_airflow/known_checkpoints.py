@@ -16,7 +16,11 @@ LARGEST = 64 << 20  # bytes: some 200,000 checkpoints
 
 
 class Known(BaseModel):
-    """What a checkpoint with this listing is: the checkpoint, or why it is none."""
+    """What a checkpoint with this listing is: the checkpoint, or why it is none.
+
+    `of_loaded_files`: its fingerprint is over the files that are loaded, or that of the runs which the root has. In
+    answers of earlier versions it may cover notes too, and then `plan` knows the checkpoint by another.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +29,7 @@ class Known(BaseModel):
     base_listing: str | None = None
     base_model: str | None = None
     refusal: str | None = None
+    of_loaded_files: bool = False
 
 
 class _File(StoredModel):

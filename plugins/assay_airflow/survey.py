@@ -17,6 +17,7 @@ from assay_airflow.quarantine import Quarantine
 from ray_jobs import odd_items, storage
 from ray_jobs.checkpoint import is_adapter
 from ray_jobs.contract import BadInput, Checkpoint, Trouble
+from ray_jobs.former_fingerprints import has_runs
 from ray_jobs.names import check_name, printable
 from ray_jobs.plan import load_suite
 
@@ -96,8 +97,9 @@ class Survey:
         self._quarantine.lift(uri)
         base = checkpoint.base and self._base_listing(checkpoint.base.uri)
         answer = Known(
-            listing=listing, checkpoint=checkpoint, base_model=base_model, base_listing=base.digest if base else None
-        )
+            listing=listing, checkpoint=checkpoint, base_model=base_model, base_listing=base.digest if base else None,
+            of_loaded_files=True,
+        )  # fmt: skip
         return Finding(name, checkpoint, answer=answer)
 
     def _note(self, finding: Finding) -> None:
@@ -113,6 +115,8 @@ class Survey:
         """Whether a kept answer need not be looked for again."""
         if answer.checkpoint is None:
             return not self._reopen
+        if not answer.of_loaded_files and not has_runs(self.root, answer.checkpoint):
+            return False
         base = answer.checkpoint.base
         if base is None:
             return True

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 from assay_airflow import fingerprints, router
+from assay_airflow.known_checkpoints import Known, KnownCheckpoints
+from assay_airflow.listings import list_checkpoint
 from specs import adapter_in, checkpoint_in, record, spec_in
 
-from ray_jobs import checkpoint, records
-from ray_jobs.contract import Checkpoint
+from ray_jobs import checkpoint, records, storage
+from ray_jobs.contract import Checkpoint, digest
+from ray_jobs.former_fingerprints import keep_former
 
 TODAY = date(2026, 11, 23)
 
@@ -115,6 +118,32 @@ def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch)
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
     assert fingerprints.resolve(root, uri).fingerprint == "new"
     assert hashed == [uri]
+
+
+@pytest.mark.parametrize("is_kept_by", ["the listing of its run", "its own listing", "both"])
+@pytest.mark.parametrize("has_runs", [False, True], ids=["without runs", "with runs"])
+def test_a_checkpoint_with_notes_that_an_earlier_version_knew_is_asked_for_as_plan_knows_it(
+    arrived: Path, has_runs: bool, is_kept_by: str
+) -> None:
+    uri, root = f"{arrived}/in/step-200", str(arrived / "root")
+    (arrived / "in" / "step-200" / "args.json").write_text("{}")  # as ms-swift leaves it
+    found, former = checkpoint.resolve(uri), checkpoint.former_fingerprint(uri)
+    assert former
+    old = found.model_copy(update={"fingerprint": former, "files": ()})
+    if is_kept_by != "the listing of its run":
+        state = [uri, [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]]
+        storage.write(f"{root}/fingerprints/{digest(*state)}", former.encode())
+    if is_kept_by != "its own listing":
+        known = KnownCheckpoints(root, f"{arrived}/in")
+        known.put("step-200", Known(listing=list_checkpoint(uri).digest, checkpoint=old))
+        known.save()
+    if has_runs:
+        storage.write(f"{root}/runs/{old.folder}/r/spec.json", b"{}")
+    planned = keep_former(root, found).fingerprint
+    assert planned == (former if has_runs else found.fingerprint)
+    for _ in range(2):
+        waiting = router.unvalidated(root, "small", f"{arrived}/in")
+        assert [one.fingerprint for one in waiting if one.uri == uri] == [planned]
 
 
 @pytest.fixture
