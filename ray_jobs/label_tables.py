@@ -77,7 +77,10 @@ def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
         return
     if twice := next((key for key, count in Counter(ids).items() if count > 1), None):
         raise BadInput(f"label_names {uri}: the id {printable(twice, 20)!r} stands there twice; give each one name")
-    odd = next(line for line in lines if not KEYED.match(line))
+    odd = next((line for line in lines if not KEYED.match(line)), None)
+    if odd is None:
+        nameless = next((line for line in lines if not any(form.fullmatch(line) for form in KEYED_LINES)), lines[0])
+        raise BadInput(f"label_names {uri}: the line {printable(nameless, 40)!r} has no name behind its id; add it")
     raise BadInput(f"label_names {uri}: the line {printable(odd, 40)!r} has no id as the others; correct it")
 
 

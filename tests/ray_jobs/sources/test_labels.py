@@ -166,6 +166,7 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
         ("names.csv", "number,count,name\n0,50,tench\n", "cannot tell which column has the ids: .*; call it id"),
         ("names.csv", "id,name\n0\n", "the row '0' has too few columns; write an id and a name a row"),
         ("names.csv", 'id,name\n0,"ten\n', "correct its quotes"),
+        ("names.txt", "0: tench\n1:\n", "the line '1:' has no name behind its id; add it"),
     ],
 )
 def test_a_table_of_names_that_is_none(tmp_path: Path, name: str, text: str, fault: str) -> None:
