@@ -15,14 +15,15 @@ from ray_jobs.checkpoint import Incomplete, check_whole
 from ray_jobs.checkpoint_files import NeverWhole
 from ray_jobs.contract import BadInput, digest
 
-QUIET_LOOKS = 12  # a minute: S3 shows no large file before its upload has ended
+QUIET_LOOKS = 12  # a minute: of a file that grows in a directory every look sees more
+QUIET_LOOKS_ON_S3 = 120  # ten minutes: S3 shows no large file, such as an optimizer's, before its upload has ended
 
 
 class CheckpointWholeTrigger(BaseTrigger):
     """Ready when two looks, `poll_interval` apart, find the checkpoint whole and its listing the same.
 
     A folder that holds another form of a model, and that might be an upload under way, ends as bad input once its
-    listing has been the same for QUIET_LOOKS.
+    listing has been the same for QUIET_LOOKS, or on S3 for QUIET_LOOKS_ON_S3.
 
     `deadline` is for an upload under way; until `appears_by` there may be nothing at all. Both in epoch seconds.
     """
@@ -62,9 +63,11 @@ class CheckpointWholeTrigger(BaseTrigger):
             return str(missing)
         except NeverWhole as fault:
             self._quiet = self._quiet + 1 if self._listing == before else 0
-            if self._quiet >= QUIET_LOOKS:
+            on_s3 = storage.is_s3(self.uri)
+            if self._quiet >= (QUIET_LOOKS_ON_S3 if on_s3 else QUIET_LOOKS):
                 raise
-            return f"{fault} (looking again for a minute, whether an upload is under way)"
+            how_long = "ten minutes" if on_s3 else "a minute"
+            return f"{fault} (looking again for {how_long}, whether an upload is under way)"
         return None if self._listing == before else f"checkpoint {self.uri}: whole; looking again whether it changes"
 
 

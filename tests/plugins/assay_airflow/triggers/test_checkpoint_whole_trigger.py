@@ -3,8 +3,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+from assay_airflow.triggers import checkpoint_whole
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, listing
 from specs import adapter_in, checkpoint_in
+
+from ray_jobs.checkpoint_files import NeverWhole
+from ray_jobs.contract import BadInput
 
 
 def trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
@@ -86,3 +91,26 @@ def test_a_listing_tells_content_apart(tmp_path: Path) -> None:
     assert listing(str(tmp_path / "step-1")) == first
     checkpoint_in(tmp_path / "step-1", b"WEIGHTS!")
     assert listing(str(tmp_path / "step-1")) != first
+
+
+@pytest.mark.parametrize(
+    ("uri", "quiet"), [("/c/step-1", "a minute"), ("s3://c/step-1", "ten minutes")], ids=["directory", "S3"]
+)
+def test_states_that_come_before_the_weights_are_waited_for_while_anything_changes(
+    uri: str, quiet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["config.json"]
+
+    def check_whole(uri: str) -> None:
+        raise NeverWhole(f"checkpoint {uri}: DeepSpeed's own state")
+
+    monkeypatch.setattr(checkpoint_whole, "listing", lambda _: " ".join(keys))
+    monkeypatch.setattr(checkpoint_whole, "check_whole", check_whole)
+    watching = CheckpointWholeTrigger(uri, time.time() + 60, 0)
+    looks = round({"a minute": 60, "ten minutes": 600}[quiet] / watching.poll_interval)
+    for key in ("global_step5/a.pt", "global_step5/b.pt"):
+        keys.append(key)
+        for _ in range(looks):
+            assert f"looking again for {quiet}, whether an upload is under way" in (watching._look() or "")
+    with pytest.raises(BadInput, match="DeepSpeed's own state"):
+        watching._look()
