@@ -25,7 +25,7 @@ from typing import Annotated, Any, Never, ParamSpec, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from ray_jobs import storage
+from ray_jobs import lfs_pointers, storage
 from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.names import printable
 from ray_jobs.regular_files import NotRegularError, open_regular
@@ -52,7 +52,6 @@ BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
-LFS = b"version https://git-lfs.github.com/spec/"
 SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@,~-]{0,199}\.safetensors")
 
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -249,7 +248,7 @@ def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_it
     which = f"checkpoint {checkpoint}: {printable(uri.rsplit('/', 1)[-1])}"
     try:
         data = read(uri, most_bytes)
-        if data.startswith(LFS):
+        if lfs_pointers.is_pointer(data):
             raise BadInput("is a pointer of Git LFS, not the file (git lfs pull fetches it)")
         return parse_object(data, most_items)
     except FileNotFoundError:
@@ -298,10 +297,8 @@ def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor]
     if size < 8:
         raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
     length = int.from_bytes(read_piece(uri, 0, 8), "little")
-    if read_piece(uri, 0, len(LFS)) == LFS:
-        raise BadInput(
-            f"{which}: a pointer of Git LFS, not the file; run git lfs pull in its clone, then copy it again"
-        )
+    if lfs_pointers.is_pointer(read_piece(uri, 0, len(lfs_pointers.SIGN))):
+        raise BadInput(f"{which}: {lfs_pointers.REMEDY}")
     if length > FORMAT_LIMIT:
         raise BadInput(f"{which}: not a safetensors file; save the checkpoint again")
     if length > HEADER_BYTES:

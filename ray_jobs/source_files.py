@@ -36,6 +36,7 @@ FOLDER = re.compile(
     rf"(?:(?:images?|imgs?|data)[-._ ]?)?({'|'.join(SPLIT_OF)})(?:[-._ ]?(?:\d+|set|data|images?|imgs?|split))*",
     re.IGNORECASE,
 )
+NO_CLASSES = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "data")
 FIRST_SHARD = re.compile(r"-00000-of-\d{5}")  # of the files that the hub cuts a split into
 WORD = re.compile(r"[^-._ \d]+")
 SHOWN = 5
@@ -92,6 +93,11 @@ def is_of_split(key: str, split: str) -> str | None:
         return wanted
     delimited = rf"(^|[-._ ]){re.escape(wanted)}($|[-._ ])"
     return wanted if name.endswith(TABLES) and re.search(delimited, name) else None
+
+
+def is_no_class(folder: str) -> bool:
+    """Whether a folder is called by what lies in it, `images`, or by a split: that is the label of no image."""
+    return folder.lower() in NO_CLASSES or FOLDER.fullmatch(folder) is not None
 
 
 def is_named_for(name: str, split: str) -> bool:

@@ -15,7 +15,7 @@ LIGHT = {
     "contract", "suite", "errors", "storage", "adapter", "checkpoint", "plan", "records", "index", "publish", "audits",
     "identity", "schema", "stored", "store_probe",
     "handshake", "names", "strict_yaml", "suite_files", "odd_items", "strict_json", "checkpoint_files",
-    "checkpoint_weights", "checkpoint_shapes", "checkpoint_layouts", "former_fingerprints",
+    "lfs_pointers", "checkpoint_weights", "checkpoint_shapes", "checkpoint_layouts", "former_fingerprints",
     "module_patterns", "local_writes", "predecessor", "regular_files", "storage_errors", "data_folders",
     "fields/__init__", "fields/schema", "source_files", "label_tables", "submission_probe",
     "private_cache", "content_hashes", "same_content",

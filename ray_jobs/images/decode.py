@@ -9,6 +9,7 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ray_jobs import lfs_pointers
 from ray_jobs.contract import Preprocess
 from ray_jobs.images import colour, jpeg, png
 from ray_jobs.images.formats import FORMATS, SUFFIXES
@@ -70,6 +71,8 @@ def opened(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
     except UnidentifiedImageError:
         if claimed := _claimed(data[:16]):
             raise Rejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
+        if lfs_pointers.is_pointer(data):
+            raise Rejected("not-an-image", lfs_pointers.REMEDY) from None
         raise Rejected("not-an-image", f"{len(data)} bytes of no format that is read here") from None
     except MemoryError:
         raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs import storage
+from ray_jobs import lfs_pointers, storage
 from ray_jobs.contract import BadInput, Trouble
 from ray_jobs.storage_errors import explain_errors
 
@@ -22,10 +22,16 @@ def open_arrow(uri: str) -> Any:
     would have other time limits, and does not know AWS_CA_BUNDLE.
     """
     if storage.is_s3(uri):
-        return pa.PythonFile(StoredFile(uri), mode="r")
+        stored = StoredFile(uri)
+        if stored.size < lfs_pointers.MOST_BYTES:  # else another request for nothing
+            _refuse_pointer(uri, storage.read(uri, at_most=lfs_pointers.MOST_BYTES))
+        return pa.PythonFile(stored, mode="r")
     with explain_errors(uri, "read"):
         storage.require_regular(uri)
-        return pa.memory_map(str(storage.local_path(uri)))
+        file = pa.memory_map(str(storage.local_path(uri)))
+        _refuse_pointer(uri, file.read(len(lfs_pointers.SIGN)))
+        file.seek(0)
+        return file
 
 
 @contextmanager
@@ -35,10 +41,17 @@ def opened(uri: str) -> Iterator[io.BufferedReader]:
         if not storage.is_s3(uri):
             storage.require_regular(uri)
             with open(str(storage.local_path(uri)), "rb") as file:
+                _refuse_pointer(uri, file.peek(len(lfs_pointers.SIGN)))
                 yield file
         else:
             with StoredFile(uri) as remote, io.BufferedReader(remote, BUFFER) as buffered:
+                _refuse_pointer(uri, buffered.peek(len(lfs_pointers.SIGN)))
                 yield buffered  # type: ignore[misc]
+
+
+def _refuse_pointer(uri: str, head: bytes) -> None:
+    if lfs_pointers.is_pointer(head):
+        raise BadInput(f"dataset {uri}: {lfs_pointers.REMEDY}")
 
 
 @contextmanager

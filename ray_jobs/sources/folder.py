@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.names import printable as shown
-from ray_jobs.source_files import ALL, METADATA, Selection, is_of_split
+from ray_jobs.source_files import ALL, METADATA, Selection, is_no_class, is_of_split
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
 from ray_jobs.sources.cells import RowTexts, printable
 from ray_jobs.sources.labels import label_names, named
@@ -20,7 +20,7 @@ from ray_jobs.sources.leftovers import Leftovers, list_selected
 from ray_jobs.sources.metadata import Metadata, metadata, metadata_name
 from ray_jobs.sources.reading import Fetched, ahead, distance_of, fetched, reads_at_once
 from ray_jobs.sources.side_files import SideFiles, find_side_files
-from ray_jobs.sources.unknown import archives_among, unknown_file
+from ray_jobs.sources.unknown import archives_among, manifests_among, unknown_file
 
 
 class FolderSource:
@@ -76,7 +76,7 @@ class FolderSource:
 
     def _listed(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[Located]:
         """The images by key, then the rows of the metadata whose file is not there."""
-        images, labels, others = 0, 0, Leftovers(self.dataset.source, "like an image")
+        images, labels, classes, others = 0, 0, 0, Leftovers(self.dataset.source, "like an image")
         split = None if joined and joined.tells_splits else self.dataset.split
         wanted = self.dataset.split not in (None, ALL)
         selection = Selection(self.dataset.source, ALL if joined and joined.tells_splits else split, SUFFIXES["folder"])
@@ -93,6 +93,7 @@ class FolderSource:
             if self.dataset.label and joined is None and not (sides and sides.label):
                 label = self._folder_label(entry.key)
             labels += label is not None
+            classes += label is not None and not (joined is None and is_no_class(label))
             where = _as_where(entry.key)
             if sides:
                 where = sides.put_into(where)
@@ -106,6 +107,12 @@ class FolderSource:
             raise BadInput(
                 f"dataset {self.dataset.source}: `label: {self.dataset.label}` has no effect: no image lies in a "
                 "subfolder that names its class; take it out, or write the labels into a metadata.csv"
+            )
+        if labels and not classes:
+            raise BadInput(
+                f"dataset {self.dataset.source}: `label: {self.dataset.label}`: no folder that directly holds images "
+                f"is called by a class, but like {shown(str(label), 40)!r}; move the images up into the folders of "
+                "their classes, or write the labels into a metadata.csv"
             )
         for said in joined.missing() if joined else ():
             if said.chosen and (split in (None, ALL) or is_of_split(said.file_name, str(split))):
@@ -128,7 +135,7 @@ class FolderSource:
         some = f", but like {shown(', '.join(others.examples))}" if others.count else ""
         raise BadInput(
             f"dataset {source}: none of its {others.count} files is named like an image (.jpg, .png, .webp, ...){some}"
-            f"; check the URI{archives_among(others.examples)}"
+            f"; check the URI{archives_among(others.examples)}{manifests_among(others.examples)}"
         )
 
     def _fetched(self, one: Located, where: str) -> Fetched:

@@ -88,7 +88,8 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
             for number, cells in rows(uri):
                 file_name = cells.get("file_name")
                 if not isinstance(file_name, str) or not file_name:
-                    raise BadInput(f"dataset {uri}: line {number} is not an object with a `file_name`")
+                    keys = printable(", ".join(cells))[:100]
+                    raise BadInput(f"dataset {uri}: line {number} has no text `file_name` ({keys}); rename the column")
                 columns.update(dict.fromkeys(cells))
                 chosen = of_rows.takes(cells.get(COLUMN)) or COLUMN not in cells
                 texts = read_texts(cells, dataset.label, dataset.references, dataset.truth)

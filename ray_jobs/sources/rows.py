@@ -88,6 +88,8 @@ def _decoded(uri: str, file: Any) -> Lines:
             raise BadInput(f"dataset {uri}: line {number} has over {MOST_LINE} bytes; write one row a line")
         if number == 1 and line.startswith(UTF_16):
             raise BadInput(f"dataset {uri}: is UTF-16, as Excel's Unicode text is; save it as CSV UTF-8")
+        if number == 1 and b"\r" in line.rstrip(b"\r\n"):
+            raise BadInput(f"dataset {uri}: its lines end with \\r alone, as on old Macs; save it with \\n")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
@@ -120,6 +122,9 @@ def _texts(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
         name, tab, text = line.partition("\t")
         if match := TOKEN.fullmatch(line):
             yield number, {"file_name": match["name"], "caption": match["text"]}
+        elif text.count("\t"):
+            cells = text.count("\t") + 2
+            raise BadInput(f"dataset {uri}: line {number} has {cells} cells without names; write a .tsv with a header")
         elif name.strip().lower().endswith(formats.SUFFIXES):
             yield number, {"file_name": name.strip()} | ({"caption": text} if tab else {})
         elif line.strip():

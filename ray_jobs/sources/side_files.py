@@ -16,6 +16,7 @@ from ray_jobs.sources import SUFFIXES, allowed
 from ray_jobs.sources.bounds import MOST_LINE
 from ray_jobs.sources.cells import RowTexts, read_texts
 from ray_jobs.sources.reading import ABSENT
+from ray_jobs.sources.unknown import manifests_among
 
 LOOKED_AT = 1000  # files looked at to find the side files
 MARK = "//"  # no key begins with it, so a place that does has side files
@@ -74,7 +75,8 @@ def find_side_files(dataset: Dataset) -> SideFiles:
     if found[0] is None:
         if not suffixes:
             told = f"references {dataset.references!r} need a metadata.jsonl or metadata.csv, or side files (0.txt)"
-            raise BadInput(f"dataset {source}: {told}")
+            others = sorted(key for key in keys if _stem(key) not in stems)
+            raise BadInput(f"dataset {source}: {told}{manifests_among(others)}")
         hint = nearest(str(dataset.references), sorted(suffixes) + known)
         raise BadInput(f"dataset {source}: no side file or key {dataset.references!r} for references{hint}")
     if found[1] and dataset.stratify:

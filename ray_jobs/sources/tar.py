@@ -45,7 +45,7 @@ def samples(uri: str, texts: Callable[[Sample], set[str]] | None = None) -> Iter
         others = Leftovers(uri, "{key}.{extension}")
         for member in _members(uri, file):
             name = NAME.match(member.name)
-            if META.match(member.name) or member.isdir():
+            if META.match(member.name) or member.isdir() or "__MACOSX" in member.name.split("/"):
                 continue
             if name is None or not member.isreg() or member.issparse():
                 others.add(printable(member.name))

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from ray_jobs.contract import BadInput
 from ray_jobs.images import formats
 from ray_jobs.names import printable
+from ray_jobs.source_files import FIRST_MANIFESTS
 
 READ = ".parquet, .arrow, a WebDataset .tar, or a manifest: .jsonl, .csv, .tsv, .json"
 UNPACK = "unpack it and name the folder, or pack it again as a .tar"
@@ -22,6 +23,13 @@ def unknown_file(source: str) -> BadInput:
     kind = printable(suffix, 30) or "no suffix"
     remedy = REMEDIES.get(suffix, f"name one of {READ}, or a folder of images")
     return BadInput(f"dataset {source}: a file of no format that is read here ({kind}); {remedy}")
+
+
+def manifests_among(names: list[str]) -> str:
+    """What to do with what may be manifests among these names, to end an error line with; empty without any."""
+    suffixes = (*FIRST_MANIFESTS, ".json")
+    manifests = [printable(name, 60) for name in names if name.lower().removesuffix(".gz").endswith(suffixes)]
+    return f"; to read a manifest ({', '.join(manifests[:3])}), name it as `source`" if manifests else ""
 
 
 def archives_among(names: list[str]) -> str:

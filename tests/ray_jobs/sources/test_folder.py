@@ -22,6 +22,33 @@ def test_labelled_by_its_subfolders(store: str) -> None:
     assert there == [PICTURES[0]] * 3
 
 
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        (["n01/images/1.png", "n02/images/1.png"], None), (["val/n01/images/1.png"], "val"),
+        (["val/images/1.png"], "val"), (["cat/train/1.png", "cat/val/1.png"], "all"), (["JPEGImages/1.png"], None),
+    ],
+)  # fmt: skip
+def test_folders_that_no_class_is_called_by_are_no_labels(tmp_path: Path, names: list[str], split: str | None) -> None:
+    for name in names:
+        storage.write(f"{tmp_path}/{name}", PICTURES[0])
+    with pytest.raises(BadInput, match=r"`label: class`: no folder that directly holds images is called by a class, "):
+        listed(Dataset(source=str(tmp_path), label="class", split=split))
+    storage.write(f"{tmp_path}/val/cat/1.png", PICTURES[0])
+    assert "cat" in {one.label for one in listed(Dataset(source=str(tmp_path), label="class", split=split or "all"))}
+
+
+@pytest.mark.parametrize("name", ["val.jsonl", "out/part-00000.csv", "captions.json", "m.tsv.gz"])
+@pytest.mark.parametrize("with_images", [False, True])
+def test_a_manifest_in_a_folder_is_named(tmp_path: Path, name: str, with_images: bool) -> None:
+    storage.write(f"{tmp_path}/{name}", b"x")
+    if with_images:
+        storage.write(f"{tmp_path}/0.png", PICTURES[0])
+    dataset = Dataset(source=str(tmp_path), references="caption" if with_images else None)
+    with pytest.raises(BadInput, match=rf"; to read a manifest \({name}\), name it as `source`"):
+        listed(dataset)
+
+
 def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "assay")
     jsonl(pictures(tmp_path / "data") / "metadata.jsonl", described())
@@ -72,8 +99,11 @@ def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
     first = '{"file_name": "000.png", "caption": "x", "kind": "cat"}\n'
     for line, told in (
         ('{"file_name": ', "is not a JSON object"),
-        ('{"caption": "x"}', "is not an object with a `file_name`"),
-        ('{"file_name": 3}', "is not an object with a `file_name`"),
+        (
+            '{"image_file": "a.png", "caption": "x"}',
+            r"has no text `file_name` \(image_file, caption\); rename",
+        ),
+        ('{"file_name": 3}', r"has no text `file_name` \(file_name\)"),
         ("[]", "is not a JSON object"),
         ('{"file_name": "./000.png", "kind": "dog"}', "names ./000.png with the label 'dog', and with 'cat' before"),
     ):

@@ -233,6 +233,11 @@ def test_names_as_tools_write_them(tmp_path: Path, name: str, image_id: str) -> 
     assert [(row.image_id, row.data) for row in one(tmp_path, [(name, b"1")])] == [(image_id, b"1")]
 
 
+def test_what_the_finder_of_a_mac_adds_is_no_sample(tmp_path: Path) -> None:
+    members = [("._a.png", b"x"), ("a.png", b"1"), ("__MACOSX/._a.png", b"x"), ("__MACOSX/a.png", b"x")]
+    assert [row.data for row in one(tmp_path, members)] == [b"1"]
+
+
 def test_a_dot_in_a_key_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"but v2\.jpg; .*a key ends at the first dot of a name, so other dots in it"):
         one(tmp_path, [("photo.v2.jpg", b"1")])

@@ -1,0 +1,32 @@
+"""A clone whose large files were not fetched: every format says so, and what to do."""
+
+import pytest
+from offered import read
+
+from ray_jobs import storage
+from ray_jobs.contract import BadInput, Dataset, Preprocess
+from ray_jobs.images.decode import opened
+from ray_jobs.images.rejected import Rejected
+from ray_jobs.lfs_pointers import REMEDY
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 463000000\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/val-00000-of-00001.parquet", "a.arrow", "00000.tar", "m.jsonl", "m.csv", "m.tsv", "m.json",
+        "captions.txt", "metadata.jsonl", "metadata.csv",
+    ],
+)  # fmt: skip
+def test_a_pointer_in_place_of_a_data_set_is_told(store: str, name: str) -> None:
+    storage.write(f"{store}/it/{name}", POINTER)
+    source = f"{store}/it" if name.startswith(("data/", "metadata")) else f"{store}/it/{name}"
+    kind = "folder" if name.startswith("metadata") else "auto"
+    with pytest.raises(BadInput, match=f"{name}: {REMEDY}"):
+        read(Dataset(source=source, references="caption", format=kind))
+
+
+def test_a_pointer_in_place_of_an_image_is_told() -> None:
+    with pytest.raises(Rejected, match=REMEDY):
+        opened(POINTER, Preprocess())
