@@ -112,6 +112,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("dataset__limit", 10, IMAGES),
         ("dataset__seed", 1, IMAGES),
         ("dataset__image", "picture", IMAGES),
+        ("dataset__images", "/data/pictures", IMAGES),
         ("dataset__references", "caption", IMAGES),
         ("dataset__label", "class", IMAGES),
         ("dataset__split", "val", IMAGES),
