@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from ray_jobs import checkpoint, checkpoint_probe
+from ray_jobs import checkpoint, checkpoint_probe, probe_child
 from ray_jobs.checkpoint_probe import PASSED, probe
 from ray_jobs.contract import BadInput
 
@@ -212,3 +214,16 @@ def test_a_confined_process_reaches_nothing(tmp_path: Path, attempt: str) -> Non
     if attempt == "connect_below_python" and "by the hook" in done.stdout:
         pytest.skip("this kernel grants no network namespace, and a hook of Python's sees no system call")
     assert done.stdout.startswith("refused"), done.stdout + done.stderr
+
+
+def test_patches_that_are_not_flat_are_the_models_own_affair(tmp_path: Path) -> None:
+    """PaddleOCR-VL keeps channels, rows and columns apart, and its config has a size in time all the same."""
+    from transformers import PaddleOCRVLImageProcessorPil
+
+    vision = {"patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_channels": 3}
+    (tmp_path / "config.json").write_text(json.dumps({"vision_config": vision}))
+    processor = PaddleOCRVLImageProcessorPil(min_pixels=784, max_pixels=3136)
+    made = processor(images=[Image.new("RGB", (56, 56))], return_tensors="np")
+    assert made["pixel_values"].ndim == 4
+    maker = SimpleNamespace(processor=SimpleNamespace(image_processor=processor))
+    probe_child._check_patches(tmp_path, made, maker)
