@@ -26,7 +26,7 @@ from ray_jobs.golden import pages
 from ray_jobs.golden.apart import apart
 from ray_jobs.golden.duplicates import Duplicates, hashes
 from ray_jobs.golden.making import drop_duplicates, join_references, make_part
-from ray_jobs.golden.misread import CELLS, check_texts_as_read_now
+from ray_jobs.golden.misread import check_texts_as_read_now
 from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.golden.reject_summary import describe_rejects
@@ -97,7 +97,8 @@ def preprocess(spec: Spec) -> None:
     check_revision(spec)  # it may have changed while it was read
     pages.write_preview(spec.golden_uri, made.listed())
     times.append(time.monotonic())
-    commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
+    manifest = commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
+    check_texts_as_read_now(spec.golden_uri, manifest, spec.suite.dataset)  # an earlier version may have begun it
     _note_content(spec)
 
 
@@ -203,8 +204,8 @@ def _example(spec: Spec) -> str:
     return f"; {told}" if told else ""
 
 
-def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) -> None:
-    """Write the manifest, which completes the golden set."""
+def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) -> Manifest:
+    """Write the manifest, which completes the golden set, and return it."""
     manifest = parts.summed(
         "golden",
         spec.golden_id,
@@ -215,7 +216,7 @@ def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) 
         details={
             "source": spec.suite.dataset.source,
             "source_revision": spec.source_revision,
-            "cells": CELLS,
+            **({"cells": plan.cells} if plan.cells else {}),
             "listed": plan.listed,
             "source_bytes": made.total("source_bytes"),
             "bytes": made.total("bytes"),
@@ -228,6 +229,7 @@ def commit(spec: Spec, plan: GoldenPlan, made: Made, seconds: dict[str, float]) 
     manifest = parts.commit(spec.golden_uri, manifest)
     log.info("golden set complete: %d read, %d kept, rejected %s", manifest.rows_in, manifest.rows_out, manifest.lost)
     log.info("rejects: %s/rejects.html, contact sheet: %s/preview.png", spec.golden_uri, spec.golden_uri)
+    return manifest
 
 
 def _worked(tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dict[str, Any], cpus: float) -> Any:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ray_jobs import storage, stored
 from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Preprocess, Spec
+from ray_jobs.golden.misread import CELLS
 from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.parts import name_of_part
 from ray_jobs.plan import source_revision
@@ -56,12 +57,14 @@ class PlannedPart(Frozen):
 class GoldenPlan(StoredModel):
     """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known.
 
-    `versions` of what decodes: one set is made with one of each.
+    `versions` of what decodes: one set is made with one of each. `cells` says how labels and references are read; a
+    plan without it is of an earlier version, and so may be the parts that are there.
     """
 
     versions: dict[str, str]
     listed: int
     parts: tuple[PlannedPart, ...]
+    cells: int | None = None
 
     @property
     def rows(self) -> int:
@@ -86,7 +89,7 @@ def planned(spec: Spec, source: Source) -> GoldenPlan:
             raise BadInput(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
         check_revision(spec)
         planned_parts = tuple(_written(spec.golden_uri, sample, spec.suite.preprocess))
-        made = GoldenPlan(versions=versions(), listed=listed, parts=planned_parts)
+        made = GoldenPlan(versions=versions(), listed=listed, parts=planned_parts, cells=CELLS)
     storage.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
     return _standing(spec.golden_uri) or made
 

@@ -2,10 +2,13 @@
 
 import pyarrow as pa
 import pytest
+from making import spec as make_spec
 
-from ray_jobs import parts, storage
+from ray_jobs import parts, preprocess, storage
 from ray_jobs.contract import BadInput, Dataset, Manifest
+from ray_jobs.golden.making import described
 from ray_jobs.golden.misread import CELLS, check_texts_as_read_now, find_misread
+from ray_jobs.golden.planning import GoldenPlan, PlannedPart
 
 DATASET = Dataset(source="x", label="kind", references="said")
 
@@ -50,3 +53,24 @@ def kept(store: str, label: str | None, references: list[str]) -> Manifest:
     return parts.summed(
         "golden", "g", [parts.describe("part-00000", data)], rows_in=2, seconds={}, versions={}, details={}
     )
+
+
+@pytest.mark.parametrize("cells", [None, CELLS], ids=["begun by an earlier version", "by this one"])
+def test_a_set_is_of_the_version_that_planned_it(store: str, cells: int | None) -> None:
+    spec = make_spec(root=store, dataset=DATASET.model_dump())
+    columns = {
+        "image_id": ["a"], "blake3": ["00"], "repairs": [[]], "format": ["PNG"], "source_bytes": [1], "label": ["cat"],
+        "references": [["{'id': 0, 'caption': 'A dog.'}"]],
+    }  # fmt: skip
+    data = parts.encoded(pa.table(columns), {"lost": {}, "rejects": []})
+    storage.write(parts.uri_of_part(spec.golden_uri, "part-00000"), data)
+    made = preprocess.Made()
+    made.add(described("part-00000", data, "found"))
+    planned = (PlannedPart(name="part-00000", rows=1, bytes=1, file="f", group=0),)
+    plan = GoldenPlan(versions={}, listed=1, parts=planned, cells=cells)
+    manifest = preprocess.commit(spec, plan, made, {})
+    if cells:
+        check_texts_as_read_now(spec.golden_uri, manifest, DATASET)
+    else:
+        with pytest.raises(BadInput, match="wrote what is no text out as Python, as for a"):
+            check_texts_as_read_now(spec.golden_uri, manifest, DATASET)
