@@ -6,7 +6,7 @@ Where a row lies is written `{shard}#{block}.{row in the block}`.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby, repeat
+from itertools import groupby, islice, repeat
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -25,6 +25,8 @@ from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_
 from ray_jobs.sources.shards import needs_split_column, shards, title, uri_of
 from ray_jobs.sources.splits import COLUMN as SPLIT
 from ray_jobs.sources.splits import RowSplits
+
+MOST_OTHERS = 50  # files that are opened to learn the type of a column without values: one may have none anywhere
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,14 @@ class TableSource:
             return columns_of(self.dataset, uri, schema, given)
         if first:
             return columns_of(self.dataset, uri, schema, given, first.image if first.image in untyped else None)
-        for other in shards(self.dataset, self.suffixes, has_columns=True):
+        for other in islice(shards(self.dataset, self.suffixes, has_columns=True), MOST_OTHERS):
             name = uri_of(self.dataset, other)
             with self._open(name) as file, suppress(BadInput):
                 columns = columns_of(self.dataset, name, file.schema, partitions(other))
                 if columns.image in untyped and not pa.types.is_null(file.schema.field(columns.image).type):
                     return columns_of(self.dataset, uri, schema, given, columns.image)
+                if {field.name for field in file.schema if not pa.types.is_null(field.type)}.issuperset(untyped):
+                    break
         return columns_of(self.dataset, uri, schema, given)
 
     def _first_place(self, uri: str, file: File, image: str) -> str:

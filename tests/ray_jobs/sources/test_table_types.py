@@ -3,6 +3,9 @@
 import base64
 import datetime
 import decimal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from offered import PICTURES, content, pictures, read
 
 from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source
+from ray_jobs.sources import open_source, table
 
 STRUCTS = [{"bytes": data, "path": None} for data in PICTURES[:2]]
 NAMES = ["000.png", "001.png"]
@@ -147,6 +150,27 @@ def test_a_file_whose_images_are_all_missing_is_rejects(tmp_path: Path, order: s
     assert [content(rows[f"{order[0]}.parquet#{number}"]) for number in range(2)] == PICTURES[:2]
     told = f"the image cell is empty, as all of '{column}' in this file"
     assert [rows[f"{order[1]}.parquet#{number}"].detail for number in range(2)] == [told] * 2
+
+
+@pytest.mark.parametrize("has_type_later", [False, True], ids=["no value anywhere", "values in the second file"])
+def test_few_files_are_opened_to_learn_the_type_of_a_column_without_values(
+    tmp_path: Path, has_type_later: bool
+) -> None:
+    for number in range(table.MOST_OTHERS + 20):
+        licence = ["CC"] if has_type_later and number else pa.nulls(1)
+        dataset = written(tmp_path / "data", f"{number:03}.parquet", image=PICTURES[:1], licence=licence)
+    opened: list[str] = []
+    source = open_source(dataset)
+    assert isinstance(source, table.TableSource)
+
+    @contextmanager
+    def counted(uri: str) -> Iterator[table.File]:
+        opened.append(uri)
+        with source.open_file(uri) as file:
+            yield file
+
+    assert replace(source, open_file=counted).distance == "local"
+    assert len(opened) == 1 + (2 if has_type_later else table.MOST_OTHERS)
 
 
 def test_a_file_without_rows_and_columns_is_nothing(tmp_path: Path) -> None:
