@@ -30,6 +30,7 @@ from ray_jobs.golden.misread import check_texts_as_read_now
 from ray_jobs.golden.pace import SPREAD, announce, blocks
 from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.golden.reject_summary import describe_rejects
+from ray_jobs.names import printable
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset, tell_first
 from ray_jobs.same_content import note_golden
@@ -38,6 +39,7 @@ from ray_jobs.sources.folder import FolderSource
 from ray_jobs.sources.webdataset import WebDatasetSource
 
 log = logging.getLogger("assay")
+MANY_REFERENCES = 50  # of one image: PASCAL-50S has so many, COCO and Flickr30k five
 FACTS = ("repairs", "formats", "source_bytes", "bytes", "referenced", "labelled")
 
 
@@ -153,13 +155,23 @@ def make_parts(
 
 def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
     """Turn the images that equal an earlier one into rejects, once the earlier one has their references."""
-    duplicates.join()
+    tell_many_references(spec, *duplicates.join())
     for row in _worked(list(duplicates.gains()), join_references, {"golden_uri": spec.golden_uri}, 1):
         made.add(row)
     tasks = list(duplicates.tasks())
     settings = {"golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
     for row in _worked(tasks, drop_duplicates, settings, 1):
         made.add(row)
+
+
+def tell_many_references(spec: Spec, count: int, image_id: str) -> None:
+    """Warn of an image that has so many references that it is likely to stand for images which are not there."""
+    if count > MANY_REFERENCES:
+        log.warning(
+            "dataset %s: %s has %d references, of rows whose images are the same bytes: if it is a picture that says "
+            "that an image is not there, take these rows out of the source",
+            spec.suite.dataset.source, printable(image_id, 100), count,
+        )  # fmt: skip
 
 
 def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:

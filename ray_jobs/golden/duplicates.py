@@ -46,8 +46,12 @@ class Duplicates:
             ((part, position, image_id, sha, refs) for position, (image_id, sha, refs) in enumerate(rows)),
         )
 
-    def join(self) -> None:
-        """Find out which references each first image gets, and which others brought them: before `tasks` is asked."""
+    def join(self) -> tuple[int, str]:
+        """Find out which references each first image gets, and which others brought them: before `tasks` is asked.
+
+        Returns how many references the image has that gets most of them, and which it is.
+        """
+        most = (0, "")
         groups = groupby(self._table.execute(IN_GROUPS), key=itemgetter(0))
         for _, group in groups:
             (_, part, image_id, refs), *others = list(group)
@@ -55,8 +59,11 @@ class Duplicates:
             every = list(dict.fromkeys([*own, *(text for row in others for text in json.loads(row[3]))]))
             if every != own:
                 self._table.execute("INSERT INTO gains VALUES (?, ?, ?)", (part, image_id, json.dumps(every)))
-            joined = [row for row in others if row[3] != "[]" and set(json.loads(row[3])) != set(every)]
+                most = max(most, (len(every), image_id))
+            texts = set(every)
+            joined = [row for row in others if row[3] != "[]" and set(json.loads(row[3])) != texts]
             self._table.executemany("INSERT INTO joined VALUES (?, ?)", ((row[1], row[2]) for row in joined))
+        return most
 
     def gains(self) -> Iterator[dict[str, Any]]:
         """For each part with images that get references: its name, and as JSON all references by image."""

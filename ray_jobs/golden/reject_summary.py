@@ -11,6 +11,7 @@ from ray_jobs.arrow_guard import check_own
 from ray_jobs.names import printable
 from ray_jobs.sources.filesystem import open_arrow
 
+MOST_CAUSES = 10_000  # that are counted: a line about each image may name another
 LONGEST = 100  # characters of an image id, and of a detail
 
 
@@ -32,6 +33,8 @@ def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
         if reason == "joined":  # nothing of it is lost
             continue
         cause = re.sub(r"\d+", "0", detail.rpartition(": ")[2] or reason)[:300]
+        if cause not in counts and len(counts) >= MOST_CAUSES:
+            continue
         counts[cause] += 1
         examples.setdefault(cause, (image_id, shorten(detail or reason)))
     if not counts:

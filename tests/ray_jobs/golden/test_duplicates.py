@@ -3,7 +3,11 @@
 import json
 from typing import Any
 
+import pytest
+from making import spec
+
 from ray_jobs.golden.duplicates import hashes
+from ray_jobs.preprocess import tell_many_references
 
 PARTS: dict[str, list[tuple[str, str]]] = {
     "part-00000": [("a", "01"), ("b", "02"), ("c", "01")],
@@ -57,3 +61,17 @@ def test_the_first_gets_the_references_of_all_that_equal_it() -> None:
     assert joined(REFERENCES) == ({"part-00000": {"a": both}}, {"c", "g"})
     # A job that goes on after a kill finds the first with all of them, and calls the others what they were called.
     assert joined(REFERENCES | {"a": both}) == ({}, {"c", "g"})
+
+
+def test_the_image_that_gets_most_references_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with hashes() as duplicates:
+        duplicates.add("part-00000", ["a", "b", "c"], ["01", "01", "02"], ['["A dog."]', '["One dog."]', '["A cat."]'])
+        texts = [json.dumps([f"caption {number}"]) for number in range(60)]
+        duplicates.add("part-00001", [f"gone {number}" for number in range(60)], ["03"] * 60, texts)
+        found = duplicates.join()
+    assert found == (60, "gone 0")
+    tell_many_references(spec(), *found)
+    assert "gone 0 has 60 references, of rows whose images are the same bytes" in caplog.text
+    caplog.clear()
+    tell_many_references(spec(), 50, "a")
+    assert not caplog.text

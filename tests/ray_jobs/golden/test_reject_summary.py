@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ray_jobs.golden import reject_summary
 from ray_jobs.golden.reject_summary import describe_rejects, shorten, summarise
 
 BYTES = "iVBORw0KGgo" * 1000
@@ -41,3 +42,10 @@ def test_where_no_rejects_were_written_nothing_is_told(tmp_path: Path) -> None:
     assert describe_rejects(str(tmp_path)) == ""
     (tmp_path / "rejects.parquet").write_bytes(b"cut off")
     assert describe_rejects(str(tmp_path)) == ""
+
+
+def test_no_more_causes_are_kept_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reject_summary, "MOST_CAUSES", 2)
+    causes = ["a pipe", "no file", "a link", "a link", "a link", "no file"]
+    line = summarise((f"{number}.png", "unreadable-source", cause) for number, cause in enumerate(causes))
+    assert line == "the first, 0.png: a pipe; 2 times: no file"
