@@ -15,6 +15,7 @@ from ray_jobs.contract import BadInput
 from ray_jobs.images import formats
 from ray_jobs.names import printable
 from ray_jobs.source_files import SPLIT_OF
+from ray_jobs.sources.bounds import ListingLimit
 from ray_jobs.sources.columns import PLACES
 from ray_jobs.sources.json_stream import Entry, JsonStream
 from ray_jobs.sources.leftovers import log
@@ -26,6 +27,7 @@ WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 FORMS = "a list of objects, COCO (`images` and `annotations`), Karpathy's splits, or texts by image name"
 BESIDE = ("licenses", "licences")  # lists of COCO's files whose addresses are not those of images
 OBJECTS = "objects"  # the column of labels and boxes that COCO's annotations make
+ROW = 50  # bytes of a row on disk beside its texts
 LISTS = ("images", "annotations", "categories")
 TABLES = (
     "image (number INTEGER PRIMARY KEY, id TEXT UNIQUE, cells TEXT)",
@@ -119,6 +121,7 @@ def _head(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
 
 def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
     """Each image with the captions and categories of its annotations, whatever the order of the three lists."""
+    limit = ListingLimit(uri)
     with database(*TABLES) as opened:
         counts = dict.fromkeys(LISTS, 0)
         for entry in entries:
@@ -131,15 +134,18 @@ def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
             if entry.key == "images":
                 cells = _image(uri, number, value)
                 row = (number, _id(value.get("id", value.get("imgid"))), json.dumps(cells))
+                limit.add_text(ROW + len(row[2]))
                 if opened.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?)", row).rowcount == 0:
                     raise BadInput(f"dataset {uri}: two images have the id {row[1]}; give each its own")
             elif entry.key == "annotations":
                 caption = json.dumps(value["caption"]) if value.get("caption") is not None else None
                 category = _id(value.get("category_id"))
                 row_of = (number, _id(value.get("image_id")), caption, category, _box(value))
+                limit.add_text(ROW + len(caption or ""))
                 opened.execute("INSERT INTO annotation VALUES (?, ?, ?, ?, ?)", row_of)
             else:
                 name = (_id(value.get("id")), json.dumps(value.get("name")))
+                limit.add_text(ROW + len(name[1]))
                 opened.execute("INSERT OR REPLACE INTO category VALUES (?, ?)", name)
         if not counts["images"]:
             raise BadInput(f"dataset {uri}: it has no `images`, so nothing names a file; give the file that has them")

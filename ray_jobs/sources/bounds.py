@@ -10,16 +10,37 @@ IMAGES, MEGABYTES = 20_000_000, 16_384
 MOST_LINE = 16 * 2**20  # bytes of a line of a manifest
 
 
+class ListingLimit:
+    """Counts what is kept on disk of a source, from the first row on: a small packed file may have any number."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._most = int(os.environ.get("ASSAY_MAX_IMAGES") or IMAGES)
+        self._megabytes = int(os.environ.get("ASSAY_MAX_LISTING_MB") or MEGABYTES)
+        self._count = self._size = 0
+
+    def add(self, image: Located) -> None:
+        """Count an image. Raises BadInput after ASSAY_MAX_IMAGES of them, and as `add_text` does."""
+        self._count += 1
+        if self._count > self._most:
+            told = f"lists over {self._most} images; split it, or raise ASSAY_MAX_IMAGES"
+            raise BadInput(f"dataset {self._source}: {told}")
+        self.add_text(
+            len(image.image_id) + len(image.where) + len(image.label or "") + sum(map(len, image.references))
+            + len(image.fault) + len(image.truth or "")
+        )  # fmt: skip
+
+    def add_text(self, size: int) -> None:
+        """Count so many characters. Raises BadInput after ASSAY_MAX_LISTING_MB of them."""
+        self._size += size
+        if self._size > self._megabytes * 1_000_000:
+            fault = f"its names and references are over {self._megabytes} MB"
+            raise BadInput(f"dataset {self._source}: {fault}; split it, or raise ASSAY_MAX_LISTING_MB")
+
+
 def limit_listing(source: str, listed: Iterable[Located]) -> Iterator[Located]:
     """The listed images. Raises BadInput after ASSAY_MAX_IMAGES of them or ASSAY_MAX_LISTING_MB of their texts."""
-    most = int(os.environ.get("ASSAY_MAX_IMAGES") or IMAGES)
-    megabytes = int(os.environ.get("ASSAY_MAX_LISTING_MB") or MEGABYTES)
-    size = 0
-    for count, image in enumerate(listed, 1):
-        size += len(image.image_id) + len(image.where) + len(image.label or "") + sum(map(len, image.references))
-        if count > most:
-            raise BadInput(f"dataset {source}: lists over {most} images; split it, or raise ASSAY_MAX_IMAGES")
-        if size > megabytes * 1_000_000:
-            fault = f"its names and references are over {megabytes} MB"
-            raise BadInput(f"dataset {source}: {fault}; split it, or raise ASSAY_MAX_LISTING_MB")
+    limit = ListingLimit(source)
+    for image in listed:
+        limit.add(image)
         yield image

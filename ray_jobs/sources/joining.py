@@ -8,6 +8,7 @@ from typing import Any
 from ray_jobs.contract import BadInput
 from ray_jobs.names import printable
 from ray_jobs.sources import Located
+from ray_jobs.sources.bounds import ListingLimit
 from ray_jobs.sources.image_cells import is_inline
 from ray_jobs.sources.on_disk import database
 from ray_jobs.sources.reading import beside
@@ -22,12 +23,15 @@ TABLE = (
 def join_rows(source: str, rows: Iterator[tuple[int, Located]], folder: str) -> Iterator[tuple[int, Located]]:
     """The images that the rows name, each once, in the order of their first rows and with that row's number.
 
-    Raises BadInput for an image with two labels. The rows are kept on disk: there may be millions.
+    Raises BadInput for an image with two labels. The rows are kept on disk, up to the limits of a listing: there may be
+    millions.
     """
+    limit = ListingLimit(source)
     with database(TABLE) as opened:
         count = images = 0
         for number, image in rows:
             count += 1
+            limit.add(image)
             key = _key(folder, image.where)
             values = (
                 number, key, image.image_id, image.where, image.size, image.label, json.dumps(image.references),

@@ -1,6 +1,7 @@
 """Files that claim, unpack to, or take far more than they are: each is refused, or costs itself alone."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -122,6 +123,7 @@ def located(count: int, **settings: Any) -> Iterator[Located]:
     [
         ("ASSAY_MAX_IMAGES", "100", {}), ("ASSAY_MAX_LISTING_MB", "1", {"label": "x" * 20_000}),
         ("ASSAY_MAX_LISTING_MB", "1", {"references": ["x" * 20_000]}),
+        ("ASSAY_MAX_LISTING_MB", "1", {"fault": "x" * 20_000}), ("ASSAY_MAX_LISTING_MB", "1", {"truth": "x" * 20_000}),
     ],
 )  # fmt: skip
 def test_a_listing_has_an_end(
@@ -131,6 +133,33 @@ def test_a_listing_has_an_end(
     assert len(list(limit_listing("/x", located(40, **settings)))) == 40
     with pytest.raises(BadInput, match=variable):
         list(limit_listing("/x", located(1000, **settings)))
+
+
+PACKED = {  # what a small file unpacks to without an end, and what ends it
+    "rows": ("m.jsonl.gz", [b""], b'{"path": "%d.png", "caption": "A dog."}\n', "ASSAY_MAX_IMAGES"),
+    "rows of one image": ("m.jsonl.gz", [b""], b'{"path": "a.png", "caption": "Dog %d."}\n', "ASSAY_MAX_IMAGES"),
+    "COCO's images": ("m.json.gz", [b'{"images": ['], b'{"id": %d, "file_name": "a.png"},', "ASSAY_MAX_LISTING_MB"),
+    "COCO's captions": (
+        "m.json.gz", [b'{"images": [{"id": 1, "file_name": "a.png"}], "annotations": ['],
+        b'{"image_id": 1, "caption": "Dog %d."},', "ASSAY_MAX_LISTING_MB",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", PACKED)
+def test_a_packed_file_without_an_end_is_ended_before_all_of_it_lies_on_disk(
+    bomb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, head, line, variable = PACKED[bomb]
+    monkeypatch.setenv("ASSAY_MAX_IMAGES", "1000")
+    monkeypatch.setenv("ASSAY_MAX_LISTING_MB", "1")
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.writelines([*head, *(line % number for number in range(30_000)), b"cut off"])
+    source = open_source(Dataset(source=str(tmp_path / name), references="caption", images=str(tmp_path)))
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "0.png").write_bytes(b"")
+    with pytest.raises(BadInput, match=variable):
+        list(source.listed())
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv"])
