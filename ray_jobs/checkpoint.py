@@ -59,6 +59,7 @@ __all__ = [
 log = logging.getLogger("assay")
 
 TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "tekken.json"}
+DOWNLOADS = (".aria2",)  # stands beside a file that already has its full size, with holes in it
 HASHERS = 8  # files hashed at once
 
 
@@ -76,6 +77,11 @@ def check_whole(uri: str) -> dict[str, int]:
     if not sizes:
         refuse_foreign(uri, sizes)
         raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")
+    if part := next((name for name in sizes if name.endswith(DOWNLOADS) and name.rpartition(".")[0] in sizes), None):
+        raise Incomplete(
+            f"checkpoint {uri}: {printable(part)} is there, so the download of "
+            f"{printable(part.rpartition('.')[0])} has not ended; wait for it, or start it again"
+        )
     if is_adapter_folder(sizes):
         _check_adapter(uri, sizes)
         return sizes

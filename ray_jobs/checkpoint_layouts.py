@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from ray_jobs import storage
+from ray_jobs import adapter, storage
 from ray_jobs.checkpoint_files import NeverWhole
 from ray_jobs.checkpoint_weights import INDEX, SINGLE
 from ray_jobs.errors import BadInput
@@ -117,6 +117,7 @@ LAYOUTS = (
 def refuse_foreign(uri: str, names: Iterable[str]) -> None:
     """Raises BadInput or NeverWhole for a folder without weights that holds another form of a model."""
     files, folders = set(names), _folders(uri)
+    _refuse_cache(uri, folders)
     _refuse_nested(uri, folders)
     places = sorted(files) + [f"{folder}/" for folder in folders]
     for layout in LAYOUTS:
@@ -156,10 +157,22 @@ def refuse_without_tokenizer(uri: str, names: Iterable[str]) -> None:
         )
 
 
+def _refuse_cache(uri: str, folders: list[str]) -> None:
+    """For a repository as the hub's cache keeps it: name its snapshot."""
+    if not {"blobs", "snapshots"} <= set(folders):
+        return
+    snapshot = next(iter(storage.folders(f"{uri}/snapshots")), None)
+    if snapshot:
+        place = f"{uri}/snapshots/{_shown(snapshot)}"
+        raise NeverWhole(f"checkpoint {uri}: a repository in the cache of the Hugging Face hub; name {place}")
+
+
 def _refuse_nested(uri: str, folders: list[str]) -> None:
     for folder in [*folders[:MOST_OPENED], "actor/huggingface"]:
-        if all(any(map(storage.entry, some)) for some in _marks(f"{uri}/{folder}")):
-            raise NeverWhole(f"checkpoint {uri}: the model is in {_shown(folder)}/; name {uri}/{_shown(folder)}")
+        is_adapter = all(storage.entry(f"{uri}/{folder}/{name}") for name in (adapter.CONFIG, adapter.WEIGHTS))
+        if is_adapter or all(any(map(storage.entry, some)) for some in _marks(f"{uri}/{folder}")):
+            what = "adapter" if is_adapter else "model"
+            raise NeverWhole(f"checkpoint {uri}: the {what} is in {_shown(folder)}/; name {uri}/{_shown(folder)}")
 
 
 def _marks(folder: str) -> Iterator[list[str]]:

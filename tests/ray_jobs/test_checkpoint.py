@@ -75,6 +75,27 @@ def test_what_is_not_whole_is_one_line_that_names_it(
     assert "\n" not in str(caught.value)
 
 
+def test_a_download_with_holes_in_its_files_is_waited_for(model: str) -> None:
+    storage.write(f"{model}/{SECOND}.aria2", b"x")
+    with pytest.raises(Incomplete, match=rf"{SECOND}\.aria2 is there, so the download of {SECOND} has not ended; wait"):
+        checkpoint.check_whole(model)
+    storage.delete(f"{model}/{SECOND}.aria2")
+    storage.write(f"{model}/notes.aria2", b"of nothing that is here")
+    assert checkpoint.check_whole(model)
+
+
+def test_a_folder_around_an_adapter_or_a_snapshot_is_told(store: str) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        storage.write(f"{store}/run/default/{name}", b"{}")
+    with pytest.raises(NeverWhole, match=rf"the adapter is in default/; name {store}/run/default"):
+        checkpoint.check_whole(f"{store}/run")
+    cache = f"{store}/models--a--b"
+    for place in ("blobs/0a", "refs/main", "snapshots/0b/config.json"):
+        storage.write(f"{cache}/{place}", b"{}")
+    with pytest.raises(NeverWhole, match=rf"in the cache of the Hugging Face hub; name {cache}/snapshots/0b"):
+        checkpoint.check_whole(cache)
+
+
 def test_nothing_there(store: str) -> None:
     uri = f"{store}/models/step-9"
     with pytest.raises(Incomplete, match=f"checkpoint {uri}: nothing is there; check the URI"):
