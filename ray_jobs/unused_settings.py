@@ -24,7 +24,7 @@ PLACES = {
     "judge.pairwise_prompt": ("first", "second", "references"),
     "caption.prompt": (),
 }
-OUR_PLACES = ("caption", "references", "reference", "first", "second", "label")
+OUR_PLACES = ("image", "caption", "references", "reference", "first", "second", "label")
 
 
 def find_unused(suite: "Suite") -> str | None:

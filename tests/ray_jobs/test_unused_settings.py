@@ -60,6 +60,8 @@ UNUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a place of the other question": (
         {"judge": VLLM | {"pairwise": True, "pairwise_prompt": "{first} {second} {caption}"}},
         "judge.pairwise_prompt holds {caption}, and nothing is put in there; take it out"),
+    "a place for the image": (
+        {"caption": {"prompt": "{image} Describe it."}}, "caption.prompt holds {image}, and nothing is put in there; take"),
     "a place in the caption's prompt": (
         {"caption": {"prompt": "Describe this {label}."}}, "caption.prompt holds {label}, and nothing is put in there; take"),
 }  # fmt: skip
