@@ -15,14 +15,37 @@ LOOKS_LIKE_ID = re.compile(r"-?\d+(\.0)?|[a-z]\d{6,}|[0-9a-f]{16,}|[0-9a-f-]{36}
 LOOKS_LIKE_OBJECT = re.compile(r"\s*([\[{(].*[\]})]|b'.*'|b\".*\"|<[a-z!/].*>)\s*", re.DOTALL | re.IGNORECASE)
 EMPTY_WORDS = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "-", "?", "undefined"}
 LOOKS_LIKE_FILE = re.compile(r"\S+\.(jpe?g|png|webp|txt)", re.IGNORECASE)
+NUMBERS = re.compile(r"[-+.,;:\d]*\d[-+.,;:\d]*(\s+[-+.,;:\d]+)+")
+TAG = re.compile(
+    r"<\|?/?[a-z_]+\|?>|\[/?(CLS|SEP|PAD|UNK|MASK|INST)\]|\b(USER|ASSISTANT|HUMAN|GPT):|\bstartseq\b", re.I
+)
+ENTITY = re.compile(r"&([a-z]{2,8}|#\d{1,6}|#x[0-9a-f]{1,5});", re.IGNORECASE)
+MOJIBAKE = re.compile(r"[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac")  # UTF-8 that was read as Latin-1 or cp1252
+NO_PICTURES = re.compile(
+    r"(^|/)(masks?|annotations?|labels?|depths?|segmentations?|thumbs?|thumbnails?)/", re.IGNORECASE
+)
+LONG_LINE = 100  # characters of one caption among several
 LONG_REFERENCE = 2000  # characters
 MOST_REFERENCES = 50
+
+
+def _holds_several(text: str) -> bool:
+    """Whether the text may be several captions in one cell, divided by | or the ends of short lines."""
+    parts = [part for part in re.split(r"\||###|;;|\n", text.strip()) if part.strip()]
+    return len(parts) > 1 and all(len(part) <= LONG_LINE for part in parts)
+
+
 ODD_REFERENCES: dict[str, Callable[[str], object]] = {
     "look like lists, objects or markup written out": LOOKS_LIKE_OBJECT.fullmatch,
     "say that there is none": lambda text: text.strip().lower() in EMPTY_WORDS,
     "are empty": lambda text: not text.strip(),
     "begin with a byte order mark": lambda text: text.startswith("\ufeff"),
     "look like ids or numbers": lambda text: LOOKS_LIKE_ID.fullmatch(text.strip()),
+    "are numbers, as boxes are": NUMBERS.fullmatch,
+    "hold tags, turns or placeholders": lambda text: not LOOKS_LIKE_OBJECT.fullmatch(text) and TAG.search(text),
+    "hold entities of HTML": ENTITY.search,
+    "look like UTF-8 that was read as another encoding": MOJIBAKE.search,
+    "may be several captions in one text": lambda text: not NUMBERS.fullmatch(text) and _holds_several(text),
     "look like names of files": LOOKS_LIKE_FILE.fullmatch,
     f"have over {LONG_REFERENCE} characters": lambda text: len(text) > LONG_REFERENCE,
     "have characters that could not be decoded": lambda text: "\ufffd" in text,
@@ -56,6 +79,12 @@ def image_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> It
     if repeated := len(golden) - len({image.blake3 for image in golden}):
         fate = "rejected" if suite.preprocess.duplicates == "reject" else "kept"
         yield f"{repeated} of the {len(looked)} images looked at have the bytes of another one; duplicates are {fate}"
+    apart = [image.row.image_id for image in looked if NO_PICTURES.search(image.row.image_id)]
+    if 0 < len(apart) < len(looked):
+        yield (
+            f"{len(apart)} of the {len(looked)} images looked at lie in a folder that is called as if of masks or "
+            f"thumbnails ({printable(apart[0], 100)}); name the folder of the pictures alone"
+        )
     if golden and all(2 * image.source_width * image.source_height < image.width * image.height for image in golden):
         yield "every image looked at is enlarged by preprocess.min_pixels; are these thumbnails?"
 
@@ -78,6 +107,9 @@ def label_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> It
             f"labels look like ids ({_examples(odd)}); no caption holds one, so label_hit measures nothing: give their "
             "names with `label_names`"
         )
+    if none := [label for label in labels if label.strip().lower() in EMPTY_WORDS]:
+        share = f"{len(none)} of the {len(labels)} labels looked at"
+        yield f"{share} say that there is none ({_examples(none)}); leave them empty"
     counts = dict(listing.labels) if listing.labelled else dict(Counter(labels))
     distinct = listing.label_count if listing.labelled else len(counts)
     if distinct == 1 and labels:

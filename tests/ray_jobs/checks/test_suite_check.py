@@ -61,6 +61,23 @@ def pandas_csv(place: Path) -> dict[str, Any]:
     return {"dataset": {"source": "data/rows.csv", "references": "caption"}}
 
 
+def captions_of_tools(place: Path) -> dict[str, Any]:
+    """Captions as crawlers, annotation tools and training files leave them, labels that are none, and masks."""
+    texts = [
+        "Tom &amp; Jerry", "caf\u00c3\u00a9 it\u00e2\u20ac\u2122s", "USER: <image> Describe. ASSISTANT: A dog.",
+        "0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.2 0.2", "A dog.|A brown dog.", "A dog.\nOne dog runs.", "a <PERSON> at home",
+        "It costs 5 & more; see a | b? " + "A long and plain sentence " * 5, "a <b and c> d",
+    ]  # fmt: skip
+    lines = []
+    for number, text in enumerate(texts):
+        name = f"{'masks' if number == 1 else 'pictures'}/{number}.png"
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(PICTURES[number])
+        lines.append(json.dumps({"image": name, "text": text, "kind": "None" if number == 2 else f"k{number % 3}"}))
+    (place / "m.jsonl").write_text("\n".join(lines))
+    return {"dataset": {"source": "data/m.jsonl", "references": "text", "label": "kind"}}
+
+
 def copies(place: Path) -> dict[str, Any]:
     """Parquet rows in which every image stands twice, and each has a label of its own."""
     place.mkdir()
@@ -119,6 +136,19 @@ def nothing_usable(place: Path) -> dict[str, Any]:
             ],
         ),
         (
+            captions_of_tools,
+            0,
+            [
+                "1 of the 9 references looked at hold entities of HTML ('Tom &amp; Jerry')",
+                "1 of the 9 references looked at look like UTF-8 that was read as another encoding",
+                "2 of the 9 references looked at hold tags, turns or placeholders ('USER: <image> Describe",
+                "1 of the 9 references looked at are numbers, as boxes are",
+                "2 of the 9 references looked at may be several captions in one text ('A dog.|A brown dog.'",
+                "1 of the 9 labels looked at say that there is none ('None'); leave them empty",
+                "1 of the 9 images looked at lie in a folder that is called as if of masks or thumbnails (masks/1.png)",
+            ],
+        ),
+        (
             copies,
             0,
             [
@@ -139,7 +169,7 @@ def nothing_usable(place: Path) -> dict[str, Any]:
             ],
         ),
     ],
-    ids=["splits-and-ids", "lists-written-out", "copies", "nothing-usable"],
+    ids=["splits-and-ids", "lists-written-out", "captions-of-tools", "copies", "nothing-usable"],
 )
 @pytest.mark.slow
 def test_an_odd_data_set_is_shown_with_every_doubt(
