@@ -43,7 +43,7 @@ from ray_jobs.former_fingerprints import keep_former
 from ray_jobs.images import formats
 from ray_jobs.label_tables import parse_label_table
 from ray_jobs.names import printable
-from ray_jobs.same_content import find_same
+from ray_jobs.same_content import find_same, find_with_links_followed
 from ray_jobs.source_files import FIRST_MANIFESTS, MANIFESTS, Selection, image_folders, is_hashed
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
@@ -100,7 +100,7 @@ def plan(
         force=force,
         following=storage.absolute(following) if following else None,
     )
-    spec = find_same(spec, source_revision)
+    spec = find_with_links_followed(find_same(spec, source_revision))
     check_prompts(suite, spec.checkpoint, spec.judge)
     for doubt in find_doubts(suite):
         log.warning("suite %s: %s", suite.name, doubt)

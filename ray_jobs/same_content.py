@@ -57,6 +57,21 @@ def find_same(spec: Spec, revise: Revise) -> Spec:
     return spec.model_copy(update={"same_golden": other}) if other and _is_complete(spec.root, other) else spec
 
 
+def find_with_links_followed(spec: Spec) -> Spec:
+    """The spec with the golden set that an earlier release made of the same files, where that is the complete one.
+
+    Those releases wrote a suite's relative paths with the links of its folder followed, and paths are parts of the id.
+    """
+    dataset = spec.suite.dataset
+    paths = {name: value for name in ("source", "label_names") if (value := getattr(dataset, name))}
+    followed = {name: os.path.realpath(path) for name, path in paths.items() if path.startswith("/")}
+    if all(paths[name] == path for name, path in followed.items()) or _is_complete(spec.root, spec.golden_id):
+        return spec
+    settings = dataset.model_copy(update=followed).content(), spec.suite.preprocess.content()
+    former = digest(PREPROCESS_VERSION, spec.source_revision, *settings)
+    return spec.model_copy(update={"same_golden": former}) if _is_complete(spec.root, former) else spec
+
+
 def note_golden(spec: Spec) -> None:
     """Note the spec's complete golden set under its content, unless another complete one stands there."""
     if not spec.content_id:

@@ -112,3 +112,21 @@ def test_a_path_that_an_earlier_release_wrote_without_links_is_no_change_by_a_pe
     )
     assert old.series_id != new.series_id
     assert predecessor.list_changes(old, new) == ()
+
+
+@pytest.mark.parametrize("is_complete", [True, False], ids=["complete", "begun"])
+def test_what_an_earlier_release_made_without_links_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_complete: bool
+) -> None:
+    monkeypatch.setenv("ASSAY_SUITES", str(update(tmp_path / "home", "release folders", 0)))
+    checkpoint = upload(str(tmp_path / "models" / "step-1"), checkpoint_files())
+    first = plan.plan(str(tmp_path / "root"), "mounted", checkpoint)
+    paths = {name: os.path.realpath(getattr(first.suite.dataset, name)) for name in ("source", "label_names")}
+    dataset = first.suite.dataset.model_copy(update=paths)
+    former = first.model_copy(update={"suite": first.suite.model_copy(update={"dataset": dataset})})
+    assert former.golden_id != first.golden_id
+    storage.write(f"{former.golden_uri}/{'manifest' if is_complete else 'plan'}.json", b"{}")
+    again = plan.plan(str(tmp_path / "root"), "mounted", checkpoint)
+    assert ids_of(again) == ids_of(former if is_complete else first)
+    storage.write(f"{first.golden_uri}/manifest.json", b"{}")
+    assert plan.plan(str(tmp_path / "root"), "mounted", checkpoint) == first
