@@ -44,7 +44,15 @@ from ray_jobs.images import formats
 from ray_jobs.label_tables import parse_label_table
 from ray_jobs.names import printable
 from ray_jobs.same_content import find_same, find_with_links_followed
-from ray_jobs.source_files import FIRST_MANIFESTS, MANIFESTS, Selection, image_folders, is_hashed
+from ray_jobs.source_files import (
+    FIRST_MANIFESTS,
+    MANIFESTS,
+    OF_FORMAT,
+    TABLES,
+    Selection,
+    image_folders,
+    is_hashed,
+)
 from ray_jobs.store_probe import require_conditional_create
 from ray_jobs.suite import with_fields
 from ray_jobs.suite_files import (
@@ -291,7 +299,8 @@ def _files(dataset: Dataset) -> Iterator[storage.Entry]:
                 raise BadInput(f"dataset {dataset.source}: {uri} is not there; correct the pattern or add the file")
             yield storage.Entry(uri, entry.size, entry.version)
         return
-    selection, is_empty, is_saved = Selection(dataset.source, dataset.split), True, _is_saved(dataset)
+    suffixes = OF_FORMAT.get(dataset.format, (*formats.SUFFIXES, *TABLES))
+    selection, is_empty, is_saved = Selection(dataset.source, dataset.split, suffixes), True, _is_saved(dataset)
     for entry in storage.entries(dataset.source):
         is_empty = False
         selection.takes(entry.key)

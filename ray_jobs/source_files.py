@@ -27,6 +27,12 @@ SPELLINGS = {
 }
 SPLIT_OF = {spelling: split for split, spellings in SPELLINGS.items() for spelling in spellings}
 TABLES = (".parquet", ".arrow", ".feather", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+OF_FORMAT = {  # the files that hold the images of each format
+    "folder": formats.SUFFIXES,
+    "parquet": (".parquet",),
+    "arrow": (".arrow", ".feather"),
+    "webdataset": tuple(suffix for suffix in TABLES if suffix.startswith((".tar", ".tgz"))),
+}
 TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".txt", ".token")
 MANIFESTS = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))
 FIRST_MANIFESTS = (".jsonl", ".ndjson", ".csv", ".tsv")  # whose revision is that of the file alone

@@ -281,3 +281,13 @@ def test_a_split_without_metadata_of_its_own(tmp_path: Path) -> None:
     assert [image.image_id for image in listed(Dataset(source=str(tmp_path), split="val"))] == ["val/a.png"]
     with pytest.raises(BadInput, match=r"references 'caption' need a metadata\.jsonl or metadata\.csv"):
         listed(Dataset(source=str(tmp_path), split="val", references="caption"))
+
+
+def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) -> None:
+    storage.write(f"{tmp_path}/a.png", PICTURES[0])
+    for split in ("train", "test"):  # notes of a tool; the images are of no split
+        put_parquet(f"{tmp_path}/{split}.parquet", [split])
+    assert source_revision(Dataset(source=str(tmp_path), format="folder"))
+    assert [image.image_id for image in listed(Dataset(source=str(tmp_path), format="folder"))] == ["a.png"]
+    with pytest.raises(BadInput, match="are of the splits test, train"):
+        source_revision(Dataset(source=str(tmp_path), format="parquet"))
