@@ -5,6 +5,7 @@ JSONL, CSV, TSV, and the JSON and text files that `rows` reads. Rows of one imag
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -44,7 +45,7 @@ class ManifestSource:
         image = self._columns(head).image
         places = (_read_place(cells.get(image))[0] for _, cells in head)
         place = next((place for place in places if place), "")
-        return distance_of(beside(self._folder(), place))
+        return distance_of(beside(self._folder, place))
 
     def listed(self) -> Iterator[Located]:
         everything = rows(self.dataset.source)
@@ -54,7 +55,7 @@ class ManifestSource:
         self._check_folder(head, columns)
         located = self._located_rows(chain(head, everything), columns)
         if self.dataset.references or self.dataset.label:
-            located = join_rows(self.dataset.source, located, self._folder())
+            located = join_rows(self.dataset.source, located, self._folder)
         label_by_id = label_names(self.dataset)
         with unique_names() as names:
             for number, one in located:
@@ -78,7 +79,7 @@ class ManifestSource:
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         names = label_names(self.dataset)
-        folder = self._folder()
+        folder = self._folder
 
         def row(one: Located) -> Row:
             if one.fault or not one.where:
@@ -111,7 +112,10 @@ class ManifestSource:
             raise BadInput(f"dataset {source}: {told}")
         return Columns(image, self.dataset.label, self.dataset.references, places=True)
 
+    @cached_property
     def _folder(self) -> str:
+        """Looked for once: each look lists a folder, which may hold a million images, and a job reads in thousands of
+        pieces."""
         return image_folder(self.dataset)
 
     def _check_folder(self, head: list[tuple[int, Cells]], columns: Columns) -> None:
@@ -121,7 +125,7 @@ class ManifestSource:
         """
         if self.dataset.images is None and self.dataset.source.lower().endswith(FIRST_MANIFESTS):
             return
-        folder = self._folder()
+        folder = self._folder
         places = [place for _, cells in head if (place := _read_place(cells.get(columns.image))[0])][:LOOKED_FOR]
         relative = [place for place in places if "://" not in place and not place.startswith("/")]
         if relative and len(relative) == len(places) and not any(_is_there(folder, place) for place in relative):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from offered import PICTURES, listed, read
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.plan import source_revision
-from ray_jobs.sources import open_source
+from ray_jobs.sources import manifest, open_source
 from ray_jobs.sources.json_stream import JsonStream
 
 COCO: dict[str, Any] = {
@@ -159,6 +160,17 @@ def test_what_jobs_write_below_a_root_beside_the_file_is_no_other_content(store:
     assert source_revision(dataset) == before
     storage.write(f"{store}/golden/preview.png", PICTURES[0])
     assert source_revision(dataset) != before
+
+
+def test_the_folder_of_the_images_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write(f"{tmp_path}/coco/val2017/a.png", PICTURES[0])
+    storage.write(f"{tmp_path}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
+    source = open_source(Dataset(source=f"{tmp_path}/coco/annotations/captions_val2017.json", references="caption"))
+    listing = list(source.listed())
+    taken = pickle.loads(pickle.dumps(source))
+    monkeypatch.setattr(manifest, "image_folder", lambda _: pytest.fail("looked for again"))
+    for one in listing:
+        assert next(source.read([one])).image_id == next(taken.read([one])).image_id == one.image_id
 
 
 @pytest.mark.parametrize("images", ["../pictures", "../pictures/", "absolute"])
