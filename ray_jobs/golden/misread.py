@@ -16,8 +16,11 @@ from ray_jobs.sources.cell_texts import CellFault
 from ray_jobs.sources.cells import WHOLE, read_label, read_references
 from ray_jobs.sources.filesystem import open_arrow
 from ray_jobs.sources.image_cells import PYTHON_BYTES
+from ray_jobs.sources.reading import ahead
 
 CELLS = 2  # how cells are read; a set without it in its details was read before they had types
+COLUMNS = ["image_id", "label", "references"]
+READS = 16
 CHECKED = "cells.json"  # beside the manifest of such a set that was found to be right
 
 
@@ -58,10 +61,13 @@ def _is_other(text: str, same: object, read: Callable[[str], object]) -> bool:
 
 
 def _read(golden_uri: str, names: Iterable[str]) -> Iterator[tuple[str, str | None, list[str]]]:
-    columns = ["image_id", "label", "references"]
-    for name in names:
-        uri = parts.uri_of_part(golden_uri, name)
-        with open_arrow(uri) as file:
-            check_own(file, uri)
-            for batch in pq.ParquetFile(file).iter_batches(columns=columns):
-                yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
+    """The texts of the parts, several of which are read at a time: most of it is waiting for storage."""
+    for rows in ahead(lambda name: _read_part(parts.uri_of_part(golden_uri, name)), names, READS):
+        yield from rows
+
+
+def _read_part(uri: str) -> list[tuple[str, str | None, list[str]]]:
+    with open_arrow(uri) as file:
+        check_own(file, uri)
+        table = pq.ParquetFile(file).read(columns=COLUMNS)
+        return list(zip(*(table[column].to_pylist() for column in COLUMNS), strict=True))
