@@ -43,6 +43,7 @@ FOLDER = re.compile(
     re.IGNORECASE,
 )
 NO_CLASSES = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "data")
+SNAPSHOT = re.compile(r"snapshots/[0-9a-f]{40}(?=/)")  # of a repository in the hub's cache
 FIRST_SHARD = re.compile(r"-00000-of-\d{5}")  # of the files that the hub cuts a split into
 WORD = re.compile(r"[^-._ \d]+")
 SHOWN = 5
@@ -144,6 +145,7 @@ class Selection:
     chosen: int = 0
     count_data: int = 0
     is_delta: bool = False
+    snapshots: dict[str, None] = field(default_factory=dict)
     configurations: dict[str, None] = field(default_factory=dict)
 
     def takes(self, key: str) -> bool:
@@ -158,6 +160,8 @@ class Selection:
             return True
         self.count_data += 1
         folder, _, name = key.rpartition("/")
+        if (snapshot := SNAPSHOT.match(key)) and len(self.snapshots) < SHOWN:
+            self.snapshots[snapshot[0]] = None
         if FIRST_SHARD.search(name) and len(self.configurations) < SHOWN:
             self.configurations[folder] = None
         for spelling, place in splits_told(key):
@@ -183,6 +187,11 @@ class Selection:
 
     def check(self) -> None:
         """Raise BadInput where several splits would be mixed and none is named, or two spellings mean the named one."""
+        if len(self.snapshots) > 1:
+            raise BadInput(
+                f"dataset {self.folder}: holds several snapshots of a repository ({', '.join(self.snapshots)}); name "
+                f"one, `source: {self.folder}/{next(iter(self.snapshots))}`"
+            )
         if self.split is None:
             for place, splits in self.by_place.items():
                 if len(splits) > 1:

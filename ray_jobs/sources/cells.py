@@ -109,6 +109,8 @@ def read_label(value: Any) -> str | None:
         return _label_text(value)
     items = [_read_struct(item, LABELS, "write labels as texts") if isinstance(item, dict) else item for item in value]
     labels = [label for item in items if (label := _label_text(item)) is not None]
+    if any(isinstance(item, float) and not item.is_integer() and item == item for item in items):
+        raise CellFault(f"a list of {len(items)} numbers with decimals, as scores are; write the row's id or name")
     if len(labels) > 2 and len(set(labels)) < len(labels) and {"0", "1", "True", "False"} >= set(labels):
         raise CellFault(f"{len(labels)} times 0 or 1, as if one-hot; write the ids or names of the row's labels")
     return SEPARATOR.join(dict.fromkeys(labels)) or None

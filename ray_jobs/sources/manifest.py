@@ -24,8 +24,7 @@ from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.on_disk import names as unique_names
 from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.rows import Cells, rows
-from ray_jobs.sources.splits import COLUMN as SPLIT
-from ray_jobs.sources.splits import RowSplits
+from ray_jobs.sources.splits import RowSplits, split_column_of_row
 
 HEAD = 100  # rows looked at to find the column of the images
 LOOKED_FOR = 5  # images of these that are looked for
@@ -66,15 +65,18 @@ class ManifestSource:
         """Number and image of each row of the split. Raises BadInput at the end for a column that no row has."""
         source, seen = self.dataset.source, dict[str, None]()
         splits = RowSplits(self.dataset, source)
+        tells_splits = False
         is_of_one = self.dataset.split is not None and is_named_for(source, self.dataset.split)
         for number, cells in everything:
             seen.update(dict.fromkeys(cells))
-            if splits.takes(cells.get(SPLIT)) or (is_of_one and SPLIT not in cells):
+            split = split_column_of_row(cells)
+            tells_splits = tells_splits or split in cells
+            if splits.takes(cells.get(split)) or (is_of_one and split not in cells):
                 yield number, self._located(number, cells, columns)
         check(self.dataset.label, "label", source, list(seen))
         check(self.dataset.references, "references", source, list(seen))
         check_truth(self.dataset, source, list(seen))
-        if SPLIT in seen or not is_of_one:
+        if tells_splits or not is_of_one:
             splits.check()
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:

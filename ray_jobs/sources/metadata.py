@@ -19,7 +19,7 @@ from ray_jobs.sources.cells import printable, read_texts
 from ray_jobs.sources.columns import check, check_truth
 from ray_jobs.sources.on_disk import database
 from ray_jobs.sources.rows import rows
-from ray_jobs.sources.splits import COLUMN, RowSplits
+from ray_jobs.sources.splits import RowSplits, split_column_of_row
 
 TABLE = (
     "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, fault TEXT, written TEXT, file TEXT, "
@@ -82,7 +82,7 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
     with database(TABLE) as opened:
         columns: dict[str, None] = {}
         of_rows = RowSplits(dataset, " and ".join(f"{dataset.source}/{name}" for name in names[:3]))
-        count = 0
+        count, is_told = 0, False
         for name in names:
             uri, folder = f"{dataset.source}/{name}", name.rpartition("/")[0]
             for number, cells in rows(uri):
@@ -91,7 +91,9 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
                     keys = printable(", ".join(cells))[:100]
                     raise BadInput(f"dataset {uri}: line {number} has no text `file_name` ({keys}); rename the column")
                 columns.update(dict.fromkeys(cells))
-                chosen = of_rows.takes(cells.get(COLUMN)) or COLUMN not in cells
+                column = split_column_of_row(cells)
+                is_told = is_told or column in cells
+                chosen = of_rows.takes(cells.get(column)) or column not in cells
                 texts = read_texts(cells, dataset.label, dataset.references, dataset.truth)
                 written = f"{folder}/{file_name}" if folder else file_name
                 key = posixpath.normpath(written.replace("\\", "/"))  # Windows writes its paths with backslashes
@@ -110,9 +112,9 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
         check(dataset.references, "references", where, list(columns))
         check(dataset.label, "label", where, list(columns))
         check_truth(dataset, where, list(columns))
-        if COLUMN in columns:
+        if is_told:
             of_rows.check()
-        yield Metadata(opened, COLUMN in columns)
+        yield Metadata(opened, is_told)
 
 
 def _join(opened: sqlite3.Connection, row: tuple[Any, ...], where: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ray_jobs.contract import BadInput
 from ray_jobs.images import formats
+from ray_jobs.names import printable
 from ray_jobs.sources.annotations import json_rows
 from ray_jobs.sources.bounds import MOST_LINE
 from ray_jobs.sources.columns import PLACES
@@ -28,6 +29,7 @@ TOKEN = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<text>.*)", re.DOTALL)  # Flickr8k
 EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel tells the delimiter
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 SIGNS = ",|;\t"  # between the cells of a file that is named .csv, by what its first line holds
+PLACE = re.compile(rf"(https?|s3)://\S+|[^,]{{1,500}}({'|'.join(map(re.escape, formats.SUFFIXES))})", re.IGNORECASE)
 TEXT_FORMS = "image#0<TAB>caption, image<TAB>caption, a header like image,caption, or a path a line"
 
 
@@ -141,6 +143,9 @@ def _separated(uri: str, lines: Lines, sign: str) -> Iterator[tuple[int, Cells]]
                 record = [cell.strip() for cell in record]
             if header is None and record:
                 header = record
+                if row := next((cell for cell in header if PLACE.fullmatch(cell.strip())), None):
+                    some = printable(row, 60)
+                    raise BadInput(f"dataset {uri}: line 1 is a row ({some}); write the columns' names above it")
                 if len(set(header)) < len(header):
                     raise BadInput(f"dataset {uri}: line {number} names a column twice; rename one")
             elif record and header is not None:

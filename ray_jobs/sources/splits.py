@@ -1,5 +1,6 @@
 """Rows that say of themselves, in a column `split`, which split they are of: a Karpathy file, a table, a manifest."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray_jobs.contract import BadInput, Dataset, nearest
@@ -9,7 +10,25 @@ from ray_jobs.sources.cell_texts import CellFault
 from ray_jobs.sources.cells import read_label
 
 COLUMN = "split"
+COLUMNS = (COLUMN, "split_name", "data_split", "set", "set_name", "subset", "partition", "phase")
 MOST = 20  # values that are kept for a message
+
+
+def split_column(names: Iterable[str]) -> str | None:
+    """The column of these that tells splits, the likeliest first, capitals aside; None for none.
+
+    One that is called `set` or `subset` may hold something else: RowSplits refuses nothing whose values are no splits.
+    """
+    lowered = {name.lower(): name for name in reversed(list(names))}
+    return next((lowered[name] for name in COLUMNS if name in lowered), None)
+
+
+def split_column_of_row(cells: Mapping[str, Any]) -> str:
+    """The column that tells the split of one row: `split`, or another of COLUMNS that holds the word for one."""
+    column = split_column(cells)
+    if column is None or (column.lower() != COLUMN and str(cells[column]).strip().lower() not in SPLIT_OF):
+        return COLUMN
+    return column
 
 
 class RowSplits:

@@ -24,7 +24,7 @@ from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.shards import needs_split_column, shards, title, uri_of
 from ray_jobs.sources.splits import COLUMN as SPLIT
-from ray_jobs.sources.splits import RowSplits
+from ray_jobs.sources.splits import RowSplits, split_column
 
 MOST_OTHERS = 50  # files that are opened to learn the type of a column without values: one may have none anywhere
 
@@ -96,7 +96,7 @@ class TableSource:
                         f"dataset {uri}: its images seem to be in {columns.image!r}, those of the files before it in "
                         f"{first.image!r}; set `dataset.image`"
                     )
-                is_told = SPLIT in file.schema.names and self.dataset.split is None
+                is_told = split_column(file.schema.names) is not None and self.dataset.split is None
                 asks_rows = is_told or needs_split_column(self.dataset, shard)
                 by_column = by_column or asks_rows
                 yield from self._listed(shard, file, columns, names or columns.names, rows if asks_rows else None)
@@ -150,6 +150,7 @@ class TableSource:
         self, shard: str, file: File, columns: Columns, names: Any, splits: RowSplits | None
     ) -> Iterator[Located]:
         number, called = 0, title(self.dataset, shard)
+        split = split_column(file.schema.names) or SPLIT
         untyped = pa.types.is_null(file.schema.field(columns.image).type)
         fault = f"the image cell is empty, as all of {columns.image!r} in this file" if untyped else ""
         for index, block in enumerate(file.blocks(columns.image)):
@@ -158,7 +159,7 @@ class TableSource:
                 raise BadInput(f"dataset {uri_of(self.dataset, shard)}: {told}; write the file again")
             wanted = columns.label if self.dataset.stratify else None
             labels = self._labels(file, index, wanted, columns) if wanted else None
-            split_names = self._labels(file, index, SPLIT, columns) if splits else None
+            split_names = self._labels(file, index, split, columns) if splits else None
             for row in range(block.rows):
                 label = next(labels) if labels else None
                 if splits is None or split_names is None or splits.takes(next(split_names)):

@@ -110,6 +110,7 @@ def test_labels(cell: Any, label: str | None) -> None:
         ({"id": 3, "n": 1}, "an object ({id, n}) without one obvious text; write the label as a text or number"),
         (datetime.datetime(2026, 1, 1), "a datetime; write it as a text or number"), ([[1], [2]], "a list of 1; "),
         ([0, 1, 0, 0, 1], "5 times 0 or 1, as if one-hot; write the ids"), (b"t\xe4nch", "no UTF-8 text"),
+        ([0.1, 0.9], "a list of 2 numbers with decimals, as scores are; write the row"),
         ([True, False, False], "one-hot"), ([1.0, 0.0, 0.0], "one-hot"), ("['cat' 'dog']", "cannot be read"),
         ({"label": [[1], [2]]}, "a list of 1; "), ([{"id": 1, "n": 2}], "an object ({id, n}) without"),
         (Decimal("1e9999"), "a number (1E+9999)"),

@@ -75,9 +75,11 @@ def test_csv_of_spreadsheets_and_pandas(tmp_path: Path, data: str, expected: Any
         ("file,caption\na.png,x\n".encode("utf-16"), "is UTF-16, as Excel's Unicode text is; save it as CSV UTF-8"),
         ("file,caption\na.png,tänch\n".encode("latin-1"), "line 2 is not UTF-8; save the file as UTF-8"),
         (b'file,caption\na.png,"x\n', "line 2: unexpected end of data; correct its quotes"),
+        (b"a.png,A dog.\nb.png,A cat.\n", r"line 1 is a row \(a\.png\); write the columns' names above it"),
+        (b"A dog.,https://host/x\n", r"line 1 is a row \(https://host/x\); write the columns' names above it"),
         (b"file;caption\na.png;x;y\n", "line 2 has 3 columns where line 1 names 2"),
     ],
-    ids=["utf-16", "latin-1", "open-quote", "semicolons"],
+    ids=["utf-16", "latin-1", "open-quote", "no-header", "no-header-but-a-url", "semicolons"],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, told: str) -> None:
     with pytest.raises(BadInput, match=rf"dataset {tmp_path}/m\.csv: {told}"):

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offered import PICTURES, dataset_of, jsonl, listed, made, read
+from offered import PICTURES, dataset_of, jsonl, listed, made, read, table_in
 
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
@@ -291,3 +291,39 @@ def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) ->
     assert [image.image_id for image in listed(Dataset(source=str(tmp_path), format="folder"))] == ["a.png"]
     with pytest.raises(BadInput, match="are of the splits test, train"):
         source_revision(Dataset(source=str(tmp_path), format="parquet"))
+
+
+@pytest.mark.parametrize("column", ["Split", "SPLIT", "set", "subset", "partition", "set_name"])
+@pytest.mark.parametrize("name", ["m.csv", "metadata.csv", "a.parquet"])
+def test_a_column_that_tells_splits_under_another_name(tmp_path: Path, column: str, name: str) -> None:
+    rows = [{"file_name": f"{n}.png", column: word} for n, word in enumerate(["train", "val", "val"])]
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(PICTURES[number])
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        table_in(tmp_path / name, rows)
+    kind = "parquet" if name.endswith(".parquet") else "auto"
+    source = str(tmp_path / name if name == "m.csv" else tmp_path)
+    assert len(listed(Dataset(source=source, format=kind, split="validation"))) == 2
+    assert len(listed(Dataset(source=source, format=kind, split="all"))) == 3
+    with pytest.raises(BadInput, match=r"its rows are of the splits train, val; name the one to use"):
+        listed(Dataset(source=source, format=kind))
+
+
+def test_a_set_that_is_no_split_chooses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(PICTURES[0])
+    table_in(tmp_path / "m_val.csv", [{"image": "0.png", "set": "birds"}])
+    assert len(listed(Dataset(source=str(tmp_path / "m_val.csv"), split="val"))) == 1
+    assert len(listed(Dataset(source=str(tmp_path / "m_val.csv")))) == 1
+
+
+def test_two_snapshots_of_a_repository_are_not_mixed(tmp_path: Path) -> None:
+    for sha in ("a" * 40, "b" * 40):
+        place = tmp_path / "snapshots" / sha / "data"
+        place.mkdir(parents=True)
+        pq.write_table(pa.table({"image": PICTURES[:1]}), place / "val-00000-of-00001.parquet")
+        if sha[0] == "a":
+            assert len(listed(Dataset(source=str(tmp_path), split="val"))) == 1
+    with pytest.raises(BadInput, match=rf"several snapshots of a repository .*`source: {tmp_path}/snapshots/a{{40}}`"):
+        listed(Dataset(source=str(tmp_path), split="val"))
