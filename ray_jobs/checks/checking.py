@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from ray_jobs import plan
@@ -23,6 +24,7 @@ from ray_jobs.names import printable
 log = logging.getLogger("assay")
 SHOWN = 5  # images
 MOST_NOTES = 30
+MOST_FAULTS = 3  # of one kind
 
 
 @dataclass
@@ -106,6 +108,8 @@ def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
         return
     if not any(isinstance(image.image, Golden) for image in checked.looked):
         findings.add("bad input", "data set", f"none of the {len(checked.looked)} images looked at can be used")
+    for fault in islice(data_doubts.truth_faults(suite, checked.looked), MOST_FAULTS):
+        findings.add("bad input", "truth", fault)
     for about, doubts in (
         ("data set", data_doubts.image_doubts),
         ("labels", data_doubts.label_doubts),

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from ray_jobs.checks.images import Listing, Looked
-from ray_jobs.contract import Suite
+from ray_jobs.contract import BadInput, Suite
+from ray_jobs.fields.truth import TRUTH, truth_of_suite
 from ray_jobs.images.prepare import Golden, Reject
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.names import printable
@@ -141,6 +142,16 @@ def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -
         yield f"an image has over {MOST_REFERENCES} references; does one image collect those of others?"
     if len(texts) > 5 and len(set(texts)) == 1:
         yield f"all references looked at are the same text ({_examples(texts)})"
+
+
+def truth_faults(suite: Suite, looked: Sequence[Looked]) -> Iterator[str]:
+    """Each right value that no answer could equal, with which the caption job would end, one an image."""
+    for image in looked:
+        if isinstance(image.image, Golden):
+            try:
+                truth_of_suite(suite, {"image_id": image.row.image_id, TRUTH: image.row.truth})
+            except BadInput as fault:
+                yield str(fault)
 
 
 def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs import parts
-from ray_jobs.contract import BadInput, Manifest, Spec
+from ray_jobs.contract import BadInput, Manifest, Spec, Suite
 from ray_jobs.errors import nearest
 from ray_jobs.fields.answers import BOX_CORNERS, DoesNotFit, check_value
 from ray_jobs.fields.schema import BOX_ENDS, Schema, is_box
@@ -35,8 +35,13 @@ def truth_of(spec: Spec, image: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises BadInput for one that no answer could equal.
     """
-    schema = spec.suite.caption.schema_of_fields
-    if not spec.suite.dataset.truth or schema is None:
+    return truth_of_suite(spec.suite, image)
+
+
+def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
+    """The same by the suite alone: the check of a suite has no spec."""
+    schema = suite.caption.schema_of_fields
+    if not suite.dataset.truth or schema is None:
         return {}
     found = {}
     for name, cell in json.loads(image[TRUTH] or "{}").items():
@@ -47,8 +52,8 @@ def truth_of(spec: Spec, image: Mapping[str, Any]) -> dict[str, Any]:
             if fault.reason == BOX_CORNERS:
                 remedy = "correct it, or convert the boxes if they are x, y, width, height as in COCO"
             raise BadInput(
-                f"dataset {spec.suite.dataset.source}: image {printable(image['image_id'])}: column "
-                f"{spec.suite.dataset.truth[name]!r}: {fault}; {remedy}"
+                f"dataset {suite.dataset.source}: image {printable(image['image_id'])}: column "
+                f"{suite.dataset.truth[name]!r}: {fault}; {remedy}"
             ) from None
     return found
 

@@ -290,6 +290,26 @@ def test_the_judge_is_asked(
 
 
 @pytest.mark.slow
+def test_a_truth_that_no_answer_can_equal_would_stop_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    lines = []
+    for number, count in enumerate(["3", "three", 50]):
+        (tmp_path / "data" / f"{number}.png").write_bytes(PICTURES[number])
+        lines.append(json.dumps({"image": f"{number}.png", "n": count}))
+    (tmp_path / "data" / "m.jsonl").write_text("\n".join(lines))
+    fields = {"type": "object", "properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}}
+    file = suite(
+        tmp_path, dataset={"source": "data/m.jsonl", "truth": {"count": "n"}}, caption={"prompt": "x", "fields": fields}
+    )
+    assert main(["--suite", file]) == 2
+    page = capsys.readouterr().out
+    told = [line for line in page.splitlines() if line.startswith("BAD INPUT  truth: ")]
+    assert [line.partition("image ")[2][:5] for line in told] == ["1.png", "2.png"]
+
+
+@pytest.mark.slow
 def test_fields_are_shown_with_their_truth(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--suite", "demo-fields", "--checkpoint", str(GOOD), "--sample", "10"]) == 0
     page = capsys.readouterr().out
