@@ -218,6 +218,8 @@ def source_revision(dataset: Dataset, version_of: Callable[[storage.Entry], str]
         told.append("with ids")  # earlier versions numbered its lines, so what they made is of other labels
     if dataset.split and not is_hub_name(dataset) and not _is_saved(dataset):
         told += ["split"]  # earlier versions read all splits here, so what they made is of another content
+    if dataset.source.startswith(("~", "$")):
+        raise BadInput(f"dataset {dataset.source}: ~ and $ are not replaced in a suite; write the whole path")
     if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
         raise BadInput(
             f"dataset {dataset.source}: no such directory; if it is a dataset on the Hugging Face hub, pin its "
@@ -230,7 +232,8 @@ def source_revision(dataset: Dataset, version_of: Callable[[storage.Entry], str]
         found = True
         revision.update(f"{json.dumps([entry.key, entry.size, version_of(entry)])}\n".encode())
     if not found:
-        raise BadInput(f"dataset {dataset.source}: nothing is there; check the URI")
+        remedy = "patterns with * are not read, name the folder" if "*" in dataset.source else "check the URI"
+        raise BadInput(f"dataset {dataset.source}: nothing is there; {remedy}")
     if told:
         revision.update(json.dumps(told).encode())
     return revision.hexdigest()[:16]

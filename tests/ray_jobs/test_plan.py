@@ -230,6 +230,17 @@ def test_a_hub_name_must_be_pinned() -> None:
     assert "pin its `revision`" in str(caught.value)
 
 
+@pytest.mark.parametrize("source", ["~/images", "$HOME/images", "${DATA}/images"])
+def test_a_place_that_only_a_shell_knows_is_told(source: str) -> None:
+    with pytest.raises(BadInput, match=r"~ and \$ are not replaced in a suite; write the whole path"):
+        plan.source_revision(Dataset(source=source))
+
+
+def test_a_pattern_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nothing is there; patterns with \* are not read, name the folder"):
+        plan.source_revision(Dataset(source=f"{tmp_path}/*.png"))
+
+
 def test_nothing_at_the_source(store: str) -> None:
     with pytest.raises(BadInput, match="nothing is there; check the URI"):
         plan.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
