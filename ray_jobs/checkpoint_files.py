@@ -156,7 +156,7 @@ def is_loaded(key: str) -> bool:
 LOADED = re.compile(
     r"config(\.\d[\d.]*)?\.json|generation_config\.json|adapter_config\.json|params\.json"
     r"|tokenizer(\.\d[\d.]*)?\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|tekken\.json"
-    r"|vocab\.json|vocab\.txt|merges\.txt|[^/]*\.model|[^/]*\.tiktoken"
+    r"|vocab\.json|vocab\.txt|unigram\.json|merges\.txt|[^/]*\.model|[^/]*\.tiktoken"
     r"|[^/]*processor_config\.json|chat_template\.(json|jinja|txt)"
     r"|(hf_)?quant(ize|ization)?_config\.json"
     r"|model\.safetensors\.index\.json"

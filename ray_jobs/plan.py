@@ -323,7 +323,7 @@ def image_folder(dataset: Dataset) -> str:
             return dataset.source.rpartition("/")[0] or "."
         places = image_folders(dataset.source)
         return next((place for place in places[:-1] if next(storage.entries(place), None)), places[-1])
-    folder = dataset.images.rstrip("/")
+    folder = dataset.images.rstrip("/") or "/"
     if "://" not in folder and not folder.startswith("/"):
         scheme, sign, path = (dataset.source.rpartition("/")[0] or ".").rpartition("://")
         folder = scheme + sign + posixpath.normpath(f"{path}/{folder}")
@@ -365,7 +365,7 @@ def _beside(suite: Suite, uri: str) -> Suite:
     folder = None if storage.is_s3(uri) else Path(storage.absolute(uri)).parent
 
     def resolved(source: str) -> str:
-        source = _joined(source.rstrip("/"))
+        source = _joined(source.rstrip("/") or "/")
         refuse_system_path(source, "suite")
         return source
 

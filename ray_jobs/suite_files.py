@@ -137,6 +137,8 @@ def refuse_system_path(uri: str, what: str) -> None:
         path = Path(storage.absolute(uri)).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
         raise BadInput(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
+    if path == Path("/"):
+        raise BadInput(f"{what} {printable(uri)}: is the root of the system; name a folder of data")
     if any(map(path.is_relative_to, SYSTEM)) and not any(map(path.is_relative_to, DATA)):
         raise BadInput(f"{what} {printable(uri)}: leads into the system, where no data is; correct the suite")
 

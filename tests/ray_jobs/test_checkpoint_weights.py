@@ -168,7 +168,8 @@ PARTS = [
     "generation_config.json", "tokenizer_config.json", "vocab.json", "merges.txt", "preprocessor_config.json",
     "processor_config.json", "video_preprocessor_config.json", "image_processor_config.json", "added_tokens.json",
     "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "tekken.json", "spiece.model",
-    "tokenizer.model", "qwen.tiktoken", "hf_quant_config.json", "quantize_config.json", "tokenizer.4.45.0.json",
+    "tokenizer.model", "unigram.json", "qwen.tiktoken", "hf_quant_config.json", "quantize_config.json",
+    "tokenizer.4.45.0.json",
 ]  # fmt: skip
 
 

@@ -185,6 +185,13 @@ def test_a_suite_names_the_folder_of_the_images(store: str, images: str) -> None
     assert source_revision(dataset) != before
 
 
+@pytest.mark.parametrize("images", ["/", "/tmp/..", "/proc/self/root"])
+def test_the_root_of_the_system_is_no_folder_of_images(tmp_path: Path, images: str) -> None:
+    put(str(tmp_path), "m.csv", "image\na.png\n")
+    with pytest.raises(BadInput, match="the system"):
+        source_revision(Dataset(source=str(tmp_path / "m.csv"), images=images))
+
+
 def test_the_revision_of_a_plain_manifest_is_that_of_its_file(tmp_path: Path) -> None:
     put(str(tmp_path), "m.csv", "image\na.png\n")
     before = source_revision(Dataset(source=str(tmp_path / "m.csv")))

@@ -142,7 +142,7 @@ PLACES = {
     "synonyms": "name: s\ndataset: {{source: s3://b/i}}\nmetrics: {{synonyms: '{}'}}",
 }
 PATHS = ["/proc/self/environ", "/proc/self/root/proc/1/environ", "/dev/zero", "/sys/kernel", "file:///proc/self/environ",
-         "linked", "/tmp/../proc/self/environ"]  # fmt: skip
+         "linked", "/tmp/../proc/self/environ", "/", "/tmp/.."]  # fmt: skip
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
