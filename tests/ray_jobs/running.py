@@ -61,6 +61,8 @@ def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: d
     }
     for section, settings in sections.items():
         suite[section] = suite.get(section, {}) | settings
+    if suite["engine"].get("kind") == "ray_data_llm":  # it does not stay, and such a setting would be refused
+        suite["engine"] = {name: value for name, value in suite["engine"].items() if name != "keep_seconds"}
     file = folder / "suite.yaml"
     file.write_text(yaml.safe_dump({"name": "tiny"} | suite))
     return plan(root, str(file), checkpoint, by_hand=True)
