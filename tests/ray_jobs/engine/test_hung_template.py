@@ -16,6 +16,7 @@ from running import DEMO, GOOD, PROMPT, assert_every_image_once, ended, planned,
 from ray_jobs import checkpoint_probe, storage
 from ray_jobs.checkpoint_probe import probe
 from ray_jobs.contract import Failure, Spec
+from ray_jobs.prompt_tokens import texts_for_model
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,7 @@ def let_pass(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave in the node's cache that the checkpoint's files passed their trial."""
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint_probe, "_run", lambda *_: None)
-        probe(spec.checkpoint, [PROMPT])
+        probe(spec.checkpoint, [PROMPT], texts=texts_for_model(spec.suite))
 
 
 def refused(spec: Spec, timeout: float, report: Callable[[str], None]) -> tuple[str, Failure]:
