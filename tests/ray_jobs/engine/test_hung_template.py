@@ -109,7 +109,7 @@ def test_past_its_trial_it_costs_its_engine_only(
     on_cluster.end_engines()
     hostile, following = hostile_run(tmp_path, scenes, LOOPS, renderers)
     let_pass(hostile, monkeypatch)
-    failure = refused(hostile, 400, report)[1]
+    failure = refused(hostile, 600, report)[1]
     assert "computed for 30 s without an end" in failure.message
     wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
     wait_until(lambda: not on_cluster.engines(), 60)  # nothing keeps its GPU
