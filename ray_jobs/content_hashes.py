@@ -38,7 +38,7 @@ class ContentHashes:
             status = os.fstat(file.fileno())
             parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             state = "-".join(map(str, parts))
-            if kept := self._kept(state):
+            if kept := self._look_up(state):
                 return kept
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
@@ -46,7 +46,7 @@ class ContentHashes:
             self._new.append((state, sha256, int(time.time())))
         return sha256
 
-    def _kept(self, state: str) -> str | None:
+    def _look_up(self, state: str) -> str | None:
         if self._database is None:
             return None
         with suppress(sqlite3.Error):

@@ -19,7 +19,7 @@ def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     base_uri = checkpoint.base_of(uri, base_model)
     base = resolve(root, base_uri) if base_uri else None
     if storage.is_s3(uri):
-        return _named(root, uri, base)
+        return _name_without_files(root, uri, base)
     listing = [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]
     state = [uri, listing, *([base.fingerprint] if base else [])]
     folder = f"{storage.absolute(root)}/fingerprints"
@@ -27,7 +27,7 @@ def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     try:
         return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
     except FileNotFoundError:
-        found = _with_runs(root, uri, base, f"{folder}/{digest(*state)}") or _named(root, uri, base)
+        found = _with_runs(root, uri, base, f"{folder}/{digest(*state)}") or _name_without_files(root, uri, base)
         storage.write(kept, found.fingerprint.encode())
         return found
 
@@ -45,6 +45,6 @@ def _with_runs(root: str, uri: str, base: Checkpoint | None, kept: str) -> Check
     return found if has_runs(root, found) else None
 
 
-def _named(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
+def _name_without_files(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
     """The checkpoint without the hashes of its files: the router keeps thousands of them, and none is loaded there."""
     return keep_former(root, checkpoint.named(uri, base)).model_copy(update={"files": ()})

@@ -45,7 +45,7 @@ class Checked:
     asked: list[Asked] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def shown(self) -> list[Looked]:
+    def choose_shown(self) -> list[Looked]:
         """The images that are shown: usable ones, spread over those looked at."""
         usable = [image for image in self.looked if isinstance(image.image, Golden)]
         return [usable[number * len(usable) // SHOWN] for number in range(SHOWN)] if len(usable) > SHOWN else usable
@@ -160,7 +160,7 @@ def _likely_answers(suite: Suite, looked: Sequence[Looked]) -> list[str]:
 
 def _check_judge(checked: Checked, suite: Suite, ask: bool) -> None:
     findings, settings = checked.findings, suite.judge
-    checked.asked = [Asked(judge.question(settings, image.row.references)) for image in checked.shown()]
+    checked.asked = [Asked(judge.question(settings, image.row.references)) for image in checked.choose_shown()]
     if settings.kind == "openai":
         findings.attempt("judge", check_destination, settings)
     else:
@@ -175,11 +175,11 @@ def _check_judge(checked: Checked, suite: Suite, ask: bool) -> None:
     if not ask or not checked.asked:
         return
     if settings.kind == "openai":
-        asked = findings.attempt("judge", judge.ask_endpoint, settings, checked.shown())
+        asked = findings.attempt("judge", judge.ask_endpoint, settings, checked.choose_shown())
     else:
         assert checked.judge_model
         asked = findings.attempt(
-            "judge", judge_engine.ask_engine, settings, checked.judge_model.checkpoint, checked.shown()
+            "judge", judge_engine.ask_engine, settings, checked.judge_model.checkpoint, checked.choose_shown()
         )
     checked.asked = asked or checked.asked
     findings.doubt("judge", judge.judge_doubts(asked or ()))

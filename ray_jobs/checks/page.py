@@ -47,7 +47,7 @@ def view(checked: Checked) -> dict[str, Any]:
         "suite": checked.suite.name if checked.suite else checked.suite_name,
         "findings": sorted(checked.findings.items, key=lambda finding: order[finding.kind]),
         "facts": list(_facts(checked)),
-        "rows": [_row(checked, number, image) for number, image in enumerate(checked.shown())],
+        "rows": [_row(checked, number, image) for number, image in enumerate(checked.choose_shown())],
         "rejects": [_reject(image) for image in checked.looked if isinstance(image.image, Reject)][:MOST_REJECTS],
         "prompts": list(_prompts(checked)),
         "notes": checked.notes,

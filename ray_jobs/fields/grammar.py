@@ -28,11 +28,11 @@ def grammar_of(settings: Caption) -> str | None:
 
 def write_grammar(schema: Schema) -> str:
     """The grammar of the values that fit the schema."""
-    return _written(json.dumps(schema))
+    return _build_grammar(json.dumps(schema))
 
 
 @lru_cache(16)
-def _written(schema: str) -> str:
+def _build_grammar(schema: str) -> str:
     rules: dict[str, str] = {}
     root = _object(json.loads(schema), "f", rules)
     rules = {"root": root, **rules}
