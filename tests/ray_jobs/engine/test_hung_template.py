@@ -98,6 +98,11 @@ def test_it_ends_before_an_engine_is_asked_for(
 
 
 @pytest.mark.parametrize("renderers", [None, 2], ids=["rendered by itself", "rendered beside it"])
+@pytest.mark.parametrize(
+    ("template", "line"),
+    [(LOOPS, "computed for 30 s without an end"), (HOLDS_THE_LOCK, "mend")],
+    ids=["loops", "one operation that holds Python's lock"],
+)
 def test_past_its_trial_it_costs_its_engine_only(
     on_cluster: Cluster,
     scenes: Path,
@@ -105,32 +110,15 @@ def test_past_its_trial_it_costs_its_engine_only(
     monkeypatch: pytest.MonkeyPatch,
     report: Callable[[str], None],
     renderers: int | None,
+    template: str,
+    line: str,
 ) -> None:
+    """Where no thread of the process runs, its watchdog ends it, or the engine that waits for its renderer does."""
     on_cluster.end_engines()
-    hostile, following = hostile_run(tmp_path, scenes, LOOPS, renderers)
+    hostile, following = hostile_run(tmp_path, scenes, template, renderers)
     let_pass(hostile, monkeypatch)
     failure = refused(hostile, 600, report)[1]
-    assert "computed for 30 s without an end" in failure.message
+    assert line in failure.message
     wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
     wait_until(lambda: not on_cluster.engines(), 60)  # nothing keeps its GPU
-    assert_next_is_captioned(following, failure, report)
-
-
-@pytest.mark.parametrize("renderers", [None, 2], ids=["rendered by itself", "rendered beside it"])
-def test_one_operation_that_holds_pythons_lock_costs_its_engine_only(
-    on_cluster: Cluster,
-    scenes: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    report: Callable[[str], None],
-    renderers: int | None,
-) -> None:
-    """No thread of that process can say so: its watchdog ends it, or the engine that waits for its renderer does."""
-    on_cluster.end_engines()
-    hostile, following = hostile_run(tmp_path, scenes, HOLDS_THE_LOCK, renderers)
-    let_pass(hostile, monkeypatch)
-    failure = refused(hostile, 600, report)[1]
-    assert "mend" in failure.message
-    wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
-    wait_until(lambda: not on_cluster.engines(), 60)
     assert_next_is_captioned(following, failure, report)
