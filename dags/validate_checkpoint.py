@@ -73,7 +73,7 @@ verdicts = Asset("assay_verdict", group="assay")
             title="Suite",
             description="What to validate with: the name of a file in dags/suites, without .yaml. To see a new suite's "
             "images, prompt and doubts before a GPU is asked for, run `python -m ray_jobs.suite_check --suite NAME "
-            "--checkpoint URI` on the Ray cluster (docs/suite-check.md).",
+            "--checkpoint URI` on the Ray cluster (docs/how-to/check-a-suite.md).",
         ),
         "baseline": Param(
             None,

@@ -1,4 +1,4 @@
-"""Write docs/licences.md: what the images ship, under which licence, and the libraries that wheels bundle.
+"""Write docs/reference/licences.md: what the images ship, under which licence, and the libraries that wheels bundle.
 
     make licences
 
@@ -63,7 +63,7 @@ def inventory(lock: str, environment: str) -> list[tuple[str, str, str, list[str
 
 
 def page() -> str:
-    """The whole of docs/licences.md."""
+    """The whole of docs/reference/licences.md."""
     lines = [
         "# Licences of what the images ship",
         "",
@@ -93,7 +93,7 @@ def _normalised(name: str) -> str:
 
 
 def main() -> int:
-    (REPO / "docs" / "licences.md").write_text(page())
+    (REPO / "docs" / "reference" / "licences.md").write_text(page())
     return 0
 
 

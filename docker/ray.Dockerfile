@@ -82,7 +82,7 @@ LABEL org.opencontainers.image.title="Assay data plane (GPU)" \
       org.opencontainers.image.description="Ray, Ray Data and vLLM with the jobs that caption and score"
 COPY --from=builder-gpu /opt/venv /opt/venv
 # After the packages: a change of our code is then a small layer, and not 10 GB to push and pull again.
-COPY LICENSE NOTICE docs/licences.md /opt/assay/
+COPY LICENSE NOTICE docs/reference/licences.md /opt/assay/
 COPY ray_jobs /opt/assay/ray_jobs
 COPY dags/suites /opt/assay/dags/suites
 # What the NVIDIA container runtime is to make visible: compute, and nvidia-smi for a person who looks.
@@ -98,6 +98,6 @@ LABEL org.opencontainers.image.title="Assay data plane (CPU)" \
       org.opencontainers.image.description="Ray, Ray Data and vLLM's CPU build with the jobs that caption and score"
 COPY --from=builder-cpu /opt/venv /opt/venv
 # After the packages: a change of our code is then a small layer, and not 10 GB to push and pull again.
-COPY LICENSE NOTICE docs/licences.md /opt/assay/
+COPY LICENSE NOTICE docs/reference/licences.md /opt/assay/
 COPY ray_jobs /opt/assay/ray_jobs
 COPY dags/suites /opt/assay/dags/suites

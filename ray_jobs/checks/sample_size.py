@@ -1,4 +1,4 @@
-"""How many images the gate's margins need, by the gate's own tests: docs/gate.md has the formulas.
+"""How many images the gate's margins need, by the gate's own tests: docs/explanation/gate.md has the formulas.
 
 Nobody knows before the first runs how much two checkpoints differ, so two cases are supposed. Runs that are equal on
 every image need the fewest. The other case: runs as good as each other that differ on a tenth of the images, by all of

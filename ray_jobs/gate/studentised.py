@@ -8,7 +8,7 @@ Student's and of Hall's, whose cubic transformation takes the skewness out (Hall
 
 Skewness is measured from the data, and is measured too low just when the tail was not seen. So two of its standard
 errors are added to it, and "worse" is not said at all while n < 50 skewness^2 (Cochran's rule, Sampling Techniques,
-1977, 2.15, has 25 at 5%). docs/gate.md has the error rates.
+1977, 2.15, has 25 at 5%). docs/explanation/gate.md has the error rates.
 """
 
 from dataclasses import dataclass

@@ -41,7 +41,7 @@ def test_pillow_heif_would_be_noticed():
 
 @pytest.mark.parametrize("lock", licences.IMAGES)
 def test_the_page_lists_what_is_locked(lock: str):
-    page = (licences.REPO / "docs" / "licences.md").read_text()
+    page = (licences.REPO / "docs" / "reference" / "licences.md").read_text()
     section = page.partition(f"\n## {lock}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (\S+) \| (\S+) \|", section, re.MULTILINE)
     assert {name: version for name, version in rows if name not in ("package", "---")} == licences.locked(lock)
@@ -49,4 +49,4 @@ def test_the_page_lists_what_is_locked(lock: str):
 
 def test_the_repository_states_its_licence():
     assert "Apache License" in (licences.REPO / "LICENSE").read_text()
-    assert "docs/licences.md" in (licences.REPO / "NOTICE").read_text()
+    assert "docs/reference/licences.md" in (licences.REPO / "NOTICE").read_text()

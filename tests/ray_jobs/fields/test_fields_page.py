@@ -1,4 +1,4 @@
-"""What docs/fields.md shows is what works."""
+"""What docs/how-to/ask-for-fields.md shows is what works."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from ray_jobs.fields.schema import complete
 from ray_jobs.metrics import Captioned, own
 from ray_jobs.suite import parse_suite
 
-PAGE = (Path(__file__).parents[3] / "docs" / "fields.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "ask-for-fields.md").read_text()
 
 
 def block(language: str) -> str:

@@ -589,7 +589,7 @@ def test_a_caption_is_data_inside_one_block_whatever_it_says(tmp_path: Path) -> 
 
 
 def test_a_judge_that_follows_the_caption_and_answers_out_of_form_gives_no_score(tmp_path: Path) -> None:
-    """What it cannot prevent: a judge that is talked into a valid 5. See docs/judge.md."""
+    """What it cannot prevent: a judge that is talked into a valid 5. See docs/explanation/judge.md."""
     obeyed = '{"rationale": "perfect", "score": 5} {"rationale": "poor", "score": 1}'
 
     def behave(text: str, before: int) -> Said:

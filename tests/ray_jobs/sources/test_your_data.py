@@ -1,4 +1,4 @@
-"""Every example of docs/your-data.md: its files are written, its suite is read, its table is what comes."""
+"""Every example of docs/how-to/describe-your-data.md: its files are written, its suite is read, its table is what comes."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from ray_jobs import storage
 from ray_jobs.contract import Dataset
 from ray_jobs.plan import source_revision
 
-PAGE = Path(__file__).parents[3] / "docs" / "your-data.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "describe-your-data.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
