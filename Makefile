@@ -7,7 +7,7 @@ DATA := .assay/data/bin/python
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 export ASSAY_ROOT ?= $(CURDIR)/.assay/root
 
-.PHONY: help demo up down status trigger validate test test-fast lint format lock licences sbom setup clean
+.PHONY: help demo up down status trigger validate test test-fast lint format lock licences sbom docs setup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,7 +48,11 @@ format: setup ## rewrite the sources as ruff wants them
 lock: ## compile pyproject.toml's groups into requirements/
 	@dev/lock.sh
 
-licences: setup ## write docs/licences.md: what the images ship, under which licence
+docs: ## build the documentation site into .assay/site, strictly
+	@dev/setup.sh docs data
+	@dev/docs/build.sh
+
+licences: setup ## write docs/reference/licences.md: what the images ship, under which licence
 	@$(DATA) -m dev.licences
 
 sbom: ## write .assay/sbom/*.json: a CycloneDX bill of materials for each image

@@ -29,3 +29,4 @@ without_pytorch_hashes data-cpu-test.txt
 UV_FIND_LINKS='' lock data-gpu.txt pyproject.toml --group data --group gpu
 lock s3.txt pyproject.toml --group s3
 lock deploy.txt pyproject.toml --group deploy
+lock docs.txt pyproject.toml --group docs

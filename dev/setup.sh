@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Make the project's environments under .assay/ from the locks. An environment whose lock did not change is left alone.
-#   dev/setup.sh control data s3 deploy
+#   dev/setup.sh control data s3 deploy docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source dev/uv.sh
 
-declare -A LOCK=([control]=control-test [data]=data-cpu-test [s3]=s3 [deploy]=deploy)
+declare -A LOCK=([control]=control-test [data]=data-cpu-test [s3]=s3 [deploy]=deploy [docs]=docs)
 
 for name in "$@"; do
     lock=requirements/${LOCK[$name]}.txt home=.assay/$name

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 
 CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/security/control)
-DATA_TESTS=(tests/ray_jobs tests/demo tests/security/data)
+DATA_TESTS=(tests/ray_jobs tests/demo tests/docs tests/security/data)
 DEPLOY_TESTS=(tests/docker tests/helm)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
@@ -67,8 +67,9 @@ fast)
     beside control_fast data_fast
     ;;
 all)
-    dev/setup.sh control data s3 deploy
+    dev/setup.sh control data s3 deploy docs
     lint
+    dev/docs/build.sh || failed=1
     run deploy "${DEPLOY_TESTS[@]}"
     run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
     beside control_and_engine other_data # both wait for engines and servers more than they compute

@@ -1,0 +1,77 @@
+"""Refuse a site that loads anything from another host when a page of it is read.
+
+    python dev/docs/check_site.py .assay/site
+
+`dev/docs/build.sh` runs it with the Python of the docs environment. It reads HTML (scripts, style sheets, images,
+frames, fonts) and the addresses in style sheets. A link that a reader follows is not a resource.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+LOADED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "audio": "src",
+    "video": "src",
+    "link": "href",
+}
+LINKS_ONLY = {
+    "next",
+    "prev",
+    "index",
+    "search",
+    "author",
+    "copyright",
+    "canonical",
+}  # rel of a <link> that loads nothing
+OUTSIDE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
+IN_STYLE = re.compile(r"(?:url\(\s*|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)", re.IGNORECASE)
+
+
+class Resources(HTMLParser):
+    """Collects the addresses that a browser loads when it shows the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "link" and set((values.get("rel") or "").split()) <= LINKS_ONLY:
+            return
+        self.addresses.append(values.get(LOADED.get(tag, "")) or "")
+        self.addresses += IN_STYLE.findall(values.get("style") or "")
+
+    def handle_data(self, data: str) -> None:
+        self.addresses += IN_STYLE.findall(data) if "@import" in data or "url(" in data else []
+
+
+def outside_resources(site: Path) -> Iterator[str]:
+    """A line for each resource from another host, with the file that loads it."""
+    for file in sorted(site.rglob("*")):
+        addresses: list[str] = []
+        if file.suffix == ".html":
+            resources = Resources()
+            resources.feed(file.read_text())
+            addresses = resources.addresses
+        elif file.suffix in (".css", ".svg"):
+            addresses = IN_STYLE.findall(file.read_text())
+        yield from (f"{file.relative_to(site)}: loads {address}" for address in addresses if OUTSIDE.match(address))
+
+
+def main(site: str) -> int:
+    """The number of pages is not checked here; 1 if a page loads something from outside."""
+    found = list(outside_resources(Path(site)))
+    for line in found:
+        print(line, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
