@@ -1,4 +1,4 @@
-"""Every example of docs/how-to/describe-your-data.md: its files are written, its suite is read, its table is what comes."""
+"""Every example of docs/how-to/describe-your-data.md: its files are written, its suite read, its rows compared."""
 
 import io
 import json
