@@ -25,7 +25,7 @@ def main() -> None:
     with open_tree(arguments.at) as root:
         plan = draw_plan(read_files(root), ORDER)
     if arguments.svg:
-        arguments.svg.write_text(draw_svg(plan, f"{title}: {count(plan)}"))
+        arguments.svg.write_text(draw_svg(plan, f"{title}: {count(plan)}".replace("; ", "\n")))
     if arguments.json:
         print(json.dumps(as_json(plan, title), indent=1))
     else:

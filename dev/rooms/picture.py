@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from dev.rooms.graph import find_shortcuts
 from dev.rooms.plan import Arrow, Plan
 
-BOX_HEIGHT, FLOOR_HEIGHT, GAP, MARGIN = 40, 120, 22, 30  # pixels
+BOX_HEIGHT, FLOOR_HEIGHT, GAP, MARGIN = 40, 100, 60, 30  # pixels
 LETTER = 7.6  # width of a letter of 13 pixels, in pixels
 STYLE = (
     "text{font:13px system-ui,sans-serif;text-anchor:middle;fill:#1c2733} .small{font-size:10px;fill:#5b6875}"
@@ -25,8 +25,10 @@ Box = tuple[float, float, float]  # left, top, width
 
 
 def draw_svg(plan: Plan, title: str) -> str:
-    """The text of the SVG file."""
+    """The text of the SVG file. The title stands below the rooms, and may have several lines."""
     boxes, width, height = _place_boxes(plan)
+    lines = title.splitlines()
+    bottom = height + 18 * len(lines)
     shortcuts = find_shortcuts(plan.graph(), plan.floors)
     upward = set(plan.upward)
     kinds = {
@@ -38,12 +40,15 @@ def draw_svg(plan: Plan, title: str) -> str:
     ]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom:.0f}">',
             f"<style>{STYLE}</style><defs>{HEADS}</defs>",
-            f'<rect width="{width:.0f}" height="{height:.0f}" style="fill:#fff;stroke:none"/>',
+            f'<rect width="{width:.0f}" height="{bottom:.0f}" style="fill:#fff;stroke:none"/>',
             *paths,
             *(_draw_box(plan, room, box) for room, box in boxes.items()),
-            f'<text class="title" x="{MARGIN}" y="{height - 14:.0f}">{escape(title)}</text>',
+            *(
+                f'<text class="title" x="{MARGIN}" y="{height + 18 * index:.0f}">{escape(line)}</text>'
+                for index, line in enumerate(lines)
+            ),
             "</svg>\n",
         ]
     )
@@ -54,7 +59,7 @@ def _place_boxes(plan: Plan) -> tuple[dict[str, Box], float, float]:
     floors: dict[int, list[str]] = defaultdict(list)
     for room in plan.order:
         floors[plan.floors[room]].append(room)
-    widths = {room: max(60.0, len(room) * LETTER + 20) for room in plan.rooms}
+    widths = {room: max(120.0, len(room) * LETTER + 20) for room in plan.rooms}
     spans = {floor: sum(widths[room] + GAP for room in rooms) - GAP for floor, rooms in floors.items()}
     width = max(*spans.values(), 900) + 2 * MARGIN
     graph = plan.graph()
@@ -81,7 +86,7 @@ def _draw_box(plan: Plan, room: str, box: Box) -> str:
     return (
         f'<g><title>{escape(names)}</title><rect x="{left:.0f}" y="{top}" width="{width:.0f}" height="{BOX_HEIGHT}"'
         f' rx="5"/><text x="{left + width / 2:.0f}" y="{top + 17}">{escape(room)}</text><text class="small"'
-        f' x="{left + width / 2:.0f}" y="{top + 32}">{len(files)} files, {lines:,} lines</text></g>'
+        f' x="{left + width / 2:.0f}" y="{top + 32}">{_plural(len(files), "file")}, {lines:,} lines</text></g>'
     )
 
 
@@ -103,3 +108,7 @@ def _draw_arrow(plan: Plan, arrow: Arrow, kind: str, boxes: dict[str, Box]) -> s
         f'<path class="{kind}" marker-end="url(#{kind})" d="{curve}"><title>{escape(" -> ".join(arrow))}'
         f"\n{escape(names)}</title></path>"
     )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
