@@ -33,8 +33,8 @@ trigger: setup ## validate CHECKPOINT=uri with SUITE=name on the running stack
 validate: setup ## the same DAG in this process, no scheduler: CHECKPOINT=uri SUITE=name-or-file.yaml
 	@$(CONTROL) -m dev.stack validate $(if $(CHECKPOINT),"$(CHECKPOINT)",) "$(SUITE)" $(if $(FORCE),--force)
 
-test: ## every test: lint, both environments, real Ray, vLLM, S3 server and Airflow
-	@dev/test.sh all
+test: ## every test: lint, both environments, real Ray, vLLM, S3 server and Airflow; or FILE=tests/... [K=name] alone
+	@K="$(K)" dev/test.sh $(if $(FILE),files $(FILE),all)
 
 test-fast: ## the inner loop: no engine, no server, nothing slow
 	@dev/test.sh fast

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Run the tests, each in the environment it is about.
-#   dev/test.sh fast   no engine, no server, nothing slow   dev/test.sh all   everything   dev/test.sh lint   ruff and mypy
+#   dev/test.sh fast          no engine, no server, nothing slow       dev/test.sh all     everything
+#   dev/test.sh files F...    these files, folders or tests alone      dev/test.sh lint    ruff and mypy
+#   K=EXPRESSION: only tests whose names match                         dev/test.sh types   mypy
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
@@ -8,6 +10,7 @@ export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/security/control)
 DATA_TESTS=(tests/ray_jobs tests/demo tests/docs tests/security/data)
 DEPLOY_TESTS=(tests/docker tests/helm)
+declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TESTS[*]}" [deploy]="${DEPLOY_TESTS[*]}")
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine.
@@ -26,9 +29,42 @@ lint() {
     .assay/control/bin/ruff check . || failed=1
     .assay/control/bin/ruff format --check --quiet . || { echo "run: make format"; failed=1; }
     .assay/control/bin/python dev/check_remote_code.py ray_jobs plugins dags demo benchmarks dev || failed=1
+    types
+}
+
+types() {
     # What plugins import of ray_jobs is checked below, where the libraries are that its functions import.
     .assay/control/bin/mypy --follow-imports silent --cache-dir .mypy_cache/control plugins/assay_airflow || failed=1
     .assay/data/bin/mypy ray_jobs || failed=1
+}
+
+environment_of() { # PATH of a file, a folder or a test: the environment that it is about
+    local name folder
+    for name in "${!FOLDERS[@]}"; do
+        for folder in ${FOLDERS[$name]}; do
+            [[ $1 != "$folder" && $1 != "$folder"[/:]* ]] || { echo "$name"; return; }
+        done
+    done
+    echo "test: no environment has $1: name files or folders of ${FOLDERS[*]}" >&2
+    return 2
+}
+
+files() { # PATH...: each in its environment, with every mark
+    local path name
+    local -A of=()
+    for path in "$@"; do
+        path=${path#"$PWD"/} path=${path#./} path=${path%/}
+        [ -e "${path%%::*}" ] || { echo "test: there is no ${path%%::*}" >&2; exit 2; }
+        name=$(environment_of "$path") || exit 2
+        of[$name]+=" $path"
+    done
+    for name in control data deploy; do
+        [ -n "${of[$name]:-}" ] || continue
+        # A test of one plane may start the other one, and the S3 server.
+        if [ $name = deploy ]; then dev/setup.sh deploy; else dev/setup.sh control data s3; fi
+        # shellcheck disable=SC2086
+        run $name ${of[$name]} ${K:+-k "$K"}
+    done
 }
 
 beside() { # FIRST SECOND: run the two functions side by side; what the first prints comes after the second
@@ -58,9 +94,13 @@ other_data() {
 }
 
 case ${1:-all} in
-lint)
+lint | types)
     dev/setup.sh control data
-    lint
+    "$1"
+    ;;
+files)
+    shift
+    files "$@"
     ;;
 fast)
     dev/setup.sh control data
@@ -75,7 +115,7 @@ all)
     beside control_and_engine other_data # both wait for engines and servers more than they compute
     ;;
 *)
-    echo "usage: dev/test.sh fast|all|lint" >&2
+    echo "usage: dev/test.sh fast|all|lint|types|files FILE..." >&2
     exit 2
     ;;
 esac
