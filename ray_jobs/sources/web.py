@@ -1,35 +1,44 @@
-"""Images at http(s) addresses. Whatever a server does, an answer comes in bounded time and bounded memory."""
+"""Images at http(s) addresses. Whatever a server does, an answer comes in bounded time and bounded memory.
 
+The threads of a process that reads a source call `fetch`. One event loop of that process serves them all with aiohttp,
+so that they share its connections. A request goes to an IP address that `allowed` accepted for this very request, never
+to a name that aiohttp would look up again.
+"""
+
+import asyncio
+import atexit
 import hashlib
 import os
 import re
-import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
-from http.client import HTTPException, IncompleteRead
-from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+import aiohttp
+import certifi
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, ReadTimeoutError
+from aiohttp.http_exceptions import ContentEncodingError
+from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
+from yarl import URL
 
-from ray_jobs.data_folders import list_allowed
 from ray_jobs.sources import allowed
 from ray_jobs.sources.cells import printable
 
 SCHEMES = ("http://", "https://")
 BUSY = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+REDIRECTED = (301, 302, 303, 307, 308)
 SECRET = re.compile(r"(x-amz-|x-goog-|signature|sig|token|access_?key|key-pair-id|policy|expires|awsaccesskeyid)", re.I)
 REDIRECTS = 10
 AUTHORITIES = ("ASSAY_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+HEADERS = {"User-Agent": "assay", "Accept-Encoding": "identity", "Accept": "*/*"}
+LOOKUPS, HOSTS, HOST_AGE_S = 32, 10_000, 60  # names looked up at once; how many are remembered, and for how long
 
 
 @dataclass(frozen=True)
@@ -46,76 +55,114 @@ class Limits:
 
 
 LIMITS = Limits()
-_kept = threading.local()  # a thread's session, its deadline and the socket it waits on
+_addresses: dict[tuple[str, int], tuple[float, list[str]]] = {}  # of a host and port, and when they were looked up
 
 
-class _Again(Exception):
-    """Asked once more, the server may answer; `wait` is what it asked for in seconds."""
+class _BusyError(Exception):
+    """The server may answer when it is asked again; `wait` is the time it asked for, in seconds."""
 
-    def __init__(self, detail: str, wait: float = 0.0) -> None:
+    def __init__(self, detail: str, wait: float) -> None:
         super().__init__(detail)
         self.wait = wait
 
 
 def fetch(url: str) -> tuple[bytes | None, str]:
-    """The bytes at the address, or None and why in one line; never an exception.
-
-    Busy and failing servers, broken connections and bodies cut short are tried again. urllib3's own retries are not
-    used: they read the body of a failure to its end, and some have none.
-    """
-    detail = ""
-    with _watched():
-        for attempt in range(LIMITS.retries + 1):
-            try:
-                data, detail = _asked(url)
-                return data, _line(url, detail) if detail else ""
-            except allowed.Refused as error:
-                return None, _line(url, str(error))
-            except (ValueError, requests.exceptions.SSLError) as error:  # a malformed address, a certificate
-                return None, _line(url, _named(error))
-            except _Again as error:
-                detail, wait = str(error), error.wait
-            except (OSError, HTTPError, HTTPException) as error:
-                detail, wait = _named(error), 0.0
-                if allowed.REMEDY in detail:
-                    return None, _line(url, detail)
-            wait = max(wait, LIMITS.backoff * 2**attempt)
-            if wait >= _left():
-                return None, _line(url, f"not done after {LIMITS.total:g} s: {detail}")
-            if attempt < LIMITS.retries:
-                time.sleep(wait)
-    return None, _line(url, f"{detail} ({LIMITS.retries + 1} times)")
+    """The bytes at the address, or None and why in one line; never an exception."""
+    try:
+        loop, session = _start_session(os.getpid())
+        data, detail = asyncio.run_coroutine_threadsafe(_fetch(session, url), loop).result()
+    except OSError as error:  # certificates of the deployment that cannot be read
+        data, detail = None, _describe(error)
+    return data, printable(" ".join(f"{public(url)}: {detail}".split())) if detail else ""
 
 
-def _asked(url: str) -> tuple[bytes | None, str]:
+async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:
+    """Retries busy and failing servers, broken connections and bodies that are cut short."""
+    detail = "timed out"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LIMITS.total) as deadline:
+            for attempt in range(LIMITS.retries + 1):
+                wait = LIMITS.backoff * 2**attempt
+                try:
+                    return await _follow_redirects(session, url)
+                except allowed.Refused as error:
+                    return None, str(error)
+                except (ValueError, aiohttp.ClientSSLError) as error:  # a malformed address, a certificate
+                    return None, _describe(error)
+                except _BusyError as error:
+                    detail, wait = str(error), max(wait, error.wait)
+                except (OSError, aiohttp.ClientError) as error:
+                    detail = _describe(error)
+                if asyncio.get_running_loop().time() + wait >= (deadline.when() or 0):
+                    raise TimeoutError
+                if attempt < LIMITS.retries:
+                    await asyncio.sleep(wait)
+            return None, f"{detail} ({LIMITS.retries + 1} times)"
+    return None, f"not done after {LIMITS.total:g} s: {detail}"
+
+
+async def _follow_redirects(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:
+    """The body or why there is none. aiohttp would follow a redirect without asking `allowed`."""
     for _ in range(REDIRECTS + 1):
         if not url.lower().startswith(SCHEMES):
             return None, f"redirected to {public(url)}, which is not http"
-        _check_behind_proxy(url)
-        # Redirects are followed here, because requests reads their bodies to the end.
-        with _session().get(url, stream=True, allow_redirects=False, timeout=(LIMITS.connect, LIMITS.read)) as response:
-            if _left() <= 0:
-                raise TimeoutError("timed out")
-            if response.is_redirect:
+        # Quoted by requests: yarl would quote the query of a signed address anew, and break its signature.
+        async with await _get(session, URL(requests.Request("GET", url).prepare().url or "", encoded=True)) as response:
+            if response.status in REDIRECTED and "Location" in response.headers:
                 url = urljoin(url, response.headers["Location"])
                 continue
-            status = _status(response.status_code)
-            if response.status_code in BUSY:
-                raise _Again(status, _asked_to_wait(response))
-            return _body(response) if response.status_code == 200 else (None, status)
+            if response.status in BUSY:
+                raise _BusyError(_status(response.status), _read_retry_after(response))
+            return await _read_body(response) if response.status == 200 else (None, _status(response.status))
     return None, f"more than {REDIRECTS} redirects"
 
 
-def _body(response: Any) -> tuple[bytes | None, str]:
+async def _get(session: aiohttp.ClientSession, url: URL) -> aiohttp.ClientResponse:
+    """Raises Refused where the address may not be requested.
+
+    A proxy is not asked for such an address either. A name that only the proxy knows is left to it.
+    """
+    timeout = aiohttp.ClientTimeout(sock_connect=LIMITS.connect, sock_read=LIMITS.read)
+    if proxy := os.environ.get("ASSAY_PROXY"):
+        with suppress(OSError):
+            await _resolve(url)
+        return await session.get(url, proxy=proxy, allow_redirects=False, timeout=timeout)
+    failure: Exception = OSError("no address")
+    for address in await _resolve(url):
+        try:
+            return await session.get(
+                url.with_host(address),
+                headers={"Host": url.host_port_subcomponent or ""},
+                server_hostname=url.raw_host,
+                allow_redirects=False,
+                timeout=timeout,
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            failure = error
+    _addresses.pop((url.raw_host or "", url.port or 0), None)
+    raise failure
+
+
+async def _resolve(url: URL) -> list[str]:
+    """The addresses of the host, for HOST_AGE_S the same. Raises Refused, and OSError for an unknown name."""
+    host, port = url.raw_host or "", url.port or 0
+    looked_up, addresses = _addresses.get((host, port), (0.0, []))
+    if addresses and time.monotonic() - looked_up < HOST_AGE_S:
+        allowed.check_addresses(addresses, url.scheme, host, port, url.raw_path)
+        return addresses
+    addresses = await asyncio.to_thread(allowed.resolve, url.scheme, host, port, url.raw_path)
+    if len(_addresses) >= HOSTS:
+        _addresses.clear()
+    _addresses[host, port] = time.monotonic(), addresses
+    return addresses
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes | None, str]:
     data = bytearray()
-    while chunk := response.raw.read1(2**16, decode_content=True):
+    async for chunk in response.content.iter_any():  # aiohttp unpacks no more than its buffer at once
         data += chunk
         if len(data) > LIMITS.size:
             return None, f"longer than {LIMITS.size} bytes"
-        if _left() <= 0:  # behind a proxy nobody watches
-            raise TimeoutError("timed out")
-    if _left() <= 0:  # the end may be the watch's doing
-        raise TimeoutError("timed out")
     return bytes(data), ""
 
 
@@ -126,28 +173,25 @@ def _status(code: int) -> str:
     return str(code)
 
 
-def _asked_to_wait(response: Any) -> float:
+def _read_retry_after(response: aiohttp.ClientResponse) -> float:
+    """The seconds that a busy server asks for, within the limit; 0 where it does not."""
     try:
-        return min(Retry().get_retry_after(response.raw) or 0.0, LIMITS.retry_after)
+        return min(Retry().parse_retry_after(response.headers.get("Retry-After", "0")), LIMITS.retry_after)
     except InvalidHeader:
         return 0.0
 
 
-def _named(error: BaseException) -> str:
+def _describe(error: Exception) -> str:
     """What kind of error it was. Its text may hold the address with its query, or pieces of the answer."""
-    inner: BaseException | None = error
-    for _ in range(10):
-        if isinstance(inner, allowed.Refused):
-            return str(inner)
-        if isinstance(inner, TimeoutError | requests.exceptions.Timeout | ReadTimeoutError | ConnectTimeoutError):
-            return "timed out"
-        if inner is None:
-            break
-        if isinstance(inner, IncompleteRead):
-            return "IncompleteRead: the body is shorter than its length"
-        nested = [one for one in (getattr(inner, "reason", None), *inner.args) if isinstance(one, BaseException)]
-        inner = inner.__cause__ or (nested[0] if nested else inner.__context__)
-    return type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error.__cause__, ContentEncodingError):
+        return "DecodeError"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "IncompleteRead: the body is shorter than its length"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "SSLError"
+    return type(error).__name__ if isinstance(error, ValueError) else "ConnectionError"
 
 
 def public(url: str) -> str:
@@ -168,111 +212,24 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
 
 
-def _line(url: str, detail: str) -> str:
-    return printable(" ".join(f"{public(url)}: {detail}".split()))
+@cache
+def _start_session(process: int) -> tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession]:
+    """The event loop of this process, in a thread of its own that a fork does not take along, and its session.
 
-
-def _left() -> float:
-    deadline: float = _kept.deadline
-    return deadline - time.monotonic()
-
-
-class _Watched:
-    """A connection that shows its thread's watch the socket in use."""
-
-    _socket: socket.socket | None = None
-    _addresses: list[str]  # of its host, looked up once for each connection that is made
-    sock: socket.socket | None
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self._socket = _kept.socket = self.sock
-
-    def _new_conn(self: Any) -> socket.socket:
-        """A socket to an address that was looked up once and may be connected to; TLS still asks for the name."""
-        scheme = "https" if isinstance(self, HTTPSConnection) else "http"
-        self._addresses = allowed.resolve(scheme, self.host, self.port, _kept.path)
-        failure = OSError("no address")
-        for address in self._addresses:
-            try:
-                made = socket.create_connection((address, self.port), LIMITS.connect)
-                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return made
-            except OSError as error:
-                failure = error
-        raise failure
-
-    def request(self: Any, method: str, url: str, *arguments: Any, **named: Any) -> None:
-        """Send a request. Raises Refused where its path is not allowed, also on a connection that is kept."""
-        _kept.socket = self._socket  # of an earlier image; None before the connection is made
-        _kept.path = url.partition("?")[0]
-        if self.sock is not None:  # else `_new_conn` checks
-            scheme = "https" if isinstance(self, HTTPSConnection) else "http"
-            allowed.check_addresses(self._addresses, scheme, self.host, self.port, _kept.path)
-        super().request(method, url, *arguments, **named)  # type: ignore[misc]
-
-
-class _Http(_Watched, HTTPConnection):
-    pass
-
-
-class _Https(_Watched, HTTPSConnection):
-    pass
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
-
-
-def _session() -> Any:
-    """This thread's session. One made for other allowed places has connections that may not be used any more."""
-    made_for = " ".join(list_allowed()), os.environ.get("ASSAY_PROXY", "")
-    if getattr(_kept, "made_for", None) != made_for:
-        _kept.made_for = made_for
-        _kept.session = requests.Session()
-        _kept.session.trust_env = False  # no .netrc, and no proxy but the deployment's
-        _kept.session.verify = next((os.environ[name] for name in AUTHORITIES if os.environ.get(name)), True)
-        if made_for[1]:
-            _kept.session.proxies = {"http": made_for[1], "https": made_for[1]}
-        _kept.session.headers.update({"User-Agent": "assay", "Accept-Encoding": "identity"})
-        for scheme in SCHEMES:
-            adapter = HTTPAdapter()
-            adapter.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
-            _kept.session.mount(scheme, adapter)
-    return _kept.session
-
-
-def _check_behind_proxy(url: str) -> None:
-    """Refuse what is not allowed before a proxy is asked to connect, for its connections are not made here.
-
-    Raises Refused. A name that only the proxy knows is left to it.
+    It keeps no cookies and reads no .netrc, and no proxy but the deployment's. The readers bound how many connections
+    there are.
     """
-    parts = urlsplit(url)
-    _kept.path = parts.path
-    if os.environ.get("ASSAY_PROXY") and parts.hostname:
-        with suppress(OSError):
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            allowed.resolve(parts.scheme, parts.hostname, port, parts.path)
+    bundle = next((os.environ[name] for name in AUTHORITIES if os.environ.get(name)), certifi.where())
+    folder = os.path.isdir(bundle)
+    context = ssl.create_default_context(capath=bundle if folder else None, cafile=None if folder else bundle)
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup"))
+    threading.Thread(target=loop.run_forever, name="web", daemon=True).start()
 
+    async def start() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=context, limit=0)
+        return aiohttp.ClientSession(connector=connector, headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar())
 
-@contextmanager
-def _watched() -> Iterator[None]:
-    """Shut the socket in use at the deadline: timeouts start anew with every byte that a slow server sends."""
-    _kept.deadline, _kept.socket = time.monotonic() + LIMITS.total, None
-    mine, over, seconds = _kept.__dict__, threading.Event(), LIMITS.total
-
-    def watch() -> None:
-        over.wait(seconds)
-        while not over.wait(0.05):
-            with suppress(OSError, TypeError):  # closed by now, or not there yet
-                socket.socket.shutdown(mine["socket"], socket.SHUT_RDWR)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
+    session = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    atexit.register(lambda: asyncio.run_coroutine_threadsafe(session.close(), loop).result(1))
+    return loop, session

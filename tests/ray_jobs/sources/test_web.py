@@ -98,7 +98,7 @@ def test_a_server_that_hangs_up_once() -> None:
     [
         Reply(body=b"x", length=1000, then=drip()),
         Reply(body=b"x", length=-1, then=drip()),
-        Reply(0, then=drip()),
+        Reply(0, then=drip(b"HTTP/1.1 200 ")),
         Reply(0, then=drip(b"HTTP/1.1 200 OK\r\nX-Slow: ")),
     ],
     ids=["body", "body without a length", "status line", "header"],
