@@ -118,5 +118,12 @@ def _tasks(keys: Iterable[str]) -> list[Task]:
     return [{"part": part, "rows": sorted(rows[part])} for part in sorted(rows)]
 
 
+def main(spec_uri: str) -> int:
+    """Run the stage on the spec at the URI, and return the exit code."""
+    return job.run("audit", audit, spec_uri)
+
+
 if __name__ == "__main__":
-    sys.exit(job.run("audit", audit))
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("audit"))

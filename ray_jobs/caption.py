@@ -168,5 +168,12 @@ def _stand(spec: Spec, made: Manifest) -> Manifest:
     )
 
 
+def main(spec_uri: str) -> int:
+    """Run the stage on the spec at the URI, and return the exit code."""
+    return job.run("caption", caption, spec_uri)
+
+
 if __name__ == "__main__":
-    sys.exit(job.run("caption", caption))
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("caption"))

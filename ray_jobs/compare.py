@@ -6,7 +6,7 @@ RUN is the URI of a run or of its record.json; the first is the baseline. Prints
 verdict has, though it gives none: every difference is advisory, with its 95% interval.
 """
 
-import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -230,26 +230,26 @@ def _name(kept: Kept, other: Kept) -> str:
     return f"{name} {kept.record.checkpoint.fingerprint[:8] if by_weights else f'run {kept.record.run_id}'}"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ray_jobs.compare", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("baseline", metavar="RUN", help="URI of a run or of its record.json")
-    parser.add_argument("candidate", metavar="RUN", help="URI of the run to compare it with")
-    parser.add_argument("--output", default="compare.html", help="where to write the page (default: compare.html)")
-    asked = parser.parse_args(arguments)
-    try:
-        baseline, candidate = load(asked.baseline), load(asked.candidate)
-        metrics, left_out = comparable(baseline, candidate)
-        comparisons = compare(baseline, candidate, metrics)
+def main(baseline_uri: str, candidate_uri: str, output: str, as_json: bool = False) -> int:
+    """Compare the runs at the URIs, print the table and write the page; 0. Raises BadInput and Trouble."""
+    baseline, candidate = load(baseline_uri), load(candidate_uri)
+    metrics, left_out = comparable(baseline, candidate)
+    comparisons = compare(baseline, candidate, metrics)
+    if not as_json:
         print(printed(comparisons, candidate))
         for metric, why in left_out.items():
             print(f"left out: {printable(metric)}: {why}")
-        storage.write(asked.output, report(baseline, candidate, comparisons, left_out).encode())
-    except (BadInput, Trouble) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 1
-    print(f"page: {asked.output}")
+    storage.write(output, report(baseline, candidate, comparisons, left_out).encode())
+    if as_json:
+        compared = [comparison.model_dump(mode="json") for comparison in comparisons]
+        runs = {"baseline": baseline.uri, "candidate": candidate.uri}
+        print(json.dumps({**runs, "comparisons": compared, "left_out": left_out, "page": output}, indent=1))
+    else:
+        print(f"page: {output}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("compare"))

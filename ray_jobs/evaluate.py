@@ -85,5 +85,12 @@ def _check_unchanged(spec: Spec, captions: dict[str, Manifest], made: dict[str, 
             raise Trouble(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 
+def main(spec_uri: str) -> int:
+    """Run the stage on the spec at the URI, and return the exit code."""
+    return job.run("evaluate", evaluate, spec_uri)
+
+
 if __name__ == "__main__":
-    sys.exit(job.run("evaluate", evaluate))
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("evaluate"))

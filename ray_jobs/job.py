@@ -4,7 +4,6 @@ Exit 0: the stage is complete. Exit 2: bad input, trying again is useless. Exit 
 leaves `failure.json` in the run's folder with the same one line that it prints.
 """
 
-import argparse
 import atexit
 import logging
 import os
@@ -34,11 +33,8 @@ BAD_INPUT, TROUBLE = 2, 1
 MESSAGE_CHARACTERS = 4000
 
 
-def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = None) -> int:
-    """Run `work` on the spec named by `--spec` and return the exit code; never raises for what `work` raises."""
-    parser = argparse.ArgumentParser(prog=f"python -m ray_jobs.{stage}")
-    parser.add_argument("--spec", required=True, help="URI of the spec that `python -m ray_jobs.plan` wrote")
-    asked = parser.parse_args(arguments)
+def run(stage: str, work: Callable[[Spec], None], spec_uri: str) -> int:
+    """Run `work` on the spec at the URI and return the exit code; never raises for what `work` raises."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what the driver imports has nothing to tell a person
@@ -46,7 +42,7 @@ def run(stage: str, work: Callable[[Spec], None], arguments: list[str] | None = 
     started = time.monotonic()
     try:
         handshake.check()
-        spec = load_spec(asked.spec)
+        spec = load_spec(spec_uri)
         failure_uri = f"{spec.run_uri}/failure.json"
         stored.remove(failure_uri)
         log.info("%s: checkpoint %s, suite %s, run %s", stage, spec.checkpoint.uri, spec.suite.name, spec.run_uri)

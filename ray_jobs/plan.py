@@ -6,7 +6,6 @@ prints the URI of the spec, which every job takes: `python -m ray_jobs.preproces
 `plan` the same way. Planning twice gives the same spec, so that everything done is found again.
 """
 
-import argparse
 import hashlib
 import json
 import logging
@@ -33,7 +32,6 @@ from ray_jobs.contract import (
     NewerSchema,
     Spec,
     Suite,
-    Trouble,
     digest,
     name_of,
     parse_suite,
@@ -402,22 +400,18 @@ def _beside(suite: Suite, uri: str) -> Suite:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ray_jobs.plan", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--suite", required=True, help="a name in dags/suites, or a YAML file")
-    parser.add_argument(
-        "--checkpoint", required=True, help="URI of a Hugging Face model directory or of a LoRA adapter"
-    )
-    parser.add_argument("--root", default=os.environ.get("ASSAY_ROOT", ".assay/root"), help="storage root")
-    parser.add_argument("--baseline", help="last-accepted, previous, none, or the URI of a checkpoint or run")
-    asked = parser.parse_args(arguments)
-    try:
-        print(plan(asked.root, asked.suite, asked.checkpoint, asked.baseline, by_hand=True).uri)
-    except (BadInput, Trouble, checkpoint.Incomplete) as error:
-        print(error, file=sys.stderr)
-        return 1 if isinstance(error, Trouble) else 2
+def main(suite_name: str, checkpoint_uri: str, root: str, baseline: str | None = None, as_json: bool = False) -> int:
+    """Plan the request of a person at a shell and print the URI of its spec; 0. Raises what `plan` raises."""
+    spec = plan(root, suite_name, checkpoint_uri, baseline, by_hand=True)
+    if as_json:
+        ids = ("run_id", "golden_id", "caption_id", "series_id", "run_uri")
+        print(json.dumps({"spec_uri": spec.uri, **{name: getattr(spec, name) for name in ids}}, indent=1))
+    else:
+        print(spec.uri)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("plan"))

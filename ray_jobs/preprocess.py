@@ -256,5 +256,12 @@ def _between(times: list[float]) -> list[float]:
     return [round(after - before, 3) for before, after in pairwise(times)]
 
 
+def main(spec_uri: str) -> int:
+    """Run the stage on the spec at the URI, and return the exit code."""
+    return job.run("preprocess", preprocess, spec_uri)
+
+
 if __name__ == "__main__":
-    sys.exit(job.run("preprocess", preprocess))
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("preprocess"))

@@ -5,13 +5,13 @@
 Light enough for the Airflow worker: it reads small JSON only.
 """
 
-import argparse
+import json
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from ray_jobs import records, stored
-from ray_jobs.contract import BadInput, Manifest, Record, Scores, Spec, Trouble, Verdict
+from ray_jobs.contract import BadInput, Manifest, Record, Scores, Spec, Verdict
 from ray_jobs.plan import load_spec
 
 
@@ -78,18 +78,33 @@ def _read(model: type[stored.Model], uri: str) -> stored.Model:
         raise BadInput(f"{uri}: not of this version ({what}); run its stage again with force") from None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ray_jobs.publish", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--spec", required=True, help="URI of the spec that `plan` wrote")
-    asked = parser.parse_args(arguments)
-    try:
-        record = publish(load_spec(asked.spec))
-    except (BadInput, Trouble) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 1
-    print(f"{record.checkpoint.name}: {record.verdict.outcome}: {record.verdict.reason}")
+def main(spec_uri: str, as_json: bool = False) -> int:
+    """Publish the run of the spec at the URI and print its verdict; 0. Raises what `publish` raises."""
+    record = publish(load_spec(spec_uri))
+    print(json.dumps(summary_of(record), indent=1) if as_json else verdict_line(record))
     return 0
 
 
+def verdict_line(record: Record) -> str:
+    """Whose verdict, the verdict, and why, on one line."""
+    return f"{record.checkpoint.name}: {record.verdict.outcome}: {record.verdict.reason}"
+
+
+def summary_of(record: Record) -> dict[str, str | None]:
+    """What a program wants to know of a published run: its verdict, and where its files are."""
+    verdict = record.verdict
+    return {
+        "checkpoint": record.checkpoint.uri,
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "baseline": verdict.baseline.run_uri if verdict.baseline else None,
+        "run_uri": record.run_uri,
+        "record_uri": f"{record.run_uri}/record.json",
+        "report_uri": f"{records.results_uri(record.run_uri, verdict)}/report.html",
+    }
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("publish"))

@@ -329,20 +329,7 @@ def _is_of(record: Record, entry: Published) -> bool:
     )  # fmt: skip
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 2 or arguments[0] != "rebuild":
-        print("usage: python -m ray_jobs.records rebuild ROOT", file=sys.stderr)
-        return 2
-    try:
-        count, left_out = rebuild(storage.absolute(arguments[1]))
-    except (BadInput, Trouble) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 1
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
-    print(f"{count} records indexed" + (f", {len(left_out)} left out" if left_out else ""))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("records"))

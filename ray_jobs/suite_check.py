@@ -7,42 +7,52 @@ in one go. It needs no GPU and no Ray cluster, and writes nothing but the page. 
 where bad input would stop one, 1 for trouble. A doubt stops nothing.
 """
 
-import argparse
+import json
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from ray_jobs.checks.checking import check_suite
+from ray_jobs.checks.checking import Checked, check_suite
 from ray_jobs.checks.page import html_page, text_page
 
-log = logging.getLogger("assay")
-SAMPLE, MOST = 50, 2000  # images looked at
 
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ray_jobs.suite_check", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--suite", required=True, help="a name in dags/suites, or a YAML file")
-    parser.add_argument("--checkpoint", help="URI of a Hugging Face model directory or of a LoRA adapter")
-    parser.add_argument("--judge", action="store_true", help="have the judge answer about the five images")
-    parser.add_argument("--sample", type=int, default=SAMPLE, help=f"images to prepare, at most {MOST} (default 50)")
-    parser.add_argument("--html", type=Path, help="also write a page for a browser to this file")
-    given = parser.parse_args(arguments)
-    if not 1 <= given.sample <= MOST:
-        parser.error(f"--sample must be from 1 to {MOST}")
+def main(
+    suite_name: str, checkpoint_uri: str | None, ask_judge: bool, sample: int, html: Path | None, as_json: bool = False
+) -> int:
+    """Check, print the page, and return the exit code that a job would have."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # the page has the rest
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    checked = check_suite(given.suite, given.checkpoint, given.sample, given.judge)
-    print(text_page(checked))
+    checked = check_suite(suite_name, checkpoint_uri, sample, ask_judge)
+    print(json.dumps(summary_of(checked), indent=1) if as_json else text_page(checked))
     code = checked.findings.exit_code
-    if given.html:
+    if html:
         try:
-            given.html.write_text(html_page(checked), encoding="utf-8")
+            html.write_text(html_page(checked), encoding="utf-8")
         except OSError as error:
-            print(f"--html {given.html}: cannot be written ({error.strerror}); name another file", file=sys.stderr)
+            print(f"--html {html}: cannot be written ({error.strerror}); name another file", file=sys.stderr)
             return code or 2
     return code
 
 
+def summary_of(checked: Checked) -> dict[str, Any]:
+    """What a program wants to know of a check: the counts, and each finding."""
+    listing = checked.listing
+    return {
+        "suite": checked.suite.name if checked.suite else checked.suite_name,
+        "checkpoint": checked.checkpoint_uri,
+        "exit_code": checked.findings.exit_code,
+        "images_listed": listing.listed if listing else None,
+        "images_used": listing.used if listing else None,
+        "images_looked_at": len(checked.looked),
+        "findings": [
+            {"kind": finding.kind, "about": finding.about, "text": finding.text} for finding in checked.findings.items
+        ],
+    }
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    from ray_jobs.command_line.programs import run_program
+
+    sys.exit(run_program("suite_check"))

@@ -11,6 +11,7 @@ from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
 
 from ray_jobs import compare, contract, parts, records, storage
+from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import BadInput, Spec
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(24)]
@@ -39,7 +40,7 @@ def kept(
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = compare.main(list(arguments))
+    code = run_program("compare", arguments)
     told = capsys.readouterr()
     return code, told.out, told.err
 

@@ -28,7 +28,7 @@ def ended(made: Spec, error: BaseException | None) -> tuple[int, Failure | None]
         if error:
             raise error
 
-    code = job.run("caption", work, ["--spec", made.uri])
+    code = job.run("caption", work, made.uri)
     uri = f"{made.run_uri}/failure.json"
     return code, Failure.model_validate_json(storage.read(uri)) if storage.exists(uri) else None
 
@@ -97,7 +97,7 @@ def test_success_takes_an_older_failure_away(made: Spec) -> None:
 
 def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     uri = str(tmp_path / "spec.json")
-    assert job.run("caption", lambda _: None, ["--spec", uri]) == 2
+    assert job.run("caption", lambda _: None, uri) == 2
     assert f"spec {uri}: nothing is there" in caplog.text
 
 

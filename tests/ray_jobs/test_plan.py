@@ -10,6 +10,7 @@ from making import checkpoint_files, folder_of_pictures, record, shard, upload
 
 from ray_jobs import contract, plan, records, storage
 from ray_jobs.checkpoint import Incomplete
+from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import BadInput, Dataset, Spec, Trouble
 
 
@@ -321,10 +322,10 @@ def test_a_spec_that_is_none(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint"]
-    assert plan.main([*asked, place.checkpoint("step-1")]) == 0
+    assert run_program("plan", [*asked, place.checkpoint("step-1")]) == 0
     printed = capsys.readouterr().out.strip()
     assert json.loads(Path(printed).read_text())["checkpoint"]["name"] == "step-1"
-    assert plan.main([*asked, os.devnull + "/x"]) == 2
+    assert run_program("plan", [*asked, os.devnull + "/x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -336,7 +337,7 @@ def test_trouble_is_one_line_and_exit_code_1(
 
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1")]
     monkeypatch.setattr(storage, "write", down)
-    assert plan.main(asked) == 1
+    assert run_program("plan", asked) == 1
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.endswith("spec.json: the store is down\n")

@@ -7,6 +7,7 @@ import pytest
 from making import spec
 
 from ray_jobs import publish, records, storage
+from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import BadInput, Manifest, Outcome, Scores, Spec, Trouble, Verdict
 
 
@@ -86,13 +87,13 @@ def test_a_stage_that_is_not_complete(
 ) -> None:
     leave(made)
     storage.delete(missing(made))
-    assert publish.main(["--spec", made.uri]) == 2
+    assert run_program("publish", ["--spec", made.uri]) == 2
     assert capsys.readouterr().err == f"{missing(made)}: missing, so its stage is not complete; run the stage again\n"
 
 
 def test_the_command_says_the_verdict(made: Spec, capsys: pytest.CaptureFixture[str]) -> None:
     leave(made)
-    assert publish.main(["--spec", made.uri]) == 0
+    assert run_program("publish", ["--spec", made.uri]) == 0
     assert capsys.readouterr().out == "step-1: FAIL: chrf 9 worse\n"
 
 
@@ -150,5 +151,5 @@ def test_trouble_is_one_line_and_exit_code_1(
         raise Trouble(f"cannot write {uri}: the store is down")
 
     monkeypatch.setattr(storage, "create", down)
-    assert publish.main(["--spec", made.uri]) == 1
+    assert run_program("publish", ["--spec", made.uri]) == 1
     assert capsys.readouterr().err == f"cannot write {made.run_uri}/record.json: the store is down\n"

@@ -7,8 +7,7 @@ it asks of Ray.
 
 import sys
 
-from ray_jobs import job
-from ray_jobs.caption import caption
+from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import Checkpoint, Engine
 from ray_jobs.engine import holding
 from ray_jobs.engine.settings import environment
@@ -26,4 +25,4 @@ class EngineOnCpu(WarmEngine):
 if __name__ == "__main__":
     holding.WarmEngine = EngineOnCpu  # type: ignore[misc]
     holding.environment = lambda _: environment(False)
-    sys.exit(job.run("caption", caption))
+    sys.exit(run_program("caption"))

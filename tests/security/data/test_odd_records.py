@@ -13,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "ray_jobs"))
 from making import record, spec
 
-from ray_jobs import compare, index, records, storage
+from ray_jobs import index, records, storage
+from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import BadInput, Record, Spec, Summary, Trouble
 from ray_jobs.report import figures, series
 
@@ -376,7 +377,7 @@ def test_comparing_with_an_odd_run_ends_in_one_line(
 ) -> None:
     made = publish(tmp_path, 1)
     storage.write(f"{made.run_uri}/{file}", content)
-    assert compare.main([made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) == 2
+    assert run_program("compare", [made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert made.run_uri in line
@@ -389,7 +390,7 @@ def test_comparing_with_a_run_of_odd_files_ends_in_one_line(
 ) -> None:
     made = publish(tmp_path, 1)
     plant(Path(made.run_uri, "record.json"), kind)
-    assert compare.main([made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) in (1, 2)
+    assert run_program("compare", [made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) in (1, 2)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

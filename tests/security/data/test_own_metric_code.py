@@ -88,7 +88,7 @@ def test_a_job_runs_no_code_that_only_the_spec_has(
         check_code(spec)  # that is what the deployment allowed
         return
     worked: list[Spec] = []
-    assert job.run("evaluate", worked.append, ["--spec", spec.uri]) == job.BAD_INPUT
+    assert job.run("evaluate", worked.append, spec.uri) == job.BAD_INPUT
     assert worked == []
     assert not deployment.mark.exists()
     told = json.loads(storage.read(f"{spec.run_uri}/failure.json"))["message"]
@@ -102,7 +102,7 @@ def test_the_suites_own_code_is_run(deployment: Deployment, place: str) -> None:
     (deployment.suites / place).write_text(GOOD)
     spec = deployment.spec({"polite": GOOD})
     worked: list[Spec] = []
-    assert job.run("evaluate", worked.append, ["--spec", spec.uri]) == 0
+    assert job.run("evaluate", worked.append, spec.uri) == 0
     assert worked == [spec]
 
 
@@ -131,7 +131,7 @@ def test_a_spec_that_does_not_fit_its_folder_is_refused(deployment: Deployment, 
     spec = deployment.spec({})
     storage.write(spec.uri, json.dumps(json.loads(spec.model_dump_json()) | change).encode())
     worked: list[Spec] = []
-    assert job.run("evaluate", worked.append, ["--spec", spec.uri]) == job.BAD_INPUT
+    assert job.run("evaluate", worked.append, spec.uri) == job.BAD_INPUT
     assert worked == []
 
 

@@ -1,0 +1,91 @@
+"""The frame of every command: parse the arguments, start the program, return its exit code.
+
+`assay X` (ray_jobs/cli.py) and `python -m ray_jobs.X` both run a command through `run_command`, so both take the same
+arguments and end alike.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from ray_jobs.errors import BadInput, Trouble
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+TROUBLE, BAD_INPUT, INTERRUPTED = 1, 2, 130
+WIDTH = 100  # of a help page, at most
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
+    """Run the command and return its exit code; errors that a person can act on are one line on stderr.
+
+    `arguments` are the process's own when none are given; `name` is how the help calls the command.
+    """
+    try:
+        code: int | None = command.main(
+            arguments, prog_name=name, standalone_mode=False, max_content_width=WIDTH, complete_var="_ASSAY_COMPLETE"
+        )
+        return code or 0
+    except click.ClickException as error:
+        _print_usage_error(error)
+        return BAD_INPUT
+    except click.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        if (code := exit_code_of(error)) is None:
+            raise
+        print(error, file=sys.stderr)
+        return code
+
+
+def exit_code_of(error: Exception) -> int | None:
+    """2 for bad input, 1 for trouble, None for an error that is neither: a fault of Assay's own."""
+    from ray_jobs.checkpoint import Incomplete  # here, because only an error needs it
+
+    if isinstance(error, Trouble):
+        return TROUBLE
+    return BAD_INPUT if isinstance(error, BadInput | Incomplete) else None
+
+
+def start_program(name: str, **options: Any) -> int:
+    """Import the program `ray_jobs.{name}`, run its `main` on the options, and return the exit code."""
+    code: int = importlib.import_module(f"ray_jobs.{name}").main(**options)
+    return code
+
+
+def exit_codes(*meanings: str) -> str:
+    """The end of a help page: what each exit code means. The first meaning is that of 0, further ones begin with 3."""
+    codes = [
+        meanings[0],
+        "trouble, such as storage that does not answer: try again",
+        "bad input: do what the line says",
+    ]
+    lines = [f"  {code}  {meaning}" for code, meaning in enumerate([*codes, *meanings[1:]])]
+    return "\n".join(["\b", "Exit codes:", *lines])
+
+
+def json_option(function: Decorated) -> Decorated:
+    """Adds `--json`, which reaches the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a program to read.")(
+        function
+    )
+
+
+def print_json(content: Any) -> None:
+    """Print the content as JSON in ASCII: names that others wrote reach no terminal as they are."""
+    print(json.dumps(content, indent=1, ensure_ascii=True))
+
+
+def _print_usage_error(error: click.ClickException) -> None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        error.show()
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(context.get_help(), file=sys.stderr)
+    else:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        print(f"{context.command_path}: {message}; see {context.command_path} --help", file=sys.stderr)

@@ -1,0 +1,60 @@
+"""The commands about suites."""
+
+from pathlib import Path
+
+import click
+
+from ray_jobs.command_line.frame import Decorated, exit_codes, json_option, start_program
+from ray_jobs.command_line.group import OrderedGroup
+
+SAMPLE, MOST = 50, 2000  # images looked at
+EXIT_CODES = exit_codes("nothing would stop a job; doubts may be listed")
+
+
+@click.group(cls=OrderedGroup)
+def suite() -> None:
+    """Check a suite before its first run."""
+
+
+def _options(function: Decorated) -> Decorated:
+    for option in reversed((
+        click.option("--checkpoint", metavar="URI", help="Also check this model directory or LoRA adapter."),
+        click.option("--judge", is_flag=True, help="Ask the judge about the five images that are shown."),
+        click.option("--sample", type=click.IntRange(1, MOST), default=SAMPLE, show_default=True, metavar="N",
+                     help=f"How many images to prepare, at most {MOST:,}."),
+        click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the page as HTML."),
+        json_option,
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@suite.command(epilog=EXIT_CODES)
+@click.argument("suite_name", metavar="SUITE")
+@_options
+def check(suite_name: str, checkpoint: str | None, judge: bool, sample: int, html: Path | None, as_json: bool) -> int:
+    """Look at a suite and its images as the jobs will.
+
+    SUITE is the name of a suite in dags/suites, or a YAML file. Prints counts, five images as they will be used, the
+    prompt as the model gets it, what the checkpoint and the judge need, and everything that is wrong or odd: it does
+    not stop at the first fault. Needs no GPU and no Ray cluster, and writes nothing but the page. Run it where the jobs
+    run.
+
+    \b
+    Example:
+      assay suite check demo --checkpoint demo/checkpoints/step-0800 --html check.html
+    """
+    return start_program(
+        "suite_check", suite_name=suite_name, checkpoint_uri=checkpoint, ask_judge=judge, sample=sample, html=html,
+        as_json=as_json,
+    )  # fmt: skip
+
+
+@click.command("suite_check", epilog=EXIT_CODES)
+@click.option("--suite", required=True, metavar="SUITE", help="The name of a suite in dags/suites, or a YAML file.")
+@_options
+@click.pass_context
+def suite_check(context: click.Context, /, suite: str, **options: object) -> int:
+    """The same as `assay suite check SUITE`, with the suite as an option."""
+    code: int = context.invoke(check, suite_name=suite, **options)
+    return code
