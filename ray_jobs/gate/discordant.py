@@ -12,8 +12,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, ndtr
 
-from ray_jobs.gate.trinomial import power_below, smallest_n
+from ray_jobs.gate.smallest_n import smallest_n
+from ray_jobs.gate.trinomial import power_below
 
+MOST = 10**9  # images that are announced
 FEWEST_TOLD = 40  # images: of fewer the share of gains is known too badly to foretell by
 
 
@@ -64,11 +66,12 @@ class Discordant:
         """Images after which the difference, if it is as seen, is found below (at `below`) or above the bound."""
         if self.losses == self.gains == 0 and bound < 0:
             return int(np.ceil(np.log(above) / np.log1p(bound)))
-        losses, gains = self.losses / self.n, self.gains / self.n
-        excess = gains - losses - bound
-        if excess < 0:
-            return smallest_n(p_lost, losses, gains, -bound, below, power)
-        return smallest_n(p_lost, gains, losses, bound, above, power) if excess > 0 else None
+        lost, gained, margin, alpha = self.losses / self.n, self.gains / self.n, -bound, below
+        if lost - gained == margin:
+            return None
+        if lost - gained < margin:
+            lost, gained, margin, alpha = gained, lost, bound, above
+        return smallest_n(lambda n: power_below(p_lost, n, lost, gained, margin, alpha) >= power, 2, MOST)
 
 
 def p_lost(losses: np.ndarray | int, gains: np.ndarray | int, n: int, margin: float) -> np.ndarray:

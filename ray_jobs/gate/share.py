@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betainc, betaincinv
 
+from ray_jobs.gate.smallest_n import smallest_n
+
 MOST = 10**9
 
 
@@ -37,16 +39,8 @@ class Share:
         alpha = below if seen < bound else above
         if seen > bound:
             seen, bound = 1 - seen, 1 - bound
-        many = 1
-        while _power(many, seen, bound, alpha) < power:
-            many *= 2
-            if many > MOST:
-                return None
-        few = many // 2
-        while many - few > 1:
-            middle = (few + many) // 2
-            few, many = (middle, many) if _power(middle, seen, bound, alpha) < power else (few, middle)
-        return int(np.ceil(many * self.images / self.n))
+        many = smallest_n(lambda n: _power(n, seen, bound, alpha) >= power, 1, MOST, precision=MOST)
+        return None if many is None else int(np.ceil(many * self.images / self.n))
 
 
 def _at_most(count: float, n: float, bound: float) -> float:

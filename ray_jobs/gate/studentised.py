@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
+from ray_jobs.gate.smallest_n import smallest_n
+
 RULE = 50.0
 KNOWN = 20.0  # the spread is known to a ninth, sqrt(1 / (4 * 20)), where n >= 20 (kurtosis + 2)
 FEWEST = 10  # images, or clusters: fewer show nothing of the shape of their distribution
@@ -77,18 +79,9 @@ class Studentised:
         excess = float(self.estimate - bound)
         side, alpha = (1, below) if excess < 0 else (-1, above)
         fewest = RULE * max(float(self.skewness), 0.0) ** 2 if side == 1 else 0.0
-        few, many = 0, max(FEWEST, int(np.ceil(fewest)))
-        while self._reach(np.asarray(many), alpha, power, side) > abs(excess):
-            few, many = many, 2 * many
-            if many > MOST:
-                return None
-        while few and many - few > max(1, few // 1000):
-            middle = (few + many) // 2
-            if self._reach(np.asarray(middle), alpha, power, side) > abs(excess):
-                few = middle
-            else:
-                many = middle
-        return int(np.ceil(many * float(self.images) / float(self.size)))
+        first = max(FEWEST, int(np.ceil(fewest)))
+        many = smallest_n(lambda n: bool(self._reach(np.asarray(n), alpha, power, side) <= abs(excess)), first, MOST)
+        return None if many is None else int(np.ceil(many * float(self.images) / float(self.size)))
 
     def _p(self, bound: float, side: int) -> np.ndarray:
         t = side * (self.estimate - bound) / self.error

@@ -2,6 +2,10 @@
 
 Given how many images are discordant, losses are binomial: so the power is a sum over that number, of at most 151
 terms, each with the least number of losses that the test rejects at.
+
+A normal approximation in closed form would be 50 lines shorter. Where there are no gains it announces up to a third too
+many images, at any number of them, and then finds 97% of the differences that it announces for 80%. The gate's power is
+promised to two points (docs/explanation/gate.md).
 """
 
 from collections.abc import Callable
@@ -12,7 +16,6 @@ from scipy import stats
 # p of (losses, gains, images, margin)
 Test = Callable[[np.ndarray, np.ndarray, int, float], np.ndarray]
 TERMS = 151
-MOST = 10**9
 
 
 def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alpha: float) -> float:
@@ -26,23 +29,6 @@ def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alp
     least = _least_rejected(test, discordant, n, margin, alpha)
     rejected = stats.binom.sf(least - 1, discordant, min(loss / either, 1.0))
     return float((weight * rejected).sum() / weight.sum())
-
-
-def smallest_n(test: Test, loss: float, gain: float, margin: float, alpha: float, power: float) -> int | None:
-    """The images at which the power is reached; None when 10^9 are too few."""
-    many = 2
-    while power_below(test, many, loss, gain, margin, alpha) < power:
-        many *= 2
-        if many > MOST:
-            return None
-    few = many // 2
-    while many - few > max(1, few // 1000):
-        middle = (few + many) // 2
-        if power_below(test, middle, loss, gain, margin, alpha) < power:
-            few = middle
-        else:
-            many = middle
-    return many
 
 
 def _least_rejected(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
