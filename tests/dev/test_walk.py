@@ -1,0 +1,50 @@
+"""dev.walk counts a list of steps only if the code is as the list says."""
+
+from pathlib import Path
+
+import pytest
+
+from dev.walk import count, find_fault, read_steps
+
+CALLER = """
+def plan(checkpoint_uri):
+    return Spec(resolve(checkpoint_uri))
+
+class Runner:
+    def __init__(self, spec):
+        self.spec = spec
+    def run(self): ...
+"""
+WALK = """
+# a comment
+~ caller.py plan checkpoint_uri
+> called.py resolve uri,name   # renamed
+> caller.py Spec.__init__ uri
+~ caller.py Runner.run -
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "caller.py").write_text(f"{CALLER}\nclass Spec:\n    def __init__(self, uri): ...\n")
+    (tmp_path / "called.py").write_text("def resolve(uri):\n    name = uri\n    return name\n")
+    return tmp_path
+
+
+def test_a_true_list_is_counted(root: Path) -> None:
+    steps = read_steps(WALK)
+    assert find_fault(steps, root) is None
+    assert count(steps) == "2 files, 3 hops, 3 names (checkpoint_uri, uri, name)"
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        ("~ missing.py resolve uri", "missing.py resolve: no such file"),
+        ("~ called.py resolved uri", "called.py resolved: no such function or class"),
+        ("~ called.py resolve checkpoint", "called.py resolve: does not use the name checkpoint"),
+        ("> caller.py Runner.__init__ spec", "caller.py Runner.__init__: no step above names it"),
+    ],
+)
+def test_a_list_that_is_not_true_is_refused(root: Path, step: str, fault: str) -> None:
+    assert find_fault(read_steps(WALK + step), root) == fault
