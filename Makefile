@@ -50,6 +50,7 @@ lock: ## compile pyproject.toml's groups into requirements/
 
 docs: ## build the documentation site into .assay/site, strictly
 	@dev/setup.sh docs data
+	@$(DATA) -m dev.docs.reference
 	@dev/docs/build.sh
 
 licences: setup ## write docs/reference/licences.md: what the images ship, under which licence

@@ -62,14 +62,7 @@ def _complete_fields(given: Any) -> dict[str, Any] | str | None:
 
 
 class Dataset(Section):
-    """Where the images come from and which of them are used.
-
-    `image` is found by itself where it can be. `images` is the folder of the images that a manifest names, relative to
-    that of the manifest. `label_names` is a file of names: one a line, or JSON, by label id.
-    `limit` draws a sample with the seed, with `stratify` in proportion to the labels. `reads` is how many
-    images a task reads at once; unless given it goes by how far away they lie. `truth` names the column that holds the
-    right value of each field of `caption.fields`.
-    """
+    """Where the images come from, and which of them are used."""
 
     IDENTIFYING: ClassVar = frozenset((
         "source", "format", "config", "split", "image", "label", "label_names", "references", "limit", "seed",
@@ -78,20 +71,36 @@ class Dataset(Section):
     ELSEWHERE: ClassVar = {"revision": "the source revision holds it", "reads": "how fast images are read, not which"}
 
     source: str
+    """A local path, an `s3://` URI, or the name of a data set on the Hugging Face hub. A relative path is relative to
+    the suite's file."""
     format: Literal["auto", "folder", "parquet", "arrow", "huggingface", "webdataset", "manifest"] = "auto"
+    """How the files are read. `auto` decides by the files that are there."""
     config: str | None = None
+    """The configuration of a Hugging Face data set, where it has several."""
     split: str | None = None
+    """Which split is used; `all` takes every split. Needed where the source has several splits."""
     revision: str | None = None
+    """On the hub, the 40 digits of a commit. Elsewhere any text: another text makes another golden set."""
     image: str | None = None
+    """The column with the image. Assay finds it itself where only one column can be meant."""
     images: str | None = None
+    """The folder of the images that a manifest names, relative to the manifest's own folder."""
     label: str | None = None
+    """The column with the label. In a folder of images, any text: the names of the subfolders are the labels."""
     label_names: str | None = None
+    """A file with a name for each label id: JSON, CSV, TSV, or one name per line."""
     references: str | None = None
+    """The column with the reference captions, which `exact_match`, `chrf` and others need."""
     limit: int | None = Field(None, gt=0)
+    """How many images to draw from the source. Without it all images are used."""
     seed: int = 0
+    """The seed of the sample. The same seed draws the same images."""
     stratify: bool = False
+    """The sample keeps the share of each label. Needs `label` and `limit`."""
     reads: int | None = Field(None, gt=0, le=256)
+    """How many images one task reads at once. The default depends on how far away the images are."""
     truth: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    """For each field of `caption.fields`, the column that holds its right value."""
 
     @model_validator(mode="after")
     def _strata_have_labels(self) -> Self:
@@ -107,13 +116,7 @@ class Dataset(Section):
 
 
 class Preprocess(Section):
-    """Images are resized to at most `max_pixels` and at least `min_pixels`, both sides multiples of `patch` pixels.
-
-    `filter` fast decodes JPEG at the scale that is needed and averages what is left; lanczos decodes all of it, which
-    takes several times as long. An image that takes more than `decode_seconds` or `decode_mb` is rejected, and so is,
-    unless `duplicates` are kept, one whose file equals that of an earlier image. When more than
-    `max_rejected_fraction` of the images are rejected the set is not used.
-    """
+    """How images are decoded, resized once and stored, and which of them are rejected."""
 
     IDENTIFYING: ClassVar = frozenset((
         "max_pixels", "min_pixels", "patch", "filter", "format", "quality", "max_source_pixels", "min_side",
@@ -126,20 +129,36 @@ class Preprocess(Section):
     }
 
     max_pixels: int = Field(200704, gt=0)
+    """An image with more pixels is made smaller."""
     min_pixels: int = Field(3136, gt=0)
+    """An image with fewer pixels is made larger."""
     patch: int = Field(28, gt=0)
+    """Both sides of a golden image are multiples of this many pixels."""
     filter: Literal["fast", "lanczos"] = "fast"
+    """`fast` decodes a JPEG at the smallest scale that still has enough pixels; `lanczos` decodes all pixels and takes
+    several times as long."""
     format: Literal["jpeg", "png"] = "jpeg"
+    """How golden images are stored."""
     quality: int = Field(95, ge=1, le=100)
+    """The quality of stored JPEG images, from 1 to 100."""
     max_source_pixels: int = Field(178_956_970, gt=0)
+    """An image with more pixels is rejected as `too-large`, before memory is allocated."""
     min_side: int = Field(2, gt=0)
+    """An image with a shorter side, in pixels, is rejected as `too-small`."""
     max_aspect: float = Field(200.0, gt=1)
+    """An image whose longer side is more than this many times its shorter side is rejected as `extreme-aspect`."""
     duplicates: Literal["reject", "keep"] = "reject"
+    """`reject` keeps one of several equal files; `keep` keeps all of them."""
     decode_seconds: float = Field(30.0, gt=0)
+    """An image that takes longer to decode, in seconds, is rejected as `timeout`."""
     decode_mb: int = Field(4096, ge=256)
+    """An image that takes more memory to decode, in MB, is rejected as `too-large`."""
     max_rejected_fraction: float = Field(0.1, ge=0, le=1)
+    """If a larger share of the images is rejected, the job ends as bad input."""
     part_rows: int = Field(256, gt=0, le=4096)
+    """The largest number of images in a part."""
     part_mb: int = Field(128, gt=0)
+    """The largest size of a part's source images, in MB."""
 
     def content(self) -> dict[str, Any]:
         """What determines the images that are kept; how they are cut into parts does not."""
@@ -149,17 +168,22 @@ class Preprocess(Section):
 class Caption(Section):
     """What the model is asked about each image.
 
-    `fields` is a JSON schema, or a .json file beside the suite that holds one (`plan` puts its content in its place):
-    each answer is then a JSON object that fits it, and every property is a column beside the caption.
+    `plan` replaces the name of a file in `fields` by the file's content. Every property of the schema becomes a column
+    beside the caption.
     """
 
     IDENTIFYING: ClassVar = frozenset(("prompt", "max_tokens", "temperature", "seed"))
 
     prompt: str = "Describe the image in one sentence."
+    """What the model is asked about each image. The chat template adds the image and the marks of the turns."""
     max_tokens: int = Field(64, gt=0)
+    """The longest caption, in tokens."""
     temperature: float = Field(0.0, ge=0)
+    """0 is greedy decoding. Above 0, captions are sampled, and the nightly audit is skipped."""
     seed: int = 0
+    """The seed of sampling. Each image gets its own seed from it."""
     fields: Annotated[dict[str, Any] | str | None, BeforeValidator(_complete_fields)] = None
+    """A JSON schema, or a .json file beside the suite with one. Each answer is then a JSON object that fits it."""
 
     @property
     def schema_of_fields(self) -> dict[str, Any] | None:
@@ -177,14 +201,7 @@ class Caption(Section):
 
 
 class Engine(Section):
-    """How vLLM is run. A `warm` engine stays for `keep_seconds` after its job and serves the next checkpoint that is
-    like this one but for its weights; `ray_data_llm` starts one for each job. `audit` is how many of a warm engine's
-    captions a fresh one makes anew at night, 0 for none. `renderers` are processes beside a warm engine that make its
-    inputs of images: four beside a GPU, none beside a CPU, unless told.
-
-    `dtype`, `max_model_len` and `quantization` change the captions, so they enter an id. `base_model` is the URI of the
-    model that LoRA adapters change, for those whose own config names it by a hub name only.
-    """
+    """How vLLM runs. Only `dtype`, `max_model_len` and `quantization` change captions, so only they enter an id."""
 
     IDENTIFYING: ClassVar = frozenset(("dtype", "max_model_len", "quantization"))
     ELSEWHERE: ClassVar = {
@@ -202,19 +219,33 @@ class Engine(Section):
     }
 
     kind: Literal["warm", "ray_data_llm"] = "warm"
+    """`warm` keeps the vLLM engine for the next checkpoint; `ray_data_llm` starts one engine per job."""
     keep_seconds: float = Field(900.0, ge=0)
+    """How long a warm engine waits for the next job before it ends, in seconds."""
     audit: int = Field(64, ge=0)
+    """How many captions of a warm engine a fresh engine makes again at night; 0 for none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The arithmetic of the model. `auto` takes that of the checkpoint's config."""
     max_model_len: int = Field(4096, gt=0)
+    """The most tokens of prompt, image and answer together."""
     quantization: str | None = None
+    """How vLLM quantises whole weights as it loads them. Quantised checkpoints do not need it."""
     max_num_seqs: int = Field(256, gt=0)
+    """How many requests vLLM runs at once."""
     max_num_batched_tokens: int = Field(16384, gt=0)
+    """How many tokens vLLM computes in one step; at least `max_model_len`."""
     tensor_parallel_size: int = Field(1, gt=0)
+    """How many GPUs one model is spread over."""
     replicas: int = Field(1, gt=0)
+    """How many engines one job uses at once."""
     renderers: int | None = Field(None, ge=0)
+    """How many processes prepare images beside an engine. The default is 4 with a GPU and 0 without."""
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    """The share of a GPU's memory that one engine may take. With at most 0.5, two engines share a GPU."""
     enforce_eager: bool = False
+    """No compilation and no CUDA graphs; for tiny models."""
     base_model: str | None = None
+    """The URI of the model that LoRA adapters change, for adapters whose own config names only a model on a hub."""
 
     @property
     def gpus(self) -> float:
@@ -228,11 +259,7 @@ class Engine(Section):
 
 
 class Metrics(Section):
-    """What is measured of every caption beyond what always is.
-
-    `language` is the one the captions should be in (ISO 639-1). `synonyms` is a JSON file of further names by label.
-    `own` are Python files, each with a metric named like the file. `clip` is the URI of a CLIP model for CLIPScore.
-    """
+    """What is measured of each caption beyond the built-in metrics."""
 
     IDENTIFYING: ClassVar = frozenset(("language",))
     ELSEWHERE: ClassVar = {
@@ -242,9 +269,13 @@ class Metrics(Section):
     }
 
     language: str = Field("en", pattern=r"^[a-z]{2}$")
+    """The language that captions should be in, as a code of ISO 639-1."""
     synonyms: str | None = None
+    """A JSON file with further names of each label."""
     own: tuple[Annotated[str, Field(pattern=r"(^|/)[a-z][a-z0-9_]*\.py$")], ...] = ()
+    """Python files beside the suite, each with a metric that is named like the file."""
     clip: str | None = None
+    """The URI of a CLIP model, for `clipscore` and `refclipscore`."""
 
     def content(self) -> dict[str, Any]:
         """What of these settings determines the scores."""
@@ -257,23 +288,22 @@ class Metrics(Section):
 
 
 class Price(Section):
+    """What a judge's tokens cost, in any currency."""
+
     IDENTIFYING: ClassVar = frozenset(("input", "output"))
 
     input: float = Field(0.0, ge=0)
+    """The price of a million input tokens."""
     output: float = Field(0.0, ge=0)
+    """The price of a million output tokens."""
 
 
 class Judge(Section):
-    """An LLM judge that sees the image. `prompt` holds `{caption}` and may hold `{references}`.
+    """A model that sees the image and scores the caption.
 
-    With `criteria` it answers true or false to each and the score is the share that holds, in [0, 1]; without them it
-    answers with a whole number from 1 to 5. Either way it writes its `rationale` first. `pairwise` also asks which of
-    two captions is the better one, the baseline's or the candidate's, in both orders; `pairwise_prompt` holds `{first}`
-    and `{second}`.
-
-    `vllm` runs the checkpoint at the URI `model` on our own engine; `openai` asks the model of that name at `base_url`.
-    The key is never in a suite: `key_variable` names the environment variable that holds it on the Ray cluster.
-    `price` is per million tokens, for the totals.
+    With `criteria` the judge answers true or false to each, and the score is the share that is true, in [0, 1]. Without
+    them the judge answers with a whole number from 1 to 5. In both cases it writes its `rationale` first. A suite never
+    holds the key of an endpoint.
     """
 
     IDENTIFYING: ClassVar = frozenset(("kind", "criteria", "max_tokens", "prompt", "pairwise", "pairwise_prompt"))
@@ -289,23 +319,37 @@ class Judge(Section):
     }
 
     kind: Literal["none", "vllm", "openai"] = "none"
+    """`vllm` runs a checkpoint on our own engine; `openai` asks an OpenAI-compatible endpoint."""
     model: str | None = None
+    """With `vllm` the URI of the judge's checkpoint; with `openai` the name of the model at the endpoint."""
     prompt: str = (
         "Rate how well this caption describes the image, from 1 (wrong) to 5 (complete and correct): {caption}"
     )
+    """The question. It must hold `{caption}` and may hold `{references}`."""
     criteria: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
+    """Names of the questions that the judge answers with true or false. The score is then the share that is true."""
     pairwise: bool = False
+    """The judge also says which of two captions is better, the baseline's or the candidate's, in both orders."""
     pairwise_prompt: str = (
         "Which caption describes the image better? Answer first, second or tie.\nFirst: {first}\nSecond: {second}"
     )
+    """The question about a pair. It must hold `{first}` and `{second}`."""
     max_tokens: int = Field(256, gt=0)
+    """The longest answer in tokens, its rationale included."""
     engine: Engine = Engine()
+    """The settings of the judge's own engine: the same keys as the section `engine`. Only with `vllm`."""
     base_url: str | None = None
+    """The address of the endpoint. Only with `openai`."""
     key_variable: str = Field("ASSAY_JUDGE_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
+    """The environment variable on the Ray cluster that holds the endpoint's key."""
     concurrency: int = Field(16, gt=0, le=1024)
+    """How many requests the job sends at once."""
     timeout_seconds: float = Field(60.0, gt=0)
+    """The time limit of one try in seconds, from the request to the last byte of its answer."""
     tries: int = Field(6, gt=0, le=20)
+    """How often one question is tried, where a failure may pass."""
     price: Price = Price()
+    """What the endpoint's tokens cost, for the totals."""
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Self:
@@ -340,20 +384,23 @@ class Judge(Section):
 
 
 class GatingMetric(Section):
-    """`margin`: the worsening that is still acceptable, in the metric's own unit."""
+    """What a metric needs to decide the verdict."""
 
     IDENTIFYING: ClassVar = frozenset(("margin",))
 
     margin: float = Field(ge=0)
+    """The worsening that is still acceptable, in the metric's own unit."""
 
 
 class Limit(Section):
-    """What a metric's mean must stay within whatever the baseline has."""
+    """The range that a metric's mean must stay in, whatever the baseline has."""
 
     IDENTIFYING: ClassVar = frozenset(("max", "min"))
 
     max: float | None = None
+    """The metric's mean must not be above it."""
     min: float | None = None
+    """The metric's mean must not be below it."""
 
     @model_validator(mode="after")
     def _is_a_limit(self) -> Self:
@@ -363,13 +410,7 @@ class Limit(Section):
 
 
 class Gate(Section):
-    """How scores become a verdict.
-
-    `alpha` is the false-alarm rate of the whole verdict, `coverage` the share of images that must have a score, `power`
-    what announced sample sizes and detectable effects are for. `baseline` is last-accepted, previous, none or a URI;
-    `anchor`, first or a URI, is a frozen run compared with as well, so that a margin a night cannot add up. `cluster`
-    says that images of one label, or of one source folder, are not independent of each other.
-    """
+    """How scores become a verdict."""
 
     IDENTIFYING: ClassVar = frozenset(("alpha", "coverage", "power", "cluster", "metrics", "limits"))
     ELSEWHERE: ClassVar = {
@@ -378,16 +419,26 @@ class Gate(Section):
     }
 
     baseline: str = "last-accepted"
+    """What each run is compared with: `last-accepted`, `previous`, `none`, or the URI of a checkpoint or run."""
     anchor: str | None = None
+    """A second, fixed baseline: `first`, or a URI. Small losses of many nights cannot add up unseen."""
     alpha: float = Field(0.0027, gt=0, lt=0.5)
+    """The false-alarm rate of the whole verdict. 0.0027 is one false alarm per year of nights."""
     coverage: float = Field(0.999, gt=0, le=1)
+    """The share of images that must have a score. With less, the verdict is INCOMPLETE."""
     power: float = Field(0.8, gt=0.5, lt=1)
+    """The power that announced sample sizes and detectable differences are computed for."""
     cluster: Literal["none", "label", "source"] = "none"
+    """Images of one `label`, or of one `source` folder, are not independent of each other."""
     metrics: dict[str, GatingMetric] = {}
+    """The metrics that decide, each with its `margin`."""
     limits: dict[str, Limit] = {}
+    """Absolute limits on a metric's mean, whatever the baseline has."""
 
 
 class Suite(Section):
+    """What one kind of validation uses: images, prompt, engine, metrics, judge and gate."""
+
     ELSEWHERE: ClassVar = {
         "name": "the run's id holds it",
         **dict.fromkeys(
@@ -396,13 +447,21 @@ class Suite(Section):
     }
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """The name of the suite. It must be the file's name without `.yaml`."""
     dataset: Dataset
+    """Where the images come from, and which of them are used."""
     preprocess: Preprocess = Preprocess()
+    """How images are resized, stored and rejected."""
     caption: Caption = Caption()
+    """What the model is asked about each image."""
     engine: Engine = Engine()
+    """How vLLM runs."""
     metrics: Metrics = Metrics()
+    """What is measured of each caption beyond the built-in metrics."""
     judge: Judge = Judge()
+    """The model that scores how well a caption and its image agree."""
     gate: Gate = Gate()
+    """How scores become a verdict."""
 
     @model_validator(mode="after")
     def _truth_is_of_fields(self) -> Self:

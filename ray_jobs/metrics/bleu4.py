@@ -1,4 +1,4 @@
-"""n-gram precision against the references."""
+"""BLEU-4 against the references, as the COCO caption tools compute it for one image."""
 
 from typing import TYPE_CHECKING
 

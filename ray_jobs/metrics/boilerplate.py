@@ -1,4 +1,4 @@
-"""A caption that begins with what every caption could begin with."""
+"""Whether a caption begins with a phrase that fits any image, such as "The image shows"."""
 
 import re
 

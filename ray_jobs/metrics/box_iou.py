@@ -1,4 +1,4 @@
-"""How well boxes lie where the data set says that things are.
+"""Mean intersection over union of the answer's boxes with the true ones; boxes of one label are matched.
 
 A box is x1, y1, x2, y2: the left, upper, right and lower edge, counted from the image's upper left corner. Assay does
 not convert between units, and intersection over union is the same in all: answer and truth must have the same one.

@@ -1,4 +1,4 @@
-"""How long a caption is, in characters."""
+"""The length of a caption in characters."""
 
 from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
 

@@ -1,4 +1,4 @@
-"""Character n-gram F-score against the references."""
+"""chrF2 against the closest reference: sacreBLEU's value."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""Consensus with the references: n-grams weighed by how rare they are among all references."""
+"""CIDEr-D against the references, as the COCO caption tools compute it for one image."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How close a caption is to its image, and to its references, in the space of a CLIP model."""
+"""CLIPScore and RefCLIPScore of a caption (Hessel et al. 2021): how close it is to its image and references."""
 
 from collections.abc import Sequence
 

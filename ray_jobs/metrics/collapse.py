@@ -1,4 +1,4 @@
-"""The same caption for many images."""
+"""The share of the other captions that have the same words as this caption."""
 
 from typing import TYPE_CHECKING
 

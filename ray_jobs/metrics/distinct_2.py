@@ -1,4 +1,4 @@
-"""How many of its bigrams a set of captions says only once."""
+"""For each bigram, 1 / its occurrences in all captions; the mean over all bigrams is distinct-2 (Li et al. 2016)."""
 
 from typing import TYPE_CHECKING
 

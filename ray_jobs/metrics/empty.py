@@ -1,4 +1,4 @@
-"""A caption that says nothing."""
+"""Whether a caption has only white space."""
 
 from ray_jobs.metrics import Captioned, Metric
 

@@ -1,4 +1,4 @@
-"""Whether a caption is one of the references."""
+"""Whether a caption equals one of the references, apart from case and spacing."""
 
 from ray_jobs.metrics import Captioned, Metric
 

@@ -1,4 +1,4 @@
-"""Whether a field is exactly what the data set says is right."""
+"""Whether a field equals its right value; case and extra space do not matter."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether a caption names what the image's label says is there."""
+"""Whether a caption names the image's label or a synonym: whole words, any case, singular or plural."""
 
 import re
 from collections.abc import Iterable

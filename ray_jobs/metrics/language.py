@@ -1,4 +1,4 @@
-"""Whether a caption is in the language that the suite wants."""
+"""Whether a caption is in the suite's `metrics.language`, by py3langid; no value where py3langid is not sure."""
 
 import re
 from functools import cache

@@ -1,4 +1,4 @@
-"""How much of a list of objects is right, and how much of what is right is in it."""
+"""Recall: the share of the true items that the answer names. Precision: the share of the named items that are true."""
 
 from collections import Counter
 from functools import partial

@@ -1,4 +1,4 @@
-"""A model that will not look."""
+"""Whether a caption begins with a refusal, such as "I'm sorry, I can't"."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A caption that goes round in circles."""
+"""The share of a caption's 4-grams that repeat an earlier one of the same caption (Welleck et al. 2020)."""
 
 from ray_jobs.metrics import Captioned, Metric
 

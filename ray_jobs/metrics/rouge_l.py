@@ -1,4 +1,4 @@
-"""The longest common subsequence with the references."""
+"""ROUGE-L against the references, as the COCO caption tools compute it for one image."""
 
 from typing import TYPE_CHECKING
 

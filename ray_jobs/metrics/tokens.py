@@ -1,4 +1,4 @@
-"""How long a caption is, in the model's own tokens."""
+"""The length of a caption in the model's own tokens."""
 
 from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
 

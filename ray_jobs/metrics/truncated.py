@@ -1,4 +1,4 @@
-"""A caption that was cut."""
+"""Whether a caption was cut off at `caption.max_tokens`."""
 
 from ray_jobs.metrics import Captioned, Metric
 

@@ -1,4 +1,4 @@
-"""How long a caption is, in words."""
+"""The length of a caption in words, which white space separates."""
 
 from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
 

@@ -1,0 +1,153 @@
+"""The page docs/reference/errors.md: every line that a job can end with, collected from the source.
+
+`dev.docs.reference` calls it. It reads the code and runs none of it. What changes in a line is shown as `…`, so a line
+can be found by the words around it, and a renamed variable does not change the page.
+"""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.docs.message_forms import GAP, Module, module_constants
+from ray_jobs.fields.schema import NotSupported
+from ray_jobs.suite import Suite
+from ray_jobs.unused_settings import find_unused
+
+REPO = Path(__file__).parents[2]
+CLASSES = REPO / "ray_jobs" / "errors.py"  # the two kinds of failure, in this order: a person must act; worth a retry
+FOLDERS = ("ray_jobs", "plugins")
+THINGS = {  # the word that a line begins with -> the heading it is under
+    "adapter": "An adapter",
+    "audit": "An audit",
+    "caption": "Captions",
+    "captions": "Captions",
+    "checkpoint": "A checkpoint",
+    "clip": "A CLIP model",
+    "dataset": "A data set",
+    "engine": "An engine",
+    "gate": "The gate",
+    "judge": "The judge",
+    "metric": "A metric",
+    "metrics": "A metric",
+    "ray": "Ray",
+    "root": "The root",
+    "run": "A run",
+    "suite": "A suite",
+    "this": "This machine or job",
+}
+OTHER = "A file, a URI or a variable"
+INTRODUCTION = """# Error lines
+
+A job or a task that fails ends with one line: the thing, the fault, and after the last semicolon the remedy. This page
+lists every such line of Assay's own code by the word that it begins with. `…` stands for what only a run knows: a name,
+a number, or the message of a library. To find a line, search this page for a few of its words.
+
+A line that is marked *retried* can pass by itself, and Airflow tries the job again. Every other line needs a person: a
+retry would end in the same way.
+
+| | exit code of a job | in Airflow |
+| --- | --- | --- |
+| retried | 1 | the task is tried again, as often as its `retries` say |
+| not retried | 2 | the task fails at once |
+
+`make docs` collects the lines from the source (`dev/docs/error_lines.py`)."""
+
+
+@dataclass(frozen=True, order=True)
+class ErrorLine:
+    """One form of a message, and whether trying again can help."""
+
+    text: str
+    is_retried: bool
+
+    @property
+    def remedy(self) -> str:
+        """What comes after the last semicolon; empty where the line says nothing to do."""
+        return self.text.rpartition("; ")[2] if "; " in self.text else ""
+
+    @property
+    def heading(self) -> str:
+        first = re.match(r"[A-Za-z]+", self.text)
+        return THINGS.get(first[0].lower(), OTHER) if first else OTHER
+
+
+def failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
+    """Names of the classes of failure with whether they are retried: the two of errors.py and what is made of them."""
+    bad_input, trouble = (node.name for node in ast.parse(CLASSES.read_text()).body if isinstance(node, ast.ClassDef))
+    found = {bad_input: False, trouble: True}
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for _ in range(2):  # a class of a class
+        for node in classes:
+            for base in node.bases:
+                if isinstance(base, ast.Name) and base.id in found:
+                    found[node.name] = found[base.id]
+    return found
+
+
+def error_lines() -> set[ErrorLine]:
+    """Every form of every message with which our own code ends a job or a task."""
+    files = sorted(file for folder in FOLDERS for file in (REPO / folder).rglob("*.py"))
+    trees = [ast.parse(file.read_text()) for file in files]
+    classes = failure_classes(trees)
+    constants: dict[str, str] = {}
+    for tree in trees:
+        constants |= module_constants(tree)
+    return {line for tree in trees for line in _of_module(tree, classes, constants)}
+
+
+def suite_lines() -> set[ErrorLine]:
+    """What the models of a suite refuse, and the schema of its fields: these lines go on after `suite …:`."""
+    constants: dict[str, str] = {}
+    found: set[ErrorLine] = set()
+    for file in (inspect.getfile(Suite), inspect.getfile(NotSupported), inspect.getfile(find_unused)):
+        tree = ast.parse(Path(file).read_text())
+        lines = _of_module(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
+        found |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}
+        module = Module(tree, constants)
+        for scope in module.functions.values():
+            for node in ast.walk(scope):
+                if file == inspect.getfile(find_unused) and isinstance(node, ast.Yield) and node.value:
+                    texts = (_tidy(text) for text in module.texts(node.value, scope))
+                    found |= {ErrorLine(f"suite {GAP}: {text}", False) for text in texts if "; " in text}
+    return found
+
+
+def _of_module(tree: ast.Module, classes: dict[str, bool], constants: dict[str, str]) -> Iterator[ErrorLine]:
+    module = Module(tree, constants)
+    scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for scope in [*scopes, tree]:
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes and node.args:
+                for text in module.texts(node.args[0], scope):
+                    shown = _tidy(text)
+                    if len(re.findall("[a-z]{3,}", shown)) >= 3 and not re.search("; ?[;,]|;$", shown):
+                        yield ErrorLine(shown, classes[node.func.id])
+
+
+def _tidy(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"…(?:\.\.\.)?…*", GAP, text)).strip()
+
+
+def page() -> str:
+    """The whole of docs/reference/errors.md."""
+    by_heading: dict[str, list[ErrorLine]] = {}
+    for line in sorted(error_lines() | suite_lines()):
+        by_heading.setdefault(line.heading, []).append(line)
+    text = [INTRODUCTION]
+    for heading in sorted(by_heading, key=lambda heading: (heading == OTHER, heading)):
+        text += [f"\n## {heading}\n", "| the line | remedy | again |", "| --- | --- | --- |"]
+        text += [_row(line) for line in by_heading[heading]]
+    return "\n".join(text) + "\n"
+
+
+def _row(line: ErrorLine) -> str:
+    fault = line.text.removesuffix(f"; {line.remedy}") if line.remedy else line.text
+    return f"| {_cell(fault)} | {_cell(line.remedy)} | {'retried' if line.is_retried else ''} |"
+
+
+def _cell(text: str) -> str:
+    """Plain text in a table: no mark of Markdown or HTML in it has a meaning."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$~])", r"\\\1", text)

@@ -1,0 +1,86 @@
+"""Which texts an expression of the source can be: the alternatives of an error message, read and not run.
+
+`dev.docs.error_lines` uses it. What only a run knows is `…`.
+"""
+
+import ast
+import re
+
+GAP = "…"
+MOST_FORMS = 6  # of one message; with more alternatives than that, those of a piece become `…`
+
+
+class Module:
+    """The texts that the expressions of one module can have."""
+
+    def __init__(self, tree: ast.Module, constants: dict[str, str]) -> None:
+        self.constants = constants | module_constants(tree)
+        self.functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        self._depth = 0
+        self._open: set[str] = set()  # the names that are being looked up, so that none is looked up in itself
+
+    def texts(self, node: ast.expr, scope: ast.AST | None) -> list[str]:
+        """Every text that the expression can be, `…` for what only a run knows."""
+        if isinstance(node, ast.Constant):
+            return [node.value if isinstance(node.value, str) else GAP]
+        if isinstance(node, ast.JoinedStr):
+            return self._joined([self.texts(part, scope) for part in node.values])
+        if isinstance(node, ast.FormattedValue):
+            return self.texts(node.value, scope) if node.conversion == -1 else [GAP]
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return self._joined([self.texts(node.left, scope), self.texts(node.right, scope)])
+        if isinstance(node, ast.IfExp):
+            return self.texts(node.body, scope) + self.texts(node.orelse, scope)
+        if isinstance(node, ast.Name):
+            return self._named(node.id, scope)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.functions:
+            return self._returned(self.functions[node.func.id])
+        return [GAP]
+
+    def _named(self, name: str, scope: ast.AST | None) -> list[str]:
+        if name in self.constants:
+            return [self.constants[name]]
+        values = [
+            node.value
+            for node in (ast.walk(scope) if scope else ())
+            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+        ]
+        if not values or name in self._open or not all(_is_text(value) for value in values):
+            return [GAP]
+        self._open.add(name)
+        found = [text for value in values for text in self.texts(value, scope)]
+        self._open.discard(name)
+        return found
+
+    def _returned(self, function: ast.FunctionDef) -> list[str]:
+        if self._depth > 3:
+            return [GAP]
+        self._depth += 1
+        values = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
+        found = [text for value in values for text in self.texts(value, function)]
+        self._depth -= 1
+        return found or [GAP]
+
+    def _joined(self, pieces: list[list[str]]) -> list[str]:
+        forms = [""]
+        for piece in pieces:
+            forms = [form + text for form in forms for text in piece] if len(forms) * len(piece) <= MOST_FORMS else [
+                form + GAP for form in forms
+            ]  # fmt: skip
+        return forms
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Whether an expression is a text that is written here, and is not empty."""
+    return isinstance(node, ast.JoinedStr | ast.IfExp) or bool(isinstance(node, ast.Constant) and node.value)
+
+
+def module_constants(tree: ast.Module) -> dict[str, str]:
+    """The texts that a module names at its top; no version numbers and no marks, which have no word in them."""
+    return {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name) and re.search("[A-Za-z]{3}", node.value.value)
+    }

@@ -1,0 +1,96 @@
+"""The page docs/reference/metrics.md: every metric with its unit, range and error bar, from the registry.
+
+`dev.docs.reference` calls it.
+"""
+
+import inspect
+import math
+from collections.abc import Iterable
+
+from ray_jobs.fields.schema import complete
+from ray_jobs.metrics import Metric, clip, registry
+from ray_jobs.metrics.of_fields import field_metrics
+from ray_jobs.suite import Judge
+
+BETTER = {1: "more", -1: "less", 0: "neither"}
+NEEDS = {
+    "nothing": "",
+    "references": "references",
+    "label": "a label",
+    "name": "a label with a word in it",
+    "text": "enough text",
+    "fields": "an answer that fits the schema",
+    "truth": "the right value",
+}
+EXAMPLE_FIELDS = {  # one field of each kind that has metrics of its own
+    "count": {"type": "integer"},
+    "tags": {"type": "array", "items": {"type": "string"}},
+    "box": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
+}
+OF_JUDGES = {
+    "judge": "The share of the criteria that the judge finds true.",
+    "judge_colours": "Whether the judge finds the criterion `colours` true.",
+    "preference": "-1 where the judge prefers the baseline's caption, +1 where the candidate's, 0 for a tie.",
+}
+HEADER = "| metric | unit | range | better | error bar | needs | what it is |"
+INTRODUCTION = """# Metrics
+
+A metric gives each caption a value. The value of an image is missing where the caption lacks what the metric needs; a
+missing value is never 0. [How metrics work](../explanation/metrics.md) says what each compares, and
+[its section](../explanation/metrics.md#your-own-metric) how to write your own.
+
+- **better**: what the gate and the report count as an improvement.
+- **error bar**: Student's t for a mean, Wilson's interval for a share. Of two captions means that each value compares a
+  caption with all others, so the error is doubled.
+
+`make docs` writes this page from the registry of metrics."""
+OF_FIELDS = """The names show fields called `count`, `tags` and `box`. Which field has which metrics is in
+[Ask for fields](../how-to/ask-for-fields.md#metrics)."""
+OF_JUDGE = """The names show the criterion `colours`. Without criteria, `judge` is a score from 1 to 5. `preference`
+needs `judge.pairwise`."""
+
+
+def page() -> str:
+    """The whole of docs/reference/metrics.md."""
+    schema = complete({"type": "object", "properties": EXAMPLE_FIELDS})
+    lines = [INTRODUCTION]
+    lines += ["", "## In every run", "", *table(registry.BUILT_IN.values())]
+    lines += ["", "## With `metrics.clip`", "", *table(clip.METRICS)]
+    lines += ["", "## With `caption.fields`", "", OF_FIELDS, ""]
+    lines += table(field_metrics(schema, EXAMPLE_FIELDS).values())
+    lines += ["", "## With a judge", "", OF_JUDGE, ""]
+    judge = Judge(kind="vllm", model="judge", criteria=("colours",), pairwise=True)
+    lines += table(registry.of_judge(judge).values())
+    return "\n".join(lines) + "\n"
+
+
+def table(metrics: Iterable[Metric]) -> list[str]:
+    """One row per metric; the meaning is the first sentence of the file that it is in."""
+    lines = [HEADER, "| --- | --- | --- | --- | --- | --- | --- |"]
+    for metric in metrics:
+        bar = "Wilson" if metric.kind == "share" else "t, of two captions" if metric.order == 2 else "t"
+        span = f"{_end(metric.range[0])} to {_end(metric.range[1])}"
+        cells = (
+            f"`{metric.name}`",
+            metric.unit,
+            span,
+            BETTER[metric.direction],
+            bar,
+            NEEDS[metric.needs],
+            _meaning(metric),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _end(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:g}"
+
+
+def _meaning(metric: Metric) -> str:
+    """The first sentence of the metric's file; the judge's metrics have no file of their own."""
+    if metric.name in OF_JUDGES:
+        return OF_JUDGES[metric.name]
+    measure = metric.measure or metric.measure_all
+    module = inspect.getmodule(getattr(measure, "func", measure)) if measure else clip  # a field's measure is partial
+    return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")

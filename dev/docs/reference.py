@@ -1,0 +1,47 @@
+"""Write the generated pages of docs/reference/.
+
+    python -m dev.docs.reference            # write them
+    python -m dev.docs.reference --check    # 1 if one is not current, and its name
+
+`make docs` runs it in the environment of the data plane before it builds the site. The pages are committed, so they can
+be read and linked to without a build. tests/docs/test_reference.py says when one is not current.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dev.docs import error_lines, metric_table, stored_files, suite_keys
+
+REPO = Path(__file__).parents[2]
+FOLDER = REPO / "docs" / "reference"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "suite.md": suite_keys.page,
+    "errors.md": error_lines.page,
+    "metrics.md": metric_table.page,
+    "storage.md": stored_files.page,
+}
+
+
+def stale_pages() -> dict[str, str]:
+    """The text of each page that is not what its file holds, by the file's name."""
+    texts = {name: page() for name, page in PAGES.items()}
+    files = {name: FOLDER / name for name in texts}
+    return {name: text for name, text in texts.items() if not files[name].exists() or files[name].read_text() != text}
+
+
+def main(arguments: list[str]) -> int:
+    stale = stale_pages()
+    for name, text in stale.items():
+        if arguments == ["--check"]:
+            print(f"docs/reference/{name}: not current; run: make docs")
+        else:
+            (FOLDER / name).write_text(text)
+            print(f"docs/reference/{name}: written")
+    return 1 if stale and arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,160 @@
+"""The page docs/reference/storage.md: where each stored file is, and the schema of each.
+
+`dev.docs.reference` calls it. Paths and their meaning are written here; keys and columns come from the models and the
+Arrow schemas. tests/docs/test_reference.py compares the paths with those of a root that a release wrote.
+"""
+
+import inspect
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from ray_jobs import caption
+from ray_jobs.audits import Audit
+from ray_jobs.contract import Comparison, Failure, LimitCheck, Manifest, Part, Record, Scores, Spec, Summary, Verdict
+from ray_jobs.golden import making, pages, planning
+from ray_jobs.golden.planning import GoldenPlan, PlannedPart
+from ray_jobs.index import Index, Indexed
+from ray_jobs.judge import answers, preference
+from ray_jobs.judge.totals import JudgeTotals, Spent
+from ray_jobs.same_content import SameContent
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A path below the root, what the file says, and the heading of its schema. `{...}` in a path is one name."""
+
+    path: str
+    meaning: str
+    schema: str = ""
+
+
+FILES = (
+    StoredFile("golden/{golden_id}/manifest.json", "The golden set is complete.", "Manifest"),
+    StoredFile("golden/{golden_id}/parts/{part}.parquet", "Golden images; the footer has the part's rejects.",
+               "Golden part"),
+    StoredFile("golden/{golden_id}/rejects.parquet", "All rejects.", "Rejects"),
+    StoredFile("golden/{golden_id}/rejects.html", "The first thousand rejects with thumbnails."),
+    StoredFile("golden/{golden_id}/preview.png", "Some images that were kept."),
+    StoredFile("golden/{golden_id}/plan/plan.json", "How the sample is cut into parts.", "GoldenPlan"),
+    StoredFile("golden/{golden_id}/plan/{rows}.parquet", "Where each image lies in the source.", "Planned rows"),
+    StoredFile("golden/{golden_id}/cells.json", "A set of an earlier version was checked and found right."),
+    StoredFile("golden/{golden_id}/{frequencies}/{table}", "In how many images' references each n-gram occurs."),
+    StoredFile("captions/{caption_id}/manifest.json", "The captions are complete.", "Manifest"),
+    StoredFile("captions/{caption_id}/parts/{part}.parquet", "Captions.", "Captions part"),
+    StoredFile("captions/{caption_id}/audit.json", "What a fresh engine said of a sample of them.", "Audit"),
+    StoredFile("judge/{judge}/{golden_id}/{part}/{answers}.parquet", "The judge's answers by content, shared by all "
+               "checkpoints.", "Judge's answers"),
+    StoredFile("scores/{scores_id}/manifest.json", "The scores are complete.", "Manifest"),
+    StoredFile("scores/{scores_id}/parts/{part}.parquet", "Scores, one row per caption.", "Scores part"),
+    StoredFile("scores/{scores_id}/{mark}", "A forced run replaced these scores' captions."),
+    StoredFile("scores/{scores_id}/{frequencies}/{table}", "How often each n-gram and each caption occurs."),
+    StoredFile("runs/{checkpoint}/{run_id}/spec.json", "What the run is. A forced run adds another.", "Spec"),
+    StoredFile("runs/{checkpoint}/{run_id}/scores.json", "Mean, interval and histogram of each metric.", "Scores"),
+    StoredFile("runs/{checkpoint}/{run_id}/judge.json", "What the judge was asked, and what it cost.", "JudgeTotals"),
+    StoredFile("runs/{checkpoint}/{run_id}/preference/manifest.json", "The pairs are complete.", "Manifest"),
+    StoredFile("runs/{checkpoint}/{run_id}/preference/{part}.parquet", "The better one of each pair.", "Preferences"),
+    StoredFile("runs/{checkpoint}/{run_id}/report.html", "The report, one file without outside resources."),
+    StoredFile("runs/{checkpoint}/{run_id}/verdict.json", "The verdict and its comparisons.", "Verdict"),
+    StoredFile("runs/{checkpoint}/{run_id}/record.json", "The run's one record: the source of every index and page.",
+               "Record"),
+    StoredFile("runs/{checkpoint}/{run_id}/failure.json", "Why the last job failed.", "Failure"),
+    StoredFile("runs/{checkpoint}/{run_id}/attempt", "The attempt that an INCOMPLETE run is on."),
+    StoredFile("index/{suite}/{series_id}/{entry}.json", "One empty object per record; its name says it all."),
+    StoredFile("index/{suite}/index.json", "All records of the suite, newest last.", "Index"),
+    StoredFile("same_content/{content_id}.json", "The golden set that was made of this content. May be deleted.",
+               "SameContent"),
+    StoredFile("router/{folder}.json", "What the router knows about each checkpoint folder. May be deleted."),
+    StoredFile("quarantine/{checkpoint}.json", "A checkpoint that could not be read. Delete it to have it read again."),
+)  # fmt: skip
+
+MODELS: tuple[type, ...] = (
+    Spec, Manifest, Part, Scores, Summary, Verdict, Comparison, LimitCheck, Record, Failure, Audit, GoldenPlan,
+    PlannedPart, JudgeTotals, Spent, Index, Indexed, SameContent,
+)  # fmt: skip
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "Golden part": making.WITH_TRUTH,
+    "Rejects": pages.REJECTS,
+    "Planned rows": planning.LOCATED,
+    "Captions part": caption.SCHEMA,
+    "Scores part": pa.schema({
+        "image_id": pa.string(), "label": pa.string(), "references": pa.bool_(), "failure": pa.string(),
+        "rationale": pa.string(), "(one column per metric)": pa.float64(),
+    }),
+    "Judge's answers": answers.SCHEMA,
+    "Preferences": preference.SCHEMA,
+}  # fmt: skip
+
+INTRODUCTION = """# Storage
+
+All results are below one root, `ASSAY_ROOT`: `s3://bucket/prefix`, or a directory that every node shares. There is no
+other state, except Airflow's own database.
+
+- **An id is a hash** of what determines the content below it. A changed prompt makes a new `caption_id`; the golden set
+  keeps its id and is used again.
+- **A manifest is written last**, and never over another one. A stage without a manifest is not complete.
+- **Nothing is lost silently**: a manifest's `rows_in` is `rows_out` plus the sum of `lost`, with a reason each.
+- **A forced run** writes below `forced/{request}/` in the folder of its stage. When its results are complete, they
+  replace those before.
+- Each JSON file carries `schema`, a whole number. A reader keeps keys that it does not know. A file of a newer schema
+  is never replaced or deleted.
+
+`make docs` writes the schemas on this page from the code."""
+
+
+def page() -> str:
+    """The whole of docs/reference/storage.md."""
+    lines = [INTRODUCTION, "", "## Files", "", "| path below the root | meaning | schema |", "| --- | --- | --- |"]
+    for file in FILES:
+        link = f"[{file.schema}](#{anchor(file.schema)})" if file.schema else ""
+        lines.append(f"| `{file.path}` | {file.meaning} | {link} |")
+    lines += ["", "## JSON files"]
+    for model in MODELS:
+        lines += ["", f"### {model.__name__}", "", _described(model), "", *_keys(model)]
+    lines += ["", "## Parquet files", "", "A part is one Parquet file of a few hundred rows. A column of a metric, a",
+              "field or a failure is null where there is nothing."]  # fmt: skip
+    for name, schema in SCHEMAS.items():
+        lines += ["", f"### {name}", "", "| column | type |", "| --- | --- |"]
+        lines += [f"| `{column.name}` | {column.type} |" for column in schema]
+    return "\n".join(lines) + "\n"
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub and the site give a heading of letters, spaces and apostrophes."""
+    return heading.lower().replace("'", "").replace(" ", "-")
+
+
+def _described(model: type) -> str:
+    return inspect.cleandoc(vars(model).get("__doc__") or "").replace("<", "&lt;")
+
+
+def keys_of(model: type) -> list[str]:
+    """The keys of the JSON that the model is stored as."""
+    if is_dataclass(model):
+        return [field.name for field in fields(model)]
+    assert issubclass(model, BaseModel)
+    return [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
+
+
+def _keys(model: type) -> list[str]:
+    lines = ["| key | type | default |", "| --- | --- | --- |"]
+    if is_dataclass(model):
+        return lines + [f"| `{field.name}` | {_type(field.type)} | |" for field in fields(model)]
+    assert issubclass(model, BaseModel)
+    stored = [field for field in model.model_fields.values() if not field.exclude]
+    for key, field in zip(keys_of(model), stored, strict=True):
+        required = field.default is PydanticUndefined and field.default_factory is None
+        default = "required" if required else "" if isinstance(field.default, BaseModel) else f"`{field.default!r}`"
+        lines.append(f"| `{key}` | {_type(field.annotation)} | {default} |")
+    return lines
+
+
+def _type(annotation: Any) -> str:
+    """A type as Python writes it, without the modules that its parts come from."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return f"`{re.sub(r'[A-Za-z_]+[.](?=[A-Za-z_])', '', text)}`".replace("|", "\\|")
