@@ -1,10 +1,11 @@
 """dev.wording finds the names that the style guide replaces, and leaves verbs alone."""
 
 import ast
+from collections.abc import Iterable
 
 import pytest
 
-from dev.wording.names import list_functions, list_private_words, list_vague_locals, starts_with_participle
+from dev.wording.names import Place, list_functions, list_private_words, list_vague_locals, starts_with_participle
 
 SOURCE = """
 TURN = 3
@@ -23,7 +24,7 @@ def same(x): ...
 TREE = ast.parse(SOURCE)
 
 
-def words(places) -> list[str]:
+def words(places: Iterable[Place]) -> list[str]:
     return [place.word for place in places]
 
 
