@@ -4,7 +4,7 @@
     python -m dev.docs.reference --check    # 1 if one is not current, and its name
 
 `make docs` runs it in the environment of the data plane before it builds the site. The pages are committed, so they can
-be read and linked to without a build. tests/docs/test_reference.py says when one is not current.
+be read and linked to without a build. tests/docs/test_reference_pages.py says when one is not current.
 """
 
 import sys
