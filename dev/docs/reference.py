@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.docs import error_lines, metric_table, stored_files, suite_keys
+from dev.docs import command_line, error_lines, metric_table, stored_files, suite_keys
 
 REPO = Path(__file__).parents[2]
 FOLDER = REPO / "docs" / "reference"
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "command-line.md": command_line.page,
     "suite.md": suite_keys.page,
     "errors.md": error_lines.page,
     "metrics.md": metric_table.page,

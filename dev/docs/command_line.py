@@ -1,0 +1,44 @@
+"""The page docs/reference/command-line.md: what each command of `assay` says to `--help`.
+
+`dev.docs.reference` calls it. It walks the commands in this process and starts none of them.
+"""
+
+from collections.abc import Iterator
+
+import click
+
+from ray_jobs.cli import assay
+
+WIDTH = 100  # columns of a help text
+INTRODUCTION = """# Command line
+
+`assay` has one command for each stage of a validation, and some for its results. Airflow submits the stages as Ray
+jobs. To run a command by hand, use the Python of `.assay/data` and `PYTHONPATH=$PWD:$PWD/plugins`:
+
+```sh
+.assay/data/bin/python -m ray_jobs.cli suite check demo
+```
+
+Where Assay is installed as a package, the command is `assay`. The stages also run one by one as
+`python -m ray_jobs.preprocess` and so on, which is how Airflow starts them.
+
+`make docs` writes this page from the commands' own `--help`."""
+
+
+def commands(command: click.Command = assay, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """The context of a command and of all commands below it, in the order of the help."""
+    context = click.Context(command, parent, info_name=command.name, terminal_width=WIDTH, max_content_width=WIDTH)
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner and not inner.hidden:
+                yield from commands(inner, context)
+
+
+def page() -> str:
+    """The whole of docs/reference/command-line.md."""
+    lines = [INTRODUCTION]
+    for context in commands():
+        lines += ["", f"## `{context.command_path}`", "", "```text", context.get_help(), "```"]
+    return "\n".join(lines) + "\n"
