@@ -7,7 +7,7 @@ DATA := .assay/data/bin/python
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 export ASSAY_ROOT ?= $(CURDIR)/.assay/root
 
-.PHONY: help demo up down status trigger validate test test-fast lint format lock licences sbom docs setup clean
+.PHONY: help demo up down status trigger validate test test-fast coverage lint format lock licences sbom docs setup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ test: ## every test: lint, both environments, real Ray, vLLM, S3 server and Airf
 
 test-fast: ## the inner loop: no engine, no server, nothing slow
 	@dev/test.sh fast
+
+coverage: ## which lines the fast tests run, by file; pages in .assay/coverage
+	@dev/test.sh coverage
 
 lint: ## ruff and mypy
 	@dev/test.sh lint

@@ -3,6 +3,7 @@
 #   dev/test.sh fast          no engine, no server, nothing slow       dev/test.sh all     everything
 #   dev/test.sh files F...    these files, folders or tests alone      dev/test.sh lint    ruff and mypy
 #   K=EXPRESSION: only tests whose names match                         dev/test.sh types   mypy
+#   dev/test.sh coverage      what the fast tests run of our code
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
@@ -93,8 +94,19 @@ other_data() {
     run data -m integration --durations 3 "${OF_ENGINE[@]}"
 }
 
+coverage() { # what the fast tests run of our code: a report here, and pages in .assay/coverage
+    local home=$PWD/.assay/coverage
+    rm -rf "$home" && mkdir -p "$home"
+    COVERAGE_FILE=$home/.coverage.control run control --cov --cov-report= -m "$FAST" "${CONTROL_TESTS[@]}"
+    COVERAGE_FILE=$home/.coverage.data run data -n 2 --cov --cov-report= -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+    export COVERAGE_FILE=$home/.coverage
+    .assay/data/bin/python -m coverage combine --quiet "$home"
+    .assay/data/bin/python -m coverage html --quiet --directory "$home"
+    .assay/data/bin/python -m coverage report --sort cover
+}
+
 case ${1:-all} in
-lint | types)
+lint | types | coverage)
     dev/setup.sh control data
     "$1"
     ;;
@@ -115,7 +127,7 @@ all)
     beside control_and_engine other_data # both wait for engines and servers more than they compute
     ;;
 *)
-    echo "usage: dev/test.sh fast|all|lint|types|files FILE..." >&2
+    echo "usage: dev/test.sh fast|all|lint|types|coverage|files FILE..." >&2
     exit 2
     ;;
 esac
