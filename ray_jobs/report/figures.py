@@ -1,141 +1,95 @@
-"""Plots as inline SVG. Colours are the page's CSS variables, so they follow it into the dark and onto paper."""
+"""The report's plots as inline SVG: how a metric is distributed, and its trend over the checkpoints."""
 
-import io
-import re
-import warnings
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import matplotlib as mpl
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from collections.abc import Sequence
+from itertools import pairwise
 
 from ray_jobs.report.histogram import Histogram, alike
+from ray_jobs.report.plot import Labels, Plot, Range, nice_ticks, widened, write_ticks
 from ray_jobs.report.series import Point
 
-# Matplotlib wants colours it knows; these stand for the variables until the SVG is made.
-COLOURS = {
-    "#010101": "var(--ink)", "#010102": "var(--muted)", "#010103": "var(--line)", "#010104": "var(--baseline)",
-    "#010105": "var(--candidate)", "#010106": "var(--pass)", "#010107": "var(--fail)", "#010108": "var(--unsure)",
-    "#010109": "var(--paper)",
+OUTCOMES = {
+    "PASS": ("pass", "circle"), "FAIL": ("fail", "cross"), "INCONCLUSIVE": ("unsure", "diamond"),
+    "INCOMPLETE": ("muted", "square"),
 }  # fmt: skip
-INK, MUTED, LINE, BASELINE, CANDIDATE, PASS, FAIL, UNSURE, PAPER = COLOURS
-OUTCOMES = {"PASS": (PASS, "o"), "FAIL": (FAIL, "X"), "INCONCLUSIVE": (UNSURE, "D"), "INCOMPLETE": (MUTED, "s")}
-SIZE = (4.4, 2.3)  # inches of 72 points: the width that a phone shows without shrinking the text much
-NICE = [1, 2, 2.5, 5, 10]
 LABELS = 7  # checkpoints named below a trend
+TOP = 1.05  # of the highest share: where the plot ends
 
 
-def distribution(candidate: Histogram, baseline: Histogram | None, salt: str) -> str:
+def distribution(candidate: Histogram, baseline: Histogram | None) -> str:
     """The share of the images by value: the candidate's filled, over the baseline's as a line. Empty without values."""
     other = baseline or Histogram()
     if not candidate.n:
         return ""
-    with _figure(salt) as (figure, axes):
-        few = candidate.distinct is not None and (not other.n or other.distinct is not None)
-        (_bars if few else _steps)(axes, candidate, other)
-        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=NICE))
-        axes.set_ylim(bottom=0)
-        return _svg(figure)
+    few = candidate.distinct is not None and (not other.n or other.distinct is not None)
+    return _draw_bars(candidate, other) if few else _draw_steps(candidate, other)
 
 
-def trend(points: Sequence[Point], salt: str) -> str:
+def trend(points: Sequence[Point]) -> str:
     """Mean and 95% interval (1.96 standard errors) of each checkpoint. Empty without points."""
     if not points:
         return ""
-    with _figure(salt) as (figure, axes):
-        places = np.arange(len(points))
-        means = [point.mean for point in points]
-        axes.plot(places, means, color=LINE, linewidth=1.2, zorder=1)
-        for place, point in zip(places, points, strict=True):
-            colour, marker = OUTCOMES.get(point.outcome or "", (CANDIDATE, "o"))
-            axes.errorbar(place, point.mean, 1.96 * point.error, color=colour, elinewidth=1.2, zorder=2)
-            size = 7.5 if point.own else 5
-            axes.plot(place, point.mean, marker, color=colour, markersize=size, markeredgecolor=PAPER, zorder=3)
-            if point.own:
-                axes.plot(place, point.mean, "o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=3)
-        step = max(1, -(-len(points) // LABELS))
-        named = list(places[::-1][::step][::-1])  # the last one always
-        axes.set_xticks(named, [_short(points[place].checkpoint) for place in named], parse_math=False)
-        axes.set_xlim(-0.6, len(points) - 0.4)
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=NICE))
-        axes.margins(y=0.18)
-        if len(named) > 4:
-            axes.tick_params(axis="x", rotation=30)
-            for label in axes.get_xticklabels():
-                label.set_horizontalalignment("right")
-        return _svg(figure)
+    ends = [point.mean + side * point.error for point in points for side in (-1.96, 1.96)]
+    y = widened(min(ends), max(ends), 0.18)
+    step = max(1, -(-len(points) // LABELS))
+    named = range(len(points))[::-1][::step][::-1]  # the last one always
+    labels = [(place, _shorten(points[place].checkpoint)) for place in named]
+    plot = Plot((-0.6, len(points) - 0.4), y, labels, 5, write_ticks, slanted=len(named) > 4)
+    plot.line([(place, point.mean) for place, point in enumerate(points)], "line", 1.2)
+    for place, point in enumerate(points):
+        colour, shape = OUTCOMES.get(point.outcome or "", ("candidate", "circle"))
+        plot.line([(place, point.mean + side * point.error) for side in (-1.96, 1.96)], colour, 1.2)
+        plot.marker(place, point.mean, shape, 3.75 if point.own else 2.5, colour)
+        if point.own:
+            plot.ring(place, point.mean, 6.5, "ink")
+    return plot.svg()
 
 
-def _bars(axes: Axes, candidate: Histogram, baseline: Histogram) -> None:
+def _draw_bars(candidate: Histogram, baseline: Histogram) -> str:
     """A pair of bars for each of few values."""
-    counted: list[Counter[float]] = [histogram.distinct or Counter() for histogram in (baseline, candidate)]
-    found = sorted({*counted[0], *counted[1]})
-    apart = float(min(np.diff(found), default=1.0))
-    for counts, shift, colour, n in (
-        (counted[0], -0.21, BASELINE, baseline.n),
-        (counted[1], 0.21 if baseline.n else 0, CANDIDATE, candidate.n),
-    ):
-        if not n:
-            continue
-        shares = [counts.get(value, 0) / n for value in found]
-        axes.bar([value + shift * apart for value in found], shares, width=0.38 * apart, color=colour)
-    room = (0.7 if len(found) > 1 else 1.5) * apart
-    axes.set_xlim(found[0] - room, found[-1] + room)
-    axes.set_xticks(found if len(found) <= 6 else found[:: -(-len(found) // 6)])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    counts: list[Counter[float]] = [histogram.distinct or Counter() for histogram in (baseline, candidate)]
+    values = sorted({*counts[0], *counts[1]})
+    apart = min((after - before for before, after in pairwise(values)), default=1.0)
+    room = (0.7 if len(values) > 1 else 1.5) * apart
+    sides = [(baseline, counts[0], -0.21, "baseline"), (candidate, counts[1], 0.21 if baseline.n else 0, "candidate")]
+    highest = max(max(count.values()) / histogram.n for histogram, count, *_ in sides if histogram.n)
+    labels = [(value, f"{value:.3g}".replace("-", "\u2212")) for value in values[:: -(-len(values) // 6)]]
+    plot = _plot_shares((values[0] - room, values[-1] + room), labels, highest)
+    for histogram, count, shift, colour in sides:
+        for value in values if histogram.n else ():
+            plot.bar(value + shift * apart, 0.38 * apart, count.get(value, 0) / histogram.n, colour)
+    return plot.svg()
 
 
-def _steps(axes: Axes, candidate: Histogram, baseline: Histogram) -> None:
+def _draw_steps(candidate: Histogram, baseline: Histogram) -> str:
     edges, new, old = alike(candidate, baseline)
-    axes.stairs(np.array(new) / candidate.n, edges, fill=True, color=CANDIDATE, alpha=0.35)
-    axes.stairs(np.array(new) / candidate.n, edges, color=CANDIDATE, linewidth=1.2)
+    shares = [count / candidate.n for count in new], [count / (baseline.n or 1) for count in old]
+    highest = max(map(max, shares))
+    ticks = nice_ticks(edges[0], edges[-1], 6)
+    labels = list(zip(ticks, write_ticks(ticks), strict=True))
+    plot = _plot_shares(widened(edges[0], edges[-1], 0.05), labels, highest)
+    plot.area(_outline(edges, shares[0]), "candidate")
+    plot.line(_outline(edges, shares[0]), "candidate", 1.2)
     if baseline.n:
-        axes.stairs(np.array(old) / baseline.n, edges, color=BASELINE, linewidth=1.4)
-    for histogram, colour in ((baseline, BASELINE), (candidate, CANDIDATE)):
-        if histogram.mean is not None:
-            axes.axvline(histogram.mean, color=colour, linewidth=1, linestyle=(0, (4, 2)))
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=NICE))
+        plot.line(_outline(edges, shares[1]), "baseline", 1.4)
+    for histogram, colour in ((baseline, "baseline"), (candidate, "candidate")):
+        if histogram.mean is not None and math.isfinite(histogram.mean):
+            plot.line([(histogram.mean, 0), (histogram.mean, TOP * highest)], colour, 1, dashed=True)
+    return plot.svg()
 
 
-@contextmanager
-def _figure(salt: str) -> Iterator[tuple[Figure, Axes]]:
-    settings = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9, "axes.unicode_minus": True}
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        axes.set_facecolor("none")
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(LINE)
-        axes.tick_params(length=0, colors=MUTED, pad=5)
-        axes.grid(axis="y", color=LINE, linewidth=0.6)
-        axes.set_axisbelow(True)
-        yield figure, axes
+def _plot_shares(x: Range, labels: Labels, highest: float) -> Plot:
+    """An empty plot of shares from nothing to a little more than the highest."""
+    return Plot(x, (0, TOP * highest), labels, 4, lambda ticks: [f"{share:.0%}" for share in ticks])
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as an <svg> element with nothing around it that a page does not need."""
-    sink = io.StringIO()
-    with warnings.catch_warnings():  # the reader's fonts are used, not those that the room for text is measured with
-        warnings.filterwarnings("ignore", "Glyph")
-        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
-    svg = sink.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # repeated from figure to figure, and nobody refers to them
-    svg = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg, count=1)
-    svg = re.sub(r"font-family: [^;]*; ", "", svg)
-    svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
-    for stand_in, variable in COLOURS.items():
-        svg = svg.replace(stand_in, variable)
-    return re.sub(r"\n\s*", "\n", svg).replace("xlink:href", "href")
+def _outline(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
+    """The corners of the steps, from the axis and back to it."""
+    corners = [corner for (left, right), height in zip(pairwise(edges), heights, strict=True)
+               for corner in ((left, height), (right, height))]  # fmt: skip
+    return [(edges[0], 0.0), *corners, (edges[-1], 0.0)]
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 16 else f"…{text[-15:]}"

@@ -96,7 +96,7 @@ def page(about: About) -> str:
         columns=tables.columns,
         width=tables.WIDTH,
         distributions=_distributions(looked, summaries),
-        trends=[(metric, _unit(summaries, metric), points, Markup(figures.trend(points, f"trend-{metric}")))  # noqa: S704
+        trends=[(metric, _unit(summaries, metric), points, Markup(figures.trend(points)))  # noqa: S704
                 for metric, points in trends.items() if points],
         ranked_by=name(ranking[0][0]) if ranking else None,
         worse=cases.cases(about.golden_uri, sides, looked.worse, told),
@@ -150,7 +150,7 @@ def _distributions(looked: Looked, summaries: Mapping[str, Summary]) -> list[tup
     made = []
     for metric, candidate in looked.candidate.items():
         baseline = looked.baseline.get(metric)
-        svg = figures.distribution(candidate, baseline, f"distribution-{metric}")
+        svg = figures.distribution(candidate, baseline)
         words = f"mean {_mean(candidate.mean)}"
         if baseline is not None and baseline.n:
             words += f", of the baseline {_mean(baseline.mean)}"

@@ -357,7 +357,7 @@ def test_an_odd_value_of_another_run_costs_no_report(change: dict[str, Any], tmp
     own = series.run(made.checkpoint, made.scale_id, "PASS", {"words": Summary(**summary()["words"])})
     points = series.trend(str(tmp_path), "small", made.series_id, own, ["words"])["words"]
     assert points[-1].own
-    assert "<svg" in figures.trend(points, "salt")
+    assert "<svg" in figures.trend(points)
 
 
 RUNS = {

@@ -1,0 +1,147 @@
+"""One plot of two linear axes, as an <svg> element. Colours are the page's CSS variables."""
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from itertools import pairwise
+
+WIDTH, HEIGHT, FONT = 317.0, 166.0, 9.0  # CSS pixels: the width that a phone shows without shrinking the text much
+TICK_WIDTH, NAME_WIDTH = 0.72 * FONT, 0.58 * FONT  # the room for a character: of a number, of a name
+SLANT_LEFT, SLANT_DOWN = math.cos(math.pi / 6), math.sin(math.pi / 6)
+NICE = (1, 2, 2.5, 5, 10)
+Range = tuple[float, float]
+Labels = Sequence[tuple[float, str]]
+WriteTicks = Callable[[Sequence[float]], list[str]]
+
+
+class Plot:
+    """Shapes are added in data coordinates, the later ones over the earlier.
+
+    `x_labels` are texts below the plot, each at its value; long ones are written `slanted`.
+    """
+
+    def __init__(
+        self, x: Range, y: Range, x_labels: Labels, y_ticks: int, write_y: WriteTicks, slanted: bool = False
+    ) -> None:
+        ticks = nice_ticks(*y, y_ticks)
+        labels = write_y(ticks)
+        self._x, self._y = x, y
+        self._left = 7 + TICK_WIDTH * max(map(len, labels), default=0)
+        self._right, self._top, self._bottom = WIDTH - 5, 6.0, HEIGHT - 19
+        if slanted:
+            longest = NAME_WIDTH * max(len(text) for _, text in x_labels)
+            self._bottom -= longest * SLANT_DOWN - 4
+            first = _part(x_labels[0][0], x)
+            reach = NAME_WIDTH * len(x_labels[0][1]) * SLANT_LEFT
+            self._left = max(self._left, (reach - first * self._right) / (1 - first))
+        self._shapes: list[str] = []
+        for tick, label in zip(ticks, labels, strict=True):
+            self.line([(x[0], tick), (x[1], tick)], "line", 0.6)
+            self._label(label, self._left - 5, self.down(tick) + FONT / 3, "end")
+        self.line([(x[0], y[0]), (x[1], y[0])], "line", 0.8)
+        below = self._bottom + 12
+        for value, text in x_labels:
+            if slanted:
+                at = self.across(value) + 4
+                self._label(text, at, below, "end", f' transform="rotate(-30 {at:.1f} {below:.1f})"')
+            else:
+                self._label(text, self.across(value), below, "middle")
+
+    def across(self, value: float) -> float:
+        return self._left + _part(value, self._x) * (self._right - self._left)
+
+    def down(self, value: float) -> float:
+        return self._bottom - _part(value, self._y) * (self._bottom - self._top)
+
+    def bar(self, x: float, width: float, height: float, colour: str) -> None:
+        """A bar that stands on the axis, at least a pixel wide."""
+        left, right, top = self.across(x - width / 2), self.across(x + width / 2), self.down(height)
+        wide = max(right - left, 1.0)
+        self._add("rect", colour, f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{self._bottom - top:.1f}"')
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float, dashed: bool = False) -> None:
+        dash = ' stroke-dasharray="4 2"' if dashed else ""
+        self._shapes.append(
+            f'<path d="{self._path(points)}" fill="none" stroke="var(--{colour})" stroke-width="{width}"{dash}/>'
+        )
+
+    def area(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+        self._add("path", colour, f'd="{self._path(points)}Z" fill-opacity=".35"')
+
+    def marker(self, x: float, y: float, shape: str, radius: float, colour: str) -> None:
+        """A circle, cross, diamond or square, with an edge that parts it from what lies below."""
+        at, down = self.across(x), self.down(y)
+        path = "M" + "L".join(f"{at + radius * a:.1f} {down + radius * b:.1f}" for a, b in SHAPES[shape]) + "Z"
+        self._add("path", colour, f'd="{path}" stroke="var(--paper)"')
+
+    def ring(self, x: float, y: float, radius: float, colour: str) -> None:
+        place = f'cx="{self.across(x):.1f}" cy="{self.down(y):.1f}" r="{radius}"'
+        self._shapes.append(f'<circle {place} fill="none" stroke="var(--{colour})"/>')
+
+    def svg(self) -> str:
+        shapes = "\n".join(self._shapes)
+        return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" font-size="{FONT:g}" aria-hidden="true">\n{shapes}\n</svg>'
+
+    def _path(self, points: Sequence[tuple[float, float]]) -> str:
+        return "M" + "L".join(f"{self.across(x):.1f} {self.down(y):.1f}" for x, y in points)
+
+    def _add(self, element: str, colour: str, attributes: str) -> None:
+        self._shapes.append(f'<{element} {attributes} fill="var(--{colour})"/>')
+
+    def _label(self, text: str, x: float, y: float, anchor: str, more: str = "") -> None:
+        place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}'
+        self._shapes.append(f'<text {place} fill="var(--muted)">{escape(text)}</text>')
+
+
+def _corners(count: int, turn: float) -> list[tuple[float, float]]:
+    angles = [2 * math.pi * corner / count + turn for corner in range(count)]
+    return [(math.cos(angle), math.sin(angle)) for angle in angles]
+
+
+# The corners of each marker of radius 1.
+SHAPES = {
+    "circle": _corners(24, 0),
+    "diamond": [(1.15 * x, 1.15 * y) for x, y in _corners(4, 0)],
+    "square": [(1.25 * x, 1.25 * y) for x, y in _corners(4, math.pi / 4)],
+    "cross": [(-1, -0.5), (-0.5, -1), (0, -0.5), (0.5, -1), (1, -0.5), (0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5),
+              (-0.5, 1), (-1, 0.5), (-0.5, 0)],
+}  # fmt: skip
+
+
+def widened(low: float, high: float, by: float) -> Range:
+    """The range with a part of its width, or of its size where it has none, added at both ends."""
+    room = by * (high - low) or 0.05 * abs(low) or 0.05
+    return low - room, high + room
+
+
+def nice_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round values within the range, at most `most` steps apart; also of a range as wide as floats allow."""
+    rough = high / most - low / most
+    if not 0 < rough < math.inf:
+        return [low]
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next((size * nice for nice in NICE if size * nice >= rough * (1 - 1e-9)), size * 10)
+    if not 0 < step < math.inf:
+        return [low]
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def write_ticks(ticks: Sequence[float]) -> list[str]:
+    """The ticks, as short as tells them apart. Very large or small ones have an exponent and at most six digits."""
+    largest = max(map(abs, ticks), default=0.0)
+    step = min((after - before for before, after in pairwise(ticks)), default=largest)
+    if not step or not 1e-4 <= largest < 1e6 or step < 1e-6:
+        digits = min(6, 1 + math.ceil(math.log10(largest / step))) if step > 0 else 3
+        texts = [f"{tick:.{max(digits, 1)}g}" for tick in ticks]
+    else:
+        exponent = math.floor(math.log10(step) + 1e-9)
+        places = max(0, -exponent, 1 - exponent if round(step / 10.0**exponent, 6) % 1 else 0)
+        texts = [f"{tick:,.{places}f}" for tick in ticks]
+    return [text.replace("e+0", "e").replace("e-0", "e-").replace("e+", "e").replace("-", "\u2212") for text in texts]
+
+
+def _part(value: float, within: Range) -> float:
+    """How far along the range the value lies, 0 to 1. Quarters, so that no difference of floats is infinite."""
+    low, high = within
+    width = high / 4 - low / 4
+    return (value / 4 - low / 4) / width if width else 0.5
