@@ -1,7 +1,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_jobs.report.text import CAPTION_CHARACTERS, name, shown
@@ -28,6 +28,7 @@ def test_nothing_hides_or_turns_the_line_around(hostile: str, seen: str) -> None
     assert shown(hostile).text == seen
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_what_is_shown_is_visible_whatever_was_written(text: str) -> None:
     for character in shown(text).text:
