@@ -1,15 +1,8 @@
-"""What every folder of tests shares: the sources importable, and one S3 server for whoever asks for it."""
+"""What every folder of tests shares: one S3 server for whoever asks for it."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-for folder in (ROOT, ROOT / "plugins", ROOT / "tests"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from urllib.parse import quote
 
 import pytest
 from conftest import CHECKPOINTS, Stack, assert_nothing_lost, wait
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "security"))
 from odd_folders import ODD, write
 
 pytestmark = pytest.mark.timeout(1500)

@@ -4,12 +4,12 @@ Captions are written by hand, so that no engine is started.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from lying import KEY, Lying, Said, answer, caption_in, error, lying
 from making import folder_of_pictures
 from ray_cluster import Cluster
 from running import GOOD, killed, planned, rows, run, start
@@ -17,9 +17,6 @@ from running import GOOD, killed, planned, rows, run, start
 from ray_jobs import parts, storage
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract import Failure, Spec, Verdict
-
-sys.path.insert(0, str(Path(__file__).parent / "judge"))
-from lying import KEY, Lying, Said, answer, caption_in, error, lying
 
 pytestmark = pytest.mark.integration
 COUNT = 24

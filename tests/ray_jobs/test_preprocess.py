@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import offered
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,8 +36,7 @@ from running import (
     start,
     wait_until,
 )
-from sources import offered
-from sources.serving import Reply, serving
+from serving import Reply, serving
 
 from ray_jobs import parts, storage
 from ray_jobs.contract import Spec

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from judge.lying import KEY, error, lying, message_with, page
+from lying import KEY, error, lying, message_with, page
 from making import encoded, picture
 from running import DEMO, GOOD, ROOT
 

@@ -1,14 +1,10 @@
 """An Airflow that is nobody's own, with nothing of the caller's settings, for the attacks on the control plane."""
 
 import os
-import sys
 import tempfile
-from pathlib import Path
 
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="assay-airflow-"))  # before anything imports airflow
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-sys.path.append(str(Path(__file__).parents[2] / "plugins"))  # its specs, checkpoints and stand-in for Ray
-
 import pytest
 
 

@@ -2,20 +2,17 @@
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from odd_folders import write
 
 from ray_jobs import checkpoint, checkpoint_files
 from ray_jobs.errors import BadInput, Trouble
 from ray_jobs.odd_items import is_of_store
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from odd_folders import write
 
 PASSING = ["ESTALE", "EIO", "EMFILE", "ENFILE", "ETIMEDOUT", "ENOMEM", "EAGAIN", "EINTR", "ECONNRESET"]
 LASTING = ["ELOOP", "ENXIO", "ENODEV", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "EACCES", "EPERM"]

@@ -1,17 +1,14 @@
 """Whatever lies in a checkpoint's folder, every reader of it answers, or says what is wrong in one short line."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from odd_folders import FIRST, NEVER, ODD, UNDER_WAY, good_files, write
 
 from ray_jobs import checkpoint
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput, Checkpoint
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from odd_folders import FIRST, NEVER, ODD, UNDER_WAY, good_files, write
 
 Make = Callable[[Path], None]
 

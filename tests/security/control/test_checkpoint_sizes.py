@@ -2,19 +2,16 @@
 
 import json
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from odd_folders import FIRST, INDEX, SECOND, write
 
 from ray_jobs import checkpoint
 from ray_jobs.checkpoint import Incomplete
 from ray_jobs.contract import BadInput
 from ray_jobs.strict_json import parse_object
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from odd_folders import FIRST, INDEX, SECOND, write
 
 
 def weights_of_holes(path: Path, size: int) -> None:

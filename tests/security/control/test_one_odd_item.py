@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +18,11 @@ import pytest
 from assay_airflow import auditing, retries, router, survey
 from assay_airflow.quarantine import Quarantine
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
+from odd_folders import ODD, write
 
 from ray_jobs import checkpoint, index, records, storage
 from ray_jobs.checkpoint import resolve
 from ray_jobs.contract import BadInput, Checkpoint, Failure, Manifest, Record, Spec, Suite, Trouble, Verdict
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from odd_folders import ODD, write
 
 Make = Callable[[Path], None]
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 from assay_airflow.quarantine import Quarantine
+from odd_folders import write
 
 from ray_jobs.contract import Trouble
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from odd_folders import write
 
 REPO = Path(__file__).parents[3]
 PASS = Path(__file__).with_name("killed_pass.py")

@@ -1,13 +1,8 @@
 """The attacks on the data plane use what its other tests are made of."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-MAKERS = Path(__file__).parents[2] / "ray_jobs"
-sys.path += [str(MAKERS), str(MAKERS / "judge"), str(MAKERS / "report")]
 
 
 @pytest.fixture(autouse=True)

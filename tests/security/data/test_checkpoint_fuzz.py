@@ -1,13 +1,9 @@
 """The fuzz target of checkpoints holds on its seeds, and on a bounded number of changes of each."""
 
 import random
-import sys
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz_targets"))
 import checkpoint_folder
+import pytest
 
 
 @pytest.mark.parametrize("start", range(4))

@@ -3,14 +3,11 @@
 import json
 import logging
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "ray_jobs"))
 from making import record, spec
 
 from ray_jobs import index, records, storage

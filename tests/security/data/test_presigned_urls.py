@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from making import encoded, picture, spec
-from sources.serving import Reply, serving
+from serving import Reply, serving
 
 from ray_jobs import parts, preprocess
 from ray_jobs.contract import BadInput, Dataset, Part
