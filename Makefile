@@ -48,7 +48,7 @@ lint: ## ruff and mypy
 format: setup ## rewrite the sources as ruff wants them
 	@.assay/control/bin/ruff format . && .assay/control/bin/ruff check --fix .
 
-lock: ## compile pyproject.toml's groups into requirements/
+lock: ## compile pyproject.toml's extras and groups into requirements/
 	@dev/lock.sh
 
 docs: ## build the documentation site into .assay/site, strictly

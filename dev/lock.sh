@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compile the groups of pyproject.toml into requirements/*.txt. Run through `make lock`, after changing a group.
+# Compile the extras and groups of pyproject.toml into requirements/*.txt. Run through `make lock`, after changing one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source dev/uv.sh
@@ -19,14 +19,16 @@ without_pytorch_hashes() { # FILE
 }
 
 lock uv.txt requirements/uv.in
-lock control.txt pyproject.toml --group control
-lock control-test.txt pyproject.toml --group control --group test --group lint --constraint requirements/control.txt
-lock data-cpu.txt pyproject.toml --group data --group cpu --override requirements/overrides.txt "${TORCH[@]}"
+lock build.txt requirements/build.in
+lock control.txt pyproject.toml --extra control
+lock control-test.txt pyproject.toml --extra control --group test --group lint --constraint requirements/control.txt
+lock data-cpu.txt pyproject.toml --extra data --extra cpu --override requirements/overrides.txt "${TORCH[@]}"
 without_pytorch_hashes data-cpu.txt
-lock data-cpu-test.txt pyproject.toml --group data --group cpu --group test --group data-test --group lint --group assets \
+lock data-cpu-test.txt pyproject.toml --extra data --extra cpu --group test --group data-test --group lint --group assets \
     --override requirements/overrides.txt --constraint requirements/data-cpu.txt "${TORCH[@]}"
 without_pytorch_hashes data-cpu-test.txt
-UV_FIND_LINKS='' lock data-gpu.txt pyproject.toml --group data --group gpu
-lock s3.txt pyproject.toml --group s3
-lock deploy.txt pyproject.toml --group deploy
-lock docs.txt pyproject.toml --group docs
+UV_FIND_LINKS='' lock data-gpu.txt pyproject.toml --extra data --extra gpu
+# Environments without Assay in them, so without its own dependencies.
+lock s3.txt --group s3
+lock deploy.txt --group deploy
+lock docs.txt --group docs

@@ -40,6 +40,7 @@ RUN useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow \
     && mkdir -p /opt/airflow/logs /opt/airflow/auth && chown -R airflow:0 /opt/airflow && chmod -R g=u /opt/airflow
 COPY --from=builder /opt/venv /opt/venv
 COPY LICENSE NOTICE docs/reference/licences.md /opt/assay/
+COPY docker/assay /usr/local/bin/assay
 COPY ray_jobs /opt/assay/ray_jobs
 COPY plugins /opt/assay/plugins
 COPY dags /opt/assay/dags

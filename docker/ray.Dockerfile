@@ -83,6 +83,7 @@ LABEL org.opencontainers.image.title="Assay data plane (GPU)" \
 COPY --from=builder-gpu /opt/venv /opt/venv
 # After the packages: a change of our code is then a small layer, and not 10 GB to push and pull again.
 COPY LICENSE NOTICE docs/reference/licences.md /opt/assay/
+COPY docker/assay /usr/local/bin/assay
 COPY ray_jobs /opt/assay/ray_jobs
 COPY dags/suites /opt/assay/dags/suites
 # What the NVIDIA container runtime is to make visible: compute, and nvidia-smi for a person who looks.
@@ -99,5 +100,6 @@ LABEL org.opencontainers.image.title="Assay data plane (CPU)" \
 COPY --from=builder-cpu /opt/venv /opt/venv
 # After the packages: a change of our code is then a small layer, and not 10 GB to push and pull again.
 COPY LICENSE NOTICE docs/reference/licences.md /opt/assay/
+COPY docker/assay /usr/local/bin/assay
 COPY ray_jobs /opt/assay/ray_jobs
 COPY dags/suites /opt/assay/dags/suites

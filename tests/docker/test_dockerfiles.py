@@ -81,3 +81,9 @@ def targets(dockerfile: Path) -> list[str]:
     """The stages that no other builds on or copies from: what is shipped."""
     text = dockerfile.read_text()
     return [name for name in stages(dockerfile) if f"FROM {name} " not in text and f"--from={name} " not in text]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_each_image_has_the_command_assay(dockerfile: Path):
+    for target in targets(dockerfile):
+        assert "COPY docker/assay /usr/local/bin/assay" in stages(dockerfile)[target]

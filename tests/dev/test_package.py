@@ -1,0 +1,106 @@
+"""The package `assay`: what its wheel holds, that its command starts, and that its extras are what the locks have."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+UV = 'source dev/uv.sh && exec "$UV" '
+
+
+def uv(command: str, *arguments: object) -> None:
+    """Run uv with the package indexes that the project uses."""
+    words = ["bash", "-c", f'{UV}{command} "$@"', "uv", *map(str, arguments)]
+    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    uv("build --quiet --wheel --build-constraints requirements/build.txt --out-dir", folder)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, and without any package that it needs."""
+    home = tmp_path_factory.mktemp("environment")
+    uv("venv --quiet --python", sys.executable, home)
+    uv("pip install --quiet --no-deps --python", home / "bin" / "python", wheel)
+    return home
+
+
+def tracked(*folders: str) -> set[str]:
+    listed = subprocess.run(["git", "ls-files", *folders], cwd=REPO, capture_output=True, text=True, check=True).stdout
+    return {line for line in listed.splitlines() if (REPO / line).exists()}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
+    """Every file of them: templates, styles, JSON and the marks of typed packages among them."""
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    ours = {name.removeprefix("plugins/") for name in tracked("ray_jobs", "plugins")}
+    assert names == ours
+    assert names >= {"ray_jobs/py.typed", "assay_airflow/py.typed", "ray_jobs/report/report.html"}
+
+
+@pytest.mark.slow
+def test_the_command_of_the_wheel_starts(installed: Path, tmp_path: Path) -> None:
+    """Anywhere, with the libraries of this environment but not this folder on the path."""
+    environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"], "PATH": os.environ["PATH"]}
+    command = [installed / "bin" / "assay", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"assay, version {PROJECT['version']}\n"), done.stderr
+    code = "import ray_jobs.cli, assay_airflow; print(ray_jobs.cli.__file__); print(assay_airflow.__file__)"
+    done = subprocess.run(
+        [installed / "bin" / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert [line.startswith(f"{installed}/") for line in done.stdout.splitlines()] == [True, True], done.stderr
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[=<>~ ;]", line)[0].lower() for line in requirements}
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("control", ["control"]), ("data-cpu", ["data", "cpu"]), ("data-gpu", ["data", "gpu"])]
+)
+def test_each_lock_says_that_the_project_asked_for_its_extras(lock: str, extras: list[str]) -> None:
+    """uv writes beside each package who asked for it."""
+    asked, name = set(), ""
+    for line in (REPO / "requirements" / f"{lock}.txt").read_text().splitlines():
+        if match := re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==", line):
+            name = match[1]
+        elif re.fullmatch(r" +#.* assay \(pyproject\.toml\)", line):
+            asked.add(name)
+    optional = [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
+    assert asked == names_of(PROJECT["dependencies"] + optional)
+
+
+@pytest.mark.parametrize("environment", ["control", "data"])
+def test_make_setup_leaves_the_command(environment: str) -> None:
+    home = REPO / ".assay" / environment
+    if not home.is_dir():
+        pytest.skip(f"{home} is not installed")
+    done = subprocess.run([home / "bin" / "assay", "--version"], capture_output=True, text=True, cwd="/")
+    assert (done.returncode, done.stdout) == (0, f"assay, version {PROJECT['version']}\n"), done.stderr
+
+
+def test_the_command_of_the_images_starts() -> None:
+    """docker/assay runs the code that PYTHONPATH names, with the first python on the PATH, as in the images."""
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        [REPO / "docker" / "assay", "records", "--help"], cwd="/", env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: assay records [OPTIONS]")
