@@ -58,8 +58,7 @@ def load(uri: str) -> Kept:
 def _load(uri: str) -> Kept:
     try:
         record = records.read(uri)
-        specs = [entry.key for entry in storage.entries(uri) if entry.key.startswith("spec")]
-        spec = stored.load(Spec, f"{uri}/{specs[0] if specs else 'spec.json'}")
+        spec = stored.load(Spec, next(iter(records.list_specs(uri)), f"{uri}/spec.json"))
         scores = stored.load(Scores, f"{records.results_uri(uri, record.verdict)}/scores.json")
     except FileNotFoundError as error:
         missing = str(error.filename or uri).removeprefix(f"{uri}/")

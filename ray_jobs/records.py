@@ -22,8 +22,8 @@ log = logging.getLogger("assay")
 AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
 
 __all__ = [
-    "Published", "anchor_for", "asked_before", "baseline_for", "decided", "publish", "published", "read", "rebuild",
-    "results_uri", "specs_of",
+    "Published", "anchor_for", "asked_before", "baseline_for", "decided", "list_specs", "publish", "published", "read",
+    "rebuild", "results_uri", "specs_of",
 ]  # fmt: skip
 
 
@@ -259,10 +259,16 @@ def asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
 
 def specs_of(run_uri: str) -> Iterator[Spec]:
     """The specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
-    for found in storage.entries(run_uri):
-        is_spec = found.key.startswith("spec") and found.key.endswith(".json")
-        if is_spec and (asked := _spec(f"{run_uri}/{found.key}")):
+    for uri in list_specs(run_uri):
+        if asked := _spec(uri):
             yield asked
+
+
+def list_specs(run_uri: str) -> list[str]:
+    """The URIs of a run's specs: of the plain request first, because forced ones only repeat it, then of those."""
+    keys = [entry.key for entry in storage.entries(run_uri)]
+    specs = [key for key in keys if key.startswith("spec") and key.endswith(".json") and "/" not in key]
+    return [f"{run_uri}/{key}" for key in sorted(specs, key=lambda key: (key != "spec.json", key))]
 
 
 def _spec(uri: str) -> Spec | None:

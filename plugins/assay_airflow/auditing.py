@@ -60,21 +60,20 @@ def _published(root: str, suite: str) -> list[index.Published]:
 
 
 def _spec(run_uri: str) -> Spec | None:
-    """A spec of the run, if any of this version is there: its own before those of forced requests."""
+    """The first spec of the run that this version can read, if any."""
     root = run_uri.rsplit("/runs/", 1)[0]
     try:
-        keys = sorted((entry.key for entry in storage.entries(run_uri)), key=lambda key: (key != "spec.json", key))
+        uris = records.list_specs(run_uri)
     except Exception as error:
         raise_outage(error, f"{root}/runs")
         print(f"passed over: {refusal(f'run {run_uri}', error)}")
         return None
-    for key in keys:
-        if key.startswith("spec") and key.endswith(".json"):
-            try:
-                return load_spec(f"{run_uri}/{key}")
-            except Exception as error:  # this spec's own
-                raise_outage(error, f"{root}/runs")
-                print(f"passed over: {refusal(f'spec {run_uri}/{key}', error)}")
+    for uri in uris:
+        try:
+            return load_spec(uri)
+        except Exception as error:  # this spec's own
+            raise_outage(error, f"{root}/runs")
+            print(f"passed over: {refusal(f'spec {uri}', error)}")
     return None
 
 

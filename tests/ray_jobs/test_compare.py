@@ -161,6 +161,17 @@ def test_a_run_of_another_version(tmp_path: Path) -> None:
         compare.load(one.run_uri)
 
 
+def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path: Path) -> None:
+    """As for an audit. Listed by name, `spec-again.json` comes before `spec.json`."""
+    one = kept(tmp_path, 1)
+    forced = one.model_copy(update={"force": "again"})
+    storage.write(forced.uri, forced.model_dump_json().encode())
+    assert compare.load(one.run_uri).spec.force is None
+    assert records.list_specs(one.run_uri) == [one.uri, forced.uri]
+    storage.delete(one.uri)
+    assert compare.load(one.run_uri).spec.force == "again"
+
+
 def test_runs_in_a_root_that_has_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As when one copies results from a bucket to look at them at home."""
     one, two = kept(tmp_path / "there", 1), kept(tmp_path / "there", 2, shift=1.0)
