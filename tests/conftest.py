@@ -1,8 +1,32 @@
-"""What every folder of tests shares: one S3 server for whoever asks for it."""
+"""What every folder of tests shares: one S3 server, and what clients read once a process."""
 
+import functools
+import os
+import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+
+# Hundreds of tests make a client of their own. Each would read a megabyte of JSON for S3 (0.15 s of a core), or all
+# certificates of the system for an endpoint (0.04 s): both are read once. An environment may lack either library.
+with suppress(ImportError):
+    import botocore.session
+
+    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+with suppress(ImportError):
+    import httpcore2
+
+    _read_certificates = httpcore2.default_ssl_context
+
+    @functools.cache
+    def _certificates(_file: str | None, _folder: str | None, trust_env: bool) -> ssl.SSLContext:
+        return _read_certificates(_trust_env=trust_env)
+
+    httpcore2.default_ssl_context = lambda *, _trust_env=True: _certificates(
+        os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), _trust_env
+    )
 
 
 @pytest.fixture(scope="session")

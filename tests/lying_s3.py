@@ -61,7 +61,7 @@ class LyingServer(ThreadingHTTPServer):
 @contextmanager
 def running() -> Iterator[LyingServer]:
     server = LyingServer()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

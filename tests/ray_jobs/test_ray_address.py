@@ -40,7 +40,7 @@ def deaf() -> Iterator[int]:
 @contextmanager
 def web_server() -> Iterator[int]:
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server.server_port
     server.shutdown()
     server.server_close()

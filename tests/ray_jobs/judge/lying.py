@@ -150,7 +150,7 @@ def lying(behave: Callable[[str, int], Said]) -> Iterator[Lying]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     told.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     try:

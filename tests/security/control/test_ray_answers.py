@@ -166,7 +166,7 @@ class Odd(BaseHTTPRequestHandler):
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Odd]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     connect(monkeypatch, server.server_address[1], None)
     yield Odd
     server.shutdown()

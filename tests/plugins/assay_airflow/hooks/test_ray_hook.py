@@ -84,7 +84,7 @@ def test_a_head_without_an_agent_is_not_ready_and_the_line_has_the_remedy(ray: R
 
 def test_another_program_on_the_port_is_not_taken_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers 501 to any POST
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     connect(monkeypatch, server.server_port, None)
     try:
         with pytest.raises(RayUnreachable, match=r"answers 501, and not as Ray does .*; is another program there\?"):
