@@ -1,5 +1,6 @@
 """Which failures Airflow tries again, and when: trouble for as long as an outage lasts, never bad input."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,13 @@ from airflow.sdk import Context, RetryDecision, RetryPolicy
 
 from ray_jobs.contract import BadInput, Trouble
 
-DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 45, 60))  # 2 h 36 min in all
+
+def parse_delays(minutes: str) -> tuple[timedelta, ...]:
+    """Delays before the second try, the third and so on, from their minutes with commas between."""
+    return tuple(timedelta(minutes=float(number)) for number in minutes.split(","))
+
+
+DELAYS = parse_delays(os.environ.get("ASSAY_RETRY_MINUTES") or "1,5,15,30,45,60")  # 2 h 36 min in all
 UNFORESEEN_TRIES = 3
 AFTER_TIMEOUT = timedelta(minutes=1)
 

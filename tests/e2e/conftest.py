@@ -103,6 +103,7 @@ def stack(swift: dict[str, str]) -> Iterator[Stack]:
         "ASSAY_SUITE_FILES": "1",  # a test makes a suite of its own, in the stack's folder
         "ASSAY_WATCH_SECONDS": "2",
         "HF_HUB_OFFLINE": "1",
+        "ASSAY_RETRY_MINUTES": "0.1,0.1,0.1,1,5,15",  # after a kill
     }
     before = dict(os.environ)
     os.environ.update(told)

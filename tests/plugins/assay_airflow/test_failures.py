@@ -1,0 +1,19 @@
+"""When trouble is tried again, as the deployment sets it."""
+
+from datetime import timedelta
+
+import pytest
+from assay_airflow.failures import DELAYS, parse_delays
+
+
+def test_minutes_are_read_in_their_order() -> None:
+    assert parse_delays("0.5, 2,60") == (timedelta(seconds=30), timedelta(minutes=2), timedelta(hours=1))
+
+
+def test_without_a_setting_an_outage_of_two_hours_is_waited_for() -> None:
+    assert sum(DELAYS, timedelta()) > timedelta(hours=2)
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="soon"):
+        parse_delays("1,soon")
