@@ -7,6 +7,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes would each compile our sources, and pytest rewrite every test
+
+# The tests write thousands of small files, each synced as in production: in memory, where there is room for them.
+if [ -w /dev/shm ] && [ "$(df --output=avail -B1G /dev/shm | tail -1)" -ge 8 ]; then
+    TMPDIR=$(mktemp -d /dev/shm/assay.XXXX) # a short name: Ray's sockets lie below it
+    export TMPDIR
+    trap 'rm -rf "$TMPDIR"' EXIT
+fi
 
 CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/security/control)
 DATA_TESTS=(tests/ray_jobs tests/demo tests/docs tests/security/data)
