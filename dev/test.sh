@@ -22,8 +22,9 @@ DEPLOY_TESTS=(tests/docker tests/helm)
 declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TESTS[*]}" [deploy]="${DEPLOY_TESTS[*]}")
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
-# What these import takes seconds, and nothing in them runs without an engine.
-mapfile -t WHOLE < <(grep -rl "^pytestmark = pytest.mark.integration" "${DATA_TESTS[@]}")
+# What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.
+mapfile -t WHOLE < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.integration" "${DATA_TESTS[@]}")
+mapfile -t SLOW < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.slow" "${DATA_TESTS[@]}")
 failed=0
 
 run() { # ENVIRONMENT PYTEST-ARGUMENTS...: go on after a failure, so that one run tells everything
@@ -91,7 +92,7 @@ control_fast() {
     run control -m "$FAST" "${CONTROL_TESTS[@]}"
 }
 data_fast() {
-    run data -n 2 -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+    run data -n 2 -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}" "${SLOW[@]/#/--ignore=}"
 }
 control_and_engine() {
     run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
