@@ -9,7 +9,8 @@ from torch import Tensor
 from ray_jobs.contract import Checkpoint
 from ray_jobs.engine.likeness import differs, layout, likeness
 
-CHECKPOINTS = Path(__file__).parents[3] / "demo" / "checkpoints"
+DEMO = Path(__file__).parents[3] / "demo"
+CHECKPOINTS = DEMO / "checkpoints"
 GOOD = CHECKPOINTS / "step-0800"
 
 
@@ -38,8 +39,10 @@ def saved(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def test_checkpoints_of_one_run_are_alike_and_a_judge_of_the_same_shape_may_not_be() -> None:
-    assert len({likeness_of(folder) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}) == 1
+def test_checkpoints_of_one_run_are_alike_and_the_judge_of_another_training_is_not() -> None:
+    run = {likeness_of(folder) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}
+    assert run == {likeness_of(GOOD)}
+    assert likeness_of(DEMO / "judge") not in run
 
 
 def test_other_weights_other_cuts_and_other_savers_do_not_count(copy: Path) -> None:
