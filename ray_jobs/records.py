@@ -104,6 +104,24 @@ def read(run_uri: str) -> Record:
     return stored.load(Record, f"{run_uri}/record.json")
 
 
+def load(uri: str) -> Record:
+    """The record at the URI of a run or of its record.json. Raises BadInput where none is readable, and NewerSchema."""
+    run_uri = run_uri_of(uri)
+    record = _readable(run_uri)
+    if isinstance(record, Record):
+        return record
+    if not storage.exists(f"{run_uri}/record.json"):
+        raise BadInput(
+            f"run {printable(run_uri, 500)}: no record.json there; name a published run's folder or its record.json"
+        )
+    raise BadInput(record)
+
+
+def run_uri_of(uri: str) -> str:
+    """The URI of a run, of that or of its record.json."""
+    return storage.absolute(uri.removesuffix("/record.json"))
+
+
 def baseline_for(spec: Spec, asked: str) -> Baseline | None:
     """The run to compare with: `last-accepted`, `previous`, `none`, a checkpoint's URI or a run's URI.
 

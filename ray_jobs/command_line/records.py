@@ -1,16 +1,77 @@
 """The commands about the records of published runs. They read small JSON files only."""
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from ray_jobs.command_line.frame import exit_codes, json_option, print_json
 from ray_jobs.command_line.group import OrderedGroup
+from ray_jobs.command_line.stages import root_option
+
+if TYPE_CHECKING:
+    from ray_jobs.contract import Record
 
 
 @click.group(cls=OrderedGroup)
 def records() -> None:
-    """Index the records of published runs."""
+    """List, show and index the records of published runs."""
+
+
+@records.command("list", epilog=exit_codes("the records are listed; there may be none"))
+@root_option
+@click.option("--suite", metavar="NAME", help="Only the runs of this suite.")
+@json_option
+def list_records(root: str, suite: str | None, as_json: bool) -> int:
+    """List the published runs of each suite, oldest first.
+
+    One line each: when it was published, the suite, the verdict, the checkpoint, and the URI of the run, which `assay
+    records show` and `assay compare` take. With --json, also the means of its metrics.
+
+    \b
+    Example:
+      assay records list --suite demo
+    """
+    from ray_jobs import index, storage
+    from ray_jobs.names import printable
+
+    root = storage.absolute(root)
+    suites = [suite] if suite else sorted(storage.folders(f"{root}/index"))
+    listed = [(name, line) for name in suites for line in index.whole(root, name).records.values()]
+    if as_json:
+        print_json([{"suite": name, **line.model_dump(mode="json")} for name, line in listed])
+        return 0
+    rows = [
+        (f"{line.published_at:%Y-%m-%d %H:%M}", printable(name), line.outcome, printable(line.checkpoint.name),
+         printable(line.run_uri, 500))
+        for name, line in listed
+    ]  # fmt: skip
+    _print_table(("published", "suite", "verdict", "checkpoint", "run"), rows)
+    return 0
+
+
+@records.command(epilog=exit_codes("the record is shown, whatever its verdict"))
+@click.argument("run", metavar="RUN")
+@json_option
+def show(run: str, as_json: bool) -> int:
+    """Show the verdict and the metrics of one run.
+
+    RUN is the URI of a run's folder or of its record.json. With --json, prints the whole record, with every comparison
+    that the verdict rests on.
+
+    \b
+    Example:
+      assay records show s3://bucket/assay/runs/step-0800-7a8b9c0d/1e2f3a4b5c6d7e8f
+    """
+    from ray_jobs.records import load, run_uri_of
+
+    record = load(run)
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        _print_record(record, run_uri_of(run))
+    return 0
 
 
 @records.command(epilog=exit_codes("the index is whole, but for the records that are named as left out"))
@@ -38,3 +99,39 @@ def rebuild(root: str, as_json: bool) -> int:
         print(f"left out: {line}", file=sys.stderr)
     print(f"{count} records indexed" + (f", {len(left_out)} left out" if left_out else ""))
     return 0
+
+
+def _print_record(record: "Record", run_uri: str) -> None:
+    """`run_uri` is where the record lies: its root may have been called otherwise when it was written."""
+    from ray_jobs.names import printable
+    from ray_jobs.records import results_uri
+
+    verdict = record.verdict
+    facts = {
+        "checkpoint": f"{printable(record.checkpoint.name)}  {printable(record.checkpoint.uri, 500)}",
+        "suite": printable(record.suite),
+        "published": f"{record.published_at:%Y-%m-%d %H:%M} UTC",
+        "verdict": f"{verdict.outcome}: {printable(verdict.reason, 2000)}",
+        "baseline": printable(verdict.baseline.run_uri, 500) if verdict.baseline else "none",
+        "anchor": printable(verdict.anchor.run_uri, 500) if verdict.anchor else "none",
+        "images": ", ".join(f"{count:,} {printable(what)}" for what, count in record.images.items()),
+        "run": printable(run_uri, 500),
+        "report": f"{printable(results_uri(run_uri, verdict), 500)}/report.html",
+    }
+    for name, fact in facts.items():
+        print(f"{name:<12}{fact}")
+    print()
+    rows = [
+        (printable(name), *(f"{value:.6g}" if value is not None else "-" for value in (one.mean, one.standard_error)),
+         f"{one.n:,}", printable(one.unit))
+        for name, one in record.metrics.items()
+    ]  # fmt: skip
+    _print_table(("metric", "mean", "error", "images", "unit"), rows)
+
+
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Aligned columns, two spaces apart."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,128 @@
+"""`assay records`: what is listed and shown, for a person and for a program, whatever others named things."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from finished import Image, Written, scores_of, write_golden, write_run
+from making import baseline, record, spec
+
+from ray_jobs import cli, records, storage
+from ray_jobs.contract import Record, Spec
+
+HOSTILE = "step\x1b[31m\n2"
+
+
+def publish(made: Spec, day: int, outcome: str = "PASS", reason: str = "as told") -> Record:
+    """A record with one metric that has values and one that has none."""
+    images = [Image(f"{number}.png") for number in range(4)]
+    written = [Written(values={"words": 4.0 + number, "empty": None}) for number in range(4)]
+    write_golden(made, images)
+    scores = scores_of(made, write_run(made, made.caption_id, images, written), written)
+    of = record(made, outcome, datetime(2026, 11, day, 2, 30, tzinfo=UTC), reason)
+    return records.publish(made.root, of.model_copy(update={"metrics": scores.metrics}))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Record, Record]:
+    root = str(tmp_path / "root")
+    first = publish(spec(root=root), 1)
+    second = spec(root=root, fingerprint="b" * 16, called=HOSTILE).model_copy(
+        update={"baseline": baseline(spec(root=root))}
+    )
+    return first, publish(second, 2, "FAIL", "words 4 worse\x1b[31m")
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return shown.out.splitlines()
+
+
+def test_runs_are_listed_oldest_first(
+    runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["records", "list", "--root", str(tmp_path / "root")]) == 0
+    header, *listed = lines(capsys)
+    assert header.split() == ["published", "suite", "verdict", "checkpoint", "run"]
+    assert [line.split()[:4] for line in listed] == [
+        ["2026-11-01", "02:30", "small", "PASS"],
+        ["2026-11-02", "02:30", "small", "FAIL"],
+    ]
+    assert listed[0].endswith(runs[0].run_uri)
+    assert "step\\x1b[31m\\x0a2" in listed[1]
+    assert len({line.index(run.run_uri) for line, run in zip(listed, runs, strict=True)}) == 1  # aligned
+
+
+def test_a_list_for_a_program(
+    runs: tuple[Record, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
+    assert cli.main(["records", "list", "--suite", "small", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(line["suite"], line["outcome"], line["run_uri"]) for line in listed] == [
+        ("small", run.verdict.outcome, run.run_uri) for run in runs
+    ]
+    assert listed[1]["checkpoint"]["name"] == HOSTILE
+    assert listed[0]["means"] == {"words": [5.5, 0.645497]}
+    assert cli.main(["records", "list", "--suite", "other", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_run_is_shown(runs: tuple[Record, Record], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["records", "show", f"{runs[1].run_uri}/record.json"]) == 0
+    page = lines(capsys)
+    assert page[0] == "checkpoint  step\\x1b[31m\\x0a2  /models/step\\x1b[31m\\x0a2"
+    assert page[1:6] == [
+        "suite       small",
+        "published   2026-11-02 02:30 UTC",
+        "verdict     FAIL: words 4 worse\\x1b[31m",
+        f"baseline    {runs[0].run_uri}",
+        "anchor      none",
+    ]
+    assert f"report      {runs[1].run_uri}/report.html" in page
+    table = [line.split() for line in page[page.index("") + 1 :]]
+    assert table == [
+        ["metric", "mean", "error", "images", "unit"],
+        ["words", "5.5", "0.645497", "4", "words"],
+        ["empty", "-", "-", "0", "share"],
+    ]
+    assert cli.main(["records", "show", runs[1].run_uri, "--json"]) == 0
+    assert Record.model_validate_json(capsys.readouterr().out) == runs[1]
+
+
+def test_a_store_that_was_moved_is_shown_where_it_is(
+    runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.move(tmp_path / "root", tmp_path / "moved")
+    run_uri = runs[0].run_uri.replace("/root/", "/moved/")
+    assert cli.main(["records", "show", run_uri]) == 0
+    assert f"run         {run_uri}" in lines(capsys)
+
+
+def test_what_is_no_record_is_one_line(
+    runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.write(f"{runs[0].run_uri}/record.json", b"{}")
+    for uri, line in (
+        (f"{tmp_path}/none", f"run {tmp_path}/none: no record.json there; name a published run's folder or its "),
+        (runs[0].run_uri, f"{runs[0].run_uri}/record.json: not a record of this version (ValidationError); publish "),
+    ):
+        assert cli.main(["records", "show", uri]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith(line)
+        assert shown.err.count("\n") == 1
+
+
+def test_rebuild_tells_a_program_what_it_left_out(
+    runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.write(f"{runs[0].run_uri}/record.json", b"{}")
+    assert cli.main(["records", "rebuild", str(tmp_path / "root"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["indexed"] == 1
+    (line,) = told["left_out"]
+    assert line.startswith(f"{runs[0].run_uri}/record.json: ")
