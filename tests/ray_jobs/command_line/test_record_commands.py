@@ -87,7 +87,7 @@ def test_a_run_is_shown(runs: tuple[Record, Record], capsys: pytest.CaptureFixtu
     assert table == [
         ["metric", "mean", "error", "images", "unit"],
         ["words", "5.5", "0.645497", "4", "words"],
-        ["empty", "-", "-", "0", "share"],
+        ["empty", "-", "-", "0", "share", "of", "captions"],
     ]
     assert cli.main(["records", "show", runs[1].run_uri, "--json"]) == 0
     assert Record.model_validate_json(capsys.readouterr().out) == runs[1]
