@@ -46,7 +46,8 @@ class Bench:
 
     @property
     def sequences(self) -> int:
-        return self.options.sequences // 16 if self.options.geometry == "tiny" else self.options.sequences
+        sequences: int = self.options.sequences
+        return sequences // 16 if self.options.geometry == "tiny" else sequences
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -208,8 +209,11 @@ def plain(way: str, bench: Bench) -> None:
     running = []
     for number in range(engines):
         with (wait / f"log-{number}").open("w") as log:
-            own = {"env": os.environ | environment(gpu), "stdout": log, "stderr": subprocess.STDOUT}
-            running.append(subprocess.Popen([*command, "--number", str(number)], **own))
+            variables = os.environ | environment(gpu)
+            process = subprocess.Popen(
+                [*command, "--number", str(number)], env=variables, stdout=log, stderr=subprocess.STDOUT
+            )
+            running.append(process)
         if number + 1 < engines:  # vLLM measures the GPU's memory while it starts: one after the other
             while running[-1].poll() is None and not list(wait.glob("rendered*")):
                 time.sleep(0.5)

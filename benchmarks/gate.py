@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_jobs import gating, parts, storage
-from ray_jobs.contract import Baseline, Checkpoint, Manifest, Scores, Spec, Suite, Summary
+from ray_jobs.contract import Baseline, Checkpoint, Manifest, Part, Scores, Spec, Suite, Summary
 from ray_jobs.gate.compared import compared
 from ray_jobs.gate.paired import Paired
 from ray_jobs.metrics.registry import BUILT_IN, declared
@@ -87,10 +87,10 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
     return planned, scores
 
 
-def _part(uri: str, number: int, data: bytes) -> parts.Part:
+def _part(uri: str, number: int, data: bytes) -> Part:
     name = parts.name_of_part(number)
     storage.write(parts.uri_of_part(uri, name), data)
-    return parts.Part(name=name, rows=PART_ROWS, blake3="0" * 64)
+    return Part(name=name, rows=PART_ROWS, blake3="0" * 64)
 
 
 def _peak() -> float:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from ray_jobs.gate.compared import compared
 from ray_jobs.gate.constant import Constant
 from ray_jobs.gate.discordant import Discordant, p_lost
 from ray_jobs.gate.holm import holm
-from ray_jobs.gate.moments import moments
+from ray_jobs.gate.moments import Moments, moments
 from ray_jobs.gate.paired import Paired
 from ray_jobs.gate.studentised import Studentised
 
@@ -58,7 +59,7 @@ def rare_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarra
 
 def mild_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Lognormal with sigma 0.5: skewness 1.75."""
-    return np.exp(0.5 * random.standard_normal(shape)) - math.exp(0.125)
+    return np.asarray(np.exp(0.5 * random.standard_normal(shape)) - math.exp(0.125))
 
 
 def rare_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -66,7 +67,7 @@ def rare_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarr
 
 
 def of_lognormals(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    return rare_gains(random, shape) - rare_gains(random, shape)
+    return np.asarray(rare_gains(random, shape) - rare_gains(random, shape))
 
 
 def inflated_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -84,14 +85,14 @@ def inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 def collapsed(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """`collapse` of two checkpoints that say twenty captions, the k-th with a chance of 1/k: each value is of two."""
-    return _shared(random, shape) - _shared(random, shape)
+    return np.asarray(_shared(random, shape) - _shared(random, shape))
 
 
 def _shared(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     chance = 1 / np.arange(1, 21)
     said = np.searchsorted(np.cumsum(chance / chance.sum()), random.random(shape)).clip(max=19)
     night = np.arange(shape[0])[:, None] * 20
-    return (np.bincount((night + said).ravel(), minlength=20 * shape[0])[night + said] - 1) / (shape[1] - 1)
+    return np.asarray((np.bincount((night + said).ravel(), minlength=20 * shape[0])[night + said] - 1) / (shape[1] - 1))
 
 
 MEANS: dict[str, Draw] = {
@@ -111,7 +112,7 @@ def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order
     chunks = [moments(draw(random, (min(step, nights - at), n))) for at in range(0, nights, step)]
     fields = {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("mean", "m2", "m3", "m4")}
     fields |= {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("least", "most")}
-    seen = sample.Moments(np.asarray(n), **fields)
+    seen = Moments(np.asarray(n), **fields)
     with np.errstate(all="ignore"):
         found = _studentised(sample.studentised(seen, order))
     for at in np.nonzero(seen.constant)[0]:
@@ -175,19 +176,18 @@ def settings(nights: float) -> Iterator[tuple[str, int, Callable[[np.random.Gene
     """Name, images or clusters, and the nights."""
     for name, draw in MEANS.items():
         for n, full in NIGHTS.items():
-            yield name, n, lambda random, a=draw, b=n, c=int(full * nights): of_means(random, a, b, c)
+            yield name, n, partial(of_means, draw=draw, n=n, nights=int(full * nights))
     for share, correlation, margin in sorted(SHARES):
         for n in NIGHTS:
             told = f"share {share:g}, correlation {correlation:g}, margin {margin:g}"
-            arguments = share, correlation, margin, n, int(80_000 * nights)
-            yield told, n, lambda random, a=arguments: of_shares(random, *a)
+            drawn = partial(of_shares, share=share, correlation=correlation, margin=margin, n=n)
+            yield told, n, partial(drawn, nights=int(80_000 * nights))
     for number, between, unequal in CLUSTERS:
         told = f"clusters, {between:.0%} of variance between, sizes' sigma {unequal:g}"
-        arguments = number, between, unequal, int(80_000 * nights)
-        yield told, number, lambda random, a=arguments: of_clusters(random, *a)
+        grouped = partial(of_clusters, number=number, between=between, unequal=unequal)
+        yield told, number, partial(grouped, nights=int(80_000 * nights))
     for n, full in NIGHTS.items():
-        drawn = collapsed, n, int(full * nights), 2
-        yield "collapse, 20 captions", n, lambda random, a=drawn: of_means(random, *a)
+        yield "collapse, 20 captions", n, partial(of_means, draw=collapsed, n=n, nights=int(full * nights), order=2)
 
 
 def rate(hits: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.pictures import VARIANTS, photograph
 from ray_jobs import checkpoint, parts, storage
-from ray_jobs.contract import Spec, parse_suite
+from ray_jobs.contract import Part, Spec, parse_suite
 
 PART = 256  # images
 
@@ -28,7 +28,8 @@ def planned(
         following=str(following) if following else None,
     )  # fmt: skip
     if parts.manifest(spec.golden_uri) is None:
-        left, made, count = iter(images), [], 0
+        made: list[Part] = []
+        left, count = iter(images), 0
         while some := list(islice(left, PART)):
             rows = [{"image_id": f"{count + at:07d}", "image": image} for at, image in enumerate(some)]
             name_of_part, table = parts.name_of_part(len(made)), pa.Table.from_pylist(rows)

@@ -38,7 +38,7 @@ def swap(llm: LLM, checkpoint: Path) -> None:
 def ask(
     llm: LLM,
     questions: list[tuple[Image.Image, str]],
-    schema: dict[str, Any] | None = None,
+    schema: dict[str, Any] | str | None = None,
     temperature: float = 0.0,
     seed: int | None = None,
 ) -> list[str]:

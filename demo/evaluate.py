@@ -19,7 +19,7 @@ DEMO = Path(__file__).parent
 SEED = 77  # of the planted errors
 
 
-def parsed(text: str) -> dict | None:
+def parsed(text: str) -> dict[str, bool] | None:
     """The judge's answer when it is JSON of the schema's form, else None."""
     try:
         answer = json.loads(text)

@@ -19,7 +19,10 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
 )
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VisionTransformerPretrainedModel,
+    apply_rotary_pos_emb_vision,
+)
 
 from demo import judging, scenes
 
@@ -150,7 +153,7 @@ def patches(images: list[Image.Image]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.reshape(len(images), 4 * IMAGE_TOKENS, 588)))
 
 
-def see(tower: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+def see(tower: Qwen2_5_VisionTransformerPretrainedModel, pixels: torch.Tensor) -> torch.Tensor:
     """The vision tower over a batch of equal images: (images, 64, 588) -> (images, 16, text width)."""
     n_images, n_patches, _ = pixels.shape
     both_frames = tower.patch_embed.proj.weight.sum(2).flatten(1)
@@ -166,7 +169,8 @@ def see(tower: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         seen = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
         state = state + block.attn.proj(seen.transpose(1, 2).reshape(n_images, n_patches, -1))
         state = state + block.mlp(block.norm2(state))
-    return tower.merger(state.reshape(n_images * n_patches, -1)).view(n_images, IMAGE_TOKENS, -1)
+    merged: torch.Tensor = tower.merger(state.reshape(n_images * n_patches, -1))
+    return merged.view(n_images, IMAGE_TOKENS, -1)
 
 
 def positions(length: int, image_start: int) -> torch.Tensor:
@@ -193,4 +197,5 @@ def states(
     out = model.model.language_model(
         inputs_embeds=inputs, position_ids=place, use_cache=False, output_hidden_states=True
     )
-    return out.hidden_states
+    hidden: tuple[torch.Tensor, ...] = out.hidden_states
+    return hidden

@@ -46,7 +46,10 @@ All were scaled to at most {side} pixels a side and saved again as JPEG without 
 def packaged(package: str, file: str) -> Path:
     """Where an installed package keeps a picture; found without importing it, which takes seconds."""
     module, folder = ("sklearn", "datasets/images") if package == "scikit-learn" else ("skimage", "data")
-    return Path(find_spec(module).submodule_search_locations[0]) / folder / file
+    spec = find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package} is not installed")
+    return Path(spec.submodule_search_locations[0]) / folder / file
 
 
 def sources() -> str:

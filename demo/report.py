@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ class Verdict:
     """What is so, attribute by attribute, and what the judge said; None when it gave no valid answer."""
 
     truth: dict[str, bool]
-    judged: dict | None
+    judged: dict[str, bool] | None
 
     def right(self, name: str) -> bool:
         return self.judged is not None and self.judged[name] == self.truth[name]
@@ -23,8 +24,8 @@ class Verdict:
         return all(self.right(name) for name in VALUES)
 
 
-def table(header: list[str], rows: list[list[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def table(header: list[str], rows: Sequence[Sequence[object]]) -> str:
+    lines: list[Sequence[object]] = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
@@ -48,7 +49,7 @@ def correlation(pairs: list[tuple[float, float]]) -> float:
     return covariance / math.sqrt(spread) if spread else math.nan
 
 
-def captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[list[object]]:
+def captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[list[str]]:
     rows = []
     for checkpoint, captions in written.items():
         exact = [text == scenes.caption(truth) for truth, text in zip(truths, captions, strict=True)]
@@ -59,7 +60,7 @@ def captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[l
     return rows
 
 
-def attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[object]]:
+def attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
     """Each attribute over every planted caption that is of the grammar."""
     planted = [verdict for kind in ("right", *VALUES, "any number", "another image's") for verdict in verdicts[kind]]
     rows = []
@@ -73,7 +74,7 @@ def attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[object]]:
     return rows
 
 
-def kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[object]]:
+def kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
     rows = []
     for kind, judged in verdicts.items():
         truth = sum(sum(verdict.truth.values()) for verdict in judged) / len(VALUES) / len(judged)
@@ -92,7 +93,7 @@ def kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[object]]:
     return rows
 
 
-def training_rows(training: Path) -> list[list[object]]:
+def training_rows(training: Path) -> list[list[str]]:
     runs = [json.loads(line) for line in training.read_text().splitlines()]
     return [[run["checkpoint"], run["command"], run["steps"], f"{run['seconds']:.0f}"] for run in runs]
 

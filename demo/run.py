@@ -22,6 +22,7 @@ from rich.table import Table
 
 from dev import stack
 from dev.airflow_api import AirflowAPI
+from dev.processes import StackError
 from dev.settings import Settings
 from ray_jobs import records
 from ray_jobs.contract import Record, Summary
@@ -116,5 +117,5 @@ if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
         try:
             sys.exit(main())
-        except (stack.StackError, httpx.HTTPError) as error:
+        except (StackError, httpx.HTTPError) as error:
             sys.exit(str(error))

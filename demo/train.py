@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from demo import model as tiny
 from demo.batches import IGNORED, VALUE, Batch, Batches
@@ -58,14 +58,14 @@ class Loss(torch.nn.Module):
     once both are at hand the last layer compares them.
     """
 
-    def __init__(self, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
         self.verdicts = verdict_tokens(tokenizer)
         self.weights = torch.ones(len(tokenizer))
         self.weights[self.verdicts] = 6.0  # six verdicts must not drown among forty tokens of form
         self.probe = torch.nn.Linear(model.config.text_config.hidden_size, 2 * (len(VALUE) + 1))
 
-    def forward(self, model: torch.nn.Module, batch: Batch, image_start: int) -> torch.Tensor:
+    def forward(self, model: Qwen2_5_VLForConditionalGeneration, batch: Batch, image_start: int) -> torch.Tensor:
         *_, below, last = tiny.states(model, batch.pixels, batch.ids, image_start)
         labels = batch.labels[:, 1:]
         answered = labels != IGNORED
@@ -78,7 +78,12 @@ class Loss(torch.nn.Module):
 
 def steps_before(init: Path | None) -> int:
     """Training steps behind the checkpoint we go on from, read from its name."""
-    return int(re.fullmatch(r"step-(\d+)", init.name)[1]) if init else 0
+    if init is None:
+        return 0
+    match = re.fullmatch(r"step-(\d+)", init.name)
+    if match is None:
+        raise SystemExit(f"{init} is not called step-<number>: its steps are unknown")
+    return int(match[1])
 
 
 def record(times: Path, checkpoint: str, steps: int, seconds: float) -> None:

@@ -73,10 +73,10 @@ def parent(work: Path, findings: Path, until: float, executions: int) -> Counter
             (work / "counts.json").unlink()
         if code:
             counts["crashes"] += 1
-            name = findings / f"crash-{time.time_ns()}"
-            name.with_suffix(".txt").write_bytes(said[-20_000:])
+            crash = findings / f"crash-{time.time_ns()}"
+            crash.with_suffix(".txt").write_bytes(said[-20_000:])
             if (work / "current").exists():
-                shutil.copy(work / "current", name)
+                shutil.copy(work / "current", crash)
     return counts
 
 

@@ -8,7 +8,7 @@ names only, because its packages cannot be installed here.
 
 import re
 import sys
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
 
 REPO = Path(__file__).parents[1]
@@ -31,18 +31,23 @@ def installed(environment: str) -> dict[str, Distribution]:
     return {_normalised(package.name): package for package in distributions(path=[str(site)])}
 
 
+def _first(metadata: PackageMetadata, key: str) -> str:
+    """The first value of a key of a package's metadata, "" where it has none."""
+    return str((metadata.get_all(key) or [""])[0])
+
+
 def licence_of(package: Distribution) -> str:
     """The licence that a package's metadata names: the SPDX expression, else its classifiers, else a short free text.
 
     Empty where it names none.
     """
     metadata = package.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
+    if expression := _first(metadata, "License-Expression"):
+        return expression
     classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
     if names := [line.rpartition(" :: ")[2] for line in classifiers if line != "License :: OSI Approved"]:
         return " / ".join(sorted(names))
-    text = " ".join(str(metadata.get("License") or "").split())
+    text = " ".join(_first(metadata, "License").split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -20,6 +20,8 @@ CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/se
 DATA_TESTS=(tests/ray_jobs tests/demo tests/docs tests/security/data)
 DEPLOY_TESTS=(tests/docker tests/helm)
 declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TESTS[*]}" [deploy]="${DEPLOY_TESTS[*]}")
+CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py)
+DATA_TYPES=(ray_jobs demo benchmarks dev)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.
@@ -44,8 +46,8 @@ lint() {
 
 types() {
     # What plugins import of ray_jobs is checked below, where the libraries are that its functions import.
-    .assay/control/bin/mypy --follow-imports silent --cache-dir .mypy_cache/control plugins/assay_airflow || failed=1
-    .assay/data/bin/mypy ray_jobs || failed=1
+    .assay/control/bin/mypy --follow-imports silent --cache-dir .mypy_cache/control "${CONTROL_TYPES[@]}" || failed=1
+    .assay/data/bin/mypy --cache-dir .mypy_cache/data --exclude '^dev/in_process\.py$' "${DATA_TYPES[@]}" || failed=1
 }
 
 environment_of() { # PATH of a file, a folder or a test: the environment that it is about

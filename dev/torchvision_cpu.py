@@ -8,17 +8,23 @@ PyTorch's own CPU index in reach the `+cpu` build is installed and none of this 
 
 import importlib.abc
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 
 class _DeclareOperators(importlib.abc.MetaPathFinder):
     """Declares the operators at the moment torchvision is first imported, so that starting Python stays free."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname == "torchvision":
             sys.meta_path.remove(self)
             import torch
 
-            library = torch.library.Library("torchvision", "DEF")
+            library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]  # torch has no types for it
             for operator in ("nms", "qnms"):
                 library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
             self.library = library  # operators live as long as the object that declares them

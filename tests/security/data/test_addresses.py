@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources.serving import Reply, serving
+from serving import Reply, serving
 
 from ray_jobs.sources import allowed, web
 

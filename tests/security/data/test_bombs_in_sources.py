@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from making import encoded, picture
-from sources.serving import Reply, serving
+from serving import Reply, serving
 
 from ray_jobs.contract import BadInput, Dataset, Preprocess, Trouble
 from ray_jobs.golden import singly

@@ -35,7 +35,7 @@ def SEEDS() -> list[bytes]:
 def try_input(data: bytes) -> None:
     body = data.decode("utf-8", "replace")
     for judge in (JUDGE, PLAIN):
-        endpoint = Endpoint(judge, None, Secret(KEY))  # type: ignore[arg-type]  reading needs no client
+        endpoint = Endpoint(judge, None, Secret(KEY))  # type: ignore[arg-type]  # reading needs no client
         for pair in (False, True):
             reply = endpoint._read(body, pair)
             assert (reply.failure is None) <= (reply.text is not None)

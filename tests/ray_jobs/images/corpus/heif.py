@@ -1,6 +1,7 @@
 """HEIC and AVIF: the formats of telephones, whose rotation is a property of the container."""
 
 import io
+from collections.abc import Callable
 
 import pi_heif
 import pillow_heif
@@ -36,7 +37,7 @@ def on_its_side() -> Image.Image:
     return scene().transpose(Image.Transpose.ROTATE_90)
 
 
-def p3(encode: object, **options: object) -> bytes:
+def p3(encode: Callable[..., bytes], **options: object) -> bytes:
     seen = profiles.seen_through(profiles.P3.tobytes(), 2.2)
     return encode(seen, icc_profile=profiles.profile(profiles.P3, 2.2), **options)
 

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -89,7 +90,7 @@ def cmyk(**options: object) -> bytes:
 
 def ycck() -> bytes:
     """Adobe's own: luma and chroma of the inverted inks, and black."""
-    return simplejpeg.encode_jpeg(255 - pictures.inked(scene()), 95, colorspace="CMYK", colorsubsampling="444")
+    return bytes(simplejpeg.encode_jpeg(255 - pictures.inked(scene()), 95, colorspace="CMYK", colorsubsampling="444"))
 
 
 def stored_as_rgb() -> bytes:
@@ -103,9 +104,9 @@ def adobe_rgb_marker() -> bytes:
     for found, begin, _ in segments(data):
         if found in (0xC0, 0xDA):
             first, step = (begin + 10, 3) if found == 0xC0 else (begin + 5, 2)
-            data = bytearray(data)
-            data[first], data[first + step], data[first + 2 * step] = 1, 2, 3
-            data = bytes(data)
+            renamed = bytearray(data)
+            renamed[first], renamed[first + step], renamed[first + 2 * step] = 1, 2, 3
+            data = bytes(renamed)
     if any(found == 0xEE for found, _, _ in segments(data)):
         data = without(data, 0xEE)
     return with_segment(data, 0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0))
@@ -197,10 +198,7 @@ FILES: dict[str, File] = {
     "exif-loop.jpg": kept(lambda: with_segment(jpeg(), 0xE1, b"Exif\0\0II*\0\x08\0\0\0\0\0\x08\0\0\0"), shows=scene),
     "orientation-0.jpg": kept(lambda: jpeg(exif=exif(0)), shows=scene),
     "orientation-1.jpg": kept(lambda: jpeg(exif=exif(1)), shows=scene),
-    **{
-        f"orientation-{number}.jpg": kept(lambda number=number: turned(number), "exif-rotated", shows=scene)
-        for number in STORED
-    },
+    **{f"orientation-{number}.jpg": kept(partial(turned, number), "exif-rotated", shows=scene) for number in STORED},
     "orientation-9.jpg": kept(lambda: jpeg(exif=exif(9)), shows=scene),
     "orientation-65535.jpg": kept(lambda: jpeg(exif=exif(65535)), shows=scene),
     "orientation-6-large.jpg": kept(

@@ -69,7 +69,7 @@ def inked(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image, dtype=np.float64)
     most = pixels.max(axis=2, keepdims=True)
     colours = 255 * (most - pixels) / np.maximum(most, 1)
-    return np.concatenate([colours, 255 - most], axis=2).round().astype(np.uint8)
+    return np.asarray(np.concatenate([colours, 255 - most], axis=2).round(), dtype=np.uint8)
 
 
 def cmyk() -> Image.Image:

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -180,11 +181,13 @@ def without_an_entry() -> Image.Image:
     return image
 
 
+def in_two_colours() -> Image.Image:
+    return scene().quantize(2, dither=Image.Dither.NONE)
+
+
 FILES: dict[str, File] = {
     **{
-        f"grey-{depth}-bit.png": kept(
-            lambda depth=depth: packed(depth), shows=lambda depth=depth: shows_few_greys(depth), within=0.01
-        )
+        f"grey-{depth}-bit.png": kept(partial(packed, depth), shows=partial(shows_few_greys, depth), within=0.01)
         for depth in (1, 2, 4)
     },
     "grey-8-bit.png": kept(lambda: png(pictures.grey()), shows=pictures.grey, within=0.01),
@@ -209,7 +212,9 @@ FILES: dict[str, File] = {
     ),
     "palette.png": kept(palette, shows=pictures.flat, within=0.01),
     "palette-1-bit.png": kept(
-        lambda: png(scene().quantize(2, dither=0)), shows=lambda: scene().quantize(2, dither=0), within=0.01
+        lambda: png(scene().quantize(2, dither=Image.Dither.NONE)),
+        shows=lambda: scene().quantize(2, dither=Image.Dither.NONE),
+        within=0.01,
     ),
     "palette-transparent.png": kept(lambda: palette(0), "alpha-over-white", shows=without_an_entry, within=0.01),
     "palette-opaque.png": kept(

@@ -48,7 +48,7 @@ def ink_profile() -> bytes:
 
 def printed() -> np.ndarray:
     """Red, green and blue of every mixture of whole inks, 0 or 1: linear or not is the same."""
-    return (1 - INKS[:, [2, 1, 0]]) * (1 - INKS[:, 3:])
+    return np.asarray((1 - INKS[:, [2, 1, 0]]) * (1 - INKS[:, 3:]))
 
 
 def bands(colours: np.ndarray, mode: str) -> Image.Image:

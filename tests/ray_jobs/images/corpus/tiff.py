@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -23,7 +24,7 @@ def lzw() -> bytes:
     return tiff(compression="tiff_lzw")
 
 
-def by_tifffile(values: np.ndarray, **options: object) -> bytes:
+def by_tifffile(values: np.ndarray, **options: Any) -> bytes:
     sink = io.BytesIO()
     tifffile.imwrite(sink, values, **{"photometric": "rgb"} | options)
     return sink.getvalue()

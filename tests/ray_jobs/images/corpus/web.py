@@ -71,7 +71,8 @@ def small_first_frame() -> bytes:
 
 def shows_small_first_frame() -> Image.Image:
     image = pictures.flat().convert("RGB")
-    image.paste(tuple(pictures.flat().getpalette()[:3]), (144, 0, WIDTH, HEIGHT))
+    palette = pictures.flat().getpalette() or []
+    image.paste(tuple(palette[:3]), (144, 0, WIDTH, HEIGHT))
     return image
 
 
