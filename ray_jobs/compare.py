@@ -23,8 +23,9 @@ from ray_jobs.metrics import Metric
 from ray_jobs.metrics.registry import declared
 from ray_jobs.names import printable
 from ray_jobs.odd_items import describe
+from ray_jobs.pairing import find_rows, read_floats, take_rows
 from ray_jobs.report import series, tables
-from ray_jobs.report.looking import Side, values
+from ray_jobs.report.looking import Side
 from ray_jobs.report.numbers import NONE
 from ray_jobs.report.page import About, Headline, page
 from ray_jobs.suite_files import is_code_of_the_deployment
@@ -174,10 +175,9 @@ def _paired(
     columns = ["image_id", *metrics]
     for part in candidate.scores.manifest.parts:
         new, old = (_columns(kept, part.name, columns) for kept in (candidate, baseline))
-        position = {image_id: row for row, image_id in enumerate(old["image_id"].to_pylist())}
-        order = [position.get(image_id, -1) for image_id in new["image_id"].to_pylist()]
-        before = {metric: np.append(values(old, metric), np.nan)[order] for metric in metrics}
-        yield before, {metric: values(new, metric) for metric in metrics}
+        rows = find_rows(new["image_id"].to_pylist(), old["image_id"].to_pylist())
+        before = {metric: take_rows(read_floats(old, metric), rows) for metric in metrics}
+        yield before, {metric: read_floats(new, metric) for metric in metrics}
 
 
 def _columns(kept: Kept, name: str, columns: list[str]) -> pa.Table:

@@ -5,8 +5,6 @@ the same parts; within a part images are paired by name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +18,8 @@ from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.verdict import Side, decide
 from ray_jobs.judge.preference import preferences
 from ray_jobs.metrics.registry import declared
+from ray_jobs.pairing import find_rows, read_floats, take_rows
+from ray_jobs.prefetch import prefetch
 
 READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
 PREFERENCE = "preference"  # the judge's choice between two captions: of the run, not of either side's scores
@@ -79,9 +79,8 @@ def paired(other: Values, own: Values) -> tuple[Values, Values]:
 
 
 def _ordered(one: Values, ids: list[str], clusters: list[str] | None) -> Values:
-    position = {image_id: i for i, image_id in enumerate(one.ids)}
-    order = [position.get(image_id, -1) for image_id in ids]  # -1: the NaN at the end
-    return Values(ids, clusters, {name: np.append(values, np.nan)[order] for name, values in one.metrics.items()})
+    rows = find_rows(ids, one.ids)
+    return Values(ids, clusters, {name: take_rows(values, rows) for name, values in one.metrics.items()})
 
 
 def _numbered(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
@@ -115,13 +114,7 @@ def _read(
     def part(name: str) -> list[Values]:
         return [_values(spec, caption_id, name, metrics) for caption_id in caption_ids]
 
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting = iter(names)
-        ready = [pool.submit(part, name) for name in islice(waiting, AHEAD)]
-        while ready:
-            found = ready.pop(0).result()
-            ready += [pool.submit(part, name) for name in islice(waiting, 1)]
-            yield found
+    return prefetch(part, names, AHEAD, READERS)
 
 
 def _values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str]) -> Values:
@@ -129,7 +122,7 @@ def _values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str]) -> V
     labels = ["label"] if spec.suite.gate.cluster == "label" else []
     table = parts.read(spec.scores_uri_of(caption_id), name, ["image_id", *labels, *scored])
     ids = table["image_id"].to_pylist()
-    values = {metric: _floats(table[metric]) for metric in scored}
+    values = {metric: read_floats(table, metric) for metric in scored}
     if PREFERENCE in metrics and caption_id == spec.caption_id:
         preferred = {row["image_id"]: row["preference"] for row in preferences(spec, name)}
         values[PREFERENCE] = np.array([preferred.get(image_id, np.nan) for image_id in ids], dtype=float)
@@ -148,7 +141,3 @@ def _clusters(spec: Spec, table: pa.Table, ids: Sequence[str]) -> list[str] | No
             "`dataset.label`, or cluster by source or none"
         )
     return [str(label) for label in labels]
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=float)

@@ -7,9 +7,7 @@ of the candidate and of what it is compared with alike.
 import json
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +19,8 @@ from ray_jobs.metrics import clip_stage, counting, label_hit, language
 from ray_jobs.metrics.part import WITH_TRUTH, columns, score_part
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
+from ray_jobs.pairing import read_floats
+from ray_jobs.prefetch import prefetch
 from ray_jobs.progress import Progress
 from ray_jobs.ray_dataset import ray_dataset, tell_first
 from ray_jobs.scores_places import Place, find_place, take_over
@@ -108,7 +108,7 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
     with_truth = [WITH_TRUTH] if spec.suite.dataset.truth else []
     for table in _tables(uri, [part.name for part in manifest.parts], ["references", "label", *with_truth, *metrics]):
         for name, array in values.items():
-            array[filled : filled + table.num_rows] = _numbers(table, name)
+            array[filled : filled + table.num_rows] = read_floats(table, name)
         filled += table.num_rows
         expected["nothing"] += table.num_rows
         expected["references"] += sum(table["references"].to_pylist())
@@ -142,20 +142,11 @@ def _blocks(count: int) -> int:
 
 def _tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
     """The parts in order, a few of them read at a time."""
-    ordered = iter(sorted(names))
-    with ThreadPoolExecutor(READERS) as pool:
-        while some := list(islice(ordered, READERS * 4)):
-            yield from pool.map(lambda name: parts.columns(uri, name, wanted), some)
+    return prefetch(lambda name: parts.columns(uri, name, wanted), sorted(names), READERS)
 
 
 def _has_name(spec: Spec, label: str | None) -> bool:
     return label is not None and bool(label_hit.names_of(label, spec.synonyms.get(label, ())))
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """A column with NaN for what is missing."""
-    numbers: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(float)
-    return numbers
 
 
 def _label_hit_by_words(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:

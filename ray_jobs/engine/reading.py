@@ -3,9 +3,7 @@
 vLLM copies them out of mapped files one page after the other; benchmarks/LOG.md has this and its other loaders.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
+
+from ray_jobs.prefetch import prefetch
 
 THREADS = 8
 PIECE = 16 << 20  # bytes that a thread copies at once
@@ -30,16 +30,18 @@ def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, t
     for _ in range(2 * THREADS):
         free.put((torch.empty(PIECE, dtype=torch.uint8, device="cpu", pin_memory=on_gpu), None))
 
-    def filled(source: torch.Tensor) -> torch.Tensor:
+    def fill(filling: tuple[Piece, torch.Tensor]) -> tuple[Piece, torch.Tensor]:
+        piece, source = filling
         buffer, copied = free.get()
         if copied:
             copied.synchronize()
         np.copyto(buffer.numpy()[: len(source)], source.numpy())
-        return buffer
+        return piece, buffer
 
-    def moved(piece: Piece, filling: Future[torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    start_thread = partial(torch.cuda.set_device, device) if on_gpu else None
+    for piece, buffer in prefetch(fill, _pieces(files, device), 2 * THREADS, THREADS, start_thread):  # one for a buffer
         name, target, start, last = piece
-        there, buffer, copied = target.view(-1).view(torch.uint8)[start : start + PIECE], filling.result(), None
+        there, copied = target.view(-1).view(torch.uint8)[start : start + PIECE], None
         there.copy_(buffer[: len(there)], non_blocking=True)
         if on_gpu:
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -47,16 +49,6 @@ def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, t
         free.put((buffer, copied))
         if last:
             yield name, target
-
-    ahead = deque[tuple[Piece, Future[torch.Tensor]]]()
-    here = partial(torch.cuda.set_device, device) if on_gpu else None
-    with ThreadPoolExecutor(THREADS, "weights", here) as pool:
-        for piece, source in _pieces(files, device):
-            if len(ahead) == 2 * THREADS:  # as many as there are buffers
-                yield from moved(*ahead.popleft())
-            ahead.append((piece, pool.submit(filled, source)))
-        while ahead:
-            yield from moved(*ahead.popleft())
 
 
 def _pieces(files: Sequence[str], device: torch.device) -> Iterator[tuple[Piece, torch.Tensor]]:

@@ -12,11 +12,11 @@ from ray_jobs import parts, storage
 from ray_jobs.arrow_guard import check_own
 from ray_jobs.contract import BadInput, Dataset, Manifest
 from ray_jobs.names import printable
+from ray_jobs.prefetch import prefetch
 from ray_jobs.sources.cell_texts import CellFault
 from ray_jobs.sources.cells import WHOLE, read_label, read_references
 from ray_jobs.sources.filesystem import open_arrow
 from ray_jobs.sources.image_cells import PYTHON_BYTES
-from ray_jobs.sources.reading import ahead
 
 CELLS = 2  # how cells are read; a set without it in its details was read before they had types
 COLUMNS = ["image_id", "label", "references"]
@@ -62,7 +62,7 @@ def _is_other(text: str, same: object, read: Callable[[str], object]) -> bool:
 
 def _read(golden_uri: str, names: Iterable[str]) -> Iterator[tuple[str, str | None, list[str]]]:
     """The texts of the parts, several of which are read at a time: most of it is waiting for storage."""
-    for rows in ahead(lambda name: _read_part(parts.uri_of_part(golden_uri, name)), names, READS):
+    for rows in prefetch(lambda name: _read_part(parts.uri_of_part(golden_uri, name)), names, READS):
         yield from rows
 
 

@@ -3,11 +3,10 @@
 Parts are streamed, a few read ahead; what is kept does not grow with the number of images.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,13 @@ import pyarrow.compute as pc
 
 from ray_jobs import parts
 from ray_jobs.contract import Manifest
+from ray_jobs.pairing import find_rows, read_floats, take_rows
+from ray_jobs.prefetch import prefetch
 from ray_jobs.report.histogram import Histogram
 
 AHEAD = 8  # parts read at once
 CASES = 10  # images shown for each of worse and better
 EXAMPLES = 3  # of a reason of failure
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def look(
         new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in held)
         return name, new, old[0] if old else None
 
-    for name, new, old in _ahead(read, names):
+    for name, new, old in prefetch(read, names, AHEAD):
         for metric in metrics:
-            looked.candidate[metric].add(values(new, metric))
+            looked.candidate[metric].add(read_floats(new, metric))
             if old is not None:
-                looked.baseline[metric].add(values(old, metric))
+                looked.baseline[metric].add(read_floats(old, metric))
         ranked = _ranked(name, new, old, rank_by)
         looked.worse = sorted([*looked.worse, *ranked[:CASES]])[:CASES]
         looked.better = sorted([*looked.better, *ranked[-CASES:]], key=_best_first)[:CASES]
@@ -105,35 +105,20 @@ def _held(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]
     return [column for column in columns if column in there]
 
 
-def values(table: pa.Table, metric: str) -> np.ndarray:
-    """The metric of every row, NaN where it is missing."""
-    if metric not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    return np.asarray(table[metric].cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=float)
-
-
 def _ranked(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tuple[str, int]]) -> list[Ranked]:
     """The part's images that have a value, the worst first: only the first and last `CASES` of them."""
     if not rank_by:
         return []
     ids = new["image_id"].to_pylist()
-    moved = [values(new, name) * direction for name, direction in rank_by]
+    moved = [read_floats(new, name) * direction for name, direction in rank_by]
     if old is not None:
-        order = _order(ids, old["image_id"].to_pylist())
-        before = (np.append(values(old, name), np.nan)[order] for name, _ in rank_by)
+        rows = find_rows(ids, old["image_id"].to_pylist())
+        before = (take_rows(read_floats(old, name), rows) for name, _ in rank_by)
         moved = [after - then * way for after, then, (_, way) in zip(moved, before, rank_by, strict=True)]
     first, second = moved[0], np.nan_to_num(moved[-1]) if len(moved) > 1 else np.zeros(len(ids))
     sorted_rows = [row for row in np.lexsort((second, first)).tolist() if np.isfinite(first[row])]
     kept = sorted_rows if len(sorted_rows) <= 2 * CASES else sorted_rows[:CASES] + sorted_rows[-CASES:]
     return [Ranked(float(first[row]), float(second[row]), ids[row], part) for row in kept]
-
-
-def _order(ids: list[str], others: list[str]) -> np.ndarray:
-    """For each id its row among the others, -1 where it is not."""
-    if ids == others:
-        return np.arange(len(ids))
-    position = {image_id: row for row, image_id in enumerate(others)}
-    return np.array([position.get(image_id, -1) for image_id in ids], dtype=int)
 
 
 def _best_first(one: Ranked) -> tuple[float, float, str]:
@@ -143,15 +128,3 @@ def _best_first(one: Ranked) -> tuple[float, float, str]:
 def _failures(table: pa.Table) -> Iterable[tuple[str, str]]:
     failed = table.filter(pc.is_valid(table["failure"]))
     return zip(failed["image_id"].to_pylist(), failed["failure"].to_pylist(), strict=True)
-
-
-def _ahead(read: Callable[[str], Read], names: Sequence[str]) -> Iterator[Read]:
-    """What `read` gives for each name, in order, the next few being read meanwhile."""
-    with ThreadPoolExecutor(AHEAD) as pool:
-        waiting: deque[Future[Read]] = deque()
-        for name in names:
-            waiting.append(pool.submit(read, name))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

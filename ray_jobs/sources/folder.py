@@ -12,13 +12,14 @@ from pathlib import PurePosixPath
 from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.names import printable as shown
+from ray_jobs.prefetch import prefetch
 from ray_jobs.source_files import ALL, METADATA, Selection, is_no_class, is_of_split
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
 from ray_jobs.sources.cells import RowTexts, printable
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.leftovers import Leftovers, list_selected
 from ray_jobs.sources.metadata import Metadata, metadata, metadata_name
-from ray_jobs.sources.reading import Fetched, ahead, distance_of, fetched, reads_at_once
+from ray_jobs.sources.reading import Fetched, distance_of, fetched, reads_at_once
 from ray_jobs.sources.side_files import SideFiles, find_side_files
 from ray_jobs.sources.unknown import archives_among, manifests_among, unknown_file
 
@@ -59,7 +60,7 @@ class FolderSource:
             label, label_id = named(texts.label, names, self.dataset)
             return Row(one.image_id, found.data, found.file, label, label_id, texts.references, found.detail, one.truth)
 
-        return ahead(row, located, reads_at_once(self.dataset, self.distance))
+        return prefetch(row, located, reads_at_once(self.dataset, self.distance))
 
     def _metadata_names(self) -> list[str]:
         """The metadata that is used: that of the folder, else those of subfolders, where references or a split ask."""

@@ -15,12 +15,13 @@ from ray_jobs import storage
 from ray_jobs.arrow_guard import check_ipc, refuse_extensions
 from ray_jobs.contract import BadInput, Dataset, Trouble, nearest
 from ray_jobs.plan import is_hub_name
+from ray_jobs.prefetch import prefetch
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cells import RowTexts, read_texts
 from ray_jobs.sources.columns import Columns, columns_of, tell
 from ray_jobs.sources.filesystem import explained, open_arrow
 from ray_jobs.sources.labels import label_names, named
-from ray_jobs.sources.reading import Fetched, ahead, fetch_cell, reads_at_once
+from ray_jobs.sources.reading import Fetched, fetch_cell, reads_at_once
 from ray_jobs.sources.table import listed_label
 
 BATCH = 1000  # labels listed at a time
@@ -47,7 +48,7 @@ class HuggingFaceSource:
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         rows, columns = self._open()
         cells = ((one, rows[int(one.where)].to_pylist()[0]) for one in located)
-        read = ahead(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
+        read = prefetch(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
         for one, texts, found in read or map(self._fetched, cells):
             name, label_id = named(texts.label, columns.names, self.dataset)
             said, truth = texts.references, texts.truth

@@ -13,6 +13,7 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.names import printable
 from ray_jobs.plan import image_folder
+from ray_jobs.prefetch import prefetch
 from ray_jobs.source_files import FIRST_MANIFESTS, is_named_for
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row, web
 from ray_jobs.sources.cell_texts import CellFault
@@ -22,7 +23,7 @@ from ray_jobs.sources.image_cells import as_data_url, is_inline, read_image
 from ray_jobs.sources.joining import join_rows
 from ray_jobs.sources.labels import label_names, named
 from ray_jobs.sources.on_disk import names as unique_names
-from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
+from ray_jobs.sources.reading import Fetched, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.rows import Cells, rows
 from ray_jobs.sources.splits import RowSplits, split_column_of_row
 
@@ -93,7 +94,7 @@ class ManifestSource:
 
         distances = {distance_of(beside(folder, one.where)) for one in located}
         distance: Distance = next((far for far in FARTHEST if far in distances), "local")
-        return ahead(row, located, reads_at_once(self.dataset, distance))
+        return prefetch(row, located, reads_at_once(self.dataset, distance))
 
     def _located(self, number: int, cells: Cells, columns: Columns) -> Located:
         place, fault = _read_place(cells.get(columns.image))

@@ -21,7 +21,6 @@ from ray_jobs.sources.cell_texts import CellFault, printable
 from ray_jobs.sources.image_cells import read_image
 
 T = TypeVar("T")
-R = TypeVar("R")
 READS: dict[Distance, int] = {"local": 1, "object-store": 16, "web": 32}
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 BATCH, WAITING = 100, 20  # items handed over at a time, and how many times before a stream has to wait
@@ -47,24 +46,6 @@ def distance_of(place: str) -> Distance:
     if place.lower().startswith(web.SCHEMES):
         return "web"
     return "object-store" if place.startswith("s3://") else "local"
-
-
-def ahead(fetch: Callable[[T], R], items: Iterable[T], reads: int) -> Iterator[R]:
-    """`fetch` of each item, in order, with at most `reads` of them under way or waiting to be taken."""
-    if reads == 1:
-        yield from map(fetch, items)
-        return
-    window: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(reads, thread_name_prefix="read")
-    try:
-        for item in items:
-            if len(window) == reads:
-                yield window.popleft().result()
-            window.append(pool.submit(fetch, item))
-        while window:
-            yield window.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:

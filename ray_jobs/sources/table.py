@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ray_jobs.arrow_guard import check_batch
 from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.prefetch import prefetch
 from ray_jobs.source_files import partitions
 from ray_jobs.sources import Distance, Located, Row
 from ray_jobs.sources.cell_texts import CellFault
@@ -21,7 +22,7 @@ from ray_jobs.sources.columns import Columns, columns_of, tell
 from ray_jobs.sources.filesystem import explained
 from ray_jobs.sources.image_cells import read_image
 from ray_jobs.sources.labels import label_names, named
-from ray_jobs.sources.reading import Fetched, ahead, beside, distance_of, fetch_cell, reads_at_once
+from ray_jobs.sources.reading import Fetched, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.shards import needs_split_column, shards, title, uri_of
 from ray_jobs.sources.splits import COLUMN as SPLIT
 from ray_jobs.sources.splits import RowSplits, split_column
@@ -211,7 +212,7 @@ class TableSource:
 
         if not columns.places:
             return map(fetch, cells)
-        return ahead(fetch, cells, reads_at_once(self.dataset, "web"))
+        return prefetch(fetch, cells, reads_at_once(self.dataset, "web"))
 
     @contextmanager
     def _open(self, uri: str) -> Iterator[File]:

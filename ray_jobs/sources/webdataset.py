@@ -14,6 +14,7 @@ from ray_jobs import storage
 from ray_jobs.contract import BadInput, Dataset, Trouble
 from ray_jobs.images import formats
 from ray_jobs.images.bounds import most_bytes
+from ray_jobs.prefetch import prefetch
 from ray_jobs.sources import SUFFIXES, Distance, Located, Row
 from ray_jobs.sources.cell_texts import CellFault, decode_text
 from ray_jobs.sources.cells import printable, read_label, read_texts
@@ -21,7 +22,7 @@ from ray_jobs.sources.columns import check
 from ray_jobs.sources.labels import Names, label_names, named
 from ray_jobs.sources.on_disk import database
 from ray_jobs.sources.on_disk import names as unique_names
-from ray_jobs.sources.reading import ahead, distance_of, in_turn, reads_at_once
+from ray_jobs.sources.reading import distance_of, in_turn, reads_at_once
 from ray_jobs.sources.shards import shards, title, uri_of
 from ray_jobs.sources.tar import Sample, samples
 
@@ -58,7 +59,7 @@ class WebDatasetSource:
 
     def read(self, located: Sequence[Located]) -> Iterator[Row]:
         row = partial(self._row, names=label_names(self.dataset))
-        return ahead(row, located, reads_at_once(self.dataset, self.distance))
+        return prefetch(row, located, reads_at_once(self.dataset, self.distance))
 
     def _row(self, one: Located, names: Names | None) -> Row:
         shard, image, others = json.loads(one.where)

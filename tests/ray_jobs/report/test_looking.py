@@ -9,7 +9,6 @@ from making import spec
 
 from ray_jobs import parts
 from ray_jobs.contract import BadInput, Spec
-from ray_jobs.report import looking
 from ray_jobs.report.looking import CASES, Looked, Side, look
 
 CHRF, JUDGE, EMPTY = ("chrf", 1), ("judge", 1), ("empty", -1)
@@ -121,23 +120,3 @@ def test_a_part_that_is_missing_says_so(tmp_path: Path) -> None:
     Path(parts.uri_of_part(baseline.scores_uri, "part-00000")).unlink()
     with pytest.raises(BadInput, match="the part is missing though its manifest names it"):
         look(["part-00000"], candidate, baseline, ["chrf"], [CHRF])
-
-
-def test_no_more_parts_are_held_than_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as there are threads, and the one in hand, however many parts there are."""
-    import weakref
-
-    class Part:
-        pass
-
-    alive: weakref.WeakSet[Part] = weakref.WeakSet()
-
-    def read(name: str) -> Part:
-        part = Part()
-        alive.add(part)
-        return part
-
-    most = 0
-    for _ in looking._ahead(read, [str(number) for number in range(200)]):
-        most = max(most, len(alive))
-    assert most <= looking.AHEAD + 2

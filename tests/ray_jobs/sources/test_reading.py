@@ -1,62 +1,12 @@
-import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
 import pytest
 
-from ray_jobs.contract import BadInput, Dataset, Trouble
+from ray_jobs.contract import BadInput, Dataset
 from ray_jobs.sources import reading
-from ray_jobs.sources.reading import ahead, beside, distance_of, in_turn, reads_at_once
-
-
-def test_results_are_in_order_and_few_are_under_way() -> None:
-    lock, now, most, taken = threading.Lock(), 0, 0, 0
-
-    def items() -> Iterator[int]:
-        nonlocal taken
-        for number in range(40):
-            taken += 1
-            yield number
-
-    def fetch(number: int) -> int:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.02 if number % 7 == 0 else 0.001)
-        with lock:
-            now -= 1
-        return number
-
-    results = []
-    for result in ahead(fetch, items(), 5):
-        assert taken <= len(results) + 6  # never further ahead than it may read
-        results.append(result)
-    assert results == list(range(40))
-    assert 1 < most <= 5
-
-
-def test_an_error_comes_in_its_turn_and_the_rest_is_not_read() -> None:
-    def fetch(number: int) -> int:
-        if number == 3:
-            raise Trouble("connection lost")
-        return number
-
-    taken: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(1000):
-            taken.append(number)
-            yield number
-
-    with pytest.raises(Trouble, match="connection lost"):
-        list(ahead(fetch, items(), 2))
-    assert len(taken) < 7
-    found = ahead(fetch, range(3), 2)
-    assert next(found) == 0
-    found.close()  # type: ignore[attr-defined] # who stops asking is not kept waiting
+from ray_jobs.sources.reading import beside, distance_of, in_turn, reads_at_once
 
 
 def test_streams_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from offered import PICTURES
 from serving import Reply, serving
 
+from ray_jobs.prefetch import prefetch
 from ray_jobs.sources import reading, web
 
 IMAGE = PICTURES[0]
@@ -163,7 +164,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 def test_a_failure_is_a_row_without_data_and_the_others_are_read() -> None:
     with serving(lambda path, _: Reply(404) if path == "/3" else Reply(body=path.encode())) as address:
-        found = list(reading.ahead(partial(reading.fetched, home="/data"), (f"{address}/{n}" for n in range(9)), 4))
+        found = list(prefetch(partial(reading.fetched, home="/data"), (f"{address}/{n}" for n in range(9)), 4))
     assert [one.data for one in found] == [None if number == 3 else b"/%d" % number for number in range(9)]
 
 
