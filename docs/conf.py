@@ -46,5 +46,5 @@ copybutton_prompt_text = "$ "
 
 def setup(app: Sphinx) -> None:
     """Blocks that a test reads by their language: plain text to the reader."""
-    for language in ("files", "rows", "parquet", "tar", "mermaid"):
+    for language in ("files", "rows", "parquet", "tar"):
         app.add_lexer(language, TextLexer)
