@@ -50,7 +50,7 @@ retry would end in the same way.
 
 | | exit code of a job | in Airflow |
 | --- | --- | --- |
-| retried | 1 | the task is tried again, as often as its `retries` say |
+| retried | 1 | the task is tried again, for 2 h 36 min (`ASSAY_RETRY_MINUTES`) |
 | not retried | 2 | the task fails at once |
 
 `make docs` collects the lines from the source (`dev/docs/error_lines.py`)."""

@@ -37,7 +37,7 @@ INTRODUCTION = """# Metrics
 
 A metric gives each caption a value. The value of an image is missing where the caption lacks what the metric needs; a
 missing value is never 0. [How metrics work](../explanation/metrics.md) says what each compares, and
-[its section](../explanation/metrics.md#your-own-metric) how to write your own.
+[Add a metric](../how-to/add-a-metric.md) how to write your own.
 
 - **better**: what the gate and the report count as an improvement.
 - **error bar**: Student's t for a mean, Wilson's interval for a share. Of two captions means that each value compares a
