@@ -17,9 +17,9 @@ import numpy as np
 
 from demo import asking, scenes
 from demo.evaluate import DEMO
-from ray_jobs.gate.compared import compared
 from ray_jobs.gate.holm import holm
-from ray_jobs.gate.paired import Paired
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.paired_differences import Paired
 from ray_jobs.metrics import Captioned
 from ray_jobs.metrics.registry import BUILT_IN
 

@@ -8,8 +8,9 @@ import time
 
 from sacrebleu.metrics import CHRF
 
-from ray_jobs.metrics import Captioned, chrf
-from ray_jobs.metrics.batch import Batch
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.builtin import chrf
+from ray_jobs.metrics.text.batch import Batch
 
 CASES = ((4000, 11, 5), (4000, 11, 1), (1000, 60, 1))  # captions, words of each text, references of each caption
 

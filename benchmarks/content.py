@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ray_jobs import content_hashes
+from ray_jobs.storage import content_hashes
 
 
 def main() -> None:

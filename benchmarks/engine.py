@@ -19,8 +19,8 @@ import ray
 import yaml
 
 from benchmarks.planned import said
-from ray_jobs.contract import Spec
-from ray_jobs.engine.holding import NAMESPACE
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.session import NAMESPACE
 from ray_jobs.plan import plan
 
 DEMO = Path(__file__).parent.parent / "demo"

@@ -30,10 +30,10 @@ from benchmarks.geometry import checkpoints
 from benchmarks.gpu import Watch
 from benchmarks.measuring import measured
 from benchmarks.planned import captions, photographs, planned
-from ray_jobs import parts
-from ray_jobs.contract import Spec
-from ray_jobs.engine.holding import NAMESPACE
-from ray_jobs.engine.settings import environment
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.session import NAMESPACE
+from ray_jobs.engine.shared.settings import environment
+from ray_jobs.storage import parts
 
 
 @dataclass

@@ -22,10 +22,12 @@ import pyarrow.compute as pc
 import yaml
 
 from benchmarks.measuring import Cost, measured
-from ray_jobs import caption, parts
-from ray_jobs.contract import Manifest, Part, Spec
-from ray_jobs.golden import making
+from ray_jobs import caption
+from ray_jobs.contract.artifacts import Manifest, Part
+from ray_jobs.contract.spec import Spec
+from ray_jobs.golden import build_part
 from ray_jobs.plan import plan
+from ray_jobs.storage import parts
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "demo" / "checkpoints" / "step-0800"
@@ -68,7 +70,7 @@ def made(work: Path, images: int) -> Spec:
         )
         label = words.take(pa.array(random.integers(0, LABELS, rows)))
         image = pa.array([b"no image is looked at"] * rows)
-        golden.append(_write(spec.golden_uri, name, making.SCHEMA, rows, image_id=ids, image=image, label=label,
+        golden.append(_write(spec.golden_uri, name, build_part.SCHEMA, rows, image_id=ids, image=image, label=label,
                              references=references))  # fmt: skip
         captions.append(_write(spec.captions_uri, name, caption.SCHEMA, rows, image_id=ids,
                                caption=sentences(rows, words, random), finish_reason=pa.array(["stop"] * rows),

@@ -18,11 +18,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from ray_jobs import gating, parts, storage
-from ray_jobs.contract import Baseline, Checkpoint, Manifest, Part, Scores, Spec, Suite, Summary
-from ray_jobs.gate.compared import compared
-from ray_jobs.gate.paired import Paired
+from ray_jobs.contract.artifacts import Manifest, Part, Scores, Summary
+from ray_jobs.contract.spec import Baseline, Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
+from ray_jobs.gate import run
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.paired_differences import Paired
 from ray_jobs.metrics.registry import BUILT_IN, declared
+from ray_jobs.storage import objects, parts
 
 PART_ROWS = 512
 GATED = ("exact_match", "chrf", "cider_d", "rouge_l")
@@ -53,7 +56,7 @@ def from_parts(images: int, cluster: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as root:
         found, scores = _kept(root, images, cluster)
         before, began = _peak(), time.perf_counter()
-        gating.gate(found, scores)
+        run.gate(found, scores)
         return time.perf_counter() - began, _peak() - before
 
 
@@ -89,7 +92,7 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
 
 def _part(uri: str, number: int, data: bytes) -> Part:
     name = parts.name_of_part(number)
-    storage.write(parts.uri_of_part(uri, name), data)
+    objects.write(parts.uri_of_part(uri, name), data)
     return Part(name=name, rows=PART_ROWS, blake3="0" * 64)
 
 

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ray_jobs.gate import clusters, sample
-from ray_jobs.gate.compared import compared
-from ray_jobs.gate.constant import Constant
-from ray_jobs.gate.discordant import Discordant, p_lost
+from ray_jobs.gate import accumulator, cluster_robust
 from ray_jobs.gate.holm import holm
 from ray_jobs.gate.moments import Moments, moments
-from ray_jobs.gate.paired import Paired
-from ray_jobs.gate.studentised import Studentised
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.paired_proportions import Discordant, p_lost
+from ray_jobs.gate.skewed_mean import Studentised
+from ray_jobs.gate.zero_variance import Constant
 
 ALPHAS = (0.05, 0.0027)
 FAMILIES = (1, 4)
@@ -114,7 +114,7 @@ def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order
     fields |= {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("least", "most")}
     seen = Moments(np.asarray(n), **fields)
     with np.errstate(all="ignore"):
-        found = _studentised(sample.studentised(seen, order))
+        found = _studentised(accumulator.studentised(seen, order))
     for at in np.nonzero(seen.constant)[0]:
         constant = Constant(float(seen.mean[at]), n, -1.0, 1.0)
         found.worse[at], found.no_worse[at] = constant.p_below(0.0), constant.p_above(0.0)
@@ -126,7 +126,7 @@ def of_clusters(random: np.random.Generator, number: int, between: float, unequa
     counts = np.maximum(np.round(20 * np.exp(unequal * random.standard_normal((nights, number)))), 1)
     common = math.sqrt(between) * random.standard_normal(counts.shape)
     own = math.sqrt(1 - between) * random.standard_normal(counts.shape)
-    return _studentised(clusters.studentised(counts, counts * common + np.sqrt(counts) * own))
+    return _studentised(cluster_robust.studentised(counts, counts * common + np.sqrt(counts) * own))
 
 
 def _studentised(test: Studentised) -> Seen:

@@ -20,8 +20,8 @@ from scipy.stats import beta
 
 from demo import asking, judging, scenes
 from demo.evaluate import planted_captions
-from ray_jobs.contract import Judge
-from ray_jobs.metrics.judge import Judgement, question, read, schema
+from ray_jobs.contract.suite import Judge
+from ray_jobs.judge.rubric import Judgement, question, read, schema
 
 CRITERIA = tuple(scenes.VALUES)
 JUDGE = Judge(kind="vllm", model="demo/judge", prompt=judging.PROMPT, criteria=CRITERIA)

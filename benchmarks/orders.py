@@ -18,8 +18,8 @@ import ray
 
 from benchmarks.engine import DEMO, end_engines, job
 from benchmarks.planned import planned, said
-from ray_jobs import audits, parts
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import audits, parts
 
 CHECKPOINTS = sorted(folder.name for folder in (DEMO / "checkpoints").iterdir())
 

@@ -20,10 +20,10 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.gpu import Watch
-from ray_jobs import parts, storage
-from ray_jobs.contract import Spec
-from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.settings import arguments, warm_config
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.shared.prompt import PromptMaker
+from ray_jobs.engine.shared.settings import arguments, warm_config
+from ray_jobs.storage import objects, parts
 
 PLAIN = ("compilation_config",)  # what Assay sets beyond a user's own settings
 
@@ -136,7 +136,7 @@ if __name__ == "__main__":
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--wait")
     told = parser.parse_args()
-    planned = Spec.model_validate_json(storage.read(told.spec))
+    planned = Spec.model_validate_json(objects.read(told.spec))
     if told.way == "generate":
         generate(planned, told.gpu)
     else:

@@ -12,8 +12,11 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.pictures import VARIANTS, photograph
-from ray_jobs import checkpoint, parts, storage
-from ray_jobs.contract import Part, Spec, parse_suite
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.artifacts import Part
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.storage import objects, parts
 
 PART = 256  # images
 
@@ -24,7 +27,7 @@ def planned(
     """The spec of a job of the suite over these images, a golden set that is made where none of this name is there."""
     spec = Spec(
         root=str(root), suite=parse_suite(json.dumps(suite), suite["name"]),
-        checkpoint=checkpoint.resolve(str(model)), source_revision=name,
+        checkpoint=inspect.resolve(str(model)), source_revision=name,
         following=str(following) if following else None,
     )  # fmt: skip
     if parts.manifest(spec.golden_uri) is None:
@@ -36,7 +39,7 @@ def planned(
             made.append(parts.write(spec.golden_uri, name_of_part, table, {"lost": {}}))
             count += len(rows)
         parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, count, {}, {}))
-    storage.write(spec.uri, spec.model_dump_json().encode())
+    objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
 
 

@@ -24,9 +24,11 @@ from typing import Any
 
 from assay_airflow import router
 
-from ray_jobs import index, storage
-from ray_jobs.checkpoint import resolve
-from ray_jobs.contract import Record, Spec, Suite, Verdict
+from ray_jobs.checkpoints.inspect import resolve
+from ray_jobs.contract.artifacts import Record, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Suite
+from ray_jobs.storage import index, objects
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -41,7 +43,7 @@ def upload(uri: str, name: str, shards: int) -> None:
     of_tensor = {f"t{number}": f"model-{number + 1:05d}-of-{shards:05d}.safetensors" for number in range(shards)}
     files["model.safetensors.index.json"] = json.dumps({"weight_map": of_tensor}).encode()
     for file, content in files.items():
-        storage.write(f"{uri}/{name}/{file}", content)
+        objects.write(f"{uri}/{name}/{file}", content)
 
 
 def publish(root: str, uri: str, name: str) -> None:
@@ -60,7 +62,7 @@ class Requests:
 
     def __init__(self, delay: float) -> None:
         self.count, self._delay, self._lock = 0, delay, threading.Lock()
-        storage._s3().meta.events.register("before-send.s3.*", self._send)
+        objects._s3().meta.events.register("before-send.s3.*", self._send)
 
     def _send(self, **_: Any) -> None:
         with self._lock:
@@ -98,7 +100,7 @@ def main() -> None:
             "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
-        storage._s3().create_bucket(Bucket="bench")
+        objects._s3().create_bucket(Bucket="bench")
     place = given.folder or "s3://bench"
     root, uri = f"{place}/root", f"{place}/in"
     with ThreadPoolExecutor(8) as pool:

@@ -20,7 +20,7 @@ THREADS = 32
 
 
 def fetch_all(address: str, images: int) -> None:
-    from ray_jobs.sources import web
+    from ray_jobs.sources.reading import web
 
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.monotonic()

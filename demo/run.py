@@ -24,8 +24,8 @@ from dev import stack
 from dev.airflow_api import AirflowAPI
 from dev.processes import StackError
 from dev.settings import Settings
-from ray_jobs import records
-from ray_jobs.contract import Record, Summary
+from ray_jobs.contract.artifacts import Record, Summary
+from ray_jobs.storage import records
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 FIELDS_CHECKPOINTS = Path(__file__).parent / "checkpoints-fields"

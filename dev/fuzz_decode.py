@@ -109,9 +109,9 @@ def fuzz(work: Path, findings: Path, seconds: int, executions: int) -> int:
     with atheris.instrument_imports(include=list(MODULES)):
         from PIL import Image
 
-        from ray_jobs.contract import Preprocess
+        from ray_jobs.contract.suite import Preprocess
         from ray_jobs.images.prepare import prepare
-        from ray_jobs.images.rejected import REASONS, Rejected
+        from ray_jobs.images.reject_reasons import REASONS, Rejected
     warnings.simplefilter("ignore")
     counts: Counter[str] = Counter()
     settings = Preprocess(max_source_pixels=4_000_000, max_pixels=16_000)  # so small that every seed is resized

@@ -4,7 +4,7 @@ import socket
 
 import psutil
 
-from ray_jobs.names import printable
+from ray_jobs.inputs.names import printable
 
 COMMAND_CHARACTERS = 120
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray_jobs import storage
-from ray_jobs.errors import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` can tell its own
@@ -38,7 +38,7 @@ class Settings:
     run: Path = _setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)  # noqa: RUF009
     control: Path = _setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)  # noqa: RUF009
     data: Path = _setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)  # noqa: RUF009
-    root: str = _setting("ASSAY_ROOT", REPO / ".assay" / "root", storage.absolute)
+    root: str = _setting("ASSAY_ROOT", REPO / ".assay" / "root", objects.absolute)
     airflow_port: int = _setting("ASSAY_AIRFLOW_PORT", 8080, int)
     ray_port: int = _setting("ASSAY_RAY_PORT", 8265, int)  # and the three after it
     ray_cpus: int = _setting("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2), int)
@@ -67,7 +67,7 @@ class Settings:
     def _short(self, path: Path, limit: int) -> Path:
         """The path, or one in a private folder of few letters where it is too long for a socket's address.
 
-        Raises BadInput where that folder is not this user's alone.
+        Raises InputError where that folder is not this user's alone.
         """
         if len(str(path)) <= limit:
             return path
@@ -76,14 +76,14 @@ class Settings:
 
 
 def make_private(folder: Path) -> Path:
-    """The folder, which this user alone can enter. Raises BadInput where another made it, or where it is a link."""
+    """The folder, which this user alone can enter. Raises InputError where another made it, or where it is a link."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = os.lstat(folder)
     except OSError as error:
-        raise BadInput(f"{folder}: {error.strerror}; remove it, or set TMPDIR to a folder of your own") from error
+        raise InputError(f"{folder}: {error.strerror}; remove it, or set TMPDIR to a folder of your own") from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise BadInput(
+        raise InputError(
             f"{folder}: is a link, or others may use it, who could take the stack's place; remove it, or set TMPDIR to "
             "a folder of your own"
         )

@@ -24,8 +24,9 @@ from dev import ports, processes
 from dev.airflow_api import DAG, AirflowAPI
 from dev.processes import AIRFLOW, PROGRAMS, StackError
 from dev.settings import REPO, Settings, environment, secrets_of
-from ray_jobs import storage, submission_probe
-from ray_jobs.errors import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job import submission_probe
+from ray_jobs.storage import objects
 
 HEALTHY_WITHIN_S = 300
 SAY_AFTER_S, SAY_EVERY_S = 10, 60  # a wait says what it waits for
@@ -163,8 +164,8 @@ def _dags_missing(api: AirflowAPI) -> str:
 
 
 def _conf(asked: argparse.Namespace) -> dict[str, Any]:
-    suite = storage.absolute(asked.suite) if asked.suite.endswith((".yaml", ".yml")) else asked.suite
-    conf = {"checkpoint": storage.absolute(asked.checkpoint), "suite": suite, "force": asked.force}
+    suite = objects.absolute(asked.suite) if asked.suite.endswith((".yaml", ".yml")) else asked.suite
+    conf = {"checkpoint": objects.absolute(asked.checkpoint), "suite": suite, "force": asked.force}
     return conf | ({"baseline": asked.baseline} if asked.baseline else {})
 
 
@@ -192,7 +193,7 @@ def main() -> int:
                 os.environ["ASSAY_SUITE_FILES"] = "1"
             return validate(settings, _conf(asked))
         return {"up": up, "down": down, "status": status}[asked.command](settings) or 0
-    except (StackError, BadInput, httpx.HTTPStatusError) as error:
+    except (StackError, InputError, httpx.HTTPStatusError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ray_jobs import checkpoint
-from ray_jobs.checkpoint_files import Incomplete
-from ray_jobs.errors import BadInput
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.files import Incomplete
+from ray_jobs.inputs.errors import InputError
 
 DEMO = Path(__file__).parents[1] / "demo" / "checkpoints" / "step-0800"
 INDEX = "model.safetensors.index.json"
@@ -195,8 +195,8 @@ def main(arguments: list[str]) -> int:
     for name in FOLDERS:
         folder = write_folder(name, Path(arguments[1]).absolute())
         try:
-            line = f"a checkpoint, fingerprint {checkpoint.resolve(str(folder)).fingerprint}"
-        except (BadInput, Incomplete) as refusal:
+            line = f"a checkpoint, fingerprint {inspect.resolve(str(folder)).fingerprint}"
+        except (InputError, Incomplete) as refusal:
             line = f"{type(refusal).__name__}: {refusal}"
         print(f"{name}: {line}")
     return 0

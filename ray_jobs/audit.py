@@ -13,17 +13,20 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from ray_jobs import audits, job, parts, stored
-from ray_jobs.audits import Audit, Difference
 from ray_jobs.caption import requests_of
-from ray_jobs.checkpoint_probe import probe
-from ray_jobs.contract import BadInput, Manifest, Spec, Trouble
-from ray_jobs.engine import fresh
-from ray_jobs.engine.asked import Task
-from ray_jobs.engine.ties import Caption, is_tie, tolerance
-from ray_jobs.engine.versions import versions
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.audit import reference_engine
+from ray_jobs.engine.audit.divergence import Caption, is_tie, tolerance
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.engine.shared.protocol import Task
+from ray_jobs.engine.shared.versions import versions
 from ray_jobs.fields.columns import ANSWER
 from ray_jobs.fields.grammar import grammar_of
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.job import frame
+from ray_jobs.storage import audits, json_files, parts
+from ray_jobs.storage.audits import Audit, Difference
 
 log = logging.getLogger("assay")
 
@@ -31,11 +34,11 @@ LISTED = 20  # differences that are kept with their texts
 
 
 def audit(spec: Spec) -> None:
-    """Make the audit of the spec's captions complete. Raises BadInput when any is not what a fresh engine says."""
+    """Make the audit of the spec's captions complete. Raises InputError when any is not what a fresh engine says."""
     captions, why = parts.require(spec.captions_uri, "caption"), audits.impossible(spec)
     found = audits.read(spec.captions_uri)
     if found and found.not_audited and not why:  # the suite has another engine.audit by now
-        stored.remove(audits.uri_of(spec.captions_uri))
+        json_files.remove(audits.uri_of(spec.captions_uri))
         found = None
     if found:
         log.info("captions %s: audited %s", spec.captions_uri, found.created_at)
@@ -44,7 +47,7 @@ def audit(spec: Spec) -> None:
         log.info("captions %s: not audited: %s", spec.captions_uri, found.not_audited)
     elif found.differing:
         named = ", ".join(one.image_id for one in found.differences[:3])
-        raise BadInput(
+        raise InputError(
             f"captions {spec.captions_uri}: {found.differing} of {found.images} are not what a fresh engine says of "
             f"checkpoint {spec.checkpoint.uri} ({named}; audit.json has the texts); set engine.kind to ray_data_llm "
             "and validate it again with force"
@@ -78,7 +81,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
     stored = {key: caption for key, (_, caption) in sample.items()}
     probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
-    found = fresh.compare(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
+    found = reference_engine.compare(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
     limit = tolerance(found.dtype)
     differing = [
         Difference(image_id=sample[key][0], stored=stored[key].text, fresh=found.texts[key], gap=gap)
@@ -105,7 +108,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
         ", ".join(f"{what} {took:.1f} s" for what, took in made.seconds.items()),
     )  # fmt: skip
     if parts.manifest(spec.captions_uri) != captions:
-        raise Trouble(f"captions {spec.captions_uri}: made anew while they were audited; audit them again")
+        raise RetryableError(f"captions {spec.captions_uri}: made anew while they were audited; audit them again")
     return audits.commit(spec.captions_uri, made)
 
 
@@ -120,7 +123,7 @@ def _tasks(keys: Iterable[str]) -> list[Task]:
 
 def main(spec_uri: str) -> int:
     """Run the stage on the spec at the URI, and return the exit code."""
-    return job.run("audit", audit, spec_uri)
+    return frame.run("audit", audit, spec_uri)
 
 
 if __name__ == "__main__":

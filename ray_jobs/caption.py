@@ -14,19 +14,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs import audits, job, parts, storage
-from ray_jobs.asking import Times, ask_parts
-from ray_jobs.checkpoint_probe import probe
-from ray_jobs.contract import Manifest, Part, Spec, forced_folder
-from ray_jobs.engine.asked import Requests, request
-from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.versions import versions
+from ray_jobs.contract.artifacts import Manifest, Part
+from ray_jobs.contract.field_schema import longest
+from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.prompt_tokens import texts_for_model
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.stream import Times, ask_parts
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.engine.shared.prompt import PromptMaker
+from ray_jobs.engine.shared.protocol import Requests, request
+from ray_jobs.engine.shared.versions import versions
 from ray_jobs.fields.columns import add_fields, column_types, sum_fits
 from ray_jobs.fields.grammar import grammar_of
-from ray_jobs.fields.schema import longest
 from ray_jobs.fields.truth import check_truth
-from ray_jobs.progress import Progress
-from ray_jobs.prompt_tokens import texts_for_model
+from ray_jobs.job import frame
+from ray_jobs.runtime.progress import Progress
+from ray_jobs.storage import audits, objects, parts
 
 log = logging.getLogger("assay")
 
@@ -95,7 +98,7 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
     names = [part.name for part in golden.parts if part.rows]
     made, swapped, fits = [], False, []
     for name in names:
-        data = storage.read(parts.uri_of_part(spec.captions_uri, name, _folder(spec)))
+        data = objects.read(parts.uri_of_part(spec.captions_uri, name, _folder(spec)))
         made.append(parts.describe(name, data))
         footer = parts.footer(data)
         swapped = swapped or footer.get("swapped", True)
@@ -164,13 +167,13 @@ def _stand(spec: Spec, made: Manifest) -> Manifest:
         spec.captions_uri,
         made,
         forced_folder(spec.force),
-        before_swap=lambda: storage.delete(audits.uri_of(spec.captions_uri)),
+        before_swap=lambda: objects.delete(audits.uri_of(spec.captions_uri)),
     )
 
 
 def main(spec_uri: str) -> int:
     """Run the stage on the spec at the URI, and return the exit code."""
-    return job.run("caption", caption, spec_uri)
+    return frame.run("caption", caption, spec_uri)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from ray_jobs.command_line.records import records
 from ray_jobs.command_line.run import run
 from ray_jobs.command_line.stages import audit, caption, evaluate, plan, preprocess, publish
 from ray_jobs.command_line.suite import suite
-from ray_jobs.handshake import VERSION
+from ray_jobs.job.handshake import VERSION
 
 
 @click.group(cls=OrderedGroup, epilog="`assay COMMAND --help` says what a command does, writes and returns.")

@@ -15,20 +15,23 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ray_jobs import parts, records, storage, stored
-from ray_jobs.contract import METRICS, BadInput, Comparison, Record, Scores, Spec, Trouble
-from ray_jobs.gate.compared import compared
-from ray_jobs.gate.paired import Paired
+from ray_jobs.contract.artifacts import Comparison, Record, Scores
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import METRICS
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
 from ray_jobs.metrics import Metric
 from ray_jobs.metrics.registry import declared
-from ray_jobs.names import printable
-from ray_jobs.odd_items import describe
 from ray_jobs.pairing import find_rows, read_floats, take_rows
-from ray_jobs.report import series, tables
-from ray_jobs.report.looking import Side
+from ray_jobs.planning.suite_files import is_code_of_the_deployment
+from ray_jobs.report import tables, trend
 from ray_jobs.report.numbers import NONE
 from ray_jobs.report.page import About, Headline, page
-from ray_jobs.suite_files import is_code_of_the_deployment
+from ray_jobs.report.rank_images import Side
+from ray_jobs.storage import json_files, objects, parts, records
+from ray_jobs.storage.odd_items import describe
 
 
 @dataclass(frozen=True)
@@ -46,36 +49,36 @@ class Kept:
 
 
 def load(uri: str) -> Kept:
-    """The run at a URI. Raises BadInput when there is none, or not all of it."""
-    uri = storage.absolute(uri.removesuffix("/record.json"))
+    """The run at a URI. Raises InputError when there is none, or not all of it."""
+    uri = objects.absolute(uri.removesuffix("/record.json"))
     try:
         return _load(uri)
-    except (BadInput, Trouble):
+    except (InputError, RetryableError):
         raise
     except Exception as error:  # whatever somebody put there
-        raise BadInput(f"run {printable(uri)}: not a run ({describe(error)}); validate it again") from None
+        raise InputError(f"run {printable(uri)}: not a run ({describe(error)}); validate it again") from None
 
 
 def _load(uri: str) -> Kept:
     try:
         record = records.read(uri)
-        spec = stored.load(Spec, next(iter(records.list_specs(uri)), f"{uri}/spec.json"))
-        scores = stored.load(Scores, f"{records.results_uri(uri, record.verdict)}/scores.json")
+        spec = json_files.load(Spec, next(iter(records.list_specs(uri)), f"{uri}/spec.json"))
+        scores = json_files.load(Scores, f"{records.results_uri(uri, record.verdict)}/scores.json")
     except FileNotFoundError as error:
         missing = str(error.filename or uri).removeprefix(f"{uri}/")
-        raise BadInput(f"run {uri}: no {missing} there; name a published run's folder or its record.json") from None
+        raise InputError(f"run {uri}: no {missing} there; name a published run's folder or its record.json") from None
     except ValueError as error:
         what = error.__class__.__name__
-        raise BadInput(f"run {uri}: not a run of this version ({what}); validate it again") from None
+        raise InputError(f"run {uri}: not a run of this version ({what}); validate it again") from None
     if not re.fullmatch("[0-9A-Za-z_-]+", scores.manifest.id) or record.run_id != scores.run_id:
-        raise BadInput(f"run {uri}: its scores are of another run; evaluate and publish it again")
+        raise InputError(f"run {uri}: its scores are of another run; evaluate and publish it again")
     return Kept(uri, spec.model_copy(update={"root": uri.rsplit("/runs/", 1)[0]}), record, scores)
 
 
 def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, str]]:
     """(metrics that mean the same in both runs, why each other one of the candidate's does not).
 
-    Raises BadInput when there is no metric of the first kind.
+    Raises InputError when there is no metric of the first kind.
     """
     same, left_out = [], {}
     known = _known(candidate.spec)
@@ -96,7 +99,7 @@ def comparable(baseline: Kept, candidate: Kept) -> tuple[list[str], dict[str, st
     left_out |= dict.fromkeys(others, "only one run has it")
     if not same:
         why = ", ".join(dict.fromkeys(left_out.values())) or "there are none"
-        raise BadInput(
+        raise InputError(
             f"{baseline.uri} and {candidate.uri}: no metric of the one means the same in the other ({why}); "
             "validate both with one suite and one version"
         )
@@ -110,9 +113,9 @@ def _known(spec: Spec) -> dict[str, Metric]:
 
 
 def compare(baseline: Kept, candidate: Kept, metrics: Sequence[str]) -> list[Comparison]:
-    """Candidate minus baseline on each metric over the images that both have. Raises BadInput for two golden sets."""
+    """Candidate minus baseline on each metric over the images that both have. Raises InputError for two golden sets."""
     if baseline.record.golden_id != candidate.record.golden_id:
-        raise BadInput(
+        raise InputError(
             f"{baseline.uri} and {candidate.uri}: not over one golden set ({baseline.record.golden_id} and "
             f"{candidate.record.golden_id}), so no image can be compared; validate both with one suite"
         )
@@ -140,7 +143,7 @@ def report(baseline: Kept, candidate: Kept, comparisons: Sequence[Comparison], l
         golden=parts.require(f"{spec.root}/golden/{record.golden_id}", "preprocess"),
         captions=parts.require(spec.captions_uri_of(record.caption_id), "caption"),
         candidate=_side(names[1], candidate),
-        own=series.run(record.checkpoint, record.scale_id, record.verdict.outcome, scores.metrics),
+        own=trend.run(record.checkpoint, record.scale_id, record.verdict.outcome, scores.metrics),
         baseline=_side(names[0], baseline),
         compared_with={"baseline": baseline.record.checkpoint},
         comparisons=comparisons,
@@ -183,10 +186,10 @@ def _paired(
 def _columns(kept: Kept, name: str, columns: list[str]) -> pa.Table:
     try:
         return parts.read(kept.scores_uri, name, columns, made=kept.scores.manifest)
-    except (BadInput, Trouble):
+    except (InputError, RetryableError):
         raise
     except Exception as error:  # no such part, not a Parquet file, without these columns
-        raise BadInput(
+        raise InputError(
             f"run {kept.uri}: scores, part {printable(name)}: not readable ({describe(error)}); evaluate it again"
         ) from None
 
@@ -230,7 +233,7 @@ def _name(kept: Kept, other: Kept) -> str:
 
 
 def main(baseline_uri: str, candidate_uri: str, output: str, as_json: bool = False) -> int:
-    """Compare the runs at the URIs, print the table and write the page; 0. Raises BadInput and Trouble."""
+    """Compare the runs at the URIs, print the table and write the page; 0. Raises InputError and RetryableError."""
     baseline, candidate = load(baseline_uri), load(candidate_uri)
     metrics, left_out = comparable(baseline, candidate)
     comparisons = compare(baseline, candidate, metrics)
@@ -238,7 +241,7 @@ def main(baseline_uri: str, candidate_uri: str, output: str, as_json: bool = Fal
         print(printed(comparisons, candidate))
         for metric, why in left_out.items():
             print(f"left out: {printable(metric)}: {why}")
-    storage.write(output, report(baseline, candidate, comparisons, left_out).encode())
+    objects.write(output, report(baseline, candidate, comparisons, left_out).encode())
     if as_json:
         compared = [comparison.model_dump(mode="json") for comparison in comparisons]
         runs = {"baseline": baseline.uri, "candidate": candidate.uri}

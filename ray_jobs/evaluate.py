@@ -13,12 +13,17 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from ray_jobs import job, parts, records, results_folders, storage, stored
-from ray_jobs.contract import Manifest, Spec, Trouble, Verdict, digest
-from ray_jobs.gating import gate
-from ray_jobs.judging import judge_all, prefer, reopen
-from ray_jobs.report import report_page
-from ray_jobs.scoring import check, score, summed_up
+from ray_jobs.contract.artifacts import Manifest, Verdict
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.spec import Spec
+from ray_jobs.gate import results_folders
+from ray_jobs.gate.run import gate
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.job import frame
+from ray_jobs.judge.run import judge_all, prefer, reopen
+from ray_jobs.metrics.run import check, score, summed_up
+from ray_jobs.report.write_report import report_page
+from ray_jobs.storage import json_files, objects, parts, records
 
 log = logging.getLogger("assay")
 
@@ -27,11 +32,11 @@ def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
     if records.decided(spec.request_uri):
         if spec.force:  # a kill may have come before its results stood
-            results_folders.let_stand(spec, stored.load(Verdict, f"{spec.request_uri}/verdict.json"))
+            results_folders.let_stand(spec, json_files.load(Verdict, f"{spec.request_uri}/verdict.json"))
         log.info("run %s has its verdict", spec.run_uri)
         return
     check(spec)
-    stored.check_replaceable(f"{spec.run_uri}/verdict.json")
+    json_files.check_replaceable(f"{spec.run_uri}/verdict.json")
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
     captions = {one: parts.require(spec.captions_uri_of(one), "caption") for one in caption_ids}
@@ -63,31 +68,32 @@ def evaluate(spec: Spec) -> None:
     if not spec.force and records.decided(spec.run_uri):
         log.info("run %s was forced meanwhile and has its verdict", spec.run_uri)
         return
-    stored.replace(f"{spec.results_uri}/scores.json", scores)
-    storage.write(f"{spec.results_uri}/report.html", page.encode())
+    json_files.replace(f"{spec.results_uri}/scores.json", scores)
+    objects.write(f"{spec.results_uri}/report.html", page.encode())
     if folder:
         verdict = verdict.model_copy(update={"folder": folder, "decided_at": decided_at})
-    stored.replace(f"{spec.results_uri}/verdict.json", verdict)
+    json_files.replace(f"{spec.results_uri}/verdict.json", verdict)
     if folder:
         results_folders.let_stand(spec, verdict)
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
 
 
 def _check_unchanged(spec: Spec, captions: dict[str, Manifest], made: dict[str, Manifest]) -> None:
-    """Raises Trouble when any captions or scores were replaced while they were read, so that no verdict mixes two."""
+    """Raises RetryableError when any captions or scores were replaced while they were read, so that no verdict mixes
+    two."""
     for caption_id, manifest in captions.items():
         if parts.manifest(spec.captions_uri_of(caption_id)) != manifest:
-            raise Trouble(
+            raise RetryableError(
                 f"captions {spec.captions_uri_of(caption_id)}: made anew while they were evaluated; evaluate them again"
             )
         uri = spec.scores_uri_of(caption_id)  # a folder of its own changes no more; the stage may have another by now
         if uri == spec.scores_stage_of(caption_id) and parts.manifest(uri) != made[caption_id]:
-            raise Trouble(f"scores {uri}: made anew while they were evaluated; evaluate them again")
+            raise RetryableError(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 
 def main(spec_uri: str) -> int:
     """Run the stage on the spec at the URI, and return the exit code."""
-    return job.run("evaluate", evaluate, spec_uri)
+    return frame.run("evaluate", evaluate, spec_uri)
 
 
 if __name__ == "__main__":

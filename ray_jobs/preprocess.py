@@ -20,23 +20,27 @@ from typing import Any
 
 import ray
 
-from ray_jobs import job, parts
-from ray_jobs.contract import BadInput, Manifest, Part, Spec, Trouble
-from ray_jobs.golden import pages
-from ray_jobs.golden.apart import apart
+from ray_jobs.contract.artifacts import Manifest, Part
+from ray_jobs.contract.spec import Spec
+from ray_jobs.dataset.same_content import note_golden
+from ray_jobs.golden import previews
+from ray_jobs.golden.build_part import drop_duplicates, join_references, make_part
 from ray_jobs.golden.duplicates import Duplicates, hashes
-from ray_jobs.golden.making import drop_duplicates, join_references, make_part
-from ray_jobs.golden.misread import check_texts_as_read_now
-from ray_jobs.golden.pace import SPREAD, announce, blocks
-from ray_jobs.golden.planning import GoldenPlan, check_revision, planned_with_distance
+from ray_jobs.golden.former_cells import check_texts_as_read_now
+from ray_jobs.golden.parallelism import SPREAD, announce, blocks
+from ray_jobs.golden.part_plan import GoldenPlan, check_revision, planned_with_distance
 from ray_jobs.golden.reject_summary import describe_rejects
-from ray_jobs.names import printable
-from ray_jobs.progress import Progress
-from ray_jobs.ray_dataset import ray_dataset, tell_first
-from ray_jobs.same_content import note_golden
-from ray_jobs.sources import Distance, Source, open_source
-from ray_jobs.sources.folder import FolderSource
-from ray_jobs.sources.webdataset import WebDatasetSource
+from ray_jobs.golden.source_process import apart
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
+from ray_jobs.job import frame
+from ray_jobs.runtime.progress import Progress
+from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
+from ray_jobs.sources.formats.folder import FolderSource
+from ray_jobs.sources.formats.webdataset import WebDatasetSource
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.source import Distance, Source
+from ray_jobs.storage import parts
 
 log = logging.getLogger("assay")
 MANY_REFERENCES = 50  # of one image: PASCAL-50S has so many, COCO and Flickr30k five
@@ -93,11 +97,11 @@ def preprocess(spec: Spec) -> None:
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":
             reject_duplicates(spec, made, duplicates)
-    pages.write_rejects(spec.golden_uri, spec.suite.dataset.source, made.listed(), made.lost())
+    previews.write_rejects(spec.golden_uri, spec.suite.dataset.source, made.listed(), made.lost())
     check_rejects(spec, made.lost(), plan.rows)
     check_texts(spec, made)
     check_revision(spec)  # it may have changed while it was read
-    pages.write_preview(spec.golden_uri, made.listed())
+    previews.write_preview(spec.golden_uri, made.listed())
     times.append(time.monotonic())
     manifest = commit(spec, plan, made, dict(zip(("list", "prepare", "finish"), _between(times), strict=True)))
     check_texts_as_read_now(spec.golden_uri, manifest, spec.suite.dataset)  # an earlier version may have begun it
@@ -118,7 +122,7 @@ def _note_content(spec: Spec) -> None:
     """Let the golden set be found by its content, where the source's own folder holds all of it."""
     if not spec.content_id:
         return
-    with suppress(BadInput, Trouble):  # a set that is complete needs no source any more, and may have lost it
+    with suppress(InputError, RetryableError):  # a set that is complete needs no source any more, and may have lost it
         if isinstance(open_source(spec.suite.dataset), FolderSource | WebDatasetSource):
             note_golden(spec)
 
@@ -140,7 +144,7 @@ def make_parts(
     for row in _worked(tasks, make_part, settings, SPREAD[distance].cpus_a_task):
         part = made.add(row)
         if part.rows + sum(part.lost.values()) != rows_of[part.name]:
-            raise Trouble(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")
+            raise RetryableError(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")
         duplicates.add(part.name, list(row["image_ids"]), list(row["blake3"]), list(row["references"]))
         if part.name not in done:
             lost = sum(part.lost.values())
@@ -175,7 +179,7 @@ def tell_many_references(spec: Spec, count: int, image_id: str) -> None:
 
 
 def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
-    """Raises BadInput when more of the images were rejected than the suite accepts, or all of them.
+    """Raises InputError when more of the images were rejected than the suite accepts, or all of them.
 
     Rows whose references an equal image has are not counted, because nothing of them is lost. The line ends with the
     first of the rejects and why, because that names the remedy.
@@ -188,9 +192,9 @@ def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
     example = _example(spec)
     if rejected == images:
-        raise BadInput(f"dataset {dataset}: no usable image ({reasons}); check the source and its columns{example}")
+        raise InputError(f"dataset {dataset}: no usable image ({reasons}); check the source and its columns{example}")
     keep = ", keep duplicates" if "duplicate" in lost else ""
-    raise BadInput(
+    raise InputError(
         f"dataset {dataset}: {rejected} of {images} images rejected ({reasons}), more than max_rejected_fraction "
         f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source and delete {spec.golden_uri}{keep}, "
         f"or raise the limit{example}"
@@ -198,14 +202,14 @@ def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
 
 
 def check_texts(spec: Spec, made: Made) -> None:
-    """Raises BadInput when no image has a label, or a reference, though the suite names where they are."""
+    """Raises InputError when no image has a label, or a reference, though the suite names where they are."""
     dataset, images = spec.suite.dataset, sum(part.rows for part in made.parts.values())
     for key, fact, noun in (("references", "referenced", "reference"), ("label", "labelled", "label")):
         if (column := getattr(dataset, key)) is None:
             continue
         if not (count := made.total(fact)):
             told = f"none of the {images} images has a {noun} in {column!r}; correct `dataset.{key}` or leave it out"
-            raise BadInput(f"dataset {dataset.source}: {told}{_example(spec)}")
+            raise InputError(f"dataset {dataset.source}: {told}{_example(spec)}")
         if count < images:
             log.info("%d of %d images have a %s", count, images, noun)
 
@@ -258,7 +262,7 @@ def _between(times: list[float]) -> list[float]:
 
 def main(spec_uri: str) -> int:
     """Run the stage on the spec at the URI, and return the exit code."""
-    return job.run("preprocess", preprocess, spec_uri)
+    return frame.run("preprocess", preprocess, spec_uri)
 
 
 if __name__ == "__main__":

@@ -10,21 +10,23 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from ray_jobs import records, stored
-from ray_jobs.contract import BadInput, Manifest, Record, Scores, Spec, Verdict
+from ray_jobs.contract.artifacts import Manifest, Record, Scores, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import load_spec
+from ray_jobs.storage import json_files, records
 
 
 def publish(spec: Spec) -> Record:
     """Write `record.json` and its index entry; a run published before keeps its record, which is returned, unless that
     is INCOMPLETE or the spec is of a forced request.
 
-    Raises BadInput when a stage has not committed, or when the sums of the stages contradict each other.
+    Raises InputError when a stage has not committed, or when the sums of the stages contradict each other.
     """
     while True:
         gathered = _gathered(spec)
         published = records.publish(spec.root, gathered, replace=spec.force is not None)
-        with suppress(BadInput):  # forced meanwhile: who forced it publishes it
+        with suppress(InputError):  # forced meanwhile: who forced it publishes it
             if _verdict(spec).model_dump_json() != gathered.verdict.model_dump_json():
                 continue  # else what was read before could stand over what another published
         return published
@@ -36,7 +38,7 @@ def _gathered(spec: Spec) -> Record:
     scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
     captions = scores.captions or _read(Manifest, f"{spec.captions_uri}/manifest.json")
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
-        raise BadInput(
+        raise InputError(
             f"run {spec.run_uri}: golden set {golden.rows_out}, captions {captions.rows_in} -> {captions.rows_out}, "
             f"scores {scores.manifest.rows_in}: the stages do not add up; validate again with force"
         )
@@ -68,14 +70,14 @@ def _verdict(spec: Spec) -> Verdict:
     return _read(Verdict, f"{spec.run_uri}/verdict.json")
 
 
-def _read(model: type[stored.Model], uri: str) -> stored.Model:
+def _read(model: type[json_files.Model], uri: str) -> json_files.Model:
     try:
-        return stored.load(model, uri)
+        return json_files.load(model, uri)
     except FileNotFoundError:
-        raise BadInput(f"{uri}: missing, so its stage is not complete; run the stage again") from None
+        raise InputError(f"{uri}: missing, so its stage is not complete; run the stage again") from None
     except ValueError as error:
         what = type(error).__name__  # its text has many lines
-        raise BadInput(f"{uri}: not of this version ({what}); run its stage again with force") from None
+        raise InputError(f"{uri}: not of this version ({what}); run its stage again with force") from None
 
 
 def main(spec_uri: str, as_json: bool = False) -> int:

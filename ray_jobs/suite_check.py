@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ray_jobs.checks.checking import Checked, check_suite
 from ray_jobs.checks.page import html_page, text_page
+from ray_jobs.checks.run import Checked, check_suite
 
 
 def main(

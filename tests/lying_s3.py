@@ -1,6 +1,6 @@
 """An S3 server on 127.0.0.1 that lies: a key's `Behaviour` says how its objects are answered for.
 
-It knows just as much of S3 as `ray_jobs.storage` asks of it, and checks no signature.
+It knows just as much of S3 as `ray_jobs.storage.objects` asks of it, and checks no signature.
 """
 
 import hashlib

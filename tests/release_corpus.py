@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ray_jobs import storage
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
+from ray_jobs.storage import objects
 
 REPOSITORY = Path(__file__).parents[1]
 CORPUS = REPOSITORY / "tests" / "corpus" / "e0c6db2"
@@ -31,9 +31,9 @@ def restore(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     The path of the images is part of the golden set's id, and no other path is part of any id. So the suite names the
     images where they were, and storage finds them below the folder, as a mount would have it.
     """
-    local_path = storage._path
+    local_path = objects._path
     monkeypatch.setattr(
-        storage,
+        objects,
         "_path",
         lambda uri: home / "demo" / "images" / uri[len(IMAGES) + 1 :] if uri.startswith(IMAGES) else local_path(uri),
     )

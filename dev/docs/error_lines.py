@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev.docs.message_forms import GAP, Module, module_constants
-from ray_jobs.fields.schema import NotSupported
-from ray_jobs.suite import Suite
-from ray_jobs.unused_settings import find_unused
+from ray_jobs.contract.field_schema import NotSupported
+from ray_jobs.contract.suite import Suite
+from ray_jobs.contract.unused_settings import find_unused
 
 REPO = Path(__file__).parents[2]
 CLASSES = REPO / "ray_jobs" / "errors.py"  # the two kinds of failure, in this order: a person must act; worth a retry

@@ -7,10 +7,11 @@ import inspect
 import math
 from collections.abc import Iterable
 
-from ray_jobs.fields.schema import complete
-from ray_jobs.metrics import Metric, clip, registry
-from ray_jobs.metrics.of_fields import field_metrics
-from ray_jobs.suite import Judge
+from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.suite import Judge
+from ray_jobs.metrics import Metric, registry
+from ray_jobs.metrics.clip import similarity
+from ray_jobs.metrics.field_metrics import field_metrics
 
 BETTER = {1: "more", -1: "less", 0: "neither"}
 NEEDS = {
@@ -55,7 +56,7 @@ def page() -> str:
     schema = complete({"type": "object", "properties": EXAMPLE_FIELDS})
     lines = [INTRODUCTION]
     lines += ["", "## In every run", "", *table(registry.BUILT_IN.values())]
-    lines += ["", "## With `metrics.clip`", "", *table(clip.METRICS)]
+    lines += ["", "## With `metrics.clip`", "", *table(similarity.METRICS)]
     lines += ["", "## With `caption.fields`", "", OF_FIELDS, ""]
     lines += table(field_metrics(schema, EXAMPLE_FIELDS).values())
     lines += ["", "## With a judge", "", OF_JUDGE, ""]
@@ -92,5 +93,7 @@ def _meaning(metric: Metric) -> str:
     if metric.name in OF_JUDGES:
         return OF_JUDGES[metric.name]
     measure = metric.measure or metric.measure_all
-    module = inspect.getmodule(getattr(measure, "func", measure)) if measure else clip  # a field's measure is partial
+    module = (
+        inspect.getmodule(getattr(measure, "func", measure)) if measure else similarity
+    )  # a field's measure is partial
     return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")

@@ -14,14 +14,25 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from ray_jobs import caption
-from ray_jobs.audits import Audit
-from ray_jobs.contract import Comparison, Failure, LimitCheck, Manifest, Part, Record, Scores, Spec, Summary, Verdict
-from ray_jobs.golden import making, pages, planning
-from ray_jobs.golden.planning import GoldenPlan, PlannedPart
-from ray_jobs.index import Index, Indexed
-from ray_jobs.judge import answers, preference
+from ray_jobs.contract.artifacts import (
+    Comparison,
+    Failure,
+    LimitCheck,
+    Manifest,
+    Part,
+    Record,
+    Scores,
+    Summary,
+    Verdict,
+)
+from ray_jobs.contract.spec import Spec
+from ray_jobs.dataset.same_content import SameContent
+from ray_jobs.golden import build_part, part_plan, previews
+from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
+from ray_jobs.judge import answer_store, preference
 from ray_jobs.judge.totals import JudgeTotals, Spent
-from ray_jobs.same_content import SameContent
+from ray_jobs.storage.audits import Audit
+from ray_jobs.storage.index import Index, Indexed
 
 
 @dataclass(frozen=True)
@@ -78,15 +89,15 @@ MODELS: tuple[type, ...] = (
 )  # fmt: skip
 
 SCHEMAS: dict[str, pa.Schema] = {
-    "Golden part": making.WITH_TRUTH,
-    "Rejects": pages.REJECTS,
-    "Planned rows": planning.LOCATED,
+    "Golden part": build_part.WITH_TRUTH,
+    "Rejects": previews.REJECTS,
+    "Planned rows": part_plan.LOCATED,
     "Captions part": caption.SCHEMA,
     "Scores part": pa.schema({
         "image_id": pa.string(), "label": pa.string(), "references": pa.bool_(), "failure": pa.string(),
         "rationale": pa.string(), "(one column per metric)": pa.float64(),
     }),
-    "Judge's answers": answers.SCHEMA,
+    "Judge's answers": answer_store.SCHEMA,
     "Preferences": preference.SCHEMA,
 }  # fmt: skip
 

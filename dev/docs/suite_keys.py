@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ray_jobs.suite import Suite
+from ray_jobs.contract.suite import Suite
 
 BOUNDS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
 PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}

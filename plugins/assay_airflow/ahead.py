@@ -4,8 +4,9 @@ Not where its captions could keep a GPU from this one's evaluation, whose verdic
 an engine is started for each job, for only a warm one makes jobs wait for each other.
 """
 
-from ray_jobs.checkpoint import quantisation
-from ray_jobs.contract import Engine, Spec, Suite
+from ray_jobs.checkpoints.inspect import quantisation
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Engine, Suite
 
 
 def refusal(suite: Suite) -> str | None:

@@ -5,10 +5,12 @@ One a night and suite, for each costs the start of an engine. Which ones were au
 
 from datetime import datetime, timedelta
 
-from ray_jobs import audits, index, records, storage, stored
-from ray_jobs.contract import BadInput, Manifest, Spec
-from ray_jobs.odd_items import raise_outage, refusal
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import load_spec
+from ray_jobs.storage import audits, index, json_files, objects, records
+from ray_jobs.storage.odd_items import raise_outage, refusal
 
 DAY = timedelta(hours=24)
 LARGEST = 64 << 20  # bytes of a manifest: one of 1.28 million captions has less than one
@@ -31,9 +33,9 @@ def due(root: str, suite: str | None, now: datetime) -> list[str]:
 def of(root: str, checkpoint: str, suite: str | None) -> list[str]:
     """The specs of the newest run in each suite of a checkpoint, named by its URI or by that of a run.
 
-    Whatever made its captions. Raises BadInput when there is none.
+    Whatever made its captions. Raises InputError when there is none.
     """
-    uri = storage.absolute(checkpoint)
+    uri = objects.absolute(checkpoint)
     found = []
     for name in _suites(root, suite):
         lines = reversed(index.whole(root, name).records.values())
@@ -41,12 +43,12 @@ def of(root: str, checkpoint: str, suite: str | None) -> list[str]:
         if spec := next(filter(None, specs), None):
             found.append(spec.uri)
     if not found:
-        raise BadInput(f"checkpoint {checkpoint}: no run of it in suite {suite or 'any'}; validate it first")
+        raise InputError(f"checkpoint {checkpoint}: no run of it in suite {suite or 'any'}; validate it first")
     return found
 
 
 def _suites(root: str, suite: str | None) -> list[str]:
-    return [suite] if suite else storage.folders(f"{root}/index")
+    return [suite] if suite else objects.folders(f"{root}/index")
 
 
 def _published(root: str, suite: str) -> list[index.Published]:
@@ -90,11 +92,11 @@ def _is_due(spec: Spec) -> bool:
 def _needs_audit(spec: Spec) -> bool:
     name = f"{spec.checkpoint.name} ({spec.captions_uri})"
     try:
-        captions = stored.load(Manifest, f"{spec.captions_uri}/manifest.json")
+        captions = json_files.load(Manifest, f"{spec.captions_uri}/manifest.json")
     except (FileNotFoundError, ValueError):
         print(f"passed over: {name}: its captions are not complete")
         return False
-    if storage.exists(audits.uri_of(spec.captions_uri)):
+    if objects.exists(audits.uri_of(spec.captions_uri)):
         print(f"has an audit: {name}")
     elif why := audits.impossible(spec):
         print(f"not audited: {name}: {why}")

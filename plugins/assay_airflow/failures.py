@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import Context, RetryDecision, RetryPolicy
 
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 
 def parse_delays(minutes: str) -> tuple[timedelta, ...]:
@@ -19,11 +19,11 @@ UNFORESEEN_TRIES = 3
 AFTER_TIMEOUT = timedelta(minutes=1)
 
 
-class RayUnreachable(Trouble):
+class RayUnreachable(RetryableError):
     """Ray's Jobs API does not answer, or answers that it cannot."""
 
 
-class RayJobFailed(Trouble):
+class RayJobFailed(RetryableError):
     """A Ray job ended without its result, for a reason that another try may mend."""
 
 
@@ -41,9 +41,9 @@ class OutagePolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        if isinstance(exception, BadInput):
+        if isinstance(exception, InputError):
             return RetryDecision.fail("bad input: trying again cannot help, a person has to act")
-        if not isinstance(exception, Trouble) and try_number > UNFORESEEN_TRIES:
+        if not isinstance(exception, RetryableError) and try_number > UNFORESEEN_TRIES:
             return RetryDecision.fail(f"unforeseen, and tried again {UNFORESEEN_TRIES} times")
         delay = DELAYS[min(max(try_number, 1), len(DELAYS)) - 1]
         if isinstance(exception, RayJobTimeout):

@@ -5,30 +5,32 @@ answer is kept below the storage root, by names, sizes, times and inodes: a copy
 (`cp -p`, `rsync -t`, tar) has another change time. On S3 a listing is enough.
 """
 
-from ray_jobs import checkpoint, storage
-from ray_jobs.contract import Checkpoint, digest, name_of
-from ray_jobs.former_fingerprints import has_runs, keep_former
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.former_fingerprints import has_runs, keep_former
+from ray_jobs.contract.ids import digest, name_of
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.storage import objects
 
 OF_LOADED_FILES = "of loaded files"  # in the names of answers by today's rule
 
 
 def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     """`checkpoint.resolve`, from the kept answer where the listing has not changed. Raises what that raises."""
-    uri = storage.absolute(uri)
-    checkpoint.check_whole(uri)
-    base_uri = checkpoint.base_of(uri, base_model)
+    uri = objects.absolute(uri)
+    inspect.check_whole(uri)
+    base_uri = inspect.base_of(uri, base_model)
     base = resolve(root, base_uri) if base_uri else None
-    if storage.is_s3(uri):
+    if objects.is_s3(uri):
         return _name_without_files(root, uri, base)
-    listing = [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]
+    listing = [(entry.key, entry.size, entry.version) for entry in inspect.list_files(uri)]
     state = [uri, listing, *([base.fingerprint] if base else [])]
-    folder = f"{storage.absolute(root)}/fingerprints"
+    folder = f"{objects.absolute(root)}/fingerprints"
     kept = f"{folder}/{digest(OF_LOADED_FILES, *state)}"
     try:
-        return Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
+        return Checkpoint(uri=uri, name=name_of(uri), fingerprint=objects.read(kept).decode(), base=base)
     except FileNotFoundError:
         found = _with_runs(root, uri, base, f"{folder}/{digest(*state)}") or _name_without_files(root, uri, base)
-        storage.write(kept, found.fingerprint.encode())
+        objects.write(kept, found.fingerprint.encode())
         return found
 
 
@@ -39,7 +41,7 @@ def _with_runs(root: str, uri: str, base: Checkpoint | None, kept: str) -> Check
     record under a name that no run has.
     """
     try:
-        found = Checkpoint(uri=uri, name=name_of(uri), fingerprint=storage.read(kept).decode(), base=base)
+        found = Checkpoint(uri=uri, name=name_of(uri), fingerprint=objects.read(kept).decode(), base=base)
     except FileNotFoundError:
         return None
     return found if has_runs(root, found) else None
@@ -47,4 +49,4 @@ def _with_runs(root: str, uri: str, base: Checkpoint | None, kept: str) -> Check
 
 def _name_without_files(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
     """The checkpoint without the hashes of its files: the router keeps thousands of them, and none is loaded there."""
-    return keep_former(root, checkpoint.named(uri, base)).model_copy(update={"files": ()})
+    return keep_former(root, inspect.named(uri, base)).model_copy(update={"files": ()})

@@ -6,11 +6,12 @@ unreadable, the next pass opens every checkpoint once more. Two passes that writ
 
 from pydantic import BaseModel, ConfigDict
 
-from ray_jobs import storage, stored
-from ray_jobs.contract import Checkpoint, digest
-from ray_jobs.errors import BadInput, Trouble
-from ray_jobs.odd_items import describe
-from ray_jobs.schema import NewerSchema, StoredModel
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.stored_model import NewerSchema, StoredModel
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.odd_items import describe
 
 LARGEST = 64 << 20  # bytes: some 200,000 checkpoints
 
@@ -41,7 +42,7 @@ class KnownCheckpoints:
     """The answers kept for one folder; `save` writes them when any is new."""
 
     def __init__(self, root: str, folder: str) -> None:
-        self.uri = f"{storage.absolute(root)}/router/{digest(folder)}.json"
+        self.uri = f"{objects.absolute(root)}/router/{digest(folder)}.json"
         self._folder = folder
         self._changed, self._writable = False, True
         self._known = self._load()
@@ -65,20 +66,20 @@ class KnownCheckpoints:
     def save(self) -> None:
         if self._changed and self._writable:
             content = _File(folder=self._folder, known=self._known)
-            storage.write(self.uri, content.model_dump_json(by_alias=True, exclude_none=True).encode())
+            objects.write(self.uri, content.model_dump_json(by_alias=True, exclude_none=True).encode())
             self._changed = False
 
     def _load(self) -> dict[str, Known]:
         try:
-            return dict(stored.load(_File, self.uri, LARGEST).known)
+            return dict(json_files.load(_File, self.uri, LARGEST).known)
         except FileNotFoundError:
             return {}
         except NewerSchema as newer:
             self._writable = False
             print(f"left alone: {newer}")
             return {}
-        except Trouble:
+        except RetryableError:
             raise
-        except (BadInput, ValueError) as error:
+        except (InputError, ValueError) as error:
             print(f"{self.uri}: not readable, so every checkpoint is opened once more: {describe(error)}")
             return {}

@@ -9,8 +9,9 @@ made progress is followed by another one within the run (`timeouts.py`), so only
 import os
 from datetime import timedelta
 
-from ray_jobs import records, storage
-from ray_jobs.contract import Manifest, Spec
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import objects, records
 
 RUN = timedelta(hours=max(1.0, float(os.environ.get("ASSAY_RUN_HOURS", "24"))))
 PASS = 0.95 * RUN  # of the router, before the next night's
@@ -49,7 +50,7 @@ def _images(stage: str, spec: Spec) -> int | None:
 
 
 def _manifest_rows(uri: str) -> int:
-    return Manifest.model_validate_json(storage.read(uri, at_most=LARGEST_MANIFEST)).rows_out
+    return Manifest.model_validate_json(objects.read(uri, at_most=LARGEST_MANIFEST)).rows_out
 
 
 def _rate(stage: str, spec: Spec) -> float:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from ray_jobs import storage
-from ray_jobs.errors import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 MOST_FILES = 10_000  # in one checkpoint; the largest models have some hundreds
 
@@ -28,16 +28,17 @@ class Listing(NamedTuple):
 def list_checkpoints(uri: str) -> dict[str, Listing]:
     """The listing of each folder below `uri` by its name, step-200 before step-1000, so that baselines go forward.
 
-    Raises BadInput or Trouble where `uri` itself cannot be listed; a folder that cannot be has an error of its own.
+    Raises InputError or RetryableError where `uri` itself cannot be listed; a folder that cannot be has an error of its
+    own.
     """
-    if storage.is_s3(uri):
-        entries = (entry for entry in storage.entries(uri) if "/" in entry.key)
+    if objects.is_s3(uri):
+        entries = (entry for entry in objects.entries(uri) if "/" in entry.key)
         listings = {
             name: _digest((entry.key[len(name) + 1 :], entry.size, entry.version) for entry in files)
             for name, files in groupby(entries, key=lambda entry: entry.key.partition("/")[0])
         }
     else:
-        names = [name for name in storage.folders(uri) if not name.startswith(".")]
+        names = [name for name in objects.folders(uri) if not name.startswith(".")]
         listings = {name: list_checkpoint(f"{uri}/{name}") for name in names}
     return dict(sorted(listings.items(), key=lambda item: natural_key(item[0])))
 
@@ -45,10 +46,10 @@ def list_checkpoints(uri: str) -> dict[str, Listing]:
 def list_checkpoint(uri: str) -> Listing:
     """The listing of the one folder at `uri`."""
     try:
-        if storage.is_s3(uri):
-            return _digest(iter(storage.entries(uri)))
-        path = storage.local_path(uri)
-        files = islice(storage.entries(uri), MOST_FILES + 1)
+        if objects.is_s3(uri):
+            return _digest(iter(objects.entries(uri)))
+        path = objects.local_path(uri)
+        files = islice(objects.entries(uri), MOST_FILES + 1)
         return _digest((entry.key, entry.size, local_state(f"{path}/{entry.key}")) for entry in files)
     except Exception as error:
         return Listing("", error)
@@ -69,14 +70,14 @@ def local_state(path: str) -> str:
     return f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
-def _digest(files: Iterable[tuple[str, int, str] | storage.Entry]) -> Listing:
+def _digest(files: Iterable[tuple[str, int, str] | objects.Entry]) -> Listing:
     """Reads all of `files`, because on S3 those of the next folder come behind them."""
     sha, count = hashlib.sha256(), 0
     for file in files:
         count += 1
         if count <= MOST_FILES:
-            row = (file.key, file.size, file.version) if isinstance(file, storage.Entry) else file
+            row = (file.key, file.size, file.version) if isinstance(file, objects.Entry) else file
             sha.update(json.dumps(row).encode())  # ASCII, so that names which are no UTF-8 have a digest as well
     if count > MOST_FILES:
-        return Listing("", BadInput(f"more than {MOST_FILES} files; move what is not the checkpoint elsewhere"))
+        return Listing("", InputError(f"more than {MOST_FILES} files; move what is not the checkpoint elsewhere"))
     return Listing(sha.hexdigest()[:16])

@@ -5,7 +5,7 @@ In memory, because a triggerer that starts anew may well look once more. The tri
 
 from typing import NamedTuple
 
-from ray_jobs.odd_items import is_of_store, is_unexpected, refusal
+from ray_jobs.storage.odd_items import is_of_store, is_unexpected, refusal
 
 TRIES = 2  # of what failed in a way that nobody expected
 

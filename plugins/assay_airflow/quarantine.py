@@ -1,7 +1,7 @@
 """Checkpoints whose reading failed twice in a way that nobody expected, or never came back: not read until they change.
 
 One small JSON each at `{root}/quarantine/{digest of the checkpoint's URI}.json`. A person lifts it by deleting that
-file; a changed checkpoint lifts it by itself. Errors that judge the checkpoint (BadInput, Incomplete) never count.
+file; a changed checkpoint lifts it by itself. Errors that judge the checkpoint (InputError, Incomplete) never count.
 
 A reading is noted as a failure before it begins, because a process that is killed, or that runs out of memory or time,
 notes nothing afterwards. Whoever comes back takes that note back. Checkpoints with such a note are read one at a time:
@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from threading import Lock
 
-from ray_jobs import storage, stored
-from ray_jobs.contract import digest
-from ray_jobs.errors import BadInput
-from ray_jobs.odd_items import describe
-from ray_jobs.schema import StoredModel
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.stored_model import StoredModel
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.odd_items import describe
 
 NEVER_CAME_BACK = "its reading was begun and never came back: killed, out of memory, or out of time"
 LARGEST = 64 << 10  # bytes of one
@@ -39,7 +39,7 @@ def _left_to_a_newer_assay() -> Iterator[None]:
     """A file of a newer schema, or one too large to tell, stays as it is, and the pass goes on without it."""
     try:
         yield
-    except BadInput as error:
+    except InputError as error:
         print(f"left alone: {error}")
 
 
@@ -47,8 +47,8 @@ class Quarantine:
     """All that is in quarantine below a root; listed once, read only for checkpoints that are in it."""
 
     def __init__(self, root: str) -> None:
-        self._folder = f"{storage.absolute(root)}/quarantine"
-        self._keys = {entry.key for entry in islice(storage.entries(self._folder), MOST)}
+        self._folder = f"{objects.absolute(root)}/quarantine"
+        self._keys = {entry.key for entry in islice(objects.entries(self._folder), MOST)}
         self._begun: dict[str, Quarantined | None] = {}  # what was noted of those that are being read
         self._one_suspect = Lock()
 
@@ -91,15 +91,15 @@ class Quarantine:
             self.lift(uri)
         else:
             with _left_to_a_newer_assay():
-                stored.replace(self._uri(uri), before)
+                json_files.replace(self._uri(uri), before)
 
     def _note(self, uri: str, listing: str, before: int, why: str) -> None:
         failed = Quarantined(uri=uri, listing=listing, failures=before + 1, why=why, at=datetime.now(UTC))
         with _left_to_a_newer_assay():
             if self._key(uri) in self._keys:
-                stored.replace(self._uri(uri), failed)
+                json_files.replace(self._uri(uri), failed)
             else:
-                storage.create(self._uri(uri), failed.model_dump_json(indent=1).encode())
+                objects.create(self._uri(uri), failed.model_dump_json(indent=1).encode())
             self._keys.add(self._key(uri))
 
     def lift(self, uri: str) -> None:
@@ -107,17 +107,17 @@ class Quarantine:
         self._begun.pop(uri, None)
         if self._key(uri) in self._keys:
             with _left_to_a_newer_assay():
-                stored.remove(self._uri(uri))
+                json_files.remove(self._uri(uri))
             self._keys.discard(self._key(uri))
 
     def _read(self, uri: str) -> Quarantined | None:
         if self._key(uri) not in self._keys:
             return None
         try:
-            return stored.load(Quarantined, self._uri(uri), LARGEST)
+            return json_files.load(Quarantined, self._uri(uri), LARGEST)
         except (
             FileNotFoundError,
-            BadInput,
+            InputError,
             ValueError,
         ):  # lifted meanwhile, not readable, or newer: it is opened again
             return None

@@ -1,8 +1,8 @@
 """When a run that ended without a record is asked for again.
 
-Trouble: on the next arrival, at most once an hour and less often after each try, and every night. Bad input: when the
-suite has changed, or when a person asks, because only a person can mend it. The reason is in the `failure.json` that
-the run's last job left; a run that ended before it had a job has none, and counts as trouble.
+RetryableError: on the next arrival, at most once an hour and less often after each try, and every night. Bad input:
+when the suite has changed, or when a person asks, because only a person can mend it. The reason is in the
+`failure.json` that the run's last job left; a run that ended before it had a job has none, and counts as trouble.
 """
 
 import json
@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from ray_jobs import storage, stored
-from ray_jobs.contract import Checkpoint, Failure, Suite, parse_suite
-from ray_jobs.odd_items import describe
+from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Suite, parse_suite
 from ray_jobs.plan import load_suite
-from ray_jobs.suite_files import find_suite, read_suite
+from ray_jobs.planning.suite_files import find_suite, read_suite
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.odd_items import describe
 
 RunCount = Callable[[list[str], list[str] | None], int]
 LONGEST_PAUSE_H = 24
@@ -28,7 +30,7 @@ def why_ended(root: str, suite_name: str, checkpoint: Checkpoint) -> Failure | N
 
     A bad input whose suite has changed since is none either: with the new suite it may be good.
     """
-    folder = f"{storage.absolute(root)}/runs/{checkpoint.folder}"
+    folder = f"{objects.absolute(root)}/runs/{checkpoint.folder}"
     newest = max(_failures(folder, suite_name), key=lambda item: item[0], default=None)
     return newest[1] if newest else None
 
@@ -61,13 +63,13 @@ def hours_to_wait(run_id: str, failure: Failure | None, count_runs: RunCount, to
 
 def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
     """Each failure with its time, in seconds."""
-    keys = [entry.key for entry in storage.entries(folder)]
+    keys = [entry.key for entry in objects.entries(folder)]
     for key in [key for key in keys if key.endswith("/failure.json")][:NEWEST]:
         run = key.removesuffix("/failure.json")
         specs = [f"{folder}/{name}" for name in keys if name.startswith(f"{run}/spec") and name.endswith(".json")]
         try:
-            failure = stored.load(Failure, f"{folder}/{key}", LARGEST)
-            suites = [json.loads(storage.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]
+            failure = json_files.load(Failure, f"{folder}/{key}", LARGEST)
+            suites = [json.loads(objects.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]
             if any(suite["name"] == name_of_suite(suite_name) for suite in suites) and not (
                 failure.kind == "bad-input" and _has_changed(suite_name, suites[0])
             ):

@@ -17,11 +17,13 @@ from assay_airflow.listings import list_checkpoints, natural_key
 from assay_airflow.odd_folders import OddFolders
 from assay_airflow.retries import RunCount
 from assay_airflow.survey import Survey
-from ray_jobs import records, storage
-from ray_jobs.checkpoint import check_whole
-from ray_jobs.contract import Checkpoint, Failure, slug
-from ray_jobs.names import check_name, printable
-from ray_jobs.odd_items import raise_outage
+from ray_jobs.checkpoints.inspect import check_whole
+from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.ids import slug
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.names import check_name, printable
+from ray_jobs.storage import objects, records
+from ray_jobs.storage.odd_items import raise_outage
 
 ACTIVE = ["queued", "running"]
 MOST_REQUESTS = 200  # of a pass: Airflow expands a task into 1,024 at most, and each is one validation after the other
@@ -61,7 +63,7 @@ class Pass:
 def prefix() -> str | None:
     """ASSAY_CHECKPOINTS: the folder whose folders are checkpoints."""
     uri = os.environ.get("ASSAY_CHECKPOINTS")
-    return storage.absolute(uri) if uri else None
+    return objects.absolute(uri) if uri else None
 
 
 def suite() -> str:
@@ -70,7 +72,7 @@ def suite() -> str:
 
 def names(uri: str) -> list[str]:
     """Names of the folders below the prefix, step-200 before step-1000: so that baselines go forward."""
-    return sorted((name for name in storage.folders(uri) if not name.startswith(".")), key=natural_key)
+    return sorted((name for name in objects.folders(uri) if not name.startswith(".")), key=natural_key)
 
 
 def make_pass(
@@ -82,7 +84,8 @@ def make_pass(
     now: date,
     after: str | None = None,
 ) -> Pass:
-    """One pass of the router. Raises Trouble or BadInput where the store cannot be read: never for one checkpoint.
+    """One pass of the router. Raises RetryableError or InputError where the store cannot be read: never for one
+    checkpoint.
 
     With `after`, only checkpoints whose names come behind that one are asked for.
     """
@@ -117,7 +120,7 @@ def _unrecorded(
     survey: Survey, root: str, suite_name: str, result: Pass, after: str | None = None
 ) -> Generator[Checkpoint]:
     name = retries.name_of_suite(suite_name)
-    recorded = {entry.checkpoint_folder for entry in records.published(storage.absolute(root), name)}
+    recorded = {entry.checkpoint_folder for entry in records.published(objects.absolute(root), name)}
     for finding in survey.findings():
         checkpoint = finding.checkpoint
         if after and natural_key(finding.name) <= natural_key(after):
@@ -205,7 +208,7 @@ def _describe(failure: Failure) -> str:
 def whole_listings(uri: str, known: dict[str, str], odd: OddFolders | None = None) -> dict[str, str]:
     """A digest by name of each whole checkpoint below `uri`; those whose digest is `known` are not opened again.
 
-    Nor are those that `odd` remembers. Raises BadInput or Trouble where the store cannot be read.
+    Nor are those that `odd` remembers. Raises InputError or RetryableError where the store cannot be read.
     """
     odd = odd if odd is not None else OddFolders()
     found, listings = {}, list_checkpoints(uri)

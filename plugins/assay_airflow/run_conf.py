@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from ray_jobs.errors import BadInput, nearest
-from ray_jobs.names import printable
+from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.names import printable
 
 PARAMS = {  # what each DAG declares
     "validate_checkpoint": ("checkpoint", "suite", "baseline", "force", "appear_minutes", "following"),
@@ -20,14 +20,14 @@ PARAMS = {  # what each DAG declares
 
 
 def check_params(names: Iterable[Any], dag_id: str) -> None:
-    """Raise BadInput for a name that is no param of the DAG, with the right one."""
+    """Raise InputError for a name that is no param of the DAG, with the right one."""
     known = list(PARAMS[dag_id])
     for name in names:
         if name not in known:
-            raise BadInput(f"unknown param '{printable(str(name), 60)}'{nearest(str(name), known)}")
+            raise InputError(f"unknown param '{printable(str(name), 60)}'{nearest(str(name), known)}")
 
 
 def check_conf(context: Context) -> None:
-    """A hook that Airflow calls before it executes a task. Raises BadInput."""
+    """A hook that Airflow calls before it executes a task. Raises InputError."""
     conf = getattr(context["dag_run"], "conf", None) or {}
     check_params(conf, context["dag"].dag_id)

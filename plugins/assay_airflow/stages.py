@@ -11,10 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ray_jobs import audits, records, storage, stored
-from ray_jobs.contract import BadInput, Failure, NewerSchema, Spec, digest, forced_folder
-from ray_jobs.handshake import VARIABLE, say
-from ray_jobs.names import printable
+from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.ids import digest, forced_folder
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.job.handshake import VARIABLE, say
+from ray_jobs.storage import audits, json_files, objects, records
 
 STAGES = ("preprocess", "caption", "evaluate", "audit")
 BAD_INPUT_EXIT = 2  # of a job that could not say more, the spec being unreadable
@@ -56,12 +60,12 @@ class StageJob:
             return audits.passed(self.marker.rpartition("/")[0])
         if not self.has_result():
             return False
-        stored.check_replaceable(self.marker)  # what a newer Assay made is no use to this one
+        json_files.check_replaceable(self.marker)  # what a newer Assay made is no use to this one
         return True
 
     def has_result(self) -> bool:
         """Whether a job has left what the stage is for, be it an INCOMPLETE verdict."""
-        return storage.exists(self.marker)
+        return objects.exists(self.marker)
 
     def submission_id(self, generation: int) -> str:
         """Generations count the attempts that ended without a result."""
@@ -88,10 +92,10 @@ def failure_of(stage: str, job: dict[str, Any], root: str | None = None) -> Fail
     if root is not None and (not spec_uri.startswith(f"{root}/runs/") or ".." in spec_uri.split("/")):
         return None
     try:
-        failure = stored.load(Failure, f"{spec_uri.rsplit('/', 1)[0]}/failure.json", LARGEST_FAILURE)
+        failure = json_files.load(Failure, f"{spec_uri.rsplit('/', 1)[0]}/failure.json", LARGEST_FAILURE)
     except NewerSchema as newer:  # the job did not dare to replace it either
         return Failure(stage=stage, kind="bad-input", message=str(newer), at=datetime.now(UTC))
-    except (FileNotFoundError, ValidationError, BadInput):
+    except (FileNotFoundError, ValidationError, InputError):
         return None
     failure = failure.model_copy(update={"message": printable(" ".join(failure.message.split()), LONGEST_MESSAGE)})
     started = datetime.fromtimestamp((job.get("start_time") or 0) / 1000, UTC)

@@ -13,10 +13,12 @@ from assay_airflow.retries import RunCount
 from assay_airflow.run_conf import check_params
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
-from ray_jobs import records, storage
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Comparison, LimitCheck, Record, Spec, Trouble, Verdict
-from ray_jobs.names import find_fault, printable
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.contract.artifacts import Comparison, LimitCheck, Record, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import find_fault, printable
+from ray_jobs.storage import objects, records
 
 # Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
 OCCASIONS: dict[str, router.Occasion] = {
@@ -36,17 +38,18 @@ def find_occasion(run_type: str, handed_on: str | None) -> router.Occasion:
 
 
 def storage_root() -> str:
-    """ASSAY_ROOT of the process that runs the task. Raises BadInput when it is not set."""
+    """ASSAY_ROOT of the process that runs the task. Raises InputError when it is not set."""
     root = os.environ.get("ASSAY_ROOT")
     if not root:
-        raise BadInput(
+        raise InputError(
             "ASSAY_ROOT is not set where Airflow runs its tasks; set it to s3://bucket/prefix or a directory"
         )
     return root
 
 
 def plan(params: dict[str, Any], run_id: str) -> str:
-    """Resolve the run's params into a spec and return the spec's URI. Raises BadInput for a param that there is not."""
+    """Resolve the run's params into a spec and return the spec's URI. Raises InputError for a param that there is
+    not."""
     check_params(params, "validate_checkpoint")
     force = run_id if params["force"] else None
     try:
@@ -59,7 +62,7 @@ def plan(params: dict[str, Any], run_id: str) -> str:
             following=params["following"],
         )
     except Incomplete as missing:  # it was whole a moment ago: somebody is writing to it
-        raise Trouble(str(missing)) from None
+        raise RetryableError(str(missing)) from None
     print(f"checkpoint {spec.checkpoint.name}, fingerprint {spec.checkpoint.fingerprint}")
     if spec.checkpoint.base:
         print(f"base model {spec.checkpoint.base.uri}, fingerprint {spec.checkpoint.base.fingerprint}")
@@ -161,13 +164,13 @@ def reconcile(
     """What the router is to trigger now, of the watched folder or the one that a person named.
 
     `tell` is given a summary of the pass. The rest of a pass that was cut is told that one's `occasion` and `after`
-    which checkpoint it was cut. Raises BadInput for an empty folder, and for a suite that is not there.
+    which checkpoint it was cut. Raises InputError for an empty folder, and for a suite that is not there.
     """
-    uri = storage.absolute(folder.rstrip("/")) if folder else router.prefix()
+    uri = objects.absolute(folder.rstrip("/")) if folder else router.prefix()
     if uri is None:
         raise AirflowSkipException("ASSAY_CHECKPOINTS is not set: there is no folder of checkpoints to look into")
     if folder and not router.names(uri):
-        raise BadInput(f"training run {uri}: no folder is in it; check the URI")
+        raise InputError(f"training run {uri}: no folder is in it; check the URI")
     root, suite = storage_root(), suite or router.suite()
     planning.load_suite(suite)  # refuses what is no suite here, rather than in each validation
     why = find_occasion(run_type, occasion)
@@ -179,12 +182,12 @@ def reconcile(
 def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[str]:
     """Specs whose captions are to be audited now: of the last day, or of the checkpoint that a person named.
 
-    Raises BadInput for a checkpoint that was not validated, and for a suite that has no record and is not there.
+    Raises InputError for a checkpoint that was not validated, and for a suite that has no record and is not there.
     """
-    root = storage.absolute(storage_root())
+    root = objects.absolute(storage_root())
     if suite and (fault := find_fault(suite)):
-        raise BadInput(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
-    if suite and not checkpoint and suite not in storage.folders(f"{root}/index"):
+        raise InputError(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
+    if suite and not checkpoint and suite not in objects.folders(f"{root}/index"):
         planning.load_suite(suite)
     found = auditing.of(root, checkpoint, suite) if checkpoint else auditing.due(root, suite, datetime.now(UTC))
     if not found:

@@ -14,12 +14,13 @@ from assay_airflow.fingerprints import resolve
 from assay_airflow.known_checkpoints import Known, KnownCheckpoints
 from assay_airflow.listings import Listing, list_checkpoint, list_checkpoints
 from assay_airflow.quarantine import Quarantine
-from ray_jobs import odd_items, storage
-from ray_jobs.checkpoint import is_adapter
-from ray_jobs.contract import BadInput, Checkpoint, Trouble
-from ray_jobs.former_fingerprints import has_runs
-from ray_jobs.names import check_name, printable
+from ray_jobs.checkpoints.former_fingerprints import has_runs
+from ray_jobs.checkpoints.inspect import is_adapter
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import check_name, printable
 from ray_jobs.plan import load_suite
+from ray_jobs.storage import objects, odd_items
 
 OPENED_AT_ONCE = 8  # on S3, where opening is waiting; weights in a directory are hashed by threads of their own
 NOBODY_READ = 3  # so many checkpoints and none of them readable: the store's fault, not theirs
@@ -39,7 +40,7 @@ class Survey:
     """The folders below `uri`, as checkpoints for a suite. `reopen` opens those again that were refused before."""
 
     def __init__(self, root: str, suite_name: str, uri: str, reopen: bool = True) -> None:
-        self.uri, self.root, self._suite_name, self._reopen = uri, storage.absolute(root), suite_name, reopen
+        self.uri, self.root, self._suite_name, self._reopen = uri, objects.absolute(root), suite_name, reopen
         self._listings = list_checkpoints(uri)
         self._known = KnownCheckpoints(self.root, uri)
         self._quarantine = Quarantine(self.root)
@@ -48,8 +49,8 @@ class Survey:
         self.opened = 0
 
     def findings(self) -> Iterator[Finding]:
-        """In the order of the names. Raises Trouble or BadInput in an outage of the store."""
-        at_once = OPENED_AT_ONCE if storage.is_s3(self.uri) else 1
+        """In the order of the names. Raises RetryableError or InputError in an outage of the store."""
+        at_once = OPENED_AT_ONCE if objects.is_s3(self.uri) else 1
         folders = iter(self._listings.items())
         self._known.keep_only(set(self._listings))
         try:
@@ -62,16 +63,18 @@ class Survey:
             self._known.save()
 
     def raise_if_nothing_could_be_read(self) -> None:
-        """Raises Trouble where each of several checkpoints that were opened failed by the store."""
-        if NOBODY_READ <= len(self.unreadable) == self.opened and storage.is_s3(self.uri):
+        """Raises RetryableError where each of several checkpoints that were opened failed by the store."""
+        if NOBODY_READ <= len(self.unreadable) == self.opened and objects.is_s3(self.uri):
             first = odd_items.describe(self.unreadable[0])
-            raise Trouble(f"checkpoints {self.uri}: none of {self.opened} could be read, so this is an outage: {first}")
+            raise RetryableError(
+                f"checkpoints {self.uri}: none of {self.opened} could be read, so this is an outage: {first}"
+            )
 
     def _judge(self, name: str, listing: Listing) -> Finding:
         uri = f"{self.uri}/{name}"
         try:
             check_name(name, "checkpoint")
-        except BadInput as fault:
+        except InputError as fault:
             return Finding(name, refusal=odd_items.describe(fault))
         if listing.error:
             return Finding(name, refusal=odd_items.refusal(f"checkpoint {uri}", listing.error), error=listing.error)
@@ -122,7 +125,7 @@ class Survey:
             return True
         try:
             same_model = answer.base_model == self._base_model
-        except (BadInput, FileNotFoundError):
+        except (InputError, FileNotFoundError):
             same_model = False  # opening it says why
         return same_model and answer.base_listing == self._base_listing(base.uri).digest
 

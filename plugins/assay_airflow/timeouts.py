@@ -10,9 +10,11 @@ import hashlib
 from datetime import UTC, datetime
 
 from assay_airflow.failures import RayJobTimeout
-from ray_jobs import storage, stored
-from ray_jobs.contract import BadInput, Failure, Spec
-from ray_jobs.odd_items import describe
+from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.odd_items import describe
 
 REMEDY = "ASSAY_RUN_HOURS gives each job more time"
 
@@ -30,7 +32,7 @@ def list_progress(stage: str, spec: Spec) -> str | None:
     names = hashlib.sha256()
     try:
         for folder in folders:
-            for entry in storage.entries(folder):
+            for entry in objects.entries(folder):
                 names.update(f"{folder}/{entry.key}\n".encode(errors="surrogateescape"))
     except Exception as error:  # the job does not depend on this listing
         print(f"{stage}: its progress is unknown: {describe(error)}")
@@ -39,7 +41,7 @@ def list_progress(stage: str, spec: Spec) -> str | None:
 
 
 def fail_timeout(stage: str, spec: Spec, message: str, before: str | None = None) -> None:
-    """Raises RayJobTimeout the first time and after a try that made progress, BadInput the second time without.
+    """Raises RayJobTimeout the first time and after a try that made progress, InputError the second time without.
 
     `before` is what `list_progress` returned when the try began.
     """
@@ -48,7 +50,7 @@ def fail_timeout(stage: str, spec: Spec, message: str, before: str | None = None
         forget_timeout(stage, spec)
         raise RayJobTimeout(f"{message}, but made progress: it goes on from there; {REMEDY}")
     uri = _note_uri(stage, spec)
-    if not storage.exists(uri):
+    if not objects.exists(uri):
         _write(uri, stage, "trouble", message)
         raise RayJobTimeout(f"{message}; {REMEDY}")
     message = (
@@ -57,15 +59,15 @@ def fail_timeout(stage: str, spec: Spec, message: str, before: str | None = None
     message += "then clear the task"
     _write(f"{spec.run_uri}/failure.json", stage, "bad-input", message)
     forget_timeout(stage, spec)
-    raise BadInput(message)
+    raise InputError(message)
 
 
 def forget_timeout(stage: str, spec: Spec) -> None:
     """After a success. Raises nothing, because a note that stays costs one try at most."""
     uri = _note_uri(stage, spec)
     try:
-        if storage.exists(uri):  # most identities that may not delete have nothing to delete either
-            storage.delete(uri)
+        if objects.exists(uri):  # most identities that may not delete have nothing to delete either
+            objects.delete(uri)
     except Exception as error:
         print(f"{uri}: stays there: {describe(error)}")
 
@@ -76,4 +78,4 @@ def _note_uri(stage: str, spec: Spec) -> str:
 
 def _write(uri: str, stage: str, kind: str, message: str) -> None:
     failure = Failure.model_validate({"stage": stage, "kind": kind, "message": message, "at": datetime.now(UTC)})
-    stored.replace(uri, failure)
+    json_files.replace(uri, failure)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from ray_jobs.checks.images import Listing, Looked
-from ray_jobs.contract import BadInput, Suite
+from ray_jobs.contract.suite import Suite
 from ray_jobs.fields.truth import TRUTH, truth_of_suite
 from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
 from ray_jobs.metrics.registry import BUILT_IN
-from ray_jobs.names import printable
 
 LOOKS_LIKE_ID = re.compile(r"-?\d+(\.0)?|[a-z]\d{6,}|[0-9a-f]{16,}|[0-9a-f-]{36}", re.IGNORECASE)
 LOOKS_LIKE_OBJECT = re.compile(r"\s*([\[{(].*[\]})]|b'.*'|b\".*\"|<[a-z!/].*>)\s*", re.DOTALL | re.IGNORECASE)
@@ -150,7 +151,7 @@ def truth_faults(suite: Suite, looked: Sequence[Looked]) -> Iterator[str]:
         if isinstance(image.image, Golden):
             try:
                 truth_of_suite(suite, {"image_id": image.row.image_id, TRUTH: image.row.truth})
-            except BadInput as fault:
+            except InputError as fault:
                 yield str(fault)
 
 

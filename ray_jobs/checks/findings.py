@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Trouble
-from ray_jobs.names import printable
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
 
 T = TypeVar("T")
 Kind = Literal["bad input", "trouble", "doubt"]
@@ -41,9 +41,9 @@ class Findings:
         """What the work returns; None where it fails, and then the failure is a finding."""
         try:
             return work(*arguments)
-        except (BadInput, Incomplete) as error:
+        except (InputError, Incomplete) as error:
             self.add("bad input", about, str(error))
-        except Trouble as error:
+        except RetryableError as error:
             self.add("trouble", about, str(error))
         except Exception as error:  # the checks that follow are wanted all the same
             self.add("trouble", about, f"{type(error).__name__}: {' '.join(str(error).split())}")

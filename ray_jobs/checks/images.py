@@ -5,13 +5,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
-from ray_jobs.contract import Dataset, Preprocess
-from ray_jobs.golden.apart import apart
-from ray_jobs.golden.isolation import Decoder, Prepared
+from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.golden.decoder_process import Decoder, Prepared
 from ray_jobs.golden.sample import sampling
-from ray_jobs.golden.singly import prepared, read_rows
-from ray_jobs.sources import Located, Row, Source, open_source
-from ray_jobs.sources.bounds import limit_listing
+from ray_jobs.golden.single_images import prepared, read_rows
+from ray_jobs.golden.source_process import apart
+from ray_jobs.sources.listing.bounds import limit_listing
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
 MOST_LABELS = 20  # that are shown
 SPLIT = re.compile(r"(?:^|[/_.-])(train|training|val|valid|validation|dev|test)(?=[/_.-]|\d|$)", re.IGNORECASE)
@@ -35,23 +36,23 @@ class Listing:
     referenced: int
     references: tuple[tuple[int, int], ...]
     splits: tuple[tuple[str, int], ...]
-    chosen: tuple[Located, ...]
+    chosen: tuple[ImageRef, ...]
 
 
 @dataclass(frozen=True)
 class Looked:
     """One image as the jobs will use it: its row of the source, and its golden image or why there is none."""
 
-    row: Row
+    row: SourceImage
     image: Prepared
 
 
 def list_images(dataset: Dataset, most: int) -> tuple[Listing, Source]:
-    """The listing and its source. Raises BadInput and Trouble as the job does."""
+    """The listing and its source. Raises InputError and RetryableError as the job does."""
     return apart(f"dataset {dataset.source}", _list, dataset, most)
 
 
-def look_at(source: Source, chosen: tuple[Located, ...], settings: Preprocess) -> list[Looked]:
+def look_at(source: Source, chosen: tuple[ImageRef, ...], settings: Preprocess) -> list[Looked]:
     """The chosen images, read and prepared in the decoder's process."""
     decoder = Decoder(settings)
     try:
@@ -65,7 +66,7 @@ def look_at(source: Source, chosen: tuple[Located, ...], settings: Preprocess) -
 def _list(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     source = open_source(dataset)
     labels, references, splits = Counter[str](), Counter[int](), Counter[str]()
-    chosen: list[Located] = []
+    chosen: list[ImageRef] = []
     with sampling(dataset) as sample:
         listed = sample.draw(limit_listing(dataset.source, source.listed()))
         used, size = sample.total()
@@ -92,7 +93,7 @@ def _list(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     return listing, source
 
 
-def _split_of(image: Located) -> str | None:
+def _split_of(image: ImageRef) -> str | None:
     """The split that the image's name or place speaks of."""
     match = SPLIT.search(image.image_id) or SPLIT.search(image.where[:500])
     word = match[1].lower() if match else None

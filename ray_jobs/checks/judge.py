@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ray_jobs.checks.images import Looked
-from ray_jobs.contract import Judge
+from ray_jobs.contract.suite import Judge
 from ray_jobs.images.prepare import Golden
+from ray_jobs.judge import rubric as judging
 from ray_jobs.judge.endpoint import Reply, connected
 from ray_jobs.judge.outage import explain_account, explain_outage
-from ray_jobs.metrics import judge as judging
 
 STAND_IN = "A photo."  # where an image has no reference that could be its caption
 
@@ -29,7 +29,7 @@ def question(judge: Judge, references: Sequence[str]) -> str:
 
 
 def ask_endpoint(judge: Judge, looked: Sequence[Looked]) -> list[Asked]:
-    """The judge's real answers about these images. Raises BadInput where the key or the endpoint may not be used."""
+    """The judge's real answers about these images. Raises InputError where the key or the endpoint may not be used."""
     return asyncio.run(_ask(judge, looked))
 
 

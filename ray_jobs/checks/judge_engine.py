@@ -7,21 +7,23 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ray_jobs.checkpoint_probe import probe
 from ray_jobs.checks.images import Looked
 from ray_jobs.checks.judge import Asked, question, read_answer
-from ray_jobs.contract import Checkpoint, Judge, Trouble
-from ray_jobs.engine.asked import without_image
-from ray_jobs.golden.isolation import Confined, Died
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Judge
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.engine.shared.protocol import without_image
+from ray_jobs.golden.decoder_process import Confined, Died
 from ray_jobs.images.prepare import Golden
-from ray_jobs.metrics import judge as judging
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.judge import rubric as judging
 
 MEGABYTES = 2**30  # no bound: the engine takes what the model needs
 SECONDS = 1800.0
 
 
 def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[Looked]) -> list[Asked]:
-    """The judge's real answers about these images. Raises Trouble where vLLM does not start or dies."""
+    """The judge's real answers about these images. Raises RetryableError where vLLM does not start or dies."""
     probe(checkpoint)
     questions = [question(judge, image.row.references) for image in looked]
     images = [image.image.image for image in looked if isinstance(image.image, Golden)]
@@ -29,7 +31,9 @@ def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[Looked]) -
     try:
         answers = process.run(_answers, judge, checkpoint, questions, images, dict(os.environ), seconds=SECONDS)
     except Died as died:
-        raise Trouble(f"judge {checkpoint.uri}: its engine did not answer ({died}); is there memory enough?") from None
+        raise RetryableError(
+            f"judge {checkpoint.uri}: its engine did not answer ({died}); is there memory enough?"
+        ) from None
     finally:
         process.close()
     return [read_answer(judge, text, answer) for text, answer in zip(questions, answers, strict=True)]
@@ -40,16 +44,16 @@ def _answers(
 ) -> list[str]:
     import torch
 
-    from ray_jobs.engine import settings
+    from ray_jobs.engine.shared import settings
 
     gpu = torch.cuda.is_available()
     os.environ.update(environment | settings.environment(gpu) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
-    from ray_jobs.engine.asked import request
-    from ray_jobs.engine.prompt import maker_for
-    from ray_jobs.fetching import fetch
+    from ray_jobs.checkpoints.node_cache import fetch
+    from ray_jobs.engine.shared.prompt import maker_for
+    from ray_jobs.engine.shared.protocol import request
 
     maker = maker_for(checkpoint)
     schema = judging.schema(judge)
@@ -73,8 +77,8 @@ def _answers(
         )  # fmt: skip
     except Exception as error:  # vLLM raises what it likes
         why = " ".join(str(error).split())[:300]
-        raise Trouble(f"judge {checkpoint.uri}: its engine fails here: {type(error).__name__}: {why}") from None
+        raise RetryableError(f"judge {checkpoint.uri}: its engine fails here: {type(error).__name__}: {why}") from None
     for asked, output in zip(requests, outputs, strict=True):
         if detail := without_image(len(output.prompt_token_ids), asked["least_tokens"]):
-            raise Trouble(f"judge {checkpoint.uri}: its engine lost an image: {detail}")
+            raise RetryableError(f"judge {checkpoint.uri}: its engine lost an image: {detail}")
     return [output.outputs[0].text for output in outputs]

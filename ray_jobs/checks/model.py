@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ray_jobs import checkpoint_files
-from ray_jobs.checkpoint import companions, quantisation, resolve
-from ray_jobs.checkpoint_probe import probe
-from ray_jobs.contract import BadInput, Checkpoint, Engine, Preprocess, Trouble
-from ray_jobs.golden.isolation import Confined, Died
-from ray_jobs.names import printable
+from ray_jobs.checkpoints import files as checkpoint_files
+from ray_jobs.checkpoints.inspect import companions, quantisation, resolve
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine, Preprocess
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.golden.decoder_process import Confined, Died
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
 
 T = TypeVar("T")
 MEGABYTES = 8192  # for a tokenizer, and for vLLM's own modules
@@ -58,7 +60,7 @@ class Model:
 
 
 def resolve_model(uri: str, base_model: str | None) -> Model:
-    """The checkpoint, whole. Raises BadInput and Incomplete as `plan` does."""
+    """The checkpoint, whole. Raises InputError and Incomplete as `plan` does."""
     checkpoint = resolve(uri, base_model)
     weights = [entry for entry in checkpoint_files.list_files(checkpoint.uri) if entry.key.endswith(WEIGHTS)]
     beside = companions(checkpoint)
@@ -83,13 +85,13 @@ def resolve_clip(uri: str) -> Checkpoint:
 
 
 def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
-    """True. Raises BadInput for a checkpoint whose own files fail, as the jobs do before they ask for a GPU."""
+    """True. Raises InputError for a checkpoint whose own files fail, as the jobs do before they ask for a GPU."""
     probe(checkpoint, [prompt], grammar=grammar)
     return True
 
 
 def render(checkpoint: Checkpoint, text: str, sizes: Sequence[tuple[int, int]], texts: Sequence[str]) -> Rendered:
-    """The suite's text as the checkpoint's chat template writes it. Raises BadInput where its files fail."""
+    """The suite's text as the checkpoint's chat template writes it. Raises InputError where its files fail."""
     with _copied(checkpoint) as folder:
         return _confined(checkpoint.uri, _render, folder, checkpoint.uri, text, list(sizes), list(texts))
 
@@ -132,15 +134,17 @@ def _confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
     try:
         return process.run(work, *arguments, seconds=SECONDS)
     except Died as died:
-        raise BadInput(f"checkpoint {uri}: its files ended the process that used them ({died}); mend them") from None
+        raise InputError(f"checkpoint {uri}: its files ended the process that used them ({died}); mend them") from None
     except MemoryError:
-        raise Trouble(f"checkpoint {uri}: its files take over {MEGABYTES} MB; look for what is large in them") from None
+        raise RetryableError(
+            f"checkpoint {uri}: its files take over {MEGABYTES} MB; look for what is large in them"
+        ) from None
     finally:
         process.close()
 
 
 def _render(folder: str, uri: str, text: str, sizes: list[tuple[int, int]], texts: list[str]) -> Rendered:
-    from ray_jobs.engine.prompt import PromptMaker, Refused
+    from ray_jobs.engine.shared.prompt import PromptMaker, Refused
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     maker = PromptMaker(Path(folder), uri)
@@ -170,7 +174,7 @@ def _added(tokenizer: Any) -> set[str]:
 def _fault_of_engine(folder: str, engine: Engine) -> str | None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     logging.disable(logging.CRITICAL)
-    from ray_jobs.engine.settings import environment, warm_config
+    from ray_jobs.engine.shared.settings import environment, warm_config
 
     os.environ.update(environment(gpu=False))
     try:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from ray_jobs.checks.model import Model, Rendered
-from ray_jobs.contract import Engine
-from ray_jobs.names import printable
+from ray_jobs.contract.suite import Engine
+from ray_jobs.inputs.names import printable
 
 
 def model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[str]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import jinja2
 
-from ray_jobs.checks.checking import Checked
 from ray_jobs.checks.images import Looked
 from ray_jobs.checks.model import Model, Rendered
+from ray_jobs.checks.run import Checked
 from ray_jobs.checks.sample_size import images_needed
 from ray_jobs.images.prepare import Golden, Reject, thumbnail
-from ray_jobs.report.text import shown as make_visible
+from ray_jobs.inputs.display_text import shown as make_visible
 
 LINE, BLOCK = 200, 1500  # characters that are shown of a name, and of a prompt
 MOST_REFERENCES, MOST_LABELS, MOST_REJECTS = 5, 10, 10

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ray_jobs.contract import Gate, Suite
-from ray_jobs.gate.constant import Constant
-from ray_jobs.gate.discordant import Discordant
-from ray_jobs.gate.studentised import FEWEST, Studentised
-from ray_jobs.metrics import Metric, clip
-from ray_jobs.metrics.of_fields import field_metrics
+from ray_jobs.contract.suite import Gate, Suite
+from ray_jobs.gate.paired_proportions import Discordant
+from ray_jobs.gate.skewed_mean import FEWEST, Studentised
+from ray_jobs.gate.zero_variance import Constant
+from ray_jobs.metrics import Metric
+from ray_jobs.metrics.clip import similarity
+from ray_jobs.metrics.field_metrics import field_metrics
 from ray_jobs.metrics.registry import BUILT_IN, of_judge
 
 SEEN = 10_000  # images of the supposed case
@@ -37,7 +38,7 @@ def images_needed(suite: Suite) -> list[Needed]:
     """For each gating metric that Assay declares; a suite's own metrics are not loaded here."""
     schema = suite.caption.schema_of_fields
     metrics: Mapping[str, Metric] = {
-        **BUILT_IN, **{metric.name: metric for metric in clip.METRICS}, **of_judge(suite.judge),
+        **BUILT_IN, **{metric.name: metric for metric in similarity.METRICS}, **of_judge(suite.judge),
         **(field_metrics(schema, suite.dataset.truth) if schema else {}),
     }  # fmt: skip
     return [

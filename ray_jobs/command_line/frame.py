@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -44,11 +44,11 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
 
 def exit_code_of(error: Exception) -> int | None:
     """2 for bad input, 1 for trouble, None for an error that is neither: a fault of Assay's own."""
-    from ray_jobs.checkpoint import Incomplete  # here, because only an error needs it
+    from ray_jobs.checkpoints.inspect import Incomplete  # here, because only an error needs it
 
-    if isinstance(error, Trouble):
+    if isinstance(error, RetryableError):
         return TROUBLE
-    return BAD_INPUT if isinstance(error, BadInput | Incomplete) else None
+    return BAD_INPUT if isinstance(error, InputError | Incomplete) else None
 
 
 def start_program(name: str, **options: Any) -> int:

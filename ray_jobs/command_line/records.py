@@ -11,7 +11,7 @@ from ray_jobs.command_line.group import OrderedGroup
 from ray_jobs.command_line.stages import root_option
 
 if TYPE_CHECKING:
-    from ray_jobs.contract import Record
+    from ray_jobs.contract.artifacts import Record
 
 
 @click.group(cls=OrderedGroup)
@@ -33,11 +33,11 @@ def list_records(root: str, suite: str | None, as_json: bool) -> int:
     Example:
       assay records list --suite demo
     """
-    from ray_jobs import index, storage
-    from ray_jobs.names import printable
+    from ray_jobs.inputs.names import printable
+    from ray_jobs.storage import index, objects
 
-    root = storage.absolute(root)
-    suites = [suite] if suite else sorted(storage.folders(f"{root}/index"))
+    root = objects.absolute(root)
+    suites = [suite] if suite else sorted(objects.folders(f"{root}/index"))
     listed = [(name, line) for name in suites for line in index.whole(root, name).records.values()]
     if as_json:
         print_json([{"suite": name, **line.model_dump(mode="json")} for name, line in listed])
@@ -64,7 +64,7 @@ def show(run: str, as_json: bool) -> int:
     Example:
       assay records show s3://bucket/assay/runs/step-0800-7a8b9c0d/1e2f3a4b5c6d7e8f
     """
-    from ray_jobs.records import load, run_uri_of
+    from ray_jobs.storage.records import load, run_uri_of
 
     record = load(run)
     if as_json:
@@ -88,10 +88,10 @@ def rebuild(root: str, as_json: bool) -> int:
     Example:
       assay records rebuild s3://bucket/assay
     """
-    from ray_jobs import storage
-    from ray_jobs.records import rebuild as rebuild_index
+    from ray_jobs.storage import objects
+    from ray_jobs.storage.records import rebuild as rebuild_index
 
-    count, left_out = rebuild_index(storage.absolute(root))
+    count, left_out = rebuild_index(objects.absolute(root))
     if as_json:
         print_json({"indexed": count, "left_out": left_out})
         return 0
@@ -103,8 +103,8 @@ def rebuild(root: str, as_json: bool) -> int:
 
 def _print_record(record: "Record", run_uri: str) -> None:
     """`run_uri` is where the record lies: its root may have been called otherwise when it was written."""
-    from ray_jobs.names import printable
-    from ray_jobs.records import results_uri
+    from ray_jobs.inputs.names import printable
+    from ray_jobs.storage.records import results_uri
 
     verdict = record.verdict
     facts = {

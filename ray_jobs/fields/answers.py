@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_jobs import strict_json
-from ray_jobs.errors import BadInput
-from ray_jobs.fields.schema import CAPTION, Schema, is_box
-from ray_jobs.names import printable
+from ray_jobs.contract.field_schema import CAPTION, Schema, is_box
+from ray_jobs.inputs import strict_json
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
 
 MOST_VALUES = 100_000
 SHOWN = 40  # characters of a value in a detail
@@ -46,7 +46,7 @@ def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_toke
     try:
         try:
             values = check_value(schema, strict_json.parse_object(answer.encode("utf-8", "surrogatepass"), MOST_VALUES))
-        except (strict_json.NotJson, BadInput) as error:
+        except (strict_json.NotJson, InputError) as error:
             told = str(error).removesuffix(" (yet)")
             raise DoesNotFit(NOT_JSON, f"the answer {told}: {printable(answer, SHOWN)}") from None
     except DoesNotFit as fault:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs.contract import Caption
+from ray_jobs.contract.field_schema import CAPTION, Schema
+from ray_jobs.contract.suite import Caption
 from ray_jobs.fields.answers import count_fits, read_answer
-from ray_jobs.fields.schema import CAPTION, Schema
 
 ANSWER, INVALID = "answer", "invalid_fields"  # what the model wrote, and why it does not fit; None where it does
 

@@ -9,8 +9,8 @@ import json
 import math
 from functools import lru_cache
 
-from ray_jobs.contract import Caption
-from ray_jobs.fields.schema import Schema
+from ray_jobs.contract.field_schema import Schema
+from ray_jobs.contract.suite import Caption
 
 DECIMALS = 6  # after the point of a number
 STRING = r"""

@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ray_jobs import parts
-from ray_jobs.contract import BadInput, Manifest, Spec, Suite
-from ray_jobs.errors import nearest
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.field_schema import BOX_ENDS, Schema, is_box
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Suite
 from ray_jobs.fields.answers import BOX_CORNERS, DoesNotFit, check_value
-from ray_jobs.fields.schema import BOX_ENDS, Schema, is_box
-from ray_jobs.names import printable
+from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.names import printable
+from ray_jobs.storage import parts
 
 TRUTH = "truth"  # the column of a golden part: a JSON object, the values by field
 READERS = 8
@@ -33,7 +35,7 @@ WORDS = {"true": True, "false": False, "1": True, "0": False}
 def truth_of(spec: Spec, image: Mapping[str, Any]) -> dict[str, Any]:
     """The right values for an image of the golden set, of the types of the suite's schema, where it has them.
 
-    Raises BadInput for one that no answer could equal.
+    Raises InputError for one that no answer could equal.
     """
     return truth_of_suite(spec.suite, image)
 
@@ -51,7 +53,7 @@ def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
             remedy = "correct it, or widen the schema of caption.fields"
             if fault.reason == BOX_CORNERS:
                 remedy = "correct it, or convert the boxes if they are x, y, width, height as in COCO"
-            raise BadInput(
+            raise InputError(
                 f"dataset {suite.dataset.source}: image {printable(image['image_id'])}: column "
                 f"{suite.dataset.truth[name]!r}: {fault}; {remedy}"
             ) from None
@@ -59,8 +61,8 @@ def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
-    """How many images have a truth, by field. Raises BadInput for one that no answer could equal, and for none at all:
-    before an engine is asked for."""
+    """How many images have a truth, by field. Raises InputError for one that no answer could equal, and for none at
+    all: before an engine is asked for."""
     counts, boxes = Counter(dict.fromkeys(spec.suite.dataset.truth, 0)), BoxCounts()
     if not counts:
         return {}
@@ -78,7 +80,7 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
     for field, images in counts.items():
         if not images:
             column = spec.suite.dataset.truth[field]
-            raise BadInput(
+            raise InputError(
                 f"dataset {spec.suite.dataset.source}: column {column!r}, the truth of {field!r}, is empty for every "
                 "image; name another, or take it out of dataset.truth"
             )

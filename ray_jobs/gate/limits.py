@@ -3,9 +3,9 @@
 import math
 from typing import Literal
 
-from ray_jobs.contract import LimitCheck
-from ray_jobs.gate.paired import Measured
-from ray_jobs.gate.sample import Sample, for_values
+from ray_jobs.contract.artifacts import LimitCheck
+from ray_jobs.gate.accumulator import Sample, for_values
+from ray_jobs.gate.paired_differences import Measured
 
 
 def checked(

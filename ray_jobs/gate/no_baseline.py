@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from ray_jobs.contract import Spec
-from ray_jobs.names import printable
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.names import printable
 
 ACCEPTED = "nothing to compare with yet: accepted as the first baseline"
 

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from ray_jobs.contract import Baseline, Comparison, Gate, LimitCheck, Outcome, Scores, Verdict
-from ray_jobs.gate.compared import compared
+from ray_jobs.contract.artifacts import Comparison, LimitCheck, Outcome, Scores, Verdict
+from ray_jobs.contract.spec import Baseline
+from ray_jobs.contract.suite import Gate
+from ray_jobs.gate.accumulator import Sample
+from ray_jobs.gate.completeness import expected, incomplete
 from ray_jobs.gate.holm import holm
 from ray_jobs.gate.limits import checked
 from ray_jobs.gate.no_baseline import FIRST, NoBaseline
-from ray_jobs.gate.paired import Measured, Paired
-from ray_jobs.gate.sample import Sample
-from ray_jobs.gate.telling import told, told_limit
-from ray_jobs.gate.validity import expected, incomplete
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.paired_differences import Measured, Paired
+from ray_jobs.gate.reasons import told, told_limit
 
 One = TypeVar("One", Comparison, LimitCheck)
 

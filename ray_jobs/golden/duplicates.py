@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ray_jobs.sources.on_disk import database
+from ray_jobs.sources.listing.spill import database
 
 REPEATS = """
 SELECT part, image_id, first, position FROM (

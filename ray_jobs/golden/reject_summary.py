@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_jobs.arrow_guard import check_own
-from ray_jobs.names import printable
-from ray_jobs.sources.filesystem import open_arrow
+from ray_jobs.inputs.names import printable
+from ray_jobs.storage.arrow_files import open_arrow
+from ray_jobs.storage.arrow_guard import check_own
 
 MOST_CAUSES = 10_000  # that are counted: a line about each image may name another
 LONGEST = 100  # characters of an image id, and of a detail

@@ -10,9 +10,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import Located
-from ray_jobs.sources.on_disk import database
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.listing.spill import database
+from ray_jobs.sources.source import ImageRef
 
 IMAGES = """images (
     position INTEGER PRIMARY KEY, image_id TEXT, location TEXT, size INTEGER, label TEXT, refs TEXT, fault TEXT,
@@ -36,8 +37,9 @@ class Sample:
     def __init__(self, dataset: Dataset, table: sqlite3.Connection) -> None:
         self.dataset, self._table = dataset, table
 
-    def draw(self, listed: Iterable[Located]) -> int:
-        """Take the listing and choose; returns how many images were listed. Raises BadInput for an id that two have."""
+    def draw(self, listed: Iterable[ImageRef]) -> int:
+        """Take the listing and choose; returns how many images were listed. Raises InputError for an id that two
+        have."""
         self._table.executemany(
             "INSERT INTO images (image_id, location, size, label, refs, fault, truth, draw) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -46,7 +48,7 @@ class Sample:
         try:
             self._table.execute("CREATE UNIQUE INDEX by_id ON images (image_id)")
         except sqlite3.IntegrityError:
-            raise BadInput(f"dataset {self.dataset.source}: two images are called {self._repeated()!r}") from None
+            raise InputError(f"dataset {self.dataset.source}: two images are called {self._repeated()!r}") from None
         (count,) = self._table.execute("SELECT COUNT(*) FROM images").fetchone()
         if self.dataset.limit is not None and self.dataset.limit < count:
             chosen = RANKED if self.dataset.stratify else DRAWN
@@ -61,17 +63,17 @@ class Sample:
         images, size = self._table.execute("SELECT COUNT(*), TOTAL(size) FROM images WHERE chosen").fetchone()
         return images, int(size)
 
-    def __iter__(self) -> Iterator[Located]:
+    def __iter__(self) -> Iterator[ImageRef]:
         for row in self._table.execute(
             "SELECT image_id, location, size, label, refs, fault, truth FROM images WHERE chosen ORDER BY position"
         ):
-            yield Located(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
+            yield ImageRef(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
 
-    def _row(self, one: Located) -> tuple[str | int | None, ...]:
+    def _row(self, one: ImageRef) -> tuple[str | int | None, ...]:
         try:
             text = f"{self.dataset.seed}\n{one.image_id}".encode()
         except UnicodeEncodeError:
-            raise BadInput(f"dataset {self.dataset.source}: {one.image_id!r} is not UTF-8; rename the file") from None
+            raise InputError(f"dataset {self.dataset.source}: {one.image_id!r} is not UTF-8; rename the file") from None
         draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
         return one.image_id, one.where, one.size, one.label, json.dumps(one.references), one.fault, one.truth, draw
 

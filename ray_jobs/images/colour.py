@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from ray_jobs.images.rejected import Rejected
+from ray_jobs.images.reject_reasons import Rejected
 
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 UNUSABLE = (ImageCms.PyCMSError, OSError)  # what is raised of a profile that is damaged, or of another colour space

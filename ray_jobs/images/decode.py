@@ -9,12 +9,12 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ray_jobs import lfs_pointers
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.dataset.image_formats import FORMATS, SUFFIXES
 from ray_jobs.images import colour, jpeg, png
-from ray_jobs.images.formats import FORMATS, SUFFIXES
-from ray_jobs.images.rejected import Rejected
+from ray_jobs.images.reject_reasons import Rejected
 from ray_jobs.images.resize import target_size
+from ray_jobs.inputs import lfs_pointers
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)

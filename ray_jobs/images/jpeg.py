@@ -9,7 +9,7 @@ import re
 import numpy as np
 import simplejpeg
 
-from ray_jobs.images.rejected import Rejected
+from ray_jobs.images.reject_reasons import Rejected
 
 Pixels = np.ndarray  # uint8, height x width x channels
 

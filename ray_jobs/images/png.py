@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from ray_jobs.images.rejected import Rejected
+from ray_jobs.images.reject_reasons import Rejected
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of the header (PNG 1.2, 4.1.1)
 PALETTE = 3

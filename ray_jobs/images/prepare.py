@@ -9,13 +9,14 @@ from pathlib import Path
 from blake3 import blake3
 from PIL import Image, ImageFile
 
-from ray_jobs.contract import Preprocess, Trouble
+from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode, opened
-from ray_jobs.images.rejected import Reason, Rejected
+from ray_jobs.images.reject_reasons import Reason, Rejected
 from ray_jobs.images.resize import encode, resize, target_size, upright
-from ray_jobs.regular_files import NotRegularError, open_regular
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 
 THUMBNAIL = (96, 96)
 
@@ -72,7 +73,7 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
 def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden | Reject:
     """The golden image of a file or its bytes, or why there is none.
 
-    Raises Trouble for a failing disk, MemoryError when there is not enough.
+    Raises RetryableError for a failing disk, MemoryError when there is not enough.
     """
     data = b""
     try:
@@ -83,7 +84,7 @@ def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden 
 
 
 def read_file(file: Path) -> bytes:
-    """The bytes of a local file. Raises Rejected when it cannot be read, Trouble when it may be another time."""
+    """The bytes of a local file. Raises Rejected when it cannot be read, RetryableError when it may be another time."""
     try:
         with open_regular(file) as source:
             data = source.read() if os.fstat(source.fileno()).st_size <= most_bytes() else None
@@ -92,7 +93,7 @@ def read_file(file: Path) -> bytes:
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise Rejected("unreadable-source", f"{file}: {error.strerror}") from None
     except OSError as error:  # a disk that fails now may not fail the next time
-        raise Trouble(f"cannot read {file}: {error}") from error
+        raise RetryableError(f"cannot read {file}: {error}") from error
     if data is None:
         raise Rejected("too-large", f"over {most_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
     return data

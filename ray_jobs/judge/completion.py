@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ray_jobs.contract import Judge
-from ray_jobs.names import printable
+from ray_jobs.contract.suite import Judge
+from ray_jobs.inputs.names import printable
 
 SHOWN_CHARACTERS = 100
 WORDS = {  # of error objects, and the status that the same endpoints send for each elsewhere

@@ -14,9 +14,9 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from ray_jobs.contract import BadInput, Judge
-from ray_jobs.names import printable
-from ray_jobs.suite import KEY_VARIABLE, fault_of_address
+from ray_jobs.contract.suite import KEY_VARIABLE, Judge, fault_of_address
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
 
 SETTING = "ASSAY_JUDGE_HOSTS"
 PORTS = {"http": 80, "https": 443}
@@ -24,13 +24,13 @@ Destination = tuple[str, str, int]  # scheme, host, port
 
 
 def check_destination(judge: Judge) -> None:
-    """Raise BadInput where the judge's endpoint may not have the key that the suite names."""
+    """Raise InputError where the judge's endpoint may not have the key that the suite names."""
     if judge.kind != "openai":
         return
     if fault := fault_of_address(judge.base_url or ""):
-        raise BadInput(f"judge {printable(judge.model or '', 60)}: base_url {fault}")
+        raise InputError(f"judge {printable(judge.model or '', 60)}: base_url {fault}")
     if not re.fullmatch(KEY_VARIABLE, judge.key_variable):
-        raise BadInput(
+        raise InputError(
             f"judge {printable(judge.model or '', 60)}: key_variable {printable(judge.key_variable, 60)!r} may be "
             "another secret; name it ASSAY_JUDGE_KEY, or ASSAY_JUDGE_ and more that ends with KEY"
         )
@@ -42,7 +42,7 @@ def check_destination(judge: Judge) -> None:
     named = f"[{host}]" if ":" in host else host
     entry = f"{'http://' if scheme == 'http' else ''}{named}{'' if port == PORTS[scheme] else f':{port}'}"
     plain = " (http:// sends the key unencrypted)" if scheme == "http" else ""
-    raise BadInput(
+    raise InputError(
         f"judge {printable(judge.model or '', 60)}: {judge.key_variable} is not for {scheme}://{named}:{port}; if it "
         f"is, add {judge.key_variable}={entry} to {SETTING} on the Ray cluster{plain}"
     )
@@ -55,7 +55,7 @@ def destination(url: str) -> Destination:
 
 
 def parse_hosts(listed: str, variable: str) -> set[Destination]:
-    """The destinations of one key. Raises BadInput for an entry that names none."""
+    """The destinations of one key. Raises InputError for an entry that names none."""
     destinations = set()
     for group in listed.split(";"):
         named = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)
@@ -65,7 +65,9 @@ def parse_hosts(listed: str, variable: str) -> set[Destination]:
                 continue
             url = entry if "://" in entry else f"https://{entry}"
             if not re.fullmatch(r"https?://[\w.\-\[\]:]+/?", url, re.ASCII) or fault_of_address(url):
-                raise BadInput(f"{SETTING}: {printable(entry, 60)!r} is no host; write host, host:port or http://host")
+                raise InputError(
+                    f"{SETTING}: {printable(entry, 60)!r} is no host; write host, host:port or http://host"
+                )
             if name == variable:
                 destinations.add(destination(url))
                 if "://" not in entry and _is_this_machine(destination(url)[1]):

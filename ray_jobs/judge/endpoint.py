@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 import openai
 
-from ray_jobs.contract import BadInput, Judge
+from ray_jobs.contract.suite import Judge
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.judge import rubric as judging
 from ray_jobs.judge.completion import (
     NoCompletion,
     describe_cut,
@@ -27,8 +29,7 @@ from ray_jobs.judge.completion import (
 )
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.judge.exchange import LOCATION, NO_COMPLETION, Bounded
-from ray_jobs.judge.secrecy import Secret
-from ray_jobs.metrics import judge as judging
+from ray_jobs.judge.key_redaction import Secret
 
 TRIES = 3  # of an endpoint that answers, but not with what was asked for
 PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
@@ -187,17 +188,17 @@ class Endpoint:
 
 
 def connected(judge: Judge) -> Endpoint:
-    """The judge's endpoint. Raises BadInput when this machine has no key for it, none that can be sent, or when the
+    """The judge's endpoint. Raises InputError when this machine has no key for it, none that can be sent, or when the
     deployment does not say that it may be sent there."""
     check_destination(judge)
     secret = os.environ.get(judge.key_variable, "").strip()
     if not secret:
-        raise BadInput(
+        raise InputError(
             f"judge {shown(judge)}: {judge.key_variable} is not set on the Ray cluster; set it to the endpoint's key "
             "(to anything where it wants none)"
         )
     if not (secret.isascii() and secret.isprintable()):
-        raise BadInput(f"judge {shown(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key")
+        raise InputError(f"judge {shown(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key")
     seconds = judge.timeout_seconds
     client = openai.AsyncOpenAI(
         api_key=secret,

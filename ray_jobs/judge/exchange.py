@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
 from ray_jobs.judge.completion import NoCompletion, is_quota_empty, parse_completion
 from ray_jobs.judge.destination import PORTS
-from ray_jobs.names import printable
-from ray_jobs.sources import allowed
+from ray_jobs.sources.reading import allowed_places
 
 ANSWER_BYTES = 2**20
 NO_COMPLETION, LOCATION = "no_completion", "location"  # what a response has among its extensions
@@ -32,7 +32,7 @@ class Bounded(openai.DefaultAsyncHttpxClient):
     """An HTTP client whose timeout is for the whole exchange: an endpoint that sends a byte now and then exceeds it."""
 
     def __init__(self, seconds: float, base_url: str) -> None:
-        """Raises BadInput for settings of the deployment that no client can be made with."""
+        """Raises InputError for settings of the deployment that no client can be made with."""
         super().__init__(
             timeout=seconds,
             limits=httpx2.Limits(max_connections=None),
@@ -88,12 +88,12 @@ def find_proxy(base_url: str) -> httpx2.Proxy | None:
         if parsed.url.scheme not in PORTS or not parsed.url.host:
             raise ValueError
     except (ValueError, httpx2.InvalidURL):  # whose text has the proxy's password
-        raise BadInput("ASSAY_PROXY: not a proxy's address; write http://host:port") from None
+        raise InputError("ASSAY_PROXY: not a proxy's address; write http://host:port") from None
     parts = urlsplit(base_url)
     with suppress(OSError):
         try:
-            allowed.resolve(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], parts.path)
-        except allowed.Refused:
+            allowed_places.resolve(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], parts.path)
+        except allowed_places.Refused:
             return None
     return parsed
 
@@ -108,7 +108,7 @@ def _trusted() -> ssl.SSLContext:
             return ssl.create_default_context(capath=bundle)
         return ssl.create_default_context(cafile=bundle)
     except (OSError, ValueError) as error:
-        raise BadInput(
+        raise InputError(
             f"ASSAY_CA_BUNDLE {printable(bundle)}: no file or folder of certificates ({type(error).__name__}); correct "
             "it on the Ray cluster"
         ) from None

@@ -7,7 +7,8 @@ the key or the endpoint. Everything else is trouble, and the job is run again.
 from collections import Counter
 from collections.abc import Sequence
 
-from ray_jobs.contract import BadInput, Judge, Trouble
+from ray_jobs.contract.suite import Judge
+from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.endpoint import NOT_ASKED, NOTHING, QUOTA, REJECTED, Reply, shown
 
 EARLY = 3  # refusals of any question before they are believed: one caption alone may displease a firewall
@@ -16,12 +17,12 @@ OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # that may be about this
 ANSWER = "this model does not do what the prompt asks, change one of them"
 
 
-def explain_account(judge: Judge, reply: Reply) -> BadInput | None:
+def explain_account(judge: Judge, reply: Reply) -> InputError | None:
     """The error of a reply that every further question would get as well, whatever was answered before."""
     if reply.status == 401:
-        return BadInput(f"judge {shown(judge)}: 401, not this key; correct {judge.key_variable}")
+        return InputError(f"judge {shown(judge)}: 401, not this key; correct {judge.key_variable}")
     if reply.status == 402 or reply.failure == QUOTA:
-        return BadInput(
+        return InputError(
             f"judge {shown(judge)}: the account of the key in {judge.key_variable} has no credit or quota left "
             f"({reply.detail}); top it up, what is answered is kept"
         )
@@ -41,9 +42,9 @@ def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -
     line = f"judge {shown(judge)}: {len(replies)} answers in a row failed, the last: {last.failure}"
     line += f" ({last.detail})" if last.detail else ""
     if is_early or all(_is_for_good(reply, was_answered) for reply in replies):
-        return BadInput(f"{line}; {_remedy(judge, last, replies)}")
+        return InputError(f"{line}; {_remedy(judge, last, replies)}")
     where = "; check base_url" if last.failure == NOTHING and not was_answered else ""
-    return Trouble(f"{line}{where}; what is answered is kept, run again when it is up")
+    return RetryableError(f"{line}{where}; what is answered is kept, run again when it is up")
 
 
 def _is_for_good(reply: Reply, was_answered: bool) -> bool:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Manifest, Part, Spec
-from ray_jobs.judge import answers
+from ray_jobs.contract.artifacts import Manifest, Part
+from ray_jobs.contract.spec import Spec
+from ray_jobs.judge import answer_store
 from ray_jobs.judge.questions import of_pairs
-from ray_jobs.metrics.judge import Choice, read_pair
-from ray_jobs.ray_dataset import ray_dataset
+from ray_jobs.judge.rubric import Choice, read_pair
+from ray_jobs.runtime.ray_dataset import ray_dataset
+from ray_jobs.storage import objects, parts
 
 SCHEMA = pa.schema(
     {
@@ -51,7 +52,7 @@ def commit(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
     """Write the manifest over the parts."""
     counted = Counter[str]()
     for part in made:
-        counted.update(parts.footer(storage.read(_uri_of(spec, part.name)))["pairs"])
+        counted.update(parts.footer(objects.read(_uri_of(spec, part.name)))["pairs"])
     details: dict[str, Any] = {name: counted[name] for name in ("equal", "asked", "inconsistent", "first")}
     details["position_bias"] = counted["inconsistent"] / counted["asked"] if counted["asked"] else None
     manifest = parts.summed("preference", spec.run_id, made, captioned.rows_in, {}, {}, details)
@@ -67,10 +68,10 @@ def preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
 def prefer_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
     """Compare the captions of one part unless that is done; its line in the manifest."""
     name = row["part"]
-    if storage.exists(_uri_of(spec, name)):
-        return {"part": parts.describe(name, storage.read(_uri_of(spec, name))).model_dump_json()}
+    if objects.exists(_uri_of(spec, name)):
+        return {"part": parts.describe(name, objects.read(_uri_of(spec, name))).model_dump_json()}
     pairs = {asked.image_id: asked.questions for asked in of_pairs(spec, name)}
-    kept = answers.load(spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions})
+    kept = answer_store.load(spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions})
     ids = parts.read(spec.captions_uri, name, ["image_id"])["image_id"].to_pylist()
     counted = Counter[str]()
     rows = []

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ray_jobs import parts
-from ray_jobs.contract import Spec
-from ray_jobs.metrics import judge as judging
+from ray_jobs.contract.spec import Spec
+from ray_jobs.judge import rubric as judging
+from ray_jobs.storage import parts
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ray_jobs.contract import Judge
-from ray_jobs.judge.answers import Answer
+from ray_jobs.contract.suite import Judge
+from ray_jobs.judge.answer_store import Answer
 
 NAMED = 20  # models; an endpoint may call itself something else each time
 

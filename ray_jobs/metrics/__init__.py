@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from ray_jobs.metrics.batch import Batch
+    from ray_jobs.metrics.text.batch import Batch
 
 UNBOUNDED = float("inf")
 NEEDS = ("nothing", "references", "label", "name", "text", "fields", "truth")
@@ -47,7 +47,7 @@ class Captioned:
     @cached_property
     def spoken(self) -> str | None:
         """The code of the language that it is written in, None where there is too little to tell by."""
-        from ray_jobs.metrics.language import spoken
+        from ray_jobs.metrics.builtin.language import spoken
 
         return spoken(self.text)
 

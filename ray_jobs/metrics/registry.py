@@ -2,16 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from ray_jobs.errors import BadInput
-from ray_jobs.metrics import (
-    RESERVED,
-    Metric,
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import RESERVED, Metric
+from ray_jobs.metrics.builtin import (
     bleu4,
     boilerplate,
     characters,
     chrf,
     cider_d,
-    clip,
     collapse,
     distinct_2,
     empty,
@@ -25,11 +23,12 @@ from ray_jobs.metrics import (
     truncated,
     words,
 )
-from ray_jobs.metrics.of_fields import field_metrics
+from ray_jobs.metrics.clip import similarity
+from ray_jobs.metrics.field_metrics import field_metrics
 
 if TYPE_CHECKING:
-    from ray_jobs.contract import Spec
-    from ray_jobs.suite import Judge
+    from ray_jobs.contract.spec import Spec
+    from ray_jobs.contract.suite import Judge
 
 BUILT_IN: dict[str, Metric] = {
     metric.name: metric
@@ -64,18 +63,24 @@ def declared(spec: "Spec") -> dict[str, Metric]:
     """Every metric of the run by name, in the order of the columns: built-in, of its fields, the suite's own, CLIP's,
     the judge's.
 
-    Raises BadInput for an own metric that is not one, and for a gating metric of which neither way is worse.
+    Raises InputError for an own metric that is not one, and for a gating metric of which neither way is worse.
     """
-    from ray_jobs.metrics import own
+    from ray_jobs.metrics import custom
 
-    of_clip = {metric.name: metric for metric in clip.METRICS if spec.clip}
+    of_clip = {metric.name: metric for metric in similarity.METRICS if spec.clip}
     schema = spec.suite.caption.schema_of_fields
     of_fields = field_metrics(schema, spec.suite.dataset.truth) if schema else {}
-    taken = (*RESERVED, *BUILT_IN, *(metric.name for metric in clip.METRICS), *of_judge(spec.suite.judge), *of_fields)
-    found = {**BUILT_IN, **of_fields, **own.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
+    taken = (
+        *RESERVED,
+        *BUILT_IN,
+        *(metric.name for metric in similarity.METRICS),
+        *of_judge(spec.suite.judge),
+        *of_fields,
+    )
+    found = {**BUILT_IN, **of_fields, **custom.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
     for name in spec.suite.gate.metrics:
         if name in found and not found[name].direction:
-            raise BadInput(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "
+            raise InputError(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "
                            "or set a limit")  # fmt: skip
     return found
 

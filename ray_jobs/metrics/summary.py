@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from ray_jobs.contract import Summary
+from ray_jobs.contract.artifacts import Summary
 from ray_jobs.metrics import Metric
 
 CONFIDENCE = 0.95

@@ -8,10 +8,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ray_jobs.contract import Checkpoint, Comparison, LimitCheck, Manifest, Scores, Spec, Summary
-from ray_jobs.report import cases, figures, numbers, series, tables
-from ray_jobs.report.looking import Looked, Side, look
-from ray_jobs.report.text import name, shown
+from ray_jobs.contract.artifacts import Comparison, LimitCheck, Manifest, Scores, Summary
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.inputs.display_text import name, shown
+from ray_jobs.report import examples, numbers, plots, tables
+from ray_jobs.report import trend as series
+from ray_jobs.report.rank_images import Looked, Side, look
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -96,12 +98,12 @@ def page(about: About) -> str:
         columns=tables.columns,
         width=tables.WIDTH,
         distributions=_distributions(looked, summaries),
-        trends=[(metric, _unit(summaries, metric), points, Markup(figures.trend(points)))  # noqa: S704
+        trends=[(metric, _unit(summaries, metric), points, Markup(plots.trend(points)))  # noqa: S704
                 for metric, points in trends.items() if points],
         ranked_by=name(ranking[0][0]) if ranking else None,
-        worse=cases.cases(about.golden_uri, sides, looked.worse, told),
-        better=cases.cases(about.golden_uri, sides, looked.better, told),
-        failures=cases.failures(about.candidate, looked.lost),
+        worse=examples.cases(about.golden_uri, sides, looked.worse, told),
+        better=examples.cases(about.golden_uri, sides, looked.better, told),
+        failures=examples.failures(about.candidate, looked.lost),
         rejects_uri=f"{about.golden_uri}/rejects.html",
         details=tables.flat(about.scores.details),
         judge=tables.flat(about.judge),
@@ -150,7 +152,7 @@ def _distributions(looked: Looked, summaries: Mapping[str, Summary]) -> list[tup
     made = []
     for metric, candidate in looked.candidate.items():
         baseline = looked.baseline.get(metric)
-        svg = figures.distribution(candidate, baseline)
+        svg = plots.distribution(candidate, baseline)
         words = f"mean {_mean(candidate.mean)}"
         if baseline is not None and baseline.n:
             words += f", of the baseline {_mean(baseline.mean)}"

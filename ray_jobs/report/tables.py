@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ray_jobs.contract import METRICS, Comparison, LimitCheck, Summary
+from ray_jobs.contract.artifacts import Comparison, LimitCheck, Summary
+from ray_jobs.contract.suite import METRICS
+from ray_jobs.inputs.display_text import name
 from ray_jobs.report.numbers import NONE, count, decimals, interval, number, probability
-from ray_jobs.report.text import name
 
 WIDTH = 120.0  # of the drawing of an interval
 SAID = {

@@ -4,7 +4,8 @@
 in a subfolder) the source itself refuses while it lists.
 """
 
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import is_hub_name
 
 KINDS = {
@@ -17,19 +18,19 @@ KINDS = {
 
 
 def refuse_unused(dataset: Dataset, kind: str) -> None:
-    """Raise BadInput for a setting that the format `kind` does not use, with what to write instead."""
+    """Raise InputError for a setting that the format `kind` does not use, with what to write instead."""
     if dataset.config is not None and not is_hub_name(dataset):
-        raise BadInput(
+        raise InputError(
             f"dataset {dataset.source}: `config` is for a data set that is named on the Hugging Face hub; take it out, "
             f"or name the folder: `source: {dataset.source}/{dataset.config}`"
         )
     if dataset.image is not None and kind == "folder":
-        raise BadInput(
+        raise InputError(
             f"dataset {dataset.source}: `image: {dataset.image}` names a column, and a folder of images has none; take "
             "it out, or name the manifest as `source`"
         )
     if dataset.images is not None and kind != "manifest":
-        raise BadInput(
+        raise InputError(
             f"dataset {dataset.source}: `images: {dataset.images}` is the folder of the images that a manifest names, "
             f"and this is {KINDS[kind]}; take it out"
         )

@@ -7,7 +7,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from assay_airflow.run_conf import PARAMS
 
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
 
 FIRST = {"validate_checkpoint": "plan", "checkpoint_router": "reconcile", "audit_engine": "choose"}
 
@@ -27,7 +27,7 @@ def test_no_task_begins_in_a_run_with_a_mistyped_key(bag: DagBag, dag_id: str) -
     dag = bag.dags[dag_id]
     context = {"dag": dag, "dag_run": SimpleNamespace(conf={"sute": "nightly"})}
     for task in dag.tasks:
-        with pytest.raises(BadInput, match="unknown param 'sute'; did you mean 'suite'"):
+        with pytest.raises(InputError, match="unknown param 'sute'; did you mean 'suite'"):
             hook_of(task)(context)
 
 
@@ -37,5 +37,5 @@ def test_what_a_task_calls_refuses_it_as_well(bag: DagBag, dag_id: str) -> None:
     params = dict.fromkeys(bag.dags[dag_id].params) | {"sute": "nightly"}
     given = {"params": params, "run_id": "manual__1", "dag_run": SimpleNamespace(run_type="manual"), "ti": None}
     names = task.python_callable.__code__.co_varnames[: task.python_callable.__code__.co_argcount]
-    with pytest.raises(BadInput, match="unknown param 'sute'; did you mean 'suite'"):
+    with pytest.raises(InputError, match="unknown param 'sute'; did you mean 'suite'"):
         task.python_callable(**{name: given[name] for name in names})

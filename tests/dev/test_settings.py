@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ray_jobs.errors import BadInput
 
 from dev.settings import RAY_TEMP_LIMIT, SOCKET_PATH_LIMIT, Settings, environment, secrets_of
-from ray_jobs.errors import BadInput
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ray_jobs.metrics import own
-from ray_jobs.suite import parse_suite
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.metrics import custom
 
 REPO = Path(__file__).parents[2]
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").rglob("*.md"))]
@@ -64,7 +64,7 @@ def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     for _, file, text in blocks(page, "python"):
         if file:
             name = file.removesuffix(".py")
-            assert own.loaded({name: text})[name].name == name
+            assert custom.loaded({name: text})[name].name == name
         else:
             exec(compile(text, name_of(page), "exec"), {"__name__": "page"})
 

@@ -20,8 +20,8 @@ from dev import processes
 from dev import stack as local_stack
 from dev.airflow_api import DAG, ENDED, AirflowAPI
 from dev.settings import Settings
-from ray_jobs import storage
-from ray_jobs.contract import Manifest, Record
+from ray_jobs.contract.artifacts import Manifest, Record
+from ray_jobs.storage import objects
 
 HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parents[1] / "demo" / "checkpoints"
@@ -66,12 +66,12 @@ class Stack:
             return answer.status_code == 200 and answer.json()["value"]
 
         uri = str(wait(planned, 120, "the plan"))
-        return {"uri": uri, **json.loads(storage.read(uri))}
+        return {"uri": uri, **json.loads(objects.read(uri))}
 
     def record(self, run_id: str) -> Record:
         summary = self.api.summary(run_id)
         assert summary, f"{run_id} published nothing"
-        return Record.model_validate_json(storage.read(summary["record"]))
+        return Record.model_validate_json(objects.read(summary["record"]))
 
     def process(self, named: str) -> list[psutil.Process]:
         """The stack's processes whose command line holds a text; titles that processes give themselves count."""
@@ -135,12 +135,12 @@ def upload(name: str, to: str, only: Callable[[str], bool] = lambda file: True) 
     """Put a demo checkpoint's files into S3, as a training run would; the checkpoint's URI."""
     for file in sorted((CHECKPOINTS / name).iterdir()):
         if only(file.name):
-            storage.write(f"{to}/{file.name}", file.read_bytes())
+            objects.write(f"{to}/{file.name}", file.read_bytes())
     return to
 
 
 def manifest(stage_uri: str) -> Manifest:
-    return Manifest.model_validate_json(storage.read(f"{stage_uri}/manifest.json"))
+    return Manifest.model_validate_json(objects.read(f"{stage_uri}/manifest.json"))
 
 
 def assert_nothing_lost(record: Record, offered: int = OFFERED) -> None:

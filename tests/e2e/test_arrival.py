@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 from conftest import WATCHED, Stack, assert_nothing_lost, upload, wait
 
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
 pytestmark = pytest.mark.timeout(1500)
 LAST = "model-00002-of-00002.safetensors"
@@ -56,5 +56,5 @@ def test_a_checkpoint_overwritten_in_place_is_validated_anew(stack: Stack) -> No
     assert old.checkpoint.fingerprint != new.checkpoint.fingerprint
     assert old.golden_id == new.golden_id
     assert new.metrics["exact_match"].mean > old.metrics["exact_match"].mean
-    assert storage.exists(f"{old.run_uri}/record.json")
+    assert objects.exists(f"{old.run_uri}/record.json")
     assert_nothing_lost(new)

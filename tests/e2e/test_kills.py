@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import DAG, IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
 
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
 COPIES, SCENES = 4, 256
 pytestmark = pytest.mark.timeout(1500)
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(1500)
 
 def parts(uri: str) -> dict[str, str]:
     """Caption parts that are there, with their versions."""
-    return {entry.key: entry.version for entry in storage.entries(f"{uri}/parts")}
+    return {entry.key: entry.version for entry in objects.entries(f"{uri}/parts")}
 
 
 def kill(process: psutil.Process) -> None:

@@ -7,7 +7,7 @@ import helm_python
 import pytest
 import yaml
 
-from ray_jobs.contract import parse_suite
+from ray_jobs.contract.suite import parse_suite
 from tests.helm.charts import CHART, VALUES, one, render
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -12,7 +12,7 @@ import pytest
 from ray_server import TOKEN, RayServer, connect
 from specs import spec_in
 
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
 
 
 @pytest.fixture(autouse=True)

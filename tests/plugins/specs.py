@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ray_jobs import audits, storage
-from ray_jobs.contract import Checkpoint, Failure, Manifest, Record, Spec, Suite, Verdict
+from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
+from ray_jobs.storage import audits, objects
 
 
 def spec_in(root: Path, force: str | None = None, fingerprint: str = "f" * 16, write: bool = True) -> Spec:
@@ -15,13 +17,13 @@ def spec_in(root: Path, force: str | None = None, fingerprint: str = "f" * 16, w
     checkpoint = Checkpoint(uri="/models/step-1", name="step-1", fingerprint=fingerprint)
     made = Spec(root=str(root), suite=suite, checkpoint=checkpoint, source_revision="r1", force=force)
     if write:
-        storage.write(made.uri, made.model_dump_json().encode())
+        objects.write(made.uri, made.model_dump_json().encode())
     return made
 
 
 def fail(spec: Spec, stage: str, kind: Any, message: str, at: datetime | None = None) -> None:
     failure = Failure(stage=stage, kind=kind, message=message, at=at or datetime.now(UTC))
-    storage.write(f"{spec.run_uri}/failure.json", failure.model_dump_json().encode())
+    objects.write(f"{spec.run_uri}/failure.json", failure.model_dump_json().encode())
 
 
 def manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def captioned(spec: Spec, swapped: bool = True) -> None:
     """The manifest of the spec's captions."""
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": datetime.now(UTC)}
     made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
-    storage.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
+    objects.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
 
 
 def audit(spec: Spec, **counts: int) -> None:

@@ -20,8 +20,8 @@ from assay_airflow.hooks.ray import RayHook
 from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_server import connect
 
-from ray_jobs import submission_probe
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job import submission_probe
 
 REPO = Path(__file__).parents[2]
 RAY = Path(os.environ.get("ASSAY_DATA_ENV", REPO / ".assay" / "data")) / "bin" / "ray"
@@ -147,9 +147,9 @@ def test_a_ping_reaches_the_agent_and_makes_no_job(hook: RayHook, head: int) -> 
 def test_a_wrong_token_is_refused(head: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for token in ("f" * 64, None):
         connect(monkeypatch, head, token)
-        with pytest.raises(BadInput, match="refuses the token"):
+        with pytest.raises(InputError, match="refuses the token"):
             RayHook().job("good")
-        with pytest.raises(BadInput, match="refuses the token"):
+        with pytest.raises(InputError, match="refuses the token"):
             asyncio.run(RayHook().aping())
 
 

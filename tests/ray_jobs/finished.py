@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 from making import encoded, picture
 
-from ray_jobs import parts, storage
 from ray_jobs.caption import SCHEMA as CAPTIONS
-from ray_jobs.contract import Manifest, Scores, Spec, Summary
-from ray_jobs.golden.making import SCHEMA as GOLDEN
+from ray_jobs.contract.artifacts import Manifest, Scores, Summary
+from ray_jobs.contract.spec import Spec
+from ray_jobs.golden.build_part import SCHEMA as GOLDEN
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise
+from ray_jobs.storage import objects, parts
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **deta
         manifest=manifest.model_copy(update={"seconds": {"score": 3.5}}),
         details=details,
     )
-    storage.write(f"{spec.run_uri}/scores.json", scores.model_dump_json().encode())
-    storage.write(spec.uri, spec.model_dump_json().encode())
+    objects.write(f"{spec.run_uri}/scores.json", scores.model_dump_json().encode())
+    objects.write(spec.uri, spec.model_dump_json().encode())
     return scores
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from ray_jobs import storage
-from ray_jobs.contract import Baseline, Checkpoint, Record, Spec, Suite, Verdict
+from ray_jobs.contract.artifacts import Record, Verdict
+from ray_jobs.contract.spec import Baseline, Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
+from ray_jobs.storage import objects
 
 SUITE: dict[str, Any] = {"name": "small", "dataset": {"source": "/data/images"}}
 
@@ -88,7 +90,7 @@ def checkpoint_files() -> dict[str, bytes]:
 
 def upload(uri: str, files: dict[str, bytes]) -> str:
     for name, data in files.items():
-        storage.write(f"{uri}/{name}", data)
+        objects.write(f"{uri}/{name}", data)
     return uri
 
 

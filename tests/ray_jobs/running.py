@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Failure, Manifest, Scores, Spec
+from ray_jobs.contract.artifacts import Failure, Manifest, Scores
+from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
+from ray_jobs.storage import objects, parts
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
@@ -118,18 +119,18 @@ def failed(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, *
     assert re.search(told, lines[0]), lines[0]
     assert in_ray or "Traceback" not in output
     assert lines[0] == output.splitlines()[-1]
-    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert failure.kind == ("bad-input" if code == 2 else "trouble")
     assert lines[0].endswith(failure.message)
     stage_uri = spec.golden_uri if stage == "preprocess" else spec.captions_uri
-    assert not storage.exists(f"{stage_uri}/manifest.json")
+    assert not objects.exists(f"{stage_uri}/manifest.json")
 
 
 def snapshot(uri: str) -> dict[str, tuple[str, str]]:
     """Of every object: its SHA-256 and its version, which a rewrite changes though the bytes be the same."""
     found = {}
-    for entry in storage.entries(uri):
-        found[entry.key] = hashlib.sha256(storage.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
+    for entry in objects.entries(uri):
+        found[entry.key] = hashlib.sha256(objects.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
     return found
 
 
@@ -148,7 +149,7 @@ def rows(stage_uri: str) -> list[dict[str, Any]]:
 
 def rejects_of(spec: Spec) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pq.read_table(
-        io.BytesIO(storage.read(f"{spec.golden_uri}/rejects.parquet"))
+        io.BytesIO(objects.read(f"{spec.golden_uri}/rejects.parquet"))
     ).to_pylist()
     return found
 
@@ -174,8 +175,8 @@ def assert_every_image_once(spec: Spec) -> None:
     assert sum(row["failure"] is None for row in asked) == made.rows_out
     assert golden.rows_in == made.rows_out + sum(golden.lost.values()) + sum(made.lost.values())
     assert all((row["caption"] is None) == (row["failure"] is not None) for row in asked)
-    if storage.exists(f"{spec.run_uri}/scores.json"):
-        scores = Scores.model_validate_json(storage.read(f"{spec.run_uri}/scores.json"))
+    if objects.exists(f"{spec.run_uri}/scores.json"):
+        scores = Scores.model_validate_json(objects.read(f"{spec.run_uri}/scores.json"))
         table = pa.concat_tables([parts.read(spec.scores_uri, part.name) for part in scores.manifest.parts])
         assert table["image_id"].to_pylist() == images
         assert scores.scored == table["failure"].null_count
@@ -185,6 +186,6 @@ def assert_every_image_once(spec: Spec) -> None:
 def _assert_parts(stage_uri: str, manifest: Manifest) -> None:
     folder = parts.folder_of(manifest)
     for part in manifest.parts:
-        data = storage.read(parts.uri_of_part(stage_uri, part.name, folder))
+        data = objects.read(parts.uri_of_part(stage_uri, part.name, folder))
         assert parts.describe(part.name, data) == part
     assert parts.done(stage_uri, folder) >= {part.name for part in manifest.parts}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs import parts
 from ray_jobs.caption import SCHEMA
-from ray_jobs.contract import Spec
-from ray_jobs.golden import making
+from ray_jobs.contract.spec import Spec
+from ray_jobs.golden import build_part
+from ray_jobs.storage import parts
 
 Image = dict[str, Any]
 
@@ -39,7 +39,9 @@ def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
     """The golden set of images with `image_id`, and what is given of the rest; its manifest."""
     made = []
     for number, start in enumerate(range(0, len(images), rows)):
-        table = pa.Table.from_pylist([{"references": [], **one} for one in images[start : start + rows]], making.SCHEMA)
+        table = pa.Table.from_pylist(
+            [{"references": [], **one} for one in images[start : start + rows]], build_part.SCHEMA
+        )
         made.append(parts.write(spec.golden_uri, parts.name_of_part(number), table, {"lost": {}}))
     parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, len(images), {}, {}))
 

@@ -8,18 +8,18 @@ import sys
 
 from making import spec
 
-from ray_jobs import job, shared_folders
-from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.job import frame, shared_folders
 
 shared_folders.SECONDS = float(sys.argv[1])
 shared_folders.PAUSES = (0.2,)  # type: ignore[assignment]
-job.connect()
+frame.connect()
 for name, root, checkpoint, dataset in json.loads(sys.argv[2]):
     planned = spec(root=root, dataset__source=dataset)
     planned = planned.model_copy(update={"checkpoint": planned.checkpoint.model_copy(update={"uri": checkpoint})})
     outcome = "shared"
     try:
         shared_folders.require_shared(planned)
-    except (BadInput, Trouble) as error:
+    except (InputError, RetryableError) as error:
         outcome = f"{type(error).__name__}: {error}"
     print(json.dumps({name: outcome}), flush=True)

@@ -11,12 +11,15 @@ from making import checkpoint_files, folder_of_pictures, left_in, upload
 from running import DEMO
 from safetensors.torch import load_file
 
-from ray_jobs import checkpoint, plan, storage
-from ray_jobs.adapter import refusal
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Checkpoint
-from ray_jobs.engine.likeness import layout, likeness
-from ray_jobs.fetching import fetch
+from ray_jobs import plan
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.lora_config import refusal
+from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.engine.shared.compatibility import layout, likeness
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 BASE = DEMO / "checkpoints" / "step-0300"
 MODULE = "model.language_model.layers.0.self_attn.q_proj"
@@ -49,11 +52,11 @@ def local(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, base: str) -> None:
-    assert checkpoint.is_adapter(uri)
-    assert "adapter_model.safetensors" in checkpoint.check_whole(uri)
-    found = checkpoint.resolve(uri, base)
-    assert (found.uri, found.name, found.base) == (uri, "step-1", checkpoint.resolve(base))
-    assert not checkpoint.is_adapter(base)
+    assert inspect.is_adapter(uri)
+    assert "adapter_model.safetensors" in inspect.check_whole(uri)
+    found = inspect.resolve(uri, base)
+    assert (found.uri, found.name, found.base) == (uri, "step-1", inspect.resolve(base))
+    assert not inspect.is_adapter(base)
 
 
 @pytest.mark.parametrize(
@@ -63,25 +66,25 @@ def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, 
         ("adapter_model.safetensors", b"1234567", "adapter_model.safetensors: 7 bytes, shorter than a", Incomplete),
         ("adapter_config.json", b'{"peft_ty', "adapter_config.json is not JSON (yet)", Incomplete),
         ("adapter_config.json", None, "config.json is missing; wait for the upload", Incomplete),
-        ("adapter_config.json", b'{"peft_type": "IA3"}', "an adapter of type IA3, not LORA", BadInput),
+        ("adapter_config.json", b'{"peft_type": "IA3"}', "an adapter of type IA3, not LORA", InputError),
     ],
 )
 def test_what_is_not_whole_is_one_line_that_names_it(
     local: tuple[str, str], name: str, data: bytes | None, told: str, error: type[Exception]
 ) -> None:
     uri, base = local
-    storage.delete(f"{uri}/{name}") if data is None else storage.write(f"{uri}/{name}", data)
+    objects.delete(f"{uri}/{name}") if data is None else objects.write(f"{uri}/{name}", data)
     with pytest.raises(error) as caught:
-        checkpoint.resolve(uri, base)
+        inspect.resolve(uri, base)
     assert type(caught.value) is error
     assert str(caught.value).startswith(f"checkpoint {uri}: {told}")
 
 
 def test_cut_off_it_is_not_whole(local: tuple[str, str]) -> None:
     uri, base = local
-    storage.write(f"{uri}/adapter_model.safetensors", storage.read(f"{uri}/adapter_model.safetensors")[:-1])
+    objects.write(f"{uri}/adapter_model.safetensors", objects.read(f"{uri}/adapter_model.safetensors")[:-1])
     with pytest.raises(Incomplete, match=r"adapter_model\.safetensors: truncated, \d+ of \d+ bytes"):
-        checkpoint.resolve(uri, base)
+        inspect.resolve(uri, base)
 
 
 @pytest.mark.parametrize(
@@ -90,12 +93,12 @@ def test_cut_off_it_is_not_whole(local: tuple[str, str]) -> None:
 def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tuple[str, str], config: bytes) -> None:
     """As axolotl and unsloth save one: the weights are the base's, and so is their config."""
     uri, base = local
-    before = checkpoint.resolve(uri, base)
+    before = inspect.resolve(uri, base)
     upload(uri, {"config.json": config})
-    found = checkpoint.resolve(uri, base)
-    assert checkpoint.is_adapter(uri)
+    found = inspect.resolve(uri, base)
+    assert inspect.is_adapter(uri)
     assert found == before
-    assert checkpoint.companions(found)["config.json"] == f"{base}/config.json"
+    assert inspect.companions(found)["config.json"] == f"{base}/config.json"
 
 
 @pytest.mark.parametrize(
@@ -107,17 +110,17 @@ def test_weights_that_were_trained_beside_the_adapter_are_told(local: tuple[str,
     uri, base = local
     upload(uri, {name: b"weights"})
     with pytest.raises(
-        BadInput, match=f"{name} holds weights that were trained beside the adapter, and only the adapter"
+        InputError, match=f"{name} holds weights that were trained beside the adapter, and only the adapter"
     ):
-        checkpoint.resolve(uri, base)
+        inspect.resolve(uri, base)
 
 
 @pytest.mark.parametrize("name", ["value_head.safetensors", "optimizer.bin", "training_args.bin", "scheduler.pt"])
 def test_what_else_lies_beside_an_adapter_is_let_be(local: tuple[str, str], name: str) -> None:
     uri, base = local
-    before = checkpoint.resolve(uri, base)
+    before = inspect.resolve(uri, base)
     upload(uri, {name: b"weights"})
-    assert checkpoint.resolve(uri, base) == before
+    assert inspect.resolve(uri, base) == before
 
 
 def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> None:
@@ -127,10 +130,10 @@ def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> N
         base + "-both", files | {"model.safetensors": checkpoint_files()["model-00001-of-00002.safetensors"]}
     )
     upload(
-        model, {name: storage.read(f"{uri}/{name}") for name in ("adapter_config.json", "adapter_model.safetensors")}
+        model, {name: objects.read(f"{uri}/{name}") for name in ("adapter_config.json", "adapter_model.safetensors")}
     )
-    with pytest.raises(BadInput, match=r"holds a model and an adapter .*; move the adapter to a folder of its own"):
-        checkpoint.resolve(model, base)
+    with pytest.raises(InputError, match=r"holds a model and an adapter .*; move the adapter to a folder of its own"):
+        inspect.resolve(model, base)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +172,9 @@ def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
 @pytest.mark.parametrize("named", [None, "", "Qwen/Qwen2.5-VL-3B-Instruct", "./base", "/nowhere/base"])
 def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, named: str | None) -> None:
     adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=named))
-    assert checkpoint.base_of(adapter, str(BASE)) == str(BASE)
-    with pytest.raises(BadInput, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
-        checkpoint.resolve(adapter)
+    assert inspect.base_of(adapter, str(BASE)) == str(BASE)
+    with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
+        inspect.resolve(adapter)
 
 
 def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
@@ -181,22 +184,22 @@ def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
     pairs = {MODULE: random_pair((96, 96), 4, 0)}
     for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
         adapter = adapter_in(tmp_path / str(number), pairs, base_model_name_or_path=named)
-        assert checkpoint.base_of(str(adapter), str(tmp_path / "other")) == str(BASE)
+        assert inspect.base_of(str(adapter), str(tmp_path / "other")) == str(BASE)
 
 
 def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
     named = {"base_model_name_or_path": f"{s3}/base/"}
     adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 96), 4, 0)}, **named)
-    assert checkpoint.base_of(str(adapter), str(BASE)) == f"{s3}/base"
+    assert inspect.base_of(str(adapter), str(BASE)) == f"{s3}/base"
 
 
 def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
     first = adapter_in(tmp_path / "first", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=str(BASE))
     second = adapter_in(tmp_path / "second", {MODULE: random_pair((96, 96), 4, 1)})
     for base in (first, second):  # itself even
-        with pytest.raises(BadInput, match=f"its base model {base} is an adapter itself"):
-            checkpoint.resolve(str(second), str(base))
+        with pytest.raises(InputError, match=f"its base model {base} is an adapter itself"):
+            inspect.resolve(str(second), str(base))
 
 
 @pytest.mark.parametrize("where", ["config.json", "hf_quant_config.json"])
@@ -209,16 +212,16 @@ def test_an_adapter_over_quantised_weights_is_refused(tmp_path: Path, where: str
         del files["hf_quant_config.json"]
     base = upload(str(tmp_path / "base"), files)
     adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}))
-    with pytest.raises(BadInput, match=rf"its base model {base} is quantised \((bitsandbytes|modelopt)\)"):
-        checkpoint.resolve(adapter, base)
+    with pytest.raises(InputError, match=rf"its base model {base} is quantised \((bitsandbytes|modelopt)\)"):
+        inspect.resolve(adapter, base)
 
 
 def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
     uri, base = local
-    storage.delete(f"{base}/tokenizer.json")
-    storage.delete(f"{base}/tokenizer_config.json")
-    with pytest.raises(BadInput, match=f"checkpoint {base}: the tokenizer is missing"):
-        checkpoint.resolve(uri, base)
+    objects.delete(f"{base}/tokenizer.json")
+    objects.delete(f"{base}/tokenizer_config.json")
+    with pytest.raises(InputError, match=f"checkpoint {base}: the tokenizer is missing"):
+        inspect.resolve(uri, base)
 
 
 # --- which one it is --------------------------------------------------------------------------------------------------
@@ -228,22 +231,22 @@ def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
     "changed", ["run/step-1/adapter_model.safetensors", "run/step-1/adapter_config.json", "base/config.json"]
 )
 def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, base: str, changed: str) -> None:
-    before = checkpoint.resolve(uri, base)
-    checkpoint.verify(before)
-    data = bytearray(storage.read(f"{store}/{changed}"))
+    before = inspect.resolve(uri, base)
+    inspect.verify(before)
+    data = bytearray(objects.read(f"{store}/{changed}"))
     data[-1] ^= 1
-    storage.write(f"{store}/{changed}", bytes(data))
-    assert checkpoint.fingerprint(uri, before.base and before.base.model_copy(update={
-        "fingerprint": checkpoint.fingerprint(base)})) != before.fingerprint  # fmt: skip
+    objects.write(f"{store}/{changed}", bytes(data))
+    assert inspect.fingerprint(uri, before.base and before.base.model_copy(update={
+        "fingerprint": inspect.fingerprint(base)})) != before.fingerprint  # fmt: skip
     place = f"{store}/{changed}".rpartition("/")[0]
     with pytest.raises(
-        BadInput, match=f"checkpoint {place}: {changed.rpartition('/')[2]} was overwritten since this run was planned"
+        InputError, match=f"checkpoint {place}: {changed.rpartition('/')[2]} was overwritten since this run was planned"
     ):
-        checkpoint.verify(before)
+        inspect.verify(before)
 
 
 def test_a_checkpoint_of_its_own_has_the_fingerprint_that_it_always_had(tmp_path: Path) -> None:
-    found = checkpoint.resolve(upload(str(tmp_path / "m"), checkpoint_files()))
+    found = inspect.resolve(upload(str(tmp_path / "m"), checkpoint_files()))
     assert (found.fingerprint, found.base) == ("ab743f83e028c956", None)
 
 
@@ -254,10 +257,10 @@ def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie
     uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    planned = checkpoint.resolve(uri, base)
+    planned = inspect.resolve(uri, base)
     local = fetch(planned)
     assert local == tmp_path / "cache" / planned.fingerprint
-    assert checkpoint.check_whole(str(local))
+    assert inspect.check_whole(str(local))
     assert {path.name for path in local.iterdir()} == {path.name for path in BASE.iterdir()}
     found, expected = weights_of(local), weights_of(BASE)
     down, up = random_pair((96, 96), 4, 0)
@@ -275,10 +278,10 @@ def test_what_lies_beside_the_bases_weights_is_not_merged(
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     uri, base = local
-    before = checkpoint.resolve(uri, base)
+    before = inspect.resolve(uri, base)
     expected = weights_of(fetch(before))
-    upload(base, {"ema.safetensors": storage.read(f"{base}/model-00001-of-00002.safetensors"), "results.json": b"{}"})
-    after = checkpoint.resolve(uri, base)
+    upload(base, {"ema.safetensors": objects.read(f"{base}/model-00001-of-00002.safetensors"), "results.json": b"{}"})
+    after = inspect.resolve(uri, base)
     assert after == before
     found = weights_of(fetch(after, tmp_path / "own"))
     assert found.keys() == expected.keys()
@@ -290,11 +293,11 @@ def test_a_base_overwritten_meanwhile_leaves_no_copy(
     uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    planned = checkpoint.resolve(uri, base)
+    planned = inspect.resolve(uri, base)
     other = DEMO / "checkpoints" / "step-0200"
     upload(base, files_of(other))
     with pytest.raises(
-        BadInput, match=rf"checkpoint {base}: \S+ and 1 more were overwritten since this run was planned"
+        InputError, match=rf"checkpoint {base}: \S+ and 1 more were overwritten since this run was planned"
     ):
         fetch(planned)
     assert left_in(tmp_path / "cache") == []
@@ -303,13 +306,13 @@ def test_a_base_overwritten_meanwhile_leaves_no_copy(
 def test_an_adapter_that_does_not_fit_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 128), 4, 0)})
-    with pytest.raises(BadInput, match=rf"^checkpoint {adapter}: {MODULE}\.lora_A\.weight is for \[96, 128\]"):
-        fetch(checkpoint.resolve(str(adapter), str(BASE)))
+    with pytest.raises(InputError, match=rf"^checkpoint {adapter}: {MODULE}\.lora_A\.weight is for \[96, 128\]"):
+        fetch(inspect.resolve(str(adapter), str(BASE)))
     assert left_in(tmp_path / "cache") == []
 
 
 def likeness_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
-    found = checkpoint.resolve(str(uri), base)
+    found = inspect.resolve(str(uri), base)
     return found, likeness(found)
 
 
@@ -342,7 +345,7 @@ def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) 
     settings: dict[str, Any] = {"name": "nightly", "dataset": {"source": "images"}}
     suite.write_text(json.dumps(settings | {"engine": {"base_model": "models/base"}}))
     spec = plan.plan(str(tmp_path / "root"), str(suite), str(adapter), by_hand=True)
-    assert spec.checkpoint.base == checkpoint.resolve(str(tmp_path / "models" / "base"))
+    assert spec.checkpoint.base == inspect.resolve(str(tmp_path / "models" / "base"))
     assert plan.load_spec(spec.uri) == spec
     base = plan.plan(str(tmp_path / "root"), str(suite), str(tmp_path / "models" / "base"), by_hand=True)
     assert base.series_id == spec.series_id  # so that an adapter can be compared with its base
@@ -356,7 +359,7 @@ def test_an_adapter_can_be_the_judge(tmp_path: Path) -> None:
     judged = {"kind": "vllm", "model": "judge", "engine": {"base_model": str(BASE)}}
     suite.write_text(json.dumps({"name": "nightly", "dataset": {"source": "images"}, "judge": judged}))
     spec = plan.plan(str(tmp_path / "root"), str(suite), str(BASE), by_hand=True)
-    assert spec.judge == checkpoint.resolve(str(judge), str(BASE))
+    assert spec.judge == inspect.resolve(str(judge), str(BASE))
 
 
 def test_an_adapters_file_is_what_peft_writes(tmp_path: Path) -> None:

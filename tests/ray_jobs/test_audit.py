@@ -9,9 +9,9 @@ from making import spec as small
 from ray_cluster import Cluster
 from running import DEMO, GOOD, captions, planned, run, snapshot
 
-from ray_jobs import audits, parts, storage
 from ray_jobs.audit import sampled
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import audits, objects, parts
 
 
 def spread(root: str, count: int, **settings: int) -> Spec:
@@ -41,7 +41,7 @@ def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path:
 def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(tmp_path: Path) -> None:
     def drawn(count: int, **settings: str) -> set[str]:
         spec = small(root=str(tmp_path), engine__audit=count, **settings)
-        if not storage.exists(spec.captions_uri):
+        if not objects.exists(spec.captions_uri):
             spread(str(tmp_path), 100, **settings)
         return {image_id for image_id, _ in sampled(spec, parts.require(spec.captions_uri, "caption")).values()}
 
@@ -99,7 +99,7 @@ def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec,
     """The second of three parts is what the checkpoint before said; all sums hold."""
     other, spec = swapped
     planted = spec.model_copy(update={"root": str(tmp_path)})
-    storage.write(planted.uri, planted.model_dump_json().encode())
+    objects.write(planted.uri, planted.model_dump_json().encode())
     shutil.copytree(spec.golden_uri, planted.golden_uri)
     kept = parts.require(spec.captions_uri, "caption")
     made = [

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from making import spec
 
-from ray_jobs import audits, storage
-from ray_jobs.audits import Audit, Difference
-from ray_jobs.contract import BadInput, Manifest
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import audits, objects
+from ray_jobs.storage.audits import Audit, Difference
 
 
 def audit(**told: Any) -> Audit:
@@ -45,9 +46,9 @@ def test_what_is_passed(store: str, told: dict[str, Any], passed: bool) -> None:
 
 
 def test_what_is_no_audit_is_told_and_has_not_passed(store: str) -> None:
-    storage.write(audits.uri_of(store), b"{}")
+    objects.write(audits.uri_of(store), b"{}")
     assert not audits.passed(store)
-    with pytest.raises(BadInput, match=r"audit.json: not an audit \(ValidationError\); delete it and audit again"):
+    with pytest.raises(InputError, match=r"audit.json: not an audit \(ValidationError\); delete it and audit again"):
         audits.read(store)
 
 

@@ -32,8 +32,9 @@ from running import (
     wait_until,
 )
 
-from ray_jobs import checkpoint, parts, storage
-from ray_jobs.contract import Spec
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import objects, parts
 
 pytestmark = pytest.mark.integration
 
@@ -139,7 +140,7 @@ def test_a_second_run_captions_nothing(captioned: Spec) -> None:
 
 def test_a_lost_manifest_comes_back_without_an_engine(captioned: Spec) -> None:
     before = snapshot(f"{captioned.captions_uri}/parts")
-    storage.delete(f"{captioned.captions_uri}/manifest.json")
+    objects.delete(f"{captioned.captions_uri}/manifest.json")
     assert "engine: asking" not in run("caption", captioned)
     assert snapshot(f"{captioned.captions_uri}/parts") == before
     assert_every_image_once(captioned)
@@ -178,7 +179,7 @@ def test_captions_follow_their_images_through_a_killed_engine(
 def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: Path) -> None:
     before, old = captions(captioned), snapshot(f"{captioned.captions_uri}/parts")
     forced = captioned.model_copy(update={"force": "manual__1"})
-    storage.write(forced.uri, forced.model_dump_json().encode())
+    objects.write(forced.uri, forced.model_dump_json().encode())
     assert "engine: asking" in run("caption", forced)
     assert captions(forced) == before
     folder = parts.folder_of(parts.manifest(forced.captions_uri))
@@ -195,9 +196,9 @@ from pathlib import Path
 import ray
 from PIL import Image
 from ray_jobs import checkpoint, job
-from ray_jobs.contract import Engine
-from ray_jobs.engine import ray_data_llm
-from ray_jobs.engine.prompt import maker_for
+from ray_jobs.contract.spec import Engine
+from ray_jobs.engine.client.engines import ray_data_llm
+from ray_jobs.engine.shared.prompt import maker_for
 
 model, image, settings = sys.argv[1:]
 job.connect()
@@ -262,7 +263,7 @@ def copy(place: Path, **config: Any) -> Path:
 def with_golden(captioned: Spec, spec: Spec) -> Spec:
     """The spec over the golden set that is there already."""
     moved = spec.model_copy(update={"root": captioned.root})
-    storage.write(moved.uri, moved.model_dump_json().encode())
+    objects.write(moved.uri, moved.model_dump_json().encode())
     assert moved.golden_uri == captioned.golden_uri
     return moved
 
@@ -297,4 +298,4 @@ def test_captions_need_a_golden_set(tmp_path: Path, on_cluster: Any) -> None:
 
 
 def test_the_planned_checkpoint_is_the_demo_one() -> None:
-    assert checkpoint.resolve(str(GOOD)).name == "step-0800"
+    assert inspect.resolve(str(GOOD)).name == "step-0800"

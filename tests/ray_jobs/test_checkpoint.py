@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from making import checkpoint_files, shard, upload
 
-from ray_jobs import checkpoint, storage
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.checkpoint_files import NeverWhole
-from ray_jobs.contract import BadInput
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.files import NeverWhole
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -21,19 +22,19 @@ def model(store: str) -> str:
 
 
 def replaced(uri: str, name: str, data: bytes | None) -> None:
-    storage.delete(f"{uri}/{name}") if data is None else storage.write(f"{uri}/{name}", data)
+    objects.delete(f"{uri}/{name}") if data is None else objects.write(f"{uri}/{name}", data)
 
 
 def test_a_whole_checkpoint(model: str) -> None:
-    found = checkpoint.resolve(model)
+    found = inspect.resolve(model)
     assert (found.uri, found.name, len(found.fingerprint)) == (model, "step-1", 16)
-    assert set(checkpoint.check_whole(model)) == set(checkpoint_files())
+    assert set(inspect.check_whole(model)) == set(checkpoint_files())
 
 
 def test_one_file_without_an_index_is_whole_too(store: str) -> None:
     files = checkpoint_files()
     single = {name: files[name] for name in ("config.json", "tokenizer.json")} | {"model.safetensors": files[FIRST]}
-    assert checkpoint.check_whole(upload(f"{store}/single", single))
+    assert inspect.check_whole(upload(f"{store}/single", single))
 
 
 GOOD = checkpoint_files()
@@ -49,18 +50,18 @@ HEADER = int.from_bytes(GOOD[SECOND][:8], "little")
         (SECOND, GOOD[SECOND][:20], f"shard 2 of 2 ({SECOND}): truncated inside its header (20 bytes)", Incomplete),
         (SECOND, b"1234567", f"shard 2 of 2 ({SECOND}): 7 bytes, shorter than a header", Incomplete),
         (SECOND, b"", f"shard 2 of 2 ({SECOND}): 0 bytes, shorter than a header", Incomplete),
-        (FIRST, b"<!DOCTYPE html><html></html>", f"shard 1 of 2 ({FIRST}): not a safetensors file", BadInput),
-        (FIRST, b"\4\0\0\0\0\0\0\0nope", f"shard 1 of 2 ({FIRST}): its header is not readable", BadInput),
-        (FIRST, b"\x0a\0\0\0\0\0\0\0{\"a\": {}}\n", f"shard 1 of 2 ({FIRST}): its header is not readable", BadInput),
+        (FIRST, b"<!DOCTYPE html><html></html>", f"shard 1 of 2 ({FIRST}): not a safetensors file", InputError),
+        (FIRST, b"\4\0\0\0\0\0\0\0nope", f"shard 1 of 2 ({FIRST}): its header is not readable", InputError),
+        (FIRST, b"\x0a\0\0\0\0\0\0\0{\"a\": {}}\n", f"shard 1 of 2 ({FIRST}): its header is not readable", InputError),
         ("config.json", None, "config.json is missing; wait for the upload or delete the checkpoint", Incomplete),
         ("config.json", b"<html>", "config.json is not JSON (yet)", Incomplete),
-        ("config.json", b"[]", "config.json is not a JSON object", BadInput),
-        ("config.json", b"{}", "config.json names no `architectures`; save it with save_pretrained", BadInput),
-        ("config.json", b'{"architectures": []}', "config.json names no `architectures`", BadInput),
+        ("config.json", b"[]", "config.json is not a JSON object", InputError),
+        ("config.json", b"{}", "config.json names no `architectures`; save it with save_pretrained", InputError),
+        ("config.json", b'{"architectures": []}', "config.json names no `architectures`", InputError),
         ("tokenizer.json", None, "the tokenizer is missing (tokenizer.json), and the weights are whole", NeverWhole),
         (INDEX, None, f"{INDEX} is missing; wait for the upload or delete the checkpoint", Incomplete),
         (INDEX, b'{"weight_map"', f"{INDEX} is not JSON (yet)", Incomplete),
-        (INDEX, b"{}", f"{INDEX} names no shards; save the checkpoint again", BadInput),
+        (INDEX, b"{}", f"{INDEX} names no shards; save the checkpoint again", InputError),
     ],
 )  # fmt: skip
 def test_what_is_not_whole_is_one_line_that_names_it(
@@ -69,73 +70,73 @@ def test_what_is_not_whole_is_one_line_that_names_it(
     model = upload(f"{store}/models/step-1", checkpoint_files())
     replaced(model, name, data)
     with pytest.raises(error) as caught:
-        checkpoint.resolve(model)
+        inspect.resolve(model)
     assert type(caught.value) is error
     assert str(caught.value).startswith(f"checkpoint {model}: {told}")
     assert "\n" not in str(caught.value)
 
 
 def test_a_download_with_holes_in_its_files_is_waited_for(model: str) -> None:
-    storage.write(f"{model}/{SECOND}.aria2", b"x")
+    objects.write(f"{model}/{SECOND}.aria2", b"x")
     with pytest.raises(Incomplete, match=rf"{SECOND}\.aria2 is there, so the download of {SECOND} has not ended; wait"):
-        checkpoint.check_whole(model)
-    storage.delete(f"{model}/{SECOND}.aria2")
-    storage.write(f"{model}/notes.aria2", b"of nothing that is here")
-    assert checkpoint.check_whole(model)
+        inspect.check_whole(model)
+    objects.delete(f"{model}/{SECOND}.aria2")
+    objects.write(f"{model}/notes.aria2", b"of nothing that is here")
+    assert inspect.check_whole(model)
 
 
 def test_a_folder_around_an_adapter_or_a_snapshot_is_told(store: str) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        storage.write(f"{store}/run/default/{name}", b"{}")
+        objects.write(f"{store}/run/default/{name}", b"{}")
     with pytest.raises(NeverWhole, match=rf"the adapter is in default/; name {store}/run/default"):
-        checkpoint.check_whole(f"{store}/run")
+        inspect.check_whole(f"{store}/run")
     cache = f"{store}/models--a--b"
     for place in ("blobs/0a", "refs/main", "snapshots/0b/config.json"):
-        storage.write(f"{cache}/{place}", b"{}")
+        objects.write(f"{cache}/{place}", b"{}")
     with pytest.raises(NeverWhole, match=rf"in the cache of the Hugging Face hub; name {cache}/snapshots/0b"):
-        checkpoint.check_whole(cache)
+        inspect.check_whole(cache)
 
 
 def test_nothing_there(store: str) -> None:
     uri = f"{store}/models/step-9"
     with pytest.raises(Incomplete, match=f"checkpoint {uri}: nothing is there; check the URI"):
-        checkpoint.resolve(uri)
+        inspect.resolve(uri)
 
 
 def test_no_weights_yet(store: str) -> None:
     files = {name: data for name, data in checkpoint_files().items() if not name.startswith("model")}
     with pytest.raises(Incomplete, match=r"no \.safetensors file yet"):
-        checkpoint.resolve(upload(f"{store}/m", files))
+        inspect.resolve(upload(f"{store}/m", files))
 
 
 def test_an_upload_file_by_file_becomes_whole_only_with_its_last_file(store: str) -> None:
     files = checkpoint_files()
     order = ["tokenizer.json", FIRST, INDEX, "config.json", SECOND]
     for name in order[:-1]:
-        storage.write(f"{store}/m/{name}", files[name])
+        objects.write(f"{store}/m/{name}", files[name])
         with pytest.raises(Incomplete):
-            checkpoint.check_whole(f"{store}/m")
-    storage.write(f"{store}/m/{SECOND}", files[SECOND])
-    assert checkpoint.check_whole(f"{store}/m")
+            inspect.check_whole(f"{store}/m")
+    objects.write(f"{store}/m/{SECOND}", files[SECOND])
+    assert inspect.check_whole(f"{store}/m")
 
 
 def test_a_copy_under_another_name_is_the_same_checkpoint(store: str, model: str) -> None:
     copy = upload(f"{store}/backup/best", checkpoint_files())
-    assert checkpoint.fingerprint(copy) == checkpoint.fingerprint(model)
+    assert inspect.fingerprint(copy) == inspect.fingerprint(model)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", FIRST, SECOND])
 def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: str) -> None:
-    before = checkpoint.fingerprint(model)
-    local = storage.local_path(model)
+    before = inspect.fingerprint(model)
+    local = objects.local_path(model)
     stat = (local / name).stat() if local else None
-    data = bytearray(storage.read(f"{model}/{name}"))
+    data = bytearray(objects.read(f"{model}/{name}"))
     data[-1] ^= 1
-    storage.write(f"{model}/{name}", bytes(data))
+    objects.write(f"{model}/{name}", bytes(data))
     if local and stat:
         os.utime(local / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert (local / name).stat().st_mtime_ns == stat.st_mtime_ns
-    assert checkpoint.fingerprint(model) != before
+    assert inspect.fingerprint(model) != before
 
 
 @pytest.mark.parametrize(
@@ -144,22 +145,22 @@ def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: st
      "global_step300/bf16_zero_pp_rank_0.pt", "runs/events.tfevents", "logs/x.json"],
 )  # fmt: skip
 def test_what_training_leaves_beside_the_model_does_not_make_it_another(model: str, name: str) -> None:
-    before = checkpoint.fingerprint(model)
-    storage.write(f"{model}/{name}", b"{}")
-    assert checkpoint.fingerprint(model) == before
+    before = inspect.fingerprint(model)
+    objects.write(f"{model}/{name}", b"{}")
+    assert inspect.fingerprint(model) == before
 
 
 def test_verify_notices_an_overwrite_in_place(model: str) -> None:
-    planned = checkpoint.resolve(model)
-    checkpoint.verify(planned)
-    storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
-    with pytest.raises(BadInput, match=f"checkpoint {model}: {SECOND} was overwritten since this run was planned; "):
-        checkpoint.verify(planned)
+    planned = inspect.resolve(model)
+    inspect.verify(planned)
+    objects.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    with pytest.raises(InputError, match=f"checkpoint {model}: {SECOND} was overwritten since this run was planned; "):
+        inspect.verify(planned)
 
 
 def test_the_demo_checkpoints_are_whole_and_differ() -> None:
     folder = Path(__file__).parents[2] / "demo" / "checkpoints"
-    found = [checkpoint.resolve(str(path)) for path in sorted(folder.iterdir())]
+    found = [inspect.resolve(str(path)) for path in sorted(folder.iterdir())]
     assert len({one.fingerprint for one in found}) == len(found) == 5
 
 
@@ -173,4 +174,4 @@ def test_a_real_shard_cut_anywhere_is_never_whole(tmp_path: Path) -> None:
     for size in (0, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, len(whole) // 2, len(whole) - 1):
         (model / SECOND).write_bytes(whole[:size])
         with pytest.raises(Incomplete):
-            checkpoint.check_whole(str(model))
+            inspect.check_whole(str(model))

@@ -10,8 +10,8 @@ import pytest
 from making import upload
 from running import DEMO
 
-from ray_jobs import checkpoint
-from ray_jobs.contract import BadInput
+from ray_jobs.checkpoints import inspect
+from ray_jobs.inputs.errors import InputError
 
 EMBEDDING = "model.language_model.embed_tokens.weight"
 SIZES = {"F32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1, "I32": 4, "F8_E4M3": 1}
@@ -103,21 +103,21 @@ LOADABLE: dict[str, tuple[Shapes, dict[str, Any]]] = {
 @pytest.mark.parametrize(("shapes", "config", "told"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_surely_wrong_is_named(tmp_path: Path, shapes: Shapes, config: dict[str, Any], told: str) -> None:
     model = model_in(tmp_path / "m", shapes, config)
-    with pytest.raises(BadInput, match=f"checkpoint {model}: .*{told}") as caught:
-        checkpoint.resolve(model)
+    with pytest.raises(InputError, match=f"checkpoint {model}: .*{told}") as caught:
+        inspect.resolve(model)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("shapes", "config"), LOADABLE.values(), ids=LOADABLE.keys())
 def test_what_may_be_right_is_let_pass(tmp_path: Path, shapes: Shapes, config: dict[str, Any]) -> None:
-    assert checkpoint.resolve(model_in(tmp_path / "m", shapes, config)).fingerprint
+    assert inspect.resolve(model_in(tmp_path / "m", shapes, config)).fingerprint
 
 
 def test_a_file_of_modelopt_says_that_the_weights_are_quantised(tmp_path: Path) -> None:
     shapes = GOOD | {"model.q.weight": ("U8", [4, 4]), "model.q.weight_scale": ("F32", [1])}
-    with pytest.raises(BadInput, match="no quantization_config"):
-        checkpoint.resolve(model_in(tmp_path / "without", shapes, TEXT))
-    assert checkpoint.resolve(model_in(tmp_path / "with", shapes, TEXT, hf_quant_config=b"{}"))
+    with pytest.raises(InputError, match="no quantization_config"):
+        inspect.resolve(model_in(tmp_path / "without", shapes, TEXT))
+    assert inspect.resolve(model_in(tmp_path / "with", shapes, TEXT, hf_quant_config=b"{}"))
 
 
 def test_a_demo_checkpoint_saved_without_gathering(tmp_path: Path) -> None:
@@ -128,13 +128,13 @@ def test_a_demo_checkpoint_saved_without_gathering(tmp_path: Path) -> None:
     shard = model / "model-00001-of-00002.safetensors"
     tensors = load_file(shard)
     save_file({name: tensor.new_empty(0) for name, tensor in tensors.items()}, shard)
-    with pytest.raises(BadInput, match=rf"checkpoint {model}: \S+ is of shape \[0\]: saved without gathering"):
-        checkpoint.resolve(str(model))
+    with pytest.raises(InputError, match=rf"checkpoint {model}: \S+ is of shape \[0\]: saved without gathering"):
+        inspect.resolve(str(model))
 
 
 @pytest.mark.parametrize("place", ["checkpoints/step-0200", "checkpoints/step-0840", "judge"])
 def test_the_demos_models_fit_their_configs(place: str) -> None:
-    assert checkpoint.resolve(str(DEMO / place))
+    assert inspect.resolve(str(DEMO / place))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,9 @@ def test_a_head_of_its_own_that_vllm_would_not_load(
     data = file.read_bytes()
     file.write_bytes(data[: len(data) - len(head)] + head)
     if fits:
-        assert checkpoint.resolve(model)
+        assert inspect.resolve(model)
         return
-    with pytest.raises(BadInput, match=r"lm_head\.weight is another tensor than .*; set tie_word_embeddings to false"):
-        checkpoint.resolve(model)
+    with pytest.raises(
+        InputError, match=r"lm_head\.weight is another tensor than .*; set tie_word_embeddings to false"
+    ):
+        inspect.resolve(model)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from making import checkpoint_files, record, shard, spec, upload
 
-from ray_jobs import checkpoint, fetching, storage
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Checkpoint
-from ray_jobs.engine.likeness import layout
-from ray_jobs.former_fingerprints import keep_former
+from ray_jobs.checkpoints import inspect, node_cache
+from ray_jobs.checkpoints.former_fingerprints import keep_former
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.engine.shared.compatibility import layout
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -60,7 +62,7 @@ LOADED: dict[str, tuple[Files, list[str]]] = {
 @pytest.mark.parametrize(("files", "loaded"), LOADED.values(), ids=LOADED.keys())
 def test_the_weights_that_are_loaded(tmp_path: Path, files: Files, loaded: list[str]) -> None:
     model = upload(str(tmp_path / "m"), files)
-    found = checkpoint.resolve(model)
+    found = inspect.resolve(model)
     assert [name for name, _ in found.files if name.endswith(".safetensors")] == loaded
     assert set(layout(model)) == {"a", "b"}
 
@@ -70,25 +72,25 @@ def test_a_library_that_is_given_the_folder_sees_these_files_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files, loaded: list[str]
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    found = checkpoint.resolve(upload(str(tmp_path / "m"), files))
-    folder = fetching.fetch(found)
+    found = inspect.resolve(upload(str(tmp_path / "m"), files))
+    folder = node_cache.fetch(found)
     assert sorted(path.name for path in folder.glob("*.safetensors")) == loaded
     assert (folder / INDEX).exists() == (INDEX in dict(found.files))
     assert all((folder / name).read_bytes() == files[name] for name, _ in found.files)
-    assert fetching.fetch(found) == folder
-    assert set(layout(fetching.place_of_weights(found, folder))) == {"a", "b"}
+    assert node_cache.fetch(found) == folder
+    assert set(layout(node_cache.place_of_weights(found, folder))) == {"a", "b"}
 
 
 def test_on_s3_these_files_only_are_copied(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    folder = fetching.fetch(checkpoint.resolve(upload(f"{s3}/m", STALE | {"results.json": b"{}"})))
+    folder = node_cache.fetch(inspect.resolve(upload(f"{s3}/m", STALE | {"results.json": b"{}"})))
     assert {path.name for path in folder.iterdir()} == {*BESIDE, SINGLE}
 
 
 def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = upload(str(tmp_path / "m"), STALE)
     with caplog.at_level(logging.WARNING):
-        checkpoint.resolve(model)
+        inspect.resolve(model)
     assert f"checkpoint {model}: passed over, for they are not of the model: {INDEX}" in caplog.text
 
 
@@ -146,14 +148,14 @@ REFUSED: dict[str, tuple[Files, str]] = {
 
 @pytest.mark.parametrize(("files", "told"), REFUSED.values(), ids=REFUSED.keys())
 def test_two_sets_of_weights_are_bad_input(store: str, files: Files, told: str) -> None:
-    with pytest.raises(BadInput, match=f"checkpoint {store}/m: .*{told}") as caught:
-        checkpoint.resolve(upload(f"{store}/m", files))
+    with pytest.raises(InputError, match=f"checkpoint {store}/m: .*{told}") as caught:
+        inspect.resolve(upload(f"{store}/m", files))
     assert "\n" not in str(caught.value)
 
 
 def test_one_file_that_is_still_growing_beside_a_stale_index_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match=rf"{SINGLE}: truncated"):
-        checkpoint.check_whole(upload(str(tmp_path / "m"), STALE | {SINGLE: WHOLE[:-1]}))
+        inspect.check_whole(upload(str(tmp_path / "m"), STALE | {SINGLE: WHOLE[:-1]}))
 
 
 # --- notes ------------------------------------------------------------------------------------------------------------
@@ -176,27 +178,27 @@ PARTS = [
 @pytest.mark.parametrize("name", NOTES)
 def test_a_note_makes_it_no_other_checkpoint_whenever_it_comes_and_goes(store: str, name: str) -> None:
     model = upload(f"{store}/m", FILES)
-    planned = checkpoint.resolve(model)
+    planned = inspect.resolve(model)
     for content in (b"{}", b'{"accuracy": 1}', None):
-        storage.delete(f"{model}/{name}") if content is None else storage.write(f"{model}/{name}", content)
-        checkpoint.verify(planned)
-        assert checkpoint.resolve(model) == planned
+        objects.delete(f"{model}/{name}") if content is None else objects.write(f"{model}/{name}", content)
+        inspect.verify(planned)
+        assert inspect.resolve(model) == planned
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_what_is_loaded_makes_it_another(tmp_path: Path, name: str) -> None:
     model = upload(str(tmp_path / "m"), FILES | {name: b"{}"})
-    planned = checkpoint.resolve(model)
-    assert planned.fingerprint != checkpoint.fingerprint(upload(str(tmp_path / "without"), FILES))
-    storage.write(f"{model}/{name}", b"{ }")
-    with pytest.raises(BadInput, match=f"checkpoint {model}: {name} was overwritten since this run was planned; "):
-        checkpoint.verify(planned)
+    planned = inspect.resolve(model)
+    assert planned.fingerprint != inspect.fingerprint(upload(str(tmp_path / "without"), FILES))
+    objects.write(f"{model}/{name}", b"{ }")
+    with pytest.raises(InputError, match=f"checkpoint {model}: {name} was overwritten since this run was planned; "):
+        inspect.verify(planned)
 
 
 def test_the_demos_fingerprints_are_those_that_records_have() -> None:
     folder = Path(__file__).parents[2] / "demo" / "checkpoints"
-    assert checkpoint.fingerprint(str(folder / "step-0800")) == DEMO_FINGERPRINT
-    assert all(checkpoint.former_fingerprint(str(path)) is None for path in folder.iterdir())
+    assert inspect.fingerprint(str(folder / "step-0800")) == DEMO_FINGERPRINT
+    assert all(inspect.former_fingerprint(str(path)) is None for path in folder.iterdir())
 
 
 DEMO_FINGERPRINT = "85c1c95b59276a97"  # as main had it before there was an allow-list
@@ -207,75 +209,75 @@ DEMO_FINGERPRINT = "85c1c95b59276a97"  # as main had it before there was an allo
 
 def validated(root: str, fingerprint: str) -> None:
     made = spec(root=root, fingerprint=fingerprint, called="m")
-    storage.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
+    objects.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
 
 
 def test_a_checkpoint_with_notes_is_found_under_the_fingerprint_that_it_had(tmp_path: Path) -> None:
     root, model = str(tmp_path / "root"), upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
-    former, found = checkpoint.former_fingerprint(model), checkpoint.resolve(model)
+    former, found = inspect.former_fingerprint(model), inspect.resolve(model)
     assert former
     assert former != found.fingerprint
     assert keep_former(root, found) == found
     validated(root, former)
     assert keep_former(root, found).fingerprint == former
-    checkpoint.verify(keep_former(root, found))
+    inspect.verify(keep_former(root, found))
     validated(root, found.fingerprint)
     assert keep_former(root, found) == found
 
 
 def test_a_spec_of_before_is_verified_by_the_fingerprint_of_before(tmp_path: Path) -> None:
     model = upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
-    former = checkpoint.former_fingerprint(model)
+    former = inspect.former_fingerprint(model)
     assert former
     planned = Checkpoint(uri=model, name="m", fingerprint=former)
-    checkpoint.verify(planned)
-    storage.write(f"{model}/config.json", b'{"architectures": ["Other"]}')
-    with pytest.raises(BadInput, match="overwritten since this run was planned"):
-        checkpoint.verify(planned)
+    inspect.verify(planned)
+    objects.write(f"{model}/config.json", b'{"architectures": ["Other"]}')
+    with pytest.raises(InputError, match="overwritten since this run was planned"):
+        inspect.verify(planned)
 
 
 # --- what happened since it was planned -------------------------------------------------------------------------------
 
 SINCE: dict[str, tuple[Callable[[str], object], str]] = {
     "overwritten": (
-        lambda model: storage.write(f"{model}/config.json", b"{}"), "config.json was overwritten since this run was",
+        lambda model: objects.write(f"{model}/config.json", b"{}"), "config.json was overwritten since this run was",
     ),
     "two overwritten": (
         lambda model: upload(model, {"config.json": b"{}", SECOND: b"x"}), "config.json and 1 more were overwritten",
     ),
     "deleted": (
-        lambda model: [storage.delete(f"{model}/{name}") for name in FILES], "was deleted since this run was planned",
+        lambda model: [objects.delete(f"{model}/{name}") for name in FILES], "was deleted since this run was planned",
     ),
     "half deleted": (
-        lambda model: [storage.delete(f"{model}/{name}") for name in (FIRST, SECOND)],
+        lambda model: [objects.delete(f"{model}/{name}") for name in (FIRST, SECOND)],
         f"{FIRST} and 1 more were deleted since this run was planned",
     ),
     "its config deleted": (
-        lambda model: storage.delete(f"{model}/config.json"), "config.json was deleted since this run was planned",
+        lambda model: objects.delete(f"{model}/config.json"), "config.json was deleted since this run was planned",
     ),
     "a part added": (
-        lambda model: storage.write(f"{model}/chat_template.jinja", b"x"), "chat_template.jinja was added since this ",
+        lambda model: objects.write(f"{model}/chat_template.jinja", b"x"), "chat_template.jinja was added since this ",
     ),
     "a second set of weights added": (
-        lambda model: storage.write(f"{model}/{SINGLE}", WHOLE), f"holds two sets of weights .{SINGLE}, and 2 shards",
+        lambda model: objects.write(f"{model}/{SINGLE}", WHOLE), f"holds two sets of weights .{SINGLE}, and 2 shards",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "told"), SINCE.values(), ids=SINCE.keys())
 def test_what_happened_since_it_was_planned_is_named(store: str, change: Callable[[str], object], told: str) -> None:
-    planned = checkpoint.resolve(upload(f"{store}/m", FILES))
+    planned = inspect.resolve(upload(f"{store}/m", FILES))
     change(planned.uri)
-    with pytest.raises(BadInput, match=f"checkpoint {planned.uri}: {told}"):
-        checkpoint.verify(planned)
+    with pytest.raises(InputError, match=f"checkpoint {planned.uri}: {told}"):
+        inspect.verify(planned)
 
 
 @pytest.mark.parametrize("gone", [[*FILES], ["config.json"], ["tokenizer.json", SECOND]], ids=str)
 def test_what_was_deleted_is_told_before_a_file_is_opened(tmp_path: Path, gone: list[str]) -> None:
-    from ray_jobs.checkpoint_probe import probe
+    from ray_jobs.engine.probe.checkpoint_probe import probe
 
-    planned = checkpoint.resolve(upload(str(tmp_path / "m"), FILES))
+    planned = inspect.resolve(upload(str(tmp_path / "m"), FILES))
     for name in gone:
         (tmp_path / "m" / name).unlink()
-    with pytest.raises(BadInput, match="deleted since this run was planned; keep checkpoints until"):
+    with pytest.raises(InputError, match="deleted since this run was planned; keep checkpoints until"):
         probe(planned)

@@ -10,9 +10,13 @@ import pytest
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
 
-from ray_jobs import compare, contract, parts, records, storage
+from ray_jobs import compare
 from ray_jobs.command_line.programs import run_program
-from ray_jobs.contract import BadInput, Spec
+from ray_jobs.contract import artifacts
+from ray_jobs.contract import spec as contract
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects, parts, records
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(24)]
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/models/judge"}
@@ -148,7 +152,7 @@ def test_other_images_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("missing", ["record.json", "scores.json", "spec.json"])
 def test_what_is_not_a_whole_run(tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
     one = kept(tmp_path, 1)
-    storage.delete(f"{one.run_uri}/{missing}")
+    objects.delete(f"{one.run_uri}/{missing}")
     code, _, err = run(one.run_uri, one.run_uri, capsys=capsys)
     assert code == 2
     assert err == f"run {one.run_uri}: no {missing} there; name a published run's folder or its record.json\n"
@@ -156,8 +160,8 @@ def test_what_is_not_a_whole_run(tmp_path: Path, missing: str, capsys: pytest.Ca
 
 def test_a_run_of_another_version(tmp_path: Path) -> None:
     one = kept(tmp_path, 1)
-    storage.write(f"{one.run_uri}/record.json", b'{"old": true}')
-    with pytest.raises(BadInput, match=r"not a run of this version \(ValidationError\); validate it again"):
+    objects.write(f"{one.run_uri}/record.json", b'{"old": true}')
+    with pytest.raises(InputError, match=r"not a run of this version \(ValidationError\); validate it again"):
         compare.load(one.run_uri)
 
 
@@ -165,10 +169,10 @@ def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path:
     """As for an audit. Listed by name, `spec-again.json` comes before `spec.json`."""
     one = kept(tmp_path, 1)
     forced = one.model_copy(update={"force": "again"})
-    storage.write(forced.uri, forced.model_dump_json().encode())
+    objects.write(forced.uri, forced.model_dump_json().encode())
     assert compare.load(one.run_uri).spec.force is None
     assert records.list_specs(one.run_uri) == [one.uri, forced.uri]
-    storage.delete(one.uri)
+    objects.delete(one.uri)
     assert compare.load(one.run_uri).spec.force == "again"
 
 
@@ -184,19 +188,19 @@ def test_runs_in_a_root_that_has_moved(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_images_that_only_one_run_captioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = kept(tmp_path, 1), kept(tmp_path, 2)
-    (part,) = [entry for entry in storage.entries(f"{two.scores_uri}/parts") if entry.key == "part-00000.parquet"]
+    (part,) = [entry for entry in objects.entries(f"{two.scores_uri}/parts") if entry.key == "part-00000.parquet"]
     import pyarrow.parquet as pq
 
     path = Path(two.scores_uri, "parts", part.key)
     pq.write_table(pq.read_table(path).slice(1), path)  # an image less, as another engine's failure leaves it
     uri = f"{two.scores_uri}/manifest.json"
-    manifest = contract.Manifest.model_validate_json(storage.read(uri))
+    manifest = artifacts.Manifest.model_validate_json(objects.read(uri))
     described = parts.describe("part-00000", path.read_bytes()), *manifest.parts[1:]
     fewer = {"parts": described, "rows_in": manifest.rows_in - 1, "rows_out": manifest.rows_out - 1}
     manifest = manifest.model_copy(update=fewer)
-    storage.write(uri, manifest.model_dump_json().encode())
-    scores = contract.Scores.model_validate_json(storage.read(f"{two.run_uri}/scores.json"))
-    storage.write(
+    objects.write(uri, manifest.model_dump_json().encode())
+    scores = artifacts.Scores.model_validate_json(objects.read(f"{two.run_uri}/scores.json"))
+    objects.write(
         f"{two.run_uri}/scores.json", scores.model_copy(update={"manifest": manifest}).model_dump_json().encode()
     )
     _, out, _ = run(one.run_uri, two.run_uri, "--output", str(tmp_path / "p.html"), capsys=capsys)
@@ -207,7 +211,7 @@ def test_on_a_bucket(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = kept(s3, 1), kept(s3, 2, shift=1.0)
     code, _, err = run(one.run_uri, two.run_uri, "--output", f"{s3}/page.html", capsys=capsys)
     assert (code, err) == (0, "")
-    assert b"COMPARISON" in storage.read(f"{s3}/page.html")
+    assert b"COMPARISON" in objects.read(f"{s3}/page.html")
 
 
 def test_it_needs_neither_ray_nor_an_engine() -> None:

@@ -10,18 +10,11 @@ import yaml
 from making import SUITE, baseline, changed, spec, suite
 from pydantic import ValidationError
 
-from ray_jobs.contract import (
-    BadInput,
-    Checkpoint,
-    Manifest,
-    Spec,
-    Suite,
-    digest,
-    name_of,
-    nearest,
-    parse_suite,
-    slug,
-)
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.ids import digest, name_of, slug
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.inputs.errors import InputError, nearest
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +39,7 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, told: str) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(yaml.safe_dump(changed(SUITE, path, value)), "nightly.yaml")
     assert str(caught.value).startswith(f"suite nightly.yaml: {told}")
     assert "\n" not in str(caught.value)
@@ -72,7 +65,7 @@ def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, valu
     ],
 )
 def test_a_faulty_suite_is_one_clear_line(text: str, told: str) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(text, "s.yaml")
     assert str(caught.value).startswith(f"suite s.yaml: {told}")
     assert "\n" not in str(caught.value)
@@ -88,13 +81,13 @@ def test_no_number_is_infinite_or_none(path: str, value: str) -> None:
     """They would be written as null, and the spec could not be read again."""
     first, *rest = path.split(".")
     inner = "".join(f"{{{step}: " for step in rest) + value + "}" * len(rest)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(f"name: x\ndataset: {{source: x}}\n{first}: {inner}", "s.yaml")
     assert str(caught.value).startswith(f"suite s.yaml: {path}: Input should be a ")
 
 
 def test_a_typo_is_told_rather_than_the_key_it_hides() -> None:
-    with pytest.raises(BadInput, match=r"unknown key 'dataset.sorce'"):
+    with pytest.raises(InputError, match=r"unknown key 'dataset.sorce'"):
         parse_suite("name: x\ndataset: {sorce: y}", "s.yaml")
 
 
@@ -209,7 +202,7 @@ def test_another_endpoint_is_another_judge() -> None:
     ],
 )
 def test_settings_that_contradict_each_other(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(yaml.safe_dump(SUITE | settings), "s.yaml")
     assert str(caught.value).startswith(f"suite s.yaml: {told}")
     assert "\n" not in str(caught.value)

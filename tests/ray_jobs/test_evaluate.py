@@ -6,9 +6,13 @@ import pytest
 from making import encoded, picture, spec
 from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
 
-from ray_jobs import evaluate, scoring, storage
-from ray_jobs.contract import BadInput, Scores, Spec, Verdict
-from ray_jobs.metrics import counting
+from ray_jobs import evaluate
+from ray_jobs.contract.artifacts import Scores, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import run
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.storage import objects
 
 GOLDEN = [
     {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
@@ -17,9 +21,9 @@ GOLDEN = [
 
 @pytest.fixture
 def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(counting, "_on_ray", in_process)
-    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(run, "ray", NO_CLUSTER)
+    monkeypatch.setattr(run, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
     write_golden(made, GOLDEN)
     write_captions(made, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])
@@ -30,12 +34,12 @@ def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec)
     """The scores are the same whoever makes them; how long they took is of the run."""
     plain = captioned.model_copy(update={"suite": captioned.suite.model_copy(update={"judge": spec().suite.judge})})
     evaluate.evaluate(plain)
-    scores = Scores.model_validate_json(storage.read(f"{plain.run_uri}/scores.json"))
+    scores = Scores.model_validate_json(objects.read(f"{plain.run_uri}/scores.json"))
     assert list(scores.manifest.seconds) == ["judge", "score", "gate"]
     assert scores.manifest.seconds["score"] > 0
     assert all(took >= 0 for took in scores.manifest.seconds.values())
-    assert scoring.score(plain, plain.caption_id).seconds == {}
-    assert Verdict.model_validate_json(storage.read(f"{plain.run_uri}/verdict.json")).outcome == "PASS"
+    assert run.score(plain, plain.caption_id).seconds == {}
+    assert Verdict.model_validate_json(objects.read(f"{plain.run_uri}/verdict.json")).outcome == "PASS"
 
 
 @pytest.mark.parametrize("fault", ["own metric", "language"])
@@ -47,5 +51,5 @@ def test_a_fault_of_the_metrics_is_told_before_the_judge_is_asked(
         made = spec(root=captioned.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
     else:
         made = captioned.model_copy(update={"own_metrics": {"polite": "METRIC = 3"}})
-    with pytest.raises(BadInput, match=r"metric polite: |metrics\.language 'qq'"):
+    with pytest.raises(InputError, match=r"metric polite: |metrics\.language 'qq'"):
         evaluate.evaluate(made)

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from making import checkpoint_files, left_in, shard, upload
 
-from ray_jobs import checkpoint, fetching, storage
-from ray_jobs.contract import BadInput, Checkpoint, Trouble
-from ray_jobs.fetching import fetch
+from ray_jobs.checkpoints import inspect, node_cache
+from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects
 
 SECOND = "model-00002-of-00002.safetensors"
 KEPT = 2  # in these tests
@@ -32,15 +34,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_local_checkpoint_is_used_where_it_is(tmp_path: Path) -> None:
     model = upload(str(tmp_path / "m"), checkpoint_files())
-    assert fetch(checkpoint.resolve(model)) == Path(model)
+    assert fetch(inspect.resolve(model)) == Path(model)
 
 
 def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = upload(f"{s3}/m", checkpoint_files() | {"optimizer.pt": b"large", "logs/x.json": b"{}"})
-    planned = checkpoint.resolve(model)
+    planned = inspect.resolve(model)
     local = fetch(planned)
     assert {path.name: path.read_bytes() for path in local.iterdir()} == checkpoint_files()
-    monkeypatch.setattr(storage, "download", lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(objects, "download", lambda *_: pytest.fail("fetched again"))
     assert fetch(planned) == local
     assert (local, left_in(kept)) == (kept / planned.fingerprint, [planned.fingerprint])
 
@@ -48,7 +50,7 @@ def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, kept: Path, monke
 def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
     s3: str, kept: Path, tmp_path: Path
 ) -> None:
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     (fetch(planned) / SECOND).write_bytes(b"what a bad disk made of it")
     own = fetch(planned, tmp_path / "own")
     assert own.parent == tmp_path / "own"
@@ -58,9 +60,9 @@ def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
 def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3: str, kept: Path) -> None:
     """Else the planned weights, uploaded again, would be answered for by others for ever."""
     model = upload(f"{s3}/m", checkpoint_files())
-    planned = checkpoint.resolve(model)
-    storage.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
-    with pytest.raises(BadInput, match="overwritten since this run was planned"):
+    planned = inspect.resolve(model)
+    objects.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    with pytest.raises(InputError, match="overwritten since this run was planned"):
         fetch(planned)
     upload(model, checkpoint_files())
     assert (fetch(planned) / SECOND).read_bytes() == checkpoint_files()[SECOND]
@@ -69,30 +71,30 @@ def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3:
 def test_a_fetch_that_fails_leaves_nothing_to_be_taken_for_whole(
     s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
-    original: Any = storage.download
+    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+    original: Any = objects.download
 
     def broken(uri: str, path: Path) -> None:
         if uri.endswith(SECOND):
             raise OSError("connection lost")
         original(uri, path)
 
-    monkeypatch.setattr(storage, "download", broken)
+    monkeypatch.setattr(objects, "download", broken)
     with pytest.raises(Exception, match="connection lost"):
         fetch(planned)
     assert left_in(kept) == []
 
 
 def test_of_many_who_need_one_copy_one_makes_it(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned, downloaded = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files())), []
-    original: Any = storage.download
+    planned, downloaded = inspect.resolve(upload(f"{s3}/m", checkpoint_files())), []
+    original: Any = objects.download
 
     def slow(uri: str, path: Path) -> None:
         downloaded.append(uri)
         time.sleep(0.1)
         original(uri, path)
 
-    monkeypatch.setattr(storage, "download", slow)
+    monkeypatch.setattr(objects, "download", slow)
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(fetch, [planned] * 8)) == {kept / planned.fingerprint}
     assert len(downloaded) == len(checkpoint_files())
@@ -107,7 +109,7 @@ fetching.fetch(checkpoint.resolve(sys.argv[1]))
 
 
 def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: Path) -> None:
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     command = [sys.executable, "-c", FETCH, planned.uri]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker, ThreadPoolExecutor() as one:
         assert maker.stdout
@@ -121,22 +123,22 @@ def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: 
 
 
 def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: str, kept: Path) -> None:
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     dead, living, old, young = f".{'0' * 16}.abc_1234", f".{'1' * 16}.abc_1234", ".audit-abc_1234", ".audit-abc_5678"
     kept.mkdir(mode=0o700)
     for name in (dead, living, old, young, ".ssh", f"{'0' * 15}"):
         (kept / name).mkdir()
         os.utime(kept / name, (0, 0) if name != young else None)
-    with fetching._locked(kept / ("1" * 16)):
+    with node_cache._locked(kept / ("1" * 16)):
         fetch(planned)
     assert left_in(kept) == sorted([planned.fingerprint, living, young, ".ssh", "0" * 15])
 
 
 def test_a_cache_that_is_no_folder_is_told_of_in_one_line(s3: str, kept: Path) -> None:
     kept.write_bytes(b"a file")
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     with pytest.raises(
-        BadInput, match=rf"^the cache: .*{kept}.*; set ASSAY_CACHE to a folder that this user may write"
+        InputError, match=rf"^the cache: .*{kept}.*; set ASSAY_CACHE to a folder that this user may write"
     ):
         fetch(planned)
 
@@ -152,13 +154,13 @@ def disk(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]
         return SimpleNamespace(total=int(total.copies * size), free=int(total.copies * size) - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    monkeypatch.setattr(fetching, "KEPT", KEPT)
+    monkeypatch.setattr(node_cache, "KEPT", KEPT)
     return lambda copies: setattr(total, "copies", copies)
 
 
 def several(s3: str, count: int) -> list[Checkpoint]:
     made = [checkpoint_files() | {"vocab.json": f"{number}".encode()} for number in range(count)]
-    return [checkpoint.resolve(upload(f"{s3}/{number}", files)) for number, files in enumerate(made)]
+    return [inspect.resolve(upload(f"{s3}/{number}", files)) for number, files in enumerate(made)]
 
 
 def kept_in_turn(kept: Path, made: list[Checkpoint]) -> None:
@@ -186,7 +188,9 @@ def test_those_used_last_do_not(s3: str, kept: Path, disk: Callable[[float], Non
     *made, last = several(s3, KEPT + 2)
     kept_in_turn(kept, made)
     disk(KEPT + 0.5)
-    with pytest.raises(Trouble, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {kept} has room for "):
+    with pytest.raises(
+        RetryableError, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {kept} has room for "
+    ):
         fetch(last)
     assert left_in(kept) == fingerprints(*made[1:])
 
@@ -195,7 +199,7 @@ def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[f
     *made, last = several(s3, KEPT + 3)
     kept_in_turn(kept, made)
     disk(KEPT + 2.5)
-    with fetching._locked(kept / made[0].fingerprint):
+    with node_cache._locked(kept / made[0].fingerprint):
         fetch(last)
     assert left_in(kept) == fingerprints(made[0], *made[2:], last)
 
@@ -224,7 +228,7 @@ def test_ahead_of_need_a_copy_is_made_where_the_disk_has_room_to_spare(
     *made, last = several(s3, 3)
     kept_in_turn(kept, made)
     disk(3.2)
-    with pytest.raises(Trouble, match=r"has room for 0\.0 and none to spare; free space there"):
+    with pytest.raises(RetryableError, match=r"has room for 0\.0 and none to spare; free space there"):
         fetch(last, ahead=True)
     fetch(last)
     assert fetch(last, ahead=True) == kept / last.fingerprint
@@ -232,12 +236,14 @@ def test_ahead_of_need_a_copy_is_made_where_the_disk_has_room_to_spare(
 
 def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is a stand-in."""
-    planned = checkpoint.resolve(upload(f"{s3}/m", checkpoint_files()))
+    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ray_jobs.storage.os.pwrite", full)
-    with pytest.raises(Trouble, match=rf"^cannot copy {planned.uri}/config.json to {kept}/.*: the disk is full; free"):
+    monkeypatch.setattr("ray_jobs.storage.objects.os.pwrite", full)
+    with pytest.raises(
+        RetryableError, match=rf"^cannot copy {planned.uri}/config.json to {kept}/.*: the disk is full; free"
+    ):
         fetch(planned)
     assert left_in(kept) == []

@@ -7,7 +7,8 @@ import boto3
 import pytest
 from making import checkpoint_files, upload
 
-from ray_jobs import checkpoint, storage
+from ray_jobs.checkpoints import inspect
+from ray_jobs.storage import objects
 
 NAME = "model-00001-of-00002.safetensors"
 # Swift takes no upload with a checksum of its own, so only the stand-in for S3 can show this.
@@ -24,33 +25,33 @@ def put(uri: str, name: str, data: bytes) -> None:
     boto3.client("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=data, ChecksumAlgorithm="SHA256")
 
 
-def entry(uri: str, name: str) -> storage.Entry:
-    return next(entry for entry in checkpoint.list_files(uri) if entry.key == name)
+def entry(uri: str, name: str) -> objects.Entry:
+    return next(entry for entry in inspect.list_files(uri) if entry.key == name)
 
 
 def test_a_sha256_is_taken_where_there_is_one(model: str) -> None:
     assert not entry(model, NAME).has_sha256
-    assert storage.sha256(f"{model}/{NAME}") is None
+    assert objects.sha256(f"{model}/{NAME}") is None
     put(model, NAME, checkpoint_files()[NAME])
     assert entry(model, NAME).has_sha256
     kept = hashlib.sha256(checkpoint_files()[NAME]).digest()
-    assert storage.sha256(f"{model}/{NAME}") == base64.b64encode(kept).decode()
+    assert objects.sha256(f"{model}/{NAME}") == base64.b64encode(kept).decode()
 
 
 def test_files_of_one_etag_and_two_contents_are_two_checkpoints(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files of one MD5 can be bought for a few dollars; here the listing says one ETag of whatever it lists."""
-    real = storage._shallow_on_s3
+    real = objects._shallow_on_s3
 
     def colliding(folder: str) -> object:
         return (
-            storage.Entry(found.key, found.size, "same", found.has_sha256) if found else None for found in real(folder)
+            objects.Entry(found.key, found.size, "same", found.has_sha256) if found else None for found in real(folder)
         )
 
-    monkeypatch.setattr(storage, "_shallow_on_s3", colliding)
+    monkeypatch.setattr(objects, "_shallow_on_s3", colliding)
     content = bytearray(checkpoint_files()[NAME])
     put(model, NAME, bytes(content))
-    before = checkpoint.fingerprint(model)
-    assert checkpoint.fingerprint(model) == before
+    before = inspect.fingerprint(model)
+    assert inspect.fingerprint(model) == before
     content[-1] ^= 1
     put(model, NAME, bytes(content))
-    assert checkpoint.fingerprint(model) != before
+    assert inspect.fingerprint(model) != before

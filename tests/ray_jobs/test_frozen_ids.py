@@ -6,9 +6,10 @@ import pytest
 from making import baseline, spec
 from pydantic import BaseModel, create_model
 
-from ray_jobs import suite as sections
-from ray_jobs.contract import Checkpoint, Spec, Suite
-from ray_jobs.identity import Identified
+from ray_jobs.contract import suite as sections
+from ray_jobs.contract.identity import Identified
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "bare": {},

@@ -10,10 +10,13 @@ import pyarrow as pa
 import pytest
 from making import baseline, spec
 
-from ray_jobs import gating, parts
-from ray_jobs.contract import BadInput, Manifest, Scores, Spec, Summary, Verdict
+from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.gate import run
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.preference import FOLDER
 from ray_jobs.metrics.registry import declared
+from ray_jobs.storage import parts
 
 GATE: dict[str, Any] = {
     "gate__metrics": {"exact_match": {"margin": 0.05}, "chrf": {"margin": 1.0}},
@@ -77,7 +80,7 @@ def planned_in(folder: Path, anchor: str | None = None, **settings: Any) -> Spec
 def judged(planned: Spec, old: Rows, new: Rows, **settings: Any) -> Verdict:
     assert planned.baseline
     kept(planned, planned.baseline.caption_id, old, **settings)
-    return gating.gate(planned, scores(planned, kept(planned, planned.caption_id, new, **settings)))
+    return run.gate(planned, scores(planned, kept(planned, planned.caption_id, new, **settings)))
 
 
 def test_scores_that_hardly_differ_pass(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_clusters_are_labels_or_the_folders_of_the_images(tmp_path: Path, cluste
 
 def test_clusters_by_label_need_labels(tmp_path: Path) -> None:
     bare = {image_id: {"chrf": 1.0, "exact_match": 1.0} for image_id in IDS}
-    with pytest.raises(BadInput, match=r"gate.cluster: label, but image folder-0/000.png has none; name the column"):
+    with pytest.raises(InputError, match=r"gate.cluster: label, but image folder-0/000.png has none; name the column"):
         judged(planned_in(tmp_path, gate__cluster="label"), bare, bare)
 
 
@@ -158,7 +161,7 @@ def test_limits_are_of_the_runs_own_values(tmp_path: Path) -> None:
 def test_the_first_run_needs_no_other(tmp_path: Path) -> None:
     planned = planned_in(tmp_path).model_copy(update={"baseline": None})
     found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
-    verdict = gating.gate(planned, found)
+    verdict = run.gate(planned, found)
     assert (verdict.outcome, verdict.comparisons) == ("PASS", ())
     assert "accepted as the first baseline" in verdict.reason
 
@@ -188,7 +191,7 @@ def test_without_a_baseline_there_is_no_preference_to_gate_on(tmp_path: Path) ->
         "gate__limits": {"preference": {"min": -0.2}},
     }
     planned = planned_in(tmp_path, **settings).model_copy(update={"baseline": None})
-    verdict = gating.gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
+    verdict = run.gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
     assert (verdict.outcome, verdict.limits) == ("PASS", ())
 
 
@@ -196,12 +199,12 @@ def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
     planned = planned_in(tmp_path)
     found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
     assert planned.baseline
-    with pytest.raises(BadInput, match="the evaluate stage is not complete"):
-        gating.gate(planned, found)
+    with pytest.raises(InputError, match="the evaluate stage is not complete"):
+        run.gate(planned, found)
     kept(planned, planned.baseline.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
     Path(parts.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
-    with pytest.raises(BadInput, match="part-00002"):
-        gating.gate(planned, found)
+    with pytest.raises(InputError, match="part-00002"):
+        run.gate(planned, found)
 
 
 def test_the_same_captions_under_another_name_pass_as_equal(tmp_path: Path) -> None:
@@ -211,7 +214,7 @@ def test_the_same_captions_under_another_name_pass_as_equal(tmp_path: Path) -> N
         update={"baseline": planned.baseline.model_copy(update={"caption_id": planned.caption_id})}
     )
     manifest = kept(again, again.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
-    verdict = gating.gate(again, scores(again, manifest))
+    verdict = run.gate(again, scores(again, manifest))
     assert (verdict.outcome, verdict.reason) == (
         "PASS",
         "exact_match equal, the same captions; chrf equal, the same captions; against step-1",

@@ -7,10 +7,13 @@ from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
 from scored import NO_CLUSTER, InProcess, in_process
 
-from ray_jobs import evaluate, publish, records, scoring, storage
-from ray_jobs.contract import Outcome, Record, Spec, Verdict
-from ray_jobs.metrics import counting
+from ray_jobs import evaluate, publish
+from ray_jobs.contract.artifacts import Outcome, Record, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.metrics import run
 from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.storage import objects, records
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(12)]
 
@@ -18,9 +21,9 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in r
 @pytest.fixture
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run whose captions have their scores; its tasks in this process."""
-    monkeypatch.setattr(counting, "_on_ray", in_process)
-    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(run, "ray", NO_CLUSTER)
+    monkeypatch.setattr(run, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path))
     write_golden(made, IMAGES)
     values = dict.fromkeys(declared(made), 1.0)
@@ -32,12 +35,12 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 def decided(made: Spec, outcome: Outcome) -> Record:
     """The run with a verdict of an earlier time, published."""
     verdict = record(made, outcome).verdict
-    storage.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
+    objects.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
     return publish.publish(made)
 
 
 def outcome_of(made: Spec) -> str:
-    return Verdict.model_validate_json(storage.read(f"{made.run_uri}/verdict.json")).outcome
+    return Verdict.model_validate_json(objects.read(f"{made.run_uri}/verdict.json")).outcome
 
 
 def test_an_incomplete_run_is_evaluated_again_and_its_record_replaced(scored: Spec) -> None:

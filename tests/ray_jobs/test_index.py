@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from making import baseline, record, spec
 
-from ray_jobs import index, records, storage
-from ray_jobs.contract import Record, Summary
+from ray_jobs.contract.artifacts import Record, Summary
+from ray_jobs.storage import index, objects, records
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -58,8 +58,8 @@ def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pyte
         records.publish(store, made(store, number))
     index.add(store, [made(store, 5)])  # as a kill leaves it: listed, not in the file
     assert len(index.load(store, "small").records) < len(index.published(store, "small"))
-    read, asked = storage.read, []
-    monkeypatch.setattr(storage, "read", lambda uri, *bound: asked.append(uri) or read(uri, *bound))
+    read, asked = objects.read, []
+    monkeypatch.setattr(objects, "read", lambda uri, *bound: asked.append(uri) or read(uri, *bound))
     records.publish(store, made(store, 6))
     entries = [uri for uri in asked if "/index/" in uri and not uri.endswith("/index.json")]
     assert len(entries) == 1
@@ -76,7 +76,7 @@ def _publish(root: str, number: int, start: Barrier, environment: dict[str, str]
 @pytest.mark.slow
 def test_eight_processes_that_publish_at_once_are_all_in_the_file(store: str) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["making", "pytest", "ray_jobs.records"])
+    context.set_forkserver_preload(["making", "pytest", "ray_jobs.storage.records"])
     start, aws = context.Barrier(8), {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
     racing = [context.Process(target=_publish, args=(store, number, start, aws)) for number in range(8)]
     for process in racing:
@@ -91,7 +91,7 @@ def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one interleaving that loses a record where there is no second look."""
-    write, raced = storage.write, []
+    write, raced = objects.write, []
 
     def slow(uri: str, data: bytes) -> None:
         if uri.endswith("/index.json") and not raced:
@@ -100,7 +100,7 @@ def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
             assert "step-2" in names(index.load(store, "small"))
         write(uri, data)
 
-    monkeypatch.setattr(storage, "write", slow)
+    monkeypatch.setattr(objects, "write", slow)
     records.publish(store, made(store, 1))
     assert raced
     assert names(index.load(store, "small")) == ["step-1", "step-2"]
@@ -109,7 +109,7 @@ def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"suite": "small", "records": {"a/b": {}}}'])
 def test_a_file_that_cannot_be_read_is_made_again(store: str, content: bytes) -> None:
     records.publish(store, made(store, 1))
-    storage.write(f"{store}/index/small/index.json", content)
+    objects.write(f"{store}/index/small/index.json", content)
     assert names(index.load(store, "small")) == []
     records.publish(store, made(store, 2))
     assert names(index.load(store, "small")) == ["step-1", "step-2"]
@@ -118,24 +118,24 @@ def test_a_file_that_cannot_be_read_is_made_again(store: str, content: bytes) ->
 def test_a_record_that_is_gone_is_dropped(store: str) -> None:
     for number in (1, 2):
         records.publish(store, made(store, number))
-    storage.delete(f"{made(store, 1).run_uri}/record.json")
-    storage.delete(index.entry_uri(store, made(store, 1)))
+    objects.delete(f"{made(store, 1).run_uri}/record.json")
+    objects.delete(index.entry_uri(store, made(store, 1)))
     assert names(index.refresh(store, "small")) == ["step-2"]
 
 
 def test_an_entry_that_holds_no_record_is_read_from_its_run(store: str) -> None:
     records.publish(store, made(store, 1))
-    storage.write(index.entry_uri(store, made(store, 1)), b"overwritten")
-    storage.delete(f"{store}/index/small/index.json")
+    objects.write(index.entry_uri(store, made(store, 1)), b"overwritten")
+    objects.delete(f"{store}/index/small/index.json")
     assert names(index.refresh(store, "small")) == ["step-1"]
 
 
 def test_an_entry_without_a_record_stops_nobody(store: str, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2):
         records.publish(store, made(store, number))
-    storage.write(index.entry_uri(store, made(store, 1)), b"{}")
-    storage.delete(f"{made(store, 1).run_uri}/record.json")
-    storage.delete(f"{store}/index/small/index.json")
+    objects.write(index.entry_uri(store, made(store, 1)), b"{}")
+    objects.delete(f"{made(store, 1).run_uri}/record.json")
+    objects.delete(f"{store}/index/small/index.json")
     for call in (index.refresh, index.whole):
         caplog.clear()
         assert names(call(store, "small")) == ["step-2"]

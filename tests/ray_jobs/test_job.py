@@ -9,17 +9,21 @@ import ray
 from making import checkpoint_files, spec, upload
 from ray.exceptions import RayTaskError
 
-from ray_jobs import checkpoint, job, storage
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Failure, Spec, Trouble
-from ray_jobs.progress import Progress
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.job import frame
+from ray_jobs.runtime.progress import Progress
+from ray_jobs.storage import objects
 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(job, "connect", lambda: None)
+    monkeypatch.setattr(frame, "connect", lambda: None)
     planned = spec(root=str(tmp_path))
-    storage.write(planned.uri, planned.model_dump_json().encode())
+    objects.write(planned.uri, planned.model_dump_json().encode())
     return planned
 
 
@@ -28,9 +32,9 @@ def ended(made: Spec, error: BaseException | None) -> tuple[int, Failure | None]
         if error:
             raise error
 
-    code = job.run("caption", work, made.uri)
+    code = frame.run("caption", work, made.uri)
     uri = f"{made.run_uri}/failure.json"
-    return code, Failure.model_validate_json(storage.read(uri)) if storage.exists(uri) else None
+    return code, Failure.model_validate_json(objects.read(uri)) if objects.exists(uri) else None
 
 
 def wrapped(error: Exception) -> Exception:
@@ -44,8 +48,8 @@ def wrapped(error: Exception) -> Exception:
 @pytest.mark.parametrize("which", ["checkpoint", "judge", "clip"])
 def test_a_reader_that_comes_upon_a_deleted_file_says_so(made: Spec, tmp_path: Path, which: str) -> None:
     model = upload(str(tmp_path / "m"), checkpoint_files())
-    planned = made.model_copy(update={which: checkpoint.resolve(model)})
-    storage.write(planned.uri, planned.model_dump_json().encode())
+    planned = made.model_copy(update={which: inspect.resolve(model)})
+    objects.write(planned.uri, planned.model_dump_json().encode())
     error = wrapped(Incomplete(f"checkpoint {model}: config.json went away while it was read; wait for the upload"))
     code, failure = ended(planned, error)
     assert failure
@@ -53,7 +57,7 @@ def test_a_reader_that_comes_upon_a_deleted_file_says_so(made: Spec, tmp_path: P
         2,
         f"checkpoint {model}: config.json went away while it was read",
     )
-    storage.delete(f"{model}/config.json")
+    objects.delete(f"{model}/config.json")
     code, failure = ended(planned, error)
     assert failure
     assert code == 2
@@ -63,18 +67,18 @@ def test_a_reader_that_comes_upon_a_deleted_file_says_so(made: Spec, tmp_path: P
 @pytest.mark.parametrize(
     ("error", "code", "kind", "told"),
     [
-        (BadInput("no such thing"), 2, "bad-input", "no such thing"),
+        (InputError("no such thing"), 2, "bad-input", "no such thing"),
         (Incomplete("shard 2 is missing"), 2, "bad-input", "shard 2 is missing"),
-        (Trouble("the network"), 1, "trouble", "the network"),
-        (wrapped(BadInput("no such thing")), 2, "bad-input", "no such thing"),
-        (wrapped(Trouble("the network")), 1, "trouble", "the network"),
+        (RetryableError("the network"), 1, "trouble", "the network"),
+        (wrapped(InputError("no such thing")), 2, "bad-input", "no such thing"),
+        (wrapped(RetryableError("the network")), 1, "trouble", "the network"),
         (
-            RayTaskError("f", "a\ntraceback", BadInput("in a worker")).as_instanceof_cause(),
+            RayTaskError("f", "a\ntraceback", InputError("in a worker")).as_instanceof_cause(),
             2,
             "bad-input",
             "in a worker",
         ),
-        (BadInput("in a task\nFailed to apply UDF transform\nTo change it"), 2, "bad-input", "in a task"),
+        (InputError("in a task\nFailed to apply UDF transform\nTo change it"), 2, "bad-input", "in a task"),
         (KeyError("x"), 1, "trouble", "KeyError: 'x'"),
         (RuntimeError("first\nsecond\n"), 1, "trouble", "RuntimeError: second"),
         (RuntimeError(), 1, "trouble", "RuntimeError: no message"),
@@ -91,13 +95,13 @@ def test_a_failure_is_told_by_exit_code_line_and_json(
 
 
 def test_success_takes_an_older_failure_away(made: Spec) -> None:
-    assert ended(made, Trouble("x"))[0] == 1
+    assert ended(made, RetryableError("x"))[0] == 1
     assert ended(made, None) == (0, None)
 
 
 def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     uri = str(tmp_path / "spec.json")
-    assert job.run("caption", lambda _: None, uri) == 2
+    assert frame.run("caption", lambda _: None, uri) == 2
     assert f"spec {uri}: nothing is there" in caplog.text
 
 
@@ -105,10 +109,10 @@ def test_a_failure_that_cannot_be_written_is_still_told(
     made: Spec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(uri: str, data: bytes) -> Any:
-        raise BadInput("the disk is full")
+        raise InputError("the disk is full")
 
-    monkeypatch.setattr(storage, "write", full)
-    assert ended(made, BadInput("first")) == (2, None)
+    monkeypatch.setattr(objects, "write", full)
+    assert ended(made, InputError("first")) == (2, None)
     assert "first" in caplog.text
     assert "could not write" in caplog.text
 
@@ -126,7 +130,7 @@ def test_progress_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("slow", ["ray.data", "torch", "transformers", "vllm"])
 def test_a_captions_job_does_not_wait_for_an_import_that_it_does_not_need(slow: str) -> None:
-    told = f"import sys, ray_jobs.caption, ray_jobs.job; sys.exit({slow!r} in sys.modules)"
+    told = f"import sys, ray_jobs.caption, ray_jobs.job.frame; sys.exit({slow!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", told], check=True)
 
 
@@ -137,7 +141,7 @@ def test_a_job_waits_for_workers_logs_only_when_they_are_shown(
     at_exit: list[Any] = []
     monkeypatch.setenv("RAY_ADDRESS", "local")
     monkeypatch.setenv("ASSAY_WORKER_LOGS", shown)
-    monkeypatch.setattr(job.ray, "init", lambda *_, **__: None)
-    monkeypatch.setattr(job.atexit, "register", at_exit.append)
-    job.connect()
+    monkeypatch.setattr(frame.ray, "init", lambda *_, **__: None)
+    monkeypatch.setattr(frame.atexit, "register", at_exit.append)
+    frame.connect()
     assert at_exit == left

@@ -14,9 +14,10 @@ from making import folder_of_pictures
 from ray_cluster import Cluster
 from running import GOOD, killed, planned, rows, run, start
 
-from ray_jobs import parts, storage
 from ray_jobs.caption import SCHEMA
-from ray_jobs.contract import Failure, Spec, Verdict
+from ray_jobs.contract.artifacts import Failure, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import objects, parts
 
 pytestmark = pytest.mark.integration
 COUNT = 24
@@ -47,18 +48,18 @@ def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, o
     with lying(lambda text, before: Said(hang=0.1, body=answer(score=4).body)) as endpoint:
         spec = captioned(tmp_path, endpoint)
         killed(start("evaluate", spec, ASSAY_JUDGE_KEY=KEY), lambda: len(endpoint.asked) >= 7)
-        assert not storage.exists(f"{spec.run_uri}/verdict.json")
+        assert not objects.exists(f"{spec.run_uri}/verdict.json")
         output = run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert "judge: resuming" in output
         assert KEY not in output
         assert len(set(endpoint.texts())) == COUNT
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 2  # what was in flight at the kill
         assert {row["judge"] for row in rows(spec.scores_uri)} == {4.0}
-        totals = json.loads(storage.read(f"{spec.run_uri}/judge.json"))
+        totals = json.loads(objects.read(f"{spec.run_uri}/judge.json"))
         assert (totals["answered"], totals["asked"]["questions"], totals["cached"]) == (COUNT, COUNT, 0)
         count = len(endpoint.asked)
         for name in ("verdict.json", "scores.json"):
-            storage.delete(f"{spec.run_uri}/{name}")
+            objects.delete(f"{spec.run_uri}/{name}")
         run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert len(endpoint.asked) == count
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -72,7 +73,7 @@ def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_pa
     with lying(half) as endpoint:
         spec = captioned(tmp_path, endpoint)
         run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
-        verdict = Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json"))
+        verdict = Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json"))
         assert verdict.outcome == "INCOMPLETE"
         told = rows(spec.scores_uri)
         assert [row["judge"] for row in told].count(None) == COUNT // 2
@@ -83,10 +84,10 @@ def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_pa
         endpoint.asked.clear()
         run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert len(endpoint.asked) == COUNT // 2
-        totals = json.loads(storage.read(f"{spec.run_uri}/judge.json"))
+        totals = json.loads(objects.read(f"{spec.run_uri}/judge.json"))
         assert (totals["questions"], totals["answered"], totals["failed"]) == (COUNT, COUNT, {})
         assert {(row["judge"], row["failure"]) for row in rows(spec.scores_uri)} == {(4.0, None)}
-        assert Verdict.model_validate_json(storage.read(f"{spec.run_uri}/verdict.json")).outcome == "PASS"
+        assert Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json")).outcome == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -108,9 +109,9 @@ def test_an_endpoint_that_is_of_no_use_ends_the_job_in_one_line(
     with lying(behave) as endpoint:
         spec = captioned(tmp_path, endpoint)
         output = run("evaluate", spec, expected=code, **environment)
-    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert line in failure.message
     assert output.splitlines()[-1].endswith(failure.message)
     assert "Traceback" not in output
     assert KEY not in output
-    assert not storage.exists(f"{spec.run_uri}/verdict.json")
+    assert not objects.exists(f"{spec.run_uri}/verdict.json")

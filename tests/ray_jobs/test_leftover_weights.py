@@ -9,8 +9,8 @@ from running import DEMO, GOOD, captions, failed, planned, run
 from safetensors.torch import load_file, save_file
 
 from dev.trainer_folders import INDEX, SHARDS, write_single
-from ray_jobs import audits, parts
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import audits, parts
 
 pytestmark = pytest.mark.integration
 

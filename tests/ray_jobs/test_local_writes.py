@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ray_jobs import local_writes, storage
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import local_writes, objects
 
 ROOT = Path(__file__).parents[2]
 DAY = 86400
@@ -45,8 +45,8 @@ def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 
 def test_a_part_and_its_names_are_on_disk_before_its_manifest_is(events: list[str], tmp_path: Path) -> None:
-    storage.write(f"{tmp_path}/run/captions/part", b"part")
-    storage.create(f"{tmp_path}/run/manifest", b"{}")
+    objects.write(f"{tmp_path}/run/captions/part", b"part")
+    objects.create(f"{tmp_path}/run/manifest", b"{}")
     assert events == [
         "fsync run", "fsync .", "fsync a new file", "replace run/captions/part", "fsync run/captions",
         "fsync a new file", "link run/manifest", "fsync run",
@@ -55,21 +55,21 @@ def test_a_part_and_its_names_are_on_disk_before_its_manifest_is(events: list[st
 
 def test_upload_and_delete_are_on_disk_too(events: list[str], tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"part")
-    storage.upload(tmp_path / "source", f"{tmp_path}/part")
+    objects.upload(tmp_path / "source", f"{tmp_path}/part")
     assert events == ["fsync a new file", "replace part", "fsync ."]
-    storage.delete(f"{tmp_path}/part")
+    objects.delete(f"{tmp_path}/part")
     assert events[3:] == ["fsync ."]
-    storage.delete(f"{tmp_path}/nowhere/part")  # none being there is fine
+    objects.delete(f"{tmp_path}/nowhere/part")  # none being there is fine
 
 
 def test_who_loses_a_race_goes_on_when_the_winners_name_is_on_disk(events: list[str], tmp_path: Path) -> None:
-    storage.create(f"{tmp_path}/manifest", b"first")
+    objects.create(f"{tmp_path}/manifest", b"first")
     events.clear()
-    assert not storage.create(f"{tmp_path}/manifest", b"second")
+    assert not objects.create(f"{tmp_path}/manifest", b"second")
     assert events[-1] == "fsync ."
 
 
-@pytest.mark.parametrize(("number", "outcome"), [(5, Trouble), (28, BadInput), (22, None)])
+@pytest.mark.parametrize(("number", "outcome"), [(5, RetryableError), (28, InputError), (22, None)])
 def test_a_disk_that_cannot_keep_a_name_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, outcome: type[Exception] | None
 ) -> None:
@@ -84,9 +84,9 @@ def test_a_disk_that_cannot_keep_a_name_is_told(
     monkeypatch.setattr(os, "fsync", fails_for_folders)
     if outcome:
         with pytest.raises(outcome, match=r"^cannot write \S+/part: [^\n]*$"):
-            storage.write(f"{tmp_path}/part", b"x")
+            objects.write(f"{tmp_path}/part", b"x")
     else:
-        storage.write(f"{tmp_path}/part", b"x")
+        objects.write(f"{tmp_path}/part", b"x")
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def test_what_no_writer_left_is_kept(tmp_path: Path, kind: str) -> None:
     (other,) = tmp_path.iterdir()
     if kind != "a link":
         make_old(other)
-    storage.write(f"{tmp_path}/part", b"x")
+    objects.write(f"{tmp_path}/part", b"x")
     assert {path.name for path in tmp_path.iterdir()} == {other.name, "part"}
 
 
@@ -160,6 +160,6 @@ def test_a_folder_is_looked_through_once_a_process(tmp_path: Path, monkeypatch: 
     original = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: looked.append(str(path)) or original(path))  # type: ignore[func-returns-value]
     for number in range(3):
-        storage.write(f"{tmp_path}/{number}", b"x")
-        storage.write(f"{tmp_path}/below/{number}", b"x")
+        objects.write(f"{tmp_path}/{number}", b"x")
+        objects.write(f"{tmp_path}/below/{number}", b"x")
     assert looked == [str(tmp_path), f"{tmp_path}/below"]

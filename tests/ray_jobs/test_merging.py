@@ -16,10 +16,10 @@ from running import DEMO, wait_until
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ray_jobs import checkpoint
-from ray_jobs.contract import BadInput
-from ray_jobs.fetching import fetch
-from ray_jobs.merging import merge
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.lora_merge import merge
+from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.inputs.errors import InputError
 
 BASE = DEMO / "checkpoints" / "step-0300"
 SHARDS = FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -168,14 +168,14 @@ REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_merged_is_one_line(tmp_path: Path, case: str) -> None:
     tensors, told = REFUSED[case]
-    with pytest.raises(BadInput, match=f"^checkpoint here: .*{told}") as caught:
+    with pytest.raises(InputError, match=f"^checkpoint here: .*{told}") as caught:
         merged(base_in(tmp_path / "base"), adapter_in(tmp_path / "adapter", {}, tensors), tmp_path / "merged")
     assert "\n" not in str(caught.value)
 
 
 def test_a_pattern_that_is_none_is_one_line(tmp_path: Path) -> None:
     adapter = adapter_in(tmp_path / "adapter", pairs(), rank_pattern={"(q_proj": 4})
-    with pytest.raises(BadInput, match=r"^checkpoint here: its rank_pattern .* has '\(q_proj', which is no pattern"):
+    with pytest.raises(InputError, match=r"^checkpoint here: its rank_pattern .* has '\(q_proj', which is no pattern"):
         merged(base_in(tmp_path / "base"), adapter, tmp_path / "merged")
 
 
@@ -230,7 +230,7 @@ def test_a_tied_head_is_not_changed_alone(tmp_path: Path) -> None:
     config["text_config"]["tie_word_embeddings"] = config["tie_word_embeddings"] = True
     (base / "config.json").write_text(json.dumps(config))
     adapter = adapter_in(tmp_path / "adapter", {"lm_head": random_pair((438, 96), 4, 0)})
-    with pytest.raises(BadInput, match=r"lm_head\.weight is tied to another tensor of its base"):
+    with pytest.raises(InputError, match=r"lm_head\.weight is tied to another tensor of its base"):
         merged(base, adapter, tmp_path / "merged")
     assert merged(BASE, adapter, tmp_path / "free")
 
@@ -239,7 +239,7 @@ def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
     base = Path(shutil.copytree(BASE, tmp_path / "base"))
     save_file({f"model.language_model.{LANGUAGE}.weight": torch.ones(96, 96)}, base / "model-more.safetensors")
     adapter = adapter_in(tmp_path / "adapter", {f"model.language_model.{LANGUAGE}": random_pair((96, 96), 4, 0)})
-    with pytest.raises(BadInput, match=rf"could be model\.language_model\.{LANGUAGE}\.weight or model\.{LANGUAGE}"):
+    with pytest.raises(InputError, match=rf"could be model\.language_model\.{LANGUAGE}\.weight or model\.{LANGUAGE}"):
         merged(base, adapter, tmp_path / "merged")
 
 
@@ -273,7 +273,7 @@ MERGE = """
 import resource, sys
 from pathlib import Path
 import torch
-from ray_jobs.merging import merge
+from ray_jobs.checkpoints.lora_merge import merge
 
 base, adapter, target = map(Path, sys.argv[1:])
 target.mkdir()
@@ -296,7 +296,7 @@ def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: P
 FETCH = """
 import sys
 from ray_jobs import checkpoint
-from ray_jobs.fetching import fetch
+from ray_jobs.checkpoints.node_cache import fetch
 fetch(checkpoint.resolve(sys.argv[1]))
 """
 
@@ -312,7 +312,7 @@ def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert [folder for folder in cache.iterdir() if not folder.name.startswith(".")] == []
-    found = fetch(checkpoint.resolve(str(large[1])))
+    found = fetch(inspect.resolve(str(large[1])))
     (kept,) = (folder for folder in cache.iterdir() if not folder.name.startswith("."))
     assert found == kept
     (tmp_path / "merged").mkdir()

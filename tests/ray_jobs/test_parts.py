@@ -4,15 +4,16 @@ import pyarrow as pa
 import pytest
 from blake3 import blake3
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import BadInput, Part, Trouble
+from ray_jobs.contract.artifacts import Part
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects, parts
 
 TABLE = pa.table({"image_id": ["a", "b"], "caption": ["one", None]})
 
 
 def test_a_part_says_what_it_holds(store: str) -> None:
     part = parts.write(store, "part-00000", TABLE, {"lost": {"empty": 1}, "note": "kept"})
-    data = storage.read(f"{store}/parts/part-00000.parquet")
+    data = objects.read(f"{store}/parts/part-00000.parquet")
     assert part == Part(name="part-00000", rows=2, lost={"empty": 1}, blake3=blake3(data).hexdigest())
     assert parts.describe("part-00000", data) == part
     assert parts.read(store, "part-00000").to_pylist() == TABLE.to_pylist()
@@ -34,10 +35,10 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_part_that_is_gone_or_broken_is_trouble_with_a_remedy(store: str) -> None:
-    with pytest.raises(Trouble, match=r"part-00000\.parquet: the part is missing, and no manifest names it"):
+    with pytest.raises(RetryableError, match=r"part-00000\.parquet: the part is missing, and no manifest names it"):
         parts.read(store, "part-00000")
-    storage.write(f"{store}/parts/part-00000.parquet", b"PAR1 and nothing")
-    with pytest.raises(Trouble, match="not readable as Parquet"):
+    objects.write(f"{store}/parts/part-00000.parquet", b"PAR1 and nothing")
+    with pytest.raises(RetryableError, match="not readable as Parquet"):
         parts.read(store, "part-00000")
 
 
@@ -68,7 +69,7 @@ def test_a_caption_part_has_a_row_for_what_failed() -> None:
     ],
 )
 def test_sums_that_do_not_hold_are_no_manifest(stage: str, listed: list[Part], rows_in: int) -> None:
-    with pytest.raises(Trouble, match="rows expected in its parts"):
+    with pytest.raises(RetryableError, match="rows expected in its parts"):
         parts.summed(stage, "x", listed, rows_in, {}, {})  # type: ignore[arg-type]
 
 
@@ -80,10 +81,10 @@ def test_the_first_manifest_stands(store: str) -> None:
 
 
 def test_a_stage_that_is_not_complete_or_whose_manifest_is_none(store: str) -> None:
-    with pytest.raises(BadInput, match="the preprocess stage is not complete; run it first"):
+    with pytest.raises(InputError, match="the preprocess stage is not complete; run it first"):
         parts.require(store, "preprocess")
-    storage.write(f"{store}/manifest.json", b"{}")
-    with pytest.raises(BadInput) as caught:
+    objects.write(f"{store}/manifest.json", b"{}")
+    with pytest.raises(InputError) as caught:
         parts.manifest(store)
     assert str(caught.value) == f"{store}/manifest.json: not a manifest (ValidationError); delete it and rerun"
 
@@ -91,14 +92,14 @@ def test_a_stage_that_is_not_complete_or_whose_manifest_is_none(store: str) -> N
 def test_forgetting_happens_once_a_token(store: str) -> None:
     def fill() -> None:
         parts.write(store, "part-00000", TABLE, {"lost": {}})
-        storage.write(f"{store}/manifest.json", b"{}")
-        storage.write(f"{store}/spec.json", b"{}")
+        objects.write(f"{store}/manifest.json", b"{}")
+        objects.write(f"{store}/spec.json", b"{}")
 
     fill()
     parts.forget(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
     assert parts.done(store) == set()
-    assert not storage.exists(f"{store}/manifest.json")
-    assert storage.exists(f"{store}/spec.json")
+    assert not objects.exists(f"{store}/manifest.json")
+    assert objects.exists(f"{store}/spec.json")
     fill()
     parts.forget(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
     assert parts.done(store) == {"part-00000"}
@@ -109,8 +110,8 @@ def test_forgetting_happens_once_a_token(store: str) -> None:
 def test_forgetting_takes_the_manifest_first(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill in between then leaves a stage that is incomplete, never one that claims parts it lost."""
     parts.write(store, "part-00000", TABLE, {"lost": {}})
-    storage.write(f"{store}/manifest.json", b"{}")
+    objects.write(f"{store}/manifest.json", b"{}")
     deleted: list[str] = []
-    monkeypatch.setattr(storage, "delete", lambda uri: deleted.append(uri.removeprefix(f"{store}/")))
+    monkeypatch.setattr(objects, "delete", lambda uri: deleted.append(uri.removeprefix(f"{store}/")))
     parts.forget(store, "x")
     assert deleted == ["manifest.json", "parts/part-00000.parquet"]

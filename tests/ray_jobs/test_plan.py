@@ -8,10 +8,14 @@ import pytest
 import yaml
 from making import checkpoint_files, folder_of_pictures, record, shard, upload
 
-from ray_jobs import contract, plan, records, storage
-from ray_jobs.checkpoint import Incomplete
+from ray_jobs import plan
+from ray_jobs.checkpoints.inspect import Incomplete
 from ray_jobs.command_line.programs import run_program
-from ray_jobs.contract import BadInput, Dataset, Spec, Trouble
+from ray_jobs.contract import spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects, records
 
 
 class Place:
@@ -147,7 +151,7 @@ def test_asking_for_no_baseline_once_is_not_for_ever(place: Place) -> None:
 
 def test_an_unknown_baseline(place: Place) -> None:
     place.validate(place.checkpoint("step-1", 1), "PASS")
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         place.plan(place.checkpoint("step-2", 2), "/models/step-x")
     assert str(caught.value) == (
         "baseline /models/step-x: no record of it in suite nightly with these images and this prompt; validate it first"
@@ -160,9 +164,9 @@ def test_an_unknown_baseline(place: Place) -> None:
 def test_a_suite_by_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SUITES", str(place.folder))
     assert plan.load_suite("nightly").name == "nightly"
-    with pytest.raises(BadInput, match=r"suite 'nihgtly': not in .*; did you mean 'nightly'\?"):
+    with pytest.raises(InputError, match=r"suite 'nihgtly': not in .*; did you mean 'nightly'\?"):
         plan.load_suite("nihgtly")
-    with pytest.raises(BadInput, match=r"suite missing.yaml: no such file"):
+    with pytest.raises(InputError, match=r"suite missing.yaml: no such file"):
         plan.load_suite("missing.yaml", by_hand=True)
 
 
@@ -184,8 +188,8 @@ def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pyt
 
 
 def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.write(f"{place.folder}/shards/train-0.tar", b"x")
-    storage.write(f"{place.folder}/names.txt", b"x")
+    objects.write(f"{place.folder}/shards/train-0.tar", b"x")
+    objects.write(f"{place.folder}/names.txt", b"x")
     place.suite({"dataset": {"source": "shards/train-{0..1}.tar", "label": "cls", "label_names": "names.txt"}})
     monkeypatch.chdir("/")
     found = plan.load_suite(str(place.file), by_hand=True).dataset
@@ -194,7 +198,7 @@ def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch
 
 
 def test_a_suite_on_s3(s3: str) -> None:
-    storage.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
+    objects.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
     assert plan.load_suite(f"{s3}/suites/nightly.yaml", by_hand=True).dataset.source == "s3://data/images"
 
 
@@ -203,14 +207,14 @@ def test_a_suite_on_s3(s3: str) -> None:
 
 def test_the_revision_of_a_source_is_its_content(store: str) -> None:
     dataset = Dataset(source=f"{store}/images")
-    storage.write(f"{store}/images/a.png", b"1")
+    objects.write(f"{store}/images/a.png", b"1")
     first = plan.source_revision(dataset)
     assert plan.source_revision(dataset) == first
-    storage.write(f"{store}/images/b.png", b"2")
+    objects.write(f"{store}/images/b.png", b"2")
     second = plan.source_revision(dataset)
-    storage.write(f"{store}/images/b.png", b"3")
+    objects.write(f"{store}/images/b.png", b"3")
     third = plan.source_revision(dataset)
-    storage.delete(f"{store}/images/b.png")
+    objects.delete(f"{store}/images/b.png")
     assert len({first, second, third}) == 3
     assert plan.source_revision(dataset) == first
 
@@ -218,12 +222,12 @@ def test_the_revision_of_a_source_is_its_content(store: str) -> None:
 def test_a_pinned_revision_is_taken_as_it_is() -> None:
     assert plan.source_revision(Dataset(source="org/name", revision="a1" * 20)) == "a1" * 20
     assert plan.source_revision(Dataset(source="s3://bucket/images", revision="v1")) == "v1"
-    with pytest.raises(BadInput, match="pin its `revision`"):
+    with pytest.raises(InputError, match="pin its `revision`"):
         plan.source_revision(Dataset(source="org/name", revision="main"))
 
 
 def test_a_hub_name_must_be_pinned() -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         plan.source_revision(Dataset(source="org/name"))
     assert str(caught.value).startswith(
         "dataset org/name: no such directory; if it is a dataset on the Hugging Face hub"
@@ -233,48 +237,48 @@ def test_a_hub_name_must_be_pinned() -> None:
 
 @pytest.mark.parametrize("source", ["~/images", "$HOME/images", "${DATA}/images"])
 def test_a_place_that_only_a_shell_knows_is_told(source: str) -> None:
-    with pytest.raises(BadInput, match=r"~ and \$ are not replaced in a suite; write the whole path"):
+    with pytest.raises(InputError, match=r"~ and \$ are not replaced in a suite; write the whole path"):
         plan.source_revision(Dataset(source=source))
 
 
 def test_a_pattern_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"nothing is there; patterns with \* are not read, name the folder"):
+    with pytest.raises(InputError, match=r"nothing is there; patterns with \* are not read, name the folder"):
         plan.source_revision(Dataset(source=f"{tmp_path}/*.png"))
 
 
 def test_nothing_at_the_source(store: str) -> None:
-    with pytest.raises(BadInput, match="nothing is there; check the URI"):
+    with pytest.raises(InputError, match="nothing is there; check the URI"):
         plan.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
 
 
 def test_a_source_of_one_file(store: str) -> None:
-    storage.write(f"{store}/data/val.parquet", b"x")
+    objects.write(f"{store}/data/val.parquet", b"x")
     assert plan.source_revision(Dataset(source=f"{store}/data/val.parquet"))
 
 
 def test_a_source_of_files_that_a_pattern_names(store: str) -> None:
     for number in range(3):
-        storage.write(f"{store}/train-{number:03d}.tar", b"x")
+        objects.write(f"{store}/train-{number:03d}.tar", b"x")
     dataset = Dataset(source=f"{store}/train-{{000..001}}.tar")
     first = plan.source_revision(dataset)
-    storage.write(f"{store}/train-002.tar", b"changed")
+    objects.write(f"{store}/train-002.tar", b"changed")
     assert plan.source_revision(dataset) == first
-    storage.write(f"{store}/train-001.tar", b"changed")
+    objects.write(f"{store}/train-001.tar", b"changed")
     assert plan.source_revision(dataset) != first
-    storage.delete(f"{store}/train-001.tar")
-    with pytest.raises(BadInput, match=r"train-001\.tar is not there; correct the pattern or add the file"):
+    objects.delete(f"{store}/train-001.tar")
+    with pytest.raises(InputError, match=r"train-001\.tar is not there; correct the pattern or add the file"):
         plan.source_revision(dataset)
-    with pytest.raises(BadInput, match="its braces do not match"):
+    with pytest.raises(InputError, match="its braces do not match"):
         plan.source_revision(Dataset(source=f"{store}/train-{{000..001.tar"))
 
 
 def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
-    storage.write(f"{store}/list.jsonl", b"{}")
-    storage.write(f"{store}/names.json", b"[]")
+    objects.write(f"{store}/list.jsonl", b"{}")
+    objects.write(f"{store}/names.json", b"[]")
     plain = Dataset(source=f"{store}/list.jsonl", label="x")
     dataset = plain.model_copy(update={"label_names": f"{store}/names.json"})
     first = plan.source_revision(dataset)
-    storage.write(f"{store}/names.json", b'["tench"]')
+    objects.write(f"{store}/names.json", b'["tench"]')
     assert len({first, plan.source_revision(dataset), plan.source_revision(plain)}) == 3
 
 
@@ -282,15 +286,15 @@ def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
 def test_a_file_that_is_not_there_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
     dataset = Dataset(source=source)
     assert not plan.is_hub_name(dataset)
-    with pytest.raises(BadInput, match=r"not there|nothing is there"):
+    with pytest.raises(InputError, match=r"not there|nothing is there"):
         plan.source_revision(dataset)
     assert plan.is_hub_name(Dataset(source="org/name"))
 
 
 @pytest.mark.slow
 def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = (storage.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
-    monkeypatch.setattr(storage, "entries", lambda prefix: entries)
+    entries = (objects.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
+    monkeypatch.setattr(objects, "entries", lambda prefix: entries)
     plan.is_hub_name(Dataset(source=str(tmp_path)))  # imports what it needs
     tracemalloc.start()
     revision = plan.source_revision(Dataset(source=str(tmp_path)))
@@ -312,11 +316,11 @@ def test_a_source_means_the_same_with_a_slash_at_its_end(place: Place) -> None:
 
 def test_a_spec_that_is_none(tmp_path: Path) -> None:
     uri = str(tmp_path / "spec.json")
-    with pytest.raises(BadInput, match=r"nothing is there; make it with python -m ray_jobs.plan"):
+    with pytest.raises(InputError, match=r"nothing is there; make it with python -m ray_jobs.plan"):
         plan.load_spec(uri)
     for text in ("{}", "<html>"):
-        storage.write(uri, text.encode())
-        with pytest.raises(BadInput, match="not a spec of this version"):
+        objects.write(uri, text.encode())
+        with pytest.raises(InputError, match="not a spec of this version"):
             plan.load_spec(uri)
 
 
@@ -333,10 +337,10 @@ def test_trouble_is_one_line_and_exit_code_1(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def down(uri: str, data: bytes) -> None:
-        raise Trouble(f"cannot write {uri}: the store is down")
+        raise RetryableError(f"cannot write {uri}: the store is down")
 
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1")]
-    monkeypatch.setattr(storage, "write", down)
+    monkeypatch.setattr(objects, "write", down)
     assert run_program("plan", asked) == 1
     told = capsys.readouterr()
     assert told.out == ""
@@ -377,7 +381,7 @@ def test_files_that_the_metrics_need(place: Place, settings: dict[str, object], 
     if text is not None:
         (place.folder / "x.py").write_bytes(text)
     place.suite({"metrics": settings})
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(InputError, match=told):
         place.plan(place.checkpoint("step-1"))
 
 
@@ -392,7 +396,7 @@ def test_an_upgrade_of_assay_is_told_from_a_new_suite(place: Place, monkeypatch:
     old, new = place.checkpoint("step-1"), place.checkpoint("step-2", fill=1)
     first = place.validate(old, "PASS")
     assert first.predecessor is None
-    monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
+    monkeypatch.setattr(spec, "CAPTION_VERSION", spec.CAPTION_VERSION + 1)
     lost = place.validate(new, "INCONCLUSIVE")
     assert lost.lost_baseline
     assert plan.load_spec(lost.uri) == lost

@@ -8,9 +8,15 @@ from making import record
 from release_corpus import CORPUS, restore
 from release_corpus import RUNS as FOLDERS
 
-from ray_jobs import contract, gating, predecessor, records, storage, stored
-from ray_jobs.contract import Checkpoint, NewerSchema, Spec, Verdict
+from ray_jobs.contract import artifacts
+from ray_jobs.contract import spec as contract
+from ray_jobs.contract.artifacts import Verdict
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.gate import run as gating
 from ray_jobs.gate.no_baseline import ACCEPTED, without_baseline
+from ray_jobs.planning import predecessor
+from ray_jobs.storage import json_files, objects, records
 
 RUNS = list(FOLDERS.values())
 NIGHT = {"name": "step-0900", "uri": "/models/step-0900", "fingerprint": "9" * 16}
@@ -29,12 +35,12 @@ def upgrade(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def first(root: Path) -> Spec:
-    return stored.load(Spec, f"{root}/{RUNS[0]}/spec.json")
+    return json_files.load(Spec, f"{root}/{RUNS[0]}/spec.json")
 
 
 def last_accepted(root: Path) -> Checkpoint:
     (run,) = (run for run in RUNS if f"/{LAST}-" in run)
-    return stored.load(Spec, f"{root}/{run}/spec.json").checkpoint
+    return json_files.load(Spec, f"{root}/{run}/spec.json").checkpoint
 
 
 def planned(root: Path, checkpoint: Checkpoint | None = None, asked: str = "last-accepted", **changes: Any) -> Spec:
@@ -53,7 +59,7 @@ def planned(root: Path, checkpoint: Checkpoint | None = None, asked: str = "last
     spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, gate.anchor)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})
-    storage.write(spec.uri, spec.model_dump_json().encode())
+    objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
 
 
@@ -117,7 +123,7 @@ def test_who_asks_for_no_baseline_begins_the_series(root: Path) -> None:
 
 def first_accepted(root: Path) -> Checkpoint:
     entry = next(one for one in records.published(str(root), first(root).suite.name) if one.outcome == "PASS")
-    return stored.load(Spec, f"{entry.run_uri(str(root))}/spec.json").checkpoint
+    return json_files.load(Spec, f"{entry.run_uri(str(root))}/spec.json").checkpoint
 
 
 ANCHORED: dict[str, Any] = {"asked": "none", "gate": {"anchor": "first"}}
@@ -174,7 +180,7 @@ def test_the_anchor_is_not_lost_where_a_person_began_anew_or_there_was_none(root
 @pytest.mark.usefixtures("upgrade")
 def test_a_run_without_its_anchor_that_an_earlier_release_let_pass_keeps_its_id(root: Path) -> None:
     before = planned(root, **ANCHORED).model_copy(update={"predecessor": None})
-    storage.write(before.uri, before.model_dump_json().encode())
+    objects.write(before.uri, before.model_dump_json().encode())
     spec = publish(before, "FAIL")
     assert planned(root, **ANCHORED).run_id == spec.run_id
 
@@ -238,7 +244,7 @@ def test_the_settings_of_an_earlier_series_taken_up_again_after_an_upgrade(
 def test_specs_that_cannot_be_read_do_not_make_a_pass(root: Path) -> None:
     checkpoint = last_accepted(root)
     spoil_specs(root, "{torn")
-    spec = stored.load(Spec, f"{CORPUS}/{RUNS[0]}/spec.json")
+    spec = json_files.load(Spec, f"{CORPUS}/{RUNS[0]}/spec.json")
     spec = spec.model_copy(update={"root": str(root), "baseline": None, "checkpoint": Checkpoint(**NIGHT)})
     before = predecessor.find_predecessor(spec, "last-accepted")
     assert before
@@ -278,7 +284,7 @@ def test_no_id_holds_where_the_predecessor_is_kept(root: Path) -> None:
 def test_the_gate_over_kept_scores_says_it(root: Path) -> None:
     """The kept scores of a PASSed first run, judged as if the upgrade had taken its baseline."""
     spec = first(root)
-    scores = stored.load(contract.Scores, f"{root}/{RUNS[0]}/scores.json")
+    scores = json_files.load(artifacts.Scores, f"{root}/{RUNS[0]}/scores.json")
     before = contract.Predecessor(run_id="r", run_uri="/root/runs/old/r", checkpoint=Checkpoint(**NIGHT))
     assert gating.gate(spec, scores).outcome == "PASS"
     lost: Verdict = gating.gate(_with_predecessor(spec, before), scores)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ray_jobs.contract import Trouble
+from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.prefetch import prefetch
 
 
@@ -39,7 +39,7 @@ def test_results_are_in_order_and_few_are_under_way() -> None:
 def test_an_error_comes_in_its_turn_and_the_rest_is_not_read() -> None:
     def fetch(number: int) -> int:
         if number == 3:
-            raise Trouble("connection lost")
+            raise RetryableError("connection lost")
         return number
 
     taken: list[int] = []
@@ -49,7 +49,7 @@ def test_an_error_comes_in_its_turn_and_the_rest_is_not_read() -> None:
             taken.append(number)
             yield number
 
-    with pytest.raises(Trouble, match="connection lost"):
+    with pytest.raises(RetryableError, match="connection lost"):
         list(prefetch(fetch, items(), 2))
     assert len(taken) < 7
     found = prefetch(fetch, range(3), 2)

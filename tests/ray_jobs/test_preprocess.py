@@ -38,8 +38,8 @@ from running import (
 )
 from serving import Reply, serving
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import objects, parts
 
 pytestmark = pytest.mark.integration
 FAULTY = json.loads((DEMO / "images" / "faulty" / "expected.json").read_text())
@@ -239,11 +239,11 @@ def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> N
 
 def test_on_s3_it_is_the_same_as_on_disk(golden: Spec, swift: dict[str, str], tmp_path: Path) -> None:
     bucket = f"s3://golden-{random.randrange(10**9)}"
-    storage._s3().create_bucket(Bucket=bucket.removeprefix("s3://"))
+    objects._s3().create_bucket(Bucket=bucket.removeprefix("s3://"))
     names = sorted(path.relative_to(DEMO / "images").as_posix() for path in (DEMO / "images" / "faulty").iterdir())
     names += sorted(path.relative_to(DEMO / "images").as_posix() for path in (DEMO / "images" / "photos").iterdir())
     for name in names:
-        storage.write(f"{bucket}/images/{name}", (DEMO / "images" / name).read_bytes())
+        objects.write(f"{bucket}/images/{name}", (DEMO / "images" / name).read_bytes())
     loose = {"max_rejected_fraction": 0.5}
     spec = planned(tmp_path, f"{bucket}/root", str(GOOD), f"{bucket}/images", preprocess=loose)
     run("preprocess", spec)
@@ -298,7 +298,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
     whole = of_collection(tmp_path / "whole", collection)
     planned_at = f"{whole.golden_uri}/plan/plan.json"
     began = start("preprocess", whole)
-    wait_until(lambda: storage.exists(planned_at), 120)
+    wait_until(lambda: objects.exists(planned_at), 120)
     working = time.monotonic()
     assert ended(began).code == 0
     lasts = time.monotonic() - working
@@ -308,7 +308,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
     for number in range(KILLS):
         spec = of_collection(tmp_path / str(number), collection)
         process = start("preprocess", spec)
-        wait_until(partial(storage.exists, f"{spec.golden_uri}/plan"), 120)
+        wait_until(partial(objects.exists, f"{spec.golden_uri}/plan"), 120)
         time.sleep(chance.uniform(0, lasts))
         process.kill()
         process.communicate()
@@ -418,7 +418,7 @@ def test_a_full_disk_is_one_clear_line(small_disk: Path, tmp_path: Path, on_clus
     (line,) = [line for line in output.splitlines() if "preprocess failed" in line]
     assert "(bad input, retrying cannot help): cannot write" in line
     assert line.endswith("the disk is full; free space or move ASSAY_ROOT, then rerun")
-    assert not storage.exists(f"{spec.golden_uri}/manifest.json")
+    assert not objects.exists(f"{spec.golden_uri}/manifest.json")
     for part in parts.done(spec.golden_uri):
         parts.read(spec.golden_uri, part)  # whole, every one of them
 

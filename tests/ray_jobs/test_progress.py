@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from ray_jobs import progress
-from ray_jobs.progress import Progress
+from ray_jobs.runtime import progress
+from ray_jobs.runtime.progress import Progress
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import pytest
 import yaml
 from making import checkpoint_files, upload
 
-from ray_jobs import checkpoint
-from ray_jobs.checkpoint_probe import probe
-from ray_jobs.checkpoint_tokens import named_tokens
-from ray_jobs.contract import BadInput, parse_suite
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.special_tokens import named_tokens
+from ray_jobs.contract.prompt_tokens import find_fault
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import plan
-from ray_jobs.prompt_tokens import find_fault
 
 MODEL = Path(__file__).parents[2] / "demo" / "checkpoints" / "step-0800"
 IMAGE, TURNS = "the image is put in by the chat template", "the marks of turns are put in by the chat template"
@@ -63,7 +64,7 @@ def test_a_well_known_mark_is_refused_whatever_the_model(token: str, why: str) -
         "judge.pairwise_prompt": {"judge": judge | {"pairwise_prompt": f"{{first}} {token} {{second}}"}},
     }
     for setting, sections in places.items():
-        with pytest.raises(BadInput) as caught:
+        with pytest.raises(InputError) as caught:
             parse_suite(suite_text(**sections), "t")
         assert str(caught.value) == f"suite t: {setting} holds {token}: {why}; take it out"
 
@@ -108,7 +109,7 @@ def planned(folder: Path, file: str, content: Any, prompt: str) -> None:
 
 @pytest.mark.parametrize(("file", "content"), FILES.values(), ids=FILES.keys())
 def test_a_token_of_the_checkpoints_own_is_refused_at_plan(tmp_path: Path, file: str, content: Any) -> None:
-    with pytest.raises(BadInput, match=f"^caption.prompt holds {TOKEN}: "):
+    with pytest.raises(InputError, match=f"^caption.prompt holds {TOKEN}: "):
         planned(tmp_path, file, content, f"describe {TOKEN}")
 
 
@@ -126,7 +127,7 @@ def test_what_the_files_do_not_call_special_is_text(tmp_path: Path, file: str, c
 
 
 def test_the_files_of_a_real_checkpoint_name_its_tokens() -> None:
-    assert "<|image_pad|>" in named_tokens(checkpoint.resolve(str(MODEL)))
+    assert "<|image_pad|>" in named_tokens(inspect.resolve(str(MODEL)))
 
 
 @pytest.mark.slow
@@ -139,7 +140,7 @@ def test_the_job_asks_the_tokenizer_itself(tmp_path: Path, monkeypatch: pytest.M
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.add_special_tokens({"additional_special_tokens": [TOKEN]})
     tokenizer.save_pretrained(model)
-    found = checkpoint.resolve(str(model))
-    with pytest.raises(BadInput, match=f"caption.prompt holds {TOKEN}: the marks of turns .*take it out"):
+    found = inspect.resolve(str(model))
+    with pytest.raises(InputError, match=f"caption.prompt holds {TOKEN}: the marks of turns .*take it out"):
         probe(found, ["describe"], texts={"caption.prompt": f"describe {TOKEN}"})
     probe(found, ["describe"], texts={"caption.prompt": "describe <odd> things"})

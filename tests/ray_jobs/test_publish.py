@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from making import spec
 
-from ray_jobs import publish, records, storage
+from ray_jobs import publish
 from ray_jobs.command_line.programs import run_program
-from ray_jobs.contract import BadInput, Manifest, Outcome, Scores, Spec, Trouble, Verdict
+from ray_jobs.contract.artifacts import Manifest, Outcome, Scores, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects, records
 
 
 def manifest(stage: Any, rows_in: int, **lost: int) -> Manifest:
@@ -37,17 +40,17 @@ def leave(made: Spec, captions_in: int = 9, scores_in: int = 9) -> None:
         metrics={},
         manifest=manifest("scores", scores_in, **{"no-caption": 1, "judge-silent": 1}),
     )
-    storage.write(f"{made.golden_uri}/manifest.json", golden.model_dump_json().encode())
-    storage.write(f"{made.captions_uri}/manifest.json", captions.model_dump_json().encode())
-    storage.write(f"{made.run_uri}/scores.json", scores.model_dump_json().encode())
+    objects.write(f"{made.golden_uri}/manifest.json", golden.model_dump_json().encode())
+    objects.write(f"{made.captions_uri}/manifest.json", captions.model_dump_json().encode())
+    objects.write(f"{made.run_uri}/scores.json", scores.model_dump_json().encode())
     say(made, "FAIL", "chrf 9 worse")
-    storage.write(made.uri, made.model_dump_json().encode())
+    objects.write(made.uri, made.model_dump_json().encode())
 
 
 def say(made: Spec, outcome: Outcome, reason: str) -> None:
     """The verdict that evaluate leaves."""
     verdict = Verdict(outcome=outcome, reason=reason, baseline=None, alpha=0.0027)
-    storage.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
+    objects.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
 
 
 @pytest.fixture
@@ -68,9 +71,9 @@ def test_the_record_counts_every_image(made: Spec) -> None:
 @pytest.mark.parametrize(("captions_in", "scores_in"), [(8, 8), (9, 8), (8, 9), (10, 10)])
 def test_stages_that_do_not_add_up_are_not_published(made: Spec, captions_in: int, scores_in: int) -> None:
     leave(made, captions_in, scores_in)
-    with pytest.raises(BadInput, match="the stages do not add up"):
+    with pytest.raises(InputError, match="the stages do not add up"):
         publish.publish(made)
-    assert not storage.exists(f"{made.run_uri}/record.json")
+    assert not objects.exists(f"{made.run_uri}/record.json")
 
 
 MISSING: list[Callable[[Spec], str]] = [
@@ -86,7 +89,7 @@ def test_a_stage_that_is_not_complete(
     made: Spec, missing: Callable[[Spec], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     leave(made)
-    storage.delete(missing(made))
+    objects.delete(missing(made))
     assert run_program("publish", ["--spec", made.uri]) == 2
     assert capsys.readouterr().err == f"{missing(made)}: missing, so its stage is not complete; run the stage again\n"
 
@@ -126,7 +129,7 @@ def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
     say(made, "INCOMPLETE", "judge down")
     publish.publish(made)
     say(made, "INCOMPLETE", "less of it is down")
-    write, raced = storage.write, []
+    write, raced = objects.write, []
 
     def slow(uri: str, data: bytes) -> None:
         if uri.endswith("/record.json") and not raced:
@@ -135,7 +138,7 @@ def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
             assert publish.publish(made).verdict.outcome == "PASS"
         write(uri, data)
 
-    monkeypatch.setattr(storage, "write", slow)
+    monkeypatch.setattr(objects, "write", slow)
     assert publish.publish(made).verdict.outcome == "PASS"
     assert raced
     assert records.read(made.run_uri).verdict.outcome == "PASS"
@@ -148,8 +151,8 @@ def test_trouble_is_one_line_and_exit_code_1(
     leave(made)
 
     def down(uri: str, data: bytes) -> bool:
-        raise Trouble(f"cannot write {uri}: the store is down")
+        raise RetryableError(f"cannot write {uri}: the store is down")
 
-    monkeypatch.setattr(storage, "create", down)
+    monkeypatch.setattr(objects, "create", down)
     assert run_program("publish", ["--spec", made.uri]) == 1
     assert capsys.readouterr().err == f"cannot write {made.run_uri}/record.json: the store is down\n"

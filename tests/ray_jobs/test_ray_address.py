@@ -17,9 +17,9 @@ import psutil
 import pytest
 from s3_server import free_ports
 
-from ray_jobs import ray_address
-from ray_jobs.contract import Trouble
-from ray_jobs.ray_address import find_fault, find_ray
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.job import ray_address
+from ray_jobs.job.ray_address import find_fault, find_ray
 
 JOIN = "import logging, ray; logging.basicConfig(level=20); from ray_jobs import job; job.connect(); print(ray.nodes())"
 
@@ -79,11 +79,13 @@ def test_a_dead_address_is_one_line_with_its_file(
             assert re.fullmatch(f"{stale}=local; a cluster of this job's own is started", line)
         elif named == "auto":
             monkeypatch.setenv("RAY_ADDRESS", named)
-            with pytest.raises(Trouble, match=stale):
+            with pytest.raises(RetryableError, match=stale):
                 find_ray()
         else:
             monkeypatch.setenv("RAY_ADDRESS", address)
-            with pytest.raises(Trouble, match=rf"Ray at {address} does not answer: .*{fault}.*; is the head up\?"):
+            with pytest.raises(
+                RetryableError, match=rf"Ray at {address} does not answer: .*{fault}.*; is the head up\?"
+            ):
                 find_ray()
 
 
@@ -101,7 +103,9 @@ def test_where_no_address_is_left_ray_decides() -> None:
 
 def test_auto_without_a_ray_has_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(Trouble, match="RAY_ADDRESS is auto, and no Ray runs here; start one, or set RAY_ADDRESS=local"):
+    with pytest.raises(
+        RetryableError, match="RAY_ADDRESS is auto, and no Ray runs here; start one, or set RAY_ADDRESS=local"
+    ):
         find_ray()
 
 

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from making import record, spec
 
-from ray_jobs import index as index_of_records
-from ray_jobs import records, storage
-from ray_jobs.contract import BadInput, Baseline, Record, Spec
-from ray_jobs.index import load as loaded
+from ray_jobs.contract.artifacts import Record
+from ray_jobs.contract.spec import Baseline, Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import index as index_of_records
+from ray_jobs.storage import objects, records
+from ray_jobs.storage.index import load as loaded
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def index(root: str) -> dict[str, bytes]:
-    return {entry.key: storage.read(f"{root}/index/{entry.key}") for entry in storage.entries(f"{root}/index")}
+    return {entry.key: objects.read(f"{root}/index/{entry.key}") for entry in objects.entries(f"{root}/index")}
 
 
 def test_publishing_again_keeps_the_first_record(store: str) -> None:
@@ -35,7 +37,7 @@ def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None
     records.publish(store, made)
     before = index(store)
     for key in before:
-        storage.delete(f"{store}/index/{key}")
+        objects.delete(f"{store}/index/{key}")
     records.publish(store, made)
     assert index(store) == before
 
@@ -82,10 +84,10 @@ def test_rebuilding_gives_the_index_that_publishing_gave(store: str) -> None:
     before = index(store)
     assert len(before) == 3 + 2  # the entries, and a file of all of them for each suite
     lost, kept = sorted(key for key in before if "--" in key)[:2]
-    storage.write(f"{store}/index/suite-1/index.json", b"overwritten")
-    storage.delete(f"{store}/index/{lost}")
-    storage.write(f"{store}/index/{kept}", b"overwritten")
-    storage.write(f"{store}/index/suite-0/scale/20200101T000000.000000Z--gone-00000000--0123--PASS.json", b"{}")
+    objects.write(f"{store}/index/suite-1/index.json", b"overwritten")
+    objects.delete(f"{store}/index/{lost}")
+    objects.write(f"{store}/index/{kept}", b"overwritten")
+    objects.write(f"{store}/index/suite-0/scale/20200101T000000.000000Z--gone-00000000--0123--PASS.json", b"{}")
     assert records.rebuild(store) == (3, [])
     assert index(store) == before
 
@@ -94,8 +96,8 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
     records.publish(str(tmp_path), record(spec(root=str(tmp_path))))
     before = index(str(tmp_path))
     for key in before:
-        storage.delete(f"{tmp_path}/index/{key}")
-    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", str(tmp_path)]
+        objects.delete(f"{tmp_path}/index/{key}")
+    command = [sys.executable, "-m", "ray_jobs.storage.records", "rebuild", str(tmp_path)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "1 records indexed\n"
@@ -107,8 +109,8 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
     made, broken = spec(root=root), spec(root=root, fingerprint="b" * 16, called="step-2")
     for one in (made, broken):
         records.publish(root, record(one))
-    storage.write(f"{broken.run_uri}/record.json", b"{}")
-    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", root]
+    objects.write(f"{broken.run_uri}/record.json", b"{}")
+    command = [sys.executable, "-m", "ray_jobs.storage.records", "rebuild", root]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert done.stdout == "1 records indexed, 1 left out\n"
     assert done.stderr == (
@@ -123,7 +125,7 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
 def test_what_is_no_entry_is_none(store: str) -> None:
     records.publish(store, record(spec(root=store)))
     for name in ("README.json", "a--b.json", "x/notes.txt", "20260101--step--0123--PASS.json.bak"):
-        storage.write(f"{store}/index/small/{spec(root=store).series_id}/{name}", b"{}")
+        objects.write(f"{store}/index/small/{spec(root=store).series_id}/{name}", b"{}")
     assert len(records.published(store, "small")) == 1
 
 
@@ -180,7 +182,7 @@ def test_another_run_that_publishes_meanwhile_does_not_bring_the_old_result_back
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has read the index file before a forced result replaced a line, and writes it after."""
-    made, other, write, raced = spec(root=store), spec(root=store, fingerprint="2" * 16), storage.write, []
+    made, other, write, raced = spec(root=store), spec(root=store, fingerprint="2" * 16), objects.write, []
     records.publish(store, told(made, "PASS"))
 
     def slow(uri: str, data: bytes) -> None:
@@ -190,7 +192,7 @@ def test_another_run_that_publishes_meanwhile_does_not_bring_the_old_result_back
             stands(store, made, "PASS", "forced")
         write(uri, data)
 
-    monkeypatch.setattr(storage, "write", slow)
+    monkeypatch.setattr(objects, "write", slow)
     records.publish(store, told(other, "PASS", 1))
     stands(store, made, "PASS", "forced")
     stands(store, other, "PASS")
@@ -219,9 +221,9 @@ def test_a_kill_while_a_record_is_replaced(
         return called
 
     with monkeypatch.context() as patched:
-        patched.setattr(storage, "write", unless_killed(storage.write))
-        patched.setattr(storage, "create", unless_killed(storage.create))
-        patched.setattr(storage, "delete", unless_killed(storage.delete))
+        patched.setattr(objects, "write", unless_killed(objects.write))
+        patched.setattr(objects, "create", unless_killed(objects.create))
+        patched.setattr(objects, "delete", unless_killed(objects.delete))
         with pytest.raises(Killed):
             records.publish(store, told(made, "PASS", 1))
     assert records.published(store, "small"), "the run is in no index"
@@ -289,7 +291,7 @@ def test_what_is_decided(store: str, content: bytes | str | None, expected: bool
     made = spec(root=store)
     if content:
         data = content if isinstance(content, bytes) else record(made, content).verdict.model_dump_json().encode()
-        storage.write(f"{made.run_uri}/verdict.json", data)
+        objects.write(f"{made.run_uri}/verdict.json", data)
     assert records.decided(made.run_uri) is expected
 
 
@@ -313,7 +315,7 @@ def validated(root: str, number: int, outcome: str, asked: str = "last-accepted"
     made = spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
     made = made.model_copy(update={"baseline": records.baseline_for(made, asked)})
     made = made.model_copy(update={"anchor": records.anchor_for(made, anchor)})
-    storage.write(made.uri, made.model_dump_json().encode())
+    objects.write(made.uri, made.model_dump_json().encode())
     records.publish(root, record(made, outcome, NOON + timedelta(minutes=number)))
     return made
 
@@ -377,7 +379,7 @@ def test_no_checkpoint_is_its_own_anchor(store: str) -> None:
 
 
 def test_a_named_anchor_that_was_never_validated(store: str) -> None:
-    with pytest.raises(BadInput, match=r"^anchor /models/step-9: no record of it in suite small with these images"):
+    with pytest.raises(InputError, match=r"^anchor /models/step-9: no record of it in suite small with these images"):
         records.anchor_for(spec(root=store), "/models/step-9")
 
 
@@ -386,7 +388,7 @@ def test_another_prompt_is_another_series(store: str) -> None:
     asked_otherwise = spec(root=store, caption__prompt="another question")
     for asked in ("last-accepted", "previous"):
         assert records.baseline_for(asked_otherwise, asked) is None
-    with pytest.raises(BadInput, match="no record of it"):
+    with pytest.raises(InputError, match="no record of it"):
         records.baseline_for(asked_otherwise, "/models/step-1")
 
 
@@ -406,13 +408,13 @@ def test_a_question_in_other_words_takes_no_anchor_away(store: str) -> None:
 @pytest.mark.parametrize("asked", ["last-accepted", "previous", "/models/step-1"])
 def test_a_baseline_whose_record_cannot_be_read(store: str, content: bytes | None, why: str, asked: str) -> None:
     first, made = validated(store, 1, "PASS"), spec(root=store)
-    storage.delete(f"{first.run_uri}/record.json")
+    objects.delete(f"{first.run_uri}/record.json")
     if content:
-        storage.write(f"{first.run_uri}/record.json", content)
+        objects.write(f"{first.run_uri}/record.json", content)
     told_by = rf"{first.run_uri}/record.json: {why}; publish that run again, or leave it out with "
     for ask, what in ((records.baseline_for, "baseline"), (records.anchor_for, "anchor")):
         words = {"last-accepted": "first", "previous": "first"}.get(asked, asked) if what == "anchor" else asked
-        with pytest.raises(BadInput, match=f"^{what} {words}: {told_by}") as caught:
+        with pytest.raises(InputError, match=f"^{what} {words}: {told_by}") as caught:
             ask(made, words)
         assert "\n" not in str(caught.value)
     records.rebuild(store)

@@ -9,9 +9,12 @@ from release_corpus import RUNS, plan_again, restore, suite_in, sums_of
 from running import run
 from scored import NO_CLUSTER, InProcess, in_process
 
-from ray_jobs import evaluate, publish, scoring, stored
-from ray_jobs.contract import Scores, Spec, Verdict
-from ray_jobs.metrics import counting
+from ray_jobs import evaluate, publish
+from ray_jobs.contract.artifacts import Scores, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.metrics import run as scoring
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.storage import json_files
 
 OWN = """from ray_jobs.metrics import Metric
 
@@ -31,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plan_one_more(root: Path) -> Spec:
-    was = stored.load(Spec, f"{root}/{RUNS['step-0809']}/spec.json")
+    was = json_files.load(Spec, f"{root}/{RUNS['step-0809']}/spec.json")
     spec = plan_again(root.parent, "step-0809")
     assert spec.run_id != was.run_id
     assert (spec.golden_id, spec.caption_id, spec.baseline) == (was.golden_id, was.caption_id, was.baseline)
@@ -43,16 +46,16 @@ def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]])
     assert {key: after.get(key) for key in before} == before, "what e0c6db2 wrote was made again"
     new = after.keys() - before.keys()
     assert not [key for key in new if key.startswith(("golden/", "captions/", "judge/"))]
-    scores = stored.load(Scores, f"{spec.run_uri}/scores.json")
+    scores = json_files.load(Scores, f"{spec.run_uri}/scores.json")
     assert scores.metrics["commas"].n == scores.scored
-    kept = stored.load(Verdict, f"{root}/{RUNS['step-0809']}/verdict.json")
-    verdict = stored.load(Verdict, f"{spec.run_uri}/verdict.json")
+    kept = json_files.load(Verdict, f"{root}/{RUNS['step-0809']}/verdict.json")
+    verdict = json_files.load(Verdict, f"{spec.run_uri}/verdict.json")
     assert verdict.outcome == kept.outcome == "FAIL"
     assert publish.publish(spec).verdict == verdict
 
 
 def test_another_metric_is_measured_over_the_kept_captions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     before = sums_of(root)

@@ -8,9 +8,13 @@ import pytest
 from release_corpus import RUNS as FOLDERS
 from release_corpus import plan_again, restore, rewrite_as_newer, sums_of
 
-from ray_jobs import compare, gating, index, parts, publish, records, stored
-from ray_jobs.contract import BadInput, Checkpoint, Scores, Spec, Verdict
+from ray_jobs import compare, publish
+from ray_jobs.contract.artifacts import Scores, Verdict
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.gate import run as gating
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import load_spec
+from ray_jobs.storage import index, json_files, parts, records
 
 RUNS = list(FOLDERS.values())
 
@@ -30,7 +34,7 @@ def as_released(spec: Spec) -> Spec:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_checkpoint_planned_again_is_the_run_that_was(name: str, root: Path) -> None:
-    was = stored.load(Spec, f"{root}/{FOLDERS[name]}/spec.json")
+    was = json_files.load(Spec, f"{root}/{FOLDERS[name]}/spec.json")
     spec = plan_again(root.parent, name)
     assert spec.uri == f"{root}/{FOLDERS[name]}/spec.json"
     assert (spec.golden_id, spec.caption_id, spec.series_id) == (was.golden_id, was.caption_id, was.series_id)
@@ -52,7 +56,7 @@ def test_a_plan_writes_its_spec_and_nothing_else(root: Path) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_each_run_is_where_its_ids_say_and_complete(run: str, root: Path) -> None:
-    spec = stored.load(Spec, f"{root}/{run}/spec.json")
+    spec = json_files.load(Spec, f"{root}/{run}/spec.json")
     assert spec.uri == f"{root}/{run}/spec.json"
     golden, captions = parts.manifest(spec.golden_uri), parts.manifest(spec.captions_uri)
     assert golden
@@ -67,11 +71,11 @@ def test_each_run_is_where_its_ids_say_and_complete(run: str, root: Path) -> Non
 @pytest.mark.parametrize("run", RUNS)
 def test_each_run_published_again_has_the_same_record(run: str, root: Path) -> None:
     before = records.read(f"{root}/{run}")
-    assert publish.publish(stored.load(Spec, f"{root}/{run}/spec.json")) == before
+    assert publish.publish(json_files.load(Spec, f"{root}/{run}/spec.json")) == before
 
 
 def test_the_next_checkpoint_finds_the_last_accepted_one(root: Path) -> None:
-    spec = stored.load(Spec, f"{root}/{RUNS[0]}/spec.json")
+    spec = json_files.load(Spec, f"{root}/{RUNS[0]}/spec.json")
     following = Checkpoint(uri="/models/step-0900", name="step-0900", fingerprint="9" * 16)
     found = records.baseline_for(spec.model_copy(update={"checkpoint": following, "baseline": None}), "last-accepted")
     assert found
@@ -96,8 +100,8 @@ def test_two_runs_are_compared(root: Path) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_gate_over_the_kept_scores_comes_to_the_verdict_that_was(name: str, root: Path) -> None:
     spec = plan_again(root.parent, name)
-    scores = stored.load(Scores, f"{spec.run_uri}/scores.json")
-    was = stored.load(Verdict, f"{spec.run_uri}/verdict.json")
+    scores = json_files.load(Scores, f"{spec.run_uri}/scores.json")
+    was = json_files.load(Verdict, f"{spec.run_uri}/verdict.json")
     verdict = gating.gate(spec, scores)
     assert (verdict.outcome, verdict.reason) == (was.outcome, was.reason)
     assert verdict == was
@@ -114,7 +118,7 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "scores": lambda spec: parts.require(spec.scores_uri, "evaluate"),
     "compare": lambda spec: compare.load(spec.run_uri),
     "publish": publish.publish,
-    "gate": lambda spec: gating.gate(spec, stored.load(Scores, f"{spec.run_uri}/scores.json")),
+    "gate": lambda spec: gating.gate(spec, json_files.load(Scores, f"{spec.run_uri}/scores.json")),
     "last accepted": lambda spec: records.baseline_for(next_of(spec), "last-accepted"),
     "previous": lambda spec: records.baseline_for(next_of(spec), "previous"),
     "first": lambda spec: records.anchor_for(next_of(spec), "first"),
@@ -130,11 +134,11 @@ def next_of(spec: Spec) -> Spec:
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
 def test_a_newer_corpus_is_told_in_one_line_and_left(reader: Callable[[Spec], Any], root: Path) -> None:
-    specs = [stored.load(Spec, f"{root}/{run}/spec.json") for run in RUNS]
+    specs = [json_files.load(Spec, f"{root}/{run}/spec.json") for run in RUNS]
     rewrite_as_newer(root)
     before = sums_of(root)
     for spec in specs:
-        with pytest.raises(BadInput, match="upgrade this plane") as caught:
+        with pytest.raises(InputError, match="upgrade this plane") as caught:
             reader(spec)
         assert str(caught.value).isprintable()
         assert not any(word in str(caught.value) for word in ("delete", " again", "rebuild"))

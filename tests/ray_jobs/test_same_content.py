@@ -14,10 +14,12 @@ import yaml
 from making import checkpoint_files, encoded, picture, upload
 from running import run
 
-from ray_jobs import content_hashes, same_content, storage
-from ray_jobs.contract import BadInput, Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.dataset import same_content
+from ray_jobs.dataset.same_content import note_golden
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import plan
-from ray_jobs.same_content import note_golden
+from ray_jobs.storage import content_hashes, objects
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def planned(tmp_path: Path, place: Path) -> Spec:
 
 def complete(spec: Spec) -> None:
     """Leave what a complete golden set is known by, as the job does."""
-    storage.write(f"{spec.golden_uri}/manifest.json", b"{}")
+    objects.write(f"{spec.golden_uri}/manifest.json", b"{}")
     note_golden(spec)
 
 
@@ -123,7 +125,7 @@ def test_a_set_that_is_not_complete_is_not_gone_on_with(tmp_path: Path) -> None:
     """Its plan holds the paths of the other place."""
     first = planned(tmp_path, clone(tmp_path / "here"))
     complete(first)
-    storage.delete(f"{first.golden_uri}/manifest.json")
+    objects.delete(f"{first.golden_uri}/manifest.json")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     second = planned(tmp_path, tmp_path / "there")
     assert second.same_golden is None
@@ -142,7 +144,7 @@ def test_a_large_source_is_not_hashed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CONTENT_MB", "4 GB")
-    with pytest.raises(BadInput, match="ASSAY_CONTENT_MB is '4 GB'; set it to a number of megabytes, or not at all"):
+    with pytest.raises(InputError, match="ASSAY_CONTENT_MB is '4 GB'; set it to a number of megabytes, or not at all"):
         planned(tmp_path, clone(tmp_path / "here"))
 
 

@@ -14,15 +14,20 @@ import tiny_clip
 from making import baseline, checkpoint_files, encoded, picture, spec
 from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
 
-from ray_jobs import checkpoint, parts, scoring, storage
-from ray_jobs import judging as judgements_of
-from ray_jobs.contract import BadInput, Manifest, Part, Scores, Spec, Trouble
-from ray_jobs.metrics import counting, part
-from ray_jobs.metrics import judge as judging
-from ray_jobs.metrics.clip import scores as clip_scores
-from ray_jobs.metrics.clip_model import ClipModel
-from ray_jobs.metrics.judge import Judgement
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.artifacts import Manifest, Part, Scores
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import run as judgements_of
+from ray_jobs.judge.rubric import Judgement
+from ray_jobs.metrics import run as scoring
+from ray_jobs.metrics import score_part as part
+from ray_jobs.metrics.clip.model import ClipModel
+from ray_jobs.metrics.clip.similarity import scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.storage import objects, parts
 
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour", "shape"]}
 NAME = "part-00000"
@@ -47,7 +52,7 @@ def said(colour: bool, shape: bool) -> str:
 @pytest.fixture(autouse=True)
 def _tasks_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "integration" not in request.keywords:
-        monkeypatch.setattr(counting, "_on_ray", in_process)
+        monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     """What `scoring.score` does, each task in this process."""
-    counting.complete(made, made.caption_id)
+    corpus_counts.complete(made, made.caption_id)
     rows = [part.score_part({"part": name}, made, made.caption_id) for name in names]
     found = [Part.model_validate_json(row["part"]) for row in rows]
     languages = sum((Counter(json.loads(row["languages"])) for row in rows), Counter[str]())
@@ -84,7 +89,7 @@ def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
         parts.forget(uri, "rows")
     write_golden(made, GOLDEN, 2)
     write_captions(made, CAPTIONS, 2)
-    counting.table.cache_clear()
+    corpus_counts.table.cache_clear()
     return made
 
 
@@ -92,7 +97,7 @@ def captioned_anew(made: Spec, captions: list[dict[str, Any]], token: str) -> No
     """What `force` does to captions; each job is a process of its own, with no table mapped yet."""
     parts.forget(made.captions_uri, token)
     write_captions(made, captions, 2)
-    counting.table.cache_clear()
+    corpus_counts.table.cache_clear()
 
 
 def rows_of(manifest: Manifest, made: Spec, by: Manifest | None = None) -> dict[str, dict[str, Any]]:
@@ -189,7 +194,7 @@ def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None
     other = spec(root=made.root, fingerprint="e" * 16, **JUDGED)
     write_captions(other, CAPTIONS)
     compared = made.model_copy(update={"baseline": baseline(other)})
-    counting.complete(compared, other.caption_id)
+    corpus_counts.complete(compared, other.caption_id)
     part.score_part({"part": NAME}, compared, other.caption_id)
     assert parts.done(other.scores_uri) == {NAME}
     assert compared.scores_uri_of(other.caption_id) == other.scores_uri
@@ -199,7 +204,7 @@ def test_a_caption_of_an_image_that_the_golden_set_lacks_is_trouble(tmp_path: Pa
     planned = spec(root=str(tmp_path))
     write_golden(planned, GOLDEN[:2])
     write_captions(planned, CAPTIONS[:3])
-    with pytest.raises(Trouble, match="part-00000 has a caption of 'c', which its golden set lacks"):
+    with pytest.raises(RetryableError, match="part-00000 has a caption of 'c', which its golden set lacks"):
         score(planned)
 
 
@@ -261,13 +266,13 @@ def test_scores_of_other_captions_are_made_anew(two_parts: Spec, left: str) -> N
     old = scoring.score(two_parts, two_parts.caption_id)
     assert rows_of(old, two_parts)["a"]["collapse"] == 0
     manifest = f"{two_parts.scores_uri}/manifest.json"
-    late = storage.read(manifest)
+    late = objects.read(manifest)
     captioned_anew(two_parts, ANEW, "again")
     if left == "no manifest":
-        storage.delete(manifest)
+        objects.delete(manifest)
     if left == "a manifest that came late":
         scoring.score(two_parts, two_parts.caption_id)
-        storage.write(manifest, late)
+        objects.write(manifest, late)
     found = rows_of(scoring.score(two_parts, two_parts.caption_id), two_parts)
     assert (found["c"]["characters"], found["a"]["collapse"]) == (6, 0.5)
     captioned_anew(two_parts, CAPTIONS, "and back")
@@ -292,7 +297,7 @@ def test_a_forced_run_that_is_tried_again_goes_on_where_it_was(two_parts: Spec) 
     folder = parts.place_of(scoring.score(forced, forced.caption_id))
     own = forced.with_folders({forced.caption_id: folder})
     first = stamps(own)
-    storage.delete(f"{own.scores_uri}/manifest.json")
+    objects.delete(f"{own.scores_uri}/manifest.json")
     assert parts.place_of(scoring.score(forced, forced.caption_id)) == folder
     assert stamps(own) == first
     assert stamps(two_parts) == before
@@ -306,11 +311,11 @@ def test_what_the_judge_has_answered_since_is_scored_again(
     assert old.lost == {"judge-engine-error": 1, "judge-invalid-answer": 1, "no-caption": 1}
     before = stamps(two_parts)
     if not complete:
-        storage.delete(f"{two_parts.scores_uri}/manifest.json")
+        objects.delete(f"{two_parts.scores_uri}/manifest.json")
     assert scoring.score(two_parts, two_parts.caption_id).parts == old.parts
     assert stamps(two_parts) == before, "asked again it failed again: nothing is made twice"
     if not complete:
-        storage.delete(f"{two_parts.scores_uri}/manifest.json")
+        objects.delete(f"{two_parts.scores_uri}/manifest.json")
     answers = {
         "a": judging.read(two_parts.suite.judge, said(True, False), None),
         "b": judging.read(two_parts.suite.judge, said(True, True), None),
@@ -370,7 +375,7 @@ def test_a_teams_own_metric_is_scored_too(made: Spec) -> None:
 def test_an_own_metric_that_fails_names_itself_and_the_image(made: Spec) -> None:
     own = made.model_copy(update={"own_metrics": {"polite": POLITE.format("caption.text != 'a box'")}})
     with pytest.raises(
-        BadInput, match=r"metric polite: image 'b': ZeroDivisionError: division by zero \(polite.py, line 3"
+        InputError, match=r"metric polite: image 'b': ZeroDivisionError: division by zero \(polite.py, line 3"
     ):
         score(own)
 
@@ -405,7 +410,7 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
     whole, cut = (spec(root=str(tmp_path / name)) for name in ("whole", "cut"))
     for planned in (whole, cut):
         many(planned, 4000, 20)
-        storage.write(planned.uri, planned.model_dump_json().encode())
+        objects.write(planned.uri, planned.model_dump_json().encode())
     running.run("evaluate", whole)
     process = running.start("evaluate", cut)
     threading.Thread(target=process.stdout.read, daemon=True).start()  # type: ignore[union-attr]
@@ -414,13 +419,13 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
     process.wait()
     time.sleep(1)
     before = running.snapshot(f"{cut.scores_uri}/parts")
-    assert not storage.exists(f"{cut.scores_uri}/manifest.json")
+    assert not objects.exists(f"{cut.scores_uri}/manifest.json")
     assert 20 <= len(before) < 200
     running.run("evaluate", cut)
     after = running.snapshot(f"{cut.scores_uri}/parts")
     assert {key: after[key] for key in before} == before
     assert running.content(cut.scores_uri) == running.content(whole.scores_uri)
-    for uri in (counting.references_uri, lambda planned: counting.captions_uri(planned, planned.caption_id)):
+    for uri in (corpus_counts.references_uri, lambda planned: corpus_counts.captions_uri(planned, planned.caption_id)):
         one, other = (
             {key: sha for key, (sha, _) in running.snapshot(uri(planned)).items()} for planned in (whole, cut)
         )
@@ -429,23 +434,23 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
 
 @pytest.mark.integration
 def test_on_s3_the_scores_are_those_of_a_directory(tmp_path: Path, on_cluster: object) -> None:
-    storage._s3().create_bucket(Bucket="scores")
+    objects._s3().create_bucket(Bucket="scores")
     local, remote = spec(root=str(tmp_path)), spec(root="s3://scores/root")
     for planned in (local, remote):
         many(planned, 200, 20)
-        storage.write(planned.uri, planned.model_dump_json().encode())
+        objects.write(planned.uri, planned.model_dump_json().encode())
         running.run("evaluate", planned)
     assert running.content(remote.scores_uri) == running.content(local.scores_uri)
 
 
 @pytest.mark.integration
 def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: object) -> None:
-    clip = checkpoint.resolve(str(tiny_clip.saved(tmp_path / "clip")))
+    clip = inspect.resolve(str(tiny_clip.saved(tmp_path / "clip")))
     planned = spec(root=str(tmp_path / "root"), metrics__clip=clip.uri).model_copy(update={"clip": clip})
     golden = [one | {"image": encoded(picture(number))} for number, one in enumerate(GOLDEN)]
     write_golden(planned, golden, 2)
     write_captions(planned, CAPTIONS, 2)
-    storage.write(planned.uri, planned.model_dump_json().encode())
+    objects.write(planned.uri, planned.model_dump_json().encode())
     running.run("evaluate", planned)
     rows = running.rows(planned.scores_uri)
     model = ClipModel(tmp_path / "clip", clip.uri)
@@ -459,17 +464,17 @@ def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: objec
     ]
     for name in ("clipscore", "refclipscore"):
         assert [row[name] for row in rows] == [pytest.approx(one[name], abs=1e-5) for one in expected]
-    scores = Scores.model_validate_json(storage.read(f"{planned.run_uri}/scores.json"))
+    scores = Scores.model_validate_json(objects.read(f"{planned.run_uri}/scores.json"))
     assert (scores.metrics["clipscore"].n, scores.metrics["clipscore"].expected) == (3, 4)
     assert (scores.metrics["refclipscore"].n, scores.metrics["refclipscore"].expected) == (2, 3)
 
     broken = tmp_path / "no-clip"
-    storage.write(f"{broken}/config.json", json.dumps({"architectures": ["X"], "model_type": "bert"}).encode())
+    objects.write(f"{broken}/config.json", json.dumps({"architectures": ["X"], "model_type": "bert"}).encode())
     for name, data in checkpoint_files().items():
         if name != "config.json":
-            storage.write(f"{broken}/{name}", data)
-    other = planned.model_copy(update={"clip": checkpoint.resolve(str(broken))})
-    storage.write(other.uri, other.model_dump_json().encode())
+            objects.write(f"{broken}/{name}", data)
+    other = planned.model_copy(update={"clip": inspect.resolve(str(broken))})
+    objects.write(other.uri, other.model_dump_json().encode())
     output = running.run("evaluate", other, expected=2)
     last = output.splitlines()[-1]
     assert f"checkpoint {broken}: " in last  # its files are tried in a confined process, before any node loads them

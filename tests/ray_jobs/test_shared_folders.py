@@ -14,10 +14,11 @@ import two_nodes
 from making import spec
 from two_nodes import TwoNodes
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import BadInput, Preprocess
-from ray_jobs.golden.making import make_part
-from ray_jobs.shared_folders import Folder, require_shared
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.golden.build_part import make_part
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job.shared_folders import Folder, require_shared
+from ray_jobs.storage import objects, parts
 
 DRIVER = str(Path(__file__).with_name("sharing.py"))
 CASES = {
@@ -94,7 +95,7 @@ def test_each_node_must_see_what_the_driver_sees(on_two_nodes: dict[str, str], c
         assert on_two_nodes[case] == "shared"
         return
     start, _, end = on_two_nodes[case].partition(": node 10.77.0.2 (")
-    assert start == f"BadInput: {REFUSED[case]}"
+    assert start == f"InputError: {REFUSED[case]}"
     assert end.endswith(
         ") of the Ray cluster does not share it; use s3://, or mount one file system there on every node"
     )
@@ -110,7 +111,7 @@ def test_nothing_is_left_in_the_root(on_two_nodes: object, nodes: TwoNodes) -> N
 def test_a_job_ends_as_bad_input(on_two_nodes: object, nodes: TwoNodes) -> None:
     planned = spec(root="/mnt/job", dataset__source=f"{nodes.home}/SHARED/images")
     inside = nodes.home / "a" / "job"
-    storage.write(f"{inside}{planned.uri.removeprefix('/mnt/job')}", planned.model_dump_json().encode())
+    objects.write(f"{inside}{planned.uri.removeprefix('/mnt/job')}", planned.model_dump_json().encode())
     done = nodes.run(sys.executable, "-m", "ray_jobs.preprocess", "--spec", planned.uri)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "root /mnt/job: node 10.77.0.2 (" in done.stdout
@@ -124,7 +125,7 @@ def test_a_node_that_does_not_answer_is_trouble_and_named(on_two_nodes: object, 
         outcomes = ask(nodes, {"stopped": CASES["everything is shared"]}, seconds=5)
     finally:
         nodes.send("b", signal.SIGCONT)
-    assert outcomes["stopped"].startswith("Trouble: node 10.77.0.2 ("), outcomes
+    assert outcomes["stopped"].startswith("RetryableError: node 10.77.0.2 ("), outcomes
     assert list((nodes.home / "SHARED" / "root").iterdir()) == []
 
 
@@ -143,22 +144,22 @@ LATER: dict[str, Any] = {
 
 @pytest.mark.parametrize("work", LATER)
 def test_a_node_that_joins_later_without_the_root_is_named(tmp_path: Path, work: str) -> None:
-    with pytest.raises(BadInput, match=r"golden(/x)?: no such directory on node \S+; use s3://, or mount"):
+    with pytest.raises(InputError, match=r"golden(/x)?: no such directory on node \S+; use s3://, or mount"):
         LATER[work](f"{tmp_path}/golden/x")
 
 
 @pytest.mark.parametrize("change", ["none", "gone", "shorter", "a file gone", "another nonce", "no nonce"])
 def test_what_a_node_must_see(tmp_path: Path, change: str) -> None:
-    storage.write(f"{tmp_path}/it/model/weights", b"12345")
-    storage.write(f"{tmp_path}/it/nonce", b"nonce")
+    objects.write(f"{tmp_path}/it/model/weights", b"12345")
+    objects.write(f"{tmp_path}/it/nonce", b"nonce")
     folder = Folder("root", f"{tmp_path}/it/model", (("/weights", 5),), (f"{tmp_path}/it/nonce", b"nonce"))
     assert folder.is_here()
     {
         "none": lambda: None,
         "gone": lambda: shutil.rmtree(f"{tmp_path}/it/model"),
-        "shorter": lambda: storage.write(f"{tmp_path}/it/model/weights", b"1234"),
-        "a file gone": lambda: storage.delete(f"{tmp_path}/it/model/weights"),
-        "another nonce": lambda: storage.write(f"{tmp_path}/it/nonce", b"other"),
-        "no nonce": lambda: storage.delete(f"{tmp_path}/it/nonce"),
+        "shorter": lambda: objects.write(f"{tmp_path}/it/model/weights", b"1234"),
+        "a file gone": lambda: objects.delete(f"{tmp_path}/it/model/weights"),
+        "another nonce": lambda: objects.write(f"{tmp_path}/it/nonce", b"other"),
+        "no nonce": lambda: objects.delete(f"{tmp_path}/it/nonce"),
     }[change]()
     assert folder.is_here() is (change == "none")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects
 
 ROOT = Path(__file__).parents[2]
 FORK = multiprocessing.get_context("fork")
@@ -27,49 +27,49 @@ def child(program: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def test_what_is_written_is_read_back(store: str) -> None:
     uri = f"{store}/a/b.json"
-    assert not storage.exists(uri)
+    assert not objects.exists(uri)
     with pytest.raises(FileNotFoundError):
-        storage.read(uri)
-    storage.write(uri, b"one")
-    assert storage.read(uri) == b"one"
-    storage.write(uri, b"three")
-    assert storage.read(uri) == b"three"
-    assert storage.exists(uri)
-    storage.delete(uri)
-    storage.delete(uri)
-    assert not storage.exists(uri)
+        objects.read(uri)
+    objects.write(uri, b"one")
+    assert objects.read(uri) == b"one"
+    objects.write(uri, b"three")
+    assert objects.read(uri) == b"three"
+    assert objects.exists(uri)
+    objects.delete(uri)
+    objects.delete(uri)
+    assert not objects.exists(uri)
 
 
 def test_ranges(store: str) -> None:
     uri = f"{store}/digits"
-    storage.write(uri, b"0123456789")
-    assert storage.read_range(uri, 2, 3) == b"234"
-    assert storage.read_range(uri, 7, None) == b"789"
-    assert storage.read_range(uri, 7, 100) == b"789"
-    assert storage.read_range(uri, 3, 0) == b""
-    assert storage.read_range(uri, 10, 5) == b""
-    storage.write(uri, b"")
-    assert storage.read_range(uri, 0, 8) == b""
+    objects.write(uri, b"0123456789")
+    assert objects.read_range(uri, 2, 3) == b"234"
+    assert objects.read_range(uri, 7, None) == b"789"
+    assert objects.read_range(uri, 7, 100) == b"789"
+    assert objects.read_range(uri, 3, 0) == b""
+    assert objects.read_range(uri, 10, 5) == b""
+    objects.write(uri, b"")
+    assert objects.read_range(uri, 0, 8) == b""
 
 
 def test_create_keeps_what_is_there(store: str) -> None:
     uri = f"{store}/manifest.json"
-    assert storage.create(uri, b"first")
-    assert not storage.create(uri, b"second")
-    assert storage.read(uri) == b"first"
+    assert objects.create(uri, b"first")
+    assert not objects.create(uri, b"second")
+    assert objects.read(uri) == b"first"
 
 
 def test_entries_and_folders(store: str) -> None:
     for key in ("b/2.txt", "a/1.txt", "top", "b/c/3.txt", "bb/4", ".hidden", "b/.hidden", "b/.trash/x"):
-        storage.write(f"{store}/{key}", key.encode())
-    assert [(entry.key, entry.size) for entry in storage.entries(store)] == [
+        objects.write(f"{store}/{key}", key.encode())
+    assert [(entry.key, entry.size) for entry in objects.entries(store)] == [
         ("a/1.txt", 7), ("b/2.txt", 7), ("b/c/3.txt", 9), ("bb/4", 4), ("top", 3),
     ]  # fmt: skip
-    assert [entry.key for entry in storage.entries(f"{store}/b")] == ["2.txt", "c/3.txt"]
-    assert [entry.key for entry in storage.entries(f"{store}/b/")] == ["2.txt", "c/3.txt"]
-    assert storage.folders(store) == ["a", "b", "bb"]
-    assert storage.folders(f"{store}/nothing") == []
-    assert list(storage.entries(f"{store}/nothing")) == []
+    assert [entry.key for entry in objects.entries(f"{store}/b")] == ["2.txt", "c/3.txt"]
+    assert [entry.key for entry in objects.entries(f"{store}/b/")] == ["2.txt", "c/3.txt"]
+    assert objects.folders(store) == ["a", "b", "bb"]
+    assert objects.folders(f"{store}/nothing") == []
+    assert list(objects.entries(f"{store}/nothing")) == []
 
 
 def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
@@ -78,31 +78,31 @@ def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
     keys = [f"{name}/{rest}" for name in names for rest in ("x", "x-y", "x.y", "d/x", "d-e/x", "d.e/x")]
     keys += [f"files/{name}{end}" for name in names for end in ("", ".png")]
     for key in keys:
-        storage.write(f"{store}/{key}", b"")
-    assert [entry.key for entry in storage.entries(store)] == sorted(keys)
-    assert [entry.key for entry in storage.entries(f"{store}/a")] == sorted(key[2:] for key in keys if key[:2] == "a/")
+        objects.write(f"{store}/{key}", b"")
+    assert [entry.key for entry in objects.entries(store)] == sorted(keys)
+    assert [entry.key for entry in objects.entries(f"{store}/a")] == sorted(key[2:] for key in keys if key[:2] == "a/")
 
 
 def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
-        storage.write(f"{tmp_path}/{number:02d}/x", b"")
+        objects.write(f"{tmp_path}/{number:02d}/x", b"")
     looked: list[str] = []
     original = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or original(path))  # type: ignore[func-returns-value]
-    listing = storage.entries(str(tmp_path))
+    listing = objects.entries(str(tmp_path))
     assert next(listing).key == "00/x"
     assert len(looked) == 2
 
 
 def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
     for key in ("a/x", "b/x", "c/x", "elsewhere/y"):
-        storage.write(f"{tmp_path}/it/{key}", b"x")
+        objects.write(f"{tmp_path}/it/{key}", b"x")
     (tmp_path / "it" / "elsewhere").rename(tmp_path / "elsewhere")
     (tmp_path / "it" / "a" / "folder").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "it" / "a" / "file").symlink_to(tmp_path / "elsewhere" / "y")
     (tmp_path / "it" / "a" / "nothing").symlink_to(tmp_path / "nowhere")
     (tmp_path / "it" / "c" / "up").symlink_to(tmp_path / "it" / "c")
-    listing = storage.entries(str(tmp_path / "it"))
+    listing = objects.entries(str(tmp_path / "it"))
     assert next(listing).key == "a/file"
     shutil.rmtree(tmp_path / "it" / "b")
     keys = {entry.key: entry.size for entry in listing}
@@ -112,61 +112,61 @@ def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("follow_folders", [True, False])
 def test_links_to_folders_can_be_left_out(tmp_path: Path, follow_folders: bool) -> None:
     """The snapshot of a Hugging Face cache is links to files; a link to a folder may lead anywhere."""
-    storage.write(f"{tmp_path}/blobs/0a", b"{}")
-    storage.write(f"{tmp_path}/snapshots/main/weights", b"w")
+    objects.write(f"{tmp_path}/blobs/0a", b"{}")
+    objects.write(f"{tmp_path}/snapshots/main/weights", b"w")
     (tmp_path / "snapshots" / "main" / "config.json").symlink_to("../../blobs/0a")
     (tmp_path / "snapshots" / "main" / "usr").symlink_to(tmp_path / "blobs")
-    keys = [entry.key for entry in storage.entries(f"{tmp_path}/snapshots/main", follow_folders=follow_folders)]
+    keys = [entry.key for entry in objects.entries(f"{tmp_path}/snapshots/main", follow_folders=follow_folders)]
     assert keys == ["config.json", *(["usr/0a"] if follow_folders else []), "weights"]
 
 
 def test_a_bounded_listing_and_a_bounded_read(store: str) -> None:
     for name in ("a/1", "a/2", "b/3"):
-        storage.write(f"{store}/{name}", b"123")
-    assert len(list(storage.entries(store, at_most=5))) == 3
-    with pytest.raises(BadInput, match="holds more than 2 files"):
-        list(storage.entries(store, at_most=2))
-    assert storage.read(f"{store}/a/1", at_most=3) == b"123"
-    with pytest.raises(BadInput, match="a/1: is 3 bytes, more than the 2 that"):
-        storage.read(f"{store}/a/1", at_most=2)
+        objects.write(f"{store}/{name}", b"123")
+    assert len(list(objects.entries(store, at_most=5))) == 3
+    with pytest.raises(InputError, match="holds more than 2 files"):
+        list(objects.entries(store, at_most=2))
+    assert objects.read(f"{store}/a/1", at_most=3) == b"123"
+    with pytest.raises(InputError, match="a/1: is 3 bytes, more than the 2 that"):
+        objects.read(f"{store}/a/1", at_most=2)
 
 
 def test_upload(store: str, tmp_path: Path) -> None:
     uri = f"{store}/a/part.parquet"
-    storage.write(uri, b"old")
+    objects.write(uri, b"old")
     data = os.urandom(9_000_000)  # over the size from which parts are sent in parallel
     (tmp_path / "part").write_bytes(data)
-    storage.upload(tmp_path / "part", uri)
-    assert storage.read(uri) == data
-    assert [entry.key for entry in storage.entries(store)] == ["a/part.parquet"]
+    objects.upload(tmp_path / "part", uri)
+    assert objects.read(uri) == data
+    assert [entry.key for entry in objects.entries(store)] == ["a/part.parquet"]
     with pytest.raises(FileNotFoundError):
-        storage.upload(tmp_path / "missing", uri)
-    assert storage.read(uri) == data
-    if storage.is_s3(store):
-        with pytest.raises(BadInput, match="there is no such bucket"):
-            storage.upload(tmp_path / "part", f"{store}-that-is-not-there/x")
+        objects.upload(tmp_path / "missing", uri)
+    assert objects.read(uri) == data
+    if objects.is_s3(store):
+        with pytest.raises(InputError, match="there is no such bucket"):
+            objects.upload(tmp_path / "part", f"{store}-that-is-not-there/x")
 
 
 def test_one_entry(store: str) -> None:
-    storage.write(f"{store}/a/val.parquet", b"four")
-    (listed,) = storage.entries(f"{store}/a")
-    assert storage.entry(f"{store}/a/val.parquet") == listed
+    objects.write(f"{store}/a/val.parquet", b"four")
+    (listed,) = objects.entries(f"{store}/a")
+    assert objects.entry(f"{store}/a/val.parquet") == listed
     for nothing in (f"{store}/a", f"{store}/a/missing", store):
-        assert storage.entry(nothing) is None
+        assert objects.entry(nothing) is None
 
 
 def test_the_version_tells_content_of_the_same_size_apart(store: str) -> None:
-    storage.write(f"{store}/x", b"one")
-    (before,) = storage.entries(store)
-    storage.write(f"{store}/x", b"two")
-    (after,) = storage.entries(store)
+    objects.write(f"{store}/x", b"one")
+    (before,) = objects.entries(store)
+    objects.write(f"{store}/x", b"two")
+    (after,) = objects.entries(store)
     assert (before.size, before.version != after.version) == (after.size, True)
 
 
 def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
-        storage.write(f"{s3}/many/{number}", b"x")
-    client = storage._s3()
+        objects.write(f"{s3}/many/{number}", b"x")
+    client = objects._s3()
     original = client.get_paginator
 
     def short_pages(name: str) -> object:
@@ -176,16 +176,16 @@ def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) 
         return pages
 
     monkeypatch.setattr(client, "get_paginator", short_pages)
-    assert [entry.key for entry in storage.entries(f"{s3}/many")] == [str(number) for number in range(7)]
+    assert [entry.key for entry in objects.entries(f"{s3}/many")] == [str(number) for number in range(7)]
 
 
 def test_download(s3: str, tmp_path: Path) -> None:
     data = os.urandom(9_000_000)  # over the size from which ranges are fetched in parallel
-    storage.write(f"{s3}/big", data)
-    storage.download(f"{s3}/big", tmp_path / "big")
+    objects.write(f"{s3}/big", data)
+    objects.download(f"{s3}/big", tmp_path / "big")
     assert (tmp_path / "big").read_bytes() == data
     with pytest.raises(FileNotFoundError):
-        storage.download(f"{s3}/missing", tmp_path / "missing")
+        objects.download(f"{s3}/missing", tmp_path / "missing")
 
 
 def race(uri: str, writers: int) -> list[str]:
@@ -193,9 +193,9 @@ def race(uri: str, writers: int) -> list[str]:
     start, told = FORK.Barrier(writers), FORK.Queue()
 
     def writer(word: str) -> None:
-        storage.exists(uri)  # the connection is made before the start
+        objects.exists(uri)  # the connection is made before the start
         start.wait(60)
-        told.put((word, storage.create(uri, word.encode() * 1000)))
+        told.put((word, objects.create(uri, word.encode() * 1000)))
 
     processes = [FORK.Process(target=writer, args=(f"{number:04d}",)) for number in range(writers)]
     for process in processes:
@@ -212,7 +212,7 @@ def test_of_racing_creators_one_wins_and_its_bytes_stand(tmp_path: Path) -> None
     for attempt in range(3):
         uri = str(tmp_path / f"manifest-{attempt}.json")
         (winner,) = race(uri, 16)
-        assert storage.read(uri) == winner.encode() * 1000
+        assert objects.read(uri) == winner.encode() * 1000
     assert {path.name for path in tmp_path.iterdir()} == {f"manifest-{attempt}.json" for attempt in range(3)}
 
 
@@ -222,26 +222,26 @@ def test_of_racing_creators_on_s3_the_bytes_of_one_that_won_stand(s3: str) -> No
     """AWS lets one win. Swift looks before it writes, so that in a tight race several are told that they won: what
     must hold even then is that nobody who lost, and no mixture, stands."""
     winners = race(f"{s3}/manifest.json", 16)
-    standing = storage.read(f"{s3}/manifest.json")
+    standing = objects.read(f"{s3}/manifest.json")
     assert standing in [winner.encode() * 1000 for winner in winners]
-    assert not storage.create(f"{s3}/manifest.json", b"late")
-    assert storage.read(f"{s3}/manifest.json") == standing
+    assert not objects.create(f"{s3}/manifest.json", b"late")
+    assert objects.read(f"{s3}/manifest.json") == standing
 
 
 @pytest.mark.parametrize("create", [False, True])
 def test_a_writer_killed_anywhere_leaves_the_old_object_or_the_new_one(tmp_path: Path, create: bool) -> None:
     uri, size = str(tmp_path / "object"), 4_000_000
     if not create:
-        storage.write(uri, b"\0" * size)
+        objects.write(uri, b"\0" * size)
 
     def writer(ready: Any) -> None:
         ready.set()
         for letter in range(1, 256):
             if create:
-                storage.delete(uri)
-                assert storage.create(uri, bytes([letter]) * size)
+                objects.delete(uri)
+                assert objects.create(uri, bytes([letter]) * size)
             else:
-                storage.write(uri, bytes([letter]) * size)
+                objects.write(uri, bytes([letter]) * size)
 
     left_something = False
     for delay in (0.003, 0.01, 0.02, 0.037, 0.06):
@@ -253,14 +253,14 @@ def test_a_writer_killed_anywhere_leaves_the_old_object_or_the_new_one(tmp_path:
         process.kill()
         process.join()
         left_something |= any(path.name.startswith(".object.") for path in tmp_path.iterdir())
-        if storage.exists(uri):
-            data = storage.read(uri)
+        if objects.exists(uri):
+            data = objects.read(uri)
             assert len(data) == size
             assert len(set(data)) == 1
         else:
             assert create
     assert left_something, "no kill hit a write: the test proves nothing"
-    assert [entry.key for entry in storage.entries(str(tmp_path))] in ([], ["object"])  # what a kill left is not listed
+    assert [entry.key for entry in objects.entries(str(tmp_path))] in ([], ["object"])  # what a kill left is not listed
 
 
 @pytest.fixture
@@ -275,17 +275,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("put", [storage.write, storage.create])
+@pytest.mark.parametrize("put", [objects.write, objects.create])
 def test_a_full_disk_is_one_clear_line_and_keeps_the_old_object(small_disk: Path, put: object) -> None:
     uri = str(small_disk / "part.parquet")
-    if put is storage.write:
-        storage.write(uri, b"old")
-    with pytest.raises(BadInput) as caught:
+    if put is objects.write:
+        objects.write(uri, b"old")
+    with pytest.raises(InputError) as caught:
         put(uri, b"x" * 2_000_000)  # type: ignore[operator]
     assert str(caught.value) == (f"cannot write {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun")
-    assert [path.name for path in small_disk.iterdir()] == (["part.parquet"] if put is storage.write else [])
-    assert put is storage.create or storage.read(uri) == b"old"
-    storage.write(uri, b"new")  # the space was given back
+    assert [path.name for path in small_disk.iterdir()] == (["part.parquet"] if put is objects.write else [])
+    assert put is objects.create or objects.read(uri) == b"old"
+    objects.write(uri, b"new")  # the space was given back
 
 
 def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
     program = """
         import os, sys
         from ray_jobs import storage
-        from ray_jobs.contract import BadInput
+        from ray_jobs.contract.spec import InputError
         if os.getuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
         here = sys.argv[1]
@@ -313,7 +313,7 @@ def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
             try:
                 call(*arguments)
                 print("done")
-            except BadInput as error:
+            except InputError as error:
                 print(error)
     """
     if os.getuid() != 0:
@@ -331,40 +331,40 @@ def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("a file")
-    for put in (storage.write, storage.create):
-        with pytest.raises(BadInput, match="check the path and its permissions"):
+    for put in (objects.write, objects.create):
+        with pytest.raises(InputError, match="check the path and its permissions"):
             put(str(tmp_path / "root" / "golden" / "x"), b"")
-        with pytest.raises(BadInput, match="check the path and its permissions"):
+        with pytest.raises(InputError, match="check the path and its permissions"):
             put(str(tmp_path / "root" / "x"), b"")
 
 
 def test_no_bucket_is_one_clear_line(s3: str) -> None:
     uri = f"{s3}-that-is-not-there/x"
     told = f"cannot write {uri}: there is no such bucket; create it or correct the URI"
-    for put in (storage.write, storage.create):
-        with pytest.raises(BadInput) as caught:
+    for put in (objects.write, objects.create):
+        with pytest.raises(InputError) as caught:
             put(uri, b"")
         assert str(caught.value) == told
-    with pytest.raises(BadInput, match="there is no such bucket"):
-        list(storage.entries(uri))
+    with pytest.raises(InputError, match="there is no such bucket"):
+        list(objects.entries(uri))
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("s3", ["swift"], indirect=True)
 def test_a_wrong_key_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    monkeypatch.setattr(storage._kept, "owner", None)
-    with pytest.raises(BadInput, match=r"cannot write .*: access denied \(\w+\); check the AWS credentials"):
-        storage.write(f"{s3}/x", b"")
+    monkeypatch.setattr(objects._kept, "owner", None)
+    with pytest.raises(InputError, match=r"cannot write .*: access denied \(\w+\); check the AWS credentials"):
+        objects.write(f"{s3}/x", b"")
 
 
 def test_no_credentials_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(storage._kept, "owner", None)
-    with pytest.raises(BadInput, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
-        storage.read(f"{s3}/x")
+    monkeypatch.setattr(objects._kept, "owner", None)
+    with pytest.raises(InputError, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
+        objects.read(f"{s3}/x")
 
 
 def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,10 +376,10 @@ def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyP
     }
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(storage._kept, "owner", None)
+    monkeypatch.setattr(objects._kept, "owner", None)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # between its tries
-    with pytest.raises(Trouble, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
-        storage.read("s3://b/x")
+    with pytest.raises(RetryableError, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
+        objects.read("s3://b/x")
 
 
 @pytest.mark.parametrize(
@@ -391,16 +391,16 @@ def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_uri_it_cannot_open(uri: str, told: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        storage.read(uri)
+    with pytest.raises(InputError) as caught:
+        objects.read(uri)
     assert str(caught.value) == told
 
 
 def test_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    assert storage.absolute("a/b/") == f"{tmp_path}/a/b"
-    assert storage.absolute("/a/b/") == "/a/b"
-    assert storage.absolute("file:///a/b") == "/a/b"
-    assert storage.absolute("s3://b/k/") == "s3://b/k"
-    assert storage.absolute("~/x") == "/home/someone/x"
+    assert objects.absolute("a/b/") == f"{tmp_path}/a/b"
+    assert objects.absolute("/a/b/") == "/a/b"
+    assert objects.absolute("file:///a/b") == "/a/b"
+    assert objects.absolute("s3://b/k/") == "s3://b/k"
+    assert objects.absolute("~/x") == "/home/someone/x"

@@ -8,8 +8,12 @@ import pytest
 import yaml
 from making import checkpoint_files, folder_of_pictures, upload
 
-from ray_jobs import contract, plan, predecessor, storage
-from ray_jobs.contract import Spec
+from ray_jobs import plan
+from ray_jobs.contract import spec as contract
+from ray_jobs.contract import suite
+from ray_jobs.contract.spec import Spec
+from ray_jobs.planning import predecessor
+from ray_jobs.storage import objects
 
 LAYOUTS = ["ConfigMap", "git-sync", "release folders"]
 SUITE = {
@@ -78,7 +82,7 @@ def test_an_update_with_the_same_content_moves_no_id(
     assert [ids_of(spec) for spec in specs] == [ids_of(specs[0])] * 3
     assert [spec.suite for spec in specs] == [specs[0].suite] * 3
     assert {spec.uri for spec in specs} == {specs[0].uri}
-    assert [entry.size for entry in storage.entries(specs[-1].suite.dataset.source)]
+    assert [entry.size for entry in objects.entries(specs[-1].suite.dataset.source)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -104,7 +108,7 @@ def test_a_path_that_an_earlier_release_wrote_without_links_is_no_change_by_a_pe
     old, new = (
         Spec(
             root="/root",
-            suite=contract.Suite.model_validate({"name": "s", "dataset": {"source": f"{tmp_path}/{name}"}}),
+            suite=suite.Suite.model_validate({"name": "s", "dataset": {"source": f"{tmp_path}/{name}"}}),
             checkpoint=contract.Checkpoint(uri="/m", name="m", fingerprint="f" * 16),
             source_revision="r1",
         )
@@ -125,8 +129,8 @@ def test_what_an_earlier_release_made_without_links_is_found(
     dataset = first.suite.dataset.model_copy(update=paths)
     former = first.model_copy(update={"suite": first.suite.model_copy(update={"dataset": dataset})})
     assert former.golden_id != first.golden_id
-    storage.write(f"{former.golden_uri}/{'manifest' if is_complete else 'plan'}.json", b"{}")
+    objects.write(f"{former.golden_uri}/{'manifest' if is_complete else 'plan'}.json", b"{}")
     again = plan.plan(str(tmp_path / "root"), "mounted", checkpoint)
     assert ids_of(again) == ids_of(former if is_complete else first)
-    storage.write(f"{first.golden_uri}/manifest.json", b"{}")
+    objects.write(f"{first.golden_uri}/manifest.json", b"{}")
     assert plan.plan(str(tmp_path / "root"), "mounted", checkpoint) == first

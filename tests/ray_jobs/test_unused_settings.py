@@ -7,8 +7,9 @@ import pytest
 import yaml
 from making import SUITE, changed
 
-from ray_jobs.contract import BadInput, Suite, parse_suite
-from ray_jobs.unused_settings import find_doubts
+from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.contract.unused_settings import find_doubts
+from ray_jobs.inputs.errors import InputError
 
 VLLM = {"kind": "vllm", "model": "/m"}
 OPENAI = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
@@ -69,7 +70,7 @@ UNUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("sections", "told"), UNUSED.values(), ids=UNUSED.keys())
 def test_it_is_refused_in_a_line(sections: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(yaml.safe_dump(SUITE | sections), "s")
     assert str(caught.value).startswith(f"suite s: {told}")
     assert "\n" not in str(caught.value)

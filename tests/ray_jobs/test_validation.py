@@ -16,13 +16,15 @@ from making import baseline
 from ray_cluster import Cluster
 from running import DEMO, GOOD, PROMPT, assert_every_image_once, killed, planned, rows, run, snapshot, start
 
-from ray_jobs import parts, publish, records, storage
+from ray_jobs import publish
 from ray_jobs.caption import SCHEMA
-from ray_jobs.contract import Checkpoint, Scores, Spec
-from ray_jobs.judge import answers, questions
-from ray_jobs.judge.answers import Answer
-from ray_jobs.judging import judgements, preferences
+from ray_jobs.contract.artifacts import Scores
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.judge import answer_store, questions
+from ray_jobs.judge.answer_store import Answer
+from ray_jobs.judge.run import judgements, preferences
 from ray_jobs.metrics.registry import declared
+from ray_jobs.storage import objects, parts, records
 
 pytestmark = pytest.mark.integration
 CRITERIA = ["count", "colour", "size", "shape", "position", "background"]
@@ -31,7 +33,7 @@ CRITERIA = ["count", "colour", "size", "shape", "position", "background"]
 def put(uri: str, folder: Path) -> str:
     for path in folder.rglob("*"):
         if path.is_file():
-            storage.write(f"{uri}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+            objects.write(f"{uri}/{path.relative_to(folder).as_posix()}", path.read_bytes())
     return uri
 
 
@@ -44,14 +46,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
     """A run to its record; twelve scenes, every faulty file."""
     if "spec" not in place:
-        storage._s3().create_bucket(Bucket="validation")
+        objects._s3().create_bucket(Bucket="validation")
         bucket = "s3://validation"
         put(f"{bucket}/images/faulty", DEMO / "images" / "faulty")
         lines = (DEMO / "images" / "metadata.jsonl").read_text().splitlines()[:24]
         for line in lines:
             name = json.loads(line)["file_name"]
-            storage.write(f"{bucket}/images/{name}", (DEMO / "images" / name).read_bytes())
-        storage.write(f"{bucket}/images/metadata.jsonl", "\n".join(lines).encode())
+            objects.write(f"{bucket}/images/{name}", (DEMO / "images" / name).read_bytes())
+        objects.write(f"{bucket}/images/metadata.jsonl", "\n".join(lines).encode())
         spec = planned(
             place["folder"],
             f"{bucket}/results",
@@ -72,8 +74,8 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
         )
         run("preprocess", spec)
         run("caption", spec)
-        killed(start("evaluate", spec), lambda: len(list(storage.entries(spec.judge_uri))) >= 1)
-        assert not storage.exists(f"{spec.run_uri}/scores.json")
+        killed(start("evaluate", spec), lambda: len(list(objects.entries(spec.judge_uri))) >= 1)
+        assert not objects.exists(f"{spec.run_uri}/scores.json")
         judged = answers_of(spec)
         assert 0 < len(judged) < 30
         run("evaluate", spec)
@@ -95,7 +97,7 @@ def test_every_image_is_accounted_for_in_the_record(validated: Spec) -> None:
 
 
 def scores(spec: Spec) -> Scores:
-    return Scores.model_validate_json(storage.read(f"{spec.run_uri}/scores.json"))
+    return Scores.model_validate_json(objects.read(f"{spec.run_uri}/scores.json"))
 
 
 def table(spec: Spec) -> dict[str, dict[str, Any]]:
@@ -112,7 +114,7 @@ def answers_of(spec: Spec) -> dict[str, Answer]:
     found = {}
     for name in names_of(spec):
         asked = {one.image_id: one.questions[0].key for one in questions.of_captions(spec, spec.caption_id, name)}
-        kept = answers.load(spec.judge_uri, name, set(asked.values()))
+        kept = answer_store.load(spec.judge_uri, name, set(asked.values()))
         found |= {image_id: kept[key] for image_id, key in asked.items() if key in kept}
     return found
 
@@ -171,9 +173,9 @@ def test_the_judges_answers_are_read_as_they_are_written(validated: Spec) -> Non
 def test_scores_are_made_again_over_kept_answers_without_the_judge(validated: Spec) -> None:
     kept, before = snapshot(validated.judge_uri), scores(validated)
     for uri in (validated.scores_uri, f"{validated.run_uri}/scores.json", f"{validated.run_uri}/verdict.json"):
-        for entry in list(storage.entries(uri)):
-            storage.delete(f"{uri}/{entry.key}")
-        storage.delete(uri)
+        for entry in list(objects.entries(uri)):
+            objects.delete(f"{uri}/{entry.key}")
+        objects.delete(uri)
     output = run("evaluate", validated)
     assert "engine: asking" not in output
     assert snapshot(validated.judge_uri) == kept
@@ -196,11 +198,11 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
         captions[0]["caption"] = f"something else {number}"
         made.append(parts.write(paired.captions_uri, name, pa.Table.from_pylist(captions, schema=SCHEMA), {"lost": {}}))
     parts.commit(paired.captions_uri, parts.summed("captions", paired.caption_id, made, 30, {}, {}))
-    storage.write(paired.uri, paired.model_dump_json().encode())
+    objects.write(paired.uri, paired.model_dump_json().encode())
     output = run("evaluate", paired)
     assert output.count("engine: asking") == 1
     changed = len(made)
-    totals = json.loads(storage.read(f"{paired.run_uri}/judge.json"))
+    totals = json.loads(objects.read(f"{paired.run_uri}/judge.json"))
     assert totals["questions"] == 30 + changed + 2 * changed
     assert totals["cached"] == sum(answer.failure is None for answer in answers_of(validated).values())
     assert totals["asked"]["questions"] == totals["questions"] - totals["cached"]
@@ -218,8 +220,8 @@ def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated: Spe
     """Scored without the judge: an answer that never came is silent, and one that failed has its reason."""
     other = validated.model_copy(update={"root": f"{validated.root}-spoiled"})
     for source, target in ((validated.captions_uri, other.captions_uri), (validated.golden_uri, other.golden_uri)):
-        for entry in list(storage.entries(source)):
-            storage.write(f"{target}/{entry.key}", storage.read(f"{source}/{entry.key}"))
+        for entry in list(objects.entries(source)):
+            objects.write(f"{target}/{entry.key}", objects.read(f"{source}/{entry.key}"))
     kept = answers_of(validated)
     name = names_of(validated)[0]
     first, second, third = list(judgements(validated, validated.caption_id, name))[:3]
@@ -230,7 +232,7 @@ def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated: Spe
     for part in names_of(validated):
         mine = judgements(validated, validated.caption_id, part)
         given = [spoiled.get(image_id, kept[image_id]) for image_id in mine if image_id != third]
-        answers.keep(other.judge_uri, part, given)
+        answer_store.keep(other.judge_uri, part, given)
     told = judgements(other, other.caption_id, name)
     assert [(told[one].failure, told[one].values) for one in (first, second, third)] == [
         ("judge-invalid-answer", {}), ("judge-engine-error", {}), ("judge-silent", {}),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs import fetching, waiting
-from ray_jobs.waiting import tell_waiting
+from ray_jobs.checkpoints import node_cache
+from ray_jobs.runtime import waiting
+from ray_jobs.runtime.waiting import tell_waiting
 
 HOLD = """
 import sys
@@ -62,8 +63,8 @@ def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copy = tmp_path / ("a" * 16)
-    (tmp_path / fetching.LOCKS).mkdir()
-    command = [sys.executable, "-c", HOLD, str(tmp_path / fetching.LOCKS / copy.name)]
+    (tmp_path / node_cache.LOCKS).mkdir()
+    command = [sys.executable, "-c", HOLD, str(tmp_path / node_cache.LOCKS / copy.name)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
@@ -73,7 +74,7 @@ def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
         waiting.log.addHandler(handler)
         threading.Thread(target=lambda: told.wait(20) and holder.terminate(), daemon=True).start()
         try:
-            with fetching._locked(copy, wait=60):
+            with node_cache._locked(copy, wait=60):
                 assert told.is_set()
         finally:
             waiting.log.removeHandler(handler)

@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
-storage.upload(Path(sys.argv[1]), sys.argv[2])
+objects.upload(Path(sys.argv[1]), sys.argv[2])

@@ -16,9 +16,9 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.answers import LARGEST_ANSWER, read_job
-from ray_jobs import submission_probe
-from ray_jobs.contract import BadInput
-from ray_jobs.names import printable
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.job import submission_probe
 
 TIMEOUT_S = 30
 Job = dict[str, Any]
@@ -36,7 +36,7 @@ class Address:
     @classmethod
     def of(cls, connection: Connection) -> "Address":
         if not connection.host:
-            raise BadInput(f"connection {connection.conn_id}: names no host; set the address of the Ray head")
+            raise InputError(f"connection {connection.conn_id}: names no host; set the address of the Ray head")
         url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8265}"
         token = connection.password
         dashboard = str(connection.extra_dejson.get("dashboard_url") or url).rstrip("/")
@@ -46,9 +46,9 @@ class Address:
         return f"{self.dashboard}/#/jobs/{submission_id}"
 
     def check(self, status: int, text: str) -> None:
-        """Raises what an HTTP status means: BadInput for a refused token, RayUnreachable for any other error."""
+        """Raises what an HTTP status means: InputError for a refused token, RayUnreachable for any other error."""
         if status in (401, 403):
-            raise BadInput(f"Ray at {self.url} refuses the token; check the password of connection {self.conn_id}")
+            raise InputError(f"Ray at {self.url} refuses the token; check the password of connection {self.conn_id}")
         if "No available agent" in text:
             raise RayUnreachable(f"Ray at {self.url} {submission_probe.NO_AGENT}")
         if status >= 400:
@@ -122,7 +122,7 @@ class RayHook(BaseHook):
         self._call("POST", f"/api/jobs/{submission_id}/stop")
 
     async def aping(self) -> None:
-        """Return where a job could start now; starts none. Raises RayUnreachable, or BadInput for a refused token."""
+        """Return where a job could start now; starts none. Raises RayUnreachable, or InputError for a refused token."""
         address = await self.aaddress()
         async with self.session(address) as session:
             with address.explained():
@@ -170,8 +170,8 @@ class RayHook(BaseHook):
             address.check(response.status_code, body.decode(errors="replace"))
         return response.status_code, body
 
-    def _undefined(self) -> BadInput:
-        return BadInput(f"connection {self.ray_conn_id} is not defined; add it with type ray, host, port and token")
+    def _undefined(self) -> InputError:
+        return InputError(f"connection {self.ray_conn_id} is not defined; add it with type ray, host, port and token")
 
 
 async def _abody(response: aiohttp.ClientResponse, address: Address) -> bytes:

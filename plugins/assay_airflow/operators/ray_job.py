@@ -16,8 +16,9 @@ from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.stages import BAD_INPUT_EXIT, StageJob, failure_of
 from assay_airflow.timeouts import fail_timeout, forget_timeout, list_progress
 from assay_airflow.triggers.ray_job import RayJobTrigger
-from ray_jobs.contract import BadInput, Spec
-from ray_jobs.names import printable
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
 from ray_jobs.plan import load_spec
 
 
@@ -92,7 +93,7 @@ class RayJobOperator(UntemplatedOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], stops: int = 0, before: str | None = None
     ) -> str:
-        """Take the trigger's event: the marker's URI, BadInput for what no retry can mend, else RayJobFailed.
+        """Take the trigger's event: the marker's URI, InputError for what no retry can mend, else RayJobFailed.
 
         A job stopped from elsewhere was most likely stopped for another task: for the one that this task follows when
         it was cleared, or for a run that shared the job and was given up. So the first stop is answered with a new job.
@@ -110,11 +111,11 @@ class RayJobOperator(UntemplatedOperator):
             self.log.info("%s was stopped from elsewhere", name)
             return self._run(context, stops + 1)
         if status == "REFUSED":
-            raise BadInput(event["message"])
+            raise InputError(event["message"])
         if status == "FAILED" and (failure := failure_of(self.stage, event, spec.root)):
-            raise BadInput(failure.message) if failure.kind == "bad-input" else RayJobFailed(failure.message)
+            raise InputError(failure.message) if failure.kind == "bad-input" else RayJobFailed(failure.message)
         if status == "FAILED" and event["exit_code"] == BAD_INPUT_EXIT:
-            raise BadInput(f"{name}: {_line(event['message'])}")
+            raise InputError(f"{name}: {_line(event['message'])}")
         if status == "TIMEOUT":
             fail_timeout(self.stage, spec, f"{name} was stopped: not done within {self._limit(spec)}", before)
         raise RayJobFailed(

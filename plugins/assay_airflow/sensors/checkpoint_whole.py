@@ -6,7 +6,7 @@ from typing import Any
 
 from assay_airflow.sensors.waiting import WaitingSensor
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
 
 class CheckpointWholeSensor(WaitingSensor):
@@ -22,4 +22,4 @@ class CheckpointWholeSensor(WaitingSensor):
 
     def trigger(self, deadline: float) -> CheckpointWholeTrigger:
         appears_by = time.time() + 60 * float(self.appear_minutes)
-        return CheckpointWholeTrigger(storage.absolute(self.checkpoint), deadline, appears_by, self.poll_interval)
+        return CheckpointWholeTrigger(objects.absolute(self.checkpoint), deadline, appears_by, self.poll_interval)

@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow.triggers.base import BaseTrigger
 
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
 
 
 class WaitingSensor(BaseOperator):
@@ -29,6 +29,6 @@ class WaitingSensor(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         if event["status"] == "bad-input":
-            raise BadInput(event["message"])
+            raise InputError(event["message"])
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(f"{event['message']} (waited {self.patience})")

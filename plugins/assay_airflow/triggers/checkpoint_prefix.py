@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from assay_airflow import router
 from assay_airflow.odd_folders import OddFolders
-from ray_jobs.odd_items import describe
+from ray_jobs.storage.odd_items import describe
 
 ANNOUNCED = "announced"
 LONGEST_PAUSE_S = 900.0

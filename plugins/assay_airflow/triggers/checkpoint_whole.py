@@ -10,10 +10,11 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from assay_airflow.triggers.waiting import wait
-from ray_jobs import storage
-from ray_jobs.checkpoint import Incomplete, check_whole
-from ray_jobs.checkpoint_files import NeverWhole
-from ray_jobs.contract import BadInput, digest
+from ray_jobs.checkpoints.files import NeverWhole
+from ray_jobs.checkpoints.inspect import Incomplete, check_whole
+from ray_jobs.contract.ids import digest
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 QUIET_LOOKS = 12  # a minute: of a file that grows in a directory every look sees more
 QUIET_LOOKS_ON_S3 = 120  # ten minutes: S3 shows no large file, such as an optimizer's, before its upload has ended
@@ -55,7 +56,7 @@ class CheckpointWholeTrigger(BaseTrigger):
         before, self._listing = self._listing, listing(self.uri)
         if self._listing is None:
             if time.time() >= self.appears_by:
-                raise BadInput(f"checkpoint {self.uri}: nothing is there; check the URI, or trigger again once it is")
+                raise InputError(f"checkpoint {self.uri}: nothing is there; check the URI, or trigger again once it is")
             return f"checkpoint {self.uri}: nothing is there yet"
         try:
             check_whole(self.uri)
@@ -63,7 +64,7 @@ class CheckpointWholeTrigger(BaseTrigger):
             return str(missing)
         except NeverWhole as fault:
             self._quiet = self._quiet + 1 if self._listing == before else 0
-            on_s3 = storage.is_s3(self.uri)
+            on_s3 = objects.is_s3(self.uri)
             if self._quiet >= (QUIET_LOOKS_ON_S3 if on_s3 else QUIET_LOOKS):
                 raise
             how_long = "ten minutes" if on_s3 else "a minute"
@@ -73,5 +74,5 @@ class CheckpointWholeTrigger(BaseTrigger):
 
 def listing(uri: str) -> str | None:
     """A digest of names, sizes and versions that changes when any file does; None where nothing is."""
-    found = [(entry.key, entry.size, entry.version) for entry in storage.entries(uri)]
+    found = [(entry.key, entry.size, entry.version) for entry in objects.entries(uri)]
     return digest(found) if found else None

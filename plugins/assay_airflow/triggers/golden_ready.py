@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from assay_airflow import limits
 from assay_airflow.triggers.waiting import wait
-from ray_jobs import stored
-from ray_jobs.contract import BadInput, Manifest
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import json_files
 
 
 class GoldenReadyTrigger(BaseTrigger):
@@ -35,14 +36,14 @@ class GoldenReadyTrigger(BaseTrigger):
 
 
 def missing_golden(golden_uri: str) -> str | None:
-    """What is missing of a golden set, None when complete. Raises BadInput for a manifest that does not add up
+    """What is missing of a golden set, None when complete. Raises InputError for a manifest that does not add up
     or is of a newer Assay."""
     uri = f"{golden_uri}/manifest.json"
     try:
-        stored.load(Manifest, uri)
+        json_files.load(Manifest, uri)
     except FileNotFoundError:
         return f"golden set {golden_uri}: not complete, manifest.json is not there yet"
     except ValidationError as error:
         fault = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise BadInput(f"golden set {golden_uri}: manifest.json is not valid ({fault}); delete the folder") from None
+        raise InputError(f"golden set {golden_uri}: manifest.json is not valid ({fault}); delete the folder") from None
     return None

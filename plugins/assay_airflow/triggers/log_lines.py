@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from ray_jobs.names import printable
+from ray_jobs.inputs.names import printable
 
 LONGEST_LINE = 64 * 1024  # characters; the rest of a longer line is dropped
 MOST_LINES = 100_000  # of one job's log

@@ -15,7 +15,7 @@ from assay_airflow import limits
 from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import Address, Job, RayHook
 from assay_airflow.triggers.log_lines import MOST_CHARACTERS, MOST_LINES, LogLines, show
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 LARGEST_FRAME = 16 * 2**20  # of Ray's log stream, in bytes
@@ -91,7 +91,7 @@ class RayJobTrigger(BaseTrigger):
                 if time.time() >= self.deadline:
                     await hook.astop(session, address, self.submission_id)
                     return self._event("TIMEOUT", job)
-            except BadInput as refused:
+            except InputError as refused:
                 return self._event("REFUSED", message=str(refused))
             except RayUnreachable as error:
                 silent = time.monotonic() - answered

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 Look = Callable[[], Awaitable[str | None]]
 
@@ -19,18 +19,18 @@ async def wait(
 ) -> dict[str, Any]:
     """Call `look` until it returns None; a line it returns says what is missing, and is the message of a timeout.
 
-    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. Trouble is waited out like a thing missing,
-    and for `outage` seconds longer: a store that does not answer now may answer in an hour. `say` is told each line
-    once.
+    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. RetryableError is waited out like a thing
+    missing, and for `outage` seconds longer: a store that does not answer now may answer in an hour. `say` is told each
+    line once.
     """
     last: str | None = None
     while True:
         until = deadline
         try:
             missing = await look()
-        except BadInput as error:
+        except InputError as error:
             return {"status": "bad-input", "message": str(error)}
-        except Trouble as error:
+        except RetryableError as error:
             missing, until = str(error), deadline + outage
         if missing is None:
             return {"status": "ready", "message": ""}

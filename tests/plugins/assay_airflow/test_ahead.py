@@ -5,7 +5,8 @@ import pytest
 from assay_airflow import ahead
 from specs import checkpoint_in, spec_in
 
-from ray_jobs.contract import Checkpoint, Spec, Suite
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
 
 VLLM = {"kind": "vllm", "model": "/models/judge"}
 ENDPOINT = {"kind": "openai", "model": "m", "base_url": "http://judge"}

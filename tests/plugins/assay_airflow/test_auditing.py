@@ -8,8 +8,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from assay_airflow import auditing, steps
 from specs import audit, captioned, record, spec_in
 
-from ray_jobs import records, storage
-from ray_jobs.contract import BadInput, Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects, records
 
 NOW = datetime(2026, 11, 25, 6, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def run_of(root: Path, number: int, hours_ago: float = 1, swapped: bool = True, 
     for section, settings in update.items():
         suite = suite.model_copy(update={section: getattr(suite, section).model_copy(update=settings)})
     spec = spec.model_copy(update={"checkpoint": checkpoint, "suite": suite})
-    storage.write(spec.uri, spec.model_dump_json().encode())
+    objects.write(spec.uri, spec.model_dump_json().encode())
     captioned(spec, swapped)
     at = NOW - timedelta(hours=hours_ago)
     records.publish(spec.root, record(spec).model_copy(update={"published_at": at}))
@@ -76,16 +77,16 @@ def test_what_has_an_audit_is_not_audited_again_whatever_it_found(tmp_path: Path
 
 def test_captions_that_are_being_made_anew_and_specs_of_another_version_are_passed_over(tmp_path: Path) -> None:
     before, unreadable, incomplete = (run_of(tmp_path, number, 4 - number) for number in (1, 2, 3))
-    storage.write(unreadable.uri, b'{"version": 0}')
-    storage.delete(f"{incomplete.captions_uri}/manifest.json")
+    objects.write(unreadable.uri, b'{"version": 0}')
+    objects.delete(f"{incomplete.captions_uri}/manifest.json")
     assert due(tmp_path) == [before.uri]
 
 
 def test_a_run_that_was_only_ever_forced_is_found_by_its_own_spec(tmp_path: Path) -> None:
     plain = run_of(tmp_path, 1)
-    storage.delete(plain.uri)
+    objects.delete(plain.uri)
     forced = plain.model_copy(update={"force": "manual__1"})
-    storage.write(forced.uri, forced.model_dump_json().encode())
+    objects.write(forced.uri, forced.model_dump_json().encode())
     assert due(tmp_path) == [forced.uri]
 
 
@@ -98,9 +99,9 @@ def test_a_person_names_a_checkpoint_or_a_run_whatever_made_its_captions(
     assert steps.to_audit("/models/step-1") == [other.uri, old.uri]
     assert steps.to_audit("/models/step-1/", "small") == [old.uri]
     assert steps.to_audit(old.run_uri) == [old.uri]
-    with pytest.raises(BadInput, match="checkpoint /models/step-2: no run of it in suite any; validate it first"):
+    with pytest.raises(InputError, match="checkpoint /models/step-2: no run of it in suite any; validate it first"):
         steps.to_audit("/models/step-2")
-    with pytest.raises(BadInput, match="no run of it in suite none; "):
+    with pytest.raises(InputError, match="no run of it in suite none; "):
         steps.to_audit("/models/step-1", "none")
 
 

@@ -7,9 +7,10 @@ import pytest
 from assay_airflow import router, steps
 from specs import checkpoint_in, record, suite_in
 
-from ray_jobs import checkpoint, records
-from ray_jobs.contract import BadInput
+from ray_jobs.checkpoints import inspect
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import load_spec
+from ray_jobs.storage import records
 
 RENAME = "its file is nightly.yaml, its `name` is 't'; name the file t.yaml"
 
@@ -50,13 +51,13 @@ def route(word: str | None = None) -> list[dict[str, Any]]:
                                  lambda place: route("nightly"), lambda place: steps.to_audit(None, "nightly")],
                          ids=["plan", "router", "audit"])  # fmt: skip
 def test_a_file_that_calls_itself_otherwise_is_refused_wherever_it_is_asked_for(place: Path, ask: Any) -> None:
-    with pytest.raises(BadInput, match=RENAME):
+    with pytest.raises(InputError, match=RENAME):
         ask(place)
 
 
 def test_the_variable_of_the_router_is_no_way_around_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_ROUTER_SUITE", "nightly")
-    with pytest.raises(BadInput, match=RENAME):
+    with pytest.raises(InputError, match=RENAME):
         route()
 
 
@@ -68,7 +69,7 @@ def test_the_routers_own_functions_look_where_records_are_kept(place: Path) -> N
 def test_what_has_a_record_is_done_whichever_word_names_the_suite(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SUITE_FILES", "1")
     words = ["t", f"{place}/suites/t.yaml", f"file://{place}/suites/t.yaml", f"{place}/suites/nightly.yaml"]
-    found = checkpoint.resolve(f"{place}/in/step-0800").folder
+    found = inspect.resolve(f"{place}/in/step-0800").folder
     for word in words:
         [request] = route(word)
         assert request["trigger_run_id"] == f"router__t__{found}"
@@ -80,5 +81,5 @@ def test_what_has_a_record_is_done_whichever_word_names_the_suite(place: Path, m
 @pytest.mark.parametrize("word", ["nightyl", "T", "tt"])
 def test_a_suite_that_is_not_there_is_no_pass_and_no_audit_of_nothing(place: Path, word: str) -> None:
     for ask in (lambda: route(word), lambda: steps.to_audit(None, word)):
-        with pytest.raises(BadInput, match=f"suite '{word}': not in .*(did you mean|known)"):
+        with pytest.raises(InputError, match=f"suite '{word}': not in .*(did you mean|known)"):
             ask()

@@ -8,9 +8,11 @@ from assay_airflow.known_checkpoints import Known, KnownCheckpoints
 from assay_airflow.listings import list_checkpoint
 from specs import adapter_in, checkpoint_in, record, spec_in
 
-from ray_jobs import checkpoint, records, storage
-from ray_jobs.contract import Checkpoint, digest
-from ray_jobs.former_fingerprints import keep_former
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.former_fingerprints import keep_former
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.storage import objects, records
 
 TODAY = date(2026, 11, 23)
 
@@ -27,7 +29,7 @@ def asked(folder: Path, runs: dict[str, str] | None = None, retry_failed: bool =
 
 
 def run_of(folder: Path, name: str) -> str:
-    return f"router__small__{checkpoint.resolve(str(folder / 'in' / name)).folder}"
+    return f"router__small__{inspect.resolve(str(folder / 'in' / name)).folder}"
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_what_is_asked_for_is_a_run_of_the_dag(arrived: Path) -> None:
 
 
 def publish(folder: Path, name: str) -> None:
-    found: Checkpoint = checkpoint.resolve(str(folder / "in" / name))
+    found: Checkpoint = inspect.resolve(str(folder / "in" / name))
     spec = spec_in(folder / "root").model_copy(update={"checkpoint": found})
     records.publish(str(folder / "root"), record(spec, "FAIL"))
 
@@ -109,10 +111,10 @@ def without_files(found: Checkpoint) -> Checkpoint:
 def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri, root = f"{arrived}/in/step-200", str(arrived / "root")
     first = fingerprints.resolve(root, uri)
-    assert first == without_files(checkpoint.resolve(uri))
+    assert first == without_files(inspect.resolve(uri))
     hashed: list[Any] = []
     monkeypatch.setattr(
-        checkpoint, "named", lambda uri, base: hashed.append(uri) or first.model_copy(update={"fingerprint": "new"})
+        inspect, "named", lambda uri, base: hashed.append(uri) or first.model_copy(update={"fingerprint": "new"})
     )
     assert fingerprints.resolve(root, uri) == first
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
@@ -127,18 +129,18 @@ def test_a_checkpoint_with_notes_that_an_earlier_version_knew_is_asked_for_as_pl
 ) -> None:
     uri, root = f"{arrived}/in/step-200", str(arrived / "root")
     (arrived / "in" / "step-200" / "args.json").write_text("{}")  # as ms-swift leaves it
-    found, former = checkpoint.resolve(uri), checkpoint.former_fingerprint(uri)
+    found, former = inspect.resolve(uri), inspect.former_fingerprint(uri)
     assert former
     old = found.model_copy(update={"fingerprint": former, "files": ()})
     if is_kept_by != "the listing of its run":
-        state = [uri, [(entry.key, entry.size, entry.version) for entry in checkpoint.list_files(uri)]]
-        storage.write(f"{root}/fingerprints/{digest(*state)}", former.encode())
+        state = [uri, [(entry.key, entry.size, entry.version) for entry in inspect.list_files(uri)]]
+        objects.write(f"{root}/fingerprints/{digest(*state)}", former.encode())
     if is_kept_by != "its own listing":
         known = KnownCheckpoints(root, f"{arrived}/in")
         known.put("step-200", Known(listing=list_checkpoint(uri).digest, checkpoint=old))
         known.save()
     if has_runs:
-        storage.write(f"{root}/runs/{old.folder}/r/spec.json", b"{}")
+        objects.write(f"{root}/runs/{old.folder}/r/spec.json", b"{}")
     planned = keep_former(root, found).fingerprint
     assert planned == (former if has_runs else found.fingerprint)
     for _ in range(2):
@@ -165,7 +167,7 @@ def suite_with(folder: Path, engine: str) -> None:
 def test_adapters_are_asked_for_over_their_base_or_the_suites(adapted: Path) -> None:
     suite_with(adapted, "{base_model: ../base}")
     base = str(adapted / "base")
-    folders = [checkpoint.resolve(str(adapted / "in" / name), base).folder for name in ("step-20", "step-100")]
+    folders = [inspect.resolve(str(adapted / "in" / name), base).folder for name in ("step-20", "step-100")]
     assert asked(adapted) == [f"router__small__{folder}" for folder in folders]
     checkpoint_in(adapted / "base", b"another base")
     assert not set(asked(adapted)) & {f"router__small__{folder}" for folder in folders}
@@ -180,8 +182,8 @@ def test_an_adapter_whose_base_nobody_names_is_passed_over(adapted: Path, capsys
 def test_neither_an_adapter_nor_its_base_is_hashed_twice(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, uri = str(adapted / "root"), f"{adapted}/in/step-20"
     first = fingerprints.resolve(root, uri)
-    assert first == without_files(checkpoint.resolve(uri))
-    monkeypatch.setattr(checkpoint, "named", lambda *_: pytest.fail("hashed again"))
+    assert first == without_files(inspect.resolve(uri))
+    monkeypatch.setattr(inspect, "named", lambda *_: pytest.fail("hashed again"))
     assert fingerprints.resolve(root, uri) == first
 
 

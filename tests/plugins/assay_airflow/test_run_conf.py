@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from assay_airflow.run_conf import check_conf, check_params
 
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
 
 VALIDATE, ROUTE, AUDIT = "validate_checkpoint", "checkpoint_router", "audit_engine"
 WRONG: dict[str, tuple[str, dict[Any, Any], str]] = {
@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[str, dict[Any, Any], str]] = {
 def test_a_key_that_no_task_reads_ends_the_run_with_the_right_one(dag_id: str, conf: Any, told: str) -> None:
     context: Any = {"dag_run": SimpleNamespace(conf=conf), "dag": SimpleNamespace(dag_id=dag_id)}
     for refuse in (lambda: check_conf(context), lambda: check_params(conf, dag_id)):
-        with pytest.raises(BadInput) as caught:
+        with pytest.raises(InputError) as caught:
             refuse()
         assert str(caught.value).startswith(f"unknown param {told}")
 

@@ -6,9 +6,9 @@ import pytest
 from assay_airflow.stages import STAGES, StageJob, failure_of
 from specs import audit, fail, record, spec_in
 
-from ray_jobs import storage
-from ray_jobs.contract import Spec
-from ray_jobs.handshake import VARIABLE, say
+from ray_jobs.contract.spec import Spec
+from ray_jobs.job.handshake import VARIABLE, say
+from ray_jobs.storage import objects
 
 NOW = datetime.now(UTC)
 
@@ -64,7 +64,7 @@ def test_the_payload_is_the_command_that_a_person_would_type(spec: Spec) -> None
 def test_an_incomplete_verdict_is_a_result_but_asked_for_again(spec: Spec, outcome: str, done: bool) -> None:
     job = StageJob.of("evaluate", spec)
     assert (job.has_result(), job.is_done()) == (False, False)
-    storage.write(job.marker, record(spec, outcome).verdict.model_dump_json().encode())
+    objects.write(job.marker, record(spec, outcome).verdict.model_dump_json().encode())
     assert (job.has_result(), job.is_done()) == (True, done)
 
 
@@ -85,7 +85,7 @@ def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: 
     job = StageJob.of(stage, spec)
     assert job.marker == marker.format(spec=spec)
     assert not job.is_done()
-    storage.write(job.marker, record(spec).verdict.model_dump_json().encode())
+    objects.write(job.marker, record(spec).verdict.model_dump_json().encode())
     assert job.is_done()
 
 
@@ -135,5 +135,5 @@ def test_a_killed_job_and_one_of_unknown_making_leave_no_failure(spec: Spec) -> 
 
 
 def test_an_unreadable_failure_is_none(spec: Spec) -> None:
-    storage.write(f"{spec.run_uri}/failure.json", b"{not json")
+    objects.write(f"{spec.run_uri}/failure.json", b"{not json")
     assert failure_of("caption", ended(spec)) is None

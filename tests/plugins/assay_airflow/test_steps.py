@@ -7,9 +7,11 @@ from assay_airflow import steps
 from assay_airflow.stages import StageJob
 from specs import adapter_in, checkpoint_in, record, suite_in
 
-from ray_jobs import records
-from ray_jobs.contract import BadInput, Comparison, LimitCheck, Spec, Trouble
+from ray_jobs.contract.artifacts import Comparison, LimitCheck
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.plan import load_spec
+from ray_jobs.storage import records
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_what_is_not_captioned_ahead_is_a_line(
     assert why in line
 
 
-@pytest.mark.parametrize("error", [Trouble("storage is away\ntoo long a story"), AirflowTaskTimeout()])
+@pytest.mark.parametrize("error", [RetryableError("storage is away\ntoo long a story"), AirflowTaskTimeout()])
 def test_no_trouble_with_the_next_one_is_this_runs(
     sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
 ) -> None:
@@ -104,7 +106,7 @@ def test_no_trouble_with_the_next_one_is_this_runs(
 
     monkeypatch.setattr(steps.planning, "plan", plan)
     assert steps.plan_following(sweep) is None
-    why = "storage is away" if isinstance(error, Trouble) else "AirflowTaskTimeout"
+    why = "storage is away" if isinstance(error, RetryableError) else "AirflowTaskTimeout"
     assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"
 
 
@@ -131,13 +133,13 @@ def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:
 
 def test_a_checkpoint_that_someone_writes_to_again_is_trouble(params: dict[str, Any]) -> None:
     Path(params["checkpoint"], "model.safetensors").unlink()
-    with pytest.raises(Trouble, match=r"no \.safetensors file yet"):
+    with pytest.raises(RetryableError, match=r"no \.safetensors file yet"):
         steps.plan(params, "manual__1")
 
 
 def test_a_root_that_nobody_named_is_bad_input(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASSAY_ROOT")
-    with pytest.raises(BadInput, match="ASSAY_ROOT is not set"):
+    with pytest.raises(InputError, match="ASSAY_ROOT is not set"):
         steps.plan(params, "manual__1")
 
 
@@ -234,5 +236,5 @@ def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_wa
     uris = [f"{tmp_path}/run/step-{step}" for step in (30, 200, 1000)]
     assert [one["conf"]["checkpoint"] for one in asked] == uris
     assert [one["conf"].get("following") for one in asked] == [*uris[1:], None]
-    with pytest.raises(BadInput, match=f"training run {tmp_path}/none: no folder is in it; check the URI"):
+    with pytest.raises(InputError, match=f"training run {tmp_path}/none: no folder is in it; check the URI"):
         steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/none")

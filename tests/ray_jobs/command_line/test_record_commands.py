@@ -9,8 +9,10 @@ import pytest
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import baseline, record, spec
 
-from ray_jobs import cli, records, storage
-from ray_jobs.contract import Record, Spec
+from ray_jobs import cli
+from ray_jobs.contract.artifacts import Record
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import objects, records
 
 HOSTILE = "step\x1b[31m\n2"
 
@@ -105,7 +107,7 @@ def test_a_store_that_was_moved_is_shown_where_it_is(
 def test_what_is_no_record_is_one_line(
     runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage.write(f"{runs[0].run_uri}/record.json", b"{}")
+    objects.write(f"{runs[0].run_uri}/record.json", b"{}")
     for uri, line in (
         (f"{tmp_path}/none", f"run {tmp_path}/none: no record.json there; name a published run's folder or its "),
         (runs[0].run_uri, f"{runs[0].run_uri}/record.json: not a record of this version (ValidationError); publish "),
@@ -120,7 +122,7 @@ def test_what_is_no_record_is_one_line(
 def test_rebuild_tells_a_program_what_it_left_out(
     runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage.write(f"{runs[0].run_uri}/record.json", b"{}")
+    objects.write(f"{runs[0].run_uri}/record.json", b"{}")
     assert cli.main(["records", "rebuild", str(tmp_path / "root"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["indexed"] == 1

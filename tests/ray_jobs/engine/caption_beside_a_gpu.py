@@ -8,10 +8,11 @@ it asks of Ray.
 import sys
 
 from ray_jobs.command_line.programs import run_program
-from ray_jobs.contract import Checkpoint, Engine
-from ray_jobs.engine import holding
-from ray_jobs.engine.settings import environment
-from ray_jobs.engine.warm_actor import WarmEngine
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client import session
+from ray_jobs.engine.server.actor import WarmEngine
+from ray_jobs.engine.shared.settings import environment
 
 
 class EngineOnCpu(WarmEngine):
@@ -23,6 +24,6 @@ class EngineOnCpu(WarmEngine):
 
 
 if __name__ == "__main__":
-    holding.WarmEngine = EngineOnCpu  # type: ignore[misc]
-    holding.environment = lambda _: environment(False)
+    session.WarmEngine = EngineOnCpu  # type: ignore[misc]
+    session.environment = lambda _: environment(False)
     sys.exit(run_program("caption"))

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ray_jobs.engine.ranks import together
-from ray_jobs.engine.weights import Weights
+from ray_jobs.engine.vllm_plugin.tensor_parallel import together
+from ray_jobs.engine.vllm_plugin.worker import Weights
 
 Pairs = Iterable[tuple[str, torch.Tensor]]
 FAULTS: dict[str, Callable[[str, torch.Tensor], torch.Tensor | None]] = {
@@ -60,7 +60,7 @@ class Planted(Weights):
 def main(first: str, second: str, out: str) -> None:
     from vllm import LLM
 
-    from ray_jobs.engine.settings import environment
+    from ray_jobs.engine.shared.settings import environment
 
     os.environ |= environment(gpu=False) | {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
     llm = LLM(first, worker_extension_cls="planting.Planted", dtype="float32", max_model_len=512, max_num_seqs=4,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
-from ray_jobs.engine.answering import SMALL, Answerer
+from ray_jobs.engine.server.scheduler import SMALL, Answerer
 
 ROWS = SMALL + 1
 

@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import multiprocessing, os, time
-from ray_jobs.engine.architecture import runnable
+from ray_jobs.engine.shared.config_overrides import runnable
 
 def wait(_):
     print(os.getpid(), flush=True)

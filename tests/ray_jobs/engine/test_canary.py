@@ -1,4 +1,4 @@
-from ray_jobs.engine.canary import Canary, pictures, same
+from ray_jobs.engine.shared.canary import Canary, pictures, same
 
 SAID = ((5, -0.10), (7, -0.30), (2, -1.20))
 

@@ -25,8 +25,8 @@ ASKED = f"""
 import json, sys
 import ray
 from ray_jobs import checkpoint, engine, job
-from ray_jobs.contract import BadInput, Engine
-from ray_jobs.engine.asked import Served, request
+from ray_jobs.contract.spec import InputError, Engine
+from ray_jobs.engine.shared.protocol import Served, request
 
 job.connect()
 scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
@@ -43,7 +43,7 @@ for uri, settings in json.loads(sys.argv[1]):
     blocks = engine.ask(checkpoint.resolve(uri, asked.base_model), asked, tasks, requests, served)
     try:
         said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
-    except BadInput as error:
+    except InputError as error:
         found.append(str(error))
         continue
     found.append([[said[f"part-0/{{row}}"] for row in range(len(scenes))], served.kind, served.warm, served.told])

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.contract import Engine
-from ray_jobs.engine.settings import warm_config
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.shared.settings import warm_config
 
 pytestmark = pytest.mark.slow  # they import vLLM
 

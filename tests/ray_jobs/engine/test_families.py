@@ -15,8 +15,8 @@ from PIL import Image
 from ray_cluster import Cluster
 from running import DEMO, PROMPT, Ended, assert_every_image_once, ended, planned, rows, run, start
 
-from ray_jobs import checkpoint
-from ray_jobs.contract import Spec
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.spec import Spec
 
 pytestmark = pytest.mark.integration
 
@@ -165,6 +165,4 @@ def test_what_was_refused(captioned: dict[str, Spec]) -> None:
 def test_a_family_is_the_same_checkpoint_each_time(families: dict[str, Path], tmp_path: Path) -> None:
     for name, make in FAMILIES.items():
         make(tmp_path / name)
-        assert (
-            checkpoint.resolve(str(tmp_path / name)).fingerprint == checkpoint.resolve(str(families[name])).fingerprint
-        )
+        assert inspect.resolve(str(tmp_path / name)).fingerprint == inspect.resolve(str(families[name])).fingerprint

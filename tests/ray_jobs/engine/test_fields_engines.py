@@ -15,8 +15,8 @@ from families import qwen2_5_vl
 from ray_cluster import Cluster
 from running import DEMO, GOOD, captions, failed, planned, rows, run
 
-from ray_jobs import audits, parts
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import audits, parts
 
 pytestmark = pytest.mark.integration
 

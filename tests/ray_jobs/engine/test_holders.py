@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.engine import warm_actor
-from ray_jobs.engine.answering import Answerer
-from ray_jobs.engine.lease import Lease, Lost
-from ray_jobs.engine.warm_actor import WarmEngine
+from ray_jobs.engine.server import actor as warm_actor
+from ray_jobs.engine.server.actor import WarmEngine
+from ray_jobs.engine.server.lease import Lease, Lost
+from ray_jobs.engine.server.scheduler import Answerer
 
 
 class Engine:

@@ -13,10 +13,12 @@ import pytest
 from ray_cluster import Cluster
 from running import DEMO, GOOD, PROMPT, assert_every_image_once, ended, planned, rows, run, start, wait_until
 
-from ray_jobs import checkpoint_probe, storage
-from ray_jobs.checkpoint_probe import probe
-from ray_jobs.contract import Failure, Spec
-from ray_jobs.prompt_tokens import texts_for_model
+from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.prompt_tokens import texts_for_model
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.probe import checkpoint_probe
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.storage import objects
 
 pytestmark = pytest.mark.integration
 
@@ -56,8 +58,8 @@ def refused(spec: Spec, timeout: float, report: Callable[[str], None]) -> tuple[
     began = time.time()
     done = ended(start("caption", spec), timeout)
     assert done.code == 2, done.output[-5000:]
-    assert not storage.exists(f"{spec.captions_uri}/manifest.json")
-    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    assert not objects.exists(f"{spec.captions_uri}/manifest.json")
+    failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert failure.kind == "bad-input"
     assert failure.message.startswith(f"checkpoint {spec.checkpoint.uri}: ")
     report(f"bad input after {failure.at.timestamp() - began:.1f} s: {failure.message}")

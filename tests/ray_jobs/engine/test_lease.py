@@ -1,6 +1,6 @@
 import pytest
 
-from ray_jobs.engine.lease import PATIENCE, Lease, Lost
+from ray_jobs.engine.server.lease import PATIENCE, Lease, Lost
 
 
 def test_one_holder_at_a_time() -> None:

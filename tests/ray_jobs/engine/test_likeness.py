@@ -6,8 +6,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ray_jobs.contract import Checkpoint
-from ray_jobs.engine.likeness import differs, layout, likeness
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.engine.shared.compatibility import differs, layout, likeness
 
 DEMO = Path(__file__).parents[3] / "demo"
 CHECKPOINTS = DEMO / "checkpoints"

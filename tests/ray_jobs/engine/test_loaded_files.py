@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dev.trainer_folders import write_single
-from ray_jobs import checkpoint
-from ray_jobs.checkpoint import INDEX
-from ray_jobs.contract import Engine
-from ray_jobs.engine.settings import arguments, warm_config
-from ray_jobs.fetching import fetch
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import INDEX
+from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.shared.settings import arguments, warm_config
 
 DEMO = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
 pytestmark = pytest.mark.slow  # they import vLLM
@@ -37,7 +37,7 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
     from vllm.config import LoadConfig
     from vllm.model_executor.model_loader import get_model_loader
 
-    from ray_jobs.engine import loader  # noqa: F401  # which makes the warm engine's known
+    from ray_jobs.engine.vllm_plugin import model_loader  # noqa: F401  # which makes the warm engine's known
 
     known = arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
     chosen = get_model_loader(LoadConfig(load_format=known))
@@ -45,7 +45,7 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
     named = set(json.loads((doubled / INDEX).read_text())["weight_map"].values())
     assert safe
     assert {Path(file).name for file in files} == named
-    assert checkpoint.check_whole(str(doubled))
+    assert inspect.check_whole(str(doubled))
 
 
 @pytest.mark.parametrize("kind", ["assay", "safetensors"])
@@ -55,7 +55,7 @@ def test_vllm_reads_the_whole_file_beside_a_stale_index(
     from vllm.config import LoadConfig
     from vllm.model_executor.model_loader import get_model_loader
 
-    from ray_jobs.engine import loader  # noqa: F401  # which makes the warm engine's known
+    from ray_jobs.engine.vllm_plugin import model_loader  # noqa: F401  # which makes the warm engine's known
 
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "step-1"
@@ -65,7 +65,7 @@ def test_vllm_reads_the_whole_file_beside_a_stale_index(
     chosen = get_model_loader(LoadConfig(load_format=kind))
     with pytest.raises(FileNotFoundError):
         chosen._prepare_weights(str(folder), None, None, True, None)
-    given = fetch(checkpoint.resolve(str(folder)))
+    given = fetch(inspect.resolve(str(folder)))
     _, files, safe = chosen._prepare_weights(str(given), None, None, True, None)
     assert safe
     assert [Path(file).name for file in files] == ["model.safetensors"]
@@ -106,7 +106,7 @@ class Strict:
 def test_the_tensor_that_does_not_fit_is_named(fault: Exception, told: str) -> None:
     from vllm.config import LoadConfig, set_current_vllm_config
 
-    from ray_jobs.engine.loader import Loader
+    from ray_jobs.engine.vllm_plugin.model_loader import Loader
 
     config = warm_config(Engine(max_model_len=512), False, str(DEMO))
     loader = Loader(LoadConfig(load_format="assay"))

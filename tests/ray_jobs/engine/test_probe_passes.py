@@ -8,8 +8,8 @@ from families import FAMILIES
 from making import upload
 from tiny_clip import saved
 
-from ray_jobs import checkpoint
-from ray_jobs.checkpoint_probe import PASSED, probe
+from ray_jobs.checkpoints import inspect
+from ray_jobs.engine.probe.checkpoint_probe import PASSED, probe
 
 DEMO = Path(__file__).parents[3] / "demo" / "checkpoints"
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_passes(name: str, families: dict[str, Path], cache: Path) -> None:
-    probe(checkpoint.resolve(str(families[name])), ["Describe the image."])
+    probe(inspect.resolve(str(families[name])), ["Describe the image."])
     assert len(list(cache.iterdir())) == 1
 
 
@@ -31,19 +31,19 @@ def test_an_adapter_passes_with_its_bases_files(tmp_path: Path, cache: Path) -> 
     module = "model.layers.0.self_attn.q_proj"
     adapter = adapter_in(tmp_path / "adapter", {module: random_pair((96, 96), 4, 0)})
     base = str(DEMO / "step-0300")
-    probe(checkpoint.resolve(str(adapter), base))
-    probe(checkpoint.resolve(base))
+    probe(inspect.resolve(str(adapter), base))
+    probe(inspect.resolve(base))
     assert len(list(cache.iterdir())) == 1
 
 
 def test_a_clip_model_passes(tmp_path: Path, cache: Path) -> None:
-    probe(checkpoint.resolve(str(saved(tmp_path / "clip"))), kind="clip")
+    probe(inspect.resolve(str(saved(tmp_path / "clip"))), kind="clip")
     assert len(list(cache.iterdir())) == 1
 
 
 def test_a_checkpoint_on_s3_passes_as_its_copy_did(s3: str, cache: Path) -> None:
-    local = checkpoint.resolve(str(DEMO / "step-0800"))
+    local = inspect.resolve(str(DEMO / "step-0800"))
     probe(local)
     files = {path.name: path.read_bytes() for path in (DEMO / "step-0800").iterdir()}
-    probe(checkpoint.resolve(upload(f"{s3}/step-0800", files)))
+    probe(inspect.resolve(upload(f"{s3}/step-0800", files)))
     assert len(list(cache.iterdir())) == 1

@@ -7,10 +7,10 @@ from making import encoded
 from PIL import Image
 from transformers import AutoProcessor, Idefics2ImageProcessor, Idefics2Processor
 
-from ray_jobs import checkpoint
-from ray_jobs.contract import BadInput
-from ray_jobs.engine.asked import request, without_image
-from ray_jobs.engine.prompt import PromptMaker, Refused, maker_for
+from ray_jobs.checkpoints import inspect
+from ray_jobs.engine.shared.prompt import PromptMaker, Refused, maker_for
+from ray_jobs.engine.shared.protocol import request, without_image
+from ray_jobs.inputs.errors import InputError
 
 MODEL = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
 
@@ -59,7 +59,7 @@ def copy(place: Path, without: tuple[str, ...] = ()) -> Path:
 
 def test_a_checkpoint_without_a_processor_cannot_see(tmp_path: Path) -> None:
     model = copy(tmp_path / "m", ("*processor_config.json",))
-    with pytest.raises(BadInput, match=f"^checkpoint {model}: .*(cannot see|does not load).*"):
+    with pytest.raises(InputError, match=f"^checkpoint {model}: .*(cannot see|does not load).*"):
         PromptMaker(model, str(model))
 
 
@@ -165,7 +165,7 @@ def test_a_template_that_cannot_ask_about_an_image(tmp_path: Path, template: str
     model = idefics2(tmp_path / "m", template or "")
     if template is None:
         (model / "chat_template.jinja").unlink(missing_ok=True)
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(InputError) as told:
         PromptMaker(model, str(model)).prompt("describe")
     assert str(told.value) == f"checkpoint {model}: its chat template {why}; mend chat_template.jinja"
 
@@ -173,10 +173,10 @@ def test_a_template_that_cannot_ask_about_an_image(tmp_path: Path, template: str
 def test_a_template_that_drops_the_text(tmp_path: Path) -> None:
     model = copy(tmp_path / "m")
     (model / "chat_template.jinja").write_text("user: <|image_pad|> assistant:")
-    with pytest.raises(BadInput, match="its chat template drops the user's text"):
+    with pytest.raises(InputError, match="its chat template drops the user's text"):
         PromptMaker(model, str(model)).prompt("describe")
 
 
 def test_a_maker_is_kept_by_checkpoint() -> None:
-    planned = checkpoint.resolve(str(MODEL))
+    planned = inspect.resolve(str(MODEL))
     assert maker_for(planned) is maker_for(planned)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.engine.ranks import together
+from ray_jobs.engine.vllm_plugin.tensor_parallel import together
 
 READ = (1000, 9)
 FOUR: list[dict[str, Any]] = [  # a number alone in each, one in two of four each (keys and values), one in all of them

@@ -6,9 +6,10 @@ import pytest
 from ray.llm._internal.batch.stages import vLLMEngineStage
 from running import GOOD
 
-from ray_jobs.contract import BadInput, Engine, Trouble
-from ray_jobs.engine.explained import explain
-from ray_jobs.engine.ray_data_llm import _config, _one_schema
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client.cold import _config, _one_schema
+from ray_jobs.engine.shared.errors import explain
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 STOP = frozenset({2})
 ROW: dict[str, Any] = {
@@ -69,21 +70,27 @@ def test_a_refused_image_is_told_in_its_processors_words() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("x\n  Value error, Model architectures ['Nope'] are not supported for now. Supported: " + "y" * 999, BadInput),
-        ("ValueError: NopeModel has no vLLM implementation and the Transformers ...", BadInput),
+        (
+            "x\n  Value error, Model architectures ['Nope'] are not supported for now. Supported: " + "y" * 999,
+            InputError,
+        ),
+        ("ValueError: NopeModel has no vLLM implementation and the Transformers ...", InputError),
         (
             "  Value error, User-specified max_model_len (9999) is greater than the derived max_model_len "
             "(max_position_embeddings=4096.0 or model_max_length=None in model's config.json). x [type=value_error]",
-            BadInput,
+            InputError,
         ),
-        ("creation task ... There is no module or parameter named 'vision_tower.Nope' in GemmaForX. The ...", BadInput),
+        (
+            "creation task ... There is no module or parameter named 'vision_tower.Nope' in GemmaForX. The ...",
+            InputError,
+        ),
         (
             "creation task ... AssertionError\nValueError: tensor model.Nope.weight of shape [96, 9999] does not fit "
             "the model\nRuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
-            BadInput,
+            InputError,
         ),
-        ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", Trouble),
-        ("The actor died unexpectedly before finishing this task.", Trouble),
+        ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue", RetryableError),
+        ("The actor died unexpectedly before finishing this task.", RetryableError),
     ],
 )
 def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -> None:

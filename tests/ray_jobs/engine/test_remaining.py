@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from ray_jobs.contract import Engine, Trouble
-from ray_jobs.engine.remaining import MOST_AT_ONCE, POISONOUS, Remaining
-from ray_jobs.engine.warm import remaining
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client.warm import remaining
+from ray_jobs.engine.client.work_queue import MOST_AT_ONCE, POISONOUS, Remaining
+from ray_jobs.inputs.errors import RetryableError
 
 
 def tasks(*sizes: int) -> list[dict]:
@@ -94,7 +95,7 @@ def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int, at_once: int
 
 def test_an_engine_that_dies_of_everything_ends_it() -> None:
     asked = tasks(4, 4, 4)
-    with pytest.raises(Trouble, match="engines died of 6 rows asked alone, the last part-1/1: of it"):
+    with pytest.raises(RetryableError, match="engines died of 6 rows asked alone, the last part-1/1: of it"):
         played(Remaining(asked), {key for task in asked for key in keys(task)}, random.Random(0))
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ray_jobs import job
-from ray_jobs.contract import Engine, Trouble
-from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.rendering import Rendering
-from ray_jobs.engine.settings import warm_config
+from ray_jobs.contract.spec import Engine, RetryableError
+from ray_jobs.engine.shared.prompt import PromptMaker
+from ray_jobs.engine.server.renderers import Rendering
+from ray_jobs.engine.shared.settings import warm_config
 
 job.connect()
 from vllm.renderers import renderer_from_config
@@ -32,7 +32,7 @@ def requests(part, rows, maker):
     prompt = maker.prompt("describe the image")
     for row in rows:
         if row == 99:
-            raise Trouble(f"{part} is gone")
+            raise RetryableError(f"{part} is gone")
         pixels = Image.fromarray(np.full((56, 56), row, np.uint8)).convert("RGB")
         if row == 3:
             pixels = "no image"
@@ -44,7 +44,7 @@ async def every(rendering, *tasks):
     async def one(task):
         try:
             return [one async for some in rendering.rendered(requests, task) for one in some]
-        except Trouble as error:
+        except RetryableError as error:
             return str(error)
     return await asyncio.gather(*map(one, tasks))
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
-from ray_jobs.contract import Checkpoint, Engine, Trouble
-from ray_jobs.engine import warm
-from ray_jobs.engine.asked import Served
-from ray_jobs.engine.contents import Doubt
-from ray_jobs.engine.explained import STARTS
-from ray_jobs.engine.warm_actor import Dead
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client import warm
+from ray_jobs.engine.server.actor import Dead
+from ray_jobs.engine.server.weight_swap import Doubt
+from ray_jobs.engine.shared.errors import STARTS
+from ray_jobs.engine.shared.protocol import Served
+from ray_jobs.inputs.errors import RetryableError
 
 
 class Further:
@@ -88,7 +90,7 @@ def test_no_row_is_to_blame_for_engines_that_die_of_their_weights(
     engines = Engines(error)
     engines.take_place(monkeypatch)
     tasks = [{"part": f"part-{number:05d}", "rows": list(range(rows))} for number in range(20)]
-    with pytest.raises(Trouble, match="checkpoint /models/step-1: the engine died 4 times"):
+    with pytest.raises(RetryableError, match="checkpoint /models/step-1: the engine died 4 times"):
         list(warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served()))
     assert len(engines.started) == STARTS + 1
     assert engines.asked  # the first was asked, to render meanwhile; the others were not

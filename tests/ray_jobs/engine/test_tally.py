@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ray_jobs.engine.tally import Tally, added, kernel
+from ray_jobs.engine.vllm_plugin.weight_hash import Tally, added, kernel
 
 
 def tally(*tensors: torch.Tensor) -> tuple[int, int]:
@@ -49,14 +49,14 @@ def test_two_changes_do_not_cancel(values: torch.Tensor) -> None:
 
 def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, values: torch.Tensor) -> None:
     expected = tally(values)
-    monkeypatch.setattr("ray_jobs.engine.tally.CHUNK", 100)
+    monkeypatch.setattr("ray_jobs.engine.vllm_plugin.weight_hash.CHUNK", 100)
     assert tally(values) == expected
 
 
 FUSED = """
 import torch
-from ray_jobs.engine.fused import add
-from ray_jobs.engine.tally import Tally, kernel
+from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add
+from ray_jobs.engine.vllm_plugin.weight_hash import Tally, kernel
 
 def same(values):
     sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
@@ -94,7 +94,7 @@ def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFix
 COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
-from ray_jobs.engine.fused import _add
+from ray_jobs.engine.vllm_plugin.weight_hash_kernel import _add
 for kind, half in (("i16", True), ("fp16", False), ("fp32", False)):
     types = {"values": f"*{kind}", "sums": "*i64", "count": "i32", "half": "constexpr", "block": "constexpr"}
     source = triton.compiler.ASTSource(fn=_add, signature=types, constexprs={"half": half, "block": 4096})

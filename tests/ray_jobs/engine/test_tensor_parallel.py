@@ -16,8 +16,8 @@ from running import DEMO, captions, ended, planned, run, start, wait_until
 from safetensors.torch import load_file, save_file
 from test_warm import by_transformers, driven
 
-from ray_jobs import audits, parts
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import audits, parts
 
 pytestmark = pytest.mark.integration
 

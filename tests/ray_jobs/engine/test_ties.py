@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from ray_jobs.engine.ties import SIXTEEN_BITS, Caption, Said, gap, is_tie, tolerance
+from ray_jobs.engine.audit.divergence import SIXTEEN_BITS, Caption, Said, gap, is_tie, tolerance
 
 TOKENIZER = Tokenizer.from_file(
     str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800" / "tokenizer.json")

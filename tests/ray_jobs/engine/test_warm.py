@@ -16,7 +16,7 @@ from ray_cluster import Cluster
 from running import DEMO, ENGINE, Ended, ended, wait_until
 from safetensors.torch import load_file, save_file
 
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
 pytestmark = pytest.mark.integration
 
@@ -29,9 +29,9 @@ import json, sys, time, os, signal
 from pathlib import Path
 import ray
 from ray_jobs import checkpoint, job
-from ray_jobs.contract import BadInput, Engine, Trouble
-from ray_jobs.engine import warm
-from ray_jobs.engine.asked import Served, request
+from ray_jobs.contract.spec import InputError, Engine, RetryableError
+from ray_jobs.engine.client.engines import warm
+from ray_jobs.engine.shared.protocol import Served, request
 
 job.connect()
 engine = Engine(**json.loads({json.dumps(json.dumps(ENGINE | {"kind": "warm", "keep_seconds": 120}))}))
@@ -101,7 +101,7 @@ def tour(nodes: list[Path]) -> list[Path]:
 
 # The engine is started for the second checkpoint by a job that ends before it asks anything.
 IN_ORDER = """
-from ray_jobs.engine.holding import PREFIX, held
+from ray_jobs.engine.client.session import PREFIX, held
 
 second = checkpoint.resolve(sys.argv[2])
 with held(PREFIX + warm.identity(second, engine), second, engine):
@@ -225,13 +225,13 @@ def slow(part, rows, maker):
         yield asked
 
 def broken(part, rows, maker):
-    raise Trouble(f"{part} is gone")
+    raise RetryableError(f"{part} is gone")
     yield
 
 found = [said(sys.argv[1]), said(sys.argv[2])]
 try:
     said(sys.argv[2], broken)
-except Trouble as error:
+except RetryableError as error:
     found.append(str(error))
 print("READY", flush=True); sys.stdin.readline()
 found.append(said(sys.argv[3], slow))
@@ -325,7 +325,7 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
 
 IN_LINE = """
 import threading
-from ray_jobs.engine.holding import PREFIX, held
+from ray_jobs.engine.client.session import PREFIX, held
 
 name = PREFIX + warm.identity(checkpoint.resolve(sys.argv[1]), engine)
 found, waiting = [], []
@@ -360,7 +360,7 @@ def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expec
 
 FOLLOWED = """
 from ray_jobs import asking
-from ray_jobs.private_cache import cache
+from ray_jobs.runtime.private_cache import cache
 
 def slow(part, rows, maker):
     end = time.time() + 60
@@ -378,8 +378,8 @@ print(json.dumps(there))
 """
 WAITING = """
 import threading
-from ray_jobs.engine.holding import PREFIX, held
-from ray_jobs.private_cache import cache
+from ray_jobs.engine.client.session import PREFIX, held
+from ray_jobs.runtime.private_cache import cache
 
 def copied(uri):
     there, end = cache() / checkpoint.resolve(uri).fingerprint, time.time() + 60
@@ -404,7 +404,7 @@ def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
     on_cluster: Cluster, expected: dict[str, list[str]]
 ) -> None:
     """Be it the one that follows in a series, or one whose job waits already."""
-    storage._s3().create_bucket(Bucket="series")
+    objects._s3().create_bucket(Bucket="series")
     order = [CHECKPOINTS[number] for number in (0, 1, 3)]
     files = [{file.name: file.read_bytes() for file in one.iterdir()} for one in order]
     first, *others = [upload(f"s3://series/{one.name}", its) for one, its in zip(order, files, strict=True)]
@@ -416,7 +416,7 @@ def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
 
 SEVERAL = """
 import logging, urllib.request
-from ray_jobs.engine.holding import NAMESPACE
+from ray_jobs.engine.client.session import NAMESPACE
 logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
 engine = engine.model_copy(update={"replicas": 2})
@@ -498,10 +498,10 @@ os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": 
 import torch
 from vllm import LLM
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
-from ray_jobs.engine.ranks import together
+from ray_jobs.engine.vllm_plugin.tensor_parallel import together
 
 first, second = sys.argv[1:]
-extension = "ray_jobs.engine.weights.Weights"
+extension = "ray_jobs.engine.vllm_plugin.worker.Weights"
 llm = LLM(first, worker_extension_cls=extension, dtype="float32", max_model_len=512, max_num_seqs=4,
           enforce_eager=True, distributed_executor_backend="uni", limit_mm_per_prompt={"image": 1})
 reload = GPUModelRunner.reload_weights

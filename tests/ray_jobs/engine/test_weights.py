@@ -1,7 +1,7 @@
 from torch import nn
 
-from ray_jobs.engine.tally import Tally
-from ray_jobs.engine.weights import Held, watched
+from ray_jobs.engine.vllm_plugin.weight_hash import Tally
+from ray_jobs.engine.vllm_plugin.worker import Held, watched
 
 
 def test_tied_parameters_are_one() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from ray_jobs.engine.widened import wide, widened
+from ray_jobs.engine.shared.vision_padding import wide, widened
 
 PREFIX = "visual.blocks.3.mlp."
 

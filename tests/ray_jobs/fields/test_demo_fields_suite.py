@@ -8,7 +8,8 @@ from ray_cluster import Cluster
 from running import DEMO, ROOT, rows, run
 
 from ray_jobs import publish
-from ray_jobs.contract import Record, Spec
+from ray_jobs.contract.artifacts import Record
+from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
 
 pytestmark = pytest.mark.integration

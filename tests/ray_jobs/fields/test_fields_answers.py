@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from test_fields_schema import WHOLE
 
-from ray_jobs import parts
-from ray_jobs.contract import Caption
+from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.suite import Caption
 from ray_jobs.fields.answers import read_answer
 from ray_jobs.fields.columns import add_fields, columns_read, sum_fits, values_of
-from ray_jobs.fields.schema import complete
+from ray_jobs.storage import parts
 
 SCHEMA = complete(WHOLE)
 SAID: dict[str, Any] = {

@@ -8,7 +8,8 @@ import pytest
 from making import spec
 
 from ray_jobs import plan
-from ray_jobs.contract import BadInput, Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
 
 COUNT: dict[str, Any] = {"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}}
 
@@ -40,7 +41,7 @@ def test_the_file_lies_beside_its_suite(suites: Path, path: str) -> None:
     (suites.parent / "secrets.json").write_text(json.dumps(COUNT))
     (suites / "leading.json").symlink_to(suites.parent / "secrets.json")
     write(suites, path)
-    with pytest.raises(BadInput, match="is not below the folder of the suite; put the file there"):
+    with pytest.raises(InputError, match="is not below the folder of the suite; put the file there"):
         plan.load_suite("s")
 
 
@@ -59,7 +60,7 @@ def test_a_file_that_is_no_schema_is_told_by_name(suites: Path, content: bytes |
     if content is not None:
         (suites / "count.json").write_bytes(content)
     write(suites, "count.json")
-    with pytest.raises(BadInput, match=told) as caught:
+    with pytest.raises(InputError, match=told) as caught:
         plan.load_suite("s")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -68,7 +69,7 @@ def test_truth_is_checked_against_the_file(suites: Path) -> None:
     (suites / "count.json").write_text(json.dumps(COUNT))
     write(suites, "count.json", ", truth: {colour: c}")
     with pytest.raises(
-        BadInput, match=r"suite s: dataset.truth: caption.fields has no property 'colour'; known: count"
+        InputError, match=r"suite s: dataset.truth: caption.fields has no property 'colour'; known: count"
     ):
         plan.load_suite("s")
 

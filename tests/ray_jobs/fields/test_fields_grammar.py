@@ -13,9 +13,9 @@ from running import GOOD
 from test_fields_schema import BOX, LOCATED, WHOLE
 from transformers import AutoTokenizer
 
+from ray_jobs.contract.field_schema import complete, longest
 from ray_jobs.fields.answers import BOX_CORNERS, read_answer
 from ray_jobs.fields.grammar import write_grammar
-from ray_jobs.fields.schema import complete, longest
 
 
 @pytest.fixture(scope="module")

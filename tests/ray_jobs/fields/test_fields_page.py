@@ -10,9 +10,9 @@ import yaml
 from making import spec
 
 from ray_jobs.caption import tell_long_answers
-from ray_jobs.fields.schema import complete
-from ray_jobs.metrics import Captioned, own
-from ray_jobs.suite import parse_suite
+from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.metrics import Captioned, custom
 
 PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "ask-for-fields.md").read_text()
 
@@ -32,10 +32,10 @@ def test_its_suite_with_its_schema() -> None:
 
 
 def test_its_own_metric() -> None:
-    metric = own.loaded({"off_by": block("python")})["off_by"]
+    metric = custom.loaded({"off_by": block("python")})["off_by"]
     answer = Captioned("a", 1, "stop", fields={"count": 2}, truth={"count": 5})
-    assert own.value(metric, answer, "a.png") == 3
-    assert own.value(metric, Captioned("a", 1, "stop", truth={"count": 5}), "a.png") == 20
+    assert custom.value(metric, answer, "a.png") == 3
+    assert custom.value(metric, Captioned("a", 1, "stop", truth={"count": 5}), "a.png") == 20
     assert not metric.holds(Captioned("a", 1, "stop", fields={"count": 2}))
 
 

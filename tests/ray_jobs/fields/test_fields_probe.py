@@ -8,9 +8,9 @@ import pytest
 from running import GOOD
 from test_fields_schema import WHOLE
 
+from ray_jobs.contract.field_schema import complete
+from ray_jobs.engine.probe.probe_process import Fault, try_grammar
 from ray_jobs.fields.grammar import write_grammar
-from ray_jobs.fields.schema import complete
-from ray_jobs.probe_child import Fault, try_grammar
 
 pytestmark = pytest.mark.slow  # for what it imports
 

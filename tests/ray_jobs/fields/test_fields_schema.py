@@ -7,9 +7,9 @@ import jsonschema
 import pytest
 from making import changed
 
-from ray_jobs.contract import BadInput
-from ray_jobs.fields.schema import NotSupported, complete, is_box, longest, read_schema
-from ray_jobs.suite import parse_suite
+from ray_jobs.contract.field_schema import NotSupported, complete, is_box, longest, read_schema
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.inputs.errors import InputError
 
 BOX: dict[str, Any] = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
 LOCATED: dict[str, Any] = {
@@ -212,7 +212,7 @@ def test_a_suite_holds_a_schema_or_names_its_file() -> None:
     ids=["a number", "no json", "a type", "no fields", "a mistyped field", "no column"],
 )
 def test_faults_of_fields_in_a_suite_are_one_line(truth: str, fields: str, told: str) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(SUITE % (truth, fields), "s")
     assert told in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

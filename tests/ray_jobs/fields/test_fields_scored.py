@@ -11,11 +11,14 @@ from finished import write_golden as write_plain_golden
 from making import spec
 from scored import NO_CLUSTER, InProcess, in_process
 
-from ray_jobs import parts, scoring, storage
 from ray_jobs.caption import SCHEMA
-from ray_jobs.contract import BadInput, Scores, Spec
+from ray_jobs.contract.artifacts import Scores
+from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.columns import add_fields, column_types
-from ray_jobs.metrics import counting
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import run
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.storage import objects, parts
 
 FIELDS = {
     "properties": {
@@ -48,10 +51,10 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(counting, "_on_ray", in_process)
-    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
-    counting.table.cache_clear()
+    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(run, "ray", NO_CLUSTER)
+    monkeypatch.setattr(run, "ray_dataset", InProcess)
+    corpus_counts.table.cache_clear()
     planned = spec(
         root=str(tmp_path),
         caption__fields=FIELDS,
@@ -66,8 +69,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 def write_golden(made: Spec, truths: dict[str, dict[str, Any]]) -> None:
     write_plain_golden(made, [Image(name) for name in truths], rows=len(truths))
     table = parts.read(made.golden_uri, "part-00000")
-    storage.delete(f"{made.golden_uri}/manifest.json")
-    storage.delete(parts.uri_of_part(made.golden_uri, "part-00000"))
+    objects.delete(f"{made.golden_uri}/manifest.json")
+    objects.delete(parts.uri_of_part(made.golden_uri, "part-00000"))
     column = pa.array([json.dumps(truth) for truth in truths.values()], pa.string())
     part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
     parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], len(truths), {}, {}))
@@ -94,9 +97,9 @@ def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
 
 
 def score(made: Spec) -> tuple[dict[str, dict[str, Any]], Scores]:
-    manifest = scoring.score(made, made.caption_id)
+    manifest = run.score(made, made.caption_id)
     rows = parts.read(made.scores_uri, "part-00000", made=manifest).to_pylist()
-    return {row["image_id"]: row for row in rows}, scoring.summed_up(made, manifest)
+    return {row["image_id"]: row for row in rows}, run.summed_up(made, manifest)
 
 
 NAMES = ["fields_valid", "field_count", "field_objects_recall", "field_objects_precision", "field_box_iou", "off_by"]
@@ -143,5 +146,5 @@ def test_a_truth_that_no_answer_can_equal_ends_the_scoring_too(tmp_path: Path, m
     planned = made.model_copy(update={"root": str(tmp_path / "other")})
     write_golden(planned, TRUTH | {"right": {"count": 99}})
     write_captions(planned, ANSWERS)
-    with pytest.raises(BadInput, match="image right: column 'n': count is 99, not from 0 to 9"):
+    with pytest.raises(InputError, match="image right: column 'n': count is 99, not from 0 to 9"):
         score(planned)

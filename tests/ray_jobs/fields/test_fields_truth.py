@@ -10,12 +10,13 @@ import pytest
 from making import spec
 from test_fields_schema import WHOLE
 
-from ray_jobs import parts
-from ray_jobs.contract import BadInput, Spec
+from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.answers import DoesNotFit
-from ray_jobs.fields.schema import complete
 from ray_jobs.fields.truth import check_truth, read_truth, truth_of
-from ray_jobs.golden.making import SCHEMA, WITH_TRUTH
+from ray_jobs.golden.build_part import SCHEMA, WITH_TRUTH
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import parts
 
 PROPERTIES = complete(WHOLE)["properties"]
 BOX = [1, 2, 3, 4]
@@ -108,7 +109,7 @@ def test_how_many_images_have_a_truth_is_counted(tmp_path: Path) -> None:
 
 def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_path: Path) -> None:
     made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": 10})
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         check_truth(made, parts.require(made.golden_uri, "golden"))
     assert str(caught.value) == (
         "dataset /data/images: image image-1: column 'n': count is 10, not from 0 to 9; correct it, or widen the "
@@ -118,7 +119,7 @@ def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_p
 
 def test_a_column_that_is_empty_everywhere_is_told(tmp_path: Path) -> None:
     made = golden(tmp_path, {"count": 1}, {"count": 2})
-    with pytest.raises(BadInput, match=r"column 'c', the truth of 'colour', is empty for every image; name another"):
+    with pytest.raises(InputError, match=r"column 'c', the truth of 'colour', is empty for every image; name another"):
         check_truth(made, parts.require(made.golden_uri, "golden"))
 
 
@@ -165,7 +166,7 @@ def test_boxes_that_look_like_pixels_are_told(
 def test_boxes_of_width_and_height_are_told(tmp_path: Path) -> None:
     made = of_boxes(tmp_path, [[10, 10, 50, 60], [200, 10, 50, 60]], **IN_THOUSANDTHS)
     with pytest.raises(
-        BadInput, match=r"image image-1: .* convert the boxes if they are x, y, width, height as in COCO"
+        InputError, match=r"image image-1: .* convert the boxes if they are x, y, width, height as in COCO"
     ):
         check_truth(made, parts.require(made.golden_uri, "golden"))
 

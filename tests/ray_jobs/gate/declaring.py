@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ray_jobs.gate.paired import Paired
+from ray_jobs.gate.paired_differences import Paired
 
 
 @dataclass(frozen=True)

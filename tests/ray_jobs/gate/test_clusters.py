@@ -3,9 +3,9 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from ray_jobs.gate.clusters import Clusters, studentised
-from ray_jobs.gate.constant import Constant
-from ray_jobs.gate.sample import Sample, for_differences
+from ray_jobs.gate.accumulator import Sample, for_differences
+from ray_jobs.gate.cluster_robust import Clusters, studentised
+from ray_jobs.gate.zero_variance import Constant
 
 RANDOM = np.random.default_rng(11)
 

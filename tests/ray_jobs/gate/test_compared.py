@@ -6,9 +6,9 @@ from declaring import CHRF, EXACT, JUDGE, WORDS, Declared, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from ray_jobs.contract import Comparison
-from ray_jobs.gate.compared import compared
-from ray_jobs.gate.paired import Paired
+from ray_jobs.contract.artifacts import Comparison
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.paired_differences import Paired
 
 NAN = math.nan
 RANDOM = np.random.default_rng(9)

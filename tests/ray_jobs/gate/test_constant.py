@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from ray_jobs.gate.constant import Constant, Equal
+from ray_jobs.gate.zero_variance import Constant, Equal
 
 
 def test_p_is_the_chance_that_no_other_value_was_seen() -> None:

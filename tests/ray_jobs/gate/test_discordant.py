@@ -7,8 +7,8 @@ from hypothesis import strategies as some
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from ray_jobs.gate.discordant import Discordant, binomial_tail, p_lost
-from ray_jobs.gate.trinomial import power_below
+from ray_jobs.gate.paired_proportions import Discordant, binomial_tail, p_lost
+from ray_jobs.gate.paired_proportions_power import power_below
 
 COUNTS = some.tuples(some.integers(0, 40), some.integers(0, 40), some.integers(0, 200))
 

@@ -3,10 +3,10 @@
 import numpy as np
 from declaring import pairs
 
-from ray_jobs.gate.compared import compared
+from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.limits import checked
-from ray_jobs.gate.sample import Sample
-from ray_jobs.metrics.collapse import METRIC as COLLAPSE
+from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.metrics.builtin.collapse import METRIC as COLLAPSE
 
 ALPHA, NIGHTS, IMAGES = 0.05, 600, 300
 CHANCE = 1 / np.arange(1, 21) / (1 / np.arange(1, 21)).sum()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from declaring import Declared, pairs
 
-from ray_jobs.gate.compared import compared
+from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.limits import checked
-from ray_jobs.gate.sample import Sample
+from ray_jobs.gate.non_inferiority import compared
 
 RANGES = ((0.0, 1.0), (0.0, 100.0), (-1.0, 1.0), (-math.inf, math.inf), (0.0, math.inf))
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from declaring import EMPTY, JUDGE, WORDS, Declared, numbered
 
+from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.limits import checked
-from ray_jobs.gate.sample import Sample
 
 RANDOM = np.random.default_rng(13)
 

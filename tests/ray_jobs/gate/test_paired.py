@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from declaring import CHRF, EMPTY, JUDGE, WORDS, Declared, pairs
 
-from ray_jobs.gate.paired import Paired
+from ray_jobs.gate.paired_differences import Paired
 
 NAN = math.nan
 RANDOM = np.random.default_rng(3)

@@ -5,7 +5,7 @@ from hypothesis import strategies as some
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from ray_jobs.gate.share import Share
+from ray_jobs.gate.proportion import Share
 
 
 @settings(deadline=None, derandomize=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ray_jobs.gate.accumulator import studentised
 from ray_jobs.gate.moments import moments
-from ray_jobs.gate.sample import studentised
-from ray_jobs.gate.studentised import RULE, Studentised, _error_of_skewness
+from ray_jobs.gate.skewed_mean import RULE, Studentised, _error_of_skewness
 
 RANDOM = np.random.default_rng(7)
 

@@ -8,9 +8,10 @@ import pytest
 from declaring import CHRF, EMPTY, EXACT, JUDGE, Declared, pairs
 from making import baseline, spec
 
-from ray_jobs.contract import Gate, Manifest, Scores, Summary, Verdict
+from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
+from ray_jobs.contract.suite import Gate
+from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.no_baseline import NoBaseline
-from ray_jobs.gate.sample import Sample
 from ray_jobs.gate.verdict import Side, decide
 
 BASELINE, ANCHOR = baseline(spec(called="step-0800")), baseline(spec(called="step-0100"))

@@ -16,18 +16,19 @@ import psutil
 import pytest
 from making import encoded, picture
 
-from ray_jobs.contract import Preprocess, Trouble
-from ray_jobs.golden.isolation import Decoder, Died, limited
-from ray_jobs.golden.singly import prepared
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.golden.decoder_process import Decoder, Died, limited
+from ray_jobs.golden.single_images import prepared
 from ray_jobs.images.prepare import Golden, Reject, prepare
-from ray_jobs.sources import Row
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.sources.source import SourceImage
 
 SETTINGS = Preprocess(max_pixels=12544, decode_seconds=1)
 GOOD = encoded(picture())
 ROOT = Path(__file__).parents[3]
 
 
-def misbehaving(row: Row, settings: Preprocess) -> Golden | Reject:
+def misbehaving(row: SourceImage, settings: Preprocess) -> Golden | Reject:
     match row.data:
         case b"crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -55,14 +56,17 @@ def decoder() -> Iterator[Decoder]:
     made.close()
 
 
-def ended(decoder: Decoder, *rows: Row) -> list[str]:
+def ended(decoder: Decoder, *rows: SourceImage) -> list[str]:
     made = [decoder.alone(misbehaving, row) for row in rows]
     return [f"{one.reason}: {one.detail}" if isinstance(one, Reject) else "kept" for one in made]
 
 
 @pytest.mark.slow
 def test_each_costs_itself_alone(decoder: Decoder) -> None:
-    rows = [Row(str(data), data) for data in (GOOD, b"crash", GOOD, b"hang", b"abort", GOOD, b"exit", b"crash", GOOD)]
+    rows = [
+        SourceImage(str(data), data)
+        for data in (GOOD, b"crash", GOOD, b"hang", b"abort", GOOD, b"exit", b"crash", GOOD)
+    ]
     died = "crashed-decoder: its process died of"
     assert ended(decoder, *rows) == [
         "kept", f"{died} SIGSEGV", "kept", "timeout: not decoded within 1 s", f"{died} SIGABRT", "kept",
@@ -71,23 +75,26 @@ def test_each_costs_itself_alone(decoder: Decoder) -> None:
 
 
 def test_a_process_that_someone_else_killed_costs_nothing(decoder: Decoder, tmp_path: Path) -> None:
-    assert ended(decoder, Row("a", GOOD), Row(str(tmp_path / "b"), b"once"), Row("c", GOOD)) == ["kept"] * 3
+    assert (
+        ended(decoder, SourceImage("a", GOOD), SourceImage(str(tmp_path / "b"), b"once"), SourceImage("c", GOOD))
+        == ["kept"] * 3
+    )
 
 
 def test_killed_twice_is_the_machines_doing_not_the_images(decoder: Decoder) -> None:
     with pytest.raises(
-        Trouble, match="the decoder of a was killed twice: its process died of SIGKILL; is there memory"
+        RetryableError, match="the decoder of a was killed twice: its process died of SIGKILL; is there memory"
     ):
-        ended(decoder, Row("a", b"killed"))
+        ended(decoder, SourceImage("a", b"killed"))
 
 
 def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:
-    assert ended(decoder, Row("a", GOOD)) == ["kept"]
+    assert ended(decoder, SourceImage("a", GOOD)) == ["kept"]
     (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
     for process in server.children():
         process.kill()
     time.sleep(0.5)
-    assert ended(decoder, Row("a", GOOD), Row("b", GOOD)) == ["kept"] * 2
+    assert ended(decoder, SourceImage("a", GOOD), SourceImage("b", GOOD)) == ["kept"] * 2
 
 
 @pytest.mark.slow
@@ -95,7 +102,7 @@ def test_memory_is_bounded() -> None:
     """A picture that is within the pixels the suite allows, but not within its memory."""
     large = encoded(picture(size=(40, 40)).resize((13_000, 13_000)), "PNG", compress_level=1)
     decoder = Decoder(Preprocess(decode_mb=256))
-    found = ended(decoder, Row("large", large), Row("good", GOOD))
+    found = ended(decoder, SourceImage("large", large), SourceImage("good", GOOD))
     decoder.close()
     assert found[0].startswith("too-large: ")
     assert found[1] == "kept"
@@ -103,15 +110,20 @@ def test_memory_is_bounded() -> None:
 
 def test_golden_images_are_those_of_this_process(decoder: Decoder, tmp_path: Path) -> None:
     (tmp_path / "file.png").write_bytes(GOOD)
-    rows = [Row("a", GOOD), Row("b", None, tmp_path / "file.png"), Row("c", None, detail="gone"), Row("d", b"")]
+    rows = [
+        SourceImage("a", GOOD),
+        SourceImage("b", None, tmp_path / "file.png"),
+        SourceImage("c", None, detail="gone"),
+        SourceImage("d", b""),
+    ]
     found = [decoder.alone(prepared, row) for row in rows]
     assert found[0] == found[1] == prepare(GOOD, SETTINGS)
     assert found[2:] == [Reject("unreadable-source", "gone"), Reject("empty", "0 bytes")]
 
 
 def test_a_disk_that_fails_is_trouble(decoder: Decoder) -> None:
-    with pytest.raises(Trouble, match="cannot read /proc/self/mem"):
-        decoder.alone(prepared, Row("a", None, Path("/proc/self/mem")))  # EIO at address 0
+    with pytest.raises(RetryableError, match="cannot read /proc/self/mem"):
+        decoder.alone(prepared, SourceImage("a", None, Path("/proc/self/mem")))  # EIO at address 0
 
 
 def killing() -> None:
@@ -132,8 +144,8 @@ def test_what_is_done_in_time_is_not_ended(decoder: Decoder) -> None:
 
 PARENT = """
 import time
-from ray_jobs.contract import Preprocess
-from ray_jobs.golden.isolation import Decoder
+from ray_jobs.contract.spec import Preprocess
+from ray_jobs.golden.decoder_process import Decoder
 decoder = Decoder(Preprocess())
 print("ready", flush=True)
 time.sleep(100)

@@ -8,12 +8,12 @@ import pytest
 from making import encoded as encoded_picture
 from making import picture
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.golden.build_part import described, drop_duplicates, encoded, join_references, written
 from ray_jobs.golden.duplicates import hashes
-from ray_jobs.golden.making import described, drop_duplicates, encoded, join_references, written
-from ray_jobs.golden.singly import prepared
-from ray_jobs.sources import Row
+from ray_jobs.golden.single_images import prepared
+from ray_jobs.sources.source import SourceImage
+from ray_jobs.storage import objects, parts
 
 SETTINGS = Preprocess()
 PARTS = {  # picture and caption by row
@@ -25,7 +25,7 @@ PARTS = {  # picture and caption by row
 def write_parts(golden_uri: str) -> None:
     for name, rows in PARTS.items():
         images = [
-            Row(f"{name}#{number}", encoded_picture(picture(which)), references=[caption])
+            SourceImage(f"{name}#{number}", encoded_picture(picture(which)), references=[caption])
             for number, (which, caption) in enumerate(rows)
         ]
         clock: defaultdict[str, float] = defaultdict(float)
@@ -37,7 +37,7 @@ def reject(golden_uri: str, killed_after: int | None = None) -> None:
     steps: list[Any] = []
     with hashes() as duplicates:
         for name in PARTS:
-            row = described(name, storage.read(parts.uri_of_part(golden_uri, name)), "made")
+            row = described(name, objects.read(parts.uri_of_part(golden_uri, name)), "made")
             duplicates.add(name, row["image_ids"], row["blake3"], row["references"])
         duplicates.join()
         steps = [lambda task=task: join_references(task, golden_uri) for task in duplicates.gains()]
@@ -47,7 +47,7 @@ def reject(golden_uri: str, killed_after: int | None = None) -> None:
 
 
 def content(golden_uri: str) -> dict[str, bytes]:
-    return {name: storage.read(parts.uri_of_part(golden_uri, name)) for name in PARTS}
+    return {name: objects.read(parts.uri_of_part(golden_uri, name)) for name in PARTS}
 
 
 def test_the_first_row_has_all_references_and_the_others_say_so(tmp_path: Path) -> None:

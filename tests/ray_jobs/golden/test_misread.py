@@ -4,11 +4,14 @@ import pyarrow as pa
 import pytest
 from making import spec as make_spec
 
-from ray_jobs import parts, preprocess, storage
-from ray_jobs.contract import BadInput, Dataset, Manifest
-from ray_jobs.golden.making import described
-from ray_jobs.golden.misread import CELLS, check_texts_as_read_now, find_misread
-from ray_jobs.golden.planning import GoldenPlan, PlannedPart
+from ray_jobs import preprocess
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.golden.build_part import described
+from ray_jobs.golden.former_cells import CELLS, check_texts_as_read_now, find_misread
+from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects, parts
 
 DATASET = Dataset(source="x", label="kind", references="said")
 
@@ -25,7 +28,7 @@ def test_a_python_object_is_found(store: str, label: str | None, references: lis
     assert next(find_misread([("a", "cat", ["A dog."]), ("b", label, references)]))[0] == "b"
     told = rf"golden set {store}/g: .* as for b: .*; change `dataset\.seed`, which makes another set"
     manifest = kept(store, label, references)
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(InputError, match=told):
         check_texts_as_read_now(f"{store}/g", manifest, DATASET)
     check_texts_as_read_now(f"{store}/g", manifest, Dataset(source="x"))  # no one reads its texts
     check_texts_as_read_now(f"{store}/g", manifest.model_copy(update={"details": {"cells": CELLS}}), DATASET)
@@ -41,7 +44,7 @@ def test_a_python_object_is_found(store: str, label: str | None, references: lis
 def test_texts_are_left_in_peace_and_looked_at_once(store: str, label: str | None, references: list[str]) -> None:
     manifest = kept(store, label, references)
     check_texts_as_read_now(f"{store}/g", manifest, DATASET)
-    storage.delete(parts.uri_of_part(f"{store}/g", "part-00000"))
+    objects.delete(parts.uri_of_part(f"{store}/g", "part-00000"))
     check_texts_as_read_now(f"{store}/g", manifest, DATASET)
 
 
@@ -49,7 +52,7 @@ def kept(store: str, label: str | None, references: list[str]) -> Manifest:
     schema = pa.schema({"image_id": pa.string(), "label": pa.string(), "references": pa.list_(pa.string())})
     columns = {"image_id": ["a", "b"], "label": ["cat", label], "references": [["A dog."], references]}
     data = parts.encoded(pa.table(columns, schema=schema), {"lost": {}, "rejects": []})
-    storage.write(parts.uri_of_part(f"{store}/g", "part-00000"), data)
+    objects.write(parts.uri_of_part(f"{store}/g", "part-00000"), data)
     return parts.summed(
         "golden", "g", [parts.describe("part-00000", data)], rows_in=2, seconds={}, versions={}, details={}
     )
@@ -63,7 +66,7 @@ def test_a_set_is_of_the_version_that_planned_it(store: str, cells: int | None) 
         "references": [["{'id': 0, 'caption': 'A dog.'}"]],
     }  # fmt: skip
     data = parts.encoded(pa.table(columns), {"lost": {}, "rejects": []})
-    storage.write(parts.uri_of_part(spec.golden_uri, "part-00000"), data)
+    objects.write(parts.uri_of_part(spec.golden_uri, "part-00000"), data)
     made = preprocess.Made()
     made.add(described("part-00000", data, "found"))
     planned = (PlannedPart(name="part-00000", rows=1, bytes=1, file="f", group=0),)
@@ -72,5 +75,5 @@ def test_a_set_is_of_the_version_that_planned_it(store: str, cells: int | None) 
     if cells:
         check_texts_as_read_now(spec.golden_uri, manifest, DATASET)
     else:
-        with pytest.raises(BadInput, match="wrote what is no text out as Python, as for a"):
+        with pytest.raises(InputError, match="wrote what is no text out as Python, as for a"):
             check_texts_as_read_now(spec.golden_uri, manifest, DATASET)

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from making import encoded, picture
 from PIL import Image
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Part
-from ray_jobs.golden import pages
-from ray_jobs.golden.making import SCHEMA
+from ray_jobs.contract.artifacts import Part
+from ray_jobs.golden import previews
+from ray_jobs.golden.build_part import SCHEMA
+from ray_jobs.storage import objects, parts
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -32,44 +32,44 @@ def test_rejects_are_told_escaped_and_seen(store: str) -> None:
     thumbnail = encoded(picture(), "JPEG")
     shown = reject(1, image_id=HOSTILE, detail=HOSTILE, thumbnail=base64.b64encode(thumbnail).decode())
     made = [part(store, "part-00000", 1, [reject(0), shown]), part(store, "part-00001", 1, [])]
-    pages.write_rejects(store, f"/data/{HOSTILE}", made, {"corrupt": 2})
-    page = storage.read(f"{store}/rejects.html").decode()
+    previews.write_rejects(store, f"/data/{HOSTILE}", made, {"corrupt": 2})
+    page = objects.read(f"{store}/rejects.html").decode()
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 4  # twice the title, the image, the detail
     assert "2 images were rejected:\n2 corrupt." in page
     assert f"data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}" in page
-    table = pq.read_table(io.BytesIO(storage.read(f"{store}/rejects.parquet"))).to_pylist()
+    table = pq.read_table(io.BytesIO(objects.read(f"{store}/rejects.parquet"))).to_pylist()
     assert [row["image_id"] for row in table] == ["0000.jpg", HOSTILE]
     assert [row["thumbnail"] for row in table] == [None, thumbnail]
 
 
 def test_no_rejects(store: str) -> None:
-    pages.write_rejects(store, "/data", [part(store, "part-00000", 1, [])], {})
-    assert "0 images were rejected." in storage.read(f"{store}/rejects.html").decode()
-    assert pq.read_table(io.BytesIO(storage.read(f"{store}/rejects.parquet"))).num_rows == 0
+    previews.write_rejects(store, "/data", [part(store, "part-00000", 1, [])], {})
+    assert "0 images were rejected." in objects.read(f"{store}/rejects.html").decode()
+    assert pq.read_table(io.BytesIO(objects.read(f"{store}/rejects.parquet"))).num_rows == 0
 
 
 def test_the_page_is_bounded_and_the_table_is_not(store: str) -> None:
     made = [part(store, f"part-{number:05d}", 0, [reject(row) for row in range(600)]) for number in range(2)]
-    pages.write_rejects(store, "/data", made, {"corrupt": 1200})
-    page = storage.read(f"{store}/rejects.html").decode()
+    previews.write_rejects(store, "/data", made, {"corrupt": 1200})
+    page = objects.read(f"{store}/rejects.html").decode()
     assert page.count("<td>corrupt</td>") == 1000
     assert "The first 1000 are shown" in page
-    assert pq.read_table(io.BytesIO(storage.read(f"{store}/rejects.parquet"))).num_rows == 1200
+    assert pq.read_table(io.BytesIO(objects.read(f"{store}/rejects.parquet"))).num_rows == 1200
 
 
 def test_the_contact_sheet_shows_parts_from_beginning_to_end(store: str) -> None:
     made = [part(store, f"part-{number:05d}", 3 if number != 4 else 0, []) for number in range(20)]
-    pages.write_preview(store, made)
-    first = storage.read(f"{store}/preview.png")
+    previews.write_preview(store, made)
+    first = objects.read(f"{store}/preview.png")
     sheet = Image.open(io.BytesIO(first))
     assert sheet.size == (8 * 116 + 4, 8 * 116 + 4)
     assert sheet.getpixel((8 * 116 - 60, 60)) == (255, 255, 255)  # a part of three images fills three places
     assert sheet.getpixel((60, 60)) != (255, 255, 255)
-    pages.write_preview(store, made)
-    assert storage.read(f"{store}/preview.png") == first
+    previews.write_preview(store, made)
+    assert objects.read(f"{store}/preview.png") == first
 
 
 def test_one_small_part_makes_a_small_sheet(store: str) -> None:
-    pages.write_preview(store, [part(store, "part-00000", 1, [])])
-    assert Image.open(io.BytesIO(storage.read(f"{store}/preview.png"))).size == (8 * 116 + 4, 120)
+    previews.write_preview(store, [part(store, "part-00000", 1, [])])
+    assert Image.open(io.BytesIO(objects.read(f"{store}/preview.png"))).size == (8 * 116 + 4, 120)

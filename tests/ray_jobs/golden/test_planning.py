@@ -11,18 +11,21 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as some
 from making import folder_of_pictures, spec
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, Preprocess, Spec
-from ray_jobs.golden import planning
-from ray_jobs.golden.planning import MEGABYTE, cut, located, planned
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.golden import part_plan
+from ray_jobs.golden.part_plan import MEGABYTE, cut, located, planned
 from ray_jobs.golden.sample import sampling
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import source_revision
-from ray_jobs.sources import Located, Row, open_source
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.source import ImageRef, SourceImage
+from ray_jobs.storage import objects
 
 
-def parts_of(sizes: list[int], **settings: Any) -> list[list[Located]]:
+def parts_of(sizes: list[int], **settings: Any) -> list[list[ImageRef]]:
     with sampling(Dataset(source="/images")) as sample:
-        sample.draw(Located(f"{number:06d}", "", size) for number, size in enumerate(sizes))
+        sample.draw(ImageRef(f"{number:06d}", "", size) for number, size in enumerate(sizes))
         return list(cut(sample, Preprocess(**settings)))
 
 
@@ -56,11 +59,11 @@ class Counting:
     def __init__(self, folder: Path) -> None:
         self.source, self.times = open_source(Dataset(source=str(folder))), 0
 
-    def listed(self) -> Iterator[Located]:
+    def listed(self) -> Iterator[ImageRef]:
         self.times += 1
         return self.source.listed()
 
-    def read(self, located: Sequence[Located]) -> Iterator[Row]:
+    def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
         return self.source.read(located)
 
 
@@ -88,12 +91,12 @@ def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
     plan = planned(made, source)
     folder = f"{made.golden_uri}/plan"
-    before = {entry.key: storage.read(f"{folder}/{entry.key}") for entry in storage.entries(folder)}
+    before = {entry.key: objects.read(f"{folder}/{entry.key}") for entry in objects.entries(folder)}
     for gone in (["plan.json"], ["plan.json", plan.parts[-1].file], list(before)):
         for name in gone:
-            storage.delete(f"{folder}/{name}")
+            objects.delete(f"{folder}/{name}")
         assert planned(made, source) == plan
-        assert {entry.key: storage.read(f"{folder}/{entry.key}") for entry in storage.entries(folder)} == before
+        assert {entry.key: objects.read(f"{folder}/{entry.key}") for entry in objects.entries(folder)} == before
 
 
 def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_what_another_plan_left_behind_is_not_taken_for_this_ones(tmp_path: Path
     source = Counting(folder_of_pictures(tmp_path / "images", 40))
     planned(spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=10), source)
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=20)
-    storage.delete(f"{made.golden_uri}/plan/plan.json")
+    objects.delete(f"{made.golden_uri}/plan/plan.json")
     plan = planned(made, source)
     found = [one for part in plan.parts for one in located(made.golden_uri, part.file, part.group)]
     assert found == list(source.listed())
@@ -119,8 +122,8 @@ def test_a_set_is_made_with_one_version_of_each_library(tmp_path: Path, monkeypa
     source = Counting(folder_of_pictures(tmp_path / "images", 5))
     made = spec_of(tmp_path / "images", str(tmp_path / "root"))
     planned(made, source)
-    monkeypatch.setattr(planning, "version", lambda name: "99" if name == "pillow" else version(name))
-    with pytest.raises(BadInput, match=r"begun with pillow [\d.]+, now 99; delete it"):
+    monkeypatch.setattr(part_plan, "version", lambda name: "99" if name == "pillow" else version(name))
+    with pytest.raises(InputError, match=r"begun with pillow [\d.]+, now 99; delete it"):
         planned(made, source)
 
 
@@ -128,13 +131,13 @@ def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
     folder = folder_of_pictures(tmp_path / "images", 5)
     made = spec_of(folder, str(tmp_path / "root"))
     folder_of_pictures(folder, 6)
-    with pytest.raises(BadInput, match="images: it changed after the run was planned; plan it again"):
+    with pytest.raises(InputError, match="images: it changed after the run was planned; plan it again"):
         planned(made, Counting(folder))
-    assert list(storage.entries(made.golden_uri)) == []
+    assert list(objects.entries(made.golden_uri)) == []
 
 
 def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
     made = spec_of(folder_of_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
-    storage.write(f"{made.golden_uri}/plan/plan.json", b"{")
-    with pytest.raises(BadInput, match=r"plan\.json: not a plan .*; delete the folder"):
+    objects.write(f"{made.golden_uri}/plan/plan.json", b"{")
+    with pytest.raises(InputError, match=r"plan\.json: not a plan .*; delete the folder"):
         planned(made, Counting(tmp_path / "images"))

@@ -7,19 +7,22 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract.suite import Dataset
 from ray_jobs.golden.sample import sampling
-from ray_jobs.sources import Located
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.source import ImageRef
 
 
-def images(count: int, labels: Any = None) -> list[Located]:
+def images(count: int, labels: Any = None) -> list[ImageRef]:
     return [
-        Located(f"image-{number:06d}", f"where-{number}", 1000 + number, labels(number) if labels else None, ["a", "b"])
+        ImageRef(
+            f"image-{number:06d}", f"where-{number}", 1000 + number, labels(number) if labels else None, ["a", "b"]
+        )
         for number in range(count)
     ]
 
 
-def drawn(listed: Any, **settings: Any) -> list[Located]:
+def drawn(listed: Any, **settings: Any) -> list[ImageRef]:
     with sampling(Dataset(source="/images", **settings)) as sample:
         sample.draw(listed)
         return list(sample)
@@ -86,13 +89,13 @@ def test_images_without_a_label_are_a_stratum_of_their_own() -> None:
 
 
 def test_two_images_of_one_name_are_refused() -> None:
-    with pytest.raises(BadInput, match="dataset /images: two images are called 'image-000003'"):
+    with pytest.raises(InputError, match="dataset /images: two images are called 'image-000003'"):
         drawn([*images(10), images(10)[3]])
 
 
 def test_a_name_that_is_not_unicode_is_told() -> None:
-    with pytest.raises(BadInput, match=r"dataset /images: 'caf\\udce9.jpg' is not UTF-8; rename the file"):
-        drawn([Located("caf\udce9.jpg", "x")])
+    with pytest.raises(InputError, match=r"dataset /images: 'caf\\udce9.jpg' is not UTF-8; rename the file"):
+        drawn([ImageRef("caf\udce9.jpg", "x")])
 
 
 @pytest.mark.slow
@@ -100,7 +103,7 @@ def test_memory_does_not_grow_with_the_listing() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
         with sampling(Dataset(source="/images", limit=1000)) as sample:
-            sample.draw(Located(f"image-{number:06d}", "x" * 50) for number in range(count))
+            sample.draw(ImageRef(f"image-{number:06d}", "x" * 50) for number in range(count))
             assert sum(1 for _ in sample) == 1000
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()

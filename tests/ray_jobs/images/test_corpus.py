@@ -12,10 +12,10 @@ import pytest
 from images import corpus
 from PIL import Image
 
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.decode import FORMATS
 from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file
-from ray_jobs.images.rejected import Rejected
+from ray_jobs.images.reject_reasons import Rejected
 
 SETTINGS = Preprocess(format="png")
 BOMBS = sorted(name for name in corpus.FILES if "bomb" in name or "claims" in name or "outside" in name)
@@ -95,7 +95,7 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
 MEASURE = """
 import sys
 from pathlib import Path
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract.spec import Preprocess
 from ray_jobs.images.prepare import prepare_file
 
 def peak():  # of this process alone: getrusage begins with what the one that started it had

@@ -13,10 +13,10 @@ from images.corpus.jpeg import exif
 from making import encoded, picture
 from PIL import Image, ImageFile, ImageOps
 
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import Reject, prepare_file
-from ray_jobs.images.rejected import REASONS, Rejected
+from ray_jobs.images.reject_reasons import REASONS, Rejected
 from ray_jobs.images.resize import upright
 
 IMAGES = Path(__file__).parents[3] / "demo" / "images"

@@ -10,12 +10,13 @@ from images.corpus import jpeg, pictures, profiles
 from making import encoded, picture
 from PIL import Image, ImageFile
 
-from ray_jobs.contract import Preprocess, Trouble
+from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images import prepare as module
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file, thumbnail
-from ray_jobs.images.rejected import REASONS, Rejected
+from ray_jobs.images.reject_reasons import REASONS, Rejected
+from ray_jobs.inputs.errors import RetryableError
 
 PHOTOS = Path(__file__).parents[3] / "demo" / "images" / "photos"
 USUAL = Preprocess()
@@ -105,7 +106,7 @@ def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(module.os, "open", broken)
-    with pytest.raises(Trouble, match=r"cannot read /disk/a\.png: .*Input/output error"):
+    with pytest.raises(RetryableError, match=r"cannot read /disk/a\.png: .*Input/output error"):
         prepare_file("a.png", Path("/disk/a.png"), USUAL)
 
 

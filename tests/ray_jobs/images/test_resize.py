@@ -8,7 +8,7 @@ from making import picture
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from ray_jobs.contract import Preprocess
+from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.resize import encode, resize, target_size, upright
 
 SIDES = some.integers(2, 12_000)

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 from making import baseline, encoded, picture, spec
 
-from ray_jobs import parts
 from ray_jobs.caption import SCHEMA
-from ray_jobs.contract import Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.storage import parts
 
 PART_ROWS = 4
 SHORT: dict[str, Any] = {"tries": 2, "timeout_seconds": 5.0, "concurrency": 4}

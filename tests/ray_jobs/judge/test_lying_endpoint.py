@@ -15,10 +15,12 @@ import pytest
 from judged import against, asking, made
 from lying import KEY, Said, answer, caption_in, completion, error, lying
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import BadInput, Spec, Trouble, Verdict
-from ray_jobs.judging import judge_all, judgements, reopen
-from ray_jobs.metrics.judge import Judgement
+from ray_jobs.contract.artifacts import Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.judge.rubric import Judgement
+from ray_jobs.judge.run import judge_all, judgements, reopen
+from ray_jobs.storage import objects, parts
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
 
@@ -70,13 +72,13 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
         assert body["response_format"]["json_schema"]["strict"] is True
         assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0, 256)
         assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
-        assert json.loads(storage.read(f"{spec.run_uri}/judge.json"))["spent"]["questions"] == 6
+        assert json.loads(objects.read(f"{spec.run_uri}/judge.json"))["spent"]["questions"] == 6
 
         again = judge_all(spec, [spec.caption_id])
         assert len(endpoint.asked) == 6
         assert again == totals
     for part in ("part-00000", "part-00001"):
-        assert len(list(storage.entries(f"{spec.judge_uri}/{part}"))) == 1  # compacted
+        assert len(list(objects.entries(f"{spec.judge_uri}/{part}"))) == 1  # compacted
     assert KEY.encode() not in bytes_kept(tmp_path)
 
 
@@ -110,7 +112,7 @@ def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pyte
         totals = judge_all(third, [third.caption_id])
         assert totals.served_by == ("m fp 1", "m-0805")
         assert "answers are of 2 models" in caplog.text
-        assert json.loads(storage.read(f"{third.run_uri}/judge.json"))["served_by"] == ["m fp 1", "m-0805"]
+        assert json.loads(objects.read(f"{third.run_uri}/judge.json"))["served_by"] == ["m fp 1", "m-0805"]
         odd = made(asking(str(tmp_path / "odd"), endpoint.url), SIX)
         assert judge_all(odd, [odd.caption_id]).served_by == ("m-***", "m-0805")
     assert KEY not in caplog.text
@@ -227,12 +229,12 @@ def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Pat
     with lying(only(2, error(400))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
         judge_all(spec, [spec.caption_id])
-        before = storage.read(f"{spec.run_uri}/judge.json")
+        before = objects.read(f"{spec.run_uri}/judge.json")
         endpoint.behave = good
         forced = spec.model_copy(update={"force": "manual"}).with_folders({}, "forced/manual/1")
         judge_all(forced, [forced.caption_id])
-        assert storage.read(f"{spec.run_uri}/judge.json") == before
-        assert storage.read(f"{spec.run_uri}/forced/manual/1/judge.json") != before
+        assert objects.read(f"{spec.run_uri}/judge.json") == before
+        assert objects.read(f"{spec.run_uri}/forced/manual/1/judge.json") != before
 
 
 def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(tmp_path: Path) -> None:
@@ -241,8 +243,8 @@ def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(t
         judge_all(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
         captions = parts.require(spec.captions_uri, "caption")
-        storage.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
-        storage.write(f"{spec.run_uri}/verdict.json", verdict("PASS"))
+        objects.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
+        objects.write(f"{spec.run_uri}/verdict.json", verdict("PASS"))
         later = made(asking(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()})
         endpoint.asked.clear()
         endpoint.behave = good
@@ -267,16 +269,16 @@ def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twi
         spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(update={"force": force})
         judge_all(spec, [spec.caption_id])
         for outcome, again in (("PASS", 0), ("FAIL", 0), ("INCONCLUSIVE", 0), ("INCOMPLETE", 1), ("INCOMPLETE", 1)):
-            storage.write(f"{spec.run_uri}/verdict.json", verdict(outcome))
+            objects.write(f"{spec.run_uri}/verdict.json", verdict(outcome))
             endpoint.asked.clear()
             reopen(spec)
-            assert storage.exists(f"{spec.run_uri}/verdict.json") == (not again)
+            assert objects.exists(f"{spec.run_uri}/verdict.json") == (not again)
             for _ in range(3):  # as after a kill before the verdict
                 totals = judge_all(spec, [spec.caption_id])
                 assert (totals.questions, totals.answered, sum(totals.failed.values())) == (6, 5, 1)
                 reopen(spec)
             assert [caption_in(text) for text in endpoint.texts()].count("caption 2") == again
-        storage.write(f"{spec.run_uri}/verdict.json", verdict("INCOMPLETE"))
+        objects.write(f"{spec.run_uri}/verdict.json", verdict("INCOMPLETE"))
         reopen(spec)
         endpoint.behave = good
         totals = judge_all(spec, [spec.caption_id])
@@ -292,8 +294,8 @@ def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
         spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
         judge_all(spec, [spec.caption_id])
         for name in ("verdict.json", "preference/manifest.json", "preference/parts/part-00000.parquet"):
-            storage.write(f"{spec.run_uri}/{name}", verdict("INCOMPLETE"))
-        real, deleted = storage.delete, 0
+            objects.write(f"{spec.run_uri}/{name}", verdict("INCOMPLETE"))
+        real, deleted = objects.delete, 0
 
         def delete(uri: str) -> None:
             nonlocal deleted
@@ -303,12 +305,12 @@ def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
             real(uri)
 
         with monkeypatch.context() as patched:
-            patched.setattr(storage, "delete", delete)
+            patched.setattr(objects, "delete", delete)
             with pytest.raises(KeyboardInterrupt):
                 reopen(spec)
-        assert storage.exists(f"{spec.run_uri}/verdict.json")
+        assert objects.exists(f"{spec.run_uri}/verdict.json")
         reopen(spec)
-        assert {entry.key for entry in storage.entries(spec.run_uri)} == {"attempt"}
+        assert {entry.key for entry in objects.entries(spec.run_uri)} == {"attempt"}
         endpoint.behave = good
         assert judge_all(spec, [spec.caption_id]).answered == 6
 
@@ -379,14 +381,14 @@ TWENTY = {f"image-{number:02d}": f"caption {number}" for number in range(20)}
 @pytest.mark.parametrize(
     ("said", "kind", "line"),
     [
-        (error(500), Trouble, "3 answers in a row failed, the last: server-error .*run again when it is up"),
-        (error(429), Trouble, "3 answers in a row failed, the last: rate-limit"),
-        (Said(hang=2, body={}), Trouble, "the last: timeout"),
-        (answer(score=99), BadInput, "the last: invalid-answer .*change one of them"),
-        (error(400, "no images here"), BadInput, "the last: request-rejected .*no images here.*takes images"),
-        (error(401, f"bad key {KEY}"), BadInput, "401, not this key; correct ASSAY_JUDGE_KEY$"),
-        (error(403, f"denied to {KEY}"), BadInput, r"http-403 .*denied to \*\*\*.*check base_url, model"),
-        (error(404, "no model m"), BadInput, "http-404 .*no model m.*check base_url, model"),
+        (error(500), RetryableError, "3 answers in a row failed, the last: server-error .*run again when it is up"),
+        (error(429), RetryableError, "3 answers in a row failed, the last: rate-limit"),
+        (Said(hang=2, body={}), RetryableError, "the last: timeout"),
+        (answer(score=99), InputError, "the last: invalid-answer .*change one of them"),
+        (error(400, "no images here"), InputError, "the last: request-rejected .*no images here.*takes images"),
+        (error(401, f"bad key {KEY}"), InputError, "401, not this key; correct ASSAY_JUDGE_KEY$"),
+        (error(403, f"denied to {KEY}"), InputError, r"http-403 .*denied to \*\*\*.*check base_url, model"),
+        (error(404, "no model m"), InputError, "http-404 .*no model m.*check base_url, model"),
     ],
 )
 def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
@@ -406,7 +408,9 @@ def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
 
 def test_nobody_listens(tmp_path: Path) -> None:
     spec = made(asking(str(tmp_path), "http://127.0.0.1:9/v1", tries=1, concurrency=2), SIX)
-    with pytest.raises(Trouble, match=r"judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"):
+    with pytest.raises(
+        RetryableError, match=r"judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"
+    ):
         judge_all(spec, [spec.caption_id])
 
 
@@ -414,7 +418,7 @@ def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_pa
     with lying(good) as endpoint:
         endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= 8 else error(500)
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
-        with pytest.raises(Trouble, match="6 answers in a row failed"):
+        with pytest.raises(RetryableError, match="6 answers in a row failed"):
             judge_all(spec, [spec.caption_id])
         endpoint.behave = good
         endpoint.asked.clear()
@@ -432,7 +436,9 @@ def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
         endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= dead_after else error(500)
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=concurrency), many)
         for _ in range(3):
-            with pytest.raises(Trouble, match=r"in a row failed, the last: server-error .*run again when it is up"):
+            with pytest.raises(
+                RetryableError, match=r"in a row failed, the last: server-error .*run again when it is up"
+            ):
                 judge_all(spec, [spec.caption_id])
             assert set(failures(spec).values()) == {"judge-silent"}, "an outage was recorded as failures of images"
         missing = len(failures(spec))
@@ -452,7 +458,7 @@ def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp
 
     with lying(behave) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=4), SIX)
-        with pytest.raises(Trouble, match="5 answers in a row failed"):
+        with pytest.raises(RetryableError, match="5 answers in a row failed"):
             judge_all(spec, [spec.caption_id])
     assert failures(spec) == {f"image-{number}": "judge-silent" for number in range(1, 6)}
 
@@ -515,7 +521,7 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
         monkeypatch.setenv("ASSAY_JUDGE_OTHER_KEY", value)
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, key_variable="ASSAY_JUDGE_OTHER_KEY"), SIX)
-        with pytest.raises(BadInput, match=r"judge m at .*: ASSAY_JUDGE_OTHER_KEY (is not set|holds what)"):
+        with pytest.raises(InputError, match=r"judge m at .*: ASSAY_JUDGE_OTHER_KEY (is not set|holds what)"):
             judge_all(spec, [spec.caption_id])
     assert endpoint.asked == []
 
@@ -523,7 +529,7 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
 @pytest.mark.parametrize("url", ["models.example.com/v1", "ftp://h/v1", "http://", "file:///v1"])
 def test_an_endpoint_is_a_web_address(tmp_path: Path, url: str) -> None:
     spec = made(asking(str(tmp_path), url), SIX)
-    with pytest.raises(BadInput, match="judge m: base_url must be http:// or https:// and a host"):
+    with pytest.raises(InputError, match="judge m: base_url must be http:// or https:// and a host"):
         judge_all(spec, [spec.caption_id])
 
 
@@ -614,8 +620,8 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
 
 DRIVER = """
 import sys
-from ray_jobs.contract import Spec
-from ray_jobs.judging import judge_all
+from ray_jobs.contract.spec import Spec
+from ray_jobs.judge.run import judge_all
 spec = Spec.model_validate_json(open(sys.argv[1]).read())
 judge_all(spec, [spec.caption_id])
 """
@@ -658,7 +664,7 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
         assert judge_all(spec, [spec.caption_id]).asked.questions == 40
     for part in range(10):
-        assert len(list(storage.entries(f"{spec.judge_uri}/{parts.name_of_part(part)}"))) == 1
+        assert len(list(objects.entries(f"{spec.judge_uri}/{parts.name_of_part(part)}"))) == 1
 
 
 def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:

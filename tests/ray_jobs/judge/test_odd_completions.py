@@ -10,10 +10,11 @@ from judged import asking, made
 from lying import KEY, Said, caption_in, completion, error, error_in_success, lying, page, stream
 from lying import message_with as text
 
-from ray_jobs import parts
-from ray_jobs.contract import BadInput, Spec, Trouble
-from ray_jobs.judging import judge_all, judgements
-from ray_jobs.metrics.judge import SILENT, Judgement
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.judge.rubric import SILENT, Judgement
+from ray_jobs.judge.run import judge_all, judgements
+from ray_jobs.storage import parts
 
 TWELVE = {f"image-{number:02d}": f"caption {number}" for number in range(12)}
 GOOD = json.dumps({"rationale": "so", "score": 4})
@@ -131,7 +132,7 @@ USELESS: dict[str, tuple[Said, str]] = {
 def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: Said, line: str) -> None:
     with lying(lambda question, before: said) as endpoint:
         spec = planned(tmp_path / "all", endpoint.url)
-        with pytest.raises(BadInput, match=rf"answers in a row failed, the last: .*{line}") as caught:
+        with pytest.raises(InputError, match=rf"answers in a row failed, the last: .*{line}") as caught:
             judge_all(spec, [spec.caption_id])
         assert str(caught.value).isprintable()
         assert set(map(repr, judged(spec).values())) == {repr(SILENT)}, "recorded although nothing was ever answered"
@@ -144,7 +145,7 @@ def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: S
 def test_a_criterion_that_is_missing_is_named(tmp_path: Path) -> None:
     with lying(lambda question, before: text('{"rationale": "so", "colour": true}')) as endpoint:
         spec = planned(tmp_path, endpoint.url, criteria=["colour", "shape"])
-        with pytest.raises(BadInput, match="the key 'shape' is missing"):
+        with pytest.raises(InputError, match="the key 'shape' is missing"):
             judge_all(spec, [spec.caption_id])
 
 
@@ -178,59 +179,65 @@ AGAIN = "run again when it is up$"
 ACCOUNT = r"the account of the key in ASSAY_JUDGE_KEY has no credit or quota left \(.*\); top it up"
 QUOTA = {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": None}}
 DOWN: dict[str, tuple[Said, type[Exception], str]] = {
-    "429 in a 200": (error_in_success(429, "slow down"), Trouble, f"rate-limit .*slow down.*{AGAIN}"),
-    "429 as text": (error_in_success("429"), Trouble, f"rate-limit .*{AGAIN}"),
-    "429 in a word": (error_in_success("rate_limit_exceeded"), Trouble, f"rate-limit .*{AGAIN}"),
-    "an error without a code": (error_in_success(None, "upstream"), Trouble, f"server-error .*'upstream'.*{AGAIN}"),
-    "an error as text": (Said(body={"error": "model is loading"}), Trouble, f"server-error .*is loading'.*{AGAIN}"),
-    "an error in a list": (Said(body=[{"error": {"code": 503, "message": "busy"}}]), Trouble, "server-error .*'busy'"),
+    "429 in a 200": (error_in_success(429, "slow down"), RetryableError, f"rate-limit .*slow down.*{AGAIN}"),
+    "429 as text": (error_in_success("429"), RetryableError, f"rate-limit .*{AGAIN}"),
+    "429 in a word": (error_in_success("rate_limit_exceeded"), RetryableError, f"rate-limit .*{AGAIN}"),
+    "an error without a code": (
+        error_in_success(None, "upstream"), RetryableError, f"server-error .*'upstream'.*{AGAIN}"),
+    "an error as text": (
+        Said(body={"error": "model is loading"}), RetryableError, f"server-error .*is loading'.*{AGAIN}"),
+    "an error in a list": (
+        Said(body=[{"error": {"code": 503, "message": "busy"}}]), RetryableError, "server-error .*'busy'"),
     "an error in the choice": (
-        Said(body={"choices": [{"error": {"code": 502, "message": "gone"}, "message": {"content": ""}}]}), Trouble,
+        Said(body={"choices": [{"error": {"code": 502, "message": "gone"}, "message": {"content": ""}}]}),
+        RetryableError,
         "server-error .*'gone'"),
-    "an answer that an error ended": (text('{"rationale": "th', "error"), Trouble, "server-error"),
-    "an error in a stream": (stream({"error": {"code": 429, "message": "slow"}}), Trouble, "rate-limit .*'slow'"),
+    "an answer that an error ended": (text('{"rationale": "th', "error"), RetryableError, "server-error"),
+    "an error in a stream": (
+        stream({"error": {"code": 429, "message": "slow"}}), RetryableError, "rate-limit .*'slow'"),
     "an error object of an engine": (
-        Said(body={"object": "error", "message": "too long", "code": 400}), BadInput, "request-rejected .*too long"),
-    "a code without a word": (Said(body={"code": 429, "msg": "busy"}), Trouble, "rate-limit"),
-    "401 in a 200": (error_in_success(401, "who?"), BadInput, "401, not this key; correct ASSAY_JUDGE_KEY"),
-    "404 in a 200": (error_in_success("model_not_found", "no m"), BadInput, "http-404 .*'no m'.*check base_url, model"),
-    "a page": (page(), BadInput, f"no-completion \\(a page: '<!doctype html><html><title>Sign in.*{BASE}"),
-    "a stream": (stream({"choices": [{"delta": {"content": "4"}}]}), BadInput, f"event stream, though none.*{BASE}"),
-    "a comment of a stream": (Said(body=b": PROCESSING\n\n"), BadInput, f"an event stream.*{BASE}"),
-    "nothing": (Said(body=b""), BadInput, f"an empty body.*{BASE}"),
-    "white space": (Said(body=b"  \n"), BadInput, f"an empty body.*{BASE}"),
-    "no choices": (Said(body={"choices": []}), BadInput, f"JSON that is no completion: .*choices.*{BASE}"),
-    "a message that is null": (Said(body={"choices": [{"message": None}]}), BadInput, f"no completion.*{BASE}"),
-    "an answer of the old API": (Said(body={"choices": [{"text": GOOD}]}), BadInput, f"no completion.*text.*{BASE}"),
-    "a list of models": (Said(body={"object": "list", "data": []}), BadInput, f"no completion.*{BASE}"),
-    "half of a JSON text": (Said(body=b'{"choices": [{"mess'), BadInput, f"no JSON: .*{BASE}"),
-    "text": (Said(body=b"OK"), BadInput, f"no JSON: 'OK'.*{BASE}"),
-    "201": (Said(201, {"id": 1}), BadInput, f"no completion.*{BASE}"),
-    "402": (error(402, "no credit"), BadInput, ACCOUNT),
-    "no quota": (Said(429, QUOTA), BadInput, ACCOUNT),
-    "no quota in a 200": (Said(200, QUOTA), BadInput, ACCOUNT),
-    "405": (error(405, "not here"), BadInput, "http-405 .*not here.*check base_url, model"),
-    "404 of a gateway": (Said(404, b"404 page not found"), BadInput, "http-404 .*page not found.*check base_url"),
+        Said(body={"object": "error", "message": "too long", "code": 400}), InputError, "request-rejected .*too long"),
+    "a code without a word": (Said(body={"code": 429, "msg": "busy"}), RetryableError, "rate-limit"),
+    "401 in a 200": (error_in_success(401, "who?"), InputError, "401, not this key; correct ASSAY_JUDGE_KEY"),
+    "404 in a 200": (
+        error_in_success("model_not_found", "no m"), InputError, "http-404 .*'no m'.*check base_url, model"),
+    "a page": (page(), InputError, f"no-completion \\(a page: '<!doctype html><html><title>Sign in.*{BASE}"),
+    "a stream": (stream({"choices": [{"delta": {"content": "4"}}]}), InputError, f"event stream, though none.*{BASE}"),
+    "a comment of a stream": (Said(body=b": PROCESSING\n\n"), InputError, f"an event stream.*{BASE}"),
+    "nothing": (Said(body=b""), InputError, f"an empty body.*{BASE}"),
+    "white space": (Said(body=b"  \n"), InputError, f"an empty body.*{BASE}"),
+    "no choices": (Said(body={"choices": []}), InputError, f"JSON that is no completion: .*choices.*{BASE}"),
+    "a message that is null": (Said(body={"choices": [{"message": None}]}), InputError, f"no completion.*{BASE}"),
+    "an answer of the old API": (Said(body={"choices": [{"text": GOOD}]}), InputError, f"no completion.*text.*{BASE}"),
+    "a list of models": (Said(body={"object": "list", "data": []}), InputError, f"no completion.*{BASE}"),
+    "half of a JSON text": (Said(body=b'{"choices": [{"mess'), InputError, f"no JSON: .*{BASE}"),
+    "text": (Said(body=b"OK"), InputError, f"no JSON: 'OK'.*{BASE}"),
+    "201": (Said(201, {"id": 1}), InputError, f"no completion.*{BASE}"),
+    "402": (error(402, "no credit"), InputError, ACCOUNT),
+    "no quota": (Said(429, QUOTA), InputError, ACCOUNT),
+    "no quota in a 200": (Said(200, QUOTA), InputError, ACCOUNT),
+    "405": (error(405, "not here"), InputError, "http-405 .*not here.*check base_url, model"),
+    "404 of a gateway": (Said(404, b"404 page not found"), InputError, "http-404 .*page not found.*check base_url"),
     "404 of a deployment": (
-        Said(404, {"error": {"code": "DeploymentNotFound", "message": "no such deployment"}}), BadInput,
+        Said(404, {"error": {"code": "DeploymentNotFound", "message": "no such deployment"}}), InputError,
         "http-404 .*no such deployment.*check base_url, model"),
-    "404 of Ollama": (Said(404, {"error": "model 'm' not found"}), BadInput, "http-404 .*model 'm' not found"),
-    "410": (error(410), BadInput, "http-410"),
-    "415": (error(415), BadInput, "http-415"),
-    "421": (error(421), BadInput, "http-421"),
+    "404 of Ollama": (Said(404, {"error": "model 'm' not found"}), InputError, "http-404 .*model 'm' not found"),
+    "410": (error(410), InputError, "http-410"),
+    "415": (error(415), InputError, "http-415"),
+    "421": (error(421), InputError, "http-421"),
     "a redirect": (
-        Said(307, b"", {"Location": "https://login.example.com/v1?next=secret"}), BadInput,
+        Said(307, b"", {"Location": "https://login.example.com/v1?next=secret"}), InputError,
         r"http-307 \(status 307, a redirect to https://login.example.com/v1\); redirects are not followed, set"),
-    "304": (Said(304, b""), BadInput, "http-304"),
-    "413": (Said(413, b"<html>413 Request Entity Too Large</html>"), BadInput,
+    "304": (Said(304, b""), InputError, "http-304"),
+    "413": (Said(413, b"<html>413 Request Entity Too Large</html>"), InputError,
             "http-413 .*Too Large.*; lower preprocess.max_pixels, or raise the endpoint's limit on the size of"),
     "400 of a context": (
-        error(400, "maximum context length is 128 tokens"), BadInput, "rejected .*maximum context length.*images"),
-    "422 of FastAPI": (Said(422, {"detail": [{"msg": "field required"}]}), BadInput, "rejected .*field required"),
+        error(400, "maximum context length is 128 tokens"), InputError, "rejected .*maximum context length.*images"),
+    "422 of FastAPI": (Said(422, {"detail": [{"msg": "field required"}]}), InputError, "rejected .*field required"),
     "500 that wraps a 429": (
-        error(500, "litellm.RateLimitError: Error code: 429"), Trouble, f"server-error .*429.*{AGAIN}"),
-    "408": (error(408), Trouble, AGAIN),
-    "529": (error(529, "overloaded"), Trouble, f"server-error .*overloaded.*{AGAIN}"),
+        error(500, "litellm.RateLimitError: Error code: 429"), RetryableError, f"server-error .*429.*{AGAIN}"),
+    "408": (error(408), RetryableError, AGAIN),
+    "529": (error(529, "overloaded"), RetryableError, f"server-error .*overloaded.*{AGAIN}"),
 }  # fmt: skip
 
 
@@ -255,7 +262,7 @@ def test_an_outage_after_the_first_answers_is_recorded_for_no_image(
     with lying(only_from(12, said)) as endpoint:
         endpoint.behave = lambda question, before: text(GOOD) if len(endpoint.asked) <= 4 else said
         spec = planned(tmp_path, endpoint.url)
-        with pytest.raises((BadInput, Trouble), match="judge m at "):
+        with pytest.raises((InputError, RetryableError), match="judge m at "):
             judge_all(spec, [spec.caption_id])
         assert [one.failure for one in judged(spec).values()].count("judge-silent") >= 7
         assert {one.failure for one in judged(spec).values()} == {None, "judge-silent"}
@@ -299,7 +306,7 @@ def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Pa
 def test_a_quota_that_is_used_up_is_not_asked_for_again(tmp_path: Path) -> None:
     with lying(lambda question, before: Said(429, QUOTA)) as endpoint:
         spec = planned(tmp_path, endpoint.url, tries=6, concurrency=1)
-        with pytest.raises(BadInput, match=ACCOUNT):
+        with pytest.raises(InputError, match=ACCOUNT):
             judge_all(spec, [spec.caption_id])
         assert len(endpoint.asked) == 1
 
@@ -308,7 +315,7 @@ def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Pat
     """Whoever writes captions must not be able to end a job."""
     with lying(lambda question, before: error(429, "bad: insufficient_quota")) as endpoint:
         spec = planned(tmp_path, endpoint.url)
-        with pytest.raises(Trouble, match="rate-limit"):
+        with pytest.raises(RetryableError, match="rate-limit"):
             judge_all(spec, [spec.caption_id])
 
 
@@ -316,6 +323,6 @@ def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Pat
 def test_no_half_of_a_key_is_shown_where_an_answer_is_cut(tmp_path: Path, sent: str) -> None:
     with lying(lambda question, before: Said(200, sent.encode())) as endpoint:
         spec = planned(tmp_path, endpoint.url)
-        with pytest.raises(BadInput, match="no-completion") as caught:
+        with pytest.raises(InputError, match="no-completion") as caught:
             judge_all(spec, [spec.caption_id])
     assert KEY[:6] not in str(caught.value)

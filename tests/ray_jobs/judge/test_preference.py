@@ -9,10 +9,11 @@ import pytest
 from judged import against, asking, made
 from lying import KEY, Said, answer, completion, error, lying
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Manifest, Part, Spec
+from ray_jobs.contract.artifacts import Manifest, Part
+from ray_jobs.contract.spec import Spec
 from ray_jobs.judge.preference import commit, prefer_part
-from ray_jobs.judging import judge_all, preferences
+from ray_jobs.judge.run import judge_all, preferences
+from ray_jobs.storage import objects, parts
 
 THEIRS = {f"image-{number}": f"theirs {number}" for number in range(6)}
 OURS = {f"image-{number}": f"ours {number}" for number in range(6)}
@@ -111,7 +112,7 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
     assert manifest.lost == {"judge-invalid-answer": 1, "judge-server-error": 1, "no-caption": 2}
     assert (manifest.rows_in, manifest.rows_out) == (6, 2)
     assert manifest.details["equal"] + manifest.details["asked"] == manifest.rows_out
-    totals = json.loads(storage.read(f"{spec.run_uri}/judge.json"))
+    totals = json.loads(objects.read(f"{spec.run_uri}/judge.json"))
     assert totals["failed"] == {
         "judge-invalid-answer": 2,
         "judge-server-error": 1,

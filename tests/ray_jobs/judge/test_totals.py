@@ -4,7 +4,7 @@ from functools import reduce
 import pytest
 from making import suite
 
-from ray_jobs.judge.answers import Answer
+from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.totals import JudgeTotals, Spent, totals_of
 
 JUDGE = suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge

@@ -1,10 +1,10 @@
 """Tables of captions in memory, by the functions that make those on disk."""
 
-from ray_jobs.metrics import frequencies
-from ray_jobs.metrics.batch import Corpus
-from ray_jobs.metrics.frequencies import Frequencies
-from ray_jobs.metrics.ngrams import ngrams, of_texts
-from ray_jobs.metrics.tokenise import numbers
+from ray_jobs.metrics.text import frequencies
+from ray_jobs.metrics.text.batch import Corpus
+from ray_jobs.metrics.text.frequencies import Frequencies
+from ray_jobs.metrics.text.ngrams import ngrams, of_texts
+from ray_jobs.metrics.text.tokenise import numbers
 
 
 def corpus_of_captions(texts: list[str]) -> Corpus:

@@ -12,8 +12,8 @@ from making import encoded, picture
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-from ray_jobs.errors import BadInput
-from ray_jobs.metrics.clip_model import PREFIX, ClipModel
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics.clip.model import PREFIX, ClipModel
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,6 @@ def test_vectors_have_length_1_and_none_is_none(ours: ClipModel) -> None:
 
 def test_what_is_no_clip_model_is_one_clear_line(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["X"], "model_type": "bert"}))
-    with pytest.raises(BadInput, match="CLIP model s3://m/x: cannot be loaded") as error:
+    with pytest.raises(InputError, match="CLIP model s3://m/x: cannot be loaded") as error:
         ClipModel(tmp_path, "s3://m/x")
     assert "\n" not in str(error.value)

@@ -10,11 +10,12 @@ import pytest
 from making import spec
 from scored import in_process, write_captions, write_golden
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Spec, Trouble
-from ray_jobs.metrics import counting
-from ray_jobs.metrics.ngrams import ngrams, of_texts
-from ray_jobs.metrics.tokenise import numbers
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text.ngrams import ngrams, of_texts
+from ray_jobs.metrics.text.tokenise import numbers
+from ray_jobs.storage import objects
 
 WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
 
@@ -22,9 +23,9 @@ WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tasks in this process; two parts a group, and several ranges."""
-    monkeypatch.setattr(counting, "_on_ray", in_process)
-    monkeypatch.setattr(counting, "GROUP_ROWS", 8)
-    monkeypatch.setattr(counting, "RANGE_ENTRIES", 64)
+    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "GROUP_ROWS", 8)
+    monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 64)
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
 
 
@@ -44,15 +45,15 @@ def made(root: str) -> Spec:
     return planned
 
 
-def of(table: counting.Frequencies, found: np.ndarray) -> dict[int, int]:
+def of(table: corpus_counts.Frequencies, found: np.ndarray) -> dict[int, int]:
     asked = np.unique(found)
     return dict(zip(asked.tolist(), table.of(asked).astype(int).tolist(), strict=True))
 
 
 def test_counts_are_those_by_hand(store: str) -> None:
     planned = made(store)
-    counting.complete(planned, planned.caption_id)
-    corpus = counting.opened(planned, planned.caption_id)
+    corpus_counts.complete(planned, planned.caption_id)
+    corpus = corpus_counts.opened(planned, planned.caption_id)
     per_image = []
     for n in range(22):
         terms = numbers(texts(n, n % 3))
@@ -67,48 +68,48 @@ def test_counts_are_those_by_hand(store: str) -> None:
     assert of(corpus.bigrams, bigrams) == Counter(bigrams.tolist())
     assert of(corpus.texts, whole) == Counter(whole.tolist())
     assert len(corpus.documents.ranges) > 1
-    assert not list(storage.entries(f"{counting.references_uri(planned)}/runs"))
+    assert not list(objects.entries(f"{corpus_counts.references_uri(planned)}/runs"))
 
 
 def contents(uri: str) -> dict[str, bytes]:
-    return {entry.key: storage.read(f"{uri}/{entry.key}") for entry in storage.entries(uri)}
+    return {entry.key: objects.read(f"{uri}/{entry.key}") for entry in objects.entries(uri)}
 
 
 def test_the_bytes_do_not_depend_on_the_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But on what is counted and into how many ranges."""
     found = []
     for name, rows in (("a", 4), ("b", 8), ("c", 1000)):
-        monkeypatch.setattr(counting, "GROUP_ROWS", rows)
-        monkeypatch.setattr(counting, "RANGE_ENTRIES", 10**9)
+        monkeypatch.setattr(corpus_counts, "GROUP_ROWS", rows)
+        monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 10**9)
         planned = made(str(tmp_path / name))
-        counting.count_references(planned)
-        found.append(contents(counting.references_uri(planned)))
+        corpus_counts.count_references(planned)
+        found.append(contents(corpus_counts.references_uri(planned)))
     assert found[0] == found[1] == found[2]
     assert set(found[0]) == {"ngrams-000.counts", "tables.json"}
 
 
 def test_what_is_counted_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = made(str(tmp_path))
-    counting.complete(planned, planned.caption_id)
-    monkeypatch.setattr(counting, "_on_ray", None)
-    counting.complete(planned, planned.caption_id)
+    corpus_counts.complete(planned, planned.caption_id)
+    monkeypatch.setattr(corpus_counts, "_on_ray", None)
+    corpus_counts.complete(planned, planned.caption_id)
 
 
 def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, cut = made(str(tmp_path / "whole")), made(str(tmp_path / "cut"))
-    counting.count_references(whole)
+    corpus_counts.count_references(whole)
     counted: list[str] = []
-    original = counting._of_references
+    original = corpus_counts._of_references
 
     def counter(name: str, golden_uri: str) -> object:
         counted.append(name)
         return original(name, golden_uri)
 
-    monkeypatch.setattr(counting, "_of_references", counter)
+    monkeypatch.setattr(corpus_counts, "_of_references", counter)
     steps = 0
-    while not storage.exists(f"{counting.references_uri(cut)}/tables.json"):
+    while not objects.exists(f"{corpus_counts.references_uri(cut)}/tables.json"):
         left = [steps]  # one more task is done each time before it is killed
 
         def killed(rows: list, work: object, left: list[int] = left) -> list:
@@ -120,22 +121,22 @@ def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
                 done.append(work(row))  # type: ignore[operator]
             return done
 
-        monkeypatch.setattr(counting, "_on_ray", killed)
+        monkeypatch.setattr(corpus_counts, "_on_ray", killed)
         try:
-            counting.count_references(cut)
+            corpus_counts.count_references(cut)
         except KeyboardInterrupt:
             steps += 1
     assert steps > 3
     assert len(counted) == len(set(counted)) == 6
-    assert contents(counting.references_uri(cut)) == contents(counting.references_uri(whole))
+    assert contents(corpus_counts.references_uri(cut)) == contents(corpus_counts.references_uri(whole))
 
 
 def test_runs_left_by_a_kill_while_they_were_removed_are_removed(tmp_path: Path) -> None:
     planned = made(str(tmp_path))
-    counting.count_references(planned)
-    storage.write(f"{counting.references_uri(planned)}/runs/part-00000.ngrams", b"left")
-    counting.count_references(planned)
-    assert not list(storage.entries(f"{counting.references_uri(planned)}/runs"))
+    corpus_counts.count_references(planned)
+    objects.write(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams", b"left")
+    corpus_counts.count_references(planned)
+    assert not list(objects.entries(f"{corpus_counts.references_uri(planned)}/runs"))
 
 
 def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,13 +145,13 @@ def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytes
 
     def second(rows: list, work: object) -> list:
         if "range" in rows[0]:
-            monkeypatch.setattr(counting, "_on_ray", in_process)
-            counting.count_references(planned)
+            monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+            corpus_counts.count_references(planned)
         return in_process(rows, work)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(counting, "_on_ray", second)
-    counting.count_references(planned)
-    assert counting.table(counting.references_uri(planned), "ngrams").total == 14
+    monkeypatch.setattr(corpus_counts, "_on_ray", second)
+    corpus_counts.count_references(planned)
+    assert corpus_counts.table(corpus_counts.references_uri(planned), "ngrams").total == 14
 
 
 def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,59 +159,59 @@ def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.Monk
 
     def lost(rows: list, work: object) -> list:
         if "range" in rows[0]:
-            storage.delete(f"{counting.references_uri(planned)}/runs/part-00000.ngrams")
+            objects.delete(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams")
         return in_process(rows, work)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(counting, "_on_ray", lost)
-    with pytest.raises(Trouble, match="run again"):
-        counting.count_references(planned)
+    monkeypatch.setattr(corpus_counts, "_on_ray", lost)
+    with pytest.raises(RetryableError, match="run again"):
+        corpus_counts.count_references(planned)
 
 
 def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
     planned = spec(root=str(tmp_path))
     write_golden(planned, [{"image_id": "a"}])
-    counting.count_references(planned)
-    table = counting.table(counting.references_uri(planned), "ngrams")
+    corpus_counts.count_references(planned)
+    table = corpus_counts.table(corpus_counts.references_uri(planned), "ngrams")
     assert (table.total, table.of(np.array([5], np.uint64)).tolist()) == (0, [1])
 
 
 def test_a_golden_set_that_is_not_complete_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="the preprocess stage is not complete"):
-        counting.count_references(spec(root=str(tmp_path)))
+    with pytest.raises(InputError, match="the preprocess stage is not complete"):
+        corpus_counts.count_references(spec(root=str(tmp_path)))
 
 
 def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:
     planned = made(s3)
-    counting.count_references(planned)
-    uri = counting.references_uri(planned)
-    first = counting.table(uri, "ngrams")
+    corpus_counts.count_references(planned)
+    uri = corpus_counts.references_uri(planned)
+    first = corpus_counts.table(uri, "ngrams")
     (copy,) = (tmp_path / "cache").iterdir()
     assert sum(path.stat().st_size for path in copy.iterdir()) == sum(len(a) * 12 for a, _ in first.ranges)
-    storage.delete(f"{uri}/{counting._file('ngrams', 0)}")
-    counting.table.cache_clear()
-    assert counting.table(uri, "ngrams").total == first.total
-    index = json.loads(storage.read(f"{uri}/tables.json"))
+    objects.delete(f"{uri}/{corpus_counts._file('ngrams', 0)}")
+    corpus_counts.table.cache_clear()
+    assert corpus_counts.table(uri, "ngrams").total == first.total
+    index = json.loads(objects.read(f"{uri}/tables.json"))
     index["ngrams"]["total"] += 1  # other tables are another copy
-    storage.write(f"{uri}/tables.json", json.dumps(index).encode())
-    counting.table.cache_clear()
-    with pytest.raises(Trouble, match="a file of the table ngrams is missing"):
-        counting.table(uri, "ngrams")
+    objects.write(f"{uri}/tables.json", json.dumps(index).encode())
+    corpus_counts.table.cache_clear()
+    with pytest.raises(RetryableError, match="a file of the table ngrams is missing"):
+        corpus_counts.table(uri, "ngrams")
 
 
 def test_a_table_that_is_not_whole_is_trouble(tmp_path: Path) -> None:
     planned = made(str(tmp_path))
-    counting.count_references(planned)
-    uri = counting.references_uri(planned)
-    storage.delete(f"{uri}/{counting._file('ngrams', 0)}")
-    with pytest.raises(Trouble, match=r"a file of the table ngrams is missing; delete its tables\.json"):
-        counting.table(uri, "ngrams")
+    corpus_counts.count_references(planned)
+    uri = corpus_counts.references_uri(planned)
+    objects.delete(f"{uri}/{corpus_counts._file('ngrams', 0)}")
+    with pytest.raises(RetryableError, match=r"a file of the table ngrams is missing; delete its tables\.json"):
+        corpus_counts.table(uri, "ngrams")
 
 
 @pytest.mark.parametrize("change", ["a byte", "cut short", "longer", "another range's"])
 def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, change: str) -> None:
     planned = made(str(tmp_path / "root"))
-    counting.complete(planned, planned.caption_id)
-    uri = counting.captions_uri(planned, planned.caption_id)
+    corpus_counts.complete(planned, planned.caption_id)
+    uri = corpus_counts.captions_uri(planned, planned.caption_id)
     file = Path(uri, "bigrams-000.counts")
     data = file.read_bytes()
     other = Path(uri, "texts-000.counts").read_bytes()
@@ -222,8 +223,8 @@ def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, 
             "another range's": other,
         }[change]
     )
-    counting.table.cache_clear()
-    with pytest.raises(BadInput, match=r"bigrams-000\.counts: not what its tables\.json says: .*; delete it and"):
-        counting.table(uri, "bigrams")
+    corpus_counts.table.cache_clear()
+    with pytest.raises(InputError, match=r"bigrams-000\.counts: not what its tables\.json says: .*; delete it and"):
+        corpus_counts.table(uri, "bigrams")
     file.write_bytes(data)
-    assert counting.table(uri, "bigrams").total
+    assert corpus_counts.table(uri, "bigrams").total

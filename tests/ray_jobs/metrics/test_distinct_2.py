@@ -5,8 +5,9 @@ from counted import corpus_of_captions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics import Captioned, collapse, distinct_2
-from ray_jobs.metrics.batch import Batch
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.builtin import collapse, distinct_2
+from ray_jobs.metrics.text.batch import Batch
 
 WORDS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=6).map(" ".join), min_size=1, max_size=8)
 

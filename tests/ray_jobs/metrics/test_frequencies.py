@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics import frequencies
-from ray_jobs.metrics.frequencies import Frequencies
+from ray_jobs.metrics.text import frequencies
+from ray_jobs.metrics.text.frequencies import Frequencies
 
 NUMBERS = st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1) | st.sampled_from([0, 2**63, 2**64 - 1]))
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import suite
 
-from ray_jobs.contract import Judge
-from ray_jobs.metrics import judge as judging
+from ray_jobs.contract.suite import Judge
+from ray_jobs.judge import rubric as judging
 
 PLAIN = Judge(kind="vllm", model="/m")
 CRITERIA = Judge(kind="vllm", model="/m", criteria=("colour", "shape", "size"))

@@ -1,7 +1,7 @@
 import pytest
 
 from ray_jobs.metrics import Captioned
-from ray_jobs.metrics.label_hit import measure, names_of
+from ray_jobs.metrics.builtin.label_hit import measure, names_of
 
 
 def hit(text: str, label: str | None, *synonyms: str) -> float | None:

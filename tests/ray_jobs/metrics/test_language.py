@@ -1,7 +1,8 @@
 import pytest
 
-from ray_jobs.errors import BadInput
-from ray_jobs.metrics import Captioned, language
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.builtin import language
 
 
 @pytest.mark.parametrize(
@@ -49,5 +50,5 @@ def test_a_lone_surrogate_and_a_very_long_text_are_looked_at() -> None:
 
 def test_a_language_that_is_never_found_is_refused() -> None:
     language.check("en")
-    with pytest.raises(BadInput, match=r"metrics\.language 'xx': not told from others"):
+    with pytest.raises(InputError, match=r"metrics\.language 'xx': not told from others"):
         language.check("xx")

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics.ngrams import ngrams, of_texts
-from ray_jobs.metrics.tokenise import numbers
+from ray_jobs.metrics.text.ngrams import ngrams, of_texts
+from ray_jobs.metrics.text.tokenise import numbers
 
 TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c"]), max_size=7).map(" ".join), max_size=6)
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from making import spec, suite
 
-from ray_jobs.contract import BadInput, parse_suite
-from ray_jobs.metrics import Captioned, Metric, box_iou, field_match, object_lists
-from ray_jobs.metrics.of_fields import field_metrics
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics.builtin import box_iou, field_match, object_lists
+from ray_jobs.metrics.field_metrics import field_metrics
 from ray_jobs.metrics.registry import declared
 
 BOX = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
@@ -64,7 +66,7 @@ def test_what_is_not_measured_cannot_gate(metric: str) -> None:
 
 def test_a_suites_own_metric_cannot_have_the_name_of_one_of_them() -> None:
     text = "name: s\ndataset: {source: /d, truth: {count: n}}\nmetrics: {own: [field_count.py]}\n"
-    with pytest.raises(BadInput, match="'field_count' is there already; rename metrics"):
+    with pytest.raises(InputError, match="'field_count' is there already; rename metrics"):
         parse_suite(text + "caption: {fields: {properties: {count: {type: integer}}}}", "s")
 
 

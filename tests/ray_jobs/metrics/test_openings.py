@@ -2,7 +2,8 @@
 
 import pytest
 
-from ray_jobs.metrics import Captioned, boilerplate, refusal
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.builtin import boilerplate, refusal
 
 
 def opens(metric: object, text: str) -> bool:

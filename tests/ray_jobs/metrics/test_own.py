@@ -1,8 +1,8 @@
 import pytest
 
-from ray_jobs.errors import BadInput
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import Captioned
-from ray_jobs.metrics.own import loaded, value
+from ray_jobs.metrics.custom import loaded, value
 
 POLITE = """
 import functools
@@ -63,13 +63,13 @@ def test_it_is_compiled_once_a_process() -> None:
     ],
 )
 def test_a_file_that_is_no_metric_is_one_clear_line(source: str, told: str) -> None:
-    with pytest.raises(BadInput, match=told) as error:
+    with pytest.raises(InputError, match=told) as error:
         loaded({"polite": source})
     assert "\n" not in str(error.value)
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(BadInput, match="metric polite: Assay has a metric of this name"):
+    with pytest.raises(InputError, match="metric polite: Assay has a metric of this name"):
         loaded({"polite": POLITE}, taken=("polite",))
 
 
@@ -93,7 +93,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
 )
 def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
     metric = loaded({"polite": with_measure(body)})["polite"]
-    with pytest.raises(BadInput, match=rf"metric polite: image 'dir/a\.png': .*{told}") as error:
+    with pytest.raises(InputError, match=rf"metric polite: image 'dir/a\.png': .*{told}") as error:
         value(metric, CAPTION, "dir/a.png")
     assert "\n" not in str(error.value)
 
@@ -101,7 +101,7 @@ def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
 @pytest.mark.parametrize("body", ["return 0.5", "return 1e-300"])
 def test_a_share_is_of_zeros_and_ones(body: str) -> None:
     share = with_measure(body).replace("range=(0, 1000)", "range=(0, 1), kind='share'")
-    with pytest.raises(BadInput, match=r"metric polite: image 'a': gave .*; a share's values are 0 and 1, correct"):
+    with pytest.raises(InputError, match=r"metric polite: image 'a': gave .*; a share's values are 0 and 1, correct"):
         value(loaded({"polite": share})["polite"], CAPTION, "a")
     for fine in (True, 0, 1.0, None):
         one = loaded({"polite": share.replace(body, f"return {fine}")})["polite"]

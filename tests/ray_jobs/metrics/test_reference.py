@@ -13,13 +13,14 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer
 from pycocoevalcap.rouge.rouge import Rouge
 from sacrebleu.metrics import CHRF
 
-from ray_jobs import parts
-from ray_jobs.metrics import Captioned, frequencies
-from ray_jobs.metrics.batch import Batch, Corpus
-from ray_jobs.metrics.counting import _of_references
-from ray_jobs.metrics.frequencies import Frequencies
+from ray_jobs.metrics import Captioned
 from ray_jobs.metrics.registry import BUILT_IN
-from ray_jobs.metrics.tokenise import terms
+from ray_jobs.metrics.text import frequencies
+from ray_jobs.metrics.text.batch import Batch, Corpus
+from ray_jobs.metrics.text.corpus_counts import _of_references
+from ray_jobs.metrics.text.frequencies import Frequencies
+from ray_jobs.metrics.text.tokenise import terms
+from ray_jobs.storage import parts
 
 CLOSE = 1e-6
 NO_CORPUS = Corpus()

@@ -7,10 +7,12 @@ import pytest
 from making import spec, suite
 
 import ray_jobs.metrics
-from ray_jobs.contract import METRICS, BadInput, Checkpoint
-from ray_jobs.metrics import NEEDS, RESERVED, Captioned, Metric, part
-from ray_jobs.metrics.batch import Corpus
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import METRICS
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import NEEDS, RESERVED, Captioned, Metric, score_part
 from ray_jobs.metrics.registry import BUILT_IN, declared, directions
+from ray_jobs.metrics.text.batch import Corpus
 
 FILES = [file for file in Path(ray_jobs.metrics.__file__).parent.glob("*.py") if "\nMETRIC = " in file.read_text()]
 
@@ -30,7 +32,7 @@ def test_nothing_else_is_registered() -> None:
 
 def test_names_and_directions_are_had_without_the_libraries_that_measure() -> None:
     code = (
-        "import sys; from ray_jobs.suite import METRICS; "
+        "import sys; from ray_jobs.contract.suite import METRICS; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
     )
     heavy = ["numpy", "pyarrow", "ray", "torch", "sacrebleu", "rapidfuzz", "py3langid", "transformers", "scipy"]
@@ -63,7 +65,9 @@ SHOUT = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', 
 def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
     own = {"own_metrics": {"shout": SHOUT}}
     gating = spec(metrics__own=["shout.py"], gate__metrics={"shout": {"margin": 0.1}}).model_copy(update=own)
-    with pytest.raises(BadInput, match=r"gate\.metrics: shout has no direction, so nothing is worse; give its METRIC"):
+    with pytest.raises(
+        InputError, match=r"gate\.metrics: shout has no direction, so nothing is worse; give its METRIC"
+    ):
         declared(gating)
     limited = spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=own)
     assert declared(limited)["shout"].direction == 0
@@ -72,14 +76,14 @@ def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
 def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
     planned = spec(root=str(tmp_path))
     captions = [{"image_id": "a", "failure": "engine-error"}]
-    table, _ = part.scored(planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus())
+    table, _ = score_part.scored(planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus())
     assert set(table.column_names) == {*RESERVED, *BUILT_IN} - {"preference"}
 
 
 @pytest.mark.parametrize("name", ["empty", "clipscore", "judge", *RESERVED])
 def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
     planned = spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
-    with pytest.raises(BadInput, match=f"metric {name}: Assay has a metric of this name"):
+    with pytest.raises(InputError, match=f"metric {name}: Assay has a metric of this name"):
         declared(planned)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import baseline, spec
 
-from ray_jobs import storage
-from ray_jobs.contract import Comparison, Outcome, Spec, Verdict
-from ray_jobs.report import write_report
+from ray_jobs.contract.artifacts import Comparison, Outcome, Verdict
+from ray_jobs.contract.spec import Spec
+from ray_jobs.report.write_report import write_report
+from ray_jobs.storage import objects
 
 GATED: dict[str, Any] = {"gate__metrics": {"chrf": {"margin": 1.0}, "exact_match": {"margin": 0.05}}}
 
@@ -76,13 +77,13 @@ class Reported:
         manifest = write_run(made, made.caption_id, pictures, new)
         self.spec, self.scores = made, scores_of(made, manifest, new, **details or {})
         if judge is not None:
-            storage.write(f"{made.run_uri}/judge.json", json.dumps(judge).encode())
+            objects.write(f"{made.run_uri}/judge.json", json.dumps(judge).encode())
         if comparisons is None:
             comparisons = [comparison("chrf"), comparison("exact_match")] if old is not None else []
         told = {"outcome": outcome, "reason": reason, "baseline": made.baseline, "alpha": 0.0027}
         self.verdict = Verdict(comparisons=tuple(comparisons), **told | (verdict or {}))
         self.uri = write_report(self.spec, self.scores, self.verdict)
-        self.html = storage.read(self.uri).decode()
+        self.html = objects.read(self.uri).decode()
 
     @property
     def text(self) -> str:

@@ -10,12 +10,13 @@ from finished import Image, Written, scores_of, write_golden, write_run
 from making import baseline, record, spec
 from reported import comparison
 
-from ray_jobs import parts, storage
 from ray_jobs.caption import SCHEMA
 from ray_jobs.compare import comparable, compare, load, report
-from ray_jobs.contract import Scores, Spec, Verdict
+from ray_jobs.contract.artifacts import Scores, Verdict
+from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.columns import NO_FIELDS, add_fields, column_types
-from ray_jobs.report import write_report
+from ray_jobs.report.write_report import write_report
+from ray_jobs.storage import objects, parts
 
 HOSTILE = '<script>alert(1)</script>"&'
 FIELDS = {
@@ -52,8 +53,8 @@ def with_fields(made: Spec, caption_id: str, answers: list[str]) -> None:
     schema = pa.schema([*SCHEMA, *column_types(made.suite.caption).items()])
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
     uri = made.captions_uri_of(caption_id)
-    storage.delete(f"{uri}/manifest.json")
-    storage.delete(parts.uri_of_part(uri, "part-00000"))
+    objects.delete(f"{uri}/manifest.json")
+    objects.delete(parts.uri_of_part(uri, "part-00000"))
     part = parts.write(uri, "part-00000", table, {"lost": {}, "fields": fits})
     parts.commit(uri, parts.summed("captions", caption_id, [part], len(answers), {}, {}))
 
@@ -80,7 +81,7 @@ def add_truth(made: Spec, truths: list[dict[str, Any]]) -> None:
     table = parts.read(made.golden_uri, "part-00000")
     column = pa.array([json.dumps(truth) for truth in truths], pa.string())
     for uri in (parts.uri_of_part(made.golden_uri, "part-00000"), f"{made.golden_uri}/manifest.json"):
-        storage.delete(uri)
+        objects.delete(uri)
     part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
     parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], 4, {}, {}))
 
@@ -101,7 +102,7 @@ def assert_shown(html: str) -> None:
 
 def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) -> None:
     _, new = runs
-    scores = storage.read(f"{new.run_uri}/scores.json")
+    scores = objects.read(f"{new.run_uri}/scores.json")
     verdict = Verdict(
         outcome="FAIL",
         reason="field_count 1.000 worse",
@@ -109,12 +110,12 @@ def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) ->
         alpha=0.0027,
         comparisons=(comparison("field_count", -1.0),),
     )
-    assert_shown(storage.read(write_report(new, Scores.model_validate_json(scores), verdict)).decode())
+    assert_shown(objects.read(write_report(new, Scores.model_validate_json(scores), verdict)).decode())
 
 
 def test_so_does_the_page_of_a_comparison(runs: tuple[Spec, Spec]) -> None:
     for made in runs:
-        storage.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
+        objects.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
     old, new = (load(made.run_uri) for made in runs)
     metrics, left_out = comparable(old, new)
     assert set(metrics) == {"field_count", "fields_valid"}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from ray_jobs.report import figures
+from ray_jobs.report import plots
 from ray_jobs.report.histogram import Histogram
 from ray_jobs.report.plot import nice_ticks, write_ticks
-from ray_jobs.report.series import Point
+from ray_jobs.report.trend import Point
 
 HOSTILE = "<script>alert(1)</script>$\\frac{1}{0}$&\u202e"
 
@@ -55,49 +55,49 @@ MANY = [float(value) for value in np.random.default_rng(0).normal(60, 9, 500)]
     ],
 )
 def test_a_distribution_whatever_the_values(candidate: list[float], baseline: list[float]) -> None:
-    svg = figures.distribution(histogram(*candidate), histogram(*baseline) if baseline else None)
+    svg = plots.distribution(histogram(*candidate), histogram(*baseline) if baseline else None)
     sound(svg)
     assert "var(--candidate)" in svg
     assert ("var(--baseline)" in svg) == bool(baseline)
 
 
 def test_nothing_to_plot() -> None:
-    assert figures.distribution(histogram(), None) == ""
-    assert figures.distribution(histogram(), histogram(1.0)) == ""
-    assert figures.trend([]) == ""
+    assert plots.distribution(histogram(), None) == ""
+    assert plots.distribution(histogram(), histogram(1.0)) == ""
+    assert plots.trend([]) == ""
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
 def test_a_trend_names_the_last_checkpoint_always(count: int) -> None:
     points = [Point(f"step-{number}", "PASS", number / 7, 0.1, number == count - 1) for number in range(count)]
-    svg = figures.trend(points)
+    svg = plots.trend(points)
     sound(svg)
     assert f"step-{count - 1}" in texts(svg)
-    assert len([text for text in texts(svg) if text.startswith("step-")]) <= figures.LABELS
+    assert len([text for text in texts(svg) if text.startswith("step-")]) <= plots.LABELS
 
 
 def test_every_outcome_has_a_colour_and_a_shape() -> None:
     outcomes = ("PASS", "FAIL", "INCONCLUSIVE", "INCOMPLETE", None)
     points = [Point(str(outcome), outcome, 1.0, 0.0, False) for outcome in outcomes]  # type: ignore[arg-type]
-    svg = figures.trend(points)
+    svg = plots.trend(points)
     for colour in ("pass", "fail", "unsure", "muted", "candidate"):
         assert f"var(--{colour})" in svg
 
 
 def test_a_hostile_name_is_plain_text() -> None:
-    svg = figures.trend([Point(HOSTILE[:16], "PASS", 1.0, 0.1, True)])
+    svg = plots.trend([Point(HOSTILE[:16], "PASS", 1.0, 0.1, True)])
     sound(svg)
     assert HOSTILE[:16] in texts(svg)
-    sound(figures.trend([Point("$x^2$", "PASS", 1.0, 0.1, True), Point("$\\bad{", "FAIL", 1.0, 0.1, True)]))
+    sound(plots.trend([Point("$x^2$", "PASS", 1.0, 0.1, True), Point("$\\bad{", "FAIL", 1.0, 0.1, True)]))
 
 
 def test_the_same_figure_twice_is_the_same_bytes() -> None:
-    assert len({figures.distribution(histogram(*MANY), None) for _ in range(2)}) == 1
+    assert len({plots.distribution(histogram(*MANY), None) for _ in range(2)}) == 1
 
 
 def test_a_figure_has_no_id_that_another_one_could_have_too() -> None:
-    assert "id=" not in figures.distribution(histogram(*MANY), histogram(*MANY[:250]))
-    assert "id=" not in figures.trend([Point("step-1", "PASS", 1.0, 0.1, True)])
+    assert "id=" not in plots.distribution(histogram(*MANY), histogram(*MANY[:250]))
+    assert "id=" not in plots.trend([Point("step-1", "PASS", 1.0, 0.1, True)])
 
 
 @pytest.mark.parametrize(

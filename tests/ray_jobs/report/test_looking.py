@@ -7,9 +7,10 @@ import pytest
 from finished import Image, Written, write_golden, write_run
 from making import spec
 
-from ray_jobs import parts
-from ray_jobs.contract import BadInput, Spec
-from ray_jobs.report.looking import CASES, Looked, Side, look
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.report.rank_images import CASES, Looked, Side, look
+from ray_jobs.storage import parts
 
 CHRF, JUDGE, EMPTY = ("chrf", 1), ("judge", 1), ("empty", -1)
 
@@ -118,5 +119,5 @@ def test_a_part_that_is_missing_says_so(tmp_path: Path) -> None:
     _, candidate, baseline = sides(tmp_path, values(1.0), values(2.0))
     assert baseline
     Path(parts.uri_of_part(baseline.scores_uri, "part-00000")).unlink()
-    with pytest.raises(BadInput, match="the part is missing though its manifest names it"):
+    with pytest.raises(InputError, match="the part is missing though its manifest names it"):
         look(["part-00000"], candidate, baseline, ["chrf"], [CHRF])

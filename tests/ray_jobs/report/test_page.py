@@ -10,9 +10,10 @@ import pytest
 from finished import Image, Written
 from reported import Reported, comparison, images, written
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, LimitCheck
-from ray_jobs.parts import uri_of_part
+from ray_jobs.contract.artifacts import LimitCheck
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
+from ray_jobs.storage.parts import uri_of_part
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "rect"}
 
@@ -270,10 +271,10 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
 
 def test_the_report_of_a_part_that_is_gone_says_so(tmp_path: Path) -> None:
     made = Reported(tmp_path, images(3), written(3), written(3))
-    storage.delete(uri_of_part(made.spec.scores_uri, "part-00000"))
-    from ray_jobs.report import write_report
+    objects.delete(uri_of_part(made.spec.scores_uri, "part-00000"))
+    from ray_jobs.report.write_report import write_report
 
-    with pytest.raises(BadInput, match="part-00000"):
+    with pytest.raises(InputError, match="part-00000"):
         write_report(made.spec, made.scores, made.verdict)
 
 

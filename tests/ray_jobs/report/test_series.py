@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from making import record, spec
 
-from ray_jobs import index, records, storage
-from ray_jobs.contract import Spec, Summary, Trouble
-from ray_jobs.report import series
+from ray_jobs.contract.artifacts import Summary
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.report import trend as series
+from ray_jobs.storage import index, objects, records
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -92,14 +94,14 @@ def test_what_other_runs_left_never_decides_whether_there_is_a_report(
     for number in (1, 2):
         validated(root, number, 50.0 + number)
     (entry, _) = index.published(root, "small")
-    storage.write(index.uri_of(root, entry), b"{}")
-    storage.delete(f"{entry.run_uri(root)}/record.json")
-    storage.delete(f"{root}/index/small/index.json")
+    objects.write(index.uri_of(root, entry), b"{}")
+    objects.delete(f"{entry.run_uri(root)}/record.json")
+    objects.delete(f"{root}/index/small/index.json")
     own = spec(root=root, called="step-3")
     assert [one.checkpoint for one in trend(own)["chrf"]] == ["step-2", "step-3"]
 
     def down(root: str, suite: str) -> index.Index:
-        raise Trouble("the store is down")
+        raise RetryableError("the store is down")
 
     monkeypatch.setattr(index, "whole", down)
     assert [one.checkpoint for one in trend(own)["chrf"]] == ["step-3"]

@@ -1,7 +1,7 @@
 import pytest
 from reported import comparison
 
-from ray_jobs.contract import Summary
+from ray_jobs.contract.artifacts import Summary
 from ray_jobs.report import tables
 
 

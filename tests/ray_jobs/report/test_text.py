@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_jobs.report.text import CAPTION_CHARACTERS, name, shown
+from ray_jobs.inputs.display_text import CAPTION_CHARACTERS, name, shown
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import webdataset
 from making import encoded, picture
 
-from ray_jobs.contract import Dataset
-from ray_jobs.sources import Located, Row, Source, open_source
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
 COUNT = 7
 PICTURES = [encoded(picture(number)) for number in range(COUNT)]
@@ -179,7 +180,7 @@ def dataset_of(settings: dict[str, Any], **more: Any) -> Dataset:
     return Dataset(**settings | {"source": str(settings["source"])} | more)
 
 
-def listed(dataset: Dataset) -> list[Located]:
+def listed(dataset: Dataset) -> list[ImageRef]:
     return list(open_source(dataset).listed())
 
 
@@ -193,17 +194,17 @@ def listing_peak(source: Source, count: int) -> int:
         tracemalloc.stop()
 
 
-def read(dataset: Dataset, located: list[Located] | None = None) -> list[Row]:
+def read(dataset: Dataset, located: list[ImageRef] | None = None) -> list[SourceImage]:
     """What a worker reads: it gets source and located rows pickled, and may be the first to open that source."""
     chosen = listed(dataset) if located is None else located
     source, sent = pickle.loads(pickle.dumps((open_source(dataset), chosen)))
     return list(source.read(sent))
 
 
-def content(row: Row) -> bytes | None:
+def content(row: SourceImage) -> bytes | None:
     """The image's bytes, wherever the row has them."""
     return row.file.read_bytes() if row.file else row.data
 
 
-def sha(rows: list[Row]) -> Iterator[str]:
+def sha(rows: list[SourceImage]) -> Iterator[str]:
     return (hashlib.sha256(content(row) or b"").hexdigest() for row in rows)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from offered import PICTURES, listed, read
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import source_revision
-from ray_jobs.sources import manifest, open_source
-from ray_jobs.sources.json_stream import JsonStream
+from ray_jobs.sources.formats import manifest
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.rows.json_stream import JsonStream
+from ray_jobs.storage import objects
 
 COCO: dict[str, Any] = {
     "info": {"year": 2017, "contributor": "COCO"},
@@ -106,9 +108,9 @@ FORMS: dict[str, tuple[str, Any, dict[str, Any], list[tuple[str, list[str]]]]] =
 
 def put(place: str, name: str, content: Any) -> None:
     for number, image in enumerate(("a.png", "sub/b.png")):
-        storage.write(f"{place}/{image}", PICTURES[number])
+        objects.write(f"{place}/{image}", PICTURES[number])
     data = (content if isinstance(content, str) else json.dumps(content)).encode()
-    storage.write(f"{place}/{name}", gzip.compress(data) if name.endswith(".gz") else data)
+    objects.write(f"{place}/{name}", gzip.compress(data) if name.endswith(".gz") else data)
 
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
@@ -143,12 +145,12 @@ def test_categories_of_coco_are_labels_each_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["val2017", "images/val2017", "images"])
 def test_the_images_of_coco_lie_beside_its_annotations(store: str, folder: str) -> None:
     put(f"{store}/coco/{folder}", "unused.txt", "")
-    storage.write(f"{store}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
+    objects.write(f"{store}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
     dataset = Dataset(source=f"{store}/coco/annotations/captions_val2017.json", references="caption")
     before = source_revision(dataset)
     rows = read(dataset)
     assert [(row.references, row.detail) for row in rows] == [(DOG[1], ""), (CAT[1], "")]
-    storage.write(f"{store}/coco/{folder}/a.png", PICTURES[5] + b" ")
+    objects.write(f"{store}/coco/{folder}/a.png", PICTURES[5] + b" ")
     assert source_revision(dataset) != before
 
 
@@ -156,15 +158,15 @@ def test_what_jobs_write_below_a_root_beside_the_file_is_no_other_content(store:
     put(f"{store}", "list.json", '[{"image": "a.png"}]')
     dataset = Dataset(source=f"{store}/list.json")
     before = source_revision(dataset)
-    storage.write(f"{store}/assay/golden/{'0a' * 8}/preview.png", PICTURES[0])
+    objects.write(f"{store}/assay/golden/{'0a' * 8}/preview.png", PICTURES[0])
     assert source_revision(dataset) == before
-    storage.write(f"{store}/golden/preview.png", PICTURES[0])
+    objects.write(f"{store}/golden/preview.png", PICTURES[0])
     assert source_revision(dataset) != before
 
 
 def test_the_folder_of_the_images_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.write(f"{tmp_path}/coco/val2017/a.png", PICTURES[0])
-    storage.write(f"{tmp_path}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
+    objects.write(f"{tmp_path}/coco/val2017/a.png", PICTURES[0])
+    objects.write(f"{tmp_path}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
     source = open_source(Dataset(source=f"{tmp_path}/coco/annotations/captions_val2017.json", references="caption"))
     listing = list(source.listed())
     taken = pickle.loads(pickle.dumps(source))
@@ -176,26 +178,26 @@ def test_the_folder_of_the_images_is_looked_for_once(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("images", ["../pictures", "../pictures/", "absolute"])
 def test_a_suite_names_the_folder_of_the_images(store: str, images: str) -> None:
     put(f"{store}/pictures", "unused.txt", "")
-    storage.write(f"{store}/texts/m.csv", b"image,caption\na.png,A dog.\n")
+    objects.write(f"{store}/texts/m.csv", b"image,caption\na.png,A dog.\n")
     place = f"{store}/pictures" if images == "absolute" else images
     dataset = Dataset(source=f"{store}/texts/m.csv", references="caption", images=place)
     before = source_revision(dataset)
     assert [(row.image_id, row.detail) for row in read(dataset)] == [("a.png", "")]
-    storage.write(f"{store}/pictures/a.png", PICTURES[5] + b" ")
+    objects.write(f"{store}/pictures/a.png", PICTURES[5] + b" ")
     assert source_revision(dataset) != before
 
 
 @pytest.mark.parametrize("images", ["/", "/tmp/..", "/proc/self/root"])
 def test_the_root_of_the_system_is_no_folder_of_images(tmp_path: Path, images: str) -> None:
     put(str(tmp_path), "m.csv", "image\na.png\n")
-    with pytest.raises(BadInput, match="the system"):
+    with pytest.raises(InputError, match="the system"):
         source_revision(Dataset(source=str(tmp_path / "m.csv"), images=images))
 
 
 def test_the_revision_of_a_plain_manifest_is_that_of_its_file(tmp_path: Path) -> None:
     put(str(tmp_path), "m.csv", "image\na.png\n")
     before = source_revision(Dataset(source=str(tmp_path / "m.csv")))
-    storage.write(str(tmp_path / "a.png"), PICTURES[5])
+    objects.write(str(tmp_path / "a.png"), PICTURES[5])
     assert source_revision(Dataset(source=str(tmp_path / "m.csv"))) == before
 
 
@@ -246,7 +248,7 @@ def test_what_is_not_read_is_told_in_one_line(
     tmp_path: Path, name: str, content: Any, settings: dict[str, Any], fault: str
 ) -> None:
     put(str(tmp_path), name, content)
-    with pytest.raises(BadInput, match=fault) as caught:
+    with pytest.raises(InputError, match=fault) as caught:
         listed(Dataset(source=str(tmp_path / name), **settings))
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
@@ -254,7 +256,7 @@ def test_what_is_not_read_is_told_in_one_line(
 
 def test_unpacking_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b'{"image": "a.png"}\n' * 100)[:-12])
-    with pytest.raises(BadInput, match=r"m\.jsonl\.gz: not readable: .*end"):
+    with pytest.raises(InputError, match=r"m\.jsonl\.gz: not readable: .*end"):
         listed(Dataset(source=str(tmp_path / "m.jsonl.gz")))
 
 
@@ -270,7 +272,7 @@ def test_a_document_is_the_same_in_pieces_of_any_size(
 ) -> None:
     document = {"é\u2028": [1, 12.5e3, '\u00e9\\"', {"a": [[], {}]}, None, True], "b": {"c": -7}, "d": [], "e": 10}
     (tmp_path / "d.json").write_text("\ufeff" + json.dumps(document, indent=1, ensure_ascii=False), "utf-8")
-    monkeypatch.setattr("ray_jobs.sources.json_stream.CHUNK", chunk)
+    monkeypatch.setattr("ray_jobs.sources.rows.json_stream.CHUNK", chunk)
     built: dict[str, Any] = {"d": []}
     with (tmp_path / "d.json").open("rb") as file:
         for key, value, is_listed in JsonStream("d.json", file).entries():

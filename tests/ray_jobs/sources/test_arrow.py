@@ -4,14 +4,15 @@ import pyarrow as pa
 import pytest
 from offered import PICTURES, arrow_files, dataset_of, listed, read
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 
 def test_both_formats_on_s3(s3: str, tmp_path: Path) -> None:
     arrow_files(tmp_path / "data")
     for path in (tmp_path / "data").iterdir():
-        storage.upload(path, f"{s3}/data/{path.name}")
+        objects.upload(path, f"{s3}/data/{path.name}")
     dataset = Dataset(source=f"{s3}/data", label="kind")
     located = listed(dataset)
     assert [one.image_id for one in located][4:6] == ["a.arrow#4", "b.feather#0"]
@@ -38,7 +39,7 @@ def test_a_file_that_is_not_arrow(tmp_path: Path, damage: str) -> None:
         path = tmp_path / name
         whole = (tmp_path / "data" / name).read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else damage.encode())
-        with pytest.raises(BadInput, match=rf"{name}: not readable as Arrow IPC: \w"):
+        with pytest.raises(InputError, match=rf"{name}: not readable as Arrow IPC: \w"):
             listed(Dataset(source=str(path)))
 
 
@@ -48,5 +49,5 @@ def test_a_file_that_lost_rows_since_it_was_listed(tmp_path: Path) -> None:
     schema = pa.schema({"image": pa.large_binary()})
     with pa.ipc.new_stream(tmp_path / "data" / "b.feather", schema) as stream:
         stream.write_table(pa.table({"image": pa.array(PICTURES[:1], pa.large_binary())}))
-    with pytest.raises(BadInput, match=r"b\.feather: has no row 0 in block 1 any more"):
+    with pytest.raises(InputError, match=r"b\.feather: has no row 0 in block 1 any more"):
         read(dataset, located)

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pytest
 from offered import PICTURES
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources.cell_texts import CellFault
-from ray_jobs.sources.cells import SEPARATOR, read_label, read_references
-from ray_jobs.sources.columns import columns_of
-from ray_jobs.sources.image_cells import read_image
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.cells.columns import columns_of
+from ray_jobs.sources.cells.images import read_image
+from ray_jobs.sources.cells.texts import CellFault
+from ray_jobs.sources.cells.values import SEPARATOR, read_label, read_references
 
 TWO = ["A dog.", "It's brown."]
 ASKED = {"from": "human", "value": "<image>\nDescribe it."}
@@ -192,6 +193,6 @@ def test_the_image_column_is_found(fields: dict[str, Any], image: str, places: b
 @pytest.mark.parametrize("fields", [{"a": pa.binary(), "b": STRUCT}, {"caption": pa.string(), "n": pa.int64()}])
 def test_columns_that_do_not_tell_are_listed(fields: dict[str, Any]) -> None:
     first, second = fields
-    with pytest.raises(BadInput, match=rf"cannot tell .* {first} \(.*, {second} \(.*; set `dataset\.image`"):
+    with pytest.raises(InputError, match=rf"cannot tell .* {first} \(.*, {second} \(.*; set `dataset\.image`"):
         columns_of(Dataset(source="x"), "x", pa.schema(fields))
     assert columns_of(Dataset(source="x", image=second), "x", pa.schema(fields)).image == second

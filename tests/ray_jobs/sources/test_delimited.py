@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from offered import listed
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources.tab_separated import tab_records
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.rows.tab_separated import tab_records
 
 TRICKY = ['"stop" sign', "a\ttab", 'two\nlines, "so"', '"', '""', "plain", '"whole"', "it's", 'ends "so"', "", "x"]
 
@@ -63,7 +64,7 @@ def test_what_a_library_wrote_with_quotes_is_read_back(tmp_path: Path, writer: s
 )  # fmt: skip
 def test_csv_of_spreadsheets_and_pandas(tmp_path: Path, data: str, expected: Any) -> None:
     if expected is None:
-        with pytest.raises(BadInput, match=r"line 4 has 3 columns where line 1 names 2"):
+        with pytest.raises(InputError, match=r"line 4 has 3 columns where line 1 names 2"):
             captions(tmp_path / "m.csv", data.encode())
     else:
         assert captions(tmp_path / "m.csv", data.encode()) == expected
@@ -82,7 +83,7 @@ def test_csv_of_spreadsheets_and_pandas(tmp_path: Path, data: str, expected: Any
     ids=["utf-16", "latin-1", "open-quote", "no-header", "no-header-but-a-url", "semicolons"],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, told: str) -> None:
-    with pytest.raises(BadInput, match=rf"dataset {tmp_path}/m\.csv: {told}"):
+    with pytest.raises(InputError, match=rf"dataset {tmp_path}/m\.csv: {told}"):
         captions(tmp_path / "m.csv", data)
 
 

@@ -5,20 +5,21 @@ from pathlib import Path
 import pytest
 from offered import PICTURES, described, jsonl, listed, listing_peak, pictures, read, table_in
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, Trouble
-from ray_jobs.sources import open_source
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.storage import objects
 
 
 def test_labelled_by_its_subfolders(store: str) -> None:
     for name in ("cat/1.png", "cat/2.JPG", "dog/1.jpeg", "notes.txt", "cat/.hidden.png"):
-        storage.write(f"{store}/images/{name}", PICTURES[0])
+        objects.write(f"{store}/images/{name}", PICTURES[0])
     dataset = Dataset(source=f"{store}/images", label="class")
     rows = read(dataset)
     expected = [("cat/1.png", "cat"), ("cat/2.JPG", "cat"), ("dog/1.jpeg", "dog")]
     assert [(row.image_id, row.label) for row in rows] == expected
     assert [one.size for one in listed(dataset)] == [len(PICTURES[0])] * 3
-    there = [row.data if storage.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
+    there = [row.data if objects.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
     assert there == [PICTURES[0]] * 3
 
 
@@ -31,21 +32,23 @@ def test_labelled_by_its_subfolders(store: str) -> None:
 )  # fmt: skip
 def test_folders_that_no_class_is_called_by_are_no_labels(tmp_path: Path, names: list[str], split: str | None) -> None:
     for name in names:
-        storage.write(f"{tmp_path}/{name}", PICTURES[0])
-    with pytest.raises(BadInput, match=r"`label: class`: no folder that directly holds images is called by a class, "):
+        objects.write(f"{tmp_path}/{name}", PICTURES[0])
+    with pytest.raises(
+        InputError, match=r"`label: class`: no folder that directly holds images is called by a class, "
+    ):
         listed(Dataset(source=str(tmp_path), label="class", split=split))
-    storage.write(f"{tmp_path}/val/cat/1.png", PICTURES[0])
+    objects.write(f"{tmp_path}/val/cat/1.png", PICTURES[0])
     assert "cat" in {one.label for one in listed(Dataset(source=str(tmp_path), label="class", split=split or "all"))}
 
 
 @pytest.mark.parametrize("name", ["val.jsonl", "out/part-00000.csv", "captions.json", "m.tsv.gz"])
 @pytest.mark.parametrize("with_images", [False, True])
 def test_a_manifest_in_a_folder_is_named(tmp_path: Path, name: str, with_images: bool) -> None:
-    storage.write(f"{tmp_path}/{name}", b"x")
+    objects.write(f"{tmp_path}/{name}", b"x")
     if with_images:
-        storage.write(f"{tmp_path}/0.png", PICTURES[0])
+        objects.write(f"{tmp_path}/0.png", PICTURES[0])
     dataset = Dataset(source=str(tmp_path), references="caption" if with_images else None)
-    with pytest.raises(BadInput, match=rf"; to read a manifest \({name}\), name it as `source`"):
+    with pytest.raises(InputError, match=rf"; to read a manifest \({name}\), name it as `source`"):
         listed(dataset)
 
 
@@ -62,7 +65,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(BadInput, match=r"none of its 1 files is named like an image \(\.jpg, \.png"):
+    with pytest.raises(InputError, match=r"none of its 1 files is named like an image \(\.jpg, \.png"):
         listed(Dataset(source=str(tmp_path)))
 
 
@@ -76,10 +79,10 @@ def test_a_row_whose_file_is_not_there_is_counted(store: str, name: str, tmp_pat
         {"file_name": "./b.png", "caption": "here"},
         {"file_name": "a.png", "caption": "gone too"},
     ]
-    storage.write(f"{store}/it/b.png", PICTURES[1])
-    storage.write(f"{store}/it/c.png", PICTURES[2])
+    objects.write(f"{store}/it/b.png", PICTURES[1])
+    objects.write(f"{store}/it/c.png", PICTURES[2])
     write = jsonl if name.endswith("jsonl") else table_in
-    storage.upload(write(tmp_path / name, rows), f"{store}/it/{name}")
+    objects.upload(write(tmp_path / name, rows), f"{store}/it/{name}")
     found = read(Dataset(source=f"{store}/it", references="caption"))
     assert [(row.image_id, row.references) for row in found] == [
         ("b.png", ["here"]), ("c.png", []), ("z.png", ["gone"]), ("a.png", ["gone too"]),
@@ -108,14 +111,14 @@ def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
         ('{"file_name": "./000.png", "kind": "dog"}', "names ./000.png with the label 'dog', and with 'cat' before"),
     ):
         (tmp_path / "metadata.jsonl").write_text(first + line)
-        with pytest.raises(BadInput, match=rf"metadata\.jsonl: line 2 {told}"):
+        with pytest.raises(InputError, match=rf"metadata\.jsonl: line 2 {told}"):
             listed(Dataset(source=str(tmp_path), references="caption", label="kind"))
     (tmp_path / "metadata.csv").write_text("file_name\n000.png\n")
-    with pytest.raises(BadInput, match=r"has both metadata\.jsonl and metadata\.csv; remove one"):
+    with pytest.raises(InputError, match=r"has both metadata\.jsonl and metadata\.csv; remove one"):
         listed(Dataset(source=str(tmp_path)))
     for name in ("metadata.jsonl", "metadata.csv"):
         (tmp_path / name).unlink()
-    with pytest.raises(BadInput, match=r"references 'caption' need a metadata\.jsonl"):
+    with pytest.raises(InputError, match=r"references 'caption' need a metadata\.jsonl"):
         listed(Dataset(source=str(tmp_path), references="caption"))
 
 
@@ -124,20 +127,20 @@ def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
 
 def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
-        storage.write(f"{store}/it/{number}.png", PICTURES[number])
+        objects.write(f"{store}/it/{number}.png", PICTURES[number])
     source = open_source(Dataset(source=f"{store}/it"))
     located = list(source.listed())
-    storage.delete(f"{store}/it/1.png")
-    with pytest.raises(Trouble, match=r"1\.png was listed and cannot be read; is it mounted on this node too"):
+    objects.delete(f"{store}/it/1.png")
+    with pytest.raises(RetryableError, match=r"1\.png was listed and cannot be read; is it mounted on this node too"):
         list(source.read(located))
-    storage.write(f"{store}/it/1.png", PICTURES[1])
+    objects.write(f"{store}/it/1.png", PICTURES[1])
 
     def unreachable(uri: str, at_most: int | None = None) -> bytes:
-        raise Trouble("connection lost")
+        raise RetryableError("connection lost")
 
-    if storage.is_s3(store):
-        monkeypatch.setattr(storage, "read", unreachable)
-        with pytest.raises(Trouble):  # else a moment's outage would be a reject of the golden set for good
+    if objects.is_s3(store):
+        monkeypatch.setattr(objects, "read", unreachable)
+        with pytest.raises(RetryableError):  # else a moment's outage would be a reject of the golden set for good
             list(source.read(located))
 
 
@@ -170,7 +173,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypa
             json.dumps({"file_name": f"{n // 1000:04d}/{n:07d}.png", "caption": f"picture {n}" * 5}) + "\n"
             for n in range(count)
         )
-    entries = (storage.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
-    monkeypatch.setattr(storage, "entries", lambda prefix: entries)
+    entries = (objects.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
+    monkeypatch.setattr(objects, "entries", lambda prefix: entries)
     source = open_source(Dataset(source=str(tmp_path), format="folder", references="caption"))
     assert listing_peak(source, count) < 3_000_000

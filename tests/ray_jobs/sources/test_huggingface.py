@@ -6,21 +6,22 @@ import datasets
 import pytest
 from offered import PICTURES, content, dataset_of, huggingface, huggingface_of_splits, listed, made, pictures, read
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.open_source import open_source
 
 
 def test_splits_must_be_named(tmp_path: Path) -> None:
     huggingface_of_splits(tmp_path / "data")
-    with pytest.raises(BadInput, match="name its `split`: train, val"):
+    with pytest.raises(InputError, match="name its `split`: train, val"):
         listed(Dataset(source=str(tmp_path / "data")))
-    with pytest.raises(BadInput, match=r"no split 'vall'; did you mean 'val'\?"):
+    with pytest.raises(InputError, match=r"no split 'vall'; did you mean 'val'\?"):
         listed(Dataset(source=str(tmp_path / "data"), split="vall"))
 
 
 def test_a_folder_that_is_no_saved_dataset(tmp_path: Path) -> None:
     pictures(tmp_path / "data")
-    with pytest.raises(BadInput, match="cannot be loaded"):
+    with pytest.raises(InputError, match="cannot be loaded"):
         listed(Dataset(source=str(tmp_path / "data"), format="huggingface"))
 
 

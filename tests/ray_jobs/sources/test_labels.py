@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from offered import PICTURES, dataset_of, huggingface, jsonl, listed, read, webdataset_folder
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import source_revision
-from ray_jobs.sources.labels import label_names, named
+from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.storage import objects
 
 NAMES = ["tench", "goldfish", "great white shark"]
 
@@ -20,7 +21,7 @@ NAMES = ["tench", "goldfish", "great white shark"]
     "text", [json.dumps(NAMES), json.dumps({str(n): name for n, name in enumerate(NAMES)}), "\ufeff" + "\n".join(NAMES)]
 )
 def test_names_by_number(store: str, text: str) -> None:
-    storage.write(f"{store}/names", text.encode())
+    objects.write(f"{store}/names", text.encode())
     dataset = Dataset(source="x", label="label", label_names=f"{store}/names")
     assert label_names(dataset) == {"0": "tench", "1": "goldfish", "2": "great white shark"}
     assert named("1", label_names(dataset), dataset) == ("goldfish", "1")
@@ -45,7 +46,7 @@ def test_without_names_a_label_is_itself() -> None:
 )
 def test_a_file_of_names_that_is_none(tmp_path: Path, data: bytes, told: str) -> None:
     (tmp_path / "names").write_bytes(data)
-    with pytest.raises(BadInput, match=f"label_names {tmp_path}/names: {told}"):
+    with pytest.raises(InputError, match=f"label_names {tmp_path}/names: {told}"):
         label_names(Dataset(source="x", label="label", label_names=str(tmp_path / "names")))
 
 
@@ -74,9 +75,9 @@ def test_keys_get_names_and_one_without_a_name_is_told(tmp_path: Path, make: Any
     located = listed(dataset_of(settings))
     (tmp_path / "names.json").write_text('{"n0": "tench"}')
     told = r"names\.json: no name for label 'n1'; it has 1 \(n0, \.\.\.\)"
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(InputError, match=told):
         read(dataset_of(settings), located)
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(InputError, match=told):
         listed(dataset_of(settings, stratify=True, limit=1))
 
 
@@ -93,7 +94,7 @@ def test_names_for_a_webdataset(tmp_path: Path) -> None:
     rows = read(dataset_of(settings))
     assert [(row.label, row.label_id) for row in rows][:2] == [("gerade", "even"), ("ungerade", "odd")]
     (tmp_path / "names.json").write_text('{"even": "gerade"}')
-    with pytest.raises(BadInput, match="no name for label 'odd'"):
+    with pytest.raises(InputError, match="no name for label 'odd'"):
         read(dataset_of(settings))
 
 
@@ -139,9 +140,9 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
     names = tmp_path.parent / f"{tmp_path.name}.txt"
     names.write_text(text)
     dataset = Dataset(source=str(tmp_path), label="k", label_names=str(names))
-    entry = storage.entry(str(names))
+    entry = objects.entry(str(names))
     assert entry
-    file = storage.entry(str(tmp_path / "a.png"))
+    file = objects.entry(str(tmp_path / "a.png"))
     assert file
     revision = hashlib.sha256(f"{json.dumps(['a.png', file.size, file.version])}\n".encode())
     revision.update(json.dumps(["label_names", entry.size, entry.version]).encode())
@@ -171,7 +172,7 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
 )
 def test_a_table_of_names_that_is_none(tmp_path: Path, name: str, text: str, fault: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(BadInput, match=f"label_names {tmp_path}/{name}: .*{fault}"):
+    with pytest.raises(InputError, match=f"label_names {tmp_path}/{name}: .*{fault}"):
         label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name)))
 
 
@@ -179,5 +180,5 @@ def test_a_label_without_a_name_is_told_with_the_form_of_a_line(tmp_path: Path) 
     (tmp_path / "n01440764").mkdir()
     (tmp_path / "n01440764" / "a.png").write_bytes(PICTURES[0])
     (tmp_path / "names.txt").write_text("tench\nshark\n")
-    with pytest.raises(BadInput, match=r"no name for label 'n01440764'; .* by a line `n01440764 its name`"):
+    with pytest.raises(InputError, match=r"no name for label 'n01440764'; .* by a line `n01440764 its name`"):
         listed(Dataset(source=str(tmp_path), label="k", label_names=str(tmp_path / "names.txt")))

@@ -3,11 +3,12 @@
 import pytest
 from offered import read
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, Preprocess
+from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.images.decode import opened
-from ray_jobs.images.rejected import Rejected
-from ray_jobs.lfs_pointers import REMEDY
+from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.lfs_pointers import REMEDY
+from ray_jobs.storage import objects
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 463000000\n"
 
@@ -20,10 +21,10 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 46
     ],
 )  # fmt: skip
 def test_a_pointer_in_place_of_a_data_set_is_told(store: str, name: str) -> None:
-    storage.write(f"{store}/it/{name}", POINTER)
+    objects.write(f"{store}/it/{name}", POINTER)
     source = f"{store}/it" if name.startswith(("data/", "metadata")) else f"{store}/it/{name}"
     kind = "folder" if name.startswith("metadata") else "auto"
-    with pytest.raises(BadInput, match=f"{name}: {REMEDY}"):
+    with pytest.raises(InputError, match=f"{name}: {REMEDY}"):
         read(Dataset(source=source, references="caption", format=kind))
 
 

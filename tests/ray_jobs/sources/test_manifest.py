@@ -7,19 +7,21 @@ import pytest
 from offered import PICTURES, content, jsonl, listed, listing_peak, pictures, read, table_in
 from serving import Reply, serving
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source, web
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.reading import web
+from ray_jobs.storage import objects
 
 
 def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None:
     pictures(tmp_path / "local")
-    storage.write(f"{store}/sets/images/1.png", PICTURES[1])
-    storage.write(f"{store}/sets/2.png", PICTURES[2])
+    objects.write(f"{store}/sets/images/1.png", PICTURES[1])
+    objects.write(f"{store}/sets/2.png", PICTURES[2])
     with serving(lambda path, _: Reply(body=PICTURES[3])) as address:
         names = [str(tmp_path / "local" / "000.png"), "images/1.png", "./images/../2.png", f"{address}/x?y=1", "no.png",
                  "gs://b/x.png"]  # fmt: skip
-        storage.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/sets/m.jsonl")
+        objects.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/sets/m.jsonl")
         rows = read(Dataset(source=f"{store}/sets/m.jsonl"))
     found = [row.file.read_bytes() if row.file else row.data for row in rows]
     assert found == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
@@ -30,7 +32,7 @@ def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None
 
 def test_objects_named_from_a_local_manifest(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SOURCES", s3)
-    storage.write(f"{s3}/a.png", PICTURES[0])
+    objects.write(f"{s3}/a.png", PICTURES[0])
     dataset = Dataset(source=str(jsonl(tmp_path / "m.ndjson", [{"uri": f"{s3}/a.png"}, {"uri": f"{s3}/b.png"}])))
     assert open_source(dataset).distance == "object-store"
     rows = read(dataset)
@@ -71,9 +73,9 @@ def test_an_image_in_the_line_itself_is_named_by_its_line(tmp_path: Path) -> Non
 
 def test_backslashes_of_windows_lead_to_the_file(store: str, tmp_path: Path) -> None:
     for number, name in enumerate(("img/cat/0.png", "img/cat/1.png")):
-        storage.write(f"{store}/set/{name}", PICTURES[number])
+        objects.write(f"{store}/set/{name}", PICTURES[number])
     names = ["img\\cat\\0.png", ".\\img\\cat\\1.png", "C:\\img\\2.png", "img\\..\\..\\..\\3.png"]
-    storage.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/set/m.jsonl")
+    objects.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/set/m.jsonl")
     rows = read(Dataset(source=f"{store}/set/m.jsonl"))
     assert [content(row) for row in rows[:2]] == PICTURES[:2]
     assert [row.image_id for row in rows] == names
@@ -108,18 +110,18 @@ def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Pat
 )
 def test_faulty_manifests_are_told_by_file_and_line(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(BadInput, match=rf"dataset {tmp_path}/{name}: {told}") as caught:
+    with pytest.raises(InputError, match=rf"dataset {tmp_path}/{name}: {told}") as caught:
         listed(Dataset(source=str(tmp_path / name)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_no_manifest_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"m\.yaml: not a manifest by its name; it must end in one of \.jsonl, \.ndj"):
+    with pytest.raises(InputError, match=r"m\.yaml: not a manifest by its name; it must end in one of \.jsonl, \.ndj"):
         open_source(Dataset(source=str(tmp_path / "m.yaml"), format="manifest"))
 
 
 def test_a_manifest_that_is_not_there(store: str) -> None:
-    with pytest.raises(BadInput, match=rf"dataset {store}/m\.csv: no such file; check the URI"):
+    with pytest.raises(InputError, match=rf"dataset {store}/m\.csv: no such file; check the URI"):
         listed(Dataset(source=f"{store}/m.csv"))
 
 

@@ -7,15 +7,17 @@ import pytest
 from offered import PICTURES, content, dataset_of, listed, parquet_of_bytes, parquet_of_the_hub, read
 from serving import Reply, serving
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source, parquet
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.formats import parquet
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.storage import objects
 
 
 def test_on_s3_as_a_folder_a_file_and_a_pattern(s3: str, tmp_path: Path) -> None:
     parquet_of_bytes(tmp_path / "data")
     for path in (tmp_path / "data").iterdir():
-        storage.upload(path, f"{s3}/data/{path.name}")
+        objects.upload(path, f"{s3}/data/{path.name}")
     whole, one = Dataset(source=f"{s3}/data"), Dataset(source=f"{s3}/data/b.parquet")
     assert [row.data for row in read(whole)] == PICTURES
     assert [row.data for row in read(one)] == PICTURES[3:]
@@ -38,7 +40,7 @@ def test_a_file_that_is_not_parquet(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"image": PICTURES}), path)
     path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else damage.encode())
-    with pytest.raises(BadInput, match=r"a\.parquet: not readable as Parquet: \w") as caught:
+    with pytest.raises(InputError, match=r"a\.parquet: not readable as Parquet: \w") as caught:
         listed(Dataset(source=str(tmp_path)))
     assert "\n" not in str(caught.value)
 
@@ -48,7 +50,7 @@ def test_damage_in_the_middle_is_told_and_not_passed_over(tmp_path: Path) -> Non
     located = listed(dataset)
     path = tmp_path / "data" / "b.parquet"
     path.write_bytes(path.read_bytes().replace(PICTURES[3][:40], b"\xff" * 40)[:200] + b"\xff" * 3000)
-    with pytest.raises(BadInput, match=r"b\.parquet: not readable as Parquet"):
+    with pytest.raises(InputError, match=r"b\.parquet: not readable as Parquet"):
         read(dataset, located)
 
 
@@ -96,7 +98,7 @@ def test_an_unlabelled_row_of_the_hub_has_no_name(tmp_path: Path) -> None:
         pq.write_table(whole.set_column(2, "kind", pa.array([value] * 7, pa.int64())), path)
         assert {(row.label, row.label_id) for row in read(dataset_of({"source": path}, label="kind"))} == {expected}
     pq.write_table(whole.set_column(2, "kind", pa.array([9] * 7, pa.int64())), path)
-    with pytest.raises(BadInput, match="no name for label '9'"):
+    with pytest.raises(InputError, match="no name for label '9'"):
         read(dataset_of({"source": path}, label="kind"))
 
 
@@ -114,5 +116,5 @@ def test_addresses_are_fetched(tmp_path: Path) -> None:
 def test_files_that_disagree_about_their_images(tmp_path: Path) -> None:
     for name, column in (("a", "image"), ("b", "photo")):
         pq.write_table(pa.table({column: PICTURES}), tmp_path / f"{name}.parquet")
-    with pytest.raises(BadInput, match=r"b\.parquet: its images seem to be in 'photo', those .* in 'image'"):
+    with pytest.raises(InputError, match=r"b\.parquet: its images seem to be in 'photo', those .* in 'image'"):
         listed(Dataset(source=str(tmp_path)))

@@ -4,25 +4,26 @@ from itertools import islice
 
 import pytest
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import reading
-from ray_jobs.sources.reading import beside, distance_of, in_turn, reads_at_once
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.reading import prefetch
+from ray_jobs.sources.reading.prefetch import beside, distance_of, in_turn, reads_at_once
 
 
 def test_streams_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BATCH", 3)
-    monkeypatch.setattr(reading, "WAITING", 2)
+    monkeypatch.setattr(prefetch, "BATCH", 3)
+    monkeypatch.setattr(prefetch, "WAITING", 2)
     for width in (1, 3):
         streams = [partial(lambda start: iter(range(start, start + 50)), start) for start in range(0, 500, 50)]
         assert list(in_turn(streams, width)) == list(range(500))
 
     def failing() -> Iterator[int]:
         yield 1
-        raise BadInput("cut off")
+        raise InputError("cut off")
 
     found = in_turn([lambda: iter(range(30)), failing, lambda: iter(range(3))], 3)
     assert list(islice(found, 30)) == list(range(30))
-    with pytest.raises(BadInput, match="cut off"):
+    with pytest.raises(InputError, match="cut off"):
         next(found)
 
 

@@ -23,9 +23,10 @@ from offered import (
 )
 from serving import Reply, serving
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.storage import objects
 
 Make = Callable[[Path], dict[str, Any]]
 
@@ -81,7 +82,7 @@ WRONG = {"image": "imag", "references": "captoin", "label": "kidn"}
 def test_a_missing_column_is_told_with_the_nearest_right_name(offered: dict[str, Any], what: str) -> None:
     right = {"references": "caption", "label": "kind"}[what]
     told = rf"no column '{WRONG[what]}' for {what}; did you mean '{right}'\?"
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(InputError, match=told):
         listed(dataset_of(offered, **{what: WRONG[what]}))
 
 
@@ -89,7 +90,7 @@ def test_a_missing_column_is_told_with_the_nearest_right_name(offered: dict[str,
     "make", [make for make in FORMATS if "folder" not in make.__name__ and "web" not in make.__name__]
 )
 def test_a_missing_image_column_is_told(tmp_path: Path, make: Make) -> None:
-    with pytest.raises(BadInput, match=r"no column 'no such' for image; known: .*caption, kind"):
+    with pytest.raises(InputError, match=r"no column 'no such' for image; known: .*caption, kind"):
         listed(dataset_of(make(tmp_path / "data"), image="no such"))
 
 
@@ -116,7 +117,7 @@ def test_the_columns_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 )
 def test_a_folder_is_what_it_holds(store: str, files: list[str], kind: str) -> None:
     for name in files:
-        storage.write(f"{store}/it/{name}", b"")
+        objects.write(f"{store}/it/{name}", b"")
     source = open_source(Dataset(source=f"{store}/it"))
     assert {"Parquet": "Parquet", "Arrow IPC": "Arrow"}.get(getattr(source, "what", "")) == kind or type(
         source
@@ -129,21 +130,21 @@ def test_a_folder_is_what_it_holds(store: str, files: list[str], kind: str) -> N
 )
 def test_a_folder_that_could_be_two_formats(store: str, files: tuple[str, ...], told: str) -> None:
     for name in files:
-        storage.write(f"{store}/it/{name}", b"")
-    with pytest.raises(BadInput, match=f"holds {told}; say which with `format`"):
+        objects.write(f"{store}/it/{name}", b"")
+    with pytest.raises(InputError, match=f"holds {told}; say which with `format`"):
         open_source(Dataset(source=f"{store}/it"))
 
 
 def test_telling_the_format_does_not_list_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     taken = 0
 
-    def endless(prefix: str) -> Iterator[storage.Entry]:
+    def endless(prefix: str) -> Iterator[objects.Entry]:
         nonlocal taken
         while True:
             taken += 1
-            yield storage.Entry(f"{taken}.txt", 1, "v")
+            yield objects.Entry(f"{taken}.txt", 1, "v")
 
-    monkeypatch.setattr(storage, "entries", endless)
+    monkeypatch.setattr(objects, "entries", endless)
     open_source(Dataset(source=str(tmp_path)))
     assert taken == 1000
 
@@ -151,7 +152,7 @@ def test_telling_the_format_does_not_list_everything(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("kind", ["auto", "folder", "parquet", "arrow", "webdataset"])
 def test_nothing_there(store: str, kind: Any) -> None:
     with pytest.raises(
-        BadInput, match=f"dataset {store}/nothing: (nothing is there|no such file|none of).*check the URI"
+        InputError, match=f"dataset {store}/nothing: (nothing is there|no such file|none of).*check the URI"
     ):
         listed(Dataset(source=f"{store}/nothing", format=kind))
 

@@ -12,16 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from offered import PICTURES, dataset_of, jsonl, listed, made, read, table_in
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import source_revision
+from ray_jobs.storage import objects
 
 
 def put_parquet(uri: str, captions: list[str], **columns: list[Any]) -> None:
     sink = io.BytesIO()
     pictures = [PICTURES[number % len(PICTURES)] for number in range(len(captions))]
     pq.write_table(pa.table({"image": pa.array(pictures, pa.binary()), "caption": captions, **columns}), sink)
-    storage.write(uri, sink.getvalue())
+    objects.write(uri, sink.getvalue())
 
 
 def put_tar(uri: str, keys: list[str]) -> None:
@@ -32,7 +33,7 @@ def put_tar(uri: str, keys: list[str]) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-    storage.write(uri, sink.getvalue())
+    objects.write(uri, sink.getvalue())
 
 
 def hub_clone(place: str) -> None:
@@ -65,16 +66,16 @@ def tars(place: str) -> None:
 def imagefolder(place: str) -> None:
     for split, count in (("train", 3), ("validation", 2)):
         rows = ["file_name,caption", *(f"{number}.png,{split} {number}" for number in range(count))]
-        storage.write(f"{place}/{split}/metadata.csv", "\n".join(rows).encode())
+        objects.write(f"{place}/{split}/metadata.csv", "\n".join(rows).encode())
         for number in range(count):
-            storage.write(f"{place}/{split}/{number}.png", PICTURES[number])
+            objects.write(f"{place}/{split}/{number}.png", PICTURES[number])
 
 
 def imagefolder_of_one_table(place: str) -> None:
     rows = ["file_name,caption,split", "a.png,train 0,train", "b.png,validation 0,val", "c.png,validation 1,val"]
-    storage.write(f"{place}/metadata.csv", "\n".join(rows).encode())
+    objects.write(f"{place}/metadata.csv", "\n".join(rows).encode())
     for number, name in enumerate("abc"):
-        storage.write(f"{place}/{name}.png", PICTURES[number])
+        objects.write(f"{place}/{name}.png", PICTURES[number])
 
 
 LAYOUTS = [
@@ -99,7 +100,7 @@ def test_the_named_split_alone_is_read(store: str, make: Any) -> None:
 @pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
 def test_splits_are_not_mixed_unless_the_suite_says_so(store: str, make: Any) -> None:
     make(f"{store}/it")
-    with pytest.raises(BadInput, match=r"are of the splits .*train.*, val.*; name the one to use, .*`split: all`"):
+    with pytest.raises(InputError, match=r"are of the splits .*train.*, val.*; name the one to use, .*`split: all`"):
         texts_of(f"{store}/it", make)
     everything = texts_of(f"{store}/it", make, split="all")
     assert {text.split()[0] for text in everything} >= {"train", "validation"}
@@ -108,14 +109,14 @@ def test_splits_are_not_mixed_unless_the_suite_says_so(store: str, make: Any) ->
 @pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
 def test_a_split_that_is_not_there_is_refused(store: str, make: Any) -> None:
     make(f"{store}/it")
-    with pytest.raises(BadInput, match=r"no split 'minival'; (known|did you mean)"):
+    with pytest.raises(InputError, match=r"no split 'minival'; (known|did you mean)"):
         texts_of(f"{store}/it", make, split="minival")
 
 
 @pytest.mark.parametrize("make", [hub_clone, folders_of_parquet, tars, imagefolder], ids=lambda make: make.__name__)
 def test_plan_refuses_to_mix_splits_before_anything_is_prepared(store: str, make: Any) -> None:
     make(f"{store}/it")
-    with pytest.raises(BadInput, match=r"are of the splits .*; name the one to use"):
+    with pytest.raises(InputError, match=r"are of the splits .*; name the one to use"):
         source_revision(Dataset(source=f"{store}/it"))
     assert source_revision(Dataset(source=f"{store}/it", split="validation"))
 
@@ -151,15 +152,15 @@ def test_a_setting_without_effect_is_refused(
     for name in files:
         put = {"parquet": lambda uri: put_parquet(uri, ["x"]), "tar": lambda uri: put_tar(uri, ["x"])}
         kind = name.rpartition(".")[2]
-        put.get(kind, lambda uri: storage.write(uri, PICTURES[0]))(str(tmp_path / "it" / name))
-    with pytest.raises(BadInput, match=fault) as caught:
+        put.get(kind, lambda uri: objects.write(uri, PICTURES[0]))(str(tmp_path / "it" / name))
+    with pytest.raises(InputError, match=fault) as caught:
         listed(Dataset(source=str(tmp_path / "it"), **settings))
     assert "\n" not in str(caught.value)
 
 
 def test_a_split_of_a_data_set_saved_without_splits_is_refused(tmp_path: Path) -> None:
     made().save_to_disk(tmp_path / "it")
-    with pytest.raises(BadInput, match="it has no splits to take 'test' from; take `split` out"):
+    with pytest.raises(InputError, match="it has no splits to take 'test' from; take `split` out"):
         listed(Dataset(source=str(tmp_path / "it"), split="test"))
 
 
@@ -177,7 +178,7 @@ def test_a_split_of_named_shards(tmp_path: Path, source: str, fault: str | None)
         put_tar(str(tmp_path / f"{name}.tar"), [name])
     dataset = dataset_of({"source": tmp_path / source}, split="val")
     if fault:
-        with pytest.raises(BadInput, match=fault):
+        with pytest.raises(InputError, match=fault):
             listed(dataset)
     else:
         assert all(image.image_id.startswith("val") for image in listed(dataset))
@@ -188,7 +189,7 @@ def test_a_split_of_named_shards(tmp_path: Path, source: str, fault: str | None)
 )
 def test_classes_that_are_named_almost_like_splits_are_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     for name in classes:
-        storage.write(str(tmp_path / name / "a.png"), PICTURES[0])
+        objects.write(str(tmp_path / name / "a.png"), PICTURES[0])
     dataset = Dataset(source=str(tmp_path), label="kind")
     assert source_revision(dataset)
     assert sorted(str(image.label) for image in listed(dataset)) == sorted(classes)
@@ -205,7 +206,7 @@ def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
     rows = [{"file_name": f"{split}/{n}.png", "caption": f"{split} {n}"} for split in ("train", "val") for n in (0, 1)]
     jsonl(tmp_path / "metadata.jsonl", rows)
     for row in rows[:3]:
-        storage.write(f"{tmp_path}/{row['file_name']}", PICTURES[0])
+        objects.write(f"{tmp_path}/{row['file_name']}", PICTURES[0])
     found = read(Dataset(source=str(tmp_path), split="val", references="caption"))
     assert [(row.image_id, row.references, row.detail) for row in found] == [
         ("val/0.png", ["val 0"], ""),
@@ -241,8 +242,8 @@ def test_what_data_tools_wrote_for_themselves_is_passed_over(
 def test_notes_of_data_tools_count_for_the_revision_as_they_always_did(tmp_path: Path) -> None:
     contents = {"_SUCCESS": b"", "_committed_1": b"{}", "a.parquet": b"rows"}
     for name, content in contents.items():
-        storage.write(f"{tmp_path}/{name}", content)
-    lines = [f"{json.dumps([one.key, one.size, one.version])}\n" for one in storage.entries(str(tmp_path))]
+        objects.write(f"{tmp_path}/{name}", content)
+    lines = [f"{json.dumps([one.key, one.size, one.version])}\n" for one in objects.entries(str(tmp_path))]
     assert len(lines) == 3
     # as the first release hashed them: with another revision every image is prepared and captioned again
     former = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
@@ -251,7 +252,7 @@ def test_notes_of_data_tools_count_for_the_revision_as_they_always_did(tmp_path:
 
 def test_images_that_cameras_and_archives_name_with_underscores(tmp_path: Path) -> None:
     for name in ("_DSC0001.jpg", "_cat/a.png", "__MACOSX/a.png", "__MACOSX/._a.png"):
-        storage.write(f"{tmp_path}/{name}", PICTURES[0])
+        objects.write(f"{tmp_path}/{name}", PICTURES[0])
     assert [image.image_id for image in listed(Dataset(source=str(tmp_path)))] == ["_DSC0001.jpg", "_cat/a.png"]
 
 
@@ -265,31 +266,31 @@ def test_folders_of_several_configurations_are_told(tmp_path: Path, caplog: pyte
 @pytest.mark.parametrize("folder", ["images/train", "train/images"])
 def test_folders_of_detection_data_are_splits(tmp_path: Path, folder: str) -> None:
     for name in (folder, folder.replace("train", "val")):
-        storage.write(f"{tmp_path}/{name}/a.png", PICTURES[0])
-        storage.write(f"{tmp_path}/{name.replace('images', 'labels')}/a.txt", b"0 0.5 0.5 1 1")
+        objects.write(f"{tmp_path}/{name}/a.png", PICTURES[0])
+        objects.write(f"{tmp_path}/{name.replace('images', 'labels')}/a.txt", b"0 0.5 0.5 1 1")
     found = listed(Dataset(source=str(tmp_path), split="train"))
     assert [image.image_id for image in found] == [f"{folder}/a.png"]
     if folder == "images/train":
-        with pytest.raises(BadInput, match="are of the splits train, val in images/"):
+        with pytest.raises(InputError, match="are of the splits train, val in images/"):
             listed(Dataset(source=str(tmp_path)))
 
 
 def test_a_split_without_metadata_of_its_own(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        storage.write(f"{tmp_path}/{split}/a.png", PICTURES[0])
-    storage.write(f"{tmp_path}/train/metadata.csv", b"file_name,caption\na.png,x\n")
+        objects.write(f"{tmp_path}/{split}/a.png", PICTURES[0])
+    objects.write(f"{tmp_path}/train/metadata.csv", b"file_name,caption\na.png,x\n")
     assert [image.image_id for image in listed(Dataset(source=str(tmp_path), split="val"))] == ["val/a.png"]
-    with pytest.raises(BadInput, match=r"references 'caption' need a metadata\.jsonl or metadata\.csv"):
+    with pytest.raises(InputError, match=r"references 'caption' need a metadata\.jsonl or metadata\.csv"):
         listed(Dataset(source=str(tmp_path), split="val", references="caption"))
 
 
 def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) -> None:
-    storage.write(f"{tmp_path}/a.png", PICTURES[0])
+    objects.write(f"{tmp_path}/a.png", PICTURES[0])
     for split in ("train", "test"):  # notes of a tool; the images are of no split
         put_parquet(f"{tmp_path}/{split}.parquet", [split])
     assert source_revision(Dataset(source=str(tmp_path), format="folder"))
     assert [image.image_id for image in listed(Dataset(source=str(tmp_path), format="folder"))] == ["a.png"]
-    with pytest.raises(BadInput, match="are of the splits test, train"):
+    with pytest.raises(InputError, match="are of the splits test, train"):
         source_revision(Dataset(source=str(tmp_path), format="parquet"))
 
 
@@ -307,7 +308,7 @@ def test_a_column_that_tells_splits_under_another_name(tmp_path: Path, column: s
     source = str(tmp_path / name if name == "m.csv" else tmp_path)
     assert len(listed(Dataset(source=source, format=kind, split="validation"))) == 2
     assert len(listed(Dataset(source=source, format=kind, split="all"))) == 3
-    with pytest.raises(BadInput, match=r"its rows are of the splits train, val; name the one to use"):
+    with pytest.raises(InputError, match=r"its rows are of the splits train, val; name the one to use"):
         listed(Dataset(source=source, format=kind))
 
 
@@ -325,5 +326,7 @@ def test_two_snapshots_of_a_repository_are_not_mixed(tmp_path: Path) -> None:
         pq.write_table(pa.table({"image": PICTURES[:1]}), place / "val-00000-of-00001.parquet")
         if sha[0] == "a":
             assert len(listed(Dataset(source=str(tmp_path), split="val"))) == 1
-    with pytest.raises(BadInput, match=rf"several snapshots of a repository .*`source: {tmp_path}/snapshots/a{{40}}`"):
+    with pytest.raises(
+        InputError, match=rf"several snapshots of a repository .*`source: {tmp_path}/snapshots/a{{40}}`"
+    ):
         listed(Dataset(source=str(tmp_path), split="val"))

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from offered import PICTURES, content, pictures, read
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source, table
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.formats import table
+from ray_jobs.sources.open_source import open_source
 
 STRUCTS = [{"bytes": data, "path": None} for data in PICTURES[:2]]
 NAMES = ["000.png", "001.png"]
@@ -134,7 +136,7 @@ def test_several_labels_have_a_name_each(tmp_path: Path) -> None:
     update = {"label": "kind", "label_names": str(tmp_path / "names.json")}
     rows = read(dataset.model_copy(update=update))
     assert [(row.label, row.label_id) for row in rows] == [("cat, cow", "0, 2"), ("dog", "1")]
-    with pytest.raises(BadInput, match=r"names\.json: no name for label '3'"):
+    with pytest.raises(InputError, match=r"names\.json: no name for label '3'"):
         read(written(tmp_path / "data", image=PICTURES[:1], kind=pa.array([[0, 3]])).model_copy(update=update))
 
 

@@ -13,15 +13,15 @@ import pytest
 from making import encoded, picture
 from offered import CAPTIONS, FORMATS, LABELS, dataset_of, jsonl, listed, pictures, read
 
-from ray_jobs.contract import BadInput
-from ray_jobs.golden.making import encoded as encode_part
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.golden.build_part import encoded as encode_part
 from ray_jobs.golden.sample import sampling
 from ray_jobs.images.prepare import prepare_file
-from ray_jobs.parts import table as part_table
-from ray_jobs.sources.cell_texts import CellFault
-from ray_jobs.sources.cells import read_texts
-from ray_jobs.sources.truth import read_truth
-from ray_jobs.suite import Preprocess
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.cells.texts import CellFault
+from ray_jobs.sources.cells.truth import read_truth
+from ray_jobs.sources.cells.values import read_texts
+from ray_jobs.storage.parts import table as part_table
 
 TRUTH = {"words": "caption", "parity": "kind"}
 
@@ -36,14 +36,14 @@ def test_every_source_reads_the_truth_of_each_image(tmp_path: Path, offer: Any) 
 @pytest.mark.parametrize("offer", FORMATS, ids=lambda offer: offer.__name__)
 def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path, offer: Any) -> None:
     settings = offer(tmp_path / "data")
-    with pytest.raises(BadInput, match=r"no column 'knd' for the truth of 'parity'; did you mean 'kind'\?"):
+    with pytest.raises(InputError, match=r"no column 'knd' for the truth of 'parity'; did you mean 'kind'\?"):
         listed(dataset_of(settings, truth={"parity": "knd"}))
     assert {row.truth for row in read(dataset_of(settings))} == {None}
 
 
 def test_a_folder_without_metadata_has_no_truth(tmp_path: Path) -> None:
     pictures(tmp_path / "plain")
-    with pytest.raises(BadInput, match=r"truth 'n' needs a metadata\.jsonl or metadata\.csv"):
+    with pytest.raises(InputError, match=r"truth 'n' needs a metadata\.jsonl or metadata\.csv"):
         listed(dataset_of({"source": tmp_path / "plain"}, truth={"count": "n"}))
 
 

@@ -11,7 +11,8 @@ from offered import PICTURES
 from serving import Reply, serving
 
 from ray_jobs.prefetch import prefetch
-from ray_jobs.sources import reading, web
+from ray_jobs.sources.reading import prefetch as reading
+from ray_jobs.sources.reading import web
 
 IMAGE = PICTURES[0]
 

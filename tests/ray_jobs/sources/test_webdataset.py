@@ -9,9 +9,10 @@ import pytest
 import webdataset
 from offered import CAPTIONS, LABELS, NAMES, PICTURES, dataset_of, listed, read, shards, webdataset_folder
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Dataset, Trouble
-from ray_jobs.sources import open_source
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.storage import objects
 
 
 def tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -30,7 +31,7 @@ def one(path: Path, members: list[tuple[str, bytes]], **settings: Any) -> Any:
 def test_on_s3_as_a_folder_a_shard_and_a_pattern(s3: str, tmp_path: Path) -> None:
     shards(tmp_path / "data")
     for path in (tmp_path / "data").iterdir():
-        storage.upload(path, f"{s3}/data/{path.name}")
+        objects.upload(path, f"{s3}/data/{path.name}")
     for source in (f"{s3}/data", f"{s3}/data/train-{{000..001}}.tar"):
         rows = read(Dataset(source=source, label="kind", references="caption"))
         assert [row.data for row in rows] == PICTURES
@@ -38,7 +39,7 @@ def test_on_s3_as_a_folder_a_shard_and_a_pattern(s3: str, tmp_path: Path) -> Non
         assert [row.image_id for row in rows][3:5] == ["train-000.tar/003", "train-001.tar/004"]
     rows = read(Dataset(source=f"{s3}/data/train-001.tar"))
     assert [row.image_id for row in rows] == [f"train-001.tar/00{n}" for n in (4, 5, 6)]
-    with pytest.raises(BadInput, match=r"train-002\.tar is not there; correct the pattern"):
+    with pytest.raises(InputError, match=r"train-002\.tar is not there; correct the pattern"):
         listed(Dataset(source=f"{s3}/data/train-{{000..002}}.tar"))
 
 
@@ -47,7 +48,7 @@ def test_many_shards_are_listed_in_order_while_others_are_read_ahead(s3: str, tm
     count = 3000  # more than are kept of a shard that has to wait
     path = tar(tmp_path / "x.tar", [(f"{number:05d}.png", b"x") for number in range(count)])
     for number in range(5):
-        storage.upload(path, f"{s3}/{number}.tar")
+        objects.upload(path, f"{s3}/{number}.tar")
     source = open_source(Dataset(source=s3, reads=3))
     expected = [f"{shard}.tar/{number:05d}" for shard in range(5) for number in range(count)]
     assert [one.image_id for one in source.listed()] == expected
@@ -116,11 +117,11 @@ def test_what_the_settings_name_and_no_sample_has(tmp_path: Path) -> None:
         ({"label": "kidn"}, r"no column 'kidn' for label; did you mean 'kind'\?"),
         ({"references": "txt"}, "no column 'txt' for references; known: kind, json, png"),
     ):
-        with pytest.raises(BadInput, match=told):
+        with pytest.raises(InputError, match=told):
             one(tmp_path, members, **settings)
-    with pytest.raises(BadInput, match="no member named like an image in its first samples, but json"):
+    with pytest.raises(InputError, match="no member named like an image in its first samples, but json"):
         one(tmp_path, members[1:])
-    with pytest.raises(BadInput, match="its shards hold no samples"):
+    with pytest.raises(InputError, match="its shards hold no samples"):
         one(tmp_path, [])
 
 
@@ -130,7 +131,7 @@ def test_a_shard_cut_off_anywhere_is_told_by_name_and_offset(tmp_path: Path) -> 
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
     for size in (0, 1, 511, 512, 700, 512 + len(PICTURES[0]) // 512 * 512, 5000, end, end + 100):
         (tmp_path / "data" / "train-001.tar").write_bytes(whole[:size])
-        with pytest.raises(BadInput, match=r"train-001\.tar: (cut off or corrupt at byte \d+: |empty)") as caught:
+        with pytest.raises(InputError, match=r"train-001\.tar: (cut off or corrupt at byte \d+: |empty)") as caught:
             listed(Dataset(source=str(tmp_path / "data")))
         assert "\n" not in str(caught.value)
 
@@ -140,10 +141,10 @@ def test_a_corrupt_header_and_a_second_archive_behind_the_first_are_told(tmp_pat
     whole = path.read_bytes()
     second = 512 + -(-len(PICTURES[0]) // 512) * 512
     path.write_bytes(whole[:second] + b"garbage" + whole[second + 7 :])
-    with pytest.raises(BadInput, match=rf"a\.tar: cut off or corrupt at byte {second}: an unreadable header"):
+    with pytest.raises(InputError, match=rf"a\.tar: cut off or corrupt at byte {second}: an unreadable header"):
         listed(Dataset(source=str(path)))
     path.write_bytes(whole + whole)
-    with pytest.raises(BadInput, match=r"a\.tar: goes on behind its end mark at byte \d+"):
+    with pytest.raises(InputError, match=r"a\.tar: goes on behind its end mark at byte \d+"):
         listed(Dataset(source=str(path)))
 
 
@@ -151,7 +152,7 @@ def test_a_corrupt_header_and_a_second_archive_behind_the_first_are_told(tmp_pat
 def test_a_compressed_shard(tmp_path: Path, name: str) -> None:
     plain = tar(tmp_path / "plain", [("a.png", b"1")]).read_bytes()
     (tmp_path / name).write_bytes(gzip.compress(plain))
-    with pytest.raises(BadInput, match=rf"{name}: compressed \(gzip\); decompress it"):
+    with pytest.raises(InputError, match=rf"{name}: compressed \(gzip\); decompress it"):
         listed(Dataset(source=str(tmp_path / name)))
 
 
@@ -161,20 +162,20 @@ def test_a_shard_that_became_shorter_since_it_was_listed(tmp_path: Path) -> None
     located = listed(dataset)
     path = tmp_path / "data" / "train-001.tar"
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(Trouble, match=r"train-001\.tar: ends before byte \d+; it changed since it was listed"):
+    with pytest.raises(RetryableError, match=r"train-001\.tar: ends before byte \d+; it changed since it was listed"):
         read(dataset, located)
 
 
 def test_members_far_apart_are_read_without_what_lies_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [("a.jpg", b"1"), ("a.big", b"x" * 2_000_000), ("a.json", json.dumps({"k": "v"}).encode())]
     lengths: list[int | None] = []
-    original = storage.read_range
+    original = objects.read_range
 
     def counting(uri: str, start: int, length: int | None) -> bytes:
         lengths.append(length)
         return original(uri, start, length)
 
-    monkeypatch.setattr(storage, "read_range", counting)
+    monkeypatch.setattr(objects, "read_range", counting)
     (row,) = one(tmp_path, members, label="k")
     assert (row.data, row.label, sorted(lengths)) == (b"1", "v", [1, 10])  # type: ignore[type-var]
 
@@ -188,7 +189,7 @@ def test_a_header_that_leads_back_is_told_not_followed(tmp_path: Path) -> None:
     data[148:156] = b" " * 8
     data[148:156] = b"%06o\0 " % sum(data[:512])
     path.write_bytes(data)
-    with pytest.raises(BadInput, match=r"train-000\.tar: cut off or corrupt at byte 0: "):
+    with pytest.raises(InputError, match=r"train-000\.tar: cut off or corrupt at byte 0: "):
         listed(Dataset(source=str(tmp_path / "data")))
 
 
@@ -215,13 +216,13 @@ def test_members_that_are_not_side_by_side_are_told(
     members = [(name, b"{}" if name.endswith("json") else b"x") for name in names]
     if settings and "0.txt" not in names:
         members.insert(0, ("first.txt", b"x"))
-    with pytest.raises(BadInput, match=rf"a\.tar: the members of '{key}' are not side by side .*tar --sort=name"):
+    with pytest.raises(InputError, match=rf"a\.tar: the members of '{key}' are not side by side .*tar --sort=name"):
         one(tmp_path, members, **settings)
 
 
 def test_captions_that_all_come_before_the_images_are_told(tmp_path: Path) -> None:
     members = [(f"{number}.{kind}", b"x") for kind in ("txt", "png") for number in range(150)]
-    with pytest.raises(BadInput, match="if images follow further down, pack the files again, with tar --sort=name"):
+    with pytest.raises(InputError, match="if images follow further down, pack the files again, with tar --sort=name"):
         one(tmp_path, members)
 
 
@@ -239,7 +240,7 @@ def test_what_the_finder_of_a_mac_adds_is_no_sample(tmp_path: Path) -> None:
 
 
 def test_a_dot_in_a_key_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"but v2\.jpg; .*a key ends at the first dot of a name, so other dots in it"):
+    with pytest.raises(InputError, match=r"but v2\.jpg; .*a key ends at the first dot of a name, so other dots in it"):
         one(tmp_path, [("photo.v2.jpg", b"1")])
 
 

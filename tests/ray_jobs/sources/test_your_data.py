@@ -13,9 +13,9 @@ import pytest
 import yaml
 from offered import PICTURES, read
 
-from ray_jobs import storage
-from ray_jobs.contract import Dataset
+from ray_jobs.contract.suite import Dataset
 from ray_jobs.plan import source_revision
+from ray_jobs.storage import objects
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "describe-your-data.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,9 +35,9 @@ def put(store: str, kind: str, path: str, content: str) -> None:
     """Write the file or the files that a block shows."""
     if kind == "files":
         for number, name in enumerate(content.split()):
-            storage.write(f"{store}/{name}", PICTURES[number])
+            objects.write(f"{store}/{name}", PICTURES[number])
     elif kind == "text":
-        storage.write(f"{store}/{path}", content.encode())
+        objects.write(f"{store}/{path}", content.encode())
     elif kind == "parquet":
         rows = [
             {name: PICTURES[int(value[-1])] if value.startswith("bytes of picture") else value for name, value in row}
@@ -45,7 +45,7 @@ def put(store: str, kind: str, path: str, content: str) -> None:
         ]
         sink = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), sink)
-        storage.write(f"{store}/{path}", sink.getvalue())
+        objects.write(f"{store}/{path}", sink.getvalue())
     elif kind == "tar":
         sink = io.BytesIO()
         with tarfile.open(fileobj=sink, mode="w") as tar:
@@ -55,7 +55,7 @@ def put(store: str, kind: str, path: str, content: str) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-        storage.write(f"{store}/{path}", sink.getvalue())
+        objects.write(f"{store}/{path}", sink.getvalue())
 
 
 @pytest.mark.parametrize("title", EXAMPLES)

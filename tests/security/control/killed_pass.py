@@ -14,7 +14,7 @@ from pathlib import Path
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from assay_airflow import router, survey
 
-from ray_jobs.contract import Checkpoint
+from ray_jobs.contract.spec import Checkpoint
 
 ROOT, CHECKPOINTS, HOW = sys.argv[1:]
 real = survey.resolve

@@ -1,4 +1,5 @@
-"""A mount or a machine that fails for a while is Trouble, which is tried again; what the file itself is, BadInput."""
+"""A mount or a machine that fails for a while is RetryableError, which is tried again; what the file itself is,
+InputError."""
 
 import errno
 import os
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 from odd_folders import write
 
-from ray_jobs import checkpoint, checkpoint_files
-from ray_jobs.errors import BadInput, Trouble
-from ray_jobs.odd_items import is_of_store
+from ray_jobs.checkpoints import files, inspect
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage.odd_items import is_of_store
 
 PASSING = ["ESTALE", "EIO", "EMFILE", "ENFILE", "ETIMEDOUT", "ENOMEM", "EAGAIN", "EINTR", "ECONNRESET"]
 LASTING = ["ELOOP", "ENXIO", "ENODEV", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "EACCES", "EPERM"]
@@ -41,8 +42,8 @@ def folder(tmp_path: Path) -> str:
 def test_an_error_that_passes_is_trouble(folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     number = getattr(errno, code)
     fail_on(monkeypatch, call, "config.json", OSError(number, os.strerror(number)))
-    with pytest.raises(Trouble, match=r"config\.json") as reason:
-        checkpoint.resolve(folder)
+    with pytest.raises(RetryableError, match=r"config\.json") as reason:
+        inspect.resolve(folder)
     assert is_of_store(reason.value)
     assert str(reason.value).isprintable()
 
@@ -54,8 +55,8 @@ def test_an_error_that_stays_is_the_checkpoints_own(
 ) -> None:
     number = getattr(errno, code)
     fail_on(monkeypatch, call, "config.json", OSError(number, os.strerror(number)))
-    with pytest.raises(BadInput, match=r"config\.json") as reason:
-        checkpoint.resolve(folder)
+    with pytest.raises(InputError, match=r"config\.json") as reason:
+        inspect.resolve(folder)
     assert not is_of_store(reason.value)
 
 
@@ -64,9 +65,9 @@ def test_a_failure_amid_reading_is_trouble(folder: str, error: Exception, monkey
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(checkpoint_files, "parse_object", fail)
-    with pytest.raises(Trouble, match="step-1"):
-        checkpoint.resolve(folder)
+    monkeypatch.setattr(files, "parse_object", fail)
+    with pytest.raises(RetryableError, match="step-1"):
+        inspect.resolve(folder)
 
 
 def test_a_mount_that_fails_in_a_listing_makes_no_file_empty(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,5 +86,5 @@ def test_a_mount_that_fails_in_a_listing_makes_no_file_empty(folder: str, monkey
             yield (Item(item) for item in items)
 
     monkeypatch.setattr(os, "scandir", scan)
-    with pytest.raises(Trouble, match="step-1"):
-        checkpoint.list_files(folder)
+    with pytest.raises(RetryableError, match="step-1"):
+        inspect.list_files(folder)

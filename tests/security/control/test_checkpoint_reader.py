@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from odd_folders import FIRST, NEVER, ODD, UNDER_WAY, good_files, write
 
-from ray_jobs import checkpoint
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Checkpoint
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError
 
 Make = Callable[[Path], None]
 
@@ -22,15 +23,15 @@ def _size_of(path: Path) -> int:
 
 
 READERS: dict[str, Callable[[str], object]] = {
-    "check_whole": checkpoint.check_whole,
-    "resolve": checkpoint.resolve,
-    "fingerprint": checkpoint.fingerprint,
-    "base_of": checkpoint.base_of,
-    "is_adapter": checkpoint.is_adapter,
-    "quantisation": checkpoint.quantisation,
-    "companions": lambda uri: checkpoint.companions(_checkpoint(uri)),
-    "verify": lambda uri: checkpoint.verify(_checkpoint(uri)),
-    "read_header": lambda uri: checkpoint.read_header(f"{uri}/{FIRST}", _size_of(Path(uri, FIRST))),
+    "check_whole": inspect.check_whole,
+    "resolve": inspect.resolve,
+    "fingerprint": inspect.fingerprint,
+    "base_of": inspect.base_of,
+    "is_adapter": inspect.is_adapter,
+    "quantisation": inspect.quantisation,
+    "companions": lambda uri: inspect.companions(_checkpoint(uri)),
+    "verify": lambda uri: inspect.verify(_checkpoint(uri)),
+    "read_header": lambda uri: inspect.read_header(f"{uri}/{FIRST}", _size_of(Path(uri, FIRST))),
 }
 
 
@@ -38,7 +39,7 @@ def refusal_of(read: Callable[[str], object], uri: str) -> str | None:
     """The line that the reader raises, which must be fit for a log; None where it answers."""
     try:
         read(uri)
-    except (BadInput, Incomplete) as reason:
+    except (InputError, Incomplete) as reason:
         line = str(reason)
     else:
         return None
@@ -66,22 +67,22 @@ def test_every_reader_answers_or_says_one_line(odd: str) -> None:
 @pytest.mark.parametrize("make", NEVER.values(), ids=NEVER.keys())
 def test_what_no_waiting_mends_is_bad_input(make: Make, tmp_path: Path) -> None:
     make(tmp_path / "below" / "step-1")
-    with pytest.raises(BadInput):
-        checkpoint.resolve(str(tmp_path / "below" / "step-1"))
+    with pytest.raises(InputError):
+        inspect.resolve(str(tmp_path / "below" / "step-1"))
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", UNDER_WAY.values(), ids=UNDER_WAY.keys())
 def test_what_looks_like_an_upload_under_way_is_waited_for(make: Make, tmp_path: Path) -> None:
     make(tmp_path / "below" / "step-1")
-    with pytest.raises((Incomplete, BadInput)) as reason:
-        checkpoint.resolve(str(tmp_path / "below" / "step-1"))
+    with pytest.raises((Incomplete, InputError)) as reason:
+        inspect.resolve(str(tmp_path / "below" / "step-1"))
     assert isinstance(reason.value, Incomplete)
 
 
 def test_the_good_folder_that_the_odd_ones_differ_from_is_whole(tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
-    assert set(checkpoint.check_whole(str(tmp_path / "step-1"))) == set(good_files())
+    assert set(inspect.check_whole(str(tmp_path / "step-1"))) == set(good_files())
 
 
 def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
     for number, (name, data) in enumerate(good_files().items()):
         (blobs / str(number)).write_bytes(data)
         (snapshot / name).symlink_to(Path("..", "..", "blobs", str(number)))
-    assert checkpoint.resolve(str(snapshot)).name == "0123abc"
+    assert inspect.resolve(str(snapshot)).name == "0123abc"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
      "/" + "b" * 300 + "/step-1", "~nobody/step-1"],
 )  # fmt: skip
 def test_an_odd_uri_is_one_line(uri: str) -> None:
-    for read in (checkpoint.check_whole, checkpoint.resolve, checkpoint.fingerprint, checkpoint.is_adapter):
+    for read in (inspect.check_whole, inspect.resolve, inspect.fingerprint, inspect.is_adapter):
         refusal_of(read, uri)
-    with pytest.raises((BadInput, Incomplete)):
-        checkpoint.resolve(uri)
+    with pytest.raises((InputError, Incomplete)):
+        inspect.resolve(uri)

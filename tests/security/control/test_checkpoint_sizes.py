@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from odd_folders import FIRST, INDEX, SECOND, write
 
-from ray_jobs import checkpoint
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput
-from ray_jobs.strict_json import parse_object
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.strict_json import parse_object
 
 
 def weights_of_holes(path: Path, size: int) -> None:
@@ -39,14 +39,14 @@ def many_shards(folder: Path) -> None:
 def test_weights_that_are_holes_are_not_hashed(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "step-1")
     with pytest.raises(Incomplete, match="holes") as reason:
-        checkpoint.resolve(str(tmp_path / "step-1"))
+        inspect.resolve(str(tmp_path / "step-1"))
     assert str(reason.value).isprintable()
 
 
 def test_a_small_file_with_holes_is_whole(tmp_path: Path) -> None:
     write(tmp_path / "step-1", {INDEX: None, FIRST: None, SECOND: None})
     weights_of_holes(tmp_path / "step-1" / "model.safetensors", 10_000_000)
-    assert checkpoint.resolve(str(tmp_path / "step-1")).name == "step-1"
+    assert inspect.resolve(str(tmp_path / "step-1")).name == "step-1"
 
 
 @pytest.mark.parametrize("suffix", ["model", "tiktoken"])
@@ -55,19 +55,19 @@ def test_all_files_beside_the_weights_have_a_bound_together(suffix: str, tmp_pat
     for number in range(5):
         with (tmp_path / "step-1" / f"notes-{number}.{suffix}").open("wb") as file:
             file.truncate(250_000_000)
-    with pytest.raises(BadInput, match="beside the weights"):
-        checkpoint.check_whole(str(tmp_path / "step-1"))
+    with pytest.raises(InputError, match="beside the weights"):
+        inspect.check_whole(str(tmp_path / "step-1"))
 
 
 @pytest.mark.parametrize("suffix", ["txt", "json"])
 def test_notes_of_any_size_are_not_read(suffix: str, tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
-    before = checkpoint.resolve(str(tmp_path / "step-1"))
+    before = inspect.resolve(str(tmp_path / "step-1"))
     for number in range(5):
         with (tmp_path / "step-1" / f"notes-{number}.{suffix}").open("wb") as file:
             file.truncate(250_000_000)
-    assert checkpoint.resolve(str(tmp_path / "step-1")) == before
-    assert checkpoint.former_fingerprint(str(tmp_path / "step-1")) is None
+    assert inspect.resolve(str(tmp_path / "step-1")) == before
+    assert inspect.former_fingerprint(str(tmp_path / "step-1")) is None
 
 
 @pytest.mark.parametrize("variable", ["ASSAY_CHECKPOINTS", "ASSAY_BASES"])
@@ -78,10 +78,10 @@ def test_a_link_to_a_file_below_the_folders_of_bases_is_followed(
     write(base, {})
     write(folder, {"tokenizer.json": None})
     (folder / "tokenizer.json").symlink_to(Path("..", "..", "models", "base", "tokenizer.json"))
-    with pytest.raises(BadInput, match="ASSAY_BASES"):
-        checkpoint.resolve(str(folder))
+    with pytest.raises(InputError, match="ASSAY_BASES"):
+        inspect.resolve(str(folder))
     monkeypatch.setenv(variable, str(tmp_path / "models"))
-    assert checkpoint.resolve(str(folder)).name == "step-2"
+    assert inspect.resolve(str(folder)).name == "step-2"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_link_that_leaves_the_folders_of_bases_is_refused(
     write(folder, {"tokenizer.json": None})
     (folder / "tokenizer.json").symlink_to(target)
     monkeypatch.setenv("ASSAY_BASES", f"s3://bucket/bases, {tmp_path / 'models'}")
-    with pytest.raises((BadInput, Incomplete), match="step-2"):
-        checkpoint.resolve(str(folder))
+    with pytest.raises((InputError, Incomplete), match="step-2"):
+        inspect.resolve(str(folder))
 
 
 def test_a_float_with_all_its_decimals_is_read() -> None:
@@ -109,5 +109,5 @@ def test_a_float_with_all_its_decimals_is_read() -> None:
 
 @pytest.mark.parametrize("number", ["9" * 41, "0." + "1" * 400, "1" * 400 + ".5"])
 def test_a_number_of_more_characters_is_refused(number: str) -> None:
-    with pytest.raises(BadInput, match="a number of more than"):
+    with pytest.raises(InputError, match="a number of more than"):
         parse_object(f'{{"a": {number}}}'.encode(), 10)

@@ -8,8 +8,8 @@ import pytest
 from assay_airflow.stages import StageJob
 from specs import spec_in
 
-from ray_jobs import handshake
-from ray_jobs.errors import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job import handshake
 
 
 def test_the_version_is_the_projects() -> None:
@@ -42,7 +42,7 @@ def test_versions_that_can_work_together_do(monkeypatch: pytest.MonkeyPatch, tol
 )
 def test_versions_that_cannot_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, told: str, says: str) -> None:
     monkeypatch.setenv(handshake.VARIABLE, told)
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(InputError) as refused:
         handshake.check()
     assert says in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1

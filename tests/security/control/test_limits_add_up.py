@@ -22,8 +22,10 @@ from assay_airflow.timeouts import fail_timeout, forget_timeout, list_progress
 from rendering import BAG
 from specs import spec_in
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Failure, Manifest, Spec, Trouble
+from ray_jobs.contract.artifacts import Failure, Manifest
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects
 
 OUTAGE = sum(DELAYS, timedelta())
 FREE = timedelta()
@@ -81,7 +83,7 @@ def run_of(hours_ago: float) -> Any:
 
 @pytest.mark.parametrize("try_number", range(1, 7))
 @pytest.mark.parametrize(
-    "error", [Trouble("t"), RayUnreachable("r"), RayJobFailed("f")], ids=lambda e: type(e).__name__
+    "error", [RetryableError("t"), RayUnreachable("r"), RayJobFailed("f")], ids=lambda e: type(e).__name__
 )
 def test_trouble_is_tried_again_later_and_later(error: Exception, try_number: int) -> None:
     decision = OutagePolicy().evaluate(error, try_number, 6, run_of(1))
@@ -89,14 +91,14 @@ def test_trouble_is_tried_again_later_and_later(error: Exception, try_number: in
 
 
 @pytest.mark.parametrize("hours_ago", [23.99, 24, 100])
-@pytest.mark.parametrize("error", [Trouble("t"), OSError("unforeseen"), RayJobTimeout("t")], ids=str)
+@pytest.mark.parametrize("error", [RetryableError("t"), OSError("unforeseen"), RayJobTimeout("t")], ids=str)
 def test_nothing_is_tried_again_after_the_run(error: Exception, hours_ago: float) -> None:
     decision = OutagePolicy().evaluate(error, 1, 6, run_of(hours_ago))
     assert decision.action == RetryAction.FAIL
     assert "the run has" in str(decision.reason)
 
 
-@pytest.mark.parametrize("error", [BadInput("b")], ids=str)
+@pytest.mark.parametrize("error", [InputError("b")], ids=str)
 @pytest.mark.parametrize("context", [None, {}, run_of(1)], ids=["none", "empty", "a-run"])
 def test_bad_input_fails_at_once(error: Exception, context: Any) -> None:
     assert OutagePolicy().evaluate(error, 1, 6, context).action == RetryAction.FAIL
@@ -111,7 +113,7 @@ def test_what_nobody_foresaw_is_no_outage(error: Exception, try_number: int, act
 def planned(root: Any, images: int) -> Spec:
     spec = spec_in(root / "root")
     made = Manifest(stage="golden", id="g", rows_in=images, rows_out=images, parts=(), created_at=datetime.now(UTC))
-    storage.write(f"{spec.golden_uri}/manifest.json", made.model_dump_json().encode())
+    objects.write(f"{spec.golden_uri}/manifest.json", made.model_dump_json().encode())
     return spec
 
 
@@ -140,7 +142,7 @@ ODD = {
 @pytest.mark.parametrize("data", ODD.values(), ids=list(ODD))
 def test_an_odd_manifest_gives_the_longest_time(tmp_path: Any, data: bytes) -> None:
     spec = spec_in(tmp_path / "root")
-    storage.write(f"{spec.golden_uri}/manifest.json", data)
+    objects.write(f"{spec.golden_uri}/manifest.json", data)
     assert limits.job_time("caption", spec, limits.JOBS["caption"]) == limits.JOBS["caption"]
 
 
@@ -149,9 +151,9 @@ def test_a_job_that_timed_out_twice_waits_for_a_person(tmp_path: Any, stage: str
     spec = spec_in(tmp_path / "root")
     with pytest.raises(RayJobTimeout, match="not done"):
         fail_timeout(stage, spec, "job-1 was stopped: not done within 1:00:00")
-    with pytest.raises(BadInput, match="timed out twice: job-2"):
+    with pytest.raises(InputError, match="timed out twice: job-2"):
         fail_timeout(stage, spec, "job-2 was stopped: not done within 1:00:00")
-    failure = Failure.model_validate_json(storage.read(f"{spec.run_uri}/failure.json"))
+    failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert (failure.stage, failure.kind) == (stage, "bad-input")
     with pytest.raises(RayJobTimeout):  # a person cleared the task
         fail_timeout(stage, spec, "job-3 was stopped: not done within 1:00:00")
@@ -179,24 +181,24 @@ def test_timeouts_are_counted_since_the_last_progress(tmp_path: Any, stage: str)
     before = list_progress(stage, spec)
     with pytest.raises(RayJobTimeout):
         fail_timeout(stage, spec, "job-1 was stopped", before)
-    storage.write(MADE[stage](spec), b"made by job-2")
+    objects.write(MADE[stage](spec), b"made by job-2")
     with pytest.raises(RayJobTimeout, match=r"made progress.*ASSAY_RUN_HOURS"):
         fail_timeout(stage, spec, "job-2 was stopped", before)
     before = list_progress(stage, spec)
     with pytest.raises(RayJobTimeout):
         fail_timeout(stage, spec, "job-3 was stopped", before)
-    with pytest.raises(BadInput, match=r"timed out twice: job-4.*ASSAY_RUN_HOURS"):
+    with pytest.raises(InputError, match=r"timed out twice: job-4.*ASSAY_RUN_HOURS"):
         fail_timeout(stage, spec, "job-4 was stopped", before)
 
 
 def test_answers_that_were_merged_are_progress(tmp_path: Any) -> None:
     spec = spec_in(tmp_path / "root")
     for name in ("a", "b"):
-        storage.write(f"{spec.judge_uri}/part-00001/{name}.parquet", b"one answer")
+        objects.write(f"{spec.judge_uri}/part-00001/{name}.parquet", b"one answer")
     before = list_progress("evaluate", spec)
-    storage.write(f"{spec.judge_uri}/part-00001/c.parquet", b"three answers")
+    objects.write(f"{spec.judge_uri}/part-00001/c.parquet", b"three answers")
     for name in ("a", "b"):
-        storage.delete(f"{spec.judge_uri}/part-00001/{name}.parquet")
+        objects.delete(f"{spec.judge_uri}/part-00001/{name}.parquet")
     with pytest.raises(RayJobTimeout, match="made progress"):
         fail_timeout("evaluate", spec, "stopped", before)
 
@@ -210,8 +212,8 @@ def test_a_success_needs_no_right_to_delete(tmp_path: Any, noted: bool, monkeypa
 
     def refuse(uri: str) -> None:
         deletions.append(uri)
-        raise Trouble(f"{uri}: cannot delete: access denied")
+        raise RetryableError(f"{uri}: cannot delete: access denied")
 
-    monkeypatch.setattr(storage, "delete", refuse)
+    monkeypatch.setattr(objects, "delete", refuse)
     forget_timeout("caption", spec)
     assert len(deletions) == noted

@@ -20,9 +20,13 @@ from assay_airflow.quarantine import Quarantine
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 from odd_folders import ODD, write
 
-from ray_jobs import checkpoint, index, records, storage
-from ray_jobs.checkpoint import resolve
-from ray_jobs.contract import BadInput, Checkpoint, Failure, Manifest, Record, Spec, Suite, Trouble, Verdict
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import resolve
+from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import index, objects, records
 
 Make = Callable[[Path], None]
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
@@ -182,14 +186,14 @@ def test_a_fault_inside_the_reader_counts_for_the_quarantine_too(
 ) -> None:
     """The reader says it in a line of its own, as bad input."""
     write(below / "odd", {})
-    real = checkpoint.read_config
+    real = inspect.read_config
 
     def read(uri: str) -> Any:
         if uri.endswith("/odd"):
             raise error
         return real(uri)
 
-    monkeypatch.setattr(checkpoint, "read_config", read)
+    monkeypatch.setattr(inspect, "read_config", read)
     results = [one_pass(below) for _ in range(3)]
     assert ["in quarantine" in result.passed_over["odd"] for result in results] == [False, False, True]
     assert [len(result.requests) for result in results] == [1, 1, 1]
@@ -218,27 +222,27 @@ def test_what_nobody_expected_does_not_blind_the_watcher(
 
 
 def away(*_: Any, **__: Any) -> Any:
-    raise Trouble("cannot read s3://c: 503 SlowDown")
+    raise RetryableError("cannot read s3://c: 503 SlowDown")
 
 
 @pytest.mark.parametrize("occasion", ["night", "arrival", "person"])
 def test_an_outage_is_never_nothing_to_validate(
     occasion: router.Occasion, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "folders", away)
-    with pytest.raises(Trouble):
+    monkeypatch.setattr(objects, "folders", away)
+    with pytest.raises(RetryableError):
         one_pass(below, occasion)
-    with pytest.raises(Trouble):
+    with pytest.raises(RetryableError):
         router.whole_listings(str(below), {})
 
 
 def test_an_outage_in_the_middle_of_a_pass_ends_it(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def goes_away(*_: Any) -> Any:
-        monkeypatch.setattr(storage, "entries", away)
-        raise Trouble("cannot read s3://c/good: 503 SlowDown")
+        monkeypatch.setattr(objects, "entries", away)
+        raise RetryableError("cannot read s3://c/good: 503 SlowDown")
 
     monkeypatch.setattr(survey, "resolve", goes_away)
-    with pytest.raises(Trouble):
+    with pytest.raises(RetryableError):
         one_pass(below)
 
 
@@ -306,7 +310,7 @@ def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(below:
 
 
 def router_digest(uri: str) -> str:
-    from ray_jobs.contract import digest
+    from ray_jobs.contract.ids import digest
 
     return digest(uri)
 
@@ -342,12 +346,12 @@ def _spec(below: Path, name: str = "good") -> Spec:
     suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
     checkpoint = resolve(str(below / name))
     spec = Spec(root=str(below.parent / "root"), suite=suite, checkpoint=checkpoint, source_revision="r1")
-    storage.write(spec.uri, spec.model_dump_json().encode())
+    objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
 
 
 def write_failure(spec: Spec, content: bytes) -> None:
-    storage.write(f"{spec.run_uri}/failure.json", content)
+    objects.write(f"{spec.run_uri}/failure.json", content)
 
 
 def failure(kind: Any, at: datetime) -> bytes:
@@ -401,7 +405,7 @@ def published(below: Path, name: str, swapped: bool = True) -> Spec:
     spec = _spec(below, name)
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": NOW}
     made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
-    storage.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
+    objects.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
     ids = {key: getattr(spec, key) for key in ("run_id", "run_uri", "scale_id", "series_id", "golden_id", "caption_id")}
     nothing: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
@@ -433,7 +437,7 @@ MANIFESTS = {
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS.keys())
 def test_an_odd_manifest_of_captions_stops_no_audit(content: bytes, below: Path) -> None:
     older, newer = published(below, "a"), published(below, "b")
-    storage.write(f"{newer.captions_uri}/manifest.json", content)
+    objects.write(f"{newer.captions_uri}/manifest.json", content)
     due = auditing.due(older.root, None, datetime.now(UTC))
     assert due in ([older.uri], [newer.uri])
     assert len(due) == 1
@@ -452,10 +456,10 @@ SPECS = {
 @pytest.mark.parametrize("content", SPECS.values(), ids=SPECS.keys())
 def test_an_odd_spec_stops_no_audit(content: bytes, below: Path) -> None:
     older, newer = published(below, "a"), published(below, "b")
-    storage.write(newer.uri, content)
+    objects.write(newer.uri, content)
     assert auditing.due(older.root, None, datetime.now(UTC)) == [older.uri]
     assert auditing.of(older.root, older.checkpoint.uri, None) == [older.uri]
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         auditing.of(older.root, newer.checkpoint.uri, None)
 
 

@@ -18,7 +18,7 @@ from assay_airflow.stages import LONGEST_MESSAGE as LONGEST_FAILURE
 from ray_server import connect
 from specs import fail, spec_in
 
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
 GOOD = {"status": "RUNNING", "message": "m", "metadata": {"a": "b"}, "start_time": 1, "driver_exit_code": None}
 
@@ -122,7 +122,7 @@ def test_a_message_that_a_job_left_is_one_line_that_can_be_shown(tmp_path: Path,
 )
 def test_an_odd_failure_is_none(tmp_path: Path, data: bytes) -> None:
     spec = spec_in(tmp_path / "root")
-    storage.write(f"{spec.run_uri}/failure.json", data)
+    objects.write(f"{spec.run_uri}/failure.json", data)
     assert failure_of("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root) is None
 
 
@@ -134,8 +134,8 @@ def test_a_failure_is_read_below_the_root_only(tmp_path: Path, named: str) -> No
     spec = spec_in(tmp_path / "root")
     (tmp_path / "elsewhere").mkdir()
     fail(spec, "caption", "bad-input", "planted")
-    planted = storage.read(f"{spec.run_uri}/failure.json")
-    storage.write(f"{tmp_path}/elsewhere/failure.json", planted)
+    planted = objects.read(f"{spec.run_uri}/failure.json")
+    objects.write(f"{tmp_path}/elsewhere/failure.json", planted)
     uri = named.format(root=spec.root, elsewhere=tmp_path / "elsewhere")
     assert failure_of("caption", {"metadata": {"assay_spec": uri}}, spec.root) is None
 

@@ -13,7 +13,7 @@ import pytest
 from assay_airflow.quarantine import Quarantine
 from odd_folders import write
 
-from ray_jobs.contract import Trouble
+from ray_jobs.inputs.errors import RetryableError
 
 REPO = Path(__file__).parents[3]
 PASS = Path(__file__).with_name("killed_pass.py")
@@ -87,8 +87,8 @@ def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) 
         quarantine.add_failure("/in/a", "1", MemoryError())
     assert failures_of(tmp_path) == [1]
     seen: list[int] = []
-    with pytest.raises(Trouble), quarantine.reading("/in/a", "1"):
-        raise Trouble(f"the store is away: {seen.extend(failures_of(tmp_path))}")
+    with pytest.raises(RetryableError), quarantine.reading("/in/a", "1"):
+        raise RetryableError(f"the store is away: {seen.extend(failures_of(tmp_path))}")
     assert seen == [2]
     assert [note["why"] for note in notes(tmp_path)] == ["MemoryError"]
     with quarantine.reading("/in/a", "2"):

@@ -8,9 +8,10 @@ from assay_airflow.stages import STAGES, StageJob
 from assay_airflow.triggers.golden_ready import missing_golden
 from release_corpus import RUNS, plan_again, restore, rewrite_as_newer, sums_of
 
-from ray_jobs import records
-from ray_jobs.contract import BadInput, NewerSchema
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import load_spec
+from ray_jobs.storage import records
 
 AUDITED = "audit"  # that release's demo had no audits: the only stage that is not done
 
@@ -57,7 +58,7 @@ def test_a_newer_corpus_is_told_by_every_stage_and_left(root: Path) -> None:
 def test_a_newer_corpus_is_not_planned_over(name: str, root: Path) -> None:
     rewrite_as_newer(root)
     before = sums_of(root)
-    with pytest.raises(BadInput, match="upgrade this plane") as caught:
+    with pytest.raises(InputError, match="upgrade this plane") as caught:
         plan_again(root.parent, name)
     assert str(caught.value).isprintable()
     assert sums_of(root) == before
@@ -71,6 +72,6 @@ def test_an_audit_passes_a_newer_corpus_over(root: Path, capsys: pytest.CaptureF
         [line] = capsys.readouterr().out.splitlines()
         assert line.startswith("passed over: spec ")
         assert line.endswith("upgrade this plane")
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         auditing.of(str(root), f"{root.parent}/demo/checkpoints/step-0809", "demo")
     assert sums_of(root) == before

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from assay_airflow import fingerprints, router
 
-from ray_jobs import storage
+from ray_jobs.storage import objects
 
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
 LARGEST_MAP = 1024  # Airflow's max_map_length unless set
@@ -39,8 +39,8 @@ class Store:
 
     def __init__(self, name: str) -> None:
         self.uri, self._count = f"s3://{name}", 0
-        storage._s3().create_bucket(Bucket=name)
-        storage._s3().meta.events.register("before-send.s3.*", self._add)
+        objects._s3().create_bucket(Bucket=name)
+        objects._s3().meta.events.register("before-send.s3.*", self._add)
 
     def _add(self, **_: Any) -> None:
         self._count += 1
@@ -57,7 +57,7 @@ class Store:
             "model.safetensors": struct.pack("<Q", len(header)) + header + f"{name:64}".encode(),
         }
         for file, content in files.items():
-            storage.write(f"{self.uri}/in/{name}/{file}", content)
+            objects.write(f"{self.uri}/in/{name}/{file}", content)
 
     def passes(self, asked: set[str], occasion: router.Occasion = "arrival") -> router.Pass:
         def count(run_ids: list[str], states: list[str] | None) -> int:
@@ -70,7 +70,7 @@ class Store:
 def store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
     for name, value in moto.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(storage._kept, "owner", None)  # the client is kept
+    monkeypatch.setattr(objects._kept, "owner", None)  # the client is kept
     return Store(f"scale-{abs(hash(request.node.name)) % 10**9}")
 
 
@@ -106,7 +106,7 @@ def test_one_that_arrives_is_the_only_one_that_is_opened(store: Store) -> None:
 
 def test_an_odd_one_is_opened_again_by_the_night_only(store: Store) -> None:
     store.upload("odd")
-    storage.write(f"{store.uri}/in/odd/config.json", b"[]")
+    objects.write(f"{store.uri}/in/odd/config.json", b"[]")
     assert len(store.passes(set()).passed_over) == 1
     store.take()
     assert len(store.passes(set()).passed_over) == 1
@@ -119,7 +119,7 @@ def test_an_odd_one_is_opened_again_by_the_night_only(store: Store) -> None:
 def test_a_look_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
     for number in range(known):
         store.upload(f"step-{number}")
-    storage.write(f"{store.uri}/in/odd/config.json", b"[]")
+    objects.write(f"{store.uri}/in/odd/config.json", b"[]")
     odd = router.OddFolders()
     whole = router.whole_listings(f"{store.uri}/in", {}, odd)
     assert len(whole) == known

@@ -12,20 +12,23 @@ from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from specs import checkpoint_in, spec_in
 
-from ray_jobs import plan, storage
-from ray_jobs.contract import BadInput, Checkpoint, NewerSchema, Spec
+from ray_jobs import plan
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 OTHER = {"uri": "/models/step-2", "name": "step-2", "fingerprint": "0" * 16, "base": None}
 
 
 def write_changed(spec: Spec, **changes: Any) -> str:
     """Change the spec where it lies; its URI."""
-    storage.write(spec.uri, json.dumps(json.loads(spec.model_dump_json()) | changes).encode())
+    objects.write(spec.uri, json.dumps(json.loads(spec.model_dump_json()) | changes).encode())
     return spec.uri
 
 
 def copy_to(spec: Spec, uri: str) -> str:
-    storage.write(uri, storage.read(spec.uri))
+    objects.write(uri, objects.read(spec.uri))
     return uri
 
 
@@ -110,7 +113,7 @@ def test_a_spec_of_another_place_is_refused_in_one_line(
 ) -> None:
     uri = attack(spec)
     before = files_below(tmp_path)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         reader(uri)
     assert str(caught.value).isprintable()
     fault = "more than the 67108864" if attack is write_large else "not here; plan it again with this version"
@@ -150,9 +153,9 @@ def test_a_spec_that_was_planned_below_another_name_of_the_root_is_read(root: st
     (tmp_path / "link").symlink_to(tmp_path / "root")
     (tmp_path / "x").mkdir()
     made = spec_in(tmp_path / "root", write=False)
-    named = storage.absolute(root.format(root=tmp_path / "root") if "://" in root else str(tmp_path / root))
+    named = objects.absolute(root.format(root=tmp_path / "root") if "://" in root else str(tmp_path / root))
     made = made.model_copy(update={"root": named})
-    storage.write(made.uri, made.model_dump_json().encode())
+    objects.write(made.uri, made.model_dump_json().encode())
     for uri in (made.uri, made.uri.replace(named, str(tmp_path / "root"))):
         assert plan.load_spec(uri) == made
 
@@ -166,9 +169,9 @@ def test_on_s3_a_place_has_one_name(root: str) -> None:
         spec.uri.replace(root, f"{root}/b"),
         spec.uri.replace(root, "/b"),
     ):
-        with pytest.raises(BadInput, match="not here; plan it again"):
+        with pytest.raises(InputError, match="not here; plan it again"):
             plan.check_place(spec, uri)
-    with pytest.raises(BadInput, match="not here; plan it again"):
+    with pytest.raises(InputError, match="not here; plan it again"):
         plan.check_place(spec.model_copy(update={"root": "/b"}), spec.uri)
 
 
@@ -189,20 +192,20 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_newer_spec_is_not_planned_over(params: dict[str, Any], force: bool, schema: Any) -> None:
     params |= {"force": force}
     uri = steps.plan(params, "manual__1")
-    newer = json.dumps(json.loads(storage.read(uri)) | {"schema": schema, "added": 1}).encode()
-    storage.write(uri, newer)
+    newer = json.dumps(json.loads(objects.read(uri)) | {"schema": schema, "added": 1}).encode()
+    objects.write(uri, newer)
     for call in (lambda: steps.plan(params, "manual__1"), lambda: plan.load_spec(uri)):
         with pytest.raises(NewerSchema, match="upgrade this plane") as caught:
             call()
         assert str(caught.value).isprintable()
-    assert storage.read(uri) == newer
+    assert objects.read(uri) == newer
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"<html>", b"\xff", b'{"schema": 1}'])
 def test_what_is_no_spec_is_planned_over(params: dict[str, Any], content: bytes) -> None:
     uri = steps.plan(params, "manual__1")
-    good = storage.read(uri)
-    storage.write(uri, content)
+    good = objects.read(uri)
+    objects.write(uri, content)
     assert steps.plan(params, "manual__1") == uri
-    assert storage.read(uri) == good
+    assert objects.read(uri) == good
     assert plan.load_spec(uri).checkpoint == Checkpoint.model_validate(json.loads(good)["checkpoint"])

@@ -7,7 +7,7 @@ import pytest
 from assay_airflow import steps
 from specs import checkpoint_in
 
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import load_suite
 
 SUITE = "name: small\ndataset: {source: images}\n"
@@ -87,7 +87,7 @@ def params(deployment: Path, suite: str) -> dict[str, Any]:
 @pytest.mark.parametrize("suite", PARAMS.values(), ids=PARAMS.keys())
 def test_what_is_no_name_of_a_suite_is_refused(deployment: Path, suite: str) -> None:
     given = suite.format(outside=deployment / "outside")
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         steps.plan(params(deployment, given), "manual__1")
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
@@ -100,9 +100,9 @@ def test_what_is_no_name_of_a_suite_is_refused(deployment: Path, suite: str) -> 
 )
 def test_the_other_dags_take_names_only_too(deployment: Path, suite: str) -> None:
     (deployment / "run" / "step-1").mkdir(parents=True)
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         steps.reconcile("manual", lambda *_: 0, str(deployment / "run"), suite)
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         steps.to_audit(None, suite)
 
 
@@ -111,7 +111,7 @@ def test_files_are_taken_only_where_the_deployment_says_one(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("ASSAY_SUITE_FILES", value)
-    with pytest.raises(BadInput, match="ASSAY_SUITE_FILES=1"):
+    with pytest.raises(InputError, match="ASSAY_SUITE_FILES=1"):
         load_suite(str(deployment / "outside" / "evil.yaml"))
 
 

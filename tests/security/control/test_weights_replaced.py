@@ -10,7 +10,8 @@ import pytest
 from assay_airflow import fingerprints, listings, router
 from specs import checkpoint_in
 
-from ray_jobs import checkpoint, storage
+from ray_jobs.checkpoints import inspect
+from ray_jobs.storage import objects
 
 WEIGHTS = "model.safetensors"
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
@@ -79,7 +80,7 @@ def test_the_kept_fingerprint_is_not_taken_for_the_new_weights(place: Path, way:
     replace(place / "in" / "step-1", way)
     after = fingerprints.resolve(root, uri)
     assert after.fingerprint != before.fingerprint
-    assert after.fingerprint == checkpoint.resolve(uri).fingerprint
+    assert after.fingerprint == inspect.resolve(uri).fingerprint
     assert listings.list_checkpoint(uri).digest != listing.digest
 
 
@@ -127,10 +128,10 @@ def make_twins(folder: Path) -> tuple[Path, Path]:
 def test_another_file_of_the_same_size_and_all_the_same_times_has_another_version(tmp_path: Path) -> None:
     """Only the inode tells the two apart: a folder that takes another's name changes no time of its files."""
     one, other = make_twins(tmp_path)
-    (before,), listing = storage.files(str(one), 10), listings.list_checkpoint(str(one))
+    (before,), listing = objects.files(str(one), 10), listings.list_checkpoint(str(one))
     one.rename(tmp_path / "away")
     other.rename(one)
-    (after,) = storage.files(str(one), 10)
+    (after,) = objects.files(str(one), 10)
     assert before.version.split("-")[:-1] == after.version.split("-")[:-1]
     assert before.version != after.version
     assert listings.list_checkpoint(str(one)).digest != listing.digest

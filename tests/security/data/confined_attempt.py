@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 
-from ray_jobs.confinement import leave_network, limit
+from ray_jobs.runtime.confinement import leave_network, limit
 
 
 def connect() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.adapter import refusal, scale
-from ray_jobs.module_patterns import matches, refuse
+from ray_jobs.checkpoints.lora_config import refusal, scale
+from ray_jobs.checkpoints.module_patterns import matches, refuse
 
 PLAIN = {"peft_type": "LORA", "r": 4, "lora_alpha": 8}
 MODULES = [

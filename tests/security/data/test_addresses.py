@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from serving import Reply, serving
 
-from ray_jobs.sources import allowed, web
+from ray_jobs.sources.reading import allowed_places, web
 
 SECRET = b"the dashboard's secret"
 
@@ -64,14 +64,14 @@ def test_an_address_inside_is_not_asked(host: str) -> None:
     ],
 )  # fmt: skip
 def test_an_address_that_not_everybody_reaches(address: str) -> None:
-    assert not allowed.is_public(ip_address(address))
+    assert not allowed_places.is_public(ip_address(address))
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
 )
 def test_an_address_that_everybody_reaches(address: str) -> None:
-    assert allowed.is_public(ip_address(address))
+    assert allowed_places.is_public(ip_address(address))
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_a_name_of_an_address_inside_is_not_asked(name: str, monkeypatch: pytest
 
 def test_a_name_of_two_addresses_is_refused_for_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, {"two.example": ["1.1.1.1", "127.0.0.1"]})
-    with pytest.raises(allowed.Refused):
-        allowed.resolve("http", "two.example", 80)
+    with pytest.raises(allowed_places.Refused):
+        allowed_places.resolve("http", "two.example", 80)
 
 
 def test_a_name_is_looked_up_once_and_that_address_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +129,8 @@ def test_a_redirect_inside_is_not_followed(target: str, status: int, monkeypatch
     "scheme", ["file", "ftp", "gopher", "dict", "ldap", "jar", "netdoc", "data", "javascript", "unix"]
 )
 def test_a_scheme_that_is_not_the_webs(scheme: str) -> None:
-    with pytest.raises(allowed.Refused):
-        allowed.check_place(f"{scheme}:///etc/passwd", "/data")
+    with pytest.raises(allowed_places.Refused):
+        allowed_places.check_place(f"{scheme}:///etc/passwd", "/data")
     with serving(lambda *_: Reply(302, headers={"Location": f"{scheme}:///etc/passwd"})) as address:
         data, _ = web.fetch(f"{address}/x")
     assert data is None

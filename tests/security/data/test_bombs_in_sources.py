@@ -22,15 +22,20 @@ import pytest
 from making import encoded, picture
 from serving import Reply, serving
 
-from ray_jobs.contract import BadInput, Dataset, Preprocess, Trouble
-from ray_jobs.golden import singly
-from ray_jobs.golden.apart import apart
-from ray_jobs.golden.isolation import Decoder, Died
-from ray_jobs.golden.singly import prepared
+from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.golden import single_images
+from ray_jobs.golden.decoder_process import Decoder, Died
+from ray_jobs.golden.single_images import prepared
+from ray_jobs.golden.source_process import apart
 from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.plan import MOST_FILES, expanded, named_by
-from ray_jobs.sources import Located, Row, open_source, reading, rows, tar, web
-from ray_jobs.sources.bounds import limit_listing
+from ray_jobs.sources.formats import tar
+from ray_jobs.sources.listing.bounds import limit_listing
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.reading import prefetch, web
+from ray_jobs.sources.rows import row_files
+from ray_jobs.sources.source import ImageRef, SourceImage
 
 SMALL = Preprocess(max_pixels=12544, decode_seconds=1)
 
@@ -46,7 +51,7 @@ SMALL = Preprocess(max_pixels=12544, decode_seconds=1)
     ],
 )  # fmt: skip
 def test_braces_that_name_too_much_are_not_expanded(pattern: str) -> None:
-    with pytest.raises(BadInput, match="braces"):
+    with pytest.raises(InputError, match="braces"):
         expanded(f"/nowhere/{pattern}.tar" if "://" not in pattern else pattern)
 
 
@@ -86,7 +91,7 @@ def test_rows_that_no_bytes_stand_for_are_not_listed(
     path = write(tmp_path / ("x.parquet" if write is parquet else "x.arrow"), count)
     assert path.stat().st_size < count
     source = open_source(Dataset(source=str(path), image="image", label="label", limit=10, stratify=stratify))
-    with pytest.raises(BadInput, match="rows in"):
+    with pytest.raises(InputError, match="rows in"):
         list(source.listed())
 
 
@@ -102,7 +107,7 @@ def test_a_footer_that_claims_any_number(tmp_path: Path) -> None:
     assert evil != footer
     (tmp_path / "x.parquet").write_bytes(data[: -8 - length] + evil + len(evil).to_bytes(4, "little") + b"PAR1")
     source = open_source(Dataset(source=str(tmp_path / "x.parquet"), image="image", limit=10))
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         list(source.read(list(source.listed())))
 
 
@@ -114,8 +119,8 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def located(count: int, **settings: Any) -> Iterator[Located]:
-    return (Located(str(number), "x", **settings) for number in range(count))
+def located(count: int, **settings: Any) -> Iterator[ImageRef]:
+    return (ImageRef(str(number), "x", **settings) for number in range(count))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_a_listing_has_an_end(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert len(list(limit_listing("/x", located(40, **settings)))) == 40
-    with pytest.raises(BadInput, match=variable):
+    with pytest.raises(InputError, match=variable):
         list(limit_listing("/x", located(1000, **settings)))
 
 
@@ -158,22 +163,22 @@ def test_a_packed_file_without_an_end_is_ended_before_all_of_it_lies_on_disk(
     source = open_source(Dataset(source=str(tmp_path / name), references="caption", images=str(tmp_path)))
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "0.png").write_bytes(b"")
-    with pytest.raises(BadInput, match=variable):
+    with pytest.raises(InputError, match=variable):
         list(source.listed())
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv"])
 def test_a_line_without_an_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST_LINE", 1000)
+    monkeypatch.setattr(row_files, "MOST_LINE", 1000)
     (tmp_path / name).write_text("file\n" * (name != "m.jsonl") + "x" * 5000)
-    with pytest.raises(BadInput, match=r"line . has over 1000 bytes"):
-        list(rows.rows(str(tmp_path / name)))
+    with pytest.raises(InputError, match=r"line . has over 1000 bytes"):
+        list(row_files.rows(str(tmp_path / name)))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"file": ' + "9" * 10_000 + "}", "{" + "1" * 5000])
 def test_json_that_is_nested_or_long(text: str, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text(text + "\n")
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         list(open_source(Dataset(source=str(tmp_path / "m.jsonl"))).listed())
 
 
@@ -184,7 +189,7 @@ def test_names_of_labels_that_are_nested_or_long(text: str, tmp_path: Path) -> N
     source = open_source(
         Dataset(source=str(tmp_path / "m.jsonl"), label="kind", label_names=str(tmp_path / "names.json"))
     )
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         list(source.listed())
 
 
@@ -247,10 +252,10 @@ def test_an_object_that_is_too_large(megabyte: bytes, monkeypatch: pytest.Monkey
 
     def read(uri: str, at_most: int | None = None) -> bytes:
         asked.append(at_most)
-        raise BadInput(f"{uri}: is too large")
+        raise InputError(f"{uri}: is too large")
 
-    monkeypatch.setattr(reading.storage, "read", read)
-    assert reading.fetched("s3://b/set/x.png", "s3://b/set").data is None
+    monkeypatch.setattr(prefetch.storage, "read", read)
+    assert prefetch.fetched("s3://b/set/x.png", "s3://b/set").data is None
     assert asked == [2**20]
 
 
@@ -274,7 +279,7 @@ def test_a_text_in_a_tar_that_is_too_large(tmp_path: Path, monkeypatch: pytest.M
             member.size = size
             opened.addfile(member, io.BytesIO(bytes(size)))
     source = open_source(Dataset(source=str(tmp_path / "x.tar"), label="txt", stratify=True, limit=1))
-    with pytest.raises(BadInput, match="over 1000"):
+    with pytest.raises(InputError, match="over 1000"):
         list(source.listed())
 
 
@@ -291,8 +296,8 @@ def test_offsets_that_lead_out_of_the_file(form: str, tmp_path: Path) -> None:
     evil = b"".join(number.to_bytes(4, "little") for number in (0, 2**31 - 8, 2**31 - 1))
     (tmp_path / "x.arrow").write_bytes(data.replace(offsets, evil))
     source = open_source(Dataset(source=str(tmp_path / "x.arrow"), image="image"))
-    with pytest.raises(BadInput):
-        list(source.read([Located("x#0", "#0.0"), Located("x#1", "#0.1")]))
+    with pytest.raises(InputError):
+        list(source.read([ImageRef("x#0", "#0.0"), ImageRef("x#1", "#0.1")]))
 
 
 def hanging(seconds: float) -> None:
@@ -310,20 +315,20 @@ def hoarding() -> int:
 @pytest.mark.slow
 def test_a_listing_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LISTING_SECONDS", "1")
-    with pytest.raises(BadInput, match="not listed within 1 s"):
+    with pytest.raises(InputError, match="not listed within 1 s"):
         apart("dataset x", hanging, 100)
 
 
 @pytest.mark.slow
 def test_a_listing_that_takes_all_memory_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LISTING_MB", "300")
-    with pytest.raises(BadInput, match="more than 300 MB"):
+    with pytest.raises(InputError, match="more than 300 MB"):
         apart("dataset x", hoarding)
 
 
 @pytest.mark.slow
 def test_a_file_that_crashes_its_reader_is_told() -> None:
-    with pytest.raises(BadInput, match="SIGSEGV"):
+    with pytest.raises(InputError, match="SIGSEGV"):
         apart("dataset x", dying, int(signal.SIGSEGV))
 
 
@@ -332,27 +337,27 @@ class Killing:
 
     distance = "local"
 
-    def listed(self) -> Iterator[Located]:
+    def listed(self) -> Iterator[ImageRef]:
         return located(6)
 
-    def read(self, wanted: Sequence[Located]) -> Iterator[Row]:
+    def read(self, wanted: Sequence[ImageRef]) -> Iterator[SourceImage]:
         for one in wanted:
             if one.image_id == "3":
                 os.kill(os.getpid(), signal.SIGSEGV)
-            yield Row(one.image_id, encoded(picture(int(one.image_id))))
+            yield SourceImage(one.image_id, encoded(picture(int(one.image_id))))
 
 
-def six(golden_uri: str, file: str, group: int) -> list[Located]:
+def six(golden_uri: str, file: str, group: int) -> list[ImageRef]:
     return list(located(6))
 
 
 def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """How each image of `Killing` ends."""
-    monkeypatch.setattr(singly, "located", six)
+    monkeypatch.setattr(single_images, "located", six)
     own = Decoder(SMALL)
     try:
         task = {"file": "", "group": 0}
-        done = list(singly.prepare_alone(own, Killing(), "", task, defaultdict(float)))
+        done = list(single_images.prepare_alone(own, Killing(), "", task, defaultdict(float)))
     finally:
         own.close()
     return {row.image_id: "kept" if isinstance(made, Golden) else made.reason for row, made in done}
@@ -365,7 +370,7 @@ def test_an_image_whose_reading_ends_the_process_costs_itself_alone(monkeypatch:
 
 def tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a chunk and decoding an image take a second each."""
-    monkeypatch.setattr(singly, "time", SimpleNamespace(perf_counter=count().__next__))
+    monkeypatch.setattr(single_images, "time", SimpleNamespace(perf_counter=count().__next__))
 
 
 @pytest.mark.slow
@@ -378,9 +383,9 @@ def test_a_part_has_a_budget_for_decoding(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 def test_a_part_whose_budget_goes_to_reading_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tick(monkeypatch)
-    monkeypatch.setattr(singly, "CHUNK", 1)
+    monkeypatch.setattr(single_images, "CHUNK", 1)
     monkeypatch.setenv("ASSAY_PART_SECONDS", "2.5")
-    with pytest.raises(Trouble, match=r"not read within 2\.5 s; look at the storage .*ASSAY_PART_SECONDS"):
+    with pytest.raises(RetryableError, match=r"not read within 2\.5 s; look at the storage .*ASSAY_PART_SECONDS"):
         ended(monkeypatch)
 
 
@@ -392,15 +397,15 @@ class Waiting:
     def __init__(self, computes: bool) -> None:
         self.computes = computes
 
-    def listed(self) -> Iterator[Located]:
+    def listed(self) -> Iterator[ImageRef]:
         return located(3)
 
-    def read(self, wanted: Sequence[Located]) -> Iterator[Row]:
+    def read(self, wanted: Sequence[ImageRef]) -> Iterator[SourceImage]:
         for one in wanted:
             while one.image_id == "1":
                 if not self.computes:
                     signal.pause()
-            yield Row(one.image_id, encoded(picture(int(one.image_id))))
+            yield SourceImage(one.image_id, encoded(picture(int(one.image_id))))
 
 
 @pytest.mark.slow
@@ -408,19 +413,19 @@ class Waiting:
 def test_an_image_that_is_slow_to_come_is_tried_again_and_one_that_computes_is_a_reject(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computes: bool
 ) -> None:
-    monkeypatch.setattr(singly, "READ_SECONDS", 60.0 if computes else 6.0)
-    monkeypatch.setattr(singly, "READ_CPU_SECONDS", 1.0)
+    monkeypatch.setattr(single_images, "READ_SECONDS", 60.0 if computes else 6.0)
+    monkeypatch.setattr(single_images, "READ_CPU_SECONDS", 1.0)
     own = Decoder(SMALL)
     try:
         if computes:
-            rows = singly.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
+            rows = single_images.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
             assert [(row.image_id, row.detail) for row in rows if row.file is None] == [
                 ("1", "cannot be read: over 1 s of computing")
             ]
             assert len(rows) == 3
             return
-        with pytest.raises(Trouble, match=r"^1: not read within 6 s; look at the storage"):
-            singly.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
+        with pytest.raises(RetryableError, match=r"^1: not read within 6 s; look at the storage"):
+            single_images.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
     finally:
         own.close()
 
@@ -430,11 +435,15 @@ def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatc
         def run(self, *_: object, seconds: float) -> None:
             raise Died(-signal.SIGALRM)
 
-    with pytest.raises(Trouble, match="the plan of s3://b/golden/x: not read within 300 s"):
-        list(singly.prepare_alone(Silent(), Killing(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)))
+    with pytest.raises(RetryableError, match="the plan of s3://b/golden/x: not read within 300 s"):
+        list(
+            single_images.prepare_alone(
+                Silent(), Killing(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)
+            )
+        )
 
 
-def slow(row: Row, settings: Preprocess) -> Golden | Reject:
+def slow(row: SourceImage, settings: Preprocess) -> Golden | Reject:
     with Path(row.image_id).open("a") as file:
         file.write("tried\n")
     os.kill(os.getpid(), signal.SIGALRM)
@@ -443,7 +452,7 @@ def slow(row: Row, settings: Preprocess) -> Golden | Reject:
 
 def test_an_image_that_takes_too_long_is_tried_once(tmp_path: Path) -> None:
     own = Decoder(SMALL)
-    end = own.alone(slow, Row(str(tmp_path / "tries"), b"x"))
+    end = own.alone(slow, SourceImage(str(tmp_path / "tries"), b"x"))
     own.close()
     assert isinstance(end, Reject)
     assert end.reason == "timeout"

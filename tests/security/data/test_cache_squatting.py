@@ -9,8 +9,11 @@ import pytest
 from filelock import FileLock
 from lying_s3 import Behaviour
 
-from ray_jobs import fetching, private_cache, storage
-from ray_jobs.contract import BadInput, Checkpoint, Trouble
+from ray_jobs.checkpoints import node_cache
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.runtime import private_cache
+from ray_jobs.storage import objects as storage
 
 NAME = "0123456789abcdef"
 PLANNED = Checkpoint(uri="s3://b/model", name="model", fingerprint=NAME)
@@ -19,8 +22,8 @@ PLANNED = Checkpoint(uri="s3://b/model", name="model", fingerprint=NAME)
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The cache's path, nothing there yet, and a checkpoint on S3 to copy."""
-    monkeypatch.setattr(fetching, "verify", lambda _: None)  # of S3, which is not what is attacked
-    monkeypatch.setattr(fetching, "_sound", set())
+    monkeypatch.setattr(node_cache, "verify", lambda _: None)  # of S3, which is not what is attacked
+    monkeypatch.setattr(node_cache, "_sound", set())
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     with lying_s3.running() as server:
         for name, value in server.variables.items():
@@ -32,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def fetched() -> bytes:
-    return (fetching.fetch(PLANNED) / "model.safetensors").read_bytes()
+    return (node_cache.fetch(PLANNED) / "model.safetensors").read_bytes()
 
 
 def plant(folder: Path) -> None:
@@ -91,7 +94,7 @@ def test_a_private_folder_that_was_opened_to_others_is_refused_and_not_changed(c
     cache.chmod(0o755)
     own = private_cache.cache()
     own.chmod(0o770)
-    with pytest.raises(BadInput, match=r"open to other users, .*; chmod 700 it or set ASSAY_CACHE to[^\n]*$"):
+    with pytest.raises(InputError, match=r"open to other users, .*; chmod 700 it or set ASSAY_CACHE to[^\n]*$"):
         private_cache.cache()
     assert own.stat().st_mode & 0o777 == 0o770
 
@@ -106,7 +109,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_cache_that_cannot_be_private_is_refused(cache: Path, case: str) -> None:
     REFUSED[case](cache)
-    with pytest.raises(BadInput, match=r"set ASSAY_CACHE to[^\n]*$"):
+    with pytest.raises(InputError, match=r"set ASSAY_CACHE to[^\n]*$"):
         fetched()
 
 
@@ -116,7 +119,7 @@ def test_a_private_folder_of_another_within_a_shared_one_is_refused(cache: Path)
     plant(cache / f"assay-{os.getuid()}" / NAME)
     os.chown(cache / f"assay-{os.getuid()}", 12345, 12345)
     os.chown(cache, 12345, 12345)
-    with pytest.raises(BadInput, match="another user's"):
+    with pytest.raises(InputError, match="another user's"):
         fetched()
 
 
@@ -138,16 +141,16 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_a_copy_that_changed_is_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     fetched()
     CHANGES[case](cache / NAME)
-    monkeypatch.setattr(fetching, "_sound", set())  # as in the next process
+    monkeypatch.setattr(node_cache, "_sound", set())  # as in the next process
     assert fetched() == b"weights"
     assert sorted(path.name for path in (cache / NAME).iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_a_lock_that_is_held_is_trouble(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(node_cache, "LOCK_SECONDS", 0.1)
     private_cache.cache()
     (cache / ".locks").mkdir()
-    with FileLock(cache / ".locks" / NAME), pytest.raises(Trouble, match="another process has held"):
+    with FileLock(cache / ".locks" / NAME), pytest.raises(RetryableError, match="another process has held"):
         fetched()
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ray_jobs import checkpoint, checkpoint_probe, probe_child
-from ray_jobs.checkpoint_probe import PASSED, probe
-from ray_jobs.contract import BadInput
+from ray_jobs.checkpoints import inspect
+from ray_jobs.engine.probe import checkpoint_probe, probe_process
+from ray_jobs.engine.probe.checkpoint_probe import PASSED, probe
+from ray_jobs.inputs.errors import InputError
 
 REPO = Path(__file__).parents[3]
 DEMO = REPO / "demo" / "checkpoints" / "step-0800"
@@ -145,12 +146,12 @@ def probe_changed(tmp_path: Path, change: Change) -> None:
     folder = tmp_path / "step-1"
     shutil.copytree(DEMO, folder)
     change(folder)
-    probe(checkpoint.resolve(str(folder)), [PROMPT])
+    probe(inspect.resolve(str(folder)), [PROMPT])
 
 
 @pytest.mark.parametrize(("change", "named"), ODD.values(), ids=ODD.keys())
 def test_a_checkpoint_whose_files_cannot_be_used_is_one_line(tmp_path: Path, change: Change, named: str) -> None:
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(InputError) as refused:
         probe_changed(tmp_path, change)
     line = str(refused.value)
     assert line.startswith(f"checkpoint {tmp_path}/step-1: ")
@@ -177,9 +178,9 @@ def test_files_that_have_passed_are_not_tried_again(tmp_path: Path, monkeypatch:
     assert len(list((tmp_path / "cache" / PASSED).iterdir())) == 1
     started: list[object] = []
     monkeypatch.setattr(checkpoint_probe, "_run", lambda *given: started.append(given))
-    probe(checkpoint.resolve(str(DEMO.parent / "step-0300")), [PROMPT])  # of the same training run
+    probe(inspect.resolve(str(DEMO.parent / "step-0300")), [PROMPT])  # of the same training run
     assert not started
-    probe(checkpoint.resolve(str(DEMO)), ["Other words."])
+    probe(inspect.resolve(str(DEMO)), ["Other words."])
     assert len(started) == 1
 
 
@@ -226,4 +227,4 @@ def test_patches_that_are_not_flat_are_the_models_own_affair(tmp_path: Path) -> 
     made = processor(images=[Image.new("RGB", (56, 56))], return_tensors="np")
     assert made["pixel_values"].ndim == 4
     maker = SimpleNamespace(processor=SimpleNamespace(image_processor=processor))
-    probe_child._check_patches(tmp_path, made, maker)
+    probe_process._check_patches(tmp_path, made, maker)

@@ -7,8 +7,9 @@ import lying_s3
 import pytest
 from lying_s3 import Behaviour, LyingServer
 
-from ray_jobs import checkpoint_files, storage
-from ray_jobs.errors import BadInput, Trouble
+from ray_jobs.checkpoints import files
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects as storage
 
 DATA = b'{"architectures": ["Tiny"]}'
 OTHER = hashlib.md5(b"another").hexdigest()
@@ -25,18 +26,18 @@ def liar(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]:
 
 def test_bytes_that_are_not_those_of_the_etag_are_trouble(liar: LyingServer) -> None:
     liar.objects["config.json"] = Behaviour(DATA, etag=OTHER)
-    with pytest.raises(Trouble, match="not those of its ETag"):
-        checkpoint_files.read("s3://b/config.json", 1000)
-    with pytest.raises(Trouble, match="not those of its ETag"):
-        checkpoint_files.read_json("s3://b/config.json", "s3://b")
+    with pytest.raises(RetryableError, match="not those of its ETag"):
+        files.read("s3://b/config.json", 1000)
+    with pytest.raises(RetryableError, match="not those of its ETag"):
+        files.read_json("s3://b/config.json", "s3://b")
 
 
 def test_the_whole_object_is_read(liar: LyingServer) -> None:
     liar.objects["config.json"] = Behaviour(DATA)
-    assert checkpoint_files.read("s3://b/config.json", len(DATA)) == DATA
+    assert files.read("s3://b/config.json", len(DATA)) == DATA
 
 
 def test_a_larger_object_is_refused(liar: LyingServer) -> None:
     liar.objects["config.json"] = Behaviour(DATA)
-    with pytest.raises(BadInput, match="more than the 5"):
-        checkpoint_files.read_json("s3://b/config.json", "s3://b", most_bytes=5)
+    with pytest.raises(InputError, match="more than the 5"):
+        files.read_json("s3://b/config.json", "s3://b", most_bytes=5)

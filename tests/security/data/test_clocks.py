@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.engine import gpus, holding, warm_actor
-from ray_jobs.engine.lease import Lease, Lost
-from ray_jobs.engine.warm_actor import WarmEngine
+from ray_jobs.engine.client import session
+from ray_jobs.engine.server import actor as warm_actor
+from ray_jobs.engine.server.actor import WarmEngine
+from ray_jobs.engine.server.lease import Lease, Lost
+from ray_jobs.engine.shared import gpus
 
 APART = [-86400.0, -3600.0, -6.0, -1.0, 0.0, 1.0, 6.0, 3600.0, 86400.0]  # seconds by which a clock is ahead
 
@@ -47,14 +49,14 @@ def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool
             return asyncio.run(ask_in_loop())
 
     handle = SimpleNamespace(evict=SimpleNamespace(remote=ask), _actor_id=object())
-    listed = [{"namespace": holding.NAMESPACE, "name": "engine-x"}]
+    listed = [{"namespace": session.NAMESPACE, "name": "engine-x"}]
     monkeypatch.setenv("ASSAY_GPU", "1")
     monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
     monkeypatch.setattr("ray.util.list_named_actors", lambda **_: listed)
     monkeypatch.setattr("ray.get_actor", lambda *_: handle)
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     monkeypatch.setattr(gpus, "is_started", lambda _: True)
-    holding.make_room()
+    session.make_room()
     return bool(actor.lease.holder == "the end")
 
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray.data  # noqa: F401 (registers the types that unpickle)
 
-from ray_jobs import parts
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.golden.apart import apart
-from ray_jobs.golden.planning import located
-from ray_jobs.sources import open_source
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.golden.part_plan import located
+from ray_jobs.golden.source_process import apart
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.storage import parts
 
 PICKLED = "ray.data.arrow_pickled_object"
 NAMES = (
@@ -144,7 +145,7 @@ def _children(column: pa.Array, kind: pa.DataType) -> list[pa.Array]:
 def refused(dataset: Dataset) -> str:
     """The line with which both listing and reading end."""
     source = open_source(dataset)
-    with pytest.raises(BadInput) as raised:
+    with pytest.raises(InputError) as raised:
         list(source.read(list(source.listed())))
     return str(raised.value)
 
@@ -246,7 +247,7 @@ def test_a_part_that_someone_else_wrote_is_refused(tmp_path: Path, how: str) -> 
     path = tmp_path / "parts" / "part-00000.parquet"
     evil_part(path, tmp_path / "ran")
     (tmp_path / "plan").mkdir()
-    with pytest.raises(BadInput, match="Assay did not write it"):
+    with pytest.raises(InputError, match="Assay did not write it"):
         READ_PARTS[how](str(tmp_path), path.read_bytes())
     assert not (tmp_path / "ran").exists()
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from lying import KEY
 
-from ray_jobs.contract import Judge
+from ray_jobs.contract.suite import Judge
 from ray_jobs.judge.endpoint import Reply, connected
 from ray_jobs.judge.exchange import ANSWER_BYTES
 

@@ -8,9 +8,13 @@ import pytest
 from making import encoded, picture, spec
 from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
 
-from ray_jobs import compare, evaluate, parts, publish, records, scoring, storage, stored
-from ray_jobs.contract import Manifest, Scores, Spec, Verdict, forced_folder
-from ray_jobs.metrics import counting
+from ray_jobs import compare, evaluate, publish
+from ray_jobs.contract.artifacts import Manifest, Scores, Verdict
+from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.spec import Spec
+from ray_jobs.metrics import run as scoring
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.storage import json_files, objects, parts, records
 
 GOLDEN = [
     {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
@@ -27,13 +31,13 @@ MOST_WRITES = 40
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run with its record, made without force."""
-    monkeypatch.setattr(counting, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path))
     write_golden(made, GOLDEN)
     write_captions(made, [{"image_id": name, "caption": text} for name, text in zip("ab", OLD, strict=True)])
-    storage.write(made.uri, made.model_dump_json().encode())
+    objects.write(made.uri, made.model_dump_json().encode())
     evaluate.evaluate(made)
     publish.publish(made)
     return made
@@ -46,8 +50,8 @@ def caption_anew(run: Spec, token: str, texts: list[str]) -> Spec:
     write_captions(elsewhere, [{"image_id": name, "caption": text} for name, text in zip("ab", texts, strict=True)])
     made = parts.require(elsewhere.captions_uri, "caption")
     for part in made.parts:
-        data = storage.read(parts.uri_of_part(elsewhere.captions_uri, part.name))
-        storage.write(parts.uri_of_part(run.captions_uri, part.name, f"{folder}/parts"), data)
+        data = objects.read(parts.uri_of_part(elsewhere.captions_uri, part.name))
+        objects.write(parts.uri_of_part(run.captions_uri, part.name, f"{folder}/parts"), data)
     parts.commit_forced(run.captions_uri, made, folder)
     return forced
 
@@ -72,7 +76,7 @@ def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch)
 
     with monkeypatch.context() as patched:
         for name in ("write", "create", "delete", "upload"):
-            patched.setattr(storage, name, killed_at(getattr(storage, name)))
+            patched.setattr(objects, name, killed_at(getattr(objects, name)))
         try:
             work()
         except Killed:
@@ -82,9 +86,9 @@ def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch)
 
 def standing(run: Spec) -> list[str]:
     """The captions that the run's results are of, where all of them are of the same."""
-    verdict = stored.load(Verdict, f"{run.run_uri}/verdict.json")
+    verdict = json_files.load(Verdict, f"{run.run_uri}/verdict.json")
     results = records.results_uri(run.run_uri, verdict)
-    scores = stored.load(Scores, f"{results}/scores.json")
+    scores = json_files.load(Scores, f"{results}/scores.json")
     (part,) = scores.manifest.parts
     rows = parts.read(run.scores_uri, part.name, made=scores.manifest).to_pylist()
     texts = parts.read(run.captions_uri, part.name, made=scores.captions)["caption"].to_pylist()
@@ -92,7 +96,7 @@ def standing(run: Spec) -> list[str]:
     assert mean is not None
     assert sum(row["words"] for row in rows) / len(rows) == mean
     assert texts == WORDS[mean]
-    page = storage.read(f"{results}/report.html").decode()
+    page = objects.read(f"{results}/report.html").decode()
     assert [known for known in WORDS.values() if any(text in page for text in known)] == [texts]
     standing_scores = parts.require(run.scores_uri, "evaluate")
     assert parts.read(run.scores_uri, part.name).num_rows == standing_scores.rows_in
@@ -117,7 +121,7 @@ def test_a_forced_evaluation_that_is_killed_at_any_write_leaves_the_old_results_
         seen.append(after == new)
         evaluate.evaluate(forced)  # the retry
         assert standing(run) == new
-        assert storage.read(f"{run.run_uri}/report.html") == storage.read(f"{results_of(run)}/report.html")
+        assert objects.read(f"{run.run_uri}/report.html") == objects.read(f"{results_of(run)}/report.html")
         if ended:
             break
     assert ended
@@ -127,7 +131,7 @@ def test_a_forced_evaluation_that_is_killed_at_any_write_leaves_the_old_results_
 
 
 def results_of(run: Spec) -> str:
-    return records.results_uri(run.run_uri, stored.load(Verdict, f"{run.run_uri}/verdict.json"))
+    return records.results_uri(run.run_uri, json_files.load(Verdict, f"{run.run_uri}/verdict.json"))
 
 
 @pytest.mark.slow
@@ -164,7 +168,7 @@ def test_the_request_that_was_decided_last_stands_whichever_is_tried_again(run: 
 def test_a_swap_that_another_overtook_is_made_good(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first has looked at what stands, and writes after the second has written."""
     one, two = caption_anew(run, "one", OF_ONE), run.model_copy(update={"force": "two"})
-    real, swapped = stored.replace, []
+    real, swapped = json_files.replace, []
 
     def replace(uri: str, content: Any) -> None:
         if uri == f"{run.run_uri}/verdict.json" and not swapped:
@@ -172,7 +176,7 @@ def test_a_swap_that_another_overtook_is_made_good(run: Spec, monkeypatch: pytes
             evaluate.evaluate(two)
         real(uri, content)
 
-    monkeypatch.setattr(stored, "replace", replace)
+    monkeypatch.setattr(json_files, "replace", replace)
     evaluate.evaluate(one)
     assert swapped
     assert "/forced/two/" in results_of(run)
@@ -189,7 +193,7 @@ def test_captions_that_are_made_anew_meanwhile_give_no_verdict_of_two(
         return real(spec, scores)
 
     monkeypatch.setattr(evaluate, "gate", gate)
-    with pytest.raises(evaluate.Trouble, match="made anew while they were evaluated"):
+    with pytest.raises(evaluate.RetryableError, match="made anew while they were evaluated"):
         evaluate.evaluate(one)
     assert standing(run) == OLD
     monkeypatch.setattr(evaluate, "gate", real)
@@ -203,7 +207,7 @@ def test_the_record_is_of_one_request_though_other_captions_stand_by_now(run: Sp
     two = run.model_copy(update={"force": "two"})
     broken = parts.require(run.captions_uri, "caption")
     later = broken.model_copy(update={"rows_in": 9, "rows_out": 9, "created_at": broken.created_at.replace(year=2100)})
-    storage.write(f"{run.captions_uri}/manifest.json", later.model_dump_json().encode())
+    objects.write(f"{run.captions_uri}/manifest.json", later.model_dump_json().encode())
     assert publish.publish(one).images["captioned"] == 2
     assert two.request_uri != one.request_uri
 
@@ -231,7 +235,7 @@ def test_scores_of_other_captions_are_made_beside_those_that_stand(run: Spec) ->
 def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
     run: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage.delete(f"{run.run_uri}/verdict.json")
+    objects.delete(f"{run.run_uri}/verdict.json")
     forced = run.model_copy(update={"force": "one"})
     real = evaluate.gate
 
@@ -242,7 +246,7 @@ def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
         return verdict
 
     monkeypatch.setattr(evaluate, "gate", gate)
-    with pytest.raises(evaluate.Trouble, match=r"scores .*: made anew while they were evaluated"):
+    with pytest.raises(evaluate.RetryableError, match=r"scores .*: made anew while they were evaluated"):
         evaluate.evaluate(run)
     evaluate.evaluate(run)
     assert "/forced/one/" in results_of(run)
@@ -250,7 +254,7 @@ def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
 
 @pytest.mark.parametrize("folder", ["../../elsewhere", "/etc", "a/../b", "forced//x", ".hidden"])
 def test_no_folder_of_a_verdict_leads_out_of_its_run(run: Spec, folder: str) -> None:
-    content = storage.read(f"{run.run_uri}/verdict.json").decode().replace('"folder": ""', f'"folder": "{folder}"')
+    content = objects.read(f"{run.run_uri}/verdict.json").decode().replace('"folder": ""', f'"folder": "{folder}"')
     assert folder in content
     with pytest.raises(ValueError, match="folder"):
         Verdict.model_validate_json(content)
@@ -258,5 +262,5 @@ def test_no_folder_of_a_verdict_leads_out_of_its_run(run: Spec, folder: str) -> 
 
 def test_no_stored_spec_says_where_its_results_are(run: Spec) -> None:
     told = run.model_dump() | {"_results_folder": "../../x", "_scores_folders": {run.caption_id: "../../x"}}
-    read = stored.parse(Spec, stored.dump_json(told), "spec")
+    read = json_files.parse(Spec, json_files.dump_json(told), "spec")
     assert (read.results_uri, read.scores_uri) == (run.run_uri, run.scores_uri)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import Manifest, forced_folder
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.ids import forced_folder
+from ray_jobs.storage import objects, parts
 
 NAMES = ["part-00000", "part-00001"]
 
@@ -24,7 +25,7 @@ def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manife
             return None
         steps += 1
         parts.write(uri, name, table(text), {}, folder)
-    data = [parts.describe(name, storage.read(parts.uri_of_part(uri, name, folder))) for name in NAMES]
+    data = [parts.describe(name, objects.read(parts.uri_of_part(uri, name, folder))) for name in NAMES]
     made = parts.summed("captions", "x", data, 4, {}, {})
     if steps == upto:
         return None

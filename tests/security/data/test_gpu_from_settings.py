@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from running import GOOD
 
-from ray_jobs import checkpoint
-from ray_jobs.contract import BadInput, Checkpoint, Engine
-from ray_jobs.engine import fresh, gpus, holding, ray_data_llm, warm
-from ray_jobs.metrics import clip_stage
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.audit import reference_engine
+from ray_jobs.engine.client import cold, session, warm
+from ray_jobs.engine.shared import gpus
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics.clip import stage
 
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
 
@@ -80,7 +84,7 @@ def test_whether_the_cluster_has_gpus(wanted: bool) -> None:
 
 def test_what_the_warm_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.remote", ask_ray)
-    with pytest.raises(AskedFor) as asked, holding.held("engine-x", CHECKPOINT, Engine(gpu_memory_utilization=0.45)):
+    with pytest.raises(AskedFor) as asked, session.held("engine-x", CHECKPOINT, Engine(gpu_memory_utilization=0.45)):
         pass
     (options,) = asked.value.args
     assert (options["num_gpus"], options["num_cpus"]) == ((0.45, 1) if wanted else (0, 0))
@@ -89,9 +93,9 @@ def test_what_the_warm_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyP
 
 def test_what_an_audit_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.remote", ask_ray_for_calls)
-    monkeypatch.setattr(fresh, "verify", lambda _: None)
+    monkeypatch.setattr(reference_engine, "verify", lambda _: None)
     with pytest.raises(AskedFor) as asked:
-        fresh.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+        reference_engine.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
     assert asked.value.args[0]["num_gpus"] == (1 if wanted else 0)
 
 
@@ -99,9 +103,9 @@ def test_what_the_reference_engine_asks_for(wanted: bool, monkeypatch: pytest.Mo
     def config(_: Path, __: Engine, gpu: bool) -> Any:
         raise AskedFor(gpu)
 
-    monkeypatch.setattr(ray_data_llm, "_config", config)
+    monkeypatch.setattr(cold, "_config", config)
     with pytest.raises(AskedFor) as asked:
-        ray_data_llm.answered(SimpleNamespace(), Path("/model"), Engine(), frozenset())
+        cold.answered(SimpleNamespace(), Path("/model"), Engine(), frozenset())
     assert asked.value.args == (wanted,)
 
 
@@ -110,21 +114,21 @@ def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
         raise AskedFor(options)
 
     manifest = SimpleNamespace(parts=[SimpleNamespace(name="part-0", rows=3)], rows_in=3)
-    monkeypatch.setattr(clip_stage.parts, "require", lambda *_: manifest)
-    monkeypatch.setattr(clip_stage.parts, "done", lambda *_: set())
-    monkeypatch.setattr(clip_stage.checkpoint, "verify", lambda _: None)
-    monkeypatch.setattr(clip_stage, "probe", lambda *_, **__: None)
-    monkeypatch.setattr(clip_stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
+    monkeypatch.setattr(stage.parts, "require", lambda *_: manifest)
+    monkeypatch.setattr(stage.parts, "done", lambda *_: set())
+    monkeypatch.setattr(stage.checkpoint, "verify", lambda _: None)
+    monkeypatch.setattr(stage, "probe", lambda *_, **__: None)
+    monkeypatch.setattr(stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
     spec: Any = SimpleNamespace(clip=CHECKPOINT, golden_uri="g", scores_uri_of=str, captions_uri_of=str)
     with pytest.raises(AskedFor) as asked:
-        clip_stage.measure_parts(spec, "captions")
+        stage.measure_parts(spec, "captions")
     assert asked.value.args[0]["num_gpus"] == int(wanted)
     assert asked.value.args[0]["compute"].min_size >= 1  # at least one is waited for
 
 
 def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: pytest.MonkeyPatch) -> None:
     live(monkeypatch, 0)
-    good, tasks = checkpoint.resolve(str(GOOD)), [{"part": f"part-{one}", "rows": [1] * 9} for one in range(20)]
+    good, tasks = inspect.resolve(str(GOOD)), [{"part": f"part-{one}", "rows": [1] * 9} for one in range(20)]
     told = {}
     for setting in ("0", "1"):
         monkeypatch.setenv("ASSAY_GPU", setting)
@@ -134,11 +138,11 @@ def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: 
 
 
 @pytest.mark.parametrize("said", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
-@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: holding.make_room()], ids=["asked", "make_room"])
+@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: session.make_room()], ids=["asked", "make_room"])
 def test_a_setting_that_says_nothing_is_refused(said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch):
     live(monkeypatch, 1)
     monkeypatch.setenv("ASSAY_GPU", said)
-    with pytest.raises(BadInput, match=r"ASSAY_GPU is .*; set it to 1 .*, to 0 "):
+    with pytest.raises(InputError, match=r"ASSAY_GPU is .*; set it to 1 .*, to 0 "):
         ask()
 
 
@@ -162,7 +166,7 @@ def test_a_model_over_two_gpus_by_the_nodes_that_may_be_started(
     monkeypatch.setenv("ASSAY_GPU", setting)
     if per_node:
         monkeypatch.setenv("ASSAY_GPUS_PER_NODE", per_node)
-    why = warm.unfit(checkpoint.resolve(str(GOOD)), Engine(tensor_parallel_size=2))
+    why = warm.unfit(inspect.resolve(str(GOOD)), Engine(tensor_parallel_size=2))
     assert (why is None) == fits
 
 
@@ -170,7 +174,7 @@ def test_a_model_over_two_gpus_by_the_nodes_that_may_be_started(
 def test_a_number_of_gpus_that_is_none(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     live(monkeypatch, 0)
     monkeypatch.setenv("ASSAY_GPUS_PER_NODE", said)
-    with pytest.raises(BadInput, match=r"ASSAY_GPUS_PER_NODE is .*; set it to the number"):
+    with pytest.raises(InputError, match=r"ASSAY_GPUS_PER_NODE is .*; set it to the number"):
         gpus.most_on_a_node()
 
 
@@ -184,8 +188,8 @@ def test_a_further_engine_waits_for_a_node_that_may_start(
     monkeypatch.setattr("ray.remote", ask_ray)
     if setting:
         monkeypatch.setenv("ASSAY_GPU", setting)
-    expected = holding.NotNeeded if refused else AskedFor
-    with pytest.raises(expected), holding.held("engine-x-2", CHECKPOINT, Engine(), over=threading.Event()):
+    expected = session.NotNeeded if refused else AskedFor
+    with pytest.raises(expected), session.held("engine-x-2", CHECKPOINT, Engine(), over=threading.Event()):
         pass
 
 
@@ -215,7 +219,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
     """An audit evicted idle engines for as long as it ran, because it never said that it had its GPU."""
     evicted = Evicted()
     live(monkeypatch, 1)
-    monkeypatch.setattr(holding, "make_room", evicted)
+    monkeypatch.setattr(session, "make_room", evicted)
 
     def answers() -> Iterator[int]:
         assert evicted.again.wait(10)
@@ -223,7 +227,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
         yield 2
 
     threads = threading.active_count()
-    items = holding.with_room(answers(), 1, "engine")
+    items = session.with_room(answers(), 1, "engine")
     assert next(items) == 1
     while threading.active_count() > threads:  # the one that makes room ends by itself, before the second item
         evicted.again.wait(0.05)
@@ -233,8 +237,8 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
 def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     evicted, threads = Evicted(), threading.active_count()
     live(monkeypatch, 1)
-    monkeypatch.setattr(holding, "make_room", evicted)
-    monkeypatch.setattr(fresh, "verify", lambda _: None)
+    monkeypatch.setattr(session, "make_room", evicted)
+    monkeypatch.setattr(reference_engine, "verify", lambda _: None)
 
     def get(reference: str) -> Any:
         if reference == "it runs":
@@ -251,5 +255,5 @@ def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.Monke
     task = SimpleNamespace(remote=lambda *_: references)
     monkeypatch.setattr("ray.remote", lambda **_: lambda _: SimpleNamespace(options=lambda **_: task))
     monkeypatch.setattr("ray.get", get)
-    found: Any = fresh.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+    found: Any = reference_engine.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
     assert (found, evicted.times) == (threads, 1)

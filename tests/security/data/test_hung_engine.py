@@ -25,13 +25,16 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from running import GOOD
 from tokenizers import Regex, normalizers
 
-from ray_jobs.contract import BadInput, Checkpoint, Engine, Trouble
-from ray_jobs.engine import gpus, holding, warm
-from ray_jobs.engine.asked import Served
-from ray_jobs.engine.computing import Endless, limit_each, run_limited
-from ray_jobs.engine.explained import explain
-from ray_jobs.engine.prompt import PromptMaker
-from ray_jobs.engine.rendering import Renderer, Rendering
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client import session, warm
+from ray_jobs.engine.server.renderers import Renderer, Rendering
+from ray_jobs.engine.shared import gpus
+from ray_jobs.engine.shared.bounded_calls import Endless, limit_each, run_limited
+from ray_jobs.engine.shared.errors import explain
+from ray_jobs.engine.shared.prompt import PromptMaker
+from ray_jobs.engine.shared.protocol import Served
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 PROGRAM = Path(__file__).with_name("hanging_process.py")
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
@@ -142,7 +145,7 @@ def in_a_fork(compute: Callable[[], Any]) -> str:
 @pytest.mark.slow
 def test_a_tokenizers_expression_without_an_end_is_given_up(short: None) -> None:
     normalizer = normalizers.Replace(Regex(r"(a+a+)+$"), "x")  # its library panics
-    with pytest.raises(BadInput, match=r"^checkpoint /m: its .*tokenizer or processor"):
+    with pytest.raises(InputError, match=r"^checkpoint /m: its .*tokenizer or processor"):
         run_limited(lambda: normalizer.normalize_str("a" * 40 + "b"), "/m")
 
 
@@ -250,10 +253,11 @@ def test_a_process_that_renders_for_long_and_answers_is_left_alone(short: None) 
 def test_what_an_actor_says_of_it_while_it_starts_names_the_checkpoint() -> None:
     text = (
         "The actor died because of an error raised in its creation task, ray::WarmEngine.__init__() (pid=1)\n"
-        "ray_jobs.engine.computing.Endless: checkpoint /m: its chat template computed for 30 s; mend these files\n"
+        "ray_jobs.engine.shared.bounded_calls.Endless: checkpoint /m: "
+        "its chat template computed for 30 s; mend these files\n"
     )
     found = explain(RuntimeError(text), "/m")
-    assert isinstance(found, BadInput)
+    assert isinstance(found, InputError)
     assert str(found) == "checkpoint /m: its chat template computed for 30 s; mend these files"
 
 
@@ -278,10 +282,10 @@ class Silent:
         monkeypatch.setattr("ray.wait", lambda all, timeout: (all if self.ended.wait(timeout) else [], []))
         monkeypatch.setattr("ray.get_actor", lambda *_: self)
         monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
-        monkeypatch.setattr("ray.util.list_named_actors", lambda **_: [{"namespace": holding.NAMESPACE, "name": "x"}])
+        monkeypatch.setattr("ray.util.list_named_actors", lambda **_: [{"namespace": session.NAMESPACE, "name": "x"}])
         monkeypatch.setattr(gpus, "is_started", lambda _: True)
         monkeypatch.setattr(gpus, "is_placed", lambda _: True)
-        monkeypatch.setattr(holding, "EVICTION", 0.1)
+        monkeypatch.setattr(session, "EVICTION", 0.1)
 
 
 def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
@@ -289,7 +293,7 @@ def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
 ) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
-    holding._renew(actor, "token", threading.Event())
+    session._renew(actor, "token", threading.Event())
     assert actor.ended.is_set()
 
 
@@ -299,15 +303,15 @@ def test_a_driver_that_waits_for_an_engine_ends_it_when_it_is_silent(
     actor = Silent()
     actor.take_place(monkeypatch)
     with pytest.raises(RayActorError, match=re.escape("killed by `ray.kill`")):
-        holding._acquire(actor, "token", CHECKPOINT, None, None, None)
+        session._acquire(actor, "token", CHECKPOINT, None, None, None)
 
 
 def test_an_engine_that_its_watchdog_ends_hung(monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Silent()
     actor.take_place(monkeypatch, ENDED)
     threading.Timer(0.75, actor.ended.set).start()  # the watchdog's time
-    with pytest.raises(holding.Hung, match="its worker process has died"):
-        holding._acquire(actor, "token", CHECKPOINT, None, None, None)
+    with pytest.raises(session.Hung, match="its worker process has died"):
+        session._acquire(actor, "token", CHECKPOINT, None, None, None)
 
 
 @pytest.mark.parametrize(("seconds", "hung"), [(0.75, True), (0.1, False)], ids=["by its watchdog", "by a crash"])
@@ -316,22 +320,22 @@ def test_the_job_that_holds_an_engine_knows_how_it_ended(
 ) -> None:
     actor = Silent()
     actor.take_place(monkeypatch, ENDED)
-    monkeypatch.setattr(holding, "_acquire", lambda *_: None)
+    monkeypatch.setattr(session, "_acquire", lambda *_: None)
     monkeypatch.setattr("ray.cluster_resources", dict)
     remote: Any = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: actor))
     monkeypatch.setattr("ray.remote", lambda _: remote)
     threading.Timer(seconds, actor.ended.set).start()
-    with pytest.raises(RayActorError) as raised, holding.held("x", CHECKPOINT, Engine()):
-        holding.ray.get(object())
-    assert isinstance(raised.value, holding.Hung) == hung
-    assert not holding._answered
+    with pytest.raises(RayActorError) as raised, session.held("x", CHECKPOINT, Engine()):
+        session.ray.get(object())
+    assert isinstance(raised.value, session.Hung) == hung
+    assert not session._answered
 
 
 def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
     for _ in range(1000):
-        holding.make_room()
+        session.make_room()
         if actor.ended.is_set():
             return
     raise AssertionError("it was never ended")
@@ -344,14 +348,14 @@ def test_an_engine_that_starts_is_not_silent(short: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(gpus, "is_started", lambda _: False)
     began = time.monotonic()
     while time.monotonic() - began < 1.5:
-        holding.make_room()
+        session.make_room()
         time.sleep(0.01)
     assert not actor.ended.is_set()
 
 
 def exit_of(seconds: float, text: str) -> Exception:
     """What a driver makes of an engine's end with this text, so many seconds after its last answer."""
-    return holding._tell_hung(RayActorError(error_msg=text), time.monotonic() - seconds)
+    return session._tell_hung(RayActorError(error_msg=text), time.monotonic() - seconds)
 
 
 @pytest.mark.parametrize(
@@ -367,17 +371,19 @@ def exit_of(seconds: float, text: str) -> Exception:
     ids=["by the watchdog", "late", "a crash", "killed by a driver", "its node", "never held"],
 )
 def test_only_an_end_by_the_watchdog_proves_a_hang(seconds: float, text: str, hung: bool) -> None:
-    assert isinstance(exit_of(seconds, text), holding.Hung) == hung
+    assert isinstance(exit_of(seconds, text), session.Hung) == hung
 
 
 def test_a_driver_waits_longer_than_the_watchdog() -> None:
-    assert holding.patience() > 1.5 * holding.silence()
+    assert session.patience() > 1.5 * session.silence()
 
 
 SILENT = RayActorError(error_msg=KILLED)
-HUNG = holding.Hung(error_msg="its worker process has died")
+HUNG = session.Hung(error_msg="its worker process has died")
 TAKEN_BACK = RayActorError(error_msg=KILLED + " The actor never ran - it was cancelled before it started running.")
-ENDLESS = RayTaskError("serve", "ray_jobs.engine.computing.Endless: checkpoint /m: no end", Endless("no end"))
+ENDLESS = RayTaskError(
+    "serve", "ray_jobs.engine.shared.bounded_calls.Endless: checkpoint /m: no end", Endless("no end")
+)
 
 
 class Further:
@@ -399,12 +405,12 @@ class Further:
 @pytest.mark.parametrize(
     ("errors", "kind", "told", "starts"),
     [
-        ([HUNG] * 9, BadInput, "step-1: 2 engines that served it did not answer for 60 s", 2),
-        ([SILENT] * 9, Trouble, "step-1: 2 engines that served it did not answer for 120 s", 2),
-        ([SILENT, HUNG] * 9, Trouble, "look at the network", 3),
-        ([ENDLESS], BadInput, "checkpoint /m: no end", 1),
-        ([RayActorError()] * 9, Trouble, "the engine died 4 times", 4),
-        ([TAKEN_BACK] * 9, Trouble, "died 4 times", 4),
+        ([HUNG] * 9, InputError, "step-1: 2 engines that served it did not answer for 60 s", 2),
+        ([SILENT] * 9, RetryableError, "step-1: 2 engines that served it did not answer for 120 s", 2),
+        ([SILENT, HUNG] * 9, RetryableError, "look at the network", 3),
+        ([ENDLESS], InputError, "checkpoint /m: no end", 1),
+        ([RayActorError()] * 9, RetryableError, "the engine died 4 times", 4),
+        ([TAKEN_BACK] * 9, RetryableError, "died 4 times", 4),
     ],
     ids=["hung twice", "silent twice", "silent and hung", "endless", "killed by others", "taken back before it ran"],
 )
@@ -438,7 +444,7 @@ def test_whom_a_hang_is_laid_to(
 
 def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) -> None:
     """The canary's prompt was written on it: no lease, no watch, no eviction until the template had its end."""
-    from ray_jobs.engine.contents import Contents
+    from ray_jobs.engine.server.weight_swap import Contents
 
     class Slow:
         uri = "/m"

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from lying import KEY, Lying, answer, lying
 
-from ray_jobs.contract import BadInput, Judge
+from ray_jobs.contract.suite import Judge
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.destination import SETTING
 from ray_jobs.judge.endpoint import Reply, connected
 
@@ -95,7 +96,7 @@ def test_an_endpoint_inside_is_asked_directly(endpoint: Lying, monkeypatch: pyte
 )
 def test_what_is_no_proxy_is_told_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_PROXY", proxy)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         ask(f"http://{NAME}/v1")
     assert str(caught.value) == "ASSAY_PROXY: not a proxy's address; write http://host:port"
     assert caught.value.__cause__ is None
@@ -221,5 +222,5 @@ def test_authorities_that_are_none_are_told_in_one_line(
     if content is not None:
         file.write_bytes(content)
     monkeypatch.setenv("ASSAY_CA_BUNDLE", str(file))
-    with pytest.raises(BadInput, match=r"^ASSAY_CA_BUNDLE .*authorities\.pem: no file or folder of certificates"):
+    with pytest.raises(InputError, match=r"^ASSAY_CA_BUNDLE .*authorities\.pem: no file or folder of certificates"):
         ask(f"https://{NAME}/v1")

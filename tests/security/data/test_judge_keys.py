@@ -8,11 +8,12 @@ import pytest
 from judged import asking, made
 from lying import KEY, Said, completion, lying
 
-from ray_jobs.contract import BadInput, Judge, parse_suite
+from ray_jobs.contract.suite import Judge, parse_suite
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.destination import SETTING, check_destination
 from ray_jobs.judge.endpoint import connected
-from ray_jobs.judge.secrecy import Secret
-from ray_jobs.judging import judge_all
+from ray_jobs.judge.key_redaction import Secret
+from ray_jobs.judge.run import judge_all
 
 HEAD = "name: s\ndataset: {source: s3://b/i}\njudge: {kind: openai, model: m, "
 VARIABLES = [
@@ -37,10 +38,10 @@ VARIABLES = [
 
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_a_suite_names_no_other_secret(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match="key_variable"):
+    with pytest.raises(InputError, match="key_variable"):
         parse_suite(f"{HEAD}base_url: 'http://127.0.0.1:9/v1', key_variable: {variable!r}}}", "s")
     judge = Judge(kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
-    with pytest.raises(BadInput, match="may be another secret"):  # of a spec, which is no suite
+    with pytest.raises(InputError, match="may be another secret"):  # of a spec, which is no suite
         connected(judge.model_copy(update={"key_variable": variable}))
 
 
@@ -70,7 +71,7 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_holds_no_secret_and_means_one_place(address: str) -> None:
-    with pytest.raises(BadInput, match="base_url") as caught:
+    with pytest.raises(InputError, match="base_url") as caught:
         parse_suite(f"{HEAD}base_url: '{address}'}}", "s")
     assert "secret" not in str(caught.value)
 
@@ -107,7 +108,7 @@ ELSEWHERE = {
 def test_the_key_goes_to_no_other_host(hosts: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, hosts)
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
-    with pytest.raises(BadInput, match=r"ASSAY_JUDGE_KEY is not for .* to ASSAY_JUDGE_HOSTS on the Ray cluster"):
+    with pytest.raises(InputError, match=r"ASSAY_JUDGE_KEY is not for .* to ASSAY_JUDGE_HOSTS on the Ray cluster"):
         connected(Judge(kind="openai", model="m", base_url=address))
 
 
@@ -116,7 +117,7 @@ def test_the_key_goes_to_no_other_host(hosts: str, address: str, monkeypatch: py
 )
 def test_a_list_of_hosts_that_is_none_is_said(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, f"api.example.com, {hosts}")
-    with pytest.raises(BadInput, match="is no host; write host, host:port or http://host"):
+    with pytest.raises(InputError, match="is no host; write host, host:port or http://host"):
         check_destination(Judge(kind="openai", model="m", base_url="https://api.example.com/v1"))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ray_jobs import probe_child
-from ray_jobs.probe_child import Fault
+from ray_jobs.engine.probe import probe_process
+from ray_jobs.engine.probe.probe_process import Fault
 
 MANY = 11_021
 
@@ -19,7 +19,7 @@ def no_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def try_config(folder: Path, value: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(value))
-    probe_child._try_config(folder)
+    probe_process._try_config(folder)
 
 
 @pytest.mark.parametrize(

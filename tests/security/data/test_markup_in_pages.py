@@ -11,9 +11,9 @@ from finished import Image, Written
 from making import encoded, picture
 from reported import Reported, comparison
 
-from ray_jobs import parts, storage
-from ray_jobs.golden import pages
-from ray_jobs.golden.making import SCHEMA
+from ray_jobs.golden import previews
+from ray_jobs.golden.build_part import SCHEMA
+from ray_jobs.storage import objects, parts
 
 PAYLOADS = {
     "script": "<script>document.title='owned'</script>",
@@ -93,5 +93,5 @@ def test_the_rejects(tmp_path: Path, payload: str) -> None:
     image = dict.fromkeys(SCHEMA.names) | {"image_id": "a", "image": encoded(picture(0))}
     table = pa.Table.from_pylist([image], schema=SCHEMA)
     made = parts.write(store, "part-00000", table, {"lost": {payload: 1}, "rejects": [row]})
-    pages.write_rejects(store, payload, [made], {payload: 1})
-    check(storage.read(f"{store}/rejects.html").decode(), payload)
+    previews.write_rejects(store, payload, [made], {payload: 1})
+    check(objects.read(f"{store}/rejects.html").decode(), payload)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs import checkpoint, storage
-from ray_jobs.contract import BadInput, Checkpoint, slug
-from ray_jobs.index import KEY, Published
-from ray_jobs.names import check_name, find_fault, printable
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.ids import slug
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import check_name, find_fault, printable
+from ray_jobs.storage import objects
+from ray_jobs.storage.index import KEY, Published
 
 ODD = {
     "empty": "",
@@ -90,7 +93,7 @@ GOOD = {
 
 @pytest.mark.parametrize("name", ODD.values(), ids=ODD.keys())
 def test_an_odd_name_is_refused_with_one_short_visible_line(name: str) -> None:
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(InputError) as refused:
         check_name(name, "checkpoint")
     line = str(refused.value)
     assert line.isprintable()
@@ -108,15 +111,15 @@ def test_a_checkpoint_of_an_odd_name_is_refused_before_it_is_opened(
         raise AssertionError("it was opened")
 
     for way in ("entries", "read", "read_range", "exists"):
-        monkeypatch.setattr(storage, way, opened)
+        monkeypatch.setattr(objects, way, opened)
     if name in ("", "."):  # the folder above, which has a name of its own
         return
     for uri in (f"s3://bucket/{name}", f"{tmp_path}/{name}"):
         last = uri.rstrip("/").rsplit("/", 1)[-1]
         if "/" in name and last == "1":
             continue
-        for look in (checkpoint.check_whole, checkpoint.resolve):
-            with pytest.raises(BadInput, match="rename the folder"):
+        for look in (inspect.check_whole, inspect.resolve):
+            with pytest.raises(InputError, match="rename the folder"):
                 look(uri)
 
 

@@ -9,22 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ray_jobs import audits, compare, evaluate, index, judging, parts, publish, records, storage, stored
-from ray_jobs.contract import (
-    BadInput,
-    Checkpoint,
-    Failure,
-    Manifest,
-    NewerSchema,
-    Record,
-    Scores,
-    Spec,
-    Suite,
-    Verdict,
-)
-from ray_jobs.golden.planning import GoldenPlan, _standing
-from ray_jobs.judge import answers
-from ray_jobs.report import judge_totals
+from ray_jobs import compare, evaluate, publish
+from ray_jobs.contract.artifacts import Failure, Manifest, Record, Scores, Verdict
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.contract.suite import Suite
+from ray_jobs.golden.part_plan import GoldenPlan, _standing
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.judge import answer_store, run
+from ray_jobs.report.write_report import judge_totals
+from ray_jobs.storage import audits, index, json_files, objects, parts, records
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 SCHEMAS = [2, 99, 2**63, "1.1", "99", 1.5, None, True, -1, [1], {"major": 2}, "x" * 10_000]
@@ -92,7 +86,7 @@ def lay(root: Path, schema: Any = 99) -> tuple[Spec, dict[str, bytes]]:
     }
     written = {uri: newer(content, schema) for uri, content in files.items()}
     for uri, content in written.items():
-        storage.write(uri, content)
+        objects.write(uri, content)
     return spec, written
 
 
@@ -108,7 +102,7 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "audit": lambda spec: audits.read(spec.captions_uri),
     "audit passed": lambda spec: audits.passed(spec.captions_uri),
     "verdict decided": lambda spec: records.decided(spec.run_uri),
-    "verdict reopened": judging.reopen,
+    "verdict reopened": run.reopen,
     "record": lambda spec: records.read(spec.run_uri),
     "judge totals": lambda spec: judge_totals(spec.run_uri),
     "compare": lambda spec: compare.load(spec.run_uri),
@@ -122,10 +116,10 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "forget scores": lambda spec: parts.forget(spec.scores_uri, "again"),
     "forget a run": forget_all,
     "forced evaluation": lambda spec: evaluate.evaluate(spec.model_copy(update={"force": "again"})),
-    "replace a verdict": lambda spec: stored.replace(f"{spec.run_uri}/verdict.json", sample(spec)["verdict"]),
-    "replace scores": lambda spec: stored.replace(f"{spec.run_uri}/scores.json", sample(spec)["scores"]),
-    "replace a failure": lambda spec: stored.replace(f"{spec.run_uri}/failure.json", sample(spec)["failure"]),
-    "remove a failure": lambda spec: stored.remove(f"{spec.run_uri}/failure.json"),
+    "replace a verdict": lambda spec: json_files.replace(f"{spec.run_uri}/verdict.json", sample(spec)["verdict"]),
+    "replace scores": lambda spec: json_files.replace(f"{spec.run_uri}/scores.json", sample(spec)["scores"]),
+    "replace a failure": lambda spec: json_files.replace(f"{spec.run_uri}/failure.json", sample(spec)["failure"]),
+    "remove a failure": lambda spec: json_files.remove(f"{spec.run_uri}/failure.json"),
     "next baseline": lambda spec: records.baseline_for(another(spec), "last-accepted"),
     "next anchor": lambda spec: records.anchor_for(another(spec), "first"),
     "baseline by its run": lambda spec: records.baseline_for(another(spec), spec.run_uri),
@@ -140,13 +134,13 @@ def another(spec: Spec) -> Spec:
 
 def untouched(written: dict[str, bytes]) -> None:
     for uri, content in written.items():
-        assert storage.read(uri) == content, uri
+        assert objects.read(uri) == content, uri
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_newer_file_is_told_in_one_line_and_left(reader: str, tmp_path: Path) -> None:
     spec, written = lay(tmp_path)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         READERS[reader](spec)
     line = str(caught.value)
     assert "\n" not in line
@@ -160,15 +154,15 @@ def test_a_newer_file_is_told_in_one_line_and_left(reader: str, tmp_path: Path) 
 def test_every_model_refuses_every_schema_that_it_does_not_know(kind: str, schema: Any, tmp_path: Path) -> None:
     content = sample(spec_in(tmp_path))[kind]
     uri = f"{tmp_path}/{kind}.json"
-    storage.write(uri, newer(content, schema))
+    objects.write(uri, newer(content, schema))
     with pytest.raises(NewerSchema) as caught:
-        stored.load(type(content), uri)
+        json_files.load(type(content), uri)
     assert str(caught.value).startswith(f"{uri}: made by a newer Assay (schema ")
     assert str(caught.value).endswith("upgrade this plane")
     assert len(str(caught.value)) < len(uri) + 120
     with pytest.raises(NewerSchema):
-        stored.replace(uri, content)
-    assert storage.read(uri) == newer(content, schema)
+        json_files.replace(uri, content)
+    assert objects.read(uri) == newer(content, schema)
 
 
 @pytest.mark.parametrize("kind", sample(spec_in(Path("/root"))))
@@ -176,7 +170,7 @@ def test_every_file_carries_its_schema_and_one_without_is_read(kind: str) -> Non
     content = sample(spec_in(Path("/root")))[kind]
     raw = json.loads(content.model_dump_json())
     assert raw.pop("schema") == 1
-    assert stored.parse(type(content), json.dumps(raw).encode(), "x") == content
+    assert json_files.parse(type(content), json.dumps(raw).encode(), "x") == content
 
 
 @pytest.mark.parametrize("kind", sample(spec_in(Path("/root"))))
@@ -191,7 +185,7 @@ def test_unknown_keys_of_a_minor_version_are_kept_at_every_level(kind: str) -> N
         return value
 
     raw = with_more(json.loads(content.model_dump_json()))
-    again = stored.parse(type(content), json.dumps(raw).encode(), "x")
+    again = json_files.parse(type(content), json.dumps(raw).encode(), "x")
     assert json.loads(again.model_dump_json()) == raw
 
 
@@ -201,7 +195,7 @@ def test_a_new_setting_at_its_default_in_a_spec_is_no_obstacle(tmp_path: Path) -
     for section in ("dataset", "preprocess", "caption", "engine", "judge", "gate", "metrics"):
         raw["suite"][section]["added"] = None
     raw["checkpoint"]["added"] = raw["suite"]["added"] = 1
-    read = stored.parse(Spec, json.dumps(raw).encode(), "x")
+    read = json_files.parse(Spec, json.dumps(raw).encode(), "x")
     assert (read.run_id, read.caption_id, read.golden_id) == (spec.run_id, spec.caption_id, spec.golden_id)
 
 
@@ -225,18 +219,18 @@ def test_a_run_is_published_beside_those_of_a_newer_assay(tmp_path: Path) -> Non
 def test_lines_and_keys_of_a_newer_assay_stay_in_an_index_that_is_rewritten(tmp_path: Path) -> None:
     spec = spec_in(tmp_path)
     record = sample(spec)["record"]
-    storage.write(index.entry_uri(str(tmp_path), record), newer(record))
+    objects.write(index.entry_uri(str(tmp_path), record), newer(record))
     key, old = index.key_of(record), sample(another(spec))["record"]
     plain = json.loads(index.indexed(old).model_dump_json()) | {"added": 1}
     line = {"schema": 99, "added": [1]}
     content = {"schema": 1, "suite": "small", "extra": 1, "records": {key: line, index.key_of(old): plain}}
-    storage.write(f"{tmp_path}/index/small/index.json", json.dumps(content).encode())
+    objects.write(f"{tmp_path}/index/small/index.json", json.dumps(content).encode())
     index.add(str(tmp_path), [old])
     third = spec.model_copy(
         update={"checkpoint": Checkpoint(uri="/models/step-3", name="step-3", fingerprint="3" * 16)}
     )
     records.publish(str(tmp_path), sample(third)["record"])
-    after = json.loads(storage.read(f"{tmp_path}/index/small/index.json"))
+    after = json.loads(objects.read(f"{tmp_path}/index/small/index.json"))
     assert after["extra"] == 1
     assert after["records"][key] == line
     assert after["records"][index.key_of(old)] == plain
@@ -253,7 +247,7 @@ def newer_part() -> bytes:
 @pytest.mark.parametrize("way", ["read", "columns", "describe", "footer", "footer_at", "table", "write"])
 def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
     uri = parts.uri_of_part(str(tmp_path), "part-00000")
-    storage.write(uri, newer_part())
+    objects.write(uri, newer_part())
     calls: dict[str, Callable[[], Any]] = {
         "read": lambda: parts.read(str(tmp_path), "part-00000"),
         "columns": lambda: parts.columns(str(tmp_path), "part-00000", ["image_id"]),
@@ -265,16 +259,16 @@ def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
     }
     with pytest.raises(NewerSchema, match="upgrade this plane"):
         calls[way]()
-    assert storage.read(uri) == newer_part()
+    assert objects.read(uri) == newer_part()
 
 
 def test_answers_of_a_newer_assay_are_neither_taken_nor_merged_away(tmp_path: Path) -> None:
     uri = str(tmp_path)
     for key in ("a", "b"):
-        answers.keep(uri, "part-00000", [answers.Answer(key, "t", None, None, 1, 1, "run", 0.0)])
-    storage.write(f"{uri}/part-00000/newer.parquet", newer_part())
-    before = {entry.key for entry in storage.entries(uri)}
-    for call in (lambda: answers.load(uri, "part-00000", {"a"}), lambda: answers.compact(uri, "part-00000")):
+        answer_store.keep(uri, "part-00000", [answer_store.Answer(key, "t", None, None, 1, 1, "run", 0.0)])
+    objects.write(f"{uri}/part-00000/newer.parquet", newer_part())
+    before = {entry.key for entry in objects.entries(uri)}
+    for call in (lambda: answer_store.load(uri, "part-00000", {"a"}), lambda: answer_store.compact(uri, "part-00000")):
         with pytest.raises(NewerSchema, match=r"newer\.parquet: made by a newer Assay"):
             call()
-    assert {entry.key for entry in storage.entries(uri)} == before
+    assert {entry.key for entry in objects.entries(uri)} == before

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from making import record, spec
 
-from ray_jobs import index, records, storage
 from ray_jobs.command_line.programs import run_program
-from ray_jobs.contract import BadInput, Record, Spec, Summary, Trouble
-from ray_jobs.report import figures, series
+from ray_jobs.contract.artifacts import Record, Summary
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.report import plots
+from ray_jobs.report import trend as series
+from ray_jobs.storage import index, objects, records
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -32,7 +35,7 @@ def planned(root: Path, number: int, **settings: Any) -> Spec:
 def publish(root: Path, number: int, outcome: str = "PASS", **changed: Any) -> Spec:
     made = planned(root, number)
     found = record(made, outcome, NOON + timedelta(minutes=number)).model_copy(update=changed)
-    storage.write(made.uri, made.model_dump_json().encode())
+    objects.write(made.uri, made.model_dump_json().encode())
     records.publish(str(root), found)
     return made
 
@@ -122,7 +125,7 @@ def test_rebuilding_leaves_an_odd_record_out_and_names_it(make: Any, tmp_path: P
     for number in (1, 2, 3):
         publish(root, number)
     odd = planned(root, 2)
-    storage.write(f"{odd.run_uri}/record.json", make(odd))
+    objects.write(f"{odd.run_uri}/record.json", make(odd))
     count, left_out = records.rebuild(str(root))
     assert count == 2
     [line] = left_out
@@ -142,9 +145,9 @@ def test_what_is_a_gigabyte_is_not_read(where: str, tmp_path: Path, monkeypatch:
     if where == "its entry":
         huge = index.entry_uri(str(root), records.read(made[1].run_uri))
     os.truncate(huge, 1 << 30)
-    read = storage.read
+    read = objects.read
     unbounded = lambda uri, *most: pytest.fail("read") if uri == huge and not most else read(uri, *most)  # noqa: E731
-    monkeypatch.setattr(storage, "read", unbounded)
+    monkeypatch.setattr(objects, "read", unbounded)
     count, left_out = records.rebuild(str(root))
     assert (count, len(left_out)) == ((1, 1) if where == "the record" else (2, 0))
     assert names(index.load(str(root), "small"))[0] == "step-1"
@@ -257,11 +260,11 @@ def test_an_odd_entry_is_read_from_its_run_and_an_odd_run_beside_it_left_out(mak
     root = str(tmp_path)
     made = [publish(tmp_path, number) for number in (1, 2)]
     entry = index.entry_uri(root, records.read(made[1].run_uri))
-    storage.write(entry, make(made[1]))
-    storage.delete(f"{root}/index/small/index.json")
+    objects.write(entry, make(made[1]))
+    objects.delete(f"{root}/index/small/index.json")
     if make(made[1]) != of(made[1]):
         assert names(index.whole(root, "small")) == ["step-1", "step-2"]
-    storage.write(f"{made[1].run_uri}/record.json", make(made[1]))
+    objects.write(f"{made[1].run_uri}/record.json", make(made[1]))
     assert names(index.whole(root, "small"))[0] == "step-1"
     publish(tmp_path, 3)
     assert names(index.load(root, "small"))[-1] == "step-3"
@@ -273,7 +276,7 @@ def test_an_odd_record_gives_way_to_the_baseline_before_it(
     make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = [publish(tmp_path, number) for number in (1, 2)]
-    storage.write(f"{made[1].run_uri}/record.json", make(made[1]))
+    objects.write(f"{made[1].run_uri}/record.json", make(made[1]))
     candidate = planned(tmp_path, 9)
     with caplog.at_level(logging.WARNING, "assay"):
         found = records.baseline_for(candidate, "last-accepted")
@@ -289,15 +292,15 @@ def test_an_odd_record_gives_way_to_the_baseline_before_it(
 def test_where_no_accepted_record_is_readable_there_is_not_nothing_to_compare_with(tmp_path: Path) -> None:
     made = [publish(tmp_path, number) for number in (1, 2)]
     for one in made:
-        storage.write(f"{one.run_uri}/record.json", b"{}")
-    with pytest.raises(BadInput, match="step-2"):
+        objects.write(f"{one.run_uri}/record.json", b"{}")
+    with pytest.raises(InputError, match="step-2"):
         records.baseline_for(planned(tmp_path, 9), "last-accepted")
 
 
 def test_an_entry_that_says_pass_of_a_run_that_failed_is_no_baseline(tmp_path: Path) -> None:
     accepted, failed = publish(tmp_path, 1), publish(tmp_path, 2, "FAIL")
     entry = records.published(str(tmp_path), "small")[-1]
-    storage.write(
+    objects.write(
         index.uri_of(str(tmp_path), entry._replace(outcome="PASS")), record(failed, "PASS").model_dump_json().encode()
     )
     found = records.baseline_for(planned(tmp_path, 9), "last-accepted")
@@ -310,7 +313,7 @@ def test_an_odd_spec_of_an_earlier_request_stops_no_plan(content: bytes, tmp_pat
     publish(tmp_path, 1)
     again = publish(tmp_path, 2)
     for name in ("spec.json", "spec-force.json"):
-        storage.write(f"{again.run_uri}/{name}", content)
+        objects.write(f"{again.run_uri}/{name}", content)
     (Path(again.run_uri) / "spec-folder.json").mkdir()
     found = records.baseline_for(planned(tmp_path, 2), "last-accepted")
     assert found is not None
@@ -318,20 +321,20 @@ def test_an_odd_spec_of_an_earlier_request_stops_no_plan(content: bytes, tmp_pat
 
 
 def away(*_: Any, **__: Any) -> Any:
-    raise Trouble("cannot read s3://c: 503 SlowDown")
+    raise RetryableError("cannot read s3://c: 503 SlowDown")
 
 
 def test_an_outage_is_not_an_empty_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path, 1)
     for function in ("entries", "folders", "read"):
-        monkeypatch.setattr(storage, function, away)
+        monkeypatch.setattr(objects, function, away)
     for call in (
         lambda: index.load(str(tmp_path), "small"),
         lambda: index.whole(str(tmp_path), "small"),
         lambda: records.rebuild(str(tmp_path)),
         lambda: records.baseline_for(planned(tmp_path, 2), "last-accepted"),
     ):
-        with pytest.raises(Trouble):
+        with pytest.raises(RetryableError):
             call()
 
 
@@ -354,7 +357,7 @@ def test_an_odd_value_of_another_run_costs_no_report(change: dict[str, Any], tmp
     own = series.run(made.checkpoint, made.scale_id, "PASS", {"words": Summary(**summary()["words"])})
     points = series.trend(str(tmp_path), "small", made.series_id, own, ["words"])["words"]
     assert points[-1].own
-    assert "<svg" in figures.trend(points)
+    assert "<svg" in plots.trend(points)
 
 
 RUNS = {
@@ -373,7 +376,7 @@ def test_comparing_with_an_odd_run_ends_in_one_line(
     content: bytes, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = publish(tmp_path, 1)
-    storage.write(f"{made.run_uri}/{file}", content)
+    objects.write(f"{made.run_uri}/{file}", content)
     assert run_program("compare", [made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.isprintable()

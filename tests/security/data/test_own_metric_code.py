@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from making import spec as made_spec
 
-from ray_jobs import compare, job, plan, storage
-from ray_jobs.contract import BadInput, Spec
-from ray_jobs.suite_files import CODE_BYTES, check_code, read_text
+from ray_jobs import compare, plan
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job import frame
+from ray_jobs.planning.suite_files import CODE_BYTES, check_code, read_text
+from ray_jobs.storage import objects
 
 GOOD = "from ray_jobs.metrics import Metric as M\nMETRIC = M('polite', 'share', 1, (0, 1), measure=lambda x: 1)\n"
 EVIL = "open({mark!r}, 'w').write('ran')\n"
@@ -29,7 +32,7 @@ class Deployment:
         metrics = made.suite.metrics.model_copy(update={"own": own})
         suite = made.suite.model_copy(update={"metrics": metrics})
         made = made.model_copy(update={"own_metrics": code, "suite": suite})
-        storage.write(made.uri, made.model_dump_json().encode())
+        objects.write(made.uri, made.model_dump_json().encode())
         return made
 
 
@@ -37,7 +40,7 @@ class Deployment:
 def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     made = Deployment(tmp_path)
     monkeypatch.setenv("ASSAY_SUITES", str(made.suites))
-    monkeypatch.setattr(job, "connect", lambda: None)
+    monkeypatch.setattr(frame, "connect", lambda: None)
     return made
 
 
@@ -88,10 +91,10 @@ def test_a_job_runs_no_code_that_only_the_spec_has(
         check_code(spec)  # that is what the deployment allowed
         return
     worked: list[Spec] = []
-    assert job.run("evaluate", worked.append, spec.uri) == job.BAD_INPUT
+    assert frame.run("evaluate", worked.append, spec.uri) == frame.BAD_INPUT
     assert worked == []
     assert not deployment.mark.exists()
-    told = json.loads(storage.read(f"{spec.run_uri}/failure.json"))["message"]
+    told = json.loads(objects.read(f"{spec.run_uri}/failure.json"))["message"]
     assert "deploy the same suites" in told
     assert told.isprintable()
 
@@ -102,7 +105,7 @@ def test_the_suites_own_code_is_run(deployment: Deployment, place: str) -> None:
     (deployment.suites / place).write_text(GOOD)
     spec = deployment.spec({"polite": GOOD})
     worked: list[Spec] = []
-    assert job.run("evaluate", worked.append, spec.uri) == 0
+    assert frame.run("evaluate", worked.append, spec.uri) == 0
     assert worked == [spec]
 
 
@@ -129,9 +132,9 @@ CHANGED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED.keys())
 def test_a_spec_that_does_not_fit_its_folder_is_refused(deployment: Deployment, change: dict[str, Any]) -> None:
     spec = deployment.spec({})
-    storage.write(spec.uri, json.dumps(json.loads(spec.model_dump_json()) | change).encode())
+    objects.write(spec.uri, json.dumps(json.loads(spec.model_dump_json()) | change).encode())
     worked: list[Spec] = []
-    assert job.run("evaluate", worked.append, spec.uri) == job.BAD_INPUT
+    assert frame.run("evaluate", worked.append, spec.uri) == frame.BAD_INPUT
     assert worked == []
 
 
@@ -171,6 +174,6 @@ def test_a_suite_names_code_beside_it_only(deployment: Deployment, own: str) -> 
     def read_all() -> list[str]:
         return [read_text(file, "metric", CODE_BYTES) for file in plan.load_suite("s").metrics.own]
 
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         read_all()
     assert str(caught.value).isprintable()

@@ -9,8 +9,9 @@ import lying_s3
 import pyarrow as pa
 import pytest
 
-from ray_jobs import parts, storage
-from ray_jobs.contract import BadInput, Manifest, Trouble
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects, parts
 
 TABLE = pa.table({"image_id": [f"image-{n}" for n in range(50)], "caption": ["a cat"] * 50})
 OTHER = TABLE.set_column(1, "caption", pa.array(["a dog"] * 50))
@@ -24,7 +25,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     with lying_s3.running() as server:
         for name, value in server.variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(storage._kept, "owner", None)
+        monkeypatch.setattr(objects._kept, "owner", None)
         yield "s3://bucket/root"
 
 
@@ -39,20 +40,20 @@ def part(uri: str, number: int = 0) -> str:
 
 
 def flip(uri: str) -> None:
-    data = bytearray(storage.read(part(uri)))
+    data = bytearray(objects.read(part(uri)))
     data[len(data) // 3] ^= 1
-    storage.write(part(uri), bytes(data))
+    objects.write(part(uri), bytes(data))
 
 
 FAULTS: dict[str, Callable[[str], object]] = {
-    "replaced": lambda uri: storage.write(part(uri), parts.encoded(OTHER, {})),
-    "of the same rows, with another footer": lambda uri: storage.write(part(uri), parts.encoded(TABLE, {"lost": {}})),
-    "cut short": lambda uri: storage.write(part(uri), storage.read(part(uri))[:-100]),
-    "longer": lambda uri: storage.write(part(uri), storage.read(part(uri)) + b"x"),
-    "empty": lambda uri: storage.write(part(uri), b""),
-    "swapped with another": lambda uri: storage.write(part(uri), storage.read(part(uri, 1))),
+    "replaced": lambda uri: objects.write(part(uri), parts.encoded(OTHER, {})),
+    "of the same rows, with another footer": lambda uri: objects.write(part(uri), parts.encoded(TABLE, {"lost": {}})),
+    "cut short": lambda uri: objects.write(part(uri), objects.read(part(uri))[:-100]),
+    "longer": lambda uri: objects.write(part(uri), objects.read(part(uri)) + b"x"),
+    "empty": lambda uri: objects.write(part(uri), b""),
+    "swapped with another": lambda uri: objects.write(part(uri), objects.read(part(uri, 1))),
     "one bit": flip,
-    "deleted": lambda uri: storage.delete(part(uri)),
+    "deleted": lambda uri: objects.delete(part(uri)),
 }
 READERS: dict[str, Callable[[str], pa.Table]] = {
     "read": lambda uri: parts.read(uri, "part-00000"),
@@ -66,7 +67,7 @@ def test_a_part_that_is_not_its_manifests_is_refused(root: str, fault: str, read
     complete(root)
     READERS[reader](root)  # so that a sum which is kept in the process is not trusted
     FAULTS[fault](root)
-    with pytest.raises(BadInput, match=rf"^{re.escape(part(root))}: .*; restore it[^\n]*$"):
+    with pytest.raises(InputError, match=rf"^{re.escape(part(root))}: .*; restore it[^\n]*$"):
         READERS[reader](root)
 
 
@@ -74,7 +75,7 @@ def test_a_part_that_is_not_its_manifests_is_refused(root: str, fault: str, read
 def test_a_golden_part_in_a_directory_is_compared_though_its_images_are_not_wanted(tmp_path: Path, fault: str) -> None:
     complete(str(tmp_path), "golden")
     FAULTS[fault](str(tmp_path))
-    with pytest.raises(BadInput, match="; restore it"):
+    with pytest.raises(InputError, match="; restore it"):
         parts.columns(str(tmp_path), "part-00000", ["image_id"])
 
 
@@ -84,15 +85,15 @@ def test_a_part_of_a_stage_that_is_made_anew_meanwhile_is_trouble(root: str, mon
     newer = kept.model_copy(update={"details": {"made": "anew"}})
     monkeypatch.setattr(parts, "manifest", lambda _: newer)
     monkeypatch.setattr(parts, "_standing", lambda _: kept)
-    with pytest.raises(Trouble, match="made anew while it was read"):
+    with pytest.raises(RetryableError, match="made anew while it was read"):
         parts.read(root, "part-00000")
 
 
 def test_a_stage_that_was_begun_and_is_not_complete_is_trouble(root: str) -> None:
-    with pytest.raises(BadInput, match="run it first"):
+    with pytest.raises(InputError, match="run it first"):
         parts.require(root, "caption")
     parts.write(root, "part-00000", TABLE, {})
-    with pytest.raises(Trouble, match="not complete yet"):
+    with pytest.raises(RetryableError, match="not complete yet"):
         parts.require(root, "caption")
 
 

@@ -12,12 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_jobs import parts, preprocess, storage
-from ray_jobs.contract import BadInput, Dataset, Preprocess
-from ray_jobs.golden import making, pages
-from ray_jobs.golden.singly import prepared
+from ray_jobs import preprocess
+from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.golden import build_part, previews
+from ray_jobs.golden.single_images import prepared
 from ray_jobs.images.prepare import Reject
-from ray_jobs.sources import Row, allowed, open_source
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.reading import allowed_places
+from ray_jobs.sources.source import SourceImage
+from ray_jobs.storage import objects, parts
 
 CONTENT = "secret of the node"
 
@@ -55,7 +59,7 @@ FORMATS: dict[str, Callable[[Path, str], Path]] = {
 }  # fmt: skip
 
 
-def row_of(file: Path) -> Row:
+def row_of(file: Path) -> SourceImage:
     source = open_source(Dataset(source=str(file)))
     (row,) = source.read(list(source.listed()))
     return row
@@ -110,9 +114,9 @@ def test_what_the_deployment_allows_is_read(home: Path, monkeypatch: pytest.Monk
               "/etc/passwd", "s3://b"],
 )  # fmt: skip
 def test_a_manifest_on_s3_names_what_lies_below_it(place: str) -> None:
-    with pytest.raises(allowed.Refused):
-        allowed.check_place(place, "s3://b/sets")
-    assert allowed.check_place("s3://b/sets/x.png", "s3://b/sets") is None
+    with pytest.raises(allowed_places.Refused):
+        allowed_places.check_place(place, "s3://b/sets")
+    assert allowed_places.check_place("s3://b/sets/x.png", "s3://b/sets") is None
 
 
 @pytest.mark.parametrize("name", ["link.png", "pipe.png"])
@@ -165,8 +169,8 @@ def test_blobs_beside_a_folder_that_is_no_snapshot_are_not_its_own(tmp_path: Pat
     (tmp_path / "set" / "0123").mkdir(parents=True)
     (tmp_path / "blobs" / "0123").write_text(CONTENT)
     (tmp_path / "set" / "0123" / "a.jpg").symlink_to("../../blobs/0123")
-    with pytest.raises(allowed.Refused):
-        allowed.check_place(str(tmp_path / "set" / "0123" / "a.jpg"), str(tmp_path / "set" / "0123"))
+    with pytest.raises(allowed_places.Refused):
+        allowed_places.check_place(str(tmp_path / "set" / "0123" / "a.jpg"), str(tmp_path / "set" / "0123"))
 
 
 FIRST = r"\.\./images/0\.png: .*: not below .*; ASSAY_SOURCES may allow it$"
@@ -186,20 +190,20 @@ def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, 
     source = open_source(Dataset(source=str(tmp_path / "annotations" / "m.jsonl")))
     rows = [(row, prepared(row, Preprocess())) for row in source.read(list(source.listed()))]
     golden_uri = str(tmp_path / "golden")
-    data = making.encoded(rows, defaultdict(float))
-    storage.write(parts.uri_of_part(golden_uri, "part-00000"), data)
+    data = build_part.encoded(rows, defaultdict(float))
+    objects.write(parts.uri_of_part(golden_uri, "part-00000"), data)
     part = parts.describe("part-00000", data)
-    pages.write_rejects(golden_uri, "set", [part], part.lost)
+    previews.write_rejects(golden_uri, "set", [part], part.lost)
     suite = SimpleNamespace(dataset=source.dataset, preprocess=Preprocess())  # type: ignore[attr-defined]
     spec: Any = SimpleNamespace(suite=suite, golden_uri=golden_uri)
-    with pytest.raises(BadInput, match=rf"{refused} unreadable-source\).*; the first, {FIRST}") as caught:
+    with pytest.raises(InputError, match=rf"{refused} unreadable-source\).*; the first, {FIRST}") as caught:
         preprocess.check_rejects(spec, part.lost, 10)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [CONTENT.encode(), b"AWS_SECRET_ACCESS_KEY=abc", b"root:x:0:0", b"\x7fELF\x02"])
 def test_no_byte_of_a_file_that_is_no_image_is_told(content: bytes) -> None:
-    end = prepared(Row("a", content), Preprocess())
+    end = prepared(SourceImage("a", content), Preprocess())
     assert isinstance(end, Reject)
     assert end.reason == "not-an-image"
     assert content[:4].decode("latin-1") not in end.detail
@@ -208,7 +212,7 @@ def test_no_byte_of_a_file_that_is_no_image_is_told(content: bytes) -> None:
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "pipe"])
 def test_a_device_and_a_pipe_are_not_opened_for_reading(tmp_path: Path, path: str) -> None:
     os.mkfifo(tmp_path / "pipe")
-    end = prepared(Row("a", None, tmp_path / path), Preprocess())
+    end = prepared(SourceImage("a", None, tmp_path / path), Preprocess())
     assert isinstance(end, Reject)
     assert "not a regular file" in end.detail
 

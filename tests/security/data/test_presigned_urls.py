@@ -9,12 +9,16 @@ import pytest
 from making import encoded, picture, spec
 from serving import Reply, serving
 
-from ray_jobs import parts, preprocess
-from ray_jobs.contract import BadInput, Dataset, Part
-from ray_jobs.golden import making, pages, planning
-from ray_jobs.golden.singly import prepared
+from ray_jobs import preprocess
+from ray_jobs.contract.artifacts import Part
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.golden import build_part, part_plan, previews
+from ray_jobs.golden.single_images import prepared
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import source_revision
-from ray_jobs.sources import open_source, web
+from ray_jobs.sources.open_source import open_source
+from ray_jobs.sources.reading import web
+from ray_jobs.storage import parts
 
 NAMES = (
     "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "X-Goog-Signature", "sig", "Signature", "token",
@@ -130,14 +134,14 @@ def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd
         planned = spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
         planned = planned.model_copy(update={"source_revision": source_revision(planned.suite.dataset)})
         source = open_source(planned.suite.dataset)
-        plan = planning.planned(planned, source)
+        plan = part_plan.planned(planned, source)
         prepare = partial(prepared, settings=planned.suite.preprocess)
-        rows = [making.made(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
+        rows = [build_part.made(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
     made = [Part.model_validate_json(row["part"]) for row in rows]
     lost = parts.lost_of(made)
     assert lost == {"unreadable-source": 3}
-    pages.write_rejects(planned.golden_uri, planned.suite.dataset.source, made, lost)
-    with pytest.raises(BadInput) as caught:
+    previews.write_rejects(planned.golden_uri, planned.suite.dataset.source, made, lost)
+    with pytest.raises(InputError) as caught:
         preprocess.check_rejects(planned, lost, plan.rows)
     golden = Path(planned.golden_uri)
     files = [file for file in golden.rglob("*") if file.is_file()]

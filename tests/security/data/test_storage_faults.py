@@ -10,9 +10,10 @@ import lying_s3
 import pytest
 from lying_s3 import Behaviour, LyingServer
 
-from ray_jobs import s3_body, storage
-from ray_jobs.errors import BadInput, Trouble
-from ray_jobs.sources.filesystem import open_arrow
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects as storage
+from ray_jobs.storage import s3_body
+from ray_jobs.storage.arrow_files import open_arrow
 
 DATA = bytes(range(256)) * 40
 OTHER = hashlib.md5(b"another").hexdigest()
@@ -54,52 +55,55 @@ WHOLE = {
 }
 
 BROKEN: dict[str, tuple[Behaviour, Told]] = {
-    "always cut at the same byte": (Behaviour(DATA, cut=0, cuts=999), (Trouble, "0 of 10240 bytes came")),
-    "longer than it says": (Behaviour(DATA, stated=len(DATA) * 9), (Trouble, "cannot be read whole")),
-    "no length anywhere": (Behaviour(DATA, length=False, head_length=False), (Trouble, "does not say how long")),
+    "always cut at the same byte": (Behaviour(DATA, cut=0, cuts=999), (RetryableError, "0 of 10240 bytes came")),
+    "longer than it says": (Behaviour(DATA, stated=len(DATA) * 9), (RetryableError, "cannot be read whole")),
+    "no length anywhere": (Behaviour(DATA, length=False, head_length=False), (RetryableError, "does not say how long")),
     "endless without a length": (
         Behaviour(DATA, length=False, head_length=False, endless=True),
-        (Trouble, "does not say how long"),
+        (RetryableError, "does not say how long"),
     ),
-    "other bytes than the ETag's": (Behaviour(DATA, etag=OTHER), (Trouble, "not those of its ETag")),
+    "other bytes than the ETag's": (Behaviour(DATA, etag=OTHER), (RetryableError, "not those of its ETag")),
     "other bytes than the checksum's": (
         Behaviour(DATA, etag="opaque", extra=sha256(b"another")),
-        (Trouble, "not those of its SHA256"),
+        (RetryableError, "not those of its SHA256"),
     ),
     "other bytes than the SHA-1's": (
         Behaviour(DATA, etag="opaque", extra={"x-amz-checksum-sha1": base64.b64encode(bytes(20)).decode()}),
-        (Trouble, "not those of its SHA1"),
+        (RetryableError, "not those of its SHA1"),
     ),
     "other bytes than the CRC's": (
         Behaviour(DATA, etag="opaque", extra={"x-amz-checksum-crc32": base64.b64encode(bytes(4)).decode()}),
-        (Trouble, "not those of its CRC32"),
+        (RetryableError, "not those of its CRC32"),
     ),
-    "other bytes, twisted in a resumed body": (Behaviour(DATA, cut=9, etag=OTHER), (Trouble, "not those of its ETag")),
-    "a byte now and then": (Behaviour(DATA, pause=0.02), (Trouble, "too slow")),
-    "replaced while it is read": (Behaviour(DATA, cut=9, cuts=99, etag_later=OTHER), (Trouble, "whole")),
+    "other bytes, twisted in a resumed body": (
+        Behaviour(DATA, cut=9, etag=OTHER),
+        (RetryableError, "not those of its ETag"),
+    ),
+    "a byte now and then": (Behaviour(DATA, pause=0.02), (RetryableError, "too slow")),
+    "replaced while it is read": (Behaviour(DATA, cut=9, cuts=99, etag_later=OTHER), (RetryableError, "whole")),
     "replaced, If-Match ignored": (
         Behaviour(DATA, cut=9, cuts=99, etag_later=OTHER, if_match=False),
-        (Trouble, "whole"),
+        (RetryableError, "whole"),
     ),
-    "ranges ignored": (Behaviour(DATA, cut=9, cuts=99, ranges="ignored"), (Trouble, "the whole where a range")),
-    "another range than asked for": (Behaviour(DATA, cut=9, cuts=99, ranges="shifted"), (Trouble, "not from")),
-    "shorter while it is read": (Behaviour(DATA, stated=20000, cut=9999), (Trouble, "replaced while")),
-    "always 500": (Behaviour(error=(500, "InternalError")), (Trouble, "InternalError")),
-    "always 503": (Behaviour(error=(503, "SlowDown")), (Trouble, "SlowDown")),
-    "400": (Behaviour(error=(400, "BadRequest")), (Trouble, "BadRequest")),
-    "409": (Behaviour(error=(409, "OperationAborted")), (Trouble, "OperationAborted")),
-    "401": (Behaviour(error=(401, "Unauthorized")), (BadInput, "check the AWS credentials")),
-    "403": (Behaviour(error=(403, "AccessDenied")), (BadInput, "check the AWS credentials")),
+    "ranges ignored": (Behaviour(DATA, cut=9, cuts=99, ranges="ignored"), (RetryableError, "the whole where a range")),
+    "another range than asked for": (Behaviour(DATA, cut=9, cuts=99, ranges="shifted"), (RetryableError, "not from")),
+    "shorter while it is read": (Behaviour(DATA, stated=20000, cut=9999), (RetryableError, "replaced while")),
+    "always 500": (Behaviour(error=(500, "InternalError")), (RetryableError, "InternalError")),
+    "always 503": (Behaviour(error=(503, "SlowDown")), (RetryableError, "SlowDown")),
+    "400": (Behaviour(error=(400, "BadRequest")), (RetryableError, "BadRequest")),
+    "409": (Behaviour(error=(409, "OperationAborted")), (RetryableError, "OperationAborted")),
+    "401": (Behaviour(error=(401, "Unauthorized")), (InputError, "check the AWS credentials")),
+    "403": (Behaviour(error=(403, "AccessDenied")), (InputError, "check the AWS credentials")),
     "404": (Behaviour(error=(404, "NoSuchKey")), (FileNotFoundError, "no such object")),
-    "no bucket": (Behaviour(error=(404, "NoSuchBucket")), (BadInput, "create it or correct")),
-    "token expired": (Behaviour(error=(400, "ExpiredToken")), (BadInput, "renew them")),
-    "token invalid": (Behaviour(error=(400, "InvalidToken")), (BadInput, "renew them")),
-    "token to be refreshed": (Behaviour(error=(400, "TokenRefreshRequired")), (BadInput, "renew them")),
-    "request expired": (Behaviour(error=(400, "RequestExpired")), (BadInput, "renew them")),
-    "clock wrong": (Behaviour(error=(403, "RequestTimeTooSkewed")), (BadInput, "the clock of this machine")),
-    "archived": (Behaviour(error=(403, "InvalidObjectState")), (BadInput, "restore it first")),
-    "in another region": (Behaviour(error=(301, "PermanentRedirect")), (BadInput, "another region")),
-    "an error in many lines": (Behaviour(error=(400, "Bad\nRequest")), (Trouble, "cannot read")),
+    "no bucket": (Behaviour(error=(404, "NoSuchBucket")), (InputError, "create it or correct")),
+    "token expired": (Behaviour(error=(400, "ExpiredToken")), (InputError, "renew them")),
+    "token invalid": (Behaviour(error=(400, "InvalidToken")), (InputError, "renew them")),
+    "token to be refreshed": (Behaviour(error=(400, "TokenRefreshRequired")), (InputError, "renew them")),
+    "request expired": (Behaviour(error=(400, "RequestExpired")), (InputError, "renew them")),
+    "clock wrong": (Behaviour(error=(403, "RequestTimeTooSkewed")), (InputError, "the clock of this machine")),
+    "archived": (Behaviour(error=(403, "InvalidObjectState")), (InputError, "restore it first")),
+    "in another region": (Behaviour(error=(301, "PermanentRedirect")), (InputError, "another region")),
+    "an error in many lines": (Behaviour(error=(400, "Bad\nRequest")), (RetryableError, "cannot read")),
 }
 
 
@@ -137,7 +141,7 @@ def test_a_range_is_what_was_asked_for(liar: LyingServer, case: str) -> None:
 def test_a_range_where_the_store_ignores_ranges(liar: LyingServer) -> None:
     liar.objects["x"] = Behaviour(DATA, ranges="ignored")
     assert storage.read_range("s3://b/x", 0, 10) == DATA[:10]
-    with pytest.raises(Trouble, match="the whole where a range"):
+    with pytest.raises(RetryableError, match="the whole where a range"):
         storage.read_range("s3://b/x", 5, 10)
 
 
@@ -157,7 +161,7 @@ def test_a_download_that_is_not_whole_fails(
     if case == "a byte now and then":
         monkeypatch.setattr(s3_body, "PATIENCE", 0.5)
     liar.objects["x"], (kind, _) = BROKEN[case]
-    with pytest.raises((kind, Trouble, FileNotFoundError)):  # the answer to a HEAD does not say what is missing
+    with pytest.raises((kind, RetryableError, FileNotFoundError)):  # the answer to a HEAD does not say what is missing
         storage.download("s3://b/x", tmp_path / "x")
 
 
@@ -168,7 +172,7 @@ def test_a_file_that_arrow_reads_is_of_one_version(liar: LyingServer, case: str)
         assert file.read(5) == DATA[:5]
         if case == "replaced":
             liar.objects["x"] = Behaviour(DATA[::-1])
-            with pytest.raises(Trouble, match="replaced while it was read"):
+            with pytest.raises(RetryableError, match="replaced while it was read"):
                 file.read(5)
         else:
             assert file.read(5) == DATA[5:10]
@@ -185,7 +189,7 @@ LARGE = {
 @pytest.mark.parametrize("case", LARGE)
 def test_an_object_that_is_too_large_is_not_read(liar: LyingServer, case: str) -> None:
     liar.objects["x"] = LARGE[case]
-    with pytest.raises(BadInput, match=r"x: is \d+ bytes, more than the 100 that are read here"):
+    with pytest.raises(InputError, match=r"x: is \d+ bytes, more than the 100 that are read here"):
         storage.read("s3://b/x", at_most=100)
 
 
@@ -205,7 +209,7 @@ NO_KEYS = {"half a surrogate": "\ud800", "null byte": "a\0b", "over-long": "x" *
 @pytest.mark.parametrize("case", NO_KEYS)
 def test_a_key_that_cannot_be_is_bad_input(liar: LyingServer, call: str, case: str) -> None:
     extra = [b""] if call in ("write", "create") else []
-    with pytest.raises(BadInput, match="correct the URI"):
+    with pytest.raises(InputError, match="correct the URI"):
         list(getattr(storage, call)(f"s3://b/{NO_KEYS[case]}", *extra))
     assert not liar.asked
 
@@ -219,7 +223,7 @@ SECRET = {
 
 @pytest.mark.parametrize("case", SECRET)
 def test_no_secret_is_told(liar: LyingServer, case: str) -> None:
-    with pytest.raises((BadInput, Trouble, FileNotFoundError)) as caught:
+    with pytest.raises((InputError, RetryableError, FileNotFoundError)) as caught:
         storage.read(SECRET[case])
     assert "hidden-word" not in str(caught.value)
 
@@ -230,7 +234,7 @@ def test_a_password_of_the_endpoint_is_not_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(storage._kept, "owner", None)
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(RetryableError) as caught:
         storage.read("s3://b/x")
     assert "hidden-word" not in str(caught.value)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 FAULTY: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
@@ -24,8 +24,8 @@ FAULTY: dict[str, Callable[[Path], object]] = {
     "a file that states no size": lambda path: path.symlink_to("/proc/self/maps"),
 }
 READERS: dict[str, Callable[[str], object]] = {
-    "read": lambda uri: storage.read(uri, at_most=1000),
-    "range": lambda uri: storage.read_range(uri, 0, 8),
+    "read": lambda uri: objects.read(uri, at_most=1000),
+    "range": lambda uri: objects.read_range(uri, 0, 8),
 }
 
 
@@ -37,9 +37,9 @@ def test_what_is_no_plain_file_is_refused(
     monkeypatch.chdir(tmp_path)
     FAULTY[kind](Path("config.json"))
     if reader == "range" and kind in ("a sparse file", "a file that states no size"):
-        assert len(storage.read_range("config.json", 0, 8)) == 8  # a range is bounded by itself
+        assert len(objects.read_range("config.json", 0, 8)) == 8  # a range is bounded by itself
         return
-    with pytest.raises(BadInput, match=r"^(cannot read )?config\.json: \S[^\n]*$"):
+    with pytest.raises(InputError, match=r"^(cannot read )?config\.json: \S[^\n]*$"):
         READERS[reader]("config.json")
 
 
@@ -57,9 +57,9 @@ def test_a_name_that_no_file_can_have_is_bad_input_or_absent(tmp_path: Path, cal
     extra = [b""] if call in ("write", "create") else []
     told = ""
     try:
-        outcome = getattr(storage, call)(f"{tmp_path}/{NAMES[kind]}", *extra)
+        outcome = getattr(objects, call)(f"{tmp_path}/{NAMES[kind]}", *extra)
         outcome = list(outcome) if call == "entries" else outcome
-    except BadInput as error:
+    except InputError as error:
         told, outcome = str(error), None
     assert outcome is (False if call == "exists" and not told else None)
     assert len(told.splitlines()) == (0 if outcome is False else 1)
@@ -74,6 +74,6 @@ def test_a_tree_deeper_than_the_interpreter_recurses(tmp_path: Path, monkeypatch
     Path("weights").touch()
     os.chdir(tmp_path)
     try:
-        assert [entry.key for entry in storage.entries(".")] == ["d/" * 1200 + "weights"]
+        assert [entry.key for entry in objects.entries(".")] == ["d/" * 1200 + "weights"]
     finally:
         subprocess.run(["rm", "-rf", "d"], check=True)  # pytest's own way of removing it recurses

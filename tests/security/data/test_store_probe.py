@@ -6,9 +6,9 @@ import lying_s3
 import pytest
 from lying_s3 import LyingServer
 
-from ray_jobs import storage
-from ray_jobs.errors import BadInput
-from ray_jobs.store_probe import MARK, require_conditional_create
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects as storage
+from ray_jobs.storage.store_probe import MARK, require_conditional_create
 
 
 @pytest.fixture
@@ -24,7 +24,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]:
 def test_a_store_that_ignores_the_condition_is_refused_each_time(server: LyingServer, root: str) -> None:
     server.honours_condition = False
     for _ in range(2):
-        with pytest.raises(BadInput, match=rf"^root {root}: the store ignores `If-None-Match: \*`[^\n]*; use a store"):
+        with pytest.raises(
+            InputError, match=rf"^root {root}: the store ignores `If-None-Match: \*`[^\n]*; use a store"
+        ):
             require_conditional_create(root)
     assert not server.objects
 

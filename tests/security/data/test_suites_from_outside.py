@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ray_jobs import plan
-from ray_jobs.contract import BadInput, parse_suite
+from ray_jobs.contract.suite import parse_suite
+from ray_jobs.inputs.errors import InputError
 
 HEAD = "name: small\ndataset: {source: s3://b/images}\n"
 LEVELS = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12))
@@ -109,7 +110,7 @@ TEXTS: dict[str, str | bytes] = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_a_text_that_is_no_suite_ends_in_one_line(text: str | bytes) -> None:
     began = time.process_time()
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         parse_suite(text, "small")
     told = str(caught.value)
     assert told.startswith("suite small: ")
@@ -153,7 +154,7 @@ def test_no_path_of_a_suite_leads_into_the_system(
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path))
     (tmp_path / "linked").symlink_to("/proc/self/environ")
     (tmp_path / "s.yaml").write_text(place.format(path))
-    with pytest.raises(BadInput, match=r"the system|below the folder"):
+    with pytest.raises(InputError, match=r"the system|below the folder"):
         plan.load_suite("s")
 
 
@@ -173,5 +174,5 @@ def test_tables_lie_beside_their_suite(tmp_path: Path, monkeypatch: pytest.Monke
     (suites / "leading").symlink_to(tmp_path / "secrets.json")
     (suites / "s.yaml").write_text(PLACES[place].format(path))
     monkeypatch.setenv("ASSAY_SUITES", str(suites))
-    with pytest.raises(BadInput, match="is not below the folder of the suite; put the file there"):
+    with pytest.raises(InputError, match="is not below the folder of the suite; put the file there"):
         plan.load_suite("s")

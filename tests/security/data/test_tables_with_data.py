@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ray_jobs import plan
-from ray_jobs.contract import BadInput
-from ray_jobs.sources.labels import label_names
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.cells.labels import label_names
 
 NAMES = {"n01440764": "tench", "n01443537": "goldfish"}
 SUITES = {
@@ -74,7 +74,7 @@ def test_a_table_with_the_data_is_taken(place: Path, kind: str, source: str, fil
 @pytest.mark.parametrize("kind", SUITES)
 @pytest.mark.parametrize(("source", "file"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
 def test_a_table_elsewhere_is_refused_in_one_line(place: Path, kind: str, source: str, file: str) -> None:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         load(place, kind, source, file)
     assert str(caught.value).isprintable()
 
@@ -84,11 +84,11 @@ def test_a_folder_that_the_deployment_names_may_hold_tables(
     place: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = "{}/shared/names.json"
-    with pytest.raises(BadInput, match="below the data set's folder or one of ASSAY_SOURCES"):
+    with pytest.raises(InputError, match="below the data set's folder or one of ASSAY_SOURCES"):
         load(place, kind, "s3://bucket/imagenet", file)
     monkeypatch.setenv("ASSAY_SOURCES", f"images.internal, {place}/shared")
     assert load(place, kind, "s3://bucket/imagenet", file) == str(place / "shared/names.json")
-    with pytest.raises(BadInput, match="one of ASSAY_SOURCES"):
+    with pytest.raises(InputError, match="one of ASSAY_SOURCES"):
         load(place, kind, "s3://bucket/imagenet", "{}/imagenet/names.json")
 
 
@@ -102,5 +102,5 @@ def test_code_is_not_taken_from_beside_the_data(place: Path) -> None:
     (place / "suites" / "s.yaml").write_text(
         f"name: s\ndataset: {{source: '{place}/imagenet'}}\nmetrics: {{own: ['{place}/imagenet/polite.py']}}"
     )
-    with pytest.raises(BadInput, match=r"put the file there$"):
+    with pytest.raises(InputError, match=r"put the file there$"):
         plan.load_suite("s")

@@ -1,7 +1,7 @@
 """A checkpoint's folder as a fuzzer makes it: whatever lies in it, every reader answers, or says why it does not.
 
 The bytes are a folder: for each file a letter that names it, its length in three bytes, and its content. A finding is
-whatever is raised but BadInput or Incomplete, and a line that is not fit for a log.
+whatever is raised but InputError or Incomplete, and a line that is not fit for a log.
 """
 
 import json
@@ -14,11 +14,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from odd_folders import NEVER, UNDER_WAY, good_files
 
-from ray_jobs import checkpoint
-from ray_jobs.adapter import scale
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Checkpoint
-from ray_jobs.strict_json import NotJson, parse_object
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.lora_config import scale
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.strict_json import NotJson, parse_object
 
 NAMES = {
     "c": "config.json",
@@ -82,19 +83,19 @@ def _try_readers(uri: str) -> None:
     given = Checkpoint(uri=uri, name="step-1", fingerprint="f" * 16)
     headers = [path for path in Path(uri).iterdir() if path.suffix == ".safetensors"]
     for look in (
-        lambda: checkpoint.check_whole(uri),
-        lambda: checkpoint.resolve(uri, "/nowhere/base"),
-        lambda: checkpoint.fingerprint(uri),
-        lambda: checkpoint.base_of(uri),
-        lambda: checkpoint.is_adapter(uri),
-        lambda: checkpoint.quantisation(uri),
-        lambda: checkpoint.companions(given),
-        lambda: checkpoint.verify(given),
-        lambda: [checkpoint.read_header(str(path), path.stat().st_size) for path in headers],
+        lambda: inspect.check_whole(uri),
+        lambda: inspect.resolve(uri, "/nowhere/base"),
+        lambda: inspect.fingerprint(uri),
+        lambda: inspect.base_of(uri),
+        lambda: inspect.is_adapter(uri),
+        lambda: inspect.quantisation(uri),
+        lambda: inspect.companions(given),
+        lambda: inspect.verify(given),
+        lambda: [inspect.read_header(str(path), path.stat().st_size) for path in headers],
     ):
         try:
             look()
-        except (BadInput, Incomplete) as reason:
+        except (InputError, Incomplete) as reason:
             line = str(reason)
             assert line.isprintable(), line
             assert len(line) < 1500, line
@@ -103,11 +104,11 @@ def _try_readers(uri: str) -> None:
 
 def _try_scale(config: bytes) -> None:
     """What a config that is taken says of a module's weights is a number, or a refusal by name."""
-    from ray_jobs.adapter import refusal
+    from ray_jobs.checkpoints.lora_config import refusal
 
     try:
         value = parse_object(config, 1000)
-    except (BadInput, NotJson):
+    except (InputError, NotJson):
         return
     if refusal(value) is None:
         for module in ("model.layers.0.self_attn.q_proj", "a" * 60, "x.y"):

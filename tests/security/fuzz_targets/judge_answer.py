@@ -2,11 +2,11 @@
 
 import json
 
-from ray_jobs.contract import Judge
+from ray_jobs.contract.suite import Judge
+from ray_jobs.inputs.display_text import shown
+from ray_jobs.judge import rubric as judging
 from ray_jobs.judge.endpoint import Endpoint
-from ray_jobs.judge.secrecy import Secret
-from ray_jobs.metrics import judge as judging
-from ray_jobs.report.text import shown
+from ray_jobs.judge.key_redaction import Secret
 
 KEY = "sk-very-secret-0123456789"
 JUDGE = Judge(kind="openai", model="m", base_url="http://127.0.0.1:9/v1", criteria=("count", "colour"))

@@ -1,6 +1,6 @@
 """Sources as bytes: the first byte picks the format, the rest is the file.
 
-Anything that listing and reading raise but BadInput is a finding, and so is a folder that code in the file made.
+Anything that listing and reading raise but InputError is a finding, and so is a folder that code in the file made.
 """
 
 import io
@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_jobs.contract import BadInput, Dataset
-from ray_jobs.sources import open_source
-from ray_jobs.sources.bounds import limit_listing
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.listing.bounds import limit_listing
+from ray_jobs.sources.open_source import open_source
 
 NAMES = ("x.parquet", "x.arrow", "x.jsonl", "x.csv", "x.tar")
 MOST = 1000
@@ -52,5 +53,5 @@ def try_input(data: bytes) -> None:
             for row in source.read(chosen):
                 if row.file is not None and Path(folder) not in row.file.parents:
                     raise AssertionError(f"{row.file} lies outside")
-        except BadInput:
+        except InputError:
             pass

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ray_jobs import index, parts, plan, records, storage
-from ray_jobs.checkpoint import Incomplete
-from ray_jobs.contract import BadInput, Checkpoint, Failure, Manifest, Record, Spec, Suite, Trouble, Verdict
+from ray_jobs import plan
+from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.contract.suite import Suite
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import index, objects, parts, records
 
 PLACE = tempfile.mkdtemp(prefix="assay-stored-")
 AT = datetime(2026, 11, 30, tzinfo=UTC)
-KNOWN = (BadInput, Trouble, Incomplete, FileNotFoundError)
+KNOWN = (InputError, RetryableError, Incomplete, FileNotFoundError)
 
 
 def _spec() -> Spec:
@@ -76,6 +80,6 @@ def try_input(data: bytes) -> None:
     _expect(index.whole, PLACE, "small")
     try:
         Failure.model_validate_json(data)
-    except (ValueError, BadInput):
+    except (ValueError, InputError):
         return
-    storage.delete(_write("run/failure.json", data))
+    objects.delete(_write("run/failure.json", data))

@@ -1,8 +1,9 @@
-"""A suite's YAML text: a Suite that stays the same as JSON, or one line of BadInput."""
+"""A suite's YAML text: a Suite that stays the same as JSON, or one line of InputError."""
 
 from pathlib import Path
 
-from ray_jobs.contract import BadInput, Suite, parse_suite
+from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.inputs.errors import InputError
 
 SUITES = Path(__file__).parents[3] / "dags" / "suites"
 ODD = (
@@ -26,7 +27,7 @@ def SEEDS() -> list[bytes]:
 def try_input(data: bytes) -> None:
     try:
         suite = parse_suite(data, "fuzzed")
-    except BadInput as error:
+    except InputError as error:
         told = str(error)
         assert "\n" not in told, told
         assert told.isprintable(), told

@@ -9,7 +9,7 @@ from assay_airflow.failures import RayUnreachable
 from assay_airflow.hooks.ray import Address, RayHook
 from ray_server import RayServer, connect
 
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
 
 PAYLOAD = {"submission_id": "a", "entrypoint": "true", "metadata": {}}
 
@@ -41,9 +41,9 @@ def test_an_error_is_one_line_with_the_address(ray: RayServer) -> None:
 @pytest.mark.parametrize("token", ["wrong", None])
 def test_a_refused_token_is_bad_input(ray: RayServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
     connect(monkeypatch, ray.port, token)
-    with pytest.raises(BadInput, match="refuses the token; check the password of connection ray_default"):
+    with pytest.raises(InputError, match="refuses the token; check the password of connection ray_default"):
         RayHook().job("a")
-    with pytest.raises(BadInput, match="refuses the token"):
+    with pytest.raises(InputError, match="refuses the token"):
         asyncio.run(RayHook().aping())
 
 
@@ -62,7 +62,7 @@ def test_silence_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest
 
 def test_an_undefined_connection_is_bad_input() -> None:
     for ask in (lambda: RayHook("ray_elsewhere").job("a"), lambda: asyncio.run(RayHook("ray_elsewhere").aping())):
-        with pytest.raises(BadInput, match="connection ray_elsewhere is not defined; add it with type ray"):
+        with pytest.raises(InputError, match="connection ray_elsewhere is not defined; add it with type ray"):
             ask()
 
 
@@ -109,5 +109,5 @@ def test_the_dashboard_may_be_elsewhere_and_the_port_has_a_default() -> None:
 
 
 def test_a_connection_without_host_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="connection r: names no host"):
+    with pytest.raises(InputError, match="connection r: names no host"):
         Address.of(Connection(conn_id="r", conn_type="ray"))

@@ -11,9 +11,10 @@ from assay_airflow.stages import StageJob
 from ray_server import RayServer
 from specs import fail, record, spec_in
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput, Spec
-from ray_jobs.handshake import VARIABLE, say
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job.handshake import VARIABLE, say
+from ray_jobs.storage import objects
 
 PUSHED: dict[str, Any] = {}
 TI = SimpleNamespace(
@@ -42,7 +43,7 @@ def event(status: str, **details: Any) -> dict[str, Any]:
 
 
 def finish(spec: Spec, stage: str = "caption") -> None:
-    storage.write(StageJob.of(stage, spec).marker, b"{}")
+    objects.write(StageJob.of(stage, spec).marker, b"{}")
 
 
 def test_what_is_complete_is_not_submitted(ray: RayServer, spec: Spec) -> None:
@@ -130,7 +131,7 @@ def test_what_stood_before_is_not_the_result_of_a_forced_job(ray: RayServer, tmp
 
 def judge(spec: Spec, outcome: str) -> str:
     marker = StageJob.of("evaluate", spec).marker
-    storage.write(marker, record(spec, outcome).verdict.model_dump_json().encode())
+    objects.write(marker, record(spec, outcome).verdict.model_dump_json().encode())
     return marker
 
 
@@ -160,7 +161,7 @@ def test_success_is_the_marker_not_the_status(ray: RayServer, spec: Spec) -> Non
     assert operator(spec).execute_complete(CONTEXT, event("SUCCEEDED")) == f"{spec.captions_uri}/manifest.json"
 
 
-@pytest.mark.parametrize(("kind", "raises"), [("bad-input", BadInput), ("trouble", RayJobFailed)])
+@pytest.mark.parametrize(("kind", "raises"), [("bad-input", InputError), ("trouble", RayJobFailed)])
 def test_a_failure_says_what_the_job_said(spec: Spec, kind: str, raises: type[Exception]) -> None:
     fail(spec, "caption", kind, "checkpoint x: y is missing; do z")
     with pytest.raises(raises) as raised:
@@ -169,7 +170,7 @@ def test_a_failure_says_what_the_job_said(spec: Spec, kind: str, raises: type[Ex
 
 
 def test_exit_code_2_is_bad_input_even_without_a_word(spec: Spec) -> None:
-    with pytest.raises(BadInput, match="Ray job job-1: spec: nothing is there"):
+    with pytest.raises(InputError, match="Ray job job-1: spec: nothing is there"):
         operator(spec).execute_complete(CONTEXT, event("FAILED", exit_code=2, message="spec: nothing\nis there"))
 
 
@@ -193,10 +194,10 @@ def test_any_other_end_is_trouble_in_one_line(spec: Spec, told: dict[str, Any], 
 def test_a_try_that_made_parts_before_its_time_was_over_is_no_hang(ray: RayServer, spec: Spec) -> None:
     for number in range(3):
         wait = deferred(spec)
-        storage.write(f"{spec.captions_uri}/parts/part-{number:05d}.parquet", b"captions")
+        objects.write(f"{spec.captions_uri}/parts/part-{number:05d}.parquet", b"captions")
         with pytest.raises(RayJobTimeout, match="but made progress"):
             operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **wait.kwargs)
-    for raises in (RayJobTimeout, BadInput):
+    for raises in (RayJobTimeout, InputError):
         with pytest.raises(raises, match="ASSAY_RUN_HOURS"):
             operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **deferred(spec).kwargs)
 
@@ -213,12 +214,12 @@ def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> N
 
 
 def test_a_refused_token_is_bad_input(spec: Spec) -> None:
-    with pytest.raises(BadInput, match="refuses the token"):
+    with pytest.raises(InputError, match="refuses the token"):
         operator(spec).execute_complete(CONTEXT, event("REFUSED", message="Ray at x refuses the token"))
 
 
 def test_a_spec_that_is_not_there_is_bad_input(ray: RayServer, tmp_path: Any) -> None:
-    with pytest.raises(BadInput, match="nothing is there"):
+    with pytest.raises(InputError, match="nothing is there"):
         operator(spec_in(tmp_path, write=False)).execute(CONTEXT)
 
 
@@ -351,10 +352,10 @@ def test_a_next_one_that_cannot_be_submitted_is_a_line(
     ray: RayServer, spec: Spec, then: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finish(spec)
-    storage.delete(then.uri)
+    objects.delete(then.uri)
     operator(spec, then=then.uri).execute(CONTEXT)
     assert f"{NOTHING}spec {then.uri}: nothing is there" in capsys.readouterr().out
-    storage.write(then.uri, then.model_dump_json().encode())
+    objects.write(then.uri, then.model_dump_json().encode())
     ray.broken = 1
     assert operator(spec, then=then.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
     assert f"{NOTHING}Ray at http://127.0.0.1:{ray.port} answers 500" in capsys.readouterr().out

@@ -9,7 +9,8 @@ from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from assay_airflow.sensors.ray_ready import RayReadySensor
 from assay_airflow.sensors.waiting import WaitingSensor
 
-from ray_jobs.contract import BadInput, Spec
+from ray_jobs.contract.spec import Spec
+from ray_jobs.inputs.errors import InputError
 
 HOUR = timedelta(hours=1)
 
@@ -49,14 +50,14 @@ def test_checkpoint() -> None:
 
 
 def test_an_unknown_scheme_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="cannot open gs://"):
+    with pytest.raises(InputError, match="cannot open gs://"):
         CheckpointWholeSensor(task_id="t", checkpoint="gs://c/step-1", patience=HOUR).execute({})
 
 
 def test_the_event_is_the_outcome() -> None:
     sensor = RayReadySensor(task_id="t", patience=HOUR)
     sensor.execute_complete({}, {"status": "ready", "message": ""})
-    with pytest.raises(BadInput, match=r"^no$"):
+    with pytest.raises(InputError, match=r"^no$"):
         sensor.execute_complete({}, {"status": "bad-input", "message": "no"})
     with pytest.raises(AirflowSensorTimeout, match=r"^still missing \(waited 1:00:00\)$"):
         sensor.execute_complete({}, {"status": "timeout", "message": "still missing"})

@@ -8,8 +8,8 @@ from assay_airflow.triggers import checkpoint_whole
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, listing
 from specs import adapter_in, checkpoint_in
 
-from ray_jobs.checkpoint_files import NeverWhole
-from ray_jobs.contract import BadInput
+from ray_jobs.checkpoints.files import NeverWhole
+from ray_jobs.inputs.errors import InputError
 
 
 def trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
@@ -112,5 +112,5 @@ def test_states_that_come_before_the_weights_are_waited_for_while_anything_chang
         keys.append(key)
         for _ in range(looks):
             assert f"looking again for {quiet}, whether an upload is under way" in (watching._look() or "")
-    with pytest.raises(BadInput, match="DeepSpeed's own state"):
+    with pytest.raises(InputError, match="DeepSpeed's own state"):
         watching._look()

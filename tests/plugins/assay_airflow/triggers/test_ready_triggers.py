@@ -10,8 +10,8 @@ from assay_airflow.triggers.ray_ready import RayReadyTrigger
 from ray_server import RayServer, connect
 from specs import manifest
 
-from ray_jobs import storage
-from ray_jobs.contract import BadInput
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
 
 
 def fired(watching: Any) -> dict[str, Any]:
@@ -57,11 +57,11 @@ def test_a_golden_set_is_ready_when_its_manifest_is_there(tmp_path: Path) -> Non
     uri = str(tmp_path / "golden")
     event = fired(GoldenReadyTrigger(uri, time.time() + 0.1, poll_interval=0.02))
     assert event == {"status": "timeout", "message": f"golden set {uri}: not complete, manifest.json is not there yet"}
-    storage.write(f"{uri}/manifest.json", json.dumps(manifest()).encode())
+    objects.write(f"{uri}/manifest.json", json.dumps(manifest()).encode())
     assert fired(GoldenReadyTrigger(uri, time.time() + 60))["status"] == "ready"
 
 
 def test_a_manifest_that_does_not_add_up_is_bad_input(tmp_path: Path) -> None:
-    storage.write(f"{tmp_path}/manifest.json", json.dumps(manifest(rows_in=4)).encode())
-    with pytest.raises(BadInput, match=r"manifest.json is not valid \(golden g: 4 in, 3 out"):
+    objects.write(f"{tmp_path}/manifest.json", json.dumps(manifest(rows_in=4)).encode())
+    with pytest.raises(InputError, match=r"manifest.json is not valid \(golden g: 4 in, 3 out"):
         missing_golden(str(tmp_path))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from assay_airflow.triggers.waiting import wait
 
-from ray_jobs.contract import BadInput, Trouble
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 
 def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[dict[str, Any], list[str]]:
@@ -39,20 +39,20 @@ def test_what_is_missing_is_said_once() -> None:
 
 
 def test_bad_input_ends_the_wait() -> None:
-    assert ended(["a", BadInput("no")])[0] == {"status": "bad-input", "message": "no"}
+    assert ended(["a", InputError("no")])[0] == {"status": "bad-input", "message": "no"}
 
 
 def test_trouble_is_waited_out() -> None:
-    assert ended([Trouble("store away"), None]) == ({"status": "ready", "message": ""}, ["store away"])
+    assert ended([RetryableError("store away"), None]) == ({"status": "ready", "message": ""}, ["store away"])
 
 
-@pytest.mark.parametrize("last", ["a is missing", Trouble("a is missing")])
+@pytest.mark.parametrize("last", ["a is missing", RetryableError("a is missing")])
 def test_a_timeout_says_what_is_still_missing(last: Any) -> None:
     assert ended([last], seconds=0.05)[0] == {"status": "timeout", "message": "a is missing"}
 
 
 def test_an_outage_is_waited_out_past_the_deadline_of_a_thing_missing() -> None:
-    away = Trouble("store away")
+    away = RetryableError("store away")
     assert ended([away, away, None], seconds=-1, outage=60)[0]["status"] == "ready"
     assert ended([away, "a is missing"], seconds=-1, outage=60)[0]["message"] == "a is missing"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from ray_jobs.images.rejected import REASONS, Reason
+from ray_jobs.images.reject_reasons import REASONS, Reason
 
 Make = Callable[[], bytes]
 Picture = Callable[[], Image.Image]

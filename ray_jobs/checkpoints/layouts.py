@@ -1,0 +1,213 @@
+"""Folders that trainers leave and that will never become a checkpoint by waiting: what is there, and how to convert it.
+
+`checkpoint.check_whole` asks where a folder has no .safetensors file, or no config.json. A form that no trainer writes
+beside the .safetensors files of a model ends at once (InputError). Others may be there first while an upload is under
+way: optimizer states, folders of further checkpoints, notes. They raise NeverWhole, and the sensor that waits for a
+checkpoint ends on it when the folder has stayed the same for a minute, on S3 for ten. A trainer itself writes the
+weights first.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from ray_jobs.checkpoints import lora_config
+from ray_jobs.checkpoints.files import NeverWhole
+from ray_jobs.checkpoints.weights import INDEX, SINGLE
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.storage import objects
+
+MOST_FOLDERS = 1_000  # of which the names are looked at
+MOST_OPENED = 20  # of which it is asked whether a model lies inside
+PLAIN = re.compile(r"[A-Za-z0-9_./=+@,-]{1,500}")
+RUN = re.compile(r"(checkpoint|step|epoch|iter|v)[-_=]?\d.*", re.ASCII)
+PICKLES = (
+    "run python -c \"from transformers import AutoModelForImageTextToText as M; M.from_pretrained('DIR')"
+    ".save_pretrained('DIR')\""
+)
+OLD_PICKLES = PICKLES.replace("'DIR')", "'DIR', from_HOW=True)", 1) + " (transformers below 5)"
+ADAPTER = (
+    'run python -c "import torch; from safetensors.torch import save_file; save_file({k: v.contiguous() for k, v in '
+    "torch.load('DIR/adapter_model.bin', weights_only=True).items()}, 'DIR/adapter_model.safetensors')\""
+)
+LIGHTNING = (
+    'run python -c "import torch; from transformers import AutoModelForImageTextToText as M; M.from_pretrained('
+    "'BASE', state_dict={k.removeprefix('model.'): v for k, v in torch.load('DIR/FILE')['state_dict'].items()})"
+    ".save_pretrained('OUT')\", and name OUT"
+)
+MEGATRON = (
+    "run swift export --mcore_model DIR --to_hf true --output_dir OUT (ms-swift), or AutoBridge.from_hf_pretrained("
+    "'BASE').export_ckpt('DIR', 'OUT') of megatron.bridge, and name OUT"
+)
+
+
+class Layout(NamedTuple):
+    """A form that is told by a file's name, or a folder's with a slash behind it. Of `may_come` weights may follow."""
+
+    pattern: str
+    what: str
+    remedy: str
+    may_come: bool = False
+
+
+# The first that matches is told, so what is particular comes before what is general.
+LAYOUTS = (
+    Layout(r"adapter_model\.bin", "an adapter as a pickle, which is not read", ADAPTER),
+    Layout(
+        r"actor/|model_world_size_\d+_rank_\d+\.pt", "a checkpoint of verl in shards",
+        "run python -m verl.model_merger merge --backend fsdp --local_dir DIR/actor --target_dir OUT, and name OUT",
+    ),
+    Layout(
+        r"iter_\d+/|latest_checkpointed_iteration\.txt|mp_rank_\d+(_\d+)*/|common\.pt", "a checkpoint of Megatron",
+        MEGATRON,
+    ),
+    Layout(
+        r"pytorch_model_fsdp_\d+/", "a checkpoint of FSDP in shards (.distcp)",
+        "run accelerate merge-weights DIR/FILE DIR, or set fsdp_state_dict_type: FULL_STATE_DICT",
+    ),
+    Layout(
+        r".*\.distcp", "a shard of torch.distributed.checkpoint",
+        "run accelerate merge-weights DIR OUT, and put OUT's files beside config.json and the tokenizer",
+    ),
+    Layout(
+        r"zero_to_fp32\.py|global_step\d+/", "DeepSpeed's own state, and no gathered weights are there",
+        "run python DIR/zero_to_fp32.py DIR DIR --safe_serialization, or set "
+        "stage3_gather_16bit_weights_on_model_save", may_come=True,
+    ),
+    Layout(
+        r"(bf16_)?zero_pp_rank_.*\.pt|mp_rank_\d+_model_states\.pt", "of the inside of DeepSpeed's global_step folder",
+        "run python zero_to_fp32.py . . --safe_serialization in the folder above it, and name that",
+    ),
+    Layout(
+        r"(pytorch_)?model(_fsdp|-\d+-of-\d+)?(\.[A-Za-z0-9]+)?\.bin|pytorch_model\.bin\.index\.json",
+        "of weights as pickles, which are not read", PICKLES,
+    ),
+    Layout(r".*\.ckpt/?", "a checkpoint of Lightning", LIGHTNING),
+    Layout(
+        r"(hf|meta)_model_\d+(_\d+)?\.pt|recipe_state(\.pt|/)", "of a checkpoint of torchtune in its own form",
+        "set safe_serialization: True and the checkpointer FullModelHFCheckpointer in the recipe, and save again",
+    ),
+    Layout(
+        r"consolidated(\.\d+)?\.pth", "a pickle of Llama's or Mistral's own form",
+        "convert it (transformers' convert_*_weights_to_hf.py), or name the repository's files of Hugging Face's form",
+    ),
+    Layout(
+        r".*\.gguf", "of llama.cpp (GGUF), which is not read",
+        "name the checkpoint that convert_hf_to_gguf.py was given",
+    ),
+    Layout(r"tf_model.*\.h5", "of TensorFlow's weights", OLD_PICKLES.replace("HOW", "tf")),
+    Layout(r"flax_model.*\.msgpack", "of Flax's weights", OLD_PICKLES.replace("HOW", "flax")),
+    Layout(
+        r"_CHECKPOINT_METADATA|ocdbt\.process_\d+/", "of a checkpoint of Orbax (JAX)",
+        "export it to Hugging Face's form with the trainer's own exporter, and name that", may_come=True,
+    ),
+    Layout(
+        r".*\.nemo", "a checkpoint of NeMo",
+        "run nemo llm export path=DIR/FILE target=hf output_path=OUT, and name OUT",
+    ),
+    Layout(r".*\.onnx|.*\.npz", "an exported model", "name the checkpoint that it was exported from"),
+    Layout(
+        r"(model|checkpoint|pytorch_model|state_dict|weights|model_state).*\.(pt|pth)|adapter_\d+\.pt",
+        "a pickle of torch.save, which is not read", "load it into the model and save that with save_pretrained",
+    ),
+)  # fmt: skip
+
+
+def refuse_foreign(uri: str, names: Iterable[str]) -> None:
+    """Raises InputError or NeverWhole for a folder without weights that holds another form of a model."""
+    files, folders = set(names), _folders(uri)
+    _refuse_cache(uri, folders)
+    _refuse_nested(uri, folders)
+    places = sorted(files) + [f"{folder}/" for folder in folders]
+    for layout in LAYOUTS:
+        if name := next((place for place in places if re.fullmatch(layout.pattern, place, re.DOTALL)), None):
+            kind = NeverWhole if layout.may_come or INDEX in files else InputError
+            raise kind(f"checkpoint {uri}: {_shown(name)} is {layout.what}; {_remedy(layout, uri, name)}")
+    _refuse_run(uri, folders)
+
+
+def refuse_without_config(uri: str, names: Iterable[str]) -> None:
+    """Raises InputError or NeverWhole for a folder without a config.json that holds another form of a model."""
+    files = set(names)
+    if "params.json" in files and (own := _first(files, r"consolidated.*\.safetensors")):
+        raise NeverWhole(
+            f"checkpoint {uri}: {own} is of Mistral's own form; convert it (transformers' "
+            "convert_mistral_weights_to_hf.py), or name the repository's files of Hugging Face's form"
+        )
+    if "model_index.json" in files:
+        raise InputError(f"checkpoint {uri}: a pipeline of diffusers (model_index.json), which captions nothing")
+    weights = _first(files, r"(?!adapter_).*\.safetensors")
+    if weights is None:
+        refuse_foreign(uri, files)
+    elif states := _first(files, r"random_states_\d+\.pkl|optimizer(_\d+)?\.(bin|pt)|scheduler(_\d+)?\.(bin|pt)"):
+        raise NeverWhole(
+            f"checkpoint {uri}: {weights} beside {states} and no config.json: a state that accelerate saved; copy "
+            "config.json, the tokenizer's and the processor's files of its base into the folder"
+        )
+
+
+def refuse_without_tokenizer(uri: str, names: Iterable[str]) -> None:
+    """Raises NeverWhole where a trainer has ended its save without a tokenizer: it writes its own state last."""
+    if state := _first(set(names), r"trainer_state\.json|training_args\.bin"):
+        raise NeverWhole(
+            f"checkpoint {uri}: the tokenizer is missing, and the trainer's save is over ({state}); copy "
+            "tokenizer*.json, *processor_config.json and chat_template.* of its base into the folder, and give the "
+            "trainer a processing_class"
+        )
+
+
+def _refuse_cache(uri: str, folders: list[str]) -> None:
+    """For a repository as the hub's cache keeps it: name its snapshot."""
+    if not {"blobs", "snapshots"} <= set(folders):
+        return
+    snapshot = next(iter(objects.folders(f"{uri}/snapshots")), None)
+    if snapshot:
+        place = f"{uri}/snapshots/{_shown(snapshot)}"
+        raise NeverWhole(f"checkpoint {uri}: a repository in the cache of the Hugging Face hub; name {place}")
+
+
+def _refuse_nested(uri: str, folders: list[str]) -> None:
+    for folder in [*folders[:MOST_OPENED], "actor/huggingface"]:
+        is_adapter = all(objects.entry(f"{uri}/{folder}/{name}") for name in (lora_config.CONFIG, lora_config.WEIGHTS))
+        if is_adapter or all(any(map(objects.entry, some)) for some in _marks(f"{uri}/{folder}")):
+            what = "adapter" if is_adapter else "model"
+            raise NeverWhole(f"checkpoint {uri}: the {what} is in {_shown(folder)}/; name {uri}/{_shown(folder)}")
+
+
+def _marks(folder: str) -> Iterator[list[str]]:
+    """Files of which a model has one each."""
+    yield [f"{folder}/config.json"]
+    yield [f"{folder}/{SINGLE}", f"{folder}/{INDEX}"]
+
+
+def _refuse_run(uri: str, folders: list[str]) -> None:
+    """For a folder of checkpoints: name the last."""
+    steps = [folder for folder in folders if RUN.fullmatch(folder)]
+    if steps:
+        last = _shown(max(steps, key=lambda name: [int(number) for number in re.findall(r"\d{1,18}", name)]))
+        raise NeverWhole(
+            f"checkpoint {uri}: a training run ({last} and {len(steps) - 1} more folders), and no model; name one, "
+            f"{uri}/{last}, or watch the run (ASSAY_CHECKPOINTS)"
+        )
+
+
+def _folders(uri: str) -> list[str]:
+    return [name for name in islice(objects.folders(uri), MOST_FOLDERS) if not name.startswith(".")]
+
+
+def _remedy(layout: Layout, uri: str, name: str) -> str:
+    """The command, with names that a shell takes as they are: others stand as DIR and FILE."""
+    local = objects.local_path(uri)
+    place = str(local) if local is not None and PLAIN.fullmatch(str(local)) else "DIR"
+    file = name.rstrip("/")
+    return layout.remedy.replace("FILE", file if PLAIN.fullmatch(file) else "FILE").replace("DIR", place)
+
+
+def _shown(name: str) -> str:
+    return printable(name, 100)
+
+
+def _first(names: set[str], pattern: str) -> str | None:
+    return next((_shown(name) for name in sorted(names) if re.fullmatch(pattern, name)), None)

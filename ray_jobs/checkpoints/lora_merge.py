@@ -1,0 +1,163 @@
+"""A LoRA adapter merged into its base: files with the base's tensors under their names, at their offsets.
+
+To an engine they are one more checkpoint of the base's kind. Sums are made in float32 and rounded to the dtype that the
+base has; a weight to which zero is added keeps its bits. One tensor at a time is in memory.
+"""
+
+import re
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from ray_jobs.checkpoints.files import Tensor, read_header, read_json
+from ray_jobs.checkpoints.lora_config import CONFIG, WEIGHTS, scale
+from ray_jobs.inputs.errors import InputError
+
+PREFIX = "base_model.model."  # of every name that PEFT writes
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+Header = dict[str, Tensor]
+Change = Callable[[torch.Tensor], torch.Tensor]  # from a tensor of the base to the merged one
+
+
+def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
+    """Write the base's safetensors files, merged, into the directory `target`.
+
+    Raises InputError, which begins with `which`, for tensors that the base does not have, or in another shape.
+    """
+    shards = {file: read_header(str(file), file.stat().st_size) for file in sorted(base.glob("*.safetensors"))}
+    held = {name: tensor for header, _ in shards.values() for name, tensor in header.items()}
+    config = read_json(str(adapter / CONFIG), which.removeprefix("checkpoint "))
+    try:
+        with safe_open(adapter / WEIGHTS, "pt") as weights:
+            changes = _changes(config, weights, held, _finder(base, held))
+            for file, (header, start) in shards.items():
+                shutil.copyfile(file, target / file.name)
+                _change(target / file.name, {name: header[name] for name in header.keys() & changes}, start, changes)
+    except (ValueError, re.error) as error:
+        raise InputError(f"{which}: {error}") from None
+
+
+def _changes(config: dict[str, Any], weights: Any, held: Header, find: Callable[[str], str]) -> dict[str, Change]:
+    """What is to be done to tensors of the base, by name. Raises ValueError for what cannot be."""
+    keys: set[str] = set(weights.keys())
+    changes: dict[str, Change] = {}
+
+    def shape(key: str) -> list[int]:
+        found: list[int] = weights.get_slice(key).get_shape()
+        return found
+
+    for key in sorted(keys):
+        path = key.removeprefix(PREFIX)
+        module, _, matrix = path.partition(".lora_")
+        if path == key or (matrix and matrix not in ("A.weight", "B.weight")):
+            raise ValueError(f"{key} is no tensor of a plain LoRA; merge the adapter and save the whole model")
+        if matrix == "B.weight" and key.replace(".lora_B.", ".lora_A.") in keys:
+            continue  # comes with its A
+        if not matrix:  # a module that was trained as a whole
+            name, made, change = find(path), shape(key), partial(_replaced, weights, key)
+        else:
+            down, up = (f"{PREFIX}{module}.lora_{one}.weight" for one in "AB")
+            if not {down, up} <= keys:
+                raise ValueError(f"{key} has no counterpart; save the adapter again")
+            if [len(shape(down)), len(shape(up))] != [2, 2] or shape(down)[0] != shape(up)[1]:
+                raise ValueError(
+                    f"{module} has A {shape(down)} and B {shape(up)}, no product; merge it and save it whole"
+                )
+            name, made = find(f"{module}.weight"), [shape(up)[0], shape(down)[1]]
+            change = partial(_added, weights, down, up, scale(config, module, shape(down)[0]))
+        if held[name]["dtype"] not in DTYPES:
+            raise ValueError(
+                f"{name} of its base is {held[name]['dtype']}, no float; take the base as it was before quantisation"
+            )
+        if made != held[name]["shape"]:
+            raise ValueError(
+                f"{path} is for {made}, and {name} of its base is {held[name]['shape']}; take its own base"
+            )
+        if name in changes:
+            raise ValueError(f"{name} of its base is changed twice; save the adapter again")
+        changes[name] = change
+    if not changes:
+        raise ValueError(f"{WEIGHTS} is empty, so it would be its base; save the adapter again")
+    return changes
+
+
+def _added(weights: Any, down: str, up: str, scaled: float, weight: torch.Tensor) -> torch.Tensor:
+    product = (weights.get_tensor(up).float() @ weights.get_tensor(down).float()) * scaled
+    return torch.where(product == 0, weight, (weight.float() + product).to(weight.dtype))  # -0 + 0 is another zero
+
+
+def _replaced(weights: Any, key: str, weight: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = weights.get_tensor(key).to(weight.dtype)
+    return found
+
+
+def _finder(base: Path, held: Header) -> Callable[[str], str]:
+    """A function that gives the tensor of the base that an adapter means, or raises ValueError.
+
+    In memory transformers names tensors otherwise than files do, and not in every version alike; an adapter has the
+    names of whoever trained it. So both are renamed as transformers would if it loaded them now.
+    """
+    rename, tied = _in_memory(base)
+    names: dict[str | None, list[str]] = {}
+    for name in held:
+        names.setdefault(rename(name), []).append(name)
+
+    def find(wanted: str) -> str:
+        renamed = rename(wanted)
+        found = names.get(renamed, []) if renamed else []
+        if renamed in tied:
+            raise ValueError(
+                f"{wanted} is tied to another tensor of its base; merge the adapter and save the whole model"
+            )
+        if len(found) != 1:
+            many = f"could be {' or '.join(sorted(found))}" if found else "is not"
+            raise ValueError(f"{wanted} {many} in its base {base}; take the base that it was trained on")
+        return found[0]
+
+    return find
+
+
+def _in_memory(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
+    """What transformers calls a tensor of a file in memory, None where it keeps it otherwise; and those that it ties.
+
+    Names stay as they are where transformers does not know the model.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    try:
+        config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    except (ValueError, KeyError, OSError):
+        return lambda name: name, set()
+    found, state = get_model_conversion_mapping(model), model.state_dict()
+    renamings = [one for one in found if isinstance(one, WeightRenaming)]
+    converters = [one for one in found if isinstance(one, WeightConverter)]
+
+    def rename(name: str) -> str | None:
+        renamed, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, state)
+        return None if converted else renamed
+
+    tied = model.all_tied_weights_keys
+    return rename, {*tied, *tied.values()}
+
+
+def _change(file: Path, header: Header, start: int, changes: dict[str, Change]) -> None:
+    """Make the changes to the tensors of the header in place."""
+    with file.open("r+b") as opened:
+        for name, tensor in header.items():
+            begin, end = tensor["data_offsets"]
+            opened.seek(start + begin)
+            data = bytearray(opened.read(end - begin))
+            weight = torch.frombuffer(data, dtype=DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+            merged = changes[name](weight).contiguous()
+            opened.seek(start + begin)
+            opened.write(merged.view(torch.uint8).numpy().tobytes())

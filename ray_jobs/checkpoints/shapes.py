@@ -1,0 +1,140 @@
+"""What the headers of a checkpoint's weights show to be wrong, before a GPU is asked for.
+
+Only what is surely wrong for every architecture is told: a model that vLLM loads is never refused. What an architecture
+needs beside, vLLM says when it loads ("weights are missing: ..."). Both planes call this where headers are read anyway.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ray_jobs.checkpoints.files import Config, Tensor
+from ray_jobs.inputs.names import printable
+
+EMBEDDINGS = (
+    "model.embed_tokens.weight", "model.language_model.embed_tokens.weight", "language_model.model.embed_tokens.weight",
+)  # fmt: skip
+HEADS = ("lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight")
+FLOATS = {"F64", "F32", "F16", "BF16"}
+WHOLE_NUMBERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
+QUANTISED = (
+    ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".SCB", ".weight.absmax",
+    ".weight.quant_map",
+)  # fmt: skip
+WRAPPERS = {  # in every name, where the state of a wrapper was saved and not the model's
+    "_fsdp_wrapped_module.": "FSDP's wrapper",
+    "_orig_mod.": "torch.compile's wrapper",
+    "_checkpoint_wrapped_module.": "a wrapper of activation checkpointing",
+}
+PREFIXES = {"module.": "a wrapper (DDP, DeepSpeed)", "base_model.model.": "PEFT's wrapper"}
+NOT_GATHERED = (
+    "saved without gathering (DeepSpeed ZeRO-3); set stage3_gather_16bit_weights_on_model_save in the DeepSpeed "
+    "config, or run zero_to_fp32.py with --safe_serialization"
+)
+
+
+def find_misfit(config: Config, tensors: Mapping[str, Tensor], method: str | None) -> str | None:
+    """What is wrong and what to do, in words that follow the checkpoint's URI; None where nothing is seen.
+
+    `method` is how the weights are quantised, by the config or a file beside it.
+    """
+    return next(_misfits(config, tensors, method), None)
+
+
+def sizes_of_text(config: Config) -> tuple[int | None, int | None]:
+    """vocab_size and hidden_size of the language model; None for one that the config leaves to a default."""
+    inside = config.text_config
+    named = inside if inside is not None else {"vocab_size": config.vocab_size, "hidden_size": config.hidden_size}
+    return _count(named.get("vocab_size")), _count(named.get("hidden_size"))
+
+
+def is_head_tied(config: Config) -> bool:
+    """Whether the config says so, for the language model and for the whole."""
+    inside = config.text_config
+    decides = config.tie_word_embeddings if inside is None else inside.get("tie_word_embeddings")
+    return decides is True and config.tie_word_embeddings is not False
+
+
+def find_tied_head(config: Config, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """Names of an embedding and a head that are stored both, though the config ties them; vLLM loads the first only."""
+    if not is_head_tied(config):
+        return None
+    embedding = next((name for name in EMBEDDINGS if name in tensors), None)
+    head = next((name for name in HEADS if name in tensors), None)
+    return (embedding, head) if embedding and head else None
+
+
+def _misfits(config: Config, tensors: Mapping[str, Tensor], method: str | None) -> Iterator[str]:
+    for name, tensor in tensors.items():
+        if 0 in tensor["shape"] and (method is None or name.endswith((".weight", ".bias"))):
+            yield f"{printable(name, 120)} is of shape {tensor['shape']}: {NOT_GATHERED}"
+    yield from _wrapped(tensors)
+    yield from _resized(config, tensors)
+    yield from _quantised(method, tensors)
+
+
+def _wrapped(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    for mark, wrapper in WRAPPERS.items():
+        if name := next((name for name in tensors if mark in name), None):
+            yield f"{printable(name, 120)} is saved from inside {wrapper}; save the unwrapped model (save_pretrained)"
+    for prefix, wrapper in PREFIXES.items():
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            mend = "merge the adapter (merge_and_unload)" if "base_model" in prefix else "unwrap the model (.module)"
+            yield f"every tensor begins with {prefix!r}, {wrapper}; {mend} and save it with save_pretrained"
+
+
+def _resized(config: Config, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    rows, width = sizes_of_text(config)
+    for name in EMBEDDINGS:
+        tensor = tensors.get(name)
+        if tensor is None or tensor["dtype"] not in FLOATS or len(tensor["shape"]) != 2:
+            continue
+        if rows and tensor["shape"][0] != rows:
+            yield (
+                f"{name} has {tensor['shape'][0]} rows, and config.json says vocab_size {rows}: the embeddings were "
+                "resized, and the config is another's; save the two together (save_pretrained)"
+            )
+        if width and tensor["shape"][1] != width:
+            yield (
+                f"{name} is {tensor['shape'][1]} wide, and config.json says hidden_size {width}: the config is of "
+                "another model; save the two together (save_pretrained)"
+            )
+
+
+def _quantised(method: str | None, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    if method is None:
+        if name := next((name for name in tensors if name.endswith(QUANTISED)), None):
+            yield (
+                f"{printable(name, 120)} is of quantised weights, and config.json has no quantization_config; save the "
+                "two together, or save the model as it was before"
+            )
+        for name, tensor in tensors.items():
+            if tensor["dtype"] in WHOLE_NUMBERS and name.endswith(".weight") and math.prod(tensor["shape"]) > 1:
+                yield (
+                    f"{printable(name, 120)} is {tensor['dtype']}, and config.json has no quantization_config; save "
+                    "the two together, or save the model in bfloat16"
+                )
+        return
+    packed = any(name.endswith(".qweight") for name in tensors)
+    short = any(tensor["dtype"].startswith("F8") for tensor in tensors.values())
+    if (method in ("gptq", "awq") and not packed) or (method == "fp8" and not short):
+        yield (
+            f"config.json says that its weights are quantised ({method}), and none of them is; take "
+            "quantization_config out of it, or save the quantised weights"
+        )
+
+
+def quantisation_of(config: Config) -> str | None:
+    """How the weights are quantised, by the config or its text model's; None where neither says that they are."""
+    inside = config.text_config or {}
+    for named in (
+        config.quantization_config or config.compression_config,
+        inside.get("quantization_config") or inside.get("compression_config"),
+    ):
+        if named:
+            return printable(str(named.get("quant_method") or "unnamed") if isinstance(named, dict) else str(named), 60)
+    return None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None

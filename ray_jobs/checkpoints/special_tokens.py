@@ -1,0 +1,57 @@
+"""The special tokens of a checkpoint's tokenizer, by its files alone, so that `plan` can look for them in prompts.
+
+A tokenizer.json of over 10 MB is not read here: the job has the tokenizer itself before it asks for a GPU.
+"""
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from ray_jobs.checkpoints import files
+from ray_jobs.contract.prompt_tokens import find_fault, texts_for_judge, texts_for_model
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Suite
+from ray_jobs.inputs.errors import InputError
+
+FILES = ("tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
+LISTS = ("additional_special_tokens", "extra_special_tokens")
+MAY_HOLD = re.compile(r"[<>\[\]|#@$_/]|[A-Z]{3}")  # what special tokens are written with
+
+
+def check_prompts(suite: Suite, checkpoint: Checkpoint, judge: Checkpoint | None) -> None:
+    """Raise InputError for a prompt with a special token of the model that it is for, as far as its files name them."""
+    for texts, model in ((texts_for_model(suite), checkpoint), (texts_for_judge(suite), judge)):
+        if model and any(map(MAY_HOLD.search, texts.values())) and (fault := find_fault(texts, named_tokens(model))):
+            raise InputError(fault)
+
+
+def named_tokens(checkpoint: Checkpoint) -> set[str]:
+    """The tokens that the files name as special; none by a file that is not there, or is too large or unreadable."""
+    tokens = set[str]()
+    for model in filter(None, (checkpoint, checkpoint.base)):
+        for name in FILES:
+            with suppress(InputError, FileNotFoundError, files.Incomplete):
+                tokens |= set(_tokens_in(files.read_json(f"{model.uri}/{name}", model.uri)))
+    return {token for token in tokens if len(token) > 1}
+
+
+def _tokens_in(settings: Any) -> Iterable[str]:
+    """The special tokens in the content of one of these files, however it writes them."""
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        if name in ("added_tokens_decoder", "added_tokens"):
+            yield from (_content(token) for token in _items(value) if isinstance(token, dict) and token.get("special"))
+        elif name in LISTS:
+            yield from map(_content, _items(value))
+        elif name.endswith("_token"):
+            yield _content(value)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _content(token: Any) -> str:
+    """The text of a token, which may be an object that says more of it."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else ""

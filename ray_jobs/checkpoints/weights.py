@@ -1,0 +1,253 @@
+"""Which files of a checkpoint's folder are the model: its weights, and what is loaded beside them.
+
+Both planes ask this module, so that the plan, the fingerprint, the copy on a node and the engine agree. transformers
+takes `model.safetensors` before an index, vLLM takes the index; where the two would load other weights, the folder is
+refused. A folder may hold notes, states of an optimizer and left over shards: none of them is loaded, and none of them
+makes it another checkpoint.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ray_jobs.checkpoints import lora_config
+from ray_jobs.checkpoints.files import Incomplete, Tensor, is_loaded, list_files, read_header, read_index, read_piece
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.storage import objects
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+QUANTISATION = ("quantize_config.json", "quant_config.json", "hf_quant_config.json", "quantization_config.json")
+MOST_TENSORS = 500_000  # of all files together; the largest open models have 100,000
+PIECES, PIECE_BYTES = 16, 65536
+SERIES = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The files that hold the tensors, and the index that names them where there is one that does."""
+
+    files: tuple[str, ...]
+    weight_map: Mapping[str, str] | None = None
+
+    @property
+    def has_index(self) -> bool:
+        return self.weight_map is not None
+
+
+def is_adapter_folder(names: Iterable[str]) -> bool:
+    """Whether the files are an adapter's. Some trainers save the base's config.json beside it, without its weights."""
+    names = set(names)
+    if lora_config.CONFIG not in names:
+        return False
+    return "config.json" not in names or (
+        lora_config.WEIGHTS in names and not _tensor_files(names) and INDEX not in names
+    )
+
+
+def list_loaded(uri: str) -> list[objects.Entry]:
+    """The files that the checkpoint is loaded from, sorted by name. Raises as `choose_weights` does."""
+    entries = list_files(uri)
+    names = {entry.key for entry in entries}
+    weights = choose_weights(uri, names)
+    left_out = {INDEX} if not weights.has_index else set()
+    if is_adapter_folder(names):
+        left_out |= {"config.json", *QUANTISATION}  # the base's, as the trainer had it
+    else:
+        left_out.add(lora_config.CONFIG)
+    return [
+        entry
+        for entry in entries
+        if entry.key in weights.files
+        or (is_loaded(entry.key) and not entry.key.endswith(".safetensors") and entry.key not in left_out)
+    ]
+
+
+def list_leftovers(uri: str) -> list[str]:
+    """Weights and an index in the folder that are not loaded, though a library that is given the folder might."""
+    loaded = {entry.key for entry in list_loaded(uri)}
+    return [
+        entry.key
+        for entry in list_files(uri)
+        if entry.key not in loaded and entry.key.endswith((".safetensors", ".safetensors.index.json"))
+    ]
+
+
+def choose_weights(uri: str, names: Iterable[str]) -> Weights:
+    """The weights among the names of a checkpoint's files.
+
+    Raises InputError where they hold two sets of weights, Incomplete where they hold none, or not yet an index.
+    """
+    names = set(names)
+    if is_adapter_folder(names):
+        return Weights((lora_config.WEIGHTS,))
+    tensor_files = _tensor_files(names)
+    if INDEX in names:
+        return _choose_by_index(uri, tensor_files)
+    if SINGLE in tensor_files:
+        _refuse_adapter(uri, names)
+        if double := _first_series(tensor_files - {SINGLE}):
+            raise InputError(f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {double}): delete one")
+        return Weights((SINGLE,))
+    if any("-of-" in name for name in tensor_files) and not _is_one_of_one(tensor_files):
+        raise Incomplete(f"checkpoint {uri}: {INDEX} is missing; wait for the upload or delete the checkpoint")
+    if not tensor_files:
+        hint = "; an adapter has no config.json" if lora_config.CONFIG in names else ""
+        raise Incomplete(
+            f"checkpoint {uri}: no .safetensors file yet; wait for the upload or save as safetensors{hint}"
+        )
+    _refuse_adapter(uri, names)
+    _refuse_consolidated(uri, tensor_files)
+    return Weights(tuple(sorted(tensor_files)))
+
+
+def read_tensors(uri: str, weights: Weights, sizes: dict[str, int]) -> dict[str, Tensor]:
+    """All tensors of the weights by name, from the headers of files that are as long as their headers say.
+
+    Raises Incomplete for a file that is missing or short; InputError where two files hold one tensor, and where the
+    index names other tensors than the files hold.
+    """
+    found: dict[str, Tensor] = {}
+    homes: dict[str, str] = {}
+    for number, file in enumerate(weights.files, 1):
+        which = f"checkpoint {uri}: " + (f"shard {number} of {len(weights.files)}" if len(weights.files) > 1 else file)
+        if file not in sizes:
+            raise Incomplete(f"{which} is missing ({file}); wait for the upload or delete the checkpoint")
+        named = f"{which} ({file})" if len(weights.files) > 1 else which
+        tensors = _read_whole(f"{uri}/{file}", sizes[file], named)
+        if twice := next((name for name in tensors if name in found), None):
+            raise InputError(
+                f"checkpoint {uri}: {printable(twice, 120)} is in {homes[twice]} and in {file}: files of two saves are "
+                "mixed; delete those of one, or save the checkpoint again"
+            )
+        found |= tensors
+        homes |= dict.fromkeys(tensors, file)
+        if len(found) > MOST_TENSORS:
+            raise InputError(f"checkpoint {uri}: more than {MOST_TENSORS} tensors; save the checkpoint again")
+    if weights.weight_map is not None:
+        _compare_with_index(uri, found, homes, weights.weight_map)
+    return found
+
+
+def refuse_second_set(uri: str, weights: Weights, tensors: Mapping[str, Tensor], sizes: dict[str, int]) -> None:
+    """Raises InputError where no index chooses, and a file beside the weights holds tensors of the same names.
+
+    A file that is no readable safetensors file is no set of weights.
+    """
+    if weights.has_index or weights.files == (lora_config.WEIGHTS,):
+        return
+    for name in sorted(_tensor_files(sizes) - set(weights.files)):
+        try:
+            others, _ = read_header(f"{uri}/{name}", sizes[name])
+        except (InputError, Incomplete):
+            continue
+        if others.keys() & tensors.keys():
+            raise InputError(
+                f"checkpoint {uri}: holds two sets of weights ({weights.files[0]}, and {printable(name)}, with tensors "
+                "of the same names): delete one"
+            )
+
+
+def holds_same_values(uri: str, weights: Weights, sizes: dict[str, int], first: str, second: str) -> bool:
+    """Whether two tensors have the same values in some pieces spread over them: one stored twice has, a trained one
+    differs in every row that was trained."""
+    places = []
+    for file in weights.files:
+        tensors, start = read_header(f"{uri}/{file}", sizes[file])
+        for name in {first, second} & tensors.keys():
+            begin, end = tensors[name]["data_offsets"]
+            places.append((f"{uri}/{file}", start + begin, end - begin, tensors[name]["dtype"]))
+    (one, at, size, dtype), (other, there, other_size, other_dtype) = places
+    if (size, dtype) != (other_size, other_dtype):
+        return False
+    offsets = {size * number // PIECES for number in range(PIECES)} | {max(0, size - PIECE_BYTES)}
+    return all(
+        read_piece(one, at + offset, min(PIECE_BYTES, size - offset))
+        == read_piece(other, there + offset, min(PIECE_BYTES, size - offset))
+        for offset in sorted(offsets)
+    )
+
+
+def _choose_by_index(uri: str, tensor_files: set[str]) -> Weights:
+    weight_map = read_index(uri, INDEX)
+    shards = set(weight_map.values())
+    there = shards & tensor_files
+    if SINGLE in tensor_files and SINGLE not in shards:
+        if not there:
+            return Weights((SINGLE,))  # the index is of an earlier save, and transformers does not look at it
+        count = f"{len(shards)}" if there == shards else f"{len(there)} of {len(shards)}"
+        raise InputError(
+            f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {count} shards of {INDEX}): delete one"
+        )
+    if double := _first_series(tensor_files - shards):
+        raise InputError(
+            f"checkpoint {uri}: holds two sets of weights ({double}, and {len(shards)} shards of {INDEX}): delete one"
+        )
+    return Weights(tuple(sorted(shards)), weight_map)
+
+
+def _compare_with_index(
+    uri: str, tensors: Mapping[str, Tensor], homes: Mapping[str, str], weight_map: Mapping[str, str]
+) -> None:
+    if lacking := sorted(weight_map.keys() - tensors.keys()):
+        name = lacking[0]
+        raise InputError(
+            f"checkpoint {uri}: {INDEX} names {printable(name, 120)} in {weight_map[name]}, which does not hold it: "
+            "index and shards are of two saves; save the checkpoint again"
+        )
+    if more := sorted(tensors.keys() - weight_map.keys()):
+        name = more[0]
+        raise InputError(
+            f"checkpoint {uri}: {homes[name]} holds {printable(name, 120)}, which {INDEX} does not name: index and "
+            "shards are of two saves; save the checkpoint again"
+        )
+
+
+def _tensor_files(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.endswith(".safetensors") and name != lora_config.WEIGHTS}
+
+
+def _first_series(names: set[str]) -> str | None:
+    """A whole series of shards (1 to n of n) among the names, in words; None where there is none."""
+    numbers: dict[tuple[str, int], set[int]] = {}
+    for name in names:
+        series = SERIES.fullmatch(name)
+        if series and not name.startswith("consolidated"):  # Mistral's own, beside those of Hugging Face's form
+            numbers.setdefault((series[1], int(series[3])), set()).add(int(series[2]))
+    for (stem, count), there in sorted(numbers.items()):
+        if count and len(there & set(range(1, min(count, len(names)) + 1))) == count:
+            return f"{count} shards {printable(stem)}-...-of-{count:05}.safetensors"
+    return None
+
+
+def _is_one_of_one(names: set[str]) -> bool:
+    series = [SERIES.fullmatch(name) for name in names]
+    return len(names) == 1 and series[0] is not None and (int(series[0][2]), int(series[0][3])) == (1, 1)
+
+
+def _refuse_adapter(uri: str, names: set[str]) -> None:
+    if {lora_config.CONFIG, lora_config.WEIGHTS} <= names:
+        raise InputError(
+            f"checkpoint {uri}: holds a model and an adapter ({lora_config.WEIGHTS}), and nothing says "
+            "whether the one is "
+            "merged into the other; move the adapter to a folder of its own, or delete one"
+        )
+
+
+def _refuse_consolidated(uri: str, tensor_files: set[str]) -> None:
+    double = next((name for name in sorted(tensor_files) if name.startswith("consolidated")), None)
+    if double and len(tensor_files) > 1:
+        raise InputError(
+            f"checkpoint {uri}: {double} beside other weights, and no {INDEX} to choose; delete one of them"
+        )
+
+
+def _read_whole(uri: str, size: int, which: str) -> dict[str, Tensor]:
+    """A safetensors file is 8 bytes of header length, the JSON header, then data up to the largest offset."""
+    tensors, start = read_header(uri, size, which)
+    expected = start + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+    if size < expected:
+        raise Incomplete(f"{which}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
+    if size > expected:
+        raise Incomplete(f"{which}: {size} bytes, {expected} by its header; wait for the upload or save it again")
+    return tensors

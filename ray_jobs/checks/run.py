@@ -1,0 +1,211 @@
+"""Every check of a suite, one after the other; a fault in one ends that one alone."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from ray_jobs import plan
+from ray_jobs.checks import data_doubts, judge, judge_engine, model, model_doubts, sample_size
+from ray_jobs.checks.findings import CHARACTERS, Findings
+from ray_jobs.checks.images import Listing, Looked, list_images, look_at
+from ray_jobs.checks.judge import Asked
+from ray_jobs.checks.model import Model, Rendered
+from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.fields.grammar import grammar_of
+from ray_jobs.images.prepare import Golden
+from ray_jobs.inputs.names import printable
+from ray_jobs.judge.destination import check_destination
+from ray_jobs.metrics import custom
+from ray_jobs.metrics.registry import BUILT_IN
+
+log = logging.getLogger("assay")
+SHOWN = 5  # images
+MOST_NOTES = 30
+MOST_FAULTS = 3  # of one kind
+
+
+@dataclass
+class Checked:
+    """All that was seen; what could not be looked at is None or empty, and a finding says why."""
+
+    suite_name: str
+    checkpoint_uri: str | None
+    findings: Findings = field(default_factory=Findings)
+    suite: Suite | None = None
+    revision: str | None = None
+    listing: Listing | None = None
+    looked: list[Looked] = field(default_factory=list)
+    model: Model | None = None
+    prompt: Rendered | None = None
+    judge_model: Model | None = None
+    judge_prompt: Rendered | None = None
+    asked: list[Asked] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def choose_shown(self) -> list[Looked]:
+        """The images that are shown: usable ones, spread over those looked at."""
+        usable = [image for image in self.looked if isinstance(image.image, Golden)]
+        return [usable[number * len(usable) // SHOWN] for number in range(SHOWN)] if len(usable) > SHOWN else usable
+
+
+def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_judge: bool) -> Checked:
+    """Look at everything that the jobs will use, without Ray and without a GPU."""
+    checked = Checked(suite_name, checkpoint_uri)
+    collector = _NoteCollector(checked.notes)
+    log.addHandler(collector)
+    log.setLevel(logging.INFO)
+    try:
+        _check_all(checked, sample, ask_judge)
+    finally:
+        log.removeHandler(collector)
+    return checked
+
+
+class _NoteCollector(logging.Handler):
+    """Keeps what the jobs' own functions log, each line once: what was left out, which columns were chosen."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = printable(record.getMessage(), CHARACTERS)
+        if len(self._notes) < MOST_NOTES and line not in self._notes:
+            self._notes.append(line)
+
+
+def _check_all(checked: Checked, sample: int, ask_judge: bool) -> None:
+    suite_name, checkpoint_uri = checked.suite_name, checked.checkpoint_uri
+    checked.suite = checked.findings.attempt("suite", plan.load_suite, suite_name, True)
+    suite = checked.suite
+    if suite is not None:
+        _check_images(checked, suite, sample)
+        _check_tables(checked, suite)
+    if checkpoint_uri is not None:
+        _check_model(checked, suite, checkpoint_uri)
+    if suite is not None and suite.judge.kind != "none":
+        _check_judge(checked, suite, ask_judge)
+
+
+def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
+    findings = checked.findings
+    checked.revision = findings.attempt("data set", plan.source_revision, suite.dataset)
+    if checked.revision is None:
+        return
+    listed = findings.attempt("data set", list_images, suite.dataset, sample)
+    if listed is None:
+        return
+    checked.listing, source = listed
+    if not checked.listing.listed:
+        findings.add("bad input", "data set", f"dataset {suite.dataset.source}: it has no rows; check URI and split")
+        return
+    looked = findings.attempt("data set", look_at, source, checked.listing.chosen, suite.preprocess)
+    checked.looked = looked or []
+    if not checked.looked:
+        return
+    if not any(isinstance(image.image, Golden) for image in checked.looked):
+        findings.add("bad input", "data set", f"none of the {len(checked.looked)} images looked at can be used")
+    for fault in islice(data_doubts.truth_faults(suite, checked.looked), MOST_FAULTS):
+        findings.add("bad input", "truth", fault)
+    for about, doubts in (
+        ("data set", data_doubts.image_doubts),
+        ("labels", data_doubts.label_doubts),
+        ("references", data_doubts.reference_doubts),
+        ("truth", data_doubts.truth_doubts),
+    ):
+        findings.doubt(about, doubts(suite, checked.listing, checked.looked))
+    findings.doubt("gate", sample_size.size_doubts(suite, checked.listing.used))
+
+
+def _check_tables(checked: Checked, suite: Suite) -> None:
+    """The files beside the suite: synonyms and a team's own metrics."""
+    if suite.metrics.synonyms:
+        checked.findings.attempt("suite", plan.load_synonyms, suite.metrics.synonyms)
+    if suite.metrics.own:
+        sources = checked.findings.attempt("suite", plan.read_metrics, suite.metrics.own)
+        if sources is not None:
+            checked.findings.attempt("suite", custom.loaded, sources, tuple(BUILT_IN))
+    if suite.metrics.clip:
+        checked.findings.attempt("CLIP", model.resolve_clip, suite.metrics.clip)
+
+
+def _check_model(checked: Checked, suite: Suite | None, uri: str) -> None:
+    suite_engine = suite.engine if suite else Engine()
+    checked.model = checked.findings.attempt("checkpoint", model.resolve_model, uri, suite_engine.base_model)
+    if checked.model is None or suite is None:
+        return
+    texts = _likely_answers(suite, checked.looked)
+    prompt, most = suite.caption.prompt, suite.caption.max_tokens
+    checked.prompt = _check_prompt(checked, "checkpoint", checked.model, suite_engine, prompt, texts, most, "caption")
+    if checked.prompt:
+        what = "answers" if suite.caption.schema_of_fields else "references"
+        checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most, what))
+
+
+def _likely_answers(suite: Suite, looked: Sequence[Looked]) -> list[str]:
+    """What right answers could be: the references, or with fields the objects that hold them and the truth."""
+    schema = suite.caption.schema_of_fields
+    if not schema:
+        return [text for image in looked for text in image.row.references]
+    answers = []
+    for row in (image.row for image in looked if image.row.truth):
+        answer = dict.fromkeys(schema["properties"], "") | {"caption": next(iter(row.references), "")}
+        answers.append(json.dumps({name: value for name, value in (answer | json.loads(row.truth or "{}")).items()
+                                   if name in schema["properties"]}))  # fmt: skip
+    return answers
+
+
+def _check_judge(checked: Checked, suite: Suite, ask: bool) -> None:
+    findings, settings = checked.findings, suite.judge
+    checked.asked = [Asked(judge.question(settings, image.row.references)) for image in checked.choose_shown()]
+    if settings.kind == "openai":
+        findings.attempt("judge", check_destination, settings)
+    else:
+        assert settings.model
+        checked.judge_model = findings.attempt("judge", model.resolve_model, settings.model, settings.engine.base_model)
+        if checked.judge_model is None:
+            return
+        text = checked.asked[0].question if checked.asked else settings.prompt
+        checked.judge_prompt = _check_prompt(
+            checked, "judge", checked.judge_model, settings.engine, text, [], settings.max_tokens, "judge"
+        )
+    if not ask or not checked.asked:
+        return
+    if settings.kind == "openai":
+        asked = findings.attempt("judge", judge.ask_endpoint, settings, checked.choose_shown())
+    else:
+        assert checked.judge_model
+        asked = findings.attempt(
+            "judge", judge_engine.ask_engine, settings, checked.judge_model.checkpoint, checked.choose_shown()
+        )
+    checked.asked = asked or checked.asked
+    findings.doubt("judge", judge.judge_doubts(asked or ()))
+
+
+def _check_prompt(
+    checked: Checked,
+    about: Literal["checkpoint", "judge"],
+    opened: Model,
+    engine: Engine,
+    text: str,
+    texts: Sequence[str],
+    most: int,
+    setting: str,
+) -> Rendered | None:
+    """What the checkpoint makes of the text; its doubts are findings."""
+    assert checked.suite
+    sizes = [(image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, Golden)]
+    sizes = list(dict.fromkeys([*sizes, model.largest_size(checked.suite.preprocess)]))
+    rendered = None
+    grammar = grammar_of(checked.suite.caption) if about == "checkpoint" else None
+    if checked.findings.attempt(about, model.try_files, opened.checkpoint, text, grammar):
+        rendered = checked.findings.attempt(about, model.render, opened.checkpoint, text, sizes, texts)
+    fault = checked.findings.attempt(about, model.fault_of_engine, opened.checkpoint, engine) if rendered else None
+    checked.findings.doubt(about, model_doubts.model_doubts(opened, engine, fault))
+    if rendered:
+        checked.findings.doubt("prompt" if about == "checkpoint" else about,
+                               model_doubts.prompt_doubts(rendered, engine, most, setting))  # fmt: skip
+    return rendered

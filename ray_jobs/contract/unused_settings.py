@@ -1,0 +1,143 @@
+"""Settings of a suite that nothing would use, refused as a mistyped key is: one without effect is a wrong belief.
+
+`parse_suite` asks here, so a suite that was stored earlier stays readable, and no id moves. A setting at its default
+says nothing. What depends on the format of the data set, `sources.settings` refuses once the format is known.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ray_jobs.metrics.clip.similarity import METRICS as CLIP
+from ray_jobs.metrics.registry import BUILT_IN, of_judge
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from ray_jobs.contract.suite import Engine, Suite
+
+ENDPOINT = ("base_url", "key_variable", "concurrency", "timeout_seconds", "tries")  # of a judge behind an endpoint
+OF_WARM = ("keep_seconds", "renderers")
+PLACES = {
+    "judge.prompt": ("caption", "references"),
+    "judge.pairwise_prompt": ("first", "second", "references"),
+    "caption.prompt": (),
+}
+OUR_PLACES = ("image", "caption", "references", "reference", "first", "second", "label")
+
+
+def find_unused(suite: "Suite") -> str | None:
+    """The first setting that nothing uses, with the remedy; None where there is none."""
+    return next(_faults(suite), None)
+
+
+def find_doubts(suite: "Suite") -> list[str]:
+    """Settings that have no effect without references or labels, a line each: `plan` says them.
+
+    They are not refused: a gate that has no value is INCOMPLETE, and says so in its verdict.
+    """
+    dataset, gate, doubts = suite.dataset, suite.gate, []
+    if suite.metrics.synonyms and not dataset.label:
+        doubts.append("metrics.synonyms: nothing uses it without labels; set dataset.label, or take it out")
+    declared = {**BUILT_IN, **{metric.name: metric for metric in CLIP}}
+    lacks = {"references": not dataset.references, "name": not dataset.label}
+    for section, names in (("metrics", gate.metrics), ("limits", gate.limits)):
+        for name in names:
+            if (metric := declared.get(name)) and lacks.get(metric.needs):
+                what = "label" if metric.needs == "name" else metric.needs
+                doubts.append(
+                    f"gate.{section}.{name}: it has no value without {what}; set dataset.{what}, or take it out"
+                )
+    return doubts
+
+
+def _faults(suite: "Suite") -> Iterator[str]:
+    yield from _of_judge(suite)
+    yield from _of_engine(suite.engine, "engine")
+    yield from _of_places(suite)
+    if suite.gate.cluster == "label" and not suite.dataset.label:
+        yield "gate.cluster: there are no labels; set dataset.label, or another cluster"
+    yield from _of_gate(suite)
+
+
+def _of_judge(suite: "Suite") -> Iterator[str]:
+    judge, chosen = suite.judge, _chosen(suite.judge)
+    if judge.kind == "none":
+        for name in chosen:
+            yield f"judge.{name}: there is no judge to use it; set judge.kind to vllm or openai, or take it out"
+        return
+    unused = ENDPOINT if judge.kind == "vllm" else ("engine",)
+    other = "openai" if judge.kind == "vllm" else "vllm"
+    for name in chosen:
+        if name in unused:
+            yield f"judge.{name}: nothing uses it with kind {judge.kind}; take it out, or set judge.kind: {other}"
+    if "pairwise_prompt" in chosen and not judge.pairwise:
+        yield "judge.pairwise_prompt: no pair is judged; set judge.pairwise: true, or take it out"
+    if "audit" in _chosen(judge.engine):
+        yield "judge.engine.audit: only captions are audited; take it out, or set engine.audit"
+    yield from _of_engine(judge.engine, "judge.engine")
+
+
+def _of_engine(engine: "Engine", where: str) -> Iterator[str]:
+    why = "kind ray_data_llm" if engine.kind == "ray_data_llm" else "quantization"
+    if engine.kind == "ray_data_llm" or engine.quantization:
+        for name in _chosen(engine):
+            if name in OF_WARM:
+                yield f"{where}.{name}: it is for warm engines, and with {why} there is none; take it out"
+
+
+def _of_places(suite: "Suite") -> Iterator[str]:
+    """Places that nothing fills: the model would read them as they stand, braces and all."""
+    texts = {"caption.prompt": suite.caption.prompt}
+    if suite.judge.kind != "none":
+        texts["judge.prompt"] = suite.judge.prompt
+        if suite.judge.pairwise:
+            texts["judge.pairwise_prompt"] = suite.judge.pairwise_prompt
+    for setting, text in texts.items():
+        filled = PLACES[setting]
+        for match in re.finditer(r"\{ ?([A-Za-z_]{1,40}) ?\}", text):
+            written, place = match[0], match[1]
+            if written == f"{{{place}}}" and place in filled:
+                if place == "references" and not suite.dataset.references:
+                    yield f"{setting} holds {{references}}, and there are none; set dataset.references, or take it out"
+                continue
+            close = difflib.get_close_matches(place.lower(), filled, n=1)
+            if close:
+                yield f"{setting} holds {written}, and nothing is put in there; did you mean {{{close[0]}}}?"
+            elif place.lower() in OUR_PLACES:
+                yield f"{setting} holds {written}, and nothing is put in there; take it out"
+
+
+def _of_gate(suite: "Suite") -> Iterator[str]:
+    """Gates that nothing could ever fail, or pass: they lie beyond the metric's range."""
+    declared = {**BUILT_IN, **{metric.name: metric for metric in CLIP}, **of_judge(suite.judge)}
+    for name, gating in suite.gate.metrics.items():
+        if metric := declared.get(name):
+            low, high = metric.range
+            if gating.margin >= high - low:
+                yield (
+                    f"gate.metrics.{name}: no checkpoint could fail by a margin of {gating.margin:g}, because all "
+                    f"values are from {low:g} to {high:g}; lower it"
+                )
+    for name, limit in suite.gate.limits.items():
+        if metric := declared.get(name):
+            low, high = metric.range
+            for kind, value in (("max", limit.max), ("min", limit.min)):
+                if value is not None and not low <= value <= high:
+                    yield (
+                        f"gate.limits.{name}: {kind} {value:g} decides nothing, because all values are from {low:g} to "
+                        f"{high:g}; correct it"
+                    )
+
+
+def _chosen(section: "BaseModel") -> list[str]:
+    """The settings that the suite names and that are not at their default, in the order of the model."""
+    fields = type(section).model_fields
+    return [
+        name
+        for name in fields
+        if name in section.model_fields_set
+        and getattr(section, name) != fields[name].get_default(call_default_factory=True)
+        and name != "kind"
+    ]

@@ -1,0 +1,1 @@
+"""A data set known by its names and sizes alone: which files belong to it, and its revision."""

@@ -1,0 +1,146 @@
+"""The forms in which people keep the names of classes, parsed: both planes use it.
+
+A list, in JSON or one name a line, is numbered from 0. The ids stand in ImageNet's `LOC_synset_mapping.txt` (`n01440764
+tench, Tinca tinca`) and `imagenet_class_index.json` (`{"0": ["n01440764", "tench"]}`), in lines like `0: tench`, in
+tables with the columns id and name, in COCO's categories, and in the label2id of transformers.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+
+KEYED_LINES = (
+    re.compile(r"(n\d{8})[\s,:]+(\S.*)"),  # WordNet's ids, as ImageNet's folders are called
+    re.compile(r"(\d+)\s*[:=,\t]\s*(\S.*)"),
+    re.compile(r"(\d+)\s+(\S.*)"),
+)
+KEYED = re.compile(r"(n\d{8}(?=[\s,:])|\d+(?=\s*[:=\t]))")  # what no name begins with
+NO_NAME = re.compile(r"#|- |names:|item\s*\{", re.IGNORECASE)  # comments, YAML, TensorFlow's label maps
+NOT_READ = re.compile(r"\.(ya?ml|pbtxt|xml|toml|py|pkl|npy|parquet|xlsx?|zip)\Z")
+IDS = (
+    "id",
+    "label",
+    "label_id",
+    "class",
+    "class_id",
+    "index",
+    "idx",
+    "key",
+    "wnid",
+    "synset",
+    "category_id",
+    "labelname",
+)
+NAMES = ("name", "label_name", "class_name", "words", "title", "description", "display_name", "category")
+FORMS = "a JSON object of names by id, a list or lines of names from 0 on, or lines like `n01440764 tench`"
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Name by id. `is_new_form`: versions before 2026-12 read the same file otherwise, as names numbered from 0."""
+
+    names: dict[str, str]
+    is_new_form: bool
+
+
+def parse_label_table(uri: str, text: str) -> LabelTable:
+    """The table in a file's text; its name tells CSV and TSV. Raises InputError in one line."""
+    if text.lstrip()[:1] in ("[", "{"):
+        return LabelTable(dict(_of_json(uri, text)), False)
+    if kind := NOT_READ.search(uri.lower()):
+        raise InputError(f"label_names {uri}: a {kind[0]} file, which is not read; give {FORMS}")
+    lines = [line.strip() for line in text.splitlines()]
+    filled = [line for line in lines if line]
+    if odd := next((line for line in filled if NO_NAME.match(line)), None):
+        raise InputError(f"label_names {uri}: the line {printable(odd, 40)!r} is no name; give {FORMS}")
+    if uri.lower().endswith((".csv", ".tsv")) and (table := _of_table(uri, text)):
+        return LabelTable(table, True)
+    for form in KEYED_LINES:
+        pairs = [match.groups() for line in filled if (match := form.fullmatch(line))]
+        if filled and len(pairs) == len(filled) == len({key for key, _ in pairs}):
+            return LabelTable({key: name.strip() for key, name in pairs}, True)
+    _refuse_half_keyed(uri, filled)
+    return LabelTable({str(number): name for number, name in enumerate(lines)}, False)
+
+
+def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
+    """Raise InputError where most lines begin with an id: numbered from 0, each id would be a part of another's
+    name."""
+    ids = [match[1] for line in lines if (match := KEYED.match(line))]
+    if 2 * len(ids) <= len(lines):
+        return
+    if twice := next((key for key, count in Counter(ids).items() if count > 1), None):
+        raise InputError(f"label_names {uri}: the id {printable(twice, 20)!r} stands there twice; give each one name")
+    odd = next((line for line in lines if not KEYED.match(line)), None)
+    if odd is None:
+        nameless = next((line for line in lines if not any(form.fullmatch(line) for form in KEYED_LINES)), lines[0])
+        raise InputError(f"label_names {uri}: the line {printable(nameless, 40)!r} has no name behind its id; add it")
+    raise InputError(f"label_names {uri}: the line {printable(odd, 40)!r} has no id as the others; correct it")
+
+
+def _of_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"label_names {uri}: not JSON: {error}; give {FORMS}") from None
+    if isinstance(found, dict) and isinstance(found.get("categories"), list):
+        found = found["categories"]
+    if isinstance(found, dict) and found and all(type(value) is int for value in found.values()):
+        found = {str(number): name for name, number in found.items()}
+    pairs = found.items() if isinstance(found, dict) else ((str(number), name) for number, name in enumerate(found))
+    for key, name in pairs:
+        if isinstance(name, dict) and {"id", "name"} <= name.keys():
+            key, name = name["id"], name["name"]
+        if isinstance(name, list) and len(name) == 2 and isinstance(name[0], str):
+            wordnet, name = name
+            yield wordnet, _name(uri, wordnet, name)
+        yield str(key), _name(uri, key, name)
+
+
+def _name(uri: str, key: Any, name: Any) -> str:
+    if not isinstance(name, str):
+        raise InputError(f"label_names {uri}: the name of {key!r} is not a text; write it as one")
+    return name.strip()
+
+
+def _of_table(uri: str, text: str) -> dict[str, str] | None:
+    """The columns of ids and names of a table, by its header or, without one, the first two; None for lines of
+    names, in which commas may stand too."""
+    try:
+        rows = list(csv.reader(text.splitlines(), delimiter="\t" if uri.lower().endswith(".tsv") else ",", strict=True))
+    except csv.Error as error:
+        raise InputError(f"label_names {uri}: {error}; correct its quotes") from None
+    rows = [[cell.strip() for cell in row] for row in rows if row]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    if len(header) < 2:
+        is_header = bool(header) and header[0] in (*IDS, *NAMES) and all(len(row) == 1 for row in rows)
+        return {str(number): row[0] for number, row in enumerate(rows[1:])} if is_header else None
+    ids = next((header.index(name) for name in IDS if name in header), None)
+    names = next((header.index(name) for name in NAMES if name in header), None)
+    if (ids is None) != (names is None):
+        if len(header) > 2:
+            role, known = ("ids", IDS) if ids is None else ("names", NAMES)
+            columns = printable(", ".join(header), 100)
+            raise InputError(
+                f"label_names {uri}: cannot tell which column has the {role}: {columns}; call it {known[0]}"
+            )
+        ids, names = (1 - (names or 0), names) if ids is None else (ids, 1 - ids)
+    if ids is None or names is None:
+        if any(len(row) < 2 for row in rows):
+            return None
+        ids, names = 0, 1
+    else:
+        rows = rows[1:]
+    if short := next((row for row in rows if len(row) <= max(ids, names)), None):
+        raise InputError(f"label_names {uri}: the row {short[0]!r} has too few columns; write an id and a name a row")
+    table = {row[ids]: row[names] for row in rows}
+    if len(table) < len(rows):
+        raise InputError(f"label_names {uri}: an id stands there twice; give each one name")
+    return table

@@ -1,0 +1,152 @@
+"""Find the golden set that was made of the same files at another place: a moved clone, a copied folder.
+
+The id of a golden set holds where its files lie and when they were changed, so a copy has another id, and all of it
+would be prepared and captioned again. `plan` therefore also hashes what the files of a local source hold. Once
+`preprocess` has a complete set, it notes its id under that hash (`same_content/` in the root), and a later plan of the
+same content takes the set that is there: no id of an earlier run moves.
+
+Only sources whose folder holds all that they read are noted: images in a folder, and WebDataset. A manifest or a table
+may name images elsewhere, whose content this hash does not see.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.spec import PREPROCESS_VERSION, Spec
+from ray_jobs.contract.stored_model import StoredModel
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.source_files import METADATA
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.inputs.regular_files import NotRegularError, open_regular
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.content_hashes import content_hashes
+
+MEGABYTES = 4096  # of files that are hashed: seconds from a local disk
+MOST_FILES = 200_000
+LEADS_OUT = (b"../", b"..\\")
+PIECE = 2**20  # bytes
+Revise = Callable[[Dataset, Callable[[objects.Entry], str]], str]
+
+
+class SameContent(StoredModel):
+    """The golden set that was made of some content."""
+
+    golden_id: str = Field(pattern="^[0-9a-f]{16}$")
+
+
+class _NotHashed(Exception):
+    """The content is too large, or not all in the source's folder."""
+
+
+def find_same(spec: Spec, revise: Revise) -> Spec:
+    """The spec with its content's hash, and with the golden set of that content where a complete one is there.
+
+    `revise` gives the revision of a data set, with what tells each file's version. A golden set of the spec's own place
+    goes first.
+    """
+    content_id = _content_id(spec, revise)
+    if content_id is None:
+        return spec
+    spec = spec.model_copy(update={"content_id": content_id})
+    if _is_complete(spec.root, spec.golden_id):
+        return spec
+    other = _noted(spec)
+    return spec.model_copy(update={"same_golden": other}) if other and _is_complete(spec.root, other) else spec
+
+
+def find_with_links_followed(spec: Spec) -> Spec:
+    """The spec with the golden set that an earlier release made of the same files, where that is the complete one.
+
+    Those releases wrote a suite's relative paths with the links of its folder followed, and paths are parts of the id.
+    """
+    dataset = spec.suite.dataset
+    paths = {name: value for name in ("source", "label_names") if (value := getattr(dataset, name))}
+    followed = {name: os.path.realpath(path) for name, path in paths.items() if path.startswith("/")}
+    if all(paths[name] == path for name, path in followed.items()) or _is_complete(spec.root, spec.golden_id):
+        return spec
+    settings = dataset.model_copy(update=followed).content(), spec.suite.preprocess.content()
+    former = digest(PREPROCESS_VERSION, spec.source_revision, *settings)
+    return spec.model_copy(update={"same_golden": former}) if _is_complete(spec.root, former) else spec
+
+
+def note_golden(spec: Spec) -> None:
+    """Note the spec's complete golden set under its content, unless another complete one stands there."""
+    if not spec.content_id:
+        return
+    other = _noted(spec)
+    if other is None or not _is_complete(spec.root, other):
+        json_files.replace(_uri(spec), SameContent(golden_id=spec.golden_id))
+
+
+def _content_id(spec: Spec, revise: Revise) -> str | None:
+    dataset = spec.suite.dataset
+    folder = objects.local_path(dataset.source)
+    if folder is None or dataset.revision or not folder.exists():
+        return None
+    named = os.environ.get("ASSAY_CONTENT_MB", "")
+    if named and not named.replace(".", "", 1).isdecimal():
+        raise InputError(
+            f"ASSAY_CONTENT_MB is {printable(named, 60)!r}; set it to a number of megabytes, or not at all"
+        )
+    most, most_files = float(named or MEGABYTES) * 1_000_000, math.inf if named else MOST_FILES
+    hashed = count = 0
+    with content_hashes() as hashes:
+
+        def content_of(entry: objects.Entry) -> str:
+            nonlocal hashed, count
+            hashed, count = hashed + entry.size, count + 1
+            if hashed > most or count > most_files:
+                raise _NotHashed
+            path = folder / entry.key if folder.is_dir() else folder
+            if entry.key.rpartition("/")[2] in METADATA and _leads_out(path):
+                raise _NotHashed
+            return hashes.of(path)
+
+        try:
+            names = _content_of_names(dataset, hashes.of)
+            revision = revise(dataset.model_copy(update={"label_names": None}), content_of)
+        except (_NotHashed, NotRegularError, OSError):
+            return None
+    settings = {name: value for name, value in dataset.content().items() if name not in ("source", "label_names")}
+    return digest(PREPROCESS_VERSION, revision, names, settings, spec.suite.preprocess.content())
+
+
+def _content_of_names(dataset: Dataset, hash_of: Callable[[Path], str]) -> str:
+    if not dataset.label_names:
+        return ""
+    path = objects.local_path(dataset.label_names)
+    if path is None:
+        raise _NotHashed
+    return hash_of(path)
+
+
+def _leads_out(path: Path) -> bool:
+    """Whether the file may name another above its folder. It is read piece by piece, since it may have gigabytes."""
+    end = b""
+    with open_regular(path) as file:
+        while piece := file.read(PIECE):
+            if any(sign in end + piece for sign in LEADS_OUT):
+                return True
+            end = piece[-2:]
+    return False
+
+
+def _uri(spec: Spec) -> str:
+    return f"{spec.root}/same_content/{spec.content_id}.json"
+
+
+def _noted(spec: Spec) -> str | None:
+    try:
+        return json_files.load(SameContent, _uri(spec)).golden_id
+    except (FileNotFoundError, ValidationError, ValueError):
+        return None
+
+
+def _is_complete(root: str, golden_id: str) -> bool:
+    return objects.exists(f"{root}/golden/{golden_id}/manifest.json")

@@ -1,0 +1,189 @@
+"""Asking a warm engine: find the one that can serve this checkpoint or start it, hold it, hand it the weights, ask.
+
+An engine is a named, detached Ray actor, so it outlives this job: the next checkpoint of the same training run finds it
+and pays for a change of weights instead of a start. What a dead engine left unanswered is asked again of a new one; a
+row of which engines keep dying is found by halving what was asked at once, and set aside.
+"""
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from ray_jobs.checkpoints.inspect import quantisation
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client.replicas import Further
+from ray_jobs.engine.client.session import DIED, PREFIX, STARTING, Answering, Hung, held, patience, serving
+from ray_jobs.engine.client.work_queue import Remaining
+from ray_jobs.engine.server.actor import Dead
+from ray_jobs.engine.server.lease import Lost
+from ray_jobs.engine.server.weight_swap import Doubt
+from ray_jobs.engine.shared import gpus
+from ray_jobs.engine.shared.compatibility import likeness
+from ray_jobs.engine.shared.errors import STARTS, explain
+from ray_jobs.engine.shared.protocol import Answer, Requests, Served, Task
+from ray_jobs.engine.shared.settings import rendered_at_once
+from ray_jobs.engine.shared.versions import versions
+from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.inputs.errors import InputError, RetryableError
+
+log = logging.getLogger("assay")
+
+AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished tasks all, answered or not
+
+
+def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
+    """Why weights are not swapped for such an engine and checkpoint, None when they are."""
+    if (size := engine.tensor_parallel_size) > 1:
+        most = gpus.most_on_a_node()
+        if 0 < most < size:  # which Ray Data spreads over several nodes
+            return f"no node has the {size} GPUs that the model is spread over"
+    if engine.quantization:
+        return f"the weights are quantised ({engine.quantization})"
+    if method := quantisation((checkpoint.base or checkpoint).uri):
+        return f"the checkpoint is quantised ({method})"
+    return None
+
+
+def ask(
+    checkpoint: Checkpoint,
+    engine: Engine,
+    tasks: list[Task],
+    requests: Requests,
+    served: Served,
+    following: str | None = None,
+) -> Iterator[list[Answer]]:
+    """Answers task by task as they come. Raises RetryableError when engines keep dying, what vLLM raises when it cannot
+    start.
+
+    What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
+    """
+    left = remaining(tasks, engine, gpus.has_gpus())
+    name = PREFIX + identity(checkpoint, engine)
+    names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
+    hangs, silences = 0, 0
+    while True:
+        try:
+            with (
+                Further(names, checkpoint, engine, served, following) as further,
+                held(name, checkpoint, engine) as (actor, token),
+            ):
+                further.begin()
+                reported, first = serving((actor, token), checkpoint, engine, following)
+                yield from _asked(reported, first, further, requests, left, served)
+                with suppress(RayTaskError, *DIED):  # all is answered, whatever becomes of the engine now
+                    served.spent |= ray.get(actor.gpu_seconds.remote(token))
+                return
+        except (RayTaskError, *DIED) as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):
+                log.warning("engine: %s; asking for it again", error.cause)
+                left.lost()
+                if left.unexplained <= STARTS:
+                    continue
+            error_seen = error
+            if (gone := _gone(error)) is None:
+                if (explained := explain(error, checkpoint.uri)) is error:
+                    raise
+                raise explained from error
+        hangs += isinstance(error_seen, Hung)
+        silences += _silent(error_seen)
+        if hangs > 1:
+            raise InputError(
+                f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for {silence():g} s: its "
+                "chat template, tokenizer or processor computes without an end; mend these files"
+            )
+        if silences > 1:
+            raise RetryableError(
+                f"checkpoint {checkpoint.uri}: {silences} engines that served it did not answer for {patience():g} s, "
+                "but did not hang; look at the network and at Ray's head, then try again"
+            )
+        if set_aside := left.died(gone):
+            yield [set_aside]
+        if left.over:  # no engine is started for nothing
+            return
+        if left.unexplained > STARTS:
+            raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
+        served.told = f"a fresh engine, for {gone}"
+        log.warning("engine: %s; going on with a fresh one", gone)
+
+
+def remaining(tasks: list[Task], engine: Engine, gpu: bool) -> Remaining:
+    """All tasks. No engine is given more of them at once than its share, for the first is there before the others."""
+    engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
+    return Remaining(
+        tasks,
+        tasks_at_once=min(2 * rendered_at_once(engine, gpu), math.ceil(len(tasks) / engines)),  # half of them wait
+        rows_at_once=min(AHEAD * engine.max_num_seqs, math.ceil(rows / engines)),
+    )
+
+
+def identity(checkpoint: Checkpoint, engine: Engine) -> str:
+    """Checkpoints and settings with one identity can be served by one engine."""
+    package = Path(__file__).parents[2]
+    code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
+            for file in sorted(package.rglob("*.py"))]  # fmt: skip
+    settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit", "base_model"})
+    return digest(likeness(checkpoint), settings, code, versions(), gpus.has_gpus())
+
+
+def _asked(
+    reported: Any, first: Answering, further: Further, requests: Requests, left: Remaining, served: Served
+) -> Iterator[list[Answer]]:
+    shared, rows = ray.put(requests), {first: 0}  # rows that each engine has been asked about and not answered
+    running: dict[Any, tuple[Answering, Task]] = {}
+
+    def ask_more() -> None:
+        while task := left.next(len(rows)):
+            engine = min(rows, key=rows.__getitem__)
+            rows[engine] += len(task["rows"])
+            running[engine(shared, task)] = engine, task
+
+    if not left.deaths:  # else a row that is rendered while the weights change would be suspected of a bad change
+        ask_more()
+    _tell(served, ray.get(reported))
+    ask_more()
+    while running:
+        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.awaited else None)[0]:
+            answers: list[Answer] = ray.get(ready)
+            engine, task = running.pop(ready)
+            rows[engine] -= len(task["rows"])
+            left.answered(task)
+            for one in answers:
+                for what in ("render", "queue", "prefill", "decode"):
+                    served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
+            yield answers
+        rows |= dict.fromkeys(further.come(), 0)
+        ask_more()
+
+
+def _gone(error: Exception) -> str | None:
+    """Why the engine is gone, in words; None when another one would meet the same."""
+    if isinstance(error, RayTaskError):
+        return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None
+    text = " ".join(str(error).split())
+    if isinstance(error, Hung):
+        return f"the engine hung: it did not answer for {silence():g} s and was ended by its watchdog"
+    if _silent(error):
+        return f"the engine did not answer for {patience():g} s"
+    return None if STARTING in text else f"the engine's process died: {text[:200]}"
+
+
+def _silent(error: Exception) -> bool:
+    """Whether a driver ended the running engine because it did not answer: nothing else has Ray kill a running one."""
+    return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)
+
+
+def _tell(served: Served, report: dict[str, Any]) -> None:
+    served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
+    served.told = served.told or report["told"]
+    if report["warm"]:
+        served.swapped = True
+    log.info("engine: %s, %s in %.2f s", "warm" if report["warm"] else "new", report["told"], report["seconds"])

@@ -1,0 +1,272 @@
+"""Load and try what a checkpoint has beside its weights, in a process that may fail: `checkpoint_probe` starts it.
+
+    python -P -m ray_jobs.engine.probe.probe_process < request.json
+
+Writes a line for each step, before it, and at last one line of JSON: `{"fault": null}`, or the fault in words. It reads
+the request's folder only, which holds copies, and says nothing of the weights.
+"""
+
+import contextlib
+import json
+import os
+import string
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray_jobs.engine.shared.prompt import PromptMaker
+
+SIDE = 112  # pixels of the picture that is tried
+RUN = 64  # times that a character stands in a row: a pattern that backtracks never ends on so many
+SAMPLES = [
+    *(letter * RUN + ("!" if letter != "!" else "a") for letter in string.printable),
+    "ab " * RUN, "a b" * RUN + "!", "日本語 é 😀 " * RUN, string.printable * 4, "",
+]  # fmt: skip
+LAYERS = ("layers", "n_layer", "depth", "depths", "num_blocks")  # a config's numbers by which code makes objects
+LABELS = ("label2id", "id2label")  # names that the model's author chose
+MOST_LAYERS = 10_000
+
+
+JSON = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "chat_template.json", "preprocessor_config.json", "processor_config.json",
+    "video_preprocessor_config.json",
+)  # fmt: skip
+MOST_VALUES = 20_000_000  # in one of these: a large vocabulary with its merges has one million
+
+
+class Fault(Exception):
+    """What is wrong with the checkpoint, in words that follow its URI."""
+
+
+def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> "PromptMaker":
+    """As the engine and its renderers will use it: prompts written and tokenised, an image made into inputs."""
+    from ray_jobs.engine.shared.prompt import PromptMaker, Refused
+    from ray_jobs.inputs.errors import InputError
+
+    _try_json(folder, step)
+    _try_config(folder)
+    step("the files of its tokenizer and image processor")
+    try:
+        maker = PromptMaker(folder, uri)
+        step("generation_config.json")
+        _ = maker.stop_ids
+        step("its chat template")
+        written = [maker.prompt(text) for text in prompts]
+        step("tokenizer.json")
+        for text in [*written, *SAMPLES]:
+            maker.tokens(text)
+        for text in written:
+            _check_tokens(folder, maker, text)
+        step("preprocessor_config.json")
+        picture, made = _picture(), None
+        with contextlib.suppress(Refused):
+            maker.expected_tokens(written[0], SIDE, SIDE)
+        with _only_memory():
+            made = maker.processor(text=[written[0]], images=[picture])
+        _check_patches(folder, made, maker)
+        return maker
+    except InputError as error:
+        raise Fault(str(error).removeprefix(f"checkpoint {uri}: ")) from None
+
+
+def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
+    """That each token of a prompt has its embedding; the image's may have none, since the image takes its place."""
+    from ray_jobs.checkpoints.files import Config
+    from ray_jobs.checkpoints.shapes import sizes_of_text
+
+    rows, _ = sizes_of_text(Config.model_validate(json.loads((folder / "config.json").read_bytes())))
+    image = maker.tokenizer(maker.processor.image_token, add_special_tokens=False).input_ids
+    odd = next((token for token in maker.tokens(prompt) if rows and token >= rows and token not in image), None)
+    if odd is not None:
+        raise Fault(
+            f"its prompt has token {odd} ({maker.tokenizer.convert_ids_to_tokens(odd)!r}), and its embeddings have "
+            f"{rows} rows; save the tokenizer that it was trained with, or resize them (resize_token_embeddings)"
+        )
+
+
+def _check_patches(folder: Path, made: Any, maker: Any) -> None:
+    """That a processor which cuts an image into patches (Qwen's do) makes them as large as the model reads them."""
+    eye = json.loads((folder / "config.json").read_bytes()).get("vision_config") or {}
+    channels = eye.get("in_channels") or eye.get("in_chans") or 3
+    side, depth = eye.get("patch_size"), eye.get("temporal_patch_size")
+    if made is None or "image_grid_thw" not in made or type(side) is not int or type(depth) is not int:
+        return
+    values = made["pixel_values"]
+    if len(getattr(values, "shape", ())) != 2:  # PaddleOCR-VL's keep channels, rows and columns apart, and no frames
+        return
+    length = len(values[0]) if len(values) else 0
+    if length != channels * depth * side**2:
+        raise Fault(
+            f"its image processor makes patches of {length} values, and its vision encoder reads "
+            f"{channels} x {depth} x {side} x {side}: preprocessor_config.json is of another model; save its own"
+        )
+    merged = getattr(maker.processor.image_processor, "merge_size", None)
+    wanted = eye.get("spatial_merge_size")
+    if type(merged) is int and type(wanted) is int and merged != wanted:
+        raise Fault(
+            f"its image processor merges {merged} x {merged} patches, and its vision encoder {wanted} x {wanted}: "
+            "preprocessor_config.json is of another model; save its own"
+        )
+
+
+def try_texts(texts: dict[str, str], maker: "PromptMaker") -> None:
+    """That the suite's own texts, by their settings, hold no special token of the tokenizer."""
+    from ray_jobs.contract.prompt_tokens import find_fault
+
+    if fault := find_fault(texts, maker.special_tokens):
+        raise Fault(fault)
+
+
+def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:
+    """As the CLIP score will use it."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    _try_json(folder, step)
+    _try_config(folder)
+    try:
+        step("the files of its tokenizer")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        step("tokenizer.json")
+        for text in [*prompts, *SAMPLES]:
+            tokenizer(text, add_special_tokens=False, verbose=False)
+        step("preprocessor_config.json")
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        processor([_picture()])
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Fault(f"it cannot be used ({_line(error)}); give `metrics.clip` a CLIPModel") from None
+
+
+KINDS: dict[str, Callable[..., Any]] = {"vision": try_vision, "clip": try_clip}
+
+
+def try_grammar(folder: Path, grammar: str, step: Callable[[str], None]) -> None:
+    """As vLLM will hold an answer to it, by xgrammar and the checkpoint's tokenizer."""
+    import xgrammar
+    from transformers import AutoTokenizer
+
+    step("caption.fields")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        info = xgrammar.TokenizerInfo.from_huggingface(tokenizer)
+        compiled = xgrammar.GrammarCompiler(info, max_threads=1).compile_grammar(grammar)
+        allowed = xgrammar.allocate_token_bitmask(1, info.vocab_size)
+        xgrammar.GrammarMatcher(compiled).fill_next_token_bitmask(allowed)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Fault(
+            f"caption.fields does not compile for its tokenizer ({_line(error)}); take caption.fields out of the suite"
+        ) from None
+    if not allowed.any():
+        raise Fault("its tokenizer has no token that begins a JSON object; take caption.fields out of the suite")
+
+
+def _try_json(folder: Path, step: Callable[[str], None]) -> None:
+    """That each file is one JSON object, so that what libraries say of it later is not the first to be heard."""
+    from ray_jobs.inputs.errors import InputError
+    from ray_jobs.inputs.strict_json import NotJson, parse_object
+
+    for name in JSON:
+        step(name)
+        if (folder / name).exists():
+            try:
+                parse_object((folder / name).read_bytes(), MOST_VALUES)
+            except (InputError, NotJson) as error:
+                raise Fault(f"{name} {str(error).removesuffix(' (yet)')}; save the checkpoint again") from None
+
+
+def _try_config(folder: Path) -> None:
+    """That transformers reads the config, and that no number in it makes so many layers that nothing ever starts.
+
+    What transformers does not know may be known to vLLM, so that is no fault.
+    """
+    from transformers import AutoConfig
+
+    for name, number in _numbers(json.loads((folder / "config.json").read_bytes()), ""):
+        if name.endswith(LAYERS) and number > MOST_LAYERS:
+            raise Fault(f"config.json asks for {number:.6g} {name}; save the checkpoint again")
+    with contextlib.suppress(ValueError, KeyError, OSError, TypeError, AttributeError):
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            if key in LABELS:
+                continue
+            yield from _numbers(inside, key)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _numbers(inside, name)
+    elif isinstance(value, int | float):
+        yield name, value
+
+
+@contextlib.contextmanager
+def _only_memory() -> Iterator[None]:
+    """A processor may refuse an image, which costs that image; that it asks for more memory than there is may not."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if "allocate" in str(error):
+            raise MemoryError from None
+
+
+def _picture() -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", (SIDE, SIDE), (90, 120, 150))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def main() -> None:
+    from ray_jobs.runtime.confinement import leave_network, limit
+
+    answers = os.fdopen(os.dup(1), "w", buffering=1)  # what a library prints must not look like an answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    leave_network()
+    request = json.load(sys.stdin)
+
+    # the slow part, before the clock of the checkpoint runs
+    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig  # noqa: F401
+
+    import ray_jobs.engine.shared.prompt  # noqa: F401
+
+    limit(request["memory"], request["seconds"])
+    fault: str | None = None
+    steps = []
+
+    def step(name: str) -> None:
+        steps.append(name)
+        print(name, file=answers)
+
+    try:
+        maker = KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
+        if maker and request["texts"]:
+            try_texts(request["texts"], maker)
+        if request["grammar"]:
+            try_grammar(Path(request["folder"]), request["grammar"], step)
+    except Fault as error:
+        fault = str(error)
+    except MemoryError:
+        fault = "memory"
+    except RecursionError:
+        fault = "depth"
+    except Exception as error:  # these files make libraries raise what they like
+        fault = f"{steps[-1]} fails ({type(error).__name__}: {_line(error)}); save it beside the model again"
+    print(json.dumps({"fault": fault}), file=answers)
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # a thread of a library must not keep the answer waiting

@@ -1,0 +1,223 @@
+"""Golden rows made into what vLLM's engine takes: image, prompt and the model's own processor, in processes beside it.
+
+vLLM renders in the process that also hears every token of the engine, and Python does one thing at a time there: on an
+H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come back through Ray's shared memory.
+"""
+
+import asyncio
+import hashlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypedDict
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_jobs.engine.shared import canary
+from ray_jobs.engine.shared.bounded_calls import Endless, limit_each, run_limited
+from ray_jobs.engine.shared.prompt import PromptMaker
+from ray_jobs.engine.shared.protocol import Requests, Task
+from ray_jobs.engine.shared.watchdog import silence
+
+log = logging.getLogger("assay")
+
+ROWS = 8  # rendered at once
+THREADS = 8  # of a process: while one renders, others read, for small tasks
+START_SECONDS = 300.0
+VARIABLES = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Rendered(TypedDict):
+    """A request as vLLM's engine takes it: `inputs`, or the kind of its `failure` and the `detail`.
+
+    `render` is the seconds it took; the others are as in `asked.request`.
+    """
+
+    key: str
+    sampling_params: dict[str, Any]
+    least_tokens: int
+    render: float
+    inputs: Any
+    failure: str | None
+    detail: str | None
+
+
+class RendererDied(Exception):
+    """A process that renders is gone, and with it what it was rendering."""
+
+
+class Renderer:
+    """Renders the rows of tasks, some at a time; `renderer` is vLLM's own. Tasks may be rendered by several threads."""
+
+    def __init__(self, maker: PromptMaker, renderer: Any) -> None:
+        self._maker, self._renderer, self._one = maker, renderer, threading.Lock()
+        self._asked: dict[str, Iterator[dict[str, Any]]] = {}
+
+    def begin(self, number: str, requests: Requests, task: Task) -> None:
+        """Take up a task, by a number of its own."""
+        asked = requests(task["part"], task["rows"], self._maker)
+        self._asked[number] = limit_each(asked, self._maker.uri)
+
+    def more(self, number: str) -> list[Rendered]:
+        """The next rows of the task, none when it has no more, and no more once it is forgotten."""
+        found, began = [], time.monotonic()
+        for asked in islice(self._asked[number], ROWS):
+            found.append(self._rendered(asked, began))
+            began = time.monotonic()
+            if number not in self._asked:
+                break
+        return found
+
+    def forget(self, number: str) -> None:
+        self._asked.pop(number, None)
+
+    def render(self, tokens: list[int], images: dict[str, Any]) -> Any:
+        """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
+        with self._one:
+            asked = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
+            (inputs,) = run_limited(lambda: self._renderer.render_cmpl(asked), self._maker.uri)
+        return inputs
+
+    def sample(self) -> str:
+        """A hash of what it makes of a canary's picture: renderers of one model agree."""
+        from vllm.v1.serial_utils import MsgpackEncoder
+
+        maker = self._maker
+        tokens = run_limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
+        inputs = self.render(tokens, {"image": canary.pictures()[0]})
+        found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
+        for name, values in sorted(inputs["mm_kwargs"].get_data().items()):
+            for buffer in MsgpackEncoder().encode([name, values]):
+                found.update(buffer)
+        return found.hexdigest()
+
+    def _rendered(self, asked: dict[str, Any], began: float) -> Rendered:
+        inputs, failure, detail = None, None, asked["refused"]
+        if detail:
+            failure = "image-refused"
+        else:
+            try:
+                inputs = self.render(asked["tokenized_prompt"], asked["multimodal_data"])
+            except Endless:
+                raise
+            except Exception as error:  # a row that vLLM refuses costs that row
+                failure, detail = "engine-error", str(error.__cause__ or error)[:500]
+        return {
+            "key": asked["key"], "sampling_params": asked["sampling_params"], "least_tokens": asked["least_tokens"],
+            "render": time.monotonic() - began, "inputs": inputs, "failure": failure, "detail": detail,
+        }  # fmt: skip
+
+
+class RenderingProcess(Renderer):
+    """A renderer by itself, in a Ray actor, made from vLLM's config as its engine's process is."""
+
+    def __init__(self, model: str, uri: str, config: Any, number: int) -> None:
+        import torch
+        from vllm.renderers import renderer_from_config
+
+        torch.set_num_threads(1)
+        # vLLM names images by renderer and a count, and its engine takes two of one name for the same: 0 is its own
+        config.parallel_config._api_process_rank = number
+        super().__init__(PromptMaker(Path(model), uri), renderer_from_config(config))
+
+
+class Rendering:
+    """What renders for one engine: so many processes on its node, which end with its own, or threads of it."""
+
+    def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(RenderingProcess).options(
+            num_cpus=0,
+            num_gpus=0,
+            max_concurrency=THREADS,
+            scheduling_strategy=here,
+            runtime_env={"env_vars": VARIABLES},
+        )
+        self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
+        self._rows = [0] * max(1, processes)  # that each has been given and not rendered
+        self._uri = uri
+
+    def begin(self, maker: PromptMaker, renderer: Any) -> None:
+        """Wait for the processes. Where one does not start or errs, the engine's own renderer is used, by threads.
+
+        Raises Endless where the checkpoint's files compute without an end. Without processes nothing is computed here:
+        the files are first used when the engine serves, because only from then on its driver sees that it is silent.
+        """
+        self.own, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
+        if not self._actors:
+            return
+        try:
+            ray.get([actor.__ray_ready__.remote() for actor in self._actors], timeout=START_SECONDS)
+            samples = self._samples()
+            doubt = "one makes other inputs than the engine itself" if {*samples} - {self.own.sample()} else None
+        except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, Endless):
+                raise error.cause from None
+            doubt = " ".join(str(error).split())[-300:]
+        if doubt:
+            log.warning("engine: it renders by itself, not in processes beside it: %s", doubt)
+            self._actors, self._rows = [], [0]
+
+    def _samples(self) -> list[str]:
+        try:
+            found: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence())
+        except GetTimeoutError:  # the processes are there, so one of them holds Python's lock
+            for actor in self._actors:
+                ray.kill(actor)  # else Ray has this process wait for their answers before it ends
+            raise self._endless() from None
+        return found
+
+    def _endless(self) -> Endless:
+        return Endless(
+            f"checkpoint {self._uri}: a process that renders for it did not answer for {silence():g} s: its chat "
+            "template, tokenizer or processor computes without an end; mend these files"
+        )
+
+    async def rendered(self, requests: Requests, task: Task) -> AsyncGenerator[list[Rendered]]:
+        """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
+        number, at = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
+        self._rows[at] += len(task["rows"])
+        ahead = asyncio.create_task(self._call(at, "begin", number, requests, task))
+        try:
+            await ahead
+            ahead = asyncio.create_task(self._call(at, "more", number))
+            while some := await ahead:
+                ahead = asyncio.create_task(self._call(at, "more", number))
+                yield some
+        finally:
+            ahead.cancel()
+            self._rows[at] -= len(task["rows"])
+            if self._actors:
+                self._actors[at].forget.remote(number)
+            else:
+                self.own.forget(number)
+
+    async def _call(self, at: int, method: str, *arguments: Any) -> Any:
+        if not self._actors:
+            own = getattr(self.own, method)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, own, *arguments)
+        answer = asyncio.ensure_future(getattr(self._actors[at], method).remote(*arguments))
+        try:
+            while not (await asyncio.wait([answer], timeout=silence() / 2))[0]:
+                await self._see_that_it_answers(at)
+            return await answer
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise RendererDied(" ".join(str(error).split())[:200]) from None
+        finally:
+            answer.cancel()
+
+    async def _see_that_it_answers(self, at: int) -> None:
+        """Raises Endless for a process whose other threads do not run either: what it computes holds Python's lock."""
+        try:
+            await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence() / 2)
+        except TimeoutError:
+            raise self._endless() from None

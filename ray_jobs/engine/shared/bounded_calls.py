@@ -1,0 +1,83 @@
+"""Computing with a checkpoint's own files: chat template, tokenizer, processor. What has no end is given up.
+
+The measure is the processor time of the thread that computes, so that a slow disk or a busy machine is not held against
+the checkpoint. The thread cannot be stopped: whoever catches Endless ends the process, or ends soon.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.inputs.errors import InputError
+
+Result = TypeVar("Result")
+Outcome = tuple[Any, BaseException | None]
+
+OVER = object()
+_own = threading.local()
+
+
+class Endless(InputError):
+    """A checkpoint's files compute without an end, or for far too long."""
+
+
+class Helper:
+    """A thread that computes for the one that made it, again and again."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.work, self.outcomes = SimpleQueue[Callable[[], Any]](), SimpleQueue[Outcome]()
+        self.thread = threading.Thread(target=self._run, daemon=True)  # a process does not wait for it at its end
+        self.thread.start()
+
+    def _run(self) -> None:
+        while True:
+            compute = self.work.get()
+            try:
+                self.outcomes.put((compute(), None))
+            except BaseException as error:
+                self.outcomes.put((None, error))
+
+    def seconds(self) -> float:
+        """The processor time that it has taken so far."""
+        assert self.thread.native_id
+        return time.clock_gettime((~self.thread.native_id << 3) | 6)  # Linux: the clock of the thread of this number
+
+
+def run_limited(compute: Callable[[], Result], uri: str) -> Result:
+    """What `compute` returns or raises. Raises Endless, which names the checkpoint, when it takes too much time.
+
+    That is half of the silence after which an engine is ended: 30 s of a processor.
+    """
+    if not hasattr(_own, "helper") or _own.helper.process != os.getpid():  # a fork has no thread of its parent's
+        _own.helper = Helper()
+    helper: Helper = _own.helper
+    limit, began = silence() / 2, helper.seconds()
+    helper.work.put(compute)
+    while True:
+        try:
+            result, error = helper.outcomes.get(timeout=1)
+        except Empty:
+            if helper.seconds() - began > limit:
+                del _own.helper  # it is busy for good
+                raise Endless(
+                    f"checkpoint {uri}: its chat template, tokenizer or processor computed for {limit:g} s without an "
+                    "end; mend these files"
+                ) from None
+            continue
+        if error is not None and not isinstance(error, Exception):  # a tokenizer's library panics
+            why = " ".join(str(error).split())[:200]
+            raise InputError(f"checkpoint {uri}: its tokenizer or processor fails: {why}; mend these files")
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+
+def limit_each(items: Iterator[Result], uri: str) -> Iterator[Result]:
+    """The same items, each of them computed within the limit."""
+    while (item := run_limited(lambda: next(items, OVER), uri)) is not OVER:
+        yield item  # type: ignore[misc]

@@ -1,0 +1,57 @@
+"""What two checkpoints must have in common for one engine to serve both by a change of weights."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from ray_jobs.checkpoints.files import BESIDE_BYTES, CONFIG_ITEMS, read
+from ray_jobs.checkpoints.inspect import INDEX, companions, list_loaded, read_header
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.strict_json import NotJson, parse_object
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
+VOLATILE = {"_name_or_path", "transformers_version"}  # who saved a config, which says nothing of the model
+
+
+def likeness(checkpoint: Checkpoint) -> str:
+    """A hash over everything that a model is made from but the values of its weights.
+
+    Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor, which an
+    adapter has as its base has them; how they are cut into shards does not count.
+    """
+    beside = [(name, _content(uri)) for name, uri in companions(checkpoint).items() if name != INDEX]
+    return digest(beside, sorted(layout((checkpoint.base or checkpoint).uri).items()))
+
+
+def layout(uri: str | Path) -> Layout:
+    """The tensors of the checkpoint at a URI or in a directory, by its safetensors headers."""
+    found: Layout = {}
+    for entry in list_loaded(str(uri)):
+        if entry.key.endswith(".safetensors"):
+            tensors, _ = read_header(f"{uri}/{entry.key}", entry.size)
+            found |= {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
+    return found
+
+
+def differs(held: Layout, found: Layout) -> str | None:
+    """The first tensor in which the layouts differ, in words; None when they are the same."""
+    for name in sorted(held.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in held:
+            return f"{name} is one too many"
+        if held[name] != found[name]:
+            (dtype, shape), (had, was) = found[name], held[name]
+            return f"{name} is {dtype}{list(shape)}, was {had}{list(was)}"
+    return None
+
+
+def _content(uri: str) -> str:
+    data = read(uri, BESIDE_BYTES)
+    if uri.endswith("config.json"):
+        with suppress(InputError, NotJson):
+            value = parse_object(data, CONFIG_ITEMS)
+            return digest({key: kept for key, kept in value.items() if key not in VOLATILE})
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,144 @@
+"""The prompt as the model's own chat template writes it, and the number of tokens that prove the image is inside."""
+
+from contextlib import suppress
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.inputs.errors import InputError
+
+TEXT = "assay text goes here"
+
+
+@lru_cache(maxsize=4)
+def maker_for(checkpoint: Checkpoint) -> "PromptMaker":
+    """The prompt maker of a checkpoint, loaded once a process."""
+    return PromptMaker(fetch(checkpoint), checkpoint.uri)
+
+
+class Refused(Exception):
+    """The model's own processor does not take an image of this size; the message is the processor's."""
+
+
+class PromptMaker:
+    """Writes prompts for one checkpoint of any family; its processor and chat template say all there is to know."""
+
+    def __init__(self, model: Path, uri: str) -> None:
+        from transformers import AutoProcessor  # takes seconds, and a job's driver writes no prompt
+
+        self.model, self.uri = model, uri
+        self._added: dict[tuple[int, int], int] = {}  # tokens, by (width, height)
+        try:
+            self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # the library raises whatever its loaders raise
+            mend = "install it on the Ray cluster" if isinstance(error, ImportError) else "save it beside the model"
+            raise InputError(f"checkpoint {uri}: its processor does not load: {_line(error)}; {mend}") from error
+        self.tokenizer: Any = getattr(self.processor, "tokenizer", None)
+        if self.tokenizer is None or not hasattr(self.processor, "image_processor"):
+            raise InputError(
+                f"checkpoint {uri}: it has no image processor, so it cannot see; name a vision-language model"
+            )
+
+    def prompt(self, text: str) -> str:
+        """The whole prompt for one image and a user's text; special tokens inside the text are made harmless."""
+        return self._write(self.harmless(text), self._in_parts)
+
+    def tokens(self, prompt: str) -> list[int]:
+        """The prompt's token ids with the image's placeholder; what begins every text (`<s>`) is there once.
+
+        The rule of transformers' own `apply_chat_template`: the tokenizer adds it unless the template wrote it.
+        """
+        begins = self.tokenizer.bos_token
+        written = begins is not None and prompt.startswith(begins)
+        return list(self.tokenizer(prompt, add_special_tokens=not written).input_ids)
+
+    def harmless(self, text: str) -> str:
+        """The text with special tokens broken up: a caption must not be able to end the judge's turn."""
+        for token in self.special_tokens:
+            text = text.replace(token, token[0] + " " + token[1:])
+        return text
+
+    def expected_tokens(self, prompt: str, width: int, height: int) -> int:
+        """The least number of tokens that the prompt has when the model was given its image. Raises Refused."""
+        if (width, height) not in self._added:
+            self._added[width, height] = self._tokens_added(width, height)
+        return len(self.tokens(prompt)) + self._added[width, height]
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer: one of them last means the model stopped by itself."""
+        configured = self._generation.get("eos_token_id")
+        ids = configured if isinstance(configured, list) else [configured]
+        return frozenset(token for token in [*ids, self.tokenizer.eos_token_id] if token is not None)
+
+    def _write(self, text: str, in_parts: bool) -> str:
+        parts = [{"type": "image"}, {"type": "text", "text": text}]
+        turn = {"role": "user", "content": parts if in_parts else f"{self._image_token}\n{text}"}
+        return str(self.processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True))
+
+    @cached_property
+    def _in_parts(self) -> bool:
+        """Whether the chat template takes image and text as parts of a turn, or only a text with the placeholder in it.
+
+        Raises InputError for a template that drops one of them.
+        """
+        why = "drops the user's text"
+        for in_parts in (True, False):
+            try:
+                whole = self._write(TEXT, in_parts)
+            except Exception as error:  # a template raises what it likes
+                why = f"fails: {_line(error)}"
+                continue
+            if TEXT in whole and whole.count(self._image_token) == 1:
+                return in_parts
+            if TEXT in whole:
+                why = f"drops the image ({self._image_token})"
+        raise InputError(f"checkpoint {self.uri}: its chat template {why}; mend chat_template.jinja")
+
+    @cached_property
+    def _image_token(self) -> str:
+        """What stands for an image in a prompt, before it has become as many tokens as the image takes."""
+        token = getattr(self.processor, "image_token", None)
+        if not token:
+            raise InputError(f"checkpoint {self.uri}: its processor names no image token; save it with its tokenizer")
+        return str(token)
+
+    @cached_property
+    def special_tokens(self) -> list[str]:
+        """The tokens that no text may hold, the longest first."""
+        added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        tokens = {*self.tokenizer.all_special_tokens, *added, self._image_token}
+        return sorted((token for token in tokens if len(token) > 1), key=lambda token: (-len(token), token))
+
+    @cached_property
+    def _generation(self) -> dict[str, Any]:
+        from transformers import GenerationConfig
+
+        try:
+            return dict(GenerationConfig.from_pretrained(self.model, trust_remote_code=False).to_dict())
+        except OSError:
+            return {}
+
+    def _tokens_added(self, width: int, height: int) -> int:
+        """How much longer an image makes a prompt than its placeholder: by the processor's own count, or as it does it.
+
+        Some processors have no count, some one that fails for other image processors than their usual one.
+        """
+        with suppress(Exception):
+            counts = self.processor._get_num_multimodal_tokens(image_sizes=[[height, width]])
+            placeholder = self.tokenizer(self._image_token, add_special_tokens=False).input_ids
+            return int(counts["num_image_tokens"][0]) - len(placeholder)
+        prompt, blank = self.prompt(TEXT), Image.new("RGB", (width, height))
+        try:
+            whole = self.processor(text=[prompt], images=[blank])["input_ids"][0]
+        except Exception as error:  # the processor raises what it likes
+            raise Refused(_line(error)) from error
+        return len(whole) - len(self.tokenizer(prompt).input_ids)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,47 @@
+"""Layers of a width that GPUs multiply slowly, widened with zeros, which change nothing: Qwen2.5-VL's vision encoder.
+
+Its MLPs are 3420 wide, no multiple of the 16 bytes that a GPU's matrix units read at once: on an H200 the product that
+begins with that width takes 3.7 times as long as with 3424 (benchmarks/LOG.md). In down(silu(gate(x)) * up(x)) the
+added rows of gate and up, and their biases, are zero, and so is what down would add for them.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ray_jobs.engine.shared.config_overrides import runnable
+
+if TYPE_CHECKING:
+    import torch
+
+STEP = 16  # elements: 16 bytes of the narrowest type
+MLP = re.compile(r"\bvisual\.blocks\.\d+\.mlp\.(gate|up|down)_proj\.(weight|bias)$")
+
+
+def wide(config: Any) -> Any:
+    """The model's config as vLLM shall run it: `hf_overrides` for weights that are loaded through `widened`."""
+    config = runnable(config)
+    if width := _width(config):
+        config.vision_config.intermediate_size = width
+    return config
+
+
+def widened(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
+    """The checkpoint's tensor as a model made from a `wide` config has it."""
+    if not (width := _width(config)) or not (found := MLP.search(name)):
+        return tensor
+    down, weight = found[1] == "down", found[2] == "weight"
+    if down and not weight:
+        return tensor
+    axis = 1 if down else 0
+    missing = width - tensor.shape[axis]
+    if not 0 <= missing < STEP:  # of another width than its config says: vLLM refuses it
+        return tensor
+    from torch.nn.functional import pad
+
+    return pad(tensor, (0, missing) if down or not weight else (0, 0, 0, missing))
+
+
+def _width(config: Any) -> int | None:
+    if getattr(config, "model_type", None) != "qwen2_5_vl" or getattr(config, "quantization_config", None):
+        return None
+    return -(-int(config.vision_config.intermediate_size) // STEP) * STEP

@@ -1,0 +1,1 @@
+"""In vLLM's own processes: load and swap weights, and prove which weights are resident."""

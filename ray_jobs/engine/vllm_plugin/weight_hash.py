@@ -1,0 +1,80 @@
+"""The order-free hash of a model's values: what is read and what is held are the same when their hashes are."""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+
+import torch
+
+from ray_jobs.engine.vllm_plugin.tensor_parallel import signed
+
+log = logging.getLogger("assay")
+
+CHUNK = 1 << 22  # elements hashed at once
+ODD, MIX = (
+    -7046029254386353131,
+    -4658895280553007687,
+)  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
+
+
+class Tally:
+    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero.
+
+    Both are kept where the tensors are until they are asked for: to look at each piece would stop a GPU each time.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[torch.device, torch.Tensor] = {}
+        self.size = 0
+
+    def add(self, tensor: torch.Tensor) -> None:
+        values, sums = tensor.detach().reshape(-1), self._on(tensor.device)
+        fused = values.is_cuda and values.is_floating_point() and values.element_size() > 1
+        (kernel(values.device, values.dtype) if fused else added)(values, sums)
+        self.size += values.numel()
+
+    def merge(self, other: "Tally") -> None:
+        for device, sums in other._sums.items():
+            self._on(device).add_(sums)
+        self.size += other.size
+
+    @property
+    def sum(self) -> int:
+        return signed(sum(int(sums[0]) for sums in self._sums.values()))
+
+    @property
+    def count(self) -> int:
+        return sum(int(sums[1]) for sums in self._sums.values())
+
+    def _on(self, device: torch.device) -> torch.Tensor:
+        if device not in self._sums:
+            self._sums[device] = torch.zeros(2, dtype=torch.int64, device=device)
+        return self._sums[device]
+
+
+@cache
+def kernel(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """`fused.add` where it makes of some values of this type what `added` does, else `added`, which is slower."""
+    sample = torch.arange(-2048, 2051, device=device).to(dtype) / 7
+    sums, expected = torch.zeros((2, 2), dtype=torch.int64, device=device)
+    try:
+        from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add  # needs Triton, which is there with a GPU
+
+        add(sample, sums)
+        added(sample, expected)
+        if torch.equal(sums, expected):
+            return add
+        why = "it makes another hash"
+    except Exception as error:  # whatever a compiler says
+        why = " ".join(str(error).split())[-300:]
+    log.warning("engine: weights are hashed by torch, not by the kernel for it: %s", why)
+    return added
+
+
+def added(values: torch.Tensor, sums: torch.Tensor) -> None:
+    """As `fused.add`, by operations of torch."""
+    for piece in torch.split(values, CHUNK):
+        bits = piece.float().view(torch.int32).to(torch.int64)
+        mixed = bits * ODD
+        mixed = (mixed ^ (mixed >> 29)) * MIX
+        sums += torch.stack(((mixed ^ (mixed >> 32)).sum(), (bits != 0).sum()))  # int64 is modulo 2^64

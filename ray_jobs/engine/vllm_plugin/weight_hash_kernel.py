@@ -1,0 +1,38 @@
+"""The hash of `tally` on a GPU, in one kernel that reads each value once.
+
+Of operations of torch it is fourteen kernels over eight bytes a value, and a swap's longest part (benchmarks/LOG.md).
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from ray_jobs.engine.vllm_plugin import weight_hash
+
+ODD, MIX = tl.constexpr(weight_hash.ODD), tl.constexpr(weight_hash.MIX)
+BLOCK = 4096  # values of one program
+
+
+def add(values: torch.Tensor, sums: torch.Tensor) -> None:
+    """Add the hash of the values to `sums`: int64, the sum and the number not 0.
+
+    They are in one dimension, of floating point, 16 bits or more.
+    """
+    half = values.dtype == torch.bfloat16  # the upper half of a float32
+    if count := values.numel():
+        given = values.view(torch.int16) if half else values
+        _add[triton.cdiv(count, BLOCK),](given, sums, count, half, BLOCK)
+
+
+@triton.jit(do_not_specialize=["count"])  # type: ignore[untyped-decorator]
+def _add(values, sums, count, half: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    value = tl.load(values + at, mask=at < count, other=0)  # 0 adds nothing
+    if half:
+        bits = (value.to(tl.int32) << 16).to(tl.int64)
+    else:
+        bits = value.to(tl.float32).to(tl.int32, bitcast=True).to(tl.int64)
+    mixed = bits * ODD
+    mixed = (mixed ^ (mixed >> 29)) * MIX
+    tl.atomic_add(sums, tl.sum(mixed ^ (mixed >> 32)), sem="relaxed")
+    tl.atomic_add(sums + 1, tl.sum((bits != 0).to(tl.int64)), sem="relaxed")

@@ -1,0 +1,116 @@
+"""Weights handed to a running vLLM, and the proof that exactly these are in it. Mixed into vLLM's worker.
+
+vLLM only warns when a reload leaves a layer as it was. So the values read from the checkpoint and those that lie in the
+model's parameters are hashed, each as a sum over all elements of a mixed 64-bit function of the value: the sum does not
+care how parameters are fused, split, reshaped or padded with zeros, and one element that is stale, missing or twice
+there changes it. Layers that vLLM packs for its kernels are hashed in the moment before.
+
+A model that is spread over several processes (ranks) has some values in one of them alone and others in several. Each
+rank hashes by how many have the same ones, and `together` finds whether they do.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+import ray_jobs.engine.vllm_plugin.model_loader  # noqa: F401  what a warm engine's `load_format` names
+from ray_jobs.engine.shared.parent_death import bind
+from ray_jobs.engine.vllm_plugin.tensor_parallel import shares
+from ray_jobs.engine.vllm_plugin.weight_hash import Tally
+
+bind()  # vLLM imports this in the process that takes a GPU, before it does
+
+
+class Weights:
+    """Methods that vLLM's worker gets by `worker_extension_cls`; called by name with `collective_rpc`."""
+
+    model_runner: Any
+    model_config: Any
+    parallel_config: Any
+
+    def assay_load(self, path: str) -> dict[str, Any]:
+        """Load the weights in the directory into the model: hash and number of the values `read` and `held`.
+
+        Those held are told apart by how many ranks hold the same.
+        """
+        from vllm.model_executor.model_loader import get_model_loader
+
+        runner = self.model_runner
+        model, config = runner.get_model(), runner.model_config
+        config.model, config.revision = path, None
+        loader: Any = get_model_loader(runner.load_config)
+        read, held = Tally(), Held(Tally)
+
+        def counted() -> Iterator[tuple[str, torch.Tensor]]:
+            for name, tensor in loader.get_all_weights(config, model):
+                there = tensor.to(runner.device)  # hashed on a CPU, 3.8 billion values take 20 s instead of one
+                read.add(there.to(config.dtype) if tensor.is_floating_point() else there)
+                yield name, there
+
+        with watched(model, held, self.parallel_config.tensor_parallel_size):
+            runner.reload_weights(weights_iterator=counted())
+        return {"read": (read.sum, read.count), "held": {same: (one.sum, one.count) for same, one in held.items()}}
+
+
+Held = defaultdict[int, Tally]  # by how many ranks hold the same values: these, and those before or after them
+
+
+@contextmanager
+def watched(model: torch.nn.Module, held: Held, ranks: int = 1) -> Iterator[None]:
+    """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
+    tied, before = _tied(model), dict[int, Held]()
+
+    def tally(module: torch.nn.Module) -> Held:
+        found = Held(Tally)
+        for name, parameter in module.named_parameters(recurse=False):
+            if (id(module), name) not in tied:
+                for same, part in shares(module, name, parameter, ranks):
+                    found[same].add(part)
+        return found
+
+    def counting(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
+        def counted(layer: torch.nn.Module) -> None:
+            before[id(layer)] = tally(layer)
+            process(layer)
+
+        return counted
+
+    methods = {id(method): method for method in map(_method, model.modules()) if method}.values()
+    for method in methods:
+        method.process_weights_after_loading = counting(method.process_weights_after_loading)
+    try:
+        yield
+    finally:
+        for method in methods:
+            del method.process_weights_after_loading
+    for module in model.modules():
+        now, loaded = tally(module), before.get(id(module))
+        packed = loaded and _size(loaded) != _size(now)  # for a kernel: as it was before
+        for same, part in (loaded if loaded and packed else now).items():
+            held[same].merge(part)
+
+
+def _size(held: Held) -> int:
+    return sum(part.size for part in held.values())
+
+
+def _method(module: torch.nn.Module) -> Any:
+    """What processes the module's weights once they are loaded, None for most modules."""
+    from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
+
+    method = getattr(module, "quant_method", None)
+    return method if isinstance(method, QuantizeMethodBase) else None
+
+
+def _tied(model: torch.nn.Module) -> set[tuple[int, str]]:
+    """Module and name of every parameter that another module had before it."""
+    seen, tied = set[int](), set[tuple[int, str]]()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in seen:
+                tied.add((id(module), name))
+            seen.add(id(parameter))
+    return tied

@@ -1,0 +1,60 @@
+"""Values whose images come in clusters (one label, one source) and are not independent within them."""
+
+import numpy as np
+
+from ray_jobs.gate.moments import moments
+from ray_jobs.gate.skewed_mean import Studentised
+
+
+class Clusters:
+    """How many values each cluster has and their sum; memory grows with the clusters, not with the values."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(0)
+        self._sums = np.zeros(0)
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._counts))
+
+    def add(self, numbers: np.ndarray, values: np.ndarray) -> None:
+        """One more chunk: the number of each value's cluster, from 0, beside the values."""
+        most = int(numbers.max()) + 1
+        if most > len(self._counts):  # at least doubled, so that clusters which arrive one by one cost no copy each
+            room = np.zeros(max(most, 2 * len(self._counts)) - len(self._counts))
+            self._counts, self._sums = np.append(self._counts, room), np.append(self._sums, room)
+        self._counts[:most] += np.bincount(numbers, minlength=most)
+        self._sums[:most] += np.bincount(numbers, weights=values, minlength=most)
+
+    def studentised(self) -> Studentised:
+        """The mean over the images with its cluster-robust error, for two clusters or more."""
+        there = self._counts > 0
+        return studentised(self._counts[there], self._sums[there])
+
+
+def studentised(counts: np.ndarray, sums: np.ndarray) -> Studentised:
+    """Mean of clustered values, `counts` and `sums` by cluster along the last axis.
+
+    The mean over the images is the ratio of two sums over clusters. Its variance is CR2, with Bell and McCaffrey's
+    degrees of freedom under independent images (2002, Survey Methodology 28:169), which are G - 1 when the clusters
+    have one size and fewer when a few clusters hold most images. For a mean, with w the cluster's share of the images,
+    both have closed forms: each residual sum is divided by sqrt(1 - w), and
+    1/df = sum w^2 + sum over g != h of w_g^2 w_h^2 / ((1 - w_g)(1 - w_h)).
+    """
+    total = counts.sum(-1, keepdims=True)
+    w = counts / total
+    mean = sums.sum(-1, keepdims=True) / total
+    parts = (sums - counts * mean) / np.sqrt(1 - w) / total
+    shares = w**2 / (1 - w)
+    crossed = shares.sum(-1) ** 2 - (shares**2).sum(-1)
+    size = np.asarray(counts.shape[-1])
+    spread = moments(parts)
+    return Studentised(
+        method="cluster-robust t with Hall's correction for skewness",
+        estimate=mean[..., 0],
+        error=np.sqrt((parts**2).sum(-1)),
+        skewness=spread.skewness,
+        kurtosis=spread.kurtosis,
+        size=size,
+        freedom=np.minimum(size - 1, 1 / ((w**2).sum(-1) + crossed)),
+        images=total[..., 0],
+    )

@@ -1,0 +1,72 @@
+"""One metric of two runs, compared."""
+
+import math
+from typing import Any, Literal
+
+from ray_jobs.contract.artifacts import Comparison, Outcome
+from ray_jobs.gate.accumulator import for_differences
+from ray_jobs.gate.paired_differences import Measured, Paired
+from ray_jobs.gate.zero_variance import Equal
+
+ADVISORY = 0.025  # on either side of a 95% interval
+
+
+def compared(
+    metric: Measured,
+    pairs: Paired,
+    margin: float = 0.0,
+    alpha: float = ADVISORY,
+    *,
+    family: int = 1,
+    power: float = 0.8,
+    expected: int | None = None,
+    against: Literal["baseline", "anchor"] = "baseline",
+    advisory: bool = False,
+) -> Comparison:
+    """Non-inferiority by `margin` from paired differences, three ways, each error at most `alpha`.
+
+    PASS when the difference is found above -margin, FAIL when it is found below, else INCONCLUSIVE. `family` is how
+    many tests share alpha for FAIL: `detectable` and `decisive_n` are for its first step, alpha / family, with this
+    `power`; the FAIL itself is for the whole family to say (`verdict`). `expected` counts the images that should have
+    both values. Of a metric without a direction the difference is candidate minus baseline and nothing is concluded.
+    """
+    test = Equal() if pairs.same else for_differences(pairs.differences, metric.kind, pairs.reach, margin, metric.order)
+    clusters = pairs.differences.clusters
+    worst = pairs.worst_case(pairs.n + pairs.missing if expected is None else expected)
+    told = Comparison(
+        metric=metric.name,
+        against=against,
+        advisory=advisory,
+        outcome="INCONCLUSIVE",
+        method=test.method if test else (pairs.differences.too_few() or "too few images"),
+        n=pairs.n,
+        clusters=len(clusters) if clusters is not None else None,
+        baseline=pairs.baseline,
+        candidate=pairs.candidate,
+        difference=pairs.differences.mean,
+        low=None,
+        high=None,
+        margin=margin,
+        p_worse=None,
+        worst_low=worst[0] if worst else None,
+        worst_high=worst[1] if worst else None,
+    )
+    if test is None:
+        return told
+    p_worse, p_margin = float(test.p_below(-margin)), float(test.p_above(-margin))
+    low, high = (float(end) for end in test.interval(alpha))
+    outcome: Outcome = "PASS" if p_margin <= alpha else "FAIL" if p_worse <= alpha else "INCONCLUSIVE"
+    update: dict[str, Any] = {
+        "outcome": outcome if metric.direction else "INCONCLUSIVE",
+        "low": max(low, -pairs.reach) if math.isfinite(low) else None,
+        "high": min(high, pairs.reach) if math.isfinite(high) else None,
+        "p_worse": p_worse,
+        "p_margin": p_margin,
+    }
+    if not advisory:
+        detectable = float(test.detectable(-margin, alpha / family, power))
+        within = math.isfinite(detectable) and detectable >= -pairs.reach
+        update["detectable"] = detectable if within else None
+        if p_margin > alpha and p_worse > alpha / family:
+            update["decisive_n"] = test.decisive_n(-margin, alpha / family, alpha, power)
+    return told.model_copy(update=update)

@@ -1,0 +1,94 @@
+"""Two runs on one metric, image by image: what the gate keeps of them, in memory that does not grow with the images."""
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from ray_jobs.gate.accumulator import Sample
+
+
+class Measured(Protocol):
+    """What the gate must know of a metric: `ray_jobs.metrics.Metric` says it. `range` may end in infinities."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def direction(self) -> int: ...
+    @property
+    def range(self) -> tuple[float, float]: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def order(self) -> int: ...
+    @property
+    def needs(self) -> str: ...
+
+
+class Paired:
+    """The signed differences of the images that have both values, and what is missing on either side.
+
+    `same`: both sides are the same captions, so that their equality is known and not found.
+    """
+
+    def __init__(self, metric: Measured, clustered: bool = False, same: bool = False) -> None:
+        self.metric, self.same = metric, same
+        self.sign = metric.direction or 1
+        self.differences = Sample(clustered)
+        self._both = np.zeros(2)
+        self._alone = np.zeros((2, 2))  # baseline alone, candidate alone: how many images and the sum of their values
+
+    @property
+    def n(self) -> int:
+        return self.differences.n
+
+    @property
+    def missing(self) -> int:
+        """Images that have a value on one side only."""
+        return int(self._alone[:, 0].sum())
+
+    @property
+    def baseline(self) -> float | None:
+        return float(self._both[0] / self.n) if self.n else None
+
+    @property
+    def candidate(self) -> float | None:
+        return float(self._both[1] / self.n) if self.n else None
+
+    @property
+    def reach(self) -> float:
+        """The largest difference that the metric's range allows."""
+        return self.metric.range[1] - self.metric.range[0]
+
+    def add(self, baseline: np.ndarray, candidate: np.ndarray, clusters: np.ndarray | None = None) -> None:
+        """One more chunk: a value an image, in the same order on both sides, NaN where it is missing.
+
+        `clusters` numbers the cluster of each image, from 0.
+        """
+        old, new = np.isfinite(baseline), np.isfinite(candidate)
+        both = old & new
+        numbers = clusters[both] if clusters is not None else None
+        self.differences.add((candidate[both] - baseline[both]) * self.sign, numbers)
+        self._both += baseline[both].sum(), candidate[both].sum()
+        for side, (values, alone) in enumerate(((baseline, old & ~new), (candidate, new & ~old))):
+            self._alone[side] += alone.sum(), values[alone].sum()
+
+    def worst_case(self, expected: int) -> tuple[float, float] | None:
+        """Bounds of the mean difference whatever the missing values are (Manski 2003, Partial Identification, ch. 1).
+
+        Each missing value is taken as bad, or as good, as the metric's range allows; None where that has no end, or
+        nothing is expected. `expected` counts the images that should have both values.
+        """
+        least, most = self.metric.range
+        neither = max(expected - self.n - self.missing, 0)
+        total = self.n + self.missing + neither
+        if not (math.isfinite(least) and math.isfinite(most)) or not total:
+            return None
+        (olds, old), (news, new) = self._alone
+        seen = self.n * (self.differences.mean or 0.0)
+        ends = (least, most) if self.sign > 0 else (most, least)
+        low = seen + self.sign * (ends[0] * olds - old + new - ends[1] * news) - neither * self.reach
+        high = seen + self.sign * (ends[1] * olds - old + new - ends[0] * news) + neither * self.reach
+        return float(low / total), float(high / total)

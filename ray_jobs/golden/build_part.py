@@ -1,0 +1,213 @@
+"""One part of the golden set, in a Ray task: read its images, decode them, write what came of them."""
+
+import base64
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.fields.truth import TRUTH
+from ray_jobs.golden.decoder_process import Died, Prepared, decoder
+from ray_jobs.golden.part_plan import located
+from ray_jobs.golden.single_images import part_seconds, prepare_alone, prepared
+from ray_jobs.images.prepare import Golden, thumbnail
+from ray_jobs.sources.source import Source, SourceImage
+from ray_jobs.storage import objects, parts
+
+SCHEMA = pa.schema(
+    {
+        "image_id": pa.string(),
+        "image": pa.binary(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "label": pa.string(),
+        "label_id": pa.string(),
+        "references": pa.list_(pa.string()),
+        "repairs": pa.list_(pa.string()),
+        "format": pa.string(),
+        "source_width": pa.int32(),
+        "source_height": pa.int32(),
+        "source_bytes": pa.int64(),
+        "blake3": pa.string(),
+    }
+)
+WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # where the data set says what is right
+FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes", "label", "references"]
+
+
+def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
+    """Make the planned part unless it is there; what is to be known of it, as `described` says.
+
+    It is made whole in the decoder's process. When that dies, it is made again, each of its images in isolation. No
+    source is read in the Ray worker itself: Ray has types of Arrow registered there that run code.
+    Raises InputError on a node that does not share the root.
+    """
+    parts.require_here(golden_uri)  # it holds the plan
+    uri = parts.uri_of_part(golden_uri, task["name"])
+    if objects.exists(uri):
+        return described(task["name"], objects.read(uri), "found")
+    own = decoder(settings)
+    try:
+        return own.run(made, task, source, golden_uri, partial(prepared, settings=settings), seconds=part_seconds())
+    except (Died, MemoryError):
+        clock: defaultdict[str, float] = defaultdict(float)
+        data = encoded(prepare_alone(own, source, golden_uri, task, clock), clock)
+        return written(task, golden_uri, data, clock) | {"isolated": True}
+
+
+def made(
+    task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[SourceImage], Prepared]
+) -> dict[str, Any]:
+    """Make the whole part, in the decoder's process."""
+    clock: defaultdict[str, float] = defaultdict(float)
+    rows = _timed(source.read(located(golden_uri, task["file"], task["group"])), clock)
+    return written(task, golden_uri, encoded(((row, prepare(row)) for row in rows), clock), clock)
+
+
+def written(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
+    """Write the part with these bytes unless another job was first; what is to be known of it."""
+    began = time.perf_counter()
+    uri = parts.uri_of_part(golden_uri, task["name"])
+    origin = "made" if objects.create(uri, data) else "raced"
+    if origin == "raced":
+        data = objects.read(uri)
+    clock["write"] += time.perf_counter() - began
+    return described(task["name"], data, origin) | {"seconds": json.dumps(clock)}
+
+
+def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
+    """Give the rows of a part that `references` names all the references of the images that equal them, in place.
+
+    Doing it again changes nothing, and whoever does it writes the same bytes.
+    """
+    uri = parts.uri_of_part(golden_uri, task["name"])
+    data = objects.read(uri)
+    gained: dict[str, list[str]] = json.loads(task["references"])
+    table, footer = parts.table(data), parts.footer(data)
+    own = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
+    joined = [gained.get(image_id, references) for image_id, references in own]
+    if joined != table["references"].to_pylist():
+        column = table.schema.get_field_index("references")
+        table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))
+        data = parts.encoded(table, footer)
+        objects.write(uri, data)
+    return described(task["name"], data, "made")
+
+
+def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess) -> dict[str, Any]:
+    """Reject the rows of a part that `repeats` (image id -> the earlier image's) names, in place.
+
+    Doing it again changes nothing, and whoever does it writes the same bytes.
+    """
+    uri = parts.uri_of_part(golden_uri, task["name"])
+    data = objects.read(uri)
+    repeats: dict[str, str] = json.loads(task["repeats"])
+    joined = set(json.loads(task["joined"]))
+    table, footer = parts.table(data), parts.footer(data)
+    keep = [image_id not in repeats for image_id in table["image_id"].to_pylist()]
+    if not all(keep):
+        for row in table.filter([not kept for kept in keep]).select(["image_id", "image"]).to_pylist():
+            detail = f"the same bytes as {repeats[row['image_id']]}"
+            reason = "duplicate"
+            if row["image_id"] in joined:
+                reason, detail = "joined", f"{detail}, which has its references too"
+            footer["rejects"].append(_reject(row["image_id"], reason, detail, thumbnail(row["image"], settings)))
+        footer["lost"] = _counted(footer["rejects"])
+        data = parts.encoded(table.filter(keep), footer)
+        objects.write(uri, data)
+    return described(task["name"], data, "made")
+
+
+def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
+    """What is to be known of a part with these bytes, as one row for Ray Data.
+
+    `part` is its line in the manifest. `origin` tells whether it was `made` by this job, `found`, or `raced`: made, but
+    another job was first. `isolated`: the process that made it died, so each image was decoded alone.
+    """
+    images = parts.table(data, FACTS)
+    return {
+        "part": parts.describe(name, data).model_dump_json(),
+        "origin": origin,
+        "bytes": len(data),
+        "image_ids": images["image_id"].to_pylist(),
+        "blake3": images["blake3"].to_pylist(),
+        "references": [json.dumps(references or []) for references in images["references"].to_pylist()],
+        "repairs": json.dumps(Counter(repair for repairs in images["repairs"].to_pylist() for repair in repairs)),
+        "formats": json.dumps(Counter(images["format"].to_pylist())),
+        "source_bytes": sum(images["source_bytes"].to_pylist()),
+        "referenced": sum(bool(references) for references in images["references"].to_pylist()),
+        "labelled": sum(label is not None for label in images["label"].to_pylist()),
+        "isolated": False,
+        "seconds": "{}",
+    }
+
+
+def encoded(prepared: Iterable[tuple[SourceImage, Prepared]], clock: defaultdict[str, float]) -> bytes:
+    """The bytes of a part with these rows, its rejects in the footer."""
+    kept: list[dict[str, Any]] = []
+    rejects: list[dict[str, Any]] = []
+    schema = SCHEMA
+    for row, made in prepared:
+        if row.truth is not None:  # of all rows or of none, by the settings
+            schema = WITH_TRUTH
+        if isinstance(made, Golden):
+            for phase, took in made.seconds.items():
+                clock[phase] += took
+            kept.append(_golden_row(row, made))
+        else:
+            rejects.append(_reject(row.image_id, made.reason, made.detail, made.thumbnail))
+    columns: dict[str, Any] = {name: [row[name] for row in kept] for name in schema.names}
+    table = pa.table(columns | {"image": _joined(columns["image"])}, schema=schema)
+    return parts.encoded(table, {"lost": _counted(rejects), "rejects": rejects})
+
+
+def _joined(images: list[bytes]) -> pa.Array:
+    """A column of images by one copy; Arrow's builder copies them again each time it grows."""
+    ends = np.cumsum([0, *map(len, images)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(images))]
+    return pa.Array.from_buffers(pa.binary(), len(images), buffers)
+
+
+def _golden_row(row: SourceImage, made: Golden) -> dict[str, Any]:
+    return {
+        "image_id": row.image_id,
+        "image": made.image,
+        "width": made.width,
+        "height": made.height,
+        "label": row.label,
+        "label_id": row.label_id,
+        "references": row.references,
+        "repairs": made.repairs,
+        "format": made.format,
+        "source_width": made.source_width,
+        "source_height": made.source_height,
+        "source_bytes": made.source_bytes,
+        "blake3": made.blake3.hex(),
+        TRUTH: row.truth,
+    }
+
+
+def _reject(image_id: str, reason: str, detail: str, picture: bytes | None) -> dict[str, Any]:
+    encoded = base64.b64encode(picture).decode() if picture else None
+    return {"image_id": image_id, "reason": reason, "detail": detail, "thumbnail": encoded}
+
+
+def _counted(rejects: list[dict[str, Any]]) -> dict[str, int]:
+    return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
+
+
+def _timed(rows: Iterator[SourceImage], clock: defaultdict[str, float]) -> Iterator[SourceImage]:
+    """The rows, the time that each one was waited for on the clock."""
+    while True:
+        began = time.perf_counter()
+        row = next(rows, None)
+        clock["read"] += time.perf_counter() - began
+        if row is None:
+            return
+        yield row

@@ -1,0 +1,71 @@
+"""How the work is spread over the cluster, why, and how long it will take: said before it begins."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ray
+
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.golden.decoder_process import Died, decoder
+from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
+from ray_jobs.golden.single_images import PROBED, seconds_an_image
+from ray_jobs.sources.reading.prefetch import reads_at_once
+from ray_jobs.sources.source import Distance, Source
+
+log = logging.getLogger("assay")
+
+PROBE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    cpus_a_task: float
+    why: str
+
+
+SPREAD = {
+    "local": Spread(1, "images on a local disk wait for the CPU: one task on each"),
+    "object-store": Spread(0.5, "images in an object store wait for it at times: two tasks on each CPU"),
+    "web": Spread(0.25, "images from the web wait for other people's servers: four tasks on each CPU"),
+}
+BLOCK_PARTS, BLOCKS_A_TASK = 8, 4
+
+
+def blocks(count: int, cpus_a_task: float) -> int:
+    """Into how many blocks, each done by one Ray task, to divide parts: few, for starting one takes 60 ms, but enough.
+
+    That the last ones end together matters more than what starting takes.
+    """
+    at_once = ray.cluster_resources().get("CPU", 1) / cpus_a_task
+    return max(-(-count // BLOCK_PARTS), min(count, int(BLOCKS_A_TASK * at_once)))
+
+
+def announce(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
+    """Log the plan: what there is, what is left to do, how it is spread and, by a probe, how long it will take."""
+    dataset = spec.suite.dataset
+    known = f", {plan.bytes / 1e6:.0f} MB" if plan.bytes else ""
+    log.info("golden set %s: %d images of %d listed%s, in %d parts",
+             spec.golden_uri, plan.rows, plan.listed, known, len(plan.parts))  # fmt: skip
+    if not pending:
+        return
+    chosen, cpus = SPREAD[distance], ray.cluster_resources().get("CPU", 1)
+    reads = reads_at_once(dataset, distance)
+    log.info("%s%s", chosen.why, f", {reads} images read at once in each" if reads > 1 else "")
+    each = ray.get(ray.remote(_probed).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
+    if each is None:
+        log.info("the first images end the process that decodes them, so how long it will take is not known")
+        return
+    rows = sum(part.rows for part in pending)
+    at_once = cpus / chosen.cpus_a_task if distance == "web" else cpus
+    log.info("%.1f ms an image, measured on %d: about %.0f s for %d on %g CPUs",
+             each * 1000, min(PROBED, pending[0].rows), each * rows / at_once, rows, cpus)  # fmt: skip
+
+
+def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float | None:
+    """Seconds that one task takes for an image of the part, None when its process dies."""
+    try:
+        return decoder(settings).run(seconds_an_image, source, golden_uri, part, settings, seconds=PROBE_SECONDS)
+    except (Died, MemoryError):
+        return None

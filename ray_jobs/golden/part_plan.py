@@ -1,0 +1,177 @@
+"""The plan of a golden set: its sample cut into parts of equal work, kept beside the parts.
+
+    plan/rows-{hash}.parquet   where the images of some parts lie, one row group a part
+    plan/plan.json             written last: which parts there are
+
+A job that goes on after a kill, or beside another one, works from the same plan, and lists nothing again.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.stored_model import StoredModel
+from ray_jobs.contract.suite import FrozenModel, Preprocess
+from ray_jobs.golden.former_cells import CELLS
+from ray_jobs.golden.sample import Sample, sampling
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.plan import source_revision
+from ray_jobs.sources.listing.bounds import limit_listing
+from ray_jobs.sources.source import Distance, ImageRef, Source
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.arrow_files import open_arrow
+from ray_jobs.storage.arrow_guard import check_own
+from ray_jobs.storage.parts import name_of_part
+
+LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
+PARTS_A_FILE = 64
+MEGABYTE = 1_000_000
+LOCATED = pa.schema(
+    {
+        "image_id": pa.string(),
+        "where": pa.string(),
+        "size": pa.int64(),
+        "label": pa.string(),
+        "references": pa.list_(pa.string()),
+        "fault": pa.string(),
+        "truth": pa.string(),
+    }
+)
+
+
+class PlannedPart(FrozenModel):
+    """`file` and `group`: the Parquet file below `plan/` and its row group that hold the part's images."""
+
+    name: str
+    rows: int
+    bytes: int
+    file: str
+    group: int
+
+
+class GoldenPlan(StoredModel):
+    """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known.
+
+    `versions` of what decodes: one set is made with one of each. `cells` says how labels and references are read; a
+    plan without it is of an earlier version, and so may be the parts that are there.
+    """
+
+    versions: dict[str, str]
+    listed: int
+    parts: tuple[PlannedPart, ...]
+    cells: int | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+def planned(spec: Spec, source: Source) -> GoldenPlan:
+    """The plan of the spec's golden set: the one that is there, or a new one.
+
+    Raises InputError when the source is not what its settings say or changed since its revision was taken.
+    """
+    if found := _standing(spec.golden_uri):
+        _check_versions(spec.golden_uri, found)
+        return found
+    with sampling(spec.suite.dataset) as sample:
+        listed = sample.draw(limit_listing(spec.suite.dataset.source, source.listed()))
+        if not listed:
+            raise InputError(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
+        check_revision(spec)
+        planned_parts = tuple(_written(spec.golden_uri, sample, spec.suite.preprocess))
+        made = GoldenPlan(versions=versions(), listed=listed, parts=planned_parts, cells=CELLS)
+    objects.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
+    return _standing(spec.golden_uri) or made
+
+
+def planned_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Distance]:
+    """The plan, and how far away the source's images lie; both read the source, so `apart` is to run this."""
+    return planned(spec, source), source.distance
+
+
+def located(golden_uri: str, file: str, group: int) -> list[ImageRef]:
+    """Where the images of a planned part lie."""
+    uri = f"{golden_uri}/plan/{file}"
+    with open_arrow(uri) as opened:
+        check_own(opened, uri)
+        return [ImageRef(**row) for row in pq.ParquetFile(opened).read_row_group(group).to_pylist()]
+
+
+def cut(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]]:
+    """The sample in parts of equal work, none with more than `part_rows` images or, but for one image, `part_mb`.
+
+    An image's work is one row and its bytes, each measured by what a part may hold of it.
+    """
+    most_rows, most_bytes = settings.part_rows, settings.part_mb * MEGABYTE
+    rows, size = sample.total()
+    total = rows * most_bytes + size * most_rows  # in rows x bytes, to stay with whole numbers
+    count = -(-total // (most_rows * most_bytes))
+    part: list[ImageRef] = []
+    before, number = 0, 0
+    for one in sample:
+        if before * count // total > number:
+            yield part
+            part, number = [], before * count // total
+        part.append(one)
+        before += most_bytes + one.size * most_rows
+    if part:
+        yield part
+
+
+def check_revision(spec: Spec) -> None:
+    """Raises InputError when the source is not any more what the spec was planned on."""
+    if source_revision(spec.suite.dataset) != spec.source_revision:
+        raise InputError(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
+
+
+def versions() -> dict[str, str]:
+    """Of every library that has a say in what the golden images are."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
+    if others := [
+        f"{name} {plan.versions.get(name)}, now {is_}"
+        for name, is_ in versions().items()
+        if plan.versions.get(name) != is_
+    ]:
+        raise InputError(f"{golden_uri}: begun with {'; '.join(others)}; delete it, for a set is made with one of each")
+
+
+def _written(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
+    """Write where the images lie, in files named by their content, and name the parts."""
+    numbered = enumerate(cut(sample, settings))
+    while some := list(islice(numbered, PARTS_A_FILE)):
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, LOCATED, compression="zstd") as writer:
+            for _, part in some:
+                columns = {name: [getattr(one, name) for one in part] for name in LOCATED.names}
+                writer.write_table(pa.table(columns, schema=LOCATED), row_group_size=len(part))
+        data = sink.getvalue()
+        file = f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        objects.create(f"{golden_uri}/plan/{file}", data)
+        for group, (number, part) in enumerate(some):
+            size = sum(one.size for one in part)
+            yield PlannedPart(name=name_of_part(number), rows=len(part), bytes=size, file=file, group=group)
+
+
+def _standing(golden_uri: str) -> GoldenPlan | None:
+    uri = f"{golden_uri}/plan/plan.json"
+    try:
+        return json_files.load(GoldenPlan, uri)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        why = type(error).__name__  # its text has many lines, and the remedy is at the end of ours
+        raise InputError(f"{uri}: not a plan ({why}); delete the folder {golden_uri} and rerun") from None

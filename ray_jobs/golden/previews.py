@@ -1,0 +1,73 @@
+"""What a person looks at: a contact sheet of the golden set, and its rejects as a page and as a table."""
+
+import base64
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageOps
+
+from ray_jobs.contract.artifacts import Part
+from ray_jobs.storage import objects, parts
+
+REJECTS = pa.schema({"image_id": pa.string(), "reason": pa.string(), "detail": pa.string(), "thumbnail": pa.binary()})
+SHEET_PARTS, SHEET_ROWS, TILE, GAP = 8, 8, 112, 4
+PAGE_ROWS = 1000
+TEXT_CHARACTERS = 600
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+)
+
+
+def write_preview(golden_uri: str, made: Sequence[Part]) -> None:
+    """`preview.png`: 8 rows of the first 8 images of parts evenly spaced over the golden set."""
+    full = [part for part in made if part.rows]
+    step = max(len(full) / SHEET_PARTS, 1)
+    chosen = [full[int(number * step)] for number in range(min(SHEET_PARTS, len(full)))]
+    side = TILE + GAP
+    sheet = Image.new("RGB", (SHEET_ROWS * side + GAP, len(chosen) * side + GAP), "white")
+    for line, part in enumerate(chosen):
+        images = parts.read(golden_uri, part.name, ["image"]).slice(0, SHEET_ROWS)["image"].to_pylist()
+        for column, image in enumerate(images):
+            tile = ImageOps.pad(Image.open(io.BytesIO(image)).convert("RGB"), (TILE, TILE), color="white")
+            sheet.paste(tile, (GAP + column * side, GAP + line * side))
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG")
+    objects.write(f"{golden_uri}/preview.png", sink.getvalue())
+
+
+def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[str, int]) -> None:
+    """`rejects.parquet`, all of them, and `rejects.html`, the first thousand with what can be seen of them."""
+    shown: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="assay-rejects-") as folder:
+        file = Path(folder, "rejects.parquet")
+        with pq.ParquetWriter(file, REJECTS, compression="zstd") as writer:
+            for rejects in _rejects(golden_uri, made):
+                shown += rejects[: PAGE_ROWS - len(shown)]
+                binary = [
+                    reject | {"thumbnail": base64.b64decode(reject["thumbnail"]) if reject["thumbnail"] else None}
+                    for reject in rejects
+                ]
+                writer.write_table(pa.Table.from_pylist(binary, schema=REJECTS))
+        objects.upload(file, f"{golden_uri}/rejects.parquet")
+    from ray_jobs.inputs.display_text import (
+        shown as fit_to_be_seen,  # its package draws plots, which only the last step needs
+    )
+
+    TEMPLATES.filters["plain"] = lambda text: fit_to_be_seen(" ".join(str(text).split()), TEXT_CHARACTERS).text
+    page = TEMPLATES.get_template("rejects.html").render(
+        title=title, rejects=shown, lost=lost, total=sum(lost.values())
+    )
+    objects.write(f"{golden_uri}/rejects.html", page.encode())
+
+
+def _rejects(golden_uri: str, made: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
+    for part in made:
+        if part.lost:
+            yield parts.footer_at(parts.uri_of_part(golden_uri, part.name))["rejects"]

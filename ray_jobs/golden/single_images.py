@@ -1,0 +1,151 @@
+"""The images of a part one by one, for a part whose process died: each costs itself alone, its reading too.
+
+Runs in a Ray worker, which calls the decoder's process for everything that touches the source.
+"""
+
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from ray_jobs.contract.suite import Preprocess
+from ray_jobs.golden.decoder_process import Decoder, Died, Prepared, limited
+from ray_jobs.golden.part_plan import PlannedPart, located
+from ray_jobs.images.bounds import most_bytes
+from ray_jobs.images.prepare import Reject, prepare_file, read_file
+from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.inputs.names import printable
+from ray_jobs.sources.source import ImageRef, Source, SourceImage
+
+T = TypeVar("T")
+
+CHUNK = 32  # images whose bytes lie in the temporary folder at a time
+PROBED = 16  # images prepared beforehand to learn how long one takes
+READ_SECONDS = 300.0  # in which a chunk, or an image of it, must be read: more is for the storage to answer for
+READ_CPU_SECONDS = 120.0  # of computing for that: more is for the file to answer for
+
+
+def part_seconds() -> float:
+    """How long a part may take to decode, and how long to read: ASSAY_PART_SECONDS, or an hour."""
+    return float(os.environ.get("ASSAY_PART_SECONDS") or 3600)
+
+
+def prepared(row: SourceImage, settings: Preprocess) -> Prepared:
+    """The row's golden image, or why there is none; ends the process when decoding takes too long."""
+    data = row.data
+    if data is None and row.file is None:
+        return Reject("unreadable-source", row.detail)
+    try:
+        if data is None and row.file is not None:
+            data = read_file(row.file)  # before the clock runs: a slow disk is not the image's doing
+    except Rejected as error:
+        return Reject(error.reason, error.detail)
+    if len(data or b"") > most_bytes():
+        return Reject("too-large", f"{len(data or b'')} bytes, over {most_bytes()}; ASSAY_MAX_IMAGE_MB may allow more")
+    with limited(settings.decode_seconds):
+        return prepare_file(row.image_id, data or b"", settings)
+
+
+def prepare_alone(
+    decoder: Decoder, source: Source, golden_uri: str, task: dict[str, Any], clock: defaultdict[str, float]
+) -> Iterator[tuple[SourceImage, Prepared]]:
+    """The rows of a part, each read and prepared in the decoder's process; those after ASSAY_PART_SECONDS of decoding
+    are rejects.
+
+    The rows' images are not in them. Raises RetryableError when reading takes as long: a slow storage is no image's
+    doing, and a reject is for good.
+    """
+    reading = decoding = 0.0
+    wanted = _read(decoder, located, golden_uri, task["file"], task["group"], what=f"the plan of {golden_uri}")
+    for start in range(0, len(wanted), CHUNK):
+        with TemporaryDirectory(prefix="assay-rows-") as folder:
+            began = time.perf_counter()
+            rows = read_rows(decoder, source, wanted[start : start + CHUNK], folder)
+            took = time.perf_counter() - began
+            clock["read"] += took
+            reading += took
+            if reading > part_seconds():
+                raise RetryableError(_too_slow(f"the images of part {task.get('name', task['group'])}", part_seconds()))
+            for row in rows:
+                if decoding > part_seconds():
+                    yield row, Reject("timeout", f"not tried: its part took over {part_seconds():g} s before it")
+                    continue
+                began = time.perf_counter()
+                made = decoder.alone(prepared, row)
+                decoding += time.perf_counter() - began
+                yield row, made
+
+
+def read_rows(decoder: Decoder, source: Source, wanted: Sequence[ImageRef], folder: str) -> list[SourceImage]:
+    """The rows with their images in files of the folder; one whose reading ends the process has no image.
+
+    Raises RetryableError for an image whose bytes do not come: only what computes, crashes or takes memory is its own
+    doing.
+    """
+    with suppress(Died, MemoryError):
+        return decoder.run(spool, source, wanted, folder, READ_CPU_SECONDS, seconds=READ_SECONDS)
+    rows: list[SourceImage] = []
+    for image in wanted:
+        try:
+            rows += _read(decoder, spool, source, [image], folder, READ_CPU_SECONDS, what=image.image_id)
+        except MemoryError:
+            rows.append(SourceImage(image.image_id, None, detail=f"takes more than {decoder.megabytes} MB to read"))
+        except Died as error:
+            if error.signal == signal.SIGKILL:
+                raise RetryableError(
+                    f"the reader of {image.image_id} was killed: {error}; is there memory enough?"
+                ) from None
+            why = f"over {READ_CPU_SECONDS:g} s of computing" if error.signal == signal.SIGPROF else str(error)
+            rows.append(SourceImage(image.image_id, None, detail=f"cannot be read: {why}"))
+    return rows
+
+
+def _read(decoder: Decoder, work: Callable[..., T], *arguments: Any, what: str) -> T:
+    """What `work` reads in the decoder's process. Raises RetryableError where it waits too long, Died as `run` does."""
+    try:
+        return decoder.run(work, *arguments, seconds=READ_SECONDS)
+    except Died as error:
+        if error.signal == signal.SIGALRM:
+            raise RetryableError(_too_slow(printable(what), READ_SECONDS)) from None
+        raise
+
+
+def _too_slow(what: str, seconds: float) -> str:
+    return (
+        f"{what}: not read within {seconds:g} s; look at the storage and the network, or, where they are as slow as "
+        "this, raise ASSAY_PART_SECONDS; what is done is kept"
+    )
+
+
+def spool(source: Source, wanted: Sequence[ImageRef], folder: str, cpu_seconds: float) -> list[SourceImage]:
+    """The rows as the source reads them, with the bytes of their images in files of the folder."""
+    with limited(cpu_seconds, signal.ITIMER_PROF):
+        return _spool(source, wanted, folder)
+
+
+def _spool(source: Source, wanted: Sequence[ImageRef], folder: str) -> list[SourceImage]:
+    rows = []
+    for number, row in enumerate(source.read(wanted)):
+        if row.data is not None:
+            path = Path(folder, str(number))
+            path.write_bytes(row.data)
+            row = replace(row, data=None, file=path)
+        rows.append(row)
+    return rows
+
+
+def seconds_an_image(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
+    """Seconds that reading and preparing one of the part's first images takes in this process."""
+    chosen = located(golden_uri, part.file, part.group)[:PROBED]
+    prepared(next(iter(source.read(chosen[:1]))), settings)  # the process imports what it needs
+    began = time.perf_counter()
+    for row in source.read(chosen):
+        prepared(row, settings)
+    return (time.perf_counter() - began) / len(chosen)

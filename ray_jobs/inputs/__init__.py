@@ -1,0 +1,1 @@
+"""Judge what comes from outside: bounded, strict readers, and the two ways to fail."""

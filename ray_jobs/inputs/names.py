@@ -1,0 +1,75 @@
+"""Names and texts that come from outside, judged before anything uses them.
+
+A checkpoint's folder names a storage key, an Airflow run, a file, a line of a log and a cell of a page. Both planes
+check such a name once, where it comes in, by the strictest of these uses. Names in files that were stored earlier are
+never checked: a record that was published with an odd name stays readable.
+"""
+
+import string
+import unicodedata
+
+from ray_jobs.inputs.errors import InputError
+
+LONGEST = 100  # characters: a record's file name also holds a time, two ids and an outcome, 255 bytes at most
+FIRST = frozenset(string.ascii_letters + string.digits)
+MARKS = "._=+@,~-"
+FURTHER = ":# "  # in the name of a folder
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and accents that show nothing
+# Characters that change how a text is shown, or that cannot be shown or encoded: controls, directions, surrogates, ends
+# of lines and paragraphs, unassigned ones.
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
+
+
+def check_name(name: str, what: str) -> str:
+    """The name of a folder. Raises InputError for one that some later use cannot bear; `what` says what it names.
+
+    People name folders in their own language, with spaces, `:` and `#`: keys and run ids have a slug and a fingerprint.
+    """
+    if fault := find_fault(name, folder=True):
+        raise InputError(f"{what} {printable(name, 60)!r}: its name {fault}; rename the folder")
+    return name
+
+
+def find_fault(name: str, folder: bool = False) -> str | None:
+    """What is wrong with a name, in words that follow "its name"; None when nothing is.
+
+    A name that becomes a key as it is has ASCII only; a `folder` may have letters and digits of any script.
+    """
+    if not name:
+        return "is empty"
+    letters, marks = ("letters", f"{MARKS}{FURTHER}") if folder else ("ASCII letters", MARKS)
+    may_begin = name[0] in FIRST or (folder and (name[0] == "-" or _is_word(name[0])))
+    if not may_begin or unicodedata.combining(name[0]):
+        return f"begins with {_quote(name[0])}, not with one of the {letters} or a digit"
+    if bad := next((letter for letter in name if letter not in marks and not _is_word(letter, folder)), None):
+        return f"has the character {_quote(bad)}; only {letters}, digits and {marks} are allowed"
+    if name.endswith(" "):
+        return "ends with a space"
+    if len(name) > LONGEST:
+        return f"has {len(name)} characters, more than {LONGEST}"
+    return None
+
+
+def _is_word(letter: str, of_any_script: bool = True) -> bool:
+    """Whether it is a letter, an accent or a decimal digit, and can be seen."""
+    if ord(letter) < 128 or not of_any_script:
+        return letter in FIRST
+    unseen = letter in UNSEEN or "\ufe00" <= letter <= "\ufe0f" or letter >= "\U000e0000"
+    return not unseen and (letter.isalpha() or letter.isdecimal() or unicodedata.category(letter)[0] == "M")
+
+
+def printable(text: str, at_most: int = 200) -> str:
+    """The text on one line of at most so many characters, with everything that is not plainly visible escaped."""
+    shown = "".join(_escape(letter) for letter in text[: at_most + 1])
+    return shown if len(shown) <= at_most else f"{shown[: max(0, at_most - 3)]}..."
+
+
+def _escape(letter: str) -> str:
+    if unicodedata.category(letter) not in HIDDEN:
+        return letter
+    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 127 else f"\\x{ord(letter):02x}"
+
+
+def _quote(letter: str) -> str:
+    """One character in quotes, beyond ASCII with its number: many look alike."""
+    return f"'{printable(letter)}'" if ord(letter) < 128 else f"'{printable(letter)}' (U+{ord(letter):04X})"

@@ -1,0 +1,140 @@
+"""YAML as a suite needs it: a small mapping of text, numbers and booleans, every surprise of the format refused.
+
+Both planes read suites with this. It bounds the size before it parses and the depth and number of values while it
+does, so that no file takes long or much memory.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+
+BYTES = 256 * 1024
+DEPTH = 20
+VALUES = 10_000  # with aliases counted wherever they stand
+MESSAGE_CHARACTERS = 400
+TEXT = "tag:yaml.org,2002:str"
+MERGE = "tag:yaml.org,2002:merge"
+SCALARS = {TEXT, MERGE, *(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"))}
+DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+DIGITS = 500  # of a number
+UNSHOWN = {"Cc", "Cs"}  # characters that no prompt needs and that storage, a log or JSON cannot bear
+
+
+class Unfit(yaml.YAMLError):
+    """YAML that a suite must not hold."""
+
+
+def parse(text: str | bytes, what: str) -> Any:
+    """What the YAML says. Raises InputError in one line that begins with `what`."""
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(data) > BYTES:
+        raise InputError(f"{what}: {len(data):,} bytes, more than {BYTES:,}; a suite is a short text, correct the file")
+    try:
+        decoded = data.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{what}: not UTF-8 text; correct the file") from None
+    try:
+        value = yaml.load(decoded, _Loader)  # noqa: S506  a SafeLoader that takes less
+        _check_values(value)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise InputError(f"{what}: not YAML: {_line(error)}; correct the file") from None
+    except RecursionError:
+        raise InputError(f"{what}: not YAML: nested too deep or in itself; correct the file") from None
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts while it composes, before any value is made."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = self.nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth, self.nodes = self.depth + 1, self.nodes + 1
+        if self.depth > DEPTH:
+            raise Unfit(f"nested deeper than {DEPTH}")
+        if self.nodes > VALUES:
+            raise Unfit(f"more than {VALUES:,} values")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        _check_scalar(node)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        if node.tag != self.DEFAULT_MAPPING_TAG:
+            raise Unfit(f"the tag {printable(node.tag, 60)} is not for a suite{_at(node)}")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in (TEXT, MERGE):
+                raise Unfit(f"a key must be text, put it in quotes{_at(key)}")
+            if key.value in seen:
+                raise Unfit(f"the key {printable(key.value, 60)!r} stands there twice{_at(key)}")
+            seen.add(key.value)
+        return node
+
+    def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
+        node = super().compose_sequence_node(anchor)
+        if node.tag != self.DEFAULT_SEQUENCE_TAG:
+            raise Unfit(f"the tag {printable(node.tag, 60)} is not for a suite{_at(node)}")
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge (`<<`) as usual, but each key is kept once: lists of merges in merges would grow without an end."""
+        super().flatten_mapping(node)
+        node.value = list({key.value: (key, value) for key, value in node.value}.values())
+
+
+def _check_scalar(node: yaml.ScalarNode) -> None:
+    """Raise Unfit for a scalar that means something else than a person reads."""
+    if node.tag not in SCALARS:
+        kind = "a date" if node.tag.endswith(":timestamp") else f"the tag {printable(node.tag, 60)}"
+        raise Unfit(f"{printable(node.value, 60)!r} is {kind}, put it in quotes{_at(node)}")
+    name = node.tag.rpartition(":")[2]
+    if name in ("int", "float"):
+        plain = (DECIMAL if name == "int" else FLOAT).fullmatch(node.value)
+        if not plain or len(node.value) > DIGITS:
+            raise Unfit(f"{printable(node.value, 60)!r} is not a plain decimal number, write it as one{_at(node)}")
+
+
+def _check_values(value: Any) -> None:
+    for number, item in enumerate(_walk(value, 0)):
+        if number > VALUES:
+            raise Unfit(f"more than {VALUES:,} values with its aliases written out")
+        if isinstance(item, str):
+            odd = next((x for x in item if x not in "\n\t" and unicodedata.category(x) in UNSHOWN), None)
+            if odd:
+                raise Unfit(f"the character {printable(odd)} in {printable(item, 60)!r}")
+
+
+def _walk(value: Any, depth: int) -> Iterator[Any]:
+    if depth > DEPTH:
+        raise Unfit(f"nested deeper than {DEPTH} with its aliases written out")
+    yield value
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield key
+            yield from _walk(below, depth + 1)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _walk(below, depth + 1)
+
+
+def _at(node: yaml.Node) -> str:
+    return f" (line {node.start_mark.line + 1}, column {node.start_mark.column + 1})"
+
+
+def _line(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), MESSAGE_CHARACTERS)

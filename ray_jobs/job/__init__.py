@@ -1,0 +1,1 @@
+"""The frame around every job on the Ray cluster."""

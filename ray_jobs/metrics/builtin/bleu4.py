@@ -1,0 +1,43 @@
+"""BLEU-4 against the references, as the COCO caption tools compute it for one image."""
+
+from typing import TYPE_CHECKING
+
+from ray_jobs.metrics import Metric
+
+if TYPE_CHECKING:
+    from ray_jobs.metrics.text.batch import Batch
+
+SMALL, TINY = 1e-9, 1e-15  # of the reference implementation: no order without a match makes all of it 0
+
+
+def measure_all(batch: "Batch") -> list[float | None]:
+    """BLEU-4 of each caption as a sentence, in [0, 1], brevity by the closest reference; None without references.
+
+    Papineni et al., BLEU (2002), as bleu_scorer.py of the COCO caption tools computes it.
+    """
+    import numpy as np
+
+    grams, images = batch.grams, len(batch.captions)
+    if not images:
+        return []
+    in_reference = np.where(grams.is_caption, 0, grams.times)
+    most = np.maximum.reduceat(in_reference, grams.starts) if len(grams.starts) else in_reference
+    group = grams.image[grams.starts] * 4 + grams.order[grams.gram[grams.starts]]
+    correct = np.bincount(group, np.minimum(most, grams.held[grams.starts]), images * 4).reshape(images, 4)
+    lengths = batch.terms[1]
+    own = lengths[batch.first]
+    guesses = np.maximum(0, own[:, None] - np.arange(4))
+    closest = np.array(
+        [
+            min(((abs(length - written), length) for length in lengths[at + 1 : at + 1 + len(one.references)].tolist()),
+                default=(0, 0))[1]
+            for one, at, written in zip(batch.captions, batch.first.tolist(), own.tolist(), strict=True)
+        ]
+    )  # fmt: skip
+    score = np.prod((correct + TINY) / (guesses + SMALL), axis=1) ** 0.25
+    ratio = (own + TINY) / (closest + SMALL)
+    score *= np.where(ratio < 1, np.exp(1 - 1 / ratio), 1)
+    return batch.by_image(score, batch.has_references)
+
+
+METRIC = Metric("bleu4", "BLEU-4", +1, (0, 1), needs="references", measure_all=measure_all)

@@ -1,0 +1,81 @@
+"""Mean intersection over union of the answer's boxes with the true ones; boxes of one label are matched.
+
+A box is x1, y1, x2, y2: the left, upper, right and lower edge, counted from the image's upper left corner. Assay does
+not convert between units, and intersection over union is the same in all: answer and truth must have the same one.
+Unless a schema gives other bounds, it is thousandths of the image's width and height (0 to 1000).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics.builtin.field_match import fold
+
+Box = Sequence[float]
+
+
+def measure(name: str, caption: Captioned) -> float | None:
+    """The mean intersection over union of the image's boxes, in [0, 1]; None without a truth.
+
+    Boxes of one label are matched one to one so that the sum of their intersections over union is largest (Kuhn 1955,
+    the Hungarian method); boxes that do not meet are not matched. The mean is over the matched pairs and the boxes on
+    either side that are in none, each of which counts as 0. Without any box on either side it is 1; an answer that does
+    not fit has 0.
+    """
+    if name not in caption.truth:
+        return None
+    if caption.fields is None:
+        return 0.0
+    said, true = (_by_label(values[name]) for values in (caption.fields, caption.truth))
+    total, places = 0.0, 0
+    for label in said.keys() | true.keys():
+        pairs = _match(said[label], true[label])
+        total += sum(pairs)
+        places += len(said[label]) + len(true[label]) - len(pairs)
+    return min(total / places, 1.0) if places else 1.0
+
+
+def intersection_over_union(first: Box, second: Box) -> float:
+    """The area that both boxes cover as a share of the area that either does; of two points whether they are one."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    either = _area(first) + _area(second) - shared
+    return shared / either if either > 0 else float(list(first) == list(second))
+
+
+def _match(said: list[Box], true: list[Box]) -> list[float]:
+    """The intersections over union of the pairs that are matched, none of them 0."""
+    if not said or not true:
+        return []
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    overlaps = np.array([[intersection_over_union(one, other) for other in true] for one in said])
+    found: list[float] = overlaps[linear_sum_assignment(overlaps, maximize=True)].tolist()
+    return [overlap for overlap in found if overlap > 0]
+
+
+def _by_label(value: Any) -> dict[Any, list[Box]]:
+    """The boxes of a field by label: those of a box, or of a list of boxes, have none."""
+    boxes: dict[Any, list[Box]] = defaultdict(list)
+    alone = bool(value) and not isinstance(value[0], dict | list | tuple)
+    for item in [value] if alone else value:
+        if isinstance(item, dict):
+            boxes[fold(item["label"])].append(item["box"])
+        else:
+            boxes[None].append(item)
+    return boxes
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def metrics_of(name: str) -> list[Metric]:
+    """`field_{name}_iou`."""
+    unit = "mean intersection over union"
+    mean = partial(measure, name)
+    return [Metric(f"field_{name}_iou", unit, +1, (0, 1), needs="truth", measure=mean, of=name)]

@@ -1,0 +1,28 @@
+"""The share of the other captions that have the same words as this caption."""
+
+from typing import TYPE_CHECKING
+
+from ray_jobs.metrics import Metric
+
+if TYPE_CHECKING:
+    from ray_jobs.metrics.text.batch import Batch
+
+
+def measure_all(batch: "Batch") -> list[float | None]:
+    """For each caption the share of the other captions of the set with the very same words, in [0, 1].
+
+    Case, spacing and punctuation aside. None where there is no other caption.
+    """
+    import numpy as np
+
+    texts = batch.corpus.texts
+    if texts.total < 2:
+        return [None] * len(batch.captions)
+    order = np.argsort(batch.whole)
+    same = np.empty(len(order))
+    same[order] = texts.of(batch.whole[order])
+    found: list[float | None] = ((same - 1) / (texts.total - 1)).tolist()
+    return found
+
+
+METRIC = Metric("collapse", "share of other captions", -1, (0, 1), measure_all=measure_all, order=2)

@@ -1,0 +1,57 @@
+"""Recall: the share of the true items that the answer names. Precision: the share of the named items that are true."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics.builtin.field_match import fold
+
+
+def recall(name: str, caption: Captioned) -> float | None:
+    """The share of the true objects that the list names, in [0, 1]; None without a truth.
+
+    Both lists are multisets: an object that is there twice must be named twice. Names are compared without regard to
+    case and space. 1 where there is nothing to name; 0 for an answer that does not fit.
+    """
+    if name not in caption.truth:
+        return None
+    if caption.fields is None:
+        return 0.0
+    _, true, right = _counted(caption, name)
+    return right / true.total() if true else 1.0
+
+
+def precision(name: str, caption: Captioned) -> float | None:
+    """The share of the list that is true, in [0, 1]; None without a truth.
+
+    With nothing in the list it is 1 where nothing is true either, else 0, so that silence is not rewarded; 0 for an
+    answer that does not fit. Recall and precision are those of information retrieval (Manning, Raghavan and Schütze
+    2008, Introduction to Information Retrieval, 8.3), the objects of one image being its relevant documents.
+    """
+    if name not in caption.truth:
+        return None
+    if caption.fields is None:
+        return 0.0
+    said, true, right = _counted(caption, name)
+    return right / said.total() if said else float(not true)
+
+
+def _counted(caption: Captioned, name: str) -> tuple[Counter[Any], Counter[Any], int]:
+    """How often each object is in the list, and in the truth, and how many of the list are right."""
+    assert caption.fields is not None
+    said, true = (Counter(map(_label, values[name])) for values in (caption.fields, caption.truth))
+    return said, true, (said & true).total()
+
+
+def _label(item: Any) -> Any:
+    return fold(item["label"] if isinstance(item, dict) else item)
+
+
+def metrics_of(name: str) -> list[Metric]:
+    """`field_{name}_recall` and `field_{name}_precision`."""
+    shares = {"recall": ("share of true objects", recall), "precision": ("share of named objects", precision)}
+    return [
+        Metric(f"field_{name}_{what}", unit, +1, (0, 1), needs="truth", measure=partial(measure, name), of=name)
+        for what, (unit, measure) in shares.items()
+    ]

@@ -1,0 +1,1 @@
+"""CLIP: the model, its stage on Ray, and its metrics."""

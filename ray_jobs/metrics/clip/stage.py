@@ -1,0 +1,101 @@
+"""CLIP scores of a set of captions, part by part on Ray, by actors that hold the model."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.spec import Checkpoint, Spec
+from ray_jobs.engine.client import session
+from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.engine.shared import gpus
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.metrics.clip import similarity
+from ray_jobs.runtime.progress import Progress
+from ray_jobs.runtime.ray_dataset import ray_dataset
+from ray_jobs.storage import parts
+
+FOLDER = "clip"
+
+
+def measure_parts(spec: Spec, caption_id: str) -> None:
+    """Make the CLIP scores of these captions complete."""
+    assert spec.clip
+    uri = spec.scores_uri_of(caption_id)
+    captions = parts.require(spec.captions_uri_of(caption_id), "caption")
+    done = parts.done(uri, FOLDER)
+    pending = [{"part": part.name, "rows": part.rows} for part in captions.parts if part.name not in done]
+    if not pending:
+        return
+    inspect.verify(spec.clip)
+    probe(spec.clip, kind="clip")
+    progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
+    gpu = gpus.has_gpus()
+    there = int(ray.cluster_resources().get("GPU", 0))
+    measured = ray_dataset(pending).map(
+        ClipActor,
+        fn_constructor_args=(spec.clip,),
+        fn_kwargs={"golden_uri": spec.golden_uri, "captions_uri": spec.captions_uri_of(caption_id), "scores_uri": uri},
+        compute=ray.data.ActorPoolStrategy(size=max(there, 1) if gpu else 1),
+        num_gpus=1 if gpu else 0,
+        num_cpus=1,
+    )
+    for row in session.with_room(measured.iter_rows(), 1 if gpu else 0, "clip"):
+        progress.add(row["rows"])
+
+
+def measured(spec: Spec, caption_id: str, part: str) -> dict[str, dict[str, float | None]]:
+    """The CLIP scores of a part's captions by image id."""
+    rows = parts.read(spec.scores_uri_of(caption_id), part, folder=FOLDER).to_pylist()
+    return {row.pop("image_id"): row for row in rows}
+
+
+class ClipActor:
+    def __init__(self, model: Checkpoint) -> None:
+        self.checkpoint = model
+
+    @cached_property
+    def model(self) -> Any:
+        """Loaded with the first part: what fails while an actor is made reaches the driver as text only."""
+        from ray_jobs.metrics.clip.model import ClipModel
+
+        return ClipModel(fetch(self.checkpoint), self.checkpoint.uri)
+
+    def __call__(self, row: dict[str, Any], golden_uri: str, captions_uri: str, scores_uri: str) -> dict[str, Any]:
+        golden = {
+            one["image_id"]: one
+            for one in parts.columns(golden_uri, row["part"], ["image_id", "image", "references"]).to_pylist()
+        }
+        captions = [
+            (one["image_id"], one["caption"])
+            for one in parts.columns(captions_uri, row["part"], ["image_id", "caption", "failure"]).to_pylist()
+            if one["failure"] is None
+        ]
+        if missing := [image_id for image_id, _ in captions if image_id not in golden]:
+            raise RetryableError(
+                f"{captions_uri}: {row['part']} has a caption of {missing[0]!r}, which its golden set lacks"
+            )
+        found = [
+            {"image_id": image_id} | values
+            for (image_id, _), values in zip(captions, self._scores(captions, golden), strict=True)
+        ]
+        schema = pa.schema({"image_id": pa.string()} | {metric.name: pa.float64() for metric in similarity.METRICS})
+        parts.write(scores_uri, row["part"], pa.Table.from_pylist(found, schema=schema), {}, FOLDER)
+        return {"rows": row["rows"]}
+
+    def _scores(
+        self, captions: list[tuple[str, str]], golden: dict[str, dict[str, Any]]
+    ) -> list[dict[str, float | None]]:
+        images = self.model.images([golden[image_id]["image"] for image_id, _ in captions])
+        texts = self.model.texts([text for _, text in captions])
+        references = [golden[image_id]["references"] or [] for image_id, _ in captions]
+        others = self.model.texts([text for texts_of in references for text in texts_of])
+        ends = np.cumsum([0, *map(len, references)])
+        return [
+            similarity.scores(float(texts[n] @ images[n]), (others[ends[n] : ends[n + 1]] @ texts[n]).tolist())
+            for n in range(len(captions))
+        ]

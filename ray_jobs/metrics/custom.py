@@ -1,0 +1,80 @@
+"""A team's own metric: a file of theirs that holds `METRIC`, compiled from the source that the spec carries."""
+
+import linecache
+import math
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from numbers import Real
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.metrics import Captioned, Metric
+
+
+def loaded(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
+    """The metrics by name from their source code. Raises InputError with the metric's name and what is wrong with
+    it."""
+    return {name: _compiled(name, source, taken) for name, source in sorted(sources.items())}
+
+
+def value(metric: Metric, caption: Captioned, image_id: str) -> float | None:
+    """The metric's value for one image. Raises InputError, with the image, for what is no number within its range."""
+    assert metric.measure
+    try:
+        found = metric.measure(caption)
+    except (Exception, SystemExit) as error:  # a worker that exits is started again and again
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(
+            f"metric {metric.name}: image {image_id!r}: {what} ({last.filename}, line {last.lineno}); correct the file"
+        ) from None
+    if found is None:
+        return None
+    where = f"metric {metric.name}: image {image_id!r}"
+    try:
+        number = float(found) if isinstance(found, Real) else math.nan
+    except OverflowError:
+        raise InputError(f"{where}: gave {type(found).__name__} larger than any float; correct `measure`") from None
+    if not math.isfinite(number):
+        told = f"{type(found).__name__} {str(found)[:40]!r}"
+        raise InputError(f"{where}: gave {told}; return a number, or None for no value")
+    if metric.kind == "share" and number not in (0, 1):
+        raise InputError(
+            f'{where}: gave {number:g}; a share\'s values are 0 and 1, correct `measure` or set kind="mean"'
+        )
+    low, high = metric.range
+    if not low <= number <= high:
+        raise InputError(f"{where}: {number:g} is outside its range ({low:g}, {high:g}); correct `range` or `measure`")
+    return number
+
+
+@lru_cache(64)
+def _compiled(name: str, source: str, taken: tuple[str, ...]) -> Metric:
+    if name in taken:
+        raise InputError(f"metric {name}: Assay has a metric of this name; rename the file and its METRIC")
+    file = f"{name}.py"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # lines for tracebacks
+    module: dict[str, object] = {"__name__": f"assay_own_metric_{name}", "__file__": file}
+    try:
+        exec(compile(source, file, "exec"), module)  # noqa: S102  the suite's own code, as its checkpoints are
+    except SyntaxError as error:
+        raise InputError(f"metric {name}: {file}, line {error.lineno}: {error.msg}; correct the file") from None
+    except (Exception, SystemExit) as error:
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"metric {name}: {file} fails on import ({type(error).__name__}: {told}); correct it"
+        ) from None
+    metric = module.get("METRIC")
+    if not isinstance(metric, Metric):
+        raise InputError(
+            f"metric {name}: {file} holds no `METRIC = Metric(...)`; see ray_jobs/metrics/builtin/empty.py for one"
+        )
+    if metric.name != name:
+        raise InputError(f"metric {name}: its METRIC is named {metric.name!r}; name it like its file")
+    if metric.measure_all is not None:
+        raise InputError(
+            f"metric {name}: its METRIC has `measure_all`, which only Assay's own have; give `measure` alone"
+        )
+    if not callable(metric.measure):
+        raise InputError(f"metric {name}: its METRIC has no `measure`; give a function of Captioned")
+    return metric

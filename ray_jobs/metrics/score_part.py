@@ -1,0 +1,159 @@
+"""One part's scores, in a Ray task: its captions measured, what the models said of them added, the rows written.
+
+Nothing heavy is imported at the top: what a worker imports, every worker holds.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ray_jobs.contract.spec import Spec
+from ray_jobs.fields.columns import columns_read, values_of
+from ray_jobs.fields.truth import TRUTH, truth_of
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.judge.rubric import SILENT, Judgement
+from ray_jobs.metrics import Captioned, Metric, custom
+from ray_jobs.metrics.builtin.label_hit import names_of
+from ray_jobs.metrics.clip import stage
+from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text.batch import Batch, Corpus
+from ray_jobs.storage import objects, parts
+
+NOT_ASKED = Judgement()
+WITH_TRUTH = "fields_with_truth"  # the column that names them
+
+
+def columns(spec: Spec) -> dict[str, Metric]:
+    """The metrics that a row of scores has: all but the preference, which is of two captions."""
+    return {name: metric for name, metric in declared(spec).items() if name != "preference"}
+
+
+def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
+    """Score one part unless it is there; its line in the manifest, and how many of its captions are in a language.
+
+    One with failures of the judge that it has answered since is made again.
+    """
+    name, uri = row["part"], spec.scores_uri_of(caption_id)
+    if objects.exists(at := parts.uri_of_part(uri, name)):
+        data = objects.read(at)
+        part = parts.describe(name, data)
+        if not (lost_to_judge(part.lost) and judged_since(spec, caption_id, name)):
+            return {"part": part.model_dump_json(), "languages": json.dumps(parts.footer(data).get("languages", {}))}
+        objects.delete(at)
+    truth = [TRUTH] if spec.suite.dataset.truth else []
+    golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
+    by_id = {one["image_id"]: one for one in golden}
+    wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *columns_read(spec.suite.caption)]
+    captions = parts.columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
+    if missing := [one["image_id"] for one in captions if one["image_id"] not in by_id]:
+        raise RetryableError(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its "
+                    "golden "
+                      "set lacks; validate with force")  # fmt: skip
+    images = [by_id[one["image_id"]] for one in captions]
+    table, facts = scored(spec, caption_id, name, captions, images, corpus_counts.opened(spec, caption_id))
+    part = parts.write(uri, name, table, facts)
+    return {"part": part.model_dump_json(), "languages": json.dumps(facts["languages"])}
+
+
+def scored(
+    spec: Spec, caption_id: str, name: str, captions: list[dict[str, Any]], images: list[dict[str, Any]], corpus: Corpus
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows of a part, one a caption, and what its footer says: what was lost and why, and the languages."""
+    metrics = columns(spec)
+    there = [number for number, one in enumerate(captions) if one["failure"] is None]
+    seen = [_captioned(spec, captions[number], images[number]) for number in there]
+    ids = [captions[number]["image_id"] for number in there]
+    values = {metric: np.full(len(captions), np.nan) for metric in metrics}
+    for metric, found in _measured(metrics, seen, ids, corpus, spec.own_metrics).items():
+        values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
+    failures: list[str | None] = ["no-caption"] * len(captions)
+    rationales: list[str | None] = [None] * len(captions)
+    judged = _judged(spec, caption_id, name)
+    of_clip = stage.measured(spec, caption_id, name) if spec.clip else {}
+    for number, image_id in zip(there, ids, strict=True):
+        judgement = judged.get(image_id, NOT_ASKED if spec.suite.judge.kind == "none" else SILENT)
+        failures[number], rationales[number] = judgement.failure, judgement.rationale
+        for metric, value in {**judgement.values, **of_clip.get(image_id, {})}.items():
+            if metric in values and value is not None:
+                values[metric][number] = value
+    table = pa.table(
+        {
+            "image_id": pa.array([one["image_id"] for one in captions], pa.string()),
+            "label": pa.array([one["label"] for one in images], pa.string()),
+            "references": pa.array([bool(one["references"]) for one in images], pa.bool_()),
+            "failure": pa.array(failures, pa.string()),
+            "rationale": pa.array(rationales, pa.string()),
+            **_truths(spec, images),
+        }
+        | {
+            metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()
+        }  # NaN becomes null
+    )
+    lost = Counter(failure for failure in failures if failure)
+    languages = Counter(one.spoken or "unknown" for one in seen)
+    return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
+
+
+def lost_to_judge(reasons: Iterable[str]) -> bool:
+    return any(reason.startswith("judge-") for reason in reasons)
+
+
+def judged_since(spec: Spec, caption_id: str, name: str) -> bool:
+    """Whether the judge says something else by now of an image of the part that it failed at."""
+    rows = parts.columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
+    now = _judged(spec, caption_id, name)
+    failed = {one["image_id"]: one["failure"] for one in rows if lost_to_judge([one["failure"] or ""])}
+    return any(now.get(image_id, SILENT).failure != failure for image_id, failure in failed.items())
+
+
+def _measured(
+    metrics: dict[str, Metric], seen: list[Captioned], ids: list[str], corpus: Corpus, own_names: Collection[str]
+) -> dict[str, list[float | None]]:
+    batch = Batch(seen, corpus)
+    found: dict[str, list[float | None]] = {}
+    for name, metric in metrics.items():
+        if metric.measure_all:
+            found[name] = list(metric.measure_all(batch))
+        elif metric.measure and name not in own_names:
+            found[name] = [metric.measure(caption) for caption in seen]
+        elif metric.measure:
+            found[name] = [
+                custom.value(metric, caption, one) if metric.holds(caption) else None
+                for caption, one in zip(seen, ids, strict=True)
+            ]
+    return found
+
+
+def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> Captioned:
+    label = image["label"]
+    return Captioned(
+        text=caption["caption"],
+        tokens=caption["tokens"],
+        finish_reason=caption["finish_reason"],
+        references=tuple(image["references"] or ()),
+        label=label,
+        names=names_of(label, spec.synonyms.get(label, ())) if label is not None else (),
+        language=spec.suite.metrics.language,
+        fields=values_of(caption, spec.suite.caption),
+        truth=truth_of(spec, image),
+    )
+
+
+def _truths(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    """Of a suite with truth a column of the fields that each image has it for, by which values are expected."""
+    if not spec.suite.dataset.truth:
+        return {}
+    return {WITH_TRUTH: pa.array([list(truth_of(spec, image)) for image in images], pa.list_(pa.string()))}
+
+
+def _judged(spec: Spec, caption_id: str, name: str) -> dict[str, Judgement]:
+    if spec.suite.judge.kind == "none":
+        return {}
+    from ray_jobs.judge import run  # it brings the engine along
+
+    return run.judgements(spec, caption_id, name)

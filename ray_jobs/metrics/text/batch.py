@@ -1,0 +1,100 @@
+"""A batch of captions, their references' n-grams counted once for every metric that goes by them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.text.frequencies import NOTHING, Frequencies
+from ray_jobs.metrics.text.ngrams import ORDERS, ngrams, of_texts
+from ray_jobs.metrics.text.tokenise import numbers
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is known of whole sets: in how many images' references each n-gram occurs (`total`: images that have any),
+    and how often each bigram and each whole text occurs in the captions."""
+
+    documents: Frequencies = NOTHING
+    bigrams: Frequencies = NOTHING
+    texts: Frequencies = NOTHING
+
+
+@dataclass(frozen=True)
+class Grams:
+    """`distinct` n-grams with their `order` (0 for one word), and one entry for each text that holds one.
+
+    Entries are sorted by image, then n-gram, then text; texts are numbered image by image, the caption before the
+    references. `starts` are the entries at which an image's next n-gram begins; `held` is how often the caption of an
+    entry's image holds its n-gram.
+    """
+
+    distinct: np.ndarray
+    order: np.ndarray
+    image: np.ndarray
+    gram: np.ndarray
+    text: np.ndarray
+    times: np.ndarray
+    is_caption: np.ndarray
+    starts: np.ndarray
+    held: np.ndarray
+
+
+@dataclass(frozen=True)
+class Batch:
+    captions: Sequence[Captioned]
+    corpus: Corpus = Corpus()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        return [text for caption in self.captions for text in (caption.text, *caption.references)]
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The image that each text belongs to."""
+        return np.repeat(np.arange(len(self.captions)), [1 + len(one.references) for one in self.captions])
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """The text that is each image's caption."""
+        sizes = np.array([1 + len(one.references) for one in self.captions], np.int64)
+        return np.cumsum(sizes) - sizes
+
+    @cached_property
+    def has_references(self) -> np.ndarray:
+        return np.array([bool(one.references) for one in self.captions], bool)
+
+    @cached_property
+    def terms(self) -> tuple[np.ndarray, np.ndarray]:
+        """The terms of all texts, and how many each has."""
+        return numbers(self.texts)
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        """A number for each caption as a whole."""
+        found: np.ndarray = of_texts(*self.terms)[self.first]
+        return found
+
+    @cached_property
+    def grams(self) -> Grams:
+        found = [ngrams(*self.terms, order) for order in range(1, ORDERS + 1)]
+        numbers_of, text = (np.concatenate([one[which] for one in found]) for which in (0, 1))
+        distinct, gram = np.unique(numbers_of, return_inverse=True)
+        order = np.empty(len(distinct), np.int64)
+        order[gram] = np.repeat(np.arange(ORDERS), [len(one[0]) for one in found])
+        key, times = np.unique(
+            (self.image[text] * len(distinct) + gram) * len(self.texts) + text, return_counts=True
+        )  # an image, n-gram and text in 64 bits: a batch of 4096 images has 2^12, 2^20 and 2^15 of them
+        rest, text = np.divmod(key, max(len(self.texts), 1))
+        image, gram = np.divmod(rest, max(len(distinct), 1))
+        is_caption = text == self.first[image] if len(key) else np.zeros(0, bool)
+        starts = np.flatnonzero(np.diff(rest, prepend=-1))
+        own = np.where(is_caption[starts], times[starts], 0)
+        held = np.repeat(own, np.diff(starts, append=len(key)))
+        return Grams(distinct, order, image, gram, text, times, is_caption, starts, held)
+
+    def by_image(self, values: np.ndarray, has: np.ndarray) -> list[float | None]:
+        """The values of the images that have one, None for the others."""
+        return [value if one else None for value, one in zip(values.tolist(), has.tolist(), strict=True)]

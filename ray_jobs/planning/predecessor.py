@@ -1,0 +1,119 @@
+"""Find the series that a suite had before this one, so that an upgrade of Assay cannot take a baseline unnoticed.
+
+`plan` calls this where a run's series has no baseline. An id of a series holds Assay's own versions (`contract`), so
+raising one starts a new series although nobody changed the suite. What a person changes starts one too, and that is a
+new beginning that they asked for. The specs of the other series tell the two apart.
+"""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Any
+
+from ray_jobs.contract.spec import Predecessor, Spec
+from ray_jobs.storage import records
+from ray_jobs.storage.index import READS, Published, published
+
+TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
+
+
+def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
+    """The last accepted run of the suite's series before the spec's; None where the spec misses nothing.
+
+    That is: it has a baseline or was asked for none, its gate compares nothing, its series or no series has an accepted
+    run, or it is of the very checkpoint that was accepted last, which so becomes the new series' first baseline.
+    A spec with the anchor `first` that misses only this one gets the first accepted run instead, unless a person has
+    changed something since.
+    A series that only Assay's versions tell from the spec's goes before all others. Without such a series the one that
+    accepted a run last counts, with what a person has changed since. Where none of that series' specs can be read,
+    nobody knows whether a person changed anything: `changed` is empty, as after an upgrade, because a PASS would say
+    that somebody did. Raises NewerSchema for a spec that a newer Assay wrote.
+    """
+    misses_baseline = not spec.baseline and asked in ("last-accepted", "previous")
+    misses_anchor = not spec.anchor and spec.suite.gate.anchor == "first"
+    if not (misses_baseline or misses_anchor) or not spec.suite.gate.metrics:
+        return None
+    entries = published(spec.root, spec.suite.name)
+    of_series = [entry for entry in entries if entry.series_id == spec.series_id]
+    for earlier in records.asked_before(spec, of_series):
+        if earlier.suite.gate.baseline == asked and _keeps_answer(spec, earlier, misses_baseline):
+            return earlier.predecessor
+    accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]
+    if not accepted or any(entry.series_id == spec.series_id for entry in accepted):
+        return None
+    by_series = sorted(accepted, key=attrgetter("series_id"))  # stable: the newest of each series stays first
+    series = [list(runs) for _, runs in groupby(by_series, key=attrgetter("series_id"))]
+    series.sort(key=lambda runs: runs[0].published_at, reverse=True)
+    with ThreadPoolExecutor(READS) as pool:
+        candidates = list(pool.map(lambda runs: _compare_with(spec, runs if misses_baseline else runs[::-1]), series))
+    before = next(
+        (candidate for candidate in candidates if candidate.checkpoint and not candidate.changed), candidates[0]
+    )
+    if before.changed and not misses_baseline:
+        return None
+    return None if _is_of_checkpoint(spec, before) else before
+
+
+def _keeps_answer(spec: Spec, earlier: Spec, misses_baseline: bool) -> bool:
+    """Whether a run that was asked for in the same words had nothing to miss, so that this one has neither."""
+    if misses_baseline:
+        return not earlier.baseline and not earlier.lost_baseline
+    return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.lost_anchor
+
+
+def _compare_with(spec: Spec, accepted: list[Published]) -> Predecessor:
+    """The series of these accepted runs as the spec's predecessor: the first of them with a readable spec."""
+    for entry in islice(accepted, TRIED):
+        run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
+        for old in records.specs_of(run_uri):
+            if old.suite.name == entry.suite and old.checkpoint.folder == entry.checkpoint_folder:
+                changed = list_changes(old, spec)
+                return Predecessor(run_id=entry.run_id, run_uri=run_uri, checkpoint=old.checkpoint, changed=changed)
+    entry = accepted[0]
+    return Predecessor(run_id=entry.run_id, run_uri=entry.run_uri(spec.root), checkpoint=None)
+
+
+def _is_of_checkpoint(spec: Spec, before: Predecessor) -> bool:
+    """Whether the predecessor is an accepted run of the spec's own checkpoint."""
+    if before.changed:
+        return False
+    if before.checkpoint is None:  # then its folder's name is all that is known
+        return before.run_uri.split("/")[-2].endswith(f"-{spec.checkpoint.fingerprint[:8]}")
+    return before.checkpoint.fingerprint == spec.checkpoint.fingerprint
+
+
+def list_changes(old: Spec, new: Spec) -> tuple[str, ...]:
+    """The settings that a person can change and that tell the series of these specs apart, by name."""
+    changed = [
+        f"{section}.{name}"
+        for section, before in _settings(old).items()
+        for name in _differing(before, _settings(new)[section])
+    ]
+    if old.source_revision != new.source_revision:
+        changed.append("the files of the dataset")
+    return tuple(changed)
+
+
+def _settings(spec: Spec) -> dict[str, Mapping[str, Any]]:
+    """The sections of a suite that determine its series."""
+    suite = spec.suite
+    return {
+        "dataset": {name: _without_links(value) for name, value in suite.dataset.content().items()},
+        "preprocess": suite.preprocess.content(),
+        "caption": suite.caption.identity(),
+        "engine": suite.engine.output(),
+    }
+
+
+def _without_links(value: Any) -> Any:
+    """An absolute path as the releases before this one wrote it: with the links of the suite's folder followed."""
+    return os.path.realpath(value) if isinstance(value, str) and value.startswith("/") else value
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    missing = object()
+    return sorted(
+        name for name in before.keys() | after.keys() if before.get(name, missing) != after.get(name, missing)
+    )

@@ -1,0 +1,219 @@
+"""Which files may be a suite, and which files a suite may name.
+
+The right to start a validation is not the right to run code on Ray. Whoever starts one names a suite of the deployment:
+a file directly below ASSAY_SUITES. A suite's own metrics are code, so they lie below the suite's folder, and a job runs
+the code in a spec only where its own copy of that folder holds the same (`check_code`). Both planes use this.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ray_jobs.dataset.allowed_folders import find_home, list_allowed_folders, list_own_folders
+from ray_jobs.inputs import strict_yaml
+from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.names import find_fault, printable
+from ray_jobs.storage import objects
+
+if TYPE_CHECKING:
+    from ray_jobs.contract.spec import Spec
+
+SUITES = Path(__file__).parents[2] / "dags" / "suites"
+CODE_BYTES = 256 * 1024
+TABLE_BYTES = 16 * 2**20  # of synonyms or names of labels
+MOST_FILES = 10_000  # looked at below ASSAY_SUITES
+SYSTEM = ("/proc", "/sys", "/dev", "/run")  # no data, but secrets of processes, and files without an end
+DATA = ("/dev/shm", "/run/media")  # noqa: S108 - in the system, and yet people keep data there
+SETTING = "ASSAY_SUITE_FILES"
+
+
+def suites_folder() -> str:
+    return os.environ.get("ASSAY_SUITES") or str(SUITES)
+
+
+def files_allowed() -> bool:
+    """Whether this deployment takes a suite by its file, from whoever may start a validation."""
+    return os.environ.get(SETTING) == "1"
+
+
+def find_suite(name_or_file: str, by_hand: bool = False) -> str:
+    """The URI of a suite. Raises InputError for what is neither the name of one nor a file that may be named.
+
+    `by_hand`: a person at a shell names it, who may read and run everything there anyway.
+    """
+    if re.search(r"\.ya?ml$", name_or_file) or "/" in name_or_file:
+        if by_hand or files_allowed():
+            return name_or_file
+        raise InputError(
+            f"suite {printable(name_or_file)!r}: is a file, and here a suite is named; put the file below ASSAY_SUITES "
+            f"and give its name without .yaml, or set {SETTING}=1 where Airflow runs its tasks"
+        )
+    folder = suites_folder()
+    if fault := find_fault(name_or_file):
+        raise InputError(
+            f"suite {printable(name_or_file, 60)!r}: its name {fault}; give the name of a file in {folder} without "
+            ".yaml"
+        )
+    uri = f"{folder.rstrip('/')}/{name_or_file}.yaml"
+    if not objects.is_s3(folder):
+        _below(Path(objects.absolute(uri)), Path(objects.absolute(folder)), f"suite {name_or_file!r}")
+    return uri
+
+
+def read_suite(uri: str, name_or_file: str) -> bytes:
+    """The bytes of a suite. Raises InputError where there is none, with the nearest name of one that is there."""
+    try:
+        return objects.read(uri, at_most=strict_yaml.BYTES)
+    except FileNotFoundError:
+        if uri == name_or_file:
+            raise InputError(f"suite {printable(name_or_file)}: no such file; correct the path") from None
+    folder = suites_folder()
+    entries = islice(objects.entries(folder), MOST_FILES)
+    known = [entry.key.removesuffix(".yaml") for entry in entries if entry.key.endswith(".yaml")]
+    raise InputError(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}")
+
+
+def beside(
+    file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names", "fields"], source: str = ""
+) -> str:
+    """The URI of a file that a suite names, which lies below the suite's folder, links followed.
+
+    Tables of names and schemas of fields may be on S3 as well, or below the folder of the local data set `source` or
+    one of ASSAY_SOURCES; a metric is code, so it lies with the suite. Raises InputError for every other.
+    """
+    if objects.is_s3(file) and what != "metric":
+        return file
+    if what != "metric" and (path := _below_data(file, suite_uri, source)):
+        return path
+    folder = suite_uri.rpartition("/")[0] if objects.is_s3(suite_uri) else str(Path(objects.absolute(suite_uri)).parent)
+    if objects.is_s3(folder):
+        uri = file if objects.is_s3(file) else f"{folder}/{file}"
+        if not uri.startswith(f"{folder}/") or {"", ".", ".."} & set(uri.removeprefix(f"{folder}/").split("/")):
+            raise _outside(f"{what} {printable(file)}")
+        return uri
+    if objects.is_s3(file):
+        raise _outside(f"{what} {printable(file)}")
+    return str(_below(Path(folder, file.removeprefix("file://")), Path(folder), f"{what} {printable(file)}"))
+
+
+def _below_data(file: str, suite_uri: str, source: str) -> str | None:
+    """The path of a local file that lies with the data, links followed; None for every other, and for no path."""
+    path = Path(file.removeprefix("file://"))
+    if not objects.is_s3(suite_uri):
+        path = Path(objects.absolute(suite_uri)).parent / path
+    home = find_home(source)
+    folders = [*(list_own_folders(str(home)) if home else []), *list_allowed_folders()]
+    try:
+        target = path.resolve()
+        below = any(target != Path(folder).resolve() and target.is_relative_to(Path(folder).resolve())
+                    for folder in folders)  # fmt: skip
+        if not path.is_absolute() or not below:
+            return None
+        refuse_system_path(str(target), "suite")
+        return str(keep_links(path))
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a null byte: told where it is looked for beside
+        return None
+
+
+def keep_links(path: Path) -> Path:
+    """The path without `..`, and with its links as they are, unless a `..` leads back over one of them.
+
+    ConfigMaps and git-sync lead to what they mount through a link into a folder that has another name after every
+    change, and paths are parts of ids.
+    """
+    direct = Path(os.path.normpath(path))
+    if os.path.realpath(direct) == os.path.realpath(path):
+        return direct
+    return path.resolve()
+
+
+def refuse_system_path(uri: str, what: str) -> None:
+    """Raise InputError for a local path that leads into the system, links followed."""
+    if objects.is_s3(uri):
+        return
+    try:
+        path = Path(objects.absolute(uri)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
+        raise InputError(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
+    if path == Path("/"):
+        raise InputError(f"{what} {printable(uri)}: is the root of the system; name a folder of data")
+    if any(map(path.is_relative_to, SYSTEM)) and not any(map(path.is_relative_to, DATA)):
+        raise InputError(f"{what} {printable(uri)}: leads into the system, where no data is; correct the suite")
+
+
+def read_text(uri: str, what: str, at_most: int) -> str:
+    """The text of a file that a suite names. Raises InputError."""
+    try:
+        return objects.read(uri, at_most=at_most).decode()
+    except FileNotFoundError:
+        raise InputError(f"{what} {uri}: no such file; correct the suite") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{what} {uri}: not UTF-8 text; correct the file") from None
+
+
+def check_code(spec: "Spec") -> None:
+    """Raise InputError where the spec carries code that this deployment's suites do not hold.
+
+    A spec lies where results are kept, and whoever may write there is not thereby trusted with code.
+    """
+    for name in spec.own_metrics:
+        if not is_code_of_the_deployment(spec, name):
+            raise InputError(
+                f"metric {printable(name, 60)}: the spec's code is not that of a file {printable(name, 60)}.py below "
+                f"{suites_folder()} here; deploy the same suites (ASSAY_SUITES) to Airflow and Ray, then plan again; "
+                f"for a suite that is a file of your own set {SETTING}=1"
+            )
+
+
+def is_code_of_the_deployment(spec: "Spec", name: str) -> bool:
+    """Whether a file of the metric's name below ASSAY_SUITES holds exactly the code that the spec carries."""
+    code = spec.own_metrics[name].encode("utf-8", "surrogatepass")
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or len(code) > CODE_BYTES:
+        return False
+    return any(_holds(uri, code) for uri in _candidates(spec, f"{name}.py"))
+
+
+def _candidates(spec: "Spec", file: str) -> Iterator[str]:
+    folder = suites_folder().rstrip("/")
+    for entry in islice(objects.entries(folder), MOST_FILES):
+        if entry.key.rpartition("/")[2] == file and entry.size <= CODE_BYTES:
+            yield f"{folder}/{entry.key}"
+    if files_allowed():  # a suite may lie anywhere then, but not where results do
+        for uri in spec.suite.metrics.own:
+            path = objects.local_path(uri)
+            root = objects.local_path(spec.root)
+            if path and path.name == file and not (root and path.resolve().is_relative_to(root.resolve())):
+                yield uri
+
+
+def _holds(uri: str, code: bytes) -> bool:
+    try:
+        return objects.read(uri, at_most=CODE_BYTES) == code
+    except (FileNotFoundError, InputError):  # gone, or a link to what is no file
+        return False
+
+
+def _below(path: Path, folder: Path, what: str) -> Path:
+    """The path without `..`, when what it leads to is below the folder.
+
+    A link keeps its own name: Kubernetes mounts each file as a link into a folder that has another name after every
+    change, and a path is part of an id.
+    """
+    try:
+        home = folder.resolve()
+        direct = Path(os.path.normpath(path))
+        target = direct.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
+        raise InputError(f"{what}: not a path ({printable(str(error))}); correct the suite") from None
+    if target == home or not target.is_relative_to(home):
+        raise _outside(what)
+    return direct
+
+
+def _outside(what: str) -> InputError:
+    is_table = what.startswith(("label_names ", "synonyms "))
+    elsewhere = ", below the data set's folder or one of ASSAY_SOURCES" if is_table else ""
+    return InputError(f"{what}: is not below the folder of the suite; put the file there{elsewhere}")

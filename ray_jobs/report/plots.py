@@ -1,0 +1,95 @@
+"""The report's plots as inline SVG: how a metric is distributed, and its trend over the checkpoints."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ray_jobs.report.histogram import Histogram, alike
+from ray_jobs.report.plot import Labels, Plot, Range, nice_ticks, widened, write_ticks
+from ray_jobs.report.trend import Point
+
+OUTCOMES = {
+    "PASS": ("pass", "circle"), "FAIL": ("fail", "cross"), "INCONCLUSIVE": ("unsure", "diamond"),
+    "INCOMPLETE": ("muted", "square"),
+}  # fmt: skip
+LABELS = 7  # checkpoints named below a trend
+TOP = 1.05  # of the highest share: where the plot ends
+
+
+def distribution(candidate: Histogram, baseline: Histogram | None) -> str:
+    """The share of the images by value: the candidate's filled, over the baseline's as a line. Empty without values."""
+    other = baseline or Histogram()
+    if not candidate.n:
+        return ""
+    few = candidate.distinct is not None and (not other.n or other.distinct is not None)
+    return _draw_bars(candidate, other) if few else _draw_steps(candidate, other)
+
+
+def trend(points: Sequence[Point]) -> str:
+    """Mean and 95% interval (1.96 standard errors) of each checkpoint. Empty without points."""
+    if not points:
+        return ""
+    ends = [point.mean + side * point.error for point in points for side in (-1.96, 1.96)]
+    y = widened(min(ends), max(ends), 0.18)
+    step = max(1, -(-len(points) // LABELS))
+    named = range(len(points))[::-1][::step][::-1]  # the last one always
+    labels = [(place, _shorten(points[place].checkpoint)) for place in named]
+    plot = Plot((-0.6, len(points) - 0.4), y, labels, 5, write_ticks, slanted=len(named) > 4)
+    plot.line([(place, point.mean) for place, point in enumerate(points)], "line", 1.2)
+    for place, point in enumerate(points):
+        colour, shape = OUTCOMES.get(point.outcome or "", ("candidate", "circle"))
+        plot.line([(place, point.mean + side * point.error) for side in (-1.96, 1.96)], colour, 1.2)
+        plot.marker(place, point.mean, shape, 3.75 if point.own else 2.5, colour)
+        if point.own:
+            plot.ring(place, point.mean, 6.5, "ink")
+    return plot.svg()
+
+
+def _draw_bars(candidate: Histogram, baseline: Histogram) -> str:
+    """A pair of bars for each of few values."""
+    counts: list[Counter[float]] = [histogram.distinct or Counter() for histogram in (baseline, candidate)]
+    values = sorted({*counts[0], *counts[1]})
+    apart = min((after - before for before, after in pairwise(values)), default=1.0)
+    room = (0.7 if len(values) > 1 else 1.5) * apart
+    sides = [(baseline, counts[0], -0.21, "baseline"), (candidate, counts[1], 0.21 if baseline.n else 0, "candidate")]
+    highest = max(max(count.values()) / histogram.n for histogram, count, *_ in sides if histogram.n)
+    labels = [(value, f"{value:.3g}".replace("-", "\u2212")) for value in values[:: -(-len(values) // 6)]]
+    plot = _plot_shares((values[0] - room, values[-1] + room), labels, highest)
+    for histogram, count, shift, colour in sides:
+        for value in values if histogram.n else ():
+            plot.bar(value + shift * apart, 0.38 * apart, count.get(value, 0) / histogram.n, colour)
+    return plot.svg()
+
+
+def _draw_steps(candidate: Histogram, baseline: Histogram) -> str:
+    edges, new, old = alike(candidate, baseline)
+    shares = [count / candidate.n for count in new], [count / (baseline.n or 1) for count in old]
+    highest = max(map(max, shares))
+    ticks = nice_ticks(edges[0], edges[-1], 6)
+    labels = list(zip(ticks, write_ticks(ticks), strict=True))
+    plot = _plot_shares(widened(edges[0], edges[-1], 0.05), labels, highest)
+    plot.area(_outline(edges, shares[0]), "candidate")
+    plot.line(_outline(edges, shares[0]), "candidate", 1.2)
+    if baseline.n:
+        plot.line(_outline(edges, shares[1]), "baseline", 1.4)
+    for histogram, colour in ((baseline, "baseline"), (candidate, "candidate")):
+        if histogram.mean is not None and math.isfinite(histogram.mean):
+            plot.line([(histogram.mean, 0), (histogram.mean, TOP * highest)], colour, 1, dashed=True)
+    return plot.svg()
+
+
+def _plot_shares(x: Range, labels: Labels, highest: float) -> Plot:
+    """An empty plot of shares from nothing to a little more than the highest."""
+    return Plot(x, (0, TOP * highest), labels, 4, lambda ticks: [f"{share:.0%}" for share in ticks])
+
+
+def _outline(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
+    """The corners of the steps, from the axis and back to it."""
+    corners = [corner for (left, right), height in zip(pairwise(edges), heights, strict=True)
+               for corner in ((left, height), (right, height))]  # fmt: skip
+    return [(edges[0], 0.0), *corners, (edges[-1], 0.0)]
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 16 else f"…{text[-15:]}"

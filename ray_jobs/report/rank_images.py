@@ -1,0 +1,130 @@
+"""One pass over the scores of a run, beside another's: distributions, and the few images that are worth looking at.
+
+Parts are streamed, a few read ahead; what is kept does not grow with the number of images.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.pairing import find_rows, read_floats, take_rows
+from ray_jobs.prefetch import prefetch
+from ray_jobs.report.histogram import Histogram
+from ray_jobs.storage import parts
+
+AHEAD = 8  # parts read at once
+CASES = 10  # images shown for each of worse and better
+EXAMPLES = 3  # of a reason of failure
+
+
+@dataclass(frozen=True)
+class Side:
+    """The captions of one checkpoint and their scores: those of these manifests, or those that stand."""
+
+    name: str
+    captions_uri: str
+    scores_uri: str
+    captions: Manifest | None = None
+    scores: Manifest | None = None
+
+
+class Ranked(NamedTuple):
+    """An image by how much better it is (`by`, then `then`), and the part that it is in."""
+
+    by: float
+    then: float
+    image_id: str
+    part: str
+
+
+class Lost(NamedTuple):
+    image_id: str
+    reason: str
+    part: str
+
+
+@dataclass
+class Looked:
+    """`worse` and `better` begin with the most; without a baseline they are the lowest and the highest values."""
+
+    candidate: dict[str, Histogram]
+    baseline: dict[str, Histogram]
+    worse: list[Ranked] = field(default_factory=list)
+    better: list[Ranked] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+
+
+def look(
+    names: Sequence[str],
+    candidate: Side,
+    baseline: Side | None,
+    metrics: Sequence[str],
+    rank_by: Sequence[tuple[str, int]],
+) -> Looked:
+    """Look at all parts. `rank_by` are up to two (metric, direction): the second orders what the first has alike."""
+    looked = Looked({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
+    columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
+    seen: Counter[str] = Counter()
+
+    held = [(side, _held(side, names, columns)) for side in (candidate, baseline) if side]
+
+    def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
+        new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in held)
+        return name, new, old[0] if old else None
+
+    for name, new, old in prefetch(read, names, AHEAD):
+        for metric in metrics:
+            looked.candidate[metric].add(read_floats(new, metric))
+            if old is not None:
+                looked.baseline[metric].add(read_floats(old, metric))
+        ranked = _ranked(name, new, old, rank_by)
+        looked.worse = sorted([*looked.worse, *ranked[:CASES]])[:CASES]
+        looked.better = sorted([*looked.better, *ranked[-CASES:]], key=_best_first)[:CASES]
+        for image_id, reason in _failures(new):
+            if seen[reason] < EXAMPLES:
+                seen[reason] += 1
+                looked.lost.append(Lost(image_id, reason, name))
+    if baseline:
+        looked.worse = [one for one in looked.worse if (one.by, one.then) < (0, 0) and one.by <= 0]
+        looked.better = [one for one in looked.better if (one.by, one.then) > (0, 0) and one.by >= 0]
+    else:
+        lowest = {one.image_id for one in looked.worse}
+        looked.better = [one for one in looked.better if one.image_id not in lowest]
+    return looked
+
+
+def _held(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns that the side's scores have, which all of its parts have alike."""
+    there = parts.read(side.scores_uri, names[0], made=side.scores).column_names if names else []
+    return [column for column in columns if column in there]
+
+
+def _ranked(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tuple[str, int]]) -> list[Ranked]:
+    """The part's images that have a value, the worst first: only the first and last `CASES` of them."""
+    if not rank_by:
+        return []
+    ids = new["image_id"].to_pylist()
+    moved = [read_floats(new, name) * direction for name, direction in rank_by]
+    if old is not None:
+        rows = find_rows(ids, old["image_id"].to_pylist())
+        before = (take_rows(read_floats(old, name), rows) for name, _ in rank_by)
+        moved = [after - then * way for after, then, (_, way) in zip(moved, before, rank_by, strict=True)]
+    first, second = moved[0], np.nan_to_num(moved[-1]) if len(moved) > 1 else np.zeros(len(ids))
+    sorted_rows = [row for row in np.lexsort((second, first)).tolist() if np.isfinite(first[row])]
+    kept = sorted_rows if len(sorted_rows) <= 2 * CASES else sorted_rows[:CASES] + sorted_rows[-CASES:]
+    return [Ranked(float(first[row]), float(second[row]), ids[row], part) for row in kept]
+
+
+def _best_first(one: Ranked) -> tuple[float, float, str]:
+    return -one.by, -one.then, one.image_id
+
+
+def _failures(table: pa.Table) -> Iterable[tuple[str, str]]:
+    failed = table.filter(pc.is_valid(table["failure"]))
+    return zip(failed["image_id"].to_pylist(), failed["failure"].to_pylist(), strict=True)

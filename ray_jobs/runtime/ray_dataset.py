@@ -1,0 +1,44 @@
+"""Work spread over the cluster by Ray Data. Importing that takes a second, which a job without it need not wait."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ray_jobs.runtime.waiting import tell_waiting
+
+if TYPE_CHECKING:
+    import ray
+
+
+Item = TypeVar("Item")
+
+
+def tell_first(rows: Iterator[Item], what: str) -> Iterator[Item]:
+    """The same rows; while the first is waited for, a line says so, and which CPUs the cluster has for it."""
+    with tell_waiting(lambda: _describe_wait(what)):
+        first = list(islice(rows, 1))
+    yield from first
+    yield from rows
+
+
+def _describe_wait(what: str) -> str:
+    import ray
+
+    there, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
+    remedy = "" if there else ": start a worker"
+    return f"{what}: waiting for the first task, {free:g} CPUs free of {there:g} on the nodes that are up{remedy}"
+
+
+def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Dataset":
+    """A dataset of the items, in as many blocks as there are items unless told otherwise."""
+    from ray import data
+
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a node with a GPU can take long to start; the job has its own limit
+    context.raise_original_map_exception = True  # else a InputError of a worker arrives as text only
+    for noisy in ("ray.data", "ray.llm", "ray.serve"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return data.from_items(list(items), override_num_blocks=blocks or len(items))

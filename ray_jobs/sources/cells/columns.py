@@ -1,0 +1,179 @@
+"""Which columns of a table hold the images, labels and references."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.storage.arrow_guard import refuse_extensions
+
+log = logging.getLogger("assay")
+IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes", "content", "images")
+PLACES = (
+    "image", "file_name", "filename", "image_path", "path", "file", "filepath", "image_url", "url", "uri", "images",
+    "image_name", "image_file", "img_path", "img",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any.
+
+    `given` are the values of columns that the folders of a file give to all of its rows (`label=cat/`).
+    `truth` are the columns of right values with what Hugging Face datasets say of their types.
+    """
+
+    image: str
+    label: str | None = None
+    references: str | None = None
+    places: bool = False
+    names: Mapping[str, str] | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    truth: Mapping[str, Any] = field(default_factory=dict)
+
+    def wanted(self) -> list[str]:
+        """The names of the columns to read, each once."""
+        chosen = dict.fromkeys(name for name in (self.image, self.label, self.references, *self.truth) if name)
+        return [name for name in chosen if name not in self.given]
+
+
+def columns_of(
+    dataset: Dataset,
+    where: str,
+    schema: pa.Schema,
+    partitions: Mapping[str, str] | None = None,
+    known: str | None = None,
+) -> Columns:
+    """The columns of a table with this schema, and those of its folders; `known` is that of the images where other
+    files have told it. Raises InputError when one is not there or none can be told."""
+    types = _huggingface_types(schema)
+    given = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
+    image = check(dataset.image, "image", where, schema.names) or known or _image(where, schema, types)
+    label = check(dataset.label, "label", where, [*schema.names, *given])
+    references = check(dataset.references, "references", where, [*schema.names, *given])
+    kind = types.get(label or "", {})
+    kind = kind["feature"] if isinstance(kind.get("feature"), dict) else kind  # a list of class labels
+    names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
+    truth = check_truth(dataset, where, [*schema.names, *given])
+    wanted = [name for name in (image, label, references, *truth) if name and name not in given]
+    for name in wanted:
+        if (count := schema.names.count(name)) > 1:
+            raise InputError(f"dataset {where}: has {count} columns {name!r}; rename all but one")
+    refuse_extensions(schema, wanted, where)
+    return Columns(
+        image,
+        label,
+        references,
+        _holds_places(schema.field(image).type),
+        None if names is None else {str(number): str(name) for number, name in enumerate(names)},
+        given,
+        {name: types.get(name) for name in truth},
+    )
+
+
+def check(column: str | None, role: str, where: str, names: list[str]) -> str | None:
+    """The column as it was asked for. Raises InputError when there is none of that name."""
+    if column and column not in names:
+        raise InputError(f"dataset {where}: no column {column!r} for {role}{nearest(column, names)}")
+    return column
+
+
+def check_truth(dataset: Dataset, where: str, names: list[str]) -> tuple[str, ...]:
+    """The columns that hold the right values of fields. Raises InputError when one is not there."""
+    for name, column in dataset.truth.items():
+        check(column, f"the truth of {name!r}", where, names)
+    return tuple(dataset.truth.values())
+
+
+def preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str | None:
+    """The candidate that comes first in an order of names, capitals aside."""
+    lowered = {name.lower(): name for name in reversed(list(candidates))}
+    return next((lowered[name] for name in order if name in lowered), None)
+
+
+def tell(dataset: Dataset, columns: Columns) -> None:
+    """Log what was chosen."""
+    told = {"image": columns.image, "label": columns.label, "references": columns.references}
+    log.info("dataset %s: columns %s", dataset.source, ", ".join(f"{a} = {b!r}" for a, b in told.items() if b))
+
+
+def _image(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
+    """Image features first, then what can hold bytes, then texts that are named like places of images.
+
+    Then what writers make of these: lists of them, and, where no cell of the file has a value, a column without a type.
+    """
+    features = [str(name) for name in schema.names if types.get(name, {}).get("_type") == "Image"]
+    held = [str(field.name) for field in schema if _holds_bytes(field.type)]
+    candidates = features or held
+    if not candidates:
+        if named_so := preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES):
+            return named_so
+        candidates = [str(field.name) for field in schema if _is_list(field.type) and _holds_bytes(_inner(field.type))]
+    if len(candidates) == 1:
+        return candidates[0]
+    if named_so := preferred(candidates, IMAGES):
+        return named_so
+    if not candidates:
+        places = [str(field.name) for field in schema if _holds_places(field.type)]
+        untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
+        if named_so := preferred(places, PLACES) or preferred(untyped, (*IMAGES, *PLACES)):
+            return named_so
+    told = "which" if candidates else "that any"
+    raise InputError(
+        f"dataset {where}: cannot tell {told} of its columns holds the images: "
+        f"{', '.join(f'{field.name} ({field.type})' for field in schema)}; set `dataset.image`"
+    )
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _inner(kind: pa.DataType) -> pa.DataType:
+    """What a list or a dictionary of values has in it; another type is itself."""
+    return kind.value_type if _is_list(kind) or pa.types.is_dictionary(kind) else kind
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+def _holds_places(kind: pa.DataType) -> bool:
+    """Whether a cell may be the place of an image: a text, also in a list or a category, or an object with a path."""
+    kind = _inner(kind)
+    if pa.types.is_struct(kind):
+        return not _holds_bytes(kind) and any(field.name in ("path", "url") and _is_text(field.type) for field in kind)
+    return _is_text(kind)
+
+
+def _huggingface_types(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """Features by column as `datasets.Features.from_arrow_schema` reads them, without its seconds of import."""
+    try:
+        types = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {name: kind for name, kind in types.items() if isinstance(kind, dict)} if isinstance(types, dict) else {}

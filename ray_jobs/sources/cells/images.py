@@ -1,0 +1,151 @@
+"""The image in a cell: its bytes, or the place that it lies at, however a table or a line of a manifest writes it."""
+
+import base64
+import binascii
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ray_jobs.dataset import image_formats
+from ray_jobs.images.bounds import most_bytes
+from ray_jobs.sources.cells.texts import CellFault, describe, is_bytes, is_missing, parse_container, printable
+
+DEEPEST = 4  # lists of one, objects in objects
+MOST_PATH = 4096  # characters; the system's own limit
+MOST_URL = 65_536
+LEAST_BASE64 = 60  # characters: no image is smaller
+PLACES = ("path", "url", "image_url", "file_name", "filename", "uri", "image", "base64", "b64_json")
+BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+BASE64_IMAGES = (
+    "/9j/",
+    "iVBORw0KGgo",
+    "R0lGOD",
+    "UklGR",
+    "Qk",
+    "SUkq",
+    "TU0AK",
+    "AAAA",
+)  # what their first bytes become
+DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
+PYTHON_BYTES = re.compile(r"b['\"].*['\"]", re.DOTALL)
+
+
+def read_image(value: Any, depth: int = 0) -> bytes | str | None:
+    """The bytes of an image, or the path or URL that it lies at, or None for an empty cell.
+
+    Raises CellFault for what is none of these, and for several images: a row has one.
+    """
+    if depth > DEEPEST:
+        raise CellFault("an image inside lists and objects that are nested too deep; write its bytes or its path")
+    if is_bytes(value):
+        return _from_bytes(bytes(value))
+    if is_missing(value):
+        return None
+    if isinstance(value, str):
+        return _from_text(value.removeprefix("\ufeff").strip(), depth)
+    if isinstance(value, dict):
+        return read_image(_held(value), depth + 1)
+    if isinstance(value, list | tuple):
+        return read_image(_only(value), depth + 1)
+    raise CellFault(f"{describe(value)}; write a path, a URL or the bytes of a file")
+
+
+def is_inline(text: str) -> bool:
+    """Whether a text is an image and not the place of one."""
+    return bool(DATA_URL.match(text))
+
+
+def as_data_url(data: bytes) -> str:
+    """A text that `read_image` reads these bytes from."""
+    return f"data:;base64,{base64.b64encode(data).decode()}"
+
+
+def _held(struct: dict[str, Any]) -> Any:
+    """What of an object is the image: `{'bytes', 'path'}` of Hugging Face datasets, or one field named like a place."""
+    if "bytes" in struct or "path" in struct:
+        held = struct.get("bytes")
+        return struct.get("path") if held is None else held
+    named = [name for name in PLACES if not is_missing(struct.get(name))]
+    if len(named) != 1:
+        raise CellFault(f"{describe(struct)}; write the bytes of a file, a path or a URL")
+    return struct[named[0]]
+
+
+def _only(images: list[Any] | tuple[Any, ...]) -> Any:
+    there = [image for image in images if is_bytes(image) or not is_missing(image)]
+    if (
+        there
+        and all(isinstance(item, int | float | list | tuple) for item in there)
+        and (len(there) > 1 or isinstance(there[0], int | float))
+    ):
+        raise CellFault(
+            f"a list of {len(there)} numbers or lists, as raw pixels; write the bytes of a PNG or JPEG file"
+        )
+    if len(there) > 1:
+        raise CellFault(f"{len(there)} images in one row; give each image a row")
+    return there[0] if there else None
+
+
+def _from_bytes(data: bytes) -> bytes | str:
+    """The bytes, unless they are a text: some writers make every column binary."""
+    head = data[:16]
+    if not head.isascii() or not head.decode().isprintable():
+        return data
+    if len(data) <= MOST_PATH and data.lower().endswith(tuple(suffix.encode() for suffix in image_formats.SUFFIXES)):
+        text = data.decode("utf-8", "replace")
+        return text if text.isprintable() and "\ufffd" not in text else data
+    if head.lower().startswith(b"data:") or head.decode().startswith(BASE64_IMAGES):
+        try:
+            return _decoded(data.decode("ascii")) or data
+        except UnicodeDecodeError:
+            return data
+    return data
+
+
+def _from_text(text: str, depth: int) -> bytes | str | None:
+    if (inline := _decoded(text)) is not None:
+        return inline
+    if PYTHON_BYTES.fullmatch(text):
+        raise CellFault("bytes written out as Python text (b'...'); write them as bytes or base64")
+    if text.startswith(("[", "{")) and (container := parse_container(text)) is not None:
+        return read_image(container, depth + 1)
+    most = MOST_URL if text[:8].lower().startswith(("http://", "https://")) else MOST_PATH
+    if len(text) > most:
+        raise CellFault(f"a text of {len(text)} characters, neither a path nor an image in base64")
+    return printable(text)
+
+
+def _decoded(text: str) -> bytes | None:
+    """The bytes of a `data:` URL or of base64 text that is an image; None for another text."""
+    match = DATA_URL.match(text)
+    if not match and not (
+        len(text) >= LEAST_BASE64 and text.startswith(BASE64_IMAGES) and BASE64.fullmatch(text) and "." not in text
+    ):
+        return None
+    if len(text) > most_bytes() * 4 // 3 + 300:
+        raise CellFault(f"over {most_bytes()} bytes in base64; ASSAY_MAX_IMAGE_MB may allow more")
+    written = text[match.end() :] if match else text
+    if match and ";base64" not in match[0].lower():
+        return unquote_to_bytes(written)
+    data = _from_base64(written)
+    if data is None and match:
+        raise CellFault("a data URL that is no base64; write the image again")
+    return data if match or (data is not None and _begins_like_an_image(data)) else None
+
+
+def _begins_like_an_image(data: bytes) -> bool:
+    """Whether base64 was meant: a long path can be made of its letters alone."""
+    if data[:2] == b"BM":
+        return int.from_bytes(data[2:6], "little") == len(data)
+    if data[:3] == b"\xff\xd8\xff":
+        return data[3:4] >= b"\xc0"
+    signs = (b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+    return data.startswith(signs) or data[4:8] == b"ftyp"
+
+
+def _from_base64(text: str) -> bytes | None:
+    packed = re.sub(r"\s", "", text.translate(str.maketrans("-_", "+/"))).rstrip("=")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None

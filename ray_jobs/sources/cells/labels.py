@@ -1,0 +1,55 @@
+"""Names for labels: a raw label is a class's id or a key such as a WordNet id, and a file may give the names."""
+
+from collections.abc import Mapping
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.label_tables import parse_label_table
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.planning.suite_files import TABLE_BYTES, refuse_system_path
+from ray_jobs.sources.cells.values import SEPARATOR
+from ray_jobs.storage import objects
+
+Names = Mapping[str, str]
+
+
+def label_names(dataset: Dataset) -> Names | None:
+    """Name by raw label as the file of `label_names` has them, None without such a file.
+
+    `label_tables` says which forms the file may have. Raises InputError when it has none of them.
+    """
+    if not (uri := dataset.label_names):
+        return None
+    refuse_system_path(uri, "label_names")
+    try:
+        text = objects.read(uri, at_most=TABLE_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"label_names {uri}: no such file; check the URI") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"label_names {uri}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    return {printable(key): printable(name) for key, name in parse_label_table(uri, text).names.items()}
+
+
+def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str | None, str | None]:
+    """Name and id of a raw label: the raw label itself and no id where there are no names.
+
+    Those of several labels are joined by commas. Raises InputError when there are names, but none for this label; -1 is
+    how class labels say that there is none.
+    """
+    if raw is None:
+        return None, None
+    if SEPARATOR in raw:
+        several = [named(label, names, dataset) for label in raw.split(SEPARATOR)]
+        ids = ", ".join(label_id for _, label_id in several if label_id is not None)
+        return ", ".join(name for name, _ in several if name is not None) or None, ids or None
+    if names is None:
+        return raw, None
+    if raw == "-1" and not dataset.label_names:
+        return None, raw
+    if raw not in names:
+        where = f"label_names {dataset.label_names}" if dataset.label_names else f"dataset {dataset.source}"
+        some = ", ".join(list(names)[:5])
+        form = f", for example by a line `{raw} its name`" if dataset.label_names else ""
+        told = f"it has {len(names)} ({some}, ...): add it or correct it{form}"
+        raise InputError(f"{where}: no name for label {raw!r}; {told}")
+    return names[raw], raw

@@ -1,0 +1,130 @@
+"""The text in a cell, and what a list or an object is that came as text; `cells` decides what may be in which cell.
+
+Nothing here writes out what is no text: a number's, an object's or bytes' Python form is never somebody's caption.
+"""
+
+import ast
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+from ray_jobs.inputs import names
+
+MOST_CHARACTERS = 2**20  # of a list that came as text
+MOST_ITEMS = 10_000
+DEEPEST = 16
+MISSING = frozenset({"nan", "NaN", "NaT", "<NA>"})  # what pandas writes for a missing cell once it is a text
+STRING = r"[bBuU]?'(?:[^'\\]|\\.)*'|[bBuU]?\"(?:[^\"\\]|\\.)*\""
+STRING_OR_MISSING = re.compile(rf"({STRING})|\b(?:nan|NaN|NaT|null)\b|<NA>", re.DOTALL)
+LITERAL = re.compile(r"(?:[\[\](){},:\sS0-9.+\-eE]|None|True|False)*")
+BEGINS_LIKE_A_LIST = re.compile(r"[\[{(][\[{(\s]*[bBuU]?['\"]")
+ARRAY = re.compile(r"(?:np\.|numpy\.)?(?:array|Series|tensor)\(\s*\[.*\)", re.DOTALL)
+
+
+class CellFault(ValueError):
+    """What a cell holds and nobody reads, with the remedy; the text follows the name of the column and a colon."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: no value, no number, an empty text, or a text by which pandas says the same."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, str):
+        return not (text := value.removeprefix("\ufeff").strip()) or text in MISSING
+    return value is None or (is_bytes(value) and not bytes(value).strip())
+
+
+def is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes | bytearray | memoryview)
+
+
+def decode_text(value: Any) -> str:
+    """The text, or what UTF-8 bytes say, without a byte order mark. Raises CellFault for bytes of another encoding."""
+    if is_bytes(value):
+        try:
+            value = bytes(value).decode()
+        except UnicodeDecodeError:
+            raise CellFault("bytes that are no UTF-8 text; save it as UTF-8") from None
+    if "\0" in value:
+        raise CellFault("a text with null bytes in it, as UTF-16 has; save it as UTF-8")
+    return printable(value.removeprefix("\ufeff"))
+
+
+def printable(text: str) -> str:
+    """The text with whatever UTF-8 cannot hold written out: names of files may be any bytes, tables may not."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def parse_container(text: str) -> list[Any] | dict[str, Any] | None:
+    """The list or object that a text writes out, as JSON or as Python does; None for a text that is only a text.
+
+    Raises CellFault for one that looks like a list of texts and cannot be read: numpy writes no commas.
+    """
+    text = text.strip()
+    if ARRAY.fullmatch(text):
+        raise CellFault(f"an array written as text, {shown(text)}; write a list")
+    if len(text) < 2 or text[0] + text[-1] not in ("[]", "{}", "()"):
+        return None
+    written = bool(BEGINS_LIKE_A_LIST.match(text))
+    if len(text) > MOST_CHARACTERS:
+        raise CellFault(f"a list or object of {len(text)} characters written as text, over {MOST_CHARACTERS}")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = _parse_python(text) if written or text[0] == "[" else None
+    if isinstance(value, list | dict | tuple):
+        return list(value) if isinstance(value, tuple) else value
+    if written and text[0] != "(":
+        raise CellFault(f"a list written as text that cannot be read, {shown(text)}; write it as JSON")
+    return None
+
+
+def _parse_python(text: str) -> Any:
+    """The value of a Python literal, None for anything else; two texts side by side are no literal here."""
+    text = STRING_OR_MISSING.sub(lambda match: match[1] or "None", text)
+    skeleton = re.sub(STRING, "S", text, flags=re.DOTALL)
+    if not LITERAL.fullmatch(skeleton) or re.search(r"S\s*S", skeleton) or "..." in skeleton:
+        return None
+    if skeleton.count(",") > MOST_ITEMS or sum(map(skeleton.count, "[{(")) > MOST_ITEMS or _depth(skeleton) > DEEPEST:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _depth(skeleton: str) -> int:
+    depth = deepest = 0
+    for sign in skeleton:
+        depth += (sign in "[{(") - (sign in "]})")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def shown(text: str) -> str:
+    """The beginning of a text, on one line and in nobody's way."""
+    return names.printable(" ".join(text[:200].split()), 40)
+
+
+def describe(value: Any) -> str:
+    """What a value is, for a message: an object by its keys, a number by itself, and bytes never by their content."""
+    if isinstance(value, dict):
+        return f"an object ({{{_keys(value)}}})"
+    if is_bytes(value):
+        return "bytes"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, bool | int | float | Decimal):
+        return f"a number ({names.printable(format(value), 20)})"
+    if isinstance(value, str):
+        return f"a text ({shown(value)})"
+    return f"a {type(value).__name__}"
+
+
+def _keys(struct: dict[Any, Any]) -> str:
+    keys = ", ".join(names.printable(key, 20) for key in list(struct)[:4] if isinstance(key, str))
+    return f"{keys}, ..." if len(struct) > 4 else keys

@@ -1,0 +1,216 @@
+"""What a cell of any source is taken for: references and a label here, the image in `image_cells`.
+
+Every source asks here, and nowhere else is a value of a source made a text. A reference is a text or a list of texts; a
+label is a text, a number, a bool or a list of those. What else a cell may hold is a CellFault, which makes a reject of
+its row and of no other.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from ray_jobs.sources.cells.texts import (
+    CellFault,
+    decode_text,
+    describe,
+    is_bytes,
+    is_missing,
+    parse_container,
+)
+from ray_jobs.sources.cells.truth import read_truth
+
+SEPARATOR = "\x1f"  # between the labels of a row that has several, where a label is one text
+TEXTS = ("caption", "captions", "raw", "text", "value", "sentence", "sentences", "answer", "description")
+LABELS = ("name", "label", "class", "category", "text", "value")
+NO_TEXTS = (
+    "key",
+    "lang",
+    "language",
+    "split",
+    "source",
+    "role",
+    "from",
+    "type",
+    "url",
+    "uri",
+    "path",
+    "license",
+    "hash",
+)
+WHOLE = re.compile(r"\A(-?\d+)\.0+\Z")  # of a number that pandas wrote as text
+ASSISTANTS = ("gpt", "assistant", "model", "bot", "chatgpt")
+REMEDY = "name a column of texts"
+
+
+@dataclass(frozen=True)
+class RowTexts:
+    """What a row says of its image; `fault` is why it cannot be used, and nothing else is there then.
+
+    `truth` is JSON, None where the settings name none.
+    """
+
+    label: str | None = None
+    references: list[str] = field(default_factory=list)
+    fault: str = ""
+    truth: str | None = None
+
+
+def read_texts(
+    cells: Mapping[str, Any],
+    label: str | None,
+    references: str | None,
+    truth: Mapping[str, str] | None = None,
+    features: Mapping[str, Any] | None = None,
+) -> RowTexts:
+    """The label, the references and the right values of fields in the cells of the columns of these names.
+
+    `features` are the types that Hugging Face datasets give to columns of right values.
+    """
+    column = f"label {label!r}: "
+    try:
+        found = read_label(cells.get(label)) if label else None
+        column = f"references {references!r}: "
+        said = read_references(cells.get(references)) if references else []
+        column = ""
+        return RowTexts(found, said, truth=read_truth(cells, truth or {}, features or {}))
+    except CellFault as fault:
+        return RowTexts(fault=f"{column}{fault}")
+
+
+def read_references(value: Any) -> list[str]:
+    """The texts in a cell. Raises CellFault for what is neither a text, nor a list of texts, nor clearly holds one."""
+    if isinstance(value, str) or is_bytes(value):
+        if is_missing(value):
+            return []
+        text = decode_text(value)
+        container = parse_container(text)
+        if container is None or _is_only_numbers(container):
+            return [text]
+        value = container
+    if isinstance(value, list | tuple):
+        if value and all(map(_speaker, value)):
+            return _said_by_assistant(list(value))
+        return [text for item in value for text in _read_item(item)]
+    return _read_item(value)
+
+
+def read_label(value: Any) -> str | None:
+    """The label in a cell as the source writes it, several with SEPARATOR between them; None for none.
+
+    Whole numbers go without the `.0` that tables with gaps give them. Raises CellFault for what is no label.
+    """
+    if isinstance(value, str) or is_bytes(value):
+        if is_missing(value):
+            return None
+        text = decode_text(value).strip()
+        container = parse_container(text)
+        if container is None:
+            return WHOLE.sub(r"\1", text.replace(SEPARATOR, " "))
+        value = container
+    if isinstance(value, dict):
+        value = _read_struct(value, LABELS, "write the label as a text or number")
+    if not isinstance(value, list | tuple):
+        return _label_text(value)
+    items = [_read_struct(item, LABELS, "write labels as texts") if isinstance(item, dict) else item for item in value]
+    labels = [label for item in items if (label := _label_text(item)) is not None]
+    if any(isinstance(item, float) and not item.is_integer() and item == item for item in items):
+        raise CellFault(f"a list of {len(items)} numbers with decimals, as scores are; write the row's id or name")
+    if len(labels) > 2 and len(set(labels)) < len(labels) and {"0", "1", "True", "False"} >= set(labels):
+        raise CellFault(f"{len(labels)} times 0 or 1, as if one-hot; write the ids or names of the row's labels")
+    return SEPARATOR.join(dict.fromkeys(labels)) or None
+
+
+def _label_text(value: Any) -> str | None:
+    if is_missing(value):
+        return None
+    if isinstance(value, str) or is_bytes(value):
+        return decode_text(value).strip().replace(SEPARATOR, " ") or None
+    if isinstance(value, bool | int):
+        return format(value, "")
+    if isinstance(value, float):
+        return format(int(value) if value.is_integer() else value, "")
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < 40:
+        return format(value.normalize(), "f")
+    raise CellFault(f"{describe(value)}; write it as a text or number")
+
+
+def _read_item(value: Any) -> list[str]:
+    """The text of one reference, or of the object that has it; a list of them where the object has one."""
+    if is_missing(value):
+        return []
+    if isinstance(value, str) or is_bytes(value):
+        return [decode_text(value)]
+    if not isinstance(value, dict):
+        raise CellFault(f"{describe(value)}{' in a list' * isinstance(value, list | tuple)}; {REMEDY}")
+    if _speaker(value):
+        return _said_by_assistant([value])
+    for name in ("conversations", "conversation", "messages"):
+        if isinstance(value.get(name), list):
+            return _said_by_assistant([turn for turn in value[name] if _speaker(turn)])
+    chosen = _read_struct(value, TEXTS, REMEDY)
+    return [text for item in (chosen if isinstance(chosen, list | tuple) else [chosen]) for text in _read_text(item)]
+
+
+def _read_text(value: Any) -> list[str]:
+    if is_missing(value):
+        return []
+    if isinstance(value, str) or is_bytes(value):
+        return [decode_text(value)]
+    raise CellFault(f"{describe(value)} inside an object; {REMEDY}")
+
+
+def _read_struct(struct: dict[str, Any], known: tuple[str, ...], remedy: str) -> Any:
+    """The value of the one field that holds the text: by its name, else the only field that can."""
+    named = [name for name in known if name in struct]
+    filled = [name for name in named if not is_missing(struct[name])]
+    if len(filled) == 1:
+        return struct[filled[0]]
+    if named and not filled:
+        return None
+    rest = {name: value for name, value in struct.items() if not is_missing(value)}
+    texts = [name for name, value in rest.items() if _holds_text(value) and not _is_beside_text(name)]
+    if not named and len(texts) == 1:
+        return rest[texts[0]]
+    if not named and len(struct) == 1 and known is LABELS:
+        return next(iter(struct.values()))
+    if not rest:
+        return None
+    raise CellFault(f"{describe(struct)} without one obvious text; {remedy}")
+
+
+def _holds_text(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str)
+
+
+def _is_beside_text(name: str) -> bool:
+    """Whether a field of this name tells something about a text and is none: an id, a language, an address."""
+    lowered = name.lower()
+    return lowered in NO_TEXTS or lowered in ("id", "tokens") or lowered.endswith(("id", "_url", "_path", "name"))
+
+
+def _speaker(turn: Any) -> str | None:
+    """Who says this turn of a conversation; None for what is no turn."""
+    if not isinstance(turn, dict):
+        return None
+    said = (turn.get("from"), turn.get("value")) if "from" in turn else (turn.get("role"), turn.get("content"))
+    return said[0].lower() if isinstance(said[0], str) and said[1] is not None else None
+
+
+def _said_by_assistant(turns: list[dict[str, Any]]) -> list[str]:
+    """What the assistant answers in a conversation. Raises CellFault unless it answers once: others are no references
+    for the same caption."""
+    answers = [turn for turn in turns if _speaker(turn) in ASSISTANTS]
+    if len(answers) != 1:
+        raise CellFault(f"a conversation with {len(answers)} answers, not one; {REMEDY}")
+    content = answers[0].get("value") if "from" in answers[0] else answers[0].get("content")
+    parts = content if isinstance(content, list) else [content]
+    return [text for part in parts for text in _read_text(part.get("text") if isinstance(part, dict) else part)]
+
+
+def _is_only_numbers(container: list[Any] | dict[str, Any]) -> bool:
+    """Whether a text is a list of numbers, like a box: no list of texts, so the text itself is what is meant."""
+    return bool(container) and isinstance(container, list) and all(isinstance(item, int | float) for item in container)

@@ -1,0 +1,164 @@
+"""A folder of images, on disk or S3.
+
+References and labels come from its metadata (one file, or one a split), else references from side files of the images'
+names, and labels from the names of subfolders.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import PurePosixPath
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.source_files import ALL, METADATA, Selection, is_no_class, is_of_split
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
+from ray_jobs.inputs.names import printable as shown
+from ray_jobs.prefetch import prefetch
+from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.values import RowTexts
+from ray_jobs.sources.formats.metadata import Metadata, metadata, metadata_name
+from ray_jobs.sources.formats.side_files import SideFiles, find_side_files
+from ray_jobs.sources.listing.skipped_files import Leftovers, list_selected
+from ray_jobs.sources.listing.unknown_files import archives_among, manifests_among, unknown_file
+from ray_jobs.sources.open_source import SUFFIXES
+from ray_jobs.sources.reading.prefetch import Fetched, distance_of, fetched, reads_at_once
+from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.storage import objects
+
+
+class FolderSource:
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    @property
+    def distance(self) -> Distance:
+        return distance_of(self.dataset.source)
+
+    def listed(self) -> Iterator[ImageRef]:
+        described = self._metadata_names()
+        if self.dataset.truth and not described:
+            told = f"truth {', '.join(self.dataset.truth.values())!r} needs a {' or '.join(METADATA)}"
+            raise InputError(f"dataset {self.dataset.source}: {told}")
+        sides = None
+        if self.dataset.references and not described:
+            sides = find_side_files(self.dataset)
+        names = label_names(self.dataset)
+        with metadata(self.dataset, described) if described else nullcontext() as joined:
+            for one in self._listed(joined, sides):
+                named(one.label, names, self.dataset)  # a label without a name is told before anything is read
+                yield one
+
+    def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
+        names = label_names(self.dataset)
+
+        def row(one: ImageRef) -> SourceImage:
+            where, sides = SideFiles.taken_from(one.where)
+            found = Fetched(detail=one.fault) if one.fault else self._fetched(one, where)
+            texts = RowTexts(one.label, one.references)
+            if sides and not found.absent:
+                texts = sides.read(f"{self.dataset.source}/{_as_key(where)}", self.dataset)
+                if texts.fault:
+                    found = Fetched(detail=texts.fault)
+            label, label_id = named(texts.label, names, self.dataset)
+            return SourceImage(
+                one.image_id, found.data, found.file, label, label_id, texts.references, found.detail, one.truth
+            )
+
+        return prefetch(row, located, reads_at_once(self.dataset, self.distance))
+
+    def _metadata_names(self) -> list[str]:
+        """The metadata that is used: that of the folder, else those of subfolders, where references or a split ask."""
+        source, split = self.dataset.source, self.dataset.split
+        if name := metadata_name(source):
+            return [name]
+        if not (split or self.dataset.references or self.dataset.truth):
+            return []
+        keys = [entry.key for entry in objects.entries(source) if entry.key.rpartition("/")[2] in METADATA]
+        selection = Selection(source, split, SUFFIXES["folder"])
+        folders = dict.fromkeys(key.rpartition("/")[0] for key in keys if selection.takes(key))
+        selection.check()
+        return [name for folder in folders if (name := metadata_name(source, f"{folder}/"))]
+
+    def _listed(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[ImageRef]:
+        """The images by key, then the rows of the metadata whose file is not there."""
+        images, labels, classes, others = 0, 0, 0, Leftovers(self.dataset.source, "like an image")
+        split = None if joined and joined.tells_splits else self.dataset.split
+        wanted = self.dataset.split not in (None, ALL)
+        selection = Selection(self.dataset.source, ALL if joined and joined.tells_splits else split, SUFFIXES["folder"])
+        for entry in list_selected(selection):
+            said = joined.found(entry.key) if joined else None
+            if said is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
+                if entry.key.rpartition("/")[2] not in METADATA and not (sides and sides.owns(entry.key)):
+                    others.add(printable(entry.key))
+                continue
+            if wanted and joined and joined.tells_splits and not (said and said.chosen):
+                continue
+            images += 1
+            label = said.label if said else None
+            if self.dataset.label and joined is None and not (sides and sides.label):
+                label = self._folder_label(entry.key)
+            labels += label is not None
+            classes += label is not None and not (joined is None and is_no_class(label))
+            where = _as_where(entry.key)
+            if sides:
+                where = sides.put_into(where)
+            references, fault = (said.references, said.fault) if said else ([], "")
+            truth = said.truth if said else "{}" if self.dataset.truth else None
+            yield ImageRef(printable(entry.key), where, entry.size, label, references, fault, truth)
+        others.tell()
+        if not images:
+            self._refuse_nothing(selection, others)
+        if self.dataset.label and joined is None and not labels and not (sides and sides.label):
+            raise InputError(
+                f"dataset {self.dataset.source}: `label: {self.dataset.label}` has no effect: no image lies in a "
+                "subfolder that names its class; take it out, or write the labels into a metadata.csv"
+            )
+        if labels and not classes:
+            raise InputError(
+                f"dataset {self.dataset.source}: `label: {self.dataset.label}`: no folder that directly holds images "
+                f"is called by a class, but like {shown(str(label), 40)!r}; move the images up into the folders of "
+                "their classes, or write the labels into a metadata.csv"
+            )
+        for said in joined.missing() if joined else ():
+            if said.chosen and (split in (None, ALL) or is_of_split(said.file_name, str(split))):
+                yield ImageRef(said.file_name, said.file, 0, said.label, said.references, truth=said.truth)
+
+    def _folder_label(self, key: str) -> str | None:
+        """The name of the subfolder, which is no label where it is that of the split."""
+        folder = key.rpartition("/")[0]
+        split = self.dataset.split
+        if not folder or (split not in (None, ALL) and not is_of_split(f"{folder.rpartition('/')[0]}/x", str(split))):
+            return None
+        return printable(folder.rpartition("/")[2])
+
+    def _refuse_nothing(self, selection: Selection, others: Leftovers) -> None:
+        source = self.dataset.source
+        if selection.count_data and self.dataset.split:
+            selection.refuse_missing()
+        if not others.count and objects.entry(source):
+            raise unknown_file(source)
+        some = f", but like {shown(', '.join(others.examples))}" if others.count else ""
+        raise InputError(
+            f"dataset {source}: none of its {others.count} files is named like an image (.jpg, .png, .webp, ...){some}"
+            f"; check the URI{archives_among(others.examples)}{manifests_among(others.examples)}"
+        )
+
+    def _fetched(self, one: ImageRef, where: str) -> Fetched:
+        if where.rpartition("/")[2] in METADATA:  # never an image, so this tells that there is none
+            return Fetched(detail=f"named in {where} but not there")
+        place = f"{self.dataset.source}/{_as_key(where)}"
+        found = fetched(place, self.dataset.source)
+        if found.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
+            told = "is it mounted on this node too, or did the source change?"
+            raise RetryableError(f"dataset {self.dataset.source}: {one.image_id} was listed and cannot be read; {told}")
+        return found
+
+
+def _as_where(key: str) -> str:
+    """The key as a text that any table can hold: names of local files may be any bytes."""
+    return key.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _as_key(where: str) -> str:
+    return where.encode("latin-1").decode("utf-8", "surrogateescape")

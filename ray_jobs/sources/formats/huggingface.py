@@ -1,0 +1,148 @@
+"""A Hugging Face dataset, saved to disk (`save_to_disk`) or loaded by name with a pinned revision.
+
+Its images are read undecoded, and its rows by index from memory-mapped files in each worker, so that the single block
+such a dataset arrives in is never a block of work.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import datasets
+from requests.exceptions import RequestException
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.inputs.errors import InputError, RetryableError, nearest
+from ray_jobs.plan import is_hub_name
+from ray_jobs.prefetch import prefetch
+from ray_jobs.sources.cells.columns import Columns, columns_of, tell
+from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.values import RowTexts, read_texts
+from ray_jobs.sources.formats.table import listed_label
+from ray_jobs.sources.reading.prefetch import Fetched, fetch_cell, reads_at_once
+from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.storage import objects
+from ray_jobs.storage.arrow_files import explained, open_arrow
+from ray_jobs.storage.arrow_guard import check_ipc, refuse_extensions
+
+BATCH = 1000  # labels listed at a time
+
+
+class HuggingFaceSource:
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._loaded: tuple[datasets.Dataset, Columns] | None = None
+
+    @property
+    def distance(self) -> Distance:
+        """Local: what is not is copied here when it is loaded."""
+        return "local"
+
+    def listed(self) -> Iterator[ImageRef]:
+        rows, columns = self._open()
+        tell(self.dataset, columns)
+        size = rows.data.nbytes // max(rows.data.num_rows, 1)
+        labels = self._labels(rows, columns) if self.dataset.stratify else None
+        for index in range(len(rows)):
+            yield ImageRef(f"{index:08d}", str(index), size, next(labels) if labels else None)
+
+    def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
+        rows, columns = self._open()
+        cells = ((one, rows[int(one.where)].to_pylist()[0]) for one in located)
+        read = prefetch(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
+        for one, texts, found in read or map(self._fetched, cells):
+            name, label_id = named(texts.label, columns.names, self.dataset)
+            said, truth = texts.references, texts.truth
+            yield SourceImage(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
+
+    def _fetched(self, item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, Fetched]:
+        one, row = item
+        columns = self._open()[1]
+        texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
+        if texts.fault:
+            return one, texts, Fetched(detail=texts.fault)
+        return one, texts, fetch_cell(row[columns.image], self.dataset.source)
+
+    def _labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:
+        for batch in rows.select_columns([columns.label]).iter(BATCH):
+            for value in batch.column(columns.label).to_pylist():
+                raw = listed_label(value)
+                named(raw, columns.names, self.dataset)  # a label without a name is told before anything is read
+                yield raw
+
+    def _open(self) -> tuple[datasets.Dataset, Columns]:
+        if self._loaded is None:
+            loaded = self._split(self._load()).with_format("arrow")  # as stored: no feature decodes anything
+            columns = columns_of(self.dataset, self.dataset.source, loaded.features.arrow_schema)
+            refuse_extensions(loaded.data.schema, columns.wanted(), self.dataset.source)
+            names = label_names(self.dataset)
+            loaded = loaded.select_columns(columns.wanted())
+            self._check_features(loaded.features, columns)
+            self._loaded = loaded, replace(columns, names=names or columns.names)
+        return self._loaded
+
+    def _check_features(self, features: Any, columns: Columns) -> None:
+        """Raise InputError for a feature that `datasets` would decode: it opens the file or address that a cell
+        names."""
+        for name in columns.wanted():
+            plain = (datasets.Value, datasets.ClassLabel, *((datasets.Image,) if name == columns.image else ()))
+            if kind := _first_not_of(plain, features[name]):
+                told = f"column {name!r} is of the type {kind}, which is not read; write it as texts or numbers"
+                raise InputError(f"dataset {self.dataset.source}: {told}")
+
+    def _load(self) -> Any:
+        source = self.dataset.source
+        try:
+            if is_hub_name(self.dataset):
+                return datasets.load_dataset(
+                    source, self.dataset.config, split=self.dataset.split, revision=self.dataset.revision
+                )
+            self._check_files()
+            return datasets.load_from_disk(source)
+        except (ConnectionError, TimeoutError, RequestException) as error:
+            raise RetryableError(f"dataset {source}: cannot be loaded now: {' '.join(str(error).split())}") from error
+        except InputError:
+            raise
+        except Exception as error:  # the library raises whatever its loaders raise
+            raise InputError(f"dataset {source}: cannot be loaded: {' '.join(str(error).split())}") from error
+
+    def _check_files(self) -> None:
+        for entry in objects.entries(self.dataset.source):
+            uri = f"{self.dataset.source}/{entry.key}"
+            if entry.key.endswith(".arrow"):
+                with explained(uri, "readable as Arrow"), open_arrow(uri) as file:
+                    check_ipc(file, uri)
+
+    def _split(self, loaded: Any) -> Any:
+        if isinstance(loaded, datasets.DatasetDict):
+            names = sorted(loaded)
+            split = self.dataset.split or (names[0] if len(names) == 1 else None)
+            if split is None:
+                raise InputError(f"dataset {self.dataset.source}: name its `split`: {', '.join(names)}")
+            if split not in loaded:
+                raise InputError(f"dataset {self.dataset.source}: no split {split!r}{nearest(split, names)}")
+            loaded = loaded[split]
+        elif self.dataset.split and not is_hub_name(self.dataset) and str(loaded.split) != self.dataset.split:
+            told = f"it has no splits to take {self.dataset.split!r} from; take `split` out"
+            raise InputError(f"dataset {self.dataset.source}: {told}")
+        return loaded
+
+
+def _first_not_of(plain: tuple[type, ...], feature: Any) -> str | None:
+    """The name of the type of a feature, or of one inside its lists and objects, that is none of the plain ones."""
+    if isinstance(feature, dict):
+        return next((name for inner in feature.values() if (name := _first_not_of(plain, inner))), None)
+    if inner := _inside(feature):
+        return _first_not_of(plain, inner[0])
+    return None if isinstance(feature, plain) else type(feature).__name__
+
+
+def _inside(feature: Any) -> list[Any]:
+    """What a list of some kind is a list of."""
+    if isinstance(feature, list):
+        return feature[:1]
+    inner = getattr(feature, "feature", None)
+    return [] if inner is None else [inner]

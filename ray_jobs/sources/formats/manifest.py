@@ -1,0 +1,162 @@
+"""A manifest: a file whose rows name images, by paths relative to it or absolute, s3:// or http(s)://.
+
+JSONL, CSV, TSV, and the JSON and text files that `rows` reads. Rows of one image are its references, one a row.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import chain, islice
+from typing import Any
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.source_files import FIRST_MANIFESTS, is_named_for
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.plan import image_folder
+from ray_jobs.prefetch import prefetch
+from ray_jobs.sources.cells.columns import PLACES, Columns, check, check_truth, preferred, tell
+from ray_jobs.sources.cells.images import as_data_url, is_inline, read_image
+from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.texts import CellFault
+from ray_jobs.sources.cells.values import read_texts
+from ray_jobs.sources.listing.spill import names as unique_names
+from ray_jobs.sources.open_source import SUFFIXES
+from ray_jobs.sources.reading import web
+from ray_jobs.sources.reading.prefetch import Fetched, beside, distance_of, fetch_cell, reads_at_once
+from ray_jobs.sources.rows.joined_references import join_rows
+from ray_jobs.sources.rows.row_files import Cells, rows
+from ray_jobs.sources.rows.splits import RowSplits, split_column_of_row
+from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.storage import objects
+
+HEAD = 100  # rows looked at to find the column of the images
+LOOKED_FOR = 5  # images of these that are looked for
+
+
+class ManifestSource:
+    def __init__(self, dataset: Dataset) -> None:
+        if not dataset.source.lower().endswith(SUFFIXES["manifest"]):
+            told = ", ".join(SUFFIXES["manifest"])
+            raise InputError(f"dataset {dataset.source}: not a manifest by its name; it must end in one of {told}")
+        self.dataset = dataset
+
+    @property
+    def distance(self) -> Distance:
+        """That of the first image."""
+        head = list(islice(rows(self.dataset.source, head=True), HEAD))
+        image = self._columns(head).image
+        places = (_read_place(cells.get(image))[0] for _, cells in head)
+        place = next((place for place in places if place), "")
+        return distance_of(beside(self._folder, place))
+
+    def listed(self) -> Iterator[ImageRef]:
+        everything = rows(self.dataset.source)
+        head = list(islice(everything, HEAD))
+        columns = self._columns(head)
+        tell(self.dataset, columns)
+        self._check_folder(head, columns)
+        located = self._located_rows(chain(head, everything), columns)
+        if self.dataset.references or self.dataset.label:
+            located = join_rows(self.dataset.source, located, self._folder)
+        label_by_id = label_names(self.dataset)
+        with unique_names() as names:
+            for number, one in located:
+                named(one.label, label_by_id, self.dataset)  # a label without a name is told before anything is read
+                yield replace(one, image_id=names.unique(one.image_id, number))
+
+    def _located_rows(
+        self, everything: Iterator[tuple[int, Cells]], columns: Columns
+    ) -> Iterator[tuple[int, ImageRef]]:
+        """Number and image of each row of the split. Raises InputError at the end for a column that no row has."""
+        source, seen = self.dataset.source, dict[str, None]()
+        splits = RowSplits(self.dataset, source)
+        tells_splits = False
+        is_of_one = self.dataset.split is not None and is_named_for(source, self.dataset.split)
+        for number, cells in everything:
+            seen.update(dict.fromkeys(cells))
+            split = split_column_of_row(cells)
+            tells_splits = tells_splits or split in cells
+            if splits.takes(cells.get(split)) or (is_of_one and split not in cells):
+                yield number, self._located(number, cells, columns)
+        check(self.dataset.label, "label", source, list(seen))
+        check(self.dataset.references, "references", source, list(seen))
+        check_truth(self.dataset, source, list(seen))
+        if tells_splits or not is_of_one:
+            splits.check()
+
+    def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
+        names = label_names(self.dataset)
+        folder = self._folder
+
+        def row(one: ImageRef) -> SourceImage:
+            if one.fault or not one.where:
+                found = Fetched(detail=one.fault or "the row names no image")
+            else:
+                found = fetch_cell(one.where, folder)
+            label, label_id = named(one.label, names, self.dataset)
+            return SourceImage(
+                one.image_id, found.data, found.file, label, label_id, one.references, found.detail, one.truth
+            )
+
+        distances = {distance_of(beside(folder, one.where)) for one in located}
+        distance: Distance = next((far for far in FARTHEST if far in distances), "local")
+        return prefetch(row, located, reads_at_once(self.dataset, distance))
+
+    def _located(self, number: int, cells: Cells, columns: Columns) -> ImageRef:
+        place, fault = _read_place(cells.get(columns.image))
+        texts = read_texts(cells, columns.label, columns.references, self.dataset.truth)
+        called = web.public(place) if distance_of(place) == "web" else place
+        if not called or is_inline(called):
+            called = str(number)
+        return ImageRef(called, place, 0, texts.label, texts.references, fault or texts.fault, texts.truth)
+
+    def _columns(self, head: list[tuple[int, Cells]]) -> Columns:
+        source = self.dataset.source
+        known = list(dict.fromkeys(name for _, cells in head for name in cells))
+        if not known:
+            raise InputError(f"dataset {source}: has no rows; write one an image")
+        image = check(self.dataset.image, "image", source, known) or preferred(known, PLACES)
+        if image is None:
+            told = f"cannot tell which of its columns names the images: {', '.join(known)}; set `dataset.image`"
+            raise InputError(f"dataset {source}: {told}")
+        return Columns(image, self.dataset.label, self.dataset.references, places=True)
+
+    @cached_property
+    def _folder(self) -> str:
+        """Looked for once: each look lists a folder, which may hold a million images, and a job reads in thousands of
+        pieces."""
+        return image_folder(self.dataset)
+
+    def _check_folder(self, head: list[tuple[int, Cells]], columns: Columns) -> None:
+        """Raise InputError where the folder holds none of the first images that are named relative to it.
+
+        Not for a manifest of the kinds whose rows name the way to each image: there each is a reject of its own.
+        """
+        if self.dataset.images is None and self.dataset.source.lower().endswith(FIRST_MANIFESTS):
+            return
+        folder = self._folder
+        places = [place for _, cells in head if (place := _read_place(cells.get(columns.image))[0])][:LOOKED_FOR]
+        relative = [place for place in places if "://" not in place and not place.startswith("/")]
+        if relative and len(relative) == len(places) and not any(_is_there(folder, place) for place in relative):
+            raise InputError(
+                f"dataset {self.dataset.source}: {printable(relative[0], 100)} is not in {folder}, nor are the next "
+                f"images; set `images` to the folder that the names are relative to"
+            )
+
+
+def _is_there(folder: str, place: str) -> bool:
+    names = dict.fromkeys((place, place.replace("\\", "/")))
+    return any("\0" not in name and objects.exists(beside(folder, name)) for name in names)
+
+
+def _read_place(cell: Any) -> tuple[str, str]:
+    """The place of the image that a cell names, a data URL for an image in the cell itself; and why there is none."""
+    try:
+        image = read_image(cell)
+    except CellFault as fault:
+        return "", f"its image: {fault}"
+    return (as_data_url(image) if isinstance(image, bytes) else image or ""), ""
+
+
+FARTHEST: tuple[Distance, ...] = ("web", "object-store")

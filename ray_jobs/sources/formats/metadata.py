@@ -1,0 +1,147 @@
+"""What `metadata.jsonl` or `metadata.csv` says of a folder's images: the Hugging Face imagefolder convention.
+
+Each row describes an image, its `file_name` relative to the metadata's folder; several rows of one image are its
+references, one a row. The rows are kept on disk: there may be millions.
+"""
+
+import json
+import posixpath
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.source_files import METADATA
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.sources.cells.columns import check, check_truth
+from ray_jobs.sources.cells.values import read_texts
+from ray_jobs.sources.listing.spill import database
+from ray_jobs.sources.rows.row_files import rows
+from ray_jobs.sources.rows.splits import RowSplits, split_column_of_row
+from ray_jobs.storage import objects
+
+TABLE = (
+    "described (name BLOB PRIMARY KEY, number INTEGER, label TEXT, refs TEXT, fault TEXT, written TEXT, file TEXT, "
+    "chosen INTEGER, truth TEXT, "
+    "there INTEGER DEFAULT 0) WITHOUT ROWID"
+)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is said of an image; `chosen` where it is of the suite's split, `file` is the metadata that names it."""
+
+    file_name: str
+    label: str | None
+    references: list[str]
+    file: str
+    chosen: bool
+    fault: str = ""
+    truth: str | None = None
+
+
+class Metadata:
+    """The rows by file name, and which of the files were found. `tells_splits`: the rows do, so no folder need to."""
+
+    def __init__(self, opened: sqlite3.Connection, tells_splits: bool) -> None:
+        self.tells_splits = tells_splits
+        self._opened = opened
+
+    def found(self, key: str) -> Described | None:
+        """What is said of a file that is there, None when nothing is."""
+        mark = (
+            "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, file, chosen, fault, truth"
+        )
+        row = self._opened.execute(mark, (_id(key),)).fetchone()
+        if row is None and "\\" in key:
+            row = self._opened.execute(mark, (_id(key.replace("\\", "/")),)).fetchone()
+        return _described(row) if row else None
+
+    def missing(self) -> Iterator[Described]:
+        """The rows whose file was not found, in the metadata's order."""
+        query = "SELECT written, label, refs, file, chosen, fault, truth FROM described WHERE NOT there ORDER BY number"
+        yield from map(_described, self._opened.execute(query))
+
+
+def metadata_name(source: str, folder: str = "") -> str | None:
+    """The metadata file that a folder below the source has, if any. Raises InputError for a folder that has two."""
+    there = [name for name in METADATA if objects.exists(f"{source}/{folder}{name}")]
+    if len(there) > 1:
+        raise InputError(f"dataset {source}: has both {' and '.join(f'{folder}{name}' for name in there)}; remove one")
+    return f"{folder}{there[0]}" if there else None
+
+
+@contextmanager
+def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
+    """What the metadata files say.
+
+    Raises InputError for a row without a `file_name`, for one that contradicts an earlier row of its file, and when
+    none of the rows has a column that the dataset names.
+    """
+    with database(TABLE) as opened:
+        columns: dict[str, None] = {}
+        of_rows = RowSplits(dataset, " and ".join(f"{dataset.source}/{name}" for name in names[:3]))
+        count, is_told = 0, False
+        for name in names:
+            uri, folder = f"{dataset.source}/{name}", name.rpartition("/")[0]
+            for number, cells in rows(uri):
+                file_name = cells.get("file_name")
+                if not isinstance(file_name, str) or not file_name:
+                    keys = printable(", ".join(cells))[:100]
+                    raise InputError(
+                        f"dataset {uri}: line {number} has no text `file_name` ({keys}); rename the column"
+                    )
+                columns.update(dict.fromkeys(cells))
+                column = split_column_of_row(cells)
+                is_told = is_told or column in cells
+                chosen = of_rows.takes(cells.get(column)) or column not in cells
+                texts = read_texts(cells, dataset.label, dataset.references, dataset.truth)
+                written = f"{folder}/{file_name}" if folder else file_name
+                key = posixpath.normpath(written.replace("\\", "/"))  # Windows writes its paths with backslashes
+                row = (
+                    _id(key), count, texts.label, json.dumps(texts.references), texts.fault, printable(written), name,
+                    chosen, texts.truth,
+                )  # fmt: skip
+                values = (
+                    "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written, file, chosen, truth) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                )
+                if opened.execute(values, row).rowcount == 0:
+                    _join(opened, row, f"dataset {uri}: line {number} names {file_name}")
+                count += 1
+        where = f"{dataset.source}/{names[0]}"
+        check(dataset.references, "references", where, list(columns))
+        check(dataset.label, "label", where, list(columns))
+        check_truth(dataset, where, list(columns))
+        if is_told:
+            of_rows.check()
+        yield Metadata(opened, is_told)
+
+
+def _join(opened: sqlite3.Connection, row: tuple[Any, ...], where: str) -> None:
+    """Add the references of a further row to what is said of its image."""
+    query = "SELECT label, refs, fault, chosen, truth FROM described WHERE name = ?"
+    label, refs, fault, chosen, truth = opened.execute(query, row[:1]).fetchone()
+    if label is not None and row[2] not in (None, label):
+        raise InputError(f"{where} with the label {row[2]!r}, and with {label!r} before; give each file one label")
+    if bool(chosen) != row[7]:
+        raise InputError(f"{where} in two splits; give each file one")
+    if truth != row[8]:
+        raise InputError(f"{where} with the truth {printable(str(row[8]))[:100]}, and with "
+                         f"{printable(str(truth))[:100]} "
+                       "before; give each file one")  # fmt: skip
+    joined = json.loads(refs)
+    joined += [text for text in json.loads(row[3]) if text not in joined]
+    values = (label if label is not None else row[2], json.dumps(joined), fault or row[4], row[0])
+    opened.execute("UPDATE described SET label = ?, refs = ?, fault = ? WHERE name = ?", values)
+
+
+def _id(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")  # names of files may be any bytes
+
+
+def _described(row: tuple[str, str | None, str, str, int, str, str | None]) -> Described:
+    return Described(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5], row[6])

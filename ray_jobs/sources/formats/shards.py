@@ -1,0 +1,91 @@
+"""The files that hold many images each: one file, those below a folder, or those that a brace pattern names."""
+
+import logging
+from collections.abc import Iterator
+from functools import lru_cache
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.source_files import ALL, Selection, is_of_split
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.plan import expanded
+from ray_jobs.sources.listing.skipped_files import Leftovers, list_selected
+from ray_jobs.storage import objects
+
+log = logging.getLogger("assay")
+
+
+def shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = False) -> Iterator[str]:
+    """The names of the files as `uri_of` takes them, in order; the empty name is the source itself.
+
+    With `split`, those of the split. Where no name of a file tells any split and the files have columns, all of them:
+    a column `split` may tell it. Raises InputError when there are none.
+    """
+    source = dataset.source
+    pattern = expanded(source)
+    if pattern != [source]:
+        for uri in pattern:
+            if objects.entry(uri) is None:
+                raise InputError(f"dataset {source}: {uri} is not there; correct the pattern or add the file")
+            if not has_columns:
+                _refuse_split(dataset, uri)
+            yield uri[len(_base(source)) + 1 :]
+        return
+    selection = Selection(source, dataset.split, suffixes)
+    others, found = Leftovers(source, " or ".join(suffixes)), 0
+    for key in _keys(selection, others):
+        found += 1
+        yield key
+    others.tell()
+    if not found and selection.count_data and has_columns and not selection.others:
+        yield from _keys(Selection(source, ALL, suffixes), Leftovers(source, ""))
+    elif not found and selection.count_data:
+        selection.refuse_missing()
+    elif not found:
+        if objects.entry(source) is None:
+            what = (
+                f"none of its {others.count} files is named {', '.join(suffixes)}" if others.count else "no such file"
+            )
+            raise InputError(f"dataset {source}: {what}; check the URI")
+        if not has_columns:
+            _refuse_split(dataset, source)
+        yield ""
+
+
+def needs_split_column(dataset: Dataset, shard: str) -> bool:
+    """Whether the rows of this shard must tell by a column `split` that they are of the suite's split."""
+    if dataset.split in (None, ALL):
+        return False
+    return is_of_split(shard or title(dataset, shard), str(dataset.split)) is None
+
+
+def uri_of(dataset: Dataset, name: str) -> str:
+    """The URI of a shard."""
+    if not name:
+        return dataset.source
+    return f"{_base(dataset.source)}/{name}"
+
+
+def title(dataset: Dataset, name: str) -> str:
+    """What the shard is called in ids."""
+    return name or dataset.source.rsplit("/", 1)[-1]
+
+
+def _keys(selection: Selection, others: Leftovers) -> Iterator[str]:
+    for entry in list_selected(selection):
+        if entry.key.lower().endswith(selection.suffixes):
+            yield entry.key
+        else:
+            others.add(entry.key)
+
+
+def _refuse_split(dataset: Dataset, uri: str) -> None:
+    """Raise InputError for a named file whose name does not say that it is of the suite's split."""
+    if needs_split_column(dataset, uri.rsplit("/", 1)[-1]):
+        told = f"`split: {dataset.split}` has no effect on a named file; take it out"
+        raise InputError(f"dataset {dataset.source}: {told}")
+
+
+@lru_cache(8)
+def _base(source: str) -> str:
+    """The folder that the names of a source's shards are relative to."""
+    return source if expanded(source) == [source] else source[: source.index("{")].rpartition("/")[0]

@@ -1,0 +1,134 @@
+"""Side files: `00000.txt` and `00000.json` beside `00000.jpg`, as img2dataset and training tools write them.
+
+References and labels are named as in a WebDataset: by the suffix of the file, or by a key of the JSON.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.source_files import ALL, Selection
+from ray_jobs.inputs.errors import InputError, RetryableError, nearest
+from ray_jobs.sources.cells.values import RowTexts, read_texts
+from ray_jobs.sources.listing.bounds import MOST_LINE
+from ray_jobs.sources.listing.unknown_files import manifests_among
+from ray_jobs.sources.open_source import SUFFIXES
+from ray_jobs.sources.reading import allowed_places
+from ray_jobs.sources.reading.prefetch import ABSENT
+from ray_jobs.storage import objects
+
+LOOKED_AT = 1000  # files looked at to find the side files
+MARK = "//"  # no key begins with it, so a place that does has side files
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """The suffixes of the files that hold the references and the label."""
+
+    references: str
+    label: str | None
+
+    def owns(self, key: str) -> bool:
+        return key.lower().endswith((f".{self.references}", f".{self.label}", ".json", ".txt", ".parquet"))
+
+    def put_into(self, where: str) -> str:
+        return MARK + json.dumps([where, self.references, self.label])
+
+    @classmethod
+    def taken_from(cls, where: str) -> tuple[str, Self | None]:
+        """The place itself and its side files, if it has any."""
+        if not where.startswith(MARK):
+            return where, None
+        place, references, label = json.loads(where[len(MARK) :])
+        return place, cls(references, label)
+
+    def read(self, uri: str, dataset: Dataset) -> RowTexts:
+        """What the side files of the image at the URI say of it; nothing where it has none."""
+        try:
+            files = {
+                suffix: _content(uri, suffix, dataset.source) for suffix in {self.references, self.label} if suffix
+            }
+            cells = {
+                name or "": _value(files, suffix, name)
+                for name, suffix in ((dataset.references, self.references), (dataset.label, self.label))
+            }
+        except InputError as error:
+            return RowTexts(fault=" ".join(str(error).split()))
+        return read_texts(cells, dataset.label if self.label else None, dataset.references)
+
+
+def find_side_files(dataset: Dataset) -> SideFiles:
+    """Which side files the first images of the folder have for what the dataset names. Raises InputError for none."""
+    source = dataset.source
+    selection = Selection(source, dataset.split, SUFFIXES["folder"])
+    taken = (entry.key for entry in objects.entries(source) if selection.takes(entry.key))
+    keys = set(islice(taken, LOOKED_AT))
+    if dataset.split and selection.count_data and not selection.chosen and dataset.split != ALL:
+        selection.refuse_missing()
+    stems = sorted(_stem(key) for key in keys if key.lower().endswith(SUFFIXES["folder"]))
+    suffixes = {suffix for stem in stems for suffix in ("txt", "json", dataset.references, dataset.label)
+                if suffix and f"{stem}.{suffix}" in keys}  # fmt: skip
+    described = next((stem for stem in stems if f"{stem}.json" in keys), None)
+    known = list(_parsed(_content(f"{source}/{described}.json", "json", source))) if described else []
+    found = [_suffix(name, suffixes, known) for name in (dataset.references, dataset.label)]
+    if found[0] is None:
+        if not suffixes:
+            told = f"references {dataset.references!r} need a metadata.jsonl or metadata.csv, or side files (0.txt)"
+            others = sorted(key for key in keys if _stem(key) not in stems)
+            raise InputError(f"dataset {source}: {told}{manifests_among(others)}")
+        hint = nearest(str(dataset.references), sorted(suffixes) + known)
+        raise InputError(f"dataset {source}: no side file or key {dataset.references!r} for references{hint}")
+    if found[1] and dataset.stratify:
+        raise InputError(
+            f"dataset {source}: `stratify` needs the labels in a metadata.csv, not in side files; write one"
+        )
+    return SideFiles(found[0], found[1])
+
+
+def _suffix(name: str | None, suffixes: set[str], known: list[str]) -> str | None:
+    """The suffix of the side file that holds what is named so."""
+    if name in suffixes:
+        return name
+    return "json" if name in known else None
+
+
+def _stem(key: str) -> str:
+    return key.removesuffix(PurePosixPath(key).suffix)
+
+
+def _content(uri: str, suffix: str, home: str) -> bytes | None:
+    """The side file of the image at the URI, None where there is none. Raises InputError for a link out of the data
+    set, as for an image: what it leads to, such as the job's own environment, would become a reference that people
+    read."""
+    place = f"{_stem(uri)}.{suffix}" if not uri.endswith(f".{suffix}") else uri
+    try:
+        allowed_places.check_place(place, home)
+        return objects.read(place, at_most=MOST_LINE)
+    except FileNotFoundError:
+        return None
+    except allowed_places.Refused as error:
+        raise InputError(f"its side file .{suffix}: {error}") from None
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise RetryableError(f"cannot read {place}: {error}") from error
+        raise InputError(f"its side file .{suffix}: {error.strerror}") from None
+
+
+def _value(files: dict[str, bytes | None], suffix: str | None, name: str | None) -> Any:
+    """The text of the side file of that name, or what the JSON has under it."""
+    content = files.get(suffix or "")
+    if content is None:
+        return None
+    if suffix == name:
+        return content.strip()
+    return _parsed(content).get(name or "")
+
+
+def _parsed(content: bytes | None) -> dict[str, Any]:
+    try:
+        return dict(json.loads(content or b"{}"))
+    except (ValueError, TypeError, RecursionError):
+        raise InputError("the image's side file .json is not a JSON object") from None

@@ -1,0 +1,109 @@
+"""The samples of a tar file, by its headers: which members there are, and at which bytes."""
+
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.sources.listing.skipped_files import Leftovers
+from ray_jobs.storage.arrow_files import opened
+
+NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset.tariterators.base_plus_ext
+META = re.compile(r"__[^/]*__($|/)")  # what webdataset skips
+COMPRESSED = {
+    re.compile(rb"\x1f\x8b\x08"): "gzip",
+    re.compile(rb"BZh[1-9]1AY&SY"): "bzip2",
+    re.compile(rb"\xfd7zXZ\0"): "xz",
+    re.compile(rb"\x28\xb5\x2f\xfd"): "zstd",
+}
+BLOCK = 512
+MOST_TEXT = 16 * 2**20  # bytes of a member that is read while listing
+
+
+@dataclass
+class Sample:
+    """Consecutive members of one key: offset and size by extension; the content of those that were asked for."""
+
+    key: str
+    number: int
+    members: dict[str, tuple[int, int]] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def samples(uri: str, texts: Callable[[Sample], set[str]] | None = None) -> Iterator[Sample]:
+    """The samples of a shard in order, `number` counting them, with the members that `texts` names read.
+
+    Raises InputError for a shard that is cut off, corrupt or compressed. A member that comes a second time begins
+    another sample, so that nothing is lost.
+    """
+    with opened(uri) as file:
+        current: Sample | None = None
+        number = 0
+        others = Leftovers(uri, "{key}.{extension}")
+        for member in _members(uri, file):
+            name = NAME.match(member.name)
+            if META.match(member.name) or member.isdir() or "__MACOSX" in member.name.split("/"):
+                continue
+            if name is None or not member.isreg() or member.issparse():
+                others.add(printable(member.name))
+                continue
+            key, extension = name[1], name[2].lower()
+            if current is None or key != current.key or extension in current.members:
+                if current is not None:
+                    yield _with_texts(file, current, texts)
+                current = Sample(key, number)
+                number += 1
+            current.members[extension] = (member.offset_data, member.size)
+        if current is not None:
+            yield _with_texts(file, current, texts)
+        others.tell()
+
+
+def _with_texts(file: BufferedReader, sample: Sample, texts: Callable[[Sample], set[str]] | None) -> Sample:
+    for name in texts(sample) if texts else ():
+        offset, size = sample.members[name]
+        if size > MOST_TEXT:
+            raise InputError(f"{sample.key}.{name} has {size} bytes, over {MOST_TEXT}; write its text shorter")
+        file.seek(offset)
+        sample.texts[name] = file.read(size)
+    return sample
+
+
+def _members(uri: str, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
+    packed = next((name for magic, name in COMPRESSED.items() if magic.match(file.peek(10))), None)
+    if packed or not uri.lower().endswith(".tar"):
+        told = f"compressed ({packed})" if packed else "not named .tar"
+        raise InputError(f"dataset {uri}: {told}; decompress it: a compressed shard cannot be read in parts")
+    if not file.peek(1):
+        raise InputError(f"dataset {uri}: empty, not even an empty tar file; write it again")
+    at = 0
+    try:
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (the file is not its own)
+        while member := tar.next():
+            if tar.offset <= at:  # a size below zero leads back
+                raise ValueError(f"a member of {member.size} bytes")
+            yield member
+            tar.members.clear()  # type: ignore[attr-defined] # they are kept for a lookup that nobody asks for
+            at = tar.offset
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        at = min(at, file.seek(0, 2))
+        raise InputError(f"dataset {uri}: cut off or corrupt at byte {at}: {error}; write or copy it again") from None
+    _check_end(uri, file, tar.offset)
+
+
+def _check_end(uri: str, file: BufferedReader, end: int) -> None:
+    """`tarfile` takes anything that is no header for the end; a tar file ends with zeros, and with nothing else."""
+    file.seek(end)
+    mark = file.read(BLOCK)
+    if len(mark) < BLOCK or any(mark):
+        what = "an unreadable header" if any(mark) else "no end mark"
+        raise InputError(f"dataset {uri}: cut off or corrupt at byte {end}: {what}; write or copy it again")
+    while rest := file.read(2**20):
+        if rest.strip(b"\0"):
+            raise InputError(
+                f"dataset {uri}: goes on behind its end mark at byte {end}, as concatenated tar files do; "
+                "unpack it and pack it again"
+            )

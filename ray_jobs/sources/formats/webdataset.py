@@ -1,0 +1,198 @@
+"""WebDataset shards: tar files in which members of one key are one sample, as `webdataset` groups them.
+
+The listing reads the headers alone; an image is a range of its shard.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset import image_formats
+from ray_jobs.images.bounds import most_bytes
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
+from ray_jobs.prefetch import prefetch
+from ray_jobs.sources.cells.columns import check
+from ray_jobs.sources.cells.labels import Names, label_names, named
+from ray_jobs.sources.cells.texts import CellFault, decode_text
+from ray_jobs.sources.cells.values import read_label, read_texts
+from ray_jobs.sources.formats.shards import shards, title, uri_of
+from ray_jobs.sources.formats.tar import Sample, samples
+from ray_jobs.sources.listing.spill import database
+from ray_jobs.sources.listing.spill import names as unique_names
+from ray_jobs.sources.open_source import SUFFIXES
+from ray_jobs.sources.reading.prefetch import distance_of, in_turn, reads_at_once
+from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.storage import objects
+
+IMAGES = (*(suffix[1:] for suffix in image_formats.SUFFIXES), "img")
+HEAD = 100  # samples that must between them have what the settings name
+IMAGE = ""  # in place of the image's own extension, which may be that of the label
+EXTENSIONS = "sample (name BLOB PRIMARY KEY, extensions TEXT) WITHOUT ROWID"
+GAP = 2**20  # bytes of others between the members of a sample that are worth one request less
+
+
+class WebDatasetSource:
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    @property
+    def distance(self) -> Distance:
+        return distance_of(self.dataset.source)
+
+    def listed(self) -> Iterator[ImageRef]:
+        names = label_names(self.dataset)
+        everything = self._samples()
+        head = list(islice(everything, HEAD))
+        self._check([sample for _, sample in head])
+        with unique_names() as given, database(EXTENSIONS) as known:
+            for shard, sample in chain(head, everything):
+                self._refuse_apart(shard, sample, known)
+                label = self._listed_label(sample)
+                named(label, names, self.dataset)  # where labels are listed, one without a name is told now
+                image = self._image(sample)
+                others = {name: place for name, place in sample.members.items() if name in self._others(sample)}
+                where = json.dumps([shard, image, others], separators=(",", ":"))
+                image_id = given.unique(f"{title(self.dataset, shard)}/{printable(sample.key)}", sample.number)
+                yield ImageRef(image_id, where, image[1] if image else 0, label)
+
+    def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
+        row = partial(self._row, names=label_names(self.dataset))
+        return prefetch(row, located, reads_at_once(self.dataset, self.distance))
+
+    def _row(self, one: ImageRef, names: Names | None) -> SourceImage:
+        shard, image, others = json.loads(one.where)
+        uri = uri_of(self.dataset, shard)
+        try:
+            pieces = _pieces(uri, others | ({IMAGE: image} if image else {}))
+            told = {name: self._said(pieces, name) for name in self._asked()}
+            texts = read_texts(told, self.dataset.label, self.dataset.references, self.dataset.truth)
+        except FileNotFoundError:
+            raise RetryableError(f"{uri}: was listed and is not there; is it mounted on this node too?") from None
+        except InputError as error:
+            return SourceImage(one.image_id, None, detail=" ".join(str(error).split()))
+        if texts.fault:
+            return SourceImage(one.image_id, None, detail=texts.fault)
+        name, label_id = named(texts.label, names, self.dataset)
+        detail = "" if image else "the sample has no image"
+        return SourceImage(one.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail, texts.truth)
+
+    def _samples(self) -> Iterator[tuple[str, Sample]]:
+        """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
+        streams = (
+            partial(self._shard, shard, not number or self.dataset.stratify)
+            for number, shard in enumerate(shards(self.dataset, SUFFIXES["webdataset"]))
+        )
+        return in_turn(streams, 1 if self.distance == "local" else reads_at_once(self.dataset, self.distance))
+
+    def _shard(self, shard: str, with_texts: bool) -> Iterator[tuple[str, Sample]]:
+        for sample in samples(uri_of(self.dataset, shard), self._others if with_texts else None):
+            yield shard, sample
+
+    def _check(self, head: list[Sample]) -> None:
+        """Raises InputError when none of these samples has what the settings name."""
+        source = self.dataset.source
+        if not head:
+            raise InputError(f"dataset {source}: its shards hold no samples; check the URI")
+        extensions = sorted({name for sample in head for name in sample.members})
+        if not any(map(self._image, head)):
+            what = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
+            told = f"no {what} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
+            if any(f".{name}".endswith(image_formats.SUFFIXES) for name in extensions):
+                told += "; a key ends at the first dot of a name, so other dots in it have to go"
+            elif not self.dataset.image:
+                told += "; if images follow further down, pack the files again, with tar --sort=name"
+            raise InputError(f"dataset {source}: {told}")
+        truth = ((f"the truth of {field!r}", column) for field, column in self.dataset.truth.items())
+        for role, name in (("label", self.dataset.label), ("references", self.dataset.references), *truth):
+            if name and name.lower() not in extensions:
+                keys = {key for sample in head if "json" in sample.texts for key in _keys(sample.texts["json"])}
+                check(name, role, source, sorted(keys) + extensions)
+
+    def _refuse_apart(self, shard: str, sample: Sample, known: sqlite3.Connection) -> None:
+        """Raise InputError for a sample that goes on with other members than it had, further up in its shard."""
+        name, extensions = f"{shard}/{sample.key}", "/".join(sample.members)
+        query = "INSERT INTO sample VALUES (?, ?) ON CONFLICT DO NOTHING"
+        if known.execute(query, (_id(name), extensions)).rowcount:
+            return
+        (before,) = known.execute("SELECT extensions FROM sample WHERE name = ?", (_id(name),)).fetchone()
+        if not sample.members.keys() & set(before.split("/")):
+            key = printable(sample.key)
+            raise InputError(
+                f"dataset {uri_of(self.dataset, shard)}: the members of {key!r} are not side by side "
+                f"({before} and, further down, {extensions}); pack the files again, with tar --sort=name"
+            )
+
+    def _image(self, sample: Sample) -> tuple[int, int] | None:
+        wanted = (self.dataset.image.lower(),) if self.dataset.image else IMAGES
+        return next((sample.members[name] for name in wanted if name in sample.members), None)
+
+    def _others(self, sample: Sample) -> set[str]:
+        """The members that hold the label, the references and truth: by their names, else in the sample's json."""
+        asked = [name.lower() for name in self._asked()]
+        return {name if name in sample.members else "json" for name in asked} & sample.members.keys()
+
+    def _asked(self) -> list[str]:
+        names = (self.dataset.label, self.dataset.references, *self.dataset.truth.values())
+        return [name for name in names if name]
+
+    def _listed_label(self, sample: Sample) -> str | None:
+        if not self.dataset.stratify:
+            return None
+        try:
+            return read_label(self._said(sample.texts, self.dataset.label))
+        except (InputError, CellFault):  # told again, of this row, when it is read
+            return None
+
+    def _said(self, pieces: dict[str, bytes], name: str | None) -> Any:
+        """What a sample says of a label or of references: the member of that name, or the value in its json."""
+        if name is None or name.lower() in pieces:
+            return _text(pieces[name.lower()]) if name else None
+        if "json" not in pieces:
+            return None
+        try:
+            return dict(json.loads(pieces["json"])).get(name)
+        except (ValueError, TypeError, RecursionError):
+            raise InputError("the sample's json is not a JSON object") from None
+
+
+def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
+    """The members at these offsets and sizes, in one request when they lie close together."""
+    if not places:
+        return {}
+    if max(size for _, size in places.values()) > most_bytes():
+        raise InputError(f"a member of over {most_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
+    start = min(offset for offset, _ in places.values())
+    length = max(offset + size for offset, size in places.values()) - start
+    if length - sum(size for _, size in places.values()) <= GAP:
+        whole = objects.read_range(uri, start, length)
+        pieces = {name: whole[offset - start : offset - start + size] for name, (offset, size) in places.items()}
+    else:
+        pieces = {name: objects.read_range(uri, offset, size) for name, (offset, size) in places.items()}
+    for name, (offset, size) in places.items():
+        if len(pieces[name]) < size:
+            raise RetryableError(f"{uri}: ends before byte {offset + size}; it changed since it was listed: plan again")
+    return pieces
+
+
+def _id(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _text(member: bytes) -> str | bytes:
+    """The text of a member that is one; `cells` tells what is wrong with the bytes of another."""
+    try:
+        return decode_text(member).strip()
+    except CellFault:
+        return member
+
+
+def _keys(data: bytes) -> list[str]:
+    try:
+        return list(dict(json.loads(data)))
+    except (ValueError, TypeError, RecursionError):
+        return []

@@ -1,0 +1,1 @@
+"""List what a source holds: bounds, skipped files, tables on disk."""

@@ -1,0 +1,46 @@
+"""The most that a listing may be, whatever the files claim: it lies on the driver's disk."""
+
+import os
+from collections.abc import Iterable, Iterator
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.sources.source import ImageRef
+
+IMAGES, MEGABYTES = 20_000_000, 16_384
+MOST_LINE = 16 * 2**20  # bytes of a line of a manifest
+
+
+class ListingLimit:
+    """Counts what is kept on disk of a source, from the first row on: a small packed file may have any number."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._most = int(os.environ.get("ASSAY_MAX_IMAGES") or IMAGES)
+        self._megabytes = int(os.environ.get("ASSAY_MAX_LISTING_MB") or MEGABYTES)
+        self._count = self._size = 0
+
+    def add(self, image: ImageRef) -> None:
+        """Count an image. Raises InputError after ASSAY_MAX_IMAGES of them, and as `add_text` does."""
+        self._count += 1
+        if self._count > self._most:
+            told = f"lists over {self._most} images; split it, or raise ASSAY_MAX_IMAGES"
+            raise InputError(f"dataset {self._source}: {told}")
+        self.add_text(
+            len(image.image_id) + len(image.where) + len(image.label or "") + sum(map(len, image.references))
+            + len(image.fault) + len(image.truth or "")
+        )  # fmt: skip
+
+    def add_text(self, size: int) -> None:
+        """Count so many characters. Raises InputError after ASSAY_MAX_LISTING_MB of them."""
+        self._size += size
+        if self._size > self._megabytes * 1_000_000:
+            fault = f"its names and references are over {self._megabytes} MB"
+            raise InputError(f"dataset {self._source}: {fault}; split it, or raise ASSAY_MAX_LISTING_MB")
+
+
+def limit_listing(source: str, listed: Iterable[ImageRef]) -> Iterator[ImageRef]:
+    """The listed images. Raises InputError after ASSAY_MAX_IMAGES of them or ASSAY_MAX_LISTING_MB of their texts."""
+    limit = ListingLimit(source)
+    for image in listed:
+        limit.add(image)
+        yield image

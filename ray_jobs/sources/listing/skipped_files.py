@@ -1,0 +1,51 @@
+"""What a listing passes over, told in one line: a file that is no image is no loss, but nobody should have to guess."""
+
+import logging
+from collections.abc import Iterator
+
+from ray_jobs.dataset.source_files import ALL, Selection
+from ray_jobs.storage import objects
+
+log = logging.getLogger("assay")
+EXAMPLES = 3
+
+
+class Leftovers:
+    """Counts names that are not `wanted`, and keeps the first few."""
+
+    def __init__(self, source: str, wanted: str) -> None:
+        self.source, self.wanted = source, wanted
+        self.count, self.examples = 0, list[str]()
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(name)
+
+    def tell(self) -> None:
+        if self.count:
+            some = ", ".join(self.examples) + (", ..." if self.count > EXAMPLES else "")
+            log.info("dataset %s: passed over %d not named %s: %s", self.source, self.count, self.wanted, some)
+
+
+def list_selected(selection: Selection) -> Iterator[objects.Entry]:
+    """The files below a source that are read; what is passed over, and what the split left, is logged at the end.
+
+    Raises InputError at the end where the files are of several splits and none is named.
+    """
+    for entry in objects.entries(selection.folder):
+        if selection.takes(entry.key):
+            yield entry
+    selection.check()
+    source, passed = selection.folder, selection.passed
+    if passed:
+        some = ", ".join(passed[:EXAMPLES]) + (", ..." if selection.count_passed > EXAMPLES else "")
+        count = selection.count_passed
+        log.info("dataset %s: passed over %d that data tools wrote for themselves: %s", source, count, some)
+    for doubt in selection.doubts():
+        log.warning("dataset %s: %s", source, doubt)
+    if selection.split not in (None, ALL) and selection.chosen:
+        log.info(
+            "dataset %s: %d of %d files are of the split %s", source, selection.chosen, selection.count_data,
+            selection.split,
+        )  # fmt: skip

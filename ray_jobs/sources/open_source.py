@@ -1,0 +1,92 @@
+"""Where images come from: a source lists what it has, one image after the other, and reads what it is asked for.
+
+`listed` runs on the driver and streams; `read` runs in a Ray task. What lies between them is a table on disk.
+"""
+
+from itertools import islice
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset import image_formats
+from ray_jobs.dataset.source_files import MANIFESTS, is_left_by_tools
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.plan import SAVED, expanded, is_hub_name
+from ray_jobs.sources.listing.unknown_files import unknown_file
+from ray_jobs.sources.settings import refuse_unused
+from ray_jobs.sources.source import Source
+from ray_jobs.storage import objects
+
+SUFFIXES = {
+    "manifest": MANIFESTS,
+    "parquet": (".parquet",),
+    "arrow": (".arrow", ".feather"),
+    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"),
+    "folder": image_formats.SUFFIXES,
+}
+PEEKED = 1000  # entries looked at to tell what a folder holds
+
+
+def open_source(dataset: Dataset) -> Source:
+    """The source of a dataset's format; `auto` goes by what lies there.
+
+    Raises InputError when that does not tell, and for a setting that the format does not use.
+    """
+    kind = dataset.format if dataset.format != "auto" else _detected(dataset)
+    refuse_unused(dataset, kind)
+    if kind == "parquet":
+        from ray_jobs.sources.formats.parquet import parquet_source
+
+        return parquet_source(dataset)
+    if kind == "arrow":
+        from ray_jobs.sources.formats.arrow import arrow_source
+
+        return arrow_source(dataset)
+    if kind == "huggingface":
+        from ray_jobs.sources.formats.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(dataset)
+    if kind == "webdataset":
+        from ray_jobs.sources.formats.webdataset import WebDatasetSource
+
+        return WebDatasetSource(dataset)
+    if kind == "manifest":
+        from ray_jobs.sources.formats.manifest import ManifestSource
+
+        return ManifestSource(dataset)
+    from ray_jobs.sources.formats.folder import FolderSource
+
+    return FolderSource(dataset)
+
+
+def _detected(dataset: Dataset) -> str:
+    source = dataset.source
+    if is_hub_name(dataset):
+        return "huggingface"
+    if kind := _kind(expanded(source)[0]):
+        return kind
+    if any(objects.exists(f"{source}/{name}") for name in SAVED):
+        return "huggingface"
+    keys = [entry.key for entry in islice(objects.entries(source), PEEKED)]
+    if not keys:
+        if objects.entry(source):
+            raise unknown_file(source)
+        raise InputError(f"dataset {source}: nothing is there; check the URI")
+    kinds = {_kind(key) or "" for key in keys if not is_left_by_tools(key)}
+    if "parquet" in kinds and kinds & {"webdataset", "folder"} and _are_beside(keys):
+        kinds.remove("parquet")
+    found = sorted(kinds & {"folder", "parquet", "arrow", "webdataset"})
+    if len(found) > 1:
+        held = " and ".join("images" if kind == "folder" else f"{kind} files" for kind in found)
+        raise InputError(f"dataset {source}: holds {held}; say which with `format`")
+    return found[0] if found else "folder"
+
+
+def _are_beside(keys: list[str]) -> bool:
+    """Whether each Parquet file has a shard or a folder of its own name: img2dataset writes its log there."""
+    shards = {key.removesuffix(".tar") if key.endswith(".tar") else key.rpartition("/")[0] for key in keys}
+    whole = keys[:-1] if len(keys) == PEEKED else keys  # what belongs to the last one may not have been looked at
+    return all(key.removesuffix(".parquet") in shards for key in whole if key.endswith(".parquet"))
+
+
+def _kind(name: str) -> str | None:
+    """The format that a file name speaks for, None when for none."""
+    return next((kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes)), None)

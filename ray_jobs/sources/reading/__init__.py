@@ -1,0 +1,1 @@
+"""Read the bytes of many images, in order and in bounded memory."""

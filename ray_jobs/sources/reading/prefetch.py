@@ -1,0 +1,149 @@
+"""Reading many images at once, in order, and never more of them than that in memory."""
+
+import errno
+import posixpath
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import Any, TypeVar
+
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.images.bounds import most_bytes
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.sources.cells.images import read_image
+from ray_jobs.sources.cells.texts import CellFault, printable
+from ray_jobs.sources.reading import allowed_places, web
+from ray_jobs.sources.source import Distance
+from ray_jobs.storage import objects
+
+T = TypeVar("T")
+READS: dict[Distance, int] = {"local": 1, "object-store": 16, "web": 32}
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+BATCH, WAITING = 100, 20  # items handed over at a time, and how many times before a stream has to wait
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An image's bytes, or the local file that has them, or neither, and `detail` says why."""
+
+    data: bytes | None = None
+    file: Path | None = None
+    detail: str = ""
+    absent: bool = False
+
+
+def reads_at_once(dataset: Dataset, distance: Distance) -> int:
+    """How many images one task reads at once: what the dataset says, else by how far away they lie."""
+    return dataset.reads or READS[distance]
+
+
+def distance_of(place: str) -> Distance:
+    """How far away a path or URL is."""
+    if place.lower().startswith(web.SCHEMES):
+        return "web"
+    return "object-store" if place.startswith("s3://") else "local"
+
+
+def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:
+    """The items of the streams, one stream after the other; up to `width` are read ahead, WAITING batches of each."""
+    if width == 1:
+        for stream in streams:
+            yield from stream()
+        return
+    stopped = threading.Event()
+
+    def fill(stream: Callable[[], Iterator[T]], batches: "Queue[list[T]]") -> None:
+        items = stream()
+        while batch := list(islice(items, BATCH)):
+            while not stopped.is_set():
+                try:
+                    batches.put(batch, timeout=0.1)
+                    break
+                except Full:
+                    continue
+            if stopped.is_set():
+                return
+
+    def drained(batches: "Queue[list[T]]", filling: "Future[None]") -> Iterator[T]:
+        while not (filling.done() and batches.empty()):
+            with suppress(Empty):
+                yield from batches.get(timeout=0.1)
+        filling.result()
+
+    waiting: deque[tuple[Queue[list[T]], Future[None]]] = deque()
+    pool = ThreadPoolExecutor(width, thread_name_prefix="list")
+    try:
+        for stream in streams:
+            if len(waiting) == width:
+                yield from drained(*waiting.popleft())
+            batches: Queue[list[T]] = Queue(WAITING)
+            waiting.append((batches, pool.submit(fill, stream, batches)))
+        while waiting:
+            yield from drained(*waiting.popleft())
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def fetch_cell(cell: Any, folder: str) -> Fetched:
+    """The image that a cell holds or names; `folder` is where the file with the cell lies. Raises as `fetched` does."""
+    try:
+        image = read_image(cell)
+    except CellFault as fault:
+        return Fetched(detail=f"its image: {fault}")
+    if isinstance(image, str):
+        return fetch_named(image, folder)
+    return Fetched(image, detail="the image cell is empty" if image is None else "")
+
+
+def fetch_named(name: str, folder: str) -> Fetched:
+    """The image at a place as a file of the folder names it, whose backslashes may be those of a path of Windows."""
+    image = fetched(beside(folder, name), folder)
+    if image.data is not None or image.file or "\\" not in name:
+        return image
+    image = fetched(beside(folder, name.replace("\\", "/")), folder)
+    if not image.absent:
+        return image
+    remedy = "a path of Windows; write it relative to the data set, with /"
+    return Fetched(detail=printable(f"{name}: no such file: {remedy}"), absent=True)
+
+
+def fetched(place: str, home: str) -> Fetched:
+    """What lies at a path or URL that a data set in the folder `home` names. Raises RetryableError when an object store
+    does not answer.
+
+    That one is not there, or not to be had, is a detail of this image; an outage is not.
+    """
+    if distance_of(place) == "web":
+        data, detail = web.fetch(place)
+        return Fetched(data, detail=detail)
+    try:
+        path = allowed_places.check_place(place, home)
+        return Fetched(objects.read(place, at_most=most_bytes())) if path is None else Fetched(file=path)
+    except allowed_places.Refused as error:
+        return Fetched(detail=printable(f"{place}: {error}"))
+    except FileNotFoundError:
+        return Fetched(detail=printable(f"{place}: no such file"), absent=True)
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise RetryableError(f"cannot read {place}: {error}") from error
+        return Fetched(detail=printable(f"{place}: {error.strerror}"), absent=True)
+    except (InputError, ValueError) as error:  # ValueError: a path with a null byte
+        return Fetched(detail=printable(" ".join(str(error).split())))
+
+
+def beside(folder: str, name: str) -> str:
+    """The place that `name` means when it is written in a file of the folder: a URL or absolute path is itself."""
+    if "://" in name or name.startswith("/"):
+        return name
+    whole = f"{folder}/{name}"
+    if not {".", ".."} & set(name.split("/")):
+        return whole
+    scheme, _, path = whole.rpartition("://")
+    return f"{scheme}://{posixpath.normpath(path)}" if scheme else posixpath.normpath(whole)

@@ -1,0 +1,1 @@
+"""Files of rows that name or describe images."""

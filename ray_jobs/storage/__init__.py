@@ -1,0 +1,1 @@
+"""Everything that Assay keeps: objects, JSON files, manifests, parts, records and their index."""

@@ -1,0 +1,108 @@
+"""Large files read in parts, through Arrow, for the same URIs and AWS variables that `storage` takes."""
+
+import errno
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from ray_jobs.inputs import lfs_pointers
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.storage import objects
+from ray_jobs.storage.error_lines import explain_errors
+
+BUFFER = 2**16
+
+
+def open_arrow(uri: str) -> Any:
+    """The file as Arrow's random-access file, mapped into memory where it is local.
+
+    Raises FileNotFoundError, and InputError or RetryableError as `storage` does, which reads all of it: Arrow's own S3
+    client would have other time limits, and does not know AWS_CA_BUNDLE.
+    """
+    if objects.is_s3(uri):
+        stored = StoredFile(uri)
+        if stored.size < lfs_pointers.MOST_BYTES:  # else another request for nothing
+            _refuse_pointer(uri, objects.read(uri, at_most=lfs_pointers.MOST_BYTES))
+        return pa.PythonFile(stored, mode="r")
+    with explain_errors(uri, "read"):
+        objects.require_regular(uri)
+        file = pa.memory_map(str(objects.local_path(uri)))
+        _refuse_pointer(uri, file.read(len(lfs_pointers.SIGN)))
+        file.seek(0)
+        return file
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[io.BufferedReader]:
+    """The file as a seekable, buffered Python file; what goes wrong while it is open is explained."""
+    with explained(uri, "readable"):
+        if not objects.is_s3(uri):
+            objects.require_regular(uri)
+            with open(str(objects.local_path(uri)), "rb") as file:
+                _refuse_pointer(uri, file.peek(len(lfs_pointers.SIGN)))
+                yield file
+        else:
+            with StoredFile(uri) as remote, io.BufferedReader(remote, BUFFER) as buffered:
+                _refuse_pointer(uri, buffered.peek(len(lfs_pointers.SIGN)))
+                yield buffered  # type: ignore[misc]
+
+
+def _refuse_pointer(uri: str, head: bytes) -> None:
+    if lfs_pointers.is_pointer(head):
+        raise InputError(f"dataset {uri}: {lfs_pointers.REMEDY}")
+
+
+@contextmanager
+def explained(uri: str, what: str) -> Iterator[None]:
+    """Turn Arrow's errors into one line: RetryableError where the object store failed, InputError where the file is at
+    fault."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"dataset {uri}: no such file; check the URI") from None
+    except (InputError, RetryableError, MemoryError):
+        raise
+    except Exception as error:  # a library may raise anything on hostile bytes
+        told = " ".join(str(error).split())
+        kind = "" if isinstance(error, (OSError, pa.ArrowException)) else f"{type(error).__name__}: "
+        raise InputError(f"dataset {uri}: not {what}: {kind}{told}") from None
+
+
+class StoredFile(io.RawIOBase):
+    """An object of S3, as a file to read from anywhere in it: each read is one request, all of the same version."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri, self.position = uri, 0
+        entry = objects.entry(uri)
+        if entry is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", uri)
+        self.size, self.version = entry.size, entry.version
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = max(0, start + offset)
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self.position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        data = objects.read_range(self.uri, self.position, wanted, self.version) if wanted else b""
+        self.position += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,279 @@
+"""The index over the records of a suite: one object a record, and one file of them all that pages read in one GET.
+
+    index/{suite}/{series_id}/{published_at}--{checkpoint}--{run_id}--{outcome}.json      the entry of a record
+    index/{suite}/index.json                                                              all of them, newest last
+
+An entry's key says what one searches by, and two runs that publish at once cannot lose each other's. The file is made
+from the entries: who publishes rewrites it until it holds all that are listed, so the last writer always leaves a whole
+one. Where a kill came in between, it holds fewer records than there are entries until the next publish or rebuild.
+"""
+
+import json
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ray_jobs.contract.artifacts import Outcome, Record
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, StoredModel, check_schema
+from ray_jobs.contract.suite import FrozenModel
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.storage import json_files, objects
+from ray_jobs.storage.odd_items import raise_outage
+
+LARGEST = 64 << 20  # bytes of a record: what is larger is none, and is not read
+READS = 16  # entries read at once
+OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # keys that no file of ours adds
+# Of `Published`, in its order. A key of other characters than we write is nobody's entry, and no path is made of it.
+KEY = re.compile(
+    r"([A-Za-z0-9_]+)/(\d{8}T\d{6}\.\d{6}Z)--([A-Za-z0-9_][A-Za-z0-9_.-]*)--([A-Za-z0-9_]+)--([A-Z]+)\.json", re.ASCII
+)
+
+log = logging.getLogger("assay")
+
+
+class Published(NamedTuple):
+    """What an entry's key says of a record."""
+
+    suite: str
+    series_id: str
+    published_at: str
+    checkpoint_folder: str
+    run_id: str
+    outcome: str
+
+    def run_uri(self, root: str) -> str:
+        return f"{root}/runs/{self.checkpoint_folder}/{self.run_id}"
+
+    @property
+    def key(self) -> str:
+        name = "--".join((self.published_at, self.checkpoint_folder, self.run_id, self.outcome))
+        return f"{self.series_id}/{name}.json"
+
+
+class Indexed(FrozenModel):
+    """What the index file says of a record: `means` are (mean, its standard error) to six significant digits.
+
+    What a newer version says besides is kept, and not looked at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    run_id: str
+    run_uri: str
+    series_id: str
+    scale_id: str
+    checkpoint: Checkpoint
+    outcome: Outcome
+    reason: str
+    baseline: str | None
+    published_at: datetime
+    means: dict[str, tuple[float, float | None]]
+    images: dict[str, int]
+
+
+class _Lines(BaseModel):
+    """The index file before its lines are looked at, so that one that is odd is missed alone."""
+
+    model_config = ConfigDict(extra="allow")
+
+    records: dict[str, Any] = {}
+
+
+class Index(StoredModel):
+    """Newest last. It is stale when `published` lists a readable entry that it does not hold.
+
+    `newer` are the lines of a newer Assay, by key, as they are in the file: whoever rewrites it keeps them.
+    `is_of_newer`: the whole file is.
+    """
+
+    suite: str
+    records: dict[str, Indexed] = {}
+    newer: dict[str, Any] = Field({}, exclude=True)
+    is_of_newer: bool = Field(False, exclude=True)
+
+
+def published(root: str, suite: str, series_id: str | None = None) -> list[Published]:
+    """The entries of a suite, of one series when it is named, oldest first."""
+    below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
+    listed = objects.entries(f"{root}/index/{suite}{below}")
+    keys = (start + entry.key for entry in listed if entry.size <= LARGEST)
+    found = [Published(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
+    return sorted(found, key=lambda entry: (entry.published_at, entry.run_id))
+
+
+def load(root: str, suite: str) -> Index:
+    """The index file in one read, without the lines that are not readable, for it can be made again.
+
+    A file of a newer Assay counts as none: that is said, and `refresh` leaves it. Raises RetryableError where the store
+    does not answer.
+    """
+    uri, lines, others, is_of_newer = _file(root, suite), dict[str, Any](), dict[str, Any](), False
+    try:
+        content = objects.read(uri, json_files.LARGEST)
+        json_files.check(content, uri)
+        file = _Lines.model_validate_json(content)
+        lines, others = file.records, {key: value for key, value in (file.model_extra or {}).items() if key not in OURS}
+    except RetryableError:
+        raise
+    except NewerSchema as newer:
+        log.warning("%s; it is left as it is, and its entries are read one by one", newer)
+        is_of_newer = True
+    except Exception:  # not there, not JSON, not a file: it is made of the entries
+        lines = {}
+    newer_lines = {key: value for key, value in lines.items() if _is_newer(value)}
+    readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _line(value))}
+    return Index(suite=suite, records=readable, newer=newer_lines, is_of_newer=is_of_newer, **others)
+
+
+def whole(root: str, suite: str) -> Index:
+    """The index of all that is listed, whether or not the file holds it."""
+    return _made(root, suite, load(root, suite).records)
+
+
+def _made(root: str, suite: str, have: dict[str, Indexed]) -> Index:
+    """The index of all that is listed and readable: of what is not had, the entries are read."""
+    listed = published(root, suite)
+    missing = [entry for entry in listed if entry.key not in have]
+    with ThreadPoolExecutor(READS) as pool:
+        read = list(pool.map(lambda one: _read(root, one), missing))
+    have |= {entry.key: indexed(record) for entry, record in zip(missing, read, strict=True) if record}
+    return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed if entry.key in have})
+
+
+def add(root: str, records: Iterable[Record]) -> None:
+    """Write the records' entries; the index files are `refresh`ed after. Raises NewerSchema."""
+
+    def put(record: Record) -> None:
+        uri, content = entry_uri(root, record), record.model_dump_json().encode()
+        if not objects.create(uri, content):
+            json_files.check_replaceable(uri)
+            objects.write(uri, content)
+
+    with ThreadPoolExecutor(READS) as pool:
+        list(pool.map(put, records))
+
+
+def refresh(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -> Index:
+    """Rewrite the index file until it holds what is listed; the index it then is.
+
+    No store we use can compare and swap, so another writer may put an older one over ours: whoever wrote looks again.
+    """
+    while True:
+        found = load(root, suite)
+        made = _made(root, suite, {**found.records, **(known or {})})
+        content = _with_lines(found, made.records)
+        if content == _with_lines(found, found.records):
+            return made
+        known = made.records
+        if found.is_of_newer:  # its entries tell a newer Assay what to add
+            return made
+        objects.write(_file(root, suite), content)
+
+
+def _with_lines(found: Index, records: Mapping[str, Indexed]) -> bytes:
+    """The index file with these lines, and with all else that was in it: the lines and keys of a newer Assay."""
+    content = found.model_copy(update={"records": records}).model_dump(mode="json")
+    lines = content["records"] | found.newer
+    content["records"] = dict(sorted(lines.items(), key=lambda line: _order(line[0])))
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def _order(key: str) -> tuple[str, str]:
+    """Entries are in the order of their time and run, as `published` lists them."""
+    match = KEY.fullmatch(key)
+    return (match[2], match[4]) if match else ("~", key)
+
+
+def indexed(record: Record) -> Indexed:
+    """A record's line in the index file."""
+    means = {
+        name: (_short(one.mean), None if one.standard_error is None else _short(one.standard_error))
+        for name, one in record.metrics.items()
+        if one.mean is not None and math.isfinite(one.mean) and math.isfinite(one.standard_error or 0)
+    }
+    baseline = record.verdict.baseline
+    return Indexed(
+        reason=record.verdict.reason,
+        outcome=record.verdict.outcome,
+        baseline=baseline.checkpoint.name if baseline else None,
+        means=means,
+        **{
+            name: getattr(record, name)
+            for name in ("run_id", "run_uri", "series_id", "scale_id", "checkpoint", "published_at", "images")
+        },
+    )
+
+
+def key_of(record: Record) -> str:
+    when = record.published_at.strftime("%Y%m%dT%H%M%S.%fZ")
+    outcome = record.verdict.outcome
+    return Published(record.suite, record.series_id, when, record.checkpoint.folder, record.run_id, outcome).key
+
+
+def fits_key(record: Record) -> bool:
+    """Whether the record's entry would be found again: its ids are such as we write, and no path leads elsewhere."""
+    return bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", record.suite) and KEY.fullmatch(key_of(record)))
+
+
+def entry_uri(root: str, record: Record) -> str:
+    return f"{root}/index/{record.suite}/{key_of(record)}"
+
+
+def uri_of(root: str, entry: Published) -> str:
+    return f"{root}/index/{entry.suite}/{entry.key}"
+
+
+def _file(root: str, suite: str) -> str:
+    return f"{root}/index/{suite}/index.json"
+
+
+def _read(root: str, entry: Published) -> Record | None:
+    """The record of an entry; from the run itself, which is the truth, where the entry does not hold it.
+
+    None, and a warning, where neither can be read: one such entry must not stop what all the others are read for.
+    Raises RetryableError in an outage of the store.
+    """
+    for uri in (uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
+        try:
+            record = json_files.load(Record, uri)
+            if (record.suite, record.run_id, record.checkpoint.folder) == (
+                entry.suite, entry.run_id, entry.checkpoint_folder,
+            ):  # fmt: skip
+                return record
+        except NewerSchema as newer:
+            log.warning("index entry left out: %s", newer)
+            return None
+        except Exception as error:  # this entry's own
+            raise_outage(error, f"{root}/index/{entry.suite}")
+    log.warning(
+        "index entry %s: no record of it can be read, left out; run python -m ray_jobs.records rebuild %s",
+        uri_of(root, entry), root,
+    )  # fmt: skip
+    return None
+
+
+def _is_newer(line: Any) -> bool:
+    try:
+        check_schema(line.get("schema", SCHEMA) if isinstance(line, dict) else SCHEMA)
+    except NewerSchema:
+        return True
+    return False
+
+
+def _line(value: Any) -> Indexed | None:
+    """A line of the index file with all that is in it, None where it is not readable."""
+    try:
+        return Indexed.model_validate(value, extra="allow")
+    except ValueError:
+        return None
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

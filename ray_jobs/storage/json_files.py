@@ -1,0 +1,88 @@
+"""Read and replace the JSON files that Assay keeps, with respect for those of a newer Assay.
+
+Both planes read and replace their JSON through here. A reader keeps the keys that it does not know, so whoever reads a
+file and writes it again loses nothing of it.
+"""
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, StoredModel, check_schema
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
+
+LARGEST = 256 * 2**20  # bytes of a JSON file; the index of 100,000 runs takes half of it
+
+Model = TypeVar("Model", bound=StoredModel)
+
+
+class _Header(BaseModel):
+    """The schema of any JSON object."""
+
+    schema_version: Any = Field(SCHEMA, alias="schema")
+
+
+def load(model: type[Model], uri: str, at_most: int = LARGEST) -> Model:
+    """The object that is kept at the URI.
+
+    Raises FileNotFoundError where there is none, ValueError for what is not of the model, NewerSchema for a newer one
+    and InputError for one of more than `at_most` bytes.
+    """
+    return parse(model, objects.read(uri, at_most), uri)
+
+
+def parse(model: type[Model], data: bytes, uri: str) -> Model:
+    """The object in the bytes that were read at the URI. Raises ValueError and NewerSchema as `load` does."""
+    try:
+        return model.model_validate_json(data, extra="allow")
+    except NewerSchema as newer:
+        raise NewerSchema(f"{uri}: {newer}") from None
+
+
+def load_json(uri: str, at_most: int = LARGEST) -> dict[str, Any]:
+    """The JSON object that is kept at the URI, for files that have no model. Raises as `load` does."""
+    data = objects.read(uri, at_most)
+    check(data, uri)
+    content: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(data)
+    content.pop("schema", None)
+    return content
+
+
+def dump_json(content: dict[str, Any]) -> bytes:
+    """The file of a JSON object that has no model."""
+    return json.dumps({"schema": SCHEMA} | content, indent=1).encode()
+
+
+def check(data: bytes, uri: str) -> None:
+    """Raises NewerSchema when the bytes that were read at the URI are JSON of a newer schema."""
+    try:
+        header = _Header.model_validate_json(data)
+    except ValidationError:  # not JSON, or not an object: no Assay made it
+        return
+    try:
+        check_schema(header.schema_version)
+    except NewerSchema as newer:
+        raise NewerSchema(f"{uri}: {newer}") from None
+
+
+def check_replaceable(uri: str) -> None:
+    """Raises NewerSchema when the file at the URI is of a newer schema, so must be neither replaced nor deleted."""
+    try:
+        data = objects.read(uri, LARGEST)
+    except (FileNotFoundError, InputError):  # what is larger than any of ours, or no file, is no Assay's
+        return
+    check(data, uri)
+
+
+def replace(uri: str, content: StoredModel) -> None:
+    """Write the object where there is none, or one that this version may replace. Raises NewerSchema."""
+    check_replaceable(uri)
+    objects.write(uri, content.model_dump_json(indent=1).encode())
+
+
+def remove(uri: str) -> None:
+    """Delete the file at the URI, if any. Raises NewerSchema."""
+    check_replaceable(uri)
+    objects.delete(uri)

@@ -1,0 +1,357 @@
+"""Records in storage: which checkpoints were validated, and what a new one is compared with.
+
+`runs/{checkpoint}/{run_id}/record.json` is the truth; `python -m ray_jobs.records rebuild ROOT` makes the index over
+them (`ray_jobs/storage/index.py`) anew.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from ray_jobs.contract.artifacts import Record, Verdict
+from ray_jobs.contract.spec import Baseline, Spec
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.names import printable
+from ray_jobs.storage import index, json_files, objects
+from ray_jobs.storage.index import Published, published
+from ray_jobs.storage.odd_items import describe, raise_outage
+
+log = logging.getLogger("assay")
+
+AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
+
+__all__ = [
+    "Published", "anchor_for", "asked_before", "baseline_for", "decided", "list_specs", "publish", "published", "read",
+    "rebuild", "results_uri", "specs_of",
+]  # fmt: skip
+
+
+def publish(root: str, record: Record, replace: bool = False) -> Record:
+    """Write the run's record and its entry in the index; the record that stands then.
+
+    One that stood before is kept, unless it says another thing and either is INCOMPLETE or is to be replaced. While its
+    outcome stays, a run keeps its place in the series, so that doing it again moves nobody's baseline or anchor. Raises
+    NewerSchema for a run that a newer Assay published: its record and its entry stay as they are.
+    """
+    uri = f"{record.run_uri}/record.json"
+    if not objects.create(uri, record.model_dump_json(indent=1).encode()):
+        standing = _standing(record.run_uri)
+        if standing is None or ((replace or standing.verdict.outcome == "INCOMPLETE") and _differs(standing, record)):
+            objects.write(uri, _in_its_place(record, standing).model_dump_json(indent=1).encode())
+    standing = _entered(root, record.run_uri)
+    index.refresh(root, record.suite, {index.key_of(standing): index.indexed(standing)})
+    return standing
+
+
+def _standing(run_uri: str) -> Record | None:
+    """The record of a run, None where it is not readable: what it was made from is there to make it again."""
+    try:
+        return read(run_uri)
+    except ValueError:
+        return None
+
+
+def _differs(one: Record, other: Record) -> bool:
+    return one.model_dump_json(exclude={"published_at"}) != other.model_dump_json(exclude={"published_at"})
+
+
+def _in_its_place(record: Record, standing: Record | None) -> Record:
+    """The record at the time of the one that it replaces, if with the same outcome.
+
+    Some microseconds later, for an entry's key stands for one content only: else an index file made of the old one
+    would not be seen to be stale. How many, the clock says, so that two that replace it at once do not share a key.
+    """
+    if standing is None or standing.verdict.outcome != record.verdict.outcome:
+        return record
+    later = timedelta(microseconds=1 + record.published_at.microsecond % 1000)
+    return record.model_copy(update={"published_at": standing.published_at + later})
+
+
+def _entered(root: str, run_uri: str) -> Record:
+    """Give the run's record its entry and remove those of the records that it replaced; the record.
+
+    The new entry comes first, so that a kill leaves one too many and never none. Where another replaced the record
+    meanwhile, whoever entered the older one looks again and enters the newer.
+    """
+    while True:
+        record = read(run_uri)
+        index.add(root, [record])
+        for entry in published(root, record.suite, record.series_id):
+            of_the_run = entry.run_id == record.run_id and entry.checkpoint_folder == record.checkpoint.folder
+            if of_the_run and entry.key != index.key_of(record):
+                json_files.remove(index.uri_of(root, entry))
+        if index.key_of(read(run_uri)) == index.key_of(record):
+            return record
+
+
+def decided(run_uri: str) -> bool:
+    """Whether the run has a verdict that need not be asked for again: any but INCOMPLETE. Raises NewerSchema."""
+    try:
+        verdict = json_files.load(Verdict, f"{run_uri}/verdict.json")
+    except (FileNotFoundError, ValueError):
+        return False
+    return verdict.outcome != "INCOMPLETE"
+
+
+def results_uri(run_uri: str, verdict: Verdict) -> str:
+    """The folder with scores.json and report.html of the verdict: the run's, or that of a forced request in it."""
+    return f"{run_uri}/{verdict.folder}" if verdict.folder else run_uri
+
+
+def read(run_uri: str) -> Record:
+    """The record of a run. Raises FileNotFoundError where none was published, and as `stored.load` does."""
+    return json_files.load(Record, f"{run_uri}/record.json")
+
+
+def load(uri: str) -> Record:
+    """The record at the URI of a run or of its record.json. Raises InputError where none is readable, and
+    NewerSchema."""
+    run_uri = run_uri_of(uri)
+    record = _readable(run_uri)
+    if isinstance(record, Record):
+        return record
+    if not objects.exists(f"{run_uri}/record.json"):
+        raise InputError(
+            f"run {printable(run_uri, 500)}: no record.json there; name a published run's folder or its record.json"
+        )
+    raise InputError(record)
+
+
+def run_uri_of(uri: str) -> str:
+    """The URI of a run, of that or of its record.json."""
+    return objects.absolute(uri.removesuffix("/record.json"))
+
+
+def baseline_for(spec: Spec, asked: str) -> Baseline | None:
+    """The run to compare with: `last-accepted`, `previous`, `none`, a checkpoint's URI or a run's URI.
+
+    `previous` is the run of another checkpoint that was published last, whatever its verdict, INCOMPLETE excepted. A
+    run asked for again in the same words keeps the baseline it had, so the same question gets the same answer; only a
+    run that lost its baseline to an upgrade looks for one again. Raises InputError when a named baseline has no record
+    in this run's series (same images, prompt and engine settings).
+    """
+    if asked == "none":
+        return None
+    entries = published(spec.root, spec.suite.name, spec.series_id)
+    if asked not in ("last-accepted", "previous"):
+        return _named(spec, asked, "baseline")
+    for had in asked_before(spec, entries):
+        if had.suite.gate.baseline == asked and not had.lost_baseline:
+            return had.baseline
+    taken = ("PASS",) if asked == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
+    others = [one for one in entries if one.checkpoint_folder != spec.checkpoint.folder and one.outcome in taken]
+    return _first_readable(spec.root, others[::-1], f"baseline {asked}")
+
+
+def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
+    """The frozen run to compare with as well: `first`, the first accepted run of the series, or the URI of a run or
+    checkpoint. None when that is the checkpoint itself or the spec's baseline. Raises InputError as `baseline_for`."""
+    if asked is None:
+        return None
+    entries = published(spec.root, spec.suite.name, spec.series_id)
+    if asked == "first":
+        for had in asked_before(spec, entries):
+            in_the_same_words = (had.suite.gate.anchor, had.suite.gate.baseline) == (asked, spec.suite.gate.baseline)
+            if in_the_same_words and not (had.lost_baseline or had.lost_anchor):
+                return had.anchor
+        accepted = [entry for entry in entries if entry.outcome == "PASS"]
+        found = _first_readable(spec.root, accepted, f"anchor {asked}")
+    else:
+        found = _named(spec, asked, "anchor")
+    if found is None or found.checkpoint.fingerprint == spec.checkpoint.fingerprint:
+        return None
+    return None if spec.baseline and spec.baseline.run_id == found.run_id else found
+
+
+def rebuild(root: str) -> tuple[int, list[str]]:
+    """Write the index anew from the records and drop entries that have none.
+
+    Returns the number of records in it, and a line for each record that is left out because it cannot be read.
+    """
+    listed = [entry for entry in objects.entries(f"{root}/runs") if entry.key.endswith("/record.json")]
+    with ThreadPoolExecutor(index.READS) as pool:
+        found = list(pool.map(lambda entry: _entered_alone(root, entry), listed))
+    records = [one for one in found if isinstance(one, Record)]
+    left_out = [one for one in found if isinstance(one, str)]
+    wanted = {index.entry_uri(root, record) for record in records}
+    for suite in objects.folders(f"{root}/index"):
+        try:
+            _rebuild_suite(root, suite, records, wanted)
+        except Exception as error:  # a folder or a file where none of ours is
+            raise_outage(error, f"{root}/index")
+            left_out.append(f"{root}/index/{printable(suite)}: {describe(error)}")
+    return len(records), left_out
+
+
+def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str]) -> None:
+    """Drop the suite's entries that are of no record, and write its index file."""
+    entries = published(root, suite)
+    of_a_run = Counter(entry.run_uri(root) for entry in entries)
+    for entry in entries:  # what was published since is not wanted, and what it replaced was read as a record
+        uri = index.uri_of(root, entry)
+        doubtful = uri not in wanted or of_a_run[entry.run_uri(root)] > 1
+        if doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
+            objects.delete(uri)
+    mine = (record for record in records if record.suite == suite)
+    index.refresh(root, suite, {index.key_of(record): index.indexed(record) for record in mine})
+
+
+def _entered_alone(root: str, listed: objects.Entry) -> Record | str:
+    """The record, with its entry written; or why there is none, whatever is odd about this one."""
+    run_uri = f"{root}/runs/{listed.key.removesuffix('/record.json')}"
+    uri = f"{printable(run_uri, 500)}/record.json"
+    if listed.size > index.LARGEST:
+        return f"{uri}: {listed.size} bytes, which is no record"
+    try:
+        record = _readable(run_uri)
+    except NewerSchema as newer:
+        return describe(newer)
+    if isinstance(record, str):
+        return record
+    if not _is_in_its_place(record, run_uri) or not index.fits_key(record):
+        return f"{uri}: its ids do not fit its folder{AGAIN}"
+    try:
+        index.add(root, [record])
+    except NewerSchema as newer:
+        return describe(newer)
+    except Exception as error:  # a name that is too long for a file, a folder in the entry's place
+        raise_outage(error, root)
+        return f"{uri}: {describe(error)}{AGAIN}"
+    return record
+
+
+def _is_in_its_place(record: Record, run_uri: str) -> bool:
+    """Whether the record is of this run, wherever the root was when it was written."""
+    return run_uri.endswith(f"/runs/{record.checkpoint.folder}/{record.run_id}")
+
+
+def _readable(run_uri: str) -> Record | str:
+    """The record, or why it is none. Raises RetryableError in an outage of the store, and NewerSchema."""
+    try:
+        return read(run_uri)
+    except NewerSchema:
+        raise
+    except Exception as error:
+        raise_outage(error, run_uri.rsplit("/runs/", 1)[0])
+        return f"{printable(run_uri, 500)}/record.json: {_why(error)}{AGAIN}"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is none"
+    return (
+        describe(error)
+        if isinstance(error, InputError | RetryableError)
+        else f"not a record of this version ({type(error).__name__})"
+    )
+
+
+def _is_newer(root: str, entry: Published) -> bool:
+    """Whether the entry, or the record that it is of, was made by a newer Assay. What cannot be read was not."""
+    for uri in (index.uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
+        try:
+            file = objects.entry(uri)
+            if file is not None and file.size <= index.LARGEST:
+                json_files.check_replaceable(uri)
+        except NewerSchema:
+            return True
+        except (InputError, RetryableError) as error:  # a folder, a FIFO or a link in its place
+            raise_outage(error, root)
+    return False
+
+
+def _is_of_its_record(root: str, entry: Published) -> bool:
+    file = objects.entry(f"{entry.run_uri(root)}/record.json")
+    if file is None or file.size > index.LARGEST:
+        return False
+    record = _readable(entry.run_uri(root))
+    return isinstance(record, Record) and index.entry_uri(root, record) == index.uri_of(root, entry)
+
+
+def asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
+    """The specs of this checkpoint's runs in the series, the first run first."""
+    for entry in entries:
+        if entry.checkpoint_folder == spec.checkpoint.folder:
+            yield from specs_of(entry.run_uri(spec.root))
+
+
+def specs_of(run_uri: str) -> Iterator[Spec]:
+    """The specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
+    for uri in list_specs(run_uri):
+        if asked := _spec(uri):
+            yield asked
+
+
+def list_specs(run_uri: str) -> list[str]:
+    """The URIs of a run's specs: of the plain request first, because forced ones only repeat it, then of those."""
+    keys = [entry.key for entry in objects.entries(run_uri)]
+    specs = [key for key in keys if key.startswith("spec") and key.endswith(".json") and "/" not in key]
+    return [f"{run_uri}/{key}" for key in sorted(specs, key=lambda key: (key != "spec.json", key))]
+
+
+def _spec(uri: str) -> Spec | None:
+    """The spec; None for one of an older version, or removed since it was listed. Raises NewerSchema: what a newer
+    Assay was asked about this checkpoint, and what it compared it with, this one cannot say."""
+    try:
+        return json_files.load(Spec, uri)
+    except (RetryableError, NewerSchema):
+        raise
+    except Exception:
+        return None
+
+
+def _named(spec: Spec, asked: str, what: str) -> Baseline:
+    """The last run with that URI, or of the checkpoint with that URI, in the spec's series."""
+    uri = objects.absolute(asked)
+    lines = index.whole(spec.root, spec.suite.name).records
+    entries = {entry.key: entry for entry in published(spec.root, spec.suite.name, spec.series_id)}
+    named = [key for key, line in lines.items() if key in entries and uri in (line.run_uri, line.checkpoint.uri)]
+    if not named:
+        raise InputError(
+            f"{what} {asked}: no record of it in suite {spec.suite.name} with these images and this prompt; "
+            "validate it first"
+        )
+    return _baseline(spec.root, entries[named[-1]], f"{what} {asked}")
+
+
+def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline | None:
+    """The first of the entries whose record is there and says what its entry says; None where there is no entry.
+
+    Raises InputError, for the first one, where there are entries and none is readable: that is not "nothing to
+    compare". Raises NewerSchema for one that a newer Assay made: passing it over would compare with another run than
+    was asked.
+    """
+    refused = None
+    for entry in entries:
+        try:
+            return _baseline(root, entry, asked)
+        except NewerSchema:
+            raise
+        except InputError as error:
+            refused = refused or error
+            log.warning("passed over: %s", describe(error))
+    if refused:
+        raise refused
+    return None
+
+
+def _baseline(root: str, entry: Published, asked: str) -> Baseline:
+    record = _readable(entry.run_uri(root))
+    if isinstance(record, Record) and not _is_of(record, entry):
+        record = f"{entry.run_uri(root)}/record.json: not what its entry in the index says{AGAIN}"
+    if isinstance(record, str):
+        remedy = f", or leave it out with python -m ray_jobs.records rebuild {root}" if record.endswith(AGAIN) else ""
+        raise InputError(f"{asked}: {record}{remedy}")
+    return Baseline(
+        run_id=record.run_id, run_uri=record.run_uri, caption_id=record.caption_id, checkpoint=record.checkpoint
+    )
+
+
+def _is_of(record: Record, entry: Published) -> bool:
+    """Whether the record is the entry's: of that run, in that series, with that outcome."""
+    return entry[1:2] + entry[3:] == (
+        record.series_id, record.checkpoint.folder, record.run_id, record.verdict.outcome,
+    )  # fmt: skip
