@@ -55,6 +55,7 @@ docs: ## build the documentation site into .assay/site, strictly
 	@dev/setup.sh docs data
 	@$(DATA) -m dev.docs.reference
 	@dev/docs/build.sh
+	@$(DATA) -m pytest tests/docs/test_snippets.py
 
 licences: setup ## write docs/reference/licences.md: what the images ship, under which licence
 	@$(DATA) -m dev.licences

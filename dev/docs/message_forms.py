@@ -17,7 +17,6 @@ class Module:
         self.constants = constants | module_constants(tree)
         self.functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         self._depth = 0
-        self._open: set[str] = set()  # the names that are being looked up, so that none is looked up in itself
 
     def texts(self, node: ast.expr, scope: ast.AST | None) -> list[str]:
         """Every text that the expression can be, `…` for what only a run knows."""
@@ -32,25 +31,29 @@ class Module:
         if isinstance(node, ast.IfExp):
             return self.texts(node.body, scope) + self.texts(node.orelse, scope)
         if isinstance(node, ast.Name):
-            return self._named(node.id, scope)
+            return self._named(node, scope)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.functions:
             return self._returned(self.functions[node.func.id])
         return [GAP]
 
-    def _named(self, name: str, scope: ast.AST | None) -> list[str]:
+    def _named(self, node: ast.Name, scope: ast.AST | None) -> list[str]:
+        """What the name can hold where it is read: a constant, or what the lines above have put into it."""
+        name = node.id
         if name in self.constants:
             return [self.constants[name]]
-        values = [
-            node.value
-            for node in (ast.walk(scope) if scope else ())
-            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+        above = [
+            line
+            for line in (ast.walk(scope) if scope else ())
+            if isinstance(line, ast.Assign | ast.AugAssign) and (line.end_lineno or 0) < node.lineno
+            if any(isinstance(target, ast.Name) and target.id == name for target in _targets(line))
         ]
-        if not values or name in self._open or not all(_is_text(value) for value in values):
+        if not above or not all(_is_text(line.value) for line in above):
             return [GAP]
-        self._open.add(name)
-        found = [text for value in values for text in self.texts(value, scope)]
-        self._open.discard(name)
-        return found
+        forms: list[str] = []
+        for line in sorted(above, key=lambda line: line.lineno):
+            texts = self.texts(line.value, scope)
+            forms = self._joined([forms or [GAP], texts]) if isinstance(line, ast.AugAssign) else forms + texts
+        return forms
 
     def _returned(self, function: ast.FunctionDef) -> list[str]:
         if self._depth > 3:
@@ -68,6 +71,10 @@ class Module:
                 form + GAP for form in forms
             ]  # fmt: skip
         return forms
+
+
+def _targets(line: ast.Assign | ast.AugAssign) -> list[ast.expr]:
+    return line.targets if isinstance(line, ast.Assign) else [line.target]
 
 
 def _is_text(node: ast.expr) -> bool:

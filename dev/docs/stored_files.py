@@ -74,6 +74,7 @@ FILES = (
     StoredFile("runs/{checkpoint}/{run_id}/record.json", "The run's one record: the source of every index and page.",
                "Record"),
     StoredFile("runs/{checkpoint}/{run_id}/failure.json", "Why the last job failed.", "Failure"),
+    StoredFile("runs/{checkpoint}/{run_id}/timed-out-{stage}.json", "A stage ran into its time limit once.", "Failure"),
     StoredFile("runs/{checkpoint}/{run_id}/attempt", "The attempt that an INCOMPLETE run is on."),
     StoredFile("index/{suite}/{series_id}/{entry}.json", "One empty object per record; its name says it all."),
     StoredFile("index/{suite}/index.json", "All records of the suite, newest last.", "Index"),

@@ -89,10 +89,11 @@ def forms(source: str) -> list[str]:
         ('def f(x):\n why = "a" if x else "b"\n raise E(f"no: {why}")', ["no: a", "no: b"]),
         ('REMEDY = "run again"\ndef f():\n raise E(f"no; {REMEDY}")', ["no; run again"]),
         ('def g(x):\n return f"over {x}"\ndef f(x):\n raise E(g(x))', ["over …"]),
-        ('def f(x):\n why = f"{why}, then"\n raise E(why)', ["…, then"]),
+        ('def f(why):\n why = f"{why}, then"\n raise E(why)', ["…, then"]),
+        ('def f(x):\n why = f"{x}; "\n why += "run again"\n raise E(why)', ["…; run again"]),
         ('def f():\n count = 0\n raise E(f"{count} rows")', ["… rows"]),
     ],
-    ids=["placeholder", "choice", "variable", "constant", "function", "itself", "number"],
+    ids=["placeholder", "choice", "variable", "constant", "function", "itself", "appended", "number"],
 )
 def test_the_forms_of_a_message(source: str, expected: list[str]) -> None:
     assert forms(source) == expected

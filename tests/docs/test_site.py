@@ -21,7 +21,7 @@ def build(folder: Path, pages: dict[str, str]) -> subprocess.CompletedProcess[st
     shutil.copytree(REPO / "docs" / "static", folder / "conf" / "static")
     shutil.copytree(REPO / "docs" / "redirect", folder / "conf" / "redirect")
     shutil.copy(REPO / "docs" / "conf.py", folder / "conf")
-    command = [
+    command: list[str | Path] = [
         ENVIRONMENT / "sphinx-build",
         "-W",
         "--keep-going",
@@ -36,7 +36,7 @@ def build(folder: Path, pages: dict[str, str]) -> subprocess.CompletedProcess[st
 
 
 def check(site: Path) -> subprocess.CompletedProcess[str]:
-    command = [ENVIRONMENT / "python", REPO / "dev" / "docs" / "check_site.py", site]
+    command: list[str | Path] = [ENVIRONMENT / "python", REPO / "dev" / "docs" / "check_site.py", site]
     return subprocess.run(command, capture_output=True, text=True)
 
 
