@@ -32,7 +32,7 @@ class Step:
     names: tuple[str, ...]
 
     @property
-    def called_as(self) -> str:
+    def word_of_callers(self) -> str:
         """The word by which a caller names it: of a constructor its class."""
         return self.function.removesuffix(".__init__").split(".")[-1]
 
@@ -78,7 +78,7 @@ def find_fault(steps: list[Step], root: Path) -> str | None:
         words = _words_of(node)
         if unused := set(step.names) - words:
             return f"{where}: does not use the name {', '.join(sorted(unused))}"
-        if step.is_call and step.called_as not in words_above:
+        if step.is_call and step.word_of_callers not in words_above:
             return f"{where}: no step above names it"
         words_above |= words
     return None

@@ -38,7 +38,7 @@ def find_circles(graph: Graph) -> list[list[str]]:
 
 
 def find_upward(graph: Graph, order: Sequence[str]) -> list[tuple[str, str]]:
-    """Arrows from a node to one that stands later in `order` (lowest first)."""
+    """Arrows that point from a node to a later node of `order` (lowest first)."""
     place = {node: index for index, node in enumerate(order)}
     return [(node, target) for node in order for target in sorted(graph[node]) if place[target] > place[node]]
 

@@ -46,13 +46,13 @@ def is_program(tree: ast.Module) -> bool:
 
 def _read_file(path: str, text: str, modules: dict[str, str]) -> SourceFile:
     tree = ast.parse(text, path)
-    imported = {modules[name] for name in _imported_modules(path, tree, modules)} - {path}
+    imported = {modules[name] for name in _find_modules(path, tree, modules)} - {path}
     return SourceFile(
         path, len(text.splitlines()), _count_code_lines(text, tree), is_program(tree), tuple(sorted(imported))
     )
 
 
-def _imported_modules(path: str, tree: ast.Module, modules: dict[str, str]) -> Iterator[str]:
+def _find_modules(path: str, tree: ast.Module, modules: dict[str, str]) -> Iterator[str]:
     """Names of the tree's own modules. `from a import b` is the module `a.b` if there is one, else `a`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
