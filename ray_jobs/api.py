@@ -1,0 +1,112 @@
+"""The public API: read what Assay has stored, from a script or a notebook. Nothing here writes.
+
+    from ray_jobs import api
+
+    latest = api.list_records("s3://bucket/assay", "nightly")[-1]
+    for scores in api.iterate_scores(latest.run_uri, ["image_id", "chrf"]):
+        print(scores.to_pandas())
+
+It needs no Ray cluster and no GPU. `list_records` and `load_record` work in both environments; the others need the
+extra `data`. A run is named by the URI of its folder or of its record.json. Every function raises InputError when a
+person must change something, and RetryableError when the same call may succeed later; both say what to do in one line.
+`examples/` has a script for each use. What is not named in `__all__` may change with any version.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ray_jobs.contract.artifacts import Comparison, Manifest, Record
+from ray_jobs.inputs.errors import InputError, RetryableError, nearest
+from ray_jobs.storage import index, objects, records
+from ray_jobs.storage.index import Indexed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "Comparison",
+    "Indexed",
+    "InputError",
+    "Record",
+    "RetryableError",
+    "RunComparison",
+    "compare_runs",
+    "iterate_captions",
+    "iterate_scores",
+    "list_records",
+    "load_record",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Candidate minus baseline, one comparison for each metric that means the same in both runs.
+
+    `left_out` says of each other metric why it is not compared. No comparison is a verdict: all are advisory.
+    """
+
+    baseline: Record
+    candidate: Record
+    comparisons: tuple[Comparison, ...]
+    left_out: dict[str, str]
+
+
+def list_records(root: str, suite: str) -> list[Indexed]:
+    """The published runs of a suite, oldest first, with their outcomes and the means of their metrics.
+
+    Reads one file for a suite of any length, and one more for each run that was published since that file was written.
+    A suite without runs gives an empty list.
+    """
+    return list(index.whole(objects.absolute(root), suite).records.values())
+
+
+def load_record(run_uri: str) -> Record:
+    """The record of a run: its verdict with every comparison, its metrics, images, seconds and versions."""
+    return records.load(run_uri)
+
+
+def iterate_captions(run_uri: str, columns: Sequence[str] | None = None) -> Iterator["pa.Table"]:
+    """The run's captions part by part, each a PyArrow table of at most some hundred rows, one row an image.
+
+    All columns, or those that are named: `image_id`, `caption`, `finish_reason`, `tokens`, `failure` (why there is no
+    caption, else null), `detail` and more. One part is in memory at a time.
+    """
+    from ray_jobs import compare
+    from ray_jobs.storage import parts
+
+    run = compare.load(run_uri)
+    captions_uri = run.spec.captions_uri_of(run.record.caption_id)
+    return _iterate(captions_uri, parts.require(captions_uri, "caption"), columns)
+
+
+def iterate_scores(run_uri: str, columns: Sequence[str] | None = None) -> Iterator["pa.Table"]:
+    """The run's scores part by part, in the same parts and rows as `iterate_captions`.
+
+    All columns, or those that are named: `image_id`, `label`, `failure` (why the image is not scored, else null),
+    `rationale` (the judge's), and a column for each metric, in its unit, null where an image has no value.
+    """
+    from ray_jobs import compare
+
+    run = compare.load(run_uri)
+    return _iterate(run.scores_uri, run.scores.manifest, columns)
+
+
+def compare_runs(baseline_uri: str, candidate_uri: str) -> RunComparison:
+    """Compare two runs image by image, as `assay compare` does. Both runs need the same golden set."""
+    from ray_jobs import compare
+
+    baseline, candidate = compare.load(baseline_uri), compare.load(candidate_uri)
+    metrics, left_out = compare.comparable(baseline, candidate)
+    comparisons = compare.compare(baseline, candidate, metrics)
+    return RunComparison(baseline.record, candidate.record, tuple(comparisons), left_out)
+
+
+def _iterate(stage_uri: str, manifest: Manifest, columns: Sequence[str] | None) -> Iterator["pa.Table"]:
+    from ray_jobs.storage import parts
+
+    for part in manifest.parts:
+        table = parts.read(stage_uri, part.name, made=manifest)
+        if missing := next((name for name in columns or () if name not in table.column_names), None):
+            raise InputError(f"column {missing!r}: not in {stage_uri}{nearest(missing, table.column_names)}")
+        yield table if columns is None else table.select(list(columns))
