@@ -15,9 +15,9 @@ from dev.docs.message_forms import GAP, Module, module_constants
 from ray_jobs.contract.field_schema import NotSupported
 from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_unused
+from ray_jobs.inputs.errors import InputError, RetryableError
 
 REPO = Path(__file__).parents[2]
-CLASSES = REPO / "ray_jobs" / "errors.py"  # the two kinds of failure, in this order: a person must act; worth a retry
 FOLDERS = ("ray_jobs", "plugins")
 THINGS = {  # the word that a line begins with -> the heading it is under
     "adapter": "An adapter",
@@ -75,9 +75,8 @@ class ErrorLine:
 
 
 def failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
-    """Names of the classes of failure with whether they are retried: the two of errors.py and what is made of them."""
-    bad_input, trouble = (node.name for node in ast.parse(CLASSES.read_text()).body if isinstance(node, ast.ClassDef))
-    found = {bad_input: False, trouble: True}
+    """Names of the two kinds of failure, and of the classes made of them, with whether they are retried."""
+    found = {InputError.__name__: False, RetryableError.__name__: True}
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     for _ in range(2):  # a class of a class
         for node in classes:

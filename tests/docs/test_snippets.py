@@ -112,3 +112,12 @@ def test_every_program_of_a_page_exists(module: str) -> None:
 @pytest.mark.parametrize("target", named(r"^(?:\$ |```\n)?make ([a-z-]+)|`make ([a-z-]+)"))
 def test_every_make_target_of_a_page_exists(target: tuple[str, str]) -> None:
     assert re.search(rf"^{target[0] or target[1]}:", (REPO / "Makefile").read_text(), re.MULTILINE)
+
+
+MADE = ("docker/.env",)  # by docker/make_env.py
+FOLDERS = "ray_jobs|plugins|dags|tests|dev|demo|benchmarks|docs|docker|helm|requirements"
+
+
+@pytest.mark.parametrize("path", named(rf"`((?:{FOLDERS})/[\w./-]*\w/?)(?=[` ])"))
+def test_every_path_of_a_page_exists(path: str) -> None:
+    assert path in MADE or (REPO / path).exists()
