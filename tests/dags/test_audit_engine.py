@@ -21,7 +21,8 @@ def test_one_pass_at_a_time_every_morning_after_the_nights_runs(dag: Any) -> Non
 def test_the_morning_may_begin_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_AUDIT_CRON", "30 4 * * *")
     file = Path(__file__).parents[2] / "dags" / "audit_engine.py"
-    assert DagBag(str(file)).dags["audit_engine"].timetable.expression == "30 4 * * *"
+    timetable: Any = DagBag(str(file)).dags["audit_engine"].timetable
+    assert timetable.expression == "30 4 * * *"
 
 
 def test_ray_is_waited_for_only_when_something_is_to_be_audited(dag: Any) -> None:

@@ -33,7 +33,7 @@ def test_no_task_begins_in_a_run_with_a_mistyped_key(bag: DagBag, dag_id: str) -
 
 @pytest.mark.parametrize("dag_id", FIRST)
 def test_what_a_task_calls_refuses_it_as_well(bag: DagBag, dag_id: str) -> None:
-    task = bag.dags[dag_id].get_task(FIRST[dag_id])
+    task: Any = bag.dags[dag_id].get_task(FIRST[dag_id])
     params = dict.fromkeys(bag.dags[dag_id].params) | {"sute": "nightly"}
     given = {"params": params, "run_id": "manual__1", "dag_run": SimpleNamespace(run_type="manual"), "ti": None}
     names = task.python_callable.__code__.co_varnames[: task.python_callable.__code__.co_argcount]

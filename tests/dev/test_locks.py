@@ -24,19 +24,19 @@ def requirements(lock: Path) -> dict[str, list[str]]:
     return hashes
 
 
-def test_there_are_locks():
+def test_there_are_locks() -> None:
     assert {path.stem for path in LOCKS} >= {"control", "data-cpu", "data-gpu", "uv", "s3", "deploy"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_every_package_has_a_hash(lock: Path):
+def test_every_package_has_a_hash(lock: Path) -> None:
     packages = requirements(lock)
     assert packages
     without = {name for name, hashes in packages.items() if not hashes}
     assert without == (WITHOUT if lock.stem.startswith("data-cpu") else set())
 
 
-def test_images_and_environments_are_installed_by_hash():
+def test_images_and_environments_are_installed_by_hash() -> None:
     docker = REQUIREMENTS.parent / "docker"
     for file in (docker / "airflow.Dockerfile", docker / "ray.Dockerfile"):
         text = file.read_text()

@@ -58,7 +58,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
 def test_the_command_of_the_wheel_starts(installed: Path, tmp_path: Path) -> None:
     """Anywhere, with the libraries of this environment but not this folder on the path."""
     environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"], "PATH": os.environ["PATH"]}
-    command = [installed / "bin" / "assay", "--version"]
+    command = [str(installed / "bin" / "assay"), "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"assay, version {PROJECT['version']}\n"), done.stderr
     code = "import ray_jobs.cli, assay_airflow; print(ray_jobs.cli.__file__); print(assay_airflow.__file__)"

@@ -68,14 +68,26 @@ def test_sockets_lie_in_a_folder_of_their_user_alone(too_deep: Path) -> None:
     assert (stat.S_IMODE(too_deep.stat().st_mode), too_deep.stat().st_uid) == (0o700, os.getuid())
 
 
-SQUATTED: dict[str, Callable[[Path], object]] = {
-    "a folder of another user": lambda folder: (folder.mkdir(0o700), os.chown(folder, 12345, 12345)),
-    "a folder open to all": lambda folder: (folder.mkdir(), folder.chmod(0o777)),
-    "a folder that others may enter": lambda folder: (folder.mkdir(), folder.chmod(0o711)),
-    "a link to a private folder": lambda folder: (
-        folder.with_name("x").mkdir(0o700),
-        folder.symlink_to(folder.with_name("x")),
-    ),
+def give_away(folder: Path) -> None:
+    folder.mkdir(0o700)
+    os.chown(folder, 12345, 12345)
+
+
+def make_with_mode(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+
+
+def link_to_private(folder: Path) -> None:
+    folder.with_name("x").mkdir(0o700)
+    folder.symlink_to(folder.with_name("x"))
+
+
+SQUATTED: dict[str, Callable[[Path], None]] = {
+    "a folder of another user": give_away,
+    "a folder open to all": lambda folder: make_with_mode(folder, 0o777),
+    "a folder that others may enter": lambda folder: make_with_mode(folder, 0o711),
+    "a link to a private folder": link_to_private,
     "a link to nothing": lambda folder: folder.symlink_to("nowhere"),
     "a file": lambda folder: folder.touch(0o600),
 }

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from tests.docker.tools import DOCKER, tool
+from tools import DOCKER, tool
 
 AIRFLOW = ["airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"]
 
@@ -42,20 +41,20 @@ def services(request: pytest.FixtureRequest, stack: Path) -> dict[str, Any]:
     resolved = config(stack, *request.param)
     assert resolved.returncode == 0, resolved.stderr
     assert "variable is not set" not in resolved.stderr
-    return json.loads(resolved.stdout)["services"]
+    return dict(json.loads(resolved.stdout)["services"])
 
 
-def test_all_of_it_is_there(services: dict[str, Any]):
+def test_all_of_it_is_there(services: dict[str, Any]) -> None:
     assert sorted(services) == sorted(["postgres", "s3", "ray-head", "ray-worker", *AIRFLOW])
 
 
-def test_ports_are_bound_to_this_machine_only(services: dict[str, Any]):
+def test_ports_are_bound_to_this_machine_only(services: dict[str, Any]) -> None:
     published = [(name, port) for name, service in services.items() for port in service.get("ports", [])]
     assert {name for name, _ in published} == {"s3", "airflow-api-server", "ray-head"}
     assert all(port["host_ip"] == "127.0.0.1" for _, port in published)
 
 
-def test_whoever_stays_up_is_watched(services: dict[str, Any]):
+def test_whoever_stays_up_is_watched(services: dict[str, Any]) -> None:
     for name, service in services.items():
         if name == "airflow-init":
             assert service["restart"] == "no"
@@ -65,7 +64,7 @@ def test_whoever_stays_up_is_watched(services: dict[str, Any]):
         assert name == "ray-worker" or service["healthcheck"]["test"], name
 
 
-def test_nothing_starts_before_what_it_waits_for(services: dict[str, Any]):
+def test_nothing_starts_before_what_it_waits_for(services: dict[str, Any]) -> None:
     waits = {
         name: {other: rule["condition"] for other, rule in service.get("depends_on", {}).items()}
         for name, service in services.items()
@@ -77,7 +76,7 @@ def test_nothing_starts_before_what_it_waits_for(services: dict[str, Any]):
     assert waits["ray-worker"] == {"ray-head": "service_healthy"}
 
 
-def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]):
+def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]) -> None:
     ray = services["ray-head"]["environment"]
     assert ray["RAY_AUTH_MODE"] == "token"
     assert len(ray["RAY_AUTH_TOKEN"]) == 64
@@ -89,7 +88,7 @@ def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]):
         assert connection["host"] in services
 
 
-def test_both_planes_look_at_the_same_storage(services: dict[str, Any]):
+def test_both_planes_look_at_the_same_storage(services: dict[str, Any]) -> None:
     names = ["ASSAY_ROOT", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
     seen = {
         tuple(services[name]["environment"][variable] for variable in names)
@@ -104,18 +103,18 @@ def test_both_planes_look_at_the_same_storage(services: dict[str, Any]):
     assert (store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]) == (key, secret)
 
 
-def test_the_pools_of_the_dags_are_made_and_count_deferred_tasks(services: dict[str, Any]):
+def test_the_pools_of_the_dags_are_made_and_count_deferred_tasks(services: dict[str, Any]) -> None:
     script = services["airflow-init"]["command"][-1]
     made = re.findall(r"^airflow pools set (\S+) .* --include-deferred$", script, re.MULTILINE)
     assert sorted(made) == pools_of_the_dags()
 
 
-def test_images_are_pinned(services: dict[str, Any]):
+def test_images_are_pinned(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert re.search(r":[0-9]+[.0-9]*[0-9a-z.-]*$", service["image"]), f"{name}: {service['image']}"
 
 
-def test_every_service_has_as_few_rights_as_it_can_and_an_end_to_its_memory(services: dict[str, Any]):
+def test_every_service_has_as_few_rights_as_it_can_and_an_end_to_its_memory(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -124,7 +123,7 @@ def test_every_service_has_as_few_rights_as_it_can_and_an_end_to_its_memory(serv
     assert {name for name, service in services.items() if service.get("cap_add")} == {"postgres"}
 
 
-def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path):
+def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path) -> None:
     digest = f"postgres:17.6-bookworm@sha256:{'0' * 64}"
     copy = tmp_path / "docker"
     shutil.copytree(stack, copy)
@@ -133,7 +132,7 @@ def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path):
     assert json.loads(config(copy, "compose.yaml").stdout)["services"]["postgres"]["image"] == digest
 
 
-def test_what_is_mounted_is_in_the_repository():
+def test_what_is_mounted_is_in_the_repository() -> None:
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     mounts = [str(volume) for service in services.values() for volume in service.get("volumes", [])]
     bound = {mount.split(":")[0] for mount in mounts if mount.startswith(".")}
@@ -141,7 +140,7 @@ def test_what_is_mounted_is_in_the_repository():
     assert all((DOCKER / path).is_dir() for path in bound)
 
 
-def test_with_a_gpu_head_and_worker_run_one_image(stack: Path):
+def test_with_a_gpu_head_and_worker_run_one_image(stack: Path) -> None:
     services = json.loads(config(stack, "compose.yaml", "compose.gpu.yaml").stdout)["services"]
     assert services["ray-head"]["image"] == services["ray-worker"]["image"] == "assay/ray:0.1.0-gpu"
     assert services["ray-worker"]["build"]["target"] == services["ray-head"]["build"]["target"] == "gpu"
@@ -150,14 +149,14 @@ def test_with_a_gpu_head_and_worker_run_one_image(stack: Path):
     assert device["capabilities"] == ["gpu"]
 
 
-def test_without_secrets_nothing_starts_and_the_way_out_is_named(tmp_path: Path):
+def test_without_secrets_nothing_starts_and_the_way_out_is_named(tmp_path: Path) -> None:
     shutil.copy(DOCKER / "compose.yaml", tmp_path)
     refused = config(tmp_path, "compose.yaml")
     assert refused.returncode != 0
     assert "run python docker/make_env.py first" in refused.stderr
 
 
-def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path):
+def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path) -> None:
     example, written = variables(stack / ".env.example"), variables(stack / ".env")
     required = set(re.findall(r"\$\{([A-Z_]+):\?", (stack / "compose.yaml").read_text()))
     assert required
@@ -170,7 +169,7 @@ def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path):
     assert (stack / ".env").stat().st_mode & 0o077 == 0
 
 
-def test_a_shell_reads_the_env_file_as_compose_does(stack: Path, services: dict[str, Any]):
+def test_a_shell_reads_the_env_file_as_compose_does(stack: Path, services: dict[str, Any]) -> None:
     """README.md sources it."""
     print_cron = f'set -aeu; . {stack / ".env"}; printf %s "$ASSAY_NIGHTLY_CRON"'
     read = subprocess.run(["bash", "-c", print_cron], capture_output=True, text=True)
@@ -178,7 +177,7 @@ def test_a_shell_reads_the_env_file_as_compose_does(stack: Path, services: dict[
     assert services["airflow-scheduler"]["environment"]["ASSAY_NIGHTLY_CRON"] == "0 2 * * *"
 
 
-def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path):
+def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path) -> None:
     before = (stack / ".env").read_text()
     again = subprocess.run([tool("python"), stack / "make_env.py"], capture_output=True, text=True)
     assert again.returncode == 1
@@ -195,7 +194,7 @@ def variables(file: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", file.read_text(), re.MULTILINE))
 
 
-def test_jobs_ask_for_a_gpu_where_the_stack_has_one(stack: Path):
+def test_jobs_ask_for_a_gpu_where_the_stack_has_one(stack: Path) -> None:
     for files, gpu in ((("compose.yaml",), "0"), (("compose.yaml", "compose.gpu.yaml"), "1")):
         resolved = json.loads(config(stack, *files).stdout)["services"]
         assert {resolved[name]["environment"]["ASSAY_GPU"] for name in ("ray-head", "ray-worker")} == {gpu}

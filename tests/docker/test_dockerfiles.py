@@ -5,24 +5,23 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from tests.docker.tools import DOCKER, tool
+from tools import DOCKER, tool
 
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 
 
-def test_both_planes_have_a_dockerfile():
+def test_both_planes_have_a_dockerfile() -> None:
     assert [path.name for path in DOCKERFILES] == ["airflow.Dockerfile", "ray.Dockerfile"]
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_hadolint_finds_nothing(dockerfile: Path):
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     found = subprocess.run([tool("hadolint"), dockerfile], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_the_image_ends_as_a_user_that_is_not_root(dockerfile: Path):
+def test_the_image_ends_as_a_user_that_is_not_root(dockerfile: Path) -> None:
     final = stages(dockerfile)
     for target in targets(dockerfile):
         users = [line.split()[1] for line in final[target] if line.startswith("USER ")]
@@ -32,7 +31,7 @@ def test_the_image_ends_as_a_user_that_is_not_root(dockerfile: Path):
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_the_context_is_what_the_image_copies(dockerfile: Path):
+def test_the_context_is_what_the_image_copies(dockerfile: Path) -> None:
     """`.dockerignore` lets in every path that is copied, and nothing else: no .git, no .env."""
     copied = copies(dockerfile)
     rules = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text().splitlines()
@@ -42,12 +41,12 @@ def test_the_context_is_what_the_image_copies(dockerfile: Path):
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_what_is_copied_exists_here(dockerfile: Path):
+def test_what_is_copied_exists_here(dockerfile: Path) -> None:
     missing = [path for path in copies(dockerfile) if not (DOCKER.parent / path).exists()]
     assert not missing
 
 
-def test_a_change_of_our_code_makes_a_small_layer():
+def test_a_change_of_our_code_makes_a_small_layer() -> None:
     """Our code is copied after the packages: else each change of a file would push and pull all of them again."""
     for dockerfile in DOCKERFILES:
         for target in targets(dockerfile):
@@ -84,6 +83,6 @@ def targets(dockerfile: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_each_image_has_the_command_assay(dockerfile: Path):
+def test_each_image_has_the_command_assay(dockerfile: Path) -> None:
     for target in targets(dockerfile):
         assert "COPY docker/assay /usr/local/bin/assay" in stages(dockerfile)[target]

@@ -143,6 +143,12 @@ def manifest(stage_uri: str) -> Manifest:
     return Manifest.model_validate_json(objects.read(f"{stage_uri}/manifest.json"))
 
 
+def mean(record: Record, metric: str) -> float:
+    value = record.metrics[metric].mean
+    assert value is not None
+    return value
+
+
 def assert_nothing_lost(record: Record, offered: int = OFFERED) -> None:
     """Images read = captioned + rejected + failed, by the record and by the manifests it rests on."""
     images, root = record.images, record.run_uri.split("/runs/")[0]

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 import pytest
-from conftest import WATCHED, Stack, assert_nothing_lost, upload, wait
+from conftest import WATCHED, Stack, assert_nothing_lost, mean, upload, wait
 
 from ray_jobs.storage import objects
 
@@ -55,6 +55,6 @@ def test_a_checkpoint_overwritten_in_place_is_validated_anew(stack: Stack) -> No
     assert old.checkpoint.uri == new.checkpoint.uri
     assert old.checkpoint.fingerprint != new.checkpoint.fingerprint
     assert old.golden_id == new.golden_id
-    assert new.metrics["exact_match"].mean > old.metrics["exact_match"].mean
+    assert mean(new, "exact_match") > mean(old, "exact_match")
     assert objects.exists(f"{old.run_uri}/record.json")
     assert_nothing_lost(new)

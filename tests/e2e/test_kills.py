@@ -7,8 +7,9 @@ from urllib.parse import quote
 import psutil
 import pytest
 import yaml
-from conftest import DAG, IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
+from conftest import IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
 
+from dev.airflow_api import DAG
 from ray_jobs.storage import objects
 
 COPIES, SCENES = 4, 256

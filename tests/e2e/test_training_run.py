@@ -1,5 +1,6 @@
 """A whole training run in one click: the next checkpoint is captioned while this one is evaluated."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,15 +15,15 @@ def test_a_checkpoint_is_captioned_before_its_own_run_asks_and_behind_the_one_be
         upload(made, f"s3://assay/training/{name}")
     asked = {"logical_date": None, "conf": {"checkpoints": "s3://assay/training", "suite": "training"}}
     stack.api._checked(stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json=asked))
-    runs = [wait(lambda name=name: _run(stack, name), 600, f"the run of {name}") for name in STEPS]
+    runs = [wait(partial(_run, stack, name), 600, f"the run of {name}") for name in STEPS]
     assert [stack.finish(run_id) for run_id in runs] == ["success"] * 2
     for run_id in runs:
         assert_nothing_lost(stack.record(run_id))
         assert stack.tasks(run_id)["plan_following"]["state"] == "success"
-    made = [_job(stack, "caption", stack.record(run_id).caption_id) for run_id in runs]
-    assert [job["status"] for job in made] == ["SUCCEEDED"] * 2
-    assert [job["metadata"]["airflow_run"] for job in made] == [runs[0], runs[0]]
-    assert made[0]["end_time"] <= made[1]["end_time"]
+    jobs = [_job(stack, "caption", stack.record(run_id).caption_id) for run_id in runs]
+    assert [job["status"] for job in jobs] == ["SUCCEEDED"] * 2
+    assert [job["metadata"]["airflow_run"] for job in jobs] == [runs[0], runs[0]]
+    assert jobs[0]["end_time"] <= jobs[1]["end_time"]
     assert stack.record(runs[1]).verdict.baseline is not None, "its captions were asked for before it had one"
 
 

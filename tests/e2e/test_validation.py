@@ -1,7 +1,7 @@
 """Validate checkpoints by hand: the verdicts, the same one again, two at once, and what cannot be validated."""
 
 import pytest
-from conftest import Stack, assert_nothing_lost, manifest, upload
+from conftest import Stack, assert_nothing_lost, manifest, mean, upload
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -23,7 +23,7 @@ def test_two_at_once_share_one_golden_set_and_nothing_is_lost(stack: Stack, pair
     assert good.golden_id == worse.golden_id
     made = [job for job in stack.ray_jobs() if f"preprocess-{good.golden_id}" in job["submission_id"]]
     assert [job["status"] for job in made] == ["SUCCEEDED"]
-    assert good.metrics["exact_match"].mean > 0.9 > worse.metrics["exact_match"].mean
+    assert mean(good, "exact_match") > 0.9 > mean(worse, "exact_match")
     for record in (good, worse):
         assert_nothing_lost(record)
 

@@ -6,8 +6,7 @@ from typing import Any
 import helm_python
 import kubernetes_validate
 import pytest
-
-from tests.helm.charts import CHART, VALUES, one, pods, render
+from charts import CHART, VALUES, one, pods, render
 
 # The oldest Kubernetes that Chart.yaml admits, and the newest whose schemas we have.
 KUBERNETES = ["1.29.0", kubernetes_validate.latest_version()]
@@ -18,23 +17,23 @@ def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     return render(VALUES[request.param])
 
 
-def test_there_are_examples():
+def test_there_are_examples() -> None:
     assert set(VALUES) == {"defaults", "cpu", "onprem", "role"}
 
 
-def test_lint_has_nothing_to_say_but_that_an_icon_is_nice():
+def test_lint_has_nothing_to_say_but_that_an_icon_is_nice() -> None:
     found = helm_python.lint(CHART)
     assert found["errors"] == []
     assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
 
 
-def test_the_oldest_kubernetes_checked_is_the_oldest_admitted():
+def test_the_oldest_kubernetes_checked_is_the_oldest_admitted() -> None:
     with helm_python.Chart.load(CHART) as chart:
         assert chart.metadata["kubeVersion"] == f">={KUBERNETES[0]}-0"
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-def test_every_standard_resource_fits_its_schema(manifests: list[dict[str, Any]], version: str):
+def test_every_standard_resource_fits_its_schema(manifests: list[dict[str, Any]], version: str) -> None:
     standard = [manifest for manifest in manifests if manifest["kind"] != "RayCluster"]
     assert {manifest["kind"] for manifest in standard} >= {"ConfigMap", "ServiceAccount"}
     for manifest in standard:
@@ -42,13 +41,13 @@ def test_every_standard_resource_fits_its_schema(manifests: list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-def test_every_pod_template_fits_the_pod_schema(manifests: list[dict[str, Any]], version: str):
+def test_every_pod_template_fits_the_pod_schema(manifests: list[dict[str, Any]], version: str) -> None:
     for name, template in pods(one(manifests, "RayCluster")).items():
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]}}
         kubernetes_validate.validate({**pod, "spec": template["spec"]}, version, strict=True)
 
 
-def test_every_container_runs_as_somebody_without_privileges(manifests: list[dict[str, Any]]):
+def test_every_container_runs_as_somebody_without_privileges(manifests: list[dict[str, Any]]) -> None:
     cluster = one(manifests, "RayCluster")
     contexts = []
     for template in pods(cluster).values():
@@ -68,7 +67,7 @@ def test_every_container_runs_as_somebody_without_privileges(manifests: list[dic
         }
 
 
-def test_no_manifest_carries_a_secret(manifests: list[dict[str, Any]]):
+def test_no_manifest_carries_a_secret(manifests: list[dict[str, Any]]) -> None:
     assert "Secret" not in {manifest["kind"] for manifest in manifests}
     for place, key, value in leaves(manifests):
         if re.search(r"(?i)(password|secret|token|access_key)", key):
@@ -80,13 +79,13 @@ def test_no_manifest_carries_a_secret(manifests: list[dict[str, Any]]):
             ), f"{place}: {value}"
 
 
-def test_everything_is_labelled_and_named_after_the_release(manifests: list[dict[str, Any]]):
+def test_everything_is_labelled_and_named_after_the_release(manifests: list[dict[str, Any]]) -> None:
     for manifest in manifests:
         assert manifest["metadata"]["name"].startswith("assay")
         assert manifest["metadata"]["labels"]["app.kubernetes.io/instance"] == "assay"
 
 
-def test_the_longest_release_name_still_gives_names_that_kubernetes_takes():
+def test_the_longest_release_name_still_gives_names_that_kubernetes_takes() -> None:
     for manifest in render({}, release="a" * 53):
         # KubeRay appends a group, a kind and a random part to the cluster's.
         assert len(manifest["metadata"]["name"]) <= (40 if manifest["kind"] == "RayCluster" else 63)

@@ -10,8 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-
-from tests.helm.charts import HELM, VALUES, one, render
+from charts import HELM, VALUES, one, render
 
 BESIDE = HELM.parents[1] / "shared" / "data" / "kuberay-1.7.0-rayclusters-crd.yaml"
 CRD = Path(os.environ.get("KUBERAY_CRD", BESIDE))
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.skipif(not CRD.is_file(), reason="no schema of KubeRay'
 def schema() -> dict[str, Any]:
     versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
     (found,) = [version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1"]
-    return strict(found)
+    return dict(strict(found))
 
 
 def strict(schema: Any) -> Any:
@@ -44,11 +43,11 @@ def faults(schema: dict[str, Any], cluster: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_kuberay_takes_our_cluster(schema: dict[str, Any], name: str):
+def test_kuberay_takes_our_cluster(schema: dict[str, Any], name: str) -> None:
     assert faults(schema, one(render(VALUES[name]), "RayCluster")) == []
 
 
-def test_a_misspelt_field_would_be_found(schema: dict[str, Any]):
+def test_a_misspelt_field_would_be_found(schema: dict[str, Any]) -> None:
     cluster = one(render({}), "RayCluster")
     cluster["spec"]["autoscalerOptions"]["volumeMount"] = []
     assert len(faults(schema, cluster)) == 1

@@ -5,8 +5,7 @@ import json
 from typing import Any
 
 import pytest
-
-from tests.helm.charts import HELM
+from charts import HELM
 
 POLICIES: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in sorted(HELM.glob("policies/*.json"))}
 READ, WRITE, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
@@ -60,7 +59,7 @@ def allows(policy: dict[str, Any], action: str, key: str) -> bool:
     return effects == {"Allow"}
 
 
-def test_there_is_a_policy_for_each_identity():
+def test_there_is_a_policy_for_each_identity() -> None:
     assert set(POLICIES) == {"control", "data", "reader"}
     for policy in POLICIES.values():
         assert {statement["Effect"] for statement in policy["Statement"]} <= {"Allow", "Deny"}
@@ -69,5 +68,5 @@ def test_there_is_a_policy_for_each_identity():
 
 
 @pytest.mark.parametrize(("identity", "action", "key", "may"), CASES)
-def test_who_may(identity: str, action: str, key: str, may: bool):
+def test_who_may(identity: str, action: str, key: str, may: bool) -> None:
     assert allows(POLICIES[identity], action, key) is may

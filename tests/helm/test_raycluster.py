@@ -3,11 +3,11 @@
 Written from the reference of KubeRay 1.7: a field that is not in these lists is a typo, or needs a look there.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-
-from tests.helm.charts import HELM, VALUES, one, pods, render
+from charts import HELM, VALUES, one, pods, render
 
 SPEC = {
     "rayVersion": str,
@@ -35,10 +35,10 @@ AUTOSCALER = {"idleTimeoutSeconds": int, "securityContext": dict, "resources": d
 def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
     cluster = one(render(VALUES[request.param]), "RayCluster")
     assert cluster["apiVersion"] == "ray.io/v1"
-    return cluster["spec"]
+    return dict(cluster["spec"])
 
 
-def test_only_fields_that_kuberay_has(spec: dict[str, Any]):
+def test_only_fields_that_kuberay_has(spec: dict[str, Any]) -> None:
     check(spec, SPEC, optional={"autoscalerOptions", "tlsOptions"})
     check(spec["headGroupSpec"], HEAD)
     check(spec["authOptions"], AUTH, optional={"secretName"})
@@ -51,11 +51,11 @@ def test_only_fields_that_kuberay_has(spec: dict[str, Any]):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
-def test_ray_asks_for_a_token(spec: dict[str, Any]):
+def test_ray_asks_for_a_token(spec: dict[str, Any]) -> None:
     assert spec["authOptions"]["mode"] == "token"
 
 
-def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[str, Any]):
+def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[str, Any]) -> None:
     """The head's other container runs the jobs' drivers, and with them teams' own code."""
     templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
     for template in templates:
@@ -67,12 +67,12 @@ def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[st
     volumes = {volume["name"] for volume in spec["headGroupSpec"]["template"]["spec"]["volumes"]}
     assert ("kubernetes-token" in volumes) == spec["enableInTreeAutoscaling"]
     if spec["enableInTreeAutoscaling"]:
-        mounts = {mount["name"]: mount["mountPath"] for mount in spec["autoscalerOptions"]["volumeMounts"]}
-        assert mounts["kubernetes-token"] == "/var/run/secrets/kubernetes.io/serviceaccount"
-        assert set(mounts) <= volumes
+        places = {mount["name"]: mount["mountPath"] for mount in spec["autoscalerOptions"]["volumeMounts"]}
+        assert places["kubernetes-token"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+        assert set(places) <= volumes
 
 
-def test_whatever_is_written_has_a_place_and_a_size(spec: dict[str, Any]):
+def test_whatever_is_written_has_a_place_and_a_size(spec: dict[str, Any]) -> None:
     """The image is read-only, so each path that Ray, vLLM or we write to is a volume, and each volume has an end."""
     templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
     for template in templates:
@@ -86,7 +86,7 @@ def test_whatever_is_written_has_a_place_and_a_size(spec: dict[str, Any]):
         assert 0 < asked < limit
 
 
-def test_the_copies_of_checkpoints_are_the_pods_own(spec: dict[str, Any]):
+def test_the_copies_of_checkpoints_are_the_pods_own(spec: dict[str, Any]) -> None:
     """A claim that several pods share may be mounted on the home's cache: a copy there could be another pod's doing."""
     for group in spec["workerGroupSpecs"]:
         (container,) = group["template"]["spec"]["containers"]
@@ -96,39 +96,39 @@ def test_the_copies_of_checkpoints_are_the_pods_own(spec: dict[str, Any]):
         assert not any(cache.startswith(path) for path in shared)
 
 
-def test_the_head_runs_no_tasks(spec: dict[str, Any]):
+def test_the_head_runs_no_tasks(spec: dict[str, Any]) -> None:
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_groups_can_start_workers(spec: dict[str, Any]):
+def test_groups_can_start_workers(spec: dict[str, Any]) -> None:
     for group in spec["workerGroupSpecs"]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
         # Nobody scales a cluster without the autoscaler: a group at zero would stay there and jobs wait for ever.
         assert spec["enableInTreeAutoscaling"] or group["replicas"] == group["maxReplicas"]
 
 
-def test_only_gpu_workers_ask_for_gpus(spec: dict[str, Any]):
+def test_only_gpu_workers_ask_for_gpus(spec: dict[str, Any]) -> None:
     for group in spec["workerGroupSpecs"]:
         (container,) = group["template"]["spec"]["containers"]
         assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (group["groupName"] == "gpu")
 
 
-def test_head_and_workers_run_one_image():
+def test_head_and_workers_run_one_image() -> None:
     for values in VALUES.values():
         templates = pods(one(render(values), "RayCluster")).values()
         assert len({template["spec"]["containers"][0]["image"] for template in templates}) == 1
 
 
-def test_the_ray_version_is_the_one_that_is_locked(spec: dict[str, Any]):
+def test_the_ray_version_is_the_one_that_is_locked(spec: dict[str, Any]) -> None:
     lock = (HELM.parent / "requirements" / "data-cpu.txt").read_text()
     assert f"\nray=={spec['rayVersion']} \\\n" in lock
 
 
-def test_without_gpus_there_is_no_gpu_group():
+def test_without_gpus_there_is_no_gpu_group() -> None:
     assert set(pods(one(render(VALUES["cpu"]), "RayCluster"))) == {"head", "cpu"}
 
 
-def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named():
+def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named() -> None:
     for name, claimed in (("defaults", set()), ("onprem", {"gpu"})):
         templates = pods(one(render(VALUES[name]), "RayCluster"))
         for group, template in templates.items():
@@ -141,7 +141,7 @@ def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named
                 assert {"name": "compiled", "mountPath": "/home/assay/.cache"} in mounts
 
 
-def test_settings_and_keys_reach_every_pod():
+def test_settings_and_keys_reach_every_pod() -> None:
     manifests = render(VALUES["onprem"])
     for template in pods(one(manifests, "RayCluster")).values():
         sources = template["spec"]["containers"][0]["envFrom"]
@@ -153,12 +153,12 @@ def test_settings_and_keys_reach_every_pod():
         assert one(manifests, "ConfigMap", "-settings")["metadata"]["name"] == "assay-settings"
 
 
-def test_by_role_no_secret_is_asked_for():
+def test_by_role_no_secret_is_asked_for() -> None:
     for template in pods(one(render(VALUES["role"]), "RayCluster")).values():
         assert all("secretRef" not in source for source in template["spec"]["containers"][0]["envFrom"])
 
 
-def check(value: dict[str, Any], fields: dict[str, type], optional: frozenset[str] | set[str] = frozenset()) -> None:
+def check(value: dict[str, Any], fields: Mapping[str, type], optional: frozenset[str] | set[str] = frozenset()) -> None:
     assert set(value) - set(fields) == set()
     assert set(fields) - set(value) - optional == set()
     assert {name: type(value[name]) for name in value} == {name: fields[name] for name in value}

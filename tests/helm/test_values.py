@@ -6,9 +6,9 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
+from charts import CHART, VALUES, one, render
 
 from ray_jobs.contract.suite import parse_suite
-from tests.helm.charts import CHART, VALUES, one, render
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typo at the top": ({"setings": {}}, "'setings' not allowed"),
@@ -30,13 +30,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_is_refused_with_its_place(case: str):
+def test_is_refused_with_its_place(case: str) -> None:
     values, message = REFUSED[case]
     with pytest.raises(helm_python.HelmError, match=re.escape(message)):
         render(values)
 
 
-def test_every_default_is_in_the_schema_and_nothing_else():
+def test_every_default_is_in_the_schema_and_nothing_else() -> None:
     """The schema's keys are the keys of values.yaml: neither documents what the other lacks."""
     with helm_python.Chart.load(CHART) as chart:
         schema = chart.schema
@@ -45,7 +45,7 @@ def test_every_default_is_in_the_schema_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_the_suites_are_suites(name: str):
+def test_the_suites_are_suites(name: str) -> None:
     data = one(render(VALUES[name]), "ConfigMap", "-suites")["data"]
     assert data
     for file, text in data.items():
@@ -54,11 +54,11 @@ def test_the_suites_are_suites(name: str):
         assert parse_suite(text, file).name == file.removesuffix(".yaml")
 
 
-def test_a_suite_set_to_null_is_gone():
+def test_a_suite_set_to_null_is_gone() -> None:
     assert set(one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]) == {"judged.yaml", "politeness.py"}
 
 
-def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it():
+def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it() -> None:
     data = one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]
     assert parse_suite(data["judged.yaml"], "judged.yaml").metrics.own == ("politeness.py",)
     assert data["politeness.py"] == VALUES["onprem"]["ownMetrics"]["politeness.py"]
@@ -69,14 +69,14 @@ def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it():
         render({"ownMetrics": {"../escape.py": "x"}})
 
 
-def test_the_settings_are_what_was_asked_for():
+def test_the_settings_are_what_was_asked_for() -> None:
     data = one(render(VALUES["onprem"]), "ConfigMap", "-settings")["data"]
     assert data["AWS_ENDPOINT_URL"] == "http://s3.storage.svc:8333"
     assert data["ASSAY_ROUTER_SUITE"] == "judged"
     assert "AWS_ENDPOINT_URL" not in one(render({}), "ConfigMap", "-settings")["data"]
 
 
-def test_who_may_reach_the_dashboard():
+def test_who_may_reach_the_dashboard() -> None:
     rules = one(render(VALUES["onprem"]), "NetworkPolicy", "-dashboard")["spec"]
     assert rules["podSelector"]["matchLabels"] == {"ray.io/cluster": "assay", "ray.io/node-type": "head"}
     assert rules["ingress"] == [
@@ -94,10 +94,10 @@ def test_who_may_reach_the_dashboard():
 
 
 def egress_of(name: str, suffix: str = "-egress") -> list[dict[str, Any]]:
-    return one(render(VALUES[name]), "NetworkPolicy", suffix)["spec"]["egress"]
+    return list(one(render(VALUES[name]), "NetworkPolicy", suffix)["spec"]["egress"])
 
 
-def test_ray_reaches_itself_dns_and_the_store_and_nothing_else():
+def test_ray_reaches_itself_dns_and_the_store_and_nothing_else() -> None:
     itself, dns, store = egress_of("defaults")
     assert itself == {"to": [{"podSelector": {"matchLabels": {"ray.io/cluster": "assay"}}}]}
     assert {(port["protocol"], port["port"]) for port in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
@@ -110,7 +110,7 @@ def test_ray_reaches_itself_dns_and_the_store_and_nothing_else():
     assert judge["ports"] == [{"protocol": "TCP", "port": 8000}]
 
 
-def test_only_the_head_reaches_kubernetes_and_not_the_clouds_metadata():
+def test_only_the_head_reaches_kubernetes_and_not_the_clouds_metadata() -> None:
     policy = one(render({}), "NetworkPolicy", "-autoscaler")["spec"]
     assert policy["podSelector"]["matchLabels"]["ray.io/node-type"] == "head"
     assert policy["egress"][0]["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
@@ -118,13 +118,13 @@ def test_only_the_head_reaches_kubernetes_and_not_the_clouds_metadata():
     assert "assay-autoscaler" not in without
 
 
-def test_a_store_inside_the_cluster_must_be_named():
+def test_a_store_inside_the_cluster_must_be_named() -> None:
     with pytest.raises(helm_python.HelmError, match=r"networkPolicy\.egress\.store: s3\.endpoint is http"):
         render({"s3": {"endpoint": "http://s3:8333"}})
     render({"s3": {"endpoint": "http://s3:8333"}, "networkPolicy": {"egress": {"enabled": False}}})
 
 
-def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use():
+def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use() -> None:
     manifests = render(VALUES["role"])
     account = one(manifests, "ServiceAccount")["metadata"]
     assert account["annotations"]["eks.amazonaws.com/role-arn"].endswith(":role/assay")
@@ -154,7 +154,7 @@ def compare(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]
         (VALUES["cpu"], ("0", "0")),
     ],
 )
-def test_jobs_are_told_which_gpus_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]):
+def test_jobs_are_told_which_gpus_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]) -> None:
     """Its GPU pods start at zero, so what is up when a job asks says nothing."""
     data = one(render(values), "ConfigMap", "-settings")["data"]
     assert (data["ASSAY_GPU"], data["ASSAY_GPUS_PER_NODE"]) == gpu

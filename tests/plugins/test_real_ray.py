@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import psutil
@@ -90,7 +90,7 @@ def submit(hook: RayHook, name: str, command: str) -> None:
 def followed(name: str, seconds: float = 120, caplog: Any = None) -> dict[str, Any]:
     async def first() -> dict[str, Any]:
         watching = RayJobTrigger("ray_default", name, time.time() + seconds, poll_interval=0.5)
-        watching._log = logging.getLogger("task")
+        watching._log = cast(Any, logging.getLogger("task"))
         return dict((await anext(watching.run())).payload)
 
     return asyncio.run(asyncio.wait_for(first(), 120))
@@ -141,7 +141,7 @@ def test_a_malformed_submission_is_one_line(hook: RayHook) -> None:
 
 def test_a_ping_reaches_the_agent_and_makes_no_job(hook: RayHook, head: int) -> None:
     asyncio.run(RayHook().aping())
-    assert hook.job(submission_probe.PROBE["submission_id"]) is None
+    assert hook.job(str(submission_probe.PROBE["submission_id"])) is None
 
 
 def test_a_wrong_token_is_refused(head: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,10 +112,13 @@ def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch)
     uri, root = f"{arrived}/in/step-200", str(arrived / "root")
     first = fingerprints.resolve(root, uri)
     assert first == without_files(inspect.resolve(uri))
-    hashed: list[Any] = []
-    monkeypatch.setattr(
-        inspect, "named", lambda uri, base: hashed.append(uri) or first.model_copy(update={"fingerprint": "new"})
-    )
+    hashed: list[str] = []
+
+    def named(uri: str, base: Any) -> Checkpoint:
+        hashed.append(uri)
+        return first.model_copy(update={"fingerprint": "new"})
+
+    monkeypatch.setattr(inspect, "named", named)
     assert fingerprints.resolve(root, uri) == first
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
     assert fingerprints.resolve(root, uri).fingerprint == "new"

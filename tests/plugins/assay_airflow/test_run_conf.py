@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,8 @@ WRONG: dict[str, tuple[str, dict[Any, Any], str]] = {
 @pytest.mark.parametrize(("dag_id", "conf", "told"), WRONG.values(), ids=WRONG.keys())
 def test_a_key_that_no_task_reads_ends_the_run_with_the_right_one(dag_id: str, conf: Any, told: str) -> None:
     context: Any = {"dag_run": SimpleNamespace(conf=conf), "dag": SimpleNamespace(dag_id=dag_id)}
-    for refuse in (lambda: check_conf(context), lambda: check_params(conf, dag_id)):
+    checks: tuple[Callable[[], None], ...] = (lambda: check_conf(context), lambda: check_params(conf, dag_id))
+    for refuse in checks:
         with pytest.raises(InputError) as caught:
             refuse()
         assert str(caught.value).startswith(f"unknown param {told}")

@@ -104,7 +104,7 @@ def test_no_trouble_with_the_next_one_is_this_runs(
     def plan(*arguments: Any) -> Spec:
         raise error
 
-    monkeypatch.setattr(steps.planning, "plan", plan)
+    monkeypatch.setattr("assay_airflow.steps.planning.plan", plan)
     assert steps.plan_following(sweep) is None
     why = "storage is away" if isinstance(error, RetryableError) else "AirflowTaskTimeout"
     assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"

@@ -27,8 +27,9 @@ DAGS = conf.get_mandatory_value("core", "dags_folder")
 
 def main(run_conf: dict[str, Any], dag_id: str = "checkpoint_router") -> None:
     initdb()
+    assert settings.Session is not None
     session = settings.Session()
-    manager = DagBundlesManager()
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]  # Airflow has no types for it
     manager.sync_bundles_to_db(session=session)
     session.commit()
     bag = BundleDagBag(dag_folder=DAGS, bundle_path=Path(DAGS), bundle_name="dags-folder")

@@ -49,7 +49,7 @@ def refusal_of(read: Callable[[str], object], uri: str) -> str | None:
     return line
 
 
-@pytest.fixture(params=ODD.values(), ids=ODD.keys())
+@pytest.fixture(params=list(ODD.values()), ids=list(ODD))
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     make: Make = request.param
     make(tmp_path / "below" / "step-1")

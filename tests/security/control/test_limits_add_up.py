@@ -35,8 +35,8 @@ def longest(task: Any) -> timedelta:
     """What a task may take in all: each try that a timeout allows, without an outage of what it needs."""
     operator, own = (task.operator_class, task.partial_kwargs) if task.is_mapped else (type(task), vars(task))
     if issubclass(operator, RayJobOperator):
-        tries = 1 + limits.TRIES_AFTER_TIMEOUT
-        return tries * own["job_timeout"] + limits.TRIES_AFTER_TIMEOUT * AFTER_TIMEOUT
+        once: timedelta = own["job_timeout"]
+        return (1 + limits.TRIES_AFTER_TIMEOUT) * once + limits.TRIES_AFTER_TIMEOUT * AFTER_TIMEOUT
     if issubclass(operator, WaitingSensor):
         return timedelta(seconds=own["patience"].total_seconds())
     return timedelta(seconds=task.execution_timeout.total_seconds())
@@ -53,6 +53,7 @@ def longest_path(dag: Any) -> timedelta:
 @pytest.mark.parametrize("dag_id", sorted(BAG.dags))
 def test_all_tries_and_an_outage_fit_into_the_run(dag_id: str) -> None:
     dag = BAG.dags[dag_id]
+    assert dag.dagrun_timeout is not None
     assert longest_path(dag) + OUTAGE <= dag.dagrun_timeout
 
 
@@ -66,7 +67,9 @@ def test_an_outage_of_two_hours_loses_no_run(dag_id: str) -> None:
 
 
 def test_a_pass_of_the_router_ends_before_the_next_night() -> None:
-    assert BAG.dags["checkpoint_router"].dagrun_timeout < timedelta(hours=24)
+    limit = BAG.dags["checkpoint_router"].dagrun_timeout
+    assert limit is not None
+    assert limit < timedelta(hours=24)
 
 
 def test_a_hung_checkpoint_leaves_most_of_the_night_to_those_behind_it(tmp_path: Any) -> None:

@@ -12,16 +12,17 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from assay_airflow import auditing, retries, router, survey
+from assay_airflow import auditing, fingerprints, retries, router, survey
 from assay_airflow.quarantine import Quarantine
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 from odd_folders import ODD, write
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import resolve
+from ray_jobs.checkpoints.files import read_config
+from ray_jobs.checkpoints.inspect import check_whole, resolve
 from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
@@ -78,7 +79,7 @@ def one_pass(below: Path, occasion: router.Occasion = "night") -> router.Pass:
 def looked(below: Path) -> tuple[set[str], list[str]]:
     """What the watcher finds whole in two looks, and the lines it says."""
     watching = CheckpointPrefixTrigger()
-    watching._log = logging.getLogger("task")
+    watching._log = cast(Any, logging.getLogger("task"))
     watching.asset_state_store = Nothing()  # type: ignore[assignment]
     asyncio.run(watching.look())
     return set(asyncio.run(watching.look())), [noted.why for noted in watching._odd._noted.values()]
@@ -155,13 +156,13 @@ def test_what_nobody_expected_of_a_reader_is_that_folders_own_and_after_two_fail
     error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(below / "odd", {})
-    real, opened = survey.resolve, []
+    opened: list[str] = []
 
     def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
         opened.append(uri)
         if uri.endswith("/odd"):
             raise error
-        return real(root, uri, base_model)
+        return fingerprints.resolve(root, uri, base_model)
 
     monkeypatch.setattr(survey, "resolve", read)
     results = [one_pass(below) for _ in range(4)]
@@ -186,12 +187,11 @@ def test_a_fault_inside_the_reader_counts_for_the_quarantine_too(
 ) -> None:
     """The reader says it in a line of its own, as bad input."""
     write(below / "odd", {})
-    real = inspect.read_config
 
     def read(uri: str) -> Any:
         if uri.endswith("/odd"):
             raise error
-        return real(uri)
+        return read_config(uri)
 
     monkeypatch.setattr(inspect, "read_config", read)
     results = [one_pass(below) for _ in range(3)]
@@ -204,13 +204,13 @@ def test_what_nobody_expected_does_not_blind_the_watcher(
     error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(below / "odd", {})
-    real, opened = router.check_whole, []
+    opened: list[str] = []
 
     def check(uri: str) -> Any:
         opened.append(uri)
         if uri.endswith("/odd"):
             raise error
-        return real(uri)
+        return check_whole(uri)
 
     monkeypatch.setattr(router, "check_whole", check)
     watching = CheckpointPrefixTrigger()
@@ -250,16 +250,15 @@ def test_trouble_with_one_folder_is_neither_an_outage_nor_a_reason_for_quarantin
     below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(below / "odd", {})
-    real = survey.resolve
 
     def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
-        return away() if uri.endswith("/odd") else real(root, uri, base_model)
+        return away() if uri.endswith("/odd") else fingerprints.resolve(root, uri, base_model)
 
     monkeypatch.setattr(survey, "resolve", read)
     for _ in range(3):
         result = one_pass(below)
         assert (len(result.requests), list(result.passed_over)) == (1, ["odd"])
-    monkeypatch.setattr(survey, "resolve", real)
+    monkeypatch.setattr(survey, "resolve", fingerprints.resolve)
     assert len(one_pass(below).requests) == 2
 
 

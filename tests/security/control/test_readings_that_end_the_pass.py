@@ -87,8 +87,13 @@ def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) 
         quarantine.add_failure("/in/a", "1", MemoryError())
     assert failures_of(tmp_path) == [1]
     seen: list[int] = []
+
+    def fail() -> None:
+        seen.extend(failures_of(tmp_path))
+        raise RetryableError("the store is away")
+
     with pytest.raises(RetryableError), quarantine.reading("/in/a", "1"):
-        raise RetryableError(f"the store is away: {seen.extend(failures_of(tmp_path))}")
+        fail()
     assert seen == [2]
     assert [note["why"] for note in notes(tmp_path)] == ["MemoryError"]
     with quarantine.reading("/in/a", "2"):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import fingerprints, router
+from assay_airflow import router
+from assay_airflow.odd_folders import OddFolders
 
+from ray_jobs.checkpoints import inspect
 from ray_jobs.storage import objects
 
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
@@ -120,7 +122,7 @@ def test_a_look_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
     for number in range(known):
         store.upload(f"step-{number}")
     objects.write(f"{store.uri}/in/odd/config.json", b"[]")
-    odd = router.OddFolders()
+    odd = OddFolders()
     whole = router.whole_listings(f"{store.uri}/in", {}, odd)
     assert len(whole) == known
     store.take()
@@ -145,14 +147,14 @@ def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
     def counted(run_ids: list[str], states: list[str] | None) -> int:
         return len(set(asked) & set(run_ids))
 
-    root, folder = str(tmp_path / "root"), str(tmp_path / "in")
+    root, watched = str(tmp_path / "root"), str(tmp_path / "in")
     rest = True
     while rest:
-        result = router.make_pass(root, "small", folder, counted, "arrival", NOW)
+        result = router.make_pass(root, "small", watched, counted, "arrival", NOW)
         assert len(result.requests) <= router.MOST_REQUESTS < LARGEST_MAP
         assert len(result.requests) == router.MOST_REQUESTS or not result.rest
         asked += [request["trigger_run_id"] for request in result.requests]
         rest = result.rest
     assert len(asked) == len(set(asked)) == count
-    monkeypatch.setattr(fingerprints.checkpoint, "fingerprint", lambda *_: pytest.fail("hashed again"))
-    assert router.make_pass(root, "small", folder, counted, "night", NOW).requests == []
+    monkeypatch.setattr(inspect, "fingerprint", lambda *_: pytest.fail("hashed again"))
+    assert router.make_pass(root, "small", watched, counted, "night", NOW).requests == []

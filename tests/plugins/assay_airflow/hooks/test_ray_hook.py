@@ -1,6 +1,7 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -12,6 +13,8 @@ from ray_server import RayServer, connect
 from ray_jobs.inputs.errors import InputError
 
 PAYLOAD = {"submission_id": "a", "entrypoint": "true", "metadata": {}}
+
+Ask = Callable[[], object]
 
 
 def test_a_job_is_submitted_once_and_found(ray: RayServer) -> None:
@@ -51,7 +54,8 @@ def test_silence_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest
     with socket.socket() as taken:  # bound and not listening: nobody else can listen there meanwhile
         taken.bind(("127.0.0.1", 0))
         connect(monkeypatch, taken.getsockname()[1], None)
-        for ask in (lambda: RayHook().job("a"), lambda: asyncio.run(RayHook().aping())):
+        asks: tuple[Ask, ...] = (lambda: RayHook().job("a"), lambda: asyncio.run(RayHook().aping()))
+        for ask in asks:
             with pytest.raises(RayUnreachable) as raised:
                 ask()
             line = str(raised.value)
@@ -61,7 +65,9 @@ def test_silence_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest
 
 
 def test_an_undefined_connection_is_bad_input() -> None:
-    for ask in (lambda: RayHook("ray_elsewhere").job("a"), lambda: asyncio.run(RayHook("ray_elsewhere").aping())):
+    hook = RayHook("ray_elsewhere")
+    asks: tuple[Ask, ...] = (lambda: hook.job("a"), lambda: asyncio.run(hook.aping()))
+    for ask in asks:
         with pytest.raises(InputError, match="connection ray_elsewhere is not defined; add it with type ray"):
             ask()
 

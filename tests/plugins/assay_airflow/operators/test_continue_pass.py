@@ -42,7 +42,8 @@ def all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
     def count_runs(run_ids: list[str], states: list[str] | None) -> int:
         return 0 if states else len(set(run_ids) & set(runs))
 
-    passes, summaries = [], []
+    passes: list[Any] = []
+    summaries: list[Any] = []
     conf: dict[str, Any] | None = {"checkpoints": str(folder), "suite": "small", "occasion": None, "after": None}
     while conf and len(passes) < 9:
         requests = steps.reconcile(

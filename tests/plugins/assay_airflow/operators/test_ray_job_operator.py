@@ -196,10 +196,10 @@ def test_a_try_that_made_parts_before_its_time_was_over_is_no_hang(ray: RayServe
         wait = deferred(spec)
         objects.write(f"{spec.captions_uri}/parts/part-{number:05d}.parquet", b"captions")
         with pytest.raises(RayJobTimeout, match="but made progress"):
-            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **wait.kwargs)
+            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **(wait.kwargs or {}))
     for raises in (RayJobTimeout, InputError):
         with pytest.raises(raises, match="ASSAY_RUN_HOURS"):
-            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **deferred(spec).kwargs)
+            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **(deferred(spec).kwargs or {}))
 
 
 def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> None:
@@ -208,9 +208,10 @@ def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> N
     with pytest.raises(TaskDeferred) as raised:
         operator(spec).execute_complete(CONTEXT, event("STOPPED"))
     assert raised.value.trigger.submission_id == job.submission_id(1)
-    assert raised.value.kwargs["stops"] == 1
+    kept = raised.value.kwargs or {}
+    assert kept["stops"] == 1
     with pytest.raises(RayJobFailed, match="was stopped, like the one before it, by a person or another run"):
-        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **raised.value.kwargs)
+        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **kept)
 
 
 def test_a_refused_token_is_bad_input(spec: Spec) -> None:
@@ -286,7 +287,7 @@ def test_it_is_submitted_as_well_when_this_one_is_complete(ray: RayServer, spec:
 def test_it_is_submitted_as_well_when_the_job_that_was_forced_is_over(ray: RayServer, tmp_path: Any) -> None:
     spec, then = spec_in(tmp_path, force="manual__1"), spec_in(tmp_path, fingerprint="a" * 16)
     finish(spec)
-    ray.add(*ids(spec), "SUCCEEDED")
+    ray.add(ids(spec)[0], "SUCCEEDED")
     operator(spec, then=then.uri).execute(CONTEXT)
     assert list(ray.jobs) == ids(spec, then)
 

@@ -20,7 +20,7 @@ def waits_with(sensor: WaitingSensor) -> dict[str, Any]:
     with pytest.raises(TaskDeferred) as raised:
         sensor.execute({})
     assert (raised.value.method_name, raised.value.timeout) == ("execute_complete", None)
-    _, arguments = raised.value.trigger.serialize()
+    arguments: dict[str, Any] = raised.value.trigger.serialize()[1]
     return arguments | {"deadline": round((arguments["deadline"] - time.time()) / 60)}
 
 

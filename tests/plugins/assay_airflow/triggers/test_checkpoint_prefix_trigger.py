@@ -1,7 +1,7 @@
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from assay_airflow import router
@@ -36,7 +36,7 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def watcher(kept: Kept) -> CheckpointPrefixTrigger:
     made = CheckpointPrefixTrigger()
-    made._log = logging.getLogger("task")  # where caplog hears it
+    made._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
     made.asset_state_store = kept  # type: ignore[assignment]
     return made
 

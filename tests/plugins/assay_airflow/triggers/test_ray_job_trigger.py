@@ -1,7 +1,7 @@
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.triggers.base import TriggerEvent
@@ -11,7 +11,7 @@ from ray_server import RayServer, connect
 
 def trigger(seconds: float = 60, patience: float = 60) -> RayJobTrigger:
     made = RayJobTrigger("ray_default", "job-1", time.time() + seconds, poll_interval=0.02, patience=patience)
-    made._log = logging.getLogger("task")  # where caplog hears it
+    made._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
     return made
 
 

@@ -21,7 +21,7 @@ def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[d
     looks = each()
 
     async def look() -> str | None:
-        answer = next(looks)
+        answer: str | Exception | None = next(looks)
         if isinstance(answer, Exception):
             raise answer
         return answer
