@@ -20,8 +20,10 @@ CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/se
 DATA_TESTS=(tests/ray_jobs tests/demo tests/docs tests/security/data)
 DEPLOY_TESTS=(tests/docker tests/helm)
 declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TESTS[*]}" [deploy]="${DEPLOY_TESTS[*]}")
-CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py)
-DATA_TYPES=(ray_jobs demo benchmarks dev)
+# What mypy checks in which environment: where the libraries are that a file imports.
+CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/dags tests/dev tests/security/control
+    tests/test_imports.py tests/e2e tests/docker tests/helm)
+DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,s3_server,lying_s3}.py)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.
@@ -45,9 +47,20 @@ lint() {
 }
 
 types() {
-    # What plugins import of ray_jobs is checked below, where the libraries are that its functions import.
-    .assay/control/bin/mypy --follow-imports silent --cache-dir .mypy_cache/control "${CONTROL_TYPES[@]}" || failed=1
-    .assay/data/bin/mypy --cache-dir .mypy_cache/data --exclude '^dev/in_process\.py$' "${DATA_TYPES[@]}" || failed=1
+    # What plugins import of ray_jobs is checked in the other environment, with the libraries that its functions import.
+    local control=(.assay/control/bin/mypy --follow-imports silent --cache-dir .mypy_cache/control)
+    local data=(.assay/data/bin/mypy --cache-dir .mypy_cache/data)
+    "${control[@]}" --exclude '/conftest\.py$' "${CONTROL_TYPES[@]}" || failed=1
+    "${data[@]}" --exclude '/conftest\.py$|^dev/in_process\.py$' "${DATA_TYPES[@]}" || failed=1
+    # By their modules' whole names: in folders that mypy searches, all of them would be called `conftest`.
+    mapfile -t modules < <(conftests "${CONTROL_TYPES[@]}")
+    "${control[@]}" "${modules[@]}" || failed=1
+    mapfile -t modules < <(conftests "${DATA_TYPES[@]}")
+    "${data[@]}" "${modules[@]}" || failed=1
+}
+
+conftests() { # PATH...: arguments that name each conftest.py below them as a module
+    find "$@" -name conftest.py | sed 's|^|--module=|; s|/|.|g; s|\.py$||'
 }
 
 environment_of() { # PATH of a file, a folder or a test: the environment that it is about
