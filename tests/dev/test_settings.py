@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ray_jobs.errors import BadInput
 
 from dev.settings import RAY_TEMP_LIMIT, SOCKET_PATH_LIMIT, Settings, environment, secrets_of
+from ray_jobs.inputs.errors import InputError
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ def test_a_folder_that_another_has_laid_there_is_refused(too_deep: Path, case: s
     if "another user" in case and os.getuid() != 0:
         pytest.skip("giving a folder away needs root")
     SQUATTED[case](too_deep)
-    with pytest.raises(BadInput, match=rf"^{too_deep}: [^\n]*; remove it, or set TMPDIR to a folder of your own$"):
+    with pytest.raises(InputError, match=rf"^{too_deep}: [^\n]*; remove it, or set TMPDIR to a folder of your own$"):
         getattr(Settings(), use)

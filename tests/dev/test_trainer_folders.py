@@ -10,8 +10,8 @@ import pytest
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger
 
 from dev.trainer_folders import DEMO, FOLDERS, SHARDS, main, write_folder
-from ray_jobs import checkpoint
-from ray_jobs.contract import BadInput
+from ray_jobs.checkpoints import inspect
+from ray_jobs.inputs.errors import InputError
 
 WHOLE = sorted(name for name, folder in FOLDERS.items() if folder.refused is None)
 REFUSED = sorted(FOLDERS.keys() - set(WHOLE))
@@ -32,15 +32,15 @@ def ended(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_trainers_folder_with_weights_is_a_checkpoint(tmp_path: Path, name: str) -> None:
     folder = write_folder(name, tmp_path)
-    assert checkpoint.resolve(str(folder)).name == name
+    assert inspect.resolve(str(folder)).name == name
     assert ended(folder)["status"] == "ready"
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_another_form_is_bad_input_with_its_conversion(tmp_path: Path, name: str) -> None:
     folder = write_folder(name, tmp_path)
-    with pytest.raises(BadInput) as refusal:
-        checkpoint.resolve(str(folder))
+    with pytest.raises(InputError) as refusal:
+        inspect.resolve(str(folder))
     line, told = str(refusal.value), FOLDERS[name].refused
     assert told
     assert line.startswith(f"checkpoint {folder}: ")
@@ -72,8 +72,8 @@ def test_a_name_that_a_shell_would_run_is_not_written_into_a_command(tmp_path: P
     folder = tmp_path / "$(reboot)"
     folder.mkdir()
     (folder / "a';reboot;'.ckpt").write_bytes(b"state")
-    with pytest.raises(BadInput) as refusal:
-        checkpoint.check_whole(str(folder))
+    with pytest.raises(InputError) as refusal:
+        inspect.check_whole(str(folder))
     assert "reboot" not in str(refusal.value).partition("; run ")[2]
 
 
