@@ -17,6 +17,7 @@ include_patterns = [
     "benchmarks/**.md",
     "demo/*.md",
     "docker/*.md",
+    "examples/*.md",
     "helm/**.md",
     "requirements/*.md",
 ]

@@ -13,14 +13,13 @@ WIDTH = 100  # columns of a help text
 INTRODUCTION = """# Command line
 
 `assay` has one command for each stage of a validation, and some for its results. Airflow submits the stages as Ray
-jobs. To run a command by hand, use the Python of `.assay/data` and `PYTHONPATH=$PWD:$PWD/plugins`:
+jobs. `make setup` installs the command into both environments:
 
 ```sh
-.assay/data/bin/python -m ray_jobs.cli suite check demo
+.assay/data/bin/assay suite check demo
 ```
 
-Where Assay is installed as a package, the command is `assay`. The stages also run one by one as
-`python -m ray_jobs.preprocess` and so on, which is how Airflow starts them.
+The stages also run one by one as `python -m ray_jobs.preprocess` and so on. Airflow starts them in this way.
 
 `make docs` writes this page from the commands' own `--help`."""
 

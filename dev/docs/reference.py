@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.docs import command_line, error_lines, metric_table, stored_files, suite_keys
+from dev.docs import command_line, error_lines, metric_table, python_api, stored_files, suite_keys
 
 REPO = Path(__file__).parents[2]
 FOLDER = REPO / "docs" / "reference"
@@ -22,6 +22,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "suite.md": suite_keys.page,
     "errors.md": error_lines.page,
     "metrics.md": metric_table.page,
+    "python-api.md": python_api.page,
     "storage.md": stored_files.page,
 }
 
