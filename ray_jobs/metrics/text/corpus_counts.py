@@ -2,6 +2,9 @@
 
 Each group of parts is counted by a Ray task into a run, a sorted table; then each range of numbers is summed over all
 runs. The tables are written once and mapped into memory by whoever looks into them; on S3, through a copy a node.
+
+Of 640,000 images with five references each, such runs take 8 CPU seconds and 0.6 GB to count, in as many tasks as there
+are; pyarrow's group-by takes 26 s and 4.9 GB in one, DuckDB 12 s and 2.4 GB (`python -m benchmarks.counting`).
 """
 
 import hashlib
