@@ -124,7 +124,7 @@ def refuse_foreign(uri: str, names: Iterable[str]) -> None:
     for layout in LAYOUTS:
         if name := next((place for place in places if re.fullmatch(layout.pattern, place, re.DOTALL)), None):
             kind = NeverWhole if layout.may_come or INDEX in files else InputError
-            raise kind(f"checkpoint {uri}: {_shown(name)} is {layout.what}; {_remedy(layout, uri, name)}")
+            raise kind(f"checkpoint {uri}: {printable(name, 100)} is {layout.what}; {_remedy(layout, uri, name)}")
     _refuse_run(uri, folders)
 
 
@@ -164,7 +164,7 @@ def _refuse_cache(uri: str, folders: list[str]) -> None:
         return
     snapshot = next(iter(objects.folders(f"{uri}/snapshots")), None)
     if snapshot:
-        place = f"{uri}/snapshots/{_shown(snapshot)}"
+        place = f"{uri}/snapshots/{printable(snapshot, 100)}"
         raise NeverWhole(f"checkpoint {uri}: a repository in the cache of the Hugging Face hub; name {place}")
 
 
@@ -173,7 +173,8 @@ def _refuse_nested(uri: str, folders: list[str]) -> None:
         is_adapter = all(objects.entry(f"{uri}/{folder}/{name}") for name in (lora_config.CONFIG, lora_config.WEIGHTS))
         if is_adapter or all(any(map(objects.entry, some)) for some in _marks(f"{uri}/{folder}")):
             what = "adapter" if is_adapter else "model"
-            raise NeverWhole(f"checkpoint {uri}: the {what} is in {_shown(folder)}/; name {uri}/{_shown(folder)}")
+            place = printable(folder, 100)
+            raise NeverWhole(f"checkpoint {uri}: the {what} is in {place}/; name {uri}/{place}")
 
 
 def _marks(folder: str) -> Iterator[list[str]]:
@@ -186,7 +187,7 @@ def _refuse_run(uri: str, folders: list[str]) -> None:
     """For a folder of checkpoints: name the last."""
     steps = [folder for folder in folders if RUN.fullmatch(folder)]
     if steps:
-        last = _shown(max(steps, key=lambda name: [int(number) for number in re.findall(r"\d{1,18}", name)]))
+        last = printable(max(steps, key=lambda name: [int(number) for number in re.findall(r"\d{1,18}", name)]), 100)
         raise NeverWhole(
             f"checkpoint {uri}: a training run ({last} and {len(steps) - 1} more folders), and no model; name one, "
             f"{uri}/{last}, or watch the run (ASSAY_CHECKPOINTS)"
@@ -205,9 +206,5 @@ def _remedy(layout: Layout, uri: str, name: str) -> str:
     return layout.remedy.replace("FILE", file if PLAIN.fullmatch(file) else "FILE").replace("DIR", place)
 
 
-def _shown(name: str) -> str:
-    return printable(name, 100)
-
-
 def _first(names: set[str], pattern: str) -> str | None:
-    return next((_shown(name) for name in sorted(names) if re.fullmatch(pattern, name)), None)
+    return next((printable(name, 100) for name in sorted(names) if re.fullmatch(pattern, name)), None)

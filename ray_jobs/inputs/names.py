@@ -64,6 +64,11 @@ def printable(text: str, at_most: int = 200) -> str:
     return shown if len(shown) <= at_most else f"{shown[: max(0, at_most - 3)]}..."
 
 
+def excerpt(text: str, at_most: int) -> str:
+    """The beginning of a text, printable, with each run of white space as one space."""
+    return printable(" ".join(text[: 4 * at_most].split()), at_most)
+
+
 def _escape(letter: str) -> str:
     if unicodedata.category(letter) not in HIDDEN:
         return letter

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs.contract.suite import Judge
-from ray_jobs.inputs.names import printable
+from ray_jobs.inputs.names import excerpt
 
 SHOWN_CHARACTERS = 100
 WORDS = {  # of error objects, and the status that the same endpoints send for each elsewhere
@@ -117,7 +117,7 @@ def describe_fault(judge: Judge, fault: str, text: str, is_cut_off: bool) -> str
 
 def shown(text: str) -> str:
     """The beginning of a text, in quotes on one line."""
-    return f"'{printable(' '.join(text[: 4 * SHOWN_CHARACTERS].split()), SHOWN_CHARACTERS)}'"
+    return f"'{excerpt(text, SHOWN_CHARACTERS)}'"
 
 
 def _describe_text(body: str) -> NoCompletion:

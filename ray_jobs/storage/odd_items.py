@@ -5,7 +5,7 @@ calls `raise_outage` first, so that a store that is away never looks like a stor
 """
 
 from ray_jobs.inputs.errors import RetryableError
-from ray_jobs.inputs.names import printable
+from ray_jobs.inputs.names import excerpt, printable
 from ray_jobs.storage import objects
 
 
@@ -17,7 +17,7 @@ def describe(error: Exception, at_most: int = 300) -> str:
         text = ""
     if not _is_ours(error):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return printable(" ".join(text[: 4 * at_most].split()), at_most)
+    return excerpt(text, at_most)
 
 
 def refusal(what: str, error: Exception) -> str:

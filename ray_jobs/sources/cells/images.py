@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from ray_jobs.dataset import image_formats
 from ray_jobs.images.bounds import most_bytes
-from ray_jobs.sources.cells.texts import CellFault, describe, is_bytes, is_missing, parse_container, printable
+from ray_jobs.sources.cells.texts import CellFault, describe, escape_unencodable, is_bytes, is_missing, parse_container
 
 DEEPEST = 4  # lists of one, objects in objects
 MOST_PATH = 4096  # characters; the system's own limit
@@ -112,7 +112,7 @@ def _from_text(text: str, depth: int) -> bytes | str | None:
     most = MOST_URL if text[:8].lower().startswith(("http://", "https://")) else MOST_PATH
     if len(text) > most:
         raise CellFault(f"a text of {len(text)} characters, neither a path nor an image in base64")
-    return printable(text)
+    return escape_unencodable(text)
 
 
 def _decoded(text: str) -> bytes | None:

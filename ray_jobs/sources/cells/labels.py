@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.label_tables import parse_label_table
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.inputs.names import printable
 from ray_jobs.planning.suite_files import TABLE_BYTES, refuse_system_path
+from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import SEPARATOR
 from ray_jobs.storage import objects
 
@@ -27,7 +27,8 @@ def label_names(dataset: Dataset) -> Names | None:
         raise InputError(f"label_names {uri}: no such file; check the URI") from None
     except UnicodeDecodeError as error:
         raise InputError(f"label_names {uri}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    return {printable(key): printable(name) for key, name in parse_label_table(uri, text).names.items()}
+    names = parse_label_table(uri, text).names
+    return {escape_unencodable(key): escape_unencodable(name) for key, name in names.items()}
 
 
 def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str | None, str | None]:

@@ -51,10 +51,10 @@ def decode_text(value: Any) -> str:
             raise CellFault("bytes that are no UTF-8 text; save it as UTF-8") from None
     if "\0" in value:
         raise CellFault("a text with null bytes in it, as UTF-16 has; save it as UTF-8")
-    return printable(value.removeprefix("\ufeff"))
+    return escape_unencodable(value.removeprefix("\ufeff"))
 
 
-def printable(text: str) -> str:
+def escape_unencodable(text: str) -> str:
     """The text with whatever UTF-8 cannot hold written out: names of files may be any bytes, tables may not."""
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -66,7 +66,7 @@ def parse_container(text: str) -> list[Any] | dict[str, Any] | None:
     """
     text = text.strip()
     if ARRAY.fullmatch(text):
-        raise CellFault(f"an array written as text, {shown(text)}; write a list")
+        raise CellFault(f"an array written as text, {names.excerpt(text, 40)}; write a list")
     if len(text) < 2 or text[0] + text[-1] not in ("[]", "{}", "()"):
         return None
     written = bool(BEGINS_LIKE_A_LIST.match(text))
@@ -79,7 +79,7 @@ def parse_container(text: str) -> list[Any] | dict[str, Any] | None:
     if isinstance(value, list | dict | tuple):
         return list(value) if isinstance(value, tuple) else value
     if written and text[0] != "(":
-        raise CellFault(f"a list written as text that cannot be read, {shown(text)}; write it as JSON")
+        raise CellFault(f"a list written as text that cannot be read, {names.excerpt(text, 40)}; write it as JSON")
     return None
 
 
@@ -105,11 +105,6 @@ def _depth(skeleton: str) -> int:
     return deepest
 
 
-def shown(text: str) -> str:
-    """The beginning of a text, on one line and in nobody's way."""
-    return names.printable(" ".join(text[:200].split()), 40)
-
-
 def describe(value: Any) -> str:
     """What a value is, for a message: an object by its keys, a number by itself, and bytes never by their content."""
     if isinstance(value, dict):
@@ -121,7 +116,7 @@ def describe(value: Any) -> str:
     if isinstance(value, bool | int | float | Decimal):
         return f"a number ({names.printable(format(value), 20)})"
     if isinstance(value, str):
-        return f"a text ({shown(value)})"
+        return f"a text ({names.excerpt(value, 40)})"
     return f"a {type(value).__name__}"
 
 

@@ -13,9 +13,9 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.source_files import ALL, METADATA, Selection, is_no_class, is_of_split
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.inputs.names import printable as shown
 from ray_jobs.prefetch import prefetch
 from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import RowTexts
 from ray_jobs.sources.formats.metadata import Metadata, metadata, metadata_name
 from ray_jobs.sources.formats.side_files import SideFiles, find_side_files
@@ -90,7 +90,7 @@ class FolderSource:
             said = joined.found(entry.key) if joined else None
             if said is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
                 if entry.key.rpartition("/")[2] not in METADATA and not (sides and sides.owns(entry.key)):
-                    others.add(printable(entry.key))
+                    others.add(escape_unencodable(entry.key))
                 continue
             if wanted and joined and joined.tells_splits and not (said and said.chosen):
                 continue
@@ -105,7 +105,7 @@ class FolderSource:
                 where = sides.put_into(where)
             references, fault = (said.references, said.fault) if said else ([], "")
             truth = said.truth if said else "{}" if self.dataset.truth else None
-            yield ImageRef(printable(entry.key), where, entry.size, label, references, fault, truth)
+            yield ImageRef(escape_unencodable(entry.key), where, entry.size, label, references, fault, truth)
         others.tell()
         if not images:
             self._refuse_nothing(selection, others)
@@ -117,7 +117,7 @@ class FolderSource:
         if labels and not classes:
             raise InputError(
                 f"dataset {self.dataset.source}: `label: {self.dataset.label}`: no folder that directly holds images "
-                f"is called by a class, but like {shown(str(label), 40)!r}; move the images up into the folders of "
+                f"is called by a class, but like {printable(str(label), 40)!r}; move the images up into the folders of "
                 "their classes, or write the labels into a metadata.csv"
             )
         for said in joined.missing() if joined else ():
@@ -130,7 +130,7 @@ class FolderSource:
         split = self.dataset.split
         if not folder or (split not in (None, ALL) and not is_of_split(f"{folder.rpartition('/')[0]}/x", str(split))):
             return None
-        return printable(folder.rpartition("/")[2])
+        return escape_unencodable(folder.rpartition("/")[2])
 
     def _refuse_nothing(self, selection: Selection, others: Leftovers) -> None:
         source = self.dataset.source
@@ -138,7 +138,7 @@ class FolderSource:
             selection.refuse_missing()
         if not others.count and objects.entry(source):
             raise unknown_file(source)
-        some = f", but like {shown(', '.join(others.examples))}" if others.count else ""
+        some = f", but like {printable(', '.join(others.examples))}" if others.count else ""
         raise InputError(
             f"dataset {source}: none of its {others.count} files is named like an image (.jpg, .png, .webp, ...){some}"
             f"; check the URI{archives_among(others.examples)}{manifests_among(others.examples)}"

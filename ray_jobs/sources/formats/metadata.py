@@ -15,8 +15,8 @@ from typing import Any
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.source_files import METADATA
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.inputs.names import printable
 from ray_jobs.sources.cells.columns import check, check_truth
+from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import read_texts
 from ray_jobs.sources.listing.spill import database
 from ray_jobs.sources.rows.row_files import rows
@@ -90,7 +90,7 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
             for number, cells in rows(uri):
                 file_name = cells.get("file_name")
                 if not isinstance(file_name, str) or not file_name:
-                    keys = printable(", ".join(cells))[:100]
+                    keys = escape_unencodable(", ".join(cells))[:100]
                     raise InputError(
                         f"dataset {uri}: line {number} has no text `file_name` ({keys}); rename the column"
                     )
@@ -102,8 +102,8 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
                 written = f"{folder}/{file_name}" if folder else file_name
                 key = posixpath.normpath(written.replace("\\", "/"))  # Windows writes its paths with backslashes
                 row = (
-                    _id(key), count, texts.label, json.dumps(texts.references), texts.fault, printable(written), name,
-                    chosen, texts.truth,
+                    _id(key), count, texts.label, json.dumps(texts.references), texts.fault,
+                    escape_unencodable(written), name, chosen, texts.truth,
                 )  # fmt: skip
                 values = (
                     "INSERT OR IGNORE INTO described (name, number, label, refs, fault, written, file, chosen, truth) "
@@ -130,8 +130,8 @@ def _join(opened: sqlite3.Connection, row: tuple[Any, ...], where: str) -> None:
     if bool(chosen) != row[7]:
         raise InputError(f"{where} in two splits; give each file one")
     if truth != row[8]:
-        raise InputError(f"{where} with the truth {printable(str(row[8]))[:100]}, and with "
-                         f"{printable(str(truth))[:100]} "
+        raise InputError(f"{where} with the truth {escape_unencodable(str(row[8]))[:100]}, and with "
+                         f"{escape_unencodable(str(truth))[:100]} "
                        "before; give each file one")  # fmt: skip
     joined = json.loads(refs)
     joined += [text for text in json.loads(row[3]) if text not in joined]

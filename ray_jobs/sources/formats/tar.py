@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from io import BufferedReader
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.inputs.names import printable
+from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.listing.skipped_files import Leftovers
 from ray_jobs.storage.arrow_files import opened
 
@@ -48,7 +48,7 @@ def samples(uri: str, texts: Callable[[Sample], set[str]] | None = None) -> Iter
             if META.match(member.name) or member.isdir() or "__MACOSX" in member.name.split("/"):
                 continue
             if name is None or not member.isreg() or member.issparse():
-                others.add(printable(member.name))
+                others.add(escape_unencodable(member.name))
                 continue
             key, extension = name[1], name[2].lower()
             if current is None or key != current.key or extension in current.members:

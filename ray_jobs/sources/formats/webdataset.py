@@ -14,11 +14,10 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset import image_formats
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.inputs.names import printable
 from ray_jobs.prefetch import prefetch
 from ray_jobs.sources.cells.columns import check
 from ray_jobs.sources.cells.labels import Names, label_names, named
-from ray_jobs.sources.cells.texts import CellFault, decode_text
+from ray_jobs.sources.cells.texts import CellFault, decode_text, escape_unencodable
 from ray_jobs.sources.cells.values import read_label, read_texts
 from ray_jobs.sources.formats.shards import shards, title, uri_of
 from ray_jobs.sources.formats.tar import Sample, samples
@@ -57,7 +56,7 @@ class WebDatasetSource:
                 image = self._image(sample)
                 others = {name: place for name, place in sample.members.items() if name in self._others(sample)}
                 where = json.dumps([shard, image, others], separators=(",", ":"))
-                image_id = given.unique(f"{title(self.dataset, shard)}/{printable(sample.key)}", sample.number)
+                image_id = given.unique(f"{title(self.dataset, shard)}/{escape_unencodable(sample.key)}", sample.number)
                 yield ImageRef(image_id, where, image[1] if image else 0, label)
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
@@ -121,7 +120,7 @@ class WebDatasetSource:
             return
         (before,) = known.execute("SELECT extensions FROM sample WHERE name = ?", (_id(name),)).fetchone()
         if not sample.members.keys() & set(before.split("/")):
-            key = printable(sample.key)
+            key = escape_unencodable(sample.key)
             raise InputError(
                 f"dataset {uri_of(self.dataset, shard)}: the members of {key!r} are not side by side "
                 f"({before} and, further down, {extensions}); pack the files again, with tar --sort=name"

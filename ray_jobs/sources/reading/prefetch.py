@@ -17,7 +17,7 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.cells.images import read_image
-from ray_jobs.sources.cells.texts import CellFault, printable
+from ray_jobs.sources.cells.texts import CellFault, escape_unencodable
 from ray_jobs.sources.reading import allowed_places, web
 from ray_jobs.sources.source import Distance
 from ray_jobs.storage import objects
@@ -111,7 +111,7 @@ def fetch_named(name: str, folder: str) -> Fetched:
     if not image.absent:
         return image
     remedy = "a path of Windows; write it relative to the data set, with /"
-    return Fetched(detail=printable(f"{name}: no such file: {remedy}"), absent=True)
+    return Fetched(detail=escape_unencodable(f"{name}: no such file: {remedy}"), absent=True)
 
 
 def fetched(place: str, home: str) -> Fetched:
@@ -127,15 +127,15 @@ def fetched(place: str, home: str) -> Fetched:
         path = allowed_places.check_place(place, home)
         return Fetched(objects.read(place, at_most=most_bytes())) if path is None else Fetched(file=path)
     except allowed_places.Refused as error:
-        return Fetched(detail=printable(f"{place}: {error}"))
+        return Fetched(detail=escape_unencodable(f"{place}: {error}"))
     except FileNotFoundError:
-        return Fetched(detail=printable(f"{place}: no such file"), absent=True)
+        return Fetched(detail=escape_unencodable(f"{place}: no such file"), absent=True)
     except OSError as error:
         if error.errno not in ABSENT:
             raise RetryableError(f"cannot read {place}: {error}") from error
-        return Fetched(detail=printable(f"{place}: {error.strerror}"), absent=True)
+        return Fetched(detail=escape_unencodable(f"{place}: {error.strerror}"), absent=True)
     except (InputError, ValueError) as error:  # ValueError: a path with a null byte
-        return Fetched(detail=printable(" ".join(str(error).split())))
+        return Fetched(detail=escape_unencodable(" ".join(str(error).split())))
 
 
 def beside(folder: str, name: str) -> str:

@@ -28,7 +28,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 from yarl import URL
 
-from ray_jobs.inputs.names import printable
+from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.reading import allowed_places
 
 SCHEMES = ("http://", "https://")
@@ -73,7 +73,7 @@ def fetch(url: str) -> tuple[bytes | None, str]:
         data, detail = asyncio.run_coroutine_threadsafe(_fetch(session, url), loop).result()
     except OSError as error:  # certificates of the deployment that cannot be read
         data, detail = None, _describe(error)
-    return data, printable(" ".join(f"{public(url)}: {detail}".split())) if detail else ""
+    return data, escape_unencodable(" ".join(f"{public(url)}: {detail}".split())) if detail else ""
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:

@@ -165,6 +165,14 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert [row.file and row.file.read_bytes() for row in rows] == [PICTURES[1], PICTURES[0]]
 
 
+def test_a_long_name_and_one_with_a_direction_mark_are_ids_as_they_are(tmp_path: Path) -> None:
+    """What makes a text fit for a log would cut the one, and write the other otherwise."""
+    names = [f"{'a' * 150}/{'b' * 150}-2.png", f"{'a' * 150}/{'b' * 150}.png", "\u200fx.png"]
+    for name in names:
+        objects.write(f"{tmp_path}/{name}", PICTURES[0])
+    assert [row.image_id for row in read(Dataset(source=str(tmp_path)))] == names
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 200_000
