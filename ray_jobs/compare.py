@@ -24,7 +24,6 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.metrics import Metric
 from ray_jobs.metrics.registry import declared
-from ray_jobs.pairing import find_rows, read_floats, take_rows
 from ray_jobs.planning.suite_files import is_code_of_the_deployment
 from ray_jobs.report import tables, trend
 from ray_jobs.report.numbers import NONE
@@ -32,6 +31,7 @@ from ray_jobs.report.page import About, Headline, page
 from ray_jobs.report.rank_images import Side
 from ray_jobs.storage import json_files, objects, parts, records
 from ray_jobs.storage.odd_items import describe
+from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from ray_jobs.gate.verdict import Side, decide
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.preference import preferences
 from ray_jobs.metrics.registry import declared
-from ray_jobs.pairing import find_rows, read_floats, take_rows
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.storage import parts
+from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
 PREFERENCE = "preference"  # the judge's choice between two captions: of the run, not of either side's scores

@@ -12,7 +12,7 @@ from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.images import PYTHON_BYTES
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import WHOLE, read_label, read_references

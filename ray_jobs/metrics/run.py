@@ -23,11 +23,11 @@ from ray_jobs.metrics.score_part import WITH_TRUTH, columns, score_part
 from ray_jobs.metrics.scores_places import Place, find_place, take_over
 from ray_jobs.metrics.summary import summarise
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.pairing import read_floats
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
 from ray_jobs.storage import parts
+from ray_jobs.storage.pairing import read_floats
 
 BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
 READERS = 8

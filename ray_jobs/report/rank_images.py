@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.pairing import find_rows, read_floats, take_rows
-from ray_jobs.prefetch import prefetch
 from ray_jobs.report.histogram import Histogram
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.storage import parts
+from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 AHEAD = 8  # parts read at once
 CASES = 10  # images shown for each of worse and better

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 
 THREADS = 8
 PIECE = 16 << 20  # bytes that a thread copies at once

@@ -13,7 +13,7 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.source_files import ALL, METADATA, Selection, is_no_class, is_of_split
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.labels import label_names, named
 from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import RowTexts

@@ -14,7 +14,7 @@ from ray_jobs.dataset.source_files import FIRST_MANIFESTS, is_named_for
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.plan import image_folder
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.columns import PLACES, Columns, check, check_truth, preferred, tell
 from ray_jobs.sources.cells.images import as_data_url, is_inline, read_image
 from ray_jobs.sources.cells.labels import label_names, named

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.source_files import partitions
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.columns import Columns, columns_of, tell
 from ray_jobs.sources.cells.images import read_image
 from ray_jobs.sources.cells.labels import label_names, named

@@ -14,7 +14,7 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset import image_formats
 from ray_jobs.images.bounds import most_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.columns import check
 from ray_jobs.sources.cells.labels import Names, label_names, named
 from ray_jobs.sources.cells.texts import CellFault, decode_text, escape_unencodable

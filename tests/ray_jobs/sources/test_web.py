@@ -10,7 +10,7 @@ import pytest
 from offered import PICTURES
 from serving import Reply, serving
 
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.reading import prefetch as reading
 from ray_jobs.sources.reading import web
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ray_jobs.inputs.errors import RetryableError
-from ray_jobs.prefetch import prefetch
+from ray_jobs.runtime.prefetch import prefetch
 
 
 def test_results_are_in_order_and_few_are_under_way() -> None:

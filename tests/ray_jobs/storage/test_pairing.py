@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ray_jobs.pairing import find_rows, read_floats, take_rows
+from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 
 @pytest.mark.parametrize(
