@@ -91,9 +91,11 @@ def test_killed_twice_is_the_machines_doing_not_the_images(decoder: Decoder) -> 
 def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:
     assert ended(decoder, SourceImage("a", GOOD)) == ["kept"]
     (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
-    for process in server.children():
+    killed = server.children()
+    for process in killed:
         process.kill()
-    time.sleep(0.5)
+    assert killed
+    assert not psutil.wait_procs(killed, 10)[1]
     assert ended(decoder, SourceImage("a", GOOD), SourceImage("b", GOOD)) == ["kept"] * 2
 
 
