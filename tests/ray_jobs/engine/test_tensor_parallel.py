@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from driving import by_transformers, driven
 from families import qwen2_5_vl
 from ray_cluster import Cluster
 from running import DEMO, captions, ended, planned, run, start, wait_until
 from safetensors.torch import load_file, save_file
-from test_warm import by_transformers, driven
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, parts
@@ -85,18 +85,12 @@ def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     wait_until(lambda: not of_vllm(on_cluster), 30)
 
 
-SPREAD = """
-engine = engine.model_copy(update={"tensor_parallel_size": 2})
-print(json.dumps([said(uri) for uri in sys.argv[1:]]))
-"""
-
-
 def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluster: Cluster, models: list[Path]) -> None:
     on_cluster.end_engines()
     expected = [by_transformers(model) for model in models]
     assert len({tuple(texts) for texts in expected}) == 3
     order = [0, 1, 2, 0]
-    found = driven(SPREAD, *(str(models[number]) for number in order))
+    found = driven("spread", *(models[number] for number in order))
     assert [one["said"] for one in found] == [expected[number] for number in order]
     assert [one["told"] for one in found] == ["started for this checkpoint", *["weights swapped and checked"] * 3]
 

@@ -1,0 +1,36 @@
+"""Ask by three checkpoints of an engine with two processes that render: quickly twice, in vain, and slowly."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scenes import ARGUMENTS, ENGINE, ask, await_test, said, tell
+
+from ray_jobs.inputs.errors import RetryableError
+
+*uris, place = ARGUMENTS
+engine = ENGINE.model_copy(update={"renderers": 2})
+
+
+def slow(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+    for asked in ask(part, rows, maker):
+        Path(place, f"{part}-{os.getpid()}").touch()
+        time.sleep(0.3)
+        yield asked
+
+
+def broken(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+    raise RetryableError(f"{part} is gone")
+    yield
+
+
+found: list[Any] = [said(uri, engine=engine) for uri in uris[:2]]
+try:
+    said(uris[1], broken, engine=engine)
+except RetryableError as error:
+    found.append(str(error))
+await_test()
+found.append(said(uris[2], slow, engine=engine))
+tell(found)

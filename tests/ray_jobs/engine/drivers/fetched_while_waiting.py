@@ -1,0 +1,33 @@
+"""Hold the engine until the checkpoint of a job that waits for it is fetched; then ask by both."""
+
+import threading
+import time
+from typing import Any
+
+from scenes import ARGUMENTS, ENGINE, said, tell
+
+from ray_jobs.checkpoints import inspect
+from ray_jobs.engine.client import warm
+from ray_jobs.engine.client.session import PREFIX, held
+from ray_jobs.runtime.private_cache import cache
+
+second, third = ARGUMENTS
+planned = inspect.resolve(second)
+found: list[dict[str, Any]] = []
+
+
+def is_copied(uri: str) -> bool:
+    there, end = cache() / inspect.resolve(uri).fingerprint, time.time() + 60
+    while not there.exists() and time.time() < end:
+        time.sleep(0.1)
+    return there.exists()
+
+
+with held(PREFIX + warm.identity(planned, ENGINE), planned, ENGINE):
+    waiting = threading.Thread(target=lambda: found.append(said(third)))
+    waiting.start()
+    assert is_copied(third)
+    assert not found
+waiting.join()
+found.append(said(second, following=f"{second}/nothing"))
+tell(found)

@@ -1,0 +1,28 @@
+"""Ask by the first checkpoint, slowly enough for the second to be fetched meanwhile; by part, whether it is there."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from scenes import ARGUMENTS, ENGINE, TASKS, ask, tell
+
+from ray_jobs.checkpoints import inspect
+from ray_jobs.engine.client import stream
+from ray_jobs.runtime.private_cache import cache
+
+first, second = map(inspect.resolve, ARGUMENTS)
+
+
+def slow(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+    end = time.time() + 60
+    while not (cache() / second.fingerprint).exists() and time.time() < end:
+        time.sleep(0.1)
+    yield from ask(part, rows, maker)
+
+
+pending = {task["part"]: task["rows"] for task in TASKS}
+times = stream.Times(began=time.time())
+there = []
+for _ in stream.ask_parts(first, ENGINE, pending, slow, times, following=second.uri):
+    there.append((cache() / second.fingerprint).exists())
+tell(there)

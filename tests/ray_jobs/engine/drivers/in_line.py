@@ -1,0 +1,32 @@
+"""Wait for the engine in eight threads: three while it starts, five while it is held; what each was told, in order."""
+
+import threading
+import time
+
+from scenes import ARGUMENTS, ENGINE, said, tell
+
+from ray_jobs.checkpoints import inspect
+from ray_jobs.engine.client import warm
+from ray_jobs.engine.client.session import PREFIX, held
+
+first = inspect.resolve(ARGUMENTS[0])
+found: list[tuple[str, list[str]]] = []
+waiting: list[threading.Thread] = []
+
+
+def wait(uris: list[str]) -> None:
+    for uri in uris:
+        waiting.append(threading.Thread(target=lambda uri=uri: found.append((uri, said(uri)["said"]))))
+        waiting[-1].start()
+        time.sleep(1)
+
+
+wait(ARGUMENTS[:3])
+while len(found) < 3:
+    time.sleep(0.1)
+with held(PREFIX + warm.identity(first, ENGINE), first, ENGINE):
+    wait(ARGUMENTS[3:])
+    assert len(found) == 3
+for thread in waiting:
+    thread.join()
+tell(found)

@@ -1,0 +1,64 @@
+"""By fault, planted between a checkpoint's file and vLLM's own loader, whether the loaded weights were found whole.
+
+python planted_faults.py CHECKPOINT CHECKPOINT      vLLM has the first, and the second is loaded into it
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+
+import torch
+from vllm import LLM
+from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+from ray_jobs.engine.vllm_plugin.tensor_parallel import together
+
+Weights = Iterable[tuple[str, torch.Tensor]]
+
+first, second = sys.argv[1:]
+llm = LLM(
+    first,
+    worker_extension_cls="ray_jobs.engine.vllm_plugin.worker.Weights",
+    dtype="float32",
+    max_model_len=512,
+    max_num_seqs=4,
+    enforce_eager=True,
+    distributed_executor_backend="uni",
+    limit_mm_per_prompt={"image": 1},
+)
+reload = GPUModelRunner.reload_weights
+
+
+def dropped(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in weights:
+        if "layers.1.mlp.down_proj" not in name:
+            yield name, tensor
+
+
+def stale(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in weights:
+        yield name, tensor * 1.01 if "layers.2.self_attn.k_proj.weight" in name else tensor
+
+
+def empty(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in weights:
+        yield name, torch.zeros_like(tensor) if "merger" in name else tensor
+
+
+found: dict[str, bool] = {}
+for fault in (None, dropped, stale, empty, None):
+
+    def planted(self: Any, weights_iterator: Weights, fault: Any = fault) -> Any:
+        return reload(self, weights_iterator=fault(weights_iterator) if fault else weights_iterator)
+
+    GPUModelRunner.reload_weights = planted
+    loaded = together(llm.collective_rpc("assay_load", args=(second,)))
+    name = fault.__name__ if fault else "good"
+    whole = (loaded["read"], loaded["values_read"]) == (loaded["held"], loaded["values_held"])
+    found[name] = found.get(name, True) and whole
+    assert loaded["values_read"] > 700_000
+print(json.dumps(found))

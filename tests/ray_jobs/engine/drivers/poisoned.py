@@ -1,0 +1,29 @@
+"""Ask about two scenes; whoever renders the second ends its engine."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from scenes import ARGUMENTS, SCENES, TASKS, ask, said, tell
+
+
+def poisoned(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+    import psutil
+
+    for row, asked in zip(rows, ask(part, rows, maker), strict=True):
+        if row == 1:
+            engines = []
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if "EngineCore" in " ".join([process.name(), *process.cmdline()]):
+                        process.kill()
+                        engines.append(process)
+            psutil.wait_procs(engines, 10)
+            time.sleep(1)  # vLLM looks after its process by itself
+        yield asked
+
+
+del SCENES[2:]
+TASKS[:] = [{"part": "part-0", "rows": [0, 1]}]
+tell(said(*ARGUMENTS, poisoned))

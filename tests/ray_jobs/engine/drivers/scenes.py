@@ -1,0 +1,65 @@
+"""What the drivers of test_warm.py share: scenes as the tasks of parts, asked of the warm engine about a checkpoint.
+
+    python DRIVER.py SETTINGS CHECKPOINT...      SETTINGS: {"engine": ..., "scenes": [path...]} as JSON
+
+A driver prints what it found as one line of JSON. It runs in a process of its own, as a stage's job does.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client import warm
+from ray_jobs.engine.shared.protocol import Served, request
+from ray_jobs.job.frame import connect
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the engine's process cannot import this file
+connect()
+
+settings, *ARGUMENTS = sys.argv[1:]
+ENGINE = Engine(**json.loads(settings)["engine"])
+SCENES: list[str] = json.loads(settings)["scenes"]
+TASKS = [{"part": f"part-{number}", "rows": list(range(number, len(SCENES), 4))} for number in range(4)]
+SAMPLING = {"max_tokens": 32, "temperature": 0.0, "seed": 1}
+
+Ask = Callable[[str, list[int], Any], Iterator[Any]]
+
+
+def ask(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+    """One question about each scene of the rows."""
+    for row in rows:
+        yield request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)
+
+
+def said(uri: str, asking: Ask = ask, following: str | None = None, engine: Engine = ENGINE) -> dict[str, Any]:
+    """What the warm engine says about every scene by this checkpoint's weights, and how it came to have them."""
+    served = Served()
+    blocks = warm.ask(inspect.resolve(uri), engine, TASKS, asking, served, following)
+    answers = [answer for block in blocks for answer in block]
+    found = {answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}
+    assert len(answers) == len(found) == len(SCENES), (len(answers), len(found))
+    return {
+        "said": [found[str(row)] for row in range(len(SCENES))],
+        "warm": served.warm,
+        "told": served.told,
+        "swapped": served.swapped,
+        "swap": served.swap,
+        "details": [answer["detail"] for answer in answers if answer["failure"]],
+    }
+
+
+def tell(found: Any) -> None:
+    """Print it for the test to read."""
+    print(json.dumps(found), flush=True)
+
+
+def await_test(word: str = "READY") -> None:
+    """Say that all is ready, and wait until the test answers with a line."""
+    print(word, flush=True)
+    sys.stdin.readline()

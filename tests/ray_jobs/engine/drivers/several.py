@@ -1,0 +1,54 @@
+"""Ask by two checkpoints of two engines: by the second, the rows wait until the test has killed an engine."""
+
+import logging
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from scenes import ARGUMENTS, ENGINE, ask, await_test, said, tell
+
+from ray_jobs.engine.client.session import NAMESPACE
+
+METRICS = ("ray_assay_answers", "ray_assay_swap_seconds", "ray_vllm")
+first, second, place = ARGUMENTS
+engine = ENGINE.model_copy(update={"replicas": 2})
+logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
+logging.getLogger("assay").setLevel(logging.INFO)
+
+
+def blocked(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+    Path(place, f"asked-{os.getpid()}").touch()
+    while not Path(place, "go").exists():
+        time.sleep(0.1)
+    yield from ask(part, rows, maker)
+
+
+def further() -> list[Any]:
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    names = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
+    return [ray.get_actor(name, NAMESPACE) for name in names if name.endswith("-2")]
+
+
+def await_metrics() -> None:
+    port, end = ray.nodes()[0]["MetricsExportPort"], time.time() + 30
+    while True:
+        exported = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        if all(name in exported for name in METRICS):
+            return
+        assert time.time() < end, exported[-3000:]
+        time.sleep(1)
+
+
+found = [said(first, engine=engine)]
+while not further():
+    time.sleep(0.2)
+ray.get(further()[0].release.remote("nobody"))  # answered once it has started
+await_test()
+found.append(said(second, blocked, engine=engine))
+await_metrics()
+tell(found)

@@ -1,0 +1,70 @@
+"""Drivers of the warm engine, each a process of its own, and what their captions are to be."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from running import DEMO, ENGINE, ended
+
+DRIVERS = Path(__file__).with_name("drivers")
+SCENES = sorted((DEMO / "images" / "scenes").iterdir())[:20]
+SETTINGS = json.dumps(
+    {"engine": ENGINE | {"kind": "warm", "keep_seconds": 120}, "scenes": [str(scene) for scene in SCENES]}
+)
+
+
+def start(driver: str, *arguments: object) -> "subprocess.Popen[str]":
+    """The driver of that name; it may be written to."""
+    command = [sys.executable, str(DRIVERS / f"{driver}.py"), SETTINGS, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def go_on(process: "subprocess.Popen[str]") -> None:
+    """Answer a driver that awaits the test."""
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def await_line(process: "subprocess.Popen[str]", beginning: str) -> None:
+    """Read what the driver prints until a line begins thus."""
+    assert process.stdout
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith(beginning):
+            return
+    raise AssertionError("".join(seen)[-5000:])
+
+
+def finish(process: "subprocess.Popen[str]", timeout: float = 600) -> Any:
+    """What the driver prints last, read as JSON."""
+    done = ended(process, timeout)
+    assert done.code == 0, done.output[-5000:]
+    return done.told
+
+
+def driven(driver: str, *arguments: object) -> Any:
+    """What the driver of that name prints last, read as JSON."""
+    return finish(start(driver, *arguments))
+
+
+def by_transformers(folder: Path) -> list[str]:
+    """The captions of a checkpoint as transformers decodes them greedily in float32."""
+    import torch
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"
+    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe the image"}]}]
+    prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    pixels = [[Image.open(scene).convert("RGB")] for scene in SCENES]
+    asked = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        made = network.generate(**asked, do_sample=False, max_new_tokens=32)
+    texts: list[str] = processor.tokenizer.batch_decode(made[:, asked.input_ids.shape[1] :], skip_special_tokens=True)
+    return texts
