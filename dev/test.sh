@@ -25,7 +25,7 @@ CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/
     tests/test_imports.py tests/e2e tests/docker tests/helm)
 DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,s3_server,lying_s3}.py)
 ENGINE=tests/ray_jobs/engine
-OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other half: so both take as long
+OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other data tests: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.
 mapfile -t WHOLE < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.integration" "${DATA_TESTS[@]}")
 mapfile -t SLOW < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.slow" "${DATA_TESTS[@]}")
@@ -92,13 +92,18 @@ files() { # PATH...: each in its environment, with every mark
     done
 }
 
-beside() { # FIRST SECOND: run the two functions side by side; what the first prints comes after the second
-    local log
-    log=$(mktemp)
-    ("$1"; exit $failed) >"$log" 2>&1 &
-    "$2"
-    wait $! || failed=1
-    cat "$log" && rm "$log"
+beside() { # FUNCTION...: run them side by side; what the last prints comes at once, what the others print after it
+    local log logs=() pids=() last=${*: -1}
+    for lane in "${@:1:$#-1}"; do
+        log=$(mktemp)
+        ("$lane"; exit $failed) >"$log" 2>&1 &
+        pids+=($!) logs+=("$log")
+    done
+    "$last"
+    for lane in "${!pids[@]}"; do
+        wait "${pids[lane]}" || failed=1
+        cat "${logs[lane]}" && rm "${logs[lane]}"
+    done
 }
 
 FAST="not integration and not e2e and not slow"
@@ -109,8 +114,10 @@ control_fast() {
 data_fast() {
     run data -n 2 -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}" "${SLOW[@]/#/--ignore=}"
 }
-control_and_engine() {
+control() {
     run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
+}
+engine() {
     run data -m integration --durations 12 "$ENGINE" "${OF_ENGINE[@]/#/--ignore=}"
 }
 other_data() {
@@ -148,7 +155,7 @@ all)
     dev/docs/build.sh || failed=1
     run deploy "${DEPLOY_TESTS[@]}"
     run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
-    beside control_and_engine other_data # both wait for engines and servers more than they compute
+    beside control other_data engine # Airflow's wait for its scheduler, and engines one of them starts at a time
     ;;
 *)
     echo "usage: dev/test.sh fast|all|lint|types|coverage|files FILE..." >&2

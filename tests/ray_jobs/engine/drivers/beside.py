@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from ray_jobs.inputs.errors import RetryableError
 engine = ENGINE.model_copy(update={"renderers": 2})
 
 
-def slow(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     for asked in ask(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         time.sleep(0.3)
         yield asked
 
 
-def broken(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def broken(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     raise RetryableError(f"{part} is gone")
     yield
 

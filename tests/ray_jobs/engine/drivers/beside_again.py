@@ -2,4 +2,4 @@
 
 from scenes import ARGUMENTS, ENGINE, said, tell
 
-tell(said(*ARGUMENTS, engine=ENGINE.model_copy(update={"renderers": 2})))
+tell(said(ARGUMENTS[0], engine=ENGINE.model_copy(update={"renderers": 2})))

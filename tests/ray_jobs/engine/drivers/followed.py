@@ -1,7 +1,7 @@
 """Ask by the first checkpoint, slowly enough for the second to be fetched meanwhile; by part, whether it is there."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scenes import ARGUMENTS, ENGINE, TASKS, ask, tell
@@ -13,7 +13,7 @@ from ray_jobs.runtime.private_cache import cache
 first, second = map(inspect.resolve, ARGUMENTS)
 
 
-def slow(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     end = time.time() + 60
     while not (cache() / second.fingerprint).exists() and time.time() < end:
         time.sleep(0.1)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from scenes import ARGUMENTS, ask, await_test, said, tell
 *uris, place = ARGUMENTS
 
 
-def slow(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     for asked in ask(part, rows, maker):
         Path(place, f"slow-{part}-{os.getpid()}").touch()
         time.sleep(0.3)
         yield asked
 
 
-def noting(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def noting(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     for asked in ask(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         yield asked

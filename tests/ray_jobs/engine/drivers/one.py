@@ -7,4 +7,4 @@ from scenes import ARGUMENTS, said, tell
 
 logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
-tell(said(*ARGUMENTS))
+tell(said(ARGUMENTS[0]))

@@ -1,14 +1,14 @@
 """Ask about two scenes; whoever renders the second ends its engine."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from scenes import ARGUMENTS, SCENES, TASKS, ask, said, tell
 
 
-def poisoned(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     import psutil
 
     for row, asked in zip(rows, ask(part, rows, maker), strict=True):
@@ -26,4 +26,4 @@ def poisoned(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
 
 del SCENES[2:]
 TASKS[:] = [{"part": "part-0", "rows": [0, 1]}]
-tell(said(*ARGUMENTS, poisoned))
+tell(said(ARGUMENTS[0], poisoned))

@@ -7,7 +7,7 @@ A driver prints what it found as one line of JSON. It runs in a process of its o
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ connect()
 settings, *ARGUMENTS = sys.argv[1:]
 ENGINE = Engine(**json.loads(settings)["engine"])
 SCENES: list[str] = json.loads(settings)["scenes"]
-TASKS = [{"part": f"part-{number}", "rows": list(range(number, len(SCENES), 4))} for number in range(4)]
+TASKS: list[dict[str, Any]] = [
+    {"part": f"part-{number}", "rows": list(range(number, len(SCENES), 4))} for number in range(4)
+]
 SAMPLING = {"max_tokens": 32, "temperature": 0.0, "seed": 1}
 
-Ask = Callable[[str, list[int], Any], Iterator[Any]]
+Ask = Callable[[str, Sequence[int], Any], Iterator[Any]]
 
 
-def ask(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def ask(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     """One question about each scene of the rows."""
     for row in rows:
         yield request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)

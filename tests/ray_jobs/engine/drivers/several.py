@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
 
 
-def blocked(part: str, rows: list[int], maker: Any) -> Iterator[Any]:
+def blocked(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     Path(place, f"asked-{os.getpid()}").touch()
     while not Path(place, "go").exists():
         time.sleep(0.1)
