@@ -195,14 +195,15 @@ import json, sys
 from pathlib import Path
 import ray
 from PIL import Image
-from ray_jobs import checkpoint, job
-from ray_jobs.contract.spec import Engine
-from ray_jobs.engine.client.engines import ray_data_llm
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client import cold
 from ray_jobs.engine.shared.prompt import maker_for
+from ray_jobs.job import frame
 
 model, image, settings = sys.argv[1:]
-job.connect()
-planned = checkpoint.resolve(model)
+frame.connect()
+planned = inspect.resolve(model)
 maker = maker_for(planned)
 pixels = Image.open(image).convert("RGB")
 prompt = maker.prompt("describe the image")
@@ -223,7 +224,7 @@ requests = [
     whole | {"key": "long", "tokenized_prompt": maker.tokens(prompt.replace("describe", "describe " * 600))},
 ]
 asked, engine = ray.data.from_items(requests), Engine(**json.loads(settings))
-found = ray_data_llm.answered(asked, Path(model), engine, maker.stop_ids)
+found = cold.answered(asked, Path(model), engine, maker.stop_ids)
 print("ANSWERS", json.dumps({row["key"]: row for row in found.take_all()}))
 """
 

@@ -102,9 +102,10 @@ def test_of_many_who_need_one_copy_one_makes_it(s3: str, kept: Path, monkeypatch
 
 FETCH = """
 import sys
-from ray_jobs import checkpoint, fetching, storage
-storage.download = lambda uri, path: (print(flush=True), sys.stdin.read())
-fetching.fetch(checkpoint.resolve(sys.argv[1]))
+from ray_jobs.checkpoints import inspect, node_cache
+from ray_jobs.storage import objects
+objects.download = lambda uri, path: (print(flush=True), sys.stdin.read())
+node_cache.fetch(inspect.resolve(sys.argv[1]))
 """
 
 

@@ -295,9 +295,9 @@ def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: P
 
 FETCH = """
 import sys
-from ray_jobs import checkpoint
+from ray_jobs.checkpoints.inspect import resolve
 from ray_jobs.checkpoints.node_cache import fetch
-fetch(checkpoint.resolve(sys.argv[1]))
+fetch(resolve(sys.argv[1]))
 """
 
 

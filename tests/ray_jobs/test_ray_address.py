@@ -21,7 +21,15 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import ray_address
 from ray_jobs.job.ray_address import find_fault, find_ray
 
-JOIN = "import logging, ray; logging.basicConfig(level=20); from ray_jobs import job; job.connect(); print(ray.nodes())"
+JOIN = """
+import logging
+import ray
+from ray_jobs.job.frame import connect
+
+logging.basicConfig(level=logging.INFO)
+connect()
+print(ray.nodes())
+"""
 
 
 @contextmanager

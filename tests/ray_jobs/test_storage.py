@@ -299,8 +299,8 @@ def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "secret").chmod(0)
     program = """
         import os, sys
-        from ray_jobs import storage
-        from ray_jobs.contract.spec import InputError
+        from ray_jobs.inputs.errors import InputError
+        from ray_jobs.storage import objects as storage
         if os.getuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
         here = sys.argv[1]

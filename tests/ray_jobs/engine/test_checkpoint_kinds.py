@@ -24,11 +24,14 @@ RANK, ALPHA = 24, 12
 ASKED = f"""
 import json, sys
 import ray
-from ray_jobs import checkpoint, engine, job
-from ray_jobs.contract.spec import InputError, Engine
+from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.suite import Engine
+from ray_jobs.engine.client import engines
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.job import frame
 from ray_jobs.engine.shared.protocol import Served, request
 
-job.connect()
+frame.connect()
 scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
 tasks = [{{"part": "part-0", "rows": list(range(len(scenes)))}}]
 
@@ -40,7 +43,7 @@ def requests(part, rows, maker):
 found = []
 for uri, settings in json.loads(sys.argv[1]):
     served, asked = Served(), Engine(**settings)
-    blocks = engine.ask(checkpoint.resolve(uri, asked.base_model), asked, tasks, requests, served)
+    blocks = engines.ask(inspect.resolve(uri, asked.base_model), asked, tasks, requests, served)
     try:
         said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
     except InputError as error:

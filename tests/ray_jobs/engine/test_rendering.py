@@ -14,13 +14,14 @@ import asyncio, json, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from ray_jobs import job
-from ray_jobs.contract.spec import Engine, RetryableError
+from ray_jobs.contract.suite import Engine
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.job import frame
 from ray_jobs.engine.shared.prompt import PromptMaker
 from ray_jobs.engine.server.renderers import Rendering
 from ray_jobs.engine.shared.settings import warm_config
 
-job.connect()
+frame.connect()
 from vllm.renderers import renderer_from_config
 
 model = Path(sys.argv[1])

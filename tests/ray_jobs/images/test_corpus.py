@@ -95,7 +95,7 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
 MEASURE = """
 import sys
 from pathlib import Path
-from ray_jobs.contract.spec import Preprocess
+from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.prepare import prepare_file
 
 def peak():  # of this process alone: getrusage begins with what the one that started it had
