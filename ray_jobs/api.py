@@ -72,10 +72,10 @@ def iterate_captions(run_uri: str, columns: Sequence[str] | None = None) -> Iter
     All columns, or those that are named: `image_id`, `caption`, `finish_reason`, `tokens`, `failure` (why there is no
     caption, else null), `detail` and more. One part is in memory at a time.
     """
-    from ray_jobs import compare
+    from ray_jobs.comparison.published_run import load_run
     from ray_jobs.storage import parts
 
-    run = compare.load(run_uri)
+    run = load_run(run_uri)
     captions_uri = run.spec.captions_uri_of(run.record.caption_id)
     return _iterate(captions_uri, parts.require(captions_uri, "caption"), columns)
 
@@ -86,19 +86,21 @@ def iterate_scores(run_uri: str, columns: Sequence[str] | None = None) -> Iterat
     All columns, or those that are named: `image_id`, `label`, `failure` (why the image is not scored, else null),
     `rationale` (the judge's), and a column for each metric, in its unit, null where an image has no value.
     """
-    from ray_jobs import compare
+    from ray_jobs.comparison.published_run import load_run
 
-    run = compare.load(run_uri)
+    run = load_run(run_uri)
     return _iterate(run.scores_uri, run.scores.manifest, columns)
 
 
 def compare_runs(baseline_uri: str, candidate_uri: str) -> RunComparison:
     """Compare two runs image by image, as `assay compare` does. Both runs need the same golden set."""
-    from ray_jobs import compare
+    from ray_jobs.comparison import compare_runs
+    from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
+    from ray_jobs.comparison.published_run import load_run
 
-    baseline, candidate = compare.load(baseline_uri), compare.load(candidate_uri)
-    metrics, left_out = compare.comparable(baseline, candidate)
-    comparisons = compare.compare(baseline, candidate, metrics)
+    baseline, candidate = load_run(baseline_uri), load_run(candidate_uri)
+    metrics, left_out = find_comparable_metrics(baseline, candidate)
+    comparisons = compare_runs.compare_runs(baseline, candidate, metrics)
     return RunComparison(baseline.record, candidate.record, tuple(comparisons), left_out)
 
 

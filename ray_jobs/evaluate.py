@@ -20,7 +20,8 @@ from ray_jobs.gate import results_folders
 from ray_jobs.gate.run import gate
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import frame
-from ray_jobs.judge.run import judge_all, prefer, reopen
+from ray_jobs.judge.preference import prefer
+from ray_jobs.judge.run import judge_all, reopen
 from ray_jobs.metrics.run import check, score, summed_up
 from ray_jobs.report.write_report import report_page
 from ray_jobs.storage import json_files, objects, parts, records

@@ -30,14 +30,11 @@ from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.completion import describe_fault
 from ray_jobs.judge.endpoint import connected, shown
 from ray_jobs.judge.endpoint_run import ask_endpoint
-from ray_jobs.judge.preference import FOLDER, prefer, preferences
-from ray_jobs.judge.questions import Question, of_captions, questions
-from ray_jobs.judge.rubric import SILENT, Judgement
+from ray_jobs.judge.preference import FOLDER
+from ray_jobs.judge.questions import Question, questions
 from ray_jobs.judge.totals import JudgeTotals, totals_of
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.storage import json_files, objects, parts
-
-__all__ = ["JudgeTotals", "judge_all", "judgements", "prefer", "preferences", "reopen"]
 
 log = logging.getLogger("assay")
 
@@ -98,19 +95,6 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
         log.warning("judge: the answers are of %d models, so captions may differ because their judges do: %s",
                     len(totals.served_by), "; ".join(totals.served_by))  # fmt: skip
     return totals
-
-
-def judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgement]:
-    """What the judge said of the captions of a part, by image id; images without a caption are left out."""
-    if spec.suite.judge.kind == "none":
-        return {}
-    asked = {image.image_id: image.questions[0].key for image in of_captions(spec, caption_id, part)}
-    kept = answer_store.load(spec.judge_uri, part, set(asked.values()))
-    judge = spec.suite.judge
-    return {
-        image_id: judging.read(judge, kept[key].text, kept[key].failure) if key in kept else SILENT
-        for image_id, key in asked.items()
-    }
 
 
 def reopen(spec: Spec) -> None:

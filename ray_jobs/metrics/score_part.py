@@ -15,10 +15,11 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.columns import columns_read, values_of
 from ray_jobs.fields.truth import TRUTH, truth_of
 from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import SILENT, Judgement
 from ray_jobs.metrics import Captioned, Metric, custom
 from ray_jobs.metrics.builtin.label_hit import names_of
-from ray_jobs.metrics.clip import stage
+from ray_jobs.metrics.clip.stored_scores import load_clip_scores
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.metrics.text.batch import Batch, Corpus
@@ -73,8 +74,8 @@ def scored(
         values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
     failures: list[str | None] = ["no-caption"] * len(captions)
     rationales: list[str | None] = [None] * len(captions)
-    judged = _judged(spec, caption_id, name)
-    of_clip = stage.measured(spec, caption_id, name) if spec.clip else {}
+    judged = load_judgements(spec, caption_id, name)
+    of_clip = load_clip_scores(spec, caption_id, name) if spec.clip else {}
     for number, image_id in zip(there, ids, strict=True):
         judgement = judged.get(image_id, NOT_ASKED if spec.suite.judge.kind == "none" else SILENT)
         failures[number], rationales[number] = judgement.failure, judgement.rationale
@@ -106,7 +107,7 @@ def lost_to_judge(reasons: Iterable[str]) -> bool:
 def judged_since(spec: Spec, caption_id: str, name: str) -> bool:
     """Whether the judge says something else by now of an image of the part that it failed at."""
     rows = parts.columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
-    now = _judged(spec, caption_id, name)
+    now = load_judgements(spec, caption_id, name)
     failed = {one["image_id"]: one["failure"] for one in rows if lost_to_judge([one["failure"] or ""])}
     return any(now.get(image_id, SILENT).failure != failure for image_id, failure in failed.items())
 
@@ -149,11 +150,3 @@ def _truths(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
     if not spec.suite.dataset.truth:
         return {}
     return {WITH_TRUTH: pa.array([list(truth_of(spec, image)) for image in images], pa.list_(pa.string()))}
-
-
-def _judged(spec: Spec, caption_id: str, name: str) -> dict[str, Judgement]:
-    if spec.suite.judge.kind == "none":
-        return {}
-    from ray_jobs.judge import run  # it brings the engine along
-
-    return run.judgements(spec, caption_id, name)

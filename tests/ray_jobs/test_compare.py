@@ -10,8 +10,9 @@ import pytest
 from finished import Image, Written, scores_of, write_golden, write_run
 from making import record, spec
 
-from ray_jobs import compare
 from ray_jobs.command_line.programs import run_program
+from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
+from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract import artifacts
 from ray_jobs.contract import spec as contract
 from ray_jobs.contract.spec import Spec
@@ -94,7 +95,7 @@ def test_one_judge_on_two_scales_is_compared(tmp_path: Path) -> None:
     one = kept(tmp_path, 1, **JUDGED)
     two = kept(tmp_path, 2, **JUDGED | {"metrics__language": "de"})
     assert one.scale_id != two.scale_id
-    metrics, left_out = compare.comparable(compare.load(one.run_uri), compare.load(two.run_uri))
+    metrics, left_out = find_comparable_metrics(load_run(one.run_uri), load_run(two.run_uri))
     assert "judge" in metrics
     assert left_out == {}
 
@@ -108,7 +109,7 @@ def test_runs_of_two_versions_have_nothing_that_means_the_same(
         made = kept(tmp_path, 1)
         old, older, old_scores = made.run_uri, kept(tmp_path, 3, shift=1.0).run_uri, made.scores_uri
     new, page = kept(tmp_path, 2).run_uri, tmp_path / "p.html"
-    assert compare.load(old).scores_uri == old_scores != made.scores_uri
+    assert load_run(old).scores_uri == old_scores != made.scores_uri
     for pair in ((old, new), (new, old)):
         code, out, err = run(*pair, "--output", str(page), capsys=capsys)
         assert (code, out) == (2, "")
@@ -124,9 +125,9 @@ def test_runs_of_two_versions_have_nothing_that_means_the_same(
 
 def test_a_metric_that_only_one_run_has(tmp_path: Path) -> None:
     one, two = kept(tmp_path, 1), kept(tmp_path, 2, **JUDGED)
-    runs = compare.load(one.run_uri), compare.load(two.run_uri)
-    assert compare.comparable(*runs) == (["chrf", "words", "empty"], {"judge": "only one run has it"})
-    assert compare.comparable(*runs[::-1])[1] == {"judge": "only one run has it"}
+    runs = load_run(one.run_uri), load_run(two.run_uri)
+    assert find_comparable_metrics(*runs) == (["chrf", "words", "empty"], {"judge": "only one run has it"})
+    assert find_comparable_metrics(*runs[::-1])[1] == {"judge": "only one run has it"}
 
 
 def test_a_run_with_itself_differs_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +163,7 @@ def test_a_run_of_another_version(tmp_path: Path) -> None:
     one = kept(tmp_path, 1)
     objects.write(f"{one.run_uri}/record.json", b'{"old": true}')
     with pytest.raises(InputError, match=r"not a run of this version \(ValidationError\); validate it again"):
-        compare.load(one.run_uri)
+        load_run(one.run_uri)
 
 
 def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path: Path) -> None:
@@ -170,10 +171,10 @@ def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path:
     one = kept(tmp_path, 1)
     forced = one.model_copy(update={"force": "again"})
     objects.write(forced.uri, forced.model_dump_json().encode())
-    assert compare.load(one.run_uri).spec.force is None
+    assert load_run(one.run_uri).spec.force is None
     assert records.list_specs(one.run_uri) == [one.uri, forced.uri]
     objects.delete(one.uri)
-    assert compare.load(one.run_uri).spec.force == "again"
+    assert load_run(one.run_uri).spec.force == "again"
 
 
 def test_runs_in_a_root_that_has_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

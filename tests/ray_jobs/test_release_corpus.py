@@ -8,7 +8,10 @@ import pytest
 from release_corpus import RUNS as FOLDERS
 from release_corpus import plan_again, restore, rewrite_as_newer, sums_of
 
-from ray_jobs import compare, publish
+from ray_jobs import publish
+from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
+from ray_jobs.comparison.compare_runs import compare_runs
+from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.gate import run as gating
@@ -91,10 +94,10 @@ def test_the_index_made_anew_is_the_index_that_was(root: Path) -> None:
 
 
 def test_two_runs_are_compared(root: Path) -> None:
-    one, two = (compare.load(f"{root}/{run}") for run in (RUNS[0], RUNS[-1]))
-    metrics, _ = compare.comparable(one, two)
+    one, two = (load_run(f"{root}/{run}") for run in (RUNS[0], RUNS[-1]))
+    metrics, _ = find_comparable_metrics(one, two)
     assert {"judge", "exact_match", "chrf"} <= set(metrics)
-    assert compare.compare(one, two, metrics)
+    assert compare_runs(one, two, metrics)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -116,7 +119,7 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "golden set": lambda spec: parts.manifest(spec.golden_uri),
     "captions": lambda spec: parts.require(spec.captions_uri, "caption"),
     "scores": lambda spec: parts.require(spec.scores_uri, "evaluate"),
-    "compare": lambda spec: compare.load(spec.run_uri),
+    "compare": lambda spec: load_run(spec.run_uri),
     "publish": publish.publish,
     "gate": lambda spec: gating.gate(spec, json_files.load(Scores, f"{spec.run_uri}/scores.json")),
     "last accepted": lambda spec: records.baseline_for(next_of(spec), "last-accepted"),

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +21,6 @@ from ray_jobs.contract.artifacts import Manifest, Part, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge import rubric as judging
-from ray_jobs.judge import run as judgements_of
 from ray_jobs.judge.rubric import Judgement
 from ray_jobs.metrics import run as scoring
 from ray_jobs.metrics import score_part as part
@@ -66,7 +67,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
         "b": judging.read(planned.suite.judge, "no JSON", None),
         "c": judging.read(planned.suite.judge, None, "engine-error"),
     }
-    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: answers)
+    monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: answers)
     return planned
 
 
@@ -159,7 +160,7 @@ def test_the_most_frequent_languages_are_told() -> None:
 
 
 def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {})
+    monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: {})
     rows = scored(made)
     assert [row["failure"] for row in rows.values()] == ["judge-silent"] * 3 + ["no-caption"]
     assert {row["judge"] for row in rows.values()} == {None}
@@ -167,7 +168,7 @@ def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: 
 
 def test_an_answer_with_what_no_metric_declares_is_left_out(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Judgement({"judge": 1.0, "judge_mood": 1.0}, "so")
-    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: {"a": answer})
+    monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: {"a": answer})
     rows = scored(made)
     assert rows["a"]["judge"] == 1
     assert "judge_mood" not in rows["a"]
@@ -321,7 +322,7 @@ def test_what_the_judge_has_answered_since_is_scored_again(
         "b": judging.read(two_parts.suite.judge, said(True, True), None),
         "c": judging.read(two_parts.suite.judge, None, "engine-error"),
     }
-    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: answers)
+    monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: answers)
     new = scoring.score(two_parts, two_parts.caption_id)
     assert new.lost == {"judge-engine-error": 1, "no-caption": 1}
     assert rows_of(new, two_parts)["b"]["judge"] == 1
@@ -337,9 +338,9 @@ def test_complete_scores_without_failures_of_the_judge_cost_no_look(
     two_parts: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fine = judging.read(two_parts.suite.judge, said(True, False), None)
-    monkeypatch.setattr(judgements_of, "judgements", lambda spec, caption_id, part: dict.fromkeys("abc", fine))
+    monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: dict.fromkeys("abc", fine))
     made = scoring.score(two_parts, two_parts.caption_id)
-    monkeypatch.delattr(judgements_of, "judgements")
+    monkeypatch.delattr(part, "load_judgements")
     assert scoring.score(two_parts, two_parts.caption_id) == made
 
 
@@ -479,3 +480,9 @@ def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: objec
     last = output.splitlines()[-1]
     assert f"checkpoint {broken}: " in last  # its files are tried in a confined process, before any node loads them
     assert "bad input" in last
+
+
+def test_a_task_that_scores_a_part_does_not_load_the_engine() -> None:
+    code = "import sys, ray_jobs.metrics.score_part; print([name for name in sys.modules if 'ray_jobs.engine' in name])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -22,7 +22,8 @@ from ray_jobs.contract.artifacts import Scores
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.judge import answer_store, questions
 from ray_jobs.judge.answer_store import Answer
-from ray_jobs.judge.run import judgements, preferences
+from ray_jobs.judge.judgements import load_judgements
+from ray_jobs.judge.preference import preferences
 from ray_jobs.metrics.registry import declared
 from ray_jobs.storage import objects, parts, records
 
@@ -224,20 +225,20 @@ def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated: Spe
             objects.write(f"{target}/{entry.key}", objects.read(f"{source}/{entry.key}"))
     kept = answers_of(validated)
     name = names_of(validated)[0]
-    first, second, third = list(judgements(validated, validated.caption_id, name))[:3]
+    first, second, third = list(load_judgements(validated, validated.caption_id, name))[:3]
     spoiled = {
         first: replace(kept[first], text='{"rationale": "cut off'),
         second: replace(kept[second], text=None, failure="engine-error"),
     }
     for part in names_of(validated):
-        mine = judgements(validated, validated.caption_id, part)
+        mine = load_judgements(validated, validated.caption_id, part)
         given = [spoiled.get(image_id, kept[image_id]) for image_id in mine if image_id != third]
         answer_store.keep(other.judge_uri, part, given)
-    told = judgements(other, other.caption_id, name)
+    told = load_judgements(other, other.caption_id, name)
     assert [(told[one].failure, told[one].values) for one in (first, second, third)] == [
         ("judge-invalid-answer", {}), ("judge-engine-error", {}), ("judge-silent", {}),
     ]  # fmt: skip
-    before = judgements(validated, validated.caption_id, name)
+    before = load_judgements(validated, validated.caption_id, name)
     assert {key: one for key, one in told.items() if key not in (first, second, third)} == {
         key: one for key, one in before.items() if key not in (first, second, third)
     }

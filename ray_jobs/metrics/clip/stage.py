@@ -15,11 +15,10 @@ from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.shared import gpus
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics.clip import similarity
+from ray_jobs.metrics.clip.stored_scores import FOLDER
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import ray_dataset
 from ray_jobs.storage import parts
-
-FOLDER = "clip"
 
 
 def measure_parts(spec: Spec, caption_id: str) -> None:
@@ -46,12 +45,6 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     )
     for row in session.with_room(measured.iter_rows(), 1 if gpu else 0, "clip"):
         progress.add(row["rows"])
-
-
-def measured(spec: Spec, caption_id: str, part: str) -> dict[str, dict[str, float | None]]:
-    """The CLIP scores of a part's captions by image id."""
-    rows = parts.read(spec.scores_uri_of(caption_id), part, folder=FOLDER).to_pylist()
-    return {row.pop("image_id"): row for row in rows}
 
 
 class ClipActor:

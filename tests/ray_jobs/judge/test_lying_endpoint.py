@@ -18,8 +18,9 @@ from lying import KEY, Said, answer, caption_in, completion, error, lying
 from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import Judgement
-from ray_jobs.judge.run import judge_all, judgements, reopen
+from ray_jobs.judge.run import judge_all, reopen
 from ray_jobs.storage import objects, parts
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
@@ -38,7 +39,7 @@ def told(spec: Spec, caption_id: str | None = None) -> dict[str, Judgement]:
     names = [part.name for part in parts.require(spec.captions_uri, "caption").parts]
     found: dict[str, Judgement] = {}
     for name in names:
-        found |= judgements(spec, caption_id or spec.caption_id, name)
+        found |= load_judgements(spec, caption_id or spec.caption_id, name)
     return found
 
 

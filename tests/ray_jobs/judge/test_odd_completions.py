@@ -12,8 +12,9 @@ from lying import message_with as text
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import SILENT, Judgement
-from ray_jobs.judge.run import judge_all, judgements
+from ray_jobs.judge.run import judge_all
 from ray_jobs.storage import parts
 
 TWELVE = {f"image-{number:02d}": f"caption {number}" for number in range(12)}
@@ -29,7 +30,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 def judged(spec: Spec) -> dict[str, Judgement]:
     found: dict[str, Judgement] = {}
     for part in parts.require(spec.captions_uri, "caption").parts:
-        found |= judgements(spec, spec.caption_id, part.name)
+        found |= load_judgements(spec, spec.caption_id, part.name)
     return found
 
 

@@ -11,8 +11,8 @@ from lying import KEY, Said, answer, completion, error, lying
 
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.spec import Spec
-from ray_jobs.judge.preference import commit, prefer_part
-from ray_jobs.judge.run import judge_all, preferences
+from ray_jobs.judge.preference import commit, prefer_part, preferences
+from ray_jobs.judge.run import judge_all
 from ray_jobs.storage import objects, parts
 
 THEIRS = {f"image-{number}": f"theirs {number}" for number in range(6)}

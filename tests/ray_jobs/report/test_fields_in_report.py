@@ -11,7 +11,10 @@ from making import baseline, record, spec
 from reported import comparison
 
 from ray_jobs.caption import SCHEMA
-from ray_jobs.compare import comparable, compare, load, report
+from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
+from ray_jobs.comparison.compare_runs import compare_runs
+from ray_jobs.comparison.published_run import load_run
+from ray_jobs.comparison.show_comparison import build_page
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.columns import NO_FIELDS, add_fields, column_types
@@ -116,10 +119,10 @@ def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) ->
 def test_so_does_the_page_of_a_comparison(runs: tuple[Spec, Spec]) -> None:
     for made in runs:
         objects.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
-    old, new = (load(made.run_uri) for made in runs)
-    metrics, left_out = comparable(old, new)
+    old, new = (load_run(made.run_uri) for made in runs)
+    metrics, left_out = find_comparable_metrics(old, new)
     assert set(metrics) == {"field_count", "fields_valid"}
-    assert_shown(report(old, new, compare(old, new, metrics), left_out))
+    assert_shown(build_page(old, new, compare_runs(old, new, metrics), left_out))
 
 
 def test_every_other_column_of_captions_is_known() -> None:

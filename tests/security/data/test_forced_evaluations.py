@@ -8,7 +8,9 @@ import pytest
 from making import encoded, picture, spec
 from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
 
-from ray_jobs import compare, evaluate, publish
+from ray_jobs import evaluate, publish
+from ray_jobs.comparison.compare_runs import compare_runs
+from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Manifest, Scores, Verdict
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
@@ -217,8 +219,8 @@ def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
     caption_anew(run, "one", OF_ONE)
     other = run.model_copy(update={"own_metrics": {}})
     scoring.score(other, other.caption_id)
-    kept = compare.load(run.run_uri)
-    assert [row.candidate for row in compare.compare(kept, kept, ["words"])] == [2.0]
+    kept = load_run(run.run_uri)
+    assert [row.candidate for row in compare_runs(kept, kept, ["words"])] == [2.0]
     assert parts.read(run.scores_uri, "part-00000")["words"].to_pylist() == [3.0, 3.0]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ray_jobs import compare, evaluate, publish
+from ray_jobs import evaluate, publish
+from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Failure, Manifest, Record, Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema
@@ -105,7 +106,7 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "verdict reopened": run.reopen,
     "record": lambda spec: records.read(spec.run_uri),
     "judge totals": lambda spec: judge_totals(spec.run_uri),
-    "compare": lambda spec: compare.load(spec.run_uri),
+    "compare": lambda spec: load_run(spec.run_uri),
     "publish": publish.publish,
     "publish a record": lambda spec: records.publish(spec.root, sample(spec)["record"]),
     "publish by force": lambda spec: records.publish(spec.root, sample(spec)["record"], replace=True),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from making import spec as made_spec
 
-from ray_jobs import compare, plan
+from ray_jobs import plan
+from ray_jobs.comparison.comparable_metrics import load_known_metrics
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import frame
@@ -110,10 +111,10 @@ def test_the_suites_own_code_is_run(deployment: Deployment, place: str) -> None:
 
 
 def test_comparing_two_runs_runs_no_code_of_theirs(deployment: Deployment) -> None:
-    known = compare._known(deployment.spec({"polite": deployment.evil, "chaste": GOOD}))
+    known = load_known_metrics(deployment.spec({"polite": deployment.evil, "chaste": GOOD}))
     assert "polite" not in known
     assert not deployment.mark.exists()
-    assert "polite" in compare._known(deployment.spec({"polite": GOOD}))
+    assert "polite" in load_known_metrics(deployment.spec({"polite": GOOD}))
 
 
 CHANGED: dict[str, dict[str, Any]] = {

@@ -1,0 +1,24 @@
+"""Load what the judge said of the captions of a part, from the stored answers. Asks nothing and starts no engine.
+
+The Ray tasks of `evaluate` call this while they score a part.
+"""
+
+from ray_jobs.contract.spec import Spec
+from ray_jobs.judge import answer_store
+from ray_jobs.judge import rubric as judging
+from ray_jobs.judge.questions import of_captions
+from ray_jobs.judge.rubric import SILENT, Judgement
+
+
+def load_judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgement]:
+    """The judgement of each caption of a part, by image id. Images without a caption are left out, and a suite without
+    a judge has none."""
+    judge = spec.suite.judge
+    if judge.kind == "none":
+        return {}
+    keys = {image.image_id: image.questions[0].key for image in of_captions(spec, caption_id, part)}
+    answers = answer_store.load(spec.judge_uri, part, set(keys.values()))
+    return {
+        image_id: judging.read(judge, answers[key].text, answers[key].failure) if key in answers else SILENT
+        for image_id, key in keys.items()
+    }
