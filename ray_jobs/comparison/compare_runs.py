@@ -12,9 +12,9 @@ from ray_jobs.gate.non_inferiority import compared
 from ray_jobs.gate.paired_differences import Paired
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 from ray_jobs.storage import parts
 from ray_jobs.storage.odd_items import describe
+from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 
 def compare_runs(baseline: PublishedRun, candidate: PublishedRun, metrics: Sequence[str]) -> list[Comparison]:
