@@ -13,6 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from dev.docs.columns import meaning_of
+from dev.docs.suite_keys import field_texts
 from ray_jobs import caption
 from ray_jobs.contract.artifacts import (
     Comparison,
@@ -25,13 +27,13 @@ from ray_jobs.contract.artifacts import (
     Summary,
     Verdict,
 )
-from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.spec import Baseline, Checkpoint, Predecessor, Spec
 from ray_jobs.dataset.same_content import SameContent
 from ray_jobs.golden import build_part, part_plan, previews
 from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
 from ray_jobs.judge import answer_store, preference
 from ray_jobs.judge.totals import JudgeTotals, Spent
-from ray_jobs.storage.audits import Audit
+from ray_jobs.storage.audits import Audit, Difference
 from ray_jobs.storage.index import Index, Indexed
 
 
@@ -85,8 +87,8 @@ FILES = (
 )  # fmt: skip
 
 MODELS: tuple[type, ...] = (
-    Spec, Manifest, Part, Scores, Summary, Verdict, Comparison, LimitCheck, Record, Failure, Audit, GoldenPlan,
-    PlannedPart, JudgeTotals, Spent, Index, Indexed, SameContent,
+    Spec, Checkpoint, Baseline, Predecessor, Manifest, Part, Scores, Summary, Verdict, Comparison, LimitCheck, Record,
+    Failure, Audit, Difference, GoldenPlan, PlannedPart, JudgeTotals, Spent, Index, Indexed, SameContent,
 )  # fmt: skip
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -131,8 +133,8 @@ def page() -> str:
     lines += ["", "## Parquet files", "", "A part is one Parquet file of a few hundred rows. A column of a metric, a",
               "field or a failure is null where there is nothing."]  # fmt: skip
     for name, schema in SCHEMAS.items():
-        lines += ["", f"### {name}", "", "| column | type |", "| --- | --- |"]
-        lines += [f"| `{column.name}` | {column.type} |" for column in schema]
+        lines += ["", f"### {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]
+        lines += [f"| `{column.name}` | `{column.type}` | {meaning_of(name, column.name)} |" for column in schema]
     return "\n".join(lines) + "\n"
 
 
@@ -154,15 +156,17 @@ def keys_of(model: type) -> list[str]:
 
 
 def _keys(model: type) -> list[str]:
-    lines = ["| key | type | default |", "| --- | --- | --- |"]
+    texts = field_texts(model)
+    lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     if is_dataclass(model):
-        return lines + [f"| `{field.name}` | {_type(field.type)} | |" for field in fields(model)]
+        return lines + [f"| `{field.name}` | {_type(field.type)} | | {texts[field.name]} |" for field in fields(model)]
     assert issubclass(model, BaseModel)
-    stored = [field for field in model.model_fields.values() if not field.exclude]
-    for key, field in zip(keys_of(model), stored, strict=True):
+    stored = {name: field for name, field in model.model_fields.items() if not field.exclude}
+    for key, (name, field) in zip(keys_of(model), stored.items(), strict=True):
         required = field.default is PydanticUndefined and field.default_factory is None
         default = "required" if required else "" if isinstance(field.default, BaseModel) else f"`{field.default!r}`"
-        lines.append(f"| `{key}` | {_type(field.annotation)} | {default} |")
+        meaning = texts.get(name, "The schema of the file, a whole number." if key == "schema" else "")
+        lines.append(f"| `{key}` | {_type(field.annotation)} | {default} | {meaning} |")
     return lines
 
 

@@ -29,9 +29,9 @@ refused, and the error names the nearest one. A setting without effect is refuse
 `make docs` writes this page from the models of a suite."""
 
 
-def field_texts(model: type[BaseModel]) -> dict[str, str]:
+def field_texts(model: type) -> dict[str, str]:
     """The text below each field of a model, by the field's name. A field may lack one."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body  # decorators are part of it
     assert isinstance(tree, ast.ClassDef)
     texts = {}
     for field, after in zip(tree.body, tree.body[1:], strict=False):

@@ -18,17 +18,19 @@ PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 3, 2, 
 
 
 class Checkpoint(FrozenModel):
-    """`fingerprint` is a hash of the weights, so a checkpoint overwritten in place is another checkpoint.
-
-    Of a LoRA adapter it covers its `base` too, the model that it changes. `files` has a hash of each file that is
-    loaded, by name, in a spec: what was overwritten since is named by it. Empty in records, and in specs of before.
-    """
+    """A checkpoint, known by what it holds: one that was overwritten in place is another checkpoint."""
 
     uri: str
+    """Where it is."""
     name: str
+    """The last component of its path."""
     fingerprint: str
+    """A hash of the files that are loaded; for an adapter, of its base too."""
     base: "Checkpoint | None" = None
+    """The model that a LoRA adapter changes."""
     files: tuple[tuple[str, str], ...] = ()
+    """The hash of each file that is loaded, by name, so that an error can name what was overwritten since. Only in
+    specs."""
 
     @property
     def folder(self) -> str:
@@ -39,36 +41,36 @@ class Baseline(FrozenModel):
     """A published run whose captions the candidate's are compared with."""
 
     run_id: str
+    """The run."""
     run_uri: str
+    """The run's folder."""
     caption_id: str
+    """The captions of the run."""
     checkpoint: Checkpoint
+    """The checkpoint of the run."""
 
 
 class Predecessor(Identified, FrozenModel):
-    """The last accepted run of the series that a suite had before the spec's own, which has accepted nothing yet. Where
-    the spec misses its anchor only: the first accepted run.
+    """The last accepted run of the series that the suite had before the spec's own series.
 
-    `changed` names the settings in which the spec differs from that series. It is empty where only Assay's own versions
-    differ, and where that series' specs cannot be read: then `checkpoint` is None.
+    The spec's own series has accepted nothing yet. Where the spec lacks only its anchor, it is the first accepted run.
     """
 
     IDENTIFYING: ClassVar = frozenset(("run_id", "changed"))
     ELSEWHERE: ClassVar = {"run_uri": "the run's id holds what determines it", "checkpoint": "the run's id holds it"}
 
     run_id: str
+    """The run."""
     run_uri: str
+    """The run's folder."""
     checkpoint: Checkpoint | None
+    """The checkpoint of the run; null where that series' specs cannot be read."""
     changed: tuple[str, ...] = ()
+    """The settings that a person changed since; empty where only Assay's own versions differ."""
 
 
 class Spec(Identified, StoredModel):
-    """Everything a job needs, resolved once by `plan`. `force` names the request that wants the captions made anew.
-
-    `following` is the URI of the checkpoint that will be validated next, if any: it may be fetched meanwhile.
-    `content_id` hashes what the files of a local source hold; `same_golden` is the golden set that was made of the same
-    content at another place. `own_metrics` is the source code of the suite's own metrics by name, `synonyms` the
-    further names of each label.
-    """
+    """Everything that the jobs of a run need. `plan` resolves and writes it once."""
 
     ELSEWHERE: ClassVar = {
         "schema_version": "how the file is read",
@@ -94,20 +96,35 @@ class Spec(Identified, StoredModel):
     }
 
     root: str
+    """The place of all results."""
     suite: Suite
+    """The whole suite, with the content of its files."""
     checkpoint: Checkpoint
+    """The checkpoint that is validated."""
     judge: Checkpoint | None = None
+    """The judge's checkpoint, for a judge of kind `vllm`."""
     clip: Checkpoint | None = None
+    """The CLIP model of `metrics.clip`."""
     own_metrics: dict[str, str] = {}
+    """The source code of the suite's own metrics, by name."""
     synonyms: dict[str, tuple[str, ...]] = {}
+    """Further names of each label."""
     source_revision: str
+    """The revision of the data set: a commit, or a hash of its listing."""
     baseline: Baseline | None = None
+    """The run that this run is compared with."""
     anchor: Baseline | None = None
+    """The second, fixed baseline."""
     predecessor: Predecessor | None = None
+    """The last accepted run of an earlier series, where the own series has none."""
     force: str | None = None
+    """The request that wants everything captioned and scored again."""
     following: str | None = None
+    """The URI of the checkpoint that comes next, a hint: a node may fetch it meanwhile."""
     content_id: str | None = Field(None, pattern="^[0-9a-f]{16}$")
+    """A hash of the content of a local data set."""
     same_golden: str | None = Field(None, pattern="^[0-9a-f]{16}$")
+    """The golden set that was made of the same content at another place."""
     _scores_folders: dict[str, str] = PrivateAttr(default_factory=dict)  # private: no file can set them
     _results_folder: str = PrivateAttr("")
 

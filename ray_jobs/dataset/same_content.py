@@ -38,6 +38,7 @@ class SameContent(StoredModel):
     """The golden set that was made of some content."""
 
     golden_id: str = Field(pattern="^[0-9a-f]{16}$")
+    """The golden set."""
 
 
 class _NotHashed(Exception):

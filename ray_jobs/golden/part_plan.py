@@ -46,26 +46,31 @@ LOCATED = pa.schema(
 
 
 class PlannedPart(FrozenModel):
-    """`file` and `group`: the Parquet file below `plan/` and its row group that hold the part's images."""
+    """A part before it is made."""
 
     name: str
+    """The part's name."""
     rows: int
+    """The images of the part."""
     bytes: int
+    """The size of their files; 0 where it is not known."""
     file: str
+    """The Parquet file below `plan/` that lists them."""
     group: int
+    """The row group of that file."""
 
 
 class GoldenPlan(StoredModel):
-    """`listed` images of the source, of which the sample is what the parts hold. `bytes` is 0 where none are known.
-
-    `versions` of what decodes: one set is made with one of each. `cells` says how labels and references are read; a
-    plan without it is of an earlier version, and so may be the parts that are there.
-    """
+    """`plan.json`: how the sample is cut into parts."""
 
     versions: dict[str, str]
+    """The versions of what decodes images. A golden set is made with one version of each."""
     listed: int
+    """The images of the source, of which the parts hold the sample."""
     parts: tuple[PlannedPart, ...]
+    """The parts, in their order."""
     cells: int | None = None
+    """How labels and references are read. A plan without it is of an earlier version."""
 
     @property
     def rows(self) -> int:

@@ -12,12 +12,16 @@ NAMED = 20  # models; an endpoint may call itself something else each time
 
 @dataclass(frozen=True)
 class Spent:
-    """Questions with what was spent on them: prompt and completion tokens of all tries, and their price."""
+    """Questions, and what was spent on them."""
 
     questions: int = 0
+    """The questions."""
     prompt_tokens: int = 0
+    """The tokens of the prompts of all tries."""
     completion_tokens: int = 0
+    """The tokens of the answers of all tries."""
     cost: float = 0.0
+    """Their price."""
 
     def plus(self, other: "Spent") -> "Spent":
         return Spent(
@@ -30,23 +34,24 @@ class Spent:
 
 @dataclass(frozen=True)
 class JudgeTotals:
-    """All questions about a run's captions and pairs, each counted once.
-
-    `spent` is what their answers cost whoever asked, `asked` the part of it that this run asked, kills and resumes
-    included, and `cached` the number of questions that another run had asked. `failed` counts by reason what has no
-    usable answer, `judge-silent` what was never answered. `seconds` is the wall time of asking, in processes that came
-    to their end. `served_by` names the models that gave the valid answers, as the endpoint called them then: the first
-    `NAMED` in alphabetical order, so that parts add up to the same in any grouping.
-    """
+    """`judge.json`: all questions about a run's captions and pairs, each counted once."""
 
     questions: int = 0
+    """`answered` plus the sum of `failed`."""
     answered: int = 0
+    """The questions with a usable answer."""
     cached: int = 0
+    """The questions that another run had asked."""
     failed: dict[str, int] = field(default_factory=dict)
+    """The questions without a usable answer, by reason; `judge-silent` was never answered."""
     spent: Spent = field(default_factory=Spent)
+    """What all answers cost, whichever run asked."""
     asked: Spent = field(default_factory=Spent)
+    """The part of it that this run asked, kills and resumes included."""
     seconds: float = 0.0
+    """The wall time of asking, in processes that came to their end."""
     served_by: tuple[str, ...] = ()
+    """The models that gave the valid answers, as the endpoint called them: the first 20 in alphabetical order."""
 
     def plus(self, other: "JudgeTotals") -> "JudgeTotals":
         """The totals of these questions and of others."""

@@ -13,36 +13,50 @@ from ray_jobs.storage import json_files, objects
 
 
 class Difference(FrozenModel):
-    """An image of which the two engines say different things. `gap`: how many nats less likely than its own token the
-    fresh engine found the stored one where they part, None when it was not among the likeliest."""
+    """An image about which the warm and the fresh engine say different things."""
 
     image_id: str
+    """The image."""
     stored: str
+    """The caption that was stored."""
     fresh: str
+    """The caption of the fresh engine."""
     gap: float | None
+    """How many nats less likely the fresh engine finds the stored token than its own, where the two captions part; null
+    if the stored token was not among its likeliest."""
 
 
 class Audit(StoredModel):
-    """`ties` are captions that part where the two tokens were as likely, to within the `tolerance` (nats).
-
-    `worst_gap` is the largest gap there is, ties included; `differences` are the first of those that `differing`
-    counts. `not_audited` says why nothing was compared.
-    """
+    """`audit.json`: captions of a sample, made again by a fresh engine and compared."""
 
     caption_id: str
+    """The captions."""
     checkpoint: Checkpoint
+    """The checkpoint that wrote them."""
     images: int = 0
+    """The images that were captioned again."""
     equal: int = 0
+    """The images with the same caption."""
     ties: int = 0
+    """The images whose captions part at two tokens that are equally likely, to within the `tolerance`."""
     differing: int = 0
+    """The images whose captions differ."""
     worst_gap: float | None = None
+    """The largest gap, ties included, in nats."""
     tolerance: float | None = None
+    """The gap up to which two tokens count as equally likely, in nats."""
     differences: tuple[Difference, ...] = ()
+    """The first of the differing images."""
     not_audited: str | None = None
+    """Why nothing was compared."""
     dtype: str = ""
+    """The arithmetic of the fresh engine."""
     seconds: dict[str, float] = {}
+    """The seconds of each step."""
     versions: dict[str, str] = {}
+    """The versions of the libraries of the fresh engine."""
     created_at: datetime
+    """When the audit was written."""
 
     @model_validator(mode="after")
     def _nothing_is_silently_lost(self) -> Self:

@@ -58,24 +58,32 @@ class Published(NamedTuple):
 
 
 class Indexed(FrozenModel):
-    """What the index file says of a record: `means` are (mean, its standard error) to six significant digits.
-
-    What a newer version says besides is kept, and not looked at.
-    """
+    """What the index says of one record. Keys of a newer version are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     run_id: str
+    """The run."""
     run_uri: str
+    """The run's folder."""
     series_id: str
+    """Runs with the same one can be compared."""
     scale_id: str
+    """Runs with the same one were measured alike."""
     checkpoint: Checkpoint
+    """The checkpoint."""
     outcome: Outcome
+    """The verdict's outcome."""
     reason: str
+    """The verdict's reason."""
     baseline: str | None
+    """The name of the checkpoint that it was compared with."""
     published_at: datetime
+    """When the run was published."""
     means: dict[str, tuple[float, float | None]]
+    """The mean and standard error of each metric, to six significant digits."""
     images: dict[str, int]
+    """How many images were read, rejected, captioned, failed and scored."""
 
 
 class _Lines(BaseModel):
@@ -87,16 +95,19 @@ class _Lines(BaseModel):
 
 
 class Index(StoredModel):
-    """Newest last. It is stale when `published` lists a readable entry that it does not hold.
+    """`index.json`: all records of a suite, newest last.
 
-    `newer` are the lines of a newer Assay, by key, as they are in the file: whoever rewrites it keeps them.
-    `is_of_newer`: the whole file is.
+    It is stale while it lacks a readable entry that `published` lists.
     """
 
     suite: str
+    """The suite."""
     records: dict[str, Indexed] = {}
+    """Each record by the key of its entry."""
     newer: dict[str, Any] = Field({}, exclude=True)
+    """The lines of a newer Assay, by key, as they are in the file: whoever rewrites the file keeps them."""
     is_of_newer: bool = Field(False, exclude=True)
+    """The whole file is of a newer Assay."""
 
 
 def published(root: str, suite: str, series_id: str | None = None) -> list[Published]:

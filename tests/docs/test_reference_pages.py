@@ -111,6 +111,13 @@ def test_error_lines_with_their_remedies() -> None:
 # --- stored files ---------------------------------------------------------------------------------------------------
 
 
+def test_every_key_of_a_stored_file_has_a_meaning() -> None:
+    for model in stored_files.MODELS:
+        texts = suite_keys.field_texts(model)
+        missing = set(stored_files.keys_of(model)) - set(texts) - {"schema"}
+        assert missing == set(), model.__name__
+
+
 def documented(path: str) -> list[stored_files.StoredFile]:
     """The rows of the page that a path below a root fits."""
     return [
