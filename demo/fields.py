@@ -16,7 +16,7 @@ from demo.scenes import SIDE, VALUES, Layout, Scene
 PROMPT = "list the objects as JSON"
 MOST = len(VALUES["count"])  # objects in an image
 BOX = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": SIDE}, "minItems": 4, "maxItems": 4}
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "caption": {"type": "string", "maxLength": 160},

@@ -7,12 +7,13 @@ the scenes' grammar agrees in nothing.
 
 import json
 import random
+from typing import Any
 
 from demo import scenes
 from demo.scenes import VALUES, Scene
 
 PROMPT = "judge: {caption}"
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "rationale": {"type": "string", "maxLength": 160},

@@ -23,7 +23,8 @@ declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TES
 # What mypy checks in which environment: where the libraries are that a file imports.
 CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/dags tests/dev tests/security/control
     tests/test_imports.py tests/e2e tests/docker tests/helm)
-DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,s3_server,lying_s3}.py)
+DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,s3_server,lying_s3}.py tests/demo
+    tests/docs tests/security/data tests/security/odd_folders.py tests/security/{fuzz,planted}_targets)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other data tests: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.

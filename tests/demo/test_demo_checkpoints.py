@@ -4,6 +4,7 @@ import json
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ SAME = (
 )
 
 
-def header(shard: Path) -> dict:
+def header(shard: Path) -> dict[str, Any]:
     """A safetensors header (https://huggingface.co/docs/safetensors): 8 bytes of length, then JSON."""
     with shard.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(length))
+        return dict(json.loads(file.read(length)))
 
 
 @pytest.fixture

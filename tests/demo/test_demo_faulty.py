@@ -107,7 +107,7 @@ def test_palette_png_has_a_transparent_background(files: Path) -> None:
 
 def test_animation_begins_with_the_picture(files: Path) -> None:
     with Image.open(files / "animated.gif") as image:
-        assert image.n_frames == 3
+        assert getattr(image, "n_frames") == 3  # noqa: B009  # only some formats have it
         assert difference(image) < 3
         image.seek(1)
         assert difference(image) > 20

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageChops
@@ -16,7 +17,7 @@ NUMBER = {"one": 1, "two": 2, "three": 3}
 
 
 @pytest.fixture
-def rows(demo: Path) -> list[dict]:
+def rows(demo: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (demo / "fields.jsonl").read_text().splitlines()]
 
 
@@ -25,7 +26,7 @@ def test_the_committed_manifest_is_remade_byte_for_byte(tmp_path: Path, demo: Pa
     assert (tmp_path / "fields.jsonl").read_bytes() == (demo / "fields.jsonl").read_bytes()
 
 
-def test_the_manifest_says_what_the_images_metadata_says(rows: list[dict], demo: Path) -> None:
+def test_the_manifest_says_what_the_images_metadata_says(rows: list[dict[str, Any]], demo: Path) -> None:
     described = [json.loads(line) for line in (demo / "images" / "metadata.jsonl").read_text().splitlines()]
     assert [row["image"] for row in rows] == [f"images/{other['file_name']}" for other in described]
     for row, other in zip(rows, described, strict=True):
@@ -35,7 +36,7 @@ def test_the_manifest_says_what_the_images_metadata_says(rows: list[dict], demo:
         assert len(row["boxes"]) == row["count"]
 
 
-def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict], demo: Path) -> None:
+def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict[str, Any]], demo: Path) -> None:
     """To a pixel: each box is full of its shape from side to side, and nothing of a shape is outside the boxes."""
     for row in rows:
         with Image.open(demo / row["image"]) as image:
@@ -43,7 +44,9 @@ def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict], d
         bright = ImageChops.lighter(ImageChops.lighter(*channels[:2]), channels[2])
         for left, top, right, bottom in row["boxes"]:
             around = (left - 1, top - 1, right + 2, bottom + 2)
-            x, y, beyond_x, beyond_y = bright.crop(around).getbbox()
+            box = bright.crop(around).getbbox()
+            assert box is not None
+            x, y, beyond_x, beyond_y = box
             drawn = (around[0] + x, around[1] + y, around[0] + beyond_x - 1, around[1] + beyond_y - 1)
             assert max(abs(a - b) for a, b in zip(drawn, (left, top, right, bottom), strict=True)) <= 1, row
             bright.paste(0, around)
@@ -63,9 +66,10 @@ def test_the_suites_truth_is_the_generators() -> None:
     source = open_source(suite.dataset)
     read = list(source.read(list(source.listed())))
     assert [row.image_id for row in read] == [f"images/scenes/scene-{i:03d}.png" for i in range(256)]
+    assert suite.caption.schema_of_fields is not None
     schemas = suite.caption.schema_of_fields["properties"]
     for row, true in zip(read, fields.held_out_fields(), strict=True):
-        told = {name: read_truth(schemas[name], cell, name) for name, cell in json.loads(row.truth).items()}
+        told = {name: read_truth(schemas[name], cell, name) for name, cell in json.loads(row.truth or "").items()}
         assert {"caption": row.references[0], **told} == true
         assert len(row.references) == 1
 

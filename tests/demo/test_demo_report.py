@@ -10,7 +10,7 @@ from demo.report import Verdict
 ALL = dict.fromkeys(scenes.VALUES, True)
 
 
-def verdict(truth: dict | None = None, judged: dict | None = None) -> Verdict:
+def verdict(truth: dict[str, bool] | None = None, judged: dict[str, bool] | None = None) -> Verdict:
     return Verdict({**ALL, **(truth or {})}, {**ALL, **(judged or {})})
 
 
@@ -32,7 +32,7 @@ def test_correlation() -> None:
 
 
 def test_attribute_rows_tell_caught_errors_from_false_alarms() -> None:
-    kinds = {kind: [] for kind in ("right", *scenes.VALUES, "any number", "another image's")}
+    kinds: dict[str, list[Verdict]] = {kind: [] for kind in ("right", *scenes.VALUES, "any number", "another image's")}
     kinds["right"] = [verdict(), verdict(judged={"count": False})]  # one false alarm
     kinds["count"] = [verdict({"count": False}, {"count": False}), verdict({"count": False})]  # one caught, one not
     (row, *_) = report.attribute_rows(kinds)

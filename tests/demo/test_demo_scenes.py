@@ -95,7 +95,9 @@ def bright(image: Image.Image) -> Image.Image:
 def test_a_drawing_shows_what_its_caption_says() -> None:
     for i, scene in enumerate(scenes.every_scene()[::7]):
         shapes = bright(scenes.draw(scene, random.Random(i)))
-        left, top, right, bottom = shapes.getbbox()
+        box = shapes.getbbox()
+        assert box is not None
+        left, top, right, bottom = box
         x, y = (left + right) / 2, (top + bottom) / 2
         side = {"left": x < 40, "right": x > 72, "top": y < 40, "bottom": y > 72}
         assert side[scene["position"]], scene

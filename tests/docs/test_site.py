@@ -22,15 +22,15 @@ def build(folder: Path, pages: dict[str, str]) -> subprocess.CompletedProcess[st
     shutil.copytree(REPO / "docs" / "redirect", folder / "conf" / "redirect")
     shutil.copy(REPO / "docs" / "conf.py", folder / "conf")
     command: list[str | Path] = [
-        ENVIRONMENT / "sphinx-build",
+        str(ENVIRONMENT / "sphinx-build"),
         "-W",
         "--keep-going",
         "-q",
         "-E",
         "-c",
-        folder / "conf",
-        folder,
-        folder / "site",
+        str(folder / "conf"),
+        str(folder),
+        str(folder / "site"),
     ]
     return subprocess.run(command, capture_output=True, text=True)
 

@@ -324,6 +324,13 @@ NEVER: dict[str, Callable[[Path], None]] = {
     "adapter: base of 100,000 letters": lora(base_model_name_or_path="/" + "b" * 100_000),
     "adapter: base a template": lora(base_model_name_or_path="{{7*7}}"),
 }
+
+
+def adapter_without_weights(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
+
+
 UNDER_WAY: dict[str, Callable[[Path], None]] = {
     "nothing in it": lambda folder: folder.mkdir(parents=True),
     "hidden files only": lambda folder: (folder / ".git").mkdir(parents=True),
@@ -352,10 +359,6 @@ UNDER_WAY: dict[str, Callable[[Path], None]] = {
     "shard: a folder": folder_instead(SECOND),
     "no weights": with_files({FIRST: None, SECOND: None, INDEX: None}),
     "adapter: cut": adapter(b'{"peft_type": "LO'),
-    "adapter: no weights": lambda folder: (folder.mkdir(parents=True), _adapter_config(folder))[0],
+    "adapter: no weights": adapter_without_weights,
 }
 ODD = NEVER | UNDER_WAY
-
-
-def _adapter_config(folder: Path) -> None:
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')

@@ -35,7 +35,8 @@ from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.reading import prefetch, web
 from ray_jobs.sources.rows import row_files
-from ray_jobs.sources.source import ImageRef, SourceImage
+from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.storage import objects
 
 SMALL = Preprocess(max_pixels=12544, decode_seconds=1)
 
@@ -254,7 +255,7 @@ def test_an_object_that_is_too_large(megabyte: bytes, monkeypatch: pytest.Monkey
         asked.append(at_most)
         raise InputError(f"{uri}: is too large")
 
-    monkeypatch.setattr(prefetch.storage, "read", read)
+    monkeypatch.setattr(objects, "read", read)
     assert prefetch.fetched("s3://b/set/x.png", "s3://b/set").data is None
     assert asked == [2**20]
 
@@ -335,7 +336,7 @@ def test_a_file_that_crashes_its_reader_is_told() -> None:
 class Killing:
     """A source of which one image ends the process that reads it."""
 
-    distance = "local"
+    distance: Distance = "local"
 
     def listed(self) -> Iterator[ImageRef]:
         return located(6)
@@ -392,7 +393,7 @@ def test_a_part_whose_budget_goes_to_reading_is_tried_again(monkeypatch: pytest.
 class Waiting:
     """A source of which one image does not come, or computes for ever."""
 
-    distance = "object-store"
+    distance: Distance = "object-store"
 
     def __init__(self, computes: bool) -> None:
         self.computes = computes
@@ -431,14 +432,14 @@ def test_an_image_that_is_slow_to_come_is_tried_again_and_one_that_computes_is_a
 
 
 def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent:
-        def run(self, *_: object, seconds: float) -> None:
+    class Silent(Decoder):
+        def run(self, work: Callable[..., Any], *_: Any, seconds: float | None = None) -> Any:
             raise Died(-signal.SIGALRM)
 
     with pytest.raises(RetryableError, match="the plan of s3://b/golden/x: not read within 300 s"):
         list(
             single_images.prepare_alone(
-                Silent(), Killing(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)
+                Silent(Preprocess()), Killing(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)
             )
         )
 

@@ -48,12 +48,32 @@ def fill_and_give_away(cache: Path) -> None:
     os.chown(cache, 12345, 12345)
 
 
+def link_to_planted(cache: Path) -> None:
+    plant(cache / "x")
+    (cache / NAME).symlink_to(cache / "x")
+
+
+def open_to_all(cache: Path) -> None:
+    plant(cache / NAME)
+    cache.chmod(0o777)
+
+
+def link_in_place_of(cache: Path) -> None:
+    plant(cache.with_name("x") / NAME)
+    cache.symlink_to("x")
+
+
+def link_the_weights(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy.parent / "elsewhere")
+    (copy / "model.safetensors").symlink_to(copy.parent / "elsewhere")
+
+
 PLANTED: dict[str, Callable[[Path], object]] = {
     "a folder of the copy's name": lambda cache: plant(cache / NAME),
-    "a link of the copy's name": lambda cache: (plant(cache / "x"), (cache / NAME).symlink_to(cache / "x")),
+    "a link of the copy's name": link_to_planted,
     "a cache of another owner": fill_and_give_away,
     "an unfinished copy": lambda cache: plant(cache / f".{NAME}.abc"),
-    "a folder open to all": lambda cache: (plant(cache / NAME), cache.chmod(0o777)),
+    "a folder open to all": open_to_all,
 }
 
 
@@ -100,7 +120,7 @@ def test_a_private_folder_that_was_opened_to_others_is_refused_and_not_changed(c
 
 
 REFUSED: dict[str, Callable[[Path], object]] = {
-    "a link in place of the cache": lambda cache: (plant(cache.with_name("x") / NAME), cache.symlink_to("x")),
+    "a link in place of the cache": link_in_place_of,
     "a link to nothing": lambda cache: cache.symlink_to("nowhere"),
     "a file": lambda cache: cache.write_bytes(b""),
 }
@@ -128,10 +148,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "cut short": lambda copy: (copy / "model.safetensors").write_bytes(b"wei"),
     "a file removed": lambda copy: (copy / "config.json").unlink(),
     "a file added": lambda copy: (copy / "chat_template.jinja").write_text("{{ 7 }}"),
-    "a file linked": lambda copy: (
-        (copy / "model.safetensors").rename(copy.parent / "elsewhere"),
-        (copy / "model.safetensors").symlink_to(copy.parent / "elsewhere"),
-    ),
+    "a file linked": link_the_weights,
     "its sums removed": lambda copy: (copy.parent / ".locks" / f"{NAME}.sums").unlink(),
     "its sums unreadable": lambda copy: (copy.parent / ".locks" / f"{NAME}.sums").write_text("{"),
 }

@@ -4,6 +4,7 @@ import random
 
 import checkpoint_folder
 import pytest
+from odd_folders import good_files
 
 
 @pytest.mark.parametrize("start", range(4))
@@ -36,9 +37,9 @@ def test_a_finding_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ray_jobs.checkpoints.inspect.read_config", broken)
     with pytest.raises(AssertionError, match="cannot be judged"):
-        checkpoint_folder.try_input(checkpoint_folder.encode(checkpoint_folder.good_files()))
+        checkpoint_folder.try_input(checkpoint_folder.encode(good_files()))
 
 
 def test_a_folder_comes_back_as_it_was_encoded() -> None:
-    files = checkpoint_folder.good_files()
+    files = good_files()
     assert dict(checkpoint_folder.decode(checkpoint_folder.encode(files))) == files

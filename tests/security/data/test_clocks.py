@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from ray_jobs.engine.client import session
-from ray_jobs.engine.server import actor as warm_actor
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.server.lease import Lease, Lost
 from ray_jobs.engine.shared import gpus
@@ -33,7 +32,7 @@ def engine(lease: Lease) -> Any:
 def ahead(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the wall clock of the actor's machine; the driver asked before."""
     true = time.time
-    monkeypatch.setattr(warm_actor.time, "time", lambda: true() + seconds)
+    monkeypatch.setattr("ray_jobs.engine.server.actor.time.time", lambda: true() + seconds)
 
 
 def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -96,7 +95,7 @@ def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
 
 @pytest.mark.parametrize("seconds", APART)
 def test_an_idle_engine_ends_after_keep_seconds_of_its_own(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_actor, "TICK", 0.01)
+    monkeypatch.setattr("ray_jobs.engine.server.actor.TICK", 0.01)
 
     async def played() -> None:
         actor = engine(Lease())

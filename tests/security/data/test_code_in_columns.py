@@ -69,7 +69,8 @@ def saved(path: Path, table: pa.Table) -> None:
     ipc_stream(path / "data-00000-of-00001.arrow", table)
     features = {name: {"dtype": "binary", "_type": "Value"} for name in table.schema.names}
     (path / "dataset_info.json").write_text(json.dumps({"features": features}))
-    state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_fingerprint": "0", "_format_columns": None,
+    files = [{"filename": "data-00000-of-00001.arrow"}]
+    state: dict[str, Any] = {"_data_files": files, "_fingerprint": "0", "_format_columns": None,
              "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}  # fmt: skip
     (path / "state.json").write_text(json.dumps(state))
 
@@ -91,6 +92,7 @@ def storage_of(name: str) -> pa.DataType:
 def nested(shape: str, value: bytes, name: str = PICKLED) -> tuple[pa.Field, pa.Array]:
     """A column of this shape with the type in it, and one row."""
     leaf = named(pa.field("item", storage_of(name)), name)
+    cell: Any
     if shape == "struct":
         kind, cell = pa.struct([leaf.with_name("bytes")]), {"bytes": value}
     elif shape == "list":

@@ -1,6 +1,7 @@
 """Forced evaluations that are killed at any write, and two beside each other: what stands is whole and of one."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Manifest, Scores, Verdict
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
+from ray_jobs.gate.run import gate as decide
+from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics import run as scoring
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import json_files, objects, parts, records
@@ -93,7 +96,7 @@ def standing(run: Spec) -> list[str]:
     scores = json_files.load(Scores, f"{results}/scores.json")
     (part,) = scores.manifest.parts
     rows = parts.read(run.scores_uri, part.name, made=scores.manifest).to_pylist()
-    texts = parts.read(run.captions_uri, part.name, made=scores.captions)["caption"].to_pylist()
+    texts: list[str] = parts.read(run.captions_uri, part.name, made=scores.captions)["caption"].to_pylist()
     mean = scores.metrics["words"].mean
     assert mean is not None
     assert sum(row["words"] for row in rows) / len(rows) == mean
@@ -117,7 +120,7 @@ def test_a_forced_evaluation_that_is_killed_at_any_write_leaves_the_old_results_
     for step in each_step():
         forced = caption_anew(run, f"at-{step}", OF_ONE if step % 2 else OF_TWO)
         before, new = standing(run), OF_ONE if step % 2 else OF_TWO
-        ended = kill_at(step, lambda forced=forced: evaluate.evaluate(forced), monkeypatch)
+        ended = kill_at(step, partial(evaluate.evaluate, forced), monkeypatch)
         after = standing(run)
         assert after in (before, new)
         seen.append(after == new)
@@ -142,7 +145,7 @@ def test_two_forced_evaluations_of_which_one_is_killed_at_any_write_do_not_undo_
 ) -> None:
     for step in each_step():
         one = caption_anew(run, f"one-{step}", OF_ONE)
-        ended = kill_at(step, lambda one=one: evaluate.evaluate(one), monkeypatch)
+        ended = kill_at(step, partial(evaluate.evaluate, one), monkeypatch)
         two = caption_anew(run, f"two-{step}", OF_TWO)
         evaluate.evaluate(two)
         assert standing(run) == OF_TWO
@@ -170,7 +173,8 @@ def test_the_request_that_was_decided_last_stands_whichever_is_tried_again(run: 
 def test_a_swap_that_another_overtook_is_made_good(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first has looked at what stands, and writes after the second has written."""
     one, two = caption_anew(run, "one", OF_ONE), run.model_copy(update={"force": "two"})
-    real, swapped = json_files.replace, []
+    real = json_files.replace
+    swapped: list[str] = []
 
     def replace(uri: str, content: Any) -> None:
         if uri == f"{run.run_uri}/verdict.json" and not swapped:
@@ -188,17 +192,16 @@ def test_captions_that_are_made_anew_meanwhile_give_no_verdict_of_two(
     run: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = caption_anew(run, "one", OF_ONE)
-    real = evaluate.gate
 
     def gate(spec: Spec, scores: Scores) -> Verdict:
         caption_anew(run, "two", OF_TWO)
-        return real(spec, scores)
+        return decide(spec, scores)
 
     monkeypatch.setattr(evaluate, "gate", gate)
-    with pytest.raises(evaluate.RetryableError, match="made anew while they were evaluated"):
+    with pytest.raises(RetryableError, match="made anew while they were evaluated"):
         evaluate.evaluate(one)
     assert standing(run) == OLD
-    monkeypatch.setattr(evaluate, "gate", real)
+    monkeypatch.setattr(evaluate, "gate", decide)
     evaluate.evaluate(one)
     assert standing(run) == OF_TWO
 
@@ -239,16 +242,15 @@ def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
 ) -> None:
     objects.delete(f"{run.run_uri}/verdict.json")
     forced = run.model_copy(update={"force": "one"})
-    real = evaluate.gate
 
     def gate(spec: Spec, scores: Scores) -> Verdict:
-        verdict = real(spec, scores)
+        verdict = decide(spec, scores)
         if not spec.force:
             evaluate.evaluate(forced)
         return verdict
 
     monkeypatch.setattr(evaluate, "gate", gate)
-    with pytest.raises(evaluate.RetryableError, match=r"scores .*: made anew while they were evaluated"):
+    with pytest.raises(RetryableError, match=r"scores .*: made anew while they were evaluated"):
         evaluate.evaluate(run)
     evaluate.evaluate(run)
     assert "/forced/one/" in results_of(run)

@@ -21,6 +21,7 @@ from ray_jobs.engine.client import cold, session, warm
 from ray_jobs.engine.shared import gpus
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics.clip import stage
+from ray_jobs.storage import parts
 
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
 
@@ -69,7 +70,7 @@ CLUSTERS = {
 }
 
 
-@pytest.fixture(params=CLUSTERS.values(), ids=CLUSTERS)
+@pytest.fixture(params=list(CLUSTERS.values()), ids=list(CLUSTERS))
 def wanted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     setting, up, expected = request.param
     if setting is not None:
@@ -114,9 +115,9 @@ def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
         raise AskedFor(options)
 
     manifest = SimpleNamespace(parts=[SimpleNamespace(name="part-0", rows=3)], rows_in=3)
-    monkeypatch.setattr(stage.parts, "require", lambda *_: manifest)
-    monkeypatch.setattr(stage.parts, "done", lambda *_: set())
-    monkeypatch.setattr(stage.checkpoint, "verify", lambda _: None)
+    monkeypatch.setattr(parts, "require", lambda *_: manifest)
+    monkeypatch.setattr(parts, "done", lambda *_: set())
+    monkeypatch.setattr(inspect, "verify", lambda _: None)
     monkeypatch.setattr(stage, "probe", lambda *_, **__: None)
     monkeypatch.setattr(stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
     spec: Any = SimpleNamespace(clip=CHECKPOINT, golden_uri="g", scores_uri_of=str, captions_uri_of=str)
@@ -139,7 +140,9 @@ def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: 
 
 @pytest.mark.parametrize("said", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
 @pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: session.make_room()], ids=["asked", "make_room"])
-def test_a_setting_that_says_nothing_is_refused(said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch):
+def test_a_setting_that_says_nothing_is_refused(
+    said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     live(monkeypatch, 1)
     monkeypatch.setenv("ASSAY_GPU", said)
     with pytest.raises(InputError, match=r"ASSAY_GPU is .*; set it to 1 .*, to 0 "):

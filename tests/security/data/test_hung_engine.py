@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 from hanging_process import HANGS
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from running import GOOD
@@ -34,6 +35,7 @@ from ray_jobs.engine.shared.bounded_calls import Endless, limit_each, run_limite
 from ray_jobs.engine.shared.errors import explain
 from ray_jobs.engine.shared.prompt import PromptMaker
 from ray_jobs.engine.shared.protocol import Served
+from ray_jobs.engine.shared.watchdog import silence
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 PROGRAM = Path(__file__).with_name("hanging_process.py")
@@ -149,12 +151,9 @@ def test_a_tokenizers_expression_without_an_end_is_given_up(short: None) -> None
         run_limited(lambda: normalizer.normalize_str("a" * 40 + "b"), "/m")
 
 
-COMPUTATIONS: dict[str, Callable[[], Any]] = {
-    "a loop": loop_for_ever,
-    "a product of large numbers": lambda: [3**100_000 * 7**100_000 for _ in iter(int, 1)],
-    "items of a generator": lambda: list(endless_generator()),
-    "an error that is caught each time": lambda: [again() for _ in iter(int, 1)],
-}
+def catch_for_ever() -> None:
+    while True:
+        again()
 
 
 def again() -> None:
@@ -162,6 +161,14 @@ def again() -> None:
         raise ValueError
     except ValueError:
         pass
+
+
+COMPUTATIONS: dict[str, Callable[[], Any]] = {
+    "a loop": loop_for_ever,
+    "a product of large numbers": lambda: [3**100_000 * 7**100_000 for _ in iter(int, 1)],
+    "items of a generator": lambda: list(endless_generator()),
+    "an error that is caught each time": catch_for_ever,
+}
 
 
 @pytest.mark.slow
@@ -172,7 +179,12 @@ def test_a_computation_without_an_end_is_given_up(compute: Callable[[], Any], sh
 
 def test_waiting_is_not_computing(short: None) -> None:
     """A slow disk is no fault of the checkpoint's."""
-    assert run_limited(lambda: time.sleep(2) or "read", "/m") == "read"
+
+    def read_slowly() -> str:
+        time.sleep(2)
+        return "read"
+
+    assert run_limited(read_slowly, "/m") == "read"
 
 
 def test_what_is_computed_or_raised_arrives(short: None) -> None:
@@ -180,7 +192,7 @@ def test_what_is_computed_or_raised_arrives(short: None) -> None:
     assert run_limited(lambda: None, "/m") is None
     assert list(limit_each(iter([1, None, 3]), "/m")) == [1, None, 3]
     with pytest.raises(KeyError, match="gone"):
-        run_limited(lambda: {}["gone"], "/m")
+        run_limited(lambda: dict[str, str]()["gone"], "/m")
     threads = {run_limited(threading.get_ident, "/m") for _ in range(20)}
     assert len(threads) == 1  # one for all, not one each
 
@@ -326,7 +338,7 @@ def test_the_job_that_holds_an_engine_knows_how_it_ended(
     monkeypatch.setattr("ray.remote", lambda _: remote)
     threading.Timer(seconds, actor.ended.set).start()
     with pytest.raises(RayActorError) as raised, session.held("x", CHECKPOINT, Engine()):
-        session.ray.get(object())
+        ray.get(object())
     assert isinstance(raised.value, session.Hung) == hung
     assert not session._answered
 
@@ -375,7 +387,7 @@ def test_only_an_end_by_the_watchdog_proves_a_hang(seconds: float, text: str, hu
 
 
 def test_a_driver_waits_longer_than_the_watchdog() -> None:
-    assert session.patience() > 1.5 * session.silence()
+    assert session.patience() > 1.5 * silence()
 
 
 SILENT = RayActorError(error_msg=KILLED)

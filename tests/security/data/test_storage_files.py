@@ -11,16 +11,27 @@ import pytest
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 
+
+def link_to_pipe(path: Path) -> None:
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+def make_sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
 FAULTY: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
-    "a link to a pipe": lambda path: (os.mkfifo(path.with_name("pipe")), path.symlink_to("pipe")),
+    "a link to a pipe": link_to_pipe,
     "a folder": lambda path: path.mkdir(),
     "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
     "an endless device": lambda path: path.symlink_to("/dev/zero"),
     "a terminal": lambda path: path.symlink_to("/dev/ptmx"),
     "a loop of links": lambda path: path.symlink_to(path.name),
     "a link through itself": lambda path: path.symlink_to(f"{path.name}/x"),
-    "a sparse file": lambda path: (path.touch(), os.truncate(path, 2**40)),
+    "a sparse file": make_sparse,
     "a file that states no size": lambda path: path.symlink_to("/proc/self/maps"),
 }
 READERS: dict[str, Callable[[str], object]] = {

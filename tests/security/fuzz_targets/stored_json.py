@@ -39,7 +39,7 @@ def SEEDS() -> list[bytes]:
     spec = _spec()
     record = _record(spec)
     part = {"name": "part-00000", "rows": 3, "blake3": "0" * 64}
-    manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(part,), created_at=AT)  # type: ignore[arg-type]
+    manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(part,), created_at=AT)
     failure = Failure(stage="caption", kind="trouble", message="no", at=AT)
     made = [spec, record, manifest, failure]
     texts = [one.model_dump_json().encode() for one in made]
