@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from ray_jobs.metrics.ngrams import ORDERS, mixed, ngrams
 
-from ray_jobs.metrics import frequencies
+from ray_jobs.metrics.text import frequencies
+from ray_jobs.metrics.text.ngrams import ORDERS, mixed, ngrams
 
 GROUP, REFERENCES, WORDS, VOCABULARY = 8192, 5, 11, 30_000
 RANGE_ENTRIES, BUCKETS = 12_000_000, 256  # as in metrics.counting
