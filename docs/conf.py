@@ -42,6 +42,8 @@ html_extra_path = ["redirect"]  # the site's first page is docs/index.html
 html_static_path = ["static"]
 html_css_files = ["assay.css"]
 html_copy_source = False
+html_use_index = False
+smartquotes = False  # `--sort` in a table of error lines is two dashes
 copybutton_prompt_text = "$ "
 
 
