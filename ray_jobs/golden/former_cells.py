@@ -6,8 +6,6 @@ ids of all other sets stay: what a set was read with is no part of its id, and o
 
 from collections.abc import Callable, Iterable, Iterator
 
-import pyarrow.parquet as pq
-
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -17,8 +15,7 @@ from ray_jobs.sources.cells.images import PYTHON_BYTES
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import WHOLE, read_label, read_references
 from ray_jobs.storage import objects, parts
-from ray_jobs.storage.arrow_files import open_arrow
-from ray_jobs.storage.arrow_guard import check_own
+from ray_jobs.storage.arrow_files import open_parquet
 
 CELLS = 2  # how cells are read; a set without it in its details was read before they had types
 COLUMNS = ["image_id", "label", "references"]
@@ -69,7 +66,6 @@ def _read(golden_uri: str, names: Iterable[str]) -> Iterator[tuple[str, str | No
 
 
 def _read_part(uri: str) -> list[tuple[str, str | None, list[str]]]:
-    with open_arrow(uri) as file:
-        check_own(file, uri)
-        table = pq.ParquetFile(file).read(columns=COLUMNS)
+    with open_parquet(uri) as file:
+        table = file.read(columns=COLUMNS)
         return list(zip(*(table[column].to_pylist() for column in COLUMNS), strict=True))

@@ -25,8 +25,7 @@ from ray_jobs.plan import source_revision
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.source import Distance, ImageRef, Source
 from ray_jobs.storage import json_files, objects
-from ray_jobs.storage.arrow_files import open_arrow
-from ray_jobs.storage.arrow_guard import check_own
+from ray_jobs.storage.arrow_files import open_parquet
 from ray_jobs.storage.parts import name_of_part
 
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
@@ -108,9 +107,8 @@ def planned_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Dista
 def located(golden_uri: str, file: str, group: int) -> list[ImageRef]:
     """Where the images of a planned part lie."""
     uri = f"{golden_uri}/plan/{file}"
-    with open_arrow(uri) as opened:
-        check_own(opened, uri)
-        return [ImageRef(**row) for row in pq.ParquetFile(opened).read_row_group(group).to_pylist()]
+    with open_parquet(uri) as opened:
+        return [ImageRef(**row) for row in opened.read_row_group(group).to_pylist()]
 
 
 def cut(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]]:

@@ -5,11 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage.arrow_files import open_arrow
-from ray_jobs.storage.arrow_guard import check_own
+from ray_jobs.storage.arrow_files import open_parquet
 
 MOST_CAUSES = 10_000  # that are counted: a line about each image may name another
 LONGEST = 100  # characters of an image id, and of a detail
@@ -58,7 +56,6 @@ def shorten(detail: str) -> str:
 
 
 def _read(uri: str) -> Iterator[tuple[str, str, str]]:
-    with open_arrow(uri) as file:
-        check_own(file, uri)
-        for batch in pq.ParquetFile(file).iter_batches(columns=["image_id", "reason", "detail"]):
+    with open_parquet(uri) as file:
+        for batch in file.iter_batches(columns=["image_id", "reason", "detail"]):
             yield from zip(*(batch[name].to_pylist() for name in ("image_id", "reason", "detail")), strict=True)

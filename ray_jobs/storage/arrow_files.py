@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ray_jobs.inputs import lfs_pointers
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import objects
+from ray_jobs.storage.arrow_guard import check_own
 from ray_jobs.storage.error_lines import explain_errors
 
 BUFFER = 2**16
@@ -33,6 +35,14 @@ def open_arrow(uri: str) -> Any:
         _refuse_pointer(uri, file.read(len(lfs_pointers.SIGN)))
         file.seek(0)
         return file
+
+
+@contextmanager
+def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file that Assay wrote, its rows not yet read. Raises what `open_arrow` and `check_own` do."""
+    with open_arrow(uri) as file:
+        check_own(file, uri)
+        yield pq.ParquetFile(file)
 
 
 @contextmanager
