@@ -2,15 +2,12 @@
 
 import ctypes
 import multiprocessing
-import re
-import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -19,6 +16,7 @@ from pebble import ProcessExpired, ProcessPool
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.prepare import Golden, Reject
 from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.runtime.confinement import exit_with_parent, limit_memory
 from ray_jobs.sources.source import SourceImage
 
 T = TypeVar("T")
@@ -144,13 +142,10 @@ def _context() -> Any:
 
 
 def _confined(megabytes: int) -> None:
+    exit_with_parent()
     libc = ctypes.CDLL(None)
-    libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive whom it works for
     for option, size in KEPT_BY_MALLOC.items():
         libc.mallopt(option, size)
     pa.set_memory_pool(pa.system_memory_pool())
-    held = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    limit = megabytes * 1024 * 1024 + (int(held[1]) * 1024 if held else 0)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_memory(megabytes * 1024 * 1024)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, whatever a codec is doing

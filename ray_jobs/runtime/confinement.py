@@ -26,10 +26,15 @@ FILE_BYTES = 1 << 20  # that it may write: its work is to read
 _refused: set[str] = set()
 
 
+def exit_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends."""
+    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+
+
 def leave_network() -> bool:
     """Give up the network for good; whether the kernel took it, and not the audit hook alone."""
+    exit_with_parent()
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     alone = any(libc.unshare(flags) == 0 for flags in (NEW_NETWORK, NEW_NETWORK | NEW_USER))
     _refused.update(SOCKETS)
     sys.addaudithook(_refuse)
@@ -40,16 +45,23 @@ def limit(memory: int, seconds: int) -> None:
     """From here on: so many bytes more than now, so many seconds of CPU more, no program, no large file, no core."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + seconds
-    for what, most in (
-        (resource.RLIMIT_DATA, _data_bytes() + memory),
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
+    limit_memory(memory)
+    _lower(resource.RLIMIT_CPU, cpu)
+    _lower(resource.RLIMIT_FSIZE, FILE_BYTES)
     _refused.update(PROGRAMS)
+
+
+def limit_memory(more: int) -> None:
+    """From here on so many bytes more than now, and no core file of a crash."""
+    _lower(resource.RLIMIT_DATA, _data_bytes() + more)
+    _lower(resource.RLIMIT_CORE, 0)
+
+
+def _lower(what: int, most: int) -> None:
+    """Set both limits, where they may only become lower."""
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
 
 
 def _data_bytes() -> int:

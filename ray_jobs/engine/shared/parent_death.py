@@ -1,10 +1,10 @@
 """Processes of vLLM's that must not outlive the one that started them: they would hold a GPU that nobody knows of."""
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import sys
+
+from ray_jobs.runtime.confinement import exit_with_parent
 
 
 def bind() -> None:
@@ -14,7 +14,7 @@ def bind() -> None:
     """
     if "--multiprocessing-fork" not in sys.orig_argv:
         return
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    exit_with_parent()
     started_by = multiprocessing.parent_process()
     if started_by and os.getppid() != started_by.pid:
         os._exit(1)
