@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 from ray_jobs.contract.artifacts import Comparison, Manifest, Record
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
 from ray_jobs.storage import index, objects, records
-from ray_jobs.storage.index import Indexed
+from ray_jobs.storage.index import RecordSummary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
     "Comparison",
-    "Indexed",
     "InputError",
     "Record",
+    "RecordSummary",
     "RetryableError",
     "RunComparison",
     "compare_runs",
@@ -52,7 +52,7 @@ class RunComparison:
     left_out: dict[str, str]
 
 
-def list_records(root: str, suite: str) -> list[Indexed]:
+def list_records(root: str, suite: str) -> list[RecordSummary]:
     """The published runs of a suite, oldest first, with their outcomes and the means of their metrics.
 
     Reads one file for a suite of any length, and one more for each run that was published since that file was written.

@@ -57,8 +57,8 @@ class Published(NamedTuple):
         return f"{self.series_id}/{name}.json"
 
 
-class Indexed(FrozenModel):
-    """What the index says of one record. Keys of a newer version are kept."""
+class RecordSummary(FrozenModel):
+    """A published run as the index file lists it. Keys of a newer version are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -102,7 +102,7 @@ class Index(StoredModel):
 
     suite: str
     """The suite."""
-    records: dict[str, Indexed] = {}
+    records: dict[str, RecordSummary] = {}
     """Each record by the key of its entry."""
     newer: dict[str, Any] = Field({}, exclude=True)
     """The lines of a newer Assay, by key, as they are in the file: whoever rewrites the file keeps them."""
@@ -148,7 +148,7 @@ def whole(root: str, suite: str) -> Index:
     return _made(root, suite, load(root, suite).records)
 
 
-def _made(root: str, suite: str, have: dict[str, Indexed]) -> Index:
+def _made(root: str, suite: str, have: dict[str, RecordSummary]) -> Index:
     """The index of all that is listed and readable: of what is not had, the entries are read."""
     listed = published(root, suite)
     missing = [entry for entry in listed if entry.key not in have]
@@ -171,7 +171,7 @@ def add(root: str, records: Iterable[Record]) -> None:
         list(pool.map(put, records))
 
 
-def refresh(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -> Index:
+def refresh(root: str, suite: str, known: Mapping[str, RecordSummary] | None = None) -> Index:
     """Rewrite the index file until it holds what is listed; the index it then is.
 
     No store we use can compare and swap, so another writer may put an older one over ours: whoever wrote looks again.
@@ -188,7 +188,7 @@ def refresh(root: str, suite: str, known: Mapping[str, Indexed] | None = None) -
         objects.write(_file(root, suite), content)
 
 
-def _with_lines(found: Index, records: Mapping[str, Indexed]) -> bytes:
+def _with_lines(found: Index, records: Mapping[str, RecordSummary]) -> bytes:
     """The index file with these lines, and with all else that was in it: the lines and keys of a newer Assay."""
     content = found.model_copy(update={"records": records}).model_dump(mode="json")
     lines = content["records"] | found.newer
@@ -202,7 +202,7 @@ def _order(key: str) -> tuple[str, str]:
     return (match[2], match[4]) if match else ("~", key)
 
 
-def indexed(record: Record) -> Indexed:
+def indexed(record: Record) -> RecordSummary:
     """A record's line in the index file."""
     means = {
         name: (_short(one.mean), None if one.standard_error is None else _short(one.standard_error))
@@ -210,7 +210,7 @@ def indexed(record: Record) -> Indexed:
         if one.mean is not None and math.isfinite(one.mean) and math.isfinite(one.standard_error or 0)
     }
     baseline = record.verdict.baseline
-    return Indexed(
+    return RecordSummary(
         reason=record.verdict.reason,
         outcome=record.verdict.outcome,
         baseline=baseline.checkpoint.name if baseline else None,
@@ -278,10 +278,10 @@ def _is_newer(line: Any) -> bool:
     return False
 
 
-def _line(value: Any) -> Indexed | None:
+def _line(value: Any) -> RecordSummary | None:
     """A line of the index file with all that is in it, None where it is not readable."""
     try:
-        return Indexed.model_validate(value, extra="allow")
+        return RecordSummary.model_validate(value, extra="allow")
     except ValueError:
         return None
 
