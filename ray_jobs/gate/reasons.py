@@ -23,7 +23,9 @@ def told_limit(one: LimitCheck) -> str:
     bound = f"{'at most' if one.kind == 'max' else 'at least'} {one.limit:g}"
     if one.value is None or one.low is None:
         return f"{one.metric}, {bound}: {one.method}"
-    text = f"{one.metric} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}], {bound}"
+    # Equal values of a metric without an upper bound, such as `words`, have an interval without an upper end.
+    high = "inf" if one.high is None else f"{one.high:.3f}"
+    text = f"{one.metric} {one.value:.3f} [{one.low:.3f}, {high}], {bound}"
     return f"{text} {_needed(one)}" if one.outcome == "INCONCLUSIVE" else text
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from declaring import CHRF, EMPTY, EXACT, JUDGE, Declared, pairs
+from declaring import CHRF, EMPTY, EXACT, JUDGE, WORDS, Declared, pairs
 from making import baseline, spec
 
 from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
@@ -90,6 +90,16 @@ def test_absolute_limits_hold_for_the_first_run_too() -> None:
     assert "empty 0.090" in outcomes[90][1]
     assert "would decide" in outcomes[90][1]
     assert outcomes[300] == ("FAIL", "empty 0.300 [0.260, 0.342], at most 0.1")
+
+
+def test_a_limit_on_equal_values_that_nothing_bounds_has_no_upper_end() -> None:
+    """As of a checkpoint that says one sentence about every image."""
+    measured = scores(words=(100, 100))
+    for limit, outcome in ((1, "FAIL"), (1000, "INCONCLUSIVE")):
+        of = gate(limits={"words": {"max": limit}})
+        verdict = decide(of, measured, {"words": WORDS}, [], {"words": sampled(np.full(100, 12.0))})
+        assert verdict.outcome == outcome
+        assert verdict.reason.startswith(f"words 12.000 [11.311, inf], at most {limit}")
 
 
 LOST = NoBaseline("an upgrade took it", is_lost=True)
