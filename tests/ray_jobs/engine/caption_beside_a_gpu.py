@@ -24,6 +24,5 @@ class EngineOnCpu(WarmEngine):
 
 
 if __name__ == "__main__":
-    session.WarmEngine = EngineOnCpu  # type: ignore[misc]
-    session.environment = lambda _: environment(False)
+    vars(session).update(WarmEngine=EngineOnCpu, environment=lambda _: environment(False))
     sys.exit(run_program("caption"))

@@ -39,7 +39,7 @@ def nodes(cluster: Cluster) -> set[psutil.Process]:
 def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autoscaled: Cluster, tmp_path: Path) -> None:
     scenes = {"source": str(DEMO / "images" / "scenes"), "limit": 12}
     spec = planned(
-        tmp_path, str(tmp_path / "root"), str(GOOD), scenes["source"],
+        tmp_path, str(tmp_path / "root"), str(GOOD), str(scenes["source"]),
         dataset=scenes, engine=ENGINE | {"keep_seconds": 3},
     )  # fmt: skip
     run("preprocess", spec)

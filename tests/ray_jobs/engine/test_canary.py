@@ -1,9 +1,11 @@
+from typing import Any
+
 from ray_jobs.engine.shared.canary import Canary, pictures, same
 
 SAID = ((5, -0.10), (7, -0.30), (2, -1.20))
 
 
-def moved(by: float) -> tuple:
+def moved(by: float) -> tuple[tuple[Any, float], ...]:
     return tuple((token, probability + by) for token, probability in SAID)
 
 

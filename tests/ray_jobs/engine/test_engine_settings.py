@@ -54,7 +54,7 @@ def test_there_is_room_for_the_images_of_all_steps_under_way(
     """A CPU's vLLM never schedules a step while another runs, as a GPU's does: so this stands in for that choice."""
     import vllm
 
-    class Scheduling(vllm.AsyncEngineArgs):
+    class Scheduling(vllm.AsyncEngineArgs):  # type: ignore[misc]  # vLLM's types are not read
         def create_engine_config(self, *arguments: Any) -> Any:
             config = super().create_engine_config(*arguments)
             config.scheduler_config.async_scheduling = ahead

@@ -55,7 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned_of(name: str, root: Path, families: dict[str, Path], pictures: Path) -> Spec:
     folder = root / name
     folder.mkdir(exist_ok=True)
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "preprocess": {"patch": 1, "min_pixels": 16, "max_aspect": 1000.0, "max_pixels": 70_000},
         "caption": {"max_tokens": MAX_TOKENS},
         "engine": SETTINGS[name],

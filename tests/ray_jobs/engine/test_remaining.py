@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -11,22 +12,24 @@ from ray_jobs.engine.client.work_queue import MOST_AT_ONCE, POISONOUS, Remaining
 from ray_jobs.inputs.errors import RetryableError
 
 
-def tasks(*sizes: int) -> list[dict]:
+def tasks(*sizes: int) -> list[dict[str, Any]]:
     return [{"part": f"part-{number}", "rows": list(range(size))} for number, size in enumerate(sizes)]
 
 
-def keys(task: dict) -> list[str]:
+def keys(task: dict[str, Any]) -> list[str]:
     return [f"{task['part']}/{row}" for row in task["rows"]]
 
 
 def played(
     left: Remaining, poison: set[str], random: random.Random, killed: float = 0.0
-) -> tuple[Counter, list[str], int]:
+) -> tuple[Counter[str], list[str], int]:
     """How often each row was answered, the rows that were set aside, and how many engines died.
 
     An engine dies of a poisonous row, or is `killed` with that chance before it answers.
     """
-    answered, aside, deaths, running = Counter[str](), [], 0, []
+    answered, deaths = Counter[str](), 0
+    aside: list[str] = []
+    running: list[dict[str, Any]] = []
     while True:
         while task := left.next():
             running.append(task)

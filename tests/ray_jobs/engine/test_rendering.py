@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from ray_cluster import Cluster
@@ -67,7 +68,7 @@ for beside in (model, Path("/nowhere"), None):
 
 def test_rows_are_rendered_alike_in_processes_and_without_them(on_cluster: Cluster) -> None:
     """In order, each image by a name of its own; a row that fails costs that row; threads where no process starts."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = ended(subprocess.Popen([sys.executable, "-c", DRIVER, str(GOOD)], **pipes))
     assert done.code == 0, done.output[-5000:]
     beside, fallen_back, alone = done.all_told

@@ -63,7 +63,12 @@ class Engines:
     def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(warm, "Further", Further)
         monkeypatch.setattr(warm, "held", self.held)
-        monkeypatch.setattr(warm, "serving", lambda *_: ("report", lambda _, task: self.asked.append(task) or object()))
+
+        def answer(_: Any, task: Any) -> object:
+            self.asked.append(task)
+            return object()
+
+        monkeypatch.setattr(warm, "serving", lambda *_: ("report", answer))
         monkeypatch.setattr(warm, "identity", lambda *_: "one")
         ray = {
             "get": self.get,
@@ -72,7 +77,7 @@ class Engines:
             "wait": lambda all, **_: (all[:1], []),
         }
         for name, stand_in in ray.items():
-            monkeypatch.setattr(warm.ray, name, stand_in)
+            monkeypatch.setattr(f"ray_jobs.engine.client.warm.ray.{name}", stand_in)
 
 
 @pytest.mark.parametrize(

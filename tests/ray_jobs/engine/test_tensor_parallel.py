@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -40,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def planned_for(folder: Path, model: Path, parallel: int, kind: str = "ray_data_llm") -> Spec:
     folder.mkdir(exist_ok=True)
     settings = {"kind": kind, "tensor_parallel_size": parallel}
-    caption = {"caption": {"max_tokens": 12}, "engine": settings}
+    caption: dict[str, dict[str, Any]] = {"caption": {"max_tokens": 12}, "engine": settings}
     return planned(folder, str(folder / "root"), str(model), str(DEMO / "images" / "photos"), **caption)
 
 
@@ -107,7 +108,7 @@ def test_a_fault_on_one_rank_or_both_is_noticed(models: list[Path], tmp_path: Pa
     folder, out = Path(__file__).parent, tmp_path / "found.json"
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(folder / "planting.py"), str(models[0]), str(models[1]), str(out)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     done = ended(subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path}, **pipes))
     assert done.code == 0, done.output[-5000:]
     found = json.loads(out.read_text())

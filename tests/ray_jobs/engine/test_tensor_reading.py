@@ -1,3 +1,4 @@
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -37,5 +38,6 @@ def test_a_reader_that_is_left_early_ends_its_threads(tmp_path: Path) -> None:
     save_file({f"layer-{number}": torch.zeros(1000) for number in range(100)}, tmp_path / "a.safetensors")
     reader = pinned_reader.tensors([str(tmp_path / "a.safetensors")], torch.device("cpu"))
     next(reader)
+    assert isinstance(reader, Generator)
     reader.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("weights")]

@@ -5,10 +5,11 @@ from ray_jobs.engine.vllm_plugin.worker import Held, watched
 
 
 def test_tied_parameters_are_one() -> None:
-    model = nn.ModuleDict({"embed": nn.Embedding(7, 4), "head": nn.Linear(4, 7, bias=False)})
-    model["head"].weight = model["embed"].weight
+    embed = nn.Embedding(7, 4)
+    model = nn.ModuleDict({"embed": embed, "head": nn.Linear(4, 7, bias=False)})
+    model["head"].weight = embed.weight
     held, once = Held(Tally), Tally()
-    once.add(model["embed"].weight)
+    once.add(embed.weight)
     with watched(model, held):
         pass
     assert list(held) == [1]

@@ -77,9 +77,12 @@ def write_golden(made: Spec, truths: dict[str, dict[str, Any]]) -> None:
 
 
 def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
-    rows = [
-        {"image_id": name, "text": text, "finish_reason": "length" if name == "unfit" else "stop", "detail": None}
-        | {
+    rows: list[dict[str, Any]] = [
+        {
+            "image_id": name,
+            "text": text,
+            "finish_reason": "length" if name == "unfit" else "stop",
+            "detail": None,
             "failure": None if text else "engine-error",
             "prompt_tokens": 9,
             "tokens": 9,

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ray_jobs.gate.paired_differences import Paired
 
@@ -26,7 +27,7 @@ CHRF = Declared("chrf", range=(0, 100))
 WORDS = Declared("words", 0, (0, math.inf))
 
 
-def pairs(metric: Declared, old: np.ndarray, new: np.ndarray, clusters: list[str] | None = None) -> Paired:
+def pairs(metric: Declared, old: ArrayLike, new: ArrayLike, clusters: list[str] | None = None) -> Paired:
     found = Paired(metric, clusters is not None)
     found.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), numbered(clusters))
     return found

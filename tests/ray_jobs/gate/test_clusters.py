@@ -59,7 +59,7 @@ def test_clusters_of_one_image_are_independent_images() -> None:
     values = RANDOM.normal(size=50)
     found = filled([str(at) for at in range(50)], values, 8).studentised()
     assert float(found.error) == pytest.approx(stats.sem(values))
-    assert (float(found.freedom), float(found.size)) == (pytest.approx(49), 50)
+    assert (float(found.freedom), float(found.size)) == pytest.approx((49, 50))
 
 
 def test_what_images_have_in_common_makes_the_interval_wider() -> None:
@@ -86,7 +86,8 @@ def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
     sample.add(np.tile([-0.3, 0.1], 60), np.repeat(np.arange(12), 10))
     test = for_differences(sample, "mean", 1.0, 0.05)
     assert isinstance(test, Constant)
-    assert (test.n, test.value) == (12, pytest.approx(-0.1))
+    assert test.n == 12
+    assert test.value == pytest.approx(-0.1)
     assert test.p_below(-0.05) > 0.5
 
 

@@ -44,7 +44,7 @@ def scores(images: int = 100, no_caption: int = 0, **present: tuple[int, int]) -
     )  # fmt: skip
 
 
-FULL = scores(**dict.fromkeys(METRICS, (100, 100)))
+FULL = scores(100, 0, **dict.fromkeys(METRICS, (100, 100)))
 
 
 def side(against: Any = "baseline", **new: np.ndarray) -> Side:
@@ -77,7 +77,7 @@ def test_the_first_run_is_accepted_and_says_so() -> None:
 
 def test_absolute_limits_hold_for_the_first_run_too() -> None:
     of = gate("chrf", limits={"empty": {"max": 0.1}})
-    many = scores(**{"chrf": (1000, 1000), "empty": (1000, 1000)}, images=1000)
+    many = scores(1000, chrf=(1000, 1000), empty=(1000, 1000))
     outcomes = {}
     for k in (0, 90, 300):
         verdict = decide(of, many, METRICS, [], {"empty": sampled((np.arange(1000) < k).astype(float))})
@@ -113,7 +113,7 @@ def test_a_baseline_lost_to_an_upgrade_is_no_pass() -> None:
 @pytest.mark.parametrize(("k", "outcome"), [(0, "INCONCLUSIVE"), (90, "INCONCLUSIVE"), (300, "FAIL")])
 def test_limits_still_apply_where_the_baseline_is_lost(k: int, outcome: str) -> None:
     of = gate("chrf", limits={"empty": {"max": 0.1}})
-    many = scores(**{"chrf": (1000, 1000), "empty": (1000, 1000)}, images=1000)
+    many = scores(1000, chrf=(1000, 1000), empty=(1000, 1000))
     values = {"empty": sampled((np.arange(1000) < k).astype(float))}
     verdict = decide(of, many, METRICS, [], values, LOST)
     assert verdict.outcome == outcome

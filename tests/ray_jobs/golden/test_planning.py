@@ -19,7 +19,7 @@ from ray_jobs.golden.sample import sampling
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import source_revision
 from ray_jobs.sources.open_source import open_source
-from ray_jobs.sources.source import ImageRef, SourceImage
+from ray_jobs.sources.source import Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
 
@@ -54,7 +54,7 @@ def test_parts_are_of_equal_work() -> None:
 class Counting:
     """A source that tells how often it is listed."""
 
-    distance = "local"
+    distance: Distance = "local"
 
     def __init__(self, folder: Path) -> None:
         self.source, self.times = open_source(Dataset(source=str(folder))), 0

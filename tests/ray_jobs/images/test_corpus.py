@@ -13,7 +13,7 @@ from images import corpus
 from PIL import Image
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.images.decode import FORMATS
+from ray_jobs.dataset.image_formats import FORMATS
 from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file
 from ray_jobs.images.reject_reasons import Rejected
 
@@ -61,7 +61,9 @@ def test_a_file_that_is_to_be_rejected_is_for_a_reason_of_its_table(name: str) -
 def test_the_picture_told_of_a_file_would_not_pass_for_another() -> None:
     """The bounds of the table are narrow enough to tell a turned, a mirrored and a recoloured picture."""
     golden = prepare(made("rgb.png"), SETTINGS)
-    scene = corpus.FILES["rgb.png"].shows()
+    shows = corpus.FILES["rgb.png"].shows
+    assert shows is not None
+    scene = shows()
     wrong = [scene.transpose(turn) for turn in Image.Transpose]
     wrong += [scene.convert("L"), Image.merge("RGB", scene.split()[::-1]), scene.point(lambda value: value * 0.9)]
     assert min(difference(golden, picture) for picture in wrong) > 2 * max(

@@ -11,11 +11,10 @@ from making import encoded, picture
 from PIL import Image, ImageFile
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.images import prepare as module
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file, thumbnail
-from ray_jobs.images.reject_reasons import REASONS, Rejected
+from ray_jobs.images.reject_reasons import REASONS, Reason, Rejected
 from ray_jobs.inputs.errors import RetryableError
 
 PHOTOS = Path(__file__).parents[3] / "demo" / "images" / "photos"
@@ -105,7 +104,7 @@ def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch
     def broken(_: Path, flags: int) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(module.os, "open", broken)
+    monkeypatch.setattr("ray_jobs.images.prepare.os.open", broken)
     with pytest.raises(RetryableError, match=r"cannot read /disk/a\.png: .*Input/output error"):
         prepare_file("a.png", Path("/disk/a.png"), USUAL)
 
@@ -139,7 +138,7 @@ def test_a_thumbnail_leaves_the_decoder_as_strict_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_a_reason_survives_its_way_between_processes(reason: str) -> None:
+def test_a_reason_survives_its_way_between_processes(reason: Reason) -> None:
     error = Rejected(reason, "on\ntwo   lines " + "x" * 400)
     found = pickle.loads(pickle.dumps(error))
     assert (found.reason, found.detail) == (error.reason, error.detail)

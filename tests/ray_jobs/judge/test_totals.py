@@ -1,11 +1,11 @@
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import reduce
 
 import pytest
 from making import suite
 
 from ray_jobs.judge.answer_store import Answer
-from ray_jobs.judge.totals import JudgeTotals, Spent, totals_of
+from ray_jobs.judge.totals import JudgeTotals, totals_of
 
 JUDGE = suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge
 
@@ -19,8 +19,8 @@ def test_every_question_is_answered_or_failed_with_a_reason() -> None:
     assert (found.questions, found.answered, found.failed) == (5, 2, {"judge-silent": 1, "judge-timeout": 2})
     assert found.questions == found.answered + sum(found.failed.values())
     assert found.cached == 2
-    assert found.spent == Spent(4, 4000, 400, pytest.approx(4000 * 3e-6 + 400 * 15e-6))
-    assert found.asked == Spent(2, 2000, 200, pytest.approx(2000 * 3e-6 + 200 * 15e-6))
+    assert astuple(found.spent) == pytest.approx((4, 4000, 400, 4000 * 3e-6 + 400 * 15e-6))
+    assert astuple(found.asked) == pytest.approx((2, 2000, 200, 2000 * 3e-6 + 200 * 15e-6))
 
 
 def test_parts_add_up_in_any_grouping() -> None:

@@ -1,5 +1,7 @@
 """Tables of captions in memory, by the functions that make those on disk."""
 
+import numpy as np
+
 from ray_jobs.metrics.text import frequencies
 from ray_jobs.metrics.text.batch import Corpus
 from ray_jobs.metrics.text.frequencies import Frequencies
@@ -13,5 +15,5 @@ def corpus_of_captions(texts: list[str]) -> Corpus:
     return Corpus(bigrams=_table(bigrams), texts=_table(whole))
 
 
-def _table(found: "frequencies.np.ndarray") -> Frequencies:
+def _table(found: np.ndarray) -> Frequencies:
     return Frequencies(len(found), (frequencies.summed([frequencies.counted(found)], least=2),))

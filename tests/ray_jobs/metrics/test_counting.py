@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scored import in_process, write_captions, write_golden
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text.frequencies import Frequencies
 from ray_jobs.metrics.text.ngrams import ngrams, of_texts
 from ray_jobs.metrics.text.tokenise import numbers
 from ray_jobs.storage import objects
@@ -45,7 +47,7 @@ def made(root: str) -> Spec:
     return planned
 
 
-def of(table: corpus_counts.Frequencies, found: np.ndarray) -> dict[int, int]:
+def of(table: Frequencies, found: np.ndarray) -> dict[int, int]:
     asked = np.unique(found)
     return dict(zip(asked.tolist(), table.of(asked).astype(int).tolist(), strict=True))
 
@@ -112,7 +114,7 @@ def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
     while not objects.exists(f"{corpus_counts.references_uri(cut)}/tables.json"):
         left = [steps]  # one more task is done each time before it is killed
 
-        def killed(rows: list, work: object, left: list[int] = left) -> list:
+        def killed(rows: list[Any], work: object, left: list[int] = left) -> list[Any]:
             done = []
             for row in rows:
                 if not left[0]:
@@ -143,7 +145,7 @@ def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytes
     """The first ends, and takes the runs away, when the second has just begun to sum them."""
     planned = made(str(tmp_path))
 
-    def second(rows: list, work: object) -> list:
+    def second(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
             monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
             corpus_counts.count_references(planned)
@@ -157,7 +159,7 @@ def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytes
 def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = made(str(tmp_path))
 
-    def lost(rows: list, work: object) -> list:
+    def lost(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
             objects.delete(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams")
         return in_process(rows, work)  # type: ignore[arg-type]

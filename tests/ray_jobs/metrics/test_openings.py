@@ -1,13 +1,15 @@
 """Refusals and boilerplate are told by how a caption opens."""
 
+from types import ModuleType
+
 import pytest
 
 from ray_jobs.metrics import Captioned
 from ray_jobs.metrics.builtin import boilerplate, refusal
 
 
-def opens(metric: object, text: str) -> bool:
-    value = metric.measure(Captioned(text, 5, "stop"))  # type: ignore[attr-defined]
+def opens(metric: ModuleType, text: str) -> bool:
+    value: float = metric.measure(Captioned(text, 5, "stop"))
     assert value in (0.0, 1.0)
     return value == 1
 

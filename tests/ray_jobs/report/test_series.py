@@ -64,7 +64,7 @@ def test_one_checkpoint_under_two_names_is_two_points(tmp_path: Path) -> None:
 
 
 def test_a_judge_is_compared_with_itself_only(tmp_path: Path) -> None:
-    judged = {"judge__kind": "vllm", "judge__model": "/m"}
+    judged: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m"}
     validated(str(tmp_path), 1, 50.0)
     validated(str(tmp_path), 2, 52.0, **judged)
     found = trend(spec(root=str(tmp_path), called="step-3", **judged))
@@ -73,7 +73,7 @@ def test_a_judge_is_compared_with_itself_only(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_with_several_runs_is_one_point_on_this_scale(tmp_path: Path) -> None:
-    judged = {"judge__kind": "vllm", "judge__model": "/m"}
+    judged: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m"}
     validated(str(tmp_path), 1, 50.0, day=1, **judged)
     validated(str(tmp_path), 1, 40.0, day=2)
     found = trend(spec(root=str(tmp_path), called="step-3", **judged))

@@ -28,7 +28,7 @@ def test_results_are_in_order_and_few_are_under_way() -> None:
             now -= 1
         return number
 
-    results = []
+    results: list[int] = []
     for result in prefetch(fetch, items(), 5):
         assert taken <= len(results) + 6  # never further ahead than it may read
         results.append(result)

@@ -88,7 +88,7 @@ def test_a_row_whose_file_is_not_there_is_counted(store: str, name: str, tmp_pat
         ("b.png", ["here"]), ("c.png", []), ("z.png", ["gone"]), ("a.png", ["gone too"]),
     ]  # fmt: skip
     assert [row.detail for row in found] == ["", "", *[f"named in {name} but not there"] * 2]
-    assert [row.data is row.file is None for row in found] == [False, False, True, True]
+    assert [(row.data, row.file) == (None, None) for row in found] == [False, False, True, True]
 
 
 def test_a_file_that_the_metadata_names_is_an_image_whatever_its_name(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_link_to_nothing_is_a_row_without_data(tmp_path: Path) -> None:
     (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
     source = open_source(Dataset(source=str(tmp_path)))
     rows = list(source.read(list(source.listed())))
-    assert [row.data is row.file is None for row in rows] == [False, True]
+    assert [(row.data, row.file) == (None, None) for row in rows] == [False, True]
     assert rows[1].detail.endswith("1.png: no such file")
 
 

@@ -76,7 +76,7 @@ def test_images_of_every_feature(tmp_path: Path, feature: Any, cells: list[Any],
     rows = read(Dataset(source=str(tmp_path / "data"), format="huggingface"))
     if expected:
         assert expected in rows[0].detail
-        assert rows[0].data is rows[0].file is None
+        assert (rows[0].data, rows[0].file) == (None, None)
     else:
         assert [content(row) for row in rows] == PICTURES[:2]
 

@@ -2,6 +2,7 @@ import base64
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from offered import PICTURES, content, jsonl, listed, listing_peak, pictures, read, table_in
@@ -41,14 +42,21 @@ def test_objects_named_from_a_local_manifest(s3: str, tmp_path: Path, monkeypatc
 
 
 def test_a_row_that_names_no_image_is_counted_and_a_name_given_twice_is_two(tmp_path: Path) -> None:
-    rows = [{"file": "a.png"}, {"file": ""}, {"file": "a.png"}, {"file": None}, {"other": 1}, {"file": "5"}]
+    rows: list[dict[str, Any]] = [
+        {"file": "a.png"},
+        {"file": ""},
+        {"file": "a.png"},
+        {"file": None},
+        {"other": 1},
+        {"file": "5"},
+    ]
     found = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows))))
     assert [row.image_id for row in found] == ["a.png", "2", "a.png#3", "4", "5", "5#6"]
     assert [row.detail for row in found][1] == "the row names no image"
 
 
 def test_a_row_whose_cells_cannot_be_read_is_a_reject_and_stops_no_other(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"file": 3}, {"file": ["a", "b"]}, {"file": "a.png", "said": {"en": "a", "de": "b"}},
         {"file": "b.png", "kind": [0, 1, 0]}, {"file": "c.png", "said": "fine", "kind": [2, 1]},
     ]  # fmt: skip
@@ -65,7 +73,11 @@ def test_a_row_whose_cells_cannot_be_read_is_a_reject_and_stops_no_other(tmp_pat
 
 def test_an_image_in_the_line_itself_is_named_by_its_line(tmp_path: Path) -> None:
     encoded = base64.b64encode(PICTURES[0]).decode()
-    rows = [{"image": encoded}, {"image": f"data:image/png;base64,{encoded}"}, {"image": [{"bytes": encoded}]}]
+    rows: list[dict[str, Any]] = [
+        {"image": encoded},
+        {"image": f"data:image/png;base64,{encoded}"},
+        {"image": [{"bytes": encoded}]},
+    ]
     dataset = Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)))
     assert [(row.image_id, row.data) for row in read(dataset)] == [(name, PICTURES[0]) for name in "123"]
     assert open_source(dataset).distance == "local"
@@ -81,7 +93,7 @@ def test_backslashes_of_windows_lead_to_the_file(store: str, tmp_path: Path) -> 
     assert [row.image_id for row in rows] == names
     told = "C:\\img\\2.png: no such file: a path of Windows; write it relative to the data set, with /"
     assert rows[2].detail == told
-    assert rows[3].data is rows[3].file is None
+    assert (rows[3].data, rows[3].file) == (None, None)
 
 
 def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Path) -> None:
@@ -126,7 +138,9 @@ def test_a_manifest_that_is_not_there(store: str) -> None:
 
 
 def test_a_column_that_only_later_rows_have_is_one(tmp_path: Path) -> None:
-    rows = [{"file": f"{number}.png"} for number in range(200)] + [{"file": "x.png", "caption": "late"}]
+    rows: list[dict[str, Any]] = [{"file": f"{number}.png"} for number in range(200)] + [
+        {"file": "x.png", "caption": "late"}
+    ]
     dataset = Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)), references="caption")
     assert listed(dataset)[-1].references == ["late"]
 
@@ -134,12 +148,12 @@ def test_a_column_that_only_later_rows_have_is_one(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have_are_rows_without_data(tmp_path: Path) -> None:
     names = ["nul\0byte.png", "x" * 5000, "lone \ud800.png"]
     rows = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", [{"file": name} for name in names]))))
-    assert [row.data is row.file is None and bool(row.detail) for row in rows] == [True] * 3
+    assert [(row.data, row.file) == (None, None) and bool(row.detail) for row in rows] == [True] * 3
     assert all("\n" not in row.detail and row.detail.encode() for row in rows)
 
 
 def test_a_list_of_references_in_csv_is_that_of_jsonl(tmp_path: Path) -> None:
-    rows = [{"file": "a", "said": ["one", "two"]}, {"file": "b", "said": "[not json"}]
+    rows: list[dict[str, Any]] = [{"file": "a", "said": ["one", "two"]}, {"file": "b", "said": "[not json"}]
     ways = [
         jsonl(tmp_path / "m.jsonl", rows),
         table_in(tmp_path / "m.csv", rows),

@@ -127,7 +127,7 @@ def test_labels_of_every_type(tmp_path: Path, column: pa.Array, labels: Any) -> 
         assert [row.label for row in rows] == labels
     else:
         assert f"label 'kind': {labels}" in rows[0].detail or labels in rows[0].detail
-        assert rows[0].data is rows[0].label is None
+        assert (rows[0].data, rows[0].label) == (None, None)
 
 
 def test_several_labels_have_a_name_each(tmp_path: Path) -> None:
