@@ -64,7 +64,11 @@ def quantised(source: Path, target: Path) -> Path:
         "weights": numbers | {"strategy": "channel", "dynamic": False},
         "input_activations": numbers | {"strategy": "token", "dynamic": True},
     }
-    told = {"quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed"}
+    told: dict[str, Any] = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+    }
     told |= {"config_groups": {"group_0": scheme}, "ignore": ["lm_head", "re:.*visual.*"]}
     config = json.loads((target / "config.json").read_text())
     (target / "config.json").write_text(json.dumps(config | {"quantization_config": told}))
