@@ -121,3 +121,13 @@ FOLDERS = "ray_jobs|plugins|dags|tests|dev|demo|benchmarks|docs|docker|helm|requ
 @pytest.mark.parametrize("path", named(rf"`((?:{FOLDERS})/[\w./-]*\w/?)(?=[` ])"))
 def test_every_path_of_a_page_exists(path: str) -> None:
     assert path in MADE or (REPO / path).exists()
+
+
+def test_every_page_that_the_code_names_exists() -> None:
+    """In docstrings, in error lines and on the pages of DAGs."""
+    files = (
+        file for folder in ("ray_jobs", "plugins", "dags", "dev", "demo") for file in (REPO / folder).rglob("*.py")
+    )
+    found = {(file, name) for file in files for name in re.findall(r"\bdocs/[\w/-]+\.md\b", file.read_text())}
+    assert len(found) > 5
+    assert {f"{file.relative_to(REPO)}: {name}" for file, name in found if not (REPO / name).exists()} == set()
