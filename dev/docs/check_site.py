@@ -67,10 +67,10 @@ def outside_resources(site: Path) -> Iterator[str]:
 
 def main(site: str) -> int:
     """The number of pages is not checked here; 1 if a page loads something from outside."""
-    found = list(outside_resources(Path(site)))
-    for line in found:
+    lines = list(outside_resources(Path(site)))
+    for line in lines:
         print(line, file=sys.stderr)
-    return 1 if found else 0
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -62,6 +62,6 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 
 
-def meaning_of(schema: str, column: str) -> str:
+def describe_column(schema: str, column: str) -> str:
     """What the column means in files of this schema. Raises KeyError for a column that nothing is said about."""
     return COLUMNS[schema].get(column) or COMMON[column]

@@ -19,7 +19,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 
 REPO = Path(__file__).parents[2]
 FOLDERS = ("ray_jobs", "plugins")
-THINGS = {  # the word that a line begins with -> the heading it is under
+THINGS = {  # the word that a line begins with -> the section it is under
     "adapter": "An adapter",
     "audit": "An audit",
     "caption": "Captions",
@@ -69,21 +69,21 @@ class ErrorLine:
         return self.text.rpartition("; ")[2] if "; " in self.text else ""
 
     @property
-    def heading(self) -> str:
+    def section(self) -> str:
         first = re.match(r"[A-Za-z]+", self.text)
         return THINGS.get(first[0].lower(), OTHER) if first else OTHER
 
 
 def failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
     """Names of the two kinds of failure, and of the classes made of them, with whether they are retried."""
-    found = {InputError.__name__: False, RetryableError.__name__: True}
+    is_retried = {InputError.__name__: False, RetryableError.__name__: True}
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     for _ in range(2):  # a class of a class
         for node in classes:
             for base in node.bases:
-                if isinstance(base, ast.Name) and base.id in found:
-                    found[node.name] = found[base.id]
-    return found
+                if isinstance(base, ast.Name) and base.id in is_retried:
+                    is_retried[node.name] = is_retried[base.id]
+    return is_retried
 
 
 def error_lines() -> set[ErrorLine]:
@@ -100,18 +100,18 @@ def error_lines() -> set[ErrorLine]:
 def suite_lines() -> set[ErrorLine]:
     """What the models of a suite refuse, and the schema of its fields: these lines go on after `suite …:`."""
     constants: dict[str, str] = {}
-    found: set[ErrorLine] = set()
+    forms: set[ErrorLine] = set()
     for file in (inspect.getfile(Suite), inspect.getfile(NotSupported), inspect.getfile(find_unused)):
         tree = ast.parse(Path(file).read_text())
         lines = _of_module(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
-        found |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}
+        forms |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}
         module = Module(tree, constants)
         for scope in module.functions.values():
             for node in ast.walk(scope):
                 if file == inspect.getfile(find_unused) and isinstance(node, ast.Yield) and node.value:
                     texts = (_tidy(text) for text in module.texts(node.value, scope))
-                    found |= {ErrorLine(f"suite {GAP}: {text}", False) for text in texts if "; " in text}
-    return found
+                    forms |= {ErrorLine(f"suite {GAP}: {text}", False) for text in texts if "; " in text}
+    return forms
 
 
 def _of_module(tree: ast.Module, classes: dict[str, bool], constants: dict[str, str]) -> Iterator[ErrorLine]:
@@ -132,13 +132,13 @@ def _tidy(text: str) -> str:
 
 def page() -> str:
     """The whole of docs/reference/errors.md."""
-    by_heading: dict[str, list[ErrorLine]] = {}
+    by_section: dict[str, list[ErrorLine]] = {}
     for line in sorted(error_lines() | suite_lines()):
-        by_heading.setdefault(line.heading, []).append(line)
+        by_section.setdefault(line.section, []).append(line)
     text = [INTRODUCTION]
-    for heading in sorted(by_heading, key=lambda heading: (heading == OTHER, heading)):
-        text += [f"\n## {heading}\n", "| the line | remedy | again |", "| --- | --- | --- |"]
-        text += [_row(line) for line in by_heading[heading]]
+    for section in sorted(by_section, key=lambda section: (section == OTHER, section)):
+        text += [f"\n## {section}\n", "| the line | remedy | again |", "| --- | --- | --- |"]
+        text += [_row(line) for line in by_section[section]]
     return "\n".join(text) + "\n"
 
 

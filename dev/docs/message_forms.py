@@ -23,20 +23,20 @@ class Module:
         if isinstance(node, ast.Constant):
             return [node.value if isinstance(node.value, str) else GAP]
         if isinstance(node, ast.JoinedStr):
-            return self._joined([self.texts(part, scope) for part in node.values])
+            return self._join([self.texts(part, scope) for part in node.values])
         if isinstance(node, ast.FormattedValue):
             return self.texts(node.value, scope) if node.conversion == -1 else [GAP]
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            return self._joined([self.texts(node.left, scope), self.texts(node.right, scope)])
+            return self._join([self.texts(node.left, scope), self.texts(node.right, scope)])
         if isinstance(node, ast.IfExp):
             return self.texts(node.body, scope) + self.texts(node.orelse, scope)
         if isinstance(node, ast.Name):
-            return self._named(node, scope)
+            return self._resolve_name(node, scope)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.functions:
-            return self._returned(self.functions[node.func.id])
+            return self._list_returns(self.functions[node.func.id])
         return [GAP]
 
-    def _named(self, node: ast.Name, scope: ast.AST | None) -> list[str]:
+    def _resolve_name(self, node: ast.Name, scope: ast.AST | None) -> list[str]:
         """What the name can hold where it is read: a constant, or what the lines above have put into it."""
         name = node.id
         if name in self.constants:
@@ -52,19 +52,19 @@ class Module:
         forms: list[str] = []
         for line in sorted(above, key=lambda line: line.lineno):
             texts = self.texts(line.value, scope)
-            forms = self._joined([forms or [GAP], texts]) if isinstance(line, ast.AugAssign) else forms + texts
+            forms = self._join([forms or [GAP], texts]) if isinstance(line, ast.AugAssign) else forms + texts
         return forms
 
-    def _returned(self, function: ast.FunctionDef) -> list[str]:
+    def _list_returns(self, function: ast.FunctionDef) -> list[str]:
         if self._depth > 3:
             return [GAP]
         self._depth += 1
         values = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
-        found = [text for value in values for text in self.texts(value, function)]
+        texts = [text for value in values for text in self.texts(value, function)]
         self._depth -= 1
-        return found or [GAP]
+        return texts or [GAP]
 
-    def _joined(self, pieces: list[list[str]]) -> list[str]:
+    def _join(self, pieces: list[list[str]]) -> list[str]:
         forms = [""]
         for piece in pieces:
             forms = [form + text for form in forms for text in piece] if len(forms) * len(piece) <= MOST_FORMS else [

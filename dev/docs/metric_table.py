@@ -78,7 +78,7 @@ def table(metrics: Iterable[Metric]) -> list[str]:
             BETTER[metric.direction],
             bar,
             NEEDS[metric.needs],
-            _meaning(metric),
+            _describe(metric),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -88,7 +88,7 @@ def _end(value: float) -> str:
     return "∞" if math.isinf(value) else f"{value:g}"
 
 
-def _meaning(metric: Metric) -> str:
+def _describe(metric: Metric) -> str:
     """The first sentence of the metric's file; the judge's metrics have no file of their own."""
     if metric.name in OF_JUDGES:
         return OF_JUDGES[metric.name]

@@ -41,7 +41,7 @@ def page() -> str:
     lines += ["", "## Classes"]
     for name, member in members.items():
         if inspect.isclass(member):
-            lines += ["", f"### `{name}`", "", *_described(member)]
+            lines += ["", f"### `{name}`", "", *_describe(member)]
     return "\n".join(lines) + "\n"
 
 
@@ -52,7 +52,7 @@ def signature(name: str, function: Callable[..., Any]) -> str:
     return text if len(text) <= 90 else re.sub(r"\((.*)\) ->", lambda m: "(\n    " + m[1] + "\n) ->", text)
 
 
-def _described(member: type) -> Iterator[str]:
+def _describe(member: type) -> Iterator[str]:
     yield inspect.cleandoc(vars(member).get("__doc__") or "").replace("<", "&lt;")
     if member in MODELS:
         yield ""

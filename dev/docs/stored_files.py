@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from dev.docs.columns import meaning_of
+from dev.docs.columns import describe_column
 from dev.docs.suite_keys import field_texts
 from ray_jobs import caption
 from ray_jobs.contract.artifacts import (
@@ -129,12 +129,12 @@ def page() -> str:
         lines.append(f"| `{file.path}` | {file.meaning} | {link} |")
     lines += ["", "## JSON files"]
     for model in MODELS:
-        lines += ["", f"### {model.__name__}", "", _described(model), "", *_keys(model)]
+        lines += ["", f"### {model.__name__}", "", _describe(model), "", *_keys(model)]
     lines += ["", "## Parquet files", "", "A part is one Parquet file of a few hundred rows. A column of a metric, a",
               "field or a failure is null where there is nothing."]  # fmt: skip
     for name, schema in SCHEMAS.items():
         lines += ["", f"### {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]
-        lines += [f"| `{column.name}` | `{column.type}` | {meaning_of(name, column.name)} |" for column in schema]
+        lines += [f"| `{column.name}` | `{column.type}` | {describe_column(name, column.name)} |" for column in schema]
     return "\n".join(lines) + "\n"
 
 
@@ -143,7 +143,7 @@ def anchor(heading: str) -> str:
     return heading.lower().replace("'", "").replace(" ", "-")
 
 
-def _described(model: type) -> str:
+def _describe(model: type) -> str:
     return inspect.cleandoc(vars(model).get("__doc__") or "").replace("<", "&lt;")
 
 

@@ -82,9 +82,8 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def _bounds(field: FieldInfo) -> str:
-    found = (text.format(f"{getattr(rule, name):,}") for rule in field.metadata for name, text in BOUNDS.items()
-             if hasattr(rule, name))  # fmt: skip
-    return ", ".join(found)
+    rules = [(rule, name) for rule in field.metadata for name in BOUNDS if hasattr(rule, name)]
+    return ", ".join(BOUNDS[name].format(f"{getattr(rule, name):,}") for rule, name in rules)
 
 
 def _default(field: FieldInfo) -> str:

@@ -26,14 +26,14 @@ def test_generated_pages_are_current() -> None:
 
 def variables_in_code() -> set[str]:
     """Every text of the sources that is the name of a variable, and those that compose reads."""
-    found = set()
+    names = set()
     for file in (file for folder in READERS for file in (REPO / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value):
-                found.add(node.value)
+                names.add(node.value)
     for file in (REPO / "docker").glob("*.yaml"):
-        found |= set(re.findall(r"\$\{(ASSAY_[A-Z_]+)", file.read_text()))
-    return found
+        names |= set(re.findall(r"\$\{(ASSAY_[A-Z_]+)", file.read_text()))
+    return names
 
 
 def variables_on_the_page() -> set[str]:
@@ -102,7 +102,7 @@ def test_the_forms_of_a_message(source: str, expected: list[str]) -> None:
 def test_error_lines_with_their_remedies() -> None:
     lines = {line.text: line for line in error_lines.error_lines() | error_lines.suite_lines()}
     line = lines["dataset …: it has no rows; check the URI and the split"]
-    assert (line.remedy, line.is_retried, line.heading) == ("check the URI and the split", False, "A data set")
+    assert (line.remedy, line.is_retried, line.section) == ("check the URI and the split", False, "A data set")
     assert lines["…: it was replaced while it was read; try again"].is_retried
     assert "suite …: `stratify` needs `label` and `limit`" in lines
     assert len(lines) > 400

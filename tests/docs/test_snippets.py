@@ -1,4 +1,4 @@
-"""What the pages show works: suites are read, Python is run, marked commands are run, and what is named exists."""
+"""What the pages show works: suites are read, Python and marked commands are run, and each name exists."""
 
 import importlib.util
 import os
@@ -29,7 +29,7 @@ NOT_OURS = ("pip", "pytest", "venv")  # `python -m` of other people's modules
 
 def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str, str]]:
     """Language, word after it and text of the page's blocks in one of these languages."""
-    yield from (found for found in FENCE.findall(page.read_text()) if found[0] in languages)
+    yield from (block for block in FENCE.findall(page.read_text()) if block[0] in languages)
 
 
 def name_of(page: Path) -> str:
@@ -90,12 +90,12 @@ def test_the_tutorial_with_your_own_images(tmp_path: Path) -> None:
     assert "0 would stop a job" in run.stdout
 
 
-# --- what is named exists -------------------------------------------------------------------------------------------
+# --- each name exists ---------------------------------------------------------------------------------------------
 
 
 def named(pattern: str) -> list[Any]:
-    found = {(name, name_of(page)) for page in COMMAND_PAGES for name in re.findall(pattern, page.read_text())}
-    return [pytest.param(name, id=f"{name} in {page}") for name, page in sorted(found)]
+    mentions = {(name, name_of(page)) for page in COMMAND_PAGES for name in re.findall(pattern, page.read_text())}
+    return [pytest.param(name, id=f"{name} in {page}") for name, page in sorted(mentions)]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_every_page_that_the_code_names_exists() -> None:
     files = (
         file for folder in ("ray_jobs", "plugins", "dags", "dev", "demo") for file in (REPO / folder).rglob("*.py")
     )
-    found = {(file, name) for file in files for name in re.findall(r"\bdocs/[\w/-]+\.md\b", file.read_text())}
-    assert len(found) > 5
-    assert {f"{file.relative_to(REPO)}: {name}" for file, name in found if not (REPO / name).exists()} == set()
+    mentions = {(file, name) for file in files for name in re.findall(r"\bdocs/[\w/-]+\.md\b", file.read_text())}
+    assert len(mentions) > 5
+    assert {f"{file.relative_to(REPO)}: {name}" for file, name in mentions if not (REPO / name).exists()} == set()
