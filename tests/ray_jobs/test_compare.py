@@ -1,5 +1,6 @@
 """Any two kept runs side by side, from what they left and nothing else."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,21 @@ def test_two_runs_of_one_series(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "step-2 against step-1: chrf worse" in html
     assert "Got worse the most" in html
     assert "FAIL" not in html.partition("<main>")[2].partition('id="trend"')[0].replace("would FAIL", "")
+
+
+def test_a_program_is_told_every_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = kept(tmp_path, 1, **JUDGED), kept(tmp_path, 2, shift=-3.0)
+    page = tmp_path / "page.html"
+    code, out, err = run(one.run_uri, two.run_uri, "--output", str(page), "--json", capsys=capsys)
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    assert (answer["baseline"], answer["candidate"], answer["page"]) == (one.run_uri, two.run_uri, str(page))
+    compared = {comparison["metric"]: comparison for comparison in answer["comparisons"]}
+    assert list(compared) == ["chrf", "words", "empty"]
+    assert compared["chrf"]["difference"] == pytest.approx(-3.45, abs=0.01)
+    assert compared["chrf"]["advisory"] is True
+    assert answer["left_out"] == {"judge": "only one run has it"}
+    assert "COMPARISON" in page.read_text()
 
 
 def test_columns_are_aligned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

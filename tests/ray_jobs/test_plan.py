@@ -333,6 +333,17 @@ def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.Cap
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_program_is_told_the_ids_and_places(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1"), "--json"]
+    assert run_program("plan", asked) == 0
+    answer = json.loads(capsys.readouterr().out)
+    spec = plan.load_spec(answer["spec_uri"])
+    assert answer == {
+        "spec_uri": spec.uri, "run_uri": spec.run_uri, "run_id": spec.run_id, "golden_id": spec.golden_id,
+        "caption_id": spec.caption_id, "series_id": spec.series_id,
+    }  # fmt: skip
+
+
 def test_trouble_is_one_line_and_exit_code_1(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

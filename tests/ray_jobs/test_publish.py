@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_the_command_says_the_verdict(made: Spec, capsys: pytest.CaptureFixture[
     leave(made)
     assert run_program("publish", ["--spec", made.uri]) == 0
     assert capsys.readouterr().out == "step-1: FAIL: chrf 9 worse\n"
+
+
+def test_a_program_is_told_the_verdict_and_where_its_files_are(made: Spec, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(made)
+    assert run_program("publish", ["--spec", made.uri, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "checkpoint": made.checkpoint.uri, "outcome": "FAIL", "reason": "chrf 9 worse", "baseline": None,
+        "run_uri": made.run_uri, "record_uri": f"{made.run_uri}/record.json",
+        "report_uri": f"{made.run_uri}/report.html",
+    }  # fmt: skip
 
 
 def test_incomplete_is_replaced_and_nothing_else_is(made: Spec) -> None:

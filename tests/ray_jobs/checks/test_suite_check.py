@@ -234,6 +234,24 @@ def test_the_page_escapes_what_others_wrote(tmp_path: Path) -> None:
     assert html.count("data:image/jpeg;base64,") == 5
 
 
+@pytest.mark.slow
+def test_a_program_is_told_each_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sections = pandas_csv(tmp_path / "data")
+    code = run_program("suite_check", ["--suite", suite(tmp_path, **sections), "--json"])
+    out = capsys.readouterr().out
+    answer = json.loads(out)
+    assert out.isascii()
+    assert (answer["suite"], answer["checkpoint"], answer["exit_code"]) == ("odd", None, code)
+    assert answer["images_listed"] == answer["images_used"] == answer["images_looked_at"] > 0
+    assert all(set(finding) == {"kind", "about", "text"} for finding in answer["findings"])
+    assert run_program("suite_check", ["--suite", "nosuch", "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["exit_code"], answer["images_listed"]) == (2, None)
+    (finding,) = answer["findings"]
+    assert (finding["kind"], finding["about"]) == ("bad input", "suite")
+    assert finding["text"].startswith("suite 'nosuch': not in")
+
+
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "no" / "page.html"
     assert run_program("suite_check", ["--suite", "nosuch", "--html", str(page)]) == 2
