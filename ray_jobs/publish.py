@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from ray_jobs.contract.artifacts import Manifest, Record, Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import load_spec
 from ray_jobs.storage import json_files, records
+from ray_jobs.storage.specs import load_spec
 
 
 def publish(spec: Spec) -> Record:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import load_spec
-from ray_jobs.storage import audits, index, json_files, objects, records
+from ray_jobs.storage import audits, index, json_files, objects, records, specs
 from ray_jobs.storage.odd_items import raise_outage, refusal
+from ray_jobs.storage.specs import load_spec
 
 DAY = timedelta(hours=24)
 LARGEST = 64 << 20  # bytes of a manifest: one of 1.28 million captions has less than one
@@ -65,7 +65,7 @@ def _spec(run_uri: str) -> Spec | None:
     """The first spec of the run that this version can read, if any."""
     root = run_uri.rsplit("/runs/", 1)[0]
     try:
-        uris = records.list_specs(run_uri)
+        uris = specs.list_specs(run_uri)
     except Exception as error:
         raise_outage(error, f"{root}/runs")
         print(f"passed over: {refusal(f'run {run_uri}', error)}")

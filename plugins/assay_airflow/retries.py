@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Suite, parse_suite
-from ray_jobs.plan import load_suite
 from ray_jobs.planning.suite_files import find_suite, read_suite
+from ray_jobs.planning.suites import load_suite
 from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.odd_items import describe
 

@@ -18,7 +18,8 @@ from ray_jobs.contract.artifacts import Comparison, LimitCheck, Record, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import find_fault, printable
-from ray_jobs.storage import objects, records
+from ray_jobs.planning import suites
+from ray_jobs.storage import objects, records, specs
 
 # Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
 OCCASIONS: dict[str, router.Occasion] = {
@@ -93,7 +94,7 @@ def _following(params: dict[str, Any]) -> tuple[Spec | None, str | None]:
         return None, "no checkpoint follows"
     if params["force"]:
         return None, "this run is forced"
-    if why := ahead.refusal(planning.load_suite(params["suite"])):
+    if why := ahead.refusal(suites.load_suite(params["suite"])):
         return None, why
     spec = planning.plan(storage_root(), params["suite"], params["following"])
     return spec, ahead.quantised(spec)
@@ -101,7 +102,7 @@ def _following(params: dict[str, Any]) -> tuple[Spec | None, str | None]:
 
 def publish(spec_uri: str) -> dict[str, Any]:
     """Publish the run's record; returns what the asset event tells of it."""
-    record = publishing.publish(planning.load_spec(spec_uri))
+    record = publishing.publish(specs.load_spec(spec_uri))
     summary = summary_of(record)
     print(f"{summary['checkpoint']}: {summary['outcome']}: {summary['reason']}")
     return summary
@@ -124,7 +125,7 @@ def summary_of(record: Record) -> dict[str, Any]:
 
 def conclude(spec_uri: str) -> str:
     """The verdict as a task state: PASS succeeds, FAIL and INCOMPLETE fail for good, INCONCLUSIVE is skipped."""
-    record = records.read(planning.load_spec(spec_uri).run_uri)
+    record = records.read(specs.load_spec(spec_uri).run_uri)
     verdict = record.verdict
     line = f"{verdict.outcome}: {verdict.reason}"
     print("\n".join([line, *map(_compared, _deciding(verdict)), *map(_limited, verdict.limits)]))
@@ -172,7 +173,7 @@ def reconcile(
     if folder and not router.names(uri):
         raise InputError(f"training run {uri}: no folder is in it; check the URI")
     root, suite = storage_root(), suite or router.suite()
-    planning.load_suite(suite)  # refuses what is no suite here, rather than in each validation
+    suites.load_suite(suite)  # refuses what is no suite here, rather than in each validation
     why = find_occasion(run_type, occasion)
     result = router.make_pass(root, suite, uri, count_runs, why, datetime.now(UTC), after)
     tell(result.summary())
@@ -188,7 +189,7 @@ def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[st
     if suite and (fault := find_fault(suite)):
         raise InputError(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
     if suite and not checkpoint and suite not in objects.folders(f"{root}/index"):
-        planning.load_suite(suite)
+        suites.load_suite(suite)
     found = auditing.of(root, checkpoint, suite) if checkpoint else auditing.due(root, suite, datetime.now(UTC))
     if not found:
         raise AirflowSkipException(

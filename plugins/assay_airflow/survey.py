@@ -19,7 +19,7 @@ from ray_jobs.checkpoints.inspect import is_adapter
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import check_name, printable
-from ray_jobs.plan import load_suite
+from ray_jobs.planning.suites import load_suite
 from ray_jobs.storage import objects, odd_items
 
 OPENED_AT_ONCE = 8  # on S3, where opening is waiting; weights in a directory are hashed by threads of their own

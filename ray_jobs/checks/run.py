@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-from ray_jobs import plan
 from ray_jobs.checks import data_doubts, judge, judge_engine, model, model_doubts, sample_size
 from ray_jobs.checks.findings import CHARACTERS, Findings
 from ray_jobs.checks.images import Listing, Looked, list_images, look_at
 from ray_jobs.checks.judge import Asked
 from ray_jobs.checks.model import Model, Rendered
 from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.dataset import revision
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.images.prepare import Golden
 from ray_jobs.inputs.names import printable
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.metrics import custom
 from ray_jobs.metrics.registry import BUILT_IN
+from ray_jobs.planning import suites
 
 log = logging.getLogger("assay")
 SHOWN = 5  # images
@@ -79,7 +80,7 @@ class _NoteCollector(logging.Handler):
 
 def _check_all(checked: Checked, sample: int, ask_judge: bool) -> None:
     suite_name, checkpoint_uri = checked.suite_name, checked.checkpoint_uri
-    checked.suite = checked.findings.attempt("suite", plan.load_suite, suite_name, True)
+    checked.suite = checked.findings.attempt("suite", suites.load_suite, suite_name, True)
     suite = checked.suite
     if suite is not None:
         _check_images(checked, suite, sample)
@@ -92,7 +93,7 @@ def _check_all(checked: Checked, sample: int, ask_judge: bool) -> None:
 
 def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
     findings = checked.findings
-    checked.revision = findings.attempt("data set", plan.source_revision, suite.dataset)
+    checked.revision = findings.attempt("data set", revision.source_revision, suite.dataset)
     if checked.revision is None:
         return
     listed = findings.attempt("data set", list_images, suite.dataset, sample)
@@ -123,9 +124,9 @@ def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
 def _check_tables(checked: Checked, suite: Suite) -> None:
     """The files beside the suite: synonyms and a team's own metrics."""
     if suite.metrics.synonyms:
-        checked.findings.attempt("suite", plan.load_synonyms, suite.metrics.synonyms)
+        checked.findings.attempt("suite", suites.load_synonyms, suite.metrics.synonyms)
     if suite.metrics.own:
-        sources = checked.findings.attempt("suite", plan.read_metrics, suite.metrics.own)
+        sources = checked.findings.attempt("suite", suites.read_custom_metrics, suite.metrics.own)
         if sources is not None:
             checked.findings.attempt("suite", custom.loaded, sources, tuple(BUILT_IN))
     if suite.metrics.clip:

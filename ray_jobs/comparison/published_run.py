@@ -7,7 +7,7 @@ from ray_jobs.contract.artifacts import Record, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import json_files, objects, records
+from ray_jobs.storage import json_files, objects, records, specs
 from ray_jobs.storage.odd_items import describe
 
 
@@ -40,7 +40,7 @@ def load_run(uri: str) -> PublishedRun:
 def _load(uri: str) -> PublishedRun:
     try:
         record = records.read(uri)
-        spec = json_files.load(Spec, next(iter(records.list_specs(uri)), f"{uri}/spec.json"))
+        spec = json_files.load(Spec, next(iter(specs.list_specs(uri)), f"{uri}/spec.json"))
         scores = json_files.load(Scores, f"{records.results_uri(uri, record.verdict)}/scores.json")
     except FileNotFoundError as error:
         missing = str(error.filename or uri).removeprefix(f"{uri}/")

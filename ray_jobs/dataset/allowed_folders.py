@@ -1,4 +1,4 @@
-"""Say which folders a local data set, and the files that a suite names for it, may lie in.
+"""Say which folders a local data set, and the files that a suite names for it, may lie in, and which never.
 
 Both planes use this: the reader of a source for the places that a data set names, and `plan` for a suite's tables.
 """
@@ -6,6 +6,13 @@ Both planes use this: the reader of a source for the places that a data set name
 import os
 import re
 from pathlib import Path
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.storage import objects
+
+SYSTEM = ("/proc", "/sys", "/dev", "/run")  # no data, but secrets of processes, and files without an end
+DATA = ("/dev/shm", "/run/media")  # noqa: S108 - in the system, and yet people keep data there
 
 
 def list_allowed() -> list[str]:
@@ -34,3 +41,17 @@ def find_home(source: str) -> Path | None:
         return None
     home = path if path.is_dir() and "{" not in source else path.parent
     return None if os.path.realpath(home) == "/" else home
+
+
+def refuse_system_path(uri: str, what: str) -> None:
+    """Raise InputError for a local path that leads into the system, links followed."""
+    if objects.is_s3(uri):
+        return
+    try:
+        path = Path(objects.absolute(uri)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
+        raise InputError(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
+    if path == Path("/"):
+        raise InputError(f"{what} {printable(uri)}: is the root of the system; name a folder of data")
+    if any(map(path.is_relative_to, SYSTEM)) and not any(map(path.is_relative_to, DATA)):
+        raise InputError(f"{what} {printable(uri)}: leads into the system, where no data is; correct the suite")

@@ -16,6 +16,8 @@ from typing import Any
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 
+TABLE_BYTES = 16 * 2**20  # of synonyms or names of labels
+
 KEYED_LINES = (
     re.compile(r"(n\d{8})[\s,:]+(\S.*)"),  # WordNet's ids, as ImageNet's folders are called
     re.compile(r"(\d+)\s*[:=,\t]\s*(\S.*)"),

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.stored_model import StoredModel
 from ray_jobs.contract.suite import FrozenModel, Preprocess
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden.former_cells import CELLS
 from ray_jobs.golden.sample import Sample, sampling
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import source_revision
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.source import Distance, ImageRef, Source
 from ray_jobs.storage import json_files, objects

@@ -24,10 +24,10 @@ from ray_jobs.job import handshake
 from ray_jobs.job.ray_address import find_ray
 from ray_jobs.job.shared_folders import require_shared
 from ray_jobs.judge.destination import check_destination
-from ray_jobs.plan import load_spec
 from ray_jobs.planning.suite_files import check_code
 from ray_jobs.runtime.waiting import tell_waiting
 from ray_jobs.storage import json_files
+from ray_jobs.storage.specs import load_spec
 from ray_jobs.storage.store_probe import require_conditional_create
 
 log = logging.getLogger("assay")

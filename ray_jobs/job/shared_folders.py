@@ -17,8 +17,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.contract.spec import Spec
+from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.plan import expanded
 from ray_jobs.storage import objects
 from ray_jobs.storage.error_lines import explain_errors, show_uri
 from ray_jobs.storage.parts import SHARE
@@ -83,7 +83,11 @@ def _alive() -> dict[str, str]:
 
 def _list_places(spec: Spec) -> dict[str, str]:
     """The paths that the spec names and that exist here, by what they are; the root first."""
-    uris = {"root": spec.root, "checkpoint": spec.checkpoint.uri, "dataset": expanded(spec.suite.dataset.source)[0]}
+    uris = {
+        "root": spec.root,
+        "checkpoint": spec.checkpoint.uri,
+        "dataset": expand_pattern(spec.suite.dataset.source)[0],
+    }
     if spec.checkpoint.base:
         uris["base model"] = spec.checkpoint.base.uri
     if spec.judge:

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from ray_jobs.contract.spec import Predecessor, Spec
-from ray_jobs.storage import records
+from ray_jobs.storage import records, specs
 from ray_jobs.storage.index import READS, Published, published
 
 TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
@@ -67,7 +67,7 @@ def _compare_with(spec: Spec, accepted: list[Published]) -> Predecessor:
     """The series of these accepted runs as the spec's predecessor: the first of them with a readable spec."""
     for entry in islice(accepted, TRIED):
         run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
-        for old in records.specs_of(run_uri):
+        for old in specs.iterate_specs(run_uri):
             if old.suite.name == entry.suite and old.checkpoint.folder == entry.checkpoint_folder:
                 changed = list_changes(old, spec)
                 return Predecessor(run_id=entry.run_id, run_uri=run_uri, checkpoint=old.checkpoint, changed=changed)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ray_jobs.dataset.allowed_folders import find_home, list_allowed_folders, list_own_folders
+from ray_jobs.dataset.allowed_folders import find_home, list_allowed_folders, list_own_folders, refuse_system_path
 from ray_jobs.inputs import strict_yaml
 from ray_jobs.inputs.errors import InputError, nearest
 from ray_jobs.inputs.names import find_fault, printable
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 SUITES = Path(__file__).parents[2] / "dags" / "suites"
 CODE_BYTES = 256 * 1024
-TABLE_BYTES = 16 * 2**20  # of synonyms or names of labels
 MOST_FILES = 10_000  # looked at below ASSAY_SUITES
-SYSTEM = ("/proc", "/sys", "/dev", "/run")  # no data, but secrets of processes, and files without an end
-DATA = ("/dev/shm", "/run/media")  # noqa: S108 - in the system, and yet people keep data there
 SETTING = "ASSAY_SUITE_FILES"
 
 
@@ -128,20 +125,6 @@ def keep_links(path: Path) -> Path:
     if os.path.realpath(direct) == os.path.realpath(path):
         return direct
     return path.resolve()
-
-
-def refuse_system_path(uri: str, what: str) -> None:
-    """Raise InputError for a local path that leads into the system, links followed."""
-    if objects.is_s3(uri):
-        return
-    try:
-        path = Path(objects.absolute(uri)).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
-        raise InputError(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
-    if path == Path("/"):
-        raise InputError(f"{what} {printable(uri)}: is the root of the system; name a folder of data")
-    if any(map(path.is_relative_to, SYSTEM)) and not any(map(path.is_relative_to, DATA)):
-        raise InputError(f"{what} {printable(uri)}: leads into the system, where no data is; correct the suite")
 
 
 def read_text(uri: str, what: str, at_most: int) -> str:

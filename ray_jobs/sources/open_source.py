@@ -6,22 +6,15 @@
 from itertools import islice
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.dataset import image_formats
-from ray_jobs.dataset.source_files import MANIFESTS, is_left_by_tools
+from ray_jobs.dataset.brace_patterns import expand_pattern
+from ray_jobs.dataset.revision import SAVED, is_hub_name
+from ray_jobs.dataset.source_files import is_left_by_tools
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import SAVED, expanded, is_hub_name
 from ray_jobs.sources.listing.unknown_files import unknown_file
 from ray_jobs.sources.settings import refuse_unused
-from ray_jobs.sources.source import Source
+from ray_jobs.sources.source import SUFFIXES, Source
 from ray_jobs.storage import objects
 
-SUFFIXES = {
-    "manifest": MANIFESTS,
-    "parquet": (".parquet",),
-    "arrow": (".arrow", ".feather"),
-    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"),
-    "folder": image_formats.SUFFIXES,
-}
 PEEKED = 1000  # entries looked at to tell what a folder holds
 
 
@@ -61,7 +54,7 @@ def _detected(dataset: Dataset) -> str:
     source = dataset.source
     if is_hub_name(dataset):
         return "huggingface"
-    if kind := _kind(expanded(source)[0]):
+    if kind := _kind(expand_pattern(source)[0]):
         return kind
     if any(objects.exists(f"{source}/{name}") for name in SAVED):
         return "huggingface"

@@ -5,8 +5,8 @@ in a subfolder) the source itself refuses while it lists.
 """
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import is_hub_name
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import is_hub_name
 
 KINDS = {
     "folder": "a folder of images",

@@ -8,6 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ray_jobs.dataset import image_formats
+from ray_jobs.dataset.source_files import MANIFESTS
+
+SUFFIXES = {
+    "manifest": MANIFESTS,
+    "parquet": (".parquet",),
+    "arrow": (".arrow", ".feather"),
+    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"),
+    "folder": image_formats.SUFFIXES,
+}
+
 Distance = Literal["local", "object-store", "web"]
 
 

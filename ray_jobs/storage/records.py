@@ -15,7 +15,7 @@ from ray_jobs.contract.spec import Baseline, Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import index, json_files, objects
+from ray_jobs.storage import index, json_files, objects, specs
 from ray_jobs.storage.index import Published, published
 from ray_jobs.storage.odd_items import describe, raise_outage
 
@@ -24,8 +24,16 @@ log = logging.getLogger("assay")
 AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
 
 __all__ = [
-    "Published", "anchor_for", "asked_before", "baseline_for", "decided", "list_specs", "publish", "published", "read",
-    "rebuild", "results_uri", "specs_of",
+    "Published",
+    "anchor_for",
+    "asked_before",
+    "baseline_for",
+    "decided",
+    "publish",
+    "published",
+    "read",
+    "rebuild",
+    "results_uri",
 ]  # fmt: skip
 
 
@@ -275,32 +283,7 @@ def asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
     """The specs of this checkpoint's runs in the series, the first run first."""
     for entry in entries:
         if entry.checkpoint_folder == spec.checkpoint.folder:
-            yield from specs_of(entry.run_uri(spec.root))
-
-
-def specs_of(run_uri: str) -> Iterator[Spec]:
-    """The specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
-    for uri in list_specs(run_uri):
-        if asked := _spec(uri):
-            yield asked
-
-
-def list_specs(run_uri: str) -> list[str]:
-    """The URIs of a run's specs: of the plain request first, because forced ones only repeat it, then of those."""
-    keys = [entry.key for entry in objects.entries(run_uri)]
-    specs = [key for key in keys if key.startswith("spec") and key.endswith(".json") and "/" not in key]
-    return [f"{run_uri}/{key}" for key in sorted(specs, key=lambda key: (key != "spec.json", key))]
-
-
-def _spec(uri: str) -> Spec | None:
-    """The spec; None for one of an older version, or removed since it was listed. Raises NewerSchema: what a newer
-    Assay was asked about this checkpoint, and what it compared it with, this one cannot say."""
-    try:
-        return json_files.load(Spec, uri)
-    except (RetryableError, NewerSchema):
-        raise
-    except Exception:
-        return None
+            yield from specs.iterate_specs(entry.run_uri(spec.root))
 
 
 def _named(spec: Spec, asked: str, what: str) -> Baseline:

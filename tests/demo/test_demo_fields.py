@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from demo import fields, fields_report, scenes
 from ray_jobs.contract.field_schema import complete
 from ray_jobs.fields.truth import read_truth
-from ray_jobs.plan import load_suite
+from ray_jobs.planning.suites import load_suite
 from ray_jobs.sources.open_source import open_source
 
 NUMBER = {"one": 1, "two": 2, "three": 3}

@@ -19,7 +19,7 @@ from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.shared.compatibility import layout, likeness
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, specs
 
 BASE = DEMO / "checkpoints" / "step-0300"
 MODULE = "model.language_model.layers.0.self_attn.q_proj"
@@ -346,7 +346,7 @@ def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) 
     suite.write_text(json.dumps(settings | {"engine": {"base_model": "models/base"}}))
     spec = plan.plan(str(tmp_path / "root"), str(suite), str(adapter), by_hand=True)
     assert spec.checkpoint.base == inspect.resolve(str(tmp_path / "models" / "base"))
-    assert plan.load_spec(spec.uri) == spec
+    assert specs.load_spec(spec.uri) == spec
     base = plan.plan(str(tmp_path / "root"), str(suite), str(tmp_path / "models" / "base"), by_hand=True)
     assert base.series_id == spec.series_id  # so that an adapter can be compared with its base
     assert base.caption_id != spec.caption_id

@@ -18,7 +18,7 @@ from ray_jobs.contract import artifacts
 from ray_jobs.contract import spec as contract
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects, parts, records
+from ray_jobs.storage import objects, parts, records, specs
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(24)]
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/models/judge"}
@@ -188,7 +188,7 @@ def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path:
     forced = one.model_copy(update={"force": "again"})
     objects.write(forced.uri, forced.model_dump_json().encode())
     assert load_run(one.run_uri).spec.force is None
-    assert records.list_specs(one.run_uri) == [one.uri, forced.uri]
+    assert specs.list_specs(one.run_uri) == [one.uri, forced.uri]
     objects.delete(one.uri)
     assert load_run(one.run_uri).spec.force == "again"
 

@@ -14,8 +14,10 @@ from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import spec
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset import revision
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects, records
+from ray_jobs.planning import suites
+from ray_jobs.storage import objects, records, specs
 
 
 class Place:
@@ -53,7 +55,7 @@ def test_the_same_request_is_the_same_spec(place: Place) -> None:
     model = place.checkpoint("step-1")
     first, again = place.plan(model), place.plan(model)
     assert first == again
-    assert plan.load_spec(first.uri) == first
+    assert specs.load_spec(first.uri) == first
     assert place.plan(model + "/").uri == first.uri
     assert place.plan(f"file://{model}").uri == first.uri
 
@@ -72,8 +74,8 @@ def test_force_names_the_request_and_moves_nothing(place: Place) -> None:
     assert forced.force == "manual__1"
     plain = place.plan(model)
     assert forced.run_uri == plain.run_uri
-    assert plan.load_spec(forced.uri).force == "manual__1", "a plain request took the token of a forced one"
-    assert plan.load_spec(plain.uri).force is None
+    assert specs.load_spec(forced.uri).force == "manual__1", "a plain request took the token of a forced one"
+    assert specs.load_spec(plain.uri).force is None
 
 
 def test_a_checkpoint_that_is_not_whole_is_not_planned(place: Place) -> None:
@@ -163,15 +165,15 @@ def test_an_unknown_baseline(place: Place) -> None:
 
 def test_a_suite_by_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SUITES", str(place.folder))
-    assert plan.load_suite("nightly").name == "nightly"
+    assert suites.load_suite("nightly").name == "nightly"
     with pytest.raises(InputError, match=r"suite 'nihgtly': not in .*; did you mean 'nightly'\?"):
-        plan.load_suite("nihgtly")
+        suites.load_suite("nihgtly")
     with pytest.raises(InputError, match=r"suite missing.yaml: no such file"):
-        plan.load_suite("missing.yaml", by_hand=True)
+        suites.load_suite("missing.yaml", by_hand=True)
 
 
 def test_the_demo_suite_is_found_by_name() -> None:
-    demo = plan.load_suite("demo")
+    demo = suites.load_suite("demo")
     assert Path(demo.dataset.source).is_dir()
     assert demo.judge.model
     assert Path(demo.judge.model).name == "judge"
@@ -181,10 +183,10 @@ def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pyt
     judge = place.checkpoint("judge")
     place.suite({"judge": {"kind": "vllm", "model": "models/judge"}})
     monkeypatch.chdir("/")
-    found = plan.load_suite(str(place.file), by_hand=True)
+    found = suites.load_suite(str(place.file), by_hand=True)
     assert (found.dataset.source, found.judge.model) == (str(place.images), judge)
     monkeypatch.chdir(place.folder)
-    assert plan.load_suite("nightly.yaml", by_hand=True) == found
+    assert suites.load_suite("nightly.yaml", by_hand=True) == found
 
 
 def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,14 +194,14 @@ def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch
     objects.write(f"{place.folder}/names.txt", b"x")
     place.suite({"dataset": {"source": "shards/train-{0..1}.tar", "label": "cls", "label_names": "names.txt"}})
     monkeypatch.chdir("/")
-    found = plan.load_suite(str(place.file), by_hand=True).dataset
+    found = suites.load_suite(str(place.file), by_hand=True).dataset
     assert found.source == f"{place.folder}/shards/train-{{0..1}}.tar"
     assert found.label_names == f"{place.folder}/names.txt"
 
 
 def test_a_suite_on_s3(s3: str) -> None:
     objects.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
-    assert plan.load_suite(f"{s3}/suites/nightly.yaml", by_hand=True).dataset.source == "s3://data/images"
+    assert suites.load_suite(f"{s3}/suites/nightly.yaml", by_hand=True).dataset.source == "s3://data/images"
 
 
 # --- the source -------------------------------------------------------------------------------------------------------
@@ -208,27 +210,27 @@ def test_a_suite_on_s3(s3: str) -> None:
 def test_the_revision_of_a_source_is_its_content(store: str) -> None:
     dataset = Dataset(source=f"{store}/images")
     objects.write(f"{store}/images/a.png", b"1")
-    first = plan.source_revision(dataset)
-    assert plan.source_revision(dataset) == first
+    first = revision.source_revision(dataset)
+    assert revision.source_revision(dataset) == first
     objects.write(f"{store}/images/b.png", b"2")
-    second = plan.source_revision(dataset)
+    second = revision.source_revision(dataset)
     objects.write(f"{store}/images/b.png", b"3")
-    third = plan.source_revision(dataset)
+    third = revision.source_revision(dataset)
     objects.delete(f"{store}/images/b.png")
     assert len({first, second, third}) == 3
-    assert plan.source_revision(dataset) == first
+    assert revision.source_revision(dataset) == first
 
 
 def test_a_pinned_revision_is_taken_as_it_is() -> None:
-    assert plan.source_revision(Dataset(source="org/name", revision="a1" * 20)) == "a1" * 20
-    assert plan.source_revision(Dataset(source="s3://bucket/images", revision="v1")) == "v1"
+    assert revision.source_revision(Dataset(source="org/name", revision="a1" * 20)) == "a1" * 20
+    assert revision.source_revision(Dataset(source="s3://bucket/images", revision="v1")) == "v1"
     with pytest.raises(InputError, match="pin its `revision`"):
-        plan.source_revision(Dataset(source="org/name", revision="main"))
+        revision.source_revision(Dataset(source="org/name", revision="main"))
 
 
 def test_a_hub_name_must_be_pinned() -> None:
     with pytest.raises(InputError) as caught:
-        plan.source_revision(Dataset(source="org/name"))
+        revision.source_revision(Dataset(source="org/name"))
     assert str(caught.value).startswith(
         "dataset org/name: no such directory; if it is a dataset on the Hugging Face hub"
     )
@@ -238,38 +240,38 @@ def test_a_hub_name_must_be_pinned() -> None:
 @pytest.mark.parametrize("source", ["~/images", "$HOME/images", "${DATA}/images"])
 def test_a_place_that_only_a_shell_knows_is_told(source: str) -> None:
     with pytest.raises(InputError, match=r"~ and \$ are not replaced in a suite; write the whole path"):
-        plan.source_revision(Dataset(source=source))
+        revision.source_revision(Dataset(source=source))
 
 
 def test_a_pattern_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing is there; patterns with \* are not read, name the folder"):
-        plan.source_revision(Dataset(source=f"{tmp_path}/*.png"))
+        revision.source_revision(Dataset(source=f"{tmp_path}/*.png"))
 
 
 def test_nothing_at_the_source(store: str) -> None:
     with pytest.raises(InputError, match="nothing is there; check the URI"):
-        plan.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
+        revision.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
 
 
 def test_a_source_of_one_file(store: str) -> None:
     objects.write(f"{store}/data/val.parquet", b"x")
-    assert plan.source_revision(Dataset(source=f"{store}/data/val.parquet"))
+    assert revision.source_revision(Dataset(source=f"{store}/data/val.parquet"))
 
 
 def test_a_source_of_files_that_a_pattern_names(store: str) -> None:
     for number in range(3):
         objects.write(f"{store}/train-{number:03d}.tar", b"x")
     dataset = Dataset(source=f"{store}/train-{{000..001}}.tar")
-    first = plan.source_revision(dataset)
+    first = revision.source_revision(dataset)
     objects.write(f"{store}/train-002.tar", b"changed")
-    assert plan.source_revision(dataset) == first
+    assert revision.source_revision(dataset) == first
     objects.write(f"{store}/train-001.tar", b"changed")
-    assert plan.source_revision(dataset) != first
+    assert revision.source_revision(dataset) != first
     objects.delete(f"{store}/train-001.tar")
     with pytest.raises(InputError, match=r"train-001\.tar is not there; correct the pattern or add the file"):
-        plan.source_revision(dataset)
+        revision.source_revision(dataset)
     with pytest.raises(InputError, match="its braces do not match"):
-        plan.source_revision(Dataset(source=f"{store}/train-{{000..001.tar"))
+        revision.source_revision(Dataset(source=f"{store}/train-{{000..001.tar"))
 
 
 def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
@@ -277,30 +279,30 @@ def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
     objects.write(f"{store}/names.json", b"[]")
     plain = Dataset(source=f"{store}/list.jsonl", label="x")
     dataset = plain.model_copy(update={"label_names": f"{store}/names.json"})
-    first = plan.source_revision(dataset)
+    first = revision.source_revision(dataset)
     objects.write(f"{store}/names.json", b'["tench"]')
-    assert len({first, plan.source_revision(dataset), plan.source_revision(plain)}) == 3
+    assert len({first, revision.source_revision(dataset), revision.source_revision(plain)}) == 3
 
 
 @pytest.mark.parametrize("source", ["list.jsonl", "a/list.csv", "train-{000..009}.tar", "x.tar", "/data/images"])
 def test_a_file_that_is_not_there_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
     dataset = Dataset(source=source)
-    assert not plan.is_hub_name(dataset)
+    assert not revision.is_hub_name(dataset)
     with pytest.raises(InputError, match=r"not there|nothing is there"):
-        plan.source_revision(dataset)
-    assert plan.is_hub_name(Dataset(source="org/name"))
+        revision.source_revision(dataset)
+    assert revision.is_hub_name(Dataset(source="org/name"))
 
 
 @pytest.mark.slow
 def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = (objects.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
     monkeypatch.setattr(objects, "entries", lambda prefix: entries)
-    plan.is_hub_name(Dataset(source=str(tmp_path)))  # imports what it needs
+    revision.is_hub_name(Dataset(source=str(tmp_path)))  # imports what it needs
     tracemalloc.start()
-    revision = plan.source_revision(Dataset(source=str(tmp_path)))
+    of_folder = revision.source_revision(Dataset(source=str(tmp_path)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert re.fullmatch("[0-9a-f]{16}", revision)
+    assert re.fullmatch("[0-9a-f]{16}", of_folder)
     assert peak < 1_000_000
 
 
@@ -317,11 +319,11 @@ def test_a_source_means_the_same_with_a_slash_at_its_end(place: Place) -> None:
 def test_a_spec_that_is_none(tmp_path: Path) -> None:
     uri = str(tmp_path / "spec.json")
     with pytest.raises(InputError, match=r"nothing is there; make it with python -m ray_jobs.plan"):
-        plan.load_spec(uri)
+        specs.load_spec(uri)
     for text in ("{}", "<html>"):
         objects.write(uri, text.encode())
         with pytest.raises(InputError, match="not a spec of this version"):
-            plan.load_spec(uri)
+            specs.load_spec(uri)
 
 
 def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -410,7 +412,7 @@ def test_an_upgrade_of_assay_is_told_from_a_new_suite(place: Place, monkeypatch:
     monkeypatch.setattr(spec, "CAPTION_VERSION", spec.CAPTION_VERSION + 1)
     lost = place.validate(new, "INCONCLUSIVE")
     assert lost.lost_baseline
-    assert plan.load_spec(lost.uri) == lost
+    assert specs.load_spec(lost.uri) == lost
     assert place.plan(new) == lost, "asked again, it waits still"
     accepted = place.validate(old, "PASS")
     assert not accepted.lost_baseline

@@ -16,8 +16,8 @@ from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.gate import run as gating
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import load_spec
 from ray_jobs.storage import index, json_files, parts, records
+from ray_jobs.storage.specs import load_spec
 
 RUNS = list(FOLDERS.values())
 

@@ -12,7 +12,8 @@ from ray_jobs import plan
 from ray_jobs.contract import spec as contract
 from ray_jobs.contract import suite
 from ray_jobs.contract.spec import Spec
-from ray_jobs.planning import predecessor
+from ray_jobs.dataset import revision
+from ray_jobs.planning import predecessor, suites
 from ray_jobs.storage import objects
 
 LAYOUTS = ["ConfigMap", "git-sync", "release folders"]
@@ -90,8 +91,8 @@ def test_shards_named_by_a_pattern_too(tmp_path: Path, monkeypatch: pytest.Monke
     sources = []
     for number in range(2):
         monkeypatch.setenv("ASSAY_SUITES", str(update(tmp_path / "home", layout, number)))
-        dataset = plan.load_suite("shards").dataset
-        sources.append((dataset.source, plan.source_revision(dataset)))
+        dataset = suites.load_suite("shards").dataset
+        sources.append((dataset.source, revision.source_revision(dataset)))
     assert sources[0] == sources[1]
 
 
@@ -99,7 +100,7 @@ def test_a_way_back_over_a_link_leads_where_the_system_says(tmp_path: Path, monk
     fill(tmp_path / "repository")
     (tmp_path / "suites").symlink_to("repository/suites")
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
-    assert plan.load_suite("mounted").dataset.source == str(tmp_path / "repository" / "data" / "images")
+    assert suites.load_suite("mounted").dataset.source == str(tmp_path / "repository" / "data" / "images")
 
 
 def test_a_path_that_an_earlier_release_wrote_without_links_is_no_change_by_a_person(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.plan import load_spec
+from ray_jobs.storage.specs import load_spec
 
 
 class RayJobLink(BaseOperatorLink):

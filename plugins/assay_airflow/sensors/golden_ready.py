@@ -6,7 +6,7 @@ from typing import Any
 from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.sensors.waiting import WaitingSensor
 from assay_airflow.triggers.golden_ready import GoldenReadyTrigger
-from ray_jobs.plan import load_spec
+from ray_jobs.storage.specs import load_spec
 
 
 class GoldenReadySensor(UntemplatedOperator, WaitingSensor):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.dataset.label_tables import parse_label_table
+from ray_jobs.dataset.allowed_folders import refuse_system_path
+from ray_jobs.dataset.label_tables import TABLE_BYTES, parse_label_table
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.planning.suite_files import TABLE_BYTES, refuse_system_path
 from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import SEPARATOR
 from ray_jobs.storage import objects

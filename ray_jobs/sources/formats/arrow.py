@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.sources.formats.table import Block, TableSource
-from ray_jobs.sources.open_source import SUFFIXES
+from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage import objects
 from ray_jobs.storage.arrow_files import open_arrow
 from ray_jobs.storage.arrow_guard import check_ipc

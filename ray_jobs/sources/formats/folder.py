@@ -21,9 +21,8 @@ from ray_jobs.sources.formats.metadata import Metadata, metadata, metadata_name
 from ray_jobs.sources.formats.side_files import SideFiles, find_side_files
 from ray_jobs.sources.listing.skipped_files import Leftovers, list_selected
 from ray_jobs.sources.listing.unknown_files import archives_among, manifests_among, unknown_file
-from ray_jobs.sources.open_source import SUFFIXES
 from ray_jobs.sources.reading.prefetch import Fetched, distance_of, fetched, reads_at_once
-from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
 

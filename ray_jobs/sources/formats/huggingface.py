@@ -12,8 +12,8 @@ import datasets
 from requests.exceptions import RequestException
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import is_hub_name
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
-from ray_jobs.plan import is_hub_name
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.columns import Columns, columns_of, tell
 from ray_jobs.sources.cells.labels import label_names, named

@@ -10,10 +10,10 @@ from itertools import chain, islice
 from typing import Any
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import image_folder
 from ray_jobs.dataset.source_files import FIRST_MANIFESTS, is_named_for
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.plan import image_folder
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.columns import PLACES, Columns, check, check_truth, preferred, tell
 from ray_jobs.sources.cells.images import as_data_url, is_inline, read_image
@@ -21,13 +21,12 @@ from ray_jobs.sources.cells.labels import label_names, named
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import read_texts
 from ray_jobs.sources.listing.spill import names as unique_names
-from ray_jobs.sources.open_source import SUFFIXES
 from ray_jobs.sources.reading import web
 from ray_jobs.sources.reading.prefetch import Fetched, beside, distance_of, fetch_cell, reads_at_once
 from ray_jobs.sources.rows.joined_references import join_rows
 from ray_jobs.sources.rows.row_files import Cells, rows
 from ray_jobs.sources.rows.splits import RowSplits, split_column_of_row
-from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
 HEAD = 100  # rows looked at to find the column of the images

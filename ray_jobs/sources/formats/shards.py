@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.source_files import ALL, Selection, is_of_split
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import expanded
 from ray_jobs.sources.listing.skipped_files import Leftovers, list_selected
 from ray_jobs.storage import objects
 
@@ -21,7 +21,7 @@ def shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = Fals
     a column `split` may tell it. Raises InputError when there are none.
     """
     source = dataset.source
-    pattern = expanded(source)
+    pattern = expand_pattern(source)
     if pattern != [source]:
         for uri in pattern:
             if objects.entry(uri) is None:
@@ -88,4 +88,4 @@ def _refuse_split(dataset: Dataset, uri: str) -> None:
 @lru_cache(8)
 def _base(source: str) -> str:
     """The folder that the names of a source's shards are relative to."""
-    return source if expanded(source) == [source] else source[: source.index("{")].rpartition("/")[0]
+    return source if expand_pattern(source) == [source] else source[: source.index("{")].rpartition("/")[0]

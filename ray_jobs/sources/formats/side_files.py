@@ -15,9 +15,9 @@ from ray_jobs.inputs.errors import InputError, RetryableError, nearest
 from ray_jobs.sources.cells.values import RowTexts, read_texts
 from ray_jobs.sources.listing.bounds import MOST_LINE
 from ray_jobs.sources.listing.unknown_files import manifests_among
-from ray_jobs.sources.open_source import SUFFIXES
 from ray_jobs.sources.reading import allowed_places
 from ray_jobs.sources.reading.prefetch import ABSENT
+from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage import objects
 
 LOOKED_AT = 1000  # files looked at to find the side files

@@ -23,9 +23,8 @@ from ray_jobs.sources.formats.shards import shards, title, uri_of
 from ray_jobs.sources.formats.tar import Sample, samples
 from ray_jobs.sources.listing.spill import database
 from ray_jobs.sources.listing.spill import names as unique_names
-from ray_jobs.sources.open_source import SUFFIXES
 from ray_jobs.sources.reading.prefetch import distance_of, in_turn, reads_at_once
-from ray_jobs.sources.source import Distance, ImageRef, SourceImage
+from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
 IMAGES = (*(suffix[1:] for suffix in image_formats.SUFFIXES), "img")

@@ -9,8 +9,8 @@ from specs import checkpoint_in, record, suite_in
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import load_spec
 from ray_jobs.storage import records
+from ray_jobs.storage.specs import load_spec
 
 RENAME = "its file is nightly.yaml, its `name` is 't'; name the file t.yaml"
 

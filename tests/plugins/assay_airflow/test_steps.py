@@ -10,8 +10,8 @@ from specs import adapter_in, checkpoint_in, record, suite_in
 from ray_jobs.contract.artifacts import Comparison, LimitCheck
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.plan import load_spec
 from ray_jobs.storage import records
+from ray_jobs.storage.specs import load_spec
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from making import spec
 
-from ray_jobs import plan
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
+from ray_jobs.planning.suites import load_suite
 
 COUNT: dict[str, Any] = {"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}}
 
@@ -29,10 +29,10 @@ def write(suites: Path, fields: Any, more: str = "") -> None:
 
 def test_a_file_and_the_same_schema_in_the_suite_are_one(suites: Path) -> None:
     write(suites, COUNT)
-    inline = plan.load_suite("s")
+    inline = load_suite("s")
     (suites / "count.json").write_text(json.dumps(COUNT, indent=3))
     write(suites, "count.json")
-    assert plan.load_suite("s") == inline
+    assert load_suite("s") == inline
     assert inline.caption.field_names == ("count",)
 
 
@@ -42,7 +42,7 @@ def test_the_file_lies_beside_its_suite(suites: Path, path: str) -> None:
     (suites / "leading.json").symlink_to(suites.parent / "secrets.json")
     write(suites, path)
     with pytest.raises(InputError, match="is not below the folder of the suite; put the file there"):
-        plan.load_suite("s")
+        load_suite("s")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_schema_is_told_by_name(suites: Path, content: bytes |
         (suites / "count.json").write_bytes(content)
     write(suites, "count.json")
     with pytest.raises(InputError, match=told) as caught:
-        plan.load_suite("s")
+        load_suite("s")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -71,7 +71,7 @@ def test_truth_is_checked_against_the_file(suites: Path) -> None:
     with pytest.raises(
         InputError, match=r"suite s: dataset.truth: caption.fields has no property 'colour'; known: count"
     ):
-        plan.load_suite("s")
+        load_suite("s")
 
 
 def of(fields: Any) -> Spec:

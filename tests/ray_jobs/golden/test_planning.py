@@ -13,11 +13,11 @@ from making import folder_of_pictures, spec
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import part_plan
 from ray_jobs.golden.part_plan import MEGABYTE, cut, located, planned
 from ray_jobs.golden.sample import sampling
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import source_revision
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects

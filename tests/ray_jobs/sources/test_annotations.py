@@ -10,8 +10,8 @@ import pytest
 from offered import PICTURES, listed, read
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import source_revision
 from ray_jobs.sources.formats import manifest
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.rows.json_stream import JsonStream

@@ -9,8 +9,8 @@ import pytest
 from offered import PICTURES, dataset_of, huggingface, jsonl, listed, read, webdataset_folder
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import source_revision
 from ray_jobs.sources.cells.labels import label_names, named
 from ray_jobs.storage import objects
 

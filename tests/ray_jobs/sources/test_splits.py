@@ -13,8 +13,8 @@ import pytest
 from offered import PICTURES, dataset_of, jsonl, listed, made, read, table_in
 
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import source_revision
 from ray_jobs.storage import objects
 
 

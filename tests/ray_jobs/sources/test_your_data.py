@@ -14,7 +14,7 @@ import yaml
 from offered import PICTURES, read
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.plan import source_revision
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.storage import objects
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "describe-your-data.md"

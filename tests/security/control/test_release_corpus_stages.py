@@ -10,8 +10,8 @@ from release_corpus import RUNS, plan_again, restore, rewrite_as_newer, sums_of
 
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import load_spec
 from ray_jobs.storage import records
+from ray_jobs.storage.specs import load_spec
 
 AUDITED = "audit"  # that release's demo had no audits: the only stage that is not done
 

@@ -12,11 +12,10 @@ from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from specs import checkpoint_in, spec_in
 
-from ray_jobs import plan
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, specs
 
 OTHER = {"uri": "/models/step-2", "name": "step-2", "fingerprint": "0" * 16, "base": None}
 
@@ -50,7 +49,7 @@ def link_spec(spec: Spec) -> str:
 
 def write_large(spec: Spec) -> str:
     with Path(spec.uri).open("ab") as file:
-        file.truncate(plan.SPEC_BYTES + 1)
+        file.truncate(specs.SPEC_BYTES + 1)
     return spec.uri
 
 
@@ -85,7 +84,7 @@ ATTACKS: dict[str, Callable[[Spec], str]] = {
     "far too large": write_large,
 }  # fmt: skip
 READERS: dict[str, Callable[[str], Any]] = {
-    "load": plan.load_spec,
+    "load": specs.load_spec,
     "operator": lambda uri: RayJobOperator(
         task_id="x", stage="caption", spec_uri=uri, job_timeout=timedelta(hours=1)
     )._run({"ti": None}),  # type: ignore[typeddict-item]
@@ -144,7 +143,7 @@ def test_one_directory_has_many_names(spec: Spec, tmp_path: Path, monkeypatch: p
         f"{tmp_path}//root",
     )
     for root in names:
-        assert plan.load_spec(f"{root}/{below}") == spec, root
+        assert specs.load_spec(f"{root}/{below}") == spec, root
 
 
 @pytest.mark.parametrize("root", ["link", "file://{root}/../root", "x/../root"])
@@ -157,22 +156,22 @@ def test_a_spec_that_was_planned_below_another_name_of_the_root_is_read(root: st
     made = made.model_copy(update={"root": named})
     objects.write(made.uri, made.model_dump_json().encode())
     for uri in (made.uri, made.uri.replace(named, str(tmp_path / "root"))):
-        assert plan.load_spec(uri) == made
+        assert specs.load_spec(uri) == made
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/a", "s3://bucket"])
 def test_on_s3_a_place_has_one_name(root: str) -> None:
     spec = spec_in(Path("/x"), write=False).model_copy(update={"root": root})
-    plan.check_place(spec, spec.uri)
+    specs.require_own_place(spec, spec.uri)
     for uri in (
         spec.uri.replace(root, "s3://other"),
         spec.uri.replace(root, f"{root}/b"),
         spec.uri.replace(root, "/b"),
     ):
         with pytest.raises(InputError, match="not here; plan it again"):
-            plan.check_place(spec, uri)
+            specs.require_own_place(spec, uri)
     with pytest.raises(InputError, match="not here; plan it again"):
-        plan.check_place(spec.model_copy(update={"root": "/b"}), spec.uri)
+        specs.require_own_place(spec.model_copy(update={"root": "/b"}), spec.uri)
 
 
 @pytest.fixture
@@ -194,7 +193,7 @@ def test_a_newer_spec_is_not_planned_over(params: dict[str, Any], force: bool, s
     uri = steps.plan(params, "manual__1")
     newer = json.dumps(json.loads(objects.read(uri)) | {"schema": schema, "added": 1}).encode()
     objects.write(uri, newer)
-    for call in (lambda: steps.plan(params, "manual__1"), lambda: plan.load_spec(uri)):
+    for call in (lambda: steps.plan(params, "manual__1"), lambda: specs.load_spec(uri)):
         with pytest.raises(NewerSchema, match="upgrade this plane") as caught:
             call()
         assert str(caught.value).isprintable()
@@ -208,4 +207,4 @@ def test_what_is_no_spec_is_planned_over(params: dict[str, Any], content: bytes)
     objects.write(uri, content)
     assert steps.plan(params, "manual__1") == uri
     assert objects.read(uri) == good
-    assert plan.load_spec(uri).checkpoint == Checkpoint.model_validate(json.loads(good)["checkpoint"])
+    assert specs.load_spec(uri).checkpoint == Checkpoint.model_validate(json.loads(good)["checkpoint"])

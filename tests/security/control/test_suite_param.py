@@ -8,7 +8,7 @@ from assay_airflow import steps
 from specs import checkpoint_in
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import load_suite
+from ray_jobs.planning.suites import load_suite
 
 SUITE = "name: small\ndataset: {source: images}\n"
 PARAMS = {

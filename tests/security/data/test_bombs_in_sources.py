@@ -23,13 +23,13 @@ from making import encoded, picture
 from serving import Reply, serving
 
 from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.dataset.brace_patterns import MOST_FILES, count_named_files, expand_pattern
 from ray_jobs.golden import single_images
 from ray_jobs.golden.decoder_process import Decoder, Died
 from ray_jobs.golden.single_images import prepared
 from ray_jobs.golden.source_process import apart
 from ray_jobs.images.prepare import Golden, Reject
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.plan import MOST_FILES, expanded, named_by
 from ray_jobs.sources.formats import tar
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
@@ -53,7 +53,7 @@ SMALL = Preprocess(max_pixels=12544, decode_seconds=1)
 )  # fmt: skip
 def test_braces_that_name_too_much_are_not_expanded(pattern: str) -> None:
     with pytest.raises(InputError, match="braces"):
-        expanded(f"/nowhere/{pattern}.tar" if "://" not in pattern else pattern)
+        expand_pattern(f"/nowhere/{pattern}.tar" if "://" not in pattern else pattern)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_braces_that_name_too_much_are_not_expanded(pattern: str) -> None:
      ("{a}", 1), ("{1..3", 1), ("{,a}", 2)],
 )  # fmt: skip
 def test_braces_that_name_few_are_counted_as_they_expand(pattern: str, count: int) -> None:
-    assert named_by(pattern) == count <= MOST_FILES
+    assert count_named_files(pattern) == count <= MOST_FILES
     if pattern not in ("{a}", "{1..3"):
-        assert len(expanded(pattern)) == count
+        assert len(expand_pattern(pattern)) == count
 
 
 def many(count: int) -> pa.Table:

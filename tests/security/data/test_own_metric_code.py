@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from making import spec as made_spec
 
-from ray_jobs import plan
 from ray_jobs.comparison.comparable_metrics import load_known_metrics
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
@@ -173,7 +172,7 @@ def test_a_suite_names_code_beside_it_only(deployment: Deployment, own: str) -> 
     write(suites / "s.yaml", text)
 
     def read_all() -> list[str]:
-        return [read_text(file, "metric", CODE_BYTES) for file in plan.load_suite("s").metrics.own]
+        return [read_text(file, "metric", CODE_BYTES) for file in suites.load_suite("s").metrics.own]
 
     with pytest.raises(InputError) as caught:
         read_all()

@@ -12,10 +12,10 @@ from serving import Reply, serving
 from ray_jobs import preprocess
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import build_part, part_plan, previews
 from ray_jobs.golden.single_images import prepared
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.plan import source_revision
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.reading import web
 from ray_jobs.storage import parts

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs import plan
 from ray_jobs.inputs.errors import InputError
+from ray_jobs.planning import suites
 from ray_jobs.sources.cells.labels import label_names
 
 NAMES = {"n01440764": "tench", "n01443537": "goldfish"}
@@ -36,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def load(place: Path, kind: str, source: str, file: str) -> str | None:
     text = SUITES[kind].format(source=source.format(place), file=file.format(place))
     (place / "suites" / "s.yaml").write_text(text)
-    suite = plan.load_suite("s")
+    suite = suites.load_suite("s")
     return suite.dataset.label_names if kind == "names of labels" else suite.metrics.synonyms
 
 
@@ -94,7 +94,7 @@ def test_a_folder_that_the_deployment_names_may_hold_tables(
 
 def test_the_names_of_a_mapping_beside_the_images_are_read(place: Path) -> None:
     assert load(place, "names of labels", "{}/imagenet/val", "{}/imagenet/val/names.json")
-    assert label_names(plan.load_suite("s").dataset) == NAMES
+    assert label_names(suites.load_suite("s").dataset) == NAMES
 
 
 def test_code_is_not_taken_from_beside_the_data(place: Path) -> None:
@@ -103,4 +103,4 @@ def test_code_is_not_taken_from_beside_the_data(place: Path) -> None:
         f"name: s\ndataset: {{source: '{place}/imagenet'}}\nmetrics: {{own: ['{place}/imagenet/polite.py']}}"
     )
     with pytest.raises(InputError, match=r"put the file there$"):
-        plan.load_suite("s")
+        suites.load_suite("s")

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ray_jobs import plan
 from ray_jobs.checkpoints.inspect import Incomplete
 from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import index, objects, parts, records
+from ray_jobs.storage import index, objects, parts, records, specs
 
 PLACE = tempfile.mkdtemp(prefix="assay-stored-")
 AT = datetime(2026, 11, 30, tzinfo=UTC)
@@ -71,7 +70,7 @@ def _expect(call: object, *given: object) -> None:
 
 
 def try_input(data: bytes) -> None:
-    _expect(plan.load_spec, _write("spec.json", data))
+    _expect(specs.load_spec, _write("spec.json", data))
     _write("run/record.json", data)
     _expect(records.read, str(Path(PLACE, "run")))
     _write("golden/g/manifest.json", data)

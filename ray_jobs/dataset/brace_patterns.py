@@ -1,0 +1,59 @@
+"""Expand a source like `s3://b/train-{000..099}.tar` into the files that it names, within bounds."""
+
+import re
+from itertools import pairwise
+
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
+
+MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
+
+
+SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
+
+
+def expand_pattern(source: str) -> list[str]:
+    """The files that a source like `s3://b/train-{000..099}.tar` names; the source alone when it is no such pattern."""
+    local = objects.local_path(source)
+    if "{" not in source or (local is not None and local.exists()):
+        return [source]
+    from braceexpand import braceexpand
+
+    if (count := count_named_files(source)) > MOST_FILES:
+        raise InputError(
+            f"dataset {source[:200]}: its braces name {count:.3g} files, over {MOST_FILES}; name the folder"
+        )
+    try:
+        return list(braceexpand(source, escape=False))
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"dataset {source[:200]}: its braces do not match; write a pattern like train-{{000..099}}.tar"
+        ) from None
+
+
+def count_named_files(pattern: str, depth: int = 0) -> int:
+    """How many files a pattern of braces names, counted without naming them; more than MOST_FILES is not exact."""
+    if depth > 20:
+        return MOST_FILES + 1
+    count, at = 1, 0
+    while (start := pattern.find("{", at)) >= 0:
+        level, cuts, end = 0, [start], -1
+        for index in range(start, len(pattern)):
+            level += {"{": 1, "}": -1}.get(pattern[index], 0)
+            if level == 0:
+                end = index
+                break
+            if level == 1 and pattern[index] == ",":
+                cuts.append(index)
+        if end < 0:  # its braces do not match
+            return count
+        pieces = [pattern[low + 1 : high] for low, high in pairwise([*cuts, end])]
+        if len(pieces) == 1 and (span := SPAN.fullmatch(pieces[0])):
+            first, last = ((int(one) if one.lstrip("-").isdecimal() else ord(one)) for one in span.group(1, 2))
+            count *= abs(last - first) // max(abs(int(span[3] or 1)), 1) + 1
+        else:
+            count *= sum(count_named_files(piece, depth + 1) for piece in pieces)
+        if count > MOST_FILES:
+            return count
+        at = end + 1
+    return count

@@ -1,0 +1,147 @@
+"""The revision of a data set: a hash over what lies at its source, by names, sizes and versions alone.
+
+`plan` calls this in the control plane, and the job `preprocess` again before it lists the images. No image is opened.
+"""
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+
+from ray_jobs.contract.ids import digest
+from ray_jobs.contract.suite import Dataset
+from ray_jobs.dataset import image_formats
+from ray_jobs.dataset.allowed_folders import refuse_system_path
+from ray_jobs.dataset.brace_patterns import expand_pattern
+from ray_jobs.dataset.label_tables import TABLE_BYTES, parse_label_table
+from ray_jobs.dataset.source_files import (
+    FIRST_MANIFESTS,
+    MANIFESTS,
+    OF_FORMAT,
+    TABLES,
+    Selection,
+    image_folders,
+    is_hashed,
+)
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import objects
+
+PREVIEW = re.compile(r"(^|/)golden/[0-9a-f]{16}/preview\.png$")  # where the root lies beside the manifest
+
+
+SAVED = ("dataset_dict.json", "dataset_info.json")  # in a folder that `datasets` saved
+
+
+FILES = (*MANIFESTS, ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather", ".zip")
+
+
+def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str] = attrgetter("version")) -> str:
+    """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
+
+    The version of a file is its ETag on S3 and its modification time in a directory, unless `version_of` tells another.
+    The file of `label_names` is hashed with the rest. Raises InputError when nothing is there, when a dataset named on
+    a hub is not pinned, and when the files are of several splits and the suite names none.
+    """
+    names = objects.entry(dataset.label_names) if dataset.label_names else None
+    told: list[object] = ["label_names", names.size, names.version] if names else []
+    if dataset.label_names and names and _is_new_label_table(dataset.label_names):
+        told.append("with ids")  # earlier versions numbered its lines, so what they made is of other labels
+    if dataset.split and not is_hub_name(dataset) and not _is_saved(dataset):
+        told += ["split"]  # earlier versions read all splits here, so what they made is of another content
+    if dataset.source.startswith(("~", "$")):
+        raise InputError(f"dataset {dataset.source}: ~ and $ are not replaced in a suite; write the whole path")
+    if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
+        raise InputError(
+            f"dataset {dataset.source}: no such directory; if it is a dataset on the Hugging Face hub, pin its "
+            "`revision` (a commit hash), or the golden set could change unnoticed"
+        )
+    if dataset.revision:
+        return digest(dataset.revision, told) if told else dataset.revision
+    found, revision = False, hashlib.sha256()
+    for entry in _files(dataset):
+        found = True
+        revision.update(f"{json.dumps([entry.key, entry.size, version_of(entry)])}\n".encode())
+    if not found:
+        remedy = "patterns with * are not read, name the folder" if "*" in dataset.source else "check the URI"
+        raise InputError(f"dataset {dataset.source}: nothing is there; {remedy}")
+    if told:
+        revision.update(json.dumps(told).encode())
+    return revision.hexdigest()[:16]
+
+
+def is_hub_name(dataset: Dataset) -> bool:
+    """Whether the source is to be loaded by name rather than from storage."""
+    local = objects.local_path(dataset.source)
+    if local is None or dataset.format not in ("auto", "huggingface") or local.is_absolute() or local.exists():
+        return False
+    names_files = "{" in dataset.source or dataset.source.lower().endswith(FILES)
+    return dataset.format == "huggingface" or not names_files
+
+
+def _files(dataset: Dataset) -> Iterator[objects.Entry]:
+    """The files of a source: all below it, or the one it is, or those its pattern names."""
+    pattern = expand_pattern(dataset.source)
+    if pattern != [dataset.source]:
+        for uri in pattern:
+            if not (entry := objects.entry(uri)):
+                raise InputError(f"dataset {dataset.source}: {uri} is not there; correct the pattern or add the file")
+            yield objects.Entry(uri, entry.size, entry.version)
+        return
+    suffixes = OF_FORMAT.get(dataset.format, (*image_formats.SUFFIXES, *TABLES))
+    selection, is_empty, is_saved = Selection(dataset.source, dataset.split, suffixes), True, _is_saved(dataset)
+    for entry in objects.entries(dataset.source):
+        is_empty = False
+        selection.takes(entry.key)
+        if is_hashed(entry.key):
+            yield entry
+    if not is_saved:
+        selection.check()
+    if is_empty and (single := objects.entry(dataset.source)):
+        yield single
+        yield from _described_images(dataset)
+
+
+def image_folder(dataset: Dataset) -> str:
+    """The folder that the names in a manifest are relative to: the suite's `images`, or where such files lie."""
+    if dataset.images is None:
+        if dataset.source.lower().endswith(FIRST_MANIFESTS):
+            return dataset.source.rpartition("/")[0] or "."
+        places = image_folders(dataset.source)
+        return next((place for place in places[:-1] if next(objects.entries(place), None)), places[-1])
+    folder = dataset.images.rstrip("/") or "/"
+    if "://" not in folder and not folder.startswith("/"):
+        scheme, sign, path = (dataset.source.rpartition("/")[0] or ".").rpartition("://")
+        folder = scheme + sign + posixpath.normpath(f"{path}/{folder}")
+    refuse_system_path(folder, "images")
+    return folder
+
+
+def _described_images(dataset: Dataset) -> Iterator[objects.Entry]:
+    """The images that a manifest describes, by what lies in their folder: they decide the content as the manifest does.
+
+    Of a manifest of the first release it is the file alone, so that no id moves: the suite says more with `images`.
+    """
+    name = dataset.source.lower()
+    if not name.endswith(MANIFESTS) or (dataset.images is None and name.endswith(FIRST_MANIFESTS)):
+        return
+    for entry in objects.entries(image_folder(dataset)):
+        if entry.key.lower().endswith(image_formats.SUFFIXES) and not PREVIEW.search(entry.key):
+            yield entry
+
+
+def _is_new_label_table(uri: str) -> bool:
+    refuse_system_path(uri, "label_names")
+    try:
+        text = objects.read(uri, at_most=TABLE_BYTES).decode("utf-8-sig")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False  # told in one line when the labels are read
+    return parse_label_table(uri, text).is_new_form
+
+
+def _is_saved(dataset: Dataset) -> bool:
+    """Whether the source is a data set that `datasets` saved to disk: its own files say what its splits are."""
+    if dataset.format not in ("auto", "huggingface"):
+        return False
+    return dataset.format == "huggingface" or any(objects.exists(f"{dataset.source}/{name}") for name in SAVED)

@@ -1,0 +1,102 @@
+"""Load a suite with everything that its file names, and make its paths absolute."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ray_jobs.contract.field_schema import SCHEMA_BYTES, NotSupported, read_schema
+from ray_jobs.contract.ids import name_of
+from ray_jobs.contract.suite import Engine, Suite, parse_suite, with_fields
+from ray_jobs.dataset.allowed_folders import refuse_system_path
+from ray_jobs.dataset.brace_patterns import expand_pattern
+from ray_jobs.dataset.label_tables import TABLE_BYTES
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+from ray_jobs.planning.suite_files import CODE_BYTES, beside, find_suite, keep_links, read_suite, read_text
+from ray_jobs.storage import objects
+
+
+def read_custom_metrics(files: Sequence[str]) -> dict[str, str]:
+    """The source code of a suite's own metrics by name. Raises InputError for a file that is not there or too long."""
+    return {name_of(file).removesuffix(".py"): read_text(file, "metric", CODE_BYTES) for file in files}
+
+
+def load_synonyms(uri: str) -> dict[str, tuple[str, ...]]:
+    """Further names by label. Raises InputError for a file that is none of them."""
+    try:
+        return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(read_text(uri, "synonyms", TABLE_BYTES))
+    except ValidationError:
+        raise InputError(f"synonyms {uri}: not a JSON object of lists of names by label; correct the file") from None
+
+
+def _schema_of_fields(uri: str) -> dict[str, Any]:
+    """The complete schema in a file of `caption.fields`."""
+    try:
+        return read_schema(read_text(uri, "fields", SCHEMA_BYTES).encode())
+    except NotSupported as error:
+        raise InputError(f"fields {uri}: {printable(str(error), 500)}") from None
+
+
+def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
+    """A suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES), paths made absolute.
+
+    Relative paths in a suite are relative to its file. A file may be named where the deployment says so, and `by_hand`.
+    Raises InputError, also where a suite that is named calls itself otherwise: what it is asked for by is then not the
+    name that its records are kept under, and two files could share their records.
+    """
+    uri = find_suite(name_or_file, by_hand)
+    suite = parse_suite(read_suite(uri, name_or_file), name_or_file)
+    if uri != name_or_file and suite.name != name_or_file:
+        raise InputError(
+            f"suite {name_or_file}: its file is {name_or_file}.yaml, its `name` is {suite.name!r}; name the file "
+            f"{suite.name}.yaml (its records are kept under that name), or correct `name`"
+        )
+    if isinstance(suite.caption.fields, str):
+        suite = with_fields(
+            suite, _schema_of_fields(beside(suite.caption.fields, uri, "fields", suite.dataset.source)), name_or_file
+        )
+    return _beside(suite, uri)
+
+
+def _beside(suite: Suite, uri: str) -> Suite:
+    """The suite with its relative local paths resolved against the suite's own folder, and no slash at their ends."""
+    folder = None if objects.is_s3(uri) else Path(objects.absolute(uri)).parent
+
+    def resolved(source: str) -> str:
+        source = _joined(source.rstrip("/") or "/")
+        refuse_system_path(source, "suite")
+        return source
+
+    def _joined(source: str) -> str:
+        path = objects.local_path(source)
+        if folder is None or path is None or path.is_absolute():
+            return source
+        if (folder / path).exists():
+            return str(keep_links(folder / path))
+        if "{" in source and (folder / expand_pattern(str(path))[0]).exists():
+            return str(keep_links(folder) / path)
+        return source
+
+    dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
+    if dataset.label_names:
+        dataset = dataset.model_copy(
+            update={"label_names": beside(dataset.label_names, uri, "label_names", dataset.source)}
+        )
+
+    def with_base(engine: Engine) -> Engine:
+        return engine.model_copy(update={"base_model": resolved(engine.base_model)}) if engine.base_model else engine
+
+    judge, metrics = suite.judge.model_copy(update={"engine": with_base(suite.judge.engine)}), suite.metrics
+    if judge.kind == "vllm" and judge.model:
+        judge = judge.model_copy(update={"model": resolved(judge.model)})
+    files: dict[str, object] = {"own": tuple(beside(file, uri, "metric") for file in metrics.own)}
+    if metrics.synonyms:
+        files["synonyms"] = beside(metrics.synonyms, uri, "synonyms", dataset.source)
+    if metrics.clip:
+        files["clip"] = resolved(metrics.clip)
+    metrics = metrics.model_copy(update=files)
+    return suite.model_copy(
+        update={"dataset": dataset, "engine": with_base(suite.engine), "judge": judge, "metrics": metrics}
+    )
