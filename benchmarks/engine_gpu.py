@@ -32,7 +32,7 @@ from benchmarks.measuring import measured
 from benchmarks.planned import captions, photographs, planned
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.client.session import NAMESPACE
-from ray_jobs.engine.shared.settings import environment
+from ray_jobs.engine.settings import engine_environment
 from ray_jobs.storage import parts
 
 
@@ -209,7 +209,7 @@ def plain(way: str, bench: Bench) -> None:
     running = []
     for number in range(engines):
         with (wait / f"log-{number}").open("w") as log:
-            variables = os.environ | environment(gpu)
+            variables = os.environ | engine_environment(gpu)
             process = subprocess.Popen(
                 [*command, "--number", str(number)], env=variables, stdout=log, stderr=subprocess.STDOUT
             )

@@ -21,15 +21,15 @@ from PIL import Image
 
 from benchmarks.gpu import Watch
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.shared.settings import arguments, warm_config
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.settings import build_warm_config, vllm_arguments
 from ray_jobs.storage import objects, parts
 
 PLAIN = ("compilation_config",)  # what Assay sets beyond a user's own settings
 
 
 def prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
-    maker = PromptMaker(Path(spec.checkpoint.uri), spec.checkpoint.uri)
+    maker = PromptBuilder(Path(spec.checkpoint.uri), spec.checkpoint.uri)
     names = [part.name for part in parts.require(spec.golden_uri, "golden").parts]
     images = [image.as_py() for name in names for image in parts.read(spec.golden_uri, name, ["image"])["image"]]
     text = maker.prompt(spec.suite.caption.prompt)
@@ -62,7 +62,7 @@ def generate(spec: Spec, gpu: bool) -> None:
     from vllm import LLM, SamplingParams
 
     asked, settings = prompts(spec, slice(None)), spec.suite.caption
-    own = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
+    own = {name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
     start = time.time()
     llm = LLM(spec.checkpoint.uri, trust_remote_code=False, **own)
     start = time.time() - start
@@ -84,10 +84,10 @@ async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, nu
     asked, settings = prompts(spec, slice(number, None, engines)), spec.suite.caption
     start = time.time()
     if way == "plain":
-        own = {name: value for name, value in arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
+        own = {name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, trust_remote_code=False, **own))
     else:
-        llm = AsyncLLM.from_vllm_config(warm_config(spec.suite.engine, gpu, spec.checkpoint.uri))
+        llm = AsyncLLM.from_vllm_config(build_warm_config(spec.suite.engine, gpu, spec.checkpoint.uri))
     start = time.time() - start
     sampling = SamplingParams(
         max_tokens=settings.max_tokens, temperature=0, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY

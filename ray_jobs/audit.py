@@ -19,8 +19,8 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.audit import reference_engine
 from ray_jobs.engine.audit.divergence import Caption, is_tie, tolerance
 from ray_jobs.engine.probe.checkpoint_probe import probe
-from ray_jobs.engine.shared.protocol import Task
-from ray_jobs.engine.shared.versions import versions
+from ray_jobs.engine.protocol import Task
+from ray_jobs.engine.versions import read_versions
 from ray_jobs.fields.columns import ANSWER
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -81,7 +81,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
     stored = {key: caption for key, (_, caption) in sample.items()}
     probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
-    found = reference_engine.compare(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
+    found = reference_engine.recaption(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
     limit = tolerance(found.dtype)
     differing = [
         Difference(image_id=sample[key][0], stored=stored[key].text, fresh=found.texts[key], gap=gap)
@@ -99,7 +99,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
         differences=tuple(differing[:LISTED]),
         dtype=found.dtype,
         seconds=found.seconds,
-        versions=versions(),
+        versions=read_versions(),
         created_at=datetime.now(UTC),
     )
     log.info(

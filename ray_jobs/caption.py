@@ -19,11 +19,11 @@ from ray_jobs.contract.field_schema import longest
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.prompt_tokens import texts_for_model
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.client.stream import Times, ask_parts
+from ray_jobs.engine.client.stream import EngineTimings, stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.shared.protocol import Requests, request
-from ray_jobs.engine.shared.versions import versions
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.protocol import Requests, build_request
+from ray_jobs.engine.versions import read_versions
 from ray_jobs.fields.columns import add_fields, column_types, sum_fits
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.fields.truth import check_truth
@@ -58,7 +58,7 @@ def caption(spec: Spec) -> None:
         found = _stand(spec, found) if spec.force else found  # a kill may have come before it stood
         log.info("captions %s are complete: %d images", spec.captions_uri, found.rows_out)
         return
-    times = Times(began=time.time())
+    times = EngineTimings(began=time.time())
     done = parts.done(spec.captions_uri, _folder(spec))
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
@@ -73,7 +73,7 @@ def caption(spec: Spec) -> None:
             grammar=grammar_of(spec.suite.caption),
             texts=texts_for_model(spec.suite),
         )
-        asked = ask_parts(
+        asked = stream_parts(
             spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, following=spec.following
         )
         for name, answers in asked:
@@ -93,7 +93,7 @@ def tell_long_answers(spec: Spec) -> None:
         )  # fmt: skip
 
 
-def commit(spec: Spec, golden: Manifest, times: Times) -> None:
+def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
     """Write the manifest over all parts, those made now and those found."""
     names = [part.name for part in golden.parts if part.rows]
     made, swapped, fits = [], False, []
@@ -110,7 +110,7 @@ def commit(spec: Spec, golden: Manifest, times: Times) -> None:
         made,
         rows_in=golden.rows_out,
         seconds=times.seconds(),
-        versions=versions(),
+        versions=read_versions(),
         details={
             "checkpoint": spec.checkpoint.uri,
             "golden_id": spec.golden_id,
@@ -135,11 +135,13 @@ def requests_of(spec: Spec) -> Requests:
     if grammar := grammar_of(settings):
         sampling["structured_outputs"] = {"grammar": grammar}
 
-    def requests(part: str, rows: Sequence[int], maker: PromptMaker) -> Iterator[dict[str, Any]]:
+    def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Iterator[dict[str, Any]]:
         golden = parts.read(golden_uri, part, ["image_id", "image"])
         for row in rows:
             seed = settings.seed_of(golden["image_id"][row].as_py())
-            yield request(part, row, golden["image"][row].as_py(), settings.prompt, maker, sampling | {"seed": seed})
+            yield build_request(
+                part, row, golden["image"][row].as_py(), settings.prompt, maker, sampling | {"seed": seed}
+            )
 
     return requests
 

@@ -12,7 +12,7 @@ from ray_jobs.checks.judge import Asked, question, read_answer
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Judge
 from ray_jobs.engine.probe.checkpoint_probe import probe
-from ray_jobs.engine.shared.protocol import without_image
+from ray_jobs.engine.protocol import why_image_missing
 from ray_jobs.golden.decoder_process import Confined, Died
 from ray_jobs.images.prepare import Golden
 from ray_jobs.inputs.errors import RetryableError
@@ -44,26 +44,26 @@ def _answers(
 ) -> list[str]:
     import torch
 
-    from ray_jobs.engine.shared import settings
+    from ray_jobs.engine import settings
 
     gpu = torch.cuda.is_available()
-    os.environ.update(environment | settings.environment(gpu) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    os.environ.update(environment | settings.engine_environment(gpu) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
     from ray_jobs.checkpoints.node_cache import fetch
-    from ray_jobs.engine.shared.prompt import maker_for
-    from ray_jobs.engine.shared.protocol import request
+    from ray_jobs.engine.prompt import prompt_builder_for
+    from ray_jobs.engine.protocol import build_request
 
-    maker = maker_for(checkpoint)
+    maker = prompt_builder_for(checkpoint)
     schema = judging.schema(judge)
     requests = [
-        request("", number, image, text, maker, {})
+        build_request("", number, image, text, maker, {})
         for number, (text, image) in enumerate(zip(questions, images, strict=True))
     ]
     try:
         engine: Any = LLM(
-            model=str(fetch(checkpoint)), trust_remote_code=False, **settings.arguments(judge.engine, gpu)
+            model=str(fetch(checkpoint)), trust_remote_code=False, **settings.vllm_arguments(judge.engine, gpu)
         )
         outputs = engine.generate(
             [
@@ -79,6 +79,6 @@ def _answers(
         why = " ".join(str(error).split())[:300]
         raise RetryableError(f"judge {checkpoint.uri}: its engine fails here: {type(error).__name__}: {why}") from None
     for asked, output in zip(requests, outputs, strict=True):
-        if detail := without_image(len(output.prompt_token_ids), asked["least_tokens"]):
+        if detail := why_image_missing(len(output.prompt_token_ids), asked["least_tokens"]):
             raise RetryableError(f"judge {checkpoint.uri}: its engine lost an image: {detail}")
     return [output.outputs[0].text for output in outputs]

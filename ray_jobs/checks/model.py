@@ -144,18 +144,18 @@ def _confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
 
 
 def _render(folder: str, uri: str, text: str, sizes: list[tuple[int, int]], texts: list[str]) -> Rendered:
-    from ray_jobs.engine.shared.prompt import PromptMaker, Refused
+    from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
     os.environ["HF_HUB_OFFLINE"] = "1"
-    maker = PromptMaker(Path(folder), uri)
+    maker = PromptBuilder(Path(folder), uri)
     prompt = maker.prompt(text)
     with_image = {}
     for width, height in sizes:
         try:
-            with_image[width, height] = maker.expected_tokens(prompt, width, height)
-        except Refused:
+            with_image[width, height] = maker.least_tokens(prompt, width, height)
+        except ImageRefused:
             with_image[width, height] = 0
-    harmless = maker.harmless(text)
+    harmless = maker.escape_special_tokens(text)
     special = sorted({str(token) for token in maker.tokenizer.all_special_tokens} | _added(maker.tokenizer))
     return Rendered(
         prompt=prompt,
@@ -174,11 +174,11 @@ def _added(tokenizer: Any) -> set[str]:
 def _fault_of_engine(folder: str, engine: Engine) -> str | None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     logging.disable(logging.CRITICAL)
-    from ray_jobs.engine.shared.settings import environment, warm_config
+    from ray_jobs.engine.settings import build_warm_config, engine_environment
 
-    os.environ.update(environment(gpu=False))
+    os.environ.update(engine_environment(gpu=False))
     try:
-        warm_config(engine, False, folder)
+        build_warm_config(engine, False, folder)
     except MemoryError:
         raise
     except Exception as error:  # vLLM raises what it likes

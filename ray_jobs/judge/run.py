@@ -20,10 +20,10 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.prompt_tokens import texts_for_judge
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.client.stream import Times, ask_parts
+from ray_jobs.engine.client.stream import EngineTimings, stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.shared.protocol import Requests, request
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.protocol import Requests, build_request
 from ray_jobs.judge import answer_store
 from ray_jobs.judge import rubric as judging
 from ray_jobs.judge.answer_store import Answer
@@ -73,7 +73,7 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(look, names))
         if any(one.pending for one in found):
-            _ask(spec, ids, found, run, Times(began))
+            _ask(spec, ids, found, run, EngineTimings(began))
             found = list(pool.map(look, names))
             took = round(time.time() - began, 3)
         else:
@@ -147,7 +147,7 @@ def _survey(spec: Spec, caption_ids: list[str], run: str, part: str) -> Surveyed
     return Surveyed(part, pending, totals_of(found, run, spec.suite.judge), proven, known, texts, fault)
 
 
-def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, times: Times) -> None:
+def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, times: EngineTimings) -> None:
     """Ask what is pending, and make every answer durable."""
     pending = {one.part: one.pending for one in found if one.pending}
     total = sum(one.totals.questions for one in found)
@@ -171,7 +171,12 @@ def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, ti
 
 
 def _ask_engine(
-    spec: Spec, caption_ids: list[str], pending: dict[str, tuple[int, ...]], run: str, progress: Progress, times: Times
+    spec: Spec,
+    caption_ids: list[str],
+    pending: dict[str, tuple[int, ...]],
+    run: str,
+    progress: Progress,
+    times: EngineTimings,
 ) -> None:
     """Ask the judge's checkpoint on our own engine; every block of answers is durable the moment it is there."""
     assert spec.judge
@@ -179,7 +184,7 @@ def _ask_engine(
     engine, judge = spec.suite.judge.engine, spec.suite.judge
     left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
-    for part, table in ask_parts(spec.judge, engine, pending, _requests(spec, caption_ids), times, whole=False):
+    for part, table in stream_parts(spec.judge, engine, pending, _requests(spec, caption_ids), times, whole=False):
         if part not in open_parts:
             open_parts[part] = questions(spec, caption_ids, part)
         made = []
@@ -208,9 +213,9 @@ def _requests(spec: Spec, caption_ids: list[str]) -> Requests:
         for pair, schema in ((False, judging.schema), (True, judging.pair_schema))
     }
 
-    def requests(part: str, rows: Sequence[int], maker: PromptMaker) -> Any:
+    def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Any:
         for number, (asked, image) in zip(rows, _with_images(spec, caption_ids, part, rows), strict=True):
-            yield request(part, number, image, asked.text, maker, sampling[asked.pair])
+            yield build_request(part, number, image, asked.text, maker, sampling[asked.pair])
 
     return requests
 

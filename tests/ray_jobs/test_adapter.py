@@ -17,7 +17,7 @@ from ray_jobs.checkpoints.inspect import Incomplete
 from ray_jobs.checkpoints.lora_config import refusal
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.engine.shared.compatibility import layout, likeness
+from ray_jobs.engine.compatibility import compatibility_key, tensor_layout
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects, specs
 
@@ -313,7 +313,7 @@ def test_an_adapter_that_does_not_fit_leaves_no_copy(tmp_path: Path, monkeypatch
 
 def likeness_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
     found = inspect.resolve(str(uri), base)
-    return found, likeness(found)
+    return found, compatibility_key(found)
 
 
 def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_own(
@@ -324,7 +324,7 @@ def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_o
     pair = {MODULE: random_pair((96, 96), 4, 0)}
     plain, kept = likeness_of(adapter_in(tmp_path / "plain", pair), str(BASE))
     assert kept == likeness_of(BASE)[1]
-    assert layout(fetch(plain)) == layout(BASE)
+    assert tensor_layout(fetch(plain)) == tensor_layout(BASE)
     assert kept == likeness_of(fetch(plain))[1]
 
     own = adapter_in(tmp_path / "own", pair)

@@ -198,13 +198,13 @@ from PIL import Image
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import cold
-from ray_jobs.engine.shared.prompt import maker_for
+from ray_jobs.engine.prompt import prompt_builder_for
 from ray_jobs.job import frame
 
 model, image, settings = sys.argv[1:]
 frame.connect()
 planned = inspect.resolve(model)
-maker = maker_for(planned)
+maker = prompt_builder_for(planned)
 pixels = Image.open(image).convert("RGB")
 prompt = maker.prompt("describe the image")
 whole = {
@@ -213,7 +213,7 @@ whole = {
     "tokenized_prompt": maker.tokens(prompt),
     "multimodal_data": {"image": pixels},
     "sampling_params": {"max_tokens": 32, "temperature": 0.0},
-    "least_tokens": maker.expected_tokens(prompt, *pixels.size),
+    "least_tokens": maker.least_tokens(prompt, *pixels.size),
     "refused": None,
 }
 requests = [
@@ -224,7 +224,7 @@ requests = [
     whole | {"key": "long", "tokenized_prompt": maker.tokens(prompt.replace("describe", "describe " * 600))},
 ]
 asked, engine = ray.data.from_items(requests), Engine(**json.loads(settings))
-found = cold.answered(asked, Path(model), engine, maker.stop_ids)
+found = cold.answer_dataset(asked, Path(model), engine, maker.stop_ids)
 print("ANSWERS", json.dumps({row["key"]: row for row in found.take_all()}))
 """
 

@@ -12,7 +12,7 @@ from ray_jobs.checkpoints import inspect, node_cache
 from ray_jobs.checkpoints.former_fingerprints import keep_former
 from ray_jobs.checkpoints.inspect import Incomplete
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.engine.shared.compatibility import layout
+from ray_jobs.engine.compatibility import tensor_layout
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 
@@ -64,7 +64,7 @@ def test_the_weights_that_are_loaded(tmp_path: Path, files: Files, loaded: list[
     model = upload(str(tmp_path / "m"), files)
     found = inspect.resolve(model)
     assert [name for name, _ in found.files if name.endswith(".safetensors")] == loaded
-    assert set(layout(model)) == {"a", "b"}
+    assert set(tensor_layout(model)) == {"a", "b"}
 
 
 @pytest.mark.parametrize(("files", "loaded"), LOADED.values(), ids=LOADED.keys())
@@ -78,7 +78,7 @@ def test_a_library_that_is_given_the_folder_sees_these_files_only(
     assert (folder / INDEX).exists() == (INDEX in dict(found.files))
     assert all((folder / name).read_bytes() == files[name] for name, _ in found.files)
     assert node_cache.fetch(found) == folder
-    assert set(layout(node_cache.place_of_weights(found, folder))) == {"a", "b"}
+    assert set(tensor_layout(node_cache.place_of_weights(found, folder))) == {"a", "b"}
 
 
 def test_on_s3_these_files_only_are_copied(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

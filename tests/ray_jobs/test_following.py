@@ -22,7 +22,7 @@ def test_the_engine_is_told_which_checkpoint_follows(
         return iter(())
 
     write_golden(made, [{"image_id": "a"}])
-    monkeypatch.setattr(caption, "ask_parts", asked)
+    monkeypatch.setattr(caption, "stream_parts", asked)
     monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
     monkeypatch.setattr(caption, "commit", lambda *_: None)
     caption.caption(made)

@@ -8,10 +8,12 @@ goes on from its own words, so what follows tells nothing.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-LIKELIEST = 5  # tokens whose log-probability is asked for at each position
-FLOAT32 = 0.001  # nats
-SIXTEEN_BITS = 0.25  # nats: bfloat16 logits of 16 to 32 lie 0.125 apart, and each of the two tokens may be off by one
-HALF = "\ufffd"  # what the bytes of a character decode to while some of them are missing
+TOP_LOGPROBS = 5  # tokens whose log-probability is asked for at each position
+TOLERANCE_32_BIT = 0.001  # nats
+TOLERANCE_16_BIT = (
+    0.25  # nats: bfloat16 logits of 16 to 32 lie 0.125 apart, and each of the two tokens may be off by one
+)
+INCOMPLETE = "\ufffd"  # what the bytes of a character decode to while some of them are missing
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Said:
+class Generation:
     """`tokens` with the one that ended it; `likeliest` has log-probabilities (nats) by token, at each position."""
 
     text: str
@@ -33,7 +35,7 @@ class Said:
 
 def tolerance(dtype: str) -> float:
     """The gap in nats up to which two tokens are as likely, in the arithmetic of the dtype."""
-    return FLOAT32 if dtype in ("float32", "float64") else SIXTEEN_BITS
+    return TOLERANCE_32_BIT if dtype in ("float32", "float64") else TOLERANCE_16_BIT
 
 
 def is_tie(behind: float | None, limit: float) -> bool:
@@ -41,7 +43,9 @@ def is_tie(behind: float | None, limit: float) -> bool:
     return behind is not None and behind <= limit
 
 
-def gap(stored: Caption, said: Said, decode: Callable[[Sequence[int]], str], stop_ids: frozenset[int]) -> float | None:
+def logprob_gap(
+    stored: Caption, said: Generation, decode: Callable[[Sequence[int]], str], stop_ids: frozenset[int]
+) -> float | None:
     """How much less likely than what was said (nats, to four decimals) the stored caption was where they part.
 
     None when none of the likeliest tokens there stays on the stored caption. Its own tokens are not known, and the same
@@ -53,14 +57,18 @@ def gap(stored: Caption, said: Said, decode: Callable[[Sequence[int]], str], sto
         before = said.tokens[:place]
         for token, chance in likeliest.items():
             behind = likeliest[taken] - chance
-            if token != taken and (found is None or behind < found) and _stays(stored, before, token, decode, stop_ids):
+            if (
+                token != taken
+                and (found is None or behind < found)
+                and _can_continue(stored, before, token, decode, stop_ids)
+            ):
                 found = behind
-        if not _stays(stored, before, taken, decode, stop_ids):
+        if not _can_continue(stored, before, taken, decode, stop_ids):
             break
     return None if found is None else round(found, 4)
 
 
-def _stays(
+def _can_continue(
     stored: Caption,
     before: Sequence[int],
     token: int,
@@ -69,9 +77,9 @@ def _stays(
 ) -> bool:
     """Whether the stored caption can have gone on with this token."""
     if token in stop_ids:
-        return stored.ended == "stop" and decode(before).rstrip(HALF) == stored.text
+        return stored.ended == "stop" and decode(before).rstrip(INCOMPLETE) == stored.text
     text = decode([*before, token])
-    whole = text.rstrip(HALF)
+    whole = text.rstrip(INCOMPLETE)
     if whole == text or not stored.text.startswith(whole):
         return stored.text.startswith(whole)
     ahead = stored.text[len(whole) :][:1]

@@ -20,40 +20,40 @@ from ray_jobs.checkpoints.inspect import verify
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.session import making_room
-from ray_jobs.engine.shared.bounded_calls import limit_each
-from ray_jobs.engine.shared.errors import STARTS, explain
-from ray_jobs.engine.shared.gpus import has_gpus
-from ray_jobs.engine.shared.prompt import maker_for
-from ray_jobs.engine.shared.protocol import Answer, Requests, Served, Task, without_image
-from ray_jobs.engine.shared.settings import arguments, environment
+from ray_jobs.engine.bounded_calls import limit_each
+from ray_jobs.engine.client.session import repeated_eviction
+from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
+from ray_jobs.engine.gpus import has_gpus
+from ray_jobs.engine.prompt import prompt_builder_for
+from ray_jobs.engine.protocol import Answer, EngineReport, Requests, Task, why_image_missing
+from ray_jobs.engine.settings import engine_environment, vllm_arguments
 from ray_jobs.runtime.ray_dataset import ray_dataset
 
 log = logging.getLogger("assay")
 
 
-def ask(
-    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: Served
+def stream_answers(
+    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: EngineReport
 ) -> Iterator[list[Answer]]:
     """Answers block by block, in no particular order. Raises what `explain` makes of what goes wrong."""
     verify(checkpoint)
     if has_gpus() and engine.tensor_parallel_size > 1:
         _start_nodes(engine)
-    model = _fetched_everywhere(checkpoint)
+    model = _fetch_on_every_node(checkpoint)
     log.info("engine: starting vLLM on %s", checkpoint.uri)
-    asked = ray_dataset(tasks).flat_map(partial(_requests, checkpoint=checkpoint, requests=requests))
+    asked = ray_dataset(tasks).flat_map(partial(_build_requests, checkpoint=checkpoint, requests=requests))
     served.kind, served.told = "ray_data_llm", "started for this job"
-    answers = answered(asked, model, engine, maker_for(checkpoint).stop_ids, checkpoint)
+    answers = answer_dataset(asked, model, engine, prompt_builder_for(checkpoint).stop_ids, checkpoint)
     try:
         for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield block.to_pylist()
     except Exception as error:
         verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
-        raise explain(error, checkpoint.uri) from error
+        raise classify_error(error, checkpoint.uri) from error
     verify(checkpoint)  # what was loaded must have been what was planned
 
 
-def answered(
+def answer_dataset(
     requests: "ray.data.Dataset",
     model: Path,
     engine: Engine,
@@ -62,25 +62,25 @@ def answered(
 ) -> "ray.data.Dataset":
     """Answers to a dataset of requests, one each. The engine's node fetches the checkpoint, if it is named, anew."""
     processor = build_processor(
-        _config(model, engine, has_gpus()),
-        postprocess=_answer,
+        _processor_config(model, engine, has_gpus()),
+        postprocess=_select_columns,
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
     stage = processor.get_stage_by_name("vLLMEngineStage")
-    stage.map_batches_kwargs["max_restarts"] = STARTS
+    stage.map_batches_kwargs["max_restarts"] = MAX_RESTARTS
     if checkpoint:
         # Not by assignment: that runs the stage's validator again, which by then has no placement and asks for a GPU.
-        stage.__dict__["fn"] = _fetching(stage.fn, checkpoint)
+        stage.__dict__["fn"] = _engine_with_fetch(stage.fn, checkpoint)
     answers = processor(requests)
-    return answers.map(_one_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
+    return answers.map(_unify_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
 
 
-def _requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
+def _build_requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
     fetch(checkpoint)  # its copy is in use: an engine that dies is started again from it
-    return limit_each(requests(task["part"], task["rows"], maker_for(checkpoint)), checkpoint.uri)
+    return limit_each(requests(task["part"], task["rows"], prompt_builder_for(checkpoint)), checkpoint.uri)
 
 
-def _fetching(engine_stage: Any, checkpoint: Checkpoint) -> Any:
+def _engine_with_fetch(engine_stage: Any, checkpoint: Checkpoint) -> Any:
     """Ray's engine, but that its node has the checkpoint first: the node may have started after all others got it."""
 
     class Fetching(engine_stage):  # type: ignore[misc]
@@ -94,12 +94,12 @@ def _fetching(engine_stage: Any, checkpoint: Checkpoint) -> Any:
 def _start_nodes(engine: Engine) -> None:
     """Return when nodes with the engine's GPUs are up, so that each of them is handed the checkpoint."""
     group = placement_group([{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size)
-    with making_room(engine.gpus, "engine"):
+    with repeated_eviction(engine.gpus, "engine"):
         ray.get(group.ready())
     remove_placement_group(group)
 
 
-def _fetched_everywhere(checkpoint: Checkpoint) -> Path:
+def _fetch_on_every_node(checkpoint: Checkpoint) -> Path:
     """Have the checkpoint on every node before the engine needs it; its path, the same on each."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     copy = ray.remote(num_cpus=0)(fetch)
@@ -108,18 +108,18 @@ def _fetched_everywhere(checkpoint: Checkpoint) -> Path:
     return copies[0]
 
 
-def _config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig:
+def _processor_config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig:
     batch = max(1, min(32, engine.max_num_seqs))
     return vLLMEngineProcessorConfig(
         model_source=str(model),
-        engine_kwargs=arguments(engine, gpu) | {"trust_remote_code": False},
+        engine_kwargs=vllm_arguments(engine, gpu) | {"trust_remote_code": False},
         batch_size=batch,
         max_concurrent_batches=max(8, 2 * -(-engine.max_num_seqs // batch)),
         concurrency=(engine.replicas, engine.replicas),
         placement_group_config={
             "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if gpu else [{"CPU": 1}]
         },
-        runtime_env={"env_vars": environment(gpu)},
+        runtime_env={"env_vars": engine_environment(gpu)},
         should_continue_on_error=True,
         log_engine_metrics=False,
         prepare_multimodal_stage=False,
@@ -129,7 +129,7 @@ def _config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig
     )
 
 
-KEPT = (
+ANSWER_COLUMNS = (
     "key",
     "least_tokens",
     "refused",
@@ -141,17 +141,17 @@ KEPT = (
 )
 
 
-def _answer(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in KEPT}
+def _select_columns(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ANSWER_COLUMNS}
 
 
-def _one_schema(row: dict[str, Any], stop_ids: frozenset[int]) -> dict[str, Any]:
+def _unify_schema(row: dict[str, Any], stop_ids: frozenset[int]) -> dict[str, Any]:
     """Ray hands an error back as the whole row without postprocess; here both kinds get the same columns."""
     tokens = [int(token) for token in row.get("generated_tokens", ())]
     timing = row.get("metrics") or {}
     arrived = float(timing.get("arrival_time", 0.0))
     decode = float(timing.get("last_token_ts", 0.0)) - float(timing.get("first_token_ts", 0.0))
-    failure, detail = _failure(row)
+    failure, detail = _find_failure(row)
     return {
         "key": row["key"],
         "text": None if failure else row["generated_text"],
@@ -165,11 +165,11 @@ def _one_schema(row: dict[str, Any], stop_ids: frozenset[int]) -> dict[str, Any]
     }
 
 
-def _failure(row: dict[str, Any]) -> tuple[str | None, str | None]:
+def _find_failure(row: dict[str, Any]) -> tuple[str | None, str | None]:
     """An image refused, an engine's error, or a prompt too short to hold its image: the model then made it up."""
     if refused := row.get("refused"):
         return "image-refused", refused
     if error := row.get("__inference_error__"):
         return "engine-error", str(error)[:500]
-    detail = without_image(row["num_input_tokens"], row["least_tokens"])
+    detail = why_image_missing(row["num_input_tokens"], row["least_tokens"])
     return ("image-missing", detail) if detail else (None, None)

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import session, warm
-from ray_jobs.engine.shared.protocol import Answer, Requests, Served, Task
+from ray_jobs.engine.protocol import Answer, EngineReport, Requests, Task
 
 log = logging.getLogger("assay")
 
 
-def ask(
+def stream_answers(
     checkpoint: Checkpoint,
     engine: Engine,
     tasks: list[Task],
     requests: Requests,
-    served: Served,
+    served: EngineReport,
     following: str | None = None,
 ) -> Iterator[list[Answer]]:
     """Answers to what `requests` asks about the tasks' rows, one each, in blocks of any size and order.
@@ -25,11 +25,11 @@ def ask(
     RetryableError for an engine that keeps dying.
     """
     if engine.kind == "warm":
-        if (why := warm.unfit(checkpoint, engine)) is None:
-            yield from warm.ask(checkpoint, engine, tasks, requests, served, following)
+        if (why := warm.why_not_warm(checkpoint, engine)) is None:
+            yield from warm.stream_answers(checkpoint, engine, tasks, requests, served, following)
             return
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine.client import cold  # which takes seconds to import
 
-    answers = cold.ask(checkpoint, engine, tasks, requests, served)
-    yield from session.with_room(answers, engine.gpus, "engine")
+    answers = cold.stream_answers(checkpoint, engine, tasks, requests, served)
+    yield from session.evict_until_first(answers, engine.gpus, "engine")

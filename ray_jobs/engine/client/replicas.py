@@ -15,27 +15,27 @@ from ray.exceptions import RayTaskError
 
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.session import DIED, Answering, NotNeeded, held, serving
-from ray_jobs.engine.shared.protocol import Served
+from ray_jobs.engine.client.session import ENGINE_GONE, AskEngine, NoLongerNeeded, engine_session, load_checkpoint
+from ray_jobs.engine.protocol import EngineReport
 
 log = logging.getLogger("assay")
 
 
-class Further:
+class ReplicaPool:
     """Within it engines of these names are found or started, handed the checkpoint, and kept until it ends.
 
     They fetch the checkpoint that is `following` meanwhile.
     """
 
     def __init__(
-        self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: Served, following: str | None
+        self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: EngineReport, following: str | None
     ) -> None:
         self._checkpoint, self._engine, self._served, self._following = checkpoint, engine, served, following
-        self._there, self._turn = SimpleQueue[Answering](), threading.Lock()
+        self._there, self._turn = SimpleQueue[AskEngine](), threading.Lock()
         self._begun, self._over = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
 
-    def __enter__(self) -> "Further":
+    def __enter__(self) -> "ReplicaPool":
         for thread in self._threads:
             thread.start()
         return self
@@ -49,7 +49,7 @@ class Further:
             thread.join(10)
 
     @property
-    def awaited(self) -> bool:
+    def pending(self) -> bool:
         """Whether one may still come."""
         return any(thread.is_alive() for thread in self._threads)
 
@@ -57,7 +57,7 @@ class Further:
         """To be called when the job holds its first engine, for which none of these may take a GPU away."""
         self._begun.set()
 
-    def come(self) -> list[Answering]:
+    def take_ready(self) -> list[AskEngine]:
         """Those that are there since the last call."""
         found = []
         try:
@@ -71,15 +71,15 @@ class Further:
             self._begun.wait()
             with ExitStack() as stack:
                 with self._turn:
-                    engine = held(name, self._checkpoint, self._engine, self._over)
+                    engine = engine_session(name, self._checkpoint, self._engine, self._over)
                     there = stack.enter_context(engine)
-                reported, answering = serving(there, self._checkpoint, self._engine, self._following)
+                reported, answering = load_checkpoint(there, self._checkpoint, self._engine, self._following)
                 report = ray.get(reported)
                 log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
                 if report["warm"]:
                     self._served.swapped = True
                 self._there.put(answering)
                 self._over.wait()
-        except (NotNeeded, RayTaskError, *DIED) as error:
+        except (NoLongerNeeded, RayTaskError, *ENGINE_GONE) as error:
             why = error.cause if isinstance(error, RayTaskError) else error
             log.info("engine: going on without one more: %s", " ".join(str(why).split())[:300])

@@ -20,46 +20,50 @@ from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, Ray
 
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.work_queue import MOST_AT_ONCE
+from ray_jobs.engine import gpus
+from ray_jobs.engine.client.work_queue import MAX_TASKS_IN_FLIGHT
 from ray_jobs.engine.server.actor import WarmEngine
-from ray_jobs.engine.server.lease import SECONDS
-from ray_jobs.engine.shared import gpus
-from ray_jobs.engine.shared.settings import environment
-from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.engine.server.lease import LEASE_SECONDS
+from ray_jobs.engine.settings import engine_environment
+from ray_jobs.engine.watchdog import silence_limit
 from ray_jobs.runtime.waiting import tell_waiting
 
 log = logging.getLogger("assay")
 
 NAMESPACE, PREFIX = "assay-engines", "engine-"
-DIED = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
-STARTING = "creation task"  # what Ray says of one that did not start
-EVICTION = 5.0  # seconds that an engine has to say whether it ends
-TURN = 1.0  # seconds that one request for the lease waits: for a job that is gone it is not taken later than that
+ENGINE_GONE = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
+DID_NOT_START = "creation task"  # what Ray says of one that did not start
+EVICTION_ANSWER_S = 5.0  # seconds that an engine has to say whether it ends
+LEASE_WAIT_S = (
+    1.0  # seconds that one request for the lease waits: for a job that is gone it is not taken later than that
+)
 
-Held = tuple[Any, str]  # an engine's actor, the token of the lease on it
-Answering = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
-
-
-_silent: dict[Any, float] = {}  # since when an engine, by its actor's id, does not say whether it ends
-_answered: dict[str, float] = {}  # when each engine that this job holds, by its actor's id, answered last
+LeasedEngine = tuple[Any, str]  # an engine's actor, the token of the lease on it
+AskEngine = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
 
 
-class Hung(RayActorError):  # type: ignore[misc]
+_silent_since: dict[Any, float] = {}  # since when an engine, by its actor's id, does not say whether it ends
+_last_answer: dict[str, float] = {}  # when each engine that this job holds, by its actor's id, answered last
+
+
+class EngineHung(RayActorError):  # type: ignore[misc]
     """The engine was silent and then its process ended, which is what its watchdog does to one that hangs."""
 
 
-def patience() -> float:
+def driver_silence_limit() -> float:
     """Seconds after which a driver ends a silent engine. The watchdog ends one that hangs before that, so what is still
     there then runs, and only the way to it is broken: the network, or Ray's head."""
-    return 2 * silence()
+    return 2 * silence_limit()
 
 
-class NotNeeded(Exception):
+class NoLongerNeeded(Exception):
     """The engine is not worth waiting for; the message says why."""
 
 
 @contextmanager
-def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Event | None = None) -> Iterator[Held]:
+def engine_session(
+    name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Event | None = None
+) -> Iterator[LeasedEngine]:
     """The engine of this name, started where there is none, and the token of the lease on it, which is kept renewed.
 
     Others make room for it on a GPU, unless it is wanted only until `over`: then NotNeeded is raised when that comes
@@ -70,40 +74,43 @@ def held(name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Even
     share = engine.gpus
     short = gpu and ray.available_resources().get("GPU", 0) < share
     if over and not _exists(name):
-        _needed(over)
+        _check_still_needed(over)
         if short and not gpus.starts_nodes():
-            raise NotNeeded("no GPU has room for it")
+            raise NoLongerNeeded("no GPU has room for it")
     while True:
         there = _exists(name)
         actor = ray.remote(WarmEngine).options(
-            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 * MOST_AT_ONCE,
-            num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars": environment(gpu)},
+            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 *
+            MAX_TASKS_IN_FLIGHT, num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars":
+            engine_environment(gpu)},
         ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
-            wait = gpus.Wait(share, "engine") if gpu else None
+            wait = gpus.GpuWait(share, "engine") if gpu else None
             with tell_waiting(partial(_describe_wait, actor, gpu)):
-                _acquire(actor, token, checkpoint, name if short and not over else None, over, wait)
+                _wait_for_lease(actor, token, checkpoint, name if short and not over else None, over, wait)
             break
-        except DIED as error:
-            if not there or STARTING in str(error):
+        except ENGINE_GONE as error:
+            if not there or DID_NOT_START in str(error):
                 raise
             time.sleep(0.2)  # it was about to end, whatever for: that is no death of an engine of ours
     done = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(actor, token, done), daemon=True)
+    renewing = threading.Thread(target=_renew_lease, args=(actor, token, done), daemon=True)
     renewing.start()
     try:
         yield actor, token
-    except DIED as error:
+    except ENGINE_GONE as error:
         who = getattr(error, "actor_id", None) or actor._actor_id.hex()  # it may be one of the further engines
-        raise _tell_hung(error, _answered.get(who, math.inf)) from error
+        raise _recognise_hang(error, _last_answer.get(who, math.inf)) from error
     finally:
         done.set()
-        _answered.pop(actor._actor_id.hex(), None)
-        with suppress(*DIED, RayTaskError, GetTimeoutError):
-            ray.get(actor.release.remote(token), timeout=SECONDS)
+        _last_answer.pop(actor._actor_id.hex(), None)
+        with suppress(*ENGINE_GONE, RayTaskError, GetTimeoutError):
+            ray.get(actor.release.remote(token), timeout=LEASE_SECONDS)
 
 
-def serving(held_engine: Held, checkpoint: Checkpoint, engine: Engine, following: str | None) -> tuple[Any, Answering]:
+def load_checkpoint(
+    held_engine: LeasedEngine, checkpoint: Checkpoint, engine: Engine, following: str | None
+) -> tuple[Any, AskEngine]:
     """A reference to what a held engine reports once it has the checkpoint's weights, and the way to ask it.
 
     What it is asked before is rendered meanwhile. Later it fetches the checkpoint that is `following`.
@@ -115,38 +122,38 @@ def serving(held_engine: Held, checkpoint: Checkpoint, engine: Engine, following
     return report, partial(actor.answer.remote, token, checkpoint.fingerprint)
 
 
-def _acquire(
+def _wait_for_lease(
     actor: Any,
     token: str,
     checkpoint: Checkpoint,
     make_room_for: str | None,
     over: threading.Event | None,
-    wait: gpus.Wait | None,
+    wait: gpus.GpuWait | None,
 ) -> None:
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
     told, answered = False, time.monotonic()
     while True:
-        asked = actor.acquire.remote(token, TURN)
+        asked = actor.acquire.remote(token, LEASE_WAIT_S)
         try:
-            while not ray.wait([asked], timeout=0.5 if over else min(5, silence() / 6))[0]:
-                _needed(over)
+            while not ray.wait([asked], timeout=0.5 if over else min(5, silence_limit() / 6))[0]:
+                _check_still_needed(over)
                 if not gpus.is_started(actor):
                     answered = time.monotonic()
-                elif time.monotonic() - answered > patience():
-                    _end_silent(actor)
+                elif time.monotonic() - answered > driver_silence_limit():
+                    _kill_silent(actor)
                 if make_room_for:
-                    make_room(make_room_for)
+                    evict_idle(make_room_for)
                 if wait and not gpus.is_placed(actor):
                     wait.tell()
             try:
                 acquired = ray.get(asked)
-            except DIED as error:
-                raise _tell_hung(error, answered) from error
+            except ENGINE_GONE as error:
+                raise _recognise_hang(error, answered) from error
             if acquired:
                 return
             answered = time.monotonic()
-            _needed(over)
-        except (NotNeeded, KeyboardInterrupt, SystemExit):
+            _check_still_needed(over)
+        except (NoLongerNeeded, KeyboardInterrupt, SystemExit):
             ray.cancel(asked)
             actor.release.remote(token)  # which it may have got just now
             if not gpus.is_placed(actor):
@@ -167,9 +174,9 @@ def _describe_wait(actor: Any, gpu: bool) -> str:
     return "" if gpu else "engine: waiting for Ray to start its process"
 
 
-def _needed(over: threading.Event | None) -> None:
+def _check_still_needed(over: threading.Event | None) -> None:
     if over and over.is_set():
-        raise NotNeeded("the job was over before it was there")
+        raise NoLongerNeeded("the job was over before it was there")
 
 
 def _exists(name: str) -> bool:
@@ -178,41 +185,43 @@ def _exists(name: str) -> bool:
     return False
 
 
-def _renew(actor: Any, token: str, done: threading.Event) -> None:
+def _renew_lease(actor: Any, token: str, done: threading.Event) -> None:
     """Keep the lease, and end the engine if it does not answer: its GPU would be lost for good."""
-    answered = _answered[actor._actor_id.hex()] = time.monotonic()
-    while not done.wait(min(SECONDS, silence()) / 6):
-        with suppress(*DIED, GetTimeoutError):
+    answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
+    while not done.wait(min(LEASE_SECONDS, silence_limit()) / 6):
+        with suppress(*ENGINE_GONE, GetTimeoutError):
             with suppress(RayTaskError):  # an answer as well: the lease is lost
-                ray.get(actor.renew.remote(token), timeout=min(SECONDS, silence()) / 6)
-            answered = _answered[actor._actor_id.hex()] = time.monotonic()
-        if time.monotonic() - answered > patience():
-            _end_silent(actor)
+                ray.get(actor.renew.remote(token), timeout=min(LEASE_SECONDS, silence_limit()) / 6)
+            answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
+        if time.monotonic() - answered > driver_silence_limit():
+            _kill_silent(actor)
             return
 
 
-def _tell_hung(error: Exception, answered: float) -> Exception:
+def _recognise_hang(error: Exception, answered: float) -> Exception:
     """Hung when the engine's own process ended and it had been silent before; else the error itself."""
     process_ended = "worker process has died" in " ".join(str(error).split())
-    return Hung(error_msg=str(error)) if process_ended and time.monotonic() - answered > silence() else error
+    return (
+        EngineHung(error_msg=str(error)) if process_ended and time.monotonic() - answered > silence_limit() else error
+    )
 
 
-def _end_silent(actor: Any) -> None:
-    log.warning("engine: it did not answer for %g s; it is ended, so that its GPU is free", patience())
+def _kill_silent(actor: Any) -> None:
+    log.warning("engine: it did not answer for %g s; it is ended, so that its GPU is free", driver_silence_limit())
     ray.kill(actor)
 
 
 @contextmanager
-def making_room(wanted: float, who: str) -> Iterator[None]:
+def repeated_eviction(wanted: float, who: str) -> Iterator[None]:
     """Within it idle engines give up their GPUs, again and again, because an engine may be held now and idle later.
 
     Leave it as soon as the GPU is there: until then it also says in the log that `who` waits for so many GPUs.
     """
-    enough, wait = threading.Event(), gpus.Wait(wanted, who)
+    enough, wait = threading.Event(), gpus.GpuWait(wanted, who)
 
     def make() -> None:
         while not enough.is_set():
-            make_room()
+            evict_idle()
             if not enough.wait(5) and ray.available_resources().get("GPU", 0) < wanted:
                 wait.tell()
 
@@ -227,33 +236,33 @@ def making_room(wanted: float, who: str) -> Iterator[None]:
 Item = TypeVar("Item")
 
 
-def with_room(items: Iterator[Item], wanted: float, who: str) -> Iterator[Item]:
+def evict_until_first(items: Iterator[Item], wanted: float, who: str) -> Iterator[Item]:
     """The same items; room on GPUs is made until the first of them is there."""
-    with making_room(wanted, who):
+    with repeated_eviction(wanted, who):
         first = list(islice(items, 1))
     yield from first
     yield from items
 
 
-def make_room(name: str = "") -> None:
+def evict_idle(name: str = "") -> None:
     """End the engines that nobody holds, but for the one of this name: they keep a GPU that somebody waits for."""
     if not gpus.has_gpus():
         return
     for listed in ray.util.list_named_actors(all_namespaces=True):
         if listed["namespace"] == NAMESPACE and listed["name"] != name:
-            with suppress(ValueError, *DIED):
-                _evict(ray.get_actor(listed["name"], NAMESPACE))
+            with suppress(ValueError, *ENGINE_GONE):
+                _evict_if_idle(ray.get_actor(listed["name"], NAMESPACE))
 
 
-def _evict(actor: Any) -> None:
+def _evict_if_idle(actor: Any) -> None:
     """Have the engine end if it is idle, now or never: the request is taken back where it is not answered soon."""
     if not gpus.is_started(actor):
         return
-    asked, since = actor.evict.remote(), _silent.setdefault(actor._actor_id, time.monotonic())
+    asked, since = actor.evict.remote(), _silent_since.setdefault(actor._actor_id, time.monotonic())
     try:
-        ray.get(asked, timeout=EVICTION)
-        del _silent[actor._actor_id]
+        ray.get(asked, timeout=EVICTION_ANSWER_S)
+        del _silent_since[actor._actor_id]
     except GetTimeoutError:
         ray.cancel(asked)
-        if time.monotonic() - since > patience():
-            _end_silent(actor)
+        if time.monotonic() - since > driver_silence_limit():
+            _kill_silent(actor)

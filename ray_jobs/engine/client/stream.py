@@ -13,17 +13,17 @@ import pyarrow as pa
 
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.engines import ask
-from ray_jobs.engine.shared.protocol import Answer, Requests, Served
+from ray_jobs.engine.client.engines import stream_answers
+from ray_jobs.engine.protocol import Answer, EngineReport, Requests
 from ray_jobs.inputs.errors import RetryableError
 
 log = logging.getLogger("assay")
 
-LEAST_ROWS = 4  # of a piece: each reads the images of its part
+MIN_PIECE_ROWS = 4  # of a piece: each reads the images of its part
 
 
 @dataclass
-class Times:
+class EngineTimings:
     """When the first and the last request reached the engine, and the last answer left it (seconds since the epoch);
     and what the engine was to this job."""
 
@@ -33,7 +33,7 @@ class Times:
     finished: float = 0.0
     answers: int = 0
     tokens: int = 0
-    served: Served = field(default_factory=Served)
+    served: EngineReport = field(default_factory=EngineReport)
 
     def add(self, answers: pa.Table) -> None:
         self.answers += answers.num_rows
@@ -65,12 +65,12 @@ class Times:
         return {"answers": round(self.answers / took, 2), "tokens": round(self.tokens / took, 1)}
 
 
-def ask_parts(
+def stream_parts(
     checkpoint: Checkpoint,
     engine: Engine,
     pending: Mapping[str, Sequence[int]],
     requests: Requests,
-    times: Times,
+    times: EngineTimings,
     whole: bool = True,
     following: str | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
@@ -84,22 +84,22 @@ def ask_parts(
     tasks = [
         {"part": name, "rows": list(some)}
         for name, rows in pending.items()
-        for some in ([rows] if whole else _cut(rows, max(LEAST_ROWS, engine.max_num_seqs)))
+        for some in ([rows] if whole else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
     ]
     count = sum(len(rows) for rows in pending.values())
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, count, len(pending))
-    answers = ask(checkpoint, engine, tasks, requests, times.served, following)
-    yield from _gathered(answers, {name: len(rows) for name, rows in pending.items()}, times, whole)
+    answers = stream_answers(checkpoint, engine, tasks, requests, times.served, following)
+    yield from _reassemble(answers, {name: len(rows) for name, rows in pending.items()}, times, whole)
 
 
-def _cut(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     """Ray hands on what became of one task's rows when the last of them is there: pieces no larger than what the engine
     works on at once."""
     return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
-def _gathered(
-    answers: Iterator[list[Answer]], pending: dict[str, int], times: Times, whole: bool
+def _reassemble(
+    answers: Iterator[list[Answer]], pending: dict[str, int], times: EngineTimings, whole: bool
 ) -> Iterator[tuple[str, pa.Table]]:
     waiting: dict[str, list[Answer]] = {}
     missing, started = dict(pending), False

@@ -20,30 +20,39 @@ from ray_jobs.checkpoints.inspect import quantisation
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.replicas import Further
-from ray_jobs.engine.client.session import DIED, PREFIX, STARTING, Answering, Hung, held, patience, serving
-from ray_jobs.engine.client.work_queue import Remaining
-from ray_jobs.engine.server.actor import Dead
-from ray_jobs.engine.server.lease import Lost
-from ray_jobs.engine.server.weight_swap import Doubt
-from ray_jobs.engine.shared import gpus
-from ray_jobs.engine.shared.compatibility import likeness
-from ray_jobs.engine.shared.errors import STARTS, explain
-from ray_jobs.engine.shared.protocol import Answer, Requests, Served, Task
-from ray_jobs.engine.shared.settings import rendered_at_once
-from ray_jobs.engine.shared.versions import versions
-from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.engine import gpus
+from ray_jobs.engine.client.replicas import ReplicaPool
+from ray_jobs.engine.client.session import (
+    DID_NOT_START,
+    ENGINE_GONE,
+    PREFIX,
+    AskEngine,
+    EngineHung,
+    driver_silence_limit,
+    engine_session,
+    load_checkpoint,
+)
+from ray_jobs.engine.client.work_queue import WorkQueue
+from ray_jobs.engine.compatibility import compatibility_key
+from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
+from ray_jobs.engine.protocol import Answer, EngineReport, Requests, Task
+from ray_jobs.engine.server.actor import EngineDead
+from ray_jobs.engine.server.lease import LeaseLost
+from ray_jobs.engine.server.weight_swap import WeightsUnverified
+from ray_jobs.engine.settings import max_tasks_rendering
+from ray_jobs.engine.versions import read_versions
+from ray_jobs.engine.watchdog import silence_limit
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 log = logging.getLogger("assay")
 
-AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished tasks all, answered or not
+ROWS_AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished tasks all, answered or not
 
 
-def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
+def why_not_warm(checkpoint: Checkpoint, engine: Engine) -> str | None:
     """Why weights are not swapped for such an engine and checkpoint, None when they are."""
     if (size := engine.tensor_parallel_size) > 1:
-        most = gpus.most_on_a_node()
+        most = gpus.max_gpus_per_node()
         if 0 < most < size:  # which Ray Data spreads over several nodes
             return f"no node has the {size} GPUs that the model is spread over"
     if engine.quantization:
@@ -53,12 +62,12 @@ def unfit(checkpoint: Checkpoint, engine: Engine) -> str | None:
     return None
 
 
-def ask(
+def stream_answers(
     checkpoint: Checkpoint,
     engine: Engine,
     tasks: list[Task],
     requests: Requests,
-    served: Served,
+    served: EngineReport,
     following: str | None = None,
 ) -> Iterator[list[Answer]]:
     """Answers task by task as they come. Raises RetryableError when engines keep dying, what vLLM raises when it cannot
@@ -66,79 +75,80 @@ def ask(
 
     What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
     """
-    left = remaining(tasks, engine, gpus.has_gpus())
-    name = PREFIX + identity(checkpoint, engine)
+    left = work_queue_for(tasks, engine, gpus.has_gpus())
+    name = PREFIX + engine_key(checkpoint, engine)
     names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
     hangs, silences = 0, 0
     while True:
         try:
             with (
-                Further(names, checkpoint, engine, served, following) as further,
-                held(name, checkpoint, engine) as (actor, token),
+                ReplicaPool(names, checkpoint, engine, served, following) as further,
+                engine_session(name, checkpoint, engine) as (actor, token),
             ):
                 further.begin()
-                reported, first = serving((actor, token), checkpoint, engine, following)
-                yield from _asked(reported, first, further, requests, left, served)
-                with suppress(RayTaskError, *DIED):  # all is answered, whatever becomes of the engine now
+                reported, first = load_checkpoint((actor, token), checkpoint, engine, following)
+                yield from _stream_from_engines(reported, first, further, requests, left, served)
+                with suppress(RayTaskError, *ENGINE_GONE):  # all is answered, whatever becomes of the engine now
                     served.spent |= ray.get(actor.gpu_seconds.remote(token))
                 return
-        except (RayTaskError, *DIED) as error:
-            if isinstance(error, RayTaskError) and isinstance(error.cause, Lost):
+        except (RayTaskError, *ENGINE_GONE) as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, LeaseLost):
                 log.warning("engine: %s; asking for it again", error.cause)
                 left.lost()
-                if left.unexplained <= STARTS:
+                if left.unexplained_deaths <= MAX_RESTARTS:
                     continue
             error_seen = error
-            if (gone := _gone(error)) is None:
-                if (explained := explain(error, checkpoint.uri)) is error:
+            if (gone := _death_reason(error)) is None:
+                if (explained := classify_error(error, checkpoint.uri)) is error:
                     raise
                 raise explained from error
-        hangs += isinstance(error_seen, Hung)
-        silences += _silent(error_seen)
+        hangs += isinstance(error_seen, EngineHung)
+        silences += _killed_for_silence(error_seen)
         if hangs > 1:
             raise InputError(
-                f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for {silence():g} s: its "
-                "chat template, tokenizer or processor computes without an end; mend these files"
+                f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for "
+                f"{silence_limit():g} s: its chat template, tokenizer or processor computes without an end; "
+                "mend these files"
             )
         if silences > 1:
             raise RetryableError(
-                f"checkpoint {checkpoint.uri}: {silences} engines that served it did not answer for {patience():g} s, "
-                "but did not hang; look at the network and at Ray's head, then try again"
+                f"checkpoint {checkpoint.uri}: {silences} engines that served it did not answer for "
+                f"{driver_silence_limit():g} s, but did not hang; look at the network and at Ray's head, then try again"
             )
         if set_aside := left.died(gone):
             yield [set_aside]
         if left.over:  # no engine is started for nothing
             return
-        if left.unexplained > STARTS:
+        if left.unexplained_deaths > MAX_RESTARTS:
             raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
         served.told = f"a fresh engine, for {gone}"
         log.warning("engine: %s; going on with a fresh one", gone)
 
 
-def remaining(tasks: list[Task], engine: Engine, gpu: bool) -> Remaining:
+def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
     """All tasks. No engine is given more of them at once than its share, for the first is there before the others."""
     engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
-    return Remaining(
+    return WorkQueue(
         tasks,
-        tasks_at_once=min(2 * rendered_at_once(engine, gpu), math.ceil(len(tasks) / engines)),  # half of them wait
-        rows_at_once=min(AHEAD * engine.max_num_seqs, math.ceil(rows / engines)),
+        tasks_at_once=min(2 * max_tasks_rendering(engine, gpu), math.ceil(len(tasks) / engines)),  # half of them wait
+        rows_at_once=min(ROWS_AHEAD * engine.max_num_seqs, math.ceil(rows / engines)),
     )
 
 
-def identity(checkpoint: Checkpoint, engine: Engine) -> str:
+def engine_key(checkpoint: Checkpoint, engine: Engine) -> str:
     """Checkpoints and settings with one identity can be served by one engine."""
     package = Path(__file__).parents[2]
     code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
     settings = engine.model_dump(exclude={"kind", "keep_seconds", "replicas", "audit", "base_model"})
-    return digest(likeness(checkpoint), settings, code, versions(), gpus.has_gpus())
+    return digest(compatibility_key(checkpoint), settings, code, read_versions(), gpus.has_gpus())
 
 
-def _asked(
-    reported: Any, first: Answering, further: Further, requests: Requests, left: Remaining, served: Served
+def _stream_from_engines(
+    reported: Any, first: AskEngine, further: ReplicaPool, requests: Requests, left: WorkQueue, served: EngineReport
 ) -> Iterator[list[Answer]]:
     shared, rows = ray.put(requests), {first: 0}  # rows that each engine has been asked about and not answered
-    running: dict[Any, tuple[Answering, Task]] = {}
+    running: dict[Any, tuple[AskEngine, Task]] = {}
 
     def ask_more() -> None:
         while task := left.next(len(rows)):
@@ -151,7 +161,7 @@ def _asked(
     _tell(served, ray.get(reported))
     ask_more()
     while running:
-        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.awaited else None)[0]:
+        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.pending else None)[0]:
             answers: list[Answer] = ray.get(ready)
             engine, task = running.pop(ready)
             rows[engine] -= len(task["rows"])
@@ -160,28 +170,28 @@ def _asked(
                 for what in ("render", "queue", "prefill", "decode"):
                     served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
             yield answers
-        rows |= dict.fromkeys(further.come(), 0)
+        rows |= dict.fromkeys(further.take_ready(), 0)
         ask_more()
 
 
-def _gone(error: Exception) -> str | None:
+def _death_reason(error: Exception) -> str | None:
     """Why the engine is gone, in words; None when another one would meet the same."""
     if isinstance(error, RayTaskError):
-        return str(error.cause) if isinstance(error.cause, Doubt | Dead | Lost) else None
+        return str(error.cause) if isinstance(error.cause, WeightsUnverified | EngineDead | LeaseLost) else None
     text = " ".join(str(error).split())
-    if isinstance(error, Hung):
-        return f"the engine hung: it did not answer for {silence():g} s and was ended by its watchdog"
-    if _silent(error):
-        return f"the engine did not answer for {patience():g} s"
-    return None if STARTING in text else f"the engine's process died: {text[:200]}"
+    if isinstance(error, EngineHung):
+        return f"the engine hung: it did not answer for {silence_limit():g} s and was ended by its watchdog"
+    if _killed_for_silence(error):
+        return f"the engine did not answer for {driver_silence_limit():g} s"
+    return None if DID_NOT_START in text else f"the engine's process died: {text[:200]}"
 
 
-def _silent(error: Exception) -> bool:
+def _killed_for_silence(error: Exception) -> bool:
     """Whether a driver ended the running engine because it did not answer: nothing else has Ray kill a running one."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)
 
 
-def _tell(served: Served, report: dict[str, Any]) -> None:
+def _tell(served: EngineReport, report: dict[str, Any]) -> None:
     served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
     served.told = served.told or report["told"]
     if report["warm"]:

@@ -2,14 +2,14 @@
 
 from collections import deque
 
-from ray_jobs.engine.shared.protocol import Answer, Task
+from ray_jobs.engine.protocol import Answer, Task
 from ray_jobs.inputs.errors import RetryableError
 
-MOST_AT_ONCE = 128
-POISONOUS = 5  # rows that may be set aside before it must be the engine
+MAX_TASKS_IN_FLIGHT = 128
+MAX_QUARANTINED = 5  # rows that may be set aside before it must be the engine
 
 
-class Remaining:
+class WorkQueue:
     """Tasks that are left, under way, and suspected.
 
     `tasks_at_once` are under way at least, and more until they have `rows_at_once` rows, of each engine: so that it has
@@ -22,7 +22,7 @@ class Remaining:
     def __init__(self, tasks: list[Task], tasks_at_once: int = 2, rows_at_once: int = 0) -> None:
         self.tasks_at_once, self.rows_at_once = tasks_at_once, rows_at_once
         self.left, self.suspects, self.running = deque(tasks), deque[Task](), list[Task]()
-        self.deaths = self.unexplained = self.aside = 0  # unexplained: deaths that cast suspicion on no row
+        self.deaths = self.unexplained_deaths = self.aside = 0  # unexplained: deaths that cast suspicion on no row
         self.alone = False  # what is under way is a suspect
 
     @property
@@ -59,25 +59,25 @@ class Remaining:
         elif under_way and self.deaths > 1:
             self.suspects.extendleft(reversed(under_way))
         else:
-            self.unexplained += 1
+            self.unexplained_deaths += 1
             self.left.extendleft(reversed(under_way))
         return None
 
     def lost(self) -> None:
         """Take back what was under way: the engine is another job's, and no row is to blame."""
-        self.unexplained += 1
+        self.unexplained_deaths += 1
         (self.suspects if self.alone else self.left).extendleft(reversed(self.running))
         self.running = []
 
     def _enough(self, engines: int) -> bool:
         tasks, rows = len(self.running), sum(len(task["rows"]) for task in self.running)
         full = tasks >= self.tasks_at_once * engines and rows >= self.rows_at_once * engines
-        return full or tasks >= MOST_AT_ONCE * engines
+        return full or tasks >= MAX_TASKS_IN_FLIGHT * engines
 
     def _set_aside(self, task: Task, why: str) -> Answer:
         self.aside += 1
         key = f"{task['part']}/{task['rows'][0]}"
-        if self.aside > POISONOUS:
+        if self.aside > MAX_QUARANTINED:
             raise RetryableError(f"engines died of {self.aside} rows asked alone, the last {key}: {why}")
         return {
             "key": key, "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0, "arrived": 0.0,

@@ -26,15 +26,15 @@ from ray_jobs.checkpoints import files
 from ray_jobs.checkpoints.inspect import INDEX, check_present, companions
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.engine.shared import canary
-from ray_jobs.engine.shared.versions import versions
+from ray_jobs.engine import canary
+from ray_jobs.engine.versions import read_versions
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.runtime.private_cache import cache
 
 log = logging.getLogger("assay")
 
-PASSED = ".probed"  # folder of the node's cache: what has passed, by content
+PASSED_FOLDER = ".probed"  # folder of the node's cache: what has passed, by content
 PROBE_VERSION = 2
 MEMORY = 2 << 30  # bytes beyond what the libraries take
 IMPORT_SECONDS = 180  # until the libraries are loaded; a node under load needs a minute
@@ -42,7 +42,7 @@ KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUA
 LOADED = "config.json"  # the child's first step
 
 
-def seconds() -> int:
+def time_limit() -> int:
     """ASSAY_PROBE_SECONDS: how long loading and trying may take."""
     return int(os.environ.get("ASSAY_PROBE_SECONDS", "60"))
 
@@ -65,7 +65,7 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:
         hashes = _copy(checkpoint, Path(folder))
         further = [one for one in (grammar, texts) if one]
-        passed = cache() / PASSED / digest(PROBE_VERSION, versions(), kind, tried, hashes, *further)
+        passed = cache() / PASSED_FOLDER / digest(PROBE_VERSION, read_versions(), kind, tried, hashes, *further)
         if passed.exists():
             return
         if fault := _run(Path(folder), checkpoint.uri, tried, kind, grammar, texts or {}):
@@ -92,7 +92,7 @@ def _run(
     """What is wrong in words, None when nothing is. Raises RetryableError where the process does not get to its
     work."""
     request = {
-        "folder": str(folder), "uri": uri, "prompts": prompts, "kind": kind, "memory": MEMORY, "seconds": seconds(),
+        "folder": str(folder), "uri": uri, "prompts": prompts, "kind": kind, "memory": MEMORY, "seconds": time_limit(),
         "grammar": grammar, "texts": dict(texts),
     }  # fmt: skip
     variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | {
@@ -132,7 +132,7 @@ def _follow(answers: IO[bytes]) -> tuple[list[str], bool]:
             if not (data := os.read(answers.fileno(), 65536)) or len(received) > 1_000_000:
                 return received.decode(errors="replace").splitlines(), True
             if not received:  # the libraries are loaded
-                deadline = time.monotonic() + seconds()
+                deadline = time.monotonic() + time_limit()
             received += data
     return received.decode(errors="replace").splitlines(), False
 
@@ -151,5 +151,5 @@ def _explain(lines: list[str], in_time: bool, code: int, uri: str) -> str | None
             return f"{step} is nested too deep; mend it"
         return printable(fault, 500) if fault else None
     if not in_time or code == -signal.SIGXCPU:
-        return f"{lines[-1]} did not load and work within {seconds()} s; mend it, or raise ASSAY_PROBE_SECONDS"
+        return f"{lines[-1]} did not load and work within {time_limit()} s; mend it, or raise ASSAY_PROBE_SECONDS"
     return f"{lines[-1]} ended the process that tried it (exit code {code}); mend it"

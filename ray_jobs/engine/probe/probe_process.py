@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ray_jobs.engine.shared.prompt import PromptMaker
+    from ray_jobs.engine.prompt import PromptBuilder
 
-SIDE = 112  # pixels of the picture that is tried
-RUN = 64  # times that a character stands in a row: a pattern that backtracks never ends on so many
+PICTURE_SIDE = 112  # pixels of the picture that is tried
+REPEATS = 64  # times that a character stands in a row: a pattern that backtracks never ends on so many
 SAMPLES = [
-    *(letter * RUN + ("!" if letter != "!" else "a") for letter in string.printable),
-    "ab " * RUN, "a b" * RUN + "!", "日本語 é 😀 " * RUN, string.printable * 4, "",
+    *(letter * REPEATS + ("!" if letter != "!" else "a") for letter in string.printable),
+    "ab " * REPEATS, "a b" * REPEATS + "!", "日本語 é 😀 " * REPEATS, string.printable * 4, "",
 ]  # fmt: skip
 LAYERS = ("layers", "n_layer", "depth", "depths", "num_blocks")  # a config's numbers by which code makes objects
 LABELS = ("label2id", "id2label")  # names that the model's author chose
@@ -41,16 +41,16 @@ class Fault(Exception):
     """What is wrong with the checkpoint, in words that follow its URI."""
 
 
-def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> "PromptMaker":
+def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> "PromptBuilder":
     """As the engine and its renderers will use it: prompts written and tokenised, an image made into inputs."""
-    from ray_jobs.engine.shared.prompt import PromptMaker, Refused
+    from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
     from ray_jobs.inputs.errors import InputError
 
     _try_json(folder, step)
     _try_config(folder)
     step("the files of its tokenizer and image processor")
     try:
-        maker = PromptMaker(folder, uri)
+        maker = PromptBuilder(folder, uri)
         step("generation_config.json")
         _ = maker.stop_ids
         step("its chat template")
@@ -62,8 +62,8 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
             _check_tokens(folder, maker, text)
         step("preprocessor_config.json")
         picture, made = _picture(), None
-        with contextlib.suppress(Refused):
-            maker.expected_tokens(written[0], SIDE, SIDE)
+        with contextlib.suppress(ImageRefused):
+            maker.least_tokens(written[0], PICTURE_SIDE, PICTURE_SIDE)
         with _only_memory():
             made = maker.processor(text=[written[0]], images=[picture])
         _check_patches(folder, made, maker)
@@ -112,7 +112,7 @@ def _check_patches(folder: Path, made: Any, maker: Any) -> None:
         )
 
 
-def try_texts(texts: dict[str, str], maker: "PromptMaker") -> None:
+def try_texts(texts: dict[str, str], maker: "PromptBuilder") -> None:
     """That the suite's own texts, by their settings, hold no special token of the tokenizer."""
     from ray_jobs.contract.prompt_tokens import find_fault
 
@@ -138,7 +138,7 @@ def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], N
     except MemoryError:
         raise
     except Exception as error:
-        raise Fault(f"it cannot be used ({_line(error)}); give `metrics.clip` a CLIPModel") from None
+        raise Fault(f"it cannot be used ({_one_line(error)}); give `metrics.clip` a CLIPModel") from None
 
 
 KINDS: dict[str, Callable[..., Any]] = {"vision": try_vision, "clip": try_clip}
@@ -160,7 +160,8 @@ def try_grammar(folder: Path, grammar: str, step: Callable[[str], None]) -> None
         raise
     except Exception as error:
         raise Fault(
-            f"caption.fields does not compile for its tokenizer ({_line(error)}); take caption.fields out of the suite"
+            f"caption.fields does not compile for its tokenizer ({_one_line(error)}); "
+            "take caption.fields out of the suite"
         ) from None
     if not allowed.any():
         raise Fault("its tokenizer has no token that begins a JSON object; take caption.fields out of the suite")
@@ -222,10 +223,10 @@ def _only_memory() -> Iterator[None]:
 def _picture() -> Any:
     from PIL import Image
 
-    return Image.new("RGB", (SIDE, SIDE), (90, 120, 150))
+    return Image.new("RGB", (PICTURE_SIDE, PICTURE_SIDE), (90, 120, 150))
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
@@ -240,7 +241,7 @@ def main() -> None:
     # the slow part, before the clock of the checkpoint runs
     from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig  # noqa: F401
 
-    import ray_jobs.engine.shared.prompt  # noqa: F401
+    import ray_jobs.engine.prompt  # noqa: F401
 
     limit(request["memory"], request["seconds"])
     fault: str | None = None
@@ -263,7 +264,7 @@ def main() -> None:
     except RecursionError:
         fault = "depth"
     except Exception as error:  # these files make libraries raise what they like
-        fault = f"{steps[-1]} fails ({type(error).__name__}: {_line(error)}); save it beside the model again"
+        fault = f"{steps[-1]} fails ({type(error).__name__}: {_one_line(error)}); save it beside the model again"
     print(json.dumps({"fault": fault}), file=answers)
 
 

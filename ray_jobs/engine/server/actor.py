@@ -19,28 +19,28 @@ from ray_jobs.checkpoints.inspect import resolve, verify
 from ray_jobs.checkpoints.node_cache import fetch, place_of_weights
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.server.lease import SECONDS, Lease, Lost
-from ray_jobs.engine.server.renderers import RendererDied, Rendering
-from ray_jobs.engine.server.scheduler import Answerer, EngineDied
-from ray_jobs.engine.server.telemetry import Meters, of_vllm
-from ray_jobs.engine.server.weight_swap import Contents, Doubt
-from ray_jobs.engine.shared.bounded_calls import Endless, run_limited
-from ray_jobs.engine.shared.compatibility import layout
-from ray_jobs.engine.shared.errors import Overheard
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.shared.protocol import Answer, Requests, Task
-from ray_jobs.engine.shared.settings import rendered_at_once, renderers, warm_config
-from ray_jobs.engine.shared.watchdog import Watchdog, silence
+from ray_jobs.engine.bounded_calls import ComputeTimeout, run_limited
+from ray_jobs.engine.compatibility import tensor_layout
+from ray_jobs.engine.errors import OutputTee
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.protocol import Answer, Requests, Task
+from ray_jobs.engine.server.lease import LEASE_SECONDS, Lease, LeaseLost
+from ray_jobs.engine.server.renderers import RendererDied, RendererPool
+from ray_jobs.engine.server.scheduler import RequestScheduler, VllmDied
+from ray_jobs.engine.server.telemetry import EngineTelemetry, vllm_stat_loggers
+from ray_jobs.engine.server.weight_swap import WeightsUnverified, WeightSwapper
+from ray_jobs.engine.settings import build_warm_config, count_renderers, max_tasks_rendering
+from ray_jobs.engine.watchdog import Watchdog, silence_limit
 from ray_jobs.inputs.errors import InputError
 
 log = logging.getLogger("assay")
 
-START_SECONDS = 3600.0  # for a download, vLLM's start and what it compiles
-TICK = 0.5  # seconds between looks at lease and idle time
-GLANCE = 0.02  # between looks of those who wait for the lease
+START_TIMEOUT_S = 3600.0  # for a download, vLLM's start and what it compiles
+WATCH_INTERVAL_S = 0.5  # seconds between looks at lease and idle time
+LEASE_POLL_S = 0.02  # between looks of those who wait for the lease
 
 
-class Dead(Exception):
+class EngineDead(Exception):
     """vLLM's own process died; the actor has ended itself."""
 
 
@@ -51,55 +51,57 @@ class WarmEngine:
     """
 
     watchdog: Watchdog | None = None
-    watching: asyncio.Task[None] | None = None
+    watch_task: asyncio.Task[None] | None = None
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
         from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self.watchdog = Watchdog(1.5 * silence())  # before a driver's `holding.patience`, so that its end proves a hang
+        self.watchdog = Watchdog(
+            1.5 * silence_limit()
+        )  # before a driver's `holding.patience`, so that its end proves a hang
         threading.Thread(target=self._beat, daemon=True).start()
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
         hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
         found, maker = (
-            layout(place_of_weights(checkpoint, path)),
-            run_limited(lambda: PromptMaker(path, checkpoint.uri), checkpoint.uri),
+            tensor_layout(place_of_weights(checkpoint, path)),
+            run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri),
         )
-        self.overheard = Overheard()
+        self.output_tee = OutputTee()
         try:
-            with self.overheard.starting():
-                config = warm_config(engine, gpu, str(path))
-                rendering = Rendering(renderers(engine, gpu), path, checkpoint.uri, config)
-                self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=of_vllm())
+            with self.output_tee.capture_children():
+                config = build_warm_config(engine, gpu, str(path))
+                rendering = RendererPool(count_renderers(engine, gpu), path, checkpoint.uri, config)
+                self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=vllm_stat_loggers())
         except Exception as error:
             verify(checkpoint)  # one that was overwritten meanwhile need not load
-            raise RuntimeError(f"{error}\n{self.overheard.last_words(wait=5)}") from error
+            raise RuntimeError(f"{error}\n{self.output_tee.last_words(wait=5)}") from error
         rendering.begin(maker, self.llm.renderer)
         envs.enable_envs_cache()  # vLLM looks its variables up for every token, else anew each time
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
-        self.answerer = Answerer(self.llm, rendering, engine.max_num_seqs, rendered_at_once(engine, gpu))
-        self.contents = Contents(checkpoint, found, hashing, maker, self.llm, rendering.own, self.answerer)
+        self.scheduler = RequestScheduler(self.llm, rendering, engine.max_num_seqs, max_tasks_rendering(engine, gpu))
+        self.swapper = WeightSwapper(checkpoint, found, hashing, maker, self.llm, rendering.own, self.scheduler)
         self.lease = Lease(waiting={token: time.monotonic()})
-        self.handed = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
+        self.weights_ready = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
         self.loads = 0
         self.running: set[asyncio.Task[Any]] = set()
-        self.changing = asyncio.Lock()
-        self.meters = Meters(gpu)
-        threading.Thread(target=self._abandoned, daemon=True).start()
+        self.swap_lock = asyncio.Lock()
+        self.telemetry = EngineTelemetry(gpu)
+        threading.Thread(target=self._exit_if_unclaimed, daemon=True).start()
 
     async def acquire(self, token: str, wait: float) -> bool:
         """Whether the token has the lease within `wait` seconds: its turn comes after all who asked before.
 
         It must then be renewed: `lease.SECONDS` of silence lose it.
         """
-        if self.watching is None:
-            self.watching = asyncio.create_task(self._watch())
+        if self.watch_task is None:
+            self.watch_task = asyncio.create_task(self._watch())
         end = time.monotonic() + wait
         while not self._take(token):
             if time.monotonic() >= end:
                 return False
-            await asyncio.sleep(GLANCE)
+            await asyncio.sleep(LEASE_POLL_S)
         return True
 
     async def renew(self, token: str) -> None:
@@ -119,7 +121,7 @@ class WarmEngine:
         with the request, because the clocks of two machines differ: whoever asks takes it back.
         """
         now = time.monotonic()
-        young = self.loads == 0 and now - self.idle_since < SECONDS
+        young = self.loads == 0 and now - self.idle_since < LEASE_SECONDS
         if young or self.lease.next(now) or not self.lease.free(now):
             return False
         self._end()
@@ -130,7 +132,7 @@ class WarmEngine:
 
         An adapter's base is the one that it names, else `base_model`.
         """
-        async with self.changing:  # a change of weights that is going on comes first
+        async with self.swap_lock:  # a change of weights that is going on comes first
             pass
         try:
             loop = asyncio.get_running_loop()
@@ -144,17 +146,17 @@ class WarmEngine:
         Raises Doubt when it is not certain that they are in it, and exactly they; InputError when somebody wrote to
         them.
         """
-        async with self.changing:  # a holder may have lost the lease and its swap be going on
+        async with self.swap_lock:  # a holder may have lost the lease and its swap be going on
             self._check_lease(token)
-            handed, began = self.handed, time.monotonic()
+            handed, began = self.weights_ready, time.monotonic()
             self.loads += 1
             try:
-                told, warm = await self.contents.become(checkpoint, partial(self._check_lease, token))
-            except (Doubt, Endless):
+                told, warm = await self.swapper.load(checkpoint, partial(self._check_lease, token))
+            except (WeightsUnverified, ComputeTimeout):
                 self._end()
                 raise
             except InputError:
-                if self.contents.serving is None:  # else nothing has touched the weights in it
+                if self.swapper.resident is None:  # else nothing has touched the weights in it
                     self._end()
                 raise
             except Exception as error:
@@ -163,13 +165,13 @@ class WarmEngine:
                 raise
             handed.set()
             seconds = time.monotonic() - began
-            self.meters.swapped(seconds)
+            self.telemetry.swapped(seconds)
             return {"warm": warm, "told": told, "seconds": seconds}
 
     async def gpu_seconds(self, token: str) -> dict[str, float]:
         """How long the GPU was busy and idle while it was asked: `gpu_busy` and `gpu_idle`, none without a GPU."""
         self._check_lease(token)
-        return self.meters.seconds()
+        return self.telemetry.seconds()
 
     async def answer(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
         """Answers, by the weights with the fingerprint, to what `requests` asks about the task's rows.
@@ -180,34 +182,34 @@ class WarmEngine:
         """
         self._check_lease(token)
         ready = asyncio.Event()
-        job = asyncio.create_task(self.answerer.answers(requests, task, ready))
+        job = asyncio.create_task(self.scheduler.answers(requests, task, ready))
         self.running.add(job)
         try:
-            await self._handed_over(token)
+            await self._wait_for_weights(token)
             self._check(token, fingerprint)
             ready.set()
             answers = await job
         except asyncio.CancelledError:
-            raise Lost(f"{token} lost the engine while it was answering") from None
-        except Endless:  # what computes in this process does not stop
+            raise LeaseLost(f"{token} lost the engine while it was answering") from None
+        except ComputeTimeout:  # what computes in this process does not stop
             self._end()
             raise
-        except (EngineDied, RendererDied) as error:
+        except (VllmDied, RendererDied) as error:
             raise self._dead(error) from None
         finally:
             job.cancel()
             self.running.discard(job)
         self._check(token, fingerprint)
         for one in answers:
-            self.meters.answered(one["failure"])
+            self.telemetry.answered(one["failure"])
         return answers
 
-    async def _handed_over(self, token: str) -> None:
+    async def _wait_for_weights(self, token: str) -> None:
         """Return when this holder's weights are in the engine. Raises Lost when it holds it no more."""
-        handed = self.handed
+        handed = self.weights_ready
         while not handed.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(handed.wait(), TICK)
+                await asyncio.wait_for(handed.wait(), WATCH_INTERVAL_S)
             self._check_lease(token)
 
     def _check_lease(self, token: str) -> None:
@@ -215,20 +217,20 @@ class WarmEngine:
 
     def _check(self, token: str, fingerprint: str) -> None:
         self._check_lease(token)
-        if self.contents.serving != fingerprint:
-            raise Lost(f"{token} wants {fingerprint}, and the engine has other weights by now")
+        if self.swapper.resident != fingerprint:
+            raise LeaseLost(f"{token} wants {fingerprint}, and the engine has other weights by now")
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(WATCH_INTERVAL_S)
             if self.watchdog:
                 self.watchdog.beat()
             now = time.monotonic()
             if self.llm.errored:
                 self._end()
                 return
-            if self.running and self.handed.is_set():
-                self.meters.sample(TICK)
+            if self.running and self.weights_ready.is_set():
+                self.telemetry.sample(WATCH_INTERVAL_S)
             if self.lease.holder and self.lease.free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
                 self._drop(self.lease.holder)
@@ -237,16 +239,16 @@ class WarmEngine:
 
     def _beat(self) -> None:
         """Say that all is well until the event loop says so, which it does from the first request on."""
-        end = time.monotonic() + START_SECONDS
-        while self.watching is None and time.monotonic() < end:
+        end = time.monotonic() + START_TIMEOUT_S
+        while self.watch_task is None and time.monotonic() < end:
             assert self.watchdog
             self.watchdog.beat()
-            time.sleep(TICK)
+            time.sleep(WATCH_INTERVAL_S)
 
-    def _abandoned(self) -> None:
+    def _exit_if_unclaimed(self) -> None:
         """End an engine that nobody asks for: the job that started it may be gone."""
-        time.sleep(2 * SECONDS)
-        if self.watching is None:
+        time.sleep(2 * LEASE_SECONDS)
+        if self.watch_task is None:
             self._exit()
 
     def _take(self, token: str) -> bool:
@@ -260,17 +262,17 @@ class WarmEngine:
         for job in self.running:
             job.cancel()
         self.lease.release(token)
-        self.handed = asyncio.Event()
-        self.meters.forget()
+        self.weights_ready = asyncio.Event()
+        self.telemetry.forget()
         self.idle_since = time.monotonic()
 
-    def _dead(self, error: Exception) -> Dead:
+    def _dead(self, error: Exception) -> EngineDead:
         self._end()
-        return Dead(f"{' '.join(str(error).split())[:200]}; {self.overheard.last_words()}")
+        return EngineDead(f"{' '.join(str(error).split())[:200]}; {self.output_tee.last_words()}")
 
     def _end(self) -> None:
         """End the engine, then this process, a moment later so that what was asked is answered."""
-        self.lease.holder, self.contents.serving = "the end", None
+        self.lease.holder, self.swapper.resident = "the end", None
         self.lease.until = math.inf
         asyncio.get_running_loop().call_later(0.2, self._exit)
 

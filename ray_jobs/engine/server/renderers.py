@@ -20,21 +20,21 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_jobs.engine.shared import canary
-from ray_jobs.engine.shared.bounded_calls import Endless, limit_each, run_limited
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.shared.protocol import Requests, Task
-from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.engine import canary
+from ray_jobs.engine.bounded_calls import ComputeTimeout, limit_each, run_limited
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.protocol import Requests, Task
+from ray_jobs.engine.watchdog import silence_limit
 
 log = logging.getLogger("assay")
 
-ROWS = 8  # rendered at once
+ROWS_PER_CALL = 8  # rendered at once
 THREADS = 8  # of a process: while one renders, others read, for small tasks
-START_SECONDS = 300.0
-VARIABLES = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
+START_TIMEOUT_S = 300.0
+ENVIRONMENT = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
 
 
-class Rendered(TypedDict):
+class RenderedRequest(TypedDict):
     """A request as vLLM's engine takes it: `inputs`, or the kind of its `failure` and the `detail`.
 
     `render` is the seconds it took; the others are as in `asked.request`.
@@ -56,7 +56,7 @@ class RendererDied(Exception):
 class Renderer:
     """Renders the rows of tasks, some at a time; `renderer` is vLLM's own. Tasks may be rendered by several threads."""
 
-    def __init__(self, maker: PromptMaker, renderer: Any) -> None:
+    def __init__(self, maker: PromptBuilder, renderer: Any) -> None:
         self._maker, self._renderer, self._one = maker, renderer, threading.Lock()
         self._asked: dict[str, Iterator[dict[str, Any]]] = {}
 
@@ -65,11 +65,11 @@ class Renderer:
         asked = requests(task["part"], task["rows"], self._maker)
         self._asked[number] = limit_each(asked, self._maker.uri)
 
-    def more(self, number: str) -> list[Rendered]:
+    def more(self, number: str) -> list[RenderedRequest]:
         """The next rows of the task, none when it has no more, and no more once it is forgotten."""
         found, began = [], time.monotonic()
-        for asked in islice(self._asked[number], ROWS):
-            found.append(self._rendered(asked, began))
+        for asked in islice(self._asked[number], ROWS_PER_CALL):
+            found.append(self._render_row(asked, began))
             began = time.monotonic()
             if number not in self._asked:
                 break
@@ -91,21 +91,21 @@ class Renderer:
 
         maker = self._maker
         tokens = run_limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
-        inputs = self.render(tokens, {"image": canary.pictures()[0]})
+        inputs = self.render(tokens, {"image": canary.make_pictures()[0]})
         found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
         for name, values in sorted(inputs["mm_kwargs"].get_data().items()):
             for buffer in MsgpackEncoder().encode([name, values]):
                 found.update(buffer)
         return found.hexdigest()
 
-    def _rendered(self, asked: dict[str, Any], began: float) -> Rendered:
+    def _render_row(self, asked: dict[str, Any], began: float) -> RenderedRequest:
         inputs, failure, detail = None, None, asked["refused"]
         if detail:
             failure = "image-refused"
         else:
             try:
                 inputs = self.render(asked["tokenized_prompt"], asked["multimodal_data"])
-            except Endless:
+            except ComputeTimeout:
                 raise
             except Exception as error:  # a row that vLLM refuses costs that row
                 failure, detail = "engine-error", str(error.__cause__ or error)[:500]
@@ -115,7 +115,7 @@ class Renderer:
         }  # fmt: skip
 
 
-class RenderingProcess(Renderer):
+class RendererProcess(Renderer):
     """A renderer by itself, in a Ray actor, made from vLLM's config as its engine's process is."""
 
     def __init__(self, model: str, uri: str, config: Any, number: int) -> None:
@@ -125,26 +125,26 @@ class RenderingProcess(Renderer):
         torch.set_num_threads(1)
         # vLLM names images by renderer and a count, and its engine takes two of one name for the same: 0 is its own
         config.parallel_config._api_process_rank = number
-        super().__init__(PromptMaker(Path(model), uri), renderer_from_config(config))
+        super().__init__(PromptBuilder(Path(model), uri), renderer_from_config(config))
 
 
-class Rendering:
+class RendererPool:
     """What renders for one engine: so many processes on its node, which end with its own, or threads of it."""
 
     def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(RenderingProcess).options(
+        actor = ray.remote(RendererProcess).options(
             num_cpus=0,
             num_gpus=0,
             max_concurrency=THREADS,
             scheduling_strategy=here,
-            runtime_env={"env_vars": VARIABLES},
+            runtime_env={"env_vars": ENVIRONMENT},
         )
         self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
         self._rows = [0] * max(1, processes)  # that each has been given and not rendered
         self._uri = uri
 
-    def begin(self, maker: PromptMaker, renderer: Any) -> None:
+    def begin(self, maker: PromptBuilder, renderer: Any) -> None:
         """Wait for the processes. Where one does not start or errs, the engine's own renderer is used, by threads.
 
         Raises Endless where the checkpoint's files compute without an end. Without processes nothing is computed here:
@@ -154,33 +154,33 @@ class Rendering:
         if not self._actors:
             return
         try:
-            ray.get([actor.__ray_ready__.remote() for actor in self._actors], timeout=START_SECONDS)
-            samples = self._samples()
+            ray.get([actor.__ray_ready__.remote() for actor in self._actors], timeout=START_TIMEOUT_S)
+            samples = self._hash_samples()
             doubt = "one makes other inputs than the engine itself" if {*samples} - {self.own.sample()} else None
         except RayError as error:
-            if isinstance(error, RayTaskError) and isinstance(error.cause, Endless):
+            if isinstance(error, RayTaskError) and isinstance(error.cause, ComputeTimeout):
                 raise error.cause from None
             doubt = " ".join(str(error).split())[-300:]
         if doubt:
             log.warning("engine: it renders by itself, not in processes beside it: %s", doubt)
             self._actors, self._rows = [], [0]
 
-    def _samples(self) -> list[str]:
+    def _hash_samples(self) -> list[str]:
         try:
-            found: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence())
+            found: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence_limit())
         except GetTimeoutError:  # the processes are there, so one of them holds Python's lock
             for actor in self._actors:
                 ray.kill(actor)  # else Ray has this process wait for their answers before it ends
-            raise self._endless() from None
+            raise self._timeout_error() from None
         return found
 
-    def _endless(self) -> Endless:
-        return Endless(
-            f"checkpoint {self._uri}: a process that renders for it did not answer for {silence():g} s: its chat "
+    def _timeout_error(self) -> ComputeTimeout:
+        return ComputeTimeout(
+            f"checkpoint {self._uri}: a process that renders for it did not answer for {silence_limit():g} s: its chat "
             "template, tokenizer or processor computes without an end; mend these files"
         )
 
-    async def rendered(self, requests: Requests, task: Task) -> AsyncGenerator[list[Rendered]]:
+    async def render_task(self, requests: Requests, task: Task) -> AsyncGenerator[list[RenderedRequest]]:
         """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
         number, at = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
         self._rows[at] += len(task["rows"])
@@ -205,8 +205,8 @@ class Rendering:
             return await asyncio.get_running_loop().run_in_executor(self._threads, own, *arguments)
         answer = asyncio.ensure_future(getattr(self._actors[at], method).remote(*arguments))
         try:
-            while not (await asyncio.wait([answer], timeout=silence() / 2))[0]:
-                await self._see_that_it_answers(at)
+            while not (await asyncio.wait([answer], timeout=silence_limit() / 2))[0]:
+                await self._check_answers(at)
             return await answer
         except RayTaskError as error:
             raise error.cause from None
@@ -215,9 +215,9 @@ class Rendering:
         finally:
             answer.cancel()
 
-    async def _see_that_it_answers(self, at: int) -> None:
+    async def _check_answers(self, at: int) -> None:
         """Raises Endless for a process whose other threads do not run either: what it computes holds Python's lock."""
         try:
-            await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence() / 2)
+            await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence_limit() / 2)
         except TimeoutError:
-            raise self._endless() from None
+            raise self._timeout_error() from None

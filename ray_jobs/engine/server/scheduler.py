@@ -7,28 +7,28 @@ import uuid
 from contextlib import aclosing, nullcontext
 from typing import Any
 
-from ray_jobs.engine.server.renderers import Rendered, Rendering
-from ray_jobs.engine.shared.protocol import Answer, Requests, Task, without_image
-from ray_jobs.engine.shared.sampling import make_params
+from ray_jobs.engine.protocol import Answer, Requests, Task, why_image_missing
+from ray_jobs.engine.sampling import make_params
+from ray_jobs.engine.server.renderers import RenderedRequest, RendererPool
 
-SMALL = 32  # rows: tasks of no more are so many that they do not end together
-ROOM = 1.5  # requests under way for each that vLLM runs at once: the others are next
+SMALL_TASK_ROWS = 32  # rows: tasks of no more are so many that they do not end together
+IN_FLIGHT_FACTOR = 1.5  # requests under way for each that vLLM runs at once: the others are next
 
 
-class EngineDied(Exception):
+class VllmDied(Exception):
     """vLLM's own process died."""
 
 
-class Answerer:
+class RequestScheduler:
     """Asks the engine what its renderers make of tasks; at most ROOM times `sequences` requests at once.
 
     No more than `rendered_at_once` tasks are rendered at a time, but for SMALL ones, in the order in which they came:
     were it all of them, they would end together, and the engine would have nothing to do until the next ones began.
     """
 
-    def __init__(self, llm: Any, rendering: Rendering, sequences: int, rendered_at_once: int) -> None:
+    def __init__(self, llm: Any, rendering: RendererPool, sequences: int, rendered_at_once: int) -> None:
         self._llm, self._rendering = llm, rendering
-        self._room = asyncio.Semaphore(math.ceil(ROOM * sequences))
+        self._room = asyncio.Semaphore(math.ceil(IN_FLIGHT_FACTOR * sequences))
         self._turns = asyncio.Semaphore(rendered_at_once)
 
     async def answers(self, requests: Requests, task: Task, ready: asyncio.Event) -> list[Answer]:
@@ -37,9 +37,9 @@ class Answerer:
         Raises EngineDied, RendererDied.
         """
         waiting: list[asyncio.Task[Answer]] = []
-        turn = self._turns if len(task["rows"]) > SMALL else nullcontext()
+        turn = self._turns if len(task["rows"]) > SMALL_TASK_ROWS else nullcontext()
         try:
-            async with turn, aclosing(self._rendering.rendered(requests, task)) as rendered:
+            async with turn, aclosing(self._rendering.render_task(requests, task)) as rendered:
                 async for some in rendered:
                     for asked in some:
                         await self._room.acquire()
@@ -50,7 +50,7 @@ class Answerer:
             for one in waiting:
                 one.cancel()
 
-    async def generated(self, inputs: Any, sampling: dict[str, Any]) -> Any:
+    async def generate(self, inputs: Any, sampling: dict[str, Any]) -> Any:
         """vLLM's output for what a renderer made. Raises what vLLM raises."""
         from vllm.sampling_params import RequestOutputKind
 
@@ -60,27 +60,27 @@ class Answerer:
             pass
         return output
 
-    async def _one(self, asked: Rendered, ready: asyncio.Event) -> Answer:
+    async def _one(self, asked: RenderedRequest, ready: asyncio.Event) -> Answer:
         await ready.wait()
         found: Answer = {"key": asked["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
         found |= {"arrived": time.time(), "finished": 0.0, "failure": None, "detail": None, "render": asked["render"]}
         if asked["failure"]:
             return found | {"failure": asked["failure"], "detail": asked["detail"]}
         try:
-            output = await self.generated(asked["inputs"], asked["sampling_params"])
+            output = await self.generate(asked["inputs"], asked["sampling_params"])
         except Exception as error:  # a row that vLLM refuses costs that row
             if self._llm.errored:
-                raise EngineDied(str(error)) from None
+                raise VllmDied(str(error)) from None
             return found | {"failure": "engine-error", "detail": str(error.__cause__ or error)[:500]}
         said, prompt_tokens = output.outputs[0], len(output.prompt_token_ids)
         found |= {"prompt_tokens": prompt_tokens, "tokens": len(said.token_ids), "finished": time.time()}
-        found |= _times(output.metrics)
-        if detail := without_image(prompt_tokens, asked["least_tokens"]):
+        found |= _phase_seconds(output.metrics)
+        if detail := why_image_missing(prompt_tokens, asked["least_tokens"]):
             return found | {"failure": "image-missing", "detail": detail}
         return found | {"text": said.text, "finish_reason": said.finish_reason}
 
 
-def _times(metrics: Any) -> dict[str, float]:
+def _phase_seconds(metrics: Any) -> dict[str, float]:
     """Seconds that a request waited in the queue, until its first token, and from there to its last."""
     if metrics is None or not metrics.first_token_ts:
         return {}

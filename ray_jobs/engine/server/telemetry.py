@@ -8,10 +8,10 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-SWAPS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]  # seconds
+SWAP_BOUNDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]  # seconds
 
 
-def of_vllm() -> list[Any] | None:
+def vllm_stat_loggers() -> list[Any] | None:
     """What vLLM is to report to: Ray, where its wrapper for that can be had, for which Ray Serve must be there."""
     try:
         from ray import serve  # noqa: F401
@@ -21,13 +21,13 @@ def of_vllm() -> list[Any] | None:
     return [RayPrometheusStatLogger]
 
 
-class Meters:
+class EngineTelemetry:
     """`busy` and `idle` are the seconds, of those sampled, in which the GPU ran a kernel and in which it did not."""
 
     def __init__(self, gpu: bool) -> None:
         self.gpu, self.busy, self.idle = gpu, 0.0, 0.0
         self._answers = Counter("assay_answers", "Answers, by what failed", tag_keys=("failure",))
-        self._swap = Histogram("assay_swap_seconds", "Change of weights, checks included", boundaries=SWAPS)
+        self._swap = Histogram("assay_swap_seconds", "Change of weights, checks included", boundaries=SWAP_BOUNDS)
         self._busy = Gauge("assay_gpu_busy", "Share of the last moment in which the engine's GPU ran a kernel, 0 to 1")
 
     def sample(self, seconds: float) -> None:

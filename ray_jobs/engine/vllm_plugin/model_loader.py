@@ -9,21 +9,21 @@ import torch
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
-from ray_jobs.engine.shared.settings import FILES, WARM
-from ray_jobs.engine.shared.vision_padding import widened
-from ray_jobs.engine.vllm_plugin.pinned_reader import tensors
+from ray_jobs.engine.settings import FILE_FORMATS, WARM_ARGUMENTS
+from ray_jobs.engine.vision_padding import pad_tensor
+from ray_jobs.engine.vllm_plugin.pinned_reader import iter_tensors
 
-SIZES = re.compile(
+SHAPE_ERROR = re.compile(
     r"size of tensor|shape|size mismatch|exceeds dimension size"
 )  # in torch's words for tensors that do not fit
 
 
-@register_model_loader(WARM["load_format"])
-class Loader(DefaultModelLoader):  # type: ignore[misc]
+@register_model_loader(WARM_ARGUMENTS["load_format"])
+class CheckpointLoader(DefaultModelLoader):  # type: ignore[misc]
     """vLLM's loader, but that safetensors go to a GPU by `reading` and Qwen2.5-VL's vision encoder is `widened`."""
 
     def __init__(self, load_config: Any) -> None:
-        super().__init__(replace(load_config, load_format=FILES["load_format"]))
+        super().__init__(replace(load_config, load_format=FILE_FORMATS["load_format"]))
 
     last: tuple[str, list[int]] | None = None  # name and shape of the tensor that the model was given last
 
@@ -35,7 +35,7 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]
         try:
             super().load_weights(model, model_config)
         except (AssertionError, RuntimeError) as error:
-            if self.last is None or not (isinstance(error, AssertionError) or SIZES.search(str(error))):
+            if self.last is None or not (isinstance(error, AssertionError) or SHAPE_ERROR.search(str(error))):
                 raise
             name, shape = self.last
             raise ValueError(f"tensor {name} of shape {shape} does not fit the model") from error
@@ -44,7 +44,7 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]
         """The checkpoint's tensors by name, as the model has them."""
         for name, tensor in super().get_all_weights(model_config, model):
             self.last = name, list(tensor.shape)
-            yield name, widened(name, tensor, model_config.hf_config)
+            yield name, pad_tensor(name, tensor, model_config.hf_config)
 
     def _get_weights_iterator(self, source: Any) -> Generator[tuple[str, torch.Tensor]]:
         if torch.cuda.is_available():
@@ -52,6 +52,6 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]
             _, files, safe = self._prepare_weights(place, source.subfolder, revision, source.fall_back_to_pt, patterns)
             if safe:
                 device = torch.device("cuda", torch.cuda.current_device())
-                return ((source.prefix + name, tensor) for name, tensor in tensors(sorted(files), device))
+                return ((source.prefix + name, tensor) for name, tensor in iter_tensors(sorted(files), device))
         found: Generator[tuple[str, torch.Tensor]] = super()._get_weights_iterator(source)
         return found

@@ -15,12 +15,12 @@ from safetensors import safe_open
 from ray_jobs.runtime.prefetch import prefetch
 
 THREADS = 8
-PIECE = 16 << 20  # bytes that a thread copies at once
+PIECE_BYTES = 16 << 20  # bytes that a thread copies at once
 
 Piece = tuple[str, torch.Tensor, int, bool]  # of which tensor, where that shall be, from which byte, whether the last
 
 
-def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
+def iter_tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
     """The files' tensors by name, on the device, in the order in which they lie there.
 
     They are whole for what is asked of them on the stream that is current.
@@ -28,7 +28,7 @@ def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, t
     on_gpu = device.type == "cuda"
     free = SimpleQueue[tuple[torch.Tensor, Any]]()  # a buffer, and the event after which it may be written to
     for _ in range(2 * THREADS):
-        free.put((torch.empty(PIECE, dtype=torch.uint8, device="cpu", pin_memory=on_gpu), None))
+        free.put((torch.empty(PIECE_BYTES, dtype=torch.uint8, device="cpu", pin_memory=on_gpu), None))
 
     def fill(filling: tuple[Piece, torch.Tensor]) -> tuple[Piece, torch.Tensor]:
         piece, source = filling
@@ -39,9 +39,11 @@ def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, t
         return piece, buffer
 
     start_thread = partial(torch.cuda.set_device, device) if on_gpu else None
-    for piece, buffer in prefetch(fill, _pieces(files, device), 2 * THREADS, THREADS, start_thread):  # one for a buffer
+    for piece, buffer in prefetch(
+        fill, _iter_pieces(files, device), 2 * THREADS, THREADS, start_thread
+    ):  # one for a buffer
         name, target, start, last = piece
-        there, copied = target.view(-1).view(torch.uint8)[start : start + PIECE], None
+        there, copied = target.view(-1).view(torch.uint8)[start : start + PIECE_BYTES], None
         there.copy_(buffer[: len(there)], non_blocking=True)
         if on_gpu:
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -51,12 +53,12 @@ def tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, t
             yield name, target
 
 
-def _pieces(files: Sequence[str], device: torch.device) -> Iterator[tuple[Piece, torch.Tensor]]:
+def _iter_pieces(files: Sequence[str], device: torch.device) -> Iterator[tuple[Piece, torch.Tensor]]:
     """Every piece of every tensor, and its bytes in the mapped file."""
     for file in files:
         with safe_open(file, framework="pt", device="cpu") as opened:
             for name in opened.offset_keys():
                 tensor = opened.get_tensor(name)
                 flat, target = tensor.reshape(-1).view(torch.uint8), torch.empty_like(tensor, device=device)
-                for start in range(0, max(1, len(flat)), PIECE):
-                    yield (name, target, start, start + PIECE >= len(flat)), flat[start : start + PIECE]
+                for start in range(0, max(1, len(flat)), PIECE_BYTES):
+                    yield (name, target, start, start + PIECE_BYTES >= len(flat)), flat[start : start + PIECE_BYTES]

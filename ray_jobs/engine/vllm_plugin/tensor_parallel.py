@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def shares(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tuple[int, Any]]:
+def shards_of(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tuple[int, Any]]:
     """A parameter's parts on this of so many ranks, each with the number of ranks that hold the same: 1 for its own.
 
     A layer of a kind that is not known here counts as whole on each; where it is not, `together` refuses what is held.
@@ -25,12 +25,12 @@ def shares(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tuple
     return [(1, parameter)]
 
 
-def signed(value: int) -> int:
+def to_signed(value: int) -> int:
     """The value modulo 2^64, as a signed number of 64 bits."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def together(ranks: list[dict[str, Any]]) -> dict[str, int]:
+def reconcile_ranks(ranks: list[dict[str, Any]]) -> dict[str, int]:
     """What all ranks have read and hold: hash and number, of what several hold alike once.
 
     Raises ValueError when they have not read the same, or do not hold alike what they must.
@@ -44,5 +44,5 @@ def together(ranks: list[dict[str, Any]]) -> dict[str, int]:
             if values != ranks[like]["held"][same]:
                 raise ValueError(f"rank {number} does not hold what rank {like} holds")
             if number == like:
-                held, values_held = signed(held + values[0]), values_held + values[1]
+                held, values_held = to_signed(held + values[0]), values_held + values[1]
     return {"read": first["read"][0], "values_read": first["read"][1], "held": held, "values_held": values_held}

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from ray_jobs.engine.vllm_plugin.tensor_parallel import signed
+from ray_jobs.engine.vllm_plugin.tensor_parallel import to_signed
 
 log = logging.getLogger("assay")
 
@@ -17,7 +17,7 @@ ODD, MIX = (
 )  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
 
 
-class Tally:
+class WeightHash:
     """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero.
 
     Both are kept where the tensors are until they are asked for: to look at each piece would stop a GPU each time.
@@ -30,17 +30,17 @@ class Tally:
     def add(self, tensor: torch.Tensor) -> None:
         values, sums = tensor.detach().reshape(-1), self._on(tensor.device)
         fused = values.is_cuda and values.is_floating_point() and values.element_size() > 1
-        (kernel(values.device, values.dtype) if fused else added)(values, sums)
+        (choose_add(values.device, values.dtype) if fused else add_torch)(values, sums)
         self.size += values.numel()
 
-    def merge(self, other: "Tally") -> None:
+    def merge(self, other: "WeightHash") -> None:
         for device, sums in other._sums.items():
             self._on(device).add_(sums)
         self.size += other.size
 
     @property
     def sum(self) -> int:
-        return signed(sum(int(sums[0]) for sums in self._sums.values()))
+        return to_signed(sum(int(sums[0]) for sums in self._sums.values()))
 
     @property
     def count(self) -> int:
@@ -53,25 +53,25 @@ class Tally:
 
 
 @cache
-def kernel(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], None]:
+def choose_add(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """`fused.add` where it makes of some values of this type what `added` does, else `added`, which is slower."""
     sample = torch.arange(-2048, 2051, device=device).to(dtype) / 7
     sums, expected = torch.zeros((2, 2), dtype=torch.int64, device=device)
     try:
-        from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add  # needs Triton, which is there with a GPU
+        from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add_triton  # needs Triton, which is there with a GPU
 
-        add(sample, sums)
-        added(sample, expected)
+        add_triton(sample, sums)
+        add_torch(sample, expected)
         if torch.equal(sums, expected):
-            return add
+            return add_triton
         why = "it makes another hash"
     except Exception as error:  # whatever a compiler says
         why = " ".join(str(error).split())[-300:]
     log.warning("engine: weights are hashed by torch, not by the kernel for it: %s", why)
-    return added
+    return add_torch
 
 
-def added(values: torch.Tensor, sums: torch.Tensor) -> None:
+def add_torch(values: torch.Tensor, sums: torch.Tensor) -> None:
     """As `fused.add`, by operations of torch."""
     for piece in torch.split(values, CHUNK):
         bits = piece.float().view(torch.int32).to(torch.int64)

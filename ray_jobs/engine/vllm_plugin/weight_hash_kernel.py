@@ -13,7 +13,7 @@ ODD, MIX = tl.constexpr(weight_hash.ODD), tl.constexpr(weight_hash.MIX)
 BLOCK = 4096  # values of one program
 
 
-def add(values: torch.Tensor, sums: torch.Tensor) -> None:
+def add_triton(values: torch.Tensor, sums: torch.Tensor) -> None:
     """Add the hash of the values to `sums`: int64, the sum and the number not 0.
 
     They are in one dimension, of floating point, 16 bits or more.
@@ -21,11 +21,11 @@ def add(values: torch.Tensor, sums: torch.Tensor) -> None:
     half = values.dtype == torch.bfloat16  # the upper half of a float32
     if count := values.numel():
         given = values.view(torch.int16) if half else values
-        _add[triton.cdiv(count, BLOCK),](given, sums, count, half, BLOCK)
+        _add_kernel[triton.cdiv(count, BLOCK),](given, sums, count, half, BLOCK)
 
 
 @triton.jit(do_not_specialize=["count"])  # type: ignore[untyped-decorator]
-def _add(values, sums, count, half: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _add_kernel(values, sums, count, half: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     value = tl.load(values + at, mask=at < count, other=0)  # 0 adds nothing
     if half:

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 
 import ray_jobs.engine.vllm_plugin.model_loader  # noqa: F401  what a warm engine's `load_format` names
-from ray_jobs.engine.shared.parent_death import bind
-from ray_jobs.engine.vllm_plugin.tensor_parallel import shares
-from ray_jobs.engine.vllm_plugin.weight_hash import Tally
+from ray_jobs.engine.parent_death import exit_with_spawner
+from ray_jobs.engine.vllm_plugin.tensor_parallel import shards_of
+from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash
 
-bind()  # vLLM imports this in the process that takes a GPU, before it does
+exit_with_spawner()  # vLLM imports this in the process that takes a GPU, before it does
 
 
-class Weights:
+class WorkerExtension:
     """Methods that vLLM's worker gets by `worker_extension_cls`; called by name with `collective_rpc`."""
 
     model_runner: Any
@@ -42,7 +42,7 @@ class Weights:
         model, config = runner.get_model(), runner.model_config
         config.model, config.revision = path, None
         loader: Any = get_model_loader(runner.load_config)
-        read, held = Tally(), Held(Tally)
+        read, held = WeightHash(), HashesByReplication(WeightHash)
 
         def counted() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in loader.get_all_weights(config, model):
@@ -50,24 +50,26 @@ class Weights:
                 read.add(there.to(config.dtype) if tensor.is_floating_point() else there)
                 yield name, there
 
-        with watched(model, held, self.parallel_config.tensor_parallel_size):
+        with hashing_loads(model, held, self.parallel_config.tensor_parallel_size):
             runner.reload_weights(weights_iterator=counted())
         return {"read": (read.sum, read.count), "held": {same: (one.sum, one.count) for same, one in held.items()}}
 
 
-Held = defaultdict[int, Tally]  # by how many ranks hold the same values: these, and those before or after them
+HashesByReplication = defaultdict[
+    int, WeightHash
+]  # by how many ranks hold the same values: these, and those before or after them
 
 
 @contextmanager
-def watched(model: torch.nn.Module, held: Held, ranks: int = 1) -> Iterator[None]:
+def hashing_loads(model: torch.nn.Module, held: HashesByReplication, ranks: int = 1) -> Iterator[None]:
     """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
-    tied, before = _tied(model), dict[int, Held]()
+    tied, before = _find_tied(model), dict[int, HashesByReplication]()
 
-    def tally(module: torch.nn.Module) -> Held:
-        found = Held(Tally)
+    def tally(module: torch.nn.Module) -> HashesByReplication:
+        found = HashesByReplication(WeightHash)
         for name, parameter in module.named_parameters(recurse=False):
             if (id(module), name) not in tied:
-                for same, part in shares(module, name, parameter, ranks):
+                for same, part in shards_of(module, name, parameter, ranks):
                     found[same].add(part)
         return found
 
@@ -78,7 +80,7 @@ def watched(model: torch.nn.Module, held: Held, ranks: int = 1) -> Iterator[None
 
         return counted
 
-    methods = {id(method): method for method in map(_method, model.modules()) if method}.values()
+    methods = {id(method): method for method in map(_find_quantize_method, model.modules()) if method}.values()
     for method in methods:
         method.process_weights_after_loading = counting(method.process_weights_after_loading)
     try:
@@ -88,16 +90,16 @@ def watched(model: torch.nn.Module, held: Held, ranks: int = 1) -> Iterator[None
             del method.process_weights_after_loading
     for module in model.modules():
         now, loaded = tally(module), before.get(id(module))
-        packed = loaded and _size(loaded) != _size(now)  # for a kernel: as it was before
+        packed = loaded and _count_values(loaded) != _count_values(now)  # for a kernel: as it was before
         for same, part in (loaded if loaded and packed else now).items():
             held[same].merge(part)
 
 
-def _size(held: Held) -> int:
+def _count_values(held: HashesByReplication) -> int:
     return sum(part.size for part in held.values())
 
 
-def _method(module: torch.nn.Module) -> Any:
+def _find_quantize_method(module: torch.nn.Module) -> Any:
     """What processes the module's weights once they are loaded, None for most modules."""
     from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 
@@ -105,7 +107,7 @@ def _method(module: torch.nn.Module) -> Any:
     return method if isinstance(method, QuantizeMethodBase) else None
 
 
-def _tied(model: torch.nn.Module) -> set[tuple[int, str]]:
+def _find_tied(model: torch.nn.Module) -> set[tuple[int, str]]:
     """Module and name of every parameter that another module had before it."""
     seen, tied = set[int](), set[tuple[int, str]]()
     for module in model.modules():

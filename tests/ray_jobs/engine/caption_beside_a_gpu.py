@@ -12,7 +12,7 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import session
 from ray_jobs.engine.server.actor import WarmEngine
-from ray_jobs.engine.shared.settings import environment
+from ray_jobs.engine.settings import engine_environment
 
 
 class EngineOnCpu(WarmEngine):
@@ -24,5 +24,5 @@ class EngineOnCpu(WarmEngine):
 
 
 if __name__ == "__main__":
-    vars(session).update(WarmEngine=EngineOnCpu, environment=lambda _: environment(False))
+    vars(session).update(WarmEngine=EngineOnCpu, engine_environment=lambda _: engine_environment(False))
     sys.exit(run_program("caption"))

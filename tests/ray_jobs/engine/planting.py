@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ray_jobs.engine.vllm_plugin.tensor_parallel import together
-from ray_jobs.engine.vllm_plugin.worker import Weights
+from ray_jobs.engine.vllm_plugin.tensor_parallel import reconcile_ranks
+from ray_jobs.engine.vllm_plugin.worker import WorkerExtension
 
 Pairs = Iterable[tuple[str, torch.Tensor]]
 FAULTS: dict[str, Callable[[str, torch.Tensor], torch.Tensor | None]] = {
@@ -32,7 +32,7 @@ FAULTS: dict[str, Callable[[str, torch.Tensor], torch.Tensor | None]] = {
 ON_ONE = {"the other's columns", "another file"}  # on both it is all there, in other places; or another checkpoint is
 
 
-class Planted(Weights):
+class Planted(WorkerExtension):
     rank: int
 
     def planted_load(self, path: str, first: str, fault: str, ranks: list[int]) -> dict[str, Any]:
@@ -60,16 +60,16 @@ class Planted(Weights):
 def main(first: str, second: str, out: str) -> None:
     from vllm import LLM
 
-    from ray_jobs.engine.shared.settings import environment
+    from ray_jobs.engine.settings import engine_environment
 
-    os.environ |= environment(gpu=False) | {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
+    os.environ |= engine_environment(gpu=False) | {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
     llm = LLM(first, worker_extension_cls="planting.Planted", dtype="float32", max_model_len=512, max_num_seqs=4,
               enforce_eager=True, tensor_parallel_size=2, distributed_executor_backend="mp",
               limit_mm_per_prompt={"image": 1, "video": 0})  # fmt: skip
 
     def proven(method: str, *arguments: Any) -> bool | str:
         try:
-            found = together(llm.collective_rpc(method, args=arguments))
+            found = reconcile_ranks(llm.collective_rpc(method, args=arguments))
         except ValueError as error:
             return str(error)
         return (found["read"], found["values_read"]) == (found["held"], found["values_held"])

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
-from ray_jobs.engine.server.scheduler import SMALL, Answerer
+from ray_jobs.engine.server.scheduler import SMALL_TASK_ROWS, RequestScheduler
 
-ROWS = SMALL + 1
+ROWS = SMALL_TASK_ROWS + 1
 
 
 class Engine:
@@ -29,7 +29,7 @@ class Engine:
 class Rendering:
     made = 0
 
-    async def rendered(self, requests: Callable[..., Any], task: dict[str, Any]) -> AsyncGenerator[list[Any]]:
+    async def render_task(self, requests: Callable[..., Any], task: dict[str, Any]) -> AsyncGenerator[list[Any]]:
         for row in task["rows"]:
             await asyncio.sleep(0)
             self.made += 1
@@ -58,7 +58,9 @@ async def all_answered(engine: Engine, jobs: list[asyncio.Task[Any]]) -> list[st
     return [answer["text"] for job in jobs for answer in job.result()]
 
 
-def asked(answerer: Answerer, parts: str, rows: int, ready: asyncio.Event | None = None) -> list[asyncio.Task[Any]]:
+def asked(
+    answerer: RequestScheduler, parts: str, rows: int, ready: asyncio.Event | None = None
+) -> list[asyncio.Task[Any]]:
     tasks = [{"part": part, "rows": list(range(rows))} for part in parts]
     if not ready:
         ready = asyncio.Event()
@@ -71,7 +73,7 @@ def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> 
 
     async def played() -> None:
         engine = Engine()
-        answerer = Answerer(engine, Rendering(), sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
+        answerer = RequestScheduler(engine, Rendering(), sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
         jobs = asked(answerer, "abc", ROWS)
         await settled()
         assert held(engine) == {"a": 25, "b": 25}  # one and a half for each sequence
@@ -89,7 +91,7 @@ def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> 
 def test_what_is_asked_before_the_weights_are_there_is_rendered_and_waits() -> None:
     async def played() -> None:
         engine, rendering, ready = Engine(), Rendering(), asyncio.Event()
-        answerer = Answerer(engine, rendering, sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
+        answerer = RequestScheduler(engine, rendering, sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
         jobs = asked(answerer, "abc", ROWS, ready)
         await settled()
         assert (held(engine), rendering.made) == ({}, 52)  # as many as may be under way, and one each that waits
@@ -102,7 +104,7 @@ def test_what_is_asked_before_the_weights_are_there_is_rendered_and_waits() -> N
 def test_small_tasks_do_not_wait_for_each_other() -> None:
     async def played() -> None:
         engine = Engine()
-        answerer = Answerer(engine, Rendering(), sequences=100, rendered_at_once=2)  # type: ignore[arg-type]
+        answerer = RequestScheduler(engine, Rendering(), sequences=100, rendered_at_once=2)  # type: ignore[arg-type]
         jobs = asked(answerer, "abcdef", 3)
         await settled()
         assert held(engine) == dict.fromkeys("abcdef", 3)
@@ -114,7 +116,7 @@ def test_small_tasks_do_not_wait_for_each_other() -> None:
 def test_a_task_that_is_dropped_gives_its_turn_back() -> None:
     async def played() -> None:
         engine = Engine()
-        answerer = Answerer(engine, Rendering(), sequences=4, rendered_at_once=1)  # type: ignore[arg-type]
+        answerer = RequestScheduler(engine, Rendering(), sequences=4, rendered_at_once=1)  # type: ignore[arg-type]
         first, second = asked(answerer, "ab", ROWS)
         await settled()
         assert held(engine) == {"a": 6}

@@ -9,14 +9,14 @@ import pytest
 
 SCRIPT = """
 import multiprocessing, os, time
-from ray_jobs.engine.shared.config_overrides import runnable
+from ray_jobs.engine.config_overrides import make_runnable
 
 def wait(_):
     print(os.getpid(), flush=True)
     time.sleep(60)
 
 if __name__ == "__main__":
-    multiprocessing.get_context("spawn").Process(target=wait, args=(runnable,)).start()
+    multiprocessing.get_context("spawn").Process(target=wait, args=(make_runnable,)).start()
     time.sleep(60)
 """
 

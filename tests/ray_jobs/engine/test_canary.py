@@ -1,6 +1,6 @@
 from typing import Any
 
-from ray_jobs.engine.shared.canary import Canary, pictures, same
+from ray_jobs.engine.canary import Canary, make_pictures, matches
 
 SAID = ((5, -0.10), (7, -0.30), (2, -1.20))
 
@@ -10,14 +10,14 @@ def moved(by: float) -> tuple[tuple[Any, float], ...]:
 
 
 def test_the_same_weights_say_the_same_to_within_the_noise() -> None:
-    assert same(SAID, SAID)
-    assert same(SAID, moved(0.04))
-    assert not same(SAID, moved(0.06))
+    assert matches(SAID, SAID)
+    assert matches(SAID, moved(0.04))
+    assert not matches(SAID, moved(0.06))
 
 
 def test_parting_at_a_tie_is_the_same_and_at_a_difference_is_not() -> None:
-    assert same(SAID, (SAID[0], (8, -0.31), (9, -4.0)))  # after that they speak of something else
-    assert not same(SAID, (SAID[0], (8, -0.40), (9, -4.0)))
+    assert matches(SAID, (SAID[0], (8, -0.31), (9, -4.0)))  # after that they speak of something else
+    assert not matches(SAID, (SAID[0], (8, -0.40), (9, -4.0)))
 
 
 def test_stale_weights_are_doubted() -> None:
@@ -37,6 +37,6 @@ def test_weights_that_come_back_must_say_what_they_said() -> None:
 
 
 def test_the_pictures_are_always_the_same_and_differ() -> None:
-    first, second = ([picture.tobytes() for picture in pictures()] for _ in range(2))
+    first, second = ([picture.tobytes() for picture in make_pictures()] for _ in range(2))
     assert first == second
     assert len(set(first)) == 3

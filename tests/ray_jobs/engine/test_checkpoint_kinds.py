@@ -29,7 +29,7 @@ from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import engines
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import frame
-from ray_jobs.engine.shared.protocol import Served, request
+from ray_jobs.engine.protocol import EngineReport, build_request
 
 frame.connect()
 scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
@@ -37,13 +37,13 @@ tasks = [{{"part": "part-0", "rows": list(range(len(scenes)))}}]
 
 def requests(part, rows, maker):
     for row in rows:
-        yield request(part, row, open(scenes[row], "rb").read(), "{PROMPT}", maker,
+        yield build_request(part, row, open(scenes[row], "rb").read(), "{PROMPT}", maker,
                       {{"max_tokens": 32, "temperature": 0.0}})
 
 found = []
 for uri, settings in json.loads(sys.argv[1]):
-    served, asked = Served(), Engine(**settings)
-    blocks = engines.ask(inspect.resolve(uri, asked.base_model), asked, tasks, requests, served)
+    served, asked = EngineReport(), Engine(**settings)
+    blocks = engines.stream_answers(inspect.resolve(uri, asked.base_model), asked, tasks, requests, served)
     try:
         said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
     except InputError as error:

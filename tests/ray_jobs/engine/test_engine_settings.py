@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.shared.settings import warm_config
+from ray_jobs.engine.settings import build_warm_config
 
 pytestmark = pytest.mark.slow  # they import vLLM
 
@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("most", [513, 600, 1024, 2048])
 def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int) -> None:
-    warm_config(Engine(max_num_seqs=most, max_model_len=512), True, CHECKPOINT)
+    build_warm_config(Engine(max_num_seqs=most, max_model_len=512), True, CHECKPOINT)
     compilation = asked["compilation_config"]
     sizes = compilation["cudagraph_capture_sizes"]
     assert (compilation["cudagraph_mode"], sizes[-1]) == ("FULL_DECODE_ONLY", most)
@@ -38,12 +38,12 @@ def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int
 
 
 def test_with_fewer_graphs_are_as_vllm_has_them(asked: dict[str, Any]) -> None:
-    warm_config(Engine(max_num_seqs=512, max_model_len=512), True, CHECKPOINT)
+    build_warm_config(Engine(max_num_seqs=512, max_model_len=512), True, CHECKPOINT)
     assert asked["compilation_config"] == {"compile_mm_encoder": True}
 
 
 def test_an_eager_engine_has_none(asked: dict[str, Any]) -> None:
-    warm_config(Engine(max_num_seqs=1024, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
+    build_warm_config(Engine(max_num_seqs=1024, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
     assert "compilation_config" not in asked
 
 
@@ -61,5 +61,5 @@ def test_there_is_room_for_the_images_of_all_steps_under_way(
             return config
 
     monkeypatch.setattr(vllm, "AsyncEngineArgs", Scheduling)
-    config = warm_config(Engine(max_model_len=512, max_num_batched_tokens=2048), False, CHECKPOINT)
+    config = build_warm_config(Engine(max_model_len=512, max_num_batched_tokens=2048), False, CHECKPOINT)
     assert config.scheduler_config.encoder_cache_size == room

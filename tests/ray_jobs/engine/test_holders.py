@@ -17,8 +17,8 @@ import pytest
 
 from ray_jobs.engine.server import actor as warm_actor
 from ray_jobs.engine.server.actor import WarmEngine
-from ray_jobs.engine.server.lease import Lease, Lost
-from ray_jobs.engine.server.scheduler import Answerer
+from ray_jobs.engine.server.lease import Lease, LeaseLost
+from ray_jobs.engine.server.scheduler import RequestScheduler
 
 
 class Engine:
@@ -36,20 +36,20 @@ class Contents:
     """Takes a while to change; meanwhile nobody may be answered."""
 
     def __init__(self, llm: Engine) -> None:
-        self.serving: str | None = None
+        self.resident: str | None = None
         self.llm, self.seconds = llm, 0.1
 
-    async def become(self, checkpoint: Any, still_held: Callable[[], None]) -> tuple[str, bool]:
+    async def load(self, checkpoint: Any, still_held: Callable[[], None]) -> tuple[str, bool]:
         await asyncio.sleep(self.seconds / 2)
         still_held()
-        self.serving, self.llm.weights = None, "mixed"
+        self.resident, self.llm.weights = None, "mixed"
         await asyncio.sleep(self.seconds / 2)
-        self.serving = self.llm.weights = checkpoint.fingerprint
+        self.resident = self.llm.weights = checkpoint.fingerprint
         return "swapped", True
 
 
 class Rendering:
-    async def rendered(self, requests: Any, task: dict[str, Any]) -> AsyncGenerator[list[Any]]:
+    async def render_task(self, requests: Any, task: dict[str, Any]) -> AsyncGenerator[list[Any]]:
         for row in task["rows"]:
             await asyncio.sleep(0.001)
             yield [{
@@ -62,10 +62,10 @@ def actor(lease: Lease) -> Any:
     """A WarmEngine without vLLM."""
     one = object.__new__(WarmEngine)
     one.llm = Engine()
-    one.answerer = Answerer(one.llm, Rendering(), sequences=8, rendered_at_once=2)  # type: ignore[arg-type]
-    one.contents, one.lease, one.handed = Contents(one.llm), lease, asyncio.Event()  # type: ignore[assignment]
-    one.loads, one.watching, one.running, one.changing = 1, None, set(), asyncio.Lock()
-    one.meters = SimpleNamespace(**dict.fromkeys(("sample", "forget", "answered", "swapped"), lambda *_: None))  # type: ignore[assignment]
+    one.scheduler = RequestScheduler(one.llm, Rendering(), sequences=8, rendered_at_once=2)  # type: ignore[arg-type]
+    one.swapper, one.lease, one.weights_ready = Contents(one.llm), lease, asyncio.Event()  # type: ignore[assignment]
+    one.loads, one.watch_task, one.running, one.swap_lock = 1, None, set(), asyncio.Lock()
+    one.telemetry = SimpleNamespace(**dict.fromkeys(("sample", "forget", "answered", "swapped"), lambda *_: None))  # type: ignore[assignment]
     one.keep_seconds, one.idle_since = 1e9, time.monotonic()
     return one
 
@@ -78,7 +78,7 @@ async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter
     async def renew() -> None:
         while alive:
             await asyncio.sleep(0.05)
-            with suppress(Lost):
+            with suppress(LeaseLost):
                 await engine.renew(token)
 
     renewing = asyncio.create_task(renew())
@@ -90,15 +90,15 @@ async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter
     await engine.release(token)
     for one in found:
         if isinstance(one, BaseException):
-            assert isinstance(one, Lost), one
+            assert isinstance(one, LeaseLost), one
         else:
             assert {answer["text"] for answer in one} == {fingerprint}
-    return Counter("lost" if isinstance(one, Lost) else "answered" for one in found)
+    return Counter("lost" if isinstance(one, LeaseLost) else "answered" for one in found)
 
 
 @pytest.mark.slow
 def test_whoever_is_answered_is_answered_by_the_weights_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_actor, "TICK", 0.05)
+    monkeypatch.setattr(warm_actor, "WATCH_INTERVAL_S", 0.05)
     random.seed(1)
 
     async def played() -> None:
@@ -106,14 +106,14 @@ def test_whoever_is_answered_is_answered_by_the_weights_asked_for(monkeypatch: p
 
         async def one(number: int) -> Counter[str]:
             await asyncio.sleep(random.random() * 2)
-            engine.contents.seconds = random.choice([0.1, 0.2, 0.7])
+            engine.swapper.seconds = random.choice([0.1, 0.2, 0.7])
             return await job(engine, f"job-{number}", random.choice("abc"), alive=random.random() < 0.5)
 
         async with asyncio.timeout(60):
             found = sum(await asyncio.gather(*(one(number) for number in range(10))), Counter[str]())
         assert min(found["answered"], found["lost"]) > 5
         assert (engine.lease.holder, engine.lease.waiting, engine.running) == (None, {}, set())
-        assert (engine.answerer._room._value, engine.answerer._turns._value) == (12, 2)  # nothing keeps any of it
+        assert (engine.scheduler._room._value, engine.scheduler._turns._value) == (12, 2)  # nothing keeps any of it
 
     asyncio.run(played())
 
@@ -140,7 +140,7 @@ def test_a_job_that_waits_no_more_does_not_get_the_lease() -> None:
         await asyncio.sleep(0.05)
         await engine.release("gone")
         await engine.release("first")
-        with pytest.raises(Lost, match="gone has given the engine back"):
+        with pytest.raises(LeaseLost, match="gone has given the engine back"):
             await waiting
         assert engine.lease.holder is None
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ray_jobs.engine.server.lease import PATIENCE, Lease, Lost
+from ray_jobs.engine.server.lease import WAITER_SECONDS, Lease, LeaseLost
 
 
 def test_one_holder_at_a_time() -> None:
@@ -19,12 +19,12 @@ def test_a_holder_that_renews_keeps_it_and_a_silent_one_loses_it() -> None:
     for now in range(0, 300, 20):
         lease.renew("a", now)
     lease.check("a", 309)
-    with pytest.raises(Lost, match="a was silent for more than 30 s and lost the engine"):
+    with pytest.raises(LeaseLost, match="a was silent for more than 30 s and lost the engine"):
         lease.check("a", 310)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         lease.renew("a", 311)  # not even when nobody else has taken it: what it asked may be gone
     assert lease.take("b", 311)
-    with pytest.raises(Lost, match="the engine is held by b, not by a"):
+    with pytest.raises(LeaseLost, match="the engine is held by b, not by a"):
         lease.renew("a", 312)
 
 
@@ -36,7 +36,7 @@ def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
     lease.release("a")
     assert not lease.take("d", 1.1)
     lease.release("b")  # it waits no more
-    with pytest.raises(Lost, match="b has given the engine back"):
+    with pytest.raises(LeaseLost, match="b has given the engine back"):
         lease.take("b", 1.1)
     assert (lease.next(1.1), lease.take("d", 1.2)) == ("c", False)
     assert lease.take("c", 1.3)
@@ -49,15 +49,15 @@ def test_one_that_waits_and_is_silent_lets_others_pass_and_keeps_its_place() -> 
     lease.take("a", 0)
     assert not any(lease.take(one, 0) for one in "bcd")
     lease.release("a")
-    assert not lease.take("c", PATIENCE - 0.1)
-    assert lease.take("c", PATIENCE)
-    assert not lease.take("d", PATIENCE)
-    assert not lease.take("b", PATIENCE)
+    assert not lease.take("c", WAITER_SECONDS - 0.1)
+    assert lease.take("c", WAITER_SECONDS)
+    assert not lease.take("d", WAITER_SECONDS)
+    assert not lease.take("b", WAITER_SECONDS)
     lease.release("c")
-    assert not lease.take("d", PATIENCE + 0.1)
-    assert lease.take("b", PATIENCE + 0.1)
+    assert not lease.take("d", WAITER_SECONDS + 0.1)
+    assert lease.take("b", WAITER_SECONDS + 0.1)
 
 
 def test_before_anybody_took_it_nobody_holds_it() -> None:
-    with pytest.raises(Lost, match="held by nobody"):
+    with pytest.raises(LeaseLost, match="held by nobody"):
         Lease().check("a", 0)

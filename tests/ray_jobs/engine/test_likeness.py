@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.engine.shared.compatibility import differs, layout, likeness
+from ray_jobs.engine.compatibility import compatibility_key, first_difference, tensor_layout
 
 DEMO = Path(__file__).parents[3] / "demo"
 CHECKPOINTS = DEMO / "checkpoints"
@@ -20,7 +20,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def likeness_of(folder: Path) -> str:
-    return likeness(Checkpoint(uri=str(folder), name=folder.name, fingerprint="of no matter"))
+    return compatibility_key(Checkpoint(uri=str(folder), name=folder.name, fingerprint="of no matter"))
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
@@ -63,8 +63,8 @@ def test_everything_else_counts(copy: Path, file: str) -> None:
 
 
 def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
-    held, weights = layout(GOOD), weights_of(copy)
-    assert differs(held, layout(copy)) is None
+    held, weights = tensor_layout(GOOD), weights_of(copy)
+    assert first_difference(held, tensor_layout(copy)) is None
     name = sorted(weights)[3]
     for changed, told in (
         ({key: value for key, value in weights.items() if key != name}, f"{name} is missing"),
@@ -73,5 +73,5 @@ def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
         (weights | {name: weights[name].reshape(-1).clone()}, f"{name} is BF16["),
     ):
         saved(changed, copy, cuts=2)
-        assert told in str(differs(held, layout(copy)))
+        assert told in str(first_difference(held, tensor_layout(copy)))
         assert likeness_of(copy) != likeness_of(GOOD)

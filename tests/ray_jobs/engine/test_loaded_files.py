@@ -15,7 +15,7 @@ from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.inspect import INDEX
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.shared.settings import arguments, warm_config
+from ray_jobs.engine.settings import build_warm_config, vllm_arguments
 
 DEMO = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
 pytestmark = pytest.mark.slow  # they import vLLM
@@ -39,7 +39,7 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
 
     from ray_jobs.engine.vllm_plugin import model_loader  # noqa: F401  # which makes the warm engine's known
 
-    known = arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
+    known = vllm_arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
     chosen = get_model_loader(LoadConfig(load_format=known))
     _, files, safe = chosen._prepare_weights(str(doubled), None, None, True, None)
     named = set(json.loads((doubled / INDEX).read_text())["weight_map"].values())
@@ -70,11 +70,11 @@ def test_vllm_reads_the_whole_file_beside_a_stale_index(
     assert safe
     assert [Path(file).name for file in files] == ["model.safetensors"]
     assert load_file(files[0]).keys() == load_file(folder / "model.safetensors").keys()
-    assert warm_config(Engine(max_model_len=512), False, str(given)).model_config.hf_config.architectures
+    assert build_warm_config(Engine(max_model_len=512), False, str(given)).model_config.hf_config.architectures
 
 
 def test_the_config_that_was_checked_is_the_engines(doubled: Path) -> None:
-    config = warm_config(Engine(max_model_len=512), False, str(doubled)).model_config.hf_config
+    config = build_warm_config(Engine(max_model_len=512), False, str(doubled)).model_config.hf_config
     assert config.architectures == json.loads((doubled / "config.json").read_text())["architectures"]
 
 
@@ -106,10 +106,10 @@ class Strict:
 def test_the_tensor_that_does_not_fit_is_named(fault: Exception, told: str) -> None:
     from vllm.config import LoadConfig, set_current_vllm_config
 
-    from ray_jobs.engine.vllm_plugin.model_loader import Loader
+    from ray_jobs.engine.vllm_plugin.model_loader import CheckpointLoader
 
-    config = warm_config(Engine(max_model_len=512), False, str(DEMO))
-    loader = Loader(LoadConfig(load_format="assay"))
+    config = build_warm_config(Engine(max_model_len=512), False, str(DEMO))
+    loader = CheckpointLoader(LoadConfig(load_format="assay"))
     with set_current_vllm_config(config):
         loader.load_weights(Strict(None), config.model_config)
         with pytest.raises((ValueError, RuntimeError), match=told):

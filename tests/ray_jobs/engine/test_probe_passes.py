@@ -9,7 +9,7 @@ from making import upload
 from tiny_clip import saved
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.engine.probe.checkpoint_probe import PASSED, probe
+from ray_jobs.engine.probe.checkpoint_probe import PASSED_FOLDER, probe
 
 DEMO = Path(__file__).parents[3] / "demo" / "checkpoints"
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / PASSED
+    return tmp_path / "cache" / PASSED_FOLDER
 
 
 @pytest.mark.parametrize("name", FAMILIES)

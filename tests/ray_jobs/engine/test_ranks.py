@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.engine.vllm_plugin.tensor_parallel import together
+from ray_jobs.engine.vllm_plugin.tensor_parallel import reconcile_ranks
 
 READ = (1000, 9)
 FOUR: list[dict[str, Any]] = [  # a number alone in each, one in two of four each (keys and values), one in all of them
@@ -20,15 +20,15 @@ def changed(number: int, **new: Any) -> list[dict[str, Any]]:
 
 
 def test_what_several_hold_counts_once() -> None:
-    assert together(FOUR) == {"read": 1000, "values_read": 9, "held": 1000, "values_held": 9}
-    assert together([{"read": (5, 1), "held": {1: (5, 1)}}]) == dict.fromkeys(("read", "held"), 5) | dict.fromkeys(
-        ("values_read", "values_held"), 1
-    )
+    assert reconcile_ranks(FOUR) == {"read": 1000, "values_read": 9, "held": 1000, "values_held": 9}
+    assert reconcile_ranks([{"read": (5, 1), "held": {1: (5, 1)}}]) == dict.fromkeys(
+        ("read", "held"), 5
+    ) | dict.fromkeys(("values_read", "values_held"), 1)
 
 
 def test_sums_stay_signed_64_bit_numbers() -> None:
     large = {"read": (0, 2), "held": {1: (1 << 62, 1)}}
-    assert together([large, large])["held"] == -(1 << 63)
+    assert reconcile_ranks([large, large])["held"] == -(1 << 63)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_sums_stay_signed_64_bit_numbers() -> None:
 )
 def test_ranks_that_do_not_agree(ranks: list[dict[str, Any]], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        together(ranks)
+        reconcile_ranks(ranks)
 
 
 def test_what_one_alone_holds_is_held_against_what_was_read() -> None:
-    found = together(changed(3, held=FOUR[3]["held"] | {1: (60, 2)}))
+    found = reconcile_ranks(changed(3, held=FOUR[3]["held"] | {1: (60, 2)}))
     assert found["held"] != found["read"]

@@ -7,8 +7,8 @@ from ray.llm._internal.batch.stages import vLLMEngineStage
 from running import GOOD
 
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.cold import _config, _one_schema
-from ray_jobs.engine.shared.errors import explain
+from ray_jobs.engine.client.cold import _processor_config, _unify_schema
+from ray_jobs.engine.errors import classify_error
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 STOP = frozenset({2})
@@ -25,7 +25,7 @@ ROW: dict[str, Any] = {
 
 
 def test_an_answer() -> None:
-    assert _one_schema(ROW, STOP) == {
+    assert _unify_schema(ROW, STOP) == {
         "key": "part-00000/3",
         "text": "a dot",
         "finish_reason": "stop",
@@ -42,11 +42,11 @@ def test_an_answer() -> None:
     ("tokens", "reason"), [([5, 2], "stop"), ([2], "stop"), ([5, 6], "length"), ([2, 5], "length")]
 )
 def test_the_last_token_tells_why_it_ended(tokens: list[int], reason: str) -> None:
-    assert _one_schema(ROW | {"generated_tokens": tokens}, STOP)["finish_reason"] == reason
+    assert _unify_schema(ROW | {"generated_tokens": tokens}, STOP)["finish_reason"] == reason
 
 
 def test_a_prompt_too_short_to_hold_its_image_is_a_failure_and_no_caption() -> None:
-    answer = _one_schema(ROW | {"num_input_tokens": 19}, STOP)
+    answer = _unify_schema(ROW | {"num_input_tokens": 19}, STOP)
     assert (answer["failure"], answer["text"], answer["finish_reason"]) == ("image-missing", None, None)
     assert answer["detail"] == "prompt of 19 tokens, 20 with its image"
 
@@ -54,8 +54,8 @@ def test_a_prompt_too_short_to_hold_its_image_is_a_failure_and_no_caption() -> N
 def test_an_error_row_has_the_columns_of_an_answer() -> None:
     """Ray hands such a row back as it was sent, with the error beside it."""
     sent = {"key": "part-00000/3", "prompt": "x", "least_tokens": 20, "__inference_error__": "ValueError: too long"}
-    answer = _one_schema(sent, STOP)
-    assert list(answer) == list(_one_schema(ROW, STOP))
+    answer = _unify_schema(sent, STOP)
+    assert list(answer) == list(_unify_schema(ROW, STOP))
     assert (answer["failure"], answer["detail"], answer["text"]) == ("engine-error", "ValueError: too long", None)
 
 
@@ -63,7 +63,7 @@ def test_a_refused_image_is_told_in_its_processors_words() -> None:
     """vLLM refuses it too, in words of its own."""
     refused = "an image of 402 x 2: absolute aspect ratio must be smaller than 200, got 201.0"
     sent = {"key": "part-00000/3", "prompt": "x", "least_tokens": 0, "refused": refused, "__inference_error__": "E"}
-    answer = _one_schema(sent, STOP)
+    answer = _unify_schema(sent, STOP)
     assert (answer["failure"], answer["detail"], answer["text"]) == ("image-refused", refused, None)
 
 
@@ -94,7 +94,7 @@ def test_a_refused_image_is_told_in_its_processors_words() -> None:
     ],
 )
 def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -> None:
-    found = explain(RuntimeError(text), "/models/m")
+    found = classify_error(RuntimeError(text), "/models/m")
     assert type(found) is kind
     assert str(found).startswith("checkpoint /models/m: ")
     assert "\n" not in str(found)
@@ -105,14 +105,14 @@ def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -
 
 def test_an_unknown_error_stays_what_it_is() -> None:
     error = RuntimeError("something else")
-    assert explain(error, "/models/m") is error
+    assert classify_error(error, "/models/m") is error
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
 @pytest.mark.parametrize("parallel", [1, 2, 4])
 def test_a_model_spread_over_gpus_has_that_many_for_each_replica(parallel: int, replicas: int) -> None:
     """As Ray resolves the settings: a worker for each GPU in a placement group, and none reserved beside it."""
-    config = _config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
+    config = _processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
     given = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
     stage = vLLMEngineStage(fn_constructor_kwargs=given, map_batches_kwargs={})
     arguments, resources = stage.fn_constructor_kwargs["engine_kwargs"], stage.map_batches_kwargs

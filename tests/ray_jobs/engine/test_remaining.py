@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.warm import remaining
-from ray_jobs.engine.client.work_queue import MOST_AT_ONCE, POISONOUS, Remaining
+from ray_jobs.engine.client.warm import work_queue_for
+from ray_jobs.engine.client.work_queue import MAX_QUARANTINED, MAX_TASKS_IN_FLIGHT, WorkQueue
 from ray_jobs.inputs.errors import RetryableError
 
 
@@ -21,7 +21,7 @@ def keys(task: dict[str, Any]) -> list[str]:
 
 
 def played(
-    left: Remaining, poison: set[str], random: random.Random, killed: float = 0.0
+    left: WorkQueue, poison: set[str], random: random.Random, killed: float = 0.0
 ) -> tuple[Counter[str], list[str], int]:
     """How often each row was answered, the rows that were set aside, and how many engines died.
 
@@ -50,18 +50,18 @@ def played(
 
 
 def test_without_a_death_every_row_is_asked_once() -> None:
-    answered, aside, _ = played(Remaining(tasks(5, 1, 8)), set(), random.Random(0))
+    answered, aside, _ = played(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
     assert (set(answered.values()), len(answered), aside) == ({1}, 14, [])
 
 
 def test_small_tasks_are_asked_together_until_there_are_rows_enough() -> None:
-    left = Remaining(tasks(*[8] * 200), rows_at_once=100)
+    left = WorkQueue(tasks(*[8] * 200), rows_at_once=100)
     assert len(list(iter(left.next, None))) == 13
-    assert len(list(iter(Remaining(tasks(*[1] * 200), rows_at_once=1000).next, None))) == MOST_AT_ONCE
+    assert len(list(iter(WorkQueue(tasks(*[1] * 200), rows_at_once=1000).next, None))) == MAX_TASKS_IN_FLIGHT
 
 
 def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
-    left = Remaining(tasks(*[64] * 20), tasks_at_once=8, rows_at_once=100)
+    left = WorkQueue(tasks(*[64] * 20), tasks_at_once=8, rows_at_once=100)
     assert len(list(iter(left.next, None))) == 8
     assert len(list(iter(lambda: left.next(engines=2), None))) == 8  # as many for the other engine
 
@@ -70,12 +70,12 @@ def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
     ("parts", "engines", "given"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
 )
 def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, given: int) -> None:
-    left = remaining(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
+    left = work_queue_for(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
     assert len(list(iter(left.next, None))) == given
 
 
 def test_a_first_death_casts_no_suspicion() -> None:
-    left = Remaining(tasks(4, 4))
+    left = WorkQueue(tasks(4, 4))
     first = left.next()
     assert left.died("killed") is None
     assert left.next() == first
@@ -88,8 +88,8 @@ def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int, at_once: int
     chance = random.Random(seed)
     asked = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
     every = [key for task in asked for key in keys(task)]
-    poison = set(chance.sample(every, min(len(every), chance.randint(1, POISONOUS))))
-    answered, aside, deaths = played(Remaining(asked, at_once), poison, chance)
+    poison = set(chance.sample(every, min(len(every), chance.randint(1, MAX_QUARANTINED))))
+    answered, aside, deaths = played(WorkQueue(asked, at_once), poison, chance)
     assert set(aside) == poison
     assert sorted(answered) == sorted(set(every) - poison)
     assert set(answered.values()) <= {1}
@@ -99,18 +99,18 @@ def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int, at_once: int
 def test_an_engine_that_dies_of_everything_ends_it() -> None:
     asked = tasks(4, 4, 4)
     with pytest.raises(RetryableError, match="engines died of 6 rows asked alone, the last part-1/1: of it"):
-        played(Remaining(asked), {key for task in asked for key in keys(task)}, random.Random(0))
+        played(WorkQueue(asked), {key for task in asked for key in keys(task)}, random.Random(0))
 
 
 def test_deaths_with_nothing_under_way_are_counted() -> None:
-    left = Remaining(tasks(2))
+    left = WorkQueue(tasks(2))
     for count in range(1, 5):
         left.died("did not start")
-        assert left.unexplained == count
+        assert left.unexplained_deaths == count
 
 
 def test_chance_kills_lose_nothing() -> None:
     for seed in range(20):
         chance = random.Random(seed)
-        answered, aside, _ = played(Remaining(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
+        answered, aside, _ = played(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
         assert (len(answered), set(answered.values()), aside) == (160, {1}, [])

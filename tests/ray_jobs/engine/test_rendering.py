@@ -18,17 +18,17 @@ from PIL import Image
 from ray_jobs.contract.suite import Engine
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import frame
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.server.renderers import Rendering
-from ray_jobs.engine.shared.settings import warm_config
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.server.renderers import RendererPool
+from ray_jobs.engine.settings import build_warm_config
 
 frame.connect()
 from vllm.renderers import renderer_from_config
 
 model = Path(sys.argv[1])
 engine = Engine(dtype="float32", max_model_len=512)
-config = warm_config(engine, False, str(model))
-maker = PromptMaker(model, str(model))
+config = build_warm_config(engine, False, str(model))
+maker = PromptBuilder(model, str(model))
 
 def requests(part, rows, maker):
     prompt = maker.prompt("describe the image")
@@ -45,7 +45,7 @@ def requests(part, rows, maker):
 async def every(rendering, *tasks):
     async def one(task):
         try:
-            return [one async for some in rendering.rendered(requests, task) for one in some]
+            return [one async for some in rendering.render_task(requests, task) for one in some]
         except RetryableError as error:
             return str(error)
     return await asyncio.gather(*map(one, tasks))
@@ -58,7 +58,7 @@ def told(rendered):
 
 tasks = [{"part": "a", "rows": list(range(20))}, {"part": "b", "rows": [7, 2]}, {"part": "c", "rows": [1, 99]}]
 for beside in (model, Path("/nowhere"), None):
-    rendering = Rendering(2 if beside else 0, beside or model, str(model), config)
+    rendering = RendererPool(2 if beside else 0, beside or model, str(model), config)
     rendering.begin(maker, renderer_from_config(config))
     made = asyncio.run(every(rendering, *tasks))
     names = [one["inputs"]["mm_hashes"]["image"][0] for some in made[:2] for one in some if one["inputs"]]

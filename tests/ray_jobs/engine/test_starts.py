@@ -14,26 +14,26 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import warm
-from ray_jobs.engine.server.actor import Dead
-from ray_jobs.engine.server.weight_swap import Doubt
-from ray_jobs.engine.shared.errors import STARTS
-from ray_jobs.engine.shared.protocol import Served
+from ray_jobs.engine.errors import MAX_RESTARTS
+from ray_jobs.engine.protocol import EngineReport
+from ray_jobs.engine.server.actor import EngineDead
+from ray_jobs.engine.server.weight_swap import WeightsUnverified
 from ray_jobs.inputs.errors import RetryableError
 
 
-class Further:
+class ReplicaPool:
     def __init__(self, *_: Any) -> None: ...
 
-    def __enter__(self) -> "Further":
+    def __enter__(self) -> "ReplicaPool":
         return self
 
     def __exit__(self, *_: Any) -> None: ...
 
     def begin(self) -> None: ...
 
-    awaited = False
+    pending = False
 
-    def come(self) -> list[Any]:
+    def take_ready(self) -> list[Any]:
         return []
 
 
@@ -61,15 +61,15 @@ class Engines:
         raise self.error
 
     def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(warm, "Further", Further)
-        monkeypatch.setattr(warm, "held", self.held)
+        monkeypatch.setattr(warm, "ReplicaPool", ReplicaPool)
+        monkeypatch.setattr(warm, "engine_session", self.held)
 
         def answer(_: Any, task: Any) -> object:
             self.asked.append(task)
             return object()
 
-        monkeypatch.setattr(warm, "serving", lambda *_: ("report", answer))
-        monkeypatch.setattr(warm, "identity", lambda *_: "one")
+        monkeypatch.setattr(warm, "load_checkpoint", lambda *_: ("report", answer))
+        monkeypatch.setattr(warm, "engine_key", lambda *_: "one")
         ray = {
             "get": self.get,
             "put": lambda one: one,
@@ -83,8 +83,8 @@ class Engines:
 @pytest.mark.parametrize(
     "error",
     [
-        RayTaskError("serve", "", Dead("it died at the canary")),
-        RayTaskError("serve", "", Doubt("not all values are held")),
+        RayTaskError("serve", "", EngineDead("it died at the canary")),
+        RayTaskError("serve", "", WeightsUnverified("not all values are held")),
         RayActorError(),
     ],
 )
@@ -96,8 +96,8 @@ def test_no_row_is_to_blame_for_engines_that_die_of_their_weights(
     engines.take_place(monkeypatch)
     tasks = [{"part": f"part-{number:05d}", "rows": list(range(rows))} for number in range(20)]
     with pytest.raises(RetryableError, match="checkpoint /models/step-1: the engine died 4 times"):
-        list(warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served()))
-    assert len(engines.started) == STARTS + 1
+        list(warm.stream_answers(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), EngineReport()))
+    assert len(engines.started) == MAX_RESTARTS + 1
     assert engines.asked  # the first was asked, to render meanwhile; the others were not
     assert len({task["part"] for task in engines.asked}) == len(engines.asked)
 
@@ -106,6 +106,6 @@ def test_when_the_last_row_is_set_aside_no_engine_is_started_for_nothing(monkeyp
     engines = Engines(RayActorError(), serve=True)
     engines.take_place(monkeypatch)
     tasks = [{"part": "part-00000", "rows": [0]}]
-    [[answer]] = warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served())
+    [[answer]] = warm.stream_answers(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), EngineReport())
     assert (answer["key"], answer["failure"]) == ("part-00000/0", "engine-died")
     assert len(engines.started) == 3  # it is suspected after the second, and alone with the third

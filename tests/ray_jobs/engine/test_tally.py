@@ -5,11 +5,11 @@ import sys
 import pytest
 import torch
 
-from ray_jobs.engine.vllm_plugin.weight_hash import Tally, added, kernel
+from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash, add_torch, choose_add
 
 
 def tally(*tensors: torch.Tensor) -> tuple[int, int]:
-    found = Tally()
+    found = WeightHash()
     for tensor in tensors:
         found.add(tensor)
     return found.sum, found.count
@@ -55,18 +55,18 @@ def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, val
 
 FUSED = """
 import torch
-from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add
-from ray_jobs.engine.vllm_plugin.weight_hash import Tally, kernel
+from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add_triton
+from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash, choose_add
 
 def same(values):
-    sums, expected = torch.zeros(2, dtype=torch.int64), Tally()
-    add(values, sums)
+    sums, expected = torch.zeros(2, dtype=torch.int64), WeightHash()
+    add_triton(values, sums)
     expected.add(values)
     assert sums.tolist() == [expected.sum, expected.count], values
 
 generator = torch.Generator().manual_seed(1)
 for kind in (torch.bfloat16, torch.float16, torch.float32):
-    assert kernel(torch.device("cpu"), kind) is add
+    assert choose_add(torch.device("cpu"), kind) is add_triton
     for count in (0, 1, 4096, 10_007):
         same(torch.randn(count, generator=generator).to(kind))
 every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16)
@@ -87,17 +87,17 @@ def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
 
 def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFixture) -> None:
     """As on this CPU, where Triton has no interpreter."""
-    assert kernel(torch.device("cpu"), torch.bfloat16) is added
+    assert choose_add(torch.device("cpu"), torch.bfloat16) is add_torch
     assert "hashed by torch, not by the kernel for it: " in caplog.text
 
 
 COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
-from ray_jobs.engine.vllm_plugin.weight_hash_kernel import _add
+from ray_jobs.engine.vllm_plugin.weight_hash_kernel import _add_kernel
 for kind, half in (("i16", True), ("fp16", False), ("fp32", False)):
     types = {"values": f"*{kind}", "sums": "*i64", "count": "i32", "half": "constexpr", "block": "constexpr"}
-    source = triton.compiler.ASTSource(fn=_add, signature=types, constexprs={"half": half, "block": 4096})
+    source = triton.compiler.ASTSource(fn=_add_kernel, signature=types, constexprs={"half": half, "block": 4096})
     print(kind, "cubin" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)
 """
 

@@ -22,9 +22,9 @@ def test_tensors_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pyte
     other = {f"layer-{number}": torch.full((40,), number, dtype=torch.int16) for number in range(100)}
     save_file(written, tmp_path / "a.safetensors")
     save_file(other, tmp_path / "b.safetensors")
-    monkeypatch.setattr(pinned_reader, "PIECE", piece)
+    monkeypatch.setattr(pinned_reader, "PIECE_BYTES", piece)
     files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
-    found = list(pinned_reader.tensors(files, torch.device("cpu")))
+    found = list(pinned_reader.iter_tensors(files, torch.device("cpu")))
     assert sorted(name for name, _ in found) == sorted(written | other)
     for name, tensor in found:
         expected = (written | other)[name]
@@ -36,7 +36,7 @@ def test_a_reader_that_is_left_early_ends_its_threads(tmp_path: Path) -> None:
     import threading
 
     save_file({f"layer-{number}": torch.zeros(1000) for number in range(100)}, tmp_path / "a.safetensors")
-    reader = pinned_reader.tensors([str(tmp_path / "a.safetensors")], torch.device("cpu"))
+    reader = pinned_reader.iter_tensors([str(tmp_path / "a.safetensors")], torch.device("cpu"))
     next(reader)
     assert isinstance(reader, Generator)
     reader.close()

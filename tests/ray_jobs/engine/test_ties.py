@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from ray_jobs.engine.audit.divergence import SIXTEEN_BITS, Caption, Said, gap, is_tie, tolerance
+from ray_jobs.engine.audit.divergence import TOLERANCE_16_BIT, Caption, Generation, is_tie, logprob_gap, tolerance
 
 TOKENIZER = Tokenizer.from_file(
     str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800" / "tokenizer.json")
@@ -30,19 +30,19 @@ def token(text: str) -> int:
     return one
 
 
-def said(ids: Sequence[int], behind: dict[int, dict[int, float]]) -> Said:
+def said(ids: Sequence[int], behind: dict[int, dict[int, float]]) -> Generation:
     """What was said with these tokens; `behind` are other likely ones at some places, by how many nats less likely."""
     likeliest = [
         {taken: -0.7} | {other: -0.7 - less for other, less in behind.get(place, {}).items()}
         for place, taken in enumerate(ids)
     ]
     text = decode(ids).rstrip("\ufffd")
-    return Said(text, ids, likeliest)
+    return Generation(text, ids, likeliest)
 
 
-def parted(stored: str, answer: Said, ended: str = "stop") -> float | None:
+def parted(stored: str, answer: Generation, ended: str = "stop") -> float | None:
     assert stored != answer.text
-    return gap(Caption(stored, ended), answer, decode, frozenset({END}))
+    return logprob_gap(Caption(stored, ended), answer, decode, frozenset({END}))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_place_is_where_they_part_and_not_where_something_else_is_likely() -
 def test_a_word_that_is_not_among_the_likeliest_is_no_tie() -> None:
     answer = said([*tokens(RED), END], {2: {token(" green"): 0.0}})
     assert parted("one small blue cross", answer) is None
-    assert not is_tie(None, SIXTEEN_BITS)
+    assert not is_tie(None, TOLERANCE_16_BIT)
 
 
 def test_a_caption_that_ended_earlier_is_held_against_the_token_that_ends_it() -> None:

@@ -11,12 +11,12 @@ from running import DEMO, GOOD
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client.warm import unfit
+from ray_jobs.engine.client.warm import why_not_warm
 
 
 def told(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> str | None:
     made = checkpoint_files() | {"config.json": json.dumps({"architectures": ["Tiny"]} | config).encode()}
-    return unfit(inspect.resolve(upload(str(tmp_path / "m"), made | (files or {}))), Engine())
+    return why_not_warm(inspect.resolve(upload(str(tmp_path / "m"), made | (files or {}))), Engine())
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_one_that_is_not(tmp_path: Path, config: dict[str, Any]) -> None:
 
 def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> None:
     made = quantised(GOOD, tmp_path / "quantised")
-    assert unfit(inspect.resolve(str(made)), Engine()) == "the checkpoint is quantised (compressed-tensors)"
+    assert why_not_warm(inspect.resolve(str(made)), Engine()) == "the checkpoint is quantised (compressed-tensors)"
     pair = {"model.layers.0.self_attn.q_proj": random_pair((96, 96), 4, 0)}
     adapter = adapter_in(tmp_path / "adapter", pair)
-    assert unfit(inspect.resolve(str(adapter), str(DEMO / "checkpoints" / "step-0300")), Engine()) is None
+    assert why_not_warm(inspect.resolve(str(adapter), str(DEMO / "checkpoints" / "step-0300")), Engine()) is None
 
 
 def test_an_engine_that_is_to_quantise() -> None:
-    assert unfit(inspect.resolve(str(GOOD)), Engine(quantization="fp8")) == "the weights are quantised (fp8)"
+    assert why_not_warm(inspect.resolve(str(GOOD)), Engine(quantization="fp8")) == "the weights are quantised (fp8)"
 
 
 @pytest.mark.parametrize(("gpus", "fit"), [((0, 0), True), ((0, 2), True), ((8,), True), ((1, 1, 0), False)])
@@ -65,4 +65,4 @@ def test_a_model_that_is_spread_over_gpus_of_one_node(
     dead = {"Alive": False, "Resources": {"GPU": 8.0}}
     monkeypatch.setattr("ray.nodes", lambda: [*nodes, dead])
     why = None if fit else "no node has the 2 GPUs that the model is spread over"
-    assert unfit(inspect.resolve(str(GOOD)), Engine(tensor_parallel_size=2)) == why
+    assert why_not_warm(inspect.resolve(str(GOOD)), Engine(tensor_parallel_size=2)) == why

@@ -1,16 +1,16 @@
 from torch import nn
 
-from ray_jobs.engine.vllm_plugin.weight_hash import Tally
-from ray_jobs.engine.vllm_plugin.worker import Held, watched
+from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash
+from ray_jobs.engine.vllm_plugin.worker import HashesByReplication, hashing_loads
 
 
 def test_tied_parameters_are_one() -> None:
     embed = nn.Embedding(7, 4)
     model = nn.ModuleDict({"embed": embed, "head": nn.Linear(4, 7, bias=False)})
     model["head"].weight = embed.weight
-    held, once = Held(Tally), Tally()
+    held, once = HashesByReplication(WeightHash), WeightHash()
     once.add(embed.weight)
-    with watched(model, held):
+    with hashing_loads(model, held):
         pass
     assert list(held) == [1]
     assert (held[1].sum, held[1].count) == (once.sum, once.count)

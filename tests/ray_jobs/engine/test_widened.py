@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from ray_jobs.engine.shared.vision_padding import wide, widened
+from ray_jobs.engine.vision_padding import pad_tensor, pad_vision_mlp
 
 PREFIX = "visual.blocks.3.mlp."
 
@@ -22,9 +22,9 @@ def test_a_layer_widened_with_zeros_says_the_same() -> None:
     shapes = {"gate_proj.weight": (30, 8), "gate_proj.bias": (30,), "up_proj.weight": (30, 8), "up_proj.bias": (30,)}
     shapes |= {"down_proj.weight": (8, 30), "down_proj.bias": (8,)}
     narrow = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    told = wide(config(30))
+    told = pad_vision_mlp(config(30))
     assert told.vision_config.intermediate_size == 32
-    padded = {name: widened(PREFIX + name, tensor, told) for name, tensor in narrow.items()}
+    padded = {name: pad_tensor(PREFIX + name, tensor, told) for name, tensor in narrow.items()}
     assert padded["up_proj.weight"].shape == (32, 8)
     assert padded["down_proj.weight"].shape == (8, 32)
 
@@ -42,17 +42,17 @@ def test_a_layer_widened_with_zeros_says_the_same() -> None:
 )
 def test_other_layers_stay(name: str) -> None:
     tensor = torch.ones(30, 30)
-    assert widened(name, tensor, wide(config(30))) is tensor
+    assert pad_tensor(name, tensor, pad_vision_mlp(config(30))) is tensor
 
 
 @pytest.mark.parametrize("width", [15, 33, 64])
 def test_a_checkpoint_of_another_width_than_its_config_says_stays_for_vllm_to_refuse(width: int) -> None:
     tensor = torch.ones(width, 8)
-    assert widened(PREFIX + "up_proj.weight", tensor, wide(config(30))) is tensor
+    assert pad_tensor(PREFIX + "up_proj.weight", tensor, pad_vision_mlp(config(30))) is tensor
 
 
 def test_other_models_and_quantised_ones_stay() -> None:
-    assert wide(config(30, quantization_config={"quant_method": "awq"})).vision_config.intermediate_size == 30
+    assert pad_vision_mlp(config(30, quantization_config={"quant_method": "awq"})).vision_config.intermediate_size == 30
     other = config(30)
     other.model_type = "llava"
-    assert wide(other).vision_config.intermediate_size == 30
+    assert pad_vision_mlp(other).vision_config.intermediate_size == 30

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 
-from ray_jobs.engine.shared.watchdog import Watchdog
+from ray_jobs.engine.watchdog import Watchdog
 
 
 def hold_the_lock() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.probe import checkpoint_probe, probe_process
-from ray_jobs.engine.probe.checkpoint_probe import PASSED, probe
+from ray_jobs.engine.probe.checkpoint_probe import PASSED_FOLDER, probe
 from ray_jobs.inputs.errors import InputError
 
 REPO = Path(__file__).parents[3]
@@ -175,7 +175,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 def test_files_that_have_passed_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe_changed(tmp_path, lambda folder: None)
-    assert len(list((tmp_path / "cache" / PASSED).iterdir())) == 1
+    assert len(list((tmp_path / "cache" / PASSED_FOLDER).iterdir())) == 1
     started: list[object] = []
     monkeypatch.setattr(checkpoint_probe, "_run", lambda *given: started.append(given))
     probe(inspect.resolve(str(DEMO.parent / "step-0300")), [PROMPT])  # of the same training run

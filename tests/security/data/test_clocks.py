@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from ray_jobs.engine import gpus
 from ray_jobs.engine.client import session
 from ray_jobs.engine.server.actor import WarmEngine
-from ray_jobs.engine.server.lease import Lease, Lost
-from ray_jobs.engine.shared import gpus
+from ray_jobs.engine.server.lease import Lease, LeaseLost
 
 APART = [-86400.0, -3600.0, -6.0, -1.0, 0.0, 1.0, 6.0, 3600.0, 86400.0]  # seconds by which a clock is ahead
 
@@ -21,9 +21,9 @@ APART = [-86400.0, -3600.0, -6.0, -1.0, 0.0, 1.0, 6.0, 3600.0, 86400.0]  # secon
 def engine(lease: Lease) -> Any:
     one = object.__new__(WarmEngine)
     one.llm = SimpleNamespace(errored=False)
-    one.contents, one.lease, one.handed = SimpleNamespace(serving="x"), lease, asyncio.Event()  # type: ignore[assignment]
-    one.loads, one.watching, one.running, one.changing = 1, None, set(), asyncio.Lock()
-    one.meters = SimpleNamespace(**dict.fromkeys(("sample", "forget"), lambda *_: None))  # type: ignore[assignment]
+    one.swapper, one.lease, one.weights_ready = SimpleNamespace(resident="x"), lease, asyncio.Event()  # type: ignore[assignment]
+    one.loads, one.watch_task, one.running, one.swap_lock = 1, None, set(), asyncio.Lock()
+    one.telemetry = SimpleNamespace(**dict.fromkeys(("sample", "forget"), lambda *_: None))  # type: ignore[assignment]
     one.keep_seconds, one.idle_since = 1e9, time.monotonic()
     one._exit = lambda: None  # type: ignore[method-assign]
     return one
@@ -55,7 +55,7 @@ def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool
     monkeypatch.setattr("ray.get_actor", lambda *_: handle)
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     monkeypatch.setattr(gpus, "is_started", lambda _: True)
-    session.make_room()
+    session.evict_idle()
     return bool(actor.lease.holder == "the end")
 
 
@@ -83,7 +83,7 @@ def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
         assert not await actor.acquire("other", 0)
         while not await actor.acquire("other", 0.05):  # silent for half a second
             pass
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await actor.renew("job")
 
     async def within_ten_seconds() -> None:
@@ -95,7 +95,7 @@ def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
 
 @pytest.mark.parametrize("seconds", APART)
 def test_an_idle_engine_ends_after_keep_seconds_of_its_own(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ray_jobs.engine.server.actor.TICK", 0.01)
+    monkeypatch.setattr("ray_jobs.engine.server.actor.WATCH_INTERVAL_S", 0.01)
 
     async def played() -> None:
         actor = engine(Lease())

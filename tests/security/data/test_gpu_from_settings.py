@@ -16,9 +16,9 @@ from running import GOOD
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
+from ray_jobs.engine import gpus
 from ray_jobs.engine.audit import reference_engine
 from ray_jobs.engine.client import cold, session, warm
-from ray_jobs.engine.shared import gpus
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics.clip import stage
 from ray_jobs.storage import parts
@@ -85,7 +85,10 @@ def test_whether_the_cluster_has_gpus(wanted: bool) -> None:
 
 def test_what_the_warm_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.remote", ask_ray)
-    with pytest.raises(AskedFor) as asked, session.held("engine-x", CHECKPOINT, Engine(gpu_memory_utilization=0.45)):
+    with (
+        pytest.raises(AskedFor) as asked,
+        session.engine_session("engine-x", CHECKPOINT, Engine(gpu_memory_utilization=0.45)),
+    ):
         pass
     (options,) = asked.value.args
     assert (options["num_gpus"], options["num_cpus"]) == ((0.45, 1) if wanted else (0, 0))
@@ -96,7 +99,7 @@ def test_what_an_audit_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("ray.remote", ask_ray_for_calls)
     monkeypatch.setattr(reference_engine, "verify", lambda _: None)
     with pytest.raises(AskedFor) as asked:
-        reference_engine.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+        reference_engine.recaption(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
     assert asked.value.args[0]["num_gpus"] == (1 if wanted else 0)
 
 
@@ -104,9 +107,9 @@ def test_what_the_reference_engine_asks_for(wanted: bool, monkeypatch: pytest.Mo
     def config(_: Path, __: Engine, gpu: bool) -> Any:
         raise AskedFor(gpu)
 
-    monkeypatch.setattr(cold, "_config", config)
+    monkeypatch.setattr(cold, "_processor_config", config)
     with pytest.raises(AskedFor) as asked:
-        cold.answered(SimpleNamespace(), Path("/model"), Engine(), frozenset())
+        cold.answer_dataset(SimpleNamespace(), Path("/model"), Engine(), frozenset())
     assert asked.value.args == (wanted,)
 
 
@@ -133,13 +136,16 @@ def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: 
     told = {}
     for setting in ("0", "1"):
         monkeypatch.setenv("ASSAY_GPU", setting)
-        told[setting] = warm.identity(good, Engine()), warm.remaining(tasks, Engine(), gpus.has_gpus()).tasks_at_once
+        told[setting] = (
+            warm.engine_key(good, Engine()),
+            warm.work_queue_for(tasks, Engine(), gpus.has_gpus()).tasks_at_once,
+        )
     assert told["0"][0] != told["1"][0]
     assert (told["0"][1], told["1"][1]) == (4, 8)  # four renderers beside a GPU, none beside a CPU
 
 
 @pytest.mark.parametrize("said", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
-@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: session.make_room()], ids=["asked", "make_room"])
+@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: session.evict_idle()], ids=["asked", "make_room"])
 def test_a_setting_that_says_nothing_is_refused(
     said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +175,7 @@ def test_a_model_over_two_gpus_by_the_nodes_that_may_be_started(
     monkeypatch.setenv("ASSAY_GPU", setting)
     if per_node:
         monkeypatch.setenv("ASSAY_GPUS_PER_NODE", per_node)
-    why = warm.unfit(inspect.resolve(str(GOOD)), Engine(tensor_parallel_size=2))
+    why = warm.why_not_warm(inspect.resolve(str(GOOD)), Engine(tensor_parallel_size=2))
     assert (why is None) == fits
 
 
@@ -178,7 +184,7 @@ def test_a_number_of_gpus_that_is_none(said: str, monkeypatch: pytest.MonkeyPatc
     live(monkeypatch, 0)
     monkeypatch.setenv("ASSAY_GPUS_PER_NODE", said)
     with pytest.raises(InputError, match=r"ASSAY_GPUS_PER_NODE is .*; set it to the number"):
-        gpus.most_on_a_node()
+        gpus.max_gpus_per_node()
 
 
 @pytest.mark.parametrize(("setting", "refused"), [("1", False), (None, True)], ids=["may start", "as it is"])
@@ -191,15 +197,15 @@ def test_a_further_engine_waits_for_a_node_that_may_start(
     monkeypatch.setattr("ray.remote", ask_ray)
     if setting:
         monkeypatch.setenv("ASSAY_GPU", setting)
-    expected = session.NotNeeded if refused else AskedFor
-    with pytest.raises(expected), session.held("engine-x-2", CHECKPOINT, Engine(), over=threading.Event()):
+    expected = session.NoLongerNeeded if refused else AskedFor
+    with pytest.raises(expected), session.engine_session("engine-x-2", CHECKPOINT, Engine(), over=threading.Event()):
         pass
 
 
 def test_a_job_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     live(monkeypatch, 0)
     monkeypatch.setenv("ASSAY_GPU", "1")
-    wait = gpus.Wait(1, "engine")
+    wait = gpus.GpuWait(1, "engine")
     with caplog.at_level("INFO", "assay"):
         wait.tell()
         wait.tell()
@@ -222,7 +228,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
     """An audit evicted idle engines for as long as it ran, because it never said that it had its GPU."""
     evicted = Evicted()
     live(monkeypatch, 1)
-    monkeypatch.setattr(session, "make_room", evicted)
+    monkeypatch.setattr(session, "evict_idle", evicted)
 
     def answers() -> Iterator[int]:
         assert evicted.again.wait(10)
@@ -230,7 +236,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
         yield 2
 
     threads = threading.active_count()
-    items = session.with_room(answers(), 1, "engine")
+    items = session.evict_until_first(answers(), 1, "engine")
     assert next(items) == 1
     while threading.active_count() > threads:  # the one that makes room ends by itself, before the second item
         evicted.again.wait(0.05)
@@ -240,7 +246,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
 def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     evicted, threads = Evicted(), threading.active_count()
     live(monkeypatch, 1)
-    monkeypatch.setattr(session, "make_room", evicted)
+    monkeypatch.setattr(session, "evict_idle", evicted)
     monkeypatch.setattr(reference_engine, "verify", lambda _: None)
 
     def get(reference: str) -> Any:
@@ -258,5 +264,5 @@ def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.Monke
     task = SimpleNamespace(remote=lambda *_: references)
     monkeypatch.setattr("ray.remote", lambda **_: lambda _: SimpleNamespace(options=lambda **_: task))
     monkeypatch.setattr("ray.get", get)
-    found: Any = reference_engine.compare(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+    found: Any = reference_engine.recaption(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
     assert (found, evicted.times) == (threads, 1)

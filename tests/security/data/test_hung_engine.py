@@ -28,14 +28,14 @@ from tokenizers import Regex, normalizers
 
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
+from ray_jobs.engine import gpus
+from ray_jobs.engine.bounded_calls import ComputeTimeout, limit_each, run_limited
 from ray_jobs.engine.client import session, warm
-from ray_jobs.engine.server.renderers import Renderer, Rendering
-from ray_jobs.engine.shared import gpus
-from ray_jobs.engine.shared.bounded_calls import Endless, limit_each, run_limited
-from ray_jobs.engine.shared.errors import explain
-from ray_jobs.engine.shared.prompt import PromptMaker
-from ray_jobs.engine.shared.protocol import Served
-from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.engine.errors import classify_error
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.protocol import EngineReport
+from ray_jobs.engine.server.renderers import Renderer, RendererPool
+from ray_jobs.engine.watchdog import silence_limit
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 PROGRAM = Path(__file__).with_name("hanging_process.py")
@@ -120,7 +120,7 @@ TEMPLATES = {
 def test_a_chat_template_without_an_end_is_given_up(template: str, tmp_path: Path, short: None) -> None:
     folder = Path(shutil.copytree(GOOD, tmp_path / "step-9"))
     (folder / "chat_template.jinja").write_text(template)
-    maker = PromptMaker(folder, "/checkpoints/step-9")
+    maker = PromptBuilder(folder, "/checkpoints/step-9")
     told = in_a_fork(lambda: run_limited(lambda: maker.prompt("a secret text"), maker.uri))
     assert re.fullmatch(r"checkpoint /checkpoints/step-9: its chat template, .*; mend these files", told)
 
@@ -133,7 +133,7 @@ def in_a_fork(compute: Callable[[], Any]) -> str:
         try:
             compute()
             os._exit(1)
-        except Endless as error:
+        except ComputeTimeout as error:
             os.write(writing, str(error).encode())
         finally:
             os._exit(0)
@@ -237,15 +237,15 @@ class RendersForEver:
         return ready
 
 
-def beside(actor: RendersForEver) -> Rendering:
-    rendering = Rendering.__new__(Rendering)
+def beside(actor: RendersForEver) -> RendererPool:
+    rendering = RendererPool.__new__(RendererPool)
     rendering._actors, rendering._uri = [actor], "/m"
     return rendering
 
 
 def test_a_process_that_renders_and_is_silent_is_given_up(short: None) -> None:
     """The engine's own event loop is fine, so its driver sees nothing."""
-    with pytest.raises(Endless, match=r"^checkpoint /m: a process that renders for it did not answer for 1 s: "):
+    with pytest.raises(ComputeTimeout, match=r"^checkpoint /m: a process that renders for it did not answer for 1 s: "):
         asyncio.run(beside(RendersForEver(answers=False))._call(0, "more", "1"))
 
 
@@ -265,10 +265,10 @@ def test_a_process_that_renders_for_long_and_answers_is_left_alone(short: None) 
 def test_what_an_actor_says_of_it_while_it_starts_names_the_checkpoint() -> None:
     text = (
         "The actor died because of an error raised in its creation task, ray::WarmEngine.__init__() (pid=1)\n"
-        "ray_jobs.engine.shared.bounded_calls.Endless: checkpoint /m: "
+        "ray_jobs.engine.bounded_calls.ComputeTimeout: checkpoint /m: "
         "its chat template computed for 30 s; mend these files\n"
     )
-    found = explain(RuntimeError(text), "/m")
+    found = classify_error(RuntimeError(text), "/m")
     assert isinstance(found, InputError)
     assert str(found) == "checkpoint /m: its chat template computed for 30 s; mend these files"
 
@@ -297,7 +297,7 @@ class Silent:
         monkeypatch.setattr("ray.util.list_named_actors", lambda **_: [{"namespace": session.NAMESPACE, "name": "x"}])
         monkeypatch.setattr(gpus, "is_started", lambda _: True)
         monkeypatch.setattr(gpus, "is_placed", lambda _: True)
-        monkeypatch.setattr(session, "EVICTION", 0.1)
+        monkeypatch.setattr(session, "EVICTION_ANSWER_S", 0.1)
 
 
 def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
@@ -305,7 +305,7 @@ def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
 ) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
-    session._renew(actor, "token", threading.Event())
+    session._renew_lease(actor, "token", threading.Event())
     assert actor.ended.is_set()
 
 
@@ -315,15 +315,15 @@ def test_a_driver_that_waits_for_an_engine_ends_it_when_it_is_silent(
     actor = Silent()
     actor.take_place(monkeypatch)
     with pytest.raises(RayActorError, match=re.escape("killed by `ray.kill`")):
-        session._acquire(actor, "token", CHECKPOINT, None, None, None)
+        session._wait_for_lease(actor, "token", CHECKPOINT, None, None, None)
 
 
 def test_an_engine_that_its_watchdog_ends_hung(monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Silent()
     actor.take_place(monkeypatch, ENDED)
     threading.Timer(0.75, actor.ended.set).start()  # the watchdog's time
-    with pytest.raises(session.Hung, match="its worker process has died"):
-        session._acquire(actor, "token", CHECKPOINT, None, None, None)
+    with pytest.raises(session.EngineHung, match="its worker process has died"):
+        session._wait_for_lease(actor, "token", CHECKPOINT, None, None, None)
 
 
 @pytest.mark.parametrize(("seconds", "hung"), [(0.75, True), (0.1, False)], ids=["by its watchdog", "by a crash"])
@@ -332,22 +332,22 @@ def test_the_job_that_holds_an_engine_knows_how_it_ended(
 ) -> None:
     actor = Silent()
     actor.take_place(monkeypatch, ENDED)
-    monkeypatch.setattr(session, "_acquire", lambda *_: None)
+    monkeypatch.setattr(session, "_wait_for_lease", lambda *_: None)
     monkeypatch.setattr("ray.cluster_resources", dict)
     remote: Any = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: actor))
     monkeypatch.setattr("ray.remote", lambda _: remote)
     threading.Timer(seconds, actor.ended.set).start()
-    with pytest.raises(RayActorError) as raised, session.held("x", CHECKPOINT, Engine()):
+    with pytest.raises(RayActorError) as raised, session.engine_session("x", CHECKPOINT, Engine()):
         ray.get(object())
-    assert isinstance(raised.value, session.Hung) == hung
-    assert not session._answered
+    assert isinstance(raised.value, session.EngineHung) == hung
+    assert not session._last_answer
 
 
 def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
     for _ in range(1000):
-        session.make_room()
+        session.evict_idle()
         if actor.ended.is_set():
             return
     raise AssertionError("it was never ended")
@@ -360,14 +360,14 @@ def test_an_engine_that_starts_is_not_silent(short: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(gpus, "is_started", lambda _: False)
     began = time.monotonic()
     while time.monotonic() - began < 1.5:
-        session.make_room()
+        session.evict_idle()
         time.sleep(0.01)
     assert not actor.ended.is_set()
 
 
 def exit_of(seconds: float, text: str) -> Exception:
     """What a driver makes of an engine's end with this text, so many seconds after its last answer."""
-    return session._tell_hung(RayActorError(error_msg=text), time.monotonic() - seconds)
+    return session._recognise_hang(RayActorError(error_msg=text), time.monotonic() - seconds)
 
 
 @pytest.mark.parametrize(
@@ -383,34 +383,34 @@ def exit_of(seconds: float, text: str) -> Exception:
     ids=["by the watchdog", "late", "a crash", "killed by a driver", "its node", "never held"],
 )
 def test_only_an_end_by_the_watchdog_proves_a_hang(seconds: float, text: str, hung: bool) -> None:
-    assert isinstance(exit_of(seconds, text), session.Hung) == hung
+    assert isinstance(exit_of(seconds, text), session.EngineHung) == hung
 
 
 def test_a_driver_waits_longer_than_the_watchdog() -> None:
-    assert session.patience() > 1.5 * silence()
+    assert session.driver_silence_limit() > 1.5 * silence_limit()
 
 
 SILENT = RayActorError(error_msg=KILLED)
-HUNG = session.Hung(error_msg="its worker process has died")
+HUNG = session.EngineHung(error_msg="its worker process has died")
 TAKEN_BACK = RayActorError(error_msg=KILLED + " The actor never ran - it was cancelled before it started running.")
 ENDLESS = RayTaskError(
-    "serve", "ray_jobs.engine.shared.bounded_calls.Endless: checkpoint /m: no end", Endless("no end")
+    "serve", "ray_jobs.engine.bounded_calls.ComputeTimeout: checkpoint /m: no end", ComputeTimeout("no end")
 )
 
 
-class Further:
-    awaited = False
+class ReplicaPool:
+    pending = False
 
     def __init__(self, *_: Any) -> None: ...
 
-    def __enter__(self) -> "Further":
+    def __enter__(self) -> "ReplicaPool":
         return self
 
     def __exit__(self, *_: Any) -> None: ...
 
     def begin(self) -> None: ...
 
-    def come(self) -> list[Any]:
+    def take_ready(self) -> list[Any]:
         return []
 
 
@@ -441,22 +441,22 @@ def test_whom_a_hang_is_laid_to(
     def get(_: Any) -> Any:
         raise left.pop(0)
 
-    monkeypatch.setattr(warm, "Further", Further)
-    monkeypatch.setattr(warm, "held", held)
-    monkeypatch.setattr(warm, "serving", lambda *_: ("report", lambda *_: object()))
-    monkeypatch.setattr(warm, "identity", lambda *_: "one")
+    monkeypatch.setattr(warm, "ReplicaPool", ReplicaPool)
+    monkeypatch.setattr(warm, "engine_session", held)
+    monkeypatch.setattr(warm, "load_checkpoint", lambda *_: ("report", lambda *_: object()))
+    monkeypatch.setattr(warm, "engine_key", lambda *_: "one")
     monkeypatch.setattr("ray.get", get)
     monkeypatch.setattr("ray.put", lambda one: one)
     monkeypatch.setattr("ray.cluster_resources", dict)
     tasks = [{"part": f"part-{number}", "rows": [1]} for number in range(20)]
     with pytest.raises((kind, RayTaskError), match=told):
-        list(warm.ask(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), Served()))
+        list(warm.stream_answers(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), EngineReport()))
     assert len(started_engines) == starts
 
 
 def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) -> None:
     """The canary's prompt was written on it: no lease, no watch, no eviction until the template had its end."""
-    from ray_jobs.engine.server.weight_swap import Contents
+    from ray_jobs.engine.server.weight_swap import WeightSwapper
 
     class Slow:
         uri = "/m"
@@ -469,7 +469,7 @@ def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) ->
             raise KeyError("no more is needed")
 
     async def played() -> int:
-        contents: Any = object.__new__(Contents)
+        contents: Any = object.__new__(WeightSwapper)
         contents._maker, ticks = Slow(), 0
         said = asyncio.create_task(contents._said(CHECKPOINT))
         while not said.done():

@@ -8,7 +8,7 @@ from scenes import ARGUMENTS, ENGINE, said, tell
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import warm
-from ray_jobs.engine.client.session import PREFIX, held
+from ray_jobs.engine.client.session import PREFIX, engine_session
 from ray_jobs.runtime.private_cache import cache
 
 second, third = ARGUMENTS
@@ -23,7 +23,7 @@ def is_copied(uri: str) -> bool:
     return there.exists()
 
 
-with held(PREFIX + warm.identity(planned, ENGINE), planned, ENGINE):
+with engine_session(PREFIX + warm.engine_key(planned, ENGINE), planned, ENGINE):
     waiting = threading.Thread(target=lambda: found.append(said(third)))
     waiting.start()
     assert is_copied(third)

@@ -7,7 +7,7 @@ from scenes import ARGUMENTS, ENGINE, said, tell
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import warm
-from ray_jobs.engine.client.session import PREFIX, held
+from ray_jobs.engine.client.session import PREFIX, engine_session
 
 first = inspect.resolve(ARGUMENTS[0])
 found: list[tuple[str, list[str]]] = []
@@ -24,7 +24,7 @@ def wait(uris: list[str]) -> None:
 wait(ARGUMENTS[:3])
 while len(found) < 3:
     time.sleep(0.1)
-with held(PREFIX + warm.identity(first, ENGINE), first, ENGINE):
+with engine_session(PREFIX + warm.engine_key(first, ENGINE), first, ENGINE):
     wait(ARGUMENTS[3:])
     assert len(found) == 3
 for thread in waiting:

@@ -15,14 +15,14 @@ import torch
 from vllm import LLM
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-from ray_jobs.engine.vllm_plugin.tensor_parallel import together
+from ray_jobs.engine.vllm_plugin.tensor_parallel import reconcile_ranks
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 
 first, second = sys.argv[1:]
 llm = LLM(
     first,
-    worker_extension_cls="ray_jobs.engine.vllm_plugin.worker.Weights",
+    worker_extension_cls="ray_jobs.engine.vllm_plugin.worker.WorkerExtension",
     dtype="float32",
     max_model_len=512,
     max_num_seqs=4,
@@ -56,7 +56,7 @@ for fault in (None, dropped, stale, empty, None):
         return reload(self, weights_iterator=fault(weights_iterator) if fault else weights_iterator)
 
     GPUModelRunner.reload_weights = planted
-    loaded = together(llm.collective_rpc("assay_load", args=(second,)))
+    loaded = reconcile_ranks(llm.collective_rpc("assay_load", args=(second,)))
     name = fault.__name__ if fault else "good"
     whole = (loaded["read"], loaded["values_read"]) == (loaded["held"], loaded["values_held"])
     found[name] = found.get(name, True) and whole

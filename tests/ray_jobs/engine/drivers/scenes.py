@@ -16,7 +16,7 @@ from ray import cloudpickle
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import warm
-from ray_jobs.engine.shared.protocol import Served, request
+from ray_jobs.engine.protocol import EngineReport, build_request
 from ray_jobs.job.frame import connect
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the engine's process cannot import this file
@@ -36,13 +36,13 @@ Ask = Callable[[str, Sequence[int], Any], Iterator[Any]]
 def ask(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     """One question about each scene of the rows."""
     for row in rows:
-        yield request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)
+        yield build_request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)
 
 
 def said(uri: str, asking: Ask = ask, following: str | None = None, engine: Engine = ENGINE) -> dict[str, Any]:
     """What the warm engine says about every scene by this checkpoint's weights, and how it came to have them."""
-    served = Served()
-    blocks = warm.ask(inspect.resolve(uri), engine, TASKS, asking, served, following)
+    served = EngineReport()
+    blocks = warm.stream_answers(inspect.resolve(uri), engine, TASKS, asking, served, following)
     answers = [answer for block in blocks for answer in block]
     found = {answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}
     assert len(answers) == len(found) == len(SCENES), (len(answers), len(found))

@@ -8,7 +8,7 @@ added rows of gate and up, and their biases, are zero, and so is what down would
 import re
 from typing import TYPE_CHECKING, Any
 
-from ray_jobs.engine.shared.config_overrides import runnable
+from ray_jobs.engine.config_overrides import make_runnable
 
 if TYPE_CHECKING:
     import torch
@@ -17,17 +17,17 @@ STEP = 16  # elements: 16 bytes of the narrowest type
 MLP = re.compile(r"\bvisual\.blocks\.\d+\.mlp\.(gate|up|down)_proj\.(weight|bias)$")
 
 
-def wide(config: Any) -> Any:
+def pad_vision_mlp(config: Any) -> Any:
     """The model's config as vLLM shall run it: `hf_overrides` for weights that are loaded through `widened`."""
-    config = runnable(config)
-    if width := _width(config):
+    config = make_runnable(config)
+    if width := _padded_width(config):
         config.vision_config.intermediate_size = width
     return config
 
 
-def widened(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
+def pad_tensor(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
     """The checkpoint's tensor as a model made from a `wide` config has it."""
-    if not (width := _width(config)) or not (found := MLP.search(name)):
+    if not (width := _padded_width(config)) or not (found := MLP.search(name)):
         return tensor
     down, weight = found[1] == "down", found[2] == "weight"
     if down and not weight:
@@ -41,7 +41,7 @@ def widened(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
     return pad(tensor, (0, missing) if down or not weight else (0, 0, 0, missing))
 
 
-def _width(config: Any) -> int | None:
+def _padded_width(config: Any) -> int | None:
     if getattr(config, "model_type", None) != "qwen2_5_vl" or getattr(config, "quantization_config", None):
         return None
     return -(-int(config.vision_config.intermediate_size) // STEP) * STEP

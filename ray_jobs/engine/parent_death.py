@@ -7,7 +7,7 @@ import sys
 from ray_jobs.runtime.confinement import exit_with_parent
 
 
-def bind() -> None:
+def exit_with_spawner() -> None:
     """End this process with the one that started it, where it is spawned by multiprocessing; else do nothing.
 
     It does not know by whom while it reads what it was handed; whether that one is gone is seen later.

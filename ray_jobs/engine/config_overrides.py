@@ -5,16 +5,16 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from ray_jobs.engine.shared.parent_death import bind
+from ray_jobs.engine.parent_death import exit_with_spawner
 
 log = logging.getLogger("assay")
 
-BACKEND = "TransformersMultiModalForCausalLM"  # vLLM around transformers' own network, slower and as exact
+TRANSFORMERS_BACKEND = "TransformersMultiModalForCausalLM"  # vLLM around transformers' own network, slower and as exact
 
-bind()  # vLLM hands `runnable` to each of its processes, the engine's first
+exit_with_spawner()  # vLLM hands `runnable` to each of its processes, the engine's first
 
 
-def runnable(config: Any) -> Any:
+def make_runnable(config: Any) -> Any:
     """The model's config as vLLM can run it: vLLM's `hf_overrides`, called with each config that it reads.
 
     vLLM's own network is used wherever it can be imported. It asks the config of the language model inside for an
@@ -27,13 +27,13 @@ def runnable(config: Any) -> Any:
         return config
     if not inside.architectures and inside.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         inside.architectures = list(named)
-    if not any(map(_imports, named)):
-        config.architectures = [BACKEND]
+    if not any(map(_is_importable, named)):
+        config.architectures = [TRANSFORMERS_BACKEND]
     return config
 
 
 @lru_cache
-def _imports(architecture: str) -> bool:
+def _is_importable(architecture: str) -> bool:
     """Whether vLLM's own code for the architecture can be imported, or there is none and vLLM has its own answer."""
     from vllm.model_executor.models.registry import ModelRegistry
 

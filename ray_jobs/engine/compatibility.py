@@ -11,23 +11,23 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.strict_json import NotJson, parse_object
 
-Layout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
+TensorLayout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
 VOLATILE = {"_name_or_path", "transformers_version"}  # who saved a config, which says nothing of the model
 
 
-def likeness(checkpoint: Checkpoint) -> str:
+def compatibility_key(checkpoint: Checkpoint) -> str:
     """A hash over everything that a model is made from but the values of its weights.
 
     Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor, which an
     adapter has as its base has them; how they are cut into shards does not count.
     """
-    beside = [(name, _content(uri)) for name, uri in companions(checkpoint).items() if name != INDEX]
-    return digest(beside, sorted(layout((checkpoint.base or checkpoint).uri).items()))
+    beside = [(name, _hash_sidecar(uri)) for name, uri in companions(checkpoint).items() if name != INDEX]
+    return digest(beside, sorted(tensor_layout((checkpoint.base or checkpoint).uri).items()))
 
 
-def layout(uri: str | Path) -> Layout:
+def tensor_layout(uri: str | Path) -> TensorLayout:
     """The tensors of the checkpoint at a URI or in a directory, by its safetensors headers."""
-    found: Layout = {}
+    found: TensorLayout = {}
     for entry in list_loaded(str(uri)):
         if entry.key.endswith(".safetensors"):
             tensors, _ = read_header(f"{uri}/{entry.key}", entry.size)
@@ -35,7 +35,7 @@ def layout(uri: str | Path) -> Layout:
     return found
 
 
-def differs(held: Layout, found: Layout) -> str | None:
+def first_difference(held: TensorLayout, found: TensorLayout) -> str | None:
     """The first tensor in which the layouts differ, in words; None when they are the same."""
     for name in sorted(held.keys() | found.keys()):
         if name not in found:
@@ -48,7 +48,7 @@ def differs(held: Layout, found: Layout) -> str | None:
     return None
 
 
-def _content(uri: str) -> str:
+def _hash_sidecar(uri: str) -> str:
     data = read(uri, BESIDE_BYTES)
     if uri.endswith("config.json"):
         with suppress(InputError, NotJson):

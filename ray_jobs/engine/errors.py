@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 
-STARTS = 3  # an engine that dies is started again this often before the job gives up
+MAX_RESTARTS = 3  # an engine that dies is started again this often before the job gives up
 
 
-def explain(error: Exception, uri: str) -> Exception:
+def classify_error(error: Exception, uri: str) -> Exception:
     """InputError for a fault of the checkpoint's, RetryableError for an engine that dies; the error itself when
     unknown."""
     text = str(error)
-    if found := re.search(r"ray_jobs\.[\w.]+\.(InputError|RetryableError|Endless): ([^\n]+)", text):
+    if found := re.search(r"ray_jobs\.[\w.]+\.(InputError|RetryableError|ComputeTimeout): ([^\n]+)", text):
         return (RetryableError if found[1] == "RetryableError" else InputError)(found[2])
     if found := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
         return InputError(f"checkpoint {uri}: vLLM cannot run it: {found[0]}; see vLLM's list of supported models")
@@ -35,20 +35,20 @@ def explain(error: Exception, uri: str) -> Exception:
             "another; save config and weights together (save_pretrained)"
         )
     if "creation task" in text:
-        return RetryableError(f"checkpoint {uri}: vLLM does not start; {last_words(text)}")
+        return RetryableError(f"checkpoint {uri}: vLLM does not start; {last_exception(text)}")
     if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():
-        return RetryableError(f"checkpoint {uri}: the engine died {STARTS + 1} times; {last_words(text)}")
+        return RetryableError(f"checkpoint {uri}: the engine died {MAX_RESTARTS + 1} times; {last_exception(text)}")
     return error
 
 
-def last_words(text: str) -> str:
+def last_exception(text: str) -> str:
     """The last exception that a worker's traceback names, without the frames above it."""
     found = re.findall(r"[\w.]*(?:Error|Exception): [^\n]*", text)
     named = [one for one in found if "initialization failed" not in one] or found  # vLLM's word for an error elsewhere
     return f"last: {named[-1][:300]}" if named else "the worker's log in Ray has its last words"
 
 
-class Overheard:
+class OutputTee:
     """What this process and the children that it starts meanwhile print: passed on to stderr, the last of it kept.
 
     vLLM's own process says why it does not start, or of what it dies, only there.
@@ -59,7 +59,7 @@ class Overheard:
         self._passing: threading.Thread | None = None
 
     @contextmanager
-    def starting(self) -> Iterator[None]:
+    def capture_children(self) -> Iterator[None]:
         """Start children within it: they print through it for as long as they live."""
         sys.stdout.flush()
         sys.stderr.flush()
@@ -83,7 +83,7 @@ class Overheard:
         """The last exception that was printed, once nobody prints any more or so many seconds later."""
         if self._passing and wait:
             self._passing.join(wait)
-        return last_words("".join(self._lines))
+        return last_exception("".join(self._lines))
 
     def _pass_on(self, reading: int, out: int) -> None:
         with open(reading, errors="replace") as lines:

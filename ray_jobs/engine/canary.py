@@ -15,10 +15,10 @@ TOKENS = 8
 SIDE = 112  # pixels
 TOLERANCE = 0.05  # nats: a GPU need not add in the same order twice; in float32 on a CPU nothing moves
 
-Saying = tuple[tuple[int, float], ...]  # token and log-probability, of all pictures one after the other
+LogprobTrace = tuple[tuple[int, float], ...]  # token and log-probability, of all pictures one after the other
 
 
-def pictures() -> list[Image.Image]:
+def make_pictures() -> list[Image.Image]:
     """Three pictures of SIDE x SIDE: a gradient, stripes, a disc."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     gradient = np.stack([x * 2, y * 2, 255 - x - y], axis=-1)
@@ -27,7 +27,7 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(picture.clip(0, 255).astype(np.uint8)) for picture in (gradient, stripes, disc)]
 
 
-def same(first: Saying, second: Saying) -> bool:
+def matches(first: LogprobTrace, second: LogprobTrace) -> bool:
     """Whether the same weights can have said both: until the first token on which they part, all is within tolerance.
 
     They may part where two tokens are as likely, to within the tolerance.
@@ -44,27 +44,27 @@ def same(first: Saying, second: Saying) -> bool:
 class Canary:
     """What each checkpoint (by fingerprint) said in this engine."""
 
-    said: dict[str, Saying]
+    said: dict[str, LogprobTrace]
     last: str = ""
 
-    def doubt(self, fingerprint: str, saying: Saying, weights_differ: bool) -> str | None:
+    def doubt(self, fingerprint: str, saying: LogprobTrace, weights_differ: bool) -> str | None:
         """Why the weights in the engine cannot be the checkpoint's, None when there is no such reason.
 
         `weights_differ`: whether its values are others than those that were in the engine before.
         """
         before, known = self.said.get(self.last), self.said.get(fingerprint)
-        if known is not None and not same(known, saying):
+        if known is not None and not matches(known, saying):
             return "the canary does not say what it said with these weights before"
         if known is None and weights_differ and before == saying:
             return "the canary says exactly what it said with the weights before"
         return None
 
-    def keep(self, fingerprint: str, saying: Saying) -> None:
+    def keep(self, fingerprint: str, saying: LogprobTrace) -> None:
         self.said[fingerprint] = saying
         self.last = fingerprint
 
 
-def saying(outputs: list[Any]) -> Saying:
+def trace_of(outputs: list[Any]) -> LogprobTrace:
     """Tokens and log-probabilities of vLLM's outputs, in order."""
     found = []
     for output in outputs:

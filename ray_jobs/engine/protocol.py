@@ -7,18 +7,18 @@ from typing import Any
 
 from PIL import Image
 
-from ray_jobs.engine.shared.prompt import PromptMaker, Refused
+from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
 Task = dict[str, Any]  # {"part": its name, "rows": the numbers of rows asked about}
 # What to ask about these rows of a part, one `request` each and in order; runs where the engine is, so Ray can send it.
-Requests = Callable[[str, Sequence[int], PromptMaker], Iterator[dict[str, Any]]]
+Requests = Callable[[str, Sequence[int], PromptBuilder], Iterator[dict[str, Any]]]
 # A request's answer: `key`, `text`, `finish_reason` (stop or length), `prompt_tokens`, `tokens`, `arrived` and
 # `finished` (seconds since the epoch), and `failure` with its `detail`, None when there is none.
 Answer = dict[str, Any]
 
 
 @dataclass
-class Served:
+class EngineReport:
     """What the engine was to this job. Times are seconds, those of `spent` summed over all answers.
 
     `warm`: it had answered for another job before and was handed the weights; `told` says why, or why not. Of several
@@ -40,8 +40,8 @@ class Served:
         return {what: round(took, 3) for what, took in {**times, **self.spent}.items()}
 
 
-def request(
-    part: str, row: int, image: bytes, text: str, maker: PromptMaker, sampling: dict[str, Any]
+def build_request(
+    part: str, row: int, image: bytes, text: str, maker: PromptBuilder, sampling: dict[str, Any]
 ) -> dict[str, Any]:
     """The request about one golden image: `text` is what the user asks.
 
@@ -52,8 +52,8 @@ def request(
     prompt = maker.prompt(text)
     refused, least_tokens = None, 0
     try:
-        least_tokens = maker.expected_tokens(prompt, pixels.width, pixels.height)
-    except Refused as error:
+        least_tokens = maker.least_tokens(prompt, pixels.width, pixels.height)
+    except ImageRefused as error:
         refused = f"an image of {pixels.width} x {pixels.height}: {error}"
     return {
         "key": f"{part}/{row}",
@@ -66,7 +66,7 @@ def request(
     }
 
 
-def without_image(prompt_tokens: int, least_tokens: int) -> str | None:
+def why_image_missing(prompt_tokens: int, least_tokens: int) -> str | None:
     """Why the prompt cannot have had its image inside, in which case the model made its answer up; None when it had."""
     if prompt_tokens >= least_tokens:
         return None

@@ -11,20 +11,20 @@ from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
 
-TEXT = "assay text goes here"
+SAMPLE_TEXT = "assay text goes here"
 
 
 @lru_cache(maxsize=4)
-def maker_for(checkpoint: Checkpoint) -> "PromptMaker":
+def prompt_builder_for(checkpoint: Checkpoint) -> "PromptBuilder":
     """The prompt maker of a checkpoint, loaded once a process."""
-    return PromptMaker(fetch(checkpoint), checkpoint.uri)
+    return PromptBuilder(fetch(checkpoint), checkpoint.uri)
 
 
-class Refused(Exception):
+class ImageRefused(Exception):
     """The model's own processor does not take an image of this size; the message is the processor's."""
 
 
-class PromptMaker:
+class PromptBuilder:
     """Writes prompts for one checkpoint of any family; its processor and chat template say all there is to know."""
 
     def __init__(self, model: Path, uri: str) -> None:
@@ -45,7 +45,7 @@ class PromptMaker:
 
     def prompt(self, text: str) -> str:
         """The whole prompt for one image and a user's text; special tokens inside the text are made harmless."""
-        return self._write(self.harmless(text), self._in_parts)
+        return self._write(self.escape_special_tokens(text), self._in_parts)
 
     def tokens(self, prompt: str) -> list[int]:
         """The prompt's token ids with the image's placeholder; what begins every text (`<s>`) is there once.
@@ -56,13 +56,13 @@ class PromptMaker:
         written = begins is not None and prompt.startswith(begins)
         return list(self.tokenizer(prompt, add_special_tokens=not written).input_ids)
 
-    def harmless(self, text: str) -> str:
+    def escape_special_tokens(self, text: str) -> str:
         """The text with special tokens broken up: a caption must not be able to end the judge's turn."""
         for token in self.special_tokens:
             text = text.replace(token, token[0] + " " + token[1:])
         return text
 
-    def expected_tokens(self, prompt: str, width: int, height: int) -> int:
+    def least_tokens(self, prompt: str, width: int, height: int) -> int:
         """The least number of tokens that the prompt has when the model was given its image. Raises Refused."""
         if (width, height) not in self._added:
             self._added[width, height] = self._tokens_added(width, height)
@@ -89,13 +89,13 @@ class PromptMaker:
         why = "drops the user's text"
         for in_parts in (True, False):
             try:
-                whole = self._write(TEXT, in_parts)
+                whole = self._write(SAMPLE_TEXT, in_parts)
             except Exception as error:  # a template raises what it likes
                 why = f"fails: {_line(error)}"
                 continue
-            if TEXT in whole and whole.count(self._image_token) == 1:
+            if SAMPLE_TEXT in whole and whole.count(self._image_token) == 1:
                 return in_parts
-            if TEXT in whole:
+            if SAMPLE_TEXT in whole:
                 why = f"drops the image ({self._image_token})"
         raise InputError(f"checkpoint {self.uri}: its chat template {why}; mend chat_template.jinja")
 
@@ -132,11 +132,11 @@ class PromptMaker:
             counts = self.processor._get_num_multimodal_tokens(image_sizes=[[height, width]])
             placeholder = self.tokenizer(self._image_token, add_special_tokens=False).input_ids
             return int(counts["num_image_tokens"][0]) - len(placeholder)
-        prompt, blank = self.prompt(TEXT), Image.new("RGB", (width, height))
+        prompt, blank = self.prompt(SAMPLE_TEXT), Image.new("RGB", (width, height))
         try:
             whole = self.processor(text=[prompt], images=[blank])["input_ids"][0]
         except Exception as error:  # the processor raises what it likes
-            raise Refused(_line(error)) from error
+            raise ImageRefused(_line(error)) from error
         return len(whole) - len(self.tokenizer(prompt).input_ids)
 
 

@@ -15,7 +15,7 @@ from ray_jobs.inputs.errors import InputError
 
 log = logging.getLogger("assay")
 
-SAY_EVERY = 60.0  # seconds between lines about a wait
+LOG_INTERVAL_S = 60.0  # seconds between lines about a wait
 
 
 def has_gpus() -> bool:
@@ -36,7 +36,7 @@ def starts_nodes() -> bool:
     return os.environ.get("ASSAY_GPU", "").strip() == "1"
 
 
-def most_on_a_node() -> int:
+def max_gpus_per_node() -> int:
     """The GPUs of the largest node: of those that are up and, by `ASSAY_GPUS_PER_NODE`, of those that may be started.
 
     0 where none is known. Raises InputError for a setting that is no number.
@@ -48,7 +48,7 @@ def most_on_a_node() -> int:
     return max([int(setting) if starts_nodes() else 0, *up])
 
 
-class Wait:
+class GpuWait:
     """Says in the job's log, once a minute, what a job waits for while it waits for a GPU."""
 
     def __init__(self, wanted: float, who: str) -> None:
@@ -59,7 +59,7 @@ class Wait:
     def tell(self) -> None:
         """Log a line unless the last one is younger than a minute."""
         now = time.monotonic()
-        if self._said is not None and now - self._said < SAY_EVERY:
+        if self._said is not None and now - self._said < LOG_INTERVAL_S:
             return
         self._said = now
         there = ray.cluster_resources().get("GPU", 0)

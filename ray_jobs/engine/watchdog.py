@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-SILENCE = 60.0  # seconds without an answer, after which an engine is ended
+DEFAULT_SILENCE_S = 60.0  # seconds without an answer, after which an engine is ended
 
 # Reads from a pipe, and needs nothing that takes long to import. A pidfd names no later process of the same number.
 PROGRAM = """
@@ -25,9 +25,9 @@ signal.pidfd_send_signal(handle, signal.SIGKILL)
 """
 
 
-def silence() -> float:
+def silence_limit() -> float:
     """Seconds after which an engine that does not answer is silent: `ASSAY_ENGINE_SILENCE`, or SILENCE."""
-    return float(os.environ.get("ASSAY_ENGINE_SILENCE") or SILENCE)
+    return float(os.environ.get("ASSAY_ENGINE_SILENCE") or DEFAULT_SILENCE_S)
 
 
 class Watchdog:

@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from ray_jobs.engine.shared.watchdog import silence
+from ray_jobs.engine.watchdog import silence_limit
 from ray_jobs.inputs.errors import InputError
 
 Result = TypeVar("Result")
 Outcome = tuple[Any, BaseException | None]
 
-OVER = object()
-_own = threading.local()
+EXHAUSTED = object()
+_this_thread = threading.local()
 
 
-class Endless(InputError):
+class ComputeTimeout(InputError):
     """A checkpoint's files compute without an end, or for far too long."""
 
 
-class Helper:
+class ComputeThread:
     """A thread that computes for the one that made it, again and again."""
 
     def __init__(self) -> None:
@@ -53,18 +53,20 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
 
     That is half of the silence after which an engine is ended: 30 s of a processor.
     """
-    if not hasattr(_own, "helper") or _own.helper.process != os.getpid():  # a fork has no thread of its parent's
-        _own.helper = Helper()
-    helper: Helper = _own.helper
-    limit, began = silence() / 2, helper.seconds()
+    if (
+        not hasattr(_this_thread, "helper") or _this_thread.helper.process != os.getpid()
+    ):  # a fork has no thread of its parent's
+        _this_thread.helper = ComputeThread()
+    helper: ComputeThread = _this_thread.helper
+    limit, began = silence_limit() / 2, helper.seconds()
     helper.work.put(compute)
     while True:
         try:
             result, error = helper.outcomes.get(timeout=1)
         except Empty:
             if helper.seconds() - began > limit:
-                del _own.helper  # it is busy for good
-                raise Endless(
+                del _this_thread.helper  # it is busy for good
+                raise ComputeTimeout(
                     f"checkpoint {uri}: its chat template, tokenizer or processor computed for {limit:g} s without an "
                     "end; mend these files"
                 ) from None
@@ -79,5 +81,5 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
 
 def limit_each(items: Iterator[Result], uri: str) -> Iterator[Result]:
     """The same items, each of them computed within the limit."""
-    while (item := run_limited(lambda: next(items, OVER), uri)) is not OVER:
+    while (item := run_limited(lambda: next(items, EXHAUSTED), uri)) is not EXHAUSTED:
         yield item  # type: ignore[misc]

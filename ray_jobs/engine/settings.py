@@ -3,22 +3,22 @@
 from typing import Any
 
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.shared.config_overrides import runnable
-from ray_jobs.engine.shared.vision_padding import wide
+from ray_jobs.engine.config_overrides import make_runnable
+from ray_jobs.engine.vision_padding import pad_vision_mlp
 
-WARM = {  # what a warm engine has beside: its way to read weights, and to prove them
+WARM_ARGUMENTS = {  # what a warm engine has beside: its way to read weights, and to prove them
     "load_format": "assay",
-    "hf_overrides": wide,
-    "worker_extension_cls": "ray_jobs.engine.vllm_plugin.worker.Weights",
+    "hf_overrides": pad_vision_mlp,
+    "worker_extension_cls": "ray_jobs.engine.vllm_plugin.worker.WorkerExtension",
 }
 # Unless told, vLLM takes consolidated*.safetensors, params.json and Mistral's tokenizer where they lie beside the files
 # that were checked, probed and compared.
-FILES = {"load_format": "safetensors", "config_format": "hf", "tokenizer_mode": "hf"}
-RENDERERS = 4  # processes beside a GPU's engine
-GRAPHS = 512  # sequences that vLLM captures graphs for at most (1,024 on some GPUs)
+FILE_FORMATS = {"load_format": "safetensors", "config_format": "hf", "tokenizer_mode": "hf"}
+GPU_RENDERERS = 4  # processes beside a GPU's engine
+MAX_VLLM_GRAPHS = 512  # sequences that vLLM captures graphs for at most (1,024 on some GPUs)
 
 
-def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
+def vllm_arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
     """Keyword arguments of vLLM's EngineArgs, the model left out."""
     found: dict[str, Any] = {
         "dtype": engine.dtype,
@@ -28,8 +28,8 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         "tensor_parallel_size": engine.tensor_parallel_size,
         "enforce_eager": engine.enforce_eager,
         "quantization": engine.quantization,
-        "hf_overrides": runnable,
-        **FILES,
+        "hf_overrides": make_runnable,
+        **FILE_FORMATS,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "mm_processor_cache_gb": 0,  # every image is new: a cache would only cost memory and hashing
         "enable_prefix_caching": False,
@@ -41,16 +41,16 @@ def arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
     return found | {"distributed_executor_backend": "mp" if engine.tensor_parallel_size > 1 else "uni"}
 
 
-def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
+def build_warm_config(engine: Engine, gpu: bool, model: str) -> Any:
     """vLLM's config of a warm engine. Raises what vLLM raises for a model that it cannot run."""
     from vllm import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
-    asked = arguments(engine, gpu) | WARM
-    if "compilation_config" in asked and engine.max_num_seqs > GRAPHS:
+    asked = vllm_arguments(engine, gpu) | WARM_ARGUMENTS
+    if "compilation_config" in asked and engine.max_num_seqs > MAX_VLLM_GRAPHS:
         # beside so many a step with an image is too large for any graph of vLLM's, and for one without it has none
         asked["compilation_config"] |= {
-            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graphs(engine.max_num_seqs)
+            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graph_sizes(engine.max_num_seqs)
         }  # fmt: skip
     config = AsyncEngineArgs(model=model, trust_remote_code=False, **asked).create_engine_config(
         UsageContext.ENGINE_CONTEXT
@@ -62,26 +62,26 @@ def warm_config(engine: Engine, gpu: bool, model: str) -> Any:
     return config
 
 
-def _graphs(most: int) -> list[int]:
+def _graph_sizes(most: int) -> list[int]:
     """Numbers of sequences that a CUDA graph is captured for, more than GRAPHS: fewer run in the next larger one.
 
     Up to GRAPHS they are vLLM's own.
     """
-    sizes = [1, 2, 4, *range(8, 256, 8), *range(256, GRAPHS, 16), *range(GRAPHS, most, 64)]
+    sizes = [1, 2, 4, *range(8, 256, 8), *range(256, MAX_VLLM_GRAPHS, 16), *range(MAX_VLLM_GRAPHS, most, 64)]
     return [*sizes, most]
 
 
-def renderers(engine: Engine, gpu: bool) -> int:
+def count_renderers(engine: Engine, gpu: bool) -> int:
     """How many processes render for an engine: on a CPU, whose model is slower than a thread, none unless told."""
-    return engine.renderers if engine.renderers is not None else RENDERERS if gpu else 0
+    return engine.renderers if engine.renderers is not None else GPU_RENDERERS if gpu else 0
 
 
-def rendered_at_once(engine: Engine, gpu: bool) -> int:
+def max_tasks_rendering(engine: Engine, gpu: bool) -> int:
     """Tasks that are rendered for an engine at once: one a process, and two at least, for one is read meanwhile."""
-    return max(2, renderers(engine, gpu))
+    return max(2, count_renderers(engine, gpu))
 
 
-def environment(gpu: bool) -> dict[str, str]:
+def engine_environment(gpu: bool) -> dict[str, str]:
     """Variables of the engine's process."""
     found = {"VLLM_LOGGING_LEVEL": "WARNING"}
     if gpu:

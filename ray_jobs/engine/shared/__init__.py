@@ -1,1 +1,0 @@
-"""What several processes of an engine need."""
