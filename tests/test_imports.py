@@ -34,7 +34,9 @@ LIGHT = {
     "contract/unused_settings",
     "dataset/__init__",
     "dataset/allowed_folders",
+    "dataset/brace_patterns",
     "dataset/label_tables",
+    "dataset/revision",
     "dataset/same_content",
     "dataset/source_files",
     "fields/__init__",
@@ -52,6 +54,7 @@ LIGHT = {
     "planning/__init__",
     "planning/predecessor",
     "planning/suite_files",
+    "planning/suites",
     "publish",
     "runtime/__init__",
     "runtime/private_cache",
@@ -65,6 +68,7 @@ LIGHT = {
     "storage/objects",
     "storage/odd_items",
     "storage/records",
+    "storage/specs",
     "storage/store_probe",
 }  # fmt: skip
 
