@@ -24,7 +24,7 @@ declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TES
 CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/dags tests/dev tests/security/control
     tests/test_imports.py tests/e2e tests/docker tests/helm)
 DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,s3_server,lying_s3}.py tests/demo
-    tests/docs tests/security/data tests/security/odd_folders.py tests/security/{fuzz,planted}_targets tests/ray_jobs/[a-z]*/)
+    tests/docs tests/security/data tests/security/odd_folders.py tests/security/{fuzz,planted}_targets tests/ray_jobs)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other data tests: so both take as long
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.

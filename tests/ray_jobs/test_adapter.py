@@ -189,7 +189,7 @@ def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
 
 def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
-    named = {"base_model_name_or_path": f"{s3}/base/"}
+    named: dict[str, Any] = {"base_model_name_or_path": f"{s3}/base/"}
     adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 96), 4, 0)}, **named)
     assert inspect.base_of(str(adapter), str(BASE)) == f"{s3}/base"
 

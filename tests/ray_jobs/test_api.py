@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,7 +113,7 @@ def example(name: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-EXPECTED = {
+EXPECTED: dict[str, tuple[Callable[[SimpleNamespace], tuple[str, ...]], list[str]]] = {
     "list_runs.py": (
         lambda store: (store.root, "small", "chrf"),
         [r"\d{4}-\d\d-\d\d  step-1  PASS  chrf 54\.5 ± 0\.96", r"\d{4}-\d\d-\d\d  step-2  PASS  chrf 34\.67 ± 1\.1"],

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finished import Image, Written, write_run
@@ -14,7 +15,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, objects, parts
 
 
-def spread(root: str, count: int, **settings: int) -> Spec:
+def spread(root: str, count: int, **settings: Any) -> Spec:
     """A spec whose captions are written, every fourth of them a failure."""
     spec = small(root=root, **settings)
     images = [Image(f"image-{number}") for number in range(count)]
@@ -39,7 +40,7 @@ def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path:
 
 
 def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(tmp_path: Path) -> None:
-    def drawn(count: int, **settings: str) -> set[str]:
+    def drawn(count: int, **settings: Any) -> set[str]:
         spec = small(root=str(tmp_path), engine__audit=count, **settings)
         if not objects.exists(spec.captions_uri):
             spread(str(tmp_path), 100, **settings)

@@ -153,7 +153,7 @@ def test_captions_follow_their_images_through_a_killed_engine(
     images = [row for row in rows(captioned.golden_uri) if row["image_id"].startswith("scenes/")]
     moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
     pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
-    settings = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 1}}
+    settings: dict[str, Any] = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 1}}
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "moved.parquet")}, **settings)
     run("preprocess", spec)
 

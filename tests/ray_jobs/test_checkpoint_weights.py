@@ -238,6 +238,12 @@ def test_a_spec_of_before_is_verified_by_the_fingerprint_of_before(tmp_path: Pat
 
 # --- what happened since it was planned -------------------------------------------------------------------------------
 
+
+def delete(model: str, *names: str) -> None:
+    for name in names:
+        objects.delete(f"{model}/{name}")
+
+
 SINCE: dict[str, tuple[Callable[[str], object], str]] = {
     "overwritten": (
         lambda model: objects.write(f"{model}/config.json", b"{}"), "config.json was overwritten since this run was",
@@ -246,10 +252,10 @@ SINCE: dict[str, tuple[Callable[[str], object], str]] = {
         lambda model: upload(model, {"config.json": b"{}", SECOND: b"x"}), "config.json and 1 more were overwritten",
     ),
     "deleted": (
-        lambda model: [objects.delete(f"{model}/{name}") for name in FILES], "was deleted since this run was planned",
+        lambda model: delete(model, *FILES), "was deleted since this run was planned",
     ),
     "half deleted": (
-        lambda model: [objects.delete(f"{model}/{name}") for name in (FIRST, SECOND)],
+        lambda model: delete(model, FIRST, SECOND),
         f"{FIRST} and 1 more were deleted since this run was planned",
     ),
     "its config deleted": (

@@ -209,7 +209,7 @@ def test_settings_that_contradict_each_other(settings: dict[str, Any], told: str
 
 
 def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
-    table = test_a_setting_moves_exactly_the_ids_of_what_it_changes.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    table = test_a_setting_moves_exactly_the_ids_of_what_it_changes.pytestmark[0].args[1]
     listed = {path for path, _, _ in table}
     settings = {"name"}
     for section in ("dataset", "preprocess", "caption", "engine", "metrics", "judge", "gate"):
@@ -221,8 +221,9 @@ def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
 
 
 def test_what_needs_a_label_moves_every_id_and_is_refused_without_one() -> None:
-    labelled = {"dataset__label": "kind", "dataset__limit": 10}
-    for path, value in (("dataset__stratify", True), ("dataset__label_names", "/names.json")):
+    labelled: dict[str, Any] = {"dataset__label": "kind", "dataset__limit": 10}
+    settings: dict[str, Any] = {"dataset__stratify": True, "dataset__label_names": "/names.json"}
+    for path, value in settings.items():
         assert spec(**labelled, **{path: value}).golden_id != spec(**labelled).golden_id
         with pytest.raises(ValueError, match="needs `label`"):
             spec(**{path: value})

@@ -67,7 +67,7 @@ FROZEN: dict[str, tuple[str, ...]] = {
         "c4045b35e4687162", "893de386edcfd2dc", "7c481259095ad498", "feed506b89ce397e",
     ),
 }  # fmt: skip
-SECTIONS = [
+SECTIONS: list[type[Identified]] = [
     sections.Dataset, sections.Preprocess, sections.Caption, sections.Engine, sections.Metrics, sections.Judge,
     sections.Price, sections.GatingMetric, sections.Limit, sections.Gate, sections.Suite, Spec,
 ]  # fmt: skip
@@ -111,7 +111,8 @@ def test_no_field_is_forgotten(section: type[Identified]) -> None:
 
 
 # Fields that came after e0c6db2 and enter an id where they are not at their default.
-LATER: dict[type[Identified], set[str]] = {section: set() for section in SECTIONS} | {
+LATER: dict[type[Identified], set[str]] = {
+    **{section: set() for section in SECTIONS},
     Spec: {"predecessor"},
     sections.Dataset: {"images", "truth"},
     sections.Caption: {"fields"},
@@ -126,20 +127,25 @@ NEW: dict[str, tuple[Any, Any, Any]] = {  # annotation, default, another value
 }
 
 
+def extended(model: type[BaseModel], name: str, field: tuple[Any, Any]) -> Any:
+    fields: dict[str, Any] = {name: field}
+    return create_model(model.__name__, __base__=model, **fields)
+
+
 def grown(model: type[BaseModel], path: list[str], field: tuple[Any, Any]) -> Any:
     """The model with one more field at the end of the path, as a next release would have it."""
     if not path:
-        return create_model(model.__name__, __base__=model, **{"added": field})
+        return extended(model, "added", field)
     inner = model.model_fields[path[0]]
     annotation = inner.annotation
     if path[0] in ("metrics", "limits") and model is sections.Gate:
         kind = sections.GatingMetric if path[0] == "metrics" else sections.Limit
         of_one = grown(kind, path[1:], field)
-        return create_model("Gate", __base__=model, **{path[0]: (dict[str, of_one], {})})  # type: ignore[valid-type]
+        return extended(model, path[0], (dict[str, of_one], {}))  # type: ignore[valid-type]  # a model made at run time
     assert isinstance(annotation, type)
     larger = grown(annotation, path[1:], field)
     default = ... if inner.is_required() else larger()
-    return create_model(model.__name__, __base__=model, **{path[0]: (larger, default)})
+    return extended(model, path[0], (larger, default))
 
 
 PLACES = [

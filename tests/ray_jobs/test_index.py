@@ -58,8 +58,14 @@ def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pyte
         records.publish(store, made(store, number))
     index.add(store, [made(store, 5)])  # as a kill leaves it: listed, not in the file
     assert len(index.load(store, "small").records) < len(index.published(store, "small"))
-    read, asked = objects.read, []
-    monkeypatch.setattr(objects, "read", lambda uri, *bound: asked.append(uri) or read(uri, *bound))
+    original = objects.read
+    asked: list[str] = []
+
+    def read(uri: str, *bound: Any) -> bytes:
+        asked.append(uri)
+        return original(uri, *bound)
+
+    monkeypatch.setattr(objects, "read", read)
     records.publish(store, made(store, 6))
     entries = [uri for uri in asked if "/index/" in uri and not uri.endswith("/index.json")]
     assert len(entries) == 1
@@ -91,7 +97,8 @@ def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one interleaving that loses a record where there is no second look."""
-    write, raced = objects.write, []
+    write = objects.write
+    raced: list[Any] = []
 
     def slow(uri: str, data: bytes) -> None:
         if uri.endswith("/index.json") and not raced:

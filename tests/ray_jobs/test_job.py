@@ -141,7 +141,7 @@ def test_a_job_waits_for_workers_logs_only_when_they_are_shown(
     at_exit: list[Any] = []
     monkeypatch.setenv("RAY_ADDRESS", "local")
     monkeypatch.setenv("ASSAY_WORKER_LOGS", shown)
-    monkeypatch.setattr(frame.ray, "init", lambda *_, **__: None)
-    monkeypatch.setattr(frame.atexit, "register", at_exit.append)
+    monkeypatch.setattr("ray_jobs.job.frame.ray.init", lambda *_, **__: None)
+    monkeypatch.setattr("ray_jobs.job.frame.atexit.register", at_exit.append)
     frame.connect()
     assert at_exit == left

@@ -190,7 +190,7 @@ def test_a_gate_that_compares_nothing_loses_nothing(root: Path) -> None:
     assert planned(root, gate={"metrics": {}}).predecessor is None
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "dataset.limit": {"dataset": {"limit": 9}},
     "preprocess.max_pixels": {"preprocess": {"max_pixels": 50176}},
     "caption.prompt": {"caption": {"prompt": "What is it?"}},

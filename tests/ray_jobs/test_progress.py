@@ -4,14 +4,13 @@ import logging
 
 import pytest
 
-from ray_jobs.runtime import progress
 from ray_jobs.runtime.progress import Progress
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("ray_jobs.runtime.progress.time.monotonic", lambda: now[0])
     caplog.set_level(logging.INFO, "assay")
     return now
 

@@ -58,7 +58,7 @@ def suite_text(**sections: Any) -> str:
 @pytest.mark.parametrize(("token", "why"), WELL_KNOWN.values(), ids=WELL_KNOWN.keys())
 def test_a_well_known_mark_is_refused_whatever_the_model(token: str, why: str) -> None:
     judge = {"kind": "openai", "model": "m", "base_url": "http://h/v1", "pairwise": True}
-    places = {
+    places: dict[str, dict[str, Any]] = {
         "caption.prompt": {"caption": {"prompt": f"{token}describe"}},
         "judge.prompt": {"judge": judge | {"prompt": f"rate {{caption}} {token}"}},
         "judge.pairwise_prompt": {"judge": judge | {"pairwise_prompt": f"{{first}} {token} {{second}}"}},

@@ -140,7 +140,8 @@ def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
     say(made, "INCOMPLETE", "judge down")
     publish.publish(made)
     say(made, "INCOMPLETE", "less of it is down")
-    write, raced = objects.write, []
+    write = objects.write
+    raced: list[Any] = []
 
     def slow(uri: str, data: bytes) -> None:
         if uri.endswith("/record.json") and not raced:

@@ -61,7 +61,9 @@ FAULTS = [(nobody, "Connection refused"), (deaf, "silent for 0.5 s"), (web_serve
 def own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Ray's temporary folder: of few letters, since sockets lie in it."""
     monkeypatch.setattr(ray_address, "SECONDS", 0.5)
-    monkeypatch.setattr(ray_address.services, "find_gcs_addresses", lambda: set())  # of other tests' clusters
+    monkeypatch.setattr(
+        "ray_jobs.job.ray_address.services.find_gcs_addresses", lambda: set()
+    )  # of other tests' clusters
     with tempfile.TemporaryDirectory(prefix="rt-") as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
         (Path(folder) / "ray").mkdir()

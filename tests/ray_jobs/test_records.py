@@ -182,7 +182,8 @@ def test_another_run_that_publishes_meanwhile_does_not_bring_the_old_result_back
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has read the index file before a forced result replaced a line, and writes it after."""
-    made, other, write, raced = spec(root=store), spec(root=store, fingerprint="2" * 16), objects.write, []
+    made, other, write = spec(root=store), spec(root=store, fingerprint="2" * 16), objects.write
+    raced: list[Any] = []
     records.publish(store, told(made, "PASS"))
 
     def slow(uri: str, data: bytes) -> None:
@@ -238,7 +239,8 @@ def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between writing its record and entering it, another publishes the run's next one."""
-    made, add, raced = spec(root=store), index_of_records.add, []
+    made, add = spec(root=store), index_of_records.add
+    raced: list[Any] = []
     records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
 
     def late(root: str, listed: list[Record]) -> None:
@@ -254,7 +256,8 @@ def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
 
 
 def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, add, raced = spec(root=store), index_of_records.add, []
+    made, add = spec(root=store), index_of_records.add
+    raced: list[Any] = []
     records.publish(store, told(made, "INCOMPLETE"))
 
     def late(root: str, listed: list[Record]) -> None:

@@ -167,7 +167,7 @@ def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) 
     for number in range(7):
         objects.write(f"{s3}/many/{number}", b"x")
     client = objects._s3()
-    original = client.get_paginator
+    original: Any = client.get_paginator
 
     def short_pages(name: str) -> object:
         pages = original(name)

@@ -83,8 +83,8 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
         assert judged.items() <= answers_of(spec).items(), "the judge was asked again"
         publish.publish(spec)
         place["spec"] = spec
-    spec: Spec = place["spec"]
-    return spec
+    validated: Spec = place["spec"]
+    return validated
 
 
 def test_every_image_is_accounted_for_in_the_record(validated: Spec) -> None:
@@ -112,7 +112,7 @@ def names_of(spec: Spec) -> list[str]:
 
 def answers_of(spec: Spec) -> dict[str, Answer]:
     """The kept answer about each image's caption."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in names_of(spec):
         asked = {one.image_id: one.questions[0].key for one in questions.of_captions(spec, spec.caption_id, name)}
         kept = answer_store.load(spec.judge_uri, name, set(asked.values()))

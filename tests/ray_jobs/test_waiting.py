@@ -72,7 +72,12 @@ def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
         handler = logging.Handler()
         handler.emit = lambda record: told.set()  # type: ignore[method-assign]
         waiting.log.addHandler(handler)
-        threading.Thread(target=lambda: told.wait(20) and holder.terminate(), daemon=True).start()
+
+        def end_when_told() -> None:
+            if told.wait(20):
+                holder.terminate()
+
+        threading.Thread(target=end_when_told, daemon=True).start()
         try:
             with node_cache._locked(copy, wait=60):
                 assert told.is_set()
