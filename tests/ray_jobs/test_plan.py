@@ -339,7 +339,7 @@ def test_a_program_is_told_the_ids_and_places(place: Place, capsys: pytest.Captu
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1"), "--json"]
     assert run_program("plan", asked) == 0
     answer = json.loads(capsys.readouterr().out)
-    spec = plan.load_spec(answer["spec_uri"])
+    spec = specs.load_spec(answer["spec_uri"])
     assert answer == {
         "spec_uri": spec.uri, "run_uri": spec.run_uri, "run_id": spec.run_id, "golden_id": spec.golden_id,
         "caption_id": spec.caption_id, "series_id": spec.series_id,

@@ -97,7 +97,7 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
     before = index(str(tmp_path))
     for key in before:
         objects.delete(f"{tmp_path}/index/{key}")
-    command = [sys.executable, "-m", "ray_jobs.storage.records", "rebuild", str(tmp_path)]
+    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", str(tmp_path)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "1 records indexed\n"
@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
     for one in (made, broken):
         records.publish(root, record(one))
     objects.write(f"{broken.run_uri}/record.json", b"{}")
-    command = [sys.executable, "-m", "ray_jobs.storage.records", "rebuild", root]
+    command = [sys.executable, "-m", "ray_jobs.records", "rebuild", root]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert done.stdout == "1 records indexed, 1 left out\n"
     assert done.stderr == (

@@ -13,6 +13,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import frame
 from ray_jobs.planning.suite_files import CODE_BYTES, check_code, read_text
+from ray_jobs.planning.suites import load_suite
 from ray_jobs.storage import objects
 
 GOOD = "from ray_jobs.metrics import Metric as M\nMETRIC = M('polite', 'share', 1, (0, 1), measure=lambda x: 1)\n"
@@ -172,7 +173,7 @@ def test_a_suite_names_code_beside_it_only(deployment: Deployment, own: str) -> 
     write(suites / "s.yaml", text)
 
     def read_all() -> list[str]:
-        return [read_text(file, "metric", CODE_BYTES) for file in suites.load_suite("s").metrics.own]
+        return [read_text(file, "metric", CODE_BYTES) for file in load_suite("s").metrics.own]
 
     with pytest.raises(InputError) as caught:
         read_all()

@@ -7,7 +7,7 @@ import pytest
 
 from ray_jobs.contract.suite import parse_suite
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.planning import suites
+from ray_jobs.planning.suites import load_suite
 
 HEAD = "name: small\ndataset: {source: s3://b/images}\n"
 LEVELS = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12))
@@ -155,14 +155,14 @@ def test_no_path_of_a_suite_leads_into_the_system(
     (tmp_path / "linked").symlink_to("/proc/self/environ")
     (tmp_path / "s.yaml").write_text(place.format(path))
     with pytest.raises(InputError, match=r"the system|below the folder"):
-        suites.load_suite("s")
+        load_suite("s")
 
 
 @pytest.mark.parametrize("path", ["/dev/shm/set", "/run/media/me/disk/set"])
 def test_a_data_set_may_lie_where_people_keep_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path))
     (tmp_path / "s.yaml").write_text(PLACES["dataset"].format(path))
-    assert suites.load_suite("s").dataset.source == path
+    assert load_suite("s").dataset.source == path
 
 
 @pytest.mark.parametrize("place", ["names of labels", "synonyms"])
@@ -175,4 +175,4 @@ def test_tables_lie_beside_their_suite(tmp_path: Path, monkeypatch: pytest.Monke
     (suites / "s.yaml").write_text(PLACES[place].format(path))
     monkeypatch.setenv("ASSAY_SUITES", str(suites))
     with pytest.raises(InputError, match="is not below the folder of the suite; put the file there"):
-        suites.load_suite("s")
+        load_suite("s")
