@@ -15,7 +15,9 @@ from dev.docs.message_forms import GAP, Module, module_constants
 from ray_jobs.contract.field_schema import NotSupported
 from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_unused
+from ray_jobs.images.reject_reasons import Rejected
 from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.sources.cells.texts import CellFault
 
 REPO = Path(__file__).parents[2]
 FOLDERS = ("ray_jobs", "plugins")
@@ -39,11 +41,14 @@ THINGS = {  # the word that a line begins with -> the section it is under
     "this": "This machine or job",
 }
 OTHER = "A file, a URI or a variable"
+REJECT = "An image that is rejected"  # the column `detail` of rejects.parquet has these lines, and the job goes on
 INTRODUCTION = """# Error lines
 
 A job or a task that fails ends with one line: the thing, the fault, and after the last semicolon the remedy. This page
 lists every such line of Assay's own code by the word that it begins with. `…` stands for what only a run knows: a name,
 a number, or the message of a library. To find a line, search this page for a few of its words.
+
+A rejected image does not end a job: its line is in `rejects.parquet`, and the last section lists these lines.
 
 A line that is marked *retried* can pass by itself, and Airflow tries the job again. Every other line needs a person: a
 retry would end in the same way.
@@ -62,6 +67,7 @@ class ErrorLine:
 
     text: str
     is_retried: bool
+    about: str = ""  # the heading that it is under, where its first word does not say it
 
     @property
     def remedy(self) -> str:
@@ -71,7 +77,7 @@ class ErrorLine:
     @property
     def section(self) -> str:
         first = re.match(r"[A-Za-z]+", self.text)
-        return THINGS.get(first[0].lower(), OTHER) if first else OTHER
+        return self.about or (THINGS.get(first[0].lower(), OTHER) if first else OTHER)
 
 
 def failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
@@ -114,15 +120,33 @@ def suite_lines() -> set[ErrorLine]:
     return forms
 
 
-def _of_module(tree: ast.Module, classes: dict[str, bool], constants: dict[str, str]) -> Iterator[ErrorLine]:
+def reject_lines() -> set[ErrorLine]:
+    """Why an image is not in the golden set: faults of its row's cells, and of its file."""
+    files = sorted((REPO / "ray_jobs").rglob("*.py"))
+    lines: set[ErrorLine] = set()
+    for file in files:
+        tree = ast.parse(file.read_text())
+        for line in _of_module(tree, {CellFault.__name__: False}, {}):
+            lines.add(ErrorLine(f"{GAP}: {line.text}", False, REJECT))
+        for line in _of_module(tree, {Rejected.__name__: False}, {}, argument=1, words=2):
+            lines.add(ErrorLine(line.text, False, REJECT))
+    return lines
+
+
+def _of_module(
+    tree: ast.Module, classes: dict[str, bool], constants: dict[str, str], argument: int = 0, words: int = 3
+) -> Iterator[ErrorLine]:
+    """The forms of one argument of each exception that is made; those of fewer words are no messages."""
     module = Module(tree, constants)
     scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     for scope in [*scopes, tree]:
         for node in ast.walk(scope):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes and node.args:
-                for text in module.texts(node.args[0], scope):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes:
+                for text in [
+                    form for value in node.args[argument : argument + 1] for form in module.texts(value, scope)
+                ]:
                     shown = _tidy(text)
-                    if len(re.findall("[a-z]{3,}", shown)) >= 3 and not re.search("; ?[;,]|;$", shown):
+                    if len(re.findall("[a-z]{3,}", shown)) >= words and not re.search("; ?[;,]|;$", shown):
                         yield ErrorLine(shown, classes[node.func.id])
 
 
@@ -133,10 +157,10 @@ def _tidy(text: str) -> str:
 def page() -> str:
     """The whole of docs/reference/errors.md."""
     by_section: dict[str, list[ErrorLine]] = {}
-    for line in sorted(error_lines() | suite_lines()):
+    for line in sorted(error_lines() | suite_lines() | reject_lines()):
         by_section.setdefault(line.section, []).append(line)
     text = [INTRODUCTION]
-    for section in sorted(by_section, key=lambda section: (section == OTHER, section)):
+    for section in sorted(by_section, key=lambda section: (section in (OTHER, REJECT), section == REJECT, section)):
         text += [f"\n## {section}\n", "| the line | remedy | again |", "| --- | --- | --- |"]
         text += [_row(line) for line in by_section[section]]
     return "\n".join(text) + "\n"

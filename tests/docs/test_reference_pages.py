@@ -106,6 +106,9 @@ def test_error_lines_with_their_remedies() -> None:
     assert lines["…: it was replaced while it was read; try again"].is_retried
     assert "suite …: `stratify` needs `label` and `limit`" in lines
     assert len(lines) > 400
+    rejects = {line.text: line for line in error_lines.reject_lines()}
+    assert rejects["…: … images in one row; give each image a row"].section == error_lines.REJECT
+    assert "…x…, a side under …" in rejects
 
 
 # --- stored files ---------------------------------------------------------------------------------------------------
