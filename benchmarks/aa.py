@@ -20,7 +20,7 @@ from demo.evaluate import DEMO
 from ray_jobs.gate.holm import holm
 from ray_jobs.gate.non_inferiority import compared
 from ray_jobs.gate.paired_differences import Paired
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.registry import BUILT_IN
 
 GATED = {"exact_match": 0.05, "rouge_l": 0.05}
@@ -37,7 +37,9 @@ def night(captions: Sequence[str], references: Sequence[str]) -> Night:
     assert exact
     pairs = list(zip(captions, references, strict=True))
     return {
-        "exact_match": np.array([exact(Captioned(text, 0, "stop", (truth,))) for text, truth in pairs], dtype=float),
+        "exact_match": np.array(
+            [exact(CaptionContext(text, 0, "stop", (truth,))) for text, truth in pairs], dtype=float
+        ),
         "rouge_l": np.array([LCSseq.normalized_similarity(text.split(), truth.split()) for text, truth in pairs]),
     }
 

@@ -8,14 +8,14 @@ import time
 
 from sacrebleu.metrics import CHRF
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.builtin import chrf
 from ray_jobs.metrics.text.batch import Batch
 
 CASES = ((4000, 11, 5), (4000, 11, 1), (1000, 60, 1))  # captions, words of each text, references of each caption
 
 
-def draw(captions: int, words: int, references: int) -> list[Captioned]:
+def draw(captions: int, words: int, references: int) -> list[CaptionContext]:
     """Captions of words of two to nine letters from a vocabulary of 400."""
     source = random.Random(1)
     vocabulary = ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randint(2, 9))) for _ in range(400)]
@@ -23,7 +23,7 @@ def draw(captions: int, words: int, references: int) -> list[Captioned]:
     def text() -> str:
         return " ".join(source.choices(vocabulary, k=words))
 
-    return [Captioned(text(), words, "stop", tuple(text() for _ in range(references))) for _ in range(captions)]
+    return [CaptionContext(text(), words, "stop", tuple(text() for _ in range(references))) for _ in range(captions)]
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from PIL import Image
 from benchmarks.pictures import VARIANTS, photograph
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.artifacts import Part
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import parse_suite
 from ray_jobs.storage import objects, parts
 
 PART = 256  # images

@@ -1,4 +1,4 @@
-"""Captioned scenes: coloured shapes on dark grounds, every caption a full description of its image.
+"""CaptionContext scenes: coloured shapes on dark grounds, every caption a full description of its image.
 
     python demo/scenes.py        # remakes demo/images/scenes/*.png and demo/images/metadata.jsonl, byte for byte
 

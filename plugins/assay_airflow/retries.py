@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from ray_jobs.contract.artifacts import Failure
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.contract.suite import Suite
 from ray_jobs.planning.suite_files import find_suite, read_suite
 from ray_jobs.planning.suites import load_suite
 from ray_jobs.storage import json_files, objects

@@ -1,8 +1,8 @@
 """Choose the metrics by which two published runs can be compared: those that measure the same thing in both."""
 
 from ray_jobs.comparison.published_run import PublishedRun
+from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import METRICS
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import Metric
 from ray_jobs.metrics.registry import declared

@@ -9,12 +9,9 @@ the model, and the tokens of the checkpoint's own tokenizer at `plan`, as far as
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
+from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.names import printable
-
-if TYPE_CHECKING:
-    from ray_jobs.contract.suite import Suite
 
 SHOWN = 5  # tokens that a line names
 WELL_KNOWN = re.compile(
@@ -29,12 +26,12 @@ WELL_KNOWN = re.compile(
 OF_AN_IMAGE = re.compile("im(age|g)|vision|video|patch", re.IGNORECASE)
 
 
-def texts_for_model(suite: "Suite") -> dict[str, str]:
+def texts_for_model(suite: Suite) -> dict[str, str]:
     """What the suite asks the checkpoint under test, by the setting."""
     return {"caption.prompt": suite.caption.prompt}
 
 
-def texts_for_judge(suite: "Suite") -> dict[str, str]:
+def texts_for_judge(suite: Suite) -> dict[str, str]:
     """What the suite asks its judge, by the setting."""
     judge = suite.judge
     pair = {"judge.pairwise_prompt": judge.pairwise_prompt} if judge.pairwise else {}

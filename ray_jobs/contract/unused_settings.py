@@ -1,21 +1,17 @@
 """Settings of a suite that nothing would use, refused as a mistyped key is: one without effect is a wrong belief.
 
-`parse_suite` asks here, so a suite that was stored earlier stays readable, and no id moves. A setting at its default
+`parse_suite` calls this, so a suite that was stored earlier stays readable, and no id moves. A setting at its default
 says nothing. What depends on the format of the data set, `sources.settings` refuses once the format is known.
 """
 
 import difflib
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from ray_jobs.metrics.clip.similarity import METRICS as CLIP
-from ray_jobs.metrics.registry import BUILT_IN, of_judge
+from pydantic import BaseModel
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.contract.metric_names import BUILT_IN, CLIP, judge_metrics
+from ray_jobs.contract.suite import Engine, Suite
 
 ENDPOINT = ("base_url", "key_variable", "concurrency", "timeout_seconds", "tries")  # of a judge behind an endpoint
 OF_WARM = ("keep_seconds", "renderers")
@@ -27,12 +23,12 @@ PLACES = {
 OUR_PLACES = ("image", "caption", "references", "reference", "first", "second", "label")
 
 
-def find_unused(suite: "Suite") -> str | None:
+def find_unused(suite: Suite) -> str | None:
     """The first setting that nothing uses, with the remedy; None where there is none."""
     return next(_faults(suite), None)
 
 
-def find_doubts(suite: "Suite") -> list[str]:
+def find_doubts(suite: Suite) -> list[str]:
     """Settings that have no effect without references or labels, a line each: `plan` says them.
 
     They are not refused: a gate that has no value is INCOMPLETE, and says so in its verdict.
@@ -40,7 +36,7 @@ def find_doubts(suite: "Suite") -> list[str]:
     dataset, gate, doubts = suite.dataset, suite.gate, []
     if suite.metrics.synonyms and not dataset.label:
         doubts.append("metrics.synonyms: nothing uses it without labels; set dataset.label, or take it out")
-    declared = {**BUILT_IN, **{metric.name: metric for metric in CLIP}}
+    declared = BUILT_IN | CLIP
     lacks = {"references": not dataset.references, "name": not dataset.label}
     for section, names in (("metrics", gate.metrics), ("limits", gate.limits)):
         for name in names:
@@ -52,7 +48,7 @@ def find_doubts(suite: "Suite") -> list[str]:
     return doubts
 
 
-def _faults(suite: "Suite") -> Iterator[str]:
+def _faults(suite: Suite) -> Iterator[str]:
     yield from _of_judge(suite)
     yield from _of_engine(suite.engine, "engine")
     yield from _of_places(suite)
@@ -61,7 +57,7 @@ def _faults(suite: "Suite") -> Iterator[str]:
     yield from _of_gate(suite)
 
 
-def _of_judge(suite: "Suite") -> Iterator[str]:
+def _of_judge(suite: Suite) -> Iterator[str]:
     judge, chosen = suite.judge, _chosen(suite.judge)
     if judge.kind == "none":
         for name in chosen:
@@ -79,7 +75,7 @@ def _of_judge(suite: "Suite") -> Iterator[str]:
     yield from _of_engine(judge.engine, "judge.engine")
 
 
-def _of_engine(engine: "Engine", where: str) -> Iterator[str]:
+def _of_engine(engine: Engine, where: str) -> Iterator[str]:
     why = "kind ray_data_llm" if engine.kind == "ray_data_llm" else "quantization"
     if engine.kind == "ray_data_llm" or engine.quantization:
         for name in _chosen(engine):
@@ -87,7 +83,7 @@ def _of_engine(engine: "Engine", where: str) -> Iterator[str]:
                 yield f"{where}.{name}: it is for warm engines, and with {why} there is none; take it out"
 
 
-def _of_places(suite: "Suite") -> Iterator[str]:
+def _of_places(suite: Suite) -> Iterator[str]:
     """Places that nothing fills: the model would read them as they stand, braces and all."""
     texts = {"caption.prompt": suite.caption.prompt}
     if suite.judge.kind != "none":
@@ -109,9 +105,9 @@ def _of_places(suite: "Suite") -> Iterator[str]:
                 yield f"{setting} holds {written}, and nothing is put in there; take it out"
 
 
-def _of_gate(suite: "Suite") -> Iterator[str]:
+def _of_gate(suite: Suite) -> Iterator[str]:
     """Gates that nothing could ever fail, or pass: they lie beyond the metric's range."""
-    declared = {**BUILT_IN, **{metric.name: metric for metric in CLIP}, **of_judge(suite.judge)}
+    declared = BUILT_IN | CLIP | judge_metrics(suite.judge.metrics(), bool(suite.judge.criteria))
     for name, gating in suite.gate.metrics.items():
         if metric := declared.get(name):
             low, high = metric.range
@@ -131,7 +127,7 @@ def _of_gate(suite: "Suite") -> Iterator[str]:
                     )
 
 
-def _chosen(section: "BaseModel") -> list[str]:
+def _chosen(section: BaseModel) -> list[str]:
     """The settings that the suite names and that are not at their default, in the order of the model."""
     fields = type(section).model_fields
     return [

@@ -14,7 +14,8 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from ray_jobs.contract.suite import KEY_VARIABLE, Judge, fault_of_address
+from ray_jobs.contract.parse_suite import KEY_VARIABLE, fault_of_address
+from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 

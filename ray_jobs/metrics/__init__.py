@@ -1,116 +1,12 @@
-"""What is measured of each caption: one small file a metric, a value an image, None where there is nothing to measure.
+"""What is measured of each caption: one small file per metric, one value per image, None if nothing can be measured.
 
-A metric file holds `METRIC = Metric(...)`. The control plane reads names and directions from these files, so at their
-top they import nothing beyond the standard library; what they need beyond it, their functions import.
+A metric file holds `METRIC = Metric(...)`, and so does a suite's own metric, which imports these names from here. At
+its top a metric file imports the standard library and this package only; its functions import what else they need.
 """
 
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from ray_jobs.metrics.caption_context import CaptionContext
+from ray_jobs.metrics.metric import UNBOUNDED, Metric
 
-if TYPE_CHECKING:
-    from ray_jobs.metrics.text.batch import Batch
+Captioned = CaptionContext  # its name in the metric files of earlier suites
 
-UNBOUNDED = float("inf")
-NEEDS = ("nothing", "references", "label", "name", "text", "fields", "truth")
-# What a suite's own metric cannot be named: the columns beside the metrics, and what is of two captions.
-RESERVED = ("image_id", "label", "references", "failure", "rationale", "preference")
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """One caption with what is known about its image.
-
-    `references` is empty when the data set has none for this image; `names` are those of its label, with the suite's
-    synonyms; `language` is the one that the suite wants captions in. `fields` are the values of a suite with
-    `caption.fields`, by name: None where the answer does not fit the schema, and in a suite without. `truth` are the
-    right ones that the data set has for this image, of the same types.
-    """
-
-    text: str
-    tokens: int
-    finish_reason: str
-    references: tuple[str, ...] = ()
-    label: str | None = None
-    names: tuple[str, ...] = ()
-    language: str = "en"
-    fields: Mapping[str, Any] | None = None
-    truth: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def words(self) -> list[str]:
-        """Runs of characters between white space, as written; for what n-gram metrics compare see `tokenise`."""
-        return self.text.split()
-
-    @cached_property
-    def spoken(self) -> str | None:
-        """The code of the language that it is written in, None where there is too little to tell by."""
-        from ray_jobs.metrics.builtin.language import spoken
-
-        return spoken(self.text)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric's declaration. It gives either `measure`, a caption's value, or `measure_all`, a batch's at once.
-
-    `direction` says whether more is better (+1), worse (-1) or neither (0); no value lies outside `range`. `kind` is
-    the error bar: `mean` has Student's t, `share` (values 0 and 1) Wilson's. An image lacks what the metric `needs`: it
-    is not expected to have a value. A `name` is a label that holds a word; whether there is enough `text` only the
-    metric can tell: of a caption that it gives no value, none is expected. `fields` are needed of an answer that fits,
-    and one that does not fit lacks its value; `truth` is the right value of the field that the metric is `of`, or of
-    any field. `order` is how many captions a value is of:
-    2 where it compares a caption with each other one, so that every caption counts in all values. Metrics of models,
-    which are measured in a stage of their own, give neither.
-    """
-
-    name: str
-    unit: str
-    direction: Literal[-1, 0, 1]
-    range: tuple[float, float]
-    kind: Literal["mean", "share"] = "mean"
-    needs: Literal["nothing", "references", "label", "name", "text", "fields", "truth"] = "nothing"
-    measure: Callable[[Captioned], float | None] | None = None
-    measure_all: "Callable[[Batch], Sequence[float | None]] | None" = None
-    order: int = 1
-    of: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.unit, str):
-            raise ValueError(f"unit must be a text, not {self.unit!r}")
-        if self.direction not in (-1, 0, 1):
-            raise ValueError(f"direction must be +1, -1 or 0, not {self.direction!r}")
-        if not (isinstance(self.range, tuple) and len(self.range) == 2 and all(map(_is_end, self.range))):
-            raise ValueError(f"range must be two numbers, (low, high), not {self.range!r:.40}")
-        if not self.range[0] < self.range[1]:
-            raise ValueError(f"range must be (low, high), not {self.range!r}")
-        if self.kind not in ("mean", "share"):
-            raise ValueError(f"kind must be 'mean' or 'share', not {self.kind!r}")
-        if self.kind == "share" and self.range != (0, 1):
-            raise ValueError("the range of a share is (0, 1)")
-        if self.order not in (1, 2):
-            raise ValueError(f"order must be 1 or 2, not {self.order!r}")
-        if self.needs not in NEEDS:
-            raise ValueError(f"needs must be one of {', '.join(NEEDS)}, not {self.needs!r}")
-
-    def holds(self, has: "Captioned") -> bool:
-        """Whether a caption has what the metric needs."""
-        held = {
-            "references": bool(has.references),
-            "label": has.label is not None,
-            "name": bool(has.names),
-            "fields": has.fields is not None,
-            "truth": self.has_truth(has.truth),
-        }
-        return held.get(self.needs, True)
-
-    def has_truth(self, truth: Collection[str]) -> bool:
-        """Whether these fields, whose truth is known, have the one that the metric is of, or any."""
-        return self.of in truth if self.of else bool(truth)
-
-
-def _is_end(value: object) -> bool:
-    """Whether it can end a range: a number that a float can hold, or an infinity."""
-    return isinstance(value, (int, float)) and (abs(value) <= sys.float_info.max or abs(value) == UNBOUNDED)
+__all__ = ["UNBOUNDED", "CaptionContext", "Captioned", "Metric"]

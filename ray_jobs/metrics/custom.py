@@ -8,7 +8,7 @@ from functools import lru_cache
 from numbers import Real
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
 def loaded(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
@@ -17,7 +17,7 @@ def loaded(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str,
     return {name: _compiled(name, source, taken) for name, source in sorted(sources.items())}
 
 
-def value(metric: Metric, caption: Captioned, image_id: str) -> float | None:
+def value(metric: Metric, caption: CaptionContext, image_id: str) -> float | None:
     """The metric's value for one image. Raises InputError, with the image, for what is no number within its range."""
     assert metric.measure
     try:
@@ -76,5 +76,5 @@ def _compiled(name: str, source: str, taken: tuple[str, ...]) -> Metric:
             f"metric {name}: its METRIC has `measure_all`, which only Assay's own have; give `measure` alone"
         )
     if not callable(metric.measure):
-        raise InputError(f"metric {name}: its METRIC has no `measure`; give a function of Captioned")
+        raise InputError(f"metric {name}: its METRIC has no `measure`; give a function of CaptionContext")
     return metric

@@ -1,9 +1,10 @@
 """Every metric there is, and those of one run."""
 
-from typing import TYPE_CHECKING
-
+from ray_jobs.contract.metric_names import RESERVED
+from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.metrics import RESERVED, Metric
+from ray_jobs.metrics import Metric
 from ray_jobs.metrics.builtin import (
     bleu4,
     boilerplate,
@@ -25,10 +26,6 @@ from ray_jobs.metrics.builtin import (
 )
 from ray_jobs.metrics.clip import similarity
 from ray_jobs.metrics.field_metrics import field_metrics
-
-if TYPE_CHECKING:
-    from ray_jobs.contract.spec import Spec
-    from ray_jobs.contract.suite import Judge
 
 BUILT_IN: dict[str, Metric] = {
     metric.name: metric
@@ -54,12 +51,7 @@ BUILT_IN: dict[str, Metric] = {
 }
 
 
-def directions() -> dict[str, int]:
-    """Of every built-in metric whether more is better (+1), worse (-1) or neither (0), in the order of the columns."""
-    return {name: metric.direction for name, metric in BUILT_IN.items()}
-
-
-def declared(spec: "Spec") -> dict[str, Metric]:
+def declared(spec: Spec) -> dict[str, Metric]:
     """Every metric of the run by name, in the order of the columns: built-in, of its fields, the suite's own, CLIP's,
     the judge's.
 
@@ -85,7 +77,7 @@ def declared(spec: "Spec") -> dict[str, Metric]:
     return found
 
 
-def of_judge(judge: "Judge") -> dict[str, Metric]:
+def of_judge(judge: Judge) -> dict[str, Metric]:
     """The judge's metrics: a share of criteria that hold or a score from 1 to 5, each criterion, and the preference.
 
     `preference` compares with the baseline's caption: -1 when that one is better, 0 for a tie, +1.

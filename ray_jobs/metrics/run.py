@@ -16,13 +16,13 @@ import ray
 from ray_jobs.contract.artifacts import Manifest, Part, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import RetryableError
-from ray_jobs.metrics.builtin import label_hit, language
+from ray_jobs.metrics.builtin import label_hit
 from ray_jobs.metrics.clip import stage as clip_stage
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.score_part import WITH_TRUTH, columns, score_part
 from ray_jobs.metrics.scores_places import Place, find_place, take_over
 from ray_jobs.metrics.summary import summarise
-from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text import corpus_counts, language_detection
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
@@ -38,7 +38,7 @@ LANGUAGES = 5
 def check(spec: Spec) -> None:
     """Raises InputError for a fault in the settings of the metrics: before anything is asked, paid for or counted."""
     declared(spec)
-    language.check(spec.suite.metrics.language)
+    language_detection.check(spec.suite.metrics.language)
 
 
 def score(spec: Spec, caption_id: str) -> Manifest:

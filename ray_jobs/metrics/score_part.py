@@ -17,7 +17,7 @@ from ray_jobs.fields.truth import TRUTH, truth_of
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import SILENT, Judgement
-from ray_jobs.metrics import Captioned, Metric, custom
+from ray_jobs.metrics import CaptionContext, Metric, custom
 from ray_jobs.metrics.builtin.label_hit import names_of
 from ray_jobs.metrics.clip.stored_scores import load_clip_scores
 from ray_jobs.metrics.registry import declared
@@ -113,7 +113,7 @@ def judged_since(spec: Spec, caption_id: str, name: str) -> bool:
 
 
 def _measured(
-    metrics: dict[str, Metric], seen: list[Captioned], ids: list[str], corpus: Corpus, own_names: Collection[str]
+    metrics: dict[str, Metric], seen: list[CaptionContext], ids: list[str], corpus: Corpus, own_names: Collection[str]
 ) -> dict[str, list[float | None]]:
     batch = Batch(seen, corpus)
     found: dict[str, list[float | None]] = {}
@@ -130,9 +130,9 @@ def _measured(
     return found
 
 
-def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> Captioned:
+def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> CaptionContext:
     label = image["label"]
-    return Captioned(
+    return CaptionContext(
         text=caption["caption"],
         tokens=caption["tokens"],
         finish_reason=caption["finish_reason"],

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Summary
-from ray_jobs.contract.suite import METRICS
+from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.inputs.display_text import name
 from ray_jobs.report.numbers import NONE, count, decimals, interval, number, probability
 

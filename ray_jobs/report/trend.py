@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ray_jobs.contract.artifacts import Outcome, Summary
+from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import METRICS
 from ray_jobs.inputs.display_text import name
 from ray_jobs.storage import index
 from ray_jobs.storage.odd_items import describe

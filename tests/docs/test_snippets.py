@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ray_jobs.contract.suite import parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.metrics import custom
 
 REPO = Path(__file__).parents[2]

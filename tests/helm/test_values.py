@@ -8,7 +8,7 @@ import pytest
 import yaml
 from charts import CHART, VALUES, one, render
 
-from ray_jobs.contract.suite import parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typo at the top": ({"setings": {}}, "'setings' not allowed"),
@@ -64,7 +64,7 @@ def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it() -> None:
     assert data["politeness.py"] == VALUES["onprem"]["ownMetrics"]["politeness.py"]
     metric: dict[str, Any] = {}
     exec(data["politeness.py"], metric)
-    assert metric["METRIC"].measure(metric["Captioned"]("please look", 2, "stop")) == 1.0
+    assert metric["METRIC"].measure(metric["CaptionContext"]("please look", 2, "stop")) == 1.0
     with pytest.raises(helm_python.HelmError, match="does not match pattern"):
         render({"ownMetrics": {"../escape.py": "x"}})
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.ids import digest, name_of, slug
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.spec import Checkpoint, Spec
-from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError, nearest
 
 ROOT = Path(__file__).parents[2]

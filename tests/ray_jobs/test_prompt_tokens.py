@@ -11,8 +11,8 @@ from making import checkpoint_files, upload
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.special_tokens import named_tokens
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.prompt_tokens import find_fault
-from ray_jobs.contract.suite import parse_suite
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import plan

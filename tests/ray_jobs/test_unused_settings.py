@@ -7,7 +7,8 @@ import pytest
 import yaml
 from making import SUITE, changed
 
-from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
+from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_doubts
 from ray_jobs.inputs.errors import InputError
 

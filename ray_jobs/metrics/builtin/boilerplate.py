@@ -2,7 +2,7 @@
 
 import re
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 PICTURE = r"(?:image|picture|photo|photograph|photography|scene|figure|illustration|snapshot|screenshot|shot)"
 OPENING = re.compile(
@@ -20,7 +20,7 @@ OPENING = re.compile(
 LONGEST = 200
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """1 when the caption opens with words about being a caption ("The image shows", "This is a picture of"), else 0.
 
     Neither better nor worse: a prompt may ask for it. Its share moves when a model's manner does; set a limit on it or

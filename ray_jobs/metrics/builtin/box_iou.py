@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 from ray_jobs.metrics.builtin.field_match import fold
 
 Box = Sequence[float]
 
 
-def measure(name: str, caption: Captioned) -> float | None:
+def measure(name: str, caption: CaptionContext) -> float | None:
     """The mean intersection over union of the image's boxes, in [0, 1]; None without a truth.
 
     Boxes of one label are matched one to one so that the sum of their intersections over union is largest (Kuhn 1955,

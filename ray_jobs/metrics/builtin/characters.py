@@ -1,9 +1,9 @@
 """The length of a caption in characters."""
 
-from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
+from ray_jobs.metrics import UNBOUNDED, CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """Unicode code points, surrounding white space left out."""
     return len(caption.text.strip())
 

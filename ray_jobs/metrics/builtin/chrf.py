@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 if TYPE_CHECKING:
     from ray_jobs.metrics.text.batch import Batch
@@ -25,7 +25,7 @@ def measure_all(batch: "Batch") -> list[float | None]:
     return [next(found) if one.references else None for one in batch.captions]
 
 
-def _measured(captions: Sequence[Captioned]) -> list[float]:
+def _measured(captions: Sequence[CaptionContext]) -> list[float]:
     if not captions:
         return []
     values = _coded(captions)
@@ -37,7 +37,7 @@ def _measured(captions: Sequence[Captioned]) -> list[float]:
     return _measured(captions[:half]) + _measured(captions[half:])
 
 
-def _coded(captions: Sequence[Captioned]) -> list[float] | None:
+def _coded(captions: Sequence[CaptionContext]) -> list[float] | None:
     """The scores, or None where an n-gram, its image and its text do not fit into 63 bits together.
 
     A code is [image | characters | text], characters counting from 1. Sorted, equal n-grams of one image lie beside

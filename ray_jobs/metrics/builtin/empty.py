@@ -1,9 +1,9 @@
 """Whether a caption has only white space."""
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """1 when nothing but white space was written, else 0."""
     return float(not caption.text.strip())
 

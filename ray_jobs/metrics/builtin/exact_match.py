@@ -1,9 +1,9 @@
 """Whether a caption equals one of the references, apart from case and spacing."""
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float | None:
+def measure(caption: CaptionContext) -> float | None:
     """1 when the caption equals a reference but for case, spacing and a final full stop, else 0; None without any."""
     if not caption.references:
         return None

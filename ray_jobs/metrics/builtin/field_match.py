@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(name: str, caption: Captioned) -> float | None:
+def measure(name: str, caption: CaptionContext) -> float | None:
     """1 when the field equals the truth, else 0, also for an answer that does not fit; None without a truth.
 
     Texts are compared without regard to case, and to space at their ends or more than one within.

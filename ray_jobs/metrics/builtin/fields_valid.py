@@ -1,9 +1,9 @@
 """Whether an answer fits the schema of the suite's fields."""
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """1 when every field of the answer is there and as its schema says, else 0: cut off, out of range, a box upside
     down."""
     return float(caption.fields is not None)

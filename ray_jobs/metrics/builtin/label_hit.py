@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float | None:
+def measure(caption: CaptionContext) -> float | None:
     """1 when the caption holds a name of the label as whole words, in any case, singular or plural, else 0.
 
     None without a label, or for one that holds no word.

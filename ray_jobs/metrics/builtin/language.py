@@ -1,47 +1,11 @@
 """Whether a caption is in the suite's `metrics.language`, by py3langid; no value where py3langid is not sure."""
 
-import re
-from functools import cache
-from typing import Any
-
-from ray_jobs.inputs.errors import InputError, nearest
-from ray_jobs.metrics import Captioned, Metric
-
-LEAST_BYTES, LEAST_SURE = 16, 0.5
-LETTERS = re.compile(r"[^\W\d_]+")
-LONGEST = 2000  # characters that are looked at
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float | None:
+def measure(caption: CaptionContext) -> float | None:
     """1 when the caption is in `caption.language`, 0 when in another, None when there is too little to tell by."""
     return None if caption.spoken is None else float(caption.spoken == caption.language)
-
-
-def spoken(text: str) -> str | None:
-    """The ISO 639-1 code of the text's language by py3langid, None where it cannot tell.
-
-    It goes by n-grams of bytes, and "two dogs" is Polish to it: fewer than 16 bytes of letters (16 Latin letters, six
-    Chinese characters), or a language that is not at least as likely as all others together, is no answer.
-    """
-    text = text[:LONGEST]
-    if len("".join(LETTERS.findall(text)).encode("utf-8", "surrogatepass")) < LEAST_BYTES:
-        return None
-    language, sure = _identifier().classify(text)
-    return language if sure >= LEAST_SURE else None
-
-
-def check(language: str) -> None:
-    """Raises InputError for a language that is never found: every caption would be in another."""
-    known = _identifier().labels
-    if language not in known:
-        raise InputError(f"metrics.language {language!r}: not told from others{nearest(language, sorted(known))}")
-
-
-@cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 METRIC = Metric("language", "share of captions", +1, (0, 1), "share", "text", measure=measure)

@@ -4,11 +4,11 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 from ray_jobs.metrics.builtin.field_match import fold
 
 
-def recall(name: str, caption: Captioned) -> float | None:
+def recall(name: str, caption: CaptionContext) -> float | None:
     """The share of the true objects that the list names, in [0, 1]; None without a truth.
 
     Both lists are multisets: an object that is there twice must be named twice. Names are compared without regard to
@@ -22,7 +22,7 @@ def recall(name: str, caption: Captioned) -> float | None:
     return right / true.total() if true else 1.0
 
 
-def precision(name: str, caption: Captioned) -> float | None:
+def precision(name: str, caption: CaptionContext) -> float | None:
     """The share of the list that is true, in [0, 1]; None without a truth.
 
     With nothing in the list it is 1 where nothing is true either, else 0, so that silence is not rewarded; 0 for an
@@ -37,7 +37,7 @@ def precision(name: str, caption: Captioned) -> float | None:
     return right / said.total() if said else float(not true)
 
 
-def _counted(caption: Captioned, name: str) -> tuple[Counter[Any], Counter[Any], int]:
+def _counted(caption: CaptionContext, name: str) -> tuple[Counter[Any], Counter[Any], int]:
     """How often each object is in the list, and in the truth, and how many of the list are right."""
     assert caption.fields is not None
     said, true = (Counter(map(_label, values[name])) for values in (caption.fields, caption.truth))

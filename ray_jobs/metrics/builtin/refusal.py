@@ -2,7 +2,7 @@
 
 import re
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 # At the opening only: "a sign says I cannot" describes an image.
 OPENING = re.compile(
@@ -22,7 +22,7 @@ OPENING = re.compile(
 LONGEST = 200  # characters that an opening can take: a hostile text is not searched to its end
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """1 when the caption opens with a refusal ("I'm sorry, I can't", "As an AI"), else 0. English refusals only."""
     return float(OPENING.match(" ".join(caption.text[:LONGEST].split())) is not None)
 

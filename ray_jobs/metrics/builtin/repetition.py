@@ -1,11 +1,11 @@
 """The share of a caption's 4-grams that repeat an earlier one of the same caption (Welleck et al. 2020)."""
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 N = 4
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """The share of word 4-grams that repeat an earlier one, in [0, 1]; 0 for fewer than four words.
 
     seq-rep-4 of Welleck et al., Neural Text Generation with Unlikelihood Training (2020), equation 10.

@@ -1,9 +1,9 @@
 """The length of a caption in the model's own tokens."""
 
-from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
+from ray_jobs.metrics import UNBOUNDED, CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """Tokens the model generated, the one that ends the caption included."""
     return caption.tokens
 

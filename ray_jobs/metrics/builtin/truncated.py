@@ -1,9 +1,9 @@
 """Whether a caption was cut off at `caption.max_tokens`."""
 
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """1 when the caption was cut at the token limit instead of ending by itself, else 0."""
     return float(caption.finish_reason == "length")
 

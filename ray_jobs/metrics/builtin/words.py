@@ -1,9 +1,9 @@
 """The length of a caption in words, which white space separates."""
 
-from ray_jobs.metrics import UNBOUNDED, Captioned, Metric
+from ray_jobs.metrics import UNBOUNDED, CaptionContext, Metric
 
 
-def measure(caption: Captioned) -> float:
+def measure(caption: CaptionContext) -> float:
     """Runs of characters between white space."""
     return len(caption.words)
 

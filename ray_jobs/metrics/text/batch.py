@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics.caption_context import CaptionContext
 from ray_jobs.metrics.text.frequencies import NOTHING, Frequencies
 from ray_jobs.metrics.text.ngrams import ORDERS, ngrams, of_texts
 from ray_jobs.metrics.text.tokenise import numbers
@@ -44,7 +44,7 @@ class Grams:
 
 @dataclass(frozen=True)
 class Batch:
-    captions: Sequence[Captioned]
+    captions: Sequence[CaptionContext]
     corpus: Corpus = Corpus()
 
     @cached_property

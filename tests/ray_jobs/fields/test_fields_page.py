@@ -11,8 +11,8 @@ from making import spec
 
 from ray_jobs.caption import tell_long_answers
 from ray_jobs.contract.field_schema import complete
-from ray_jobs.contract.suite import parse_suite
-from ray_jobs.metrics import Captioned, custom
+from ray_jobs.contract.parse_suite import parse_suite
+from ray_jobs.metrics import CaptionContext, custom
 
 PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "ask-for-fields.md").read_text()
 
@@ -33,10 +33,10 @@ def test_its_suite_with_its_schema() -> None:
 
 def test_its_own_metric() -> None:
     metric = custom.loaded({"off_by": block("python")})["off_by"]
-    answer = Captioned("a", 1, "stop", fields={"count": 2}, truth={"count": 5})
+    answer = CaptionContext("a", 1, "stop", fields={"count": 2}, truth={"count": 5})
     assert custom.value(metric, answer, "a.png") == 3
-    assert custom.value(metric, Captioned("a", 1, "stop", truth={"count": 5}), "a.png") == 20
-    assert not metric.holds(Captioned("a", 1, "stop", fields={"count": 2}))
+    assert custom.value(metric, CaptionContext("a", 1, "stop", truth={"count": 5}), "a.png") == 20
+    assert not metric.holds(CaptionContext("a", 1, "stop", fields={"count": 2}))
 
 
 @pytest.mark.parametrize(("most", "warned"), [(15, True), (16, False)])

@@ -8,7 +8,7 @@ import pytest
 from making import changed
 
 from ray_jobs.contract.field_schema import NotSupported, complete, is_box, longest, read_schema
-from ray_jobs.contract.suite import parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
 
 BOX: dict[str, Any] = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}

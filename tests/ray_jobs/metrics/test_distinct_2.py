@@ -5,7 +5,7 @@ from counted import corpus_of_captions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.builtin import collapse, distinct_2
 from ray_jobs.metrics.text.batch import Batch
 
@@ -13,7 +13,7 @@ WORDS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=6).map
 
 
 def batch(texts: list[str]) -> Batch:
-    return Batch([Captioned(text, 5, "stop") for text in texts], corpus_of_captions(texts))
+    return Batch([CaptionContext(text, 5, "stop") for text in texts], corpus_of_captions(texts))
 
 
 @given(WORDS)

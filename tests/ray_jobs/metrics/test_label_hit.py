@@ -1,12 +1,12 @@
 import pytest
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.builtin.label_hit import measure, names_of
 
 
 def hit(text: str, label: str | None, *synonyms: str) -> float | None:
     names = names_of(label, synonyms) if label is not None else ()
-    return measure(Captioned(text, 5, "stop", label=label, names=names))
+    return measure(CaptionContext(text, 5, "stop", label=label, names=names))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from making import spec, suite
 
-from ray_jobs.contract.suite import parse_suite
+from ray_jobs.contract.metric_names import field_metric_names
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.metrics import Captioned, Metric
+from ray_jobs.metrics import CaptionContext, Metric
 from ray_jobs.metrics.builtin import box_iou, field_match, object_lists
 from ray_jobs.metrics.field_metrics import field_metrics
 from ray_jobs.metrics.registry import declared
@@ -32,8 +33,8 @@ FIELDS: dict[str, Any] = {
 TRUTH = {name: f"column of {name}" for name in FIELDS["properties"] if name != "untold"}
 
 
-def said(fields: dict[str, Any] | None, **truth: Any) -> Captioned:
-    return Captioned("a", 1, "stop", fields=fields, truth=truth)
+def said(fields: dict[str, Any] | None, **truth: Any) -> CaptionContext:
+    return CaptionContext("a", 1, "stop", fields=fields, truth=truth)
 
 
 def test_each_field_with_a_truth_has_the_metrics_of_its_type() -> None:
@@ -222,3 +223,5 @@ def test_declared_names_are_those_of_the_schema() -> None:
     schema = suite(caption__fields=FIELDS).caption.schema_of_fields
     assert schema
     assert list(field_metrics(schema, ["count"])) == ["fields_valid", "field_count"]
+    for name in schema["properties"]:
+        assert field_metric_names(schema, [name]) == list(field_metrics(schema, [name]))

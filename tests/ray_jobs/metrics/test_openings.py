@@ -4,12 +4,12 @@ from types import ModuleType
 
 import pytest
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.builtin import boilerplate, refusal
 
 
 def opens(metric: ModuleType, text: str) -> bool:
-    value: float = metric.measure(Captioned(text, 5, "stop"))
+    value: float = metric.measure(CaptionContext(text, 5, "stop"))
     assert value in (0.0, 1.0)
     return value == 1
 

@@ -1,7 +1,7 @@
 import pytest
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.custom import loaded, value
 
 POLITE = """
@@ -17,7 +17,7 @@ def measure(caption):
 
 METRIC = Metric(name="polite", unit="words", direction=+1, range=(0, 1000), measure=measure)
 """
-CAPTION = Captioned("thanks a lot please", 4, "stop")
+CAPTION = CaptionContext("thanks a lot please", 4, "stop")
 
 
 def with_measure(body: str) -> str:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.registry import BUILT_IN
 
 
 def value(metric: str, text: str, tokens: int = 5, finish_reason: str = "stop", *references: str) -> float | None:
     measure = BUILT_IN[metric].measure
     assert measure
-    return measure(Captioned(text, tokens, finish_reason, references))
+    return measure(CaptionContext(text, tokens, finish_reason, references))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer
 from pycocoevalcap.rouge.rouge import Rouge
 from sacrebleu.metrics import CHRF
 
-from ray_jobs.metrics import Captioned
+from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import frequencies
 from ray_jobs.metrics.text.batch import Batch, Corpus
@@ -74,7 +74,7 @@ def corpus_of(cases: list[Case], folder: Path) -> Corpus:
 def ours(metric: str, cases: list[Case], corpus: Corpus = NO_CORPUS) -> list[float]:
     measure = BUILT_IN[metric].measure_all
     assert measure
-    found = measure(Batch([Captioned(text, 5, "stop", tuple(references)) for text, references in cases], corpus))
+    found = measure(Batch([CaptionContext(text, 5, "stop", tuple(references)) for text, references in cases], corpus))
     assert all(value is not None and math.isfinite(value) for value in found)
     return [value for value in found if value is not None]
 
@@ -164,7 +164,7 @@ def test_on_any_text(cases: list[Case]) -> None:
 
 @pytest.mark.parametrize("metric", ["exact_match", "bleu4", "rouge_l", "cider_d", "chrf"])
 def test_without_references_there_is_nothing_to_measure(metric: str) -> None:
-    has, lacks = Captioned("a dot", 3, "stop", ("a dot",)), Captioned("a dot", 3, "stop")
+    has, lacks = CaptionContext("a dot", 3, "stop", ("a dot",)), CaptionContext("a dot", 3, "stop")
     declared = BUILT_IN[metric]
     assert declared.needs == "references"
     for captions in ([lacks], [lacks, has], [has, lacks], []):

@@ -1,25 +1,31 @@
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from making import spec, suite
 
-import ray_jobs.metrics
+import ray_jobs.metrics.builtin
+from ray_jobs.contract import metric_names
+from ray_jobs.contract.metric_names import METRICS, RESERVED, MetricFacts
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import METRICS
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.metrics import NEEDS, RESERVED, Captioned, Metric, score_part
-from ray_jobs.metrics.registry import BUILT_IN, declared, directions
+from ray_jobs.metrics import CaptionContext, Metric, score_part
+from ray_jobs.metrics.clip import similarity
+from ray_jobs.metrics.metric import NEEDS
+from ray_jobs.metrics.registry import BUILT_IN, declared, of_judge
 from ray_jobs.metrics.text.batch import Corpus
 
-FILES = [file for file in Path(ray_jobs.metrics.__file__).parent.glob("*.py") if "\nMETRIC = " in file.read_text()]
+FILES = [
+    file for file in Path(ray_jobs.metrics.builtin.__file__).parent.glob("*.py") if "\nMETRIC = " in file.read_text()
+]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_metric_file_is_registered_under_its_name(file: Path) -> None:
-    metric = import_module(f"ray_jobs.metrics.{file.stem}").METRIC
+    metric = import_module(f"ray_jobs.metrics.builtin.{file.stem}").METRIC
     assert metric.name == file.stem
     assert BUILT_IN[file.stem] is metric
     assert (metric.measure is None) != (metric.measure_all is None)
@@ -27,12 +33,29 @@ def test_every_metric_file_is_registered_under_its_name(file: Path) -> None:
 
 def test_nothing_else_is_registered() -> None:
     assert set(BUILT_IN) == {file.stem for file in FILES}
-    assert METRICS == directions() == {name: metric.direction for name, metric in BUILT_IN.items()}
+
+
+def facts_of(metrics: Iterable[Metric]) -> dict[str, MetricFacts]:
+    return {metric.name: MetricFacts(metric.direction, metric.range, metric.needs) for metric in metrics}
+
+
+def test_the_table_that_suites_are_checked_against_is_that_of_the_metrics() -> None:
+    assert list(metric_names.BUILT_IN.items()) == list(facts_of(BUILT_IN.values()).items())
+    assert facts_of(similarity.METRICS) == metric_names.CLIP
+    assert {name: metric.direction for name, metric in BUILT_IN.items()} == METRICS
+
+
+@pytest.mark.parametrize("criteria", [[], ["colour", "count"]])
+def test_the_judges_metrics_in_that_table(criteria: list[str]) -> None:
+    judge = spec(
+        judge__kind="vllm", judge__model="/m", judge__criteria=criteria, judge__pairwise=True
+    ).suite.judge  # fmt: skip
+    assert metric_names.judge_metrics(judge.metrics(), bool(criteria)) == facts_of(of_judge(judge).values())
 
 
 def test_names_and_directions_are_had_without_the_libraries_that_measure() -> None:
     code = (
-        "import sys; from ray_jobs.contract.suite import METRICS; "
+        "import sys; from ray_jobs.contract.metric_names import METRICS; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
     )
     heavy = ["numpy", "pyarrow", "ray", "torch", "sacrebleu", "rapidfuzz", "py3langid", "transformers", "scipy"]
@@ -112,9 +135,9 @@ def test_a_declaration_that_makes_no_sense_is_refused() -> None:
 
 
 def test_what_a_metric_needs() -> None:
-    bare = Captioned("a", 1, "stop")
-    full = Captioned("a", 1, "stop", ("b",), "c", ("c",), fields={"count": 1}, truth={"count": 2})
+    bare = CaptionContext("a", 1, "stop")
+    full = CaptionContext("a", 1, "stop", ("b",), "c", ("c",), fields={"count": 1}, truth={"count": 2})
     for needs in NEEDS:
         metric = Metric("x", "u", 1, (0, 1), needs=needs)  # type: ignore[arg-type]
         assert (metric.holds(bare), metric.holds(full)) == (needs in ("nothing", "text"), True)
-    assert not Metric("x", "u", 1, (0, 1), needs="name").holds(Captioned("a", 1, "stop", label="-"))
+    assert not Metric("x", "u", 1, (0, 1), needs="name").holds(CaptionContext("a", 1, "stop", label="-"))

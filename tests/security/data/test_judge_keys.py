@@ -8,7 +8,8 @@ import pytest
 from judged import asking, made
 from lying import KEY, Said, completion, lying
 
-from ray_jobs.contract.suite import Judge, parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
+from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.destination import SETTING, check_destination
 from ray_jobs.judge.endpoint import connected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.contract.suite import parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.planning.suites import load_suite
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ray_jobs.contract.suite import Suite, parse_suite
+from ray_jobs.contract.parse_suite import parse_suite
+from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError
 
 SUITES = Path(__file__).parents[3] / "dags" / "suites"
