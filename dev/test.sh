@@ -16,7 +16,7 @@ if [ -w /dev/shm ] && [ "$(df --output=avail -B1G /dev/shm | tail -1)" -ge 8 ]; 
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
 
-CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/security/control)
+CONTROL_TESTS=(tests/plugins tests/dags tests/dev tests/test_imports.py tests/test_rooms.py tests/security/control)
 DATA_TESTS=(tests/ray_jobs tests/demo tests/docs tests/security/data)
 DEPLOY_TESTS=(tests/docker tests/helm)
 declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TESTS[*]}" [deploy]="${DEPLOY_TESTS[*]}")
