@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dev.rooms.imports import read_files
-from dev.rooms.order import LIGHT, ORDER, PUBLIC_MODULES
+from dev.rooms.order import LIGHT, ORDER, PUBLIC_MODULES, is_light
 from dev.rooms.plan import draw_plan
 
 REPO = Path(__file__).parents[1]
@@ -26,11 +26,6 @@ ALLOWED = {
     "yaml", "_yaml", "cython_runtime",  # yaml's compiled half
     "boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3",
 }  # fmt: skip
-
-
-def light_files() -> list[str]:
-    """The files of ray_jobs/ that stand in a light room, or are light themselves."""
-    return [path for path in FILES if path in LIGHT or any(path.startswith(f"{room}/") for room in LIGHT)]
 
 
 def module_of(path: str) -> str:
@@ -70,12 +65,12 @@ def test_each_light_room_exists(path: str) -> None:
 @pytest.mark.parametrize("room", ["plugins", "dags"])
 def test_the_control_plane_imports_light_rooms_alone(room: str) -> None:
     imported = {path for file in PLAN.rooms[room] for path in file.imports if path.startswith("ray_jobs/")}
-    assert imported - set(light_files()) == set()
+    assert {path for path in imported if not is_light(path)} == set()
 
 
 def test_the_light_rooms_load_nothing_heavy() -> None:
     """In an interpreter of its own, without site's start-up files: only what the import statements themselves load."""
-    modules = [module_of(path) for path in light_files()]
+    modules = [module_of(path) for path in FILES if is_light(path)]
     environment = {
         "PYTHONPATH": os.pathsep.join([str(REPO), sysconfig.get_path("purelib")]),
         "PATH": os.environ["PATH"],

@@ -33,4 +33,43 @@ ORDER: tuple[str, ...] = (
 PUBLIC_MODULES: tuple[str, ...] = ()  # files at the top of ray_jobs/ that are no programs, and are meant for users
 
 # What the control plane may import: folders and files, as paths. Importing them loads nothing heavy.
-LIGHT: tuple[str, ...] = ()
+LIGHT: tuple[str, ...] = (
+    "ray_jobs/contract",
+    "ray_jobs/dataset",
+    "ray_jobs/inputs",
+    "ray_jobs/planning",
+    "ray_jobs/plan.py",
+    "ray_jobs/publish.py",
+    "ray_jobs/checkpoints/__init__.py",
+    "ray_jobs/checkpoints/files.py",
+    "ray_jobs/checkpoints/former_fingerprints.py",
+    "ray_jobs/checkpoints/inspect.py",
+    "ray_jobs/checkpoints/layouts.py",
+    "ray_jobs/checkpoints/lora_config.py",
+    "ray_jobs/checkpoints/module_patterns.py",
+    "ray_jobs/checkpoints/shapes.py",
+    "ray_jobs/checkpoints/special_tokens.py",
+    "ray_jobs/checkpoints/weights.py",
+    "ray_jobs/job/__init__.py",
+    "ray_jobs/job/handshake.py",
+    "ray_jobs/job/submission_probe.py",
+    "ray_jobs/runtime/__init__.py",
+    "ray_jobs/runtime/private_cache.py",
+    "ray_jobs/storage/__init__.py",
+    "ray_jobs/storage/audits.py",
+    "ray_jobs/storage/content_hashes.py",
+    "ray_jobs/storage/error_lines.py",
+    "ray_jobs/storage/index.py",
+    "ray_jobs/storage/json_files.py",
+    "ray_jobs/storage/local_writes.py",
+    "ray_jobs/storage/objects.py",
+    "ray_jobs/storage/odd_items.py",
+    "ray_jobs/storage/records.py",
+    "ray_jobs/storage/s3_body.py",
+    "ray_jobs/storage/store_probe.py",
+)
+
+
+def is_light(path: str) -> bool:
+    """Whether the file, by its path from the root of the repository, is one that the control plane may import."""
+    return path in LIGHT or any(path.startswith(f"{room}/") for room in LIGHT)
