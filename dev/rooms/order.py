@@ -25,12 +25,14 @@ ORDER: tuple[str, ...] = (
     "command_line",
     "job",
     "gate",
+    "comparison",
+    "api.py",
     "checks",
     "programs",
     "plugins",
     "dags",
 )
-PUBLIC_MODULES: tuple[str, ...] = ()  # files at the top of ray_jobs/ that are no programs, and are meant for users
+PUBLIC_MODULES = ("ray_jobs/api.py",)  # files at the top of ray_jobs/ that are no programs, and are meant for users
 
 # What the control plane may import: folders and files, as paths. Importing them loads nothing heavy.
 LIGHT: tuple[str, ...] = (
