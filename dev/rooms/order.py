@@ -12,9 +12,8 @@ ORDER: tuple[str, ...] = (
     "planning",
     "report",
     "engine",
-    "engine/shared",
-    "engine/probe",
     "engine/vllm_plugin",
+    "engine/probe",
     "sources",
     "engine/server",
     "golden",
@@ -68,6 +67,7 @@ LIGHT: tuple[str, ...] = (
     "ray_jobs/storage/odd_items.py",
     "ray_jobs/storage/records.py",
     "ray_jobs/storage/s3_body.py",
+    "ray_jobs/storage/specs.py",
     "ray_jobs/storage/store_probe.py",
 )
 

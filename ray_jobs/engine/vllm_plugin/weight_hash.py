@@ -6,15 +6,12 @@ from functools import cache
 
 import torch
 
+from ray_jobs.engine.vllm_plugin.splitmix import MIX, ODD
 from ray_jobs.engine.vllm_plugin.tensor_parallel import to_signed
 
 log = logging.getLogger("assay")
 
 CHUNK = 1 << 22  # elements hashed at once
-ODD, MIX = (
-    -7046029254386353131,
-    -4658895280553007687,
-)  # 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 of SplitMix64 (Steele 2014)
 
 
 class WeightHash:

@@ -1,15 +1,16 @@
-"""The hash of `tally` on a GPU, in one kernel that reads each value once.
+"""The hash of `weight_hash` on a GPU, in one kernel that reads each value once.
 
-Of operations of torch it is fourteen kernels over eight bytes a value, and a swap's longest part (benchmarks/LOG.md).
+As torch operations it takes fourteen kernels over eight bytes per value: the longest part of a swap
+(benchmarks/LOG.md).
 """
 
 import torch
 import triton
 import triton.language as tl
 
-from ray_jobs.engine.vllm_plugin import weight_hash
+from ray_jobs.engine.vllm_plugin import splitmix
 
-ODD, MIX = tl.constexpr(weight_hash.ODD), tl.constexpr(weight_hash.MIX)
+ODD, MIX = tl.constexpr(splitmix.ODD), tl.constexpr(splitmix.MIX)
 BLOCK = 4096  # values of one program
 
 
