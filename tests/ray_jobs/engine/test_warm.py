@@ -85,8 +85,10 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     core = on_cluster.engine()
     assert core
     go_on(process)
-    wait_until(lambda: len([*tmp_path.glob("slow-*")]) >= 3, 60)  # two are rendered at once: one was asked
+    await_line(process, "engine: warm, weights swapped and checked")
+    wait_until(lambda: any(tmp_path.glob("unfinished-*")), 60)  # a part is rendered up to its last row
     parent(core).kill()
+    (tmp_path / "killed").touch()
     core.wait(10)  # its process ends with the actor's: nothing holds a GPU that nobody knows of
 
     found = finish(process)

@@ -1,6 +1,8 @@
-"""Ask by three checkpoints, each when the test says so: quickly, noting each part that is rendered, and slowly."""
+"""Ask by three checkpoints, each when the test says so: quickly, noting what is rendered, and until a kill."""
 
+import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,13 +11,17 @@ from typing import Any
 from scenes import ARGUMENTS, ask, await_test, said, tell
 
 *uris, place = ARGUMENTS
+logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
+logging.getLogger("assay").setLevel(logging.INFO)
 
 
-def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in ask(part, rows, maker):
-        Path(place, f"slow-{part}-{os.getpid()}").touch()
-        time.sleep(0.3)
-        yield asked
+def unfinished(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+    *first, last = ask(part, rows, maker)
+    yield from first
+    Path(place, f"unfinished-{part}-{os.getpid()}").touch()
+    while not Path(place, "killed").exists():
+        time.sleep(0.1)
+    yield last
 
 
 def noting(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
@@ -28,5 +34,5 @@ found = [said(uris[0])]
 await_test()
 found.append(said(uris[1], noting))
 await_test()
-found.append(said(uris[2], slow))
+found.append(said(uris[2], unfinished))
 tell(found)
