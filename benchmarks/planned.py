@@ -28,7 +28,7 @@ def planned(
     spec = Spec(
         root=str(root), suite=parse_suite(json.dumps(suite), suite["name"]),
         checkpoint=inspect.resolve(str(model)), source_revision=name,
-        following=str(following) if following else None,
+        next_checkpoint=str(following) if following else None,
     )  # fmt: skip
     if parts.manifest(spec.golden_uri) is None:
         made: list[Part] = []

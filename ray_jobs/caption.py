@@ -74,10 +74,10 @@ def caption(spec: Spec) -> None:
             texts=texts_for_model(spec.suite),
         )
         asked = stream_parts(
-            spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, following=spec.following
+            spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, next_checkpoint=spec.next_checkpoint
         )
         for name, answers in asked:
-            part = _write(spec, name, answers, times.served.swapped)
+            part = _write(spec, name, answers, times.report.weights_swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
     commit(spec, golden, times)
 
@@ -114,7 +114,7 @@ def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
         details={
             "checkpoint": spec.checkpoint.uri,
             "golden_id": spec.golden_id,
-            "engine": times.served.details() | {"swapped": swapped},
+            "engine": times.report.details() | {"swapped": swapped},
             "per_second": times.rates(),
             **counted,
         },

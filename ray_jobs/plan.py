@@ -32,14 +32,14 @@ def plan(
     checkpoint_uri: str,
     baseline: str | None = None,
     force: str | None = None,
-    following: str | None = None,
+    next_checkpoint: str | None = None,
     by_hand: bool = False,
 ) -> Spec:
     """Resolve the request and write `spec.json` into the run's folder.
 
-    `baseline` overrides the suite's; `force` names a request whose captions are to be made anew; `following` is the URI
-    of the checkpoint that will be validated next. A suite is named; `by_hand`, by a person at a shell, it may be a file
-    too. Raises InputError, NewerSchema where a newer Assay planned this run, and `checkpoint.Incomplete` for a
+    `baseline` overrides the suite's; `force` names a request whose captions are to be made anew; `next_checkpoint` is
+    the URI of the checkpoint that is validated next. A suite is named; `by_hand`, by a person at a shell, it may be a
+    file too. Raises InputError, NewerSchema where a newer Assay planned this run, and `checkpoint.Incomplete` for a
     checkpoint that is not whole.
     """
     suite = load_suite(suite_name, by_hand)
@@ -55,7 +55,7 @@ def plan(
         synonyms=load_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
         source_revision=source_revision(suite.dataset),
         force=force,
-        following=objects.absolute(following) if following else None,
+        next_checkpoint=objects.absolute(next_checkpoint) if next_checkpoint else None,
     )
     spec = find_with_links_followed(find_same(spec, source_revision))
     check_prompts(suite, spec.checkpoint, spec.judge)

@@ -60,7 +60,7 @@ def plan(params: dict[str, Any], run_id: str) -> str:
             params["checkpoint"],
             params["baseline"],
             force=force,
-            following=params["following"],
+            next_checkpoint=params["following"],
         )
     except Incomplete as missing:  # it was whole a moment ago: somebody is writing to it
         raise RetryableError(str(missing)) from None

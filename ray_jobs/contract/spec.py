@@ -76,7 +76,7 @@ class Spec(Identified, StoredModel):
         "schema_version": "how the file is read",
         "root": "where things are kept",
         "force": "the spec's name holds it",
-        "following": "a hint about another run",
+        "next_checkpoint": "a hint about another run",
         "content_id": "where a golden set of the same content is noted",
         "same_golden": "it is the golden id",
         **dict.fromkeys(
@@ -119,7 +119,7 @@ class Spec(Identified, StoredModel):
     """The last accepted run of an earlier series, where the own series has none."""
     force: str | None = None
     """The request that wants everything captioned and scored again."""
-    following: str | None = None
+    next_checkpoint: str | None = Field(None, alias="following")
     """The URI of the checkpoint that comes next, a hint: a node may fetch it meanwhile."""
     content_id: str | None = Field(None, pattern="^[0-9a-f]{16}$")
     """A hash of the content of a local data set."""

@@ -1,12 +1,14 @@
 """What every engine is asked and answers: the words that captioning, judging and the engines have in common."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from PIL import Image
 
+from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
 Task = dict[str, Any]  # {"part": its name, "rows": the numbers of rows asked about}
@@ -17,27 +19,55 @@ Requests = Callable[[str, Sequence[int], PromptBuilder], Iterator[dict[str, Any]
 Answer = dict[str, Any]
 
 
-@dataclass
-class EngineReport:
-    """What the engine was to this job. Times are seconds, those of `spent` summed over all answers.
+@dataclass(frozen=True)
+class EngineJob:
+    """What a job wants of an engine: answers to what `requests` asks about the rows of the tasks.
 
-    `warm`: it had answered for another job before and was handed the weights; `told` says why, or why not. Of several
-    engines these are the last one's; `swapped` says whether any of them was warm.
+    `next_checkpoint` is the URI of the checkpoint that is validated next, if any: a warm engine fetches it meanwhile.
+    """
+
+    checkpoint: Checkpoint
+    engine: Engine
+    tasks: list[Task]
+    requests: Requests
+    next_checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """What the engine was to this job so far. Times are seconds; `request_seconds` are sums over all answers.
+
+    `warm`: the engine had answered for another job before and loaded the weights of this one; `reason` says why it is
+    warm, or why not. If several engines served the job, these three describe the last one. `weights_swapped` is true if
+    any of them was warm.
     """
 
     kind: str = ""
     warm: bool = False
-    told: str = ""
-    swapped: bool = False
-    swap: float = 0.0
-    spent: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    weights_swapped: bool = False
+    swap_seconds: float = 0.0
+    request_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def details(self) -> dict[str, Any]:
-        return {"kind": self.kind, "warm": self.warm, "told": self.told}
+        """The report as a manifest keeps it."""
+        return {"kind": self.kind, "warm": self.warm, "told": self.reason}
 
     def seconds(self) -> dict[str, float]:
-        times = {"swap": self.swap} if self.warm else {}
-        return {what: round(took, 3) for what, took in {**times, **self.spent}.items()}
+        times = {"swap": self.swap_seconds} if self.warm else {}
+        return {phase: round(seconds, 3) for phase, seconds in {**times, **self.request_seconds}.items()}
+
+    def add_seconds(self, more: Mapping[str, float]) -> "EngineReport":
+        """The report with these seconds added to those of the same phase."""
+        sums = {phase: self.request_seconds.get(phase, 0.0) + seconds for phase, seconds in more.items()}
+        return replace(self, request_seconds={**self.request_seconds, **sums})
+
+
+class AnswerBlock(NamedTuple):
+    """Some answers, and the report as it stands with them. The last block of a stream has the final report."""
+
+    answers: list[Answer]
+    report: EngineReport
 
 
 def build_request(

@@ -9,13 +9,14 @@ from making import spec
 from scored import write_golden
 
 from ray_jobs import caption
+from ray_jobs.contract.spec import Spec
 
 
 @pytest.mark.parametrize("following", [None, "s3://in/step-300"])
 def test_the_engine_is_told_which_checkpoint_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, following: str | None
 ) -> None:
-    made, told = spec(root=str(tmp_path)).model_copy(update={"following": following}), []
+    made, told = spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": following}), []
 
     def asked(*_: Any, **options: Any) -> Iterator[Any]:
         told.append(options)
@@ -26,4 +27,10 @@ def test_the_engine_is_told_which_checkpoint_follows(
     monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
     monkeypatch.setattr(caption, "commit", lambda *_: None)
     caption.caption(made)
-    assert told == [{"following": following}]
+    assert told == [{"next_checkpoint": following}]
+
+
+def test_the_stored_key_of_the_next_checkpoint_is_that_of_before(tmp_path: Path) -> None:
+    stored = spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": "s3://in/step-300"}).model_dump(mode="json")
+    assert (stored["following"], "next_checkpoint" in stored) == ("s3://in/step-300", False)
+    assert Spec.model_validate(stored).next_checkpoint == "s3://in/step-300"

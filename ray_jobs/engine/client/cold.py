@@ -25,28 +25,27 @@ from ray_jobs.engine.client.session import repeated_eviction
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
 from ray_jobs.engine.gpus import has_gpus
 from ray_jobs.engine.prompt import prompt_builder_for
-from ray_jobs.engine.protocol import Answer, EngineReport, Requests, Task, why_image_missing
+from ray_jobs.engine.protocol import AnswerBlock, EngineJob, EngineReport, Requests, Task, why_image_missing
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
 from ray_jobs.runtime.ray_dataset import ray_dataset
 
 log = logging.getLogger("assay")
 
 
-def stream_answers(
-    checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, served: EngineReport
-) -> Iterator[list[Answer]]:
-    """Answers block by block, in no particular order. Raises what `explain` makes of what goes wrong."""
+def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
+    """Answers block by block, in no particular order. Raises what `classify_error` makes of an error."""
+    checkpoint, engine, requests = job.checkpoint, job.engine, job.requests
     verify(checkpoint)
     if has_gpus() and engine.tensor_parallel_size > 1:
         _start_nodes(engine)
     model = _fetch_on_every_node(checkpoint)
     log.info("engine: starting vLLM on %s", checkpoint.uri)
-    asked = ray_dataset(tasks).flat_map(partial(_build_requests, checkpoint=checkpoint, requests=requests))
-    served.kind, served.told = "ray_data_llm", "started for this job"
-    answers = answer_dataset(asked, model, engine, prompt_builder_for(checkpoint).stop_ids, checkpoint)
+    dataset = ray_dataset(job.tasks).flat_map(partial(_build_requests, checkpoint=checkpoint, requests=requests))
+    report = EngineReport(kind="ray_data_llm", reason="started for this job")
+    answers = answer_dataset(dataset, model, engine, prompt_builder_for(checkpoint).stop_ids, checkpoint)
     try:
         for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield block.to_pylist()
+            yield AnswerBlock(block.to_pylist(), report)
     except Exception as error:
         verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
         raise classify_error(error, checkpoint.uri) from error

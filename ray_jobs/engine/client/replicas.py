@@ -1,6 +1,7 @@
-"""Further engines of a job: each has its share of the work from the moment it is there, and none is waited for.
+"""Further engines of one job. Each gets its share of the work once it is ready, and the job waits for none of them.
 
-They are begun when the first one is there, one after the other: vLLM measures the GPU's memory while it starts.
+The driver's threads start them one after the other, after the first engine: vLLM measures the GPU's memory while it
+starts.
 """
 
 import logging
@@ -9,31 +10,32 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from types import TracebackType
+from typing import NamedTuple
 
 import ray
 from ray.exceptions import RayTaskError
 
-from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client.session import ENGINE_GONE, AskEngine, NoLongerNeeded, engine_session, load_checkpoint
-from ray_jobs.engine.protocol import EngineReport
+from ray_jobs.engine.protocol import EngineJob
 
 log = logging.getLogger("assay")
 
 
+class Replica(NamedTuple):
+    """A further engine that has loaded the checkpoint. `warm`: it was running before this job."""
+
+    ask: AskEngine
+    warm: bool
+
+
 class ReplicaPool:
-    """Within it engines of these names are found or started, handed the checkpoint, and kept until it ends.
+    """A context: within it the engines of these names are found or started, load the checkpoint, and stay leased."""
 
-    They fetch the checkpoint that is `following` meanwhile.
-    """
-
-    def __init__(
-        self, names: Sequence[str], checkpoint: Checkpoint, engine: Engine, served: EngineReport, following: str | None
-    ) -> None:
-        self._checkpoint, self._engine, self._served, self._following = checkpoint, engine, served, following
-        self._there, self._turn = SimpleQueue[AskEngine](), threading.Lock()
-        self._begun, self._over = threading.Event(), threading.Event()
-        self._threads = [threading.Thread(target=self._serve, args=(name,), daemon=True) for name in names]
+    def __init__(self, names: Sequence[str], job: EngineJob) -> None:
+        self._job = job
+        self._ready, self._one_at_a_time = SimpleQueue[Replica](), threading.Lock()
+        self._started, self._job_done = threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=self._run_replica, args=(name,), daemon=True) for name in names]
 
     def __enter__(self) -> "ReplicaPool":
         for thread in self._threads:
@@ -43,43 +45,41 @@ class ReplicaPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._begun.set()
+        self._job_done.set()
+        self._started.set()
         for thread in self._threads:
             thread.join(10)
 
     @property
     def pending(self) -> bool:
-        """Whether one may still come."""
+        """Whether a replica may still become ready."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def begin(self) -> None:
-        """To be called when the job holds its first engine, for which none of these may take a GPU away."""
-        self._begun.set()
+    def start(self) -> None:
+        """Start the replicas. Call it once the job has leased its first engine: none may take a GPU away from that."""
+        self._started.set()
 
-    def take_ready(self) -> list[AskEngine]:
-        """Those that are there since the last call."""
-        found = []
+    def take_ready(self) -> list[Replica]:
+        """The replicas that have become ready since the last call."""
+        replicas = []
         try:
             while True:
-                found.append(self._there.get_nowait())
+                replicas.append(self._ready.get_nowait())
         except Empty:
-            return found
+            return replicas
 
-    def _serve(self, name: str) -> None:
+    def _run_replica(self, name: str) -> None:
         try:
-            self._begun.wait()
+            self._started.wait()
             with ExitStack() as stack:
-                with self._turn:
-                    engine = engine_session(name, self._checkpoint, self._engine, self._over)
-                    there = stack.enter_context(engine)
-                reported, answering = load_checkpoint(there, self._checkpoint, self._engine, self._following)
-                report = ray.get(reported)
-                log.info("engine: one more, %s in %.2f s", report["told"], report["seconds"])
-                if report["warm"]:
-                    self._served.swapped = True
-                self._there.put(answering)
-                self._over.wait()
+                with self._one_at_a_time:
+                    session = engine_session(name, self._job.checkpoint, self._job.engine, self._job_done)
+                    leased = stack.enter_context(session)
+                reference, ask = load_checkpoint(leased, self._job)
+                load = ray.get(reference)
+                log.info("engine: one more, %s in %.2f s", load["reason"], load["seconds"])
+                self._ready.put(Replica(ask, load["warm"]))
+                self._job_done.wait()
         except (NoLongerNeeded, RayTaskError, *ENGINE_GONE) as error:
-            why = error.cause if isinstance(error, RayTaskError) else error
-            log.info("engine: going on without one more: %s", " ".join(str(why).split())[:300])
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            log.info("engine: going on without one more: %s", " ".join(str(cause).split())[:300])

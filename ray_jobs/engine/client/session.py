@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
@@ -22,6 +22,7 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.client.work_queue import MAX_TASKS_IN_FLIGHT
+from ray_jobs.engine.protocol import EngineJob
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.server.lease import LEASE_SECONDS
 from ray_jobs.engine.settings import engine_environment
@@ -38,8 +39,14 @@ LEASE_WAIT_S = (
     1.0  # seconds that one request for the lease waits: for a job that is gone it is not taken later than that
 )
 
-LeasedEngine = tuple[Any, str]  # an engine's actor, the token of the lease on it
 AskEngine = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
+
+
+class LeasedEngine(NamedTuple):
+    """An engine's actor, and the token of the lease on it."""
+
+    actor: Any
+    token: str
 
 
 _silent_since: dict[Any, float] = {}  # since when an engine, by its actor's id, does not say whether it ends
@@ -97,7 +104,7 @@ def engine_session(
     renewing = threading.Thread(target=_renew_lease, args=(actor, token, done), daemon=True)
     renewing.start()
     try:
-        yield actor, token
+        yield LeasedEngine(actor, token)
     except ENGINE_GONE as error:
         who = getattr(error, "actor_id", None) or actor._actor_id.hex()  # it may be one of the further engines
         raise _recognise_hang(error, _last_answer.get(who, math.inf)) from error
@@ -108,18 +115,16 @@ def engine_session(
             ray.get(actor.release.remote(token), timeout=LEASE_SECONDS)
 
 
-def load_checkpoint(
-    held_engine: LeasedEngine, checkpoint: Checkpoint, engine: Engine, following: str | None
-) -> tuple[Any, AskEngine]:
-    """A reference to what a held engine reports once it has the checkpoint's weights, and the way to ask it.
+def load_checkpoint(leased: LeasedEngine, job: EngineJob) -> tuple[Any, AskEngine]:
+    """Have a leased engine load the job's checkpoint: a reference to its load report, and the way to ask the engine.
 
-    What it is asked before is rendered meanwhile. Later it fetches the checkpoint that is `following`.
+    Tasks that it gets before the weights are loaded are rendered meanwhile. Then it fetches the next checkpoint.
     """
-    actor, token = held_engine
-    report = actor.serve.remote(token, checkpoint)
-    if following:
-        actor.fetch_ahead.remote(following, engine.base_model)
-    return report, partial(actor.answer.remote, token, checkpoint.fingerprint)
+    actor, token = leased
+    report = actor.load_checkpoint.remote(token, job.checkpoint)
+    if job.next_checkpoint:
+        actor.fetch_ahead.remote(job.next_checkpoint, job.engine.base_model)
+    return report, partial(actor.answer_task.remote, token, job.checkpoint.fingerprint)
 
 
 def _wait_for_lease(

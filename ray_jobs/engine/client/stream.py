@@ -14,7 +14,7 @@ import pyarrow as pa
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client.engines import stream_answers
-from ray_jobs.engine.protocol import Answer, EngineReport, Requests
+from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Requests
 from ray_jobs.inputs.errors import RetryableError
 
 log = logging.getLogger("assay")
@@ -33,7 +33,7 @@ class EngineTimings:
     finished: float = 0.0
     answers: int = 0
     tokens: int = 0
-    served: EngineReport = field(default_factory=EngineReport)
+    report: EngineReport = field(default_factory=EngineReport)
 
     def add(self, answers: pa.Table) -> None:
         self.answers += answers.num_rows
@@ -46,7 +46,7 @@ class EngineTimings:
     def seconds(self) -> dict[str, float]:
         """`cold_start`: until the first request reached the engine; `steady`: until the last did; `tail`: the rest.
 
-        Beside them what `Served` says: the change of weights, and what the requests spent in all.
+        Beside them what `EngineReport` says: the change of weights, and what the requests spent in all.
         """
         if not self.last:
             return {}
@@ -54,7 +54,7 @@ class EngineTimings:
             "cold_start": round(self.first - self.began, 3),
             "steady": round(self.last - self.first, 3),
             "tail": round(self.finished - self.last, 3),
-            **self.served.seconds(),
+            **self.report.seconds(),
         }
 
     def rates(self) -> dict[str, float]:
@@ -72,7 +72,7 @@ def stream_parts(
     requests: Requests,
     times: EngineTimings,
     whole: bool = True,
-    following: str | None = None,
+    next_checkpoint: str | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Ask the pending rows of each part (their numbers by part's name); yields answers with their `row`, sorted by it.
 
@@ -88,8 +88,8 @@ def stream_parts(
     ]
     count = sum(len(rows) for rows in pending.values())
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, count, len(pending))
-    answers = stream_answers(checkpoint, engine, tasks, requests, times.served, following)
-    yield from _reassemble(answers, {name: len(rows) for name, rows in pending.items()}, times, whole)
+    blocks = stream_answers(EngineJob(checkpoint, engine, tasks, requests, next_checkpoint))
+    yield from _reassemble(blocks, {name: len(rows) for name, rows in pending.items()}, times, whole)
 
 
 def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -99,15 +99,15 @@ def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:
 
 
 def _reassemble(
-    answers: Iterator[list[Answer]], pending: dict[str, int], times: EngineTimings, whole: bool
+    blocks: Iterator[AnswerBlock], pending: dict[str, int], times: EngineTimings, whole: bool
 ) -> Iterator[tuple[str, pa.Table]]:
     waiting: dict[str, list[Answer]] = {}
     missing, started = dict(pending), False
-    for block in answers:
-        if not started:
+    for answers, times.report in blocks:
+        if answers and not started:
             started = True
             log.info("engine: answering, %.1f s after the start", time.time() - times.began)
-        for answer in block:
+        for answer in answers:
             part, row = answer.pop("key").rsplit("/", 1)
             waiting.setdefault(part, []).append(answer | {"row": int(row)})
             missing[part] -= 1

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ray_jobs.engine.client.session import (
     PREFIX,
     AskEngine,
     EngineHung,
+    LeasedEngine,
     driver_silence_limit,
     engine_session,
     load_checkpoint,
@@ -35,7 +37,7 @@ from ray_jobs.engine.client.session import (
 from ray_jobs.engine.client.work_queue import WorkQueue
 from ray_jobs.engine.compatibility import compatibility_key
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
-from ray_jobs.engine.protocol import Answer, EngineReport, Requests, Task
+from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Task
 from ray_jobs.engine.server.actor import EngineDead
 from ray_jobs.engine.server.lease import LeaseLost
 from ray_jobs.engine.server.weight_swap import WeightsUnverified
@@ -46,6 +48,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 
 log = logging.getLogger("assay")
 
+PHASES = ("render", "queue", "prefill", "decode")  # of a request
 ROWS_AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished tasks all, answered or not
 
 
@@ -62,48 +65,40 @@ def why_not_warm(checkpoint: Checkpoint, engine: Engine) -> str | None:
     return None
 
 
-def stream_answers(
-    checkpoint: Checkpoint,
-    engine: Engine,
-    tasks: list[Task],
-    requests: Requests,
-    served: EngineReport,
-    following: str | None = None,
-) -> Iterator[list[Answer]]:
-    """Answers task by task as they come. Raises RetryableError when engines keep dying, what vLLM raises when it cannot
-    start.
+def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
+    """Answers task by task as they come.
 
-    What the engine was to this job is left in `served`. The checkpoint that is `following` is fetched meanwhile.
+    Raises RetryableError if engines keep dying, and what vLLM raises if it cannot start.
     """
-    left = work_queue_for(tasks, engine, gpus.has_gpus())
+    checkpoint, engine = job.checkpoint, job.engine
+    queue, report = work_queue_for(job.tasks, engine, gpus.has_gpus()), EngineReport(kind="warm")
     name = PREFIX + engine_key(checkpoint, engine)
-    names = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(tasks)) + 1)]
+    replicas = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(job.tasks)) + 1)]
     hangs, silences = 0, 0
     while True:
         try:
-            with (
-                ReplicaPool(names, checkpoint, engine, served, following) as further,
-                engine_session(name, checkpoint, engine) as (actor, token),
-            ):
-                further.begin()
-                reported, first = load_checkpoint((actor, token), checkpoint, engine, following)
-                yield from _stream_from_engines(reported, first, further, requests, left, served)
-                with suppress(RayTaskError, *ENGINE_GONE):  # all is answered, whatever becomes of the engine now
-                    served.spent |= ray.get(actor.gpu_seconds.remote(token))
-                return
+            with ReplicaPool(replicas, job) as pool, engine_session(name, checkpoint, engine) as leased:
+                pool.start()
+                for block in _stream_from_engines(leased, pool, job, queue, report):
+                    report = block.report
+                    yield block
+                with suppress(RayTaskError, *ENGINE_GONE):  # every row is answered, so the engine may be gone
+                    report = report.add_seconds(ray.get(leased.actor.gpu_seconds.remote(leased.token)))
+            yield AnswerBlock([], report)
+            return
         except (RayTaskError, *ENGINE_GONE) as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, LeaseLost):
                 log.warning("engine: %s; asking for it again", error.cause)
-                left.lost()
-                if left.unexplained_deaths <= MAX_RESTARTS:
+                queue.on_lease_lost()
+                if queue.unexplained_deaths <= MAX_RESTARTS:
                     continue
-            error_seen = error
-            if (gone := _death_reason(error)) is None:
+            engine_error = error
+            if (reason := _death_reason(error)) is None:
                 if (explained := classify_error(error, checkpoint.uri)) is error:
                     raise
                 raise explained from error
-        hangs += isinstance(error_seen, EngineHung)
-        silences += _killed_for_silence(error_seen)
+        hangs += isinstance(engine_error, EngineHung)
+        silences += _killed_for_silence(engine_error)
         if hangs > 1:
             raise InputError(
                 f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for "
@@ -115,14 +110,14 @@ def stream_answers(
                 f"checkpoint {checkpoint.uri}: {silences} engines that served it did not answer for "
                 f"{driver_silence_limit():g} s, but did not hang; look at the network and at Ray's head, then try again"
             )
-        if set_aside := left.died(gone):
-            yield [set_aside]
-        if left.over:  # no engine is started for nothing
+        if quarantined := queue.on_engine_death(reason):
+            yield AnswerBlock([quarantined], report)
+        if queue.done:  # no engine is started for nothing
             return
-        if left.unexplained_deaths > MAX_RESTARTS:
-            raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {left.deaths} times; last: {gone}")
-        served.told = f"a fresh engine, for {gone}"
-        log.warning("engine: %s; going on with a fresh one", gone)
+        if queue.unexplained_deaths > MAX_RESTARTS:
+            raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {queue.deaths} times; last: {reason}")
+        report = replace(report, reason=f"a fresh engine, for {reason}")
+        log.warning("engine: %s; going on with a fresh one", reason)
 
 
 def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
@@ -145,33 +140,49 @@ def engine_key(checkpoint: Checkpoint, engine: Engine) -> str:
 
 
 def _stream_from_engines(
-    reported: Any, first: AskEngine, further: ReplicaPool, requests: Requests, left: WorkQueue, served: EngineReport
-) -> Iterator[list[Answer]]:
-    shared, rows = ray.put(requests), {first: 0}  # rows that each engine has been asked about and not answered
+    leased: LeasedEngine, pool: ReplicaPool, job: EngineJob, queue: WorkQueue, report: EngineReport
+) -> Iterator[AnswerBlock]:
+    """Answers of this engine and of the replicas that join it, until the queue is done. The first block is empty."""
+    reference, ask = load_checkpoint(leased, job)
+    requests, open_rows = ray.put(job.requests), {ask: 0}  # rows in flight, by engine
     running: dict[Any, tuple[AskEngine, Task]] = {}
 
-    def ask_more() -> None:
-        while task := left.next(len(rows)):
-            engine = min(rows, key=rows.__getitem__)
-            rows[engine] += len(task["rows"])
-            running[engine(shared, task)] = engine, task
+    def submit_tasks() -> None:
+        while task := queue.next_task(len(open_rows)):
+            engine = min(open_rows, key=open_rows.__getitem__)
+            open_rows[engine] += len(task["rows"])
+            running[engine(requests, task)] = engine, task
 
-    if not left.deaths:  # else a row that is rendered while the weights change would be suspected of a bad change
-        ask_more()
-    _tell(served, ray.get(reported))
-    ask_more()
+    if not queue.deaths:  # else a bad change of weights would cast suspicion on the rows rendered meanwhile
+        submit_tasks()
+    report = _add_load(report, ray.get(reference))
+    yield AnswerBlock([], report)
+    submit_tasks()
     while running:
-        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if further.pending else None)[0]:
+        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if pool.pending else None)[0]:
             answers: list[Answer] = ray.get(ready)
             engine, task = running.pop(ready)
-            rows[engine] -= len(task["rows"])
-            left.answered(task)
-            for one in answers:
-                for what in ("render", "queue", "prefill", "decode"):
-                    served.spent[what] = served.spent.get(what, 0.0) + one.pop(what, 0.0)
-            yield answers
-        rows |= dict.fromkeys(further.take_ready(), 0)
-        ask_more()
+            open_rows[engine] -= len(task["rows"])
+            queue.on_answered(task)
+            for answer in answers:
+                report = report.add_seconds({phase: answer.pop(phase, 0.0) for phase in PHASES})
+            yield AnswerBlock(answers, report)
+        for replica in pool.take_ready():
+            open_rows[replica.ask] = 0
+            report = replace(report, weights_swapped=report.weights_swapped or replica.warm)
+        submit_tasks()
+
+
+def _add_load(report: EngineReport, load: dict[str, Any]) -> EngineReport:
+    """The report after the job's first engine has loaded the weights. The reason for a restart stays."""
+    log.info("engine: %s, %s in %.2f s", "warm" if load["warm"] else "new", load["reason"], load["seconds"])
+    return replace(
+        report,
+        warm=load["warm"],
+        reason=report.reason or load["reason"],
+        swap_seconds=load["seconds"],
+        weights_swapped=report.weights_swapped or load["warm"],
+    )
 
 
 def _death_reason(error: Exception) -> str | None:
@@ -189,11 +200,3 @@ def _death_reason(error: Exception) -> str | None:
 def _killed_for_silence(error: Exception) -> bool:
     """Whether a driver ended the running engine because it did not answer: nothing else has Ray kill a running one."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)
-
-
-def _tell(served: EngineReport, report: dict[str, Any]) -> None:
-    served.kind, served.warm, served.swap = "warm", report["warm"], report["seconds"]
-    served.told = served.told or report["told"]
-    if report["warm"]:
-        served.swapped = True
-    log.info("engine: %s, %s in %.2f s", "warm" if report["warm"] else "new", report["told"], report["seconds"])

@@ -140,7 +140,7 @@ class WarmEngine:
         except Exception as error:
             log.warning("engine: not fetched ahead: %s", error)
 
-    async def serve(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    async def load_checkpoint(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Have the checkpoint's weights in the engine: `warm`, `told` why, and the `seconds` it took.
 
         Raises Doubt when it is not certain that they are in it, and exactly they; InputError when somebody wrote to
@@ -151,7 +151,7 @@ class WarmEngine:
             handed, began = self.weights_ready, time.monotonic()
             self.loads += 1
             try:
-                told, warm = await self.swapper.load(checkpoint, partial(self._check_lease, token))
+                reason, warm = await self.swapper.load(checkpoint, partial(self._check_lease, token))
             except (WeightsUnverified, ComputeTimeout):
                 self._end()
                 raise
@@ -166,14 +166,14 @@ class WarmEngine:
             handed.set()
             seconds = time.monotonic() - began
             self.telemetry.swapped(seconds)
-            return {"warm": warm, "told": told, "seconds": seconds}
+            return {"warm": warm, "reason": reason, "seconds": seconds}
 
     async def gpu_seconds(self, token: str) -> dict[str, float]:
         """How long the GPU was busy and idle while it was asked: `gpu_busy` and `gpu_idle`, none without a GPU."""
         self._check_lease(token)
         return self.telemetry.seconds()
 
-    async def answer(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
+    async def answer_task(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
         """Answers, by the weights with the fingerprint, to what `requests` asks about the task's rows.
 
         They are rendered at once, and the engine is asked when `serve` is through with this holder's weights: what goes

@@ -1,4 +1,7 @@
-"""The order-free hash of a model's values: what is read and what is held are the same when their hashes are."""
+"""The order-free hash of a model's weights: the values read from files are those in the model if the hashes are equal.
+
+vLLM's worker calls it, in vLLM's process.
+"""
 
 import logging
 from collections.abc import Callable
@@ -15,9 +18,9 @@ CHUNK = 1 << 22  # elements hashed at once
 
 
 class WeightHash:
-    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number) and how many values were not zero.
+    """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number), and the `count` of values that are not 0.
 
-    Both are kept where the tensors are until they are asked for: to look at each piece would stop a GPU each time.
+    Both stay on the tensors' device until they are read, because each read stops a GPU.
     """
 
     def __init__(self) -> None:
@@ -26,8 +29,8 @@ class WeightHash:
 
     def add(self, tensor: torch.Tensor) -> None:
         values, sums = tensor.detach().reshape(-1), self._on(tensor.device)
-        fused = values.is_cuda and values.is_floating_point() and values.element_size() > 1
-        (choose_add(values.device, values.dtype) if fused else add_torch)(values, sums)
+        has_kernel = values.is_cuda and values.is_floating_point() and values.element_size() > 1
+        (choose_add(values.device, values.dtype) if has_kernel else add_torch)(values, sums)
         self.size += values.numel()
 
     def merge(self, other: "WeightHash") -> None:
@@ -51,25 +54,25 @@ class WeightHash:
 
 @cache
 def choose_add(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """`fused.add` where it makes of some values of this type what `added` does, else `added`, which is slower."""
+    """The Triton kernel if it hashes a sample of this type as `add_torch` does; else `add_torch`, which is slower."""
     sample = torch.arange(-2048, 2051, device=device).to(dtype) / 7
     sums, expected = torch.zeros((2, 2), dtype=torch.int64, device=device)
     try:
-        from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add_triton  # needs Triton, which is there with a GPU
+        from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add_triton  # needs Triton, which comes with a GPU
 
         add_triton(sample, sums)
         add_torch(sample, expected)
         if torch.equal(sums, expected):
             return add_triton
-        why = "it makes another hash"
-    except Exception as error:  # whatever a compiler says
-        why = " ".join(str(error).split())[-300:]
-    log.warning("engine: weights are hashed by torch, not by the kernel for it: %s", why)
+        reason = "it makes another hash"
+    except Exception as error:  # a compiler raises anything
+        reason = " ".join(str(error).split())[-300:]
+    log.warning("engine: weights are hashed by torch, not by the kernel for it: %s", reason)
     return add_torch
 
 
 def add_torch(values: torch.Tensor, sums: torch.Tensor) -> None:
-    """As `fused.add`, by operations of torch."""
+    """Add the hash of the values to `sums`, as `add_triton` does, by operations of torch."""
     for piece in torch.split(values, CHUNK):
         bits = piece.float().view(torch.int32).to(torch.int64)
         mixed = bits * ODD

@@ -1,7 +1,7 @@
-"""The hash of `weight_hash` on a GPU, in one kernel that reads each value once.
+"""`WeightHash` on a GPU, as one Triton kernel that reads each value once.
 
-As torch operations it takes fourteen kernels over eight bytes per value: the longest part of a swap
-(benchmarks/LOG.md).
+With operations of torch the hash takes fourteen kernels over eight bytes per value, and is the longest part of a change
+of weights (benchmarks/LOG.md).
 """
 
 import torch
@@ -15,20 +15,20 @@ BLOCK = 4096  # values of one program
 
 
 def add_triton(values: torch.Tensor, sums: torch.Tensor) -> None:
-    """Add the hash of the values to `sums`: int64, the sum and the number not 0.
+    """Add the hash of the values to `sums` (int64: the sum, and the count of values that are not 0).
 
-    They are in one dimension, of floating point, 16 bits or more.
+    The values have one dimension and a floating-point type of 16 bits or more.
     """
     half = values.dtype == torch.bfloat16  # the upper half of a float32
     if count := values.numel():
-        given = values.view(torch.int16) if half else values
-        _add_kernel[triton.cdiv(count, BLOCK),](given, sums, count, half, BLOCK)
+        bits_or_values = values.view(torch.int16) if half else values
+        _add_kernel[triton.cdiv(count, BLOCK),](bits_or_values, sums, count, half, BLOCK)
 
 
 @triton.jit(do_not_specialize=["count"])  # type: ignore[untyped-decorator]
 def _add_kernel(values, sums, count, half: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    value = tl.load(values + at, mask=at < count, other=0)  # 0 adds nothing
+    index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    value = tl.load(values + index, mask=index < count, other=0)  # 0 adds nothing
     if half:
         bits = (value.to(tl.int32) << 16).to(tl.int64)
     else:

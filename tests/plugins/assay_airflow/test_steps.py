@@ -52,7 +52,7 @@ def test_an_adapter_is_planned_with_its_base(
 
 def test_the_checkpoint_that_follows_is_in_the_spec_and_moves_nothing(params: dict[str, Any]) -> None:
     plain, told = steps.plan(params, "manual__1"), steps.plan(params | {"following": "s3://in/step-300/"}, "router__2")
-    assert (told, load_spec(told).following) == (plain, "s3://in/step-300")
+    assert (told, load_spec(told).next_checkpoint) == (plain, "s3://in/step-300")
 
 
 @pytest.fixture

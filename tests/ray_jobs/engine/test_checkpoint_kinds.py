@@ -29,7 +29,7 @@ from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import engines
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import frame
-from ray_jobs.engine.protocol import EngineReport, build_request
+from ray_jobs.engine.protocol import EngineJob, build_request
 
 frame.connect()
 scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
@@ -42,14 +42,15 @@ def requests(part, rows, maker):
 
 found = []
 for uri, settings in json.loads(sys.argv[1]):
-    served, asked = EngineReport(), Engine(**settings)
-    blocks = engines.stream_answers(inspect.resolve(uri, asked.base_model), asked, tasks, requests, served)
+    asked, said = Engine(**settings), {{}}
+    blocks = engines.stream_answers(EngineJob(inspect.resolve(uri, asked.base_model), asked, tasks, requests))
     try:
-        said = {{answer["key"]: answer["failure"] or answer["text"] for block in blocks for answer in block}}
+        for answers, report in blocks:
+            said |= {{answer["key"]: answer["failure"] or answer["text"] for answer in answers}}
     except InputError as error:
         found.append(str(error))
         continue
-    found.append([[said[f"part-0/{{row}}"] for row in range(len(scenes))], served.kind, served.warm, served.told])
+    found.append([[said[f"part-0/{{row}}"] for row in range(len(scenes))], report.kind, report.warm, report.reason])
 print(json.dumps(found))
 """
 

@@ -82,9 +82,9 @@ async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter
                 await engine.renew(token)
 
     renewing = asyncio.create_task(renew())
-    serving = asyncio.create_task(engine.serve(token, SimpleNamespace(fingerprint=fingerprint)))
+    serving = asyncio.create_task(engine.load_checkpoint(token, SimpleNamespace(fingerprint=fingerprint)))
     tasks = [{"part": f"{token}-{number}", "rows": list(range(6))} for number in range(6)]
-    answers = [asyncio.create_task(engine.answer(token, fingerprint, None, task)) for task in tasks]
+    answers = [asyncio.create_task(engine.answer_task(token, fingerprint, None, task)) for task in tasks]
     _, *found = await asyncio.gather(serving, *answers, return_exceptions=True)
     renewing.cancel()
     await engine.release(token)

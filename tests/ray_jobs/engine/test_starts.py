@@ -14,8 +14,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import warm
+from ray_jobs.engine.client.session import LeasedEngine
 from ray_jobs.engine.errors import MAX_RESTARTS
-from ray_jobs.engine.protocol import EngineReport
+from ray_jobs.engine.protocol import EngineJob
 from ray_jobs.engine.server.actor import EngineDead
 from ray_jobs.engine.server.weight_swap import WeightsUnverified
 from ray_jobs.inputs.errors import RetryableError
@@ -29,7 +30,7 @@ class ReplicaPool:
 
     def __exit__(self, *_: Any) -> None: ...
 
-    def begin(self) -> None: ...
+    def start(self) -> None: ...
 
     pending = False
 
@@ -38,7 +39,7 @@ class ReplicaPool:
 
 
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
-REPORT = {"warm": False, "told": "started for this checkpoint", "seconds": 1.0}
+REPORT = {"warm": False, "reason": "started for this checkpoint", "seconds": 1.0}
 
 
 @dataclass
@@ -51,9 +52,9 @@ class Engines:
     asked: list[Any] = field(default_factory=list)
 
     @contextmanager
-    def held(self, name: str, *_: Any) -> Iterator[tuple[str, str]]:
+    def held(self, name: str, *_: Any) -> Iterator[LeasedEngine]:
         self.started.append(name)
-        yield name, "token"
+        yield LeasedEngine(name, "token")
 
     def get(self, reference: object) -> Any:
         if self.serve and reference == "report":
@@ -96,7 +97,7 @@ def test_no_row_is_to_blame_for_engines_that_die_of_their_weights(
     engines.take_place(monkeypatch)
     tasks = [{"part": f"part-{number:05d}", "rows": list(range(rows))} for number in range(20)]
     with pytest.raises(RetryableError, match="checkpoint /models/step-1: the engine died 4 times"):
-        list(warm.stream_answers(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), EngineReport()))
+        list(warm.stream_answers(EngineJob(CHECKPOINT, Engine(), tasks, lambda *_: iter(()))))
     assert len(engines.started) == MAX_RESTARTS + 1
     assert engines.asked  # the first was asked, to render meanwhile; the others were not
     assert len({task["part"] for task in engines.asked}) == len(engines.asked)
@@ -106,6 +107,7 @@ def test_when_the_last_row_is_set_aside_no_engine_is_started_for_nothing(monkeyp
     engines = Engines(RayActorError(), serve=True)
     engines.take_place(monkeypatch)
     tasks = [{"part": "part-00000", "rows": [0]}]
-    [[answer]] = warm.stream_answers(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), EngineReport())
+    blocks = warm.stream_answers(EngineJob(CHECKPOINT, Engine(), tasks, lambda *_: iter(())))
+    (answer,) = [answer for block in blocks for answer in block.answers]
     assert (answer["key"], answer["failure"]) == ("part-00000/0", "engine-died")
     assert len(engines.started) == 3  # it is suspected after the second, and alone with the third

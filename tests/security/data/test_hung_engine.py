@@ -31,9 +31,10 @@ from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.bounded_calls import ComputeTimeout, limit_each, run_limited
 from ray_jobs.engine.client import session, warm
+from ray_jobs.engine.client.session import LeasedEngine
 from ray_jobs.engine.errors import classify_error
 from ray_jobs.engine.prompt import PromptBuilder
-from ray_jobs.engine.protocol import EngineReport
+from ray_jobs.engine.protocol import EngineJob
 from ray_jobs.engine.server.renderers import Renderer, RendererPool
 from ray_jobs.engine.watchdog import silence_limit
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -408,7 +409,7 @@ class ReplicaPool:
 
     def __exit__(self, *_: Any) -> None: ...
 
-    def begin(self) -> None: ...
+    def start(self) -> None: ...
 
     def take_ready(self) -> list[Any]:
         return []
@@ -434,9 +435,9 @@ def test_whom_a_hang_is_laid_to(
     started_engines, left = [], list(errors)
 
     @contextmanager
-    def held(name: str, *_: Any) -> Iterator[tuple[str, str]]:
+    def held(name: str, *_: Any) -> Iterator[LeasedEngine]:
         started_engines.append(name)
-        yield name, "token"
+        yield LeasedEngine(name, "token")
 
     def get(_: Any) -> Any:
         raise left.pop(0)
@@ -450,7 +451,7 @@ def test_whom_a_hang_is_laid_to(
     monkeypatch.setattr("ray.cluster_resources", dict)
     tasks = [{"part": f"part-{number}", "rows": [1]} for number in range(20)]
     with pytest.raises((kind, RayTaskError), match=told):
-        list(warm.stream_answers(CHECKPOINT, Engine(), tasks, lambda *_: iter(()), EngineReport()))
+        list(warm.stream_answers(EngineJob(CHECKPOINT, Engine(), tasks, lambda *_: iter(()))))
     assert len(started_engines) == starts
 
 

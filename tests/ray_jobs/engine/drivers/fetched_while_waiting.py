@@ -29,5 +29,5 @@ with engine_session(PREFIX + warm.engine_key(planned, ENGINE), planned, ENGINE):
     assert is_copied(third)
     assert not found
 waiting.join()
-found.append(said(second, following=f"{second}/nothing"))
+found.append(said(second, next_checkpoint=f"{second}/nothing"))
 tell(found)

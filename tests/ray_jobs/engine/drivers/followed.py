@@ -23,6 +23,6 @@ def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 pending = {task["part"]: task["rows"] for task in TASKS}
 times = stream.EngineTimings(began=time.time())
 there = []
-for _ in stream.stream_parts(first, ENGINE, pending, slow, times, following=second.uri):
+for _ in stream.stream_parts(first, ENGINE, pending, slow, times, next_checkpoint=second.uri):
     there.append((cache() / second.fingerprint).exists())
 tell(there)

@@ -16,7 +16,7 @@ from ray import cloudpickle
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import warm
-from ray_jobs.engine.protocol import EngineReport, build_request
+from ray_jobs.engine.protocol import EngineJob, EngineReport, build_request
 from ray_jobs.job.frame import connect
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the engine's process cannot import this file
@@ -39,19 +39,20 @@ def ask(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
         yield build_request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)
 
 
-def said(uri: str, asking: Ask = ask, following: str | None = None, engine: Engine = ENGINE) -> dict[str, Any]:
+def said(uri: str, asking: Ask = ask, next_checkpoint: str | None = None, engine: Engine = ENGINE) -> dict[str, Any]:
     """What the warm engine says about every scene by this checkpoint's weights, and how it came to have them."""
-    served = EngineReport()
-    blocks = warm.stream_answers(inspect.resolve(uri), engine, TASKS, asking, served, following)
-    answers = [answer for block in blocks for answer in block]
+    answers, report = [], EngineReport()
+    for block in warm.stream_answers(EngineJob(inspect.resolve(uri), engine, TASKS, asking, next_checkpoint)):
+        report = block.report
+        answers += block.answers
     found = {answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}
     assert len(answers) == len(found) == len(SCENES), (len(answers), len(found))
     return {
         "said": [found[str(row)] for row in range(len(SCENES))],
-        "warm": served.warm,
-        "told": served.told,
-        "swapped": served.swapped,
-        "swap": served.swap,
+        "warm": report.warm,
+        "told": report.reason,
+        "swapped": report.weights_swapped,
+        "swap": report.swap_seconds,
         "details": [answer["detail"] for answer in answers if answer["failure"]],
     }
 

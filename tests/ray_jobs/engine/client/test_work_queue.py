@@ -1,4 +1,4 @@
-"""Engines that die, played through: whoever is poisonous is found, and everybody else is answered once."""
+"""Engines that die, simulated: each poison row is found, and every other row is answered once."""
 
 import random
 from collections import Counter
@@ -21,76 +21,76 @@ def keys(task: dict[str, Any]) -> list[str]:
 
 
 def played(
-    left: WorkQueue, poison: set[str], random: random.Random, killed: float = 0.0
+    queue: WorkQueue, poison: set[str], random: random.Random, killed: float = 0.0
 ) -> tuple[Counter[str], list[str], int]:
-    """How often each row was answered, the rows that were set aside, and how many engines died.
+    """How often each row was answered, the quarantined rows, and how many engines died.
 
-    An engine dies of a poisonous row, or is `killed` with that chance before it answers.
+    An engine dies of a poison row, or is `killed` with that chance before it answers.
     """
     answered, deaths = Counter[str](), 0
-    aside: list[str] = []
+    quarantined: list[str] = []
     running: list[dict[str, Any]] = []
     while True:
-        while task := left.next():
+        while task := queue.next_task():
             running.append(task)
-        assert len(running) <= left.tasks_at_once
+        assert len(running) <= queue.tasks_at_once
         if not running:
-            return answered, aside, deaths
+            return answered, quarantined, deaths
         if poison & {key for task in running for key in keys(task)} or random.random() < killed:
             deaths, running = deaths + 1, []
-            if found := left.died("of it"):
-                aside.append(found["key"])
-                if left.over:
-                    return answered, aside, deaths
+            if found := queue.on_engine_death("of it"):
+                quarantined.append(found["key"])
+                if queue.done:
+                    return answered, quarantined, deaths
                 assert found["failure"] == "engine-died"
         else:
             done = running.pop(random.randrange(len(running)))
-            left.answered(done)
+            queue.on_answered(done)
             answered.update(keys(done))
 
 
 def test_without_a_death_every_row_is_asked_once() -> None:
-    answered, aside, _ = played(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
-    assert (set(answered.values()), len(answered), aside) == ({1}, 14, [])
+    answered, quarantined, _ = played(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
+    assert (set(answered.values()), len(answered), quarantined) == ({1}, 14, [])
 
 
 def test_small_tasks_are_asked_together_until_there_are_rows_enough() -> None:
-    left = WorkQueue(tasks(*[8] * 200), rows_at_once=100)
-    assert len(list(iter(left.next, None))) == 13
-    assert len(list(iter(WorkQueue(tasks(*[1] * 200), rows_at_once=1000).next, None))) == MAX_TASKS_IN_FLIGHT
+    queue = WorkQueue(tasks(*[8] * 200), rows_at_once=100)
+    assert len(list(iter(queue.next_task, None))) == 13
+    assert len(list(iter(WorkQueue(tasks(*[1] * 200), rows_at_once=1000).next_task, None))) == MAX_TASKS_IN_FLIGHT
 
 
 def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
-    left = WorkQueue(tasks(*[64] * 20), tasks_at_once=8, rows_at_once=100)
-    assert len(list(iter(left.next, None))) == 8
-    assert len(list(iter(lambda: left.next(engines=2), None))) == 8  # as many for the other engine
+    queue = WorkQueue(tasks(*[64] * 20), tasks_at_once=8, rows_at_once=100)
+    assert len(list(iter(queue.next_task, None))) == 8
+    assert len(list(iter(lambda: queue.next_task(engines=2), None))) == 8  # as many for the other engine
 
 
 @pytest.mark.parametrize(
     ("parts", "engines", "given"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
 )
 def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, given: int) -> None:
-    left = work_queue_for(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
-    assert len(list(iter(left.next, None))) == given
+    queue = work_queue_for(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
+    assert len(list(iter(queue.next_task, None))) == given
 
 
 def test_a_first_death_casts_no_suspicion() -> None:
-    left = WorkQueue(tasks(4, 4))
-    first = left.next()
-    assert left.died("killed") is None
-    assert left.next() == first
-    assert left.next() is not None  # at once, as before
+    queue = WorkQueue(tasks(4, 4))
+    first = queue.next_task()
+    assert queue.on_engine_death("killed") is None
+    assert queue.next_task() == first
+    assert queue.next_task() is not None  # at once, as before
 
 
 @pytest.mark.parametrize("at_once", [2, 8])
 @pytest.mark.parametrize("seed", range(40))
-def test_poisonous_rows_are_found_and_only_they_are_lost(seed: int, at_once: int) -> None:
+def test_poison_rows_are_found_and_only_they_are_lost(seed: int, at_once: int) -> None:
     chance = random.Random(seed)
     asked = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
     every = [key for task in asked for key in keys(task)]
     poison = set(chance.sample(every, min(len(every), chance.randint(1, MAX_QUARANTINED))))
-    answered, aside, deaths = played(WorkQueue(asked, at_once), poison, chance)
-    assert set(aside) == poison
+    answered, quarantined, deaths = played(WorkQueue(asked, at_once), poison, chance)
+    assert set(quarantined) == poison
     assert sorted(answered) == sorted(set(every) - poison)
     assert set(answered.values()) <= {1}
     assert deaths <= 2 + len(poison) * (1 + 1 + 6) + len(poison)  # halving 64 rows takes six
@@ -103,14 +103,14 @@ def test_an_engine_that_dies_of_everything_ends_it() -> None:
 
 
 def test_deaths_with_nothing_under_way_are_counted() -> None:
-    left = WorkQueue(tasks(2))
+    queue = WorkQueue(tasks(2))
     for count in range(1, 5):
-        left.died("did not start")
-        assert left.unexplained_deaths == count
+        queue.on_engine_death("did not start")
+        assert queue.unexplained_deaths == count
 
 
 def test_chance_kills_lose_nothing() -> None:
     for seed in range(20):
         chance = random.Random(seed)
-        answered, aside, _ = played(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
-        assert (len(answered), set(answered.values()), aside) == (160, {1}, [])
+        answered, quarantined, _ = played(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
+        assert (len(answered), set(answered.values()), quarantined) == (160, {1}, [])
