@@ -1,27 +1,28 @@
 """
-### Audit what the warm engine said
+### Audit the captions of warm engines
 
-Every night: of each suite, the newest run of the last 24 hours whose captions were made by an engine that took the
-checkpoint by a change of weights. A fresh engine captions a sample of its images anew (`engine.audit` of the suite,
-64), and they must be the same: so a wrong weight that slipped through every check is noticed by morning. Captions made
-by engines that were started for them need no audit. What was audited is not audited again.
+Every night, this DAG takes the newest run of each suite from the last 24 hours whose captions come from an engine
+with swapped weights. A fresh engine captions a sample of its images again (`engine.audit` of the suite, 64), and the
+captions must be the same. So a wrong weight that passed every check is noticed by morning. Captions of an engine that
+was started for them need no audit. An audited run is not audited again.
 
-**By hand:** trigger this DAG with a checkpoint that was validated. It is audited whatever engine made its captions.
+**By hand:** trigger this DAG with a checkpoint that was validated. It is audited whichever engine made its captions.
 
-**On call:** vlm-oncall. Clearing a task is always safe: an audit is written once, and says again what it found.
+**On call:** vlm-oncall. Clearing a task is always safe: an audit is written once, and a second try repeats its
+result.
 
 When a task is red, the last line of its log names the thing and the remedy:
 
 - `choose`: the storage root cannot be read, or the checkpoint that was named was never validated.
 - `wait_for_ray`: the Ray cluster does not answer, or has no agent to start a job. Look at the Ray head and at
   connection `ray_default`.
-- `audit`: when captions **are not what a fresh engine says**, the verdict of that run rests on wrong captions, and
-  those of other checkpoints that a warm engine served that night may too: `audit.json` beside them has the texts.
-  Set `engine.kind: ray_data_llm` in the suite, which starts an engine for each job, validate these checkpoints again
-  with force, and report the audit to the platform team. When the checkpoint was overwritten or deleted since, nothing
-  can be said about its captions any more. Bad input was not tried again, trouble was tried for hours.
+- `audit`: if captions **are not what a fresh engine says**, the verdict of that run rests on wrong captions. So may
+  the verdicts of other checkpoints that a warm engine served that night. `audit.json` beside the captions has the
+  texts. Set `engine.kind: ray_data_llm` in the suite, which starts an engine for each job. Validate these checkpoints
+  again with force, and report the audit to the platform team. If the checkpoint was overwritten or deleted since, its
+  captions can no longer be audited. Bad input was not tried again; trouble was tried again for hours.
 
-All is *skipped* where there is nothing to audit. The schedule is `ASSAY_AUDIT_CRON` (06:00 UTC).
+All tasks are *skipped* where there is nothing to audit. The schedule is `ASSAY_AUDIT_CRON` (06:00 UTC).
 """
 
 import os

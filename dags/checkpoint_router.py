@@ -1,30 +1,34 @@
 """
 ### Route checkpoints to validation
 
-Every night, and when the watcher sees a checkpoint become whole: lists the folders of `ASSAY_CHECKPOINTS`, leaves out
-what is not whole and what has a record in the suite `ASSAY_ROUTER_SUITE`, and triggers `validate_checkpoint` for the
-rest, oldest step first and one after the other (pool `router`), so that each may be the next one's baseline.
+Runs every night, and when the watcher sees that a checkpoint is complete. It lists the folders of `ASSAY_CHECKPOINTS`
+and skips incomplete ones and those that have a record in the suite `ASSAY_ROUTER_SUITE`. It triggers
+`validate_checkpoint` for the rest, oldest step first and one after the other (pool `router`), so each may be the
+baseline of the next.
 
 **A whole training run, in one click:** trigger this DAG with the run's folder. Its checkpoints go through one warm
-engine, and each one's verdict is there when it is done. What arrives meanwhile waits for the pass after it.
+engine, and each verdict is there when its run is done. Checkpoints that arrive meanwhile wait for the next pass.
 
-A checkpoint overwritten in place is another checkpoint and is validated anew. Running this DAG again is always safe.
+A checkpoint that was overwritten in place is another checkpoint and is validated again. Running this DAG again is
+always safe.
 
 **On call:** vlm-oncall.
 
-When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
+When a task is red, the last line of its log names the thing and the remedy. Do what it says, then clear the task:
 
-- `reconcile`: the suite is not there, or the folder of checkpoints or the storage root cannot be read at all. One odd
-  folder never makes it red: its log, and the XCom `summary`, name each folder that was passed over and the remedy.
+- `reconcile`: the suite is missing, or the folder of checkpoints or the storage root cannot be read at all. One odd
+  folder never makes it red: its log, and the XCom `summary`, name each skipped folder and the remedy.
 - `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
-  validation failed: that one's own run is.
+  validation failed: then the run of that validation is red.
 - `go_on`: the next pass could not be triggered. It is skipped unless this pass was cut at 200 validations.
 
-`reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set and no folder was given. Runs that ended without a record
-are tried again: after trouble by the next arrival, at most once an hour and less often after each try, and every night;
-after bad input when the suite has changed, or when a person clears the run or triggers this DAG. A folder whose reading
-failed twice in a way that nobody expected is in quarantine until it changes: the log names the file to delete to lift
-that. The schedule is `ASSAY_NIGHTLY_CRON` (02:00 UTC).
+`reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set and no folder was given.
+
+A run that ended without a record is tried again. After trouble, the next arrival tries it, at most once per hour and
+less often after each try, and so does every night. After bad input, it is tried when the suite has changed, or when a
+person clears the run or triggers this DAG. If reading a folder failed twice in an unexpected way, the folder is in
+quarantine until it changes; the log names the file to delete to end that. The schedule is `ASSAY_NIGHTLY_CRON` (02:00
+UTC).
 """
 
 import os
@@ -65,7 +69,7 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
             None,
             type=["null", "string"],
             title="Training run",
-            description="URI of a folder whose folders are checkpoints: all without a record in the suite are "
+            description="URI of a folder whose folders are checkpoints. All without a record in the suite are "
             "validated, oldest step first. Empty: ASSAY_CHECKPOINTS.",
             examples=["s3://checkpoints/vlm", "/data/checkpoints/vlm"],
         ),

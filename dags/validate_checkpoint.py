@@ -1,31 +1,33 @@
 """
 ### Validate one checkpoint
 
-Captions the suite's golden set with one checkpoint, scores the captions, compares them with the baseline's and gives a
-verdict. Everything is found again by its content: triggering the same checkpoint twice captions nothing twice.
+Captions the suite's golden set with one checkpoint, scores the captions, compares the scores with the baseline's, and
+gives a verdict. Every result is found by its content: if you trigger the same checkpoint twice, nothing is captioned
+twice.
 
-**On call:** vlm-oncall. No state lives here but this run's: clearing a task is always safe, what is done is kept.
+**On call:** vlm-oncall. This DAG keeps no state but this run's. Clearing a task is always safe: complete results are
+kept.
 
-When a task is red, the last line of its log names the thing and the remedy. Mend that, then clear the task:
+When a task is red, the last line of its log names the thing and the remedy. Do what it says, then clear the task:
 
 - `wait_for_ray`: the Ray cluster does not answer, or has no agent to start a job. Look at the Ray head and at
   connection `ray_default`.
-- `wait_for_checkpoint`: the checkpoint is not there, not whole, or damaged. Finish the upload.
+- `wait_for_checkpoint`: the checkpoint is missing, incomplete or damaged. Finish the upload.
 - `plan`: a typo in the suite, no such dataset or baseline, no access to storage.
-- `plan_following`: only if the task itself was killed, and then `caption` waits for it: what it cannot plan it leaves.
-- `preprocess`: the images cannot be read. Bad input was not tried again, trouble was tried for hours.
+- `plan_following`: the task itself was killed, and `caption` waits for it. It is never red because of what it plans.
+- `preprocess`: the images cannot be read. Bad input was not tried again; trouble was tried again for hours.
 - `golden_ready`: the golden set's manifest is missing or does not add up. Clear `preprocess`.
 - `caption`: vLLM cannot load the model, or the cluster lost the job. The *Ray job* button leads to Ray's own logs.
-- `evaluate`: the judge cannot be loaded or its endpoint refuses every question, or the scores do not add up. What was
-  answered is kept: nothing is asked twice.
+- `evaluate`: the judge cannot be loaded, its endpoint refuses every question, or the scores do not add up. Answers
+  are kept: no question is asked twice.
 - `publish`: a stage has not committed, or storage cannot be written. Clear the stage that the line names.
 - `verdict`: **nothing is broken.** The checkpoint is worse than its baseline (FAIL), or too much is missing to judge
-  (INCOMPLETE). Tell the checkpoint's owner; the log ends with the report's URI. An INCOMPLETE run is evaluated again
-  when asked for again: mend what its reason names, then clear `evaluate` or trigger the checkpoint once more.
+  (INCOMPLETE). Tell the checkpoint's owner; the log ends with the report's URI. For an INCOMPLETE run, resolve what
+  its reason names, then clear `evaluate` or trigger the checkpoint again: the run is evaluated again.
 
-A *skipped* `verdict` is INCONCLUSIVE: too few images to decide; its log says how many would. Marking a task failed or
-clearing it stops its Ray job; another run that shares the job submits it anew by itself. A job that `caption` submitted
-for the next checkpoint goes on.
+A *skipped* `verdict` is INCONCLUSIVE: there are too few images to decide, and its log says how many would be enough.
+If you mark a task as failed or clear it, its Ray job stops. Another run that shares the job submits it again by
+itself. A job that `caption` submitted for the next checkpoint goes on.
 """
 
 from datetime import timedelta
@@ -72,8 +74,8 @@ verdicts = Asset("assay_verdict", group="assay")
             minLength=1,
             title="Suite",
             description="What to validate with: the name of a file in dags/suites, without .yaml. To see a new suite's "
-            "images, prompt and doubts before a GPU is asked for, run `python -m ray_jobs.suite_check --suite NAME "
-            "--checkpoint URI` on the Ray cluster (docs/how-to/check-a-suite.md).",
+            "images, prompt and doubts without a GPU, run `assay suite check NAME --checkpoint URI` on the Ray cluster "
+            "(docs/how-to/check-a-suite.md).",
         ),
         "baseline": Param(
             None,
@@ -86,7 +88,7 @@ verdicts = Asset("assay_verdict", group="assay")
             False,
             type="boolean",
             title="Caption and score again",
-            description="Do both anew although they are there. The golden set is kept.",
+            description="Do both again although their results are complete. The golden set is kept.",
         ),
         "appear_minutes": Param(
             0,
@@ -99,8 +101,8 @@ verdicts = Asset("assay_verdict", group="assay")
             None,
             type=["null", "string"],
             title="Next checkpoint",
-            description="Set by the router: what is validated after this one. It is fetched, and captioned where "
-            "there is room, meanwhile.",
+            description="Set by the router: the checkpoint that is validated after this one. It is fetched meanwhile, "
+            "and captioned if there is room.",
         ),
     },
 )

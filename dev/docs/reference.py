@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.docs import command_line, error_lines, metric_table, python_api, stored_files, suite_keys
+from dev.docs import command_line, dag_pages, error_lines, metric_table, python_api, stored_files, suite_keys
 
 REPO = Path(__file__).parents[2]
 FOLDER = REPO / "docs" / "reference"
@@ -20,6 +20,7 @@ FOLDER = REPO / "docs" / "reference"
 PAGES: dict[str, Callable[[], str]] = {
     "command-line.md": command_line.page,
     "suite.md": suite_keys.page,
+    "dags.md": dag_pages.page,
     "errors.md": error_lines.page,
     "metrics.md": metric_table.page,
     "python-api.md": python_api.page,

@@ -3,12 +3,13 @@
 import ast
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from dev.docs import error_lines, message_forms, reference, stored_files, suite_keys
+from dev.docs import dag_pages, error_lines, message_forms, reference, stored_files, suite_keys
 
 REPO = Path(__file__).parents[2]
 DOCS = REPO / "docs" / "reference"
@@ -145,3 +146,19 @@ def test_every_file_that_a_release_wrote_is_documented_with_its_keys_and_columns
             assert (
                 columns - known == set() if schema != "Scores part" else known - columns == {"(one column per metric)"}
             )
+
+
+# --- DAGs -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_params_of_a_dag_are_read_from_its_file() -> None:
+    source = """
+    @dag(params={
+        "count": Param(0, type="number", description="How many " "of them."),
+        "suite": Param(None, description="Which."),
+        "force": Param(False, description="Again."),
+    })
+    def a(): ...
+    """
+    rows = [("count", "0", "How many of them."), ("suite", "null", "Which."), ("force", "false", "Again.")]
+    assert list(dag_pages.params(ast.parse(textwrap.dedent(source)))) == rows
