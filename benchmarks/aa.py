@@ -17,9 +17,9 @@ import numpy as np
 
 from demo import asking, scenes
 from demo.evaluate import DEMO
-from ray_jobs.gate.holm import holm
-from ray_jobs.gate.non_inferiority import compared
-from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.holm import adjust_p_values
+from ray_jobs.gate.non_inferiority import compare_metric
+from ray_jobs.gate.paired_differences import PairedDifferences
 from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.registry import BUILT_IN
 
@@ -48,10 +48,10 @@ def outcome(old: Night, new: Night, alpha: float, gated: Mapping[str, float]) ->
     """FAIL, PASS or INCONCLUSIVE as the verdict has it: FAIL after Holm over the metrics."""
     found = []
     for name, margin in gated.items():
-        pairs = Paired(BUILT_IN[name])
+        pairs = PairedDifferences(BUILT_IN[name])
         pairs.add(old[name], new[name])
-        found.append(compared(BUILT_IN[name], pairs, margin, alpha, family=len(gated)))
-    if min(holm([1.0 if one.p_worse is None else one.p_worse for one in found])) <= alpha:
+        found.append(compare_metric(BUILT_IN[name], pairs, margin, alpha, family=len(gated)))
+    if min(adjust_p_values([1.0 if one.p_worse is None else one.p_worse for one in found])) <= alpha:
         return "FAIL"
     return "PASS" if all(one.outcome == "PASS" for one in found) else "INCONCLUSIVE"
 

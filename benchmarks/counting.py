@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ray_jobs.metrics.text import frequencies
-from ray_jobs.metrics.text.ngrams import ORDERS, mixed, ngrams
+from ray_jobs.metrics.text.ngrams import ORDERS, mix_bits, ngrams
 
 GROUP, REFERENCES, WORDS, VOCABULARY = 8192, 5, 11, 30_000
 RANGE_ENTRIES, BUCKETS = 12_000_000, 256  # as in metrics.counting
@@ -28,7 +28,7 @@ def draw(folder: Path, images: int) -> None:
     """Write a file of n-grams for each group of images."""
     random = np.random.default_rng(0)
     weights = 1 / np.arange(1, VOCABULARY + 1)
-    names = mixed(np.arange(1, VOCABULARY + 1, dtype=np.uint64))
+    names = mix_bits(np.arange(1, VOCABULARY + 1, dtype=np.uint64))
     for number, first in enumerate(range(0, images, GROUP)):
         texts = min(GROUP, images - first) * REFERENCES
         terms = names[random.choice(VOCABULARY, texts * WORDS, p=weights / weights.sum())]
@@ -40,15 +40,15 @@ def draw(folder: Path, images: int) -> None:
 def by_runs(files: list[Path], target: Path) -> None:
     runs: list[tuple[Path, np.ndarray]] = []
     for file in files:
-        held, counts = frequencies.counted(np.fromfile(file, np.uint64))
+        held, counts = frequencies.count_numbers(np.fromfile(file, np.uint64))
         run = file.with_suffix(".run")
-        run.write_bytes(frequencies.encoded(held, counts))
-        runs.append((run, np.append(np.searchsorted(held, frequencies.boundaries(BUCKETS)), len(held))))
+        run.write_bytes(frequencies.encode_counts(held, counts))
+        runs.append((run, np.append(np.searchsorted(held, frequencies.compute_range_starts(BUCKETS)), len(held))))
     ranges = 1 << max(0, -(-int(sum(cuts[-1] for _, cuts in runs)) // RANGE_ENTRIES) - 1).bit_length()
     width = BUCKETS // ranges
     for number in range(ranges):
         pieces = [read_run(run, cuts[number * width], cuts[(number + 1) * width], cuts[-1]) for run, cuts in runs]
-        (target / f"{number}").write_bytes(frequencies.encoded(*frequencies.summed(pieces, least=2)))
+        (target / f"{number}").write_bytes(frequencies.encode_counts(*frequencies.sum_counts(pieces, least=2)))
 
 
 def read_run(run: Path, low: int, high: int, entries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def by_arrow(files: list[Path], target: Path) -> None:
     grams = pa.chunked_array([pa.array(np.fromfile(file, np.uint64)) for file in files])
     table = pa.table({"gram": grams}).group_by("gram").aggregate([("gram", "count")])
     table = table.filter(pc.greater_equal(table["gram_count"], 2)).sort_by("gram")
-    (target / "0").write_bytes(frequencies.encoded(table["gram"].to_numpy(), table["gram_count"].to_numpy()))
+    (target / "0").write_bytes(frequencies.encode_counts(table["gram"].to_numpy(), table["gram_count"].to_numpy()))
 
 
 def by_duckdb(files: list[Path], target: Path) -> None:
@@ -78,7 +78,7 @@ def by_duckdb(files: list[Path], target: Path) -> None:
         database.unregister("arrow")
     query = "SELECT gram, count(*)::UINTEGER n FROM grams GROUP BY gram HAVING n >= 2 ORDER BY gram"
     found = database.execute(query).fetchnumpy()
-    (target / "0").write_bytes(frequencies.encoded(found["gram"], found["n"]))
+    (target / "0").write_bytes(frequencies.encode_counts(found["gram"], found["n"]))
 
 
 WAYS: dict[str, Callable[[list[Path], Path], None]] = {"runs": by_runs, "pyarrow": by_arrow, "DuckDB": by_duckdb}
@@ -96,7 +96,9 @@ def main() -> None:
         started, files = time.process_time(), sorted(arguments.folder.glob("*.grams"))
         WAYS[arguments.way](files, target)
         seconds, most = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        entries = sum(file.stat().st_size for file in target.iterdir() if file.suffix != ".db") // frequencies.BYTES
+        entries = (
+            sum(file.stat().st_size for file in target.iterdir() if file.suffix != ".db") // frequencies.ENTRY_BYTES
+        )
         print(f"| {arguments.way} | {seconds:.1f} | {most / 2**20:.2f} | {entries:,} |", flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:

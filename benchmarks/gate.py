@@ -22,8 +22,8 @@ from ray_jobs.contract.artifacts import Manifest, Part, Scores, Summary
 from ray_jobs.contract.spec import Baseline, Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
 from ray_jobs.gate import run
-from ray_jobs.gate.non_inferiority import compared
-from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.non_inferiority import compare_metric
+from ray_jobs.gate.paired_differences import PairedDifferences
 from ray_jobs.metrics.registry import BUILT_IN, declared
 from ray_jobs.storage import objects, parts
 
@@ -43,11 +43,11 @@ def arrays(images: int, cluster: str) -> tuple[float, float]:
         values[name] = (old.round(), new.round()) if BUILT_IN[name].kind == "share" else (old, new)
     before, began = _peak(), time.perf_counter()
     for name, (old, new) in values.items():
-        pairs = Paired(BUILT_IN[name], labels is not None)
+        pairs = PairedDifferences(BUILT_IN[name], labels is not None)
         for at in range(0, images, PART_ROWS):
             chunk = slice(at, at + PART_ROWS)
             pairs.add(old[chunk], new[chunk], labels[chunk] if labels is not None else None)
-        compared(BUILT_IN[name], pairs, 0.01 * BUILT_IN[name].range[1], 0.0027, family=len(GATED))
+        compare_metric(BUILT_IN[name], pairs, 0.01 * BUILT_IN[name].range[1], 0.0027, family=len(GATED))
     return time.perf_counter() - began, _peak() - before
 
 
@@ -56,7 +56,7 @@ def from_parts(images: int, cluster: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as root:
         found, scores = _kept(root, images, cluster)
         before, began = _peak(), time.perf_counter()
-        run.gate(found, scores)
+        run.run_gate(found, scores)
         return time.perf_counter() - began, _peak() - before
 
 

@@ -21,13 +21,13 @@ import numpy as np
 from scipy import stats
 
 from ray_jobs.gate import accumulator, cluster_robust
-from ray_jobs.gate.holm import holm
-from ray_jobs.gate.moments import Moments, moments
-from ray_jobs.gate.non_inferiority import compared
-from ray_jobs.gate.paired_differences import Paired
-from ray_jobs.gate.paired_proportions import Discordant, p_lost
-from ray_jobs.gate.skewed_mean import Studentised
-from ray_jobs.gate.zero_variance import Constant
+from ray_jobs.gate.holm import adjust_p_values
+from ray_jobs.gate.moments import Moments, compute_moments
+from ray_jobs.gate.non_inferiority import compare_metric
+from ray_jobs.gate.paired_differences import PairedDifferences
+from ray_jobs.gate.paired_proportions import PairedProportionsTest, losses_p_value
+from ray_jobs.gate.skewed_mean import MeanTest
+from ray_jobs.gate.zero_variance import ZeroVarianceTest
 
 ALPHAS = (0.05, 0.0027)
 FAMILIES = (1, 4)
@@ -109,14 +109,14 @@ CLUSTERS = ((10, 0.2, 0.0), (15, 0.2, 0.5), (30, 0.2, 0.5), (100, 0.05, 1.0), (1
 def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order: int = 1) -> Seen:
     """Nights of one metric with `n` differences; the margin plays no part, for only the distance to it does."""
     step = max(1, 2_000_000 // n)
-    chunks = [moments(draw(random, (min(step, nights - at), n))) for at in range(0, nights, step)]
+    chunks = [compute_moments(draw(random, (min(step, nights - at), n))) for at in range(0, nights, step)]
     fields = {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("mean", "m2", "m3", "m4")}
     fields |= {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("least", "most")}
     seen = Moments(np.asarray(n), **fields)
     with np.errstate(all="ignore"):
-        found = _studentised(accumulator.studentised(seen, order))
+        found = _studentised(accumulator.build_mean_test(seen, order))
     for at in np.nonzero(seen.constant)[0]:
-        constant = Constant(float(seen.mean[at]), n, -1.0, 1.0)
+        constant = ZeroVarianceTest(float(seen.mean[at]), n, -1.0, 1.0)
         found.worse[at], found.no_worse[at] = constant.p_below(0.0), constant.p_above(0.0)
     return found
 
@@ -126,10 +126,10 @@ def of_clusters(random: np.random.Generator, number: int, between: float, unequa
     counts = np.maximum(np.round(20 * np.exp(unequal * random.standard_normal((nights, number)))), 1)
     common = math.sqrt(between) * random.standard_normal(counts.shape)
     own = math.sqrt(1 - between) * random.standard_normal(counts.shape)
-    return _studentised(cluster_robust.studentised(counts, counts * common + np.sqrt(counts) * own))
+    return _studentised(cluster_robust.build_clustered_mean_test(counts, counts * common + np.sqrt(counts) * own))
 
 
-def _studentised(test: Studentised) -> Seen:
+def _studentised(test: MeanTest) -> Seen:
     power = {}
     for family in FAMILIES:
         alpha = ALPHAS[1] / family
@@ -151,16 +151,16 @@ def of_shares(
     power = {}
     for family in FAMILIES:
         alpha = ALPHAS[1] / family
-        told = [Discordant(0, seen, n, "").detectable(-margin, alpha, POWER) for seen in _typical(gains)]
+        told = [PairedProportionsTest(0, seen, n, "").detectable(-margin, alpha, POWER) for seen in _typical(gains)]
         worse = -float(np.nanmean(told)) if np.isfinite(told).mean() > 0.5 else math.nan
         if math.isfinite(worse):
             lost, gained, _ = random.multinomial(n, [gain + worse, gain, 1 - worse - 2 * gain], nights).T
-            power[family] = -worse, float((p_lost(lost, gained, n, margin) <= alpha).mean())
+            power[family] = -worse, float((losses_p_value(lost, gained, n, margin) <= alpha).mean())
         else:
             power[family] = math.nan, math.nan
-    never = Discordant(0, 0, n, "").p_above(-margin)
-    no_worse = np.where((losses == 0) & (gains == 0), never, p_lost(gains, losses, n, -margin))
-    return Seen(p_lost(losses, gains, n, margin), no_worse, power)
+    never = PairedProportionsTest(0, 0, n, "").p_above(-margin)
+    no_worse = np.where((losses == 0) & (gains == 0), never, losses_p_value(gains, losses, n, -margin))
+    return Seen(losses_p_value(losses, gains, n, margin), no_worse, power)
 
 
 def _typical(gains: np.ndarray) -> list[int]:
@@ -231,11 +231,11 @@ def whole(random: np.random.Generator, nights: int) -> str:
         }  # fmt: skip
         ps = []
         for name, values in differences.items():
-            pairs: Any = Paired(metrics[name])
+            pairs: Any = PairedDifferences(metrics[name])
             pairs.add(np.zeros(300), values)
-            ps.append(compared(metrics[name], pairs, 0.05, 0.0027, advisory=True).p_worse or 0.0)
+            ps.append(compare_metric(metrics[name], pairs, 0.05, 0.0027, advisory=True).p_worse or 0.0)
         for alpha, found in hits.items():
-            found.append(min(holm(ps)) <= alpha)
+            found.append(min(adjust_p_values(ps)) <= alpha)
     return " | ".join(rate(np.array(found)) for found in hits.values())
 
 

@@ -21,7 +21,7 @@ from scipy.stats import beta
 from demo import asking, judging, scenes
 from demo.evaluate import planted_captions
 from ray_jobs.contract.suite import Judge
-from ray_jobs.judge.rubric import Judgement, question, read, schema
+from ray_jobs.judge.rubric import Judgement, build_question, build_schema, parse_answer
 
 CRITERIA = tuple(scenes.VALUES)
 JUDGE = Judge(kind="vllm", model="demo/judge", prompt=judging.PROMPT, criteria=CRITERIA)
@@ -31,11 +31,11 @@ FEW = 7
 
 def ask(llm: object, pairs: Sequence[tuple[Image.Image, str]], at_once: int) -> list[Judgement]:
     """What the judge says of each image and caption."""
-    asked = [(image, question(JUDGE, caption, [])) for image, caption in pairs]
+    asked = [(image, build_question(JUDGE, caption, [])) for image, caption in pairs]
     said: list[str] = []
     for first in range(0, len(asked), at_once):
-        said += asking.ask(llm, asked[first : first + at_once], schema(JUDGE))
-    return [read(JUDGE, text, None) for text in said]
+        said += asking.ask(llm, asked[first : first + at_once], build_schema(JUDGE))
+    return [parse_answer(JUDGE, text, None) for text in said]
 
 
 def clopper_pearson(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:

@@ -17,13 +17,13 @@ from ray_jobs.contract.artifacts import Manifest, Verdict
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.gate import results_folders
-from ray_jobs.gate.run import gate
+from ray_jobs.gate.run import run_gate
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import frame
-from ray_jobs.judge.preference import prefer
-from ray_jobs.judge.run import judge_all, reopen
-from ray_jobs.metrics.run import check, score, summed_up
-from ray_jobs.report.write_report import report_page
+from ray_jobs.judge.preference import compute_preferences
+from ray_jobs.judge.run import run_judge, start_new_attempt
+from ray_jobs.metrics.run import check_settings, score_captions, summarise_scores
+from ray_jobs.report.write_report import render_report
 from ray_jobs.storage import json_files, objects, parts, records
 
 log = logging.getLogger("assay")
@@ -33,10 +33,10 @@ def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
     if records.decided(spec.request_uri):
         if spec.force:  # a kill may have come before its results stood
-            results_folders.let_stand(spec, json_files.load(Verdict, f"{spec.request_uri}/verdict.json"))
+            results_folders.make_current(spec, json_files.load(Verdict, f"{spec.request_uri}/verdict.json"))
         log.info("run %s has its verdict", spec.run_uri)
         return
-    check(spec)
+    check_settings(spec)
     json_files.check_replaceable(f"{spec.run_uri}/verdict.json")
     compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
@@ -44,17 +44,17 @@ def evaluate(spec: Spec) -> None:
     folder = results_folders.find_folder(spec, digest(*map(parts.digest_parts, captions.values())))
     spec = spec.with_folders({}, folder)
     if not folder:
-        reopen(spec)  # after the check: a fault in the settings leaves the verdict that is there
+        start_new_attempt(spec)  # after the check: a fault in the settings leaves the verdict that is there
     times = [time.monotonic()]
     if spec.suite.judge.kind != "none":
-        judge_all(spec, caption_ids)
-        prefer(spec)
+        run_judge(spec, caption_ids)
+        compute_preferences(spec)
     times.append(time.monotonic())
-    made = {caption_id: score(spec, caption_id) for caption_id in caption_ids}
+    made = {caption_id: score_captions(spec, caption_id) for caption_id in caption_ids}
     spec = spec.with_folders({caption_id: parts.place_of(manifest) for caption_id, manifest in made.items()})
-    scores = summed_up(spec, made[spec.caption_id])
+    scores = summarise_scores(spec, made[spec.caption_id])
     times.append(time.monotonic())
-    verdict = gate(spec, scores)
+    verdict = run_gate(spec, scores)
     times.append(time.monotonic())
     took = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
     scores = scores.model_copy(
@@ -63,7 +63,7 @@ def evaluate(spec: Spec) -> None:
             "captions": captions[spec.caption_id].model_copy(update={"parts": ()}),
         }
     )
-    page = report_page(spec, scores, verdict)
+    page = render_report(spec, scores, verdict)
     decided_at = datetime.now(UTC)
     _check_unchanged(spec, captions, made)
     if not spec.force and records.decided(spec.run_uri):
@@ -75,7 +75,7 @@ def evaluate(spec: Spec) -> None:
         verdict = verdict.model_copy(update={"folder": folder, "decided_at": decided_at})
     json_files.replace(f"{spec.results_uri}/verdict.json", verdict)
     if folder:
-        results_folders.let_stand(spec, verdict)
+        results_folders.make_current(spec, verdict)
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
 
 

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ray_jobs.checks.page import html_page, text_page
-from ray_jobs.checks.run import Checked, check_suite
+from ray_jobs.checks.page import render_html, render_text
+from ray_jobs.checks.run import CheckResult, check_suite
 
 
 def main(
@@ -25,18 +25,18 @@ def main(
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # the page has the rest
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     checked = check_suite(suite_name, checkpoint_uri, sample, ask_judge)
-    print(json.dumps(summary_of(checked), indent=1) if as_json else text_page(checked))
+    print(json.dumps(summary_of(checked), indent=1) if as_json else render_text(checked))
     code = checked.findings.exit_code
     if html:
         try:
-            html.write_text(html_page(checked), encoding="utf-8")
+            html.write_text(render_html(checked), encoding="utf-8")
         except OSError as error:
             print(f"--html {html}: cannot be written ({error.strerror}); name another file", file=sys.stderr)
             return code or 2
     return code
 
 
-def summary_of(checked: Checked) -> dict[str, Any]:
+def summary_of(checked: CheckResult) -> dict[str, Any]:
     """What a program wants to know of a check: the counts, and each finding."""
     listing = checked.listing
     return {

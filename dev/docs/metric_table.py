@@ -11,7 +11,7 @@ from ray_jobs.contract.field_schema import complete
 from ray_jobs.contract.suite import Judge
 from ray_jobs.metrics import Metric, registry
 from ray_jobs.metrics.clip import similarity
-from ray_jobs.metrics.field_metrics import field_metrics
+from ray_jobs.metrics.field_metrics import build_field_metrics
 
 BETTER = {1: "more", -1: "less", 0: "neither"}
 NEEDS = {
@@ -58,7 +58,7 @@ def page() -> str:
     lines += ["", "## In every run", "", *table(registry.BUILT_IN.values())]
     lines += ["", "## With `metrics.clip`", "", *table(similarity.METRICS)]
     lines += ["", "## With `caption.fields`", "", OF_FIELDS, ""]
-    lines += table(field_metrics(schema, EXAMPLE_FIELDS).values())
+    lines += table(build_field_metrics(schema, EXAMPLE_FIELDS).values())
     lines += ["", "## With a judge", "", OF_JUDGE, ""]
     judge = Judge(kind="vllm", model="judge", criteria=("colours",), pairwise=True)
     lines += table(registry.of_judge(judge).values())

@@ -32,7 +32,7 @@ from ray_jobs.dataset.same_content import SameContent
 from ray_jobs.golden import build_part, part_plan, previews
 from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
 from ray_jobs.judge import answer_store, preference
-from ray_jobs.judge.totals import JudgeTotals, Spent
+from ray_jobs.judge.totals import JudgeTotals, TokenUsage
 from ray_jobs.storage.audits import Audit, Difference
 from ray_jobs.storage.index import Index, RecordSummary
 
@@ -88,7 +88,7 @@ FILES = (
 
 MODELS: tuple[type, ...] = (
     Spec, Checkpoint, Baseline, Predecessor, Manifest, Part, Scores, Summary, Verdict, Comparison, LimitCheck, Record,
-    Failure, Audit, Difference, GoldenPlan, PlannedPart, JudgeTotals, Spent, Index, RecordSummary, SameContent,
+    Failure, Audit, Difference, GoldenPlan, PlannedPart, JudgeTotals, TokenUsage, Index, RecordSummary, SameContent,
 )  # fmt: skip
 
 SCHEMAS: dict[str, pa.Schema] = {

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from ray_jobs.checks.images import Listing, Looked
+from ray_jobs.checks.images import Listing, SampleImage
 from ray_jobs.contract.suite import Suite
 from ray_jobs.fields.truth import TRUTH, truth_of_suite
 from ray_jobs.images.prepare import Golden, Reject
@@ -54,7 +54,7 @@ ODD_REFERENCES: dict[str, Callable[[str], object]] = {
 }
 
 
-def image_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+def image_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about which images there are."""
     dataset = suite.dataset
     if dataset.limit and dataset.limit > listing.listed:
@@ -91,14 +91,14 @@ def image_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> It
         yield "every image looked at is enlarged by preprocess.min_pixels; are these thumbnails?"
 
 
-def label_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+def label_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about labels."""
     dataset = suite.dataset
     rows = [image.row for image in looked]
     if not dataset.label:
         if suite.gate.cluster == "label":
             yield "gate.cluster is label, and the suite names no `label`"
-        for name in _gating(suite, "label", "name"):
+        for name in _list_gate_metrics(suite, "label", "name"):
             yield f"the gate compares {name}, which needs labels, and the suite names no `label`"
         return
     labels = [row.label for row in rows if row.label is not None]
@@ -106,12 +106,12 @@ def label_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> It
         yield f"{missing} of the {len(rows)} images looked at have no label"
     if odd := [label for label in labels if LOOKS_LIKE_ID.fullmatch(label)]:
         yield (
-            f"labels look like ids ({_examples(odd)}); no caption holds one, so label_hit measures nothing: give their "
-            "names with `label_names`"
+            f"labels look like ids ({_quote_examples(odd)}); no caption holds one, so label_hit measures nothing: give "
+            "their names with `label_names`"
         )
     if none := [label for label in labels if label.strip().lower() in EMPTY_WORDS]:
         share = f"{len(none)} of the {len(labels)} labels looked at"
-        yield f"{share} say that there is none ({_examples(none)}); leave them empty"
+        yield f"{share} say that there is none ({_quote_examples(none)}); leave them empty"
     counts = dict(listing.labels) if listing.labelled else dict(Counter(labels))
     distinct = listing.label_count if listing.labelled else len(counts)
     if distinct == 1 and labels:
@@ -121,10 +121,10 @@ def label_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> It
         yield f"each of {total} images has a label of its own; is `label` the column of names?"
 
 
-def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about references."""
     if not suite.dataset.references:
-        for name in _gating(suite, "references"):
+        for name in _list_gate_metrics(suite, "references"):
             yield f"the gate compares {name}, which needs references, and the suite names no `references`"
         return
     rows = [image.row for image in looked]
@@ -136,16 +136,16 @@ def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -
     texts = [text for row in rows for text in row.references]
     for why, is_odd in ODD_REFERENCES.items():
         if odd := [text for text in texts if is_odd(text)]:
-            yield f"{len(odd)} of the {len(texts)} references looked at {why} ({_examples(odd)}); mend the source"
+            yield f"{len(odd)} of the {len(texts)} references looked at {why} ({_quote_examples(odd)}); mend the source"
     if any(len(set(row.references)) < len(row.references) for row in rows):
         yield "an image has the same reference twice"
     if any(len(row.references) > MOST_REFERENCES for row in rows):
         yield f"an image has over {MOST_REFERENCES} references; does one image collect those of others?"
     if len(texts) > 5 and len(set(texts)) == 1:
-        yield f"all references looked at are the same text ({_examples(texts)})"
+        yield f"all references looked at are the same text ({_quote_examples(texts)})"
 
 
-def truth_faults(suite: Suite, looked: Sequence[Looked]) -> Iterator[str]:
+def truth_faults(suite: Suite, looked: Sequence[SampleImage]) -> Iterator[str]:
     """Each right value that no answer could equal, with which the caption job would end, one an image."""
     for image in looked:
         if isinstance(image.image, Golden):
@@ -155,7 +155,7 @@ def truth_faults(suite: Suite, looked: Sequence[Looked]) -> Iterator[str]:
                 yield str(fault)
 
 
-def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> Iterator[str]:
+def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about the right values of fields."""
     wanted = set(suite.dataset.truth)
     rows = [json.loads(image.row.truth or "{}") for image in looked] if wanted else []
@@ -164,11 +164,11 @@ def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[Looked]) -> It
             yield f"{missing} of the {len(rows)} images looked at have no truth of {printable(name, 60)!r}"
 
 
-def _gating(suite: Suite, *needs: str) -> list[str]:
+def _list_gate_metrics(suite: Suite, *needs: str) -> list[str]:
     """The built-in metrics of the gate and its limits that need one of these."""
     names = dict.fromkeys([*suite.gate.metrics, *suite.gate.limits])
     return [name for name in names if name in BUILT_IN and BUILT_IN[name].needs in needs]
 
 
-def _examples(texts: Sequence[str]) -> str:
+def _quote_examples(texts: Sequence[str]) -> str:
     return ", ".join(repr(printable(text, 60)) for text in list(dict.fromkeys(texts))[:3])

@@ -40,7 +40,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Looked:
+class SampleImage:
     """One image as the jobs will use it: its row of the source, and its golden image or why there is none."""
 
     row: SourceImage
@@ -49,21 +49,21 @@ class Looked:
 
 def list_images(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     """The listing and its source. Raises InputError and RetryableError as the job does."""
-    return apart(f"dataset {dataset.source}", _list, dataset, most)
+    return apart(f"dataset {dataset.source}", _list_in_process, dataset, most)
 
 
-def look_at(source: Source, chosen: tuple[ImageRef, ...], settings: Preprocess) -> list[Looked]:
+def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Preprocess) -> list[SampleImage]:
     """The chosen images, read and prepared in the decoder's process."""
     decoder = Decoder(settings)
     try:
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             rows = read_rows(decoder, source, chosen, folder)
-            return [Looked(replace(row, data=None, file=None), decoder.alone(prepared, row)) for row in rows]
+            return [SampleImage(replace(row, data=None, file=None), decoder.alone(prepared, row)) for row in rows]
     finally:
         decoder.close()
 
 
-def _list(dataset: Dataset, most: int) -> tuple[Listing, Source]:
+def _list_in_process(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     source = open_source(dataset)
     labels, references, splits = Counter[str](), Counter[int](), Counter[str]()
     chosen: list[ImageRef] = []

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ray_jobs.checks.images import Looked
-from ray_jobs.checks.judge import Asked, question, read_answer
+from ray_jobs.checks.images import SampleImage
+from ray_jobs.checks.judge import JudgeExample, build_question, read_answer
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Judge
 from ray_jobs.engine.probe.checkpoint_probe import probe
@@ -16,20 +16,22 @@ from ray_jobs.engine.protocol import why_image_missing
 from ray_jobs.golden.decoder_process import Confined, Died
 from ray_jobs.images.prepare import Golden
 from ray_jobs.inputs.errors import RetryableError
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import rubric
 
 MEGABYTES = 2**30  # no bound: the engine takes what the model needs
 SECONDS = 1800.0
 
 
-def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[Looked]) -> list[Asked]:
+def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[SampleImage]) -> list[JudgeExample]:
     """The judge's real answers about these images. Raises RetryableError where vLLM does not start or dies."""
     probe(checkpoint)
-    questions = [question(judge, image.row.references) for image in looked]
+    questions = [build_question(judge, image.row.references) for image in looked]
     images = [image.image.image for image in looked if isinstance(image.image, Golden)]
     process = Confined(MEGABYTES)
     try:
-        answers = process.run(_answers, judge, checkpoint, questions, images, dict(os.environ), seconds=SECONDS)
+        answers = process.run(
+            _generate_answers, judge, checkpoint, questions, images, dict(os.environ), seconds=SECONDS
+        )
     except Died as died:
         raise RetryableError(
             f"judge {checkpoint.uri}: its engine did not answer ({died}); is there memory enough?"
@@ -39,7 +41,7 @@ def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[Looked]) -
     return [read_answer(judge, text, answer) for text, answer in zip(questions, answers, strict=True)]
 
 
-def _answers(
+def _generate_answers(
     judge: Judge, checkpoint: Checkpoint, questions: list[str], images: list[bytes], environment: dict[str, str]
 ) -> list[str]:
     import torch
@@ -56,7 +58,7 @@ def _answers(
     from ray_jobs.engine.protocol import build_request
 
     maker = prompt_builder_for(checkpoint)
-    schema = judging.schema(judge)
+    schema = rubric.build_schema(judge)
     requests = [
         build_request("", number, image, text, maker, {})
         for number, (text, image) in enumerate(zip(questions, images, strict=True))

@@ -30,7 +30,7 @@ WEIGHTS = (".safetensors",)
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedPrompt:
     """What the model's tokenizer and chat template make of the suite's texts; all counts are tokens.
 
     `prompt` is the text as vLLM gets it, `prompt_tokens` its length with one placeholder for the image. `with_image` is
@@ -71,7 +71,7 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
         files=len(weights),
         gigabytes=sum(entry.size for entry in weights) / 1e9,
         architecture=", ".join(map(str, config.get("architectures") or ["unknown"])),
-        longest=_longest(config),
+        longest=_read_max_positions(config),
         quantised=None if checkpoint.base else quantisation(checkpoint.uri),
         has_generation_config="generation_config.json" in beside,
     )
@@ -90,28 +90,30 @@ def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
     return True
 
 
-def render(checkpoint: Checkpoint, text: str, sizes: Sequence[tuple[int, int]], texts: Sequence[str]) -> Rendered:
+def render_prompt(
+    checkpoint: Checkpoint, text: str, sizes: Sequence[tuple[int, int]], texts: Sequence[str]
+) -> RenderedPrompt:
     """The suite's text as the checkpoint's chat template writes it. Raises InputError where its files fail."""
-    with _copied(checkpoint) as folder:
-        return _confined(checkpoint.uri, _render, folder, checkpoint.uri, text, list(sizes), list(texts))
+    with _copy_files(checkpoint) as folder:
+        return _run_confined(checkpoint.uri, _render_in_process, folder, checkpoint.uri, text, list(sizes), list(texts))
 
 
-def fault_of_engine(checkpoint: Checkpoint, engine: Engine) -> str | None:
+def find_engine_fault(checkpoint: Checkpoint, engine: Engine) -> str | None:
     """Why vLLM would not start with these settings, in its own words; None where it says nothing against them.
 
     vLLM computes its whole configuration, with the model's config and tokenizer, and loads no weights.
     """
-    with _copied(checkpoint) as folder:
-        return _confined(checkpoint.uri, _fault_of_engine, folder, engine)
+    with _copy_files(checkpoint) as folder:
+        return _run_confined(checkpoint.uri, _find_engine_fault, folder, engine)
 
 
-def largest_size(settings: Preprocess) -> tuple[int, int]:
+def compute_largest_size(settings: Preprocess) -> tuple[int, int]:
     """Width and height of the largest square golden image."""
     side = max(math.isqrt(settings.max_pixels) // settings.patch, 1) * settings.patch
     return side, side
 
 
-def _longest(config: dict[str, Any]) -> int | None:
+def _read_max_positions(config: dict[str, Any]) -> int | None:
     inside = config.get("text_config")
     for section in (inside if isinstance(inside, dict) else {}, config):
         value = section.get("max_position_embeddings")
@@ -121,7 +123,7 @@ def _longest(config: dict[str, Any]) -> int | None:
 
 
 @contextmanager
-def _copied(checkpoint: Checkpoint) -> Iterator[str]:
+def _copy_files(checkpoint: Checkpoint) -> Iterator[str]:
     """A folder with copies of what is loaded beside the weights."""
     with tempfile.TemporaryDirectory(prefix="assay-check-") as folder:
         for name, uri in companions(checkpoint).items():
@@ -129,7 +131,7 @@ def _copied(checkpoint: Checkpoint) -> Iterator[str]:
         yield folder
 
 
-def _confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
+def _run_confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
     process = Confined(MEGABYTES)
     try:
         return process.run(work, *arguments, seconds=SECONDS)
@@ -143,7 +145,9 @@ def _confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
         process.close()
 
 
-def _render(folder: str, uri: str, text: str, sizes: list[tuple[int, int]], texts: list[str]) -> Rendered:
+def _render_in_process(
+    folder: str, uri: str, text: str, sizes: list[tuple[int, int]], texts: list[str]
+) -> RenderedPrompt:
     from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -156,8 +160,10 @@ def _render(folder: str, uri: str, text: str, sizes: list[tuple[int, int]], text
         except ImageRefused:
             with_image[width, height] = 0
     harmless = maker.escape_special_tokens(text)
-    special = sorted({str(token) for token in maker.tokenizer.all_special_tokens} | _added(maker.tokenizer))
-    return Rendered(
+    special = sorted(
+        {str(token) for token in maker.tokenizer.all_special_tokens} | _list_special_tokens(maker.tokenizer)
+    )
+    return RenderedPrompt(
         prompt=prompt,
         prompt_tokens=len(maker.tokens(prompt)),
         with_image=with_image,
@@ -167,11 +173,11 @@ def _render(folder: str, uri: str, text: str, sizes: list[tuple[int, int]], text
     )
 
 
-def _added(tokenizer: Any) -> set[str]:
+def _list_special_tokens(tokenizer: Any) -> set[str]:
     return {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
 
 
-def _fault_of_engine(folder: str, engine: Engine) -> str | None:
+def _find_engine_fault(folder: str, engine: Engine) -> str | None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     logging.disable(logging.CRITICAL)
     from ray_jobs.engine.settings import build_warm_config, engine_environment

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ray_jobs.checks.model import Model, Rendered
+from ray_jobs.checks.model import Model, RenderedPrompt
 from ray_jobs.contract.suite import Engine
 from ray_jobs.inputs.names import printable
 
@@ -25,7 +25,7 @@ def model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[st
         yield f"vLLM would not start with the suite's engine settings (tried as on a CPU): {fault}"
 
 
-def prompt_doubts(rendered: Rendered, engine: Engine, max_tokens: int, setting: str) -> Iterator[str]:
+def prompt_doubts(rendered: RenderedPrompt, engine: Engine, max_tokens: int, setting: str) -> Iterator[str]:
     """Doubts about a prompt as the model gets it; `setting` is the section of the suite that it comes from."""
     if rendered.broken:
         named = ", ".join(repr(printable(token, 40)) for token in rendered.broken[:5])
@@ -43,7 +43,7 @@ def prompt_doubts(rendered: Rendered, engine: Engine, max_tokens: int, setting: 
         yield "the image adds no tokens to the prompt; does this model see it?"
 
 
-def length_doubts(rendered: Rendered, texts: Sequence[str], max_tokens: int, what: str) -> Iterator[str]:
+def length_doubts(rendered: RenderedPrompt, texts: Sequence[str], max_tokens: int, what: str) -> Iterator[str]:
     """Whether right answers, which are the references or hold them, fit into `caption.max_tokens`."""
     longer = [text for text, tokens in zip(texts, rendered.texts, strict=True) if tokens + 1 > max_tokens]
     if longer:

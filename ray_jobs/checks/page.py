@@ -12,10 +12,10 @@ from typing import Any
 
 import jinja2
 
-from ray_jobs.checks.images import Looked
-from ray_jobs.checks.model import Model, Rendered
-from ray_jobs.checks.run import Checked
-from ray_jobs.checks.sample_size import images_needed
+from ray_jobs.checks.images import SampleImage
+from ray_jobs.checks.model import Model, RenderedPrompt
+from ray_jobs.checks.run import CheckResult
+from ray_jobs.checks.sample_size import compute_images_needed
 from ray_jobs.images.prepare import Golden, Reject, thumbnail
 from ray_jobs.inputs.display_text import shown as make_visible
 
@@ -28,62 +28,69 @@ TEMPLATES = jinja2.Environment(
 )  # fmt: skip
 
 
-def plain(text: object, most: int = LINE) -> str:
+def format_line(text: object, most: int = LINE) -> str:
     """The text in one line, fit to be shown."""
     found = make_visible(" ".join(str(text).split()), most)
     return found.text + ("…" if found.note else "")
 
 
-def block(text: object, most: int = BLOCK) -> str:
+def format_block(text: object, most: int = BLOCK) -> str:
     """The text with its line breaks, fit to be shown."""
     found = make_visible(str(text), most)
     return found.text + (f"… ({found.note})" if found.note else "")
 
 
-def view(checked: Checked) -> dict[str, Any]:
+def build_view(checked: CheckResult) -> dict[str, Any]:
     """What both pages show, as texts and numbers; nothing in it is escaped yet."""
     order = {"bad input": 0, "trouble": 1, "doubt": 2}
     return {
         "suite": checked.suite.name if checked.suite else checked.suite_name,
         "findings": sorted(checked.findings.items, key=lambda finding: order[finding.kind]),
-        "facts": list(_facts(checked)),
-        "rows": [_row(checked, number, image) for number, image in enumerate(checked.choose_shown())],
-        "rejects": [_reject(image) for image in checked.looked if isinstance(image.image, Reject)][:MOST_REJECTS],
-        "prompts": list(_prompts(checked)),
+        "facts": list(_list_facts(checked)),
+        "rows": [_build_row(checked, number, image) for number, image in enumerate(checked.choose_shown())],
+        "rejects": [_describe_reject(image) for image in checked.looked if isinstance(image.image, Reject)][
+            :MOST_REJECTS
+        ],
+        "prompts": list(_list_prompts(checked)),
         "notes": checked.notes,
     }
 
 
-def text_page(checked: Checked) -> str:
+def render_text(checked: CheckResult) -> str:
     """The page for a terminal."""
-    seen = view(checked)
-    lines = [f"suite {plain(seen['suite'])}", ""]
+    seen = build_view(checked)
+    lines = [f"suite {format_line(seen['suite'])}", ""]
     for name, value in seen["facts"]:
-        lines.append(f"  {plain(name):<12} {plain(value, 600)}")
+        lines.append(f"  {format_line(name):<12} {format_line(value, 600)}")
     for title, text in seen["prompts"]:
-        lines += ["", f"{title}:", *(f"  | {line}" for line in block(text).split("\n"))]
+        lines += ["", f"{title}:", *(f"  | {line}" for line in format_block(text).split("\n"))]
     for row in seen["rows"]:
-        lines += ["", f"image {plain(row['image_id'])}: {row['size']}"]
-        lines += [f"  {plain(name):<12} {plain(value, 600)}" for name, value in row["facts"]]
+        lines += ["", f"image {format_line(row['image_id'])}: {row['size']}"]
+        lines += [f"  {format_line(name):<12} {format_line(value, 600)}" for name, value in row["facts"]]
     if seen["rejects"]:
         lines += ["", "rejected:"]
-        lines += [f"  {plain(row['image_id'])}: {row['reason']}, {plain(row['detail'])}" for row in seen["rejects"]]
+        lines += [
+            f"  {format_line(row['image_id'])}: {row['reason']}, {format_line(row['detail'])}"
+            for row in seen["rejects"]
+        ]
     if seen["notes"]:
-        lines += ["", "what the jobs say of it:", *(f"  {plain(note, 600)}" for note in seen["notes"])]
+        lines += ["", "what the jobs say of it:", *(f"  {format_line(note, 600)}" for note in seen["notes"])]
     lines.append("")
-    lines += [f"{finding.kind.upper()}  {finding.about}: {plain(finding.text, 700)}" for finding in seen["findings"]]
-    lines.append(_summary(checked))
+    lines += [
+        f"{finding.kind.upper()}  {finding.about}: {format_line(finding.text, 700)}" for finding in seen["findings"]
+    ]
+    lines.append(_summarise_findings(checked))
     return "\n".join(lines)
 
 
-def html_page(checked: Checked) -> str:
+def render_html(checked: CheckResult) -> str:
     """The page for a browser."""
-    TEMPLATES.filters["plain"] = plain
-    TEMPLATES.filters["block"] = block
-    return TEMPLATES.get_template("page.html").render(view(checked) | {"summary": _summary(checked)})
+    TEMPLATES.filters["plain"] = format_line
+    TEMPLATES.filters["block"] = format_block
+    return TEMPLATES.get_template("page.html").render(build_view(checked) | {"summary": _summarise_findings(checked)})
 
 
-def _summary(checked: Checked) -> str:
+def _summarise_findings(checked: CheckResult) -> str:
     counts = Counter(finding.kind for finding in checked.findings.items)
     if not counts:
         return "nothing to doubt was found"
@@ -91,7 +98,7 @@ def _summary(checked: Checked) -> str:
     return f"{stops} would stop a job, {counts['doubt']} doubts"
 
 
-def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
+def _list_facts(checked: CheckResult) -> Iterator[tuple[str, str]]:
     suite, listing = checked.suite, checked.listing
     if suite is None:
         return
@@ -99,8 +106,8 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
     if listing:
         size = f", {listing.megabytes:,.1f} MB" if listing.megabytes else ""
         yield "images", f"{listing.listed:,} listed, {listing.used:,} used{size}, {len(checked.looked)} looked at"
-        yield "labels", _labels(checked)
-        yield "references", _references(checked)
+        yield "labels", _describe_labels(checked)
+        yield "references", _describe_references(checked)
     rejects = Counter(image.image.reason for image in checked.looked if isinstance(image.image, Reject))
     if checked.looked:
         yield "rejected", ", ".join(f"{count} {reason}" for reason, count in rejects.most_common()) or "none of them"
@@ -114,17 +121,22 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
     if suite.caption.schema_of_fields:
         yield "fields", ", ".join(suite.caption.schema_of_fields["properties"])
     if checked.model:
-        yield "checkpoint", _model(checked.model)
+        yield "checkpoint", _describe_model(checked.model)
     if checked.prompt:
-        yield "prompt", _tokens(checked.prompt, suite.caption.max_tokens, suite.engine.max_model_len)
+        yield "prompt", _describe_tokens(checked.prompt, suite.caption.max_tokens, suite.engine.max_model_len)
     if suite.judge.kind != "none":
         opened = (
-            _model(checked.judge_model) if checked.judge_model else f"{suite.judge.model} at {suite.judge.base_url}"
+            _describe_model(checked.judge_model)
+            if checked.judge_model
+            else f"{suite.judge.model} at {suite.judge.base_url}"
         )
         yield "judge", opened if suite.judge.kind == "openai" or checked.judge_model else str(suite.judge.model)
     if checked.judge_prompt:
-        yield "question", _tokens(checked.judge_prompt, suite.judge.max_tokens, suite.judge.engine.max_model_len)
-    for needed in images_needed(suite):
+        yield (
+            "question",
+            _describe_tokens(checked.judge_prompt, suite.judge.max_tokens, suite.judge.engine.max_model_len),
+        )
+    for needed in compute_images_needed(suite):
         figures = [
             f"{count:,} images {what}"
             for count, what in ((needed.equal, "for equal runs"), (needed.differing, "where a tenth of them differ"))
@@ -133,7 +145,7 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
         yield "gate", f"{needed.metric} within {needed.margin:g}: {', '.join(figures) or 'no number can be told'}"
 
 
-def _labels(checked: Checked) -> str:
+def _describe_labels(checked: CheckResult) -> str:
     assert checked.suite
     assert checked.listing
     if not checked.suite.dataset.label:
@@ -144,11 +156,11 @@ def _labels(checked: Checked) -> str:
     else:
         found = Counter(image.row.label for image in checked.looked if image.row.label is not None)
         counts, distinct, where = list(found.most_common()), len(found), " of the images looked at"
-    some = ", ".join(f"{plain(label, 40)} {count}" for label, count in counts[:MOST_LABELS])
+    some = ", ".join(f"{format_line(label, 40)} {count}" for label, count in counts[:MOST_LABELS])
     return f"{distinct}{where}: {some}{', ...' if distinct > MOST_LABELS else ''}" if distinct else "none found"
 
 
-def _references(checked: Checked) -> str:
+def _describe_references(checked: CheckResult) -> str:
     assert checked.suite
     assert checked.listing
     if not checked.suite.dataset.references:
@@ -162,24 +174,24 @@ def _references(checked: Checked) -> str:
     return f"{some}{', ...' if len(counts) > MOST_LABELS else ''}{where}"
 
 
-def _model(model: Model) -> str:
+def _describe_model(model: Model) -> str:
     quantised = f", quantised ({model.quantised})" if model.quantised else ""
     base = f", over {model.checkpoint.base.uri}" if model.checkpoint.base else ""
     files = f"{model.files} file{'' if model.files == 1 else 's'} of weights, {model.gigabytes:,.3g} GB"
     return f"{model.checkpoint.uri} ({model.architecture}, {files}{quantised}{base}, {model.checkpoint.fingerprint})"
 
 
-def _tokens(prompt: Rendered, answer: int, most: int) -> str:
+def _describe_tokens(prompt: RenderedPrompt, answer: int, most: int) -> str:
     lengths = sorted(tokens for tokens in prompt.with_image.values() if tokens)
     with_image = f"{lengths[0]} to {lengths[-1]} with an image" if lengths else "no image size is taken"
-    stops = ", ".join(plain(token, 40) for token in prompt.stops)
+    stops = ", ".join(format_line(token, 40) for token in prompt.stops)
     return (
         f"{prompt.prompt_tokens} tokens, {with_image}; the answer has up to {answer}, the engine takes {most} "
         f"together; an answer ends with {stops or 'nothing'}"
     )
 
 
-def _prompts(checked: Checked) -> Iterator[tuple[str, str]]:
+def _list_prompts(checked: CheckResult) -> Iterator[tuple[str, str]]:
     if checked.prompt:
         yield "the prompt as the chat template writes it", checked.prompt.prompt
     elif checked.suite:
@@ -188,11 +200,11 @@ def _prompts(checked: Checked) -> Iterator[tuple[str, str]]:
         yield "the judge's question as its chat template writes it", checked.judge_prompt.prompt
 
 
-def _row(checked: Checked, number: int, image: Looked) -> dict[str, Any]:
+def _build_row(checked: CheckResult, number: int, image: SampleImage) -> dict[str, Any]:
     assert checked.suite
     golden = image.image
     assert isinstance(golden, Golden)
-    facts = [("label", _label(image))] if checked.suite.dataset.label else []
+    facts = [("label", _describe_label(image))] if checked.suite.dataset.label else []
     references = image.row.references
     facts += [("reference", text) for text in references[:MOST_REFERENCES]]
     if len(references) > MOST_REFERENCES:
@@ -217,12 +229,12 @@ def _row(checked: Checked, number: int, image: Looked) -> dict[str, Any]:
     }
 
 
-def _label(image: Looked) -> str:
+def _describe_label(image: SampleImage) -> str:
     if image.row.label is None:
         return "none"
     return f"{image.row.label} ({image.row.label_id})" if image.row.label_id else image.row.label
 
 
-def _reject(image: Looked) -> dict[str, str]:
+def _describe_reject(image: SampleImage) -> dict[str, str]:
     assert isinstance(image.image, Reject)
     return {"image_id": image.row.image_id, "reason": image.image.reason, "detail": image.image.detail}

@@ -9,9 +9,9 @@ from typing import Literal
 
 from ray_jobs.checks import data_doubts, judge, judge_engine, model, model_doubts, sample_size
 from ray_jobs.checks.findings import CHARACTERS, Findings
-from ray_jobs.checks.images import Listing, Looked, list_images, look_at
-from ray_jobs.checks.judge import Asked
-from ray_jobs.checks.model import Model, Rendered
+from ray_jobs.checks.images import Listing, SampleImage, list_images, prepare_images
+from ray_jobs.checks.judge import JudgeExample
+from ray_jobs.checks.model import Model, RenderedPrompt
 from ray_jobs.contract.suite import Engine, Suite
 from ray_jobs.dataset import revision
 from ray_jobs.fields.grammar import grammar_of
@@ -23,13 +23,13 @@ from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.planning import suites
 
 log = logging.getLogger("assay")
-SHOWN = 5  # images
+MAX_SHOWN = 5  # images
 MOST_NOTES = 30
 MOST_FAULTS = 3  # of one kind
 
 
 @dataclass
-class Checked:
+class CheckResult:
     """All that was seen; what could not be looked at is None or empty, and a finding says why."""
 
     suite_name: str
@@ -38,23 +38,27 @@ class Checked:
     suite: Suite | None = None
     revision: str | None = None
     listing: Listing | None = None
-    looked: list[Looked] = field(default_factory=list)
+    looked: list[SampleImage] = field(default_factory=list)
     model: Model | None = None
-    prompt: Rendered | None = None
+    prompt: RenderedPrompt | None = None
     judge_model: Model | None = None
-    judge_prompt: Rendered | None = None
-    asked: list[Asked] = field(default_factory=list)
+    judge_prompt: RenderedPrompt | None = None
+    asked: list[JudgeExample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def choose_shown(self) -> list[Looked]:
+    def choose_shown(self) -> list[SampleImage]:
         """The images that are shown: usable ones, spread over those looked at."""
         usable = [image for image in self.looked if isinstance(image.image, Golden)]
-        return [usable[number * len(usable) // SHOWN] for number in range(SHOWN)] if len(usable) > SHOWN else usable
+        return (
+            [usable[number * len(usable) // MAX_SHOWN] for number in range(MAX_SHOWN)]
+            if len(usable) > MAX_SHOWN
+            else usable
+        )
 
 
-def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_judge: bool) -> Checked:
+def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_judge: bool) -> CheckResult:
     """Look at everything that the jobs will use, without Ray and without a GPU."""
-    checked = Checked(suite_name, checkpoint_uri)
+    checked = CheckResult(suite_name, checkpoint_uri)
     collector = _NoteCollector(checked.notes)
     log.addHandler(collector)
     log.setLevel(logging.INFO)
@@ -78,7 +82,7 @@ class _NoteCollector(logging.Handler):
             self._notes.append(line)
 
 
-def _check_all(checked: Checked, sample: int, ask_judge: bool) -> None:
+def _check_all(checked: CheckResult, sample: int, ask_judge: bool) -> None:
     suite_name, checkpoint_uri = checked.suite_name, checked.checkpoint_uri
     checked.suite = checked.findings.attempt("suite", suites.load_suite, suite_name, True)
     suite = checked.suite
@@ -91,7 +95,7 @@ def _check_all(checked: Checked, sample: int, ask_judge: bool) -> None:
         _check_judge(checked, suite, ask_judge)
 
 
-def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
+def _check_images(checked: CheckResult, suite: Suite, sample: int) -> None:
     findings = checked.findings
     checked.revision = findings.attempt("data set", revision.source_revision, suite.dataset)
     if checked.revision is None:
@@ -103,7 +107,7 @@ def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
     if not checked.listing.listed:
         findings.add("bad input", "data set", f"dataset {suite.dataset.source}: it has no rows; check URI and split")
         return
-    looked = findings.attempt("data set", look_at, source, checked.listing.chosen, suite.preprocess)
+    looked = findings.attempt("data set", prepare_images, source, checked.listing.chosen, suite.preprocess)
     checked.looked = looked or []
     if not checked.looked:
         return
@@ -121,19 +125,19 @@ def _check_images(checked: Checked, suite: Suite, sample: int) -> None:
     findings.doubt("gate", sample_size.size_doubts(suite, checked.listing.used))
 
 
-def _check_tables(checked: Checked, suite: Suite) -> None:
+def _check_tables(checked: CheckResult, suite: Suite) -> None:
     """The files beside the suite: synonyms and a team's own metrics."""
     if suite.metrics.synonyms:
         checked.findings.attempt("suite", suites.load_synonyms, suite.metrics.synonyms)
     if suite.metrics.own:
         sources = checked.findings.attempt("suite", suites.read_custom_metrics, suite.metrics.own)
         if sources is not None:
-            checked.findings.attempt("suite", custom.loaded, sources, tuple(BUILT_IN))
+            checked.findings.attempt("suite", custom.load_metrics, sources, tuple(BUILT_IN))
     if suite.metrics.clip:
         checked.findings.attempt("CLIP", model.resolve_clip, suite.metrics.clip)
 
 
-def _check_model(checked: Checked, suite: Suite | None, uri: str) -> None:
+def _check_model(checked: CheckResult, suite: Suite | None, uri: str) -> None:
     suite_engine = suite.engine if suite else Engine()
     checked.model = checked.findings.attempt("checkpoint", model.resolve_model, uri, suite_engine.base_model)
     if checked.model is None or suite is None:
@@ -146,7 +150,7 @@ def _check_model(checked: Checked, suite: Suite | None, uri: str) -> None:
         checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most, what))
 
 
-def _likely_answers(suite: Suite, looked: Sequence[Looked]) -> list[str]:
+def _likely_answers(suite: Suite, looked: Sequence[SampleImage]) -> list[str]:
     """What right answers could be: the references, or with fields the objects that hold them and the truth."""
     schema = suite.caption.schema_of_fields
     if not schema:
@@ -159,9 +163,11 @@ def _likely_answers(suite: Suite, looked: Sequence[Looked]) -> list[str]:
     return answers
 
 
-def _check_judge(checked: Checked, suite: Suite, ask: bool) -> None:
+def _check_judge(checked: CheckResult, suite: Suite, ask: bool) -> None:
     findings, settings = checked.findings, suite.judge
-    checked.asked = [Asked(judge.question(settings, image.row.references)) for image in checked.choose_shown()]
+    checked.asked = [
+        JudgeExample(judge.build_question(settings, image.row.references)) for image in checked.choose_shown()
+    ]
     if settings.kind == "openai":
         findings.attempt("judge", check_destination, settings)
     else:
@@ -187,7 +193,7 @@ def _check_judge(checked: Checked, suite: Suite, ask: bool) -> None:
 
 
 def _check_prompt(
-    checked: Checked,
+    checked: CheckResult,
     about: Literal["checkpoint", "judge"],
     opened: Model,
     engine: Engine,
@@ -195,16 +201,16 @@ def _check_prompt(
     texts: Sequence[str],
     most: int,
     setting: str,
-) -> Rendered | None:
+) -> RenderedPrompt | None:
     """What the checkpoint makes of the text; its doubts are findings."""
     assert checked.suite
     sizes = [(image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, Golden)]
-    sizes = list(dict.fromkeys([*sizes, model.largest_size(checked.suite.preprocess)]))
+    sizes = list(dict.fromkeys([*sizes, model.compute_largest_size(checked.suite.preprocess)]))
     rendered = None
     grammar = grammar_of(checked.suite.caption) if about == "checkpoint" else None
     if checked.findings.attempt(about, model.try_files, opened.checkpoint, text, grammar):
-        rendered = checked.findings.attempt(about, model.render, opened.checkpoint, text, sizes, texts)
-    fault = checked.findings.attempt(about, model.fault_of_engine, opened.checkpoint, engine) if rendered else None
+        rendered = checked.findings.attempt(about, model.render_prompt, opened.checkpoint, text, sizes, texts)
+    fault = checked.findings.attempt(about, model.find_engine_fault, opened.checkpoint, engine) if rendered else None
     checked.findings.doubt(about, model_doubts.model_doubts(opened, engine, fault))
     if rendered:
         checked.findings.doubt("prompt" if about == "checkpoint" else about,

@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ray_jobs.contract.suite import Gate, Suite
-from ray_jobs.gate.paired_proportions import Discordant
-from ray_jobs.gate.skewed_mean import FEWEST, Studentised
-from ray_jobs.gate.zero_variance import Constant
+from ray_jobs.gate.paired_proportions import PairedProportionsTest
+from ray_jobs.gate.skewed_mean import MIN_SIZE, MeanTest
+from ray_jobs.gate.zero_variance import ZeroVarianceTest
 from ray_jobs.metrics import Metric
 from ray_jobs.metrics.clip import similarity
-from ray_jobs.metrics.field_metrics import field_metrics
+from ray_jobs.metrics.field_metrics import build_field_metrics
 from ray_jobs.metrics.registry import BUILT_IN, of_judge
 
-SEEN = 10_000  # images of the supposed case
+SUPPOSED_IMAGES = 10_000  # images of the supposed case
 DIFFER, STEP = 0.1, 0.25  # the share of the images on which it differs, and by how much of a score's range
 
 
 @dataclass(frozen=True)
-class Needed:
+class ImagesNeeded:
     """Images that a gating metric needs to PASS: of equal runs, and in the supposed case; None where nobody can say."""
 
     metric: str
@@ -34,15 +34,15 @@ class Needed:
     differing: int | None
 
 
-def images_needed(suite: Suite) -> list[Needed]:
+def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
     """For each gating metric that Assay declares; a suite's own metrics are not loaded here."""
     schema = suite.caption.schema_of_fields
     metrics: Mapping[str, Metric] = {
         **BUILT_IN, **{metric.name: metric for metric in similarity.METRICS}, **of_judge(suite.judge),
-        **(field_metrics(schema, suite.dataset.truth) if schema else {}),
+        **(build_field_metrics(schema, suite.dataset.truth) if schema else {}),
     }  # fmt: skip
     return [
-        Needed(name, gating.margin, *_needed(metrics[name], gating.margin, suite.gate))
+        ImagesNeeded(name, gating.margin, *_count_needed(metrics[name], gating.margin, suite.gate))
         for name, gating in suite.gate.metrics.items()
         if name in metrics
     ]
@@ -50,14 +50,14 @@ def images_needed(suite: Suite) -> list[Needed]:
 
 def size_doubts(suite: Suite, images: int) -> Iterator[str]:
     """Whether so many images are enough for the gate."""
-    groups: dict[Needed, list[str]] = {}
-    for needed in images_needed(suite):
+    groups: dict[ImagesNeeded, list[str]] = {}
+    for needed in compute_images_needed(suite):
         groups.setdefault(replace(needed, metric=""), []).append(needed.metric)
     for needed, names in groups.items():
         about = f"gate.metrics {', '.join(names)} with margin {needed.margin:g}"
-        if needed.equal is not None and images < max(needed.equal, FEWEST):
+        if needed.equal is not None and images < max(needed.equal, MIN_SIZE):
             yield (
-                f"{about}: it takes {max(needed.equal, FEWEST)} images even for runs that are equal on each of them, "
+                f"{about}: it takes {max(needed.equal, MIN_SIZE)} images even for runs that are equal on each of them, "
                 f"and there are {images}: no checkpoint with other captions can PASS; raise `limit` or the margin"
             )
         elif needed.differing is not None and images < needed.differing:
@@ -72,18 +72,20 @@ def size_doubts(suite: Suite, images: int) -> Iterator[str]:
         yield f"gate.coverage {suite.gate.coverage:g} of {images} images allows none without a score; is that meant?"
 
 
-def _needed(metric: Metric, margin: float, gate: Gate) -> tuple[int | None, int | None]:
+def _count_needed(metric: Metric, margin: float, gate: Gate) -> tuple[int | None, int | None]:
     low, high = metric.range
     reach = high - low
     if not margin or not math.isfinite(reach):
         return None, None
-    equal = Constant(0.0, SEEN, -reach, reach).decisive_n(-margin, gate.alpha, gate.alpha, gate.power)
+    equal = ZeroVarianceTest(0.0, SUPPOSED_IMAGES, -reach, reach).decisive_n(
+        -margin, gate.alpha, gate.alpha, gate.power
+    )
     if metric.kind == "share":
-        differing = int(SEEN * DIFFER / 2)
-        supposed: Discordant | Studentised = Discordant(differing, differing, SEEN, "")
+        differing = int(SUPPOSED_IMAGES * DIFFER / 2)
+        supposed: PairedProportionsTest | MeanTest = PairedProportionsTest(differing, differing, SUPPOSED_IMAGES, "")
     else:
         spread = STEP * reach * math.sqrt(DIFFER) * metric.order
-        error, count = np.asarray(spread / math.sqrt(SEEN)), np.asarray(SEEN)
+        error, count = np.asarray(spread / math.sqrt(SUPPOSED_IMAGES)), np.asarray(SUPPOSED_IMAGES)
         zero, tails = np.asarray(0.0), np.asarray(1 / DIFFER - 3)
-        supposed = Studentised("", zero, error, zero, tails, count, count - 1, count, metric.order)
+        supposed = MeanTest("", zero, error, zero, tails, count, count - 1, count, metric.order)
     return equal, supposed.decisive_n(-margin, gate.alpha, gate.alpha, gate.power)

@@ -8,8 +8,8 @@ import pyarrow as pa
 from ray_jobs.comparison.comparable_metrics import load_known_metrics
 from ray_jobs.comparison.published_run import PublishedRun
 from ray_jobs.contract.artifacts import Comparison
-from ray_jobs.gate.non_inferiority import compared
-from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.non_inferiority import compare_metric
+from ray_jobs.gate.paired_differences import PairedDifferences
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import parts
@@ -29,11 +29,11 @@ def compare_runs(baseline: PublishedRun, candidate: PublishedRun, metrics: Seque
         )
     known = load_known_metrics(candidate.spec)
     same = baseline.record.caption_id == candidate.record.caption_id
-    pairs = {metric: Paired(known[metric], same=same) for metric in metrics}
+    pairs = {metric: PairedDifferences(known[metric], same=same) for metric in metrics}
     for old, new in _read_pairs(baseline, candidate, metrics):
         for metric, pair in pairs.items():
             pair.add(old[metric], new[metric])
-    return [compared(known[metric], pair, advisory=True) for metric, pair in pairs.items()]
+    return [compare_metric(known[metric], pair, advisory=True) for metric, pair in pairs.items()]
 
 
 def _read_pairs(

@@ -6,7 +6,7 @@ from ray_jobs.comparison.published_run import PublishedRun
 from ray_jobs.contract.artifacts import Comparison
 from ray_jobs.report import tables, trend
 from ray_jobs.report.numbers import NONE
-from ray_jobs.report.page import About, Headline, page
+from ray_jobs.report.page import Headline, PageContext, render_page
 from ray_jobs.report.rank_images import Side
 from ray_jobs.storage import parts
 
@@ -17,32 +17,32 @@ def build_page(
     """The page as HTML. `left_out` gives the reason for each metric that is not compared."""
     spec, record, scores = candidate.spec, candidate.record, candidate.scores
     old_name, new_name = _name_run(baseline, candidate), _name_run(candidate, baseline)
-    moved = [(row.metric, row.word) for row in tables.compared(comparisons, scores.metrics)]
+    moved = [(row.metric, row.word) for row in tables.build_comparison_rows(comparisons, scores.metrics)]
     clear = [f"{metric} {word[2:]}" for metric, word in moved if word[0] in "▲▼"]
     sentence = f"{new_name} against {old_name}: " + (", ".join(clear) or "no clear difference")
     notes = [f"Left out: {', '.join(f'{metric} ({why})' for metric, why in left_out.items())}."] if left_out else []
-    about = About(
+    about = PageContext(
         spec=spec,
         scores=scores,
         headline=Headline(f"{new_name} against {old_name}", "COMPARISON", "plain", sentence),
         golden=parts.require(f"{spec.root}/golden/{record.golden_id}", "preprocess"),
         captions=parts.require(spec.captions_uri_of(record.caption_id), "caption"),
         candidate=_side_of(new_name, candidate),
-        own=trend.run(record.checkpoint, record.scale_id, record.verdict.outcome, scores.metrics),
+        own=trend.describe_run(record.checkpoint, record.scale_id, record.verdict.outcome, scores.metrics),
         baseline=_side_of(old_name, baseline),
         compared_with={"baseline": baseline.record.checkpoint},
         comparisons=comparisons,
         metrics=[comparison.metric for comparison in comparisons],
         notes=notes,
     )
-    return page(about)
+    return render_page(about)
 
 
 def format_table(comparisons: Sequence[Comparison], candidate: PublishedRun) -> str:
     """The comparisons as a table of aligned text, one line per metric below a line of headings."""
     header = ["metric", "", "baseline", "candidate", "difference", "95% interval", "images"]
     lines = [header]
-    for row in tables.compared(comparisons, candidate.scores.metrics):
+    for row in tables.build_comparison_rows(comparisons, candidate.scores.metrics):
         interval = row.below.get("difference", NONE).split("\n")[0]
         cells = [row.cells[column] for column in ("baseline", "candidate", "difference")]
         lines.append([row.metric, row.word, *cells, interval, row.cells["images"]])

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ray_jobs.gate.moments import moments
-from ray_jobs.gate.skewed_mean import Studentised
+from ray_jobs.gate.moments import compute_moments
+from ray_jobs.gate.skewed_mean import MeanTest
 
 
 class Clusters:
@@ -25,13 +25,13 @@ class Clusters:
         self._counts[:most] += np.bincount(numbers, minlength=most)
         self._sums[:most] += np.bincount(numbers, weights=values, minlength=most)
 
-    def studentised(self) -> Studentised:
+    def studentised(self) -> MeanTest:
         """The mean over the images with its cluster-robust error, for two clusters or more."""
         there = self._counts > 0
-        return studentised(self._counts[there], self._sums[there])
+        return build_clustered_mean_test(self._counts[there], self._sums[there])
 
 
-def studentised(counts: np.ndarray, sums: np.ndarray) -> Studentised:
+def build_clustered_mean_test(counts: np.ndarray, sums: np.ndarray) -> MeanTest:
     """Mean of clustered values, `counts` and `sums` by cluster along the last axis.
 
     The mean over the images is the ratio of two sums over clusters. Its variance is CR2, with Bell and McCaffrey's
@@ -47,8 +47,8 @@ def studentised(counts: np.ndarray, sums: np.ndarray) -> Studentised:
     shares = w**2 / (1 - w)
     crossed = shares.sum(-1) ** 2 - (shares**2).sum(-1)
     size = np.asarray(counts.shape[-1])
-    spread = moments(parts)
-    return Studentised(
+    spread = compute_moments(parts)
+    return MeanTest(
         method="cluster-robust t with Hall's correction for skewness",
         estimate=mean[..., 0],
         error=np.sqrt((parts**2).sum(-1)),

@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from ray_jobs.contract.artifacts import Comparison, Scores
 from ray_jobs.contract.suite import Gate
 from ray_jobs.gate.accumulator import Sample
-from ray_jobs.gate.paired_differences import Measured
+from ray_jobs.gate.paired_differences import GateMetric
 
 
-def expected(scores: Scores, metric: str) -> int:
+def count_expected(scores: Scores, metric: str) -> int:
     """The images that should have a value of the metric; one that is not of single captions is expected of each."""
     return scores.metrics[metric].expected if metric in scores.metrics else scores.images
 
 
-def incomplete(
+def why_incomplete(
     gate: Gate,
     scores: Scores,
-    metrics: Mapping[str, Measured],
+    metrics: Mapping[str, GateMetric],
     limited: Mapping[str, Sample],
     comparisons: Sequence[Comparison],
 ) -> str | None:
@@ -32,35 +32,37 @@ def incomplete(
     present = {name: scores.metrics[name].n for name in gate.metrics if name in scores.metrics}
     present |= {name: sample.n for name, sample in limited.items()}
     for name, n in present.items():
-        wanted = expected(scores, name)
+        wanted = count_expected(scores, name)
         if wanted == 0 and metrics[name].needs != "text":
             return f"{name} has no value on any image: the data set gives it nothing to measure"
         if n < gate.coverage * wanted:
-            return f"{name} is missing on {wanted - n} of {wanted} images{_bounds(gating, name)}"
+            return f"{name} is missing on {wanted - n} of {wanted} images{_format_bounds(gating, name)}"
     few: dict[str, int] = {}
     for one in gating:
-        n, wanted = one.n, expected(scores, one.metric)
+        n, wanted = one.n, count_expected(scores, one.metric)
         if metrics[one.metric].needs == "text":
-            n, wanted = _captioned(one, comparisons), scores.images
+            n, wanted = _count_captioned_in_both(one, comparisons), scores.images
         if n < gate.coverage * wanted:
             few[one.metric] = min(n, few.get(one.metric, n))
-    told = [f"{name}: only {n} images have a value in both runs{_bounds(gating, name)}" for name, n in few.items()]
+    told = [
+        f"{name}: only {n} images have a value in both runs{_format_bounds(gating, name)}" for name, n in few.items()
+    ]
     return "; ".join(told) or None
 
 
-def _captioned(one: Comparison, comparisons: Sequence[Comparison]) -> int:
+def _count_captioned_in_both(one: Comparison, comparisons: Sequence[Comparison]) -> int:
     """The images with captions in both runs: `empty` has a value of each of these."""
     return next((other.n for other in comparisons if (other.metric, other.against) == ("empty", one.against)), one.n)
 
 
-def _bounds(comparisons: Sequence[Comparison], metric: str) -> str:
+def _format_bounds(comparisons: Sequence[Comparison], metric: str) -> str:
     """What the difference could be if every missing value was as bad, or as good, as can be."""
     known = [one for one in comparisons if one.metric == metric and one.worst_low is not None]
     told = [f"[{one.worst_low:+.3f}, {one.worst_high:+.3f}] to the {one.against}" for one in known]
     return f"; whatever is missing, its difference lies within {' and '.join(told)}" if told else ""
 
 
-def could_turn(one: Comparison) -> bool:
+def could_change_outcome(one: Comparison) -> bool:
     """Whether what is missing, at its worst or best, could change the outcome of a comparison."""
     if one.difference is None or one.worst_low is None or one.worst_high is None or one.low is None or one.high is None:
         return False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def adjust_p_values(ps: Sequence[float]) -> list[float]:
     """Adjusted p, in the order given: rejecting those at most alpha keeps the chance of any false rejection at alpha,
     however the tests depend on each other."""
     adjusted, largest = [0.0] * len(ps), 0.0

@@ -4,12 +4,12 @@ import math
 from typing import Literal
 
 from ray_jobs.contract.artifacts import LimitCheck
-from ray_jobs.gate.accumulator import Sample, for_values
-from ray_jobs.gate.paired_differences import Measured
+from ray_jobs.gate.accumulator import Sample, choose_value_test
+from ray_jobs.gate.paired_differences import GateMetric
 
 
-def checked(
-    metric: Measured,
+def check_limit(
+    metric: GateMetric,
     values: Sample,
     kind: Literal["max", "min"],
     limit: float,
@@ -22,10 +22,10 @@ def checked(
 
     A mean exactly at the limit is within it. `decisive_n` is set until it is a PASS, with alpha / `family` for FAIL.
     """
-    test = for_values(values, metric.kind, *metric.range, metric.order)
+    test = choose_value_test(values, metric.kind, *metric.range, metric.order)
     told = LimitCheck(
         metric=metric.name, kind=kind, limit=limit, outcome="INCONCLUSIVE", n=values.n, value=values.mean,
-        method=test.method if test else (values.too_few() or "no value"), low=None, high=None,
+        method=test.method if test else (values.why_too_few() or "no value"), low=None, high=None,
     )  # fmt: skip
     if test is None:
         return told

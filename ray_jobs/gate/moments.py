@@ -49,7 +49,7 @@ class Moments:
 EMPTY = Moments(*(np.asarray(zero) for zero in (0, 0.0, 0.0, 0.0, 0.0, np.inf, -np.inf)))
 
 
-def moments(values: np.ndarray) -> Moments:
+def compute_moments(values: np.ndarray) -> Moments:
     """The moments along the last axis."""
     n = values.shape[-1]
     if n == 0:
@@ -61,7 +61,7 @@ def moments(values: np.ndarray) -> Moments:
     return Moments(np.asarray(n), mean, m2, m3, m4, values.min(-1), values.max(-1))
 
 
-def merged(a: Moments, b: Moments) -> Moments:
+def merge_moments(a: Moments, b: Moments) -> Moments:
     """The moments of both samples together (Pébay 2008, SAND2008-6212, eqs. 1.4 to 1.6, after Chan et al. 1979)."""
     n = a.n + b.n
     if not n:

@@ -15,14 +15,14 @@ class NoBaseline(NamedTuple):
     is_lost: bool = False
 
 
-FIRST = NoBaseline(ACCEPTED)
+FIRST_OF_SERIES = NoBaseline(ACCEPTED)
 
 
-def without_baseline(spec: Spec) -> NoBaseline:
+def explain_missing_baseline(spec: Spec) -> NoBaseline:
     """What it means that this spec has no baseline, if it has none."""
     before = spec.predecessor
     if before is None or (spec.baseline and not spec.lost_anchor):
-        return FIRST
+        return FIRST_OF_SERIES
     name = printable(before.checkpoint.name if before.checkpoint else before.run_uri)
     if before.changed:
         return NoBaseline(f"{ACCEPTED} because the suite changed after {name}: {', '.join(before.changed)}")

@@ -4,18 +4,18 @@ import math
 from typing import Any, Literal
 
 from ray_jobs.contract.artifacts import Comparison, Outcome
-from ray_jobs.gate.accumulator import for_differences
-from ray_jobs.gate.paired_differences import Measured, Paired
-from ray_jobs.gate.zero_variance import Equal
+from ray_jobs.gate.accumulator import choose_difference_test
+from ray_jobs.gate.paired_differences import GateMetric, PairedDifferences
+from ray_jobs.gate.zero_variance import SameCaptionsTest
 
-ADVISORY = 0.025  # on either side of a 95% interval
+ADVISORY_ALPHA = 0.025  # on either side of a 95% interval
 
 
-def compared(
-    metric: Measured,
-    pairs: Paired,
+def compare_metric(
+    metric: GateMetric,
+    pairs: PairedDifferences,
     margin: float = 0.0,
-    alpha: float = ADVISORY,
+    alpha: float = ADVISORY_ALPHA,
     *,
     family: int = 1,
     power: float = 0.8,
@@ -30,7 +30,11 @@ def compared(
     `power`; the FAIL itself is for the whole family to say (`verdict`). `expected` counts the images that should have
     both values. Of a metric without a direction the difference is candidate minus baseline and nothing is concluded.
     """
-    test = Equal() if pairs.same else for_differences(pairs.differences, metric.kind, pairs.reach, margin, metric.order)
+    test = (
+        SameCaptionsTest()
+        if pairs.same
+        else choose_difference_test(pairs.differences, metric.kind, pairs.reach, margin, metric.order)
+    )
     clusters = pairs.differences.clusters
     worst = pairs.worst_case(pairs.n + pairs.missing if expected is None else expected)
     told = Comparison(
@@ -38,7 +42,7 @@ def compared(
         against=against,
         advisory=advisory,
         outcome="INCONCLUSIVE",
-        method=test.method if test else (pairs.differences.too_few() or "too few images"),
+        method=test.method if test else (pairs.differences.why_too_few() or "too few images"),
         n=pairs.n,
         clusters=len(clusters) if clusters is not None else None,
         baseline=pairs.baseline,

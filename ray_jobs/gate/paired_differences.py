@@ -8,7 +8,7 @@ import numpy as np
 from ray_jobs.gate.accumulator import Sample
 
 
-class Measured(Protocol):
+class GateMetric(Protocol):
     """What the gate must know of a metric: `ray_jobs.metrics.Metric` says it. `range` may end in infinities."""
 
     @property
@@ -27,13 +27,13 @@ class Measured(Protocol):
     def needs(self) -> str: ...
 
 
-class Paired:
+class PairedDifferences:
     """The signed differences of the images that have both values, and what is missing on either side.
 
     `same`: both sides are the same captions, so that their equality is known and not found.
     """
 
-    def __init__(self, metric: Measured, clustered: bool = False, same: bool = False) -> None:
+    def __init__(self, metric: GateMetric, clustered: bool = False, same: bool = False) -> None:
         self.metric, self.same = metric, same
         self.sign = metric.direction or 1
         self.differences = Sample(clustered)

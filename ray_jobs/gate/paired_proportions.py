@@ -13,14 +13,14 @@ from scipy.optimize import brentq
 from scipy.special import betainc, ndtr
 
 from ray_jobs.gate.paired_proportions_power import power_below
-from ray_jobs.gate.smallest_n import smallest_n
+from ray_jobs.gate.smallest_n import find_smallest_n
 
-MOST = 10**9  # images that are announced
-FEWEST_TOLD = 40  # images: of fewer the share of gains is known too badly to foretell by
+MAX_IMAGES = 10**9  # images that are announced
+MIN_PREDICTABLE = 40  # images: of fewer the share of gains is known too badly to foretell by
 
 
 @dataclass(frozen=True)
-class Discordant:
+class PairedProportionsTest:
     """The difference (gains - losses) / n of two shares."""
 
     losses: int
@@ -29,21 +29,21 @@ class Discordant:
     method: str
 
     def p_below(self, bound: float) -> float:
-        return float(p_lost(self.losses, self.gains, self.n, -bound))
+        return float(losses_p_value(self.losses, self.gains, self.n, -bound))
 
     def p_above(self, bound: float) -> float:
         """Where no image disagrees, the chance of that when losses are as frequent as the bound lets them be."""
         if self.losses == self.gains == 0 and bound < 0:
             return float((1 + bound) ** self.n)
-        return float(p_lost(self.gains, self.losses, self.n, bound))
+        return float(losses_p_value(self.gains, self.losses, self.n, bound))
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """The differences that Tango's test does not reject at `alpha`, each side by itself."""
-        low = -_most_lost(self.losses, self.gains, self.n, alpha)
-        high = _most_lost(self.gains, self.losses, self.n, alpha)
+        low = -_find_largest_loss(self.losses, self.gains, self.n, alpha)
+        high = _find_largest_loss(self.gains, self.losses, self.n, alpha)
         # at 0 McNemar's exact test is the one that counts
-        low = max(low, 0.0) if p_lost(self.gains, self.losses, self.n, 0.0) <= alpha else min(low, 0.0)
-        high = min(high, 0.0) if p_lost(self.losses, self.gains, self.n, 0.0) <= alpha else max(high, 0.0)
+        low = max(low, 0.0) if losses_p_value(self.gains, self.losses, self.n, 0.0) <= alpha else min(low, 0.0)
+        high = min(high, 0.0) if losses_p_value(self.losses, self.gains, self.n, 0.0) <= alpha else max(high, 0.0)
         return low, high
 
     def detectable(self, bound: float, alpha: float, power: float) -> float:
@@ -55,10 +55,10 @@ class Discordant:
         gains = (self.gains + 0.15 * (self.gains > 0)) / self.n
 
         def lacks(worse: float) -> float:
-            return power - power_below(p_lost, self.n, gains + worse, gains, -bound, alpha)
+            return power - power_below(losses_p_value, self.n, gains + worse, gains, -bound, alpha)
 
         least, most = max(-bound, 0.0), 1 - 2 * gains
-        if self.n < FEWEST_TOLD or least >= most or lacks(most) > 0:
+        if self.n < MIN_PREDICTABLE or least >= most or lacks(most) > 0:
             return float("nan")
         return -float(brentq(lacks, least, most, xtol=1e-6))
 
@@ -71,10 +71,12 @@ class Discordant:
             return None
         if lost - gained < margin:
             lost, gained, margin, alpha = gained, lost, bound, above
-        return smallest_n(lambda n: power_below(p_lost, n, lost, gained, margin, alpha) >= power, 2, MOST)
+        return find_smallest_n(
+            lambda n: power_below(losses_p_value, n, lost, gained, margin, alpha) >= power, 2, MAX_IMAGES
+        )
 
 
-def p_lost(losses: np.ndarray | int, gains: np.ndarray | int, n: int, margin: float) -> np.ndarray:
+def losses_p_value(losses: np.ndarray | int, gains: np.ndarray | int, n: int, margin: float) -> np.ndarray:
     """p of "losses exceed gains by at most `margin`, as a share of the images": small means by more.
 
     Negative margins ask whether gains exceed losses by less than that. Arrays give an array.
@@ -105,12 +107,12 @@ def binomial_tail(least: np.ndarray, n: np.ndarray | float, share: float) -> np.
     return np.where(least <= 0, 1.0, np.where(inside, tail, 0.0))
 
 
-def _most_lost(losses: int, gains: int, n: int, alpha: float) -> float:
+def _find_largest_loss(losses: int, gains: int, n: int, alpha: float) -> float:
     """The largest (losses - gains) / n that is not rejected as being more than the true one."""
     near, far = (losses - gains) / n, 1.0
     for _ in range(50):
         middle = (near + far) / 2
-        if p_lost(gains, losses, n, -middle or 1e-12) <= alpha:  # Tango's at 0 too
+        if losses_p_value(gains, losses, n, -middle or 1e-12) <= alpha:  # Tango's at 0 too
             far = middle
         else:
             near = middle

@@ -15,7 +15,7 @@ from scipy import stats
 
 # p of (losses, gains, images, margin)
 Test = Callable[[np.ndarray, np.ndarray, int, float], np.ndarray]
-TERMS = 151
+MAX_TERMS = 151
 
 
 def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alpha: float) -> float:
@@ -24,14 +24,14 @@ def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alp
     if either == 0:
         return 0.0
     first, last = (int(found) for found in stats.binom.ppf([1e-9, 1 - 1e-9], n, either))
-    discordant = np.unique(np.linspace(max(first, 0), last, TERMS).round().astype(int))
+    discordant = np.unique(np.linspace(max(first, 0), last, MAX_TERMS).round().astype(int))
     weight = stats.binom.pmf(discordant, n, either)
-    least = _least_rejected(test, discordant, n, margin, alpha)
+    least = _find_fewest_rejected(test, discordant, n, margin, alpha)
     rejected = stats.binom.sf(least - 1, discordant, min(loss / either, 1.0))
     return float((weight * rejected).sum() / weight.sum())
 
 
-def _least_rejected(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
+def _find_fewest_rejected(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
     """For each number of discordant images the fewest losses that are rejected, one more than all where none are."""
     low, high = np.zeros_like(discordant), discordant + 1
     while (open_ := low < high).any():

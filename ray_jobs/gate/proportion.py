@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betainc, betaincinv
 
-from ray_jobs.gate.smallest_n import smallest_n
+from ray_jobs.gate.smallest_n import find_smallest_n
 
-MOST = 10**9
+MAX_IMAGES = 10**9
 
 
 @dataclass(frozen=True)
-class Share:
+class ProportionTest:
     """The share `count / n`. For clustered images both are effective numbers, after Korn and Graubard (1998, Survey
     Methodology 24:193): n divided by how many times larger the variance is than independent images would have it."""
 
@@ -21,10 +21,10 @@ class Share:
     method: str = "Clopper-Pearson"
 
     def p_below(self, bound: float) -> float:
-        return _at_most(self.count, self.n, bound)
+        return _binomial_cdf(self.count, self.n, bound)
 
     def p_above(self, bound: float) -> float:
-        return _at_most(self.n - self.count, self.n, 1 - bound)
+        return _binomial_cdf(self.n - self.count, self.n, 1 - bound)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         low = 0.0 if self.count <= 0 else float(betaincinv(self.count, self.n - self.count + 1, alpha))
@@ -39,21 +39,23 @@ class Share:
         alpha = below if seen < bound else above
         if seen > bound:
             seen, bound = 1 - seen, 1 - bound
-        many = smallest_n(lambda n: _power(n, seen, bound, alpha) >= power, 1, MOST, precision=MOST)
+        many = find_smallest_n(
+            lambda n: _compute_power(n, seen, bound, alpha) >= power, 1, MAX_IMAGES, precision=MAX_IMAGES
+        )
         return None if many is None else int(np.ceil(many * self.images / self.n))
 
 
-def _at_most(count: float, n: float, bound: float) -> float:
+def _binomial_cdf(count: float, n: float, bound: float) -> float:
     """P(Bin(n, bound) <= count)."""
     if bound <= 0 or count >= n:
         return 1.0
     return 0.0 if bound >= 1 else float(1 - betainc(count + 1, n - count, bound))
 
 
-def _power(n: int, seen: float, bound: float, alpha: float) -> float:
+def _compute_power(n: int, seen: float, bound: float, alpha: float) -> float:
     """P(the share is found below the bound): of at most as many counts as still have a p of alpha."""
     few, many = -1, n
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (middle, many) if _at_most(middle, n, bound) <= alpha else (few, middle)
-    return 0.0 if few < 0 else _at_most(few, n, seen) if seen > 0 else 1.0
+        few, many = (middle, many) if _binomial_cdf(middle, n, bound) <= alpha else (few, middle)
+    return 0.0 if few < 0 else _binomial_cdf(few, n, seen) if seen > 0 else 1.0

@@ -11,23 +11,23 @@ from contextlib import suppress
 from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
-from ray_jobs.metrics.scores_places import number_folders
+from ray_jobs.metrics.score_folders import number_folders
 from ray_jobs.storage import json_files, objects
 
 
 def find_folder(spec: Spec, made_of: str) -> str:
     """The folder below the run in which its results are to be made; "" for the run's own. `made_of` is the digest of
     all captions that are compared: preferences are of these only."""
-    if not spec.force and _begin(spec, made_of):
+    if not spec.force and _claim_own_folder(spec, made_of):
         return ""
     for folder in number_folders(f"{forced_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
-        verdict = _read(f"{spec.run_uri}/{folder}")
+        verdict = _read_verdict(f"{spec.run_uri}/{folder}")
         if verdict is None or verdict.outcome != "INCOMPLETE":  # then each attempt asks the judge again
             break
     return folder
 
 
-def let_stand(spec: Spec, verdict: Verdict) -> None:
+def make_current(spec: Spec, verdict: Verdict) -> None:
     """Let results that are complete in a folder of their own stand for the run, unless later ones do.
 
     The run's report is a copy, for people who open the run's folder; records and lines in the log name the one that
@@ -35,32 +35,32 @@ def let_stand(spec: Spec, verdict: Verdict) -> None:
     """
     json_files.replace(f"{spec.request_uri}/verdict.json", verdict)
     while True:
-        standing = _read(spec.run_uri)
-        latest = max([verdict, *_forced_verdicts(spec.run_uri)], key=_decided_at)
-        if standing and _decided_at(standing) >= _decided_at(latest):
+        standing = _read_verdict(spec.run_uri)
+        latest = max([verdict, *_list_forced_verdicts(spec.run_uri)], key=_decision_time)
+        if standing and _decision_time(standing) >= _decision_time(latest):
             break
         json_files.replace(f"{spec.run_uri}/verdict.json", latest)
     objects.write(f"{spec.run_uri}/report.html", objects.read(f"{spec.run_uri}/{standing.folder}/report.html"))
 
 
-def _begin(spec: Spec, made_of: str) -> bool:
+def _claim_own_folder(spec: Spec, made_of: str) -> bool:
     """Whether the run's own folder is for these captions, which a file there names."""
     uri = f"{spec.run_uri}/captions"
     return objects.create(uri, made_of.encode()) or objects.read(uri, at_most=100) == made_of.encode()
 
 
-def _decided_at(verdict: Verdict) -> float:
+def _decision_time(verdict: Verdict) -> float:
     return verdict.decided_at.timestamp() if verdict.decided_at else 0.0
 
 
-def _forced_verdicts(run_uri: str) -> Iterator[Verdict]:
+def _list_forced_verdicts(run_uri: str) -> Iterator[Verdict]:
     for entry in list(objects.entries(f"{run_uri}/forced")):
         request, _, name = entry.key.partition("/")
-        if name == "verdict.json" and (verdict := _read(f"{run_uri}/forced/{request}")):
+        if name == "verdict.json" and (verdict := _read_verdict(f"{run_uri}/forced/{request}")):
             yield verdict
 
 
-def _read(folder: str) -> Verdict | None:
+def _read_verdict(folder: str) -> Verdict | None:
     with suppress(FileNotFoundError, ValueError):
         return json_files.load(Verdict, f"{folder}/verdict.json")
     return None

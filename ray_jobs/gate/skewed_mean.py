@@ -16,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
-from ray_jobs.gate.smallest_n import smallest_n
+from ray_jobs.gate.smallest_n import find_smallest_n
 
-RULE = 50.0
-KNOWN = 20.0  # the spread is known to a ninth, sqrt(1 / (4 * 20)), where n >= 20 (kurtosis + 2)
-FEWEST = 10  # images, or clusters: fewer show nothing of the shape of their distribution
-MOST = 10**12
+COCHRAN_FACTOR = 50.0
+SPREAD_FACTOR = 20.0  # the spread is known to a ninth, sqrt(1 / (4 * 20)), where n >= 20 (kurtosis + 2)
+MIN_SIZE = 10  # images, or clusters: fewer show nothing of the shape of their distribution
+MAX_IMAGES = 10**12
 
 
 @dataclass(frozen=True)
-class Studentised:
+class MeanTest:
     """A mean with its error. `size` counts what is independent (images or clusters), `images` the images behind it,
     `order` is the metric's: how many captions a value is of.
 
@@ -43,13 +43,13 @@ class Studentised:
     order: int = 1
 
     @property
-    def withheld(self) -> np.ndarray:
+    def is_withheld(self) -> np.ndarray:
         """Whether the values are too skewed, for so few, to say that their mean lies below anything."""
-        return np.asarray(self.size < RULE * np.maximum(self.skewness, 0) ** 2)
+        return np.asarray(self.size < COCHRAN_FACTOR * np.maximum(self.skewness, 0) ** 2)
 
     def p_below(self, bound: float) -> np.ndarray:
         """p of "the true mean is at least the bound": small means it is below."""
-        return np.where(self.withheld, 1.0, self._p(bound, 1))
+        return np.where(self.is_withheld, 1.0, self._p(bound, 1))
 
     def p_above(self, bound: float) -> np.ndarray:
         """p of "the true mean is at most the bound": small means it is above."""
@@ -57,8 +57,8 @@ class Studentised:
 
     def interval(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
         """What neither test rejects at `alpha`, each side by itself."""
-        low = _critical(alpha, self.size, self.freedom, -self.skewness)
-        high = _critical(alpha, self.size, self.freedom, self.skewness)
+        low = _critical_value(alpha, self.size, self.freedom, -self.skewness)
+        high = _critical_value(alpha, self.size, self.freedom, self.skewness)
         return self.estimate - low * self.error, self.estimate + high * self.error
 
     def detectable(self, bound: float, alpha: float, power: float) -> np.ndarray:
@@ -67,8 +67,8 @@ class Studentised:
         NaN where spread and shape are known too badly to foretell by, or "below" could next time be withheld. Losses
         far out (skewness below -1) make the spread itself jump from sample to sample, so they need more.
         """
-        spread = self.size >= self.order**2 * KNOWN * (np.maximum(self.kurtosis, 0) + 2)
-        shape = self.size >= np.where(self.skewness < -1, 6, 2) * RULE * self.skewness**2
+        spread = self.size >= self.order**2 * SPREAD_FACTOR * (np.maximum(self.kurtosis, 0) + 2)
+        shape = self.size >= np.where(self.skewness < -1, 6, 2) * COCHRAN_FACTOR * self.skewness**2
         return np.where(spread & shape, bound - self._reach(self.size, alpha, power, 1), np.nan)
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
@@ -78,14 +78,16 @@ class Studentised:
         """
         excess = float(self.estimate - bound)
         side, alpha = (1, below) if excess < 0 else (-1, above)
-        fewest = RULE * max(float(self.skewness), 0.0) ** 2 if side == 1 else 0.0
-        first = max(FEWEST, int(np.ceil(fewest)))
-        many = smallest_n(lambda n: bool(self._reach(np.asarray(n), alpha, power, side) <= abs(excess)), first, MOST)
+        fewest = COCHRAN_FACTOR * max(float(self.skewness), 0.0) ** 2 if side == 1 else 0.0
+        first = max(MIN_SIZE, int(np.ceil(fewest)))
+        many = find_smallest_n(
+            lambda n: bool(self._reach(np.asarray(n), alpha, power, side) <= abs(excess)), first, MAX_IMAGES
+        )
         return None if many is None else int(np.ceil(many * float(self.images) / float(self.size)))
 
     def _p(self, bound: float, side: int) -> np.ndarray:
         t = side * (self.estimate - bound) / self.error
-        skewness = _cautious(side * self.skewness, self.size)
+        skewness = _raise_skewness(side * self.skewness, self.size)
         c = skewness / (3 * np.sqrt(self.size))
         straight = t + c * t**2 + c**2 * t**3 / 3 + skewness / (6 * np.sqrt(self.size))
         return np.asarray(stdtr(self.freedom, np.maximum(t, straight)))
@@ -99,8 +101,10 @@ class Studentised:
         skewness, tail = side * self.skewness, np.maximum(self.kurtosis, -2) + 2
         deviation = self.error * np.sqrt(self.size) * (1 + tail / (8 * self.size))  # s is too small on average
         freedom = self.freedom * (size - 1) / np.maximum(self.size - 1, 1)
-        h = _critical(alpha, size, freedom, skewness)
-        slope = _critical(alpha, size, freedom, skewness + 0.05) - _critical(alpha, size, freedom, skewness - 0.05)
+        h = _critical_value(alpha, size, freedom, skewness)
+        slope = _critical_value(alpha, size, freedom, skewness + 0.05) - _critical_value(
+            alpha, size, freedom, skewness - 0.05
+        )
         variance = 1 + h * skewness / np.sqrt(size) + h**2 * tail / (4 * size)
         variance = variance + (slope / 0.1 * _error_of_skewness(skewness, size)) ** 2
         centre = h * (1 - tail / (8 * size))
@@ -114,14 +118,14 @@ def _error_of_skewness(skewness: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(6 / size * (1 + 6 * q + 5 * q**2)))
 
 
-def _cautious(skewness: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _raise_skewness(skewness: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(skewness + 2 * _error_of_skewness(skewness, size), 0))
 
 
-def _critical(alpha: float, size: np.ndarray, freedom: np.ndarray, skewness: np.ndarray) -> np.ndarray:
+def _critical_value(alpha: float, size: np.ndarray, freedom: np.ndarray, skewness: np.ndarray) -> np.ndarray:
     """How many standard errors below the bound p is alpha: Student's quantile or the inverse of Hall's, the larger."""
     t = -stdtrit(freedom, alpha)
-    skewness = _cautious(skewness, size)
+    skewness = _raise_skewness(skewness, size)
     c = np.maximum(skewness / (3 * np.sqrt(size)), 1e-9)
     hall = (1 - np.cbrt(1 - 3 * c * (t + skewness / (6 * np.sqrt(size))))) / c
     return np.asarray(np.maximum(t, hall))

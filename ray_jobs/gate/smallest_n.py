@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-def smallest_n(enough: Callable[[int], bool], first: int, most: int, precision: int = 1000) -> int | None:
+def find_smallest_n(enough: Callable[[int], bool], first: int, most: int, precision: int = 1000) -> int | None:
     """The smallest number from `first` on that is enough, at most a part in `precision` too large.
 
     None when more than `most` would be needed. If a number is enough, every larger one must be.

@@ -8,37 +8,37 @@ from ray_jobs.contract.artifacts import Comparison, LimitCheck, Outcome, Scores,
 from ray_jobs.contract.spec import Baseline
 from ray_jobs.contract.suite import Gate
 from ray_jobs.gate.accumulator import Sample
-from ray_jobs.gate.completeness import expected, incomplete
-from ray_jobs.gate.holm import holm
-from ray_jobs.gate.limits import checked
-from ray_jobs.gate.no_baseline import FIRST, NoBaseline
-from ray_jobs.gate.non_inferiority import compared
-from ray_jobs.gate.paired_differences import Measured, Paired
-from ray_jobs.gate.reasons import told, told_limit
+from ray_jobs.gate.completeness import count_expected, why_incomplete
+from ray_jobs.gate.holm import adjust_p_values
+from ray_jobs.gate.limits import check_limit
+from ray_jobs.gate.no_baseline import FIRST_OF_SERIES, NoBaseline
+from ray_jobs.gate.non_inferiority import compare_metric
+from ray_jobs.gate.paired_differences import GateMetric, PairedDifferences
+from ray_jobs.gate.reasons import describe_comparison, describe_limit
 
-One = TypeVar("One", Comparison, LimitCheck)
+Result = TypeVar("Result", Comparison, LimitCheck)
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparisonSide:
     """What the run is compared with, and the pairs of every metric that is compared."""
 
     against: Literal["baseline", "anchor"]
     run: Baseline
-    pairs: Mapping[str, Paired]
+    pairs: Mapping[str, PairedDifferences]
 
     @property
     def name(self) -> str:
         return f"{'anchor ' if self.against == 'anchor' else ''}{self.run.checkpoint.name}"
 
 
-def decide(
+def decide_verdict(
     gate: Gate,
     scores: Scores,
-    metrics: Mapping[str, Measured],
-    sides: Sequence[Side] = (),
+    metrics: Mapping[str, GateMetric],
+    sides: Sequence[ComparisonSide] = (),
     limited: Mapping[str, Sample] | None = None,
-    no_baseline: NoBaseline = FIRST,
+    no_baseline: NoBaseline = FIRST_OF_SERIES,
 ) -> Verdict:
     """The verdict on a run; `limited` holds the run's own values of the metrics that have an absolute limit, and
     `no_baseline` says what it means that `sides` has no baseline.
@@ -49,20 +49,20 @@ def decide(
     nowhere worse than allowed falsely FAILs with probability at most alpha.
     """
     limited = limited or {}
-    bounds = _bounds(gate)
+    bounds = _list_limits(gate)
     tests = len(bounds) + sum(name in gate.metrics for side in sides for name in side.pairs)
-    comparisons = [one for side in sides for one in _compared(gate, scores, metrics, side, tests)]
+    comparisons = [one for side in sides for one in _compare_side(gate, scores, metrics, side, tests)]
     limits = [
-        checked(metrics[name], limited[name], kind, bound, gate.alpha, family=tests, power=gate.power)
+        check_limit(metrics[name], limited[name], kind, bound, gate.alpha, family=tests, power=gate.power)
         for name, kind, bound in bounds
     ]
-    comparisons, limits = _corrected(comparisons, limits, gate.alpha)
+    comparisons, limits = _apply_holm(comparisons, limits, gate.alpha)
     outcome: Outcome = "INCOMPLETE"
-    if reason := incomplete(gate, scores, metrics, limited, comparisons):
+    if reason := why_incomplete(gate, scores, metrics, limited, comparisons):
         comparisons = [one if one.advisory else one.model_copy(update={"outcome": outcome}) for one in comparisons]
         limits = [one.model_copy(update={"outcome": outcome}) for one in limits]
     else:
-        outcome, reason = _concluded(comparisons, limits, sides, no_baseline)
+        outcome, reason = _conclude(comparisons, limits, sides, no_baseline)
     runs = {side.against: side.run for side in sides}
     return Verdict(
         outcome=outcome,
@@ -75,7 +75,7 @@ def decide(
     )
 
 
-def _bounds(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
+def _list_limits(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
     """Every absolute limit: metric, which way it bounds, and the bound."""
     found: list[tuple[str, Literal["max", "min"], float]] = []
     for name, limit in gate.limits.items():
@@ -84,33 +84,35 @@ def _bounds(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
     return found
 
 
-def _compared(gate: Gate, scores: Scores, metrics: Mapping[str, Measured], side: Side, tests: int) -> list[Comparison]:
+def _compare_side(
+    gate: Gate, scores: Scores, metrics: Mapping[str, GateMetric], side: ComparisonSide, tests: int
+) -> list[Comparison]:
     """The gating metrics in the suite's order, then the others that have a direction, as advice."""
     gating = [name for name in gate.metrics if name in side.pairs]
     found = []
     for name in [*gating, *(name for name in side.pairs if name not in gating and metrics[name].direction)]:
-        wanted = expected(scores, name)
+        wanted = count_expected(scores, name)
         if name in gating:
             margin = gate.metrics[name].margin
-            one = compared(metrics[name], side.pairs[name], margin, gate.alpha, family=tests, power=gate.power,
+            one = compare_metric(metrics[name], side.pairs[name], margin, gate.alpha, family=tests, power=gate.power,
                            expected=wanted, against=side.against)  # fmt: skip
         else:
-            one = compared(metrics[name], side.pairs[name], expected=wanted, against=side.against, advisory=True)
+            one = compare_metric(metrics[name], side.pairs[name], expected=wanted, against=side.against, advisory=True)
         found.append(one)
     return found
 
 
-def _corrected(
+def _apply_holm(
     comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], alpha: float
 ) -> tuple[list[Comparison], list[LimitCheck]]:
     """The same with p after Holm over all that can FAIL, and the outcome that follows from it."""
     family = [one.p_worse for one in comparisons if not one.advisory] + [one.p_worse for one in limits]
-    adjusted = iter(holm([1.0 if p is None else p for p in family]))
-    corrected = [one if one.advisory else _settled(one, next(adjusted), alpha) for one in comparisons]
-    return corrected, [_settled(one, next(adjusted), alpha) for one in limits]
+    adjusted = iter(adjust_p_values([1.0 if p is None else p for p in family]))
+    corrected = [one if one.advisory else _decide_outcome(one, next(adjusted), alpha) for one in comparisons]
+    return corrected, [_decide_outcome(one, next(adjusted), alpha) for one in limits]
 
 
-def _settled(one: One, p: float, alpha: float) -> One:
+def _decide_outcome(one: Result, p: float, alpha: float) -> Result:
     if one.p_worse is None:
         return one
     outcome: Outcome = "PASS" if one.outcome == "PASS" else "FAIL" if p <= alpha else "INCONCLUSIVE"
@@ -118,8 +120,11 @@ def _settled(one: One, p: float, alpha: float) -> One:
     return one.model_copy(update={"p_holm": p, "outcome": outcome, "decisive_n": needed})
 
 
-def _concluded(
-    comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], sides: Sequence[Side], no_baseline: NoBaseline
+def _conclude(
+    comparisons: Sequence[Comparison],
+    limits: Sequence[LimitCheck],
+    sides: Sequence[ComparisonSide],
+    no_baseline: NoBaseline,
 ) -> tuple[Outcome, str]:
     gating = [one for one in comparisons if not one.advisory]
     outcomes = {one.outcome for one in gating} | {one.outcome for one in limits}
@@ -128,10 +133,10 @@ def _concluded(
     outcome: Outcome = "FAIL" if "FAIL" in outcomes else "INCONCLUSIVE" if "INCONCLUSIVE" in outcomes else "PASS"
     said = [no_baseline.reason] if no_baseline.is_lost and outcome == "INCONCLUSIVE" else []
     for side in sides:
-        of_side = [told(one) for one in gating if one.against == side.against and one.outcome == outcome]
+        of_side = [describe_comparison(one) for one in gating if one.against == side.against and one.outcome == outcome]
         if of_side:
             said.append(f"{'; '.join(of_side)}; against {side.name}")
-    within = [told_limit(one) for one in limits if one.outcome == outcome]
+    within = [describe_limit(one) for one in limits if one.outcome == outcome]
     if not sides and outcome == "PASS":
         said.append(no_baseline.reason)
     elif not gating and outcome == "PASS":

@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Constant:
+class ZeroVarianceTest:
     """`n` images, all with `value`, of a quantity that lies within [least, most].
 
     A mean beyond the bound needs a share w of other values that were not seen, which has probability (1 - w)^n: w is
@@ -44,22 +44,22 @@ class Constant:
         alpha = above if excess > 0 else below
         if not np.isfinite(room):
             return None
-        share = _share(abs(excess), room)
+        share = _least_share(abs(excess), room)
         return 1 if share == 1 else int(np.ceil(np.log(alpha) / np.log1p(-share)))
 
     def _p(self, distance: float, room: float) -> float:
         if distance <= 0:
             return 1.0
-        return float((1 - _share(distance, room)) ** self.n)
+        return float((1 - _least_share(distance, room)) ** self.n)
 
 
-def _share(distance: float, room: float) -> float:
+def _least_share(distance: float, room: float) -> float:
     """The least share of values at the end of the range, `room` away, that moves the mean by the distance."""
     return min(distance / room, 1.0) if room > 0 else 1.0
 
 
 @dataclass(frozen=True)
-class Equal:
+class SameCaptionsTest:
     """Both runs have the same captions: there is nothing to test, and they are equal at any margin."""
 
     method: str = "the same captions"

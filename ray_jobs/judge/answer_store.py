@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from ray_jobs.storage import objects, parts
 
-SMALL = 4 * 2**20  # bytes: larger files are left as they are when small ones are merged
-LOOKS = 8
+SMALL_FILE_BYTES = 4 * 2**20  # bytes: larger files are left as they are when small ones are merged
+MAX_LISTINGS = 8
 
 SCHEMA = pa.schema(
     {
@@ -52,33 +52,33 @@ class Answer:
     served_by: str | None = None
 
 
-def keep(judge_uri: str, part: str, answers: Iterable[Answer]) -> None:
+def save_answers(judge_uri: str, part: str, answers: Iterable[Answer]) -> None:
     """Make answers durable, in a file of their own."""
     rows = [asdict(answer) for answer in answers]
-    _create(judge_uri, part, pa.Table.from_pylist(rows, schema=SCHEMA))
+    _write_table(judge_uri, part, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def load(judge_uri: str, part: str, keys: Collection[str]) -> dict[str, Answer]:
+def load_answers(judge_uri: str, part: str, keys: Collection[str]) -> dict[str, Answer]:
     """The answers to the questions with these keys, failures too where there is nothing better."""
     wanted = pa.array(list(keys), pa.string())
-    tables = _tables(judge_uri, part)
+    tables = _read_tables(judge_uri, part)
     rows = [table.filter(pc.is_in(table["key"], wanted)) for table in tables.values()]
-    return _best(rows)
+    return _choose_best(rows)
 
 
-def compact(judge_uri: str, part: str) -> None:
+def merge_small_files(judge_uri: str, part: str) -> None:
     """Merge the small files of a part into one."""
-    small = _tables(judge_uri, part, SMALL)
+    small = _read_tables(judge_uri, part, SMALL_FILE_BYTES)
     if len(small) < 2:
         return
-    best = sorted(_best(small.values()).values(), key=lambda answer: answer.key)
-    merged = _create(judge_uri, part, pa.Table.from_pylist([asdict(answer) for answer in best], schema=SCHEMA))
+    best = sorted(_choose_best(small.values()).values(), key=lambda answer: answer.key)
+    merged = _write_table(judge_uri, part, pa.Table.from_pylist([asdict(answer) for answer in best], schema=SCHEMA))
     for name in small:
         if name != merged:
             objects.delete(f"{judge_uri}/{part}/{name}")
 
 
-def _best(tables: Iterable[pa.Table]) -> dict[str, Answer]:
+def _choose_best(tables: Iterable[pa.Table]) -> dict[str, Answer]:
     """One answer a question: the first that was useful, for it stands whatever comes later; else the last failure."""
     found: dict[str, Answer] = {}
     for row in (row for table in tables for row in table.to_pylist()):
@@ -93,14 +93,14 @@ def _rank(answer: Answer) -> tuple[bool, float, str]:
     return answer.failure is not None, -answer.at if answer.failure else answer.at, repr(answer)
 
 
-def _create(judge_uri: str, part: str, table: pa.Table) -> str:
+def _write_table(judge_uri: str, part: str, table: pa.Table) -> str:
     data = parts.encoded(table, {})
     name = f"{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     objects.create(f"{judge_uri}/{part}/{name}", data)
     return name
 
 
-def _tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa.Table]:
+def _read_tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa.Table]:
     """The files of a part by name, looked for until a listing shows none that is new.
 
     What another job merges and deletes meanwhile is in a file that was there before: a listing that missed both is
@@ -108,7 +108,7 @@ def _tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa
     """
     found: dict[str, pa.Table] = {}
     gone, before = set[str](), set[str]()
-    for look in range(LOOKS):
+    for look in range(MAX_LISTINGS):
         listed = [entry for entry in objects.entries(f"{judge_uri}/{part}") if entry.key.endswith(".parquet")]
         names = {entry.key for entry in listed if below is None or entry.size < below}
         for name in sorted(names - found.keys() - gone):

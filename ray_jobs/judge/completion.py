@@ -11,8 +11,8 @@ from typing import Any
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.names import excerpt
 
-SHOWN_CHARACTERS = 100
-WORDS = {  # of error objects, and the status that the same endpoints send for each elsewhere
+EXCERPT_CHARACTERS = 100
+STATUS_OF_ERROR = {  # of error objects, and the status that the same endpoints send for each elsewhere
     "rate_limit_exceeded": 429, "rate_limit_error": 429, "resource_exhausted": 429, "insufficient_quota": 429,
     "toomanyrequests": 429, "ratelimiterror": 429, "throttling_error": 429, "billing_error": 402,
     "invalid_api_key": 401, "authentication_error": 401, "unauthenticated": 401, "authenticationerror": 401,
@@ -21,10 +21,10 @@ WORDS = {  # of error objects, and the status that the same endpoints send for e
     "request_too_large": 413, "context_length_exceeded": 400, "badrequesterror": 400, "invalid_argument": 400,
     "invalid_request_error": 400, "overloaded_error": 503, "unavailable": 503, "serviceunavailableerror": 503,
 }  # fmt: skip
-EMPTY_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # no repeat refills it
-TEXT_PARTS = ("text", "output_text")
-MESSAGES, NESTED = ("error", "message", "msg", "detail", "status_msg"), 4
-BLOCKED = ("content_filter", "refusal", "safety", "recitation")  # reasons to finish that are a refusal
+QUOTA_ERRORS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # no repeat refills it
+TEXT_PART_TYPES = ("text", "output_text")
+MESSAGE_KEYS, MAX_DEPTH = ("error", "message", "msg", "detail", "status_msg"), 4
+REFUSAL_REASONS = ("content_filter", "refusal", "safety", "recitation")  # reasons to finish that are a refusal
 
 
 class NoCompletion(Exception):
@@ -55,30 +55,30 @@ def parse_completion(body: str) -> Completion:
     if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict) and "error" in said[0]:
         said = said[0]  # as Google's endpoints send errors
     if isinstance(said, str):
-        raise NoCompletion(f"no completion but {shown(said)}")
+        raise NoCompletion(f"no completion but {quote_excerpt(said)}")
     if not isinstance(said, dict):
-        raise NoCompletion(f"JSON that is no completion: {shown(body)}")
-    choice = _first(said.get("choices"))
+        raise NoCompletion(f"JSON that is no completion: {quote_excerpt(body)}")
+    choice = _first_choice(said.get("choices"))
     message = choice.get("message")
     text, refusal = _read_message(message) if isinstance(message, dict) else (None, None)
     finish = choice.get("finish_reason")
     finish = finish.lower() if isinstance(finish, str) else ""
     error = said.get("error") or choice.get("error") or (said if said.get("object") == "error" else None)
     if (error and not text and not refusal) or finish == "error":
-        raise NoCompletion(f"an error with a status of success: {shown(message_of(error or said))}", True,
+        raise NoCompletion(f"an error with a status of success: {quote_excerpt(message_of(error or said))}", True,
                            _status_of(error, said))  # fmt: skip
     if not isinstance(message, dict):
-        raise NoCompletion(f"JSON that is no completion: {shown(body)}", bool(_status_of(None, said)),
+        raise NoCompletion(f"JSON that is no completion: {quote_excerpt(body)}", bool(_status_of(None, said)),
                            _status_of(None, said))  # fmt: skip
-    if finish in BLOCKED:
+    if finish in REFUSAL_REASONS:
         refusal = refusal or finish
     return Completion(said, text, "" if text else _describe_message(message), refusal, finish == "length")
 
 
 def message_of(error: Any) -> str:
     """The words of an error object in any of the usual shapes; the object itself where it has none."""
-    for _ in range(NESTED):
-        name = next((name for name in MESSAGES if isinstance(error, dict) and error.get(name)), None)
+    for _ in range(MAX_DEPTH):
+        name = next((name for name in MESSAGE_KEYS if isinstance(error, dict) and error.get(name)), None)
         error = error[name] if name else error
     return error if isinstance(error, str) else _dump(error)
 
@@ -103,7 +103,7 @@ def is_quota_empty(body: str) -> bool:
     said = said[0] if isinstance(said, list) and said else said
     error = said.get("error") if isinstance(said, dict) else None
     places = [place for place in (said, error) if isinstance(place, dict)]
-    return any(place.get(name) in EMPTY_QUOTA for place in places for name in ("code", "type"))
+    return any(place.get(name) in QUOTA_ERRORS for place in places for name in ("code", "type"))
 
 
 def describe_cut(judge: Judge, is_cut_off: bool) -> str:
@@ -112,12 +112,12 @@ def describe_cut(judge: Judge, is_cut_off: bool) -> str:
 
 def describe_fault(judge: Judge, fault: str, text: str, is_cut_off: bool) -> str:
     """Why a text is no answer, for whoever reads the job's last line."""
-    return f"not what the schema says{describe_cut(judge, is_cut_off)}: {fault}: {shown(text)}"
+    return f"not what the schema says{describe_cut(judge, is_cut_off)}: {fault}: {quote_excerpt(text)}"
 
 
-def shown(text: str) -> str:
+def quote_excerpt(text: str) -> str:
     """The beginning of a text, in quotes on one line."""
-    return f"'{excerpt(text, SHOWN_CHARACTERS)}'"
+    return f"'{excerpt(text, EXCERPT_CHARACTERS)}'"
 
 
 def _describe_text(body: str) -> NoCompletion:
@@ -126,7 +126,7 @@ def _describe_text(body: str) -> NoCompletion:
     if not text:
         return NoCompletion("an empty body")
     if text.startswith("<"):
-        return NoCompletion(f"a page: {shown(text)}")
+        return NoCompletion(f"a page: {quote_excerpt(text)}")
     if text.startswith(("data:", "event:", ": ")):
         first = next((line for line in text.splitlines() if line.startswith("data:")), "")
         try:
@@ -134,11 +134,11 @@ def _describe_text(body: str) -> NoCompletion:
         except NoCompletion as nothing:
             if nothing.is_error:
                 return nothing
-        return NoCompletion(f"an event stream, though none was asked for: {shown(text)}")
-    return NoCompletion(f"no JSON: {shown(text)}")
+        return NoCompletion(f"an event stream, though none was asked for: {quote_excerpt(text)}")
+    return NoCompletion(f"no JSON: {quote_excerpt(text)}")
 
 
-def _first(choices: Any) -> dict[str, Any]:
+def _first_choice(choices: Any) -> dict[str, Any]:
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
 
 
@@ -148,7 +148,7 @@ def _status_of(error: Any, said: dict[str, Any]) -> int | None:
         for name in ("code", "status_code", "status", "type"):
             value = place.get(name) if isinstance(place, dict) else None
             if isinstance(value, str):
-                value = int(value) if value.isdecimal() and len(value) == 3 else WORDS.get(value.lower())
+                value = int(value) if value.isdecimal() and len(value) == 3 else STATUS_OF_ERROR.get(value.lower())
             if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
                 return value
     return None
@@ -164,7 +164,9 @@ def _read_message(message: dict[str, Any]) -> tuple[str | None, str | None]:
     for part in parts:
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type", "text") in TEXT_PARTS:
+        elif (
+            isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type", "text") in TEXT_PART_TYPES
+        ):
             texts.append(part["text"])
         elif isinstance(part, dict) and part.get("refusal"):
             refusal = refusal or part["refusal"]
@@ -188,8 +190,10 @@ def _describe_message(message: dict[str, Any]) -> str:
     if not reasoning and isinstance(content := message.get("content"), list):
         reasoning = next((part.get("thinking") for part in content if isinstance(part, dict)), None)
     if reasoning:
-        return f"no text, only reasoning: {shown(reasoning if isinstance(reasoning, str) else _dump(reasoning))}"
+        return (
+            f"no text, only reasoning: {quote_excerpt(reasoning if isinstance(reasoning, str) else _dump(reasoning))}"
+        )
     if message.get("tool_calls") or message.get("function_call"):
         return "no text, only a call of a tool"
     content = message.get("content")
-    return f"no text but {shown(_dump(content))}" if content else "no text"
+    return f"no text but {quote_excerpt(_dump(content))}" if content else "no text"

@@ -19,7 +19,7 @@ from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 
-SETTING = "ASSAY_JUDGE_HOSTS"
+HOSTS_VARIABLE = "ASSAY_JUDGE_HOSTS"
 PORTS = {"http": 80, "https": 443}
 Destination = tuple[str, str, int]  # scheme, host, port
 
@@ -35,8 +35,8 @@ def check_destination(judge: Judge) -> None:
             f"judge {printable(judge.model or '', 60)}: key_variable {printable(judge.key_variable, 60)!r} may be "
             "another secret; name it ASSAY_JUDGE_KEY, or ASSAY_JUDGE_ and more that ends with KEY"
         )
-    wanted = destination(judge.base_url or "")
-    listed = os.environ.get(SETTING, "").strip()
+    wanted = parse_destination(judge.base_url or "")
+    listed = os.environ.get(HOSTS_VARIABLE, "").strip()
     if wanted in parse_hosts(listed, judge.key_variable) if listed else _is_this_machine(wanted[1]):
         return
     scheme, host, port = wanted
@@ -45,11 +45,11 @@ def check_destination(judge: Judge) -> None:
     plain = " (http:// sends the key unencrypted)" if scheme == "http" else ""
     raise InputError(
         f"judge {printable(judge.model or '', 60)}: {judge.key_variable} is not for {scheme}://{named}:{port}; if it "
-        f"is, add {judge.key_variable}={entry} to {SETTING} on the Ray cluster{plain}"
+        f"is, add {judge.key_variable}={entry} to {HOSTS_VARIABLE} on the Ray cluster{plain}"
     )
 
 
-def destination(url: str) -> Destination:
+def parse_destination(url: str) -> Destination:
     """Scheme, host and port of an address that `fault_of_address` found no fault with."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
@@ -67,12 +67,12 @@ def parse_hosts(listed: str, variable: str) -> set[Destination]:
             url = entry if "://" in entry else f"https://{entry}"
             if not re.fullmatch(r"https?://[\w.\-\[\]:]+/?", url, re.ASCII) or fault_of_address(url):
                 raise InputError(
-                    f"{SETTING}: {printable(entry, 60)!r} is no host; write host, host:port or http://host"
+                    f"{HOSTS_VARIABLE}: {printable(entry, 60)!r} is no host; write host, host:port or http://host"
                 )
             if name == variable:
-                destinations.add(destination(url))
-                if "://" not in entry and _is_this_machine(destination(url)[1]):
-                    destinations.add(destination(f"http://{entry}"))
+                destinations.add(parse_destination(url))
+                if "://" not in entry and _is_this_machine(parse_destination(url)[1]):
+                    destinations.add(parse_destination(f"http://{entry}"))
     return destinations
 
 

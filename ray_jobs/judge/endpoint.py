@@ -18,7 +18,7 @@ import openai
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import rubric
 from ray_jobs.judge.completion import (
     NoCompletion,
     describe_cut,
@@ -28,24 +28,26 @@ from ray_jobs.judge.completion import (
     parse_completion,
 )
 from ray_jobs.judge.destination import check_destination
-from ray_jobs.judge.exchange import LOCATION, NO_COMPLETION, Bounded
+from ray_jobs.judge.exchange import LOCATION_KEY, NO_COMPLETION_KEY, BoundedClient
 from ray_jobs.judge.key_redaction import Secret
 
 TRIES = 3  # of an endpoint that answers, but not with what was asked for
 PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
 DETAIL_CHARACTERS = 300
-SERVED, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
-UNSENT: Any = {name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")}  # of this machine's variables
-NOT_ASKED = ("invalid-answer", "refusal")  # failures of an endpoint that is up
-NOTHING, REJECTED, QUOTA = "no-completion", "request-rejected", "quota"
-REPEATED = (
-    NOTHING,
+SERVED_BY_KEYS, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
+OMITTED_HEADERS: Any = {
+    name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")
+}  # of this machine's variables
+MODEL_FAILURES = ("invalid-answer", "refusal")  # failures of an endpoint that is up
+NO_COMPLETION, REJECTED, QUOTA = "no-completion", "request-rejected", "quota"
+RETRIED_FAILURES = (
+    NO_COMPLETION,
     "rate-limit",
     "server-error",
     "http-408",
     "http-409",
 )  # failures after which the package asks again
-UNCUT = "raise judge.max_tokens, or turn the model's reasoning off"
+RAISE_MAX_TOKENS = "raise judge.max_tokens, or turn the model's reasoning off"
 NO_REASONING = "turn the model's reasoning off, or start the endpoint with the reasoning parser of this model"
 
 
@@ -104,7 +106,7 @@ class Endpoint:
             reply = await self._reply(text, image, pair, self.judge.tries - tries)
             tries, tokens = tries + reply.tries, tokens + reply.tokens
             prompt_tokens += reply.prompt_tokens
-            if reply.failure not in NOT_ASKED or tries >= self.judge.tries:
+            if reply.failure not in MODEL_FAILURES or tries >= self.judge.tries:
                 break
         return replace(reply, prompt_tokens=prompt_tokens, tokens=tokens, tries=tries)
 
@@ -114,13 +116,13 @@ class Endpoint:
         while True:
             try:
                 raw = await client.chat.completions.with_raw_response.create(
-                    **_request(self.judge, dialect, text, image, pair)
+                    **_build_request(self.judge, dialect, text, image, pair)
                 )
             except openai.APIStatusError as error:
-                failure = _failure_of(error)
+                failure = _classify_status_error(error)
                 other = None if self.proven or failure != REJECTED else dialect.without(str(error))
                 if other is None:
-                    return self._failed(failure, error, tries if failure in REPEATED else 1)
+                    return self._failed(failure, error, tries if failure in RETRIED_FAILURES else 1)
                 dialect = other
                 continue
             except openai.APITimeoutError as error:
@@ -128,7 +130,7 @@ class Endpoint:
             except openai.APIConnectionError as error:
                 return self._failed("connection-error", error, tries)
             except openai.APIError as error:
-                return self._failed(NOTHING, error)
+                return self._failed(NO_COMPLETION, error)
             self.dialect, self.proven = dialect, True
             return replace(self._read(raw.text, pair), tries=raw.retries_taken + 1)
 
@@ -141,9 +143,9 @@ class Endpoint:
         """What went wrong, with some of what the endpoint sent."""
         if not isinstance(error, openai.APIStatusError):
             return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-        if NO_COMPLETION in error.response.extensions:
+        if NO_COMPLETION_KEY in error.response.extensions:
             return self._why_none(error.response.text)
-        if where := error.response.extensions.get(LOCATION):
+        if where := error.response.extensions.get(LOCATION_KEY):
             return f"status {error.status_code}, a redirect to {where.partition('?')[0]}"
         return f"status {error.status_code}: {error_text(error.response.text)}"
 
@@ -159,12 +161,16 @@ class Endpoint:
         try:
             completion = parse_completion(body)
         except NoCompletion:
-            return Reply(failure=NOTHING, detail=self.secret.mask(self._why_none(body))[:DETAIL_CHARACTERS])
+            return Reply(failure=NO_COMPLETION, detail=self.secret.mask(self._why_none(body))[:DETAIL_CHARACTERS])
         said = completion.body
-        served = [self.secret.mask(name)[:SERVED_CHARACTERS] for name in map(said.get, SERVED) if isinstance(name, str)]
+        served = [
+            self.secret.mask(name)[:SERVED_CHARACTERS]
+            for name in map(said.get, SERVED_BY_KEYS)
+            if isinstance(name, str)
+        ]
         spent = Reply(
-            prompt_tokens=_count(said, "prompt_tokens"),
-            tokens=_count(said, "completion_tokens"),
+            prompt_tokens=_read_token_count(said, "prompt_tokens"),
+            tokens=_read_token_count(said, "completion_tokens"),
             served_by=" ".join(filter(None, served)) or None,
         )
         if completion.refusal:
@@ -172,51 +178,53 @@ class Endpoint:
         cut = describe_cut(self.judge, completion.is_cut_off)
         content = completion.text
         if content is None:
-            remedy = UNCUT if cut else NO_REASONING if "reasoning" in completion.instead else None
+            remedy = RAISE_MAX_TOKENS if cut else NO_REASONING if "reasoning" in completion.instead else None
             detail = self.secret.mask(f"no text{cut}{self._why_none(body).removeprefix('no text')}")
             return replace(spent, failure="invalid-answer", detail=detail[:DETAIL_CHARACTERS], remedy=remedy)
         harmless = partial(self.secret.mask, one_line=False)
-        read = judging.read_pair(content, None) if pair else judging.read(self.judge, content, None)
+        read = rubric.parse_pair_answer(content, None) if pair else rubric.parse_answer(self.judge, content, None)
         if read.failure:
-            text = harmless(content)[: judging.RATIONALE_CHARACTERS]
+            text = harmless(content)[: rubric.RATIONALE_CHARACTERS]
             detail = describe_fault(self.judge, str(read.fault), harmless(content), completion.is_cut_off)
             return replace(
                 spent, text=text, failure="invalid-answer", detail=self.secret.mask(detail)[:DETAIL_CHARACTERS],
-                remedy=UNCUT if cut else None,
+                remedy=RAISE_MAX_TOKENS if cut else None,
             )  # fmt: skip
-        return replace(spent, text=judging.retold(self.judge, content, pair, harmless))
+        return replace(spent, text=rubric.redact_rationale(self.judge, content, pair, harmless))
 
 
-def connected(judge: Judge) -> Endpoint:
+def connect(judge: Judge) -> Endpoint:
     """The judge's endpoint. Raises InputError when this machine has no key for it, none that can be sent, or when the
     deployment does not say that it may be sent there."""
     check_destination(judge)
     secret = os.environ.get(judge.key_variable, "").strip()
     if not secret:
         raise InputError(
-            f"judge {shown(judge)}: {judge.key_variable} is not set on the Ray cluster; set it to the endpoint's key "
-            "(to anything where it wants none)"
+            f"judge {describe_judge(judge)}: {judge.key_variable} is not set on the Ray cluster; set it to the "
+            f"endpoint's key (to anything where it wants none)"
         )
     if not (secret.isascii() and secret.isprintable()):
-        raise InputError(f"judge {shown(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key")
+        raise InputError(
+            f"judge {describe_judge(judge)}: {judge.key_variable} holds what no HTTP header can; set it to the key"
+        )
     seconds = judge.timeout_seconds
     client = openai.AsyncOpenAI(
         api_key=secret,
         base_url=judge.base_url,
         timeout=seconds,
-        http_client=Bounded(seconds, judge.base_url or ""),
-        default_headers=UNSENT,
+        http_client=BoundedClient(seconds, judge.base_url or ""),
+        default_headers=OMITTED_HEADERS,
     )
     return Endpoint(judge, client, Secret(secret))
 
 
-def shown(judge: Judge) -> str:
+def describe_judge(judge: Judge) -> str:
     """The model and its endpoint, without what a URL may carry of passwords."""
     url = urlsplit(judge.base_url or "")
     return f"{judge.model} at {url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
 
 
-def _failure_of(error: openai.APIStatusError) -> str:
+def _classify_status_error(error: openai.APIStatusError) -> str:
     """What an error that came with its status is called."""
     if is_quota_empty(error.response.text):
         return QUOTA
@@ -225,20 +233,20 @@ def _failure_of(error: openai.APIStatusError) -> str:
     if error.status_code == 429:
         return "rate-limit"
     if error.status_code >= 500:
-        nothing = error.response.extensions.get(NO_COMPLETION)
-        return NOTHING if isinstance(nothing, NoCompletion) and not nothing.is_error else "server-error"
+        nothing = error.response.extensions.get(NO_COMPLETION_KEY)
+        return NO_COMPLETION if isinstance(nothing, NoCompletion) and not nothing.is_error else "server-error"
     return f"http-{error.status_code}"
 
 
-def _request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair: bool) -> dict[str, Any]:
-    schema = judging.pair_schema(judge) if pair else judging.schema(judge)
+def _build_request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair: bool) -> dict[str, Any]:
+    schema = rubric.build_pair_schema(judge) if pair else rubric.build_schema(judge)
     kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
     url = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
     request: dict[str, Any] = {
         "model": judge.model,
         "messages": [
-            {"role": "system", "content": judging.instructions(schema)},
+            {"role": "system", "content": rubric.build_system_message(schema)},
             {"role": "user", "content": content},
         ],
         dialect.length: judge.max_tokens,
@@ -251,7 +259,7 @@ def _request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair: bool
     return request
 
 
-def _count(said: dict[str, Any], name: str) -> int:
+def _read_token_count(said: dict[str, Any], name: str) -> int:
     usage = said.get("usage")
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**40 else 0

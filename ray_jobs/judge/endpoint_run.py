@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ray_jobs.judge.answer_store import Answer
-from ray_jobs.judge.endpoint import NOT_ASKED, Endpoint, Reply
-from ray_jobs.judge.outage import EARLY, explain_account, explain_outage, is_denied
+from ray_jobs.judge.endpoint import MODEL_FAILURES, Endpoint, Reply
+from ray_jobs.judge.outage import MIN_DENIED, explain_account, explain_outage, is_denied
 from ray_jobs.judge.questions import Question
 from ray_jobs.runtime.progress import Progress
 
@@ -21,7 +21,7 @@ Item = tuple[str, Question, bytes]  # the part, the question, its image
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldFailure:
     """A failure that may be the endpoint's; `at` in seconds of the monotonic clock."""
 
     part: str
@@ -31,11 +31,11 @@ class Held:
 
 
 @dataclass
-class Asking:
+class EndpointRun:
     """What is under way: `proven` when the endpoint has given a valid answer to this run, `left` counts by part.
 
-    `answered` gives a question that has a valid answer, `first` is the first that was asked; `in_a_row` counts failures
-    since the last answer.
+    `answered` gives a question that has a valid answer, `first` is the first that was asked; `consecutive_failures`
+    counts failures since the last answer.
     """
 
     endpoint: Endpoint
@@ -47,9 +47,9 @@ class Asking:
     proven: bool
     answered: Callable[[], Item] | None
     first: Item | None = None
-    held: list[Held] = field(default_factory=list)
-    in_a_row: int = 0
-    doubting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    held: list[HeldFailure] = field(default_factory=list)
+    consecutive_failures: int = 0
+    breaker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def ask(self, item: Item) -> None:
         """Ask, and record the reply, or hold it back while it says more of the endpoint than of the image."""
@@ -59,12 +59,12 @@ class Asking:
         answer = self._answer(question, reply)
         if reply.failure is None:
             self.proven, self.answered = True, lambda: item
-        if not self.proven or (reply.failure and reply.failure not in NOT_ASKED):
-            self.held.append(Held(part, answer, reply, time.monotonic()))
-            self.in_a_row += 1
+        if not self.proven or (reply.failure and reply.failure not in MODEL_FAILURES):
+            self.held.append(HeldFailure(part, answer, reply, time.monotonic()))
+            self.consecutive_failures += 1
             await self._give_up_when_down()
             return
-        self.in_a_row = 0
+        self.consecutive_failures = 0
         await self.record(part, answer)
         await self._release(began)
 
@@ -76,11 +76,11 @@ class Asking:
         assert item
         part, question, image = item
         reply = await self._reply(question, image)
-        if reply.failure and not (self.answered and reply.failure in NOT_ASKED):
+        if reply.failure and not (self.answered and reply.failure in MODEL_FAILURES):
             raise down
         if not self.answered:
             await asyncio.to_thread(self.keep, part, self._answer(question, reply))  # it stands before its failure
-        self.proven, self.in_a_row = True, 0
+        self.proven, self.consecutive_failures = True, 0
         await self._release(began)
 
     async def record(self, part: str, answer: Answer) -> None:
@@ -110,9 +110,9 @@ class Asking:
             await self.record(one.part, one.answer)
 
     async def _give_up_when_down(self) -> None:
-        async with self.doubting:  # one doubts, the others wait for what comes of it
-            denied = not self.proven and sum(is_denied(held.reply) for held in self.held) >= EARLY
-            if not denied and self.in_a_row < 3 * self.endpoint.judge.concurrency:
+        async with self.breaker_lock:  # one doubts, the others wait for what comes of it
+            denied = not self.proven and sum(is_denied(held.reply) for held in self.held) >= MIN_DENIED
+            if not denied and self.consecutive_failures < 3 * self.endpoint.judge.concurrency:
                 return
             if not self.answered:
                 raise self.down()
@@ -147,12 +147,12 @@ def ask_endpoint(
         return (part, *load(part, [number])[0])
 
     left = {part: len(numbers) for part, numbers in pending.items()}
-    asking = Asking(endpoint, run, keep, whole, progress, left, proven, answered if known else None)
-    asyncio.run(_ask(asking, pending, load))
+    asking = EndpointRun(endpoint, run, keep, whole, progress, left, proven, answered if known else None)
+    asyncio.run(_run_workers(asking, pending, load))
 
 
-async def _ask(
-    asking: Asking,
+async def _run_workers(
+    asking: EndpointRun,
     pending: Mapping[str, Sequence[int]],
     load: Callable[[str, Sequence[int]], list[tuple[Question, bytes]]],
 ) -> None:
@@ -160,7 +160,7 @@ async def _ask(
     queue: asyncio.Queue[Item | None] = asyncio.Queue(workers)
 
     async def feed() -> None:
-        async for item in _loaded(pending, load):
+        async for item in _load_items(pending, load):
             await queue.put(item)
         for _ in range(workers):
             await queue.put(None)
@@ -180,7 +180,7 @@ async def _ask(
             await asking.prove()
 
 
-async def _loaded(
+async def _load_items(
     pending: Mapping[str, Sequence[int]], load: Callable[[str, Sequence[int]], list[tuple[Question, bytes]]]
 ) -> AsyncIterator[Item]:
     for part, numbers in pending.items():

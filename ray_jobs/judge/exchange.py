@@ -25,10 +25,10 @@ from ray_jobs.judge.destination import PORTS
 from ray_jobs.sources.reading import allowed_places
 
 ANSWER_BYTES = 2**20
-NO_COMPLETION, LOCATION = "no_completion", "location"  # what a response has among its extensions
+NO_COMPLETION_KEY, LOCATION_KEY = "no_completion", "location"  # what a response has among its extensions
 
 
-class Bounded(openai.DefaultAsyncHttpxClient):
+class BoundedClient(openai.DefaultAsyncHttpxClient):
     """An HTTP client whose timeout is for the whole exchange: an endpoint that sends a byte now and then exceeds it."""
 
     def __init__(self, seconds: float, base_url: str) -> None:
@@ -38,7 +38,7 @@ class Bounded(openai.DefaultAsyncHttpxClient):
             limits=httpx2.Limits(max_connections=None),
             follow_redirects=False,
             trust_env=False,
-            verify=_trusted(),
+            verify=_load_ssl_context(),
             proxy=find_proxy(base_url),
         )
         self.seconds = seconds
@@ -50,7 +50,7 @@ class Bounded(openai.DefaultAsyncHttpxClient):
             async with asyncio.timeout(self.seconds):
                 response = await super().send(request, **settings)
                 try:
-                    body = await _read(response)
+                    body = await _read_body(response)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -63,12 +63,12 @@ class Bounded(openai.DefaultAsyncHttpxClient):
         status, text = response.status_code, body.decode("utf-8", "replace")
         extensions: dict[str, Any] = {}
         if response.is_redirect:
-            extensions[LOCATION] = response.headers.get("location", "")
+            extensions[LOCATION_KEY] = response.headers.get("location", "")
         if response.is_success:
             try:
                 parse_completion(text)
             except NoCompletion as nothing:
-                status, extensions[NO_COMPLETION] = nothing.status or 500, nothing
+                status, extensions[NO_COMPLETION_KEY] = nothing.status or 500, nothing
         if is_quota_empty(text):
             headers["x-should-retry"] = "false"
         return httpx2.Response(status, headers=headers, content=body, request=request, extensions=extensions)
@@ -98,7 +98,7 @@ def find_proxy(base_url: str) -> httpx2.Proxy | None:
     return parsed
 
 
-def _trusted() -> ssl.SSLContext:
+def _load_ssl_context() -> ssl.SSLContext:
     """Whose certificates are believed: of ASSAY_CA_BUNDLE, else of SSL_CERT_FILE, else the usual ones."""
     bundle = os.environ.get("ASSAY_CA_BUNDLE", "").strip()
     if not bundle:
@@ -114,7 +114,7 @@ def _trusted() -> ssl.SSLContext:
         ) from None
 
 
-async def _read(response: httpx2.Response) -> bytes:
+async def _read_body(response: httpx2.Response) -> bytes:
     """The body, or in its place a JSON text that says why it was not read."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):

@@ -4,10 +4,9 @@ The Ray tasks of `evaluate` call this while they score a part.
 """
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.judge import answer_store
-from ray_jobs.judge import rubric as judging
-from ray_jobs.judge.questions import of_captions
-from ray_jobs.judge.rubric import SILENT, Judgement
+from ray_jobs.judge import answer_store, rubric
+from ray_jobs.judge.questions import build_caption_questions
+from ray_jobs.judge.rubric import NO_ANSWER, Judgement
 
 
 def load_judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgement]:
@@ -16,9 +15,9 @@ def load_judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgeme
     judge = spec.suite.judge
     if judge.kind == "none":
         return {}
-    keys = {image.image_id: image.questions[0].key for image in of_captions(spec, caption_id, part)}
-    answers = answer_store.load(spec.judge_uri, part, set(keys.values()))
+    keys = {image.image_id: image.questions[0].key for image in build_caption_questions(spec, caption_id, part)}
+    answers = answer_store.load_answers(spec.judge_uri, part, set(keys.values()))
     return {
-        image_id: judging.read(judge, answers[key].text, answers[key].failure) if key in answers else SILENT
+        image_id: rubric.parse_answer(judge, answers[key].text, answers[key].failure) if key in answers else NO_ANSWER
         for image_id, key in keys.items()
     }

@@ -37,7 +37,7 @@ class Secret:
         return tuple(sorted((form for form in found if len(form) >= LEAST), key=len, reverse=True))
 
     @cached_property
-    def squeezed(self) -> tuple[str, ...]:
+    def squeezed_forms(self) -> tuple[str, ...]:
         return tuple(form for form in map(_squeeze, self.forms) if len(form) >= LEAST)
 
     def mask(self, text: str, one_line: bool = True) -> str:
@@ -49,7 +49,7 @@ class Secret:
             for form in self.forms:
                 text = text.replace(form, MASK)
             plain = _squeeze(text)
-            if any(form in plain for form in self.squeezed):
+            if any(form in plain for form in self.squeezed_forms):
                 text = WITHHELD
         text = text.encode("utf-8", "replace").decode()
         return printable(" ".join(text.split()), LINE_CHARACTERS) if one_line else text

@@ -9,22 +9,22 @@ from collections.abc import Sequence
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.judge.endpoint import NOT_ASKED, NOTHING, QUOTA, REJECTED, Reply, shown
+from ray_jobs.judge.endpoint import MODEL_FAILURES, NO_COMPLETION, QUOTA, REJECTED, Reply, describe_judge
 
-EARLY = 3  # refusals of any question before they are believed: one caption alone may displease a firewall
+MIN_DENIED = 3  # refusals of any question before they are believed: one caption alone may displease a firewall
 TRANSIENT = frozenset((408, 409, 425, 429))  # statuses below 500 that pass
 OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # that may be about this image and no other
-ANSWER = "this model does not do what the prompt asks, change one of them"
+CHANGE_MODEL_OR_PROMPT = "this model does not do what the prompt asks, change one of them"
 
 
 def explain_account(judge: Judge, reply: Reply) -> InputError | None:
     """The error of a reply that every further question would get as well, whatever was answered before."""
     if reply.status == 401:
-        return InputError(f"judge {shown(judge)}: 401, not this key; correct {judge.key_variable}")
+        return InputError(f"judge {describe_judge(judge)}: 401, not this key; correct {judge.key_variable}")
     if reply.status == 402 or reply.failure == QUOTA:
         return InputError(
-            f"judge {shown(judge)}: the account of the key in {judge.key_variable} has no credit or quota left "
-            f"({reply.detail}); top it up, what is answered is kept"
+            f"judge {describe_judge(judge)}: the account of the key in {judge.key_variable} has no credit or quota "
+            f"left ({reply.detail}); top it up, what is answered is kept"
         )
     return None
 
@@ -37,29 +37,29 @@ def is_denied(reply: Reply) -> bool:
 def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -> Exception:
     """The error to end the job with; `was_answered`: this endpoint has answered a question of this golden set."""
     denied = [reply for reply in replies if is_denied(reply)]
-    is_early = len(denied) >= EARLY and not was_answered
+    is_early = len(denied) >= MIN_DENIED and not was_answered
     last = denied[-1] if is_early else replies[-1]
-    line = f"judge {shown(judge)}: {len(replies)} answers in a row failed, the last: {last.failure}"
+    line = f"judge {describe_judge(judge)}: {len(replies)} answers in a row failed, the last: {last.failure}"
     line += f" ({last.detail})" if last.detail else ""
     if is_early or all(_is_for_good(reply, was_answered) for reply in replies):
-        return InputError(f"{line}; {_remedy(judge, last, replies)}")
-    where = "; check base_url" if last.failure == NOTHING and not was_answered else ""
+        return InputError(f"{line}; {_choose_remedy(judge, last, replies)}")
+    where = "; check base_url" if last.failure == NO_COMPLETION and not was_answered else ""
     return RetryableError(f"{line}{where}; what is answered is kept, run again when it is up")
 
 
 def _is_for_good(reply: Reply, was_answered: bool) -> bool:
     """Whether no repeat can change it. A page in place of an answer is maintenance where there were answers before."""
-    if reply.failure == NOTHING:
+    if reply.failure == NO_COMPLETION:
         return not was_answered
-    return reply.failure in NOT_ASKED or _is_status_for_good(reply)
+    return reply.failure in MODEL_FAILURES or _is_status_for_good(reply)
 
 
 def _is_status_for_good(reply: Reply) -> bool:
     return reply.status is not None and 300 <= reply.status < 500 and reply.status not in TRANSIENT
 
 
-def _remedy(judge: Judge, last: Reply, replies: Sequence[Reply]) -> str:
-    if last.failure == NOTHING:
+def _choose_remedy(judge: Judge, last: Reply, replies: Sequence[Reply]) -> str:
+    if last.failure == NO_COMPLETION:
         return "no chat completions come from there, check base_url"
     if last.status == 413:
         return "lower preprocess.max_pixels, or raise the endpoint's limit on the size of a request"
@@ -67,7 +67,7 @@ def _remedy(judge: Judge, last: Reply, replies: Sequence[Reply]) -> str:
         return "redirects are not followed, set base_url to where it leads"
     if last.failure == REJECTED:
         return "check that this model takes images and this many tokens"
-    if last.failure in NOT_ASKED:
+    if last.failure in MODEL_FAILURES:
         remedies = Counter(reply.remedy for reply in replies if reply.remedy)
-        return remedies.most_common(1)[0][0] if remedies else ANSWER
+        return remedies.most_common(1)[0][0] if remedies else CHANGE_MODEL_OR_PROMPT
     return f"check base_url, model and what the key in {judge.key_variable} may do"

@@ -12,8 +12,8 @@ import pyarrow as pa
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.spec import Spec
 from ray_jobs.judge import answer_store
-from ray_jobs.judge.questions import of_pairs
-from ray_jobs.judge.rubric import Choice, read_pair
+from ray_jobs.judge.questions import build_pair_questions
+from ray_jobs.judge.rubric import Choice, parse_pair_answer
 from ray_jobs.runtime.ray_dataset import ray_dataset
 from ray_jobs.storage import objects, parts
 
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 FOLDER = "preference"
 
 
-def prefer(spec: Spec) -> Manifest | None:
+def compute_preferences(spec: Spec) -> Manifest | None:
     """Make the preferences of the run complete; their manifest, None for a run that compares no captions.
 
     Its `details` count `equal` captions (a tie, not asked), pairs `asked` with a usable answer in both orders, and
@@ -43,12 +43,12 @@ def prefer(spec: Spec) -> Manifest | None:
     names = [part.name for part in made_of.parts]
     work = ray_dataset([{"part": name} for name in names])
     found_parts = [
-        Part.model_validate_json(row["part"]) for row in work.map(prefer_part, fn_kwargs={"spec": spec}).iter_rows()
+        Part.model_validate_json(row["part"]) for row in work.map(compare_part, fn_kwargs={"spec": spec}).iter_rows()
     ]
-    return commit(spec, made_of, found_parts)
+    return commit_preferences(spec, made_of, found_parts)
 
 
-def commit(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
+def commit_preferences(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
     """Write the manifest over the parts."""
     counted = Counter[str]()
     for part in made:
@@ -59,19 +59,21 @@ def commit(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
     return parts.commit(f"{spec.results_uri}/{FOLDER}", manifest)
 
 
-def preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
+def read_preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
     """The rows of a part: image_id, preference (None with a `failure`), consistent (None when equal) and rationale."""
     rows: list[dict[str, Any]] = parts.read(spec.results_uri, part, folder=FOLDER).to_pylist()
     return rows
 
 
-def prefer_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
+def compare_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
     """Compare the captions of one part unless that is done; its line in the manifest."""
     name = row["part"]
     if objects.exists(_uri_of(spec, name)):
         return {"part": parts.describe(name, objects.read(_uri_of(spec, name))).model_dump_json()}
-    pairs = {asked.image_id: asked.questions for asked in of_pairs(spec, name)}
-    kept = answer_store.load(spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions})
+    pairs = {asked.image_id: asked.questions for asked in build_pair_questions(spec, name)}
+    kept = answer_store.load_answers(
+        spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions}
+    )
     ids = parts.read(spec.captions_uri, name, ["image_id"])["image_id"].to_pylist()
     counted = Counter[str]()
     rows = []
@@ -79,15 +81,15 @@ def prefer_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
         choices = None
         if image_id in pairs:
             found = [kept.get(question.key) for question in pairs[image_id]]
-            choices = [read_pair(one.text if one else None, one.failure if one else None) for one in found]
-        rows.append({"image_id": image_id} | _preference(choices, counted))
+            choices = [parse_pair_answer(one.text if one else None, one.failure if one else None) for one in found]
+        rows.append({"image_id": image_id} | _combine_choices(choices, counted))
     lost = Counter(one["failure"] for one in rows if one["failure"])
     footer = {"lost": dict(sorted(lost.items())), "pairs": dict(sorted(counted.items()))}
     part = parts.write(spec.results_uri, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer, FOLDER)
     return {"part": part.model_dump_json()}
 
 
-def _preference(choices: list[Choice] | None, counted: Counter[str]) -> dict[str, Any]:
+def _combine_choices(choices: list[Choice] | None, counted: Counter[str]) -> dict[str, Any]:
     """The preference in the choices with the baseline's caption first and with it second; counts what it saw.
 
     No choices at all: equal captions. The rationale is that of the order with the baseline's first, when they agree.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import rubric
 from ray_jobs.storage import parts
 
 
@@ -25,7 +25,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ImageQuestions:
     """One image's question or questions: `keys` are one for a caption, two for a pair (the baseline's caption first,
     then the candidate's), none for a pair of equal captions."""
 
@@ -33,53 +33,57 @@ class Asked:
     questions: tuple[Question, ...]
 
 
-def questions(spec: Spec, caption_ids: Sequence[str], part: str) -> list[Question]:
+def build_questions(spec: Spec, caption_ids: Sequence[str], part: str) -> list[Question]:
     """Every question about a part once: the caption sets in turn, then the pairs."""
-    golden = _golden(spec, part)
-    asked = [image for caption_id in caption_ids for image in of_captions(spec, caption_id, part, golden)]
-    asked += of_pairs(spec, part, golden)
+    golden = _read_golden(spec, part)
+    asked = [image for caption_id in caption_ids for image in build_caption_questions(spec, caption_id, part, golden)]
+    asked += build_pair_questions(spec, part, golden)
     return list({one.key: one for image in asked for one in image.questions}.values())
 
 
-def of_captions(spec: Spec, caption_id: str, part: str, golden: dict[str, dict[str, Any]] | None = None) -> list[Asked]:
+def build_caption_questions(
+    spec: Spec, caption_id: str, part: str, golden: dict[str, dict[str, Any]] | None = None
+) -> list[ImageQuestions]:
     """The question about each caption of a part; an image without a caption is left out."""
-    golden = _golden(spec, part) if golden is None else golden
+    golden = _read_golden(spec, part) if golden is None else golden
     judge, found = spec.suite.judge, []
-    for image_id, caption in captions(spec, caption_id, part).items():
+    for image_id, caption in read_captions(spec, caption_id, part).items():
         image = golden[image_id]
-        text = judging.question(judge, caption, image["references"])
-        found.append(Asked(image_id, (Question(_key(image, "caption", text), image["row"], text),)))
+        text = rubric.build_question(judge, caption, image["references"])
+        found.append(ImageQuestions(image_id, (Question(_hash_question(image, "caption", text), image["row"], text),)))
     return found
 
 
-def of_pairs(spec: Spec, part: str, golden: dict[str, dict[str, Any]] | None = None) -> list[Asked]:
+def build_pair_questions(
+    spec: Spec, part: str, golden: dict[str, dict[str, Any]] | None = None
+) -> list[ImageQuestions]:
     """The questions about the images of a part that the baseline and the candidate have captioned, in both orders."""
     judge, found = spec.suite.judge, []
     if not (judge.pairwise and spec.baseline):
         return []
-    golden = _golden(spec, part) if golden is None else golden
-    theirs = captions(spec, spec.baseline.caption_id, part)
-    for image_id, ours in captions(spec, spec.caption_id, part).items():
+    golden = _read_golden(spec, part) if golden is None else golden
+    theirs = read_captions(spec, spec.baseline.caption_id, part)
+    for image_id, ours in read_captions(spec, spec.caption_id, part).items():
         if image_id not in theirs:
             continue
         image, orders = golden[image_id], ((theirs[image_id], ours), (ours, theirs[image_id]))
-        texts = [judging.pair_question(judge, *order, image["references"]) for order in orders]
-        asked = tuple(Question(_key(image, "pair", text), image["row"], text, pair=True) for text in texts)
-        found.append(Asked(image_id, asked if ours != theirs[image_id] else ()))
+        texts = [rubric.build_pair_question(judge, *order, image["references"]) for order in orders]
+        asked = tuple(Question(_hash_question(image, "pair", text), image["row"], text, pair=True) for text in texts)
+        found.append(ImageQuestions(image_id, asked if ours != theirs[image_id] else ()))
     return found
 
 
-def captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
+def read_captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
     """The captions of a part by image id, in order; images whose caption failed are left out."""
     rows = parts.read(spec.captions_uri_of(caption_id), part, ["image_id", "caption", "failure"]).to_pylist()
     return {row["image_id"]: row["caption"] for row in rows if row["failure"] is None}
 
 
-def _golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
+def _read_golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
     rows = parts.columns(spec.golden_uri, part, ["image_id", "blake3", "references"]).to_pylist()
     return {row["image_id"]: row | {"row": number} for number, row in enumerate(rows)}
 
 
-def _key(image: dict[str, Any], kind: str, text: str) -> str:
+def _hash_question(image: dict[str, Any], kind: str, text: str) -> str:
     """The source file's hash names the golden image too: the answers lie in a folder of the golden set."""
     return hashlib.sha256("\n".join((image["blake3"], kind, text)).encode()).hexdigest()[:32]

@@ -24,27 +24,26 @@ from ray_jobs.engine.client.stream import EngineTimings, stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, build_request
-from ray_jobs.judge import answer_store
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import answer_store, rubric
 from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.completion import describe_fault
-from ray_jobs.judge.endpoint import connected, shown
+from ray_jobs.judge.endpoint import connect, describe_judge
 from ray_jobs.judge.endpoint_run import ask_endpoint
 from ray_jobs.judge.preference import FOLDER
-from ray_jobs.judge.questions import Question, questions
-from ray_jobs.judge.totals import JudgeTotals, totals_of
+from ray_jobs.judge.questions import Question, build_questions
+from ray_jobs.judge.totals import JudgeTotals, compute_totals
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.storage import json_files, objects, parts
 
 log = logging.getLogger("assay")
 
-ATTEMPT = "attempt"  # the file in the run that names its attempt, where that is not the first
-STUCK = 10  # answers that are all the same before a judge is doubted
+ATTEMPT_FILE = "attempt"  # the file in the run that names its attempt, where that is not the first
+IDENTICAL_ANSWERS = 10  # answers that are all the same before a judge is doubted
 READERS = 16  # threads that look for answers: most of it is waiting for storage
 
 
 @dataclass(frozen=True)
-class Surveyed:
+class PartSurvey:
     """A part's questions that are to be asked, by number, and the totals of all of them as they are now. `proven`: this
     run has had a valid answer. `known`: the number of a question that has one, whoever asked. `texts`: two of the valid
     answers that differ, the one that there is, or none. `fault` is what was wrong with one that is not valid."""
@@ -58,7 +57,7 @@ class Surveyed:
     fault: str | None
 
 
-def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
+def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     """Have the judge answer every question about these captions, and about the pairs when the suite compares them.
 
     The totals are written to `{results_uri}/judge.json` too.
@@ -68,12 +67,12 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     names = [part.name for part in parts.require(spec.captions_uri, "caption").parts if part.rows]
     for caption_id in ids:
         parts.require(spec.captions_uri_of(caption_id), "caption")
-    run = asker(spec)
-    look = partial(_survey, spec, ids, run)
+    run = name_attempt(spec)
+    look = partial(_survey_part, spec, ids, run)
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(look, names))
         if any(one.pending for one in found):
-            _ask(spec, ids, found, run, EngineTimings(began))
+            _ask_pending(spec, ids, found, run, EngineTimings(began))
             found = list(pool.map(look, names))
             took = round(time.time() - began, 3)
         else:
@@ -88,7 +87,7 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
              totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
     if fault := next((survey.fault for survey in found if survey.fault), None):
         log.warning("judge: %d questions have no answer, one because of: %s", sum(totals.failed.values()), fault)
-    if totals.answered >= STUCK and len(frozenset().union(*(survey.texts for survey in found))) == 1:
+    if totals.answered >= IDENTICAL_ANSWERS and len(frozenset().union(*(survey.texts for survey in found))) == 1:
         log.warning("judge: all %d answers are the same word for word, so this judge may not look at what it is asked: "
                     "see that the image and the caption reach it", totals.answered)  # fmt: skip
     if len(totals.served_by) > 1:
@@ -97,7 +96,7 @@ def judge_all(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     return totals
 
 
-def reopen(spec: Spec) -> None:
+def start_new_attempt(spec: Spec) -> None:
     """Begin a new attempt at a run whose last one ended INCOMPLETE, in which nothing stands but answers.
 
     The verdict goes last, so a kill before that begins yet another attempt: no question was asked in this one.
@@ -109,7 +108,7 @@ def reopen(spec: Spec) -> None:
     if verdict.outcome != "INCOMPLETE":
         return
     log.info("run %s is INCOMPLETE: what has no answer is asked for again", spec.run_uri)
-    objects.write(f"{spec.results_uri}/{ATTEMPT}", uuid.uuid4().hex[:8].encode())
+    objects.write(f"{spec.results_uri}/{ATTEMPT_FILE}", uuid.uuid4().hex[:8].encode())
     held = [f"{FOLDER}/{entry.key}" for entry in objects.entries(f"{spec.results_uri}/{FOLDER}")]
     keys = (f"{FOLDER}/manifest.json", *held, "judge.json", "verdict.json")
     for key in keys:
@@ -119,35 +118,35 @@ def reopen(spec: Spec) -> None:
         objects.delete(f"{spec.results_uri}/{key}")
 
 
-def asker(spec: Spec) -> str:
+def name_attempt(spec: Spec) -> str:
     """Who asks: the run, the request that forced it, and the attempt when it is not the first. Each asks again about
     what failed for the others."""
     try:
-        attempt = objects.read(f"{spec.results_uri}/{ATTEMPT}").decode()
+        attempt = objects.read(f"{spec.results_uri}/{ATTEMPT_FILE}").decode()
     except FileNotFoundError:
         attempt = ""
     return "-".join(filter(None, (spec.run_id, slug(spec.force) if spec.force else "", attempt)))
 
 
-def _survey(spec: Spec, caption_ids: list[str], run: str, part: str) -> Surveyed:
-    asked = questions(spec, caption_ids, part)
-    kept = answer_store.load(spec.judge_uri, part, {one.key for one in asked})
+def _survey_part(spec: Spec, caption_ids: list[str], run: str, part: str) -> PartSurvey:
+    asked = build_questions(spec, caption_ids, part)
+    kept = answer_store.load_answers(spec.judge_uri, part, {one.key for one in asked})
     pending = tuple(
         number
         for number, one in enumerate(asked)
         if one.key not in kept or (kept[one.key].failure and kept[one.key].run != run)
     )
     if not pending:
-        answer_store.compact(spec.judge_uri, part)  # a kill may have left its small files
+        answer_store.merge_small_files(spec.judge_uri, part)  # a kill may have left its small files
     found = [kept.get(one.key) for one in asked]
     proven = any(one and not one.failure and one.run == run for one in found)
     known = next((number for number, one in enumerate(found) if one and not one.failure), None)
     texts = frozenset(islice(dict.fromkeys(one.text for one in found if one and one.text and not one.failure), 2))
     fault = next((f"{one.failure} ({one.detail})" for one in found if one and one.failure and one.detail), None)
-    return Surveyed(part, pending, totals_of(found, run, spec.suite.judge), proven, known, texts, fault)
+    return PartSurvey(part, pending, compute_totals(found, run, spec.suite.judge), proven, known, texts, fault)
 
 
-def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, times: EngineTimings) -> None:
+def _ask_pending(spec: Spec, caption_ids: list[str], found: list[PartSurvey], run: str, times: EngineTimings) -> None:
     """Ask what is pending, and make every answer durable."""
     pending = {one.part: one.pending for one in found if one.pending}
     total = sum(one.totals.questions for one in found)
@@ -155,14 +154,14 @@ def _ask(spec: Spec, caption_ids: list[str], found: list[Surveyed], run: str, ti
     if spec.suite.judge.kind == "vllm":
         _ask_engine(spec, caption_ids, pending, run, progress, times)
         return
-    endpoint = connected(spec.suite.judge)
-    log.info("judge: asking %s, %d at a time", shown(spec.suite.judge), spec.suite.judge.concurrency)
+    endpoint = connect(spec.suite.judge)
+    log.info("judge: asking %s, %d at a time", describe_judge(spec.suite.judge), spec.suite.judge.concurrency)
     ask_endpoint(
         endpoint,
         pending,
-        load=partial(_with_images, spec, caption_ids),
-        keep=lambda part, answer: answer_store.keep(spec.judge_uri, part, [answer]),
-        whole=partial(answer_store.compact, spec.judge_uri),
+        load=partial(_load_questions, spec, caption_ids),
+        keep=lambda part, answer: answer_store.save_answers(spec.judge_uri, part, [answer]),
+        whole=partial(answer_store.merge_small_files, spec.judge_uri),
         progress=progress,
         run=run,
         proven=any(one.proven for one in found),
@@ -184,44 +183,46 @@ def _ask_engine(
     engine, judge = spec.suite.judge.engine, spec.suite.judge
     left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
-    for part, table in stream_parts(spec.judge, engine, pending, _requests(spec, caption_ids), times, whole=False):
+    for part, table in stream_parts(
+        spec.judge, engine, pending, _request_builder(spec, caption_ids), times, whole=False
+    ):
         if part not in open_parts:
-            open_parts[part] = questions(spec, caption_ids, part)
+            open_parts[part] = build_questions(spec, caption_ids, part)
         made = []
         for row in table.to_pylist():
             asked, failure, detail = open_parts[part][row["row"]], row["failure"], row["detail"]
             if not failure:
-                read = judging.read_pair if asked.pair else partial(judging.read, judge)
+                read = rubric.parse_pair_answer if asked.pair else partial(rubric.parse_answer, judge)
                 said: Any = read(row["text"], None)
                 failure = said.failure and said.failure.removeprefix("judge-")
                 detail = said.fault and describe_fault(judge, said.fault, row["text"], row["finish_reason"] == "length")
             spent = row["prompt_tokens"], row["tokens"]
             made.append(Answer(asked.key, row["text"], failure, detail, *spent, run, row["finished"] or time.time()))
-        answer_store.keep(spec.judge_uri, part, made)
+        answer_store.save_answers(spec.judge_uri, part, made)
         left[part] -= len(made)
         if not left[part]:
-            answer_store.compact(spec.judge_uri, part)
+            answer_store.merge_small_files(spec.judge_uri, part)
             del open_parts[part]
         progress.add(len(made))
 
 
-def _requests(spec: Spec, caption_ids: list[str]) -> Requests:
+def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
     """What to ask the engine about a part, as a function that Ray can send."""
     judge = spec.suite.judge
     sampling = {
         pair: {"max_tokens": judge.max_tokens, "temperature": 0.0, "structured_outputs": {"json": schema(judge)}}
-        for pair, schema in ((False, judging.schema), (True, judging.pair_schema))
+        for pair, schema in ((False, rubric.build_schema), (True, rubric.build_pair_schema))
     }
 
     def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Any:
-        for number, (asked, image) in zip(rows, _with_images(spec, caption_ids, part, rows), strict=True):
+        for number, (asked, image) in zip(rows, _load_questions(spec, caption_ids, part, rows), strict=True):
             yield build_request(part, number, image, asked.text, maker, sampling[asked.pair])
 
     return requests
 
 
-def _with_images(spec: Spec, caption_ids: list[str], part: str, rows: Sequence[int]) -> list[tuple[Question, bytes]]:
+def _load_questions(spec: Spec, caption_ids: list[str], part: str, rows: Sequence[int]) -> list[tuple[Question, bytes]]:
     """The questions of a part with these numbers, each with its golden image."""
-    asked = questions(spec, caption_ids, part)
+    asked = build_questions(spec, caption_ids, part)
     images = parts.read(spec.golden_uri, part, ["image"])["image"]
     return [(asked[number], images[asked[number].row].as_py()) for number in rows]

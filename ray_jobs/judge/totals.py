@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from ray_jobs.contract.suite import Judge
 from ray_jobs.judge.answer_store import Answer
 
-NAMED = 20  # models; an endpoint may call itself something else each time
+MAX_MODELS = 20  # models; an endpoint may call itself something else each time
 
 
 @dataclass(frozen=True)
-class Spent:
+class TokenUsage:
     """Questions, and what was spent on them."""
 
     questions: int = 0
@@ -23,8 +23,8 @@ class Spent:
     cost: float = 0.0
     """Their price."""
 
-    def plus(self, other: "Spent") -> "Spent":
-        return Spent(
+    def plus(self, other: "TokenUsage") -> "TokenUsage":
+        return TokenUsage(
             self.questions + other.questions,
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
@@ -44,9 +44,9 @@ class JudgeTotals:
     """The questions that another run had asked."""
     failed: dict[str, int] = field(default_factory=dict)
     """The questions without a usable answer, by reason; `judge-silent` was never answered."""
-    spent: Spent = field(default_factory=Spent)
+    spent: TokenUsage = field(default_factory=TokenUsage)
     """What all answers cost, whichever run asked."""
-    asked: Spent = field(default_factory=Spent)
+    asked: TokenUsage = field(default_factory=TokenUsage)
     """The part of it that this run asked, kills and resumes included."""
     seconds: float = 0.0
     """The wall time of asking, in processes that came to their end."""
@@ -63,11 +63,11 @@ class JudgeTotals:
             spent=self.spent.plus(other.spent),
             asked=self.asked.plus(other.asked),
             seconds=self.seconds + other.seconds,
-            served_by=_named({*self.served_by, *other.served_by}),
+            served_by=_limit_models({*self.served_by, *other.served_by}),
         )
 
 
-def totals_of(answers: Iterable[Answer | None], run: str, judge: Judge) -> JudgeTotals:
+def compute_totals(answers: Iterable[Answer | None], run: str, judge: Judge) -> JudgeTotals:
     """The totals of the questions with these answers, None where there is none; `run` is who counts as this run."""
     every = list(answers)
     given = [one for one in every if one]
@@ -78,17 +78,17 @@ def totals_of(answers: Iterable[Answer | None], run: str, judge: Judge) -> Judge
         answered=len(every) - failed.total(),
         cached=len(given) - len(own),
         failed=dict(sorted(failed.items())),
-        spent=_spent(given, judge),
-        asked=_spent(own, judge),
-        served_by=_named({one.served_by for one in given if one.served_by and not one.failure}),
+        spent=_sum_usage(given, judge),
+        asked=_sum_usage(own, judge),
+        served_by=_limit_models({one.served_by for one in given if one.served_by and not one.failure}),
     )
 
 
-def _named(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names)[:NAMED])
+def _limit_models(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names)[:MAX_MODELS])
 
 
-def _spent(answers: list[Answer], judge: Judge) -> Spent:
+def _sum_usage(answers: list[Answer], judge: Judge) -> TokenUsage:
     read, written = sum(one.prompt_tokens for one in answers), sum(one.tokens for one in answers)
     cost = (read * judge.price.input + written * judge.price.output) / 1e6
-    return Spent(len(answers), read, written, cost)
+    return TokenUsage(len(answers), read, written, cost)

@@ -11,13 +11,13 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric
 
 
-def loaded(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
+def load_metrics(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
     """The metrics by name from their source code. Raises InputError with the metric's name and what is wrong with
     it."""
-    return {name: _compiled(name, source, taken) for name, source in sorted(sources.items())}
+    return {name: _compile_metric(name, source, taken) for name, source in sorted(sources.items())}
 
 
-def value(metric: Metric, caption: CaptionContext, image_id: str) -> float | None:
+def measure_image(metric: Metric, caption: CaptionContext, image_id: str) -> float | None:
     """The metric's value for one image. Raises InputError, with the image, for what is no number within its range."""
     assert metric.measure
     try:
@@ -49,7 +49,7 @@ def value(metric: Metric, caption: CaptionContext, image_id: str) -> float | Non
 
 
 @lru_cache(64)
-def _compiled(name: str, source: str, taken: tuple[str, ...]) -> Metric:
+def _compile_metric(name: str, source: str, taken: tuple[str, ...]) -> Metric:
     if name in taken:
         raise InputError(f"metric {name}: Assay has a metric of this name; rename the file and its METRIC")
     file = f"{name}.py"

@@ -8,7 +8,7 @@ from ray_jobs.metrics import Metric
 from ray_jobs.metrics.builtin import box_iou, field_match, fields_valid, object_lists
 
 
-def field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> dict[str, Metric]:
+def build_field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> dict[str, Metric]:
     """The metrics by name; `truth` are the fields whose right values the data set has.
 
     A text, number or boolean has `field_{name}`; a list of texts or whole numbers `field_{name}_recall` and
@@ -17,11 +17,11 @@ def field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> dict[str, Met
     """
     found = [*fields_valid.METRICS]
     for name in truth:
-        found += _of_field(name, schema["properties"][name])
+        found += _build_metrics_of(name, schema["properties"][name])
     return {metric.name: metric for metric in found}
 
 
-def _of_field(name: str, schema: dict[str, Any]) -> list[Metric]:
+def _build_metrics_of(name: str, schema: dict[str, Any]) -> list[Metric]:
     if schema["type"] != "array":
         return field_match.metrics_of(name)
     items = schema["items"]

@@ -25,7 +25,7 @@ from ray_jobs.metrics.builtin import (
     words,
 )
 from ray_jobs.metrics.clip import similarity
-from ray_jobs.metrics.field_metrics import field_metrics
+from ray_jobs.metrics.field_metrics import build_field_metrics
 
 BUILT_IN: dict[str, Metric] = {
     metric.name: metric
@@ -61,7 +61,7 @@ def declared(spec: Spec) -> dict[str, Metric]:
 
     of_clip = {metric.name: metric for metric in similarity.METRICS if spec.clip}
     schema = spec.suite.caption.schema_of_fields
-    of_fields = field_metrics(schema, spec.suite.dataset.truth) if schema else {}
+    of_fields = build_field_metrics(schema, spec.suite.dataset.truth) if schema else {}
     taken = (
         *RESERVED,
         *BUILT_IN,
@@ -69,7 +69,13 @@ def declared(spec: Spec) -> dict[str, Metric]:
         *of_judge(spec.suite.judge),
         *of_fields,
     )
-    found = {**BUILT_IN, **of_fields, **custom.loaded(spec.own_metrics, taken), **of_clip, **of_judge(spec.suite.judge)}
+    found = {
+        **BUILT_IN,
+        **of_fields,
+        **custom.load_metrics(spec.own_metrics, taken),
+        **of_clip,
+        **of_judge(spec.suite.judge),
+    }
     for name in spec.suite.gate.metrics:
         if name in found and not found[name].direction:
             raise InputError(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "

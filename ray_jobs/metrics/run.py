@@ -19,9 +19,9 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics.builtin import label_hit
 from ray_jobs.metrics.clip import stage as clip_stage
 from ray_jobs.metrics.registry import declared
-from ray_jobs.metrics.score_part import WITH_TRUTH, columns, score_part
-from ray_jobs.metrics.scores_places import Place, find_place, take_over
-from ray_jobs.metrics.summary import summarise
+from ray_jobs.metrics.score_folders import ScoreFolder, copy_scores, find_score_folder
+from ray_jobs.metrics.score_part import WITH_TRUTH, list_score_metrics, score_part
+from ray_jobs.metrics.summary import summarise_metric
 from ray_jobs.metrics.text import corpus_counts, language_detection
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
@@ -35,13 +35,13 @@ WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of labe
 LANGUAGES = 5
 
 
-def check(spec: Spec) -> None:
+def check_settings(spec: Spec) -> None:
     """Raises InputError for a fault in the settings of the metrics: before anything is asked, paid for or counted."""
     declared(spec)
     language_detection.check(spec.suite.metrics.language)
 
 
-def score(spec: Spec, caption_id: str) -> Manifest:
+def score_captions(spec: Spec, caption_id: str) -> Manifest:
     """Make the scores of these captions complete; their manifest, which names the folder that they are in.
 
     What stands is never changed: scores of other captions, of a forced request, and those that the judge has answered
@@ -49,20 +49,20 @@ def score(spec: Spec, caption_id: str) -> Manifest:
     """
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
     made_of = parts.digest_parts(captions)
-    place = find_place(spec, caption_id, made_of)
+    place = find_score_folder(spec, caption_id, made_of)
     if place.made:
-        return _let_stand(spec, caption_id, place, made_of)
+        return _make_current(spec, caption_id, place, made_of)
     stage, spec = spec.scores_stage_of(caption_id), spec.with_folders({caption_id: place.folder})
     uri = spec.scores_uri_of(caption_id)
     if place.earlier is not None:
-        take_over(f"{stage}/{place.earlier}".rstrip("/"), uri)
+        copy_scores(f"{stage}/{place.earlier}".rstrip("/"), uri)
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
-    corpus_counts.complete(spec, caption_id)
+    corpus_counts.complete_tables(spec, caption_id)
     done = parts.done(uri)
     progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     names = [part.name for part in captions.parts]
-    work = ray_dataset([{"part": name} for name in names], _blocks(len(names)))
+    work = ray_dataset([{"part": name} for name in names], _count_blocks(len(names)))
     made: list[Part] = []
     languages: Counter[str] = Counter()
     for row in tell_first(
@@ -72,13 +72,13 @@ def score(spec: Spec, caption_id: str) -> Manifest:
         languages.update(json.loads(row["languages"]))
         if made[-1].name not in done:
             progress.add(made[-1].rows)
-    details = {"languages": most_spoken(languages), "captions": made_of}
+    details = {"languages": compute_language_shares(languages), "captions": made_of}
     scores_id = spec.scores_id_of(caption_id)
     manifest = parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details)
-    return _let_stand(spec, caption_id, replace(place, made=parts.commit(uri, manifest)), made_of)
+    return _make_current(spec, caption_id, replace(place, made=parts.commit(uri, manifest)), made_of)
 
 
-def _let_stand(spec: Spec, caption_id: str, place: Place, made_of: str) -> Manifest:
+def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, made_of: str) -> Manifest:
     """Let the complete scores of a place stand for these captions; their manifest. Raises RetryableError for other
     captions than stand by now."""
     assert place.made
@@ -92,25 +92,27 @@ def _let_stand(spec: Spec, caption_id: str, place: Place, made_of: str) -> Manif
     return own
 
 
-def most_spoken(captions: Counter[str]) -> dict[str, float]:
+def compute_language_shares(captions: Counter[str]) -> dict[str, float]:
     """The share of captions in each of the most frequent languages; `unknown` where there is too little to tell by."""
     top = sorted(captions.items(), key=lambda one: (-one[1], one[0]))[:LANGUAGES]
     return {language: count / captions.total() for language, count in top}
 
 
-def summed_up(spec: Spec, manifest: Manifest) -> Scores:
+def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
     """Every metric over all images, with its error bar and the number of images that should have had a value.
 
     Where a caption can be too short to have one, that is the images with a value and those without a caption.
     """
-    metrics, uri = columns(spec), spec.scores_uri_of(spec.caption_id)
+    metrics, uri = list_score_metrics(spec), spec.scores_uri_of(spec.caption_id)
     values = {name: np.empty(manifest.rows_in) for name in metrics}
     expected: Counter[str] = Counter()
     filled = 0
     truths: Counter[str] = Counter()
     about_truth = {name: metric for name, metric in metrics.items() if metric.needs == "truth"}
     with_truth = [WITH_TRUTH] if spec.suite.dataset.truth else []
-    for table in _tables(uri, [part.name for part in manifest.parts], ["references", "label", *with_truth, *metrics]):
+    for table in _read_tables(
+        uri, [part.name for part in manifest.parts], ["references", "label", *with_truth, *metrics]
+    ):
         for name, array in values.items():
             array[filled : filled + table.num_rows] = read_floats(table, name)
         filled += table.num_rows
@@ -126,25 +128,25 @@ def summed_up(spec: Spec, manifest: Manifest) -> Scores:
         name: there[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
         for name, metric in metrics.items()
     } | {name: truths[name] for name in about_truth}
-    by_words = _label_hit_by_words(values["words"], values["label_hit"])
+    by_words = _group_label_hits(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,
         scale_id=spec.scale_id,
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,
-        metrics={name: summarise(metric, values.pop(name), wanted[name]) for name, metric in metrics.items()},
+        metrics={name: summarise_metric(metric, values.pop(name), wanted[name]) for name, metric in metrics.items()},
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
 
 
-def _blocks(count: int) -> int:
+def _count_blocks(count: int) -> int:
     cpus = int(ray.cluster_resources().get("CPU", 1))
     return max(1, -(-count // BLOCK_PARTS), min(count, BLOCKS_A_CPU * cpus))
 
 
-def _tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
+def _read_tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
     """The parts in order, a few of them read at a time."""
     return prefetch(lambda name: parts.columns(uri, name, wanted), sorted(names), READERS)
 
@@ -153,7 +155,7 @@ def _has_name(spec: Spec, label: str | None) -> bool:
     return label is not None and bool(label_hit.names_of(label, spec.synonyms.get(label, ())))
 
 
-def _label_hit_by_words(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:
+def _group_label_hits(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:
     """Label hits by how many words the caption has: `from` to `to` words, how many captions, what share hits."""
     found: list[dict[str, float | int | None]] = []
     for low, high in zip(WORD_BINS, (*WORD_BINS[1:], None), strict=True):

@@ -16,7 +16,7 @@ from ray_jobs.fields.columns import columns_read, values_of
 from ray_jobs.fields.truth import TRUTH, truth_of
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge.judgements import load_judgements
-from ray_jobs.judge.rubric import SILENT, Judgement
+from ray_jobs.judge.rubric import NO_ANSWER, Judgement
 from ray_jobs.metrics import CaptionContext, Metric, custom
 from ray_jobs.metrics.builtin.label_hit import names_of
 from ray_jobs.metrics.clip.stored_scores import load_clip_scores
@@ -25,11 +25,11 @@ from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.metrics.text.batch import Batch, Corpus
 from ray_jobs.storage import objects, parts
 
-NOT_ASKED = Judgement()
+NO_JUDGE = Judgement()
 WITH_TRUTH = "fields_with_truth"  # the column that names them
 
 
-def columns(spec: Spec) -> dict[str, Metric]:
+def list_score_metrics(spec: Spec) -> dict[str, Metric]:
     """The metrics that a row of scores has: all but the preference, which is of two captions."""
     return {name: metric for name, metric in declared(spec).items() if name != "preference"}
 
@@ -43,7 +43,7 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
     if objects.exists(at := parts.uri_of_part(uri, name)):
         data = objects.read(at)
         part = parts.describe(name, data)
-        if not (lost_to_judge(part.lost) and judged_since(spec, caption_id, name)):
+        if not (has_judge_failure(part.lost) and has_new_judgements(spec, caption_id, name)):
             return {"part": part.model_dump_json(), "languages": json.dumps(parts.footer(data).get("languages", {}))}
         objects.delete(at)
     truth = [TRUTH] if spec.suite.dataset.truth else []
@@ -56,28 +56,28 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
                     "golden "
                       "set lacks; validate with force")  # fmt: skip
     images = [by_id[one["image_id"]] for one in captions]
-    table, facts = scored(spec, caption_id, name, captions, images, corpus_counts.opened(spec, caption_id))
+    table, facts = build_scores(spec, caption_id, name, captions, images, corpus_counts.open_tables(spec, caption_id))
     part = parts.write(uri, name, table, facts)
     return {"part": part.model_dump_json(), "languages": json.dumps(facts["languages"])}
 
 
-def scored(
+def build_scores(
     spec: Spec, caption_id: str, name: str, captions: list[dict[str, Any]], images: list[dict[str, Any]], corpus: Corpus
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The rows of a part, one a caption, and what its footer says: what was lost and why, and the languages."""
-    metrics = columns(spec)
+    metrics = list_score_metrics(spec)
     there = [number for number, one in enumerate(captions) if one["failure"] is None]
-    seen = [_captioned(spec, captions[number], images[number]) for number in there]
+    seen = [_build_context(spec, captions[number], images[number]) for number in there]
     ids = [captions[number]["image_id"] for number in there]
     values = {metric: np.full(len(captions), np.nan) for metric in metrics}
-    for metric, found in _measured(metrics, seen, ids, corpus, spec.own_metrics).items():
+    for metric, found in _measure_captions(metrics, seen, ids, corpus, spec.own_metrics).items():
         values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
     failures: list[str | None] = ["no-caption"] * len(captions)
     rationales: list[str | None] = [None] * len(captions)
     judged = load_judgements(spec, caption_id, name)
     of_clip = load_clip_scores(spec, caption_id, name) if spec.clip else {}
     for number, image_id in zip(there, ids, strict=True):
-        judgement = judged.get(image_id, NOT_ASKED if spec.suite.judge.kind == "none" else SILENT)
+        judgement = judged.get(image_id, NO_JUDGE if spec.suite.judge.kind == "none" else NO_ANSWER)
         failures[number], rationales[number] = judgement.failure, judgement.rationale
         for metric, value in {**judgement.values, **of_clip.get(image_id, {})}.items():
             if metric in values and value is not None:
@@ -89,7 +89,7 @@ def scored(
             "references": pa.array([bool(one["references"]) for one in images], pa.bool_()),
             "failure": pa.array(failures, pa.string()),
             "rationale": pa.array(rationales, pa.string()),
-            **_truths(spec, images),
+            **_build_truth_column(spec, images),
         }
         | {
             metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()
@@ -100,19 +100,19 @@ def scored(
     return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
 
 
-def lost_to_judge(reasons: Iterable[str]) -> bool:
+def has_judge_failure(reasons: Iterable[str]) -> bool:
     return any(reason.startswith("judge-") for reason in reasons)
 
 
-def judged_since(spec: Spec, caption_id: str, name: str) -> bool:
+def has_new_judgements(spec: Spec, caption_id: str, name: str) -> bool:
     """Whether the judge says something else by now of an image of the part that it failed at."""
     rows = parts.columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
     now = load_judgements(spec, caption_id, name)
-    failed = {one["image_id"]: one["failure"] for one in rows if lost_to_judge([one["failure"] or ""])}
-    return any(now.get(image_id, SILENT).failure != failure for image_id, failure in failed.items())
+    failed = {one["image_id"]: one["failure"] for one in rows if has_judge_failure([one["failure"] or ""])}
+    return any(now.get(image_id, NO_ANSWER).failure != failure for image_id, failure in failed.items())
 
 
-def _measured(
+def _measure_captions(
     metrics: dict[str, Metric], seen: list[CaptionContext], ids: list[str], corpus: Corpus, own_names: Collection[str]
 ) -> dict[str, list[float | None]]:
     batch = Batch(seen, corpus)
@@ -124,13 +124,13 @@ def _measured(
             found[name] = [metric.measure(caption) for caption in seen]
         elif metric.measure:
             found[name] = [
-                custom.value(metric, caption, one) if metric.holds(caption) else None
+                custom.measure_image(metric, caption, one) if metric.holds(caption) else None
                 for caption, one in zip(seen, ids, strict=True)
             ]
     return found
 
 
-def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> CaptionContext:
+def _build_context(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> CaptionContext:
     label = image["label"]
     return CaptionContext(
         text=caption["caption"],
@@ -145,7 +145,7 @@ def _captioned(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> Ca
     )
 
 
-def _truths(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
+def _build_truth_column(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
     """Of a suite with truth a column of the fields that each image has it for, by which values are expected."""
     if not spec.suite.dataset.truth:
         return {}

@@ -11,7 +11,7 @@ QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # percent
 BINS = 40
 
 
-def summarise(metric: Metric, values: np.ndarray, expected: int) -> Summary:
+def summarise_metric(metric: Metric, values: np.ndarray, expected: int) -> Summary:
     """Mean, standard error m s/sqrt(n), 95% interval, quantiles and histogram of the values there are (NaN: none).
 
     The interval is Student's for a mean and Wilson's for a share (Wilson 1927, without continuity correction), which

@@ -60,7 +60,7 @@ class Histogram:
                 self.distinct = None
 
 
-def alike(one: Histogram, other: Histogram) -> tuple[list[float], list[int], list[int]]:
+def align_bins(one: Histogram, other: Histogram) -> tuple[list[float], list[int], list[int]]:
     """(edges, counts of one, counts of the other) over the same bins, at most `BINS` of them.
 
     Both are made as coarse as that takes.

@@ -6,14 +6,14 @@ NONE = "–"
 LEAST = 1e-12  # what adding up leaves of nothing
 
 
-def decimals(*values: float | None) -> int:
+def choose_decimals(*values: float | None) -> int:
     """Decimals that give the largest of the values three or four digits: 0.785, 4.125, 61.23, 123.4, 2048."""
     sizes = [abs(value) for value in values if value is not None and math.isfinite(value)]
     largest = max(sizes, default=0.0)
     return 3 if largest < 1 else max(0, 3 - math.floor(math.log10(largest)))
 
 
-def number(value: float | None, places: int = 3, sign: bool = False) -> str:
+def format_number(value: float | None, places: int = 3, sign: bool = False) -> str:
     """The value with so many decimals, with its sign when that is what it is about."""
     if value is None or not math.isfinite(value):
         return NONE
@@ -25,24 +25,24 @@ def number(value: float | None, places: int = 3, sign: bool = False) -> str:
     return written.replace("-", "\u2212")
 
 
-def interval(low: float | None, high: float | None, places: int = 3, sign: bool = False) -> str:
+def format_interval(low: float | None, high: float | None, places: int = 3, sign: bool = False) -> str:
     if low is None or high is None:
         return NONE
-    return f"{number(low, places, sign)} to {number(high, places, sign)}"
+    return f"{format_number(low, places, sign)} to {format_number(high, places, sign)}"
 
 
-def probability(value: float | None) -> str:
+def format_p(value: float | None) -> str:
     """A p-value: four decimals, and never 0."""
     if value is None or not math.isfinite(value):
         return NONE
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def count(value: int | None) -> str:
+def format_count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
     """1.5 s, 3 min 20 s, 2 h 05 min."""
     if value < 60:
         return f"{value:.1f} s"

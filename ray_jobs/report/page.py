@@ -13,7 +13,7 @@ from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.inputs.display_text import name, shown
 from ray_jobs.report import examples, numbers, plots, tables
 from ray_jobs.report import trend as series
-from ray_jobs.report.rank_images import Looked, Side, look
+from ray_jobs.report.rank_images import ScanResult, Side, scan_scores
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -38,7 +38,7 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class About:
+class PageContext:
     """What a page is made from.
 
     `metrics` are those that mean the same on both sides (None: all); only these are plotted and ranked by. `judge` is
@@ -51,7 +51,7 @@ class About:
     golden: Manifest
     captions: Manifest
     candidate: Side
-    own: series.Run
+    own: series.TrendRun
     baseline: Side | None = None
     compared_with: Mapping[str, Checkpoint] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
@@ -71,48 +71,48 @@ class About:
         return {metric: self.scores.metrics[metric] for metric in alike}
 
 
-def page(about: About) -> str:
+def render_page(about: PageContext) -> str:
     """The page as HTML that needs nothing from anywhere."""
     spec, summaries = about.spec, about.summaries
     gating = [metric for metric in spec.suite.gate.metrics if metric in summaries]
-    ranking = _ranking(about, gating)
+    ranking = _choose_ranking(about, gating)
     plotted = gating or [metric for metric, _ in ranking]
-    length = next((metric for metric in LENGTH if _has(summaries, metric)), None)
+    length = next((metric for metric in LENGTH if _has_values(summaries, metric)), None)
     names = [part.name for part in about.scores.manifest.parts if part.rows]
-    looked = look(
+    looked = scan_scores(
         names, about.candidate, about.baseline, list(dict.fromkeys([*plotted, *([length] if length else [])])), ranking
     )
     sides = [about.baseline, about.candidate] if about.baseline else [about.candidate]
     told = [*dict.fromkeys([*(metric for metric, _ in ranking), *gating])]
-    trends = series.trend(spec.root, spec.suite.name, spec.series_id, about.own, plotted)
+    trends = series.build_trend(spec.root, spec.suite.name, spec.series_id, about.own, plotted)
     return TEMPLATES.get_template("report.html").render(
         about=about,
         headline=about.headline,
         sentence=shown(about.headline.sentence, REASON_CHARACTERS),
         notes=[shown(note, REASON_CHARACTERS) for note in about.notes],
-        facts=_facts(about),
-        identity=_identity(about),
-        counts=_counts(about),
-        groups=_groups(about),
-        measured=tables.measured(about.scores.metrics),
-        columns=tables.columns,
+        facts=_list_facts(about),
+        identity=_list_ids(about),
+        counts=_count_images(about),
+        groups=_build_groups(about),
+        measured=tables.build_summary_rows(about.scores.metrics),
+        columns=tables.list_columns,
         width=tables.WIDTH,
-        distributions=_distributions(looked, summaries),
-        trends=[(metric, _unit(summaries, metric), points, Markup(plots.trend(points)))  # noqa: S704
+        distributions=_draw_distributions(looked, summaries),
+        trends=[(metric, _unit(summaries, metric), points, Markup(plots.draw_trend(points)))  # noqa: S704
                 for metric, points in trends.items() if points],
         ranked_by=name(ranking[0][0]) if ranking else None,
-        worse=examples.cases(about.golden_uri, sides, looked.worse, told),
-        better=examples.cases(about.golden_uri, sides, looked.better, told),
-        failures=examples.failures(about.candidate, looked.lost),
+        worse=examples.build_examples(about.golden_uri, sides, looked.worse, told),
+        better=examples.build_examples(about.golden_uri, sides, looked.better, told),
+        failures=examples.build_failures(about.candidate, looked.lost),
         rejects_uri=f"{about.golden_uri}/rejects.html",
-        details=tables.flat(about.scores.details),
-        judge=tables.flat(about.judge),
-        seconds=_seconds(about),
+        details=tables.flatten_details(about.scores.details),
+        judge=tables.flatten_details(about.judge),
+        seconds=_list_seconds(about),
         versions={name(what): name(which) for what, which in (about.golden.versions | about.captions.versions).items()},
     )  # fmt: skip
 
 
-def _ranking(about: About, gating: Sequence[str]) -> list[tuple[str, int]]:
+def _choose_ranking(about: PageContext, gating: Sequence[str]) -> list[tuple[str, int]]:
     """The metric that images are ranked by, and one for those it has alike; each with its direction.
 
     What FAILs comes before what does not: the images are there to show why.
@@ -121,16 +121,16 @@ def _ranking(about: About, gating: Sequence[str]) -> list[tuple[str, int]]:
     summaries = about.summaries
     first = [metric for metric in gating if not about.baseline or metric in moved]
     first.sort(key=lambda metric: metric not in moved or moved[metric].outcome != "FAIL")
-    rest = ["judge", "chrf", *(metric for metric in summaries if tables.way(metric, summaries[metric]))]
+    rest = ["judge", "chrf", *(metric for metric in summaries if tables.direction_of(metric, summaries[metric]))]
     usable = [
-        metric for metric in dict.fromkeys([*first, *rest]) if _has(summaries, metric) and metric != "preference"
+        metric for metric in dict.fromkeys([*first, *rest]) if _has_values(summaries, metric) and metric != "preference"
     ]  # the preference is of two captions: no row of scores has it
     return [
-        (metric, direction) for metric in usable if (direction := tables.way(metric, summaries[metric])) != 0
+        (metric, direction) for metric in usable if (direction := tables.direction_of(metric, summaries[metric])) != 0
     ][:2]  # fmt: skip
 
 
-def _groups(about: About) -> list[tuple[str, str, list[tables.Row]]]:
+def _build_groups(about: PageContext) -> list[tuple[str, str, list[tables.Row]]]:
     """(title, kind, rows) of the tables: what gates first, then the limits, then what is advisory.
 
     What is advisory against the anchor is `aside`: many numbers, and few who want them.
@@ -138,30 +138,30 @@ def _groups(about: About) -> list[tuple[str, str, list[tables.Row]]]:
     summaries, made = about.scores.metrics, []
     for advisory in (False, True):
         if advisory:
-            made.append(("Absolute limits", "limits", tables.limits(about.limits, summaries)))
+            made.append(("Absolute limits", "limits", tables.build_limit_rows(about.limits, summaries)))
         for against, checkpoint in about.compared_with.items():
             found = [one for one in about.comparisons if (one.against, one.advisory) == (against, advisory)]
             title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {name(checkpoint.name)}"
             kind = "gating" if not advisory else "advisory" if against == "baseline" else "aside"
-            made.append((title, kind, tables.compared(found, summaries)))
+            made.append((title, kind, tables.build_comparison_rows(found, summaries)))
     return [group for group in made if group[2]]
 
 
-def _distributions(looked: Looked, summaries: Mapping[str, Summary]) -> list[tuple[str, str, str, Markup]]:
+def _draw_distributions(looked: ScanResult, summaries: Mapping[str, Summary]) -> list[tuple[str, str, str, Markup]]:
     """(metric, unit, what it says in words, SVG), one for each metric with values."""
     made = []
     for metric, candidate in looked.candidate.items():
         baseline = looked.baseline.get(metric)
-        svg = plots.distribution(candidate, baseline)
-        words = f"mean {_mean(candidate.mean)}"
+        svg = plots.draw_distribution(candidate, baseline)
+        words = f"mean {_format_mean(candidate.mean)}"
         if baseline is not None and baseline.n:
-            words += f", of the baseline {_mean(baseline.mean)}"
+            words += f", of the baseline {_format_mean(baseline.mean)}"
         if svg:
             made.append((name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
     return made
 
 
-def _facts(about: About) -> list[tuple[str, str, str]]:
+def _list_facts(about: PageContext) -> list[tuple[str, str, str]]:
     """(what, which, where)"""
     checkpoint, spec = about.spec.checkpoint, about.spec
     made = [("checkpoint", checkpoint.name, checkpoint.uri)]
@@ -173,14 +173,14 @@ def _facts(about: About) -> list[tuple[str, str, str]]:
     return [(what, name(which), name(where)) for what, which, where in made]
 
 
-def _identity(about: About) -> dict[str, str]:
+def _list_ids(about: PageContext) -> dict[str, str]:
     spec = about.spec
     made = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
             "scale": spec.scale_id, "fingerprint": spec.checkpoint.fingerprint, "stored in": spec.run_uri}  # fmt: skip
     return {what: name(which) for what, which in made.items()}
 
 
-def _counts(about: About) -> list[tuple[str, str, dict[str, int]]]:
+def _count_images(about: PageContext) -> list[tuple[str, str, dict[str, int]]]:
     """(what, how many, reasons): the images from the source to the scores."""
     golden, captions, scores = about.golden, about.captions, about.scores
     rows: list[tuple[str, int, Mapping[str, int]]] = [
@@ -192,26 +192,30 @@ def _counts(about: About) -> list[tuple[str, str, dict[str, int]]]:
         ("without a score", sum(scores.failed.values()), scores.failed),
     ]
     return [
-        (what, numbers.count(many), {name(why): n for why, n in sorted(reasons.items(), key=lambda one: -one[1])})
+        (
+            what,
+            numbers.format_count(many),
+            {name(why): n for why, n in sorted(reasons.items(), key=lambda one: -one[1])},
+        )
         for what, many, reasons in rows
     ]
 
 
-def _seconds(about: About) -> list[tuple[str, dict[str, str]]]:
+def _list_seconds(about: PageContext) -> list[tuple[str, dict[str, str]]]:
     stages = {"preprocess": about.golden, "caption": about.captions, "evaluate": about.scores.manifest}
     return [
-        (stage, {name(what): numbers.seconds(took) for what, took in made.seconds.items()})
+        (stage, {name(what): numbers.format_seconds(took) for what, took in made.seconds.items()})
         for stage, made in stages.items()
         if made.seconds
     ]
 
 
-def _has(summaries: Mapping[str, Summary], metric: str) -> bool:
+def _has_values(summaries: Mapping[str, Summary], metric: str) -> bool:
     return metric in summaries and summaries[metric].n > 0
 
 
-def _mean(value: float | None) -> str:
-    return numbers.number(value, numbers.decimals(value))
+def _format_mean(value: float | None) -> str:
+    return numbers.format_number(value, numbers.choose_decimals(value))
 
 
 def _unit(summaries: Mapping[str, Summary], metric: str) -> str:

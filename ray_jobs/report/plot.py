@@ -31,7 +31,7 @@ class Plot:
         if slanted:
             longest = NAME_WIDTH * max(len(text) for _, text in x_labels)
             self._bottom -= longest * SLANT_DOWN - 4
-            first = _part(x_labels[0][0], x)
+            first = _position_in(x_labels[0][0], x)
             reach = NAME_WIDTH * len(x_labels[0][1]) * SLANT_LEFT
             self._left = max(self._left, (reach - first * self._right) / (1 - first))
         self._shapes: list[str] = []
@@ -48,10 +48,10 @@ class Plot:
                 self._label(text, self.across(value), below, "middle")
 
     def across(self, value: float) -> float:
-        return self._left + _part(value, self._x) * (self._right - self._left)
+        return self._left + _position_in(value, self._x) * (self._right - self._left)
 
     def down(self, value: float) -> float:
-        return self._bottom - _part(value, self._y) * (self._bottom - self._top)
+        return self._bottom - _position_in(value, self._y) * (self._bottom - self._top)
 
     def bar(self, x: float, width: float, height: float, colour: str) -> None:
         """A bar that stands on the axis, at least a pixel wide."""
@@ -108,7 +108,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def widened(low: float, high: float, by: float) -> Range:
+def widen_range(low: float, high: float, by: float) -> Range:
     """The range with a part of its width, or of its size where it has none, added at both ends."""
     room = by * (high - low) or 0.05 * abs(low) or 0.05
     return low - room, high + room
@@ -140,7 +140,7 @@ def write_ticks(ticks: Sequence[float]) -> list[str]:
     return [text.replace("e+0", "e").replace("e-0", "e-").replace("e+", "e").replace("-", "\u2212") for text in texts]
 
 
-def _part(value: float, within: Range) -> float:
+def _position_in(value: float, within: Range) -> float:
     """How far along the range the value lies, 0 to 1. Quarters, so that no difference of floats is infinite."""
     low, high = within
     width = high / 4 - low / 4

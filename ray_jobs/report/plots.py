@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ray_jobs.report.histogram import Histogram, alike
-from ray_jobs.report.plot import Labels, Plot, Range, nice_ticks, widened, write_ticks
-from ray_jobs.report.trend import Point
+from ray_jobs.report.histogram import Histogram, align_bins
+from ray_jobs.report.plot import Labels, Plot, Range, nice_ticks, widen_range, write_ticks
+from ray_jobs.report.trend import TrendPoint
 
 OUTCOMES = {
     "PASS": ("pass", "circle"), "FAIL": ("fail", "cross"), "INCONCLUSIVE": ("unsure", "diamond"),
@@ -17,7 +17,7 @@ LABELS = 7  # checkpoints named below a trend
 TOP = 1.05  # of the highest share: where the plot ends
 
 
-def distribution(candidate: Histogram, baseline: Histogram | None) -> str:
+def draw_distribution(candidate: Histogram, baseline: Histogram | None) -> str:
     """The share of the images by value: the candidate's filled, over the baseline's as a line. Empty without values."""
     other = baseline or Histogram()
     if not candidate.n:
@@ -26,12 +26,12 @@ def distribution(candidate: Histogram, baseline: Histogram | None) -> str:
     return _draw_bars(candidate, other) if few else _draw_steps(candidate, other)
 
 
-def trend(points: Sequence[Point]) -> str:
+def draw_trend(points: Sequence[TrendPoint]) -> str:
     """Mean and 95% interval (1.96 standard errors) of each checkpoint. Empty without points."""
     if not points:
         return ""
     ends = [point.mean + side * point.error for point in points for side in (-1.96, 1.96)]
-    y = widened(min(ends), max(ends), 0.18)
+    y = widen_range(min(ends), max(ends), 0.18)
     step = max(1, -(-len(points) // LABELS))
     named = range(len(points))[::-1][::step][::-1]  # the last one always
     labels = [(place, _shorten(points[place].checkpoint)) for place in named]
@@ -63,16 +63,16 @@ def _draw_bars(candidate: Histogram, baseline: Histogram) -> str:
 
 
 def _draw_steps(candidate: Histogram, baseline: Histogram) -> str:
-    edges, new, old = alike(candidate, baseline)
+    edges, new, old = align_bins(candidate, baseline)
     shares = [count / candidate.n for count in new], [count / (baseline.n or 1) for count in old]
     highest = max(map(max, shares))
     ticks = nice_ticks(edges[0], edges[-1], 6)
     labels = list(zip(ticks, write_ticks(ticks), strict=True))
-    plot = _plot_shares(widened(edges[0], edges[-1], 0.05), labels, highest)
-    plot.area(_outline(edges, shares[0]), "candidate")
-    plot.line(_outline(edges, shares[0]), "candidate", 1.2)
+    plot = _plot_shares(widen_range(edges[0], edges[-1], 0.05), labels, highest)
+    plot.area(_outline_steps(edges, shares[0]), "candidate")
+    plot.line(_outline_steps(edges, shares[0]), "candidate", 1.2)
     if baseline.n:
-        plot.line(_outline(edges, shares[1]), "baseline", 1.4)
+        plot.line(_outline_steps(edges, shares[1]), "baseline", 1.4)
     for histogram, colour in ((baseline, "baseline"), (candidate, "candidate")):
         if histogram.mean is not None and math.isfinite(histogram.mean):
             plot.line([(histogram.mean, 0), (histogram.mean, TOP * highest)], colour, 1, dashed=True)
@@ -84,7 +84,7 @@ def _plot_shares(x: Range, labels: Labels, highest: float) -> Plot:
     return Plot(x, (0, TOP * highest), labels, 4, lambda ticks: [f"{share:.0%}" for share in ticks])
 
 
-def _outline(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
+def _outline_steps(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
     """The corners of the steps, from the axis and back to it."""
     corners = [corner for (left, right), height in zip(pairwise(edges), heights, strict=True)
                for corner in ((left, height), (right, height))]  # fmt: skip

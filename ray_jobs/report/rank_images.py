@@ -19,8 +19,8 @@ from ray_jobs.storage import parts
 from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 AHEAD = 8  # parts read at once
-CASES = 10  # images shown for each of worse and better
-EXAMPLES = 3  # of a reason of failure
+MAX_RANKED = 10  # images shown for each of worse and better
+MAX_FAILURES = 3  # of a reason of failure
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Side:
     scores: Manifest | None = None
 
 
-class Ranked(NamedTuple):
+class RankedImage(NamedTuple):
     """An image by how much better it is (`by`, then `then`), and the part that it is in."""
 
     by: float
@@ -43,36 +43,36 @@ class Ranked(NamedTuple):
     part: str
 
 
-class Lost(NamedTuple):
+class UnscoredImage(NamedTuple):
     image_id: str
     reason: str
     part: str
 
 
 @dataclass
-class Looked:
+class ScanResult:
     """`worse` and `better` begin with the most; without a baseline they are the lowest and the highest values."""
 
     candidate: dict[str, Histogram]
     baseline: dict[str, Histogram]
-    worse: list[Ranked] = field(default_factory=list)
-    better: list[Ranked] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
+    worse: list[RankedImage] = field(default_factory=list)
+    better: list[RankedImage] = field(default_factory=list)
+    lost: list[UnscoredImage] = field(default_factory=list)
 
 
-def look(
+def scan_scores(
     names: Sequence[str],
     candidate: Side,
     baseline: Side | None,
     metrics: Sequence[str],
     rank_by: Sequence[tuple[str, int]],
-) -> Looked:
+) -> ScanResult:
     """Look at all parts. `rank_by` are up to two (metric, direction): the second orders what the first has alike."""
-    looked = Looked({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
+    looked = ScanResult({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
     seen: Counter[str] = Counter()
 
-    held = [(side, _held(side, names, columns)) for side in (candidate, baseline) if side]
+    held = [(side, _stored_columns(side, names, columns)) for side in (candidate, baseline) if side]
 
     def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
         new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in held)
@@ -83,13 +83,13 @@ def look(
             looked.candidate[metric].add(read_floats(new, metric))
             if old is not None:
                 looked.baseline[metric].add(read_floats(old, metric))
-        ranked = _ranked(name, new, old, rank_by)
-        looked.worse = sorted([*looked.worse, *ranked[:CASES]])[:CASES]
-        looked.better = sorted([*looked.better, *ranked[-CASES:]], key=_best_first)[:CASES]
-        for image_id, reason in _failures(new):
-            if seen[reason] < EXAMPLES:
+        ranked = _rank_part(name, new, old, rank_by)
+        looked.worse = sorted([*looked.worse, *ranked[:MAX_RANKED]])[:MAX_RANKED]
+        looked.better = sorted([*looked.better, *ranked[-MAX_RANKED:]], key=_best_first_key)[:MAX_RANKED]
+        for image_id, reason in _list_failures(new):
+            if seen[reason] < MAX_FAILURES:
                 seen[reason] += 1
-                looked.lost.append(Lost(image_id, reason, name))
+                looked.lost.append(UnscoredImage(image_id, reason, name))
     if baseline:
         looked.worse = [one for one in looked.worse if (one.by, one.then) < (0, 0) and one.by <= 0]
         looked.better = [one for one in looked.better if (one.by, one.then) > (0, 0) and one.by >= 0]
@@ -99,13 +99,13 @@ def look(
     return looked
 
 
-def _held(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+def _stored_columns(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that the side's scores have, which all of its parts have alike."""
     there = parts.read(side.scores_uri, names[0], made=side.scores).column_names if names else []
     return [column for column in columns if column in there]
 
 
-def _ranked(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tuple[str, int]]) -> list[Ranked]:
+def _rank_part(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tuple[str, int]]) -> list[RankedImage]:
     """The part's images that have a value, the worst first: only the first and last `CASES` of them."""
     if not rank_by:
         return []
@@ -117,14 +117,14 @@ def _ranked(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tu
         moved = [after - then * way for after, then, (_, way) in zip(moved, before, rank_by, strict=True)]
     first, second = moved[0], np.nan_to_num(moved[-1]) if len(moved) > 1 else np.zeros(len(ids))
     sorted_rows = [row for row in np.lexsort((second, first)).tolist() if np.isfinite(first[row])]
-    kept = sorted_rows if len(sorted_rows) <= 2 * CASES else sorted_rows[:CASES] + sorted_rows[-CASES:]
-    return [Ranked(float(first[row]), float(second[row]), ids[row], part) for row in kept]
+    kept = sorted_rows if len(sorted_rows) <= 2 * MAX_RANKED else sorted_rows[:MAX_RANKED] + sorted_rows[-MAX_RANKED:]
+    return [RankedImage(float(first[row]), float(second[row]), ids[row], part) for row in kept]
 
 
-def _best_first(one: Ranked) -> tuple[float, float, str]:
+def _best_first_key(one: RankedImage) -> tuple[float, float, str]:
     return -one.by, -one.then, one.image_id
 
 
-def _failures(table: pa.Table) -> Iterable[tuple[str, str]]:
+def _list_failures(table: pa.Table) -> Iterable[tuple[str, str]]:
     failed = table.filter(pc.is_valid(table["failure"]))
     return zip(failed["image_id"].to_pylist(), failed["failure"].to_pylist(), strict=True)

@@ -7,10 +7,10 @@ from typing import Any
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Summary
 from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.inputs.display_text import name
-from ray_jobs.report.numbers import NONE, count, decimals, interval, number, probability
+from ray_jobs.report.numbers import NONE, choose_decimals, format_count, format_interval, format_number, format_p
 
 WIDTH = 120.0  # of the drawing of an interval
-SAID = {
+OUTCOME_WORDS = {
     "PASS": ("✓ PASS", "pass"),
     "FAIL": ("✕ FAIL", "fail"),
     "INCONCLUSIVE": ("? INCONCLUSIVE", "unsure"),
@@ -20,7 +20,7 @@ MOST_ROWS = 24
 
 
 @dataclass(frozen=True)
-class Drawn:
+class IntervalDrawing:
     """Places in a drawing `WIDTH` wide, no difference in its middle."""
 
     low: float
@@ -44,76 +44,81 @@ class Row:
     cells: dict[str, str]
     below: dict[str, str] = field(default_factory=dict)
     hint: str = ""
-    drawn: Drawn | None = None
+    drawn: IntervalDrawing | None = None
 
 
-def way(metric: str, summary: Summary | None) -> int:
+def direction_of(metric: str, summary: Summary | None) -> int:
     """+1 when more is better, -1 when less is, 0 for neither."""
     return summary.direction if summary else METRICS.get(metric, 0)
 
 
-def compared(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:
+def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:
     """The comparisons, in their order."""
     rows = []
     for one in comparisons:
-        places = decimals(one.baseline, one.candidate, one.margin)
+        places = choose_decimals(one.baseline, one.candidate, one.margin)
         reach = (one.low, one.high)
         cells = {
-            "baseline": number(one.baseline, places),
-            "candidate": number(one.candidate, places),
-            "difference": number(one.difference, places, sign=True),
-            "p" if one.advisory else "p after Holm": probability(one.p_worse if one.p_holm is None else one.p_holm),
-            "margin": NONE if one.advisory else number(one.margin, places),
-            "detectable": number(one.detectable, places),
+            "baseline": format_number(one.baseline, places),
+            "candidate": format_number(one.candidate, places),
+            "difference": format_number(one.difference, places, sign=True),
+            "p" if one.advisory else "p after Holm": format_p(one.p_worse if one.p_holm is None else one.p_holm),
+            "margin": NONE if one.advisory else format_number(one.margin, places),
+            "detectable": format_number(one.detectable, places),
             "images": f"{one.n:,}",
             "method": name(one.method) or NONE,
         }
-        below = {"difference": interval(*reach, places, sign=True)} if None not in reach else {}
+        below = {"difference": format_interval(*reach, places, sign=True)} if None not in reach else {}
         worst = (one.worst_low, one.worst_high)
         if not one.advisory and None not in worst and worst != reach:
-            below["difference"] = f"{below.get('difference', '')}\n({interval(*worst, places, sign=True)})"
+            below["difference"] = f"{below.get('difference', '')}\n({format_interval(*worst, places, sign=True)})"
         if one.clusters:
             below["method"] = f"{one.clusters:,} clusters"
-        direction = way(one.metric, summaries.get(one.metric))
-        said = _moved(one, direction) if one.advisory else SAID[one.outcome]
-        row = _row(one.metric, summaries, said, cells, below)
-        rows.append(replace(row, hint="" if one.advisory else _hint(one.decisive_n), drawn=_drawn(one)))
+        direction = direction_of(one.metric, summaries.get(one.metric))
+        said = _describe_change(one, direction) if one.advisory else OUTCOME_WORDS[one.outcome]
+        row = _build_row(one.metric, summaries, said, cells, below)
+        rows.append(replace(row, hint="" if one.advisory else _format_hint(one.decisive_n), drawn=_draw_interval(one)))
     return rows
 
 
-def limits(checks: Iterable[LimitCheck], summaries: Mapping[str, Summary]) -> list[Row]:
+def build_limit_rows(checks: Iterable[LimitCheck], summaries: Mapping[str, Summary]) -> list[Row]:
     rows = []
     for one in checks:
-        places = decimals(one.value, one.limit)
+        places = choose_decimals(one.value, one.limit)
         cells = {
-            "limit": f"{'at most' if one.kind == 'max' else 'at least'} {number(one.limit, places)}",
-            "value": number(one.value, places),
-            "p after Holm": probability(one.p_worse if one.p_holm is None else one.p_holm),
-            "images": count(one.n),
+            "limit": f"{'at most' if one.kind == 'max' else 'at least'} {format_number(one.limit, places)}",
+            "value": format_number(one.value, places),
+            "p after Holm": format_p(one.p_worse if one.p_holm is None else one.p_holm),
+            "images": format_count(one.n),
             "method": name(one.method) or NONE,
         }
-        below = {"value": interval(one.low, one.high, places)} if None not in (one.low, one.high) else {}
-        rows.append(replace(_row(one.metric, summaries, SAID[one.outcome], cells, below), hint=_hint(one.decisive_n)))
+        below = {"value": format_interval(one.low, one.high, places)} if None not in (one.low, one.high) else {}
+        rows.append(
+            replace(
+                _build_row(one.metric, summaries, OUTCOME_WORDS[one.outcome], cells, below),
+                hint=_format_hint(one.decisive_n),
+            )
+        )
     return rows
 
 
-def measured(summaries: Mapping[str, Summary]) -> list[Row]:
+def build_summary_rows(summaries: Mapping[str, Summary]) -> list[Row]:
     """What was measured of the candidate alone: mean, 95% interval, quantiles."""
     rows = []
     for metric, one in summaries.items():
-        places = decimals(one.mean, *one.quantiles.values())
+        places = choose_decimals(one.mean, *one.quantiles.values())
         cells = {
-            "mean": number(one.mean, places),
-            "95% interval": interval(one.low, one.high, places),
-            **{f"{name(share)}%": number(value, places) for share, value in one.quantiles.items()},
-            "images": count(one.n),
-            "missing": count(one.expected - one.n) if one.expected > one.n else NONE,
+            "mean": format_number(one.mean, places),
+            "95% interval": format_interval(one.low, one.high, places),
+            **{f"{name(share)}%": format_number(value, places) for share, value in one.quantiles.items()},
+            "images": format_count(one.n),
+            "missing": format_count(one.expected - one.n) if one.expected > one.n else NONE,
         }
-        rows.append(_row(metric, summaries, ("", "plain"), cells, {}))
+        rows.append(_build_row(metric, summaries, ("", "plain"), cells, {}))
     return rows
 
 
-def _row(
+def _build_row(
     metric: str,
     summaries: Mapping[str, Summary],
     said: tuple[str, str],
@@ -121,7 +126,7 @@ def _row(
     below: dict[str, str],
 ) -> Row:
     summary = summaries.get(metric)
-    return Row(name(metric), unit_of(metric, summary), way(metric, summary), *said, cells=cells, below=below)
+    return Row(name(metric), unit_of(metric, summary), direction_of(metric, summary), *said, cells=cells, below=below)
 
 
 def unit_of(metric: str, summary: Summary | None) -> str:
@@ -129,51 +134,51 @@ def unit_of(metric: str, summary: Summary | None) -> str:
     return name(summary.unit) if summary and summary.unit != metric else ""
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
+def list_columns(rows: Sequence[Row]) -> list[str]:
     """The columns that say something in some row, in order."""
     found = dict.fromkeys(column for row in rows for column in row.cells)
     return [column for column in found if any(row.cells.get(column, NONE) != NONE for row in rows)]
 
 
-def flat(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def flatten_details(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """Nested details as tables of two columns by the name of their topmost key, each of at most `MOST_ROWS` rows."""
     tables: dict[str, list[tuple[str, str]]] = {}
     for key, value in details.items():
         nested = isinstance(value, Mapping | list)
-        rows = list(_leaves(value)) if nested else [(name(key), _value(value))]
+        rows = list(_iterate_leaves(value)) if nested else [(name(key), _format_value(value))]
         cut = [("", f"and {len(rows) - MOST_ROWS} more, in scores.json")] if len(rows) > MOST_ROWS else []
         tables.setdefault(name(key) if nested else "", []).extend([*rows[:MOST_ROWS], *cut])
     return {title: rows for title, rows in tables.items() if rows}
 
 
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
+def _iterate_leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, below in value.items():
-            yield from _leaves(below, (*path, str(key)))
+            yield from _iterate_leaves(below, (*path, str(key)))
     elif isinstance(value, list):  # of rows: all but their last cell say what it is of
         for row in value:
             named = row.items() if isinstance(row, Mapping) else [("", row)]
-            cells = [f"{key} {_value(cell)}".strip() for key, cell in named] or [NONE]
+            cells = [f"{key} {_format_value(cell)}".strip() for key, cell in named] or [NONE]
             yield name(", ".join(cells[:-1])), name(cells[-1])
     else:
-        yield name(" · ".join(path)), _value(value)
+        yield name(" · ".join(path)), _format_value(value)
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NONE}[value]
     if isinstance(value, int):
-        return number(value, 0)
+        return format_number(value, 0)
     if isinstance(value, float):
-        return number(value, decimals(value))
+        return format_number(value, choose_decimals(value))
     return name(str(value))
 
 
-def _hint(decisive: int | None) -> str:
+def _format_hint(decisive: int | None) -> str:
     return f"{decisive:,} images would decide" if decisive else ""
 
 
-def _moved(one: Comparison, direction: int) -> tuple[str, str]:
+def _describe_change(one: Comparison, direction: int) -> tuple[str, str]:
     """An advisory comparison in a word: it has no verdict."""
     up, down = ("better", "worse") if direction else ("higher", "lower")
     if one.low is not None and one.low > 0:
@@ -183,7 +188,7 @@ def _moved(one: Comparison, direction: int) -> tuple[str, str]:
     return ("no clear difference" if one.low is not None else "too few images"), "missing"
 
 
-def _drawn(one: Comparison) -> Drawn | None:
+def _draw_interval(one: Comparison) -> IntervalDrawing | None:
     if one.difference is None or one.low is None or one.high is None:
         return None
     margin = 0.0 if one.advisory else one.margin
@@ -191,4 +196,4 @@ def _drawn(one: Comparison) -> Drawn | None:
     if not 0 < reach < float("inf"):
         return None
     low, high, at, edge = (WIDTH / 2 * (1 + value / reach) for value in (one.low, one.high, one.difference, -margin))
-    return Drawn(round(low, 1), round(high, 1), round(at, 1), round(edge, 1))
+    return IntervalDrawing(round(low, 1), round(high, 1), round(at, 1), round(edge, 1))

@@ -11,14 +11,14 @@ from ray_jobs.inputs.display_text import name
 from ray_jobs.storage import index
 from ray_jobs.storage.odd_items import describe
 
-MOST = 40
-LARGEST = 1e15  # of a mean: more is no measurement, and no axis can show it beside the others
+MAX_POINTS = 40
+MAX_MEAN = 1e15  # of a mean: more is no measurement, and no axis can show it beside the others
 
 log = logging.getLogger("assay")
 
 
 @dataclass(frozen=True)
-class Point:
+class TrendPoint:
     """A checkpoint's mean of one metric with its standard error; `own`: of the run that the report is about."""
 
     checkpoint: str
@@ -29,7 +29,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrendRun:
     """A run as the trend needs it, published or about to be."""
 
     checkpoint: Checkpoint
@@ -38,13 +38,17 @@ class Run:
     means: dict[str, tuple[float, float | None]]
 
 
-def run(checkpoint: Checkpoint, scale_id: str, outcome: Outcome | None, metrics: dict[str, Summary]) -> Run:
+def describe_run(
+    checkpoint: Checkpoint, scale_id: str, outcome: Outcome | None, metrics: dict[str, Summary]
+) -> TrendRun:
     """The run that a report is made for, before it has a record."""
     means = {metric: (one.mean, one.standard_error) for metric, one in metrics.items() if one.mean is not None}
-    return Run(checkpoint, scale_id, outcome, means)
+    return TrendRun(checkpoint, scale_id, outcome, means)
 
 
-def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str]) -> dict[str, list[Point]]:
+def build_trend(
+    root: str, suite: str, series_id: str, own: TrendRun, metrics: Iterable[str]
+) -> dict[str, list[TrendPoint]]:
     """By metric, at most `MOST` points, the last one for each checkpoint, this run's where it was or at the end.
 
     A metric whose values depend on the scale (a judge's, a model's, a suite's own) is shown for runs on this run's
@@ -57,7 +61,7 @@ def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str
         lines = {}.values()
     listed = [line for line in lines if line.series_id == series_id]
     runs = {
-        line.checkpoint.folder: Run(line.checkpoint, line.scale_id, line.outcome, line.means)
+        line.checkpoint.folder: TrendRun(line.checkpoint, line.scale_id, line.outcome, line.means)
         for line in sorted(listed, key=lambda line: line.scale_id == own.scale_id)  # on this scale, if there is one
     }
     order = list(dict.fromkeys(line.checkpoint.folder for line in listed))
@@ -68,19 +72,19 @@ def trend(root: str, suite: str, series_id: str, own: Run, metrics: Iterable[str
     for metric in metrics:
         alike = [runs[one] for one in order if metric in METRICS or runs[one].scale_id == own.scale_id]
         points = [
-            Point(name(one.checkpoint.name), one.outcome, *_mean(one, metric), own=one is own)
+            TrendPoint(name(one.checkpoint.name), one.outcome, *_mean(one, metric), own=one is own)
             for one in alike
             if metric in one.means and (one is own or _can_be_drawn(*one.means[metric]))
         ]
-        made[metric] = points[-MOST:]
+        made[metric] = points[-MAX_POINTS:]
     return made
 
 
 def _can_be_drawn(mean: float, error: float | None) -> bool:
     """Whether another run's value has a place in a plot: one that has none must not cost this run its report."""
-    return abs(mean) <= LARGEST and 0 <= (error or 0) <= LARGEST
+    return abs(mean) <= MAX_MEAN and 0 <= (error or 0) <= MAX_MEAN
 
 
-def _mean(one: Run, metric: str) -> tuple[float, float]:
+def _mean(one: TrendRun, metric: str) -> tuple[float, float]:
     mean, error = one.means[metric]
     return mean, error or 0.0

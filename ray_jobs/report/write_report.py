@@ -8,7 +8,7 @@ from typing import Any
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.report import trend
-from ray_jobs.report.page import About, Headline, page
+from ray_jobs.report.page import Headline, PageContext, render_page
 from ray_jobs.report.rank_images import Side
 from ray_jobs.storage import json_files, objects, parts
 
@@ -16,13 +16,13 @@ TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "unsure", "INCOMPLETE":
 
 
 def write_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
-    """Write the run's report; its URI. Needs what `report_page` does."""
+    """Write the run's report; its URI. Needs what `render_report` does."""
     uri = f"{spec.results_uri}/report.html"
-    objects.write(uri, report_page(spec, scores, verdict).encode())
+    objects.write(uri, render_report(spec, scores, verdict).encode())
     return uri
 
 
-def report_page(spec: Spec, scores: Scores, verdict: Verdict) -> str:
+def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
     """The run's report as HTML. Needs the captions and scores of the run and of its baseline."""
     compared_with = {"baseline": spec.baseline, "anchor": spec.anchor}
     headline = Headline(
@@ -32,24 +32,24 @@ def report_page(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         sentence=verdict.reason,
     )
     baseline = spec.baseline
-    about = About(
+    about = PageContext(
         spec=spec,
         scores=scores,
         headline=headline,
         golden=parts.require(spec.golden_uri, "preprocess"),
         captions=parts.require(spec.captions_uri, "caption"),
-        candidate=side(spec, spec.checkpoint, spec.caption_id),
-        own=trend.run(spec.checkpoint, spec.scale_id, verdict.outcome, scores.metrics),
-        baseline=side(spec, baseline.checkpoint, baseline.caption_id) if baseline else None,
+        candidate=describe_side(spec, spec.checkpoint, spec.caption_id),
+        own=trend.describe_run(spec.checkpoint, spec.scale_id, verdict.outcome, scores.metrics),
+        baseline=describe_side(spec, baseline.checkpoint, baseline.caption_id) if baseline else None,
         compared_with={what: one.checkpoint for what, one in compared_with.items() if one},
         comparisons=verdict.comparisons,
         limits=verdict.limits,
-        judge=judge_totals(spec.results_uri),
+        judge=load_judge_totals(spec.results_uri),
     )
-    return page(about)
+    return render_page(about)
 
 
-def side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
+def describe_side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
     """The captions of a checkpoint, with their scores on the spec's scale."""
     name = checkpoint.name
     if caption_id != spec.caption_id and name == spec.checkpoint.name:  # one name for two checkpoints
@@ -57,7 +57,7 @@ def side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
     return Side(name, spec.captions_uri_of(caption_id), spec.scores_uri_of(caption_id))
 
 
-def judge_totals(run_uri: str) -> dict[str, Any]:
+def load_judge_totals(run_uri: str) -> dict[str, Any]:
     """What the judge was asked and what it cost; empty where there was none."""
     try:
         return json_files.load_json(f"{run_uri}/judge.json")

@@ -64,7 +64,7 @@ def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     for _, file, text in blocks(page, "python"):
         if file:
             name = file.removesuffix(".py")
-            assert custom.loaded({name: text})[name].name == name
+            assert custom.load_metrics({name: text})[name].name == name
         else:
             exec(compile(text, name_of(page), "exec"), {"__name__": "page"})
 

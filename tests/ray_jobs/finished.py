@@ -13,7 +13,7 @@ from ray_jobs.contract.artifacts import Manifest, Scores, Summary
 from ray_jobs.contract.spec import Spec
 from ray_jobs.golden.build_part import SCHEMA as GOLDEN
 from ray_jobs.metrics.registry import declared
-from ray_jobs.metrics.summary import summarise
+from ray_jobs.metrics.summary import summarise_metric
 from ray_jobs.storage import objects, parts
 
 
@@ -104,7 +104,7 @@ def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **deta
     known = declared(spec)
     for name in names:
         values = np.array([one.values.get(name) for one in written], dtype=float)
-        metrics[name] = summarise(known[name], values, len(values))
+        metrics[name] = summarise_metric(known[name], values, len(values))
     scores = Scores(
         run_id=spec.run_id,
         scale_id=spec.scale_id,

@@ -21,7 +21,7 @@ GOLDEN = [
 
 @pytest.fixture
 def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
@@ -38,7 +38,7 @@ def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec)
     assert list(scores.manifest.seconds) == ["judge", "score", "gate"]
     assert scores.manifest.seconds["score"] > 0
     assert all(took >= 0 for took in scores.manifest.seconds.values())
-    assert run.score(plain, plain.caption_id).seconds == {}
+    assert run.score_captions(plain, plain.caption_id).seconds == {}
     assert Verdict.model_validate_json(objects.read(f"{plain.run_uri}/verdict.json")).outcome == "PASS"
 
 
@@ -46,7 +46,7 @@ def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec)
 def test_a_fault_of_the_metrics_is_told_before_the_judge_is_asked(
     captioned: Spec, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "judge_all", lambda *_: pytest.fail("asked, and paid"))
+    monkeypatch.setattr(evaluate, "run_judge", lambda *_: pytest.fail("asked, and paid"))
     if fault == "language":
         made = spec(root=captioned.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
     else:

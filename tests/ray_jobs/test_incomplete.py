@@ -21,7 +21,7 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in r
 @pytest.fixture
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run whose captions have their scores; its tasks in this process."""
-    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path))

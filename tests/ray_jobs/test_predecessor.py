@@ -14,7 +14,7 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.gate import run as gating
-from ray_jobs.gate.no_baseline import ACCEPTED, without_baseline
+from ray_jobs.gate.no_baseline import ACCEPTED, explain_missing_baseline
 from ray_jobs.planning import predecessor
 from ray_jobs.storage import json_files, objects, records
 
@@ -78,7 +78,7 @@ def spoil_specs(root: Path, content: str) -> None:
 def test_an_upgrade_takes_the_baseline_and_the_reason_names_the_remedy(root: Path, asked: str) -> None:
     spec = planned(root, asked=asked)
     assert spec.lost_baseline
-    found = without_baseline(spec)
+    found = explain_missing_baseline(spec)
     assert found.is_lost
     assert found.reason == (
         "nothing of this series to compare with: an upgrade of Assay started a new series of suite demo; validate "
@@ -92,7 +92,7 @@ def test_the_last_accepted_checkpoint_is_the_new_first_baseline(root: Path) -> N
     assert planned(root, gate={"anchor": "first"}).run_id == lost.run_id, "until then the answer stays"
     rescue = publish(planned(root, last_accepted(root), gate={"anchor": "first"}), "PASS")
     assert (rescue.baseline, rescue.predecessor) == (None, None)
-    assert without_baseline(rescue).reason == ACCEPTED
+    assert explain_missing_baseline(rescue).reason == ACCEPTED
     again = planned(root, gate={"anchor": "first"})
     assert again.baseline
     assert again.baseline.run_id == rescue.run_id
@@ -133,7 +133,7 @@ ANCHORED: dict[str, Any] = {"asked": "none", "gate": {"anchor": "first"}}
 def test_an_upgrade_takes_the_anchor_of_who_asks_for_no_baseline(root: Path) -> None:
     lost = publish(planned(root, **ANCHORED), "INCONCLUSIVE")
     assert lost.lost_anchor
-    found = without_baseline(lost)
+    found = explain_missing_baseline(lost)
     assert found.is_lost
     anchor = first_accepted(root)
     assert found.reason == (
@@ -146,12 +146,12 @@ def test_an_upgrade_takes_the_anchor_of_who_asks_for_no_baseline(root: Path) -> 
     again = planned(root, **ANCHORED)
     assert (again.anchor and again.anchor.run_id) == rescue.run_id
     assert again.predecessor is None
-    assert not without_baseline(again).is_lost
+    assert not explain_missing_baseline(again).is_lost
 
 
 @pytest.mark.usefixtures("upgrade")
 def test_to_pass_uncompared_a_suite_leaves_its_anchor_out_too(root: Path) -> None:
-    lost = without_baseline(planned(root, gate={"anchor": "first"}))
+    lost = explain_missing_baseline(planned(root, gate={"anchor": "first"}))
     assert lost.reason.endswith(" first, or set gate.baseline: none and leave gate.anchor out")
 
 
@@ -164,7 +164,7 @@ def test_a_baseline_that_is_not_accepted_does_not_stand_for_the_anchor(root: Pat
     assert spec.baseline
     assert spec.lost_anchor
     assert not spec.lost_baseline
-    assert without_baseline(spec).reason.startswith("no anchor of this series: an upgrade of Assay")
+    assert explain_missing_baseline(spec).reason.startswith("no anchor of this series: an upgrade of Assay")
 
 
 def test_the_anchor_is_not_lost_where_a_person_began_anew_or_there_was_none(root: Path) -> None:
@@ -207,7 +207,7 @@ def test_what_a_person_changed_begins_anew(
         monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
     spec = planned(root, **CHANGES[name])
     assert not spec.lost_baseline
-    found = without_baseline(spec)
+    found = explain_missing_baseline(spec)
     assert not found.is_lost
     assert found.reason == f"{ACCEPTED} because the suite changed after {LAST}: {name}"
     publish(spec, "PASS")
@@ -249,7 +249,7 @@ def test_specs_that_cannot_be_read_do_not_make_a_pass(root: Path) -> None:
     before = predecessor.find_predecessor(spec, "last-accepted")
     assert before
     assert before.checkpoint is None
-    found = without_baseline(spec.model_copy(update={"predecessor": before}))
+    found = explain_missing_baseline(spec.model_copy(update={"predecessor": before}))
     assert found.is_lost
     assert "cannot be read" in found.reason
     assert f"/runs/{checkpoint.folder}/" in found.reason
@@ -270,7 +270,7 @@ def test_the_first_run_of_a_suite_has_no_predecessor(root: Path) -> None:
     old = first(root)
     spec = old.model_copy(update={"suite": old.suite.model_copy(update={"name": "new"}), "baseline": None})
     assert predecessor.find_predecessor(spec, "last-accepted") is None
-    assert without_baseline(spec).reason == ACCEPTED
+    assert explain_missing_baseline(spec).reason == ACCEPTED
 
 
 def test_no_id_holds_where_the_predecessor_is_kept(root: Path) -> None:
@@ -286,16 +286,18 @@ def test_the_gate_over_kept_scores_says_it(root: Path) -> None:
     spec = first(root)
     scores = json_files.load(artifacts.Scores, f"{root}/{RUNS[0]}/scores.json")
     before = contract.Predecessor(run_id="r", run_uri="/root/runs/old/r", checkpoint=Checkpoint(**NIGHT))
-    assert gating.gate(spec, scores).outcome == "PASS"
-    lost: Verdict = gating.gate(_with_predecessor(spec, before), scores)
+    assert gating.run_gate(spec, scores).outcome == "PASS"
+    lost: Verdict = gating.run_gate(_with_predecessor(spec, before), scores)
     assert lost.outcome == "INCONCLUSIVE"
     alone = spec.suite.gate.model_copy(update={"baseline": "none", "anchor": "first"})
     anchored = spec.model_copy(update={"suite": spec.suite.model_copy(update={"gate": alone})})
-    assert gating.gate(anchored, scores).outcome == "PASS"
-    without = gating.gate(_with_predecessor(anchored, before), scores)
+    assert gating.run_gate(anchored, scores).outcome == "PASS"
+    without = gating.run_gate(_with_predecessor(anchored, before), scores)
     assert (without.outcome, without.reason.partition(":")[0]) == ("INCONCLUSIVE", "no anchor of this series")
     assert lost.reason.startswith("nothing of this series to compare with: an upgrade of Assay")
-    changed = gating.gate(_with_predecessor(spec, before.model_copy(update={"changed": ("caption.prompt",)})), scores)
+    changed = gating.run_gate(
+        _with_predecessor(spec, before.model_copy(update={"changed": ("caption.prompt",)})), scores
+    )
     assert changed.outcome == "PASS"
     assert "because the suite changed after step-0900: caption.prompt" in changed.reason
 

@@ -55,7 +55,7 @@ def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]])
 
 
 def test_another_metric_is_measured_over_the_kept_captions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     before = sums_of(root)

@@ -105,7 +105,7 @@ def test_the_gate_over_the_kept_scores_comes_to_the_verdict_that_was(name: str, 
     spec = plan_again(root.parent, name)
     scores = json_files.load(Scores, f"{spec.run_uri}/scores.json")
     was = json_files.load(Verdict, f"{spec.run_uri}/verdict.json")
-    verdict = gating.gate(spec, scores)
+    verdict = gating.run_gate(spec, scores)
     assert (verdict.outcome, verdict.reason) == (was.outcome, was.reason)
     assert verdict == was
 
@@ -121,7 +121,7 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "scores": lambda spec: parts.require(spec.scores_uri, "evaluate"),
     "compare": lambda spec: load_run(spec.run_uri),
     "publish": publish.publish,
-    "gate": lambda spec: gating.gate(spec, json_files.load(Scores, f"{spec.run_uri}/scores.json")),
+    "gate": lambda spec: gating.run_gate(spec, json_files.load(Scores, f"{spec.run_uri}/scores.json")),
     "last accepted": lambda spec: records.baseline_for(next_of(spec), "last-accepted"),
     "previous": lambda spec: records.baseline_for(next_of(spec), "previous"),
     "first": lambda spec: records.anchor_for(next_of(spec), "first"),

@@ -23,7 +23,7 @@ from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.judge import answer_store, questions
 from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.judgements import load_judgements
-from ray_jobs.judge.preference import preferences
+from ray_jobs.judge.preference import read_preferences
 from ray_jobs.metrics.registry import declared
 from ray_jobs.storage import objects, parts, records
 
@@ -114,8 +114,10 @@ def answers_of(spec: Spec) -> dict[str, Answer]:
     """The kept answer about each image's caption."""
     found: dict[str, Any] = {}
     for name in names_of(spec):
-        asked = {one.image_id: one.questions[0].key for one in questions.of_captions(spec, spec.caption_id, name)}
-        kept = answer_store.load(spec.judge_uri, name, set(asked.values()))
+        asked = {
+            one.image_id: one.questions[0].key for one in questions.build_caption_questions(spec, spec.caption_id, name)
+        }
+        kept = answer_store.load_answers(spec.judge_uri, name, set(asked.values()))
         found |= {image_id: kept[key] for image_id, key in asked.items() if key in kept}
     return found
 
@@ -211,7 +213,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
     assert totals["spent"]["prompt_tokens"] > 0
     manifest = parts.require(f"{paired.run_uri}/preference", "evaluate")
     assert manifest.details["equal"] == 30 - changed
-    told = [row for name in names_of(paired) for row in preferences(paired, name)]
+    told = [row for name in names_of(paired) for row in read_preferences(paired, name)]
     assert {row["image_id"] for row in told} == set(table(validated))
     assert all((row["preference"] is None) == (row["failure"] is not None) for row in told)
     assert {row["preference"] for row in told} <= {-1.0, 0.0, 1.0, None}
@@ -233,7 +235,7 @@ def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated: Spe
     for part in names_of(validated):
         mine = load_judgements(validated, validated.caption_id, part)
         given = [spoiled.get(image_id, kept[image_id]) for image_id in mine if image_id != third]
-        answer_store.keep(other.judge_uri, part, given)
+        answer_store.save_answers(other.judge_uri, part, given)
     told = load_judgements(other, other.caption_id, name)
     assert [(told[one].failure, told[one].values) for one in (first, second, third)] == [
         ("judge-invalid-answer", {}), ("judge-engine-error", {}), ("judge-silent", {}),

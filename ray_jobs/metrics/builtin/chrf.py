@@ -21,23 +21,23 @@ def measure_all(batch: "Batch") -> list[float | None]:
     sacreBLEU 2,700 (`python -m benchmarks.chrf`): it would add 5 CPU minutes to the 11 of 1.28 million captions.
     """
     having = [one for one in batch.captions if one.references]
-    found = iter(_measured(having))
+    found = iter(_score_captions(having))
     return [next(found) if one.references else None for one in batch.captions]
 
 
-def _measured(captions: Sequence[CaptionContext]) -> list[float]:
+def _score_captions(captions: Sequence[CaptionContext]) -> list[float]:
     if not captions:
         return []
-    values = _coded(captions)
+    values = _score_by_codes(captions)
     if values is not None:
         return values
     if len(captions) == 1:
         return [float(_scorer().sentence_score(captions[0].text, list(captions[0].references)).score)]
     half = len(captions) // 2
-    return _measured(captions[:half]) + _measured(captions[half:])
+    return _score_captions(captions[:half]) + _score_captions(captions[half:])
 
 
-def _coded(captions: Sequence[CaptionContext]) -> list[float] | None:
+def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
     """The scores, or None where an n-gram, its image and its text do not fit into 63 bits together.
 
     A code is [image | characters | text], characters counting from 1. Sorted, equal n-grams of one image lie beside
@@ -49,7 +49,7 @@ def _coded(captions: Sequence[CaptionContext]) -> list[float] | None:
     sizes = np.array([1 + len(one.references) for one in captions])
     lengths = np.array([len(text) for text in texts])
     characters = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), "<u4")
-    alphabet = _ranked(characters)
+    alphabet = _rank_characters(characters)
     width, slots = int(alphabet.max(initial=1)).bit_length(), int(sizes.max() - 1).bit_length()
     if len(captions).bit_length() + ORDERS * width + slots > 63:
         return None
@@ -67,7 +67,7 @@ def _coded(captions: Sequence[CaptionContext]) -> list[float] | None:
         gram = (gram << width) | following
         whole = left > order
         key = np.sort(fixed[whole] | (gram[whole] << slots))
-        matches = _matches(key, slots, ORDERS * width, first[slot_of == 0], len(texts))
+        matches = _count_matches(key, slots, ORDERS * width, first[slot_of == 0], len(texts))
         total = np.maximum(lengths - order, 0)
         both = (total > 0) & (total[first] > 0)
         precision[both] += matches[both] / total[first][both]
@@ -81,7 +81,7 @@ def _coded(captions: Sequence[CaptionContext]) -> list[float] | None:
     return best
 
 
-def _matches(key: Any, slots: int, width: int, first: Any, texts: int) -> Any:
+def _count_matches(key: Any, slots: int, width: int, first: Any, texts: int) -> Any:
     """For each text the n-grams that it shares with its image's caption, each as often as the rarer of the two."""
     import numpy as np
 
@@ -97,7 +97,7 @@ def _matches(key: Any, slots: int, width: int, first: Any, texts: int) -> Any:
     return np.bincount(text, np.minimum(held, times), texts)
 
 
-def _ranked(characters: Any) -> Any:
+def _rank_characters(characters: Any) -> Any:
     """The characters numbered from 1 in the order of their code points."""
     import numpy as np
 

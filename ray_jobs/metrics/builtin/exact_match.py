@@ -7,11 +7,11 @@ def measure(caption: CaptionContext) -> float | None:
     """1 when the caption equals a reference but for case, spacing and a final full stop, else 0; None without any."""
     if not caption.references:
         return None
-    own = _normal(caption.text)
-    return float(any(own == _normal(reference) for reference in caption.references))
+    own = _normalise(caption.text)
+    return float(any(own == _normalise(reference) for reference in caption.references))
 
 
-def _normal(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".").rstrip()
 
 

@@ -25,17 +25,17 @@ def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
 
 @lru_cache(2**14)
 def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
-    found = [_name(name.casefold()) for name in names]
+    found = [_name_pattern(name.casefold()) for name in names]
     return re.compile(rf"(?<!\w)(?:{'|'.join(found)})(?!\w)") if found else None
 
 
-def _name(name: str) -> str:
+def _name_pattern(name: str) -> str:
     """A pattern for the name: spaces and hyphens alike, its last word also in the plural, or the singular of one."""
     *first, last = re.split(r"[\s-]+", name.strip("- ")) or [name]
-    return r"[\s_-]+".join([*map(re.escape, first), _last(last)])
+    return r"[\s_-]+".join([*map(re.escape, first), _last_word_pattern(last)])
 
 
-def _last(word: str) -> str:
+def _last_word_pattern(word: str) -> str:
     forms = {word, f"{word}s", f"{word}es"}
     if word.endswith("y"):
         forms.add(f"{word[:-1]}ies")

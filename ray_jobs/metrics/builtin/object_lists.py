@@ -18,7 +18,7 @@ def recall(name: str, caption: CaptionContext) -> float | None:
         return None
     if caption.fields is None:
         return 0.0
-    _, true, right = _counted(caption, name)
+    _, true, right = _count_objects(caption, name)
     return right / true.total() if true else 1.0
 
 
@@ -33,11 +33,11 @@ def precision(name: str, caption: CaptionContext) -> float | None:
         return None
     if caption.fields is None:
         return 0.0
-    said, true, right = _counted(caption, name)
+    said, true, right = _count_objects(caption, name)
     return right / said.total() if said else float(not true)
 
 
-def _counted(caption: CaptionContext, name: str) -> tuple[Counter[Any], Counter[Any], int]:
+def _count_objects(caption: CaptionContext, name: str) -> tuple[Counter[Any], Counter[Any], int]:
     """How often each object is in the list, and in the truth, and how many of the list are right."""
     assert caption.fields is not None
     said, true = (Counter(map(_label, values[name])) for values in (caption.fields, caption.truth))

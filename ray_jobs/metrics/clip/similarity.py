@@ -12,7 +12,7 @@ METRICS = (
 )
 
 
-def scores(to_image: float, to_references: Sequence[float]) -> dict[str, float | None]:
+def compute_scores(to_image: float, to_references: Sequence[float]) -> dict[str, float | None]:
     """CLIPScore and RefCLIPScore by the cosines of a caption with its image and with each reference.
 
     Hessel et al., CLIPScore (2021), equations 1 and 2: 2.5 max(cos, 0), and its harmonic mean with that of the closest

@@ -89,6 +89,6 @@ class ClipActor:
         others = self.model.texts([text for texts_of in references for text in texts_of])
         ends = np.cumsum([0, *map(len, references)])
         return [
-            similarity.scores(float(texts[n] @ images[n]), (others[ends[n] : ends[n + 1]] @ texts[n]).tolist())
+            similarity.compute_scores(float(texts[n] @ images[n]), (others[ends[n] : ends[n + 1]] @ texts[n]).tolist())
             for n in range(len(captions))
         ]

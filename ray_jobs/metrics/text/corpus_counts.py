@@ -24,7 +24,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.metrics.text import frequencies
 from ray_jobs.metrics.text.batch import Corpus
-from ray_jobs.metrics.text.frequencies import BYTES, Frequencies
+from ray_jobs.metrics.text.frequencies import ENTRY_BYTES, Frequencies
 from ray_jobs.metrics.text.ngrams import ORDERS, ngrams, of_texts
 from ray_jobs.metrics.text.tokenise import numbers
 from ray_jobs.runtime import private_cache
@@ -40,19 +40,19 @@ BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a num
 Counter = Callable[[str], dict[str, tuple[int, np.ndarray]]]
 
 
-def complete(spec: Spec, caption_id: str) -> None:
+def complete_tables(spec: Spec, caption_id: str) -> None:
     """Make the tables that the metrics of these captions look into complete."""
     count_references(spec)
     count_captions(spec, caption_id)
 
 
-def opened(spec: Spec, caption_id: str) -> Corpus:
+def open_tables(spec: Spec, caption_id: str) -> Corpus:
     """The tables that `complete` has made, mapped into this process."""
     of_captions = captions_uri(spec, caption_id)
     return Corpus(
-        documents=table(references_uri(spec), "ngrams"),
-        bigrams=table(of_captions, "bigrams"),
-        texts=table(of_captions, "texts"),
+        documents=open_table(references_uri(spec), "ngrams"),
+        bigrams=open_table(of_captions, "bigrams"),
+        texts=open_table(of_captions, "texts"),
     )
 
 
@@ -67,17 +67,22 @@ def captions_uri(spec: Spec, caption_id: str) -> str:
 def count_references(spec: Spec) -> None:
     """In the references of how many images each n-gram of one to four words occurs: frozen with the golden set."""
     golden = parts.require(spec.golden_uri, "preprocess")
-    _count(references_uri(spec), _groups(golden), ["ngrams"], partial(_of_references, golden_uri=spec.golden_uri))
+    _count_tables(
+        references_uri(spec),
+        _group_parts(golden),
+        ["ngrams"],
+        partial(_list_reference_ngrams, golden_uri=spec.golden_uri),
+    )
 
 
 def count_captions(spec: Spec, caption_id: str) -> None:
     """How often each bigram and each whole caption occurs in these captions."""
     uri = spec.captions_uri_of(caption_id)
-    groups = _groups(parts.require(uri, "caption"))
-    _count(captions_uri(spec, caption_id), groups, ["bigrams", "texts"], partial(_of_captions, uri=uri))
+    groups = _group_parts(parts.require(uri, "caption"))
+    _count_tables(captions_uri(spec, caption_id), groups, ["bigrams", "texts"], partial(_list_caption_numbers, uri=uri))
 
 
-def _of_references(name: str, golden_uri: str) -> dict[str, tuple[int, np.ndarray]]:
+def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, np.ndarray]]:
     references = parts.columns(golden_uri, name, ["references"])["references"].to_pylist()
     having = [texts for texts in references if texts]
     terms, lengths = numbers([text for texts in having for text in texts])
@@ -89,14 +94,14 @@ def _of_references(name: str, golden_uri: str) -> dict[str, tuple[int, np.ndarra
     return {"ngrams": (len(having), distinct[once % max(len(distinct), 1)])}
 
 
-def _of_captions(name: str, uri: str) -> dict[str, tuple[int, np.ndarray]]:
+def _list_caption_numbers(name: str, uri: str) -> dict[str, tuple[int, np.ndarray]]:
     captions = parts.columns(uri, name, ["caption"])["caption"].drop_null().to_pylist()
     terms, lengths = numbers(captions)
     bigrams, _ = ngrams(terms, lengths, 2)
     return {"bigrams": (len(bigrams), bigrams), "texts": (len(captions), of_texts(terms, lengths))}
 
 
-def _groups(manifest: Manifest) -> list[list[str]]:
+def _group_parts(manifest: Manifest) -> list[list[str]]:
     """The parts in order, some thousand rows together."""
     groups: list[list[str]] = []
     rows = GROUP_ROWS
@@ -112,7 +117,7 @@ def _groups(manifest: Manifest) -> list[list[str]]:
 # --- counting on Ray ------------------------------------------------------------------------------------------------
 
 
-def _count(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter) -> None:
+def _count_tables(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter) -> None:
     """Make the tables below the URI complete; `tables.json`, written last, says that they are.
 
     Two jobs may count one golden set at a time: they write the same bytes, and whoever is last finds it done.
@@ -121,7 +126,7 @@ def _count(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], cou
     if not objects.exists(done):
         log.info("counting %s of %d groups of parts: %s", " and ".join(tables), len(groups), uri)
         try:
-            index = dict(_tables(uri, groups, tables, counter))
+            index = dict(_build_tables(uri, groups, tables, counter))
         except Exception:
             if not objects.exists(done):  # else the other job was first and took the runs away
                 raise
@@ -131,29 +136,31 @@ def _count(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], cou
         objects.delete(f"{uri}/runs/{entry.key}")
 
 
-def _tables(
+def _build_tables(
     uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each table's name, with its total and the SHA-256 of each of its ranges' files."""
-    runs = _on_ray([{"group": json.dumps(group)} for group in groups], partial(_run, uri=uri, counter=counter))
+    runs = _run_on_ray(
+        [{"group": json.dumps(group)} for group in groups], partial(_count_group, uri=uri, counter=counter)
+    )
     sizes = [json.loads(row["sizes"]) for row in runs]
     for name in tables:
         entries = sum(size[name]["entries"] for size in sizes)
         ranges = min(BUCKETS, 1 << max(0, -(-entries // RANGE_ENTRIES) - 1).bit_length())
         firsts = [group[0] for group in groups]
-        summing = partial(_summed, uri=uri, table=name, ranges=ranges, firsts=firsts)
-        hashes = {row["range"]: row["sha256"] for row in _on_ray([{"range": n} for n in range(ranges)], summing)}
+        summing = partial(_sum_range, uri=uri, table=name, ranges=ranges, firsts=firsts)
+        hashes = {row["range"]: row["sha256"] for row in _run_on_ray([{"range": n} for n in range(ranges)], summing)}
         total = sum(size[name]["total"] for size in sizes)
         yield name, {"total": total, "sha256": [hashes[number] for number in range(ranges)]}
 
 
-def _on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
+def _run_on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
         return []
     return list(tell_first(iter(ray_dataset(rows).map(work).iter_rows()), "references"))
 
 
-def _run(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
+def _count_group(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
     """Count a group of parts unless its run is there; how much it holds."""
     names = json.loads(row["group"])
     note = f"{uri}/runs/{names[0]}.json"
@@ -162,15 +169,15 @@ def _run(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
     found = [counter(name) for name in names]
     sizes = {}
     for table in found[0]:
-        held, counts = frequencies.counted(np.concatenate([one[table][1] for one in found]))
-        cuts = np.searchsorted(held, frequencies.boundaries(BUCKETS)).tolist()
-        objects.write(f"{uri}/runs/{names[0]}.{table}", frequencies.encoded(held, counts))
+        held, counts = frequencies.count_numbers(np.concatenate([one[table][1] for one in found]))
+        cuts = np.searchsorted(held, frequencies.compute_range_starts(BUCKETS)).tolist()
+        objects.write(f"{uri}/runs/{names[0]}.{table}", frequencies.encode_counts(held, counts))
         sizes[table] = {"total": sum(one[table][0] for one in found), "entries": len(held), "cuts": [*cuts, len(held)]}
     objects.write(note, json.dumps(sizes).encode())
     return {"sizes": json.dumps(sizes)}
 
 
-def _summed(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequence[str]) -> dict[str, Any]:
+def _sum_range(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequence[str]) -> dict[str, Any]:
     """Sum one range over all runs and write it; the SHA-256 of its file."""
     number, buckets = row["range"], BUCKETS // ranges
     runs = []
@@ -186,8 +193,8 @@ def _summed(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequ
                 f"{uri}/runs/{first}: gone, another job has just finished these tables; run again"
             ) from None
         runs.append((np.frombuffer(held, "<u8"), np.frombuffer(counts, "<u4")))
-    data = frequencies.encoded(*frequencies.summed(runs, least=2))
-    objects.write(f"{uri}/{_file(table, number)}", data)
+    data = frequencies.encode_counts(*frequencies.sum_counts(runs, least=2))
+    objects.write(f"{uri}/{_file_name(table, number)}", data)
     return {"range": number, "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -195,34 +202,36 @@ def _summed(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequ
 
 
 @cache
-def table(uri: str, name: str) -> Frequencies:
+def open_table(uri: str, name: str) -> Frequencies:
     """The table, mapped into memory. Raises RetryableError when a file of it is missing."""
     try:
         index = json_files.load_json(f"{uri}/tables.json")
         told = index[name]
         content = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:16]
-        local = objects.local_path(uri) or _copied(uri, content, index)
+        local = objects.local_path(uri) or _copy_to_node(uri, content, index)
         for number, stated in enumerate(told["sha256"]):
-            with (local / _file(name, number)).open("rb") as file:
+            with (local / _file_name(name, number)).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != stated:
                     raise InputError(
-                        f"{local / _file(name, number)}: not what its tables.json says: changed or cut short; delete "
-                        f"it and {uri}/tables.json, then run again"
+                        f"{local / _file_name(name, number)}: not what its tables.json says: changed or cut short; "
+                        f"delete it and {uri}/tables.json, then run again"
                     )
-        return Frequencies(told["total"], tuple(_mapped(local / _file(name, n)) for n in range(len(told["sha256"]))))
+        return Frequencies(
+            told["total"], tuple(_map_file(local / _file_name(name, n)) for n in range(len(told["sha256"])))
+        )
     except FileNotFoundError:
         raise RetryableError(
             f"{uri}: a file of the table {name} is missing; delete its tables.json and run again"
         ) from None
 
 
-def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if path.stat().st_size < BYTES:  # a map of nothing is an error
-        return frequencies.decoded(b"")
-    return frequencies.decoded(np.memmap(path, np.uint8, "r"))
+def _map_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if path.stat().st_size < ENTRY_BYTES:  # a map of nothing is an error
+        return frequencies.decode_counts(b"")
+    return frequencies.decode_counts(np.memmap(path, np.uint8, "r"))
 
 
-def _copied(uri: str, content: str, index: dict[str, Any]) -> Path:
+def _copy_to_node(uri: str, content: str, index: dict[str, Any]) -> Path:
     """This node's copy of tables on S3, kept by what they hold."""
     target = private_cache.cache() / f"tables-{content}"
     if target.exists():
@@ -232,7 +241,7 @@ def _copied(uri: str, content: str, index: dict[str, Any]) -> Path:
     try:
         for name, told in index.items():
             for number in range(len(told["sha256"])):
-                objects.download(f"{uri}/{_file(name, number)}", partial_copy / _file(name, number))
+                objects.download(f"{uri}/{_file_name(name, number)}", partial_copy / _file_name(name, number))
         try:
             partial_copy.rename(target)
         except OSError:  # another process was first; its copy is as good
@@ -247,5 +256,5 @@ def _copied(uri: str, content: str, index: dict[str, Any]) -> Path:
     return target
 
 
-def _file(table: str, number: int) -> str:
+def _file_name(table: str, number: int) -> str:
     return f"{table}-{number:03d}.counts"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BYTES = 8 + 4  # of a number and its count
+ENTRY_BYTES = 8 + 4  # of a number and its count
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Frequencies:
     def of(self, numbers: np.ndarray) -> np.ndarray:
         """How often each of these occurs (float64); `numbers` ascends. 1 for what is not in the table."""
         found = np.ones(len(numbers))
-        edges = np.searchsorted(numbers, boundaries(len(self.ranges)))
+        edges = np.searchsorted(numbers, compute_range_starts(len(self.ranges)))
         for (held, counts), low, high in zip(self.ranges, edges, [*edges[1:], len(numbers)], strict=True):
             if len(held) and low < high:
                 place = np.minimum(np.searchsorted(held, numbers[low:high]), len(held) - 1)
@@ -31,19 +31,19 @@ class Frequencies:
 NOTHING = Frequencies(0, ((np.empty(0, np.uint64), np.empty(0, np.uint32)),))
 
 
-def boundaries(ranges: int) -> np.ndarray:
+def compute_range_starts(ranges: int) -> np.ndarray:
     """The least number of each range; `ranges` is a power of two."""
     upper = ranges.bit_length() - 1
     return np.array([index << (64 - upper) for index in range(ranges)], np.uint64)
 
 
-def counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def count_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct numbers in ascending order and how often each occurs."""
     held, counts = np.unique(numbers, return_counts=True)
     return held, counts.astype(np.uint32)
 
 
-def summed(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def sum_counts(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The sum of tables, without what occurs less than `least` times in all."""
     numbers = np.concatenate([held for held, _ in runs])
     counts = np.concatenate([count for _, count in runs])
@@ -57,11 +57,11 @@ def summed(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tuple[n
     return numbers[starts][kept], np.minimum(sums[kept], 2**32 - 1).astype(np.uint32)
 
 
-def encoded(numbers: np.ndarray, counts: np.ndarray) -> bytes:
+def encode_counts(numbers: np.ndarray, counts: np.ndarray) -> bytes:
     return numbers.astype("<u8").tobytes() + counts.astype("<u4").tobytes()
 
 
-def decoded(data: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def decode_counts(data: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The numbers and counts of a file's bytes, which may be mapped into memory; nothing is copied."""
-    entries = len(data) // BYTES
+    entries = len(data) // ENTRY_BYTES
     return np.frombuffer(data, "<u8", entries), np.frombuffer(data, "<u4", entries, entries * 8)

@@ -20,12 +20,12 @@ def ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarr
         return terms[:0], text[:0]
     found = terms[:last]
     for step in range(1, order):
-        found = mixed(found * MULTIPLIER + terms[step : last + step])
+        found = mix_bits(found * MULTIPLIER + terms[step : last + step])
     whole = text[:last] == text[order - 1 :]
     return found[whole], text[:last][whole]
 
 
-def mixed(numbers: np.ndarray) -> np.ndarray:
+def mix_bits(numbers: np.ndarray) -> np.ndarray:
     """The finaliser of splitmix64: equally spread, so that the upper bits can cut a table into even ranges."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -36,7 +36,7 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
 def of_texts(terms: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """One number for each text as a whole: the same for the same terms in the same order."""
     place = np.arange(len(terms)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    placed = mixed(terms + mixed((place + 1).astype(np.uint64) * MULTIPLIER))
+    placed = mix_bits(terms + mix_bits((place + 1).astype(np.uint64) * MULTIPLIER))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(placed, dtype=np.uint64)])
     ends = np.cumsum(lengths)
-    return mixed(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64) * MULTIPLIER)
+    return mix_bits(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64) * MULTIPLIER)

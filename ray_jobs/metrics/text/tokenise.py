@@ -35,9 +35,9 @@ KEPT_PUNCTUATION = "%&#@*/"
 LONGEST = 64  # characters of a chunk that is worth remembering
 
 
-def terms(text: str) -> list[str]:
+def split_terms(text: str) -> list[str]:
     """The terms of a text, none of which holds white space."""
-    return list(chain.from_iterable(_terms_of(chunk) for chunk in text.lower().split()))
+    return list(chain.from_iterable(_split_chunk(chunk) for chunk in text.lower().split()))
 
 
 def numbers(texts: Sequence[str]) -> "tuple[np.ndarray, np.ndarray]":
@@ -49,26 +49,26 @@ def numbers(texts: Sequence[str]) -> "tuple[np.ndarray, np.ndarray]":
     for index, text in enumerate(texts):
         before = len(flat)
         for chunk in text.lower().split():
-            flat += _numbers_of(chunk) if len(chunk) <= LONGEST else map(_number, _terms_of(chunk))
+            flat += _hash_chunk(chunk) if len(chunk) <= LONGEST else map(_hash_term, _split_chunk(chunk))
         lengths[index] = len(flat) - before
     return np.array(flat, np.uint64), lengths
 
 
 @lru_cache(2**16)
-def _numbers_of(chunk: str) -> tuple[int, ...]:
-    return tuple(map(_number, _terms_of(chunk)))
+def _hash_chunk(chunk: str) -> tuple[int, ...]:
+    return tuple(map(_hash_term, _split_chunk(chunk)))
 
 
-def _number(term: str) -> int:
+def _hash_term(term: str) -> int:
     return int.from_bytes(hashlib.blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _terms_of(chunk: str) -> list[str]:
+def _split_chunk(chunk: str) -> list[str]:
     if chunk.isascii() and chunk.isalpha():
         return [chunk]
-    return [term for term in TERM.findall(chunk) if len(term) > 1 or _kept(term)]
+    return [term for term in TERM.findall(chunk) if len(term) > 1 or _is_kept(term)]
 
 
-def _kept(character: str) -> bool:
+def _is_kept(character: str) -> bool:
     """Letters, digits and symbols, but no punctuation, control character or stray accent."""
     return (unicodedata.category(character)[0] in "LNS" and character != "`") or character in KEPT_PUNCTUATION

@@ -32,10 +32,10 @@ def test_its_suite_with_its_schema() -> None:
 
 
 def test_its_own_metric() -> None:
-    metric = custom.loaded({"off_by": block("python")})["off_by"]
+    metric = custom.load_metrics({"off_by": block("python")})["off_by"]
     answer = CaptionContext("a", 1, "stop", fields={"count": 2}, truth={"count": 5})
-    assert custom.value(metric, answer, "a.png") == 3
-    assert custom.value(metric, CaptionContext("a", 1, "stop", truth={"count": 5}), "a.png") == 20
+    assert custom.measure_image(metric, answer, "a.png") == 3
+    assert custom.measure_image(metric, CaptionContext("a", 1, "stop", truth={"count": 5}), "a.png") == 20
     assert not metric.holds(CaptionContext("a", 1, "stop", fields={"count": 2}))
 
 

@@ -51,10 +51,10 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", InProcess)
-    corpus_counts.table.cache_clear()
+    corpus_counts.open_table.cache_clear()
     planned = spec(
         root=str(tmp_path),
         caption__fields=FIELDS,
@@ -100,9 +100,9 @@ def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
 
 
 def score(made: Spec) -> tuple[dict[str, dict[str, Any]], Scores]:
-    manifest = run.score(made, made.caption_id)
+    manifest = run.score_captions(made, made.caption_id)
     rows = parts.read(made.scores_uri, "part-00000", made=manifest).to_pylist()
-    return {row["image_id"]: row for row in rows}, run.summed_up(made, manifest)
+    return {row["image_id"]: row for row in rows}, run.summarise_scores(made, manifest)
 
 
 NAMES = ["fields_valid", "field_count", "field_objects_recall", "field_objects_precision", "field_box_iou", "off_by"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.paired_differences import PairedDifferences
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ CHRF = Declared("chrf", range=(0, 100))
 WORDS = Declared("words", 0, (0, math.inf))
 
 
-def pairs(metric: Declared, old: ArrayLike, new: ArrayLike, clusters: list[str] | None = None) -> Paired:
-    found = Paired(metric, clusters is not None)
+def pairs(metric: Declared, old: ArrayLike, new: ArrayLike, clusters: list[str] | None = None) -> PairedDifferences:
+    found = PairedDifferences(metric, clusters is not None)
     found.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), numbered(clusters))
     return found
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from ray_jobs.gate.moments import EMPTY, Moments, merged, moments
+from ray_jobs.gate.moments import EMPTY, Moments, compute_moments, merge_moments
 
 VALUES = some.lists(some.floats(-100, 100).map(lambda value: round(value, 3)), max_size=40)
 
@@ -12,7 +12,7 @@ VALUES = some.lists(some.floats(-100, 100).map(lambda value: round(value, 3)), m
 def chunked(values: np.ndarray, size: int) -> Moments:
     found = EMPTY
     for at in range(0, len(values), size):
-        found = merged(found, moments(values[at : at + size]))
+        found = merge_moments(found, compute_moments(values[at : at + size]))
     return found
 
 
@@ -20,7 +20,7 @@ def chunked(values: np.ndarray, size: int) -> Moments:
 @given(values=VALUES, size=some.integers(1, 7))
 def test_chunks_give_what_the_whole_gives(values: list[float], size: int) -> None:
     array = np.array(values, dtype=float)
-    parts, whole = chunked(array, size), moments(array)
+    parts, whole = chunked(array, size), compute_moments(array)
     for name in ("n", "mean", "m2", "m3", "m4", "least", "most"):
         assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9, abs=1e-6), name
 
@@ -42,15 +42,15 @@ def test_a_large_offset_costs_no_digits() -> None:
 
 def test_many_samples_at_once() -> None:
     values = np.random.default_rng(3).normal(size=(4, 30))
-    together = moments(values)
+    together = compute_moments(values)
     for row, one in enumerate(values):
-        assert together.skewness[row] == pytest.approx(moments(one).skewness)
+        assert together.skewness[row] == pytest.approx(compute_moments(one).skewness)
 
 
 def test_without_spread_there_is_no_shape() -> None:
     for values in ([], [1.0], [0.3, 0.3, 0.3]):
-        found = moments(np.array(values))
+        found = compute_moments(np.array(values))
         assert (float(found.skewness), float(found.kurtosis)) == (0, 0)
-    assert not moments(np.array([])).constant
-    assert moments(np.array([0.1 + 0.2, 0.3])).constant, "rounding is no spread"
-    assert not moments(np.array([0.3, 0.300001])).constant
+    assert not compute_moments(np.array([])).constant
+    assert compute_moments(np.array([0.1 + 0.2, 0.3])).constant, "rounding is no spread"
+    assert not compute_moments(np.array([0.3, 0.300001])).constant

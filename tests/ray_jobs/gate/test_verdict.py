@@ -12,7 +12,7 @@ from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
 from ray_jobs.contract.suite import Gate
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.no_baseline import NoBaseline
-from ray_jobs.gate.verdict import Side, decide
+from ray_jobs.gate.verdict import ComparisonSide, decide_verdict
 
 BASELINE, ANCHOR = baseline(spec(called="step-0800")), baseline(spec(called="step-0100"))
 RANDOM = np.random.default_rng(5)
@@ -47,7 +47,7 @@ def scores(images: int = 100, no_caption: int = 0, **present: tuple[int, int]) -
 FULL = scores(100, 0, **dict.fromkeys(METRICS, (100, 100)))
 
 
-def side(against: Any = "baseline", **new: np.ndarray) -> Side:
+def side(against: Any = "baseline", **new: np.ndarray) -> ComparisonSide:
     run = BASELINE if against == "baseline" else ANCHOR
     old = {
         "language": np.ones(100),
@@ -56,11 +56,11 @@ def side(against: Any = "baseline", **new: np.ndarray) -> Side:
         "judge": BEFORE / 100,
         "empty": np.zeros(100),
     }
-    return Side(against, run, {name: pairs(METRICS[name], old[name], values) for name, values in new.items()})
+    return ComparisonSide(against, run, {name: pairs(METRICS[name], old[name], values) for name, values in new.items()})
 
 
 def decided(of: Gate, found: Scores = FULL, **new: np.ndarray) -> Verdict:
-    return decide(of, found, METRICS, [side(**new)])
+    return decide_verdict(of, found, METRICS, [side(**new)])
 
 
 def sampled(values: np.ndarray) -> Sample:
@@ -70,7 +70,7 @@ def sampled(values: np.ndarray) -> Sample:
 
 
 def test_the_first_run_is_accepted_and_says_so() -> None:
-    verdict = decide(gate("chrf"), FULL, METRICS)
+    verdict = decide_verdict(gate("chrf"), FULL, METRICS)
     assert (verdict.outcome, verdict.baseline, verdict.comparisons) == ("PASS", None, ())
     assert verdict.reason == "nothing to compare with yet: accepted as the first baseline"
 
@@ -80,7 +80,7 @@ def test_absolute_limits_hold_for_the_first_run_too() -> None:
     many = scores(1000, chrf=(1000, 1000), empty=(1000, 1000))
     outcomes = {}
     for k in (0, 90, 300):
-        verdict = decide(of, many, METRICS, [], {"empty": sampled((np.arange(1000) < k).astype(float))})
+        verdict = decide_verdict(of, many, METRICS, [], {"empty": sampled((np.arange(1000) < k).astype(float))})
         outcomes[k] = (verdict.outcome, verdict.reason)
     assert outcomes[0] == (
         "PASS",
@@ -97,7 +97,7 @@ def test_a_limit_on_equal_values_that_nothing_bounds_has_no_upper_end() -> None:
     measured = scores(words=(100, 100))
     for limit, outcome in ((1, "FAIL"), (1000, "INCONCLUSIVE")):
         of = gate(limits={"words": {"max": limit}})
-        verdict = decide(of, measured, {"words": WORDS}, [], {"words": sampled(np.full(100, 12.0))})
+        verdict = decide_verdict(of, measured, {"words": WORDS}, [], {"words": sampled(np.full(100, 12.0))})
         assert verdict.outcome == outcome
         assert verdict.reason.startswith(f"words 12.000 [11.311, inf], at most {limit}")
 
@@ -106,7 +106,7 @@ LOST = NoBaseline("an upgrade took it", is_lost=True)
 
 
 def test_a_baseline_lost_to_an_upgrade_is_no_pass() -> None:
-    verdict = decide(gate("chrf"), FULL, METRICS, no_baseline=LOST)
+    verdict = decide_verdict(gate("chrf"), FULL, METRICS, no_baseline=LOST)
     assert (verdict.outcome, verdict.reason) == ("INCONCLUSIVE", "an upgrade took it")
 
 
@@ -115,26 +115,26 @@ def test_limits_still_apply_where_the_baseline_is_lost(k: int, outcome: str) -> 
     of = gate("chrf", limits={"empty": {"max": 0.1}})
     many = scores(1000, chrf=(1000, 1000), empty=(1000, 1000))
     values = {"empty": sampled((np.arange(1000) < k).astype(float))}
-    verdict = decide(of, many, METRICS, [], values, LOST)
+    verdict = decide_verdict(of, many, METRICS, [], values, LOST)
     assert verdict.outcome == outcome
     assert ("an upgrade took it" in verdict.reason) == (outcome == "INCONCLUSIVE")
     assert ("empty 0.090" in verdict.reason) == (k == 90), "a limit that does not decide is told too"
 
 
 def test_an_anchor_alone_does_not_make_up_for_a_lost_baseline() -> None:
-    verdict = decide(gate("chrf"), FULL, METRICS, [side("anchor", chrf=SAME)], None, LOST)
+    verdict = decide_verdict(gate("chrf"), FULL, METRICS, [side("anchor", chrf=SAME)], None, LOST)
     assert (verdict.outcome, verdict.reason) == ("INCONCLUSIVE", "an upgrade took it")
     worse = side("anchor", chrf=SAME - 5 + RANDOM.normal(0, 1, 100))
-    assert decide(gate("chrf"), FULL, METRICS, [worse], None, LOST).outcome == "FAIL"
+    assert decide_verdict(gate("chrf"), FULL, METRICS, [worse], None, LOST).outcome == "FAIL"
 
 
 def test_missing_scores_come_before_a_lost_baseline() -> None:
     few = scores(chrf=(10, 100))
-    assert decide(gate("chrf"), few, METRICS, no_baseline=LOST).outcome == "INCOMPLETE"
+    assert decide_verdict(gate("chrf"), few, METRICS, no_baseline=LOST).outcome == "INCOMPLETE"
 
 
 def test_what_a_person_changed_is_named_when_the_run_is_accepted() -> None:
-    verdict = decide(gate("chrf"), FULL, METRICS, no_baseline=NoBaseline("accepted: the prompt changed"))
+    verdict = decide_verdict(gate("chrf"), FULL, METRICS, no_baseline=NoBaseline("accepted: the prompt changed"))
     assert (verdict.outcome, verdict.reason) == ("PASS", "accepted: the prompt changed")
 
 
@@ -175,12 +175,12 @@ def test_the_worst_metric_decides() -> None:
 def test_both_baseline_and_anchor_can_fail_it_and_the_reason_says_which() -> None:
     bad = SAME - 5 + RANDOM.normal(0, 1, 100)
     fine, poor = side(chrf=SAME), side("anchor", chrf=bad)
-    verdict = decide(gate("chrf"), FULL, METRICS, [fine, poor])
+    verdict = decide_verdict(gate("chrf"), FULL, METRICS, [fine, poor])
     assert (verdict.outcome, verdict.baseline, verdict.anchor) == ("FAIL", BASELINE, ANCHOR)
     assert verdict.reason.startswith("chrf ")
     assert verdict.reason.endswith("; against anchor step-0100")
     assert [(one.against, one.outcome) for one in verdict.comparisons] == [("baseline", "PASS"), ("anchor", "FAIL")]
-    both = decide(gate("chrf"), FULL, METRICS, [side(chrf=bad), poor]).reason
+    both = decide_verdict(gate("chrf"), FULL, METRICS, [side(chrf=bad), poor]).reason
     assert both.count("chrf") == 2
     assert both.index("against step-0800; chrf") < both.index("against anchor step-0100")
 
@@ -195,7 +195,7 @@ def test_fail_is_corrected_for_the_family_and_pass_is_not() -> None:
     assert decided(of, chrf=new).outcome == "FAIL"
     four = gate(alpha=alpha, metrics={"chrf": {"margin": 1.0}, "exact_match": {"margin": 0.1}})
     rest = {"exact_match": RIGHT}
-    verdict = decide(four, FULL, METRICS, [side(chrf=new, **rest), side("anchor", chrf=SAME, **rest)])
+    verdict = decide_verdict(four, FULL, METRICS, [side(chrf=new, **rest), side("anchor", chrf=SAME, **rest)])
     shared = verdict.comparisons[0]
     assert (shared.outcome, verdict.outcome) == ("INCONCLUSIVE", "INCONCLUSIVE")
     assert shared.p_holm == pytest.approx(4 * alone.p_worse)
@@ -203,7 +203,7 @@ def test_fail_is_corrected_for_the_family_and_pass_is_not() -> None:
     assert ", not after Holm's correction (100 images; about " in verdict.reason
     better = SAME + RANDOM.normal(0, 1, 100)
     passes = decided(of, chrf=better).comparisons[0]
-    among = decide(four, FULL, METRICS, [side(chrf=better, **rest), side("anchor", chrf=better, **rest)])
+    among = decide_verdict(four, FULL, METRICS, [side(chrf=better, **rest), side("anchor", chrf=better, **rest)])
     assert (passes.outcome, among.outcome) == ("PASS", "PASS")
     assert passes.p_margin == among.comparisons[0].p_margin
 
@@ -211,7 +211,7 @@ def test_fail_is_corrected_for_the_family_and_pass_is_not() -> None:
 def test_limits_are_of_the_same_family() -> None:
     of = gate("chrf", limits={"empty": {"max": 0.1, "min": 0.0}})
     values = sampled((np.arange(100) < 30).astype(float))
-    verdict = decide(of, FULL, METRICS, [side(chrf=SAME)], {"empty": values})
+    verdict = decide_verdict(of, FULL, METRICS, [side(chrf=SAME)], {"empty": values})
     upper, lower = verdict.limits
     assert (upper.kind, upper.outcome, lower.kind, lower.outcome) == ("max", "FAIL", "min", "PASS")
     assert upper.p_holm == pytest.approx(3 * (upper.p_worse or 0))
@@ -242,7 +242,7 @@ def test_too_much_missing_comes_before_every_other_verdict(found: Scores, told: 
         assert verdict.outcome == "INCOMPLETE"
         assert verdict.reason.startswith(told)
         assert {one.outcome for one in verdict.comparisons} == {"INCOMPLETE"}
-    assert decide(gate("chrf"), found, METRICS).outcome == "INCOMPLETE"
+    assert decide_verdict(gate("chrf"), found, METRICS).outcome == "INCOMPLETE"
 
 
 def test_incomplete_tells_what_the_missing_could_mean() -> None:
@@ -276,7 +276,7 @@ def test_a_baseline_that_shares_too_few_images_decides_nothing() -> None:
 
 def test_a_limit_on_what_was_not_measured_decides_nothing() -> None:
     of = gate(limits={"judge": {"min": 0.5}})
-    half = decide(of, scores(judge=(50, 100)), METRICS, [], {"judge": sampled(np.full(50, 0.9))})
+    half = decide_verdict(of, scores(judge=(50, 100)), METRICS, [], {"judge": sampled(np.full(50, 0.9))})
     assert (half.outcome, half.reason) == ("INCOMPLETE", "judge is missing on 50 of 100 images")
     assert half.limits[0].outcome == "INCOMPLETE"
 
@@ -295,7 +295,7 @@ def test_too_skewed_to_be_called_worse_is_told() -> None:
 
 def test_few_clusters_are_named_in_the_reason() -> None:
     few = pairs(CHRF, SAME, SAME - 5 + RANDOM.normal(0, 1, 100), [f"label-{at % 4}" for at in range(100)])
-    verdict = decide(gate("chrf"), FULL, METRICS, [Side("baseline", BASELINE, {"chrf": few})])
+    verdict = decide_verdict(gate("chrf"), FULL, METRICS, [ComparisonSide("baseline", BASELINE, {"chrf": few})])
     assert verdict.outcome == "INCONCLUSIVE"
     assert verdict.reason == "chrf: only 4 clusters, 10 are needed; against step-0800"
 
@@ -310,7 +310,7 @@ def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
             side(against, chrf=SAME + random.normal(-1, 1, 100), judge=SAME / 100 + random.normal(-0.01, 0.01, 100))
             for against in ("baseline", "anchor")
         ]
-        fails += decide(of, FULL, METRICS, sides).outcome == "FAIL"
+        fails += decide_verdict(of, FULL, METRICS, sides).outcome == "FAIL"
     assert 0 < fails / runs < alpha + 4 * math.sqrt(alpha * (1 - alpha) / runs)
 
 
@@ -321,22 +321,24 @@ def test_captions_too_short_to_tell_their_language_hide_no_fail(against: Any) ->
     none = scores(chrf=(100, 100), empty=(100, 100), language=(0, 0))
     short, empty = np.full(100, np.nan), np.zeros(100)
     new = {"language": short, "chrf": BEFORE - 30 + RANDOM.normal(0, 1, 100), "empty": empty}
-    verdict = decide(of, none, METRICS, [side(against, **new)], {"language": sampled(short)})
+    verdict = decide_verdict(of, none, METRICS, [side(against, **new)], {"language": sampled(short)})
     assert verdict.outcome == "FAIL"
-    same = decide(of, none, METRICS, [side(against, **new | {"chrf": SAME})], {"language": sampled(short)})
+    same = decide_verdict(of, none, METRICS, [side(against, **new | {"chrf": SAME})], {"language": sampled(short)})
     assert same.outcome == "INCONCLUSIVE"
     assert "language" in same.reason
     few = np.where(np.arange(100) < 40, 1.0, np.nan)
     some = scores(chrf=(100, 100), empty=(100, 100), language=(40, 40))
-    verdict = decide(of, some, METRICS, [side(against, **new | {"language": few})], {"language": sampled(few)})
+    verdict = decide_verdict(of, some, METRICS, [side(against, **new | {"language": few})], {"language": sampled(few)})
     assert verdict.outcome == "FAIL"
 
 
 def test_captions_that_are_missing_count_for_such_a_metric_too() -> None:
     few = np.where(np.arange(100) < 40, 1.0, np.nan)
     of, found = gate("language"), scores(empty=(100, 100), language=(100, 100))
-    verdict = decide(of, found, METRICS, [side(language=few, empty=few)])  # here and there one run has no caption
+    verdict = decide_verdict(
+        of, found, METRICS, [side(language=few, empty=few)]
+    )  # here and there one run has no caption
     assert verdict.outcome == "INCOMPLETE"
     assert verdict.reason.startswith("language: only 40 images have a value in both runs")
     mine = scores(no_caption=0, language=(60, 100))
-    assert decide(of, mine, METRICS, [side(language=few, empty=few)]).outcome == "INCOMPLETE"
+    assert decide_verdict(of, mine, METRICS, [side(language=few, empty=few)]).outcome == "INCOMPLETE"

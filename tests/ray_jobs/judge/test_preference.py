@@ -11,8 +11,8 @@ from lying import KEY, Said, answer, completion, error, lying
 
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.spec import Spec
-from ray_jobs.judge.preference import commit, prefer_part, preferences
-from ray_jobs.judge.run import judge_all
+from ray_jobs.judge.preference import commit_preferences, compare_part, read_preferences
+from ray_jobs.judge.run import run_judge
 from ray_jobs.storage import objects, parts
 
 THEIRS = {f"image-{number}": f"theirs {number}" for number in range(6)}
@@ -35,11 +35,11 @@ def preferred(
     with lying(behave) as endpoint:
         other = made(asking(str(root), endpoint.url, pairwise=True, **judge), theirs)
         spec = against(made(asking(str(root), endpoint.url, "step-2", pairwise=True, **judge), ours), other)
-        judge_all(spec, [spec.caption_id, other.caption_id])
+        run_judge(spec, [spec.caption_id, other.caption_id])
     captions = parts.require(spec.captions_uri, "caption")
-    listed = [Part.model_validate_json(prefer_part({"part": part.name}, spec)["part"]) for part in captions.parts]
-    rows = {row["image_id"]: row for part in captions.parts for row in preferences(spec, part.name)}
-    return spec, rows, commit(spec, captions, listed)
+    listed = [Part.model_validate_json(compare_part({"part": part.name}, spec)["part"]) for part in captions.parts]
+    rows = {row["image_id"]: row for part in captions.parts for row in read_preferences(spec, part.name)}
+    return spec, rows, commit_preferences(spec, captions, listed)
 
 
 def position(text: str) -> str:
@@ -123,7 +123,7 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
 def test_preferences_stand(tmp_path: Path) -> None:
     spec, rows, manifest = preferred(tmp_path, lambda text: answer(better=position(text)), dict(OURS), dict(THEIRS))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    again = [prefer_part({"part": part.name}, spec)["part"] for part in manifest.parts]
+    again = [compare_part({"part": part.name}, spec)["part"] for part in manifest.parts]
     assert [Part.model_validate_json(part) for part in again] == list(manifest.parts)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     assert len(rows) == 6

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from judged import against, asking, made
 
-from ray_jobs.judge.questions import of_captions, of_pairs, questions
+from ray_jobs.judge.questions import build_caption_questions, build_pair_questions, build_questions
 
 URL = "http://h/v1"
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
@@ -15,30 +15,33 @@ def test_a_key_is_the_image_and_the_text_whoever_asks(tmp_path: Path) -> None:
     one = made(asking(str(tmp_path), URL), SIX)
     two = made(asking(str(tmp_path), URL, "step-2"), SIX | {"image-1": "caption 0", "image-2": "other"})
     ours, theirs = (
-        {image.image_id: image.questions[0].key for image in of_captions(spec, spec.caption_id, "part-00000")}
+        {
+            image.image_id: image.questions[0].key
+            for image in build_caption_questions(spec, spec.caption_id, "part-00000")
+        }
         for spec in (one, two)
     )
     assert all(re.fullmatch("[0-9a-f]{32}", key) for key in ours.values())
     assert ours["image-0"] == theirs["image-0"]
     assert ours["image-2"] != theirs["image-2"]
     assert theirs["image-0"] != theirs["image-1"]  # the same caption of another image
-    assert len(questions(one, [one.caption_id, two.caption_id], "part-00000")) == 4 + 2
+    assert len(build_questions(one, [one.caption_id, two.caption_id], "part-00000")) == 4 + 2
 
 
 def test_pairs_are_asked_in_both_orders_about_images_that_both_captioned(tmp_path: Path) -> None:
     one = made(asking(str(tmp_path), URL, pairwise=True), SIX | {"image-3": None})
     captions = {"image-0": "caption 0", "image-1": None, "image-2": "other", "image-3": "x"}
     two = against(made(asking(str(tmp_path), URL, "step-2", pairwise=True), captions), one)
-    pairs = {image.image_id: image.questions for image in of_pairs(two, "part-00000")}
+    pairs = {image.image_id: image.questions for image in build_pair_questions(two, "part-00000")}
     assert {name: len(asked) for name, asked in pairs.items()} == {"image-0": 0, "image-2": 2}
     first, second = pairs["image-2"]
     assert first.text.index("caption 2") < first.text.index("other")
     assert second.text.index("caption 2") > second.text.index("other")
     assert first.pair
     assert first.key != second.key
-    assert of_pairs(one, "part-00000") == []  # no baseline
+    assert build_pair_questions(one, "part-00000") == []  # no baseline
 
 
 def test_an_image_with_no_caption_at_all_has_no_question(tmp_path: Path) -> None:
     spec = made(asking(str(tmp_path), URL), dict.fromkeys(SIX))
-    assert questions(spec, [spec.caption_id], "part-00000") == []
+    assert build_questions(spec, [spec.caption_id], "part-00000") == []

@@ -5,7 +5,7 @@ import pytest
 from making import suite
 
 from ray_jobs.judge.answer_store import Answer
-from ray_jobs.judge.totals import JudgeTotals, totals_of
+from ray_jobs.judge.totals import JudgeTotals, compute_totals
 
 JUDGE = suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge
 
@@ -15,7 +15,9 @@ def given(failure: str | None = None, run: str = "ours") -> Answer:
 
 
 def test_every_question_is_answered_or_failed_with_a_reason() -> None:
-    found = totals_of([given(), given("timeout"), None, given("timeout", "theirs"), given(run="theirs")], "ours", JUDGE)
+    found = compute_totals(
+        [given(), given("timeout"), None, given("timeout", "theirs"), given(run="theirs")], "ours", JUDGE
+    )
     assert (found.questions, found.answered, found.failed) == (5, 2, {"judge-silent": 1, "judge-timeout": 2})
     assert found.questions == found.answered + sum(found.failed.values())
     assert found.cached == 2
@@ -25,8 +27,8 @@ def test_every_question_is_answered_or_failed_with_a_reason() -> None:
 
 def test_parts_add_up_in_any_grouping() -> None:
     some = [given(), None, given("refusal", "theirs"), given(run="theirs"), given("refusal")]
-    whole = totals_of(some, "ours", JUDGE)
-    summed = reduce(JudgeTotals.plus, [totals_of([one], "ours", JUDGE) for one in some], JudgeTotals(seconds=2.0))
+    whole = compute_totals(some, "ours", JUDGE)
+    summed = reduce(JudgeTotals.plus, [compute_totals([one], "ours", JUDGE) for one in some], JudgeTotals(seconds=2.0))
     assert summed.failed == whole.failed
     assert (summed.questions, summed.answered, summed.cached) == (whole.questions, whole.answered, whole.cached)
     assert summed.spent.cost == pytest.approx(whole.spent.cost)
@@ -35,12 +37,12 @@ def test_parts_add_up_in_any_grouping() -> None:
 
 def test_the_models_are_named_and_not_without_end() -> None:
     some = [replace(given(), served_by=f"m-{number:02d}") for number in range(30)]
-    assert totals_of([given(), *some[:2], some[0]], "ours", JUDGE).served_by == ("m-00", "m-01")
-    assert totals_of([replace(given("timeout"), served_by="m")], "ours", JUDGE).served_by == ()
-    whole = totals_of(some, "ours", JUDGE).served_by
+    assert compute_totals([given(), *some[:2], some[0]], "ours", JUDGE).served_by == ("m-00", "m-01")
+    assert compute_totals([replace(given("timeout"), served_by="m")], "ours", JUDGE).served_by == ()
+    whole = compute_totals(some, "ours", JUDGE).served_by
     assert len(whole) == 20
-    assert totals_of(some[15:], "ours", JUDGE).plus(totals_of(some[:15], "ours", JUDGE)).served_by == whole
+    assert compute_totals(some[15:], "ours", JUDGE).plus(compute_totals(some[:15], "ours", JUDGE)).served_by == whole
 
 
 def test_nothing_is_nothing() -> None:
-    assert totals_of([], "ours", JUDGE) == JudgeTotals()
+    assert compute_totals([], "ours", JUDGE) == JudgeTotals()

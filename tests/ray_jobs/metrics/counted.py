@@ -16,4 +16,4 @@ def corpus_of_captions(texts: list[str]) -> Corpus:
 
 
 def _table(found: np.ndarray) -> Frequencies:
-    return Frequencies(len(found), (frequencies.summed([frequencies.counted(found)], least=2),))
+    return Frequencies(len(found), (frequencies.sum_counts([frequencies.count_numbers(found)], least=2),))

@@ -99,7 +99,9 @@ def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
 def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
     planned = spec(root=str(tmp_path))
     captions = [{"image_id": "a", "failure": "engine-error"}]
-    table, _ = score_part.scored(planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus())
+    table, _ = score_part.build_scores(
+        planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus()
+    )
     assert set(table.column_names) == {*RESERVED, *BUILT_IN} - {"preference"}
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.report.histogram import BINS, Histogram, alike
+from ray_jobs.report.histogram import BINS, Histogram, align_bins
 
 
 def counted(*batches: list[float]) -> Histogram:
@@ -74,7 +74,7 @@ def test_memory_is_constant() -> None:
 
 @given(st.lists(FINITE, min_size=1, max_size=40), st.lists(FINITE, max_size=40))
 def test_two_over_the_same_bins(one: list[float], other: list[float]) -> None:
-    edges, ones, others = alike(counted(one), counted(other))
+    edges, ones, others = align_bins(counted(one), counted(other))
     assert len(edges) == len(ones) + 1 == len(others) + 1 <= BINS + 1
     assert edges == sorted(edges)
     assert (sum(ones), sum(others)) == (len(one), len(other))

@@ -9,7 +9,7 @@ from ray_jobs.report import numbers
     ("largest", "places"), [(0.0, 3), (0.785, 3), (1.0, 3), (4.125, 3), (10.0, 2), (61.23, 2), (100.0, 1), (2048, 0)]
 )
 def test_decimals_go_by_the_largest(largest: float, places: int) -> None:
-    assert numbers.decimals(largest, None, 0.001, math.nan) == places
+    assert numbers.choose_decimals(largest, None, 0.001, math.nan) == places
 
 
 @pytest.mark.parametrize(
@@ -27,21 +27,21 @@ def test_decimals_go_by_the_largest(largest: float, places: int) -> None:
     ],
 )
 def test_numbers(value: float | None, places: int, sign: bool, written: str) -> None:
-    assert numbers.number(value, places, sign) == written
+    assert numbers.format_number(value, places, sign) == written
 
 
 def test_a_p_value_is_never_nothing() -> None:
-    assert [numbers.probability(p) for p in (0.0, 1e-9, 0.00015, 0.5, 1.0, None, math.nan)] == [
+    assert [numbers.format_p(p) for p in (0.0, 1e-9, 0.00015, 0.5, 1.0, None, math.nan)] == [
         "< 0.0001", "< 0.0001", "0.0001", "0.5000", "1.0000", "–", "–",
     ]  # fmt: skip
 
 
 def test_an_interval_needs_both_ends() -> None:
-    assert numbers.interval(-0.5, 0.25, 2, sign=True) == "\u22120.50 to +0.25"
-    assert numbers.interval(None, 0.25) == numbers.interval(0.25, None) == "–"
+    assert numbers.format_interval(-0.5, 0.25, 2, sign=True) == "\u22120.50 to +0.25"
+    assert numbers.format_interval(None, 0.25) == numbers.format_interval(0.25, None) == "–"
 
 
 def test_seconds() -> None:
-    assert [numbers.seconds(took) for took in (0.04, 59.94, 61.0, 3600 * 2 + 300)] == [
+    assert [numbers.format_seconds(took) for took in (0.04, 59.94, 61.0, 3600 * 2 + 300)] == [
         "0.0 s", "59.9 s", "1 min 01 s", "2 h 05 min",
     ]  # fmt: skip

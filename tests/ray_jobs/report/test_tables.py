@@ -15,10 +15,10 @@ def summary(direction: int) -> Summary:
 )  # a difference is signed so that positive is better, where there is a better
 def test_a_metric_of_ones_own_that_is_neither_good_nor_bad_is_not_better(direction: int, word: str) -> None:
     told = comparison("politeness", 2.0, advisory=True, low=1.0, high=3.0)
-    (row,) = tables.compared([told], {"politeness": summary(direction)})
+    (row,) = tables.build_comparison_rows([told], {"politeness": summary(direction)})
     assert (row.way, row.word) == (direction, word)
 
 
 @pytest.mark.parametrize(("metric", "direction"), [("chrf", 1), ("empty", -1), ("words", 0), ("politeness", 0)])
 def test_what_has_no_summary_goes_the_way_it_is_known_to(metric: str, direction: int) -> None:
-    assert tables.way(metric, None) == direction
+    assert tables.direction_of(metric, None) == direction

@@ -14,7 +14,7 @@ import pytest
 from lying import KEY
 
 from ray_jobs.contract.suite import Judge
-from ray_jobs.judge.endpoint import Reply, connected
+from ray_jobs.judge.endpoint import Reply, connect
 from ray_jobs.judge.exchange import ANSWER_BYTES
 
 SECONDS = 2.0
@@ -153,7 +153,7 @@ def ask(url: str) -> Reply:
     judge = Judge(kind="openai", model="m", base_url=url, timeout_seconds=SECONDS, tries=1)
 
     async def once() -> Reply:
-        endpoint = connected(judge)
+        endpoint = connect(judge)
         async with endpoint.client:
             return await endpoint.ask("is it?", b"\xff\xd8", pair=False)
 

@@ -15,7 +15,7 @@ from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Manifest, Scores, Verdict
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
-from ray_jobs.gate.run import gate as decide
+from ray_jobs.gate.run import run_gate as decide
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics import run as scoring
 from ray_jobs.metrics.text import corpus_counts
@@ -36,7 +36,7 @@ MOST_WRITES = 40
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run with its record, made without force."""
-    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     made = spec(root=str(tmp_path))
@@ -197,11 +197,11 @@ def test_captions_that_are_made_anew_meanwhile_give_no_verdict_of_two(
         caption_anew(run, "two", OF_TWO)
         return decide(spec, scores)
 
-    monkeypatch.setattr(evaluate, "gate", gate)
+    monkeypatch.setattr(evaluate, "run_gate", gate)
     with pytest.raises(RetryableError, match="made anew while they were evaluated"):
         evaluate.evaluate(one)
     assert standing(run) == OLD
-    monkeypatch.setattr(evaluate, "gate", decide)
+    monkeypatch.setattr(evaluate, "run_gate", decide)
     evaluate.evaluate(one)
     assert standing(run) == OF_TWO
 
@@ -221,7 +221,7 @@ def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
     """Though a forced request of another suite's scale has had the captions made anew since."""
     caption_anew(run, "one", OF_ONE)
     other = run.model_copy(update={"own_metrics": {}})
-    scoring.score(other, other.caption_id)
+    scoring.score_captions(other, other.caption_id)
     kept = load_run(run.run_uri)
     assert [row.candidate for row in compare_runs(kept, kept, ["words"])] == [2.0]
     assert parts.read(run.scores_uri, "part-00000")["words"].to_pylist() == [3.0, 3.0]
@@ -231,7 +231,7 @@ def test_scores_of_other_captions_are_made_beside_those_that_stand(run: Spec) ->
     made: Manifest = parts.require(run.scores_uri, "evaluate")
     before = {path: path.read_bytes() for path in Path(run.scores_uri).rglob("*") if path.is_file()}
     caption_anew(run, "one", OF_ONE)
-    scoring.score(run, run.caption_id)
+    scoring.score_captions(run, run.caption_id)
     changed = [path.name for path, data in before.items() if path.read_bytes() != data]
     assert changed == ["manifest.json"]
     assert parts.read(run.scores_uri, "part-00000", made=made)["words"].to_pylist() == [2.0, 2.0]
@@ -249,7 +249,7 @@ def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
             evaluate.evaluate(forced)
         return verdict
 
-    monkeypatch.setattr(evaluate, "gate", gate)
+    monkeypatch.setattr(evaluate, "run_gate", gate)
     with pytest.raises(RetryableError, match=r"scores .*: made anew while they were evaluated"):
         evaluate.evaluate(run)
     evaluate.evaluate(run)

@@ -17,8 +17,8 @@ from lying import KEY, Lying, answer, lying
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.judge.destination import SETTING
-from ray_jobs.judge.endpoint import Reply, connected
+from ray_jobs.judge.destination import HOSTS_VARIABLE
+from ray_jobs.judge.endpoint import Reply, connect
 
 PASSWORD = "proxy-passw0rd"
 NAME = "judge.invalid"  # a name that no resolver knows, and a proxy may
@@ -28,7 +28,7 @@ def ask(base_url: str) -> Reply:
     judge = Judge(kind="openai", model="m", base_url=base_url, tries=1, timeout_seconds=10.0)
 
     async def ask_once() -> Reply:
-        endpoint = connected(judge)
+        endpoint = connect(judge)
         try:
             return await endpoint.ask("what?", b"", pair=False)
         finally:
@@ -40,7 +40,7 @@ def ask(base_url: str) -> Reply:
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
-    monkeypatch.setenv(SETTING, f"{NAME}, http://{NAME}, http://127.0.0.1")
+    monkeypatch.setenv(HOSTS_VARIABLE, f"{NAME}, http://{NAME}, http://127.0.0.1")
     for name in ("ASSAY_PROXY", "ASSAY_CA_BUNDLE", "ASSAY_SOURCES"):
         monkeypatch.delenv(name, raising=False)
 
@@ -83,7 +83,7 @@ def test_the_proxy_is_not_asked_for_an_address_inside(host: str, monkeypatch: py
 
 
 def test_an_endpoint_inside_is_asked_directly(endpoint: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SETTING, endpoint.url.removesuffix("/v1"))
+    monkeypatch.setenv(HOSTS_VARIABLE, endpoint.url.removesuffix("/v1"))
     monkeypatch.setenv("ASSAY_PROXY", "http://127.0.0.1:1")
     assert ask(endpoint.url).failure is None
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")

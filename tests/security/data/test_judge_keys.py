@@ -11,10 +11,10 @@ from lying import KEY, Said, completion, lying
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.judge.destination import SETTING, check_destination
-from ray_jobs.judge.endpoint import connected
+from ray_jobs.judge.destination import HOSTS_VARIABLE, check_destination
+from ray_jobs.judge.endpoint import connect
 from ray_jobs.judge.key_redaction import Secret
-from ray_jobs.judge.run import judge_all
+from ray_jobs.judge.run import run_judge
 
 HEAD = "name: s\ndataset: {source: s3://b/i}\njudge: {kind: openai, model: m, "
 VARIABLES = [
@@ -43,7 +43,7 @@ def test_a_suite_names_no_other_secret(variable: str, monkeypatch: pytest.Monkey
         parse_suite(f"{HEAD}base_url: 'http://127.0.0.1:9/v1', key_variable: {variable!r}}}", "s")
     judge = Judge(kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(InputError, match="may be another secret"):  # of a spec, which is no suite
-        connected(judge.model_copy(update={"key_variable": variable}))
+        connect(judge.model_copy(update={"key_variable": variable}))
 
 
 ADDRESSES = [
@@ -107,17 +107,17 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize(("hosts", "address"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
 def test_the_key_goes_to_no_other_host(hosts: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SETTING, hosts)
+    monkeypatch.setenv(HOSTS_VARIABLE, hosts)
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
     with pytest.raises(InputError, match=r"ASSAY_JUDGE_KEY is not for .* to ASSAY_JUDGE_HOSTS on the Ray cluster"):
-        connected(Judge(kind="openai", model="m", base_url=address))
+        connect(Judge(kind="openai", model="m", base_url=address))
 
 
 @pytest.mark.parametrize(
     "hosts", ["*", "https://", "user@host", "host/path", "http://h?x=1", "host:port", "ftp://h", "a\\b"]
 )
 def test_a_list_of_hosts_that_is_none_is_said(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SETTING, f"api.example.com, {hosts}")
+    monkeypatch.setenv(HOSTS_VARIABLE, f"api.example.com, {hosts}")
     with pytest.raises(InputError, match="is no host; write host, host:port or http://host"):
         check_destination(Judge(kind="openai", model="m", base_url="https://api.example.com/v1"))
 
@@ -136,7 +136,7 @@ def test_a_list_of_hosts_that_is_none_is_said(hosts: str, monkeypatch: pytest.Mo
     ],
 )
 def test_a_host_that_is_named_has_the_key(hosts: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SETTING, hosts)
+    monkeypatch.setenv(HOSTS_VARIABLE, hosts)
     check_destination(Judge(kind="openai", model="m", base_url=address))
 
 
@@ -174,7 +174,7 @@ def test_no_form_of_the_key_is_kept(tmp_path: Path, echo: str, monkeypatch: pyte
     said = completion('{"rationale": %s, "score": 3}' % __import__("json").dumps(f"because {echo} so"))  # noqa: UP031
     with lying(lambda text, before: Said(body=said | {"model": echo})) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), {"image-0": "a caption"})
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
     assert totals.answered == 1
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert echo.encode() not in kept
@@ -195,5 +195,5 @@ def test_no_redirect_is_followed(tmp_path: Path, status: int, to: str, monkeypat
         told = [Said(status, {"error": "elsewhere"}, {"Location": places.get(to, to)})]
         spec = made(asking(str(tmp_path), endpoint.url, tries=1), {"image-0": "a caption"})
         with pytest.raises(Exception, match=f"http-{status}"):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
     assert other.asked == []

@@ -18,7 +18,7 @@ from ray_jobs.contract.suite import Suite
 from ray_jobs.golden.part_plan import GoldenPlan, _standing
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge import answer_store, run
-from ray_jobs.report.write_report import judge_totals
+from ray_jobs.report.write_report import load_judge_totals
 from ray_jobs.storage import audits, index, json_files, objects, parts, records
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -103,9 +103,9 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "audit": lambda spec: audits.read(spec.captions_uri),
     "audit passed": lambda spec: audits.passed(spec.captions_uri),
     "verdict decided": lambda spec: records.decided(spec.run_uri),
-    "verdict reopened": run.reopen,
+    "verdict reopened": run.start_new_attempt,
     "record": lambda spec: records.read(spec.run_uri),
-    "judge totals": lambda spec: judge_totals(spec.run_uri),
+    "judge totals": lambda spec: load_judge_totals(spec.run_uri),
     "compare": lambda spec: load_run(spec.run_uri),
     "publish": publish.publish,
     "publish a record": lambda spec: records.publish(spec.root, sample(spec)["record"]),
@@ -266,10 +266,13 @@ def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
 def test_answers_of_a_newer_assay_are_neither_taken_nor_merged_away(tmp_path: Path) -> None:
     uri = str(tmp_path)
     for key in ("a", "b"):
-        answer_store.keep(uri, "part-00000", [answer_store.Answer(key, "t", None, None, 1, 1, "run", 0.0)])
+        answer_store.save_answers(uri, "part-00000", [answer_store.Answer(key, "t", None, None, 1, 1, "run", 0.0)])
     objects.write(f"{uri}/part-00000/newer.parquet", newer_part())
     before = {entry.key for entry in objects.entries(uri)}
-    for call in (lambda: answer_store.load(uri, "part-00000", {"a"}), lambda: answer_store.compact(uri, "part-00000")):
+    for call in (
+        lambda: answer_store.load_answers(uri, "part-00000", {"a"}),
+        lambda: answer_store.merge_small_files(uri, "part-00000"),
+    ):
         with pytest.raises(NewerSchema, match=r"newer\.parquet: made by a newer Assay"):
             call()
     assert {entry.key for entry in objects.entries(uri)} == before

@@ -4,7 +4,7 @@ import json
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.display_text import shown
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import rubric
 from ray_jobs.judge.endpoint import Endpoint
 from ray_jobs.judge.key_redaction import Secret
 
@@ -51,10 +51,12 @@ def try_input(data: bytes) -> None:
             assert isinstance(reply.tokens, int)
             assert 0 <= reply.tokens < 2**40
             if reply.failure is None:
-                read = judging.read_pair(reply.text, None) if pair else judging.read(judge, reply.text, None)
+                read = (
+                    rubric.parse_pair_answer(reply.text, None) if pair else rubric.parse_answer(judge, reply.text, None)
+                )
                 assert read.failure is None
                 shown(read.rationale or "").text.encode()
     for judge in (JUDGE, PLAIN):
-        for found in (judging.read(judge, body, None), judging.read_pair(body, None)):
+        for found in (rubric.parse_answer(judge, body, None), rubric.parse_pair_answer(body, None)):
             if found.rationale is not None and found.failure is None:
-                assert len(found.rationale) <= judging.RATIONALE_CHARACTERS
+                assert len(found.rationale) <= rubric.RATIONALE_CHARACTERS

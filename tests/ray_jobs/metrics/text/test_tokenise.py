@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics.text.tokenise import numbers, terms
+from ray_jobs.metrics.text.tokenise import numbers, split_terms
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,14 @@ from ray_jobs.metrics.text.tokenise import numbers, terms
     ],
 )
 def test_terms_as_the_coco_tools_make_them(text: str, expected: str) -> None:
-    assert terms(text) == expected.split()
+    assert split_terms(text) == expected.split()
 
 
 @given(st.lists(st.text(), max_size=5))
 def test_numbers_and_terms_tell_the_same_apart(texts: list[str]) -> None:
     flat, lengths = numbers(texts)
-    words = [word for text in texts for word in terms(text)]
-    assert lengths.tolist() == [len(terms(text)) for text in texts]
+    words = [word for text in texts for word in split_terms(text)]
+    assert lengths.tolist() == [len(split_terms(text)) for text in texts]
     assert len(flat) == len(words)
     assert len(set(flat.tolist())) == len(set(words))
     assert not any(character.isspace() for word in words for character in word)

@@ -4,8 +4,8 @@ import numpy as np
 from declaring import pairs
 
 from ray_jobs.gate.accumulator import Sample
-from ray_jobs.gate.limits import checked
-from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.limits import check_limit
+from ray_jobs.gate.non_inferiority import compare_metric
 from ray_jobs.metrics.builtin.collapse import METRIC as COLLAPSE
 
 ALPHA, NIGHTS, IMAGES = 0.05, 600, 300
@@ -29,9 +29,9 @@ def test_two_runs_of_one_distribution_fail_as_seldom_as_alpha_says() -> None:
     names = [str(number) for number in range(IMAGES)]  # a cluster each
     for _ in range(NIGHTS):
         old, new = collapse(random), collapse(random)
-        failed += compared(COLLAPSE, pairs(COLLAPSE, old, new), 0.0, ALPHA).outcome == "FAIL"  # type: ignore[arg-type]
+        failed += compare_metric(COLLAPSE, pairs(COLLAPSE, old, new), 0.0, ALPHA).outcome == "FAIL"  # type: ignore[arg-type]
         found = pairs(COLLAPSE, old, new, names)  # type: ignore[arg-type]
-        clustered += compared(COLLAPSE, found, 0.0, ALPHA).outcome == "FAIL"
+        clustered += compare_metric(COLLAPSE, found, 0.0, ALPHA).outcome == "FAIL"
     assert 0.02 < failed / NIGHTS <= most(ALPHA)
     assert 0.02 < clustered / NIGHTS <= most(ALPHA)
 
@@ -42,7 +42,7 @@ def test_a_limit_at_the_true_mean_is_found_broken_as_seldom() -> None:
     for _ in range(NIGHTS):
         seen = Sample()
         seen.add(collapse(random))
-        broken += checked(COLLAPSE, seen, "max", limit, ALPHA).outcome == "FAIL"
+        broken += check_limit(COLLAPSE, seen, "max", limit, ALPHA).outcome == "FAIL"
     assert 0.02 < broken / NIGHTS <= most(ALPHA)
 
 
@@ -50,6 +50,6 @@ def test_a_caption_not_seen_would_move_the_mean_twice() -> None:
     """All alike: a share w of other captions brings the mean down to (1 - w)^2, by nearly 2 w."""
     seen = Sample()
     seen.add(np.ones(100))
-    low = checked(COLLAPSE, seen, "max", 0.5, ALPHA).low
+    low = check_limit(COLLAPSE, seen, "max", 0.5, ALPHA).low
     assert low is not None
     assert np.isclose(low, 1 - 2 * (1 - ALPHA**0.01))

@@ -13,8 +13,8 @@ from lying import message_with as text
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.judgements import load_judgements
-from ray_jobs.judge.rubric import SILENT, Judgement
-from ray_jobs.judge.run import judge_all
+from ray_jobs.judge.rubric import NO_ANSWER, Judgement
+from ray_jobs.judge.run import run_judge
 from ray_jobs.storage import parts
 
 TWELVE = {f"image-{number:02d}": f"caption {number}" for number in range(12)}
@@ -82,7 +82,7 @@ READ: dict[str, Said] = {
 def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Said) -> None:
     with lying(lambda question, before: said) as endpoint:
         spec = planned(tmp_path, endpoint.url)
-        assert judge_all(spec, [spec.caption_id]).answered == 12
+        assert run_judge(spec, [spec.caption_id]).answered == 12
         assert len(endpoint.asked) == 12
     assert set(map(repr, judged(spec).values())) == {repr(Judgement({"judge": 4.0}, "so"))}
 
@@ -90,7 +90,7 @@ def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Said) -> 
 def test_thoughts_are_not_kept_so_that_no_key_is_in_them(tmp_path: Path) -> None:
     with lying(lambda question, before: text(f"<think>my key is {KEY}</think>{GOOD}")) as endpoint:
         spec = planned(tmp_path, endpoint.url)
-        assert judge_all(spec, [spec.caption_id]).answered == 12
+        assert run_judge(spec, [spec.caption_id]).answered == 12
     assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -134,20 +134,20 @@ def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: S
     with lying(lambda question, before: said) as endpoint:
         spec = planned(tmp_path / "all", endpoint.url)
         with pytest.raises(InputError, match=rf"answers in a row failed, the last: .*{line}") as caught:
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         assert str(caught.value).isprintable()
-        assert set(map(repr, judged(spec).values())) == {repr(SILENT)}, "recorded although nothing was ever answered"
+        assert set(map(repr, judged(spec).values())) == {repr(NO_ANSWER)}, "recorded although nothing was ever answered"
 
         endpoint.behave = only_from(4, said)
         spec = planned(tmp_path / "some", endpoint.url)
-        assert sum(judge_all(spec, [spec.caption_id]).failed.values()) == 8
+        assert sum(run_judge(spec, [spec.caption_id]).failed.values()) == 8
 
 
 def test_a_criterion_that_is_missing_is_named(tmp_path: Path) -> None:
     with lying(lambda question, before: text('{"rationale": "so", "colour": true}')) as endpoint:
         spec = planned(tmp_path, endpoint.url, criteria=["colour", "shape"])
         with pytest.raises(InputError, match="the key 'shape' is missing"):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
 
 
 def test_a_judge_that_says_the_same_of_every_image_is_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,14 +160,14 @@ def test_a_judge_that_says_the_same_of_every_image_is_doubted(tmp_path: Path, ca
     for behave, doubted in ((differing, False), (alike, True)):
         with lying(behave) as endpoint, caplog.at_level("WARNING"):
             spec = planned(tmp_path / behave.__name__, endpoint.url)
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         assert ("all 12 answers are the same word for word" in caplog.text) == doubted
 
 
 def test_a_failure_that_is_recorded_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with lying(only_from(11, text("four", "length"))) as endpoint, caplog.at_level("WARNING"):
         spec = planned(tmp_path, endpoint.url)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert (
         "1 questions have no answer, one because of: invalid-answer (not what the schema says, cut off" in caplog.text
     )
@@ -249,11 +249,11 @@ def test_an_endpoint_that_never_answers_says_what_it_sends(
     with lying(lambda question, before: said) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises(kind, match=line) as caught:
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         assert str(caught.value).isprintable()
-        assert set(map(repr, judged(spec).values())) == {repr(SILENT)}
+        assert set(map(repr, judged(spec).values())) == {repr(NO_ANSWER)}
         endpoint.behave = only_from(12, said)
-        assert judge_all(spec, [spec.caption_id]).answered == 12, "an outage was recorded"
+        assert run_judge(spec, [spec.caption_id]).answered == 12, "an outage was recorded"
 
 
 @pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
@@ -264,11 +264,11 @@ def test_an_outage_after_the_first_answers_is_recorded_for_no_image(
         endpoint.behave = lambda question, before: text(GOOD) if len(endpoint.asked) <= 4 else said
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises((InputError, RetryableError), match="judge m at "):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         assert [one.failure for one in judged(spec).values()].count("judge-silent") >= 7
         assert {one.failure for one in judged(spec).values()} == {None, "judge-silent"}
         endpoint.behave = only_from(12, said)
-        assert judge_all(spec, [spec.caption_id]).answered == 12
+        assert run_judge(spec, [spec.caption_id]).answered == 12
 
 
 OWN = ["429 in a 200", "a page", "a stream", "nothing", "413", "400 of a context", "405", "a redirect", "529"]
@@ -279,7 +279,7 @@ def test_one_image_that_it_happens_to_is_one_failure(tmp_path: Path, name: str) 
     said = DOWN[name][0]
     with lying(lambda question, before: said if number_of(question) == 5 else text(GOOD)) as endpoint:
         spec = planned(tmp_path, endpoint.url)
-        assert judge_all(spec, [spec.caption_id]).answered == 11
+        assert run_judge(spec, [spec.caption_id]).answered == 11
     assert [image for image, one in judged(spec).items() if one.failure] == ["image-05"]
 
 
@@ -287,7 +287,7 @@ def test_an_image_too_large_among_the_first_ones_ends_nothing(tmp_path: Path) ->
     """A limit on the size of a request is met by large images only: other images are answered."""
     with lying(lambda question, before: error(413) if number_of(question) < 5 else text(GOOD)) as endpoint:
         spec = planned(tmp_path, endpoint.url)
-        assert judge_all(spec, [spec.caption_id]).failed == {"judge-http-413": 5}
+        assert run_judge(spec, [spec.caption_id]).failed == {"judge-http-413": 5}
 
 
 def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Pa
 
     with lying(behave) as endpoint:
         spec = planned(tmp_path, endpoint.url, tries=3, concurrency=12)
-        assert judge_all(spec, [spec.caption_id]).answered == 12
+        assert run_judge(spec, [spec.caption_id]).answered == 12
         assert len(endpoint.asked) == 24
         assert endpoint.headers[-1]["x-stainless-retry-count"] == "1"
 
@@ -308,7 +308,7 @@ def test_a_quota_that_is_used_up_is_not_asked_for_again(tmp_path: Path) -> None:
     with lying(lambda question, before: Said(429, QUOTA)) as endpoint:
         spec = planned(tmp_path, endpoint.url, tries=6, concurrency=1)
         with pytest.raises(InputError, match=ACCOUNT):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 1
 
 
@@ -317,7 +317,7 @@ def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Pat
     with lying(lambda question, before: error(429, "bad: insufficient_quota")) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises(RetryableError, match="rate-limit"):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
 
 
 @pytest.mark.parametrize("sent", ["x" * 80 + KEY, '{"choices": "' + "x" * 80 + KEY + '"}', "<html>" + "x" * 85 + KEY])
@@ -325,5 +325,5 @@ def test_no_half_of_a_key_is_shown_where_an_answer_is_cut(tmp_path: Path, sent: 
     with lying(lambda question, before: Said(200, sent.encode())) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises(InputError, match="no-completion") as caught:
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
     assert KEY[:6] not in str(caught.value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from ray_jobs.report import plots
 from ray_jobs.report.histogram import Histogram
 from ray_jobs.report.plot import nice_ticks, write_ticks
-from ray_jobs.report.trend import Point
+from ray_jobs.report.trend import TrendPoint
 
 HOSTILE = "<script>alert(1)</script>$\\frac{1}{0}$&\u202e"
 
@@ -55,22 +55,22 @@ MANY = [float(value) for value in np.random.default_rng(0).normal(60, 9, 500)]
     ],
 )
 def test_a_distribution_whatever_the_values(candidate: list[float], baseline: list[float]) -> None:
-    svg = plots.distribution(histogram(*candidate), histogram(*baseline) if baseline else None)
+    svg = plots.draw_distribution(histogram(*candidate), histogram(*baseline) if baseline else None)
     sound(svg)
     assert "var(--candidate)" in svg
     assert ("var(--baseline)" in svg) == bool(baseline)
 
 
 def test_nothing_to_plot() -> None:
-    assert plots.distribution(histogram(), None) == ""
-    assert plots.distribution(histogram(), histogram(1.0)) == ""
-    assert plots.trend([]) == ""
+    assert plots.draw_distribution(histogram(), None) == ""
+    assert plots.draw_distribution(histogram(), histogram(1.0)) == ""
+    assert plots.draw_trend([]) == ""
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
 def test_a_trend_names_the_last_checkpoint_always(count: int) -> None:
-    points = [Point(f"step-{number}", "PASS", number / 7, 0.1, number == count - 1) for number in range(count)]
-    svg = plots.trend(points)
+    points = [TrendPoint(f"step-{number}", "PASS", number / 7, 0.1, number == count - 1) for number in range(count)]
+    svg = plots.draw_trend(points)
     sound(svg)
     assert f"step-{count - 1}" in texts(svg)
     assert len([text for text in texts(svg) if text.startswith("step-")]) <= plots.LABELS
@@ -78,26 +78,28 @@ def test_a_trend_names_the_last_checkpoint_always(count: int) -> None:
 
 def test_every_outcome_has_a_colour_and_a_shape() -> None:
     outcomes = ("PASS", "FAIL", "INCONCLUSIVE", "INCOMPLETE", None)
-    points = [Point(str(outcome), outcome, 1.0, 0.0, False) for outcome in outcomes]  # type: ignore[arg-type]
-    svg = plots.trend(points)
+    points = [TrendPoint(str(outcome), outcome, 1.0, 0.0, False) for outcome in outcomes]  # type: ignore[arg-type]
+    svg = plots.draw_trend(points)
     for colour in ("pass", "fail", "unsure", "muted", "candidate"):
         assert f"var(--{colour})" in svg
 
 
 def test_a_hostile_name_is_plain_text() -> None:
-    svg = plots.trend([Point(HOSTILE[:16], "PASS", 1.0, 0.1, True)])
+    svg = plots.draw_trend([TrendPoint(HOSTILE[:16], "PASS", 1.0, 0.1, True)])
     sound(svg)
     assert HOSTILE[:16] in texts(svg)
-    sound(plots.trend([Point("$x^2$", "PASS", 1.0, 0.1, True), Point("$\\bad{", "FAIL", 1.0, 0.1, True)]))
+    sound(
+        plots.draw_trend([TrendPoint("$x^2$", "PASS", 1.0, 0.1, True), TrendPoint("$\\bad{", "FAIL", 1.0, 0.1, True)])
+    )
 
 
 def test_the_same_figure_twice_is_the_same_bytes() -> None:
-    assert len({plots.distribution(histogram(*MANY), None) for _ in range(2)}) == 1
+    assert len({plots.draw_distribution(histogram(*MANY), None) for _ in range(2)}) == 1
 
 
 def test_a_figure_has_no_id_that_another_one_could_have_too() -> None:
-    assert "id=" not in plots.distribution(histogram(*MANY), histogram(*MANY[:250]))
-    assert "id=" not in plots.trend([Point("step-1", "PASS", 1.0, 0.1, True)])
+    assert "id=" not in plots.draw_distribution(histogram(*MANY), histogram(*MANY[:250]))
+    assert "id=" not in plots.draw_trend([TrendPoint("step-1", "PASS", 1.0, 0.1, True)])
 
 
 @pytest.mark.parametrize(

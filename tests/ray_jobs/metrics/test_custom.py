@@ -2,7 +2,7 @@ import pytest
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext
-from ray_jobs.metrics.custom import loaded, value
+from ray_jobs.metrics.custom import load_metrics, measure_image
 
 POLITE = """
 import functools
@@ -25,13 +25,13 @@ def with_measure(body: str) -> str:
 
 
 def test_a_file_of_a_team_is_a_metric() -> None:
-    metric = loaded({"polite": POLITE})["polite"]
-    assert value(metric, CAPTION, "a") == 2.0
+    metric = load_metrics({"polite": POLITE})["polite"]
+    assert measure_image(metric, CAPTION, "a") == 2.0
     assert (metric.unit, metric.direction, metric.kind, metric.needs) == ("words", 1, "mean", "nothing")
 
 
 def test_it_is_compiled_once_a_process() -> None:
-    assert loaded({"polite": POLITE})["polite"] is loaded({"polite": POLITE})["polite"]
+    assert load_metrics({"polite": POLITE})["polite"] is load_metrics({"polite": POLITE})["polite"]
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_it_is_compiled_once_a_process() -> None:
 )
 def test_a_file_that_is_no_metric_is_one_clear_line(source: str, told: str) -> None:
     with pytest.raises(InputError, match=told) as error:
-        loaded({"polite": source})
+        load_metrics({"polite": source})
     assert "\n" not in str(error.value)
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(InputError, match="metric polite: Assay has a metric of this name"):
-        loaded({"polite": POLITE}, taken=("polite",))
+        load_metrics({"polite": POLITE}, taken=("polite",))
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_a_name_that_is_taken_is_refused() -> None:
     ],
 )
 def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
-    metric = loaded({"polite": with_measure(body)})["polite"]
+    metric = load_metrics({"polite": with_measure(body)})["polite"]
     with pytest.raises(InputError, match=rf"metric polite: image 'dir/a\.png': .*{told}") as error:
-        value(metric, CAPTION, "dir/a.png")
+        measure_image(metric, CAPTION, "dir/a.png")
     assert "\n" not in str(error.value)
 
 
@@ -102,10 +102,10 @@ def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
 def test_a_share_is_of_zeros_and_ones(body: str) -> None:
     share = with_measure(body).replace("range=(0, 1000)", "range=(0, 1), kind='share'")
     with pytest.raises(InputError, match=r"metric polite: image 'a': gave .*; a share's values are 0 and 1, correct"):
-        value(loaded({"polite": share})["polite"], CAPTION, "a")
+        measure_image(load_metrics({"polite": share})["polite"], CAPTION, "a")
     for fine in (True, 0, 1.0, None):
-        one = loaded({"polite": share.replace(body, f"return {fine}")})["polite"]
-        assert value(one, CAPTION, "a") == fine
+        one = load_metrics({"polite": share.replace(body, f"return {fine}")})["polite"]
+        assert measure_image(one, CAPTION, "a") == fine
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_a_share_is_of_zeros_and_ones(body: str) -> None:
      ("import numpy; return numpy.float32(0.5)", 0.5), ("import numpy; return numpy.int64(2)", 2.0)],
 )  # fmt: skip
 def test_numbers_of_any_kind_and_none_are_values(body: str, expected: float | None) -> None:
-    found = value(loaded({"polite": with_measure(body)})["polite"], CAPTION, "a")
+    found = measure_image(load_metrics({"polite": with_measure(body)})["polite"], CAPTION, "a")
     assert found == expected
     assert found is None or type(found) is float

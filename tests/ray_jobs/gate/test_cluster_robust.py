@@ -3,9 +3,9 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from ray_jobs.gate.accumulator import Sample, for_differences
-from ray_jobs.gate.cluster_robust import Clusters, studentised
-from ray_jobs.gate.zero_variance import Constant
+from ray_jobs.gate.accumulator import Sample, choose_difference_test
+from ray_jobs.gate.cluster_robust import Clusters, build_clustered_mean_test
+from ray_jobs.gate.zero_variance import ZeroVarianceTest
 
 RANDOM = np.random.default_rng(11)
 
@@ -76,7 +76,7 @@ def test_what_images_have_in_common_makes_the_interval_wider() -> None:
 def test_at_the_bound_it_errs_at_most_at_alpha(alpha: float) -> None:
     sizes = np.maximum(np.round(20 * np.exp(0.5 * RANDOM.normal(size=(20_000, 20)))), 1)
     sums = sizes * RANDOM.normal(0, 0.6, sizes.shape) + np.sqrt(sizes) * RANDOM.normal(size=sizes.shape)
-    wrong = (studentised(sizes, sums).p_below(0.0) <= alpha).mean()
+    wrong = (build_clustered_mean_test(sizes, sums).p_below(0.0) <= alpha).mean()
     assert wrong < alpha + 4 * np.sqrt(alpha / 20_000)
 
 
@@ -84,8 +84,8 @@ def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
     """Every cluster has the same mean though its images differ: no error of 0, whose t would be certain of anything."""
     sample = Sample(clustered=True)
     sample.add(np.tile([-0.3, 0.1], 60), np.repeat(np.arange(12), 10))
-    test = for_differences(sample, "mean", 1.0, 0.05)
-    assert isinstance(test, Constant)
+    test = choose_difference_test(sample, "mean", 1.0, 0.05)
+    assert isinstance(test, ZeroVarianceTest)
     assert test.n == 12
     assert test.value == pytest.approx(-0.1)
     assert test.p_below(-0.05) > 0.5
@@ -94,7 +94,7 @@ def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
 def test_few_clusters_decide_nothing_and_say_so() -> None:
     sample = Sample(clustered=True)
     sample.add(RANDOM.normal(-5, 1, 900), np.arange(900) % 3 * 7)
-    assert for_differences(sample, "mean", 10.0, 0.0) is None
-    assert sample.too_few() == "only 3 clusters, 10 are needed"
+    assert choose_difference_test(sample, "mean", 10.0, 0.0) is None
+    assert sample.why_too_few() == "only 3 clusters, 10 are needed"
     with pytest.raises(ValueError, match="say which"):
         sample.add(np.zeros(1))

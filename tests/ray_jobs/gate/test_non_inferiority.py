@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ray_jobs.contract.artifacts import Comparison
-from ray_jobs.gate.non_inferiority import compared
-from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.non_inferiority import compare_metric
+from ray_jobs.gate.paired_differences import PairedDifferences
 
 NAN = math.nan
 RANDOM = np.random.default_rng(9)
@@ -20,16 +20,16 @@ RANK = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
 def against(metric: Declared, old: list[float], new: list[float], margin: float = 0.0, **k: object) -> Comparison:
     size = min(len(old), len(new))
     found = pairs(metric, np.array(old[:size]), np.array(new[:size]))
-    return compared(metric, found, margin, 0.01, **k)  # type: ignore[arg-type]
+    return compare_metric(metric, found, margin, 0.01, **k)  # type: ignore[arg-type]
 
 
 @settings(deadline=None, derandomize=True)
 @given(values=VALUES, margin=some.floats(0, 10))
 def test_the_same_captions_pass_at_any_margin(values: list[float], margin: float) -> None:
     for metric, seen in ((CHRF, values), (EXACT, [float(value > 50) for value in values])):
-        found = Paired(metric, same=True)
+        found = PairedDifferences(metric, same=True)
         found.add(np.array(seen), np.array(seen))
-        told = compared(metric, found, margin, 0.01)
+        told = compare_metric(metric, found, margin, 0.01)
         assert (told.outcome, told.difference, told.p_worse, told.method) == ("PASS", 0, 1, "the same captions")
 
 
@@ -131,7 +131,7 @@ def test_a_metric_without_a_direction_concludes_nothing() -> None:
 
 def test_advice_is_a_95_percent_interval() -> None:
     new = RANDOM.normal(0.2, 1, 1000)
-    found = compared(Declared(), pairs(Declared(), np.zeros(1000), new), advisory=True)
+    found = compare_metric(Declared(), pairs(Declared(), np.zeros(1000), new), advisory=True)
     error = new.std(ddof=1) / math.sqrt(1000)
     assert found.low == pytest.approx(new.mean() - 1.96 * error, abs=0.01)
     assert (found.detectable, found.decisive_n) == (None, None)

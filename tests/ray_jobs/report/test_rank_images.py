@@ -9,7 +9,7 @@ from making import spec
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.report.rank_images import CASES, Looked, Side, look
+from ray_jobs.report.rank_images import MAX_RANKED, ScanResult, Side, scan_scores
 from ray_jobs.storage import parts
 
 CHRF, JUDGE, EMPTY = ("chrf", 1), ("judge", 1), ("empty", -1)
@@ -31,10 +31,10 @@ def values(*chrf: float | None, **others: float) -> list[Written]:
     return [Written(values={"chrf": value} | others) for value in chrf]
 
 
-def looked(root: Path, new: list[Written], old: list[Written] | None, *rank_by: tuple[str, int]) -> Looked:
+def looked(root: Path, new: list[Written], old: list[Written] | None, *rank_by: tuple[str, int]) -> ScanResult:
     _, candidate, baseline = sides(root, new, old)
     names = [parts.name_of_part(number) for number in range(-(-len(new) // 4))]
-    return look(names, candidate, baseline, ["chrf"], rank_by or (CHRF,))
+    return scan_scores(names, candidate, baseline, ["chrf"], rank_by or (CHRF,))
 
 
 def test_the_most_changed_over_all_parts(tmp_path: Path) -> None:
@@ -42,8 +42,8 @@ def test_the_most_changed_over_all_parts(tmp_path: Path) -> None:
     old, new = generator.normal(50, 9, 90), generator.normal(50, 9, 90)
     found = looked(tmp_path, values(*new), values(*old))
     order = np.argsort(new - old, kind="stable")
-    assert [int(one.image_id) for one in found.worse] == order[:CASES].tolist()
-    assert [int(one.image_id) for one in found.better] == order[::-1][:CASES].tolist()
+    assert [int(one.image_id) for one in found.worse] == order[:MAX_RANKED].tolist()
+    assert [int(one.image_id) for one in found.better] == order[::-1][:MAX_RANKED].tolist()
     assert found.worse[0].by == pytest.approx((new - old).min())
     assert found.worse[0].part == parts.name_of_part(int(found.worse[0].image_id) // 4)
 
@@ -78,7 +78,7 @@ def test_missing_values_have_no_rank(tmp_path: Path) -> None:
 
 def test_without_a_baseline_the_lowest_and_the_highest(tmp_path: Path) -> None:
     found = looked(tmp_path, values(*range(30)), None)
-    assert [int(one.image_id) for one in found.worse] == list(range(CASES))
+    assert [int(one.image_id) for one in found.worse] == list(range(MAX_RANKED))
     assert [int(one.image_id) for one in found.better] == list(range(29, 19, -1))
     assert found.baseline == {}
 
@@ -93,7 +93,7 @@ def test_rows_in_another_order_and_images_the_baseline_lacks(tmp_path: Path) -> 
     other = [Image("0002"), Image("gone"), Image("0000")]
     write_run(made, "old", other, values(9, 9, 0))
     baseline = Side("old", made.captions_uri_of("old"), made.scores_uri_of("old"))
-    found = look(["part-00000"], candidate, baseline, ["chrf"], [CHRF])
+    found = scan_scores(["part-00000"], candidate, baseline, ["chrf"], [CHRF])
     assert [(one.image_id, one.by) for one in found.worse] == [("0002", -6.0)]
     assert [(one.image_id, one.by) for one in found.better] == [("0000", 1.0)]
 
@@ -110,7 +110,7 @@ def test_failures_a_few_of_each_reason(tmp_path: Path) -> None:
 
 def test_nothing_to_rank_by(tmp_path: Path) -> None:
     _, candidate, _ = sides(tmp_path, values(1.0), None)
-    found = look(["part-00000"], candidate, None, ["chrf", "judge"], [])
+    found = scan_scores(["part-00000"], candidate, None, ["chrf", "judge"], [])
     assert found.worse == found.better == []
     assert found.candidate["judge"].n == 0  # a metric that the parts do not have
 
@@ -120,4 +120,4 @@ def test_a_part_that_is_missing_says_so(tmp_path: Path) -> None:
     assert baseline
     Path(parts.uri_of_part(baseline.scores_uri, "part-00000")).unlink()
     with pytest.raises(InputError, match="the part is missing though its manifest names it"):
-        look(["part-00000"], candidate, baseline, ["chrf"], [CHRF])
+        scan_scores(["part-00000"], candidate, baseline, ["chrf"], [CHRF])

@@ -7,19 +7,19 @@ from hypothesis import strategies as some
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from ray_jobs.gate.paired_proportions import Discordant, binomial_tail, p_lost
+from ray_jobs.gate.paired_proportions import PairedProportionsTest, binomial_tail, losses_p_value
 from ray_jobs.gate.paired_proportions_power import power_below
 
 COUNTS = some.tuples(some.integers(0, 40), some.integers(0, 40), some.integers(0, 200))
 
 
-def of(losses: int, gains: int, n: int) -> Discordant:
-    return Discordant(losses, gains, n, "")
+def of(losses: int, gains: int, n: int) -> PairedProportionsTest:
+    return PairedProportionsTest(losses, gains, n, "")
 
 
 @pytest.mark.parametrize(("losses", "gains", "n"), [(9, 1, 30), (3, 3, 10), (0, 6, 6), (40, 12, 400), (0, 0, 5)])
 def test_at_margin_0_it_is_mcnemars_exact_test(losses: int, gains: int, n: int) -> None:
-    worse, better = float(p_lost(losses, gains, n, 0.0)), float(p_lost(gains, losses, n, 0.0))
+    worse, better = float(losses_p_value(losses, gains, n, 0.0)), float(losses_p_value(gains, losses, n, 0.0))
     theirs = mcnemar([[n - losses - gains, losses], [gains, 0]], exact=True).pvalue
     assert min(1.0, 2 * min(worse, better)) == pytest.approx(theirs)
     if losses + gains:
@@ -41,7 +41,7 @@ def test_tangos_variance_is_that_of_the_largest_likelihood(losses: int, gains: i
     gain = optimize.minimize_scalar(likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
     excess = losses - gains - n * margin
     score = math.copysign(max(abs(excess) - 1, 0), excess) / math.sqrt(n * (2 * gain + margin - margin**2))
-    assert p_lost(losses, gains, n, margin) == pytest.approx(stats.norm.sf(score), rel=1e-4)
+    assert losses_p_value(losses, gains, n, margin) == pytest.approx(stats.norm.sf(score), rel=1e-4)
 
 
 @settings(deadline=None, derandomize=True)
@@ -55,7 +55,7 @@ def test_the_interval_is_what_is_not_rejected(counts: tuple[int, int, int], alph
     assert -1 <= low <= (gains - losses) / n <= high <= 1
     for bound in (low, high):
         if 0 < abs(bound) < 1 - 1e-9:  # not at the ends of what is possible
-            p = p_lost(gains, losses, n, bound) if bound == low else p_lost(losses, gains, n, -bound)
+            p = losses_p_value(gains, losses, n, bound) if bound == low else losses_p_value(losses, gains, n, -bound)
             assert p == pytest.approx(alpha, rel=1e-3)
 
 
@@ -65,11 +65,11 @@ def test_a_wider_margin_never_makes_it_worse_and_p_is_one(counts: tuple[int, int
     losses, gains, same = counts
     n = losses + gains + same
     if n:
-        p, wider = p_lost(losses, gains, n, margin), p_lost(losses, gains, n, margin + 0.1)
+        p, wider = losses_p_value(losses, gains, n, margin), losses_p_value(losses, gains, n, margin + 0.1)
         assert 0 <= p <= 1
         if margin:
             assert wider >= p - 1e-9
-        assert p_lost(losses, gains, n, margin) >= p_lost(losses + 1, gains, n + 1, margin) - 0.2
+        assert losses_p_value(losses, gains, n, margin) >= losses_p_value(losses + 1, gains, n + 1, margin) - 0.2
 
 
 def test_runs_that_never_disagree() -> None:
@@ -86,7 +86,7 @@ def test_the_exact_error_rate_is_at_most_alpha(n: int, margin: float) -> None:
     """Over the whole range of how often the runs disagree, not a simulation: Tango's own reaches 8.9% for 5%."""
     for alpha in (0.05, 0.0027):
         gains = [0.0, *np.geomspace(1e-4, (1 - margin) / 2 - 1e-9, 25)]
-        worst = max(power_below(p_lost, n, gain + margin, gain, margin, alpha) for gain in gains)
+        worst = max(power_below(losses_p_value, n, gain + margin, gain, margin, alpha) for gain in gains)
         assert worst <= alpha * 1.05
         if n == 1000:
             assert worst > alpha * 0.8, "no more careful than need be"
@@ -96,8 +96,8 @@ def test_power_is_what_simulation_finds() -> None:
     random = np.random.default_rng(3)
     for n, loss, gain, margin in ((100, 0.2, 0.02, 0.05), (400, 0.1, 0.04, 0.0)):
         losses, gains, _ = random.multinomial(n, [loss, gain, 1 - loss - gain], 20_000).T
-        found = (p_lost(losses, gains, n, margin) <= 0.01).mean()
-        assert power_below(p_lost, n, loss, gain, margin, 0.01) == pytest.approx(found, abs=0.015)
+        found = (losses_p_value(losses, gains, n, margin) <= 0.01).mean()
+        assert power_below(losses_p_value, n, loss, gain, margin, 0.01) == pytest.approx(found, abs=0.015)
 
 
 def test_what_is_announced_is_reached() -> None:
@@ -105,7 +105,7 @@ def test_what_is_announced_is_reached() -> None:
     for margin in (0.0, 0.05):
         worse = of(20, 12, 300).detectable(-margin, 0.0027, 0.8)
         losses, gains, _ = random.multinomial(300, [12 / 300 - worse, 12 / 300, 1 - 24 / 300 + worse], 20_000).T
-        assert (p_lost(losses, gains, 300, margin) <= 0.0027).mean() == pytest.approx(0.8, abs=0.015)
+        assert (losses_p_value(losses, gains, 300, margin) <= 0.0027).mean() == pytest.approx(0.8, abs=0.015)
     assert math.isnan(of(1, 0, 5).detectable(0.0, 0.0027, 0.8)), "five images can never tell"
 
 
@@ -115,7 +115,7 @@ def test_the_decisive_number_of_images_decides_as_often_as_it_says(losses: int, 
     assert n
     shares = [losses / 100, gains / 100, 1 - (losses + gains) / 100]
     lost, gained, _ = np.random.default_rng(5).multinomial(n, shares, 20_000).T
-    found = p_lost(lost, gained, n, 0.05) if losses > gains else p_lost(gained, lost, n, -0.05)
+    found = losses_p_value(lost, gained, n, 0.05) if losses > gains else losses_p_value(gained, lost, n, -0.05)
     assert (found <= 0.01).mean() == pytest.approx(0.8, abs=0.03)
 
 

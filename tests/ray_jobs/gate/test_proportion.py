@@ -5,7 +5,7 @@ from hypothesis import strategies as some
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from ray_jobs.gate.proportion import Share
+from ray_jobs.gate.proportion import ProportionTest
 
 
 @settings(deadline=None, derandomize=True)
@@ -13,40 +13,44 @@ from ray_jobs.gate.proportion import Share
 def test_equal_to_statsmodels(n: int, share: float, alpha: float) -> None:
     count = round(share * n)
     low, high = proportion_confint(count, n, 2 * alpha, method="beta")
-    assert Share(count, n, n).interval(alpha) == pytest.approx((low, high), abs=1e-9)
+    assert ProportionTest(count, n, n).interval(alpha) == pytest.approx((low, high), abs=1e-9)
     for bound in (0.01, 0.3, 0.99):
         below = stats.binomtest(count, n, bound, alternative="less").pvalue
         above = stats.binomtest(count, n, bound, alternative="greater").pvalue
-        assert Share(count, n, n).p_below(bound) == pytest.approx(below, abs=1e-9)
-        assert Share(count, n, n).p_above(bound) == pytest.approx(above, abs=1e-9)
+        assert ProportionTest(count, n, n).p_below(bound) == pytest.approx(below, abs=1e-9)
+        assert ProportionTest(count, n, n).p_above(bound) == pytest.approx(above, abs=1e-9)
 
 
 def test_the_rule_of_three() -> None:
     """None of n: the bound at 5% is about 3/n, and as many images as ln(alpha)/ln(1 - limit) show a limit."""
-    low, high = Share(0, 300, 300).interval(0.05)
+    low, high = ProportionTest(0, 300, 300).interval(0.05)
     assert low == 0.0
     assert high == pytest.approx(3 / 300, rel=0.01)
-    assert Share(0, 100, 100).decisive_n(0.01, 0.0027, 0.0027, 0.8) == np.ceil(np.log(0.0027) / np.log(0.99)) == 589
+    assert (
+        ProportionTest(0, 100, 100).decisive_n(0.01, 0.0027, 0.0027, 0.8)
+        == np.ceil(np.log(0.0027) / np.log(0.99))
+        == 589
+    )
 
 
 @pytest.mark.parametrize(("count", "bound"), [(5, 0.1), (20, 0.1), (3, 0.01)])
 def test_the_decisive_number_of_images_decides_as_often_as_it_says(count: int, bound: float) -> None:
-    n = Share(count, 100, 100).decisive_n(bound, 0.01, 0.01, 0.8)
+    n = ProportionTest(count, 100, 100).decisive_n(bound, 0.01, 0.01, 0.8)
     assert n
     later = np.random.default_rng(1).binomial(n, count / 100, 2000)
     found = [
         share.p_below(bound) if count / 100 < bound else share.p_above(bound)
-        for share in (Share(int(one), n, n) for one in later)
+        for share in (ProportionTest(int(one), n, n) for one in later)
     ]
     assert (np.array(found) <= 0.01).mean() == pytest.approx(0.8, abs=0.06)
 
 
 def test_at_the_limit_no_number_of_images_decides() -> None:
-    assert Share(1, 100, 100).decisive_n(0.01, 0.01, 0.01, 0.8) is None
+    assert ProportionTest(1, 100, 100).decisive_n(0.01, 0.01, 0.01, 0.8) is None
 
 
 def test_the_ends() -> None:
-    none, every = Share(0, 10, 10), Share(10, 10, 10)
+    none, every = ProportionTest(0, 10, 10), ProportionTest(10, 10, 10)
     assert none.interval(0.01)[0] == 0
     assert every.interval(0.01)[1] == 1
     assert none.p_below(0.0) == every.p_above(1.0) == 1

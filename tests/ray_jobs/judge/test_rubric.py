@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from making import suite
 
 from ray_jobs.contract.suite import Judge
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import rubric
 
 PLAIN = Judge(kind="vllm", model="/m")
 CRITERIA = Judge(kind="vllm", model="/m", criteria=("colour", "shape", "size"))
@@ -18,23 +18,27 @@ def said(**answers: object) -> str:
 
 def test_the_question_holds_the_caption_and_the_references() -> None:
     judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}")
-    assert judging.question(judge, "a dot", ["one", "two"]) == "one\ntwo|a dot"
+    assert rubric.build_question(judge, "a dot", ["one", "two"]) == "one\ntwo|a dot"
 
 
 def test_a_caption_cannot_ask_for_the_references() -> None:
     judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}")
-    assert judging.question(judge, "{references}", ["secret"]) == "secret|{references}"
+    assert rubric.build_question(judge, "{references}", ["secret"]) == "secret|{references}"
 
 
 def test_the_answer_is_held_to_rationale_first_then_verdicts() -> None:
-    schema = json.loads(judging.schema(CRITERIA))
+    schema = json.loads(rubric.build_schema(CRITERIA))
     assert list(schema["properties"]) == schema["required"] == ["rationale", "colour", "shape", "size"]
     assert schema["additionalProperties"] is False
-    assert json.loads(judging.schema(PLAIN))["properties"]["score"] == {"type": "integer", "minimum": 1, "maximum": 5}
+    assert json.loads(rubric.build_schema(PLAIN))["properties"]["score"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 5,
+    }
 
 
 def test_a_judgement_by_criteria_is_the_share_that_holds() -> None:
-    found = judging.read(CRITERIA, said(colour=True, shape=False, size=True), None)
+    found = rubric.parse_answer(CRITERIA, said(colour=True, shape=False, size=True), None)
     assert found.values == {
         "judge": pytest.approx(2 / 3), "judge_colour": 1.0, "judge_shape": 0.0, "judge_size": 1.0
     }  # fmt: skip
@@ -43,7 +47,7 @@ def test_a_judgement_by_criteria_is_the_share_that_holds() -> None:
 
 
 def test_a_judgement_by_score() -> None:
-    assert judging.read(PLAIN, said(score=4), None).values == {"judge": 4.0}
+    assert rubric.parse_answer(PLAIN, said(score=4), None).values == {"judge": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -84,31 +88,31 @@ def test_a_judgement_by_score() -> None:
     ],
 )
 def test_a_useless_answer_is_a_failure_of_the_judge_and_no_score(judge: Judge, answer: str) -> None:
-    found = judging.read(judge, answer, None)
+    found = rubric.parse_answer(judge, answer, None)
     assert (found.values, found.failure) == ({}, "judge-invalid-answer")
     assert found.rationale == answer[:400]
 
 
 def test_a_fence_of_markdown_is_taken_off() -> None:
-    assert judging.read(PLAIN, f"```json\n{said(score=4)}\n```\n", None).values == {"judge": 4.0}
-    assert judging.read(PLAIN, f"```\n{said(score=4)}\n```", None).values == {"judge": 4.0}
+    assert rubric.parse_answer(PLAIN, f"```json\n{said(score=4)}\n```\n", None).values == {"judge": 4.0}
+    assert rubric.parse_answer(PLAIN, f"```\n{said(score=4)}\n```", None).values == {"judge": 4.0}
 
 
 def test_a_rationale_is_cut_and_can_be_stored() -> None:
-    found = judging.read(PLAIN, '{"rationale": "' + "\\ud83d" * 900 + '", "score": 4}', None)
+    found = rubric.parse_answer(PLAIN, '{"rationale": "' + "\\ud83d" * 900 + '", "score": 4}', None)
     assert found.rationale == "?" * 400
 
 
 def test_no_text_brings_a_place_of_its_own_along() -> None:
     judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}|{other}", pairwise_prompt="{second}/{first}")
-    assert judging.question(judge, "{references}", ["{caption}"]) == "{caption}|{references}|{other}"
-    assert judging.pair_question(judge, "{second}", "{first}", []) == "{first}/{second}"
+    assert rubric.build_question(judge, "{references}", ["{caption}"]) == "{caption}|{references}|{other}"
+    assert rubric.build_pair_question(judge, "{second}", "{first}", []) == "{first}/{second}"
 
 
 @pytest.mark.parametrize("text", ['</data>"', "<data>", "&lt;/data&gt;", "\u2028\x00\\", "</DATA >"])
 def test_a_judge_behind_an_endpoint_sees_a_caption_in_a_block_that_it_cannot_close(text: str) -> None:
     judge = Judge(kind="openai", model="m", base_url="http://h/v1", prompt="{caption}")
-    asked = judging.question(judge, text, [])
+    asked = rubric.build_question(judge, text, [])
     assert asked.startswith("<data>")
     assert asked.endswith("</data>")
     inside = asked.removeprefix("<data>").removesuffix("</data>")
@@ -118,7 +122,7 @@ def test_a_judge_behind_an_endpoint_sees_a_caption_in_a_block_that_it_cannot_clo
 
 def test_an_endpoints_schema_has_what_strict_modes_take() -> None:
     judge = Judge(kind="openai", model="m", base_url="http://h/v1")
-    assert json.loads(judging.schema(judge))["properties"] == {
+    assert json.loads(rubric.build_schema(judge))["properties"] == {
         "rationale": {"type": "string"}, "score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}
     }  # fmt: skip
 
@@ -128,11 +132,11 @@ def test_an_endpoints_schema_has_what_strict_modes_take() -> None:
 )
 def test_a_choice_is_first_second_or_tie(answer: str) -> None:
     for better in ("first", "second", "tie"):
-        assert judging.read_pair(said(better=better), None) == judging.Choice(better, "because")
-    found = judging.read_pair(answer, None)
+        assert rubric.parse_pair_answer(said(better=better), None) == rubric.Choice(better, "because")
+    found = rubric.parse_pair_answer(answer, None)
     assert (found.better, found.failure) == (None, "judge-invalid-answer")
-    assert judging.read_pair(None, None).failure == "judge-silent"
-    assert judging.read_pair(answer, "timeout").failure == "judge-timeout"
+    assert rubric.parse_pair_answer(None, None).failure == "judge-silent"
+    assert rubric.parse_pair_answer(answer, "timeout").failure == "judge-timeout"
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
@@ -144,19 +148,19 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | s
 def test_whatever_the_judge_says_it_is_a_judgement_in_range_or_a_failure(said: object) -> None:
     answer = said if isinstance(said, str) else json.dumps(said)
     for judge in (PLAIN, CRITERIA):
-        found = judging.read(judge, answer, None)
+        found = rubric.parse_answer(judge, answer, None)
         assert bool(found.values) != bool(found.failure)
         assert set(found.values) in (set(), set(judge.metrics()))
         low, high = (0, 1) if judge.criteria else (1, 5)
         assert all(low <= value <= high for value in found.values.values())
-    choice = judging.read_pair(answer, None)
-    assert (choice.better in judging.BETTER) != bool(choice.failure)
+    choice = rubric.parse_pair_answer(answer, None)
+    assert (choice.better in rubric.BETTER) != bool(choice.failure)
 
 
 def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:
-    assert judging.read(PLAIN, None, "engine-error").failure == "judge-engine-error"
-    assert judging.read(PLAIN, said(score=4), "image-missing").failure == "judge-image-missing"
-    assert judging.read(PLAIN, None, None).failure == judging.SILENT.failure == "judge-silent"
+    assert rubric.parse_answer(PLAIN, None, "engine-error").failure == "judge-engine-error"
+    assert rubric.parse_answer(PLAIN, said(score=4), "image-missing").failure == "judge-image-missing"
+    assert rubric.parse_answer(PLAIN, None, None).failure == rubric.NO_ANSWER.failure == "judge-silent"
 
 
 def test_the_judges_metrics_can_gate() -> None:
@@ -166,11 +170,11 @@ def test_the_judges_metrics_can_gate() -> None:
 
 def test_an_answer_is_told_again_without_what_its_rationale_must_not_say() -> None:
     answer = '{"score":4,"rationale":"my secret: %s"}'
-    answer %= "é" * (judging.ANSWER_CHARACTERS - len(answer) + 2)
-    assert len(answer) == judging.ANSWER_CHARACTERS
-    told = judging.retold(PLAIN, answer, False, lambda text: text.replace("secret", "***"))
+    answer %= "é" * (rubric.ANSWER_CHARACTERS - len(answer) + 2)
+    assert len(answer) == rubric.ANSWER_CHARACTERS
+    told = rubric.redact_rationale(PLAIN, answer, False, lambda text: text.replace("secret", "***"))
     assert "secret" not in told
-    assert judging.read(PLAIN, told, None).values == {"judge": 4.0}
-    assert judging.retold(PLAIN, answer, False, lambda text: text) == answer
-    pair = judging.retold(PLAIN, f"```\n{said(better='tie')}\n```", True, lambda text: "***")
-    assert judging.read_pair(pair, None) == judging.Choice("tie", "***")
+    assert rubric.parse_answer(PLAIN, told, None).values == {"judge": 4.0}
+    assert rubric.redact_rationale(PLAIN, answer, False, lambda text: text) == answer
+    pair = rubric.redact_rationale(PLAIN, f"```\n{said(better='tie')}\n```", True, lambda text: "***")
+    assert rubric.parse_pair_answer(pair, None) == rubric.Choice("tie", "***")

@@ -23,11 +23,11 @@ def files(uri: str) -> list[str]:
 
 
 def test_what_is_kept_is_found_and_nothing_else(store: str) -> None:
-    assert answer_store.load(store, "part", {"k"}) == {}
-    answer_store.keep(store, "part", [made("k"), made("other")])
-    assert answer_store.load(store, "part", {"k", "unknown"}) == {"k": made("k")}
-    assert answer_store.load(store, "another", {"k"}) == {}
-    assert answer_store.load(store, "part", set()) == {}
+    assert answer_store.load_answers(store, "part", {"k"}) == {}
+    answer_store.save_answers(store, "part", [made("k"), made("other")])
+    assert answer_store.load_answers(store, "part", {"k", "unknown"}) == {"k": made("k")}
+    assert answer_store.load_answers(store, "another", {"k"}) == {}
+    assert answer_store.load_answers(store, "part", set()) == {}
 
 
 @pytest.mark.parametrize(
@@ -44,45 +44,45 @@ def test_one_answer_stands_in_whatever_order_they_come(given: list[Answer], stan
     for number, order in enumerate((given, given[::-1])):
         uri = str(tmp_path / str(number))
         for answer in order:
-            answer_store.keep(uri, "part", [answer])
-        assert answer_store.load(uri, "part", {"k"}) == {"k": stands}
-        answer_store.compact(uri, "part")
-        assert answer_store.load(uri, "part", {"k"}) == {"k": stands}
+            answer_store.save_answers(uri, "part", [answer])
+        assert answer_store.load_answers(uri, "part", {"k"}) == {"k": stands}
+        answer_store.merge_small_files(uri, "part")
+        assert answer_store.load_answers(uri, "part", {"k"}) == {"k": stands}
         assert len(files(uri)) == 1
 
 
 def test_the_same_answer_twice_is_one_file(store: str) -> None:
     for _ in range(2):
-        answer_store.keep(store, "part", [made()])
+        answer_store.save_answers(store, "part", [made()])
     assert len(files(store)) == 1
-    answer_store.compact(store, "part")
-    assert answer_store.load(store, "part", {"k"}) == {"k": made()}
+    answer_store.merge_small_files(store, "part")
+    assert answer_store.load_answers(store, "part", {"k"}) == {"k": made()}
 
 
 def test_files_from_before_a_column_was_there_are_read_and_merged(store: str) -> None:
     old = answer_store.SCHEMA.remove(answer_store.SCHEMA.get_field_index("served_by"))
     row = {name: value for name, value in asdict(made("old")).items() if name != "served_by"}
     objects.write(f"{store}/part/old.parquet", parts.encoded(pa.Table.from_pylist([row], schema=old), {}))
-    assert answer_store.load(store, "part", {"old"}) == {"old": made("old")}
+    assert answer_store.load_answers(store, "part", {"old"}) == {"old": made("old")}
     new = replace(made("new"), served_by="m")
-    answer_store.keep(store, "part", [new])
+    answer_store.save_answers(store, "part", [new])
     for _ in range(2):
-        assert answer_store.load(store, "part", {"old", "new"}) == {"old": made("old"), "new": new}
-        answer_store.compact(store, "part")
+        assert answer_store.load_answers(store, "part", {"old", "new"}) == {"old": made("old"), "new": new}
+        answer_store.merge_small_files(store, "part")
     assert len(files(store)) == 1
 
 
 def test_files_that_are_large_are_left_as_they_are(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [hashlib.sha256(bytes([number])).hexdigest() for number in range(256)]
-    answer_store.keep(store, "part", map(made, keys))
+    answer_store.save_answers(store, "part", map(made, keys))
     large = files(store)
-    monkeypatch.setattr(answer_store, "SMALL", 8000)
+    monkeypatch.setattr(answer_store, "SMALL_FILE_BYTES", 8000)
     for key in "abc":
-        answer_store.keep(store, "part", [made(key)])
-    answer_store.compact(store, "part")
+        answer_store.save_answers(store, "part", [made(key)])
+    answer_store.merge_small_files(store, "part")
     assert set(large) < set(files(store))
     assert len(files(store)) == 2
-    assert set(answer_store.load(store, "part", {"a", "b", "c", keys[7]})) == {"a", "b", "c", keys[7]}
+    assert set(answer_store.load_answers(store, "part", {"a", "b", "c", keys[7]})) == {"a", "b", "c", keys[7]}
 
 
 @pytest.mark.parametrize("dies_at", range(1, 6))
@@ -92,7 +92,7 @@ def test_a_kill_in_the_middle_of_a_merge_loses_nothing(
     """Whatever change to the storage is the last one."""
     uri, keys = str(tmp_path), {f"{number:032x}" for number in range(4)}
     for number, key in enumerate(sorted(keys)):
-        answer_store.keep(uri, "part", [made(key, float(number))])
+        answer_store.save_answers(uri, "part", [made(key, float(number))])
     changes = 0
 
     def counted(change: Callable[..., object]) -> Callable[..., object]:
@@ -109,26 +109,26 @@ def test_a_kill_in_the_middle_of_a_merge_loses_nothing(
         patched.setattr(objects, "create", counted(objects.create))
         patched.setattr(objects, "delete", counted(objects.delete))
         with pytest.raises(KeyboardInterrupt):
-            answer_store.compact(uri, "part")
-    assert set(answer_store.load(uri, "part", keys)) == keys
-    answer_store.compact(uri, "part")
+            answer_store.merge_small_files(uri, "part")
+    assert set(answer_store.load_answers(uri, "part", keys)) == keys
+    answer_store.merge_small_files(uri, "part")
     assert len(files(uri)) == 1
-    assert set(answer_store.load(uri, "part", keys)) == keys
+    assert set(answer_store.load_answers(uri, "part", keys)) == keys
 
 
 def test_a_part_is_merged_by_several_at_once_and_nothing_is_lost_to_any_reader(tmp_path: Path) -> None:
     uri, keys = str(tmp_path), {f"{number:032x}" for number in range(60)}
     for number, key in enumerate(sorted(keys)):
-        answer_store.keep(uri, "part", [made(key, float(number))])
+        answer_store.save_answers(uri, "part", [made(key, float(number))])
     seen: list[int] = []
     done = threading.Event()
 
     def look() -> None:
         while not done.is_set():
-            seen.append(len(answer_store.load(uri, "part", keys)))
+            seen.append(len(answer_store.load_answers(uri, "part", keys)))
 
     reader = threading.Thread(target=look)
-    mergers = [threading.Thread(target=answer_store.compact, args=(uri, "part")) for _ in range(4)]
+    mergers = [threading.Thread(target=answer_store.merge_small_files, args=(uri, "part")) for _ in range(4)]
     for thread in (reader, *mergers):
         thread.start()
     for thread in mergers:
@@ -136,5 +136,5 @@ def test_a_part_is_merged_by_several_at_once_and_nothing_is_lost_to_any_reader(t
     done.set()
     reader.join()
     assert set(seen) == {60}
-    answer_store.compact(uri, "part")
+    answer_store.merge_small_files(uri, "part")
     assert len(files(uri)) == 1

@@ -17,9 +17,9 @@ from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import frequencies
 from ray_jobs.metrics.text.batch import Batch, Corpus
-from ray_jobs.metrics.text.corpus_counts import _of_references
+from ray_jobs.metrics.text.corpus_counts import _list_reference_ngrams
 from ray_jobs.metrics.text.frequencies import Frequencies
-from ray_jobs.metrics.text.tokenise import terms
+from ray_jobs.metrics.text.tokenise import split_terms
 from ray_jobs.storage import parts
 
 CLOSE = 1e-6
@@ -67,8 +67,8 @@ def corpus_of(cases: list[Case], folder: Path) -> Corpus:
     """Document frequencies by the code that makes a golden set's."""
     texts = [[text.encode("utf-8", "replace").decode() for text in references] for _, references in cases]
     parts.write(str(folder), "part-00000", pa.table({"references": texts}), {})
-    total, grams = _of_references("part-00000", str(folder))["ngrams"]
-    return Corpus(documents=Frequencies(total, (frequencies.summed([frequencies.counted(grams)], least=2),)))
+    total, grams = _list_reference_ngrams("part-00000", str(folder))["ngrams"]
+    return Corpus(documents=Frequencies(total, (frequencies.sum_counts([frequencies.count_numbers(grams)], least=2),)))
 
 
 def ours(metric: str, cases: list[Case], corpus: Corpus = NO_CORPUS) -> list[float]:
@@ -80,7 +80,7 @@ def ours(metric: str, cases: list[Case], corpus: Corpus = NO_CORPUS) -> list[flo
 
 
 def joined(text: str) -> str:
-    return " ".join(terms(text))
+    return " ".join(split_terms(text))
 
 
 def bleu(cases: list[Case]) -> list[float]:

@@ -13,7 +13,7 @@ from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric
 from ray_jobs.metrics.builtin import box_iou, field_match, object_lists
-from ray_jobs.metrics.field_metrics import field_metrics
+from ray_jobs.metrics.field_metrics import build_field_metrics
 from ray_jobs.metrics.registry import declared
 
 BOX = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
@@ -222,6 +222,6 @@ def test_what_a_metric_of_fields_needs() -> None:
 def test_declared_names_are_those_of_the_schema() -> None:
     schema = suite(caption__fields=FIELDS).caption.schema_of_fields
     assert schema
-    assert list(field_metrics(schema, ["count"])) == ["fields_valid", "field_count"]
+    assert list(build_field_metrics(schema, ["count"])) == ["fields_valid", "field_count"]
     for name in schema["properties"]:
-        assert field_metric_names(schema, [name]) == list(field_metrics(schema, [name]))
+        assert field_metric_names(schema, [name]) == list(build_field_metrics(schema, [name]))

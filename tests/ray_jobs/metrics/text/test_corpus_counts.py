@@ -25,7 +25,7 @@ WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tasks in this process; two parts a group, and several ranges."""
-    monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
     monkeypatch.setattr(corpus_counts, "GROUP_ROWS", 8)
     monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 64)
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
@@ -54,8 +54,8 @@ def of(table: Frequencies, found: np.ndarray) -> dict[int, int]:
 
 def test_counts_are_those_by_hand(store: str) -> None:
     planned = made(store)
-    corpus_counts.complete(planned, planned.caption_id)
-    corpus = corpus_counts.opened(planned, planned.caption_id)
+    corpus_counts.complete_tables(planned, planned.caption_id)
+    corpus = corpus_counts.open_tables(planned, planned.caption_id)
     per_image = []
     for n in range(22):
         terms = numbers(texts(n, n % 3))
@@ -92,9 +92,9 @@ def test_the_bytes_do_not_depend_on_the_groups(tmp_path: Path, monkeypatch: pyte
 
 def test_what_is_counted_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = made(str(tmp_path))
-    corpus_counts.complete(planned, planned.caption_id)
-    monkeypatch.setattr(corpus_counts, "_on_ray", None)
-    corpus_counts.complete(planned, planned.caption_id)
+    corpus_counts.complete_tables(planned, planned.caption_id)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", None)
+    corpus_counts.complete_tables(planned, planned.caption_id)
 
 
 def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
@@ -103,13 +103,13 @@ def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
     whole, cut = made(str(tmp_path / "whole")), made(str(tmp_path / "cut"))
     corpus_counts.count_references(whole)
     counted: list[str] = []
-    original = corpus_counts._of_references
+    original = corpus_counts._list_reference_ngrams
 
     def counter(name: str, golden_uri: str) -> object:
         counted.append(name)
         return original(name, golden_uri)
 
-    monkeypatch.setattr(corpus_counts, "_of_references", counter)
+    monkeypatch.setattr(corpus_counts, "_list_reference_ngrams", counter)
     steps = 0
     while not objects.exists(f"{corpus_counts.references_uri(cut)}/tables.json"):
         left = [steps]  # one more task is done each time before it is killed
@@ -123,7 +123,7 @@ def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
                 done.append(work(row))  # type: ignore[operator]
             return done
 
-        monkeypatch.setattr(corpus_counts, "_on_ray", killed)
+        monkeypatch.setattr(corpus_counts, "_run_on_ray", killed)
         try:
             corpus_counts.count_references(cut)
         except KeyboardInterrupt:
@@ -147,13 +147,13 @@ def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytes
 
     def second(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
-            monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+            monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
             corpus_counts.count_references(planned)
         return in_process(rows, work)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(corpus_counts, "_on_ray", second)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", second)
     corpus_counts.count_references(planned)
-    assert corpus_counts.table(corpus_counts.references_uri(planned), "ngrams").total == 14
+    assert corpus_counts.open_table(corpus_counts.references_uri(planned), "ngrams").total == 14
 
 
 def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.Monk
             objects.delete(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams")
         return in_process(rows, work)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(corpus_counts, "_on_ray", lost)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", lost)
     with pytest.raises(RetryableError, match="run again"):
         corpus_counts.count_references(planned)
 
@@ -173,7 +173,7 @@ def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
     planned = spec(root=str(tmp_path))
     write_golden(planned, [{"image_id": "a"}])
     corpus_counts.count_references(planned)
-    table = corpus_counts.table(corpus_counts.references_uri(planned), "ngrams")
+    table = corpus_counts.open_table(corpus_counts.references_uri(planned), "ngrams")
     assert (table.total, table.of(np.array([5], np.uint64)).tolist()) == (0, [1])
 
 
@@ -186,33 +186,33 @@ def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:
     planned = made(s3)
     corpus_counts.count_references(planned)
     uri = corpus_counts.references_uri(planned)
-    first = corpus_counts.table(uri, "ngrams")
+    first = corpus_counts.open_table(uri, "ngrams")
     (copy,) = (tmp_path / "cache").iterdir()
     assert sum(path.stat().st_size for path in copy.iterdir()) == sum(len(a) * 12 for a, _ in first.ranges)
-    objects.delete(f"{uri}/{corpus_counts._file('ngrams', 0)}")
-    corpus_counts.table.cache_clear()
-    assert corpus_counts.table(uri, "ngrams").total == first.total
+    objects.delete(f"{uri}/{corpus_counts._file_name('ngrams', 0)}")
+    corpus_counts.open_table.cache_clear()
+    assert corpus_counts.open_table(uri, "ngrams").total == first.total
     index = json.loads(objects.read(f"{uri}/tables.json"))
     index["ngrams"]["total"] += 1  # other tables are another copy
     objects.write(f"{uri}/tables.json", json.dumps(index).encode())
-    corpus_counts.table.cache_clear()
+    corpus_counts.open_table.cache_clear()
     with pytest.raises(RetryableError, match="a file of the table ngrams is missing"):
-        corpus_counts.table(uri, "ngrams")
+        corpus_counts.open_table(uri, "ngrams")
 
 
 def test_a_table_that_is_not_whole_is_trouble(tmp_path: Path) -> None:
     planned = made(str(tmp_path))
     corpus_counts.count_references(planned)
     uri = corpus_counts.references_uri(planned)
-    objects.delete(f"{uri}/{corpus_counts._file('ngrams', 0)}")
+    objects.delete(f"{uri}/{corpus_counts._file_name('ngrams', 0)}")
     with pytest.raises(RetryableError, match=r"a file of the table ngrams is missing; delete its tables\.json"):
-        corpus_counts.table(uri, "ngrams")
+        corpus_counts.open_table(uri, "ngrams")
 
 
 @pytest.mark.parametrize("change", ["a byte", "cut short", "longer", "another range's"])
 def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, change: str) -> None:
     planned = made(str(tmp_path / "root"))
-    corpus_counts.complete(planned, planned.caption_id)
+    corpus_counts.complete_tables(planned, planned.caption_id)
     uri = corpus_counts.captions_uri(planned, planned.caption_id)
     file = Path(uri, "bigrams-000.counts")
     data = file.read_bytes()
@@ -225,8 +225,8 @@ def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, 
             "another range's": other,
         }[change]
     )
-    corpus_counts.table.cache_clear()
+    corpus_counts.open_table.cache_clear()
     with pytest.raises(InputError, match=r"bigrams-000\.counts: not what its tables\.json says: .*; delete it and"):
-        corpus_counts.table(uri, "bigrams")
+        corpus_counts.open_table(uri, "bigrams")
     file.write_bytes(data)
-    assert corpus_counts.table(uri, "bigrams").total
+    assert corpus_counts.open_table(uri, "bigrams").total

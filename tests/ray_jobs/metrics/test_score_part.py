@@ -20,12 +20,12 @@ from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.artifacts import Manifest, Part, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.judge import rubric as judging
+from ray_jobs.judge import rubric
 from ray_jobs.judge.rubric import Judgement
 from ray_jobs.metrics import run as scoring
 from ray_jobs.metrics import score_part as part
 from ray_jobs.metrics.clip.model import ClipModel
-from ray_jobs.metrics.clip.similarity import scores as clip_scores
+from ray_jobs.metrics.clip.similarity import compute_scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import objects, parts
@@ -53,7 +53,7 @@ def said(colour: bool, shape: bool) -> str:
 @pytest.fixture(autouse=True)
 def _tasks_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "integration" not in request.keywords:
-        monkeypatch.setattr(corpus_counts, "_on_ray", in_process)
+        monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     write_golden(planned, GOLDEN)
     write_captions(planned, CAPTIONS)
     answers = {
-        "a": judging.read(planned.suite.judge, said(True, False), None),
-        "b": judging.read(planned.suite.judge, "no JSON", None),
-        "c": judging.read(planned.suite.judge, None, "engine-error"),
+        "a": rubric.parse_answer(planned.suite.judge, said(True, False), None),
+        "b": rubric.parse_answer(planned.suite.judge, "no JSON", None),
+        "c": rubric.parse_answer(planned.suite.judge, None, "engine-error"),
     }
     monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: answers)
     return planned
@@ -73,11 +73,11 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     """What `scoring.score` does, each task in this process."""
-    corpus_counts.complete(made, made.caption_id)
+    corpus_counts.complete_tables(made, made.caption_id)
     rows = [part.score_part({"part": name}, made, made.caption_id) for name in names]
     found = [Part.model_validate_json(row["part"]) for row in rows]
     languages = sum((Counter(json.loads(row["languages"])) for row in rows), Counter[str]())
-    details = {"languages": scoring.most_spoken(languages)}
+    details = {"languages": scoring.compute_language_shares(languages)}
     return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
 
 
@@ -90,7 +90,7 @@ def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
         parts.forget(uri, "rows")
     write_golden(made, GOLDEN, 2)
     write_captions(made, CAPTIONS, 2)
-    corpus_counts.table.cache_clear()
+    corpus_counts.open_table.cache_clear()
     return made
 
 
@@ -98,7 +98,7 @@ def captioned_anew(made: Spec, captions: list[dict[str, Any]], token: str) -> No
     """What `force` does to captions; each job is a process of its own, with no table mapped yet."""
     parts.forget(made.captions_uri, token)
     write_captions(made, captions, 2)
-    corpus_counts.table.cache_clear()
+    corpus_counts.open_table.cache_clear()
 
 
 def rows_of(manifest: Manifest, made: Spec, by: Manifest | None = None) -> dict[str, dict[str, Any]]:
@@ -122,7 +122,7 @@ def test_every_image_has_its_row_of_values_or_the_reason_why_not(made: Spec) -> 
     rows = scored(made)
     assert list(rows) == ["a", "b", "c", "d"]
     right, wrong, bare, lost = rows.values()
-    assert list(right) == ["image_id", "label", "references", "failure", "rationale", *part.columns(made)]
+    assert list(right) == ["image_id", "label", "references", "failure", "rationale", *part.list_score_metrics(made)]
     assert (right["characters"], right["words"], right["tokens"], right["exact_match"]) == (6, 2, 4, 1)
     assert (right["label"], right["label_hit"], right["rouge_l"]) == ("dot, spot", 1, 1)
     assert (right["judge"], right["judge_colour"], right["judge_shape"], right["failure"]) == (0.5, 1, 0, None)
@@ -139,9 +139,9 @@ def test_the_sums_leave_out_what_is_missing(made: Spec) -> None:
     manifest = score(made)
     lost = {"judge-engine-error": 1, "judge-invalid-answer": 1, "no-caption": 1}
     assert manifest.lost == lost
-    found = scoring.summed_up(made, manifest)
+    found = scoring.summarise_scores(made, manifest)
     assert (found.images, found.scored, found.failed) == (4, 1, lost)
-    assert list(found.metrics) == list(part.columns(made))
+    assert list(found.metrics) == list(part.list_score_metrics(made))
     assert (found.metrics["judge"].n, found.metrics["judge"].expected, found.metrics["judge"].mean) == (1, 4, 0.5)
     assert (found.metrics["exact_match"].n, found.metrics["exact_match"].mean) == (2, 0.5)
     assert found.metrics["exact_match"].expected == 3  # the images that have references
@@ -156,8 +156,14 @@ def test_the_sums_leave_out_what_is_missing(made: Spec) -> None:
 
 def test_the_most_frequent_languages_are_told() -> None:
     counts = Counter({"en": 5, "de": 2, "unknown": 2, "fr": 1, "it": 1, "nl": 1, "pl": 0})
-    assert scoring.most_spoken(counts) == {"en": 5 / 12, "de": 2 / 12, "unknown": 2 / 12, "fr": 1 / 12, "it": 1 / 12}
-    assert scoring.most_spoken(Counter()) == {}
+    assert scoring.compute_language_shares(counts) == {
+        "en": 5 / 12,
+        "de": 2 / 12,
+        "unknown": 2 / 12,
+        "fr": 1 / 12,
+        "it": 1 / 12,
+    }
+    assert scoring.compute_language_shares(Counter()) == {}
 
 
 def test_an_image_without_an_answer_is_silent_not_zero(made: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +202,7 @@ def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None
     other = spec(root=made.root, fingerprint="e" * 16, **JUDGED)
     write_captions(other, CAPTIONS)
     compared = made.model_copy(update={"baseline": baseline(other)})
-    corpus_counts.complete(compared, other.caption_id)
+    corpus_counts.complete_tables(compared, other.caption_id)
     part.score_part({"part": NAME}, compared, other.caption_id)
     assert parts.done(other.scores_uri) == {NAME}
     assert compared.scores_uri_of(other.caption_id) == other.scores_uri
@@ -214,7 +220,7 @@ def test_no_caption_at_all(tmp_path: Path) -> None:
     planned = spec(root=str(tmp_path))
     write_golden(planned, GOLDEN)
     write_captions(planned, [{"image_id": one["image_id"], "failure": "engine-error"} for one in GOLDEN])
-    found = scoring.summed_up(planned, score(planned))
+    found = scoring.summarise_scores(planned, score(planned))
     assert (found.scored, found.failed) == (0, {"no-caption": 4})
     assert {(summary.n, summary.mean) for summary in found.metrics.values()} == {(0, None)}
     assert found.details == {"languages": {}, "label_hit_by_words": []}
@@ -224,7 +230,7 @@ def test_one_image(tmp_path: Path) -> None:
     planned = spec(root=str(tmp_path))
     write_golden(planned, GOLDEN[:1])
     write_captions(planned, CAPTIONS[:1])
-    found = scoring.summed_up(planned, score(planned))
+    found = scoring.summarise_scores(planned, score(planned))
     assert (found.metrics["collapse"].n, found.metrics["distinct_2"].mean, found.metrics["cider_d"].mean) == (0, 1, 0)
     low, high = found.metrics["exact_match"].low, found.metrics["exact_match"].high
     assert low is not None
@@ -265,7 +271,7 @@ ANEW = [*CAPTIONS[:2], CAPTIONS[2] | {"caption": "A dot."}, CAPTIONS[3]]
 @pytest.mark.parametrize("left", ["all", "no manifest", "a manifest that came late"])
 def test_scores_of_other_captions_are_made_anew(two_parts: Spec, left: str) -> None:
     """On every scale: only the one that forced the captions would otherwise know of it."""
-    old = scoring.score(two_parts, two_parts.caption_id)
+    old = scoring.score_captions(two_parts, two_parts.caption_id)
     assert rows_of(old, two_parts)["a"]["collapse"] == 0
     manifest = f"{two_parts.scores_uri}/manifest.json"
     late = objects.read(manifest)
@@ -273,34 +279,34 @@ def test_scores_of_other_captions_are_made_anew(two_parts: Spec, left: str) -> N
     if left == "no manifest":
         objects.delete(manifest)
     if left == "a manifest that came late":
-        scoring.score(two_parts, two_parts.caption_id)
+        scoring.score_captions(two_parts, two_parts.caption_id)
         objects.write(manifest, late)
-    found = rows_of(scoring.score(two_parts, two_parts.caption_id), two_parts)
+    found = rows_of(scoring.score_captions(two_parts, two_parts.caption_id), two_parts)
     assert (found["c"]["characters"], found["a"]["collapse"]) == (6, 0.5)
     captioned_anew(two_parts, CAPTIONS, "and back")
-    again = scoring.score(two_parts, two_parts.caption_id)
+    again = scoring.score_captions(two_parts, two_parts.caption_id)
     assert again.parts == old.parts
     assert rows_of(again, two_parts)["a"]["collapse"] == 0
 
 
 def test_the_same_captions_made_again_keep_their_scores(two_parts: Spec) -> None:
-    scoring.score(two_parts, two_parts.caption_id)
+    scoring.score_captions(two_parts, two_parts.caption_id)
     before = stamps(two_parts)
     captioned_anew(two_parts, CAPTIONS, "again")
-    scoring.score(two_parts, two_parts.caption_id)
+    scoring.score_captions(two_parts, two_parts.caption_id)
     assert stamps(two_parts) == before
 
 
 def test_a_forced_run_that_is_tried_again_goes_on_where_it_was(two_parts: Spec) -> None:
     forced = two_parts.model_copy(update={"force": "once more"})
-    scoring.score(two_parts, two_parts.caption_id)
+    scoring.score_captions(two_parts, two_parts.caption_id)
     before = stamps(two_parts)
     captioned_anew(two_parts, ANEW, "once more")
-    folder = parts.place_of(scoring.score(forced, forced.caption_id))
+    folder = parts.place_of(scoring.score_captions(forced, forced.caption_id))
     own = forced.with_folders({forced.caption_id: folder})
     first = stamps(own)
     objects.delete(f"{own.scores_uri}/manifest.json")
-    assert parts.place_of(scoring.score(forced, forced.caption_id)) == folder
+    assert parts.place_of(scoring.score_captions(forced, forced.caption_id)) == folder
     assert stamps(own) == first
     assert stamps(two_parts) == before
 
@@ -309,22 +315,22 @@ def test_a_forced_run_that_is_tried_again_goes_on_where_it_was(two_parts: Spec) 
 def test_what_the_judge_has_answered_since_is_scored_again(
     two_parts: Spec, complete: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = scoring.score(two_parts, two_parts.caption_id)
+    old = scoring.score_captions(two_parts, two_parts.caption_id)
     assert old.lost == {"judge-engine-error": 1, "judge-invalid-answer": 1, "no-caption": 1}
     before = stamps(two_parts)
     if not complete:
         objects.delete(f"{two_parts.scores_uri}/manifest.json")
-    assert scoring.score(two_parts, two_parts.caption_id).parts == old.parts
+    assert scoring.score_captions(two_parts, two_parts.caption_id).parts == old.parts
     assert stamps(two_parts) == before, "asked again it failed again: nothing is made twice"
     if not complete:
         objects.delete(f"{two_parts.scores_uri}/manifest.json")
     answers = {
-        "a": judging.read(two_parts.suite.judge, said(True, False), None),
-        "b": judging.read(two_parts.suite.judge, said(True, True), None),
-        "c": judging.read(two_parts.suite.judge, None, "engine-error"),
+        "a": rubric.parse_answer(two_parts.suite.judge, said(True, False), None),
+        "b": rubric.parse_answer(two_parts.suite.judge, said(True, True), None),
+        "c": rubric.parse_answer(two_parts.suite.judge, None, "engine-error"),
     }
     monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: answers)
-    new = scoring.score(two_parts, two_parts.caption_id)
+    new = scoring.score_captions(two_parts, two_parts.caption_id)
     assert new.lost == {"judge-engine-error": 1, "no-caption": 1}
     assert rows_of(new, two_parts)["b"]["judge"] == 1
     assert parts.manifest(two_parts.scores_uri) == new
@@ -332,17 +338,17 @@ def test_what_the_judge_has_answered_since_is_scored_again(
         assert rows_of(old, two_parts, old)["b"]["judge"] is None, "a reader of the old scores lost them"
     kept, again = ({part.name: part.blake3 for part in made.parts} for made in (old, new))
     assert [name for name in kept if kept[name] != again[name]] == [NAME]
-    assert scoring.score(two_parts, two_parts.caption_id) == new
+    assert scoring.score_captions(two_parts, two_parts.caption_id) == new
 
 
 def test_complete_scores_without_failures_of_the_judge_cost_no_look(
     two_parts: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fine = judging.read(two_parts.suite.judge, said(True, False), None)
+    fine = rubric.parse_answer(two_parts.suite.judge, said(True, False), None)
     monkeypatch.setattr(part, "load_judgements", lambda spec, caption_id, part: dict.fromkeys("abc", fine))
-    made = scoring.score(two_parts, two_parts.caption_id)
+    made = scoring.score_captions(two_parts, two_parts.caption_id)
     monkeypatch.delattr(part, "load_judgements")
-    assert scoring.score(two_parts, two_parts.caption_id) == made
+    assert scoring.score_captions(two_parts, two_parts.caption_id) == made
 
 
 def test_a_caption_too_short_for_a_metric_is_not_missing(tmp_path: Path) -> None:
@@ -354,7 +360,7 @@ def test_a_caption_too_short_for_a_metric_is_not_missing(tmp_path: Path) -> None
         {"image_id": name, "caption": text} for name, text in zip("abc", texts, strict=True)
     ]
     write_captions(planned, answered + CAPTIONS[3:])
-    found = scoring.summed_up(planned, score(planned)).metrics
+    found = scoring.summarise_scores(planned, score(planned)).metrics
     counts = {name: (one.n, one.expected) for name, one in found.items()}
     assert counts["language"] == (1, 2)  # with the image that has no caption, which is missing
     assert counts["distinct_2"] == (2, 3)
@@ -372,7 +378,7 @@ def test_a_teams_own_metric_is_scored_too(made: Spec) -> None:
     own = made.model_copy(update={"own_metrics": {"polite": POLITE.format("True")}})
     assert own.scores_uri != made.scores_uri
     assert [row["polite"] for row in scored(own).values()] == [1, 0, 0, None]
-    assert scoring.summed_up(own, score(own)).metrics["polite"].mean == pytest.approx(1 / 3)
+    assert scoring.summarise_scores(own, score(own)).metrics["polite"].mean == pytest.approx(1 / 3)
 
 
 def test_an_own_metric_that_fails_names_itself_and_the_image(made: Spec) -> None:

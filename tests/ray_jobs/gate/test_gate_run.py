@@ -80,7 +80,7 @@ def planned_in(folder: Path, anchor: str | None = None, **settings: Any) -> Spec
 def judged(planned: Spec, old: Rows, new: Rows, **settings: Any) -> Verdict:
     assert planned.baseline
     kept(planned, planned.baseline.caption_id, old, **settings)
-    return run.gate(planned, scores(planned, kept(planned, planned.caption_id, new, **settings)))
+    return run.run_gate(planned, scores(planned, kept(planned, planned.caption_id, new, **settings)))
 
 
 def test_scores_that_hardly_differ_pass(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_limits_are_of_the_runs_own_values(tmp_path: Path) -> None:
 def test_the_first_run_needs_no_other(tmp_path: Path) -> None:
     planned = planned_in(tmp_path).model_copy(update={"baseline": None})
     found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
-    verdict = run.gate(planned, found)
+    verdict = run.run_gate(planned, found)
     assert (verdict.outcome, verdict.comparisons) == ("PASS", ())
     assert "accepted as the first baseline" in verdict.reason
 
@@ -191,7 +191,7 @@ def test_without_a_baseline_there_is_no_preference_to_gate_on(tmp_path: Path) ->
         "gate__limits": {"preference": {"min": -0.2}},
     }
     planned = planned_in(tmp_path, **settings).model_copy(update={"baseline": None})
-    verdict = run.gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
+    verdict = run.run_gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
     assert (verdict.outcome, verdict.limits) == ("PASS", ())
 
 
@@ -200,11 +200,11 @@ def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
     found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
     assert planned.baseline
     with pytest.raises(InputError, match="the evaluate stage is not complete"):
-        run.gate(planned, found)
+        run.run_gate(planned, found)
     kept(planned, planned.baseline.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
     Path(parts.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
     with pytest.raises(InputError, match="part-00002"):
-        run.gate(planned, found)
+        run.run_gate(planned, found)
 
 
 def test_the_same_captions_under_another_name_pass_as_equal(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_the_same_captions_under_another_name_pass_as_equal(tmp_path: Path) -> N
         update={"baseline": planned.baseline.model_copy(update={"caption_id": planned.caption_id})}
     )
     manifest = kept(again, again.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
-    verdict = run.gate(again, scores(again, manifest))
+    verdict = run.run_gate(again, scores(again, manifest))
     assert (verdict.outcome, verdict.reason) == (
         "PASS",
         "exact_match equal, the same captions; chrf equal, the same captions; against step-1",

@@ -29,9 +29,11 @@ def validated(
     return made
 
 
-def trend(made: Spec, mean: float = 60.0) -> dict[str, list[series.Point]]:
-    own = series.run(made.checkpoint, made.scale_id, "FAIL", {"chrf": summary(mean), "judge": summary(0.5, None)})
-    return series.trend(made.root, made.suite.name, made.series_id, own, ["chrf", "judge", "words"])
+def trend(made: Spec, mean: float = 60.0) -> dict[str, list[series.TrendPoint]]:
+    own = series.describe_run(
+        made.checkpoint, made.scale_id, "FAIL", {"chrf": summary(mean), "judge": summary(0.5, None)}
+    )
+    return series.build_trend(made.root, made.suite.name, made.series_id, own, ["chrf", "judge", "words"])
 
 
 def test_all_of_the_series_and_this_run_at_the_end(store: str) -> None:
@@ -40,11 +42,11 @@ def test_all_of_the_series_and_this_run_at_the_end(store: str) -> None:
     validated(store, 7, 1.0, caption__prompt="another question")
     found = trend(spec(root=store, called="step-3"))
     assert found["chrf"] == [
-        series.Point("step-1", "PASS", 51.0, 0.1, False),
-        series.Point("step-2", "INCONCLUSIVE", 52.0, 0.1, False),
-        series.Point("step-3", "FAIL", 60.0, 0.1, True),
+        series.TrendPoint("step-1", "PASS", 51.0, 0.1, False),
+        series.TrendPoint("step-2", "INCONCLUSIVE", 52.0, 0.1, False),
+        series.TrendPoint("step-3", "FAIL", 60.0, 0.1, True),
     ]
-    assert found["judge"][-1] == series.Point("step-3", "FAIL", 0.5, 0.0, True)
+    assert found["judge"][-1] == series.TrendPoint("step-3", "FAIL", 0.5, 0.0, True)
     assert found["words"] == []
 
 

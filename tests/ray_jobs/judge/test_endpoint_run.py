@@ -20,7 +20,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import Judgement
-from ray_jobs.judge.run import judge_all, reopen
+from ray_jobs.judge.run import run_judge, start_new_attempt
 from ray_jobs.storage import objects, parts
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
@@ -59,7 +59,7 @@ def bytes_kept(root: Path) -> bytes:
 def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tmp_path: Path) -> None:
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, price={"input": 2.0, "output": 10.0}), SIX)
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert sorted(map(caption_in, endpoint.texts())) == sorted(SIX.values())
         assert {name: one.values for name, one in told(spec).items()} == {name: {"judge": 4.0} for name in SIX}
         assert (totals.questions, totals.answered, totals.cached, totals.failed) == (6, 6, 0, {})
@@ -75,7 +75,7 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
         assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
         assert json.loads(objects.read(f"{spec.run_uri}/judge.json"))["spent"]["questions"] == 6
 
-        again = judge_all(spec, [spec.caption_id])
+        again = run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 6
         assert again == totals
     for part in ("part-00000", "part-00001"):
@@ -86,9 +86,9 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
 def test_the_same_caption_by_another_checkpoint_is_not_asked_again(tmp_path: Path) -> None:
     with lying(good) as endpoint:
         first = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(first, [first.caption_id])
+        run_judge(first, [first.caption_id])
         second = made(asking(str(tmp_path), endpoint.url, "step-2"), SIX | {"image-3": "something else"})
-        totals = judge_all(second, [second.caption_id, first.caption_id])
+        totals = run_judge(second, [second.caption_id, first.caption_id])
         assert [caption_in(text) for text in endpoint.texts()[6:]] == ["something else"]
         assert (totals.questions, totals.cached, totals.asked.questions) == (7, 6, 1)
         assert set(told(second)) == set(told(second, first.caption_id)) == set(SIX)
@@ -101,21 +101,21 @@ def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pyte
 
     with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
         first = made(asking(str(tmp_path), endpoint.url), {name: SIX[name] for name in ("image-2", "image-3")})
-        assert judge_all(first, [first.caption_id]).served_by == ("m-0805",)
+        assert run_judge(first, [first.caption_id]).served_by == ("m-0805",)
         assert "models" not in caplog.text
     with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
         endpoint.behave = lambda text, before: Said(body=answer(score=4).body | {"system_fingerprint": "fp\n1"})
         second = made(asking(str(tmp_path / "other"), endpoint.url), SIX)
-        assert judge_all(second, [second.caption_id]).served_by == ("m fp 1",)
+        assert run_judge(second, [second.caption_id]).served_by == ("m fp 1",)
         endpoint.behave = behave
         theirs = {name: text if number > 3 else f"caption {number}!" for number, (name, text) in enumerate(SIX.items())}
         third = made(asking(str(tmp_path / "other"), endpoint.url, "step-2"), theirs)
-        totals = judge_all(third, [third.caption_id])
+        totals = run_judge(third, [third.caption_id])
         assert totals.served_by == ("m fp 1", "m-0805")
         assert "answers are of 2 models" in caplog.text
         assert json.loads(objects.read(f"{third.run_uri}/judge.json"))["served_by"] == ["m fp 1", "m-0805"]
         odd = made(asking(str(tmp_path / "odd"), endpoint.url), SIX)
-        assert judge_all(odd, [odd.caption_id]).served_by == ("m-***", "m-0805")
+        assert run_judge(odd, [odd.caption_id]).served_by == ("m-***", "m-0805")
     assert KEY not in caplog.text
     assert KEY.encode() not in bytes_kept(tmp_path)
 
@@ -123,7 +123,7 @@ def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pyte
 def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX | {"image-1": None, "image-2": ""})
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 5
         assert "image-1" not in told(spec)
         assert told(spec)["image-2"].values == {"judge": 4.0}  # an empty caption is one to judge
@@ -158,14 +158,14 @@ def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
 ) -> None:
     with lying(only(2, said)) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, timeout_seconds=0.5, concurrency=1), SIX)
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": reason}
         assert told(spec)["image-2"].values == {}
         assert totals.failed == {reason: 1}
         assert totals.answered == 5
         assert endpoint.counted[next(text for text in endpoint.texts() if "caption 2" in text)] == asked
         count = len(endpoint.asked)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == count, "a failure stands for the run that met it"
     assert KEY.encode() not in bytes_kept(tmp_path)
 
@@ -177,7 +177,7 @@ def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
 def test_what_goes_away_is_tried_again(tmp_path: Path, said: Said) -> None:
     with lying(only(2, said, times=1)) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert failures(spec) == {}
         assert (totals.answered, len(endpoint.asked)) == (6, 7)
 
@@ -186,7 +186,7 @@ def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
     """`Retry-After` over two minutes is not waited for: the answer is missing, and the job goes on."""
     with lying(only(2, Said(429, {}, {"Retry-After": "300"}))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
         asked = [json.dumps(body) for body in endpoint.asked]
         assert sum("caption 2" in body for body in asked) == 1
@@ -200,40 +200,40 @@ def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
 
     with lying(behave) as endpoint:
         spec = made(asking(str(tmp_path / "other"), endpoint.url), {"image-0": "caption 0"})
-        assert judge_all(spec, [spec.caption_id]).answered == 1
+        assert run_judge(spec, [spec.caption_id]).answered == 1
     assert at[1] - at[0] >= 1
 
 
 def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: Path) -> None:
     with lying(only(2, error(400))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-request-rejected"}
         endpoint.behave = good
         endpoint.asked.clear()
         forced = spec.model_copy(update={"force": "manual"})
-        judge_all(forced, [forced.caption_id])
+        run_judge(forced, [forced.caption_id])
         assert [caption_in(text) for text in endpoint.texts()] == ["caption 2"]
         assert failures(spec) == {}
 
         endpoint.behave = only(3, error(400))
         other = made(asking(str(tmp_path), endpoint.url, "step-2"), SIX | {"image-5": "caption 3"})
-        judge_all(other, [other.caption_id])
+        run_judge(other, [other.caption_id])
         assert failures(other) == {"image-5": "judge-request-rejected"}
         endpoint.behave = good
         third = made(asking(str(tmp_path), endpoint.url, "step-3"), SIX | {"image-5": "caption 3"})
-        judge_all(third, [third.caption_id])
+        run_judge(third, [third.caption_id])
         assert failures(third) == failures(other) == {}
 
 
 def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Path) -> None:
     with lying(only(2, error(400))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         before = objects.read(f"{spec.run_uri}/judge.json")
         endpoint.behave = good
         forced = spec.model_copy(update={"force": "manual"}).with_folders({}, "forced/manual/1")
-        judge_all(forced, [forced.caption_id])
+        run_judge(forced, [forced.caption_id])
         assert objects.read(f"{spec.run_uri}/judge.json") == before
         assert objects.read(f"{spec.run_uri}/forced/manual/1/judge.json") != before
 
@@ -241,7 +241,7 @@ def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Pat
 def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(tmp_path: Path) -> None:
     with lying(only(2, error(429))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
         captions = parts.require(spec.captions_uri, "caption")
         objects.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
@@ -249,7 +249,7 @@ def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(t
         later = made(asking(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()})
         endpoint.asked.clear()
         endpoint.behave = good
-        totals = judge_all(later, [later.caption_id, spec.caption_id])
+        totals = run_judge(later, [later.caption_id, spec.caption_id])
         assert sorted(map(caption_in, endpoint.texts())) == sorted(
             ["caption 2", *(f"{text}!" for text in SIX.values())]
         )
@@ -268,21 +268,21 @@ def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twi
     """Twice with the same outcome: neither attempt is the last."""
     with lying(only(2, error(500))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(update={"force": force})
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         for outcome, again in (("PASS", 0), ("FAIL", 0), ("INCONCLUSIVE", 0), ("INCOMPLETE", 1), ("INCOMPLETE", 1)):
             objects.write(f"{spec.run_uri}/verdict.json", verdict(outcome))
             endpoint.asked.clear()
-            reopen(spec)
+            start_new_attempt(spec)
             assert objects.exists(f"{spec.run_uri}/verdict.json") == (not again)
             for _ in range(3):  # as after a kill before the verdict
-                totals = judge_all(spec, [spec.caption_id])
+                totals = run_judge(spec, [spec.caption_id])
                 assert (totals.questions, totals.answered, sum(totals.failed.values())) == (6, 5, 1)
-                reopen(spec)
+                start_new_attempt(spec)
             assert [caption_in(text) for text in endpoint.texts()].count("caption 2") == again
         objects.write(f"{spec.run_uri}/verdict.json", verdict("INCOMPLETE"))
-        reopen(spec)
+        start_new_attempt(spec)
         endpoint.behave = good
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert (totals.answered, totals.failed, totals.asked.questions, totals.cached) == (6, {}, 1, 5)
     assert failures(spec) == {}
 
@@ -293,7 +293,7 @@ def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
 ) -> None:
     with lying(only(2, error(500))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
         for name in ("verdict.json", "preference/manifest.json", "preference/parts/part-00000.parquet"):
             objects.write(f"{spec.run_uri}/{name}", verdict("INCOMPLETE"))
         real, deleted = objects.delete, 0
@@ -308,12 +308,12 @@ def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
         with monkeypatch.context() as patched:
             patched.setattr(objects, "delete", delete)
             with pytest.raises(KeyboardInterrupt):
-                reopen(spec)
+                start_new_attempt(spec)
         assert objects.exists(f"{spec.run_uri}/verdict.json")
-        reopen(spec)
+        start_new_attempt(spec)
         assert {entry.key for entry in objects.entries(spec.run_uri)} == {"attempt"}
         endpoint.behave = good
-        assert judge_all(spec, [spec.caption_id]).answered == 6
+        assert run_judge(spec, [spec.caption_id]).answered == 6
 
 
 def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
 
     with lying(half) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=8), many)
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
     assert (totals.answered, totals.failed) == (10, {"judge-server-error": 10})
     assert {one.values["judge"] for one in told(spec).values() if not one.failure} == {3.0}
 
@@ -333,7 +333,7 @@ def test_the_concurrency_bounds_the_whole_job(tmp_path: Path) -> None:
     many = {f"image-{number:02d}": f"caption {number}" for number in range(24)}
     with lying(lambda text, before: Said(hang=0.03, body=answer(score=5).body)) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, concurrency=3), many)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert endpoint.most_at_once == 3
     assert len(endpoint.asked) == 24
 
@@ -360,7 +360,7 @@ def test_a_parameter_that_the_endpoint_does_not_know_is_left_out_and_that_is_rem
 
         endpoint.behave = behave
         spec = made(asking(str(tmp_path), endpoint.url, concurrency=1), SIX)
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert totals.answered == 6
         assert len(endpoint.asked) == 7  # the first question twice, the others once
         assert not any(name in body for body in endpoint.asked[1:] for name in unknown)
@@ -370,7 +370,7 @@ def test_plain_text_in_a_fence_is_read(tmp_path: Path) -> None:
     fenced = '```json\n{"rationale": "r", "score": 2}\n```'
     with lying(lambda text, before: Said(body=completion(fenced))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert {one.values["judge"] for one in told(spec).values()} == {2.0}
 
 
@@ -398,12 +398,12 @@ def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
     with lying(lambda text, before: said) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=1, timeout_seconds=0.4), SIX)
         with pytest.raises(kind, match=line) as told_why:
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) <= 6
         assert KEY not in str(told_why.value)
         assert "\n" not in str(told_why.value)
         endpoint.behave = good
-        assert judge_all(spec, [spec.caption_id]).answered == 6, "the outage was recorded as failures of images"
+        assert run_judge(spec, [spec.caption_id]).answered == 6, "the outage was recorded as failures of images"
     assert KEY.encode() not in bytes_kept(tmp_path)
 
 
@@ -412,7 +412,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(
         RetryableError, match=r"judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"
     ):
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
 
 
 def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_path: Path) -> None:
@@ -420,10 +420,10 @@ def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_pa
         endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= 8 else error(500)
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
         with pytest.raises(RetryableError, match="6 answers in a row failed"):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
         endpoint.behave = good
         endpoint.asked.clear()
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert (len(endpoint.asked), totals.answered, totals.asked.questions) == (12, 20, 20)
 
 
@@ -440,13 +440,13 @@ def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
             with pytest.raises(
                 RetryableError, match=r"in a row failed, the last: server-error .*run again when it is up"
             ):
-                judge_all(spec, [spec.caption_id])
+                run_judge(spec, [spec.caption_id])
             assert set(failures(spec).values()) == {"judge-silent"}, "an outage was recorded as failures of images"
         missing = len(failures(spec))
         assert missing >= count - dead_after
         endpoint.behave = good
         endpoint.asked.clear()
-        assert (judge_all(spec, [spec.caption_id]).answered, len(endpoint.asked)) == (count, missing)
+        assert (run_judge(spec, [spec.caption_id]).answered, len(endpoint.asked)) == (count, missing)
 
 
 def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp_path: Path) -> None:
@@ -460,14 +460,14 @@ def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp
     with lying(behave) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=4), SIX)
         with pytest.raises(RetryableError, match="5 answers in a row failed"):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
     assert failures(spec) == {f"image-{number}": "judge-silent" for number in range(1, 6)}
 
 
 def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
     with lying(lambda text, before: good(text, 0) if before else error(500)) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
-        totals = judge_all(spec, [spec.caption_id])
+        totals = run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 7
         assert (totals.questions, totals.answered, totals.failed) == (6, 1, {"judge-server-error": 5})
         assert len(failures(spec)) == 5
@@ -484,22 +484,22 @@ def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: P
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
         for force in (None, "again"):
             again = spec.model_copy(update={"force": force})
-            totals = judge_all(again, [again.caption_id])
+            totals = run_judge(again, [again.caption_id])
             assert (totals.answered, sum(totals.failed.values())) == (8, 12)
 
 
 def test_one_image_that_always_fails_does_not_hold_the_run_up_for_ever(tmp_path: Path) -> None:
     with lying(only(2, error(500))) as endpoint:
         first = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
-        judge_all(first, [first.caption_id])
+        run_judge(first, [first.caption_id])
         second = first.model_copy(update={"force": "again"})
-        assert judge_all(second, [second.caption_id]).failed == {"judge-server-error": 1}
+        assert run_judge(second, [second.caption_id]).failed == {"judge-server-error": 1}
 
 
 def test_one_caption_that_a_firewall_dislikes_is_one_failure(tmp_path: Path) -> None:
     with lying(only(0, error(403))) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert failures(spec) == {"image-0": "judge-http-403"}
 
 
@@ -510,7 +510,7 @@ def test_refusals_in_a_row_are_no_outage_of_an_endpoint_that_answers(tmp_path: P
 
     with lying(late) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
-        assert judge_all(spec, [spec.caption_id]).failed == {"judge-refusal": 16}
+        assert run_judge(spec, [spec.caption_id]).failed == {"judge-refusal": 16}
 
 
 @pytest.mark.parametrize("value", [None, "", " \n", "sk-\nnew", "sk-é"])
@@ -523,7 +523,7 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, key_variable="ASSAY_JUDGE_OTHER_KEY"), SIX)
         with pytest.raises(InputError, match=r"judge m at .*: ASSAY_JUDGE_OTHER_KEY (is not set|holds what)"):
-            judge_all(spec, [spec.caption_id])
+            run_judge(spec, [spec.caption_id])
     assert endpoint.asked == []
 
 
@@ -531,21 +531,21 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
 def test_an_endpoint_is_a_web_address(tmp_path: Path, url: str) -> None:
     spec = made(asking(str(tmp_path), url), SIX)
     with pytest.raises(InputError, match="judge m: base_url must be http:// or https:// and a host"):
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
 
 
 def test_a_secrets_file_ends_with_a_line_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", f"{KEY}\n")
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_no_log_names_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with lying(only(2, error(400, f"your key {KEY} is odd"))) as endpoint, caplog.at_level(logging.DEBUG):
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert "judge: 6/6 questions (100%)" in caplog.text
     assert KEY not in caplog.text
 
@@ -557,7 +557,7 @@ def test_a_key_that_is_part_of_every_answer_spoils_none(
     monkeypatch.setenv("ASSAY_JUDGE_KEY", key)
     with lying(lambda text, before: answer(score=1)) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        assert judge_all(spec, [spec.caption_id]).answered == 6
+        assert run_judge(spec, [spec.caption_id]).answered == 6
     assert list(told(spec).values()) == [Judgement({"judge": 1.0}, "so")] * 6
 
 
@@ -566,7 +566,7 @@ def test_a_key_in_a_rationale_is_masked_and_the_score_stays(tmp_path: Path, writ
     said = completion(f'{{"rationale": "I was given {written}", "score": 3}}')
     with lying(lambda text, before: Said(body=said)) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert list(told(spec).values()) == [Judgement({"judge": 3.0}, "I was given ***")] * 6
     assert KEY.encode() not in bytes_kept(tmp_path)
 
@@ -584,7 +584,7 @@ HOSTILE = {
 def test_a_caption_is_data_inside_one_block_whatever_it_says(tmp_path: Path) -> None:
     with lying(good) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url, prompt="{references}\nRate: {caption}"), HOSTILE)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     for body in endpoint.asked:
         text = body["messages"][1]["content"][1]["text"]
         assert text.count("<data>") == text.count("</data>") == 2  # the reference's and the caption's
@@ -604,7 +604,7 @@ def test_a_judge_that_follows_the_caption_and_answers_out_of_form_gives_no_score
 
     with lying(behave) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), HOSTILE)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert failures(spec) == {"escape": "judge-invalid-answer"}
 
 
@@ -613,7 +613,7 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
     escaped = Said(body=completion(r'{"rationale": "\ud800 so", "score": 3}'))
     with lying(lambda text, before: odd if "1" in caption_in(text) else escaped) as endpoint:
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
-        judge_all(spec, [spec.caption_id])
+        run_judge(spec, [spec.caption_id])
     assert {one.rationale for one in told(spec).values()} == {"? so"}
 
 
@@ -622,9 +622,9 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
 DRIVER = """
 import sys
 from ray_jobs.contract.spec import Spec
-from ray_jobs.judge.run import judge_all
+from ray_jobs.judge.run import run_judge
 spec = Spec.model_validate_json(open(sys.argv[1]).read())
-judge_all(spec, [spec.caption_id])
+run_judge(spec, [spec.caption_id])
 """
 
 
@@ -663,7 +663,7 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
         assert not any(one.failure for one in told(spec).values())
         assert set(map(caption_in, endpoint.texts())) == set(many.values())
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
-        assert judge_all(spec, [spec.caption_id]).asked.questions == 40
+        assert run_judge(spec, [spec.caption_id]).asked.questions == 40
     for part in range(10):
         assert len(list(objects.entries(f"{spec.judge_uri}/{parts.name_of_part(part)}"))) == 1
 
@@ -676,7 +676,7 @@ def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:
 
         def work(spec: Spec) -> None:
             try:
-                judge_all(spec, [spec.caption_id])
+                run_judge(spec, [spec.caption_id])
             except BaseException as error:
                 failed.append(error)
 
@@ -689,7 +689,7 @@ def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:
         for spec in specs:
             assert {one.values.get("judge") for one in told(spec).values()} == {4.0}
         before = len(endpoint.asked)
-        judge_all(specs[0], [specs[0].caption_id])
+        run_judge(specs[0], [specs[0].caption_id])
         assert len(endpoint.asked) == before
 
 
@@ -701,9 +701,9 @@ def test_the_baseline_is_asked_about_in_the_same_go(tmp_path: Path) -> None:
         baseline = made(asking(str(tmp_path), endpoint.url, pairwise=True), SIX)
         theirs = {name: text if name == "image-0" else f"{text}, better" for name, text in SIX.items()}
         spec = against(made(asking(str(tmp_path), endpoint.url, "step-2", pairwise=True), theirs), baseline)
-        totals = judge_all(spec, [spec.caption_id, baseline.caption_id])
+        totals = run_judge(spec, [spec.caption_id, baseline.caption_id])
         assert totals.questions == 6 + 5 + 2 * 5
         assert len(endpoint.asked) == totals.questions
         assert endpoint.again() == {}
-        judge_all(spec, [spec.caption_id, baseline.caption_id])
+        run_judge(spec, [spec.caption_id, baseline.caption_id])
         assert len(endpoint.asked) == totals.questions

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from declaring import CHRF, EMPTY, JUDGE, WORDS, Declared, pairs
 
-from ray_jobs.gate.paired_differences import Paired
+from ray_jobs.gate.paired_differences import PairedDifferences
 
 NAN = math.nan
 RANDOM = np.random.default_rng(3)
@@ -14,7 +14,7 @@ RANDOM = np.random.default_rng(3)
 def test_chunks_give_what_the_whole_gives() -> None:
     old, new = RANDOM.random(500), RANDOM.random(500)
     new[RANDOM.random(500) < 0.1], old[RANDOM.random(500) < 0.1] = NAN, NAN
-    whole, chunked = pairs(JUDGE, old, new), Paired(JUDGE)
+    whole, chunked = pairs(JUDGE, old, new), PairedDifferences(JUDGE)
     for at in range(0, 500, 33):
         chunked.add(old[at : at + 33], new[at : at + 33])
     both = np.isfinite(old) & np.isfinite(new)
@@ -54,5 +54,5 @@ def test_without_gaps_or_without_a_range_there_is_no_worst_case() -> None:
     low, high = pairs(JUDGE, [0.5, 0.5], [0.4, 0.5]).worst_case(2) or (0, 0)
     assert low == high == pytest.approx(-0.05)
     assert pairs(WORDS, [5], [NAN]).worst_case(1) is None
-    assert Paired(JUDGE).worst_case(0) is None
-    assert Paired(JUDGE).worst_case(3) == (-1, 1), "nothing is known of any image"
+    assert PairedDifferences(JUDGE).worst_case(0) is None
+    assert PairedDifferences(JUDGE).worst_case(3) == (-1, 1), "nothing is known of any image"

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ray_jobs.gate.accumulator import studentised
-from ray_jobs.gate.moments import moments
-from ray_jobs.gate.skewed_mean import RULE, Studentised, _error_of_skewness
+from ray_jobs.gate.accumulator import build_mean_test
+from ray_jobs.gate.moments import compute_moments
+from ray_jobs.gate.skewed_mean import COCHRAN_FACTOR, MeanTest, _error_of_skewness
 
 RANDOM = np.random.default_rng(7)
 
 
-def seen_test(values: np.ndarray) -> Studentised:
-    return studentised(moments(values))
+def seen_test(values: np.ndarray) -> MeanTest:
+    return build_mean_test(compute_moments(values))
 
 
 def symmetric(n: int) -> np.ndarray:
@@ -59,17 +59,17 @@ def test_the_other_way_round_is_the_opposite() -> None:
 def test_too_skewed_for_so_few_says_nothing_of_worse() -> None:
     gains = np.where(np.arange(100) < 5, 1.0, 0.0) - 0.5
     test = seen_test(gains)
-    assert test.withheld
-    assert test.size < RULE * test.skewness**2
+    assert test.is_withheld
+    assert test.size < COCHRAN_FACTOR * test.skewness**2
     assert test.p_below(0.0) == 1
     assert math.isnan(test.detectable(0.0, 0.01, 0.8))
-    assert not seen_test(-gains).withheld, "rare losses make it no bolder"
+    assert not seen_test(-gains).is_withheld, "rare losses make it no bolder"
 
 
 def test_the_error_of_skewness_is_that_of_gamma_values() -> None:
     for shape in (4.0, 1.0):
         skewness = 2 / math.sqrt(shape)
-        found = moments(RANDOM.gamma(shape, 1, (1500, 2000))).skewness.std()
+        found = compute_moments(RANDOM.gamma(shape, 1, (1500, 2000))).skewness.std()
         assert found == pytest.approx(_error_of_skewness(np.asarray(skewness), np.asarray(2000)), rel=0.1)
     assert _error_of_skewness(np.asarray(-1.0), np.asarray(600)) == 0.1
 
@@ -86,10 +86,10 @@ def test_detectable_agrees_with_the_noncentral_t() -> None:
 
 def test_what_is_announced_is_reached() -> None:
     n, alpha = 100, 0.01
-    nights = studentised(moments(RANDOM.normal(size=(20_000, n))))
+    nights = build_mean_test(compute_moments(RANDOM.normal(size=(20_000, n))))
     announced = nights.detectable(0.0, alpha, 0.8)
     worse = float(np.nanmean(announced))
-    later = studentised(moments(RANDOM.normal(worse, 1, (20_000, n))))
+    later = build_mean_test(compute_moments(RANDOM.normal(worse, 1, (20_000, n))))
     assert (later.p_below(0.0) <= alpha).mean() == pytest.approx(0.8, abs=0.02)
 
 
@@ -98,7 +98,7 @@ def test_the_decisive_number_of_images_decides_as_often_as_it_says(mean: float) 
     seen = seen_test(symmetric(60) / symmetric(60).std(ddof=1) + mean)
     n = seen.decisive_n(0.0, 0.01, 0.01, 0.8)
     assert n
-    later = studentised(moments(RANDOM.normal(mean, 1, (2000, n))))
+    later = build_mean_test(compute_moments(RANDOM.normal(mean, 1, (2000, n))))
     found = later.p_below(0.0) if mean < 0 else later.p_above(0.0)
     assert (found <= 0.01).mean() == pytest.approx(0.8, abs=0.04)
 
@@ -112,7 +112,7 @@ def test_of_skewed_gains_enough_is_what_the_rule_needs() -> None:
     test = seen_test(np.where(np.arange(100) < 5, 1.0, 0.0) - 5.0)
     n = test.decisive_n(0.0, 0.01, 0.01, 0.8)
     assert n
-    assert n >= RULE * float(test.skewness) ** 2
+    assert n >= COCHRAN_FACTOR * float(test.skewness) ** 2
     assert test.decisive_n(0.0, 0.01, 0.01, 0.8) == n
 
 
@@ -121,5 +121,5 @@ def test_of_skewed_gains_enough_is_what_the_rule_needs() -> None:
 def test_at_the_bound_it_errs_at_most_at_alpha_however_skewed(alpha: float, sign: int) -> None:
     values = sign * (np.exp(RANDOM.normal(size=(20_000, 100))) - math.exp(0.5))
     with np.errstate(all="ignore"):
-        wrong = (studentised(moments(values)).p_below(0.0) <= alpha).mean()
+        wrong = (build_mean_test(compute_moments(values)).p_below(0.0) <= alpha).mean()
     assert wrong < alpha + 4 * math.sqrt(alpha / 20_000)

@@ -9,8 +9,8 @@ import pytest
 from declaring import Declared, pairs
 
 from ray_jobs.gate.accumulator import Sample
-from ray_jobs.gate.limits import checked
-from ray_jobs.gate.non_inferiority import compared
+from ray_jobs.gate.limits import check_limit
+from ray_jobs.gate.non_inferiority import compare_metric
 
 RANGES = ((0.0, 1.0), (0.0, 100.0), (-1.0, 1.0), (-math.inf, math.inf), (0.0, math.inf))
 
@@ -45,10 +45,10 @@ def test_whatever_the_values_are(seed: int) -> None:
             new = old.copy() if random.random() < 0.2 else nasty(random, n)
             names = [f"label-{at}" for at in random.integers(0, random.choice([1, 12, 50]), n)] if n else None
             clusters = names if random.random() < 0.4 else None
-            found = compared(metric, pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n)
+            found = compare_metric(metric, pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n)
             values = Sample()
             values.add(new[np.isfinite(new)])
-            limit = checked(metric, values, "max", 0.5, 0.0027)
+            limit = check_limit(metric, values, "max", 0.5, 0.0027)
             for told in (found, limit):
                 numbers = [value for value in told.model_dump().values() if isinstance(value, float)]
                 assert all(math.isfinite(value) for value in numbers), told
