@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.planned import said
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.client.session import NAMESPACE
+from ray_jobs.engine.client.eviction import NAMESPACE
 from ray_jobs.plan import plan
 
 DEMO = Path(__file__).parent.parent / "demo"

@@ -31,7 +31,7 @@ from benchmarks.gpu import Watch
 from benchmarks.measuring import measured
 from benchmarks.planned import captions, photographs, planned
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.client.session import NAMESPACE
+from ray_jobs.engine.client.eviction import NAMESPACE
 from ray_jobs.engine.settings import engine_environment
 from ray_jobs.storage import parts
 

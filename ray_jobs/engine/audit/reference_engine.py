@@ -21,7 +21,7 @@ from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.audit import divergence
 from ray_jobs.engine.bounded_calls import limit_each
-from ray_jobs.engine.client import session
+from ray_jobs.engine.client import eviction
 from ray_jobs.engine.errors import classify_error
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, Task, why_image_missing
@@ -59,7 +59,7 @@ def recaption(
     )  # a task of one call: its process is its own
     try:
         answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)
-        with session.repeated_eviction(engine.gpus, "audit"):
+        with eviction.repeated_eviction(engine.gpus, "audit"):
             ray.get(next(answers))  # the task has its GPU
         found: Recaptioned = ray.get(next(answers))
     except RayTaskError as error:

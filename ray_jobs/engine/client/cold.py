@@ -21,7 +21,7 @@ from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.bounded_calls import limit_each
-from ray_jobs.engine.client.session import repeated_eviction
+from ray_jobs.engine.client.eviction import repeated_eviction
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
 from ray_jobs.engine.gpus import has_gpus
 from ray_jobs.engine.prompt import prompt_builder_for

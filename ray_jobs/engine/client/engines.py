@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from ray_jobs.engine.client import session, warm
+from ray_jobs.engine.client import eviction, warm
 from ray_jobs.engine.protocol import AnswerBlock, EngineJob
 
 log = logging.getLogger("assay")
@@ -22,4 +22,4 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
     from ray_jobs.engine.client import cold  # which takes seconds to import
 
     answers = cold.stream_answers(job)
-    yield from session.evict_until_first(answers, job.engine.gpus, "engine")
+    yield from eviction.evict_until_first(answers, job.engine.gpus, "engine")

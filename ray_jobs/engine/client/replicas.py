@@ -15,7 +15,8 @@ from typing import NamedTuple
 import ray
 from ray.exceptions import RayTaskError
 
-from ray_jobs.engine.client.session import ENGINE_GONE, AskEngine, NoLongerNeeded, engine_session, load_checkpoint
+from ray_jobs.engine.client.eviction import ENGINE_GONE
+from ray_jobs.engine.client.session import AskEngine, NoLongerNeeded, engine_session, load_checkpoint
 from ray_jobs.engine.protocol import EngineJob
 
 log = logging.getLogger("assay")

@@ -1,6 +1,6 @@
-"""Holding a warm engine: find it by its name or start it, take the lease on it and keep that renewed, make room for it.
+"""Sessions of a job's driver with a warm engine: find it by its name or start it, lease it, and renew the lease.
 
-Used by a job's driver; what the engine itself does with a lease is in `warm_actor`.
+The engine's side of the lease is in `server/actor.py`.
 """
 
 import logging
@@ -12,15 +12,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
+from ray_jobs.engine.client.eviction import ENGINE_GONE, NAMESPACE, driver_silence_limit, evict_idle, kill_silent
 from ray_jobs.engine.client.work_queue import MAX_TASKS_IN_FLIGHT
 from ray_jobs.engine.protocol import EngineJob
 from ray_jobs.engine.server.actor import WarmEngine
@@ -31,15 +31,13 @@ from ray_jobs.runtime.waiting import tell_waiting
 
 log = logging.getLogger("assay")
 
-NAMESPACE, PREFIX = "assay-engines", "engine-"
-ENGINE_GONE = (RayActorError, OutOfMemoryError)  # an actor is gone; the second where Ray ended it
-DID_NOT_START = "creation task"  # what Ray says of one that did not start
-EVICTION_ANSWER_S = 5.0  # seconds that an engine has to say whether it ends
-LEASE_WAIT_S = (
-    1.0  # seconds that one request for the lease waits: for a job that is gone it is not taken later than that
-)
+PREFIX = "engine-"  # of an engine's name
+DID_NOT_START = "creation task"  # what Ray says of an actor that did not start
+LEASE_WAIT_S = 1.0  # seconds that one request for the lease waits; a job that is killed is not given it after that
 
-AskEngine = Callable[..., Any]  # asks an engine: a task's requests and the task in, a reference to its answers out
+AskEngine = Callable[..., Any]  # takes a task's requests and the task; returns a reference to the answers
+
+_last_answer: dict[str, float] = {}  # by actor id: when each engine that this job has leased answered last
 
 
 class LeasedEngine(NamedTuple):
@@ -49,18 +47,8 @@ class LeasedEngine(NamedTuple):
     token: str
 
 
-_silent_since: dict[Any, float] = {}  # since when an engine, by its actor's id, does not say whether it ends
-_last_answer: dict[str, float] = {}  # when each engine that this job holds, by its actor's id, answered last
-
-
 class EngineHung(RayActorError):  # type: ignore[misc]
-    """The engine was silent and then its process ended, which is what its watchdog does to one that hangs."""
-
-
-def driver_silence_limit() -> float:
-    """Seconds after which a driver ends a silent engine. The watchdog ends one that hangs before that, so what is still
-    there then runs, and only the way to it is broken: the network, or Ray's head."""
-    return 2 * silence_limit()
+    """The engine was silent and then its process ended: its watchdog killed it because it hung."""
 
 
 class NoLongerNeeded(Exception):
@@ -69,45 +57,45 @@ class NoLongerNeeded(Exception):
 
 @contextmanager
 def engine_session(
-    name: str, checkpoint: Checkpoint, engine: Engine, over: threading.Event | None = None
+    name: str, checkpoint: Checkpoint, engine: Engine, job_done: threading.Event | None = None
 ) -> Iterator[LeasedEngine]:
-    """The engine of this name, started where there is none, and the token of the lease on it, which is kept renewed.
+    """A leased engine of this name, which is started if there is none. A thread renews the lease.
 
-    Others make room for it on a GPU, unless it is wanted only until `over`: then NotNeeded is raised when that comes
-    first, or when there is no room.
+    Idle engines are evicted for its GPU. With `job_done` the engine is a further one: nothing is evicted, and
+    NoLongerNeeded is raised if no GPU has room for it, or if the event comes first.
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     gpu = gpus.has_gpus()
     share = engine.gpus
     short = gpu and ray.available_resources().get("GPU", 0) < share
-    if over and not _exists(name):
-        _check_still_needed(over)
+    if job_done and not _exists(name):
+        _check_still_needed(job_done)
         if short and not gpus.starts_nodes():
             raise NoLongerNeeded("no GPU has room for it")
     while True:
-        there = _exists(name)
+        existed = _exists(name)
         actor = ray.remote(WarmEngine).options(
-            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_concurrency=2 *
-            MAX_TASKS_IN_FLIGHT, num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0, runtime_env={"env_vars":
-            engine_environment(gpu)},
+            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
+            max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0,
+            runtime_env={"env_vars": engine_environment(gpu)},
         ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
             wait = gpus.GpuWait(share, "engine") if gpu else None
             with tell_waiting(partial(_describe_wait, actor, gpu)):
-                _wait_for_lease(actor, token, checkpoint, name if short and not over else None, over, wait)
+                _wait_for_lease(actor, token, checkpoint, name if short and not job_done else None, job_done, wait)
             break
         except ENGINE_GONE as error:
-            if not there or DID_NOT_START in str(error):
+            if not existed or DID_NOT_START in str(error):
                 raise
-            time.sleep(0.2)  # it was about to end, whatever for: that is no death of an engine of ours
+            time.sleep(0.2)  # it was about to end, so this job did not lose an engine
     done = threading.Event()
     renewing = threading.Thread(target=_renew_lease, args=(actor, token, done), daemon=True)
     renewing.start()
     try:
         yield LeasedEngine(actor, token)
     except ENGINE_GONE as error:
-        who = getattr(error, "actor_id", None) or actor._actor_id.hex()  # it may be one of the further engines
-        raise _recognise_hang(error, _last_answer.get(who, math.inf)) from error
+        actor_id = getattr(error, "actor_id", None) or actor._actor_id.hex()  # it may be a replica
+        raise _recognise_hang(error, _last_answer.get(actor_id, math.inf)) from error
     finally:
         done.set()
         _last_answer.pop(actor._actor_id.hex(), None)
@@ -131,47 +119,47 @@ def _wait_for_lease(
     actor: Any,
     token: str,
     checkpoint: Checkpoint,
-    make_room_for: str | None,
-    over: threading.Event | None,
+    evict_for: str | None,
+    job_done: threading.Event | None,
     wait: gpus.GpuWait | None,
 ) -> None:
     """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
-    told, answered = False, time.monotonic()
+    fetch_requested, last_answer = False, time.monotonic()
     while True:
-        asked = actor.acquire.remote(token, LEASE_WAIT_S)
+        request = actor.acquire.remote(token, LEASE_WAIT_S)
         try:
-            while not ray.wait([asked], timeout=0.5 if over else min(5, silence_limit() / 6))[0]:
-                _check_still_needed(over)
+            while not ray.wait([request], timeout=0.5 if job_done else min(5, silence_limit() / 6))[0]:
+                _check_still_needed(job_done)
                 if not gpus.is_started(actor):
-                    answered = time.monotonic()
-                elif time.monotonic() - answered > driver_silence_limit():
-                    _kill_silent(actor)
-                if make_room_for:
-                    evict_idle(make_room_for)
+                    last_answer = time.monotonic()
+                elif time.monotonic() - last_answer > driver_silence_limit():
+                    kill_silent(actor)
+                if evict_for:
+                    evict_idle(evict_for)
                 if wait and not gpus.is_placed(actor):
                     wait.tell()
             try:
-                acquired = ray.get(asked)
+                acquired = ray.get(request)
             except ENGINE_GONE as error:
-                raise _recognise_hang(error, answered) from error
+                raise _recognise_hang(error, last_answer) from error
             if acquired:
                 return
-            answered = time.monotonic()
-            _check_still_needed(over)
+            last_answer = time.monotonic()
+            _check_still_needed(job_done)
         except (NoLongerNeeded, KeyboardInterrupt, SystemExit):
-            ray.cancel(asked)
-            actor.release.remote(token)  # which it may have got just now
+            ray.cancel(request)
+            actor.release.remote(token)  # the engine may have given it the lease just now
             if not gpus.is_placed(actor):
-                ray.kill(actor)  # else a node with a GPU would be started for nobody
+                ray.kill(actor)  # else Ray would start a node with a GPU for nobody
             raise
-        if not told:
+        if not fetch_requested:
             log.info("engine: another job holds it; waiting")
             actor.fetch_ahead.remote(checkpoint.uri, checkpoint.base.uri if checkpoint.base else None)
-            told = True
+            fetch_requested = True
 
 
 def _describe_wait(actor: Any, gpu: bool) -> str:
-    """What an engine is waited for; nothing where the wait for its GPU is told anyway."""
+    """The line that says what the driver waits for; empty if the wait for its GPU has lines of its own."""
     if gpus.is_started(actor):
         return "engine: waiting for the job that holds it"
     if gpus.is_placed(actor):
@@ -179,9 +167,9 @@ def _describe_wait(actor: Any, gpu: bool) -> str:
     return "" if gpu else "engine: waiting for Ray to start its process"
 
 
-def _check_still_needed(over: threading.Event | None) -> None:
-    if over and over.is_set():
-        raise NoLongerNeeded("the job was over before it was there")
+def _check_still_needed(job_done: threading.Event | None) -> None:
+    if job_done and job_done.is_set():
+        raise NoLongerNeeded("the job was job_done before it was there")
 
 
 def _exists(name: str) -> bool:
@@ -191,83 +179,21 @@ def _exists(name: str) -> bool:
 
 
 def _renew_lease(actor: Any, token: str, done: threading.Event) -> None:
-    """Keep the lease, and end the engine if it does not answer: its GPU would be lost for good."""
+    """Renew the lease until `done`. Kill the engine if it does not answer: else its GPU would be lost for good."""
     answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
     while not done.wait(min(LEASE_SECONDS, silence_limit()) / 6):
         with suppress(*ENGINE_GONE, GetTimeoutError):
-            with suppress(RayTaskError):  # an answer as well: the lease is lost
+            with suppress(RayTaskError):  # the lease is lost, but that is an answer
                 ray.get(actor.renew.remote(token), timeout=min(LEASE_SECONDS, silence_limit()) / 6)
             answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
         if time.monotonic() - answered > driver_silence_limit():
-            _kill_silent(actor)
+            kill_silent(actor)
             return
 
 
 def _recognise_hang(error: Exception, answered: float) -> Exception:
-    """Hung when the engine's own process ended and it had been silent before; else the error itself."""
+    """EngineHung if the engine's own process ended after a silence; else the error itself."""
     process_ended = "worker process has died" in " ".join(str(error).split())
     return (
         EngineHung(error_msg=str(error)) if process_ended and time.monotonic() - answered > silence_limit() else error
     )
-
-
-def _kill_silent(actor: Any) -> None:
-    log.warning("engine: it did not answer for %g s; it is ended, so that its GPU is free", driver_silence_limit())
-    ray.kill(actor)
-
-
-@contextmanager
-def repeated_eviction(wanted: float, who: str) -> Iterator[None]:
-    """Within it idle engines give up their GPUs, again and again, because an engine may be held now and idle later.
-
-    Leave it as soon as the GPU is there: until then it also says in the log that `who` waits for so many GPUs.
-    """
-    enough, wait = threading.Event(), gpus.GpuWait(wanted, who)
-
-    def make() -> None:
-        while not enough.is_set():
-            evict_idle()
-            if not enough.wait(5) and ray.available_resources().get("GPU", 0) < wanted:
-                wait.tell()
-
-    if gpus.has_gpus():
-        threading.Thread(target=make, daemon=True).start()
-    try:
-        yield
-    finally:
-        enough.set()
-
-
-Item = TypeVar("Item")
-
-
-def evict_until_first(items: Iterator[Item], wanted: float, who: str) -> Iterator[Item]:
-    """The same items; room on GPUs is made until the first of them is there."""
-    with repeated_eviction(wanted, who):
-        first = list(islice(items, 1))
-    yield from first
-    yield from items
-
-
-def evict_idle(name: str = "") -> None:
-    """End the engines that nobody holds, but for the one of this name: they keep a GPU that somebody waits for."""
-    if not gpus.has_gpus():
-        return
-    for listed in ray.util.list_named_actors(all_namespaces=True):
-        if listed["namespace"] == NAMESPACE and listed["name"] != name:
-            with suppress(ValueError, *ENGINE_GONE):
-                _evict_if_idle(ray.get_actor(listed["name"], NAMESPACE))
-
-
-def _evict_if_idle(actor: Any) -> None:
-    """Have the engine end if it is idle, now or never: the request is taken back where it is not answered soon."""
-    if not gpus.is_started(actor):
-        return
-    asked, since = actor.evict.remote(), _silent_since.setdefault(actor._actor_id, time.monotonic())
-    try:
-        ray.get(asked, timeout=EVICTION_ANSWER_S)
-        del _silent_since[actor._actor_id]
-    except GetTimeoutError:
-        ray.cancel(asked)
-        if time.monotonic() - since > driver_silence_limit():
-            _kill_silent(actor)

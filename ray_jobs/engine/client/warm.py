@@ -1,8 +1,8 @@
-"""Asking a warm engine: find the one that can serve this checkpoint or start it, hold it, hand it the weights, ask.
+"""The driver's loop over a warm engine: find or start it, lease it, load the checkpoint, stream the answers.
 
 An engine is a named, detached Ray actor, so it outlives this job: the next checkpoint of the same training run finds it
-and pays for a change of weights instead of a start. What a dead engine left unanswered is asked again of a new one; a
-row of which engines keep dying is found by halving what was asked at once, and set aside.
+and costs a change of weights instead of a start. If an engine dies, the rows it left unanswered go to a new one. The
+work queue finds the rows of which engines keep dying by halving the tasks, and quarantines them.
 """
 
 import hashlib
@@ -22,15 +22,14 @@ from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
+from ray_jobs.engine.client.eviction import ENGINE_GONE, driver_silence_limit
 from ray_jobs.engine.client.replicas import ReplicaPool
 from ray_jobs.engine.client.session import (
     DID_NOT_START,
-    ENGINE_GONE,
     PREFIX,
     AskEngine,
     EngineHung,
     LeasedEngine,
-    driver_silence_limit,
     engine_session,
     load_checkpoint,
 )
@@ -49,14 +48,14 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 log = logging.getLogger("assay")
 
 PHASES = ("render", "queue", "prefill", "decode")  # of a request
-ROWS_AHEAD = 4  # rows under way for each that an engine runs at once: of unfinished tasks all, answered or not
+ROWS_AHEAD = 4  # rows in flight per sequence that vLLM runs at once; all rows of an unfinished task count
 
 
 def why_not_warm(checkpoint: Checkpoint, engine: Engine) -> str | None:
-    """Why weights are not swapped for such an engine and checkpoint, None when they are."""
+    """Why a warm engine cannot serve this checkpoint with these settings; None if it can."""
     if (size := engine.tensor_parallel_size) > 1:
         most = gpus.max_gpus_per_node()
-        if 0 < most < size:  # which Ray Data spreads over several nodes
+        if 0 < most < size:  # Ray Data can spread the model over several nodes
             return f"no node has the {size} GPUs that the model is spread over"
     if engine.quantization:
         return f"the weights are quantised ({engine.quantization})"
@@ -121,7 +120,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
 
 
 def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
-    """All tasks. No engine is given more of them at once than its share, for the first is there before the others."""
+    """A queue of all tasks. Each engine gets at most its share at once: the first is ready before the others."""
     engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
     return WorkQueue(
         tasks,
@@ -131,7 +130,7 @@ def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
 
 
 def engine_key(checkpoint: Checkpoint, engine: Engine) -> str:
-    """Checkpoints and settings with one identity can be served by one engine."""
+    """A hash. Checkpoints and settings with the same key can be served by the same engine."""
     package = Path(__file__).parents[2]
     code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
@@ -186,7 +185,7 @@ def _add_load(report: EngineReport, load: dict[str, Any]) -> EngineReport:
 
 
 def _death_reason(error: Exception) -> str | None:
-    """Why the engine is gone, in words; None when another one would meet the same."""
+    """Why the engine is gone, in words; None if the next engine would fail in the same way."""
     if isinstance(error, RayTaskError):
         return str(error.cause) if isinstance(error.cause, WeightsUnverified | EngineDead | LeaseLost) else None
     text = " ".join(str(error).split())
@@ -198,5 +197,5 @@ def _death_reason(error: Exception) -> str | None:
 
 
 def _killed_for_silence(error: Exception) -> bool:
-    """Whether a driver ended the running engine because it did not answer: nothing else has Ray kill a running one."""
+    """Whether a driver killed the running engine because of its silence: Ray kills a running one for nothing else."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)

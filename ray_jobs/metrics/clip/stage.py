@@ -11,7 +11,7 @@ from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.engine import gpus
-from ray_jobs.engine.client import session
+from ray_jobs.engine.client import eviction
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics.clip import similarity
@@ -43,7 +43,7 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
         num_gpus=1 if gpu else 0,
         num_cpus=1,
     )
-    for row in session.evict_until_first(measured.iter_rows(), 1 if gpu else 0, "clip"):
+    for row in eviction.evict_until_first(measured.iter_rows(), 1 if gpu else 0, "clip"):
         progress.add(row["rows"])
 
 

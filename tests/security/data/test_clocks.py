@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ray_jobs.engine import gpus
-from ray_jobs.engine.client import session
+from ray_jobs.engine.client import eviction
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.server.lease import Lease, LeaseLost
 
@@ -48,14 +48,14 @@ def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool
             return asyncio.run(ask_in_loop())
 
     handle = SimpleNamespace(evict=SimpleNamespace(remote=ask), _actor_id=object())
-    listed = [{"namespace": session.NAMESPACE, "name": "engine-x"}]
+    listed = [{"namespace": eviction.NAMESPACE, "name": "engine-x"}]
     monkeypatch.setenv("ASSAY_GPU", "1")
     monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
     monkeypatch.setattr("ray.util.list_named_actors", lambda **_: listed)
     monkeypatch.setattr("ray.get_actor", lambda *_: handle)
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     monkeypatch.setattr(gpus, "is_started", lambda _: True)
-    session.evict_idle()
+    eviction.evict_idle()
     return bool(actor.lease.holder == "the end")
 
 

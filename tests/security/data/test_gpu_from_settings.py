@@ -18,7 +18,7 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.audit import reference_engine
-from ray_jobs.engine.client import cold, session, warm
+from ray_jobs.engine.client import cold, eviction, session, warm
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics.clip import stage
 from ray_jobs.storage import parts
@@ -145,7 +145,7 @@ def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: 
 
 
 @pytest.mark.parametrize("said", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
-@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: session.evict_idle()], ids=["asked", "make_room"])
+@pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: eviction.evict_idle()], ids=["asked", "make_room"])
 def test_a_setting_that_says_nothing_is_refused(
     said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +198,10 @@ def test_a_further_engine_waits_for_a_node_that_may_start(
     if setting:
         monkeypatch.setenv("ASSAY_GPU", setting)
     expected = session.NoLongerNeeded if refused else AskedFor
-    with pytest.raises(expected), session.engine_session("engine-x-2", CHECKPOINT, Engine(), over=threading.Event()):
+    with (
+        pytest.raises(expected),
+        session.engine_session("engine-x-2", CHECKPOINT, Engine(), job_done=threading.Event()),
+    ):
         pass
 
 
@@ -228,7 +231,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
     """An audit evicted idle engines for as long as it ran, because it never said that it had its GPU."""
     evicted = Evicted()
     live(monkeypatch, 1)
-    monkeypatch.setattr(session, "evict_idle", evicted)
+    monkeypatch.setattr(eviction, "evict_idle", evicted)
 
     def answers() -> Iterator[int]:
         assert evicted.again.wait(10)
@@ -236,7 +239,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
         yield 2
 
     threads = threading.active_count()
-    items = session.evict_until_first(answers(), 1, "engine")
+    items = eviction.evict_until_first(answers(), 1, "engine")
     assert next(items) == 1
     while threading.active_count() > threads:  # the one that makes room ends by itself, before the second item
         evicted.again.wait(0.05)
@@ -246,7 +249,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
 def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     evicted, threads = Evicted(), threading.active_count()
     live(monkeypatch, 1)
-    monkeypatch.setattr(session, "evict_idle", evicted)
+    monkeypatch.setattr(eviction, "evict_idle", evicted)
     monkeypatch.setattr(reference_engine, "verify", lambda _: None)
 
     def get(reference: str) -> Any:

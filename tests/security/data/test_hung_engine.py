@@ -30,7 +30,7 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.bounded_calls import ComputeTimeout, limit_each, run_limited
-from ray_jobs.engine.client import session, warm
+from ray_jobs.engine.client import eviction, session, warm
 from ray_jobs.engine.client.session import LeasedEngine
 from ray_jobs.engine.errors import classify_error
 from ray_jobs.engine.prompt import PromptBuilder
@@ -295,10 +295,10 @@ class Silent:
         monkeypatch.setattr("ray.wait", lambda all, timeout: (all if self.ended.wait(timeout) else [], []))
         monkeypatch.setattr("ray.get_actor", lambda *_: self)
         monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
-        monkeypatch.setattr("ray.util.list_named_actors", lambda **_: [{"namespace": session.NAMESPACE, "name": "x"}])
+        monkeypatch.setattr("ray.util.list_named_actors", lambda **_: [{"namespace": eviction.NAMESPACE, "name": "x"}])
         monkeypatch.setattr(gpus, "is_started", lambda _: True)
         monkeypatch.setattr(gpus, "is_placed", lambda _: True)
-        monkeypatch.setattr(session, "EVICTION_ANSWER_S", 0.1)
+        monkeypatch.setattr(eviction, "EVICTION_ANSWER_S", 0.1)
 
 
 def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
@@ -348,7 +348,7 @@ def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monk
     actor = Silent()
     actor.take_place(monkeypatch)
     for _ in range(1000):
-        session.evict_idle()
+        eviction.evict_idle()
         if actor.ended.is_set():
             return
     raise AssertionError("it was never ended")
@@ -361,7 +361,7 @@ def test_an_engine_that_starts_is_not_silent(short: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(gpus, "is_started", lambda _: False)
     began = time.monotonic()
     while time.monotonic() - began < 1.5:
-        session.evict_idle()
+        eviction.evict_idle()
         time.sleep(0.01)
     assert not actor.ended.is_set()
 
@@ -388,7 +388,7 @@ def test_only_an_end_by_the_watchdog_proves_a_hang(seconds: float, text: str, hu
 
 
 def test_a_driver_waits_longer_than_the_watchdog() -> None:
-    assert session.driver_silence_limit() > 1.5 * silence_limit()
+    assert eviction.driver_silence_limit() > 1.5 * silence_limit()
 
 
 SILENT = RayActorError(error_msg=KILLED)

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from scenes import ARGUMENTS, ENGINE, ask, await_test, said, tell
 
-from ray_jobs.engine.client.session import NAMESPACE
+from ray_jobs.engine.client.eviction import NAMESPACE
 
 METRICS = ("ray_assay_answers", "ray_assay_swap_seconds", "ray_vllm")
 first, second, place = ARGUMENTS
