@@ -1,4 +1,4 @@
-"""Values that arrive chunk by chunk, and the test of their mean that suits them."""
+"""Accumulate values that arrive in chunks, and choose the test of their mean that suits them."""
 
 from dataclasses import replace
 from typing import Protocol
@@ -17,7 +17,7 @@ TANGO, MCNEMAR = "Tango's score test with continuity correction", "exact McNemar
 
 
 class Test(Protocol):
-    """A mean against a bound, two ways, and what would decide."""
+    """Tests of a mean against a bound, in both directions, and the number of images that would decide."""
 
     @property
     def method(self) -> str: ...
@@ -28,13 +28,13 @@ class Test(Protocol):
 
 
 class PredictiveTest(Test, Protocol):
-    """A test that can say what it would find."""
+    """A test that can predict the difference it would detect."""
 
     def detectable(self, bound: float, alpha: float, power: float) -> "float | np.ndarray": ...
 
 
 class Sample:
-    """Moments of the values, how many are -1 and +1, and their sums by cluster where they come in clusters."""
+    """The moments of the values, the counts of -1, 0 and +1, and the sums by cluster when there are clusters."""
 
     def __init__(self, clustered: bool = False) -> None:
         self.moments: Moments = EMPTY
@@ -50,7 +50,7 @@ class Sample:
         return float(self.moments.mean) if self.n else None
 
     def add(self, values: np.ndarray, clusters: np.ndarray | None = None) -> None:
-        """One more chunk of values, none missing, and the number of each one's cluster."""
+        """Add a chunk of values, none of them missing, with the number of each value's cluster."""
         if not len(values):
             return
         self.moments = merge_moments(self.moments, compute_moments(values))
@@ -63,7 +63,7 @@ class Sample:
             self.clusters.add(clusters, values)
 
     def why_too_few(self) -> str | None:
-        """What there is too little of for a test that goes by the spread, or None."""
+        """Why there are too few values for a test that uses their spread; None when there are enough."""
         if self.clusters is not None and len(self.clusters) < MIN_SIZE:
             return f"only {len(self.clusters)} clusters, {MIN_SIZE} are needed"
         return f"only {self.n} images, {MIN_SIZE} are needed" if self.n < MIN_SIZE else None
@@ -76,65 +76,67 @@ class Sample:
         return build_mean_test(self.moments, order)
 
 
-def build_mean_test(seen: Moments, order: int = 1) -> MeanTest:
+def build_mean_test(moments: Moments, order: int = 1) -> MeanTest:
     """The test of the mean of values of independent images; many samples at once when the moments are arrays."""
-    error = order * np.sqrt(seen.variance / seen.n)
-    return MeanTest(STUDENT, seen.mean, error, seen.skewness, seen.kurtosis, seen.n, seen.n - 1, seen.n, order)
+    error = order * np.sqrt(moments.variance / moments.n)
+    return MeanTest(
+        STUDENT, moments.mean, error, moments.skewness, moments.kurtosis, moments.n, moments.n - 1, moments.n, order
+    )
 
 
 def choose_difference_test(
-    seen: Sample, kind: str, reach: float, margin: float, order: int = 1
+    sample: Sample, kind: str, reach: float, margin: float, order: int = 1
 ) -> PredictiveTest | None:
     """The test of signed differences, each within [-reach, reach]; None where there are too few to tell anything.
 
     `order` is the metric's: how many captions a value is of.
     """
-    if seen.n < 2:
+    if sample.n < 2:
         return None
-    if kind == "share" and seen.clusters is None and seen.minus + seen.zero + seen.plus == seen.n:
-        return PairedProportionsTest(seen.minus, seen.plus, seen.n, TANGO if margin else MCNEMAR)
-    return _choose_mean_test(seen, -reach, reach, order)
+    if kind == "share" and sample.clusters is None and sample.minus + sample.zero + sample.plus == sample.n:
+        return PairedProportionsTest(sample.minus, sample.plus, sample.n, TANGO if margin else MCNEMAR)
+    return _choose_mean_test(sample, -reach, reach, order)
 
 
-def choose_value_test(seen: Sample, kind: str, least: float, most: float, order: int = 1) -> Test | None:
+def choose_value_test(sample: Sample, kind: str, least: float, most: float, order: int = 1) -> Test | None:
     """The test of the mean of the values themselves, each within [least, most]."""
-    if seen.n < 1:
+    if sample.n < 1:
         return None
-    if kind == "share" and seen.zero + seen.plus == seen.n:
-        return _choose_proportion_test(seen)
-    return _choose_mean_test(seen, least, most, order)
+    if kind == "share" and sample.zero + sample.plus == sample.n:
+        return _choose_proportion_test(sample)
+    return _choose_mean_test(sample, least, most, order)
 
 
-def _choose_mean_test(seen: Sample, least: float, most: float, order: int) -> MeanTest | ZeroVarianceTest | None:
+def _choose_mean_test(sample: Sample, least: float, most: float, order: int) -> MeanTest | ZeroVarianceTest | None:
     """By the spread of the images, or of the clusters; by the range where there is none.
 
     A caption that counts in all values moves their mean `order` times as far as its own value does: the variance of a
     U-statistic is order^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293).
     """
-    value = float(seen.moments.mean)
+    value = float(sample.moments.mean)
     low, high = (value + order * (end - value) for end in (least, most))
-    constant = ZeroVarianceTest(value, _count_independent(seen), low, high)
-    if seen.moments.constant:
+    constant = ZeroVarianceTest(value, _count_independent(sample), low, high)
+    if sample.moments.constant:
         return constant
-    if seen.why_too_few():
+    if sample.why_too_few():
         return None
-    test = seen.studentised(order)
-    return test if float(test.error) > 1e-12 * np.sqrt(float(seen.moments.variance)) else constant
+    test = sample.studentised(order)
+    return test if float(test.error) > 1e-12 * np.sqrt(float(sample.moments.variance)) else constant
 
 
-def _choose_proportion_test(seen: Sample) -> Test | None:
-    share = seen.plus / seen.n
-    if seen.clusters is None or share in (0, 1):
-        return ProportionTest(share * _count_independent(seen), _count_independent(seen), seen.n)
-    if len(seen.clusters) < MIN_SIZE:
+def _choose_proportion_test(sample: Sample) -> Test | None:
+    share = sample.plus / sample.n
+    if sample.clusters is None or share in (0, 1):
+        return ProportionTest(share * _count_independent(sample), _count_independent(sample), sample.n)
+    if len(sample.clusters) < MIN_SIZE:
         return None
-    error = float(seen.clusters.studentised().error)
-    effective = min(share * (1 - share) / error**2, seen.n) if error else seen.n
+    error = float(sample.clusters.studentised().error)
+    effective = min(share * (1 - share) / error**2, sample.n) if error else sample.n
     return ProportionTest(
-        share * effective, effective, seen.n, "Clopper-Pearson with Korn and Graubard's effective sample size"
+        share * effective, effective, sample.n, "Clopper-Pearson with Korn and Graubard's effective sample size"
     )
 
 
-def _count_independent(seen: Sample) -> int:
-    """Values that speak for themselves: one a cluster, when nothing shows how alike they are within."""
-    return seen.n if seen.clusters is None else len(seen.clusters)
+def _count_independent(sample: Sample) -> int:
+    """How many values are independent: one per cluster, because values within a cluster may be alike."""
+    return sample.n if sample.clusters is None else len(sample.clusters)

@@ -27,8 +27,8 @@ class Clusters:
 
     def studentised(self) -> MeanTest:
         """The mean over the images with its cluster-robust error, for two clusters or more."""
-        there = self._counts > 0
-        return build_clustered_mean_test(self._counts[there], self._sums[there])
+        present = self._counts > 0
+        return build_clustered_mean_test(self._counts[present], self._sums[present])
 
 
 def build_clustered_mean_test(counts: np.ndarray, sums: np.ndarray) -> MeanTest:

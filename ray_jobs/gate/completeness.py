@@ -1,4 +1,4 @@
-"""Whether enough was scored to conclude anything: that comes before every verdict."""
+"""Decide whether enough is scored to conclude anything. The verdict checks this first."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from ray_jobs.gate.paired_differences import GateMetric
 
 
 def count_expected(scores: Scores, metric: str) -> int:
-    """The images that should have a value of the metric; one that is not of single captions is expected of each."""
+    """How many images should have a value of the metric: all images, for a metric that is not of single captions."""
     return scores.metrics[metric].expected if metric in scores.metrics else scores.images
 
 
@@ -20,12 +20,12 @@ def why_incomplete(
     limited: Mapping[str, Sample],
     comparisons: Sequence[Comparison],
 ) -> str | None:
-    """What is missing too much of to conclude anything, and what it could mean; None when enough is there.
+    """Why too much is missing to conclude anything, with the worst case of what is missing; None when enough is there.
 
-    Enough are the captions, then the run's own values of each gating metric and limit, then the images with a value in
-    both runs. A caption too short for a metric is not missing: with captions in both runs there is nothing to wait for.
+    Checks the captions, then the run's own values of each gating metric and limit, then the images with a value in both
+    runs. A caption that is too short for a metric does not count as missing, because no retry would give it a value.
     """
-    gating = [one for one in comparisons if not one.advisory]
+    gating = [comparison for comparison in comparisons if not comparison.advisory]
     captioned = scores.images - scores.failed.get("no-caption", 0)
     if captioned < gate.coverage * scores.images or not scores.images:
         return f"only {captioned} of {scores.images} images have a caption, {gate.coverage:.1%} are needed"
@@ -38,34 +38,51 @@ def why_incomplete(
         if n < gate.coverage * wanted:
             return f"{name} is missing on {wanted - n} of {wanted} images{_format_bounds(gating, name)}"
     few: dict[str, int] = {}
-    for one in gating:
-        n, wanted = one.n, count_expected(scores, one.metric)
-        if metrics[one.metric].needs == "text":
-            n, wanted = _count_captioned_in_both(one, comparisons), scores.images
+    for comparison in gating:
+        n, wanted = comparison.n, count_expected(scores, comparison.metric)
+        if metrics[comparison.metric].needs == "text":
+            n, wanted = _count_captioned_in_both(comparison, comparisons), scores.images
         if n < gate.coverage * wanted:
-            few[one.metric] = min(n, few.get(one.metric, n))
-    told = [
+            few[comparison.metric] = min(n, few.get(comparison.metric, n))
+    sentences = [
         f"{name}: only {n} images have a value in both runs{_format_bounds(gating, name)}" for name, n in few.items()
     ]
-    return "; ".join(told) or None
+    return "; ".join(sentences) or None
 
 
-def _count_captioned_in_both(one: Comparison, comparisons: Sequence[Comparison]) -> int:
-    """The images with captions in both runs: `empty` has a value of each of these."""
-    return next((other.n for other in comparisons if (other.metric, other.against) == ("empty", one.against)), one.n)
+def _count_captioned_in_both(comparison: Comparison, comparisons: Sequence[Comparison]) -> int:
+    """How many images have captions in both runs: those with a value of `empty`."""
+    return next(
+        (other.n for other in comparisons if (other.metric, other.against) == ("empty", comparison.against)),
+        comparison.n,
+    )
 
 
 def _format_bounds(comparisons: Sequence[Comparison], metric: str) -> str:
-    """What the difference could be if every missing value was as bad, or as good, as can be."""
-    known = [one for one in comparisons if one.metric == metric and one.worst_low is not None]
-    told = [f"[{one.worst_low:+.3f}, {one.worst_high:+.3f}] to the {one.against}" for one in known]
-    return f"; whatever is missing, its difference lies within {' and '.join(told)}" if told else ""
+    """The range of the difference when every missing value is as bad, or as good, as possible."""
+    known = [
+        comparison for comparison in comparisons if comparison.metric == metric and comparison.worst_low is not None
+    ]
+    bounds = [
+        f"[{comparison.worst_low:+.3f}, {comparison.worst_high:+.3f}] to the {comparison.against}"
+        for comparison in known
+    ]
+    return f"; whatever is missing, its difference lies within {' and '.join(bounds)}" if bounds else ""
 
 
-def could_change_outcome(one: Comparison) -> bool:
-    """Whether what is missing, at its worst or best, could change the outcome of a comparison."""
-    if one.difference is None or one.worst_low is None or one.worst_high is None or one.low is None or one.high is None:
+def could_change_outcome(comparison: Comparison) -> bool:
+    """Whether the missing values, at their worst or best, could change the outcome of a comparison."""
+    if (
+        comparison.difference is None
+        or comparison.worst_low is None
+        or comparison.worst_high is None
+        or comparison.low is None
+        or comparison.high is None
+    ):
         return False
-    if one.outcome == "PASS":
-        return one.worst_low - (one.difference - one.low) < -one.margin
-    return one.outcome == "FAIL" and one.worst_high + (one.high - one.difference) > -one.margin
+    if comparison.outcome == "PASS":
+        return comparison.worst_low - (comparison.difference - comparison.low) < -comparison.margin
+    return (
+        comparison.outcome == "FAIL"
+        and comparison.worst_high + (comparison.high - comparison.difference) > -comparison.margin
+    )

@@ -1,4 +1,4 @@
-"""One metric of the run itself against an absolute limit."""
+"""Test one metric of the run against an absolute limit."""
 
 import math
 from typing import Literal
@@ -18,24 +18,25 @@ def check_limit(
     family: int = 1,
     power: float = 0.8,
 ) -> LimitCheck:
-    """PASS when the mean is found within the limit at `alpha`, else INCONCLUSIVE; FAIL is for the family to say.
+    """PASS when the test shows at `alpha` that the mean is within the limit, FAIL when it shows the opposite, else
+    INCONCLUSIVE. The verdict then corrects a FAIL for the whole family of tests.
 
-    A mean exactly at the limit is within it. `decisive_n` is set until it is a PASS, with alpha / `family` for FAIL.
+    A mean exactly at the limit is within it. `decisive_n` is set unless it is a PASS, with alpha / `family` for FAIL.
     """
     test = choose_value_test(values, metric.kind, *metric.range, metric.order)
-    told = LimitCheck(
+    check = LimitCheck(
         metric=metric.name, kind=kind, limit=limit, outcome="INCONCLUSIVE", n=values.n, value=values.mean,
         method=test.method if test else (values.why_too_few() or "no value"), low=None, high=None,
     )  # fmt: skip
     if test is None:
-        return told
+        return check
     below, above = float(test.p_below(limit)), float(test.p_above(limit))
     worse, within = (above, below) if kind == "max" else (below, above)
     if limit >= metric.range[1] if kind == "max" else limit <= metric.range[0]:
-        worse, within = 1.0, 0.0  # no value lies beyond
+        worse, within = 1.0, 0.0  # no value can exceed the limit
     low, high = (float(end) for end in test.interval(alpha))
     sides = (alpha, alpha / family) if kind == "max" else (alpha / family, alpha)
-    return told.model_copy(
+    return check.model_copy(
         update={
             "outcome": "PASS" if within <= alpha else "FAIL" if worse <= alpha else "INCONCLUSIVE",
             "low": max(low, metric.range[0]) if math.isfinite(low) else None,

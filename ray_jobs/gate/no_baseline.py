@@ -1,4 +1,4 @@
-"""What a verdict says of a run that has no baseline: it is the first, a person began anew, or an upgrade took it."""
+"""Explain why a run has no baseline: it is the first, a person changed the suite, or an upgrade began a new series."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ FIRST_OF_SERIES = NoBaseline(ACCEPTED)
 
 
 def explain_missing_baseline(spec: Spec) -> NoBaseline:
-    """What it means that this spec has no baseline, if it has none."""
+    """The reason for the verdict of a run without a baseline, and whether an upgrade took the baseline."""
     before = spec.predecessor
     if before is None or (spec.baseline and not spec.lost_anchor):
         return FIRST_OF_SERIES

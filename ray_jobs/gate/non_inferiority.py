@@ -1,4 +1,4 @@
-"""One metric of two runs, compared."""
+"""Compare one metric of two runs, by a test of non-inferiority."""
 
 import math
 from typing import Any, Literal
@@ -23,12 +23,13 @@ def compare_metric(
     against: Literal["baseline", "anchor"] = "baseline",
     advisory: bool = False,
 ) -> Comparison:
-    """Non-inferiority by `margin` from paired differences, three ways, each error at most `alpha`.
+    """The comparison by paired differences: PASS, FAIL or INCONCLUSIVE, with each error at most `alpha`.
 
-    PASS when the difference is found above -margin, FAIL when it is found below, else INCONCLUSIVE. `family` is how
-    many tests share alpha for FAIL: `detectable` and `decisive_n` are for its first step, alpha / family, with this
-    `power`; the FAIL itself is for the whole family to say (`verdict`). `expected` counts the images that should have
-    both values. Of a metric without a direction the difference is candidate minus baseline and nothing is concluded.
+    PASS when the test shows that the difference is above -margin, FAIL when it shows that the difference is below, else
+    INCONCLUSIVE. `family` counts the tests that share alpha for FAIL: `detectable` and `decisive_n` are for the first
+    step of Holm's correction, alpha / family, with this `power`. `verdict` corrects the FAIL itself for the family.
+    `expected` counts the images that should have both values. For a metric without a direction the difference is
+    candidate minus baseline, and the outcome is always INCONCLUSIVE.
     """
     test = (
         SameCaptionsTest()
@@ -37,7 +38,7 @@ def compare_metric(
     )
     clusters = pairs.differences.clusters
     worst = pairs.worst_case(pairs.n + pairs.missing if expected is None else expected)
-    told = Comparison(
+    comparison = Comparison(
         metric=metric.name,
         against=against,
         advisory=advisory,
@@ -56,7 +57,7 @@ def compare_metric(
         worst_high=worst[1] if worst else None,
     )
     if test is None:
-        return told
+        return comparison
     p_worse, p_margin = float(test.p_below(-margin)), float(test.p_above(-margin))
     low, high = (float(end) for end in test.interval(alpha))
     outcome: Outcome = "PASS" if p_margin <= alpha else "FAIL" if p_worse <= alpha else "INCONCLUSIVE"
@@ -73,4 +74,4 @@ def compare_metric(
         update["detectable"] = detectable if within else None
         if p_margin > alpha and p_worse > alpha / family:
             update["decisive_n"] = test.decisive_n(-margin, alpha / family, alpha, power)
-    return told.model_copy(update=update)
+    return comparison.model_copy(update=update)

@@ -1,4 +1,4 @@
-"""Two runs on one metric, image by image: what the gate keeps of them, in memory that does not grow with the images."""
+"""Accumulate the paired differences of two runs on one metric. Memory does not grow with the number of images."""
 
 import math
 from typing import Protocol
@@ -9,7 +9,7 @@ from ray_jobs.gate.accumulator import Sample
 
 
 class GateMetric(Protocol):
-    """What the gate must know of a metric: `ray_jobs.metrics.Metric` says it. `range` may end in infinities."""
+    """What the gate needs of a metric, as `ray_jobs.metrics.Metric` declares it. `range` may be infinite."""
 
     @property
     def name(self) -> str: ...
@@ -28,9 +28,9 @@ class GateMetric(Protocol):
 
 
 class PairedDifferences:
-    """The signed differences of the images that have both values, and what is missing on either side.
+    """The signed differences of the images with both values, and the values that one side lacks.
 
-    `same`: both sides are the same captions, so that their equality is known and not found.
+    `same`: both sides are the same captions, so they are equal without a test.
     """
 
     def __init__(self, metric: GateMetric, clustered: bool = False, same: bool = False) -> None:

@@ -23,7 +23,7 @@ def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alp
     either = min(loss + gain, 1.0)
     if either == 0:
         return 0.0
-    first, last = (int(found) for found in stats.binom.ppf([1e-9, 1 - 1e-9], n, either))
+    first, last = (int(quantile) for quantile in stats.binom.ppf([1e-9, 1 - 1e-9], n, either))
     discordant = np.unique(np.linspace(max(first, 0), last, MAX_TERMS).round().astype(int))
     weight = stats.binom.pmf(discordant, n, either)
     least = _find_fewest_rejected(test, discordant, n, margin, alpha)

@@ -1,4 +1,4 @@
-"""Find the folder of a run's results, and let a forced request's results stand.
+"""Find the folder of a run's results, and make the results of a forced request current.
 
 The driver of `evaluate` calls this. A run's scores.json, report and preferences are in the run's folder, or in the
 folder that verdict.json names. Invariant: verdict.json is written last and replaced whole, so what it names is complete
@@ -16,8 +16,8 @@ from ray_jobs.storage import json_files, objects
 
 
 def find_folder(spec: Spec, made_of: str) -> str:
-    """The folder below the run in which its results are to be made; "" for the run's own. `made_of` is the digest of
-    all captions that are compared: preferences are of these only."""
+    """The folder below the run to write results to; "" for the run's own. `made_of` is the digest of all captions that
+    are compared, because preferences depend on them."""
     if not spec.force and _claim_own_folder(spec, made_of):
         return ""
     for folder in number_folders(f"{forced_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
@@ -28,19 +28,19 @@ def find_folder(spec: Spec, made_of: str) -> str:
 
 
 def make_current(spec: Spec, verdict: Verdict) -> None:
-    """Let results that are complete in a folder of their own stand for the run, unless later ones do.
+    """Make complete results in their own folder the run's current results, unless later results are current.
 
-    The run's report is a copy, for people who open the run's folder; records and lines in the log name the one that
-    the verdict belongs to. Raises NewerSchema where a newer Assay's verdict stands.
+    Copies the report into the run's folder, for people who open that folder. Records and log lines name the original.
+    Raises NewerSchema when a newer Assay wrote the current verdict.
     """
     json_files.replace(f"{spec.request_uri}/verdict.json", verdict)
     while True:
-        standing = _read_verdict(spec.run_uri)
+        current = _read_verdict(spec.run_uri)
         latest = max([verdict, *_list_forced_verdicts(spec.run_uri)], key=_decision_time)
-        if standing and _decision_time(standing) >= _decision_time(latest):
+        if current and _decision_time(current) >= _decision_time(latest):
             break
         json_files.replace(f"{spec.run_uri}/verdict.json", latest)
-    objects.write(f"{spec.run_uri}/report.html", objects.read(f"{spec.run_uri}/{standing.folder}/report.html"))
+    objects.write(f"{spec.run_uri}/report.html", objects.read(f"{spec.run_uri}/{current.folder}/report.html"))
 
 
 def _claim_own_folder(spec: Spec, made_of: str) -> bool:

@@ -1,7 +1,7 @@
-"""The gate over kept scores: the candidate's beside those of what it is compared with, part by part.
+"""Run the gate over stored scores: read the candidate's and the compared runs' scores part by part, and decide.
 
-Nothing of a part is kept but sums, so that memory does not grow with the images. The runs have one golden set, hence
-the same parts; within a part images are paired by name.
+The driver of `evaluate` calls this. Only sums of a part are kept, so memory does not grow with the images. The runs
+have one golden set, so they have the same parts; within a part, images are paired by id.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from ray_jobs.storage import parts
 from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
-PREFERENCE = "preference"  # the judge's choice between two captions: of the run, not of either side's scores
+PREFERENCE = "preference"  # the judge's choice between two captions is among the run's results, not in the scores
 
 
 class PartValues(NamedTuple):
@@ -41,50 +41,52 @@ def run_gate(spec: Spec, scores: Scores) -> Verdict:
 
 
 def evaluate_gate(spec: Spec, scores: Scores, metrics: Mapping[str, GateMetric]) -> Verdict:
-    """The same with the metrics as they are declared."""
+    """The verdict, with these declarations of the metrics."""
     names = [part.name for part in scores.manifest.parts]
     rules = spec.suite.gate
-    if not spec.baseline:  # then nobody could prefer anything
-        metrics = {name: one for name, one in metrics.items() if name != PREFERENCE}
+    if not spec.baseline:  # then there are no preferences
+        metrics = {name: metric for name, metric in metrics.items() if name != PREFERENCE}
         rules = rules.model_copy(
-            update={"limits": {name: one for name, one in rules.limits.items() if name in metrics}}
+            update={"limits": {name: metric for name, metric in rules.limits.items() if name in metrics}}
         )
-    kept = {name: one for name, one in metrics.items() if one.direction or name in rules.limits}
+    compared = {name: metric for name, metric in metrics.items() if metric.direction or name in rules.limits}
     clustered = rules.cluster != "none"
-    sides = [_comparison_side(spec, against, run, kept) for against, run in _list_compared_runs(spec).items()]
+    sides = [_comparison_side(spec, against, run, compared) for against, run in _list_compared_runs(spec).items()]
     limited = {name: Sample(clustered) for name in rules.limits}
     numbers: dict[str, int] = {}
-    for own, *others in _read_parts(
-        spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(kept)
+    for candidate, *others in _read_parts(
+        spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(compared)
     ):
-        clusters = _cluster_codes(own.clusters, numbers)
+        clusters = _cluster_codes(candidate.clusters, numbers)
         for name, sample in limited.items():
-            there = np.isfinite(own.metrics[name])
-            sample.add(own.metrics[name][there], clusters[there] if clusters is not None else None)
+            present = np.isfinite(candidate.metrics[name])
+            sample.add(candidate.metrics[name][present], clusters[present] if clusters is not None else None)
         for side, other in zip(sides, others, strict=True):
-            old, new = align_images(other, own)
-            of_both = clusters if new is own else _cluster_codes(new.clusters, numbers)
+            old, new = align_images(other, candidate)
+            both_clusters = clusters if new is candidate else _cluster_codes(new.clusters, numbers)
             for name, pairs in side.pairs.items():
-                before = np.zeros(len(new.ids)) if name == PREFERENCE else old.metrics[name]
-                pairs.add(before, new.metrics[name], of_both)
+                old_values = np.zeros(len(new.ids)) if name == PREFERENCE else old.metrics[name]
+                pairs.add(old_values, new.metrics[name], both_clusters)
     verdict = decide_verdict(rules, scores, metrics, sides, limited, explain_missing_baseline(spec))
     return verdict.model_copy(update={"baseline": spec.baseline, "anchor": spec.anchor})
 
 
-def align_images(other: PartValues, own: PartValues) -> tuple[PartValues, PartValues]:
-    """Both with the same images in the same order, NaN where one of them does not have the image."""
-    if own.ids == other.ids:
-        return other, own
-    known = {image_id: i for i, image_id in enumerate(own.ids)}
-    more = [i for i, image_id in enumerate(other.ids) if image_id not in known]
-    ids = [*own.ids, *(other.ids[i] for i in more)]
-    clusters = [*own.clusters, *(other.clusters[i] for i in more)] if own.clusters and other.clusters else None
-    return _reorder(other, ids, clusters), _reorder(own, ids, clusters)
+def align_images(other: PartValues, candidate: PartValues) -> tuple[PartValues, PartValues]:
+    """Both with the same images in the same order, NaN where one lacks the image."""
+    if candidate.ids == other.ids:
+        return other, candidate
+    position = {image_id: i for i, image_id in enumerate(candidate.ids)}
+    extra = [i for i, image_id in enumerate(other.ids) if image_id not in position]
+    ids = [*candidate.ids, *(other.ids[i] for i in extra)]
+    clusters = (
+        [*candidate.clusters, *(other.clusters[i] for i in extra)] if candidate.clusters and other.clusters else None
+    )
+    return _reorder(other, ids, clusters), _reorder(candidate, ids, clusters)
 
 
-def _reorder(one: PartValues, ids: list[str], clusters: list[str] | None) -> PartValues:
-    rows = find_rows(ids, one.ids)
-    return PartValues(ids, clusters, {name: take_rows(values, rows) for name, values in one.metrics.items()})
+def _reorder(part: PartValues, ids: list[str], clusters: list[str] | None) -> PartValues:
+    rows = find_rows(ids, part.ids)
+    return PartValues(ids, clusters, {name: take_rows(values, rows) for name, values in part.metrics.items()})
 
 
 def _cluster_codes(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
@@ -93,7 +95,7 @@ def _cluster_codes(names: list[str] | None, numbers: dict[str, int]) -> np.ndarr
 
 
 def _list_compared_runs(spec: Spec) -> dict[Literal["baseline", "anchor"], Baseline]:
-    """What the run is compared with, once where the anchor is the baseline too."""
+    """The runs to compare with. An anchor that has the baseline's captions is left out."""
     runs: dict[Literal["baseline", "anchor"], Baseline | None] = {"baseline": spec.baseline, "anchor": spec.anchor}
     if spec.baseline and spec.anchor and spec.baseline.caption_id == spec.anchor.caption_id:
         del runs["anchor"]
@@ -104,8 +106,8 @@ def _comparison_side(
     spec: Spec, against: Literal["baseline", "anchor"], run: Baseline, metrics: Mapping[str, GateMetric]
 ) -> ComparisonSide:
     clustered, same = spec.suite.gate.cluster != "none", run.caption_id == spec.caption_id
-    pairs = {name: PairedDifferences(one, clustered, same) for name, one in metrics.items() if one.direction}
-    if against == "anchor":  # the judge was asked about the baseline's captions
+    pairs = {name: PairedDifferences(metric, clustered, same) for name, metric in metrics.items() if metric.direction}
+    if against == "anchor":  # preferences are against the baseline's captions
         pairs.pop(PREFERENCE, None)
     return ComparisonSide(against, run, pairs)
 
@@ -113,7 +115,7 @@ def _comparison_side(
 def _read_parts(
     spec: Spec, caption_ids: Sequence[str], names: Sequence[str], metrics: Sequence[str]
 ) -> Iterator[list[PartValues]]:
-    """Each part of the run and of the others, in order, a few of them fetched ahead."""
+    """The values of all runs, part by part in order. Reads a few parts ahead."""
     for caption_id in caption_ids:
         parts.require(spec.scores_uri_of(caption_id), "evaluate")
 

@@ -1,4 +1,4 @@
-"""Comparisons and limits into one verdict with one sentence that says why."""
+"""Decide the verdict from all comparisons and limits, with one sentence that says why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Result = TypeVar("Result", Comparison, LimitCheck)
 
 @dataclass(frozen=True)
 class ComparisonSide:
-    """What the run is compared with, and the pairs of every metric that is compared."""
+    """A run that the candidate is compared with, and the paired differences of each metric."""
 
     against: Literal["baseline", "anchor"]
     run: Baseline
@@ -40,12 +40,12 @@ def decide_verdict(
     limited: Mapping[str, Sample] | None = None,
     no_baseline: NoBaseline = FIRST_OF_SERIES,
 ) -> Verdict:
-    """The verdict on a run; `limited` holds the run's own values of the metrics that have an absolute limit, and
-    `no_baseline` says what it means that `sides` has no baseline.
+    """The verdict on a run. `limited` has the run's values of each metric with an absolute limit; `no_baseline` says
+    what a missing baseline means.
 
-    INCOMPLETE comes first: with too many scores missing nothing is concluded. PASS needs every gating comparison and
-    limit to pass at alpha, an intersection-union test whose error is alpha without a correction (Berger 1982,
-    Technometrics 24:295). FAIL needs one to fail after Holm's correction over all of them, so that a run that is
+    INCOMPLETE comes first: when too many scores are missing, nothing is concluded. PASS needs every gating comparison
+    and limit to pass at alpha: this is an intersection-union test, whose error is alpha without a correction (Berger
+    1982, Technometrics 24:295). FAIL needs one failure after Holm's correction over all of them. So a run that is
     nowhere worse than allowed falsely FAILs with probability at most alpha.
     """
     limited = limited or {}
@@ -76,7 +76,7 @@ def decide_verdict(
 
 
 def _list_limits(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
-    """Every absolute limit: metric, which way it bounds, and the bound."""
+    """Every absolute limit: (metric, max or min, bound)."""
     found: list[tuple[str, Literal["max", "min"], float]] = []
     for name, limit in gate.limits.items():
         found += [(name, "max", limit.max)] if limit.max is not None else []
@@ -87,37 +87,47 @@ def _list_limits(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
 def _compare_side(
     gate: Gate, scores: Scores, metrics: Mapping[str, GateMetric], side: ComparisonSide, tests: int
 ) -> list[Comparison]:
-    """The gating metrics in the suite's order, then the others that have a direction, as advice."""
+    """The gating metrics in the suite's order, then the other metrics with a direction, as advisory."""
     gating = [name for name in gate.metrics if name in side.pairs]
-    found = []
+    comparisons = []
     for name in [*gating, *(name for name in side.pairs if name not in gating and metrics[name].direction)]:
-        wanted = count_expected(scores, name)
+        expected_images = count_expected(scores, name)
         if name in gating:
             margin = gate.metrics[name].margin
-            one = compare_metric(metrics[name], side.pairs[name], margin, gate.alpha, family=tests, power=gate.power,
-                           expected=wanted, against=side.against)  # fmt: skip
+            comparison = compare_metric(
+                metrics[name],
+                side.pairs[name],
+                margin,
+                gate.alpha,
+                family=tests,
+                power=gate.power,
+                expected=expected_images,
+                against=side.against,
+            )
         else:
-            one = compare_metric(metrics[name], side.pairs[name], expected=wanted, against=side.against, advisory=True)
-        found.append(one)
-    return found
+            comparison = compare_metric(
+                metrics[name], side.pairs[name], expected=expected_images, against=side.against, advisory=True
+            )
+        comparisons.append(comparison)
+    return comparisons
 
 
 def _apply_holm(
     comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], alpha: float
 ) -> tuple[list[Comparison], list[LimitCheck]]:
-    """The same with p after Holm over all that can FAIL, and the outcome that follows from it."""
+    """The same with p adjusted by Holm over all that can FAIL, and the outcome that follows."""
     family = [one.p_worse for one in comparisons if not one.advisory] + [one.p_worse for one in limits]
     adjusted = iter(adjust_p_values([1.0 if p is None else p for p in family]))
     corrected = [one if one.advisory else _decide_outcome(one, next(adjusted), alpha) for one in comparisons]
     return corrected, [_decide_outcome(one, next(adjusted), alpha) for one in limits]
 
 
-def _decide_outcome(one: Result, p: float, alpha: float) -> Result:
-    if one.p_worse is None:
-        return one
-    outcome: Outcome = "PASS" if one.outcome == "PASS" else "FAIL" if p <= alpha else "INCONCLUSIVE"
-    needed = one.decisive_n if outcome == "INCONCLUSIVE" else None
-    return one.model_copy(update={"p_holm": p, "outcome": outcome, "decisive_n": needed})
+def _decide_outcome(result: Result, p: float, alpha: float) -> Result:
+    if result.p_worse is None:
+        return result
+    outcome: Outcome = "PASS" if result.outcome == "PASS" else "FAIL" if p <= alpha else "INCONCLUSIVE"
+    needed = result.decisive_n if outcome == "INCONCLUSIVE" else None
+    return result.model_copy(update={"p_holm": p, "outcome": outcome, "decisive_n": needed})
 
 
 def _conclude(

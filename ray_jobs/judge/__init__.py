@@ -1,1 +1,1 @@
-"""The judge at work: what it is asked, what it answered, and the two ways to ask it."""
+"""The judge: its questions, its stored answers, and the two ways to ask it: an endpoint, or our own engine."""

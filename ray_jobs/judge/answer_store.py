@@ -1,8 +1,9 @@
-"""The judge's answers by content: kept for good, so that no question is paid for twice.
+"""Store the judge's answers by the content of the question, so that no question is paid for twice.
 
-`{judge_uri}/{part}/{hash of the file}.parquet`: a file may hold one answer, a block or all of a part. A file is never
-changed, only merged: what it held is written in another one before it is deleted, so a kill at any instant loses
-nothing and two jobs cannot disagree. A failure is kept beside the answers until an answer takes its place.
+The driver of `evaluate` writes here; its Ray tasks read. A file is `{judge_uri}/{part}/{hash of the file}.parquet` and
+holds one answer, a block, or all answers of a part. Invariant: a file never changes. Small files are merged into a new
+file before they are deleted, so a kill at any instant loses nothing. A failure is stored too, until an answer to the
+same question takes its place.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from ray_jobs.storage import objects, parts
 
-SMALL_FILE_BYTES = 4 * 2**20  # bytes: larger files are left as they are when small ones are merged
+SMALL_FILE_BYTES = 4 * 2**20  # larger files are not merged
 MAX_LISTINGS = 8
 
 SCHEMA = pa.schema(
@@ -35,10 +36,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a question: a text, or a `failure` (perhaps with the useless text) and its `detail`.
+    """The answer to a question: a text, or a `failure` with its `detail`, perhaps with the unusable text.
 
-    The tokens are those of all tries. `run` names who asked; `at` is when, in seconds since the epoch. `served_by` is
-    the model that an endpoint says it was, None where it did not, and in files older than this column.
+    The tokens are those of all tries. `run` names the attempt that asked; `at` is the time, in seconds since the epoch.
+    `served_by` is the model that the endpoint named; None when it named none, and in files older than this column.
     """
 
     key: str
@@ -53,13 +54,13 @@ class Answer:
 
 
 def save_answers(judge_uri: str, part: str, answers: Iterable[Answer]) -> None:
-    """Make answers durable, in a file of their own."""
+    """Write the answers to a new file."""
     rows = [asdict(answer) for answer in answers]
     _write_table(judge_uri, part, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def load_answers(judge_uri: str, part: str, keys: Collection[str]) -> dict[str, Answer]:
-    """The answers to the questions with these keys, failures too where there is nothing better."""
+    """The stored answer, or else the failure, by key. Questions without either are left out."""
     wanted = pa.array(list(keys), pa.string())
     tables = _read_tables(judge_uri, part)
     rows = [table.filter(pc.is_in(table["key"], wanted)) for table in tables.values()]
@@ -79,14 +80,14 @@ def merge_small_files(judge_uri: str, part: str) -> None:
 
 
 def _choose_best(tables: Iterable[pa.Table]) -> dict[str, Answer]:
-    """One answer a question: the first that was useful, for it stands whatever comes later; else the last failure."""
-    found: dict[str, Answer] = {}
+    """One answer per question: the first valid one, because it is final; else the last failure."""
+    best: dict[str, Answer] = {}
     for row in (row for table in tables for row in table.to_pylist()):
         answer = Answer(**row)
-        before = found.get(answer.key)
-        if before is None or _rank(answer) < _rank(before):
-            found[answer.key] = answer
-    return found
+        earlier = best.get(answer.key)
+        if earlier is None or _rank(answer) < _rank(earlier):
+            best[answer.key] = answer
+    return best
 
 
 def _rank(answer: Answer) -> tuple[bool, float, str]:
@@ -101,24 +102,24 @@ def _write_table(judge_uri: str, part: str, table: pa.Table) -> str:
 
 
 def _read_tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa.Table]:
-    """The files of a part by name, looked for until a listing shows none that is new.
+    """The files of a part by name. Lists them again until a listing shows no new file.
 
-    What another job merges and deletes meanwhile is in a file that was there before: a listing that missed both is
-    followed by one that shows it. On a store whose listings lag, what stays lost is asked again.
+    Another job may merge files meanwhile: it writes the merged file before it deletes the small ones, so a later
+    listing shows the answers. If a store's listings lag for longer, the questions are asked again.
     """
-    found: dict[str, pa.Table] = {}
-    gone, before = set[str](), set[str]()
+    tables: dict[str, pa.Table] = {}
+    deleted, seen = set[str](), set[str]()
     for look in range(MAX_LISTINGS):
         listed = [entry for entry in objects.entries(f"{judge_uri}/{part}") if entry.key.endswith(".parquet")]
         names = {entry.key for entry in listed if below is None or entry.size < below}
-        for name in sorted(names - found.keys() - gone):
+        for name in sorted(names - tables.keys() - deleted):
             try:
-                found[name] = parts.table(objects.read(uri := f"{judge_uri}/{part}/{name}"), uri=uri)
+                tables[name] = parts.table(objects.read(uri := f"{judge_uri}/{part}/{name}"), uri=uri)
             except FileNotFoundError:
-                gone.add(name)
-        if look and names <= before:
-            if not gone & names:
+                deleted.add(name)
+        if look and names <= seen:
+            if not deleted & names:
                 break
             time.sleep(0.05 * 2**look)
-        before = names
-    return found
+        seen = names
+    return tables

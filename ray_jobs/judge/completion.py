@@ -1,7 +1,7 @@
-"""What an endpoint sent with a status of success: a chat completion, or an error, a page, a stream that is none.
+"""Parse what an endpoint sent with a status of success: a chat completion, or an error, a page or a stream instead.
 
-The job's driver reads every answer with this. A completion may still be useless, and that is the model's failure; what
-is no completion at all is the endpoint's, whatever its status says.
+The driver of `evaluate` reads every answer with this. An unusable completion is a failure of the model. Anything else
+is a failure of the endpoint, whatever its status says.
 """
 
 import json
@@ -12,7 +12,7 @@ from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.names import excerpt
 
 EXCERPT_CHARACTERS = 100
-STATUS_OF_ERROR = {  # of error objects, and the status that the same endpoints send for each elsewhere
+STATUS_OF_ERROR = {  # HTTP status by an error's code or type, as the same endpoints send it elsewhere
     "rate_limit_exceeded": 429, "rate_limit_error": 429, "resource_exhausted": 429, "insufficient_quota": 429,
     "toomanyrequests": 429, "ratelimiterror": 429, "throttling_error": 429, "billing_error": 402,
     "invalid_api_key": 401, "authentication_error": 401, "unauthenticated": 401, "authenticationerror": 401,
@@ -21,14 +21,14 @@ STATUS_OF_ERROR = {  # of error objects, and the status that the same endpoints 
     "request_too_large": 413, "context_length_exceeded": 400, "badrequesterror": 400, "invalid_argument": 400,
     "invalid_request_error": 400, "overloaded_error": 503, "unavailable": 503, "serviceunavailableerror": 503,
 }  # fmt: skip
-QUOTA_ERRORS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # no repeat refills it
+QUOTA_ERRORS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")  # no retry helps
 TEXT_PART_TYPES = ("text", "output_text")
 MESSAGE_KEYS, MAX_DEPTH = ("error", "message", "msg", "detail", "status_msg"), 4
-REFUSAL_REASONS = ("content_filter", "refusal", "safety", "recitation")  # reasons to finish that are a refusal
+REFUSAL_REASONS = ("content_filter", "refusal", "safety", "recitation")  # a finish_reason that is a refusal
 
 
 class NoCompletion(Exception):
-    """What came in place of a completion. `is_error`: the endpoint names it an error; `status` is the error's own."""
+    """The body is no completion. `is_error`: the endpoint calls it an error, and `status` is that of the error."""
 
     def __init__(self, message: str, is_error: bool = False, status: int | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class NoCompletion(Exception):
 
 @dataclass(frozen=True)
 class Completion:
-    """`text` is None where the message has none, and `instead` then says what it has. `refusal` in its own words."""
+    """`text` is None when the message has none; `instead` then describes the message. `refusal` is the model's text."""
 
     body: dict[str, Any]
     text: str | None
@@ -47,36 +47,36 @@ class Completion:
 
 
 def parse_completion(body: str) -> Completion:
-    """The completion in a body. Raises NoCompletion for everything else, in words that quote some of it."""
+    """The completion in a body. Raises NoCompletion for anything else, with an excerpt of the body."""
     try:
-        said = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         raise _describe_text(body) from None
-    if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict) and "error" in said[0]:
-        said = said[0]  # as Google's endpoints send errors
-    if isinstance(said, str):
-        raise NoCompletion(f"no completion but {quote_excerpt(said)}")
-    if not isinstance(said, dict):
+    if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict) and "error" in answer[0]:
+        answer = answer[0]  # as Google's endpoints send errors
+    if isinstance(answer, str):
+        raise NoCompletion(f"no completion but {quote_excerpt(answer)}")
+    if not isinstance(answer, dict):
         raise NoCompletion(f"JSON that is no completion: {quote_excerpt(body)}")
-    choice = _first_choice(said.get("choices"))
+    choice = _first_choice(answer.get("choices"))
     message = choice.get("message")
     text, refusal = _read_message(message) if isinstance(message, dict) else (None, None)
     finish = choice.get("finish_reason")
     finish = finish.lower() if isinstance(finish, str) else ""
-    error = said.get("error") or choice.get("error") or (said if said.get("object") == "error" else None)
+    error = answer.get("error") or choice.get("error") or (answer if answer.get("object") == "error" else None)
     if (error and not text and not refusal) or finish == "error":
-        raise NoCompletion(f"an error with a status of success: {quote_excerpt(message_of(error or said))}", True,
-                           _status_of(error, said))  # fmt: skip
+        raise NoCompletion(f"an error with a status of success: {quote_excerpt(message_of(error or answer))}", True,
+                           _status_of(error, answer))  # fmt: skip
     if not isinstance(message, dict):
-        raise NoCompletion(f"JSON that is no completion: {quote_excerpt(body)}", bool(_status_of(None, said)),
-                           _status_of(None, said))  # fmt: skip
+        raise NoCompletion(f"JSON that is no completion: {quote_excerpt(body)}", bool(_status_of(None, answer)),
+                           _status_of(None, answer))  # fmt: skip
     if finish in REFUSAL_REASONS:
         refusal = refusal or finish
-    return Completion(said, text, "" if text else _describe_message(message), refusal, finish == "length")
+    return Completion(answer, text, "" if text else _describe_message(message), refusal, finish == "length")
 
 
 def message_of(error: Any) -> str:
-    """The words of an error object in any of the usual shapes; the object itself where it has none."""
+    """The message in an error object of any usual shape; the whole object as JSON when it has none."""
     for _ in range(MAX_DEPTH):
         name = next((name for name in MESSAGE_KEYS if isinstance(error, dict) and error.get(name)), None)
         error = error[name] if name else error
@@ -84,7 +84,7 @@ def message_of(error: Any) -> str:
 
 
 def error_text(body: str) -> str:
-    """The words in the body of an error, which may be JSON, a page or nothing."""
+    """The message in the body of an error, which may be JSON, a page or empty."""
     try:
         return message_of(json.loads(body)) if body.strip() else "no message"
     except (ValueError, RecursionError):
@@ -94,15 +94,15 @@ def error_text(body: str) -> str:
 def is_quota_empty(body: str) -> bool:
     """Whether an error's own code or type says that the account has nothing left.
 
-    Its message is not asked: it may repeat a caption, and "quota" also stands in errors that pass in a minute.
+    The error's message is not searched: it may repeat a caption, and errors that pass in a minute also say "quota".
     """
     try:
-        said = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return False
-    said = said[0] if isinstance(said, list) and said else said
-    error = said.get("error") if isinstance(said, dict) else None
-    places = [place for place in (said, error) if isinstance(place, dict)]
+    answer = answer[0] if isinstance(answer, list) and answer else answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    places = [place for place in (answer, error) if isinstance(place, dict)]
     return any(place.get(name) in QUOTA_ERRORS for place in places for name in ("code", "type"))
 
 
@@ -111,7 +111,7 @@ def describe_cut(judge: Judge, is_cut_off: bool) -> str:
 
 
 def describe_fault(judge: Judge, fault: str, text: str, is_cut_off: bool) -> str:
-    """Why a text is no answer, for whoever reads the job's last line."""
+    """Why a text is not a valid answer, for the job's last line."""
     return f"not what the schema says{describe_cut(judge, is_cut_off)}: {fault}: {quote_excerpt(text)}"
 
 
@@ -121,7 +121,7 @@ def quote_excerpt(text: str) -> str:
 
 
 def _describe_text(body: str) -> NoCompletion:
-    """What a body is that is no JSON."""
+    """The error for a body that is not JSON."""
     text = body.strip().removeprefix("\ufeff").strip()
     if not text:
         return NoCompletion("an empty body")
@@ -142,9 +142,9 @@ def _first_choice(choices: Any) -> dict[str, Any]:
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
 
 
-def _status_of(error: Any, said: dict[str, Any]) -> int | None:
-    """The status that an error names, as a number or by one of the usual words."""
-    for place in (error, said):
+def _status_of(error: Any, answer: dict[str, Any]) -> int | None:
+    """The HTTP status that an error names, as a number or by a code in STATUS_OF_ERROR."""
+    for place in (error, answer):
         for name in ("code", "status_code", "status", "type"):
             value = place.get(name) if isinstance(place, dict) else None
             if isinstance(value, str):
@@ -155,7 +155,7 @@ def _status_of(error: Any, said: dict[str, Any]) -> int | None:
 
 
 def _read_message(message: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Text and refusal of a message, whose content is a text or a list of parts."""
+    """(text, refusal) of a message. Its content is a text or a list of parts."""
     content, refusal = message.get("content"), message.get("refusal")
     if isinstance(content, str):
         return content or None, _text_of(refusal)
@@ -185,7 +185,7 @@ def _dump(value: Any) -> str:
 
 
 def _describe_message(message: dict[str, Any]) -> str:
-    """What a message without a text has in its place."""
+    """What a message has instead of a text."""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not reasoning and isinstance(content := message.get("content"), list):
         reasoning = next((part.get("thinking") for part in content if isinstance(part, dict)), None)

@@ -1,12 +1,12 @@
-"""Where a judge's key may be sent: to the hosts that the deployment names for it, over https.
+"""Check where a judge's key may be sent: only to hosts that the deployment names for it, over https.
 
 A suite chooses an endpoint, the deployment owns the keys. ASSAY_JUDGE_HOSTS on the Ray cluster names the hosts:
 
     ASSAY_JUDGE_HOSTS="api.example.com, judge.internal:8443"                       for every judge's key
     ASSAY_JUDGE_HOSTS="ASSAY_JUDGE_KEY=api.example.com; ASSAY_JUDGE_B_KEY=http://10.0.0.5:8000"   for one key each
 
-A host without a port is meant with its scheme's. `http://` before a host allows it without encryption. Where the
-variable is not set, keys are sent to this machine only. A job checks this before it does anything.
+A host without a port has its scheme's port. `http://` before a host allows requests without encryption. When the
+variable is not set, keys are sent to this machine only. Every job checks this before it does anything.
 """
 
 import ipaddress
@@ -25,7 +25,7 @@ Destination = tuple[str, str, int]  # scheme, host, port
 
 
 def check_destination(judge: Judge) -> None:
-    """Raise InputError where the judge's endpoint may not have the key that the suite names."""
+    """Raises InputError when the judge's endpoint may not receive the key that the suite names."""
     if judge.kind != "openai":
         return
     if fault := fault_of_address(judge.base_url or ""):
@@ -50,13 +50,13 @@ def check_destination(judge: Judge) -> None:
 
 
 def parse_destination(url: str) -> Destination:
-    """Scheme, host and port of an address that `fault_of_address` found no fault with."""
+    """Scheme, host and port of an address that `fault_of_address` accepts."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
 
 
 def parse_hosts(listed: str, variable: str) -> set[Destination]:
-    """The destinations of one key. Raises InputError for an entry that names none."""
+    """The destinations of one key. Raises InputError for an entry that is no host."""
     destinations = set()
     for group in listed.split(";"):
         named = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)

@@ -1,8 +1,8 @@
-"""One question to an OpenAI-compatible chat endpoint, retried where that can help, and why there is no answer if none.
+"""Ask an OpenAI-compatible chat endpoint one question, with retries, and say why when there is no answer.
 
-The `openai` package waits and tries again by itself after timeouts, lost connections, 408, 409, 429 and 5xx, as long as
-`Retry-After` says (up to two minutes) or else 0.5 s, 1 s, 2 s and so on up to 8 s. What it knows nothing of is here: a
-completion that is no answer, a refusal, and an endpoint that does not know a parameter.
+The `openai` package retries timeouts, lost connections, 408, 409, 429 and 5xx by itself. It waits as long as
+`Retry-After` says (up to two minutes), or else 0.5 s, 1 s, 2 s and so on up to 8 s. This module handles the rest: a
+completion that is no valid answer, a refusal, and an endpoint that does not know a parameter.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ from ray_jobs.judge.destination import check_destination
 from ray_jobs.judge.exchange import LOCATION_KEY, NO_COMPLETION_KEY, BoundedClient
 from ray_jobs.judge.key_redaction import Secret
 
-TRIES = 3  # of an endpoint that answers, but not with what was asked for
-PAUSE = 0.1  # seconds before the second of them, twice as long before the third: time is not what they lack
+TRIES = 3  # when the endpoint answers, but not with a valid answer
+PAUSE = 0.1  # seconds before the second try, twice as long before the third
 DETAIL_CHARACTERS = 300
 SERVED_BY_KEYS, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
 OMITTED_HEADERS: Any = {
@@ -53,10 +53,10 @@ NO_REASONING = "turn the model's reasoning off, or start the endpoint with the r
 
 @dataclass(frozen=True)
 class Reply:
-    """A text that is a valid answer, or a `failure` (perhaps with the useless text); tokens and tries of all calls.
+    """A valid answer as `text`, or a `failure`, perhaps with the unusable text. Tokens and tries are of all calls.
 
-    `served_by` is the model and the fingerprint of its system, as the endpoint names them. `remedy` is what to do where
-    all answers are like this one.
+    `served_by` is the model and its system fingerprint, as the endpoint names them. `remedy` is what to do when all
+    answers are like this one.
     """
 
     text: str | None = None
@@ -72,14 +72,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Dialect:
-    """Which parameters the endpoint takes: structured output, how the length is called, a temperature."""
+    """Which parameters the endpoint takes: structured output, the name of the length limit, a temperature."""
 
     structured: bool = True
     length: str = "max_tokens"
     temperature: bool = True
 
     def without(self, complaint: str) -> "Dialect | None":
-        """What to try after a request was refused with this complaint; None when there is nothing left to drop."""
+        """The dialect to try after the endpoint rejected a request; None when no parameter is left to drop."""
         if self.length == "max_tokens" and "max_completion_tokens" in complaint:
             return replace(self, length="max_completion_tokens")
         if self.temperature and "temperature" in complaint:
@@ -89,7 +89,7 @@ class Dialect:
 
 @dataclass
 class Endpoint:
-    """The endpoint and what was learned of it: a dialect is `proven` once a request in it was answered."""
+    """The endpoint and its dialect. `proven`: a request in this dialect was answered, so the dialect stays."""
 
     judge: Judge
     client: openai.AsyncOpenAI
@@ -98,7 +98,7 @@ class Endpoint:
     proven: bool = False
 
     async def ask(self, text: str, image: bytes, pair: bool) -> Reply:
-        """The reply to one question about an image; it never raises for what the endpoint does."""
+        """The reply to one question about an image. A failure of the endpoint is a reply too: this never raises one."""
         tries = prompt_tokens = tokens = 0
         for number in range(TRIES):
             if number:
@@ -120,10 +120,10 @@ class Endpoint:
                 )
             except openai.APIStatusError as error:
                 failure = _classify_status_error(error)
-                other = None if self.proven or failure != REJECTED else dialect.without(str(error))
-                if other is None:
+                next_dialect = None if self.proven or failure != REJECTED else dialect.without(str(error))
+                if next_dialect is None:
                     return self._failed(failure, error, tries if failure in RETRIED_FAILURES else 1)
-                dialect = other
+                dialect = next_dialect
                 continue
             except openai.APITimeoutError as error:
                 return self._failed("timeout", error, tries)
@@ -140,7 +140,7 @@ class Endpoint:
         return Reply(failure=failure, detail=detail, status=status, tries=tries)
 
     def _describe(self, error: openai.APIError) -> str:
-        """What went wrong, with some of what the endpoint sent."""
+        """What went wrong, with an excerpt of what the endpoint sent."""
         if not isinstance(error, openai.APIStatusError):
             return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         if NO_COMPLETION_KEY in error.response.extensions:
@@ -150,7 +150,7 @@ class Endpoint:
         return f"status {error.status_code}: {error_text(error.response.text)}"
 
     def _why_none(self, body: str) -> str:
-        """Why there is no text in a body. The key is masked first: a part of it would not be known again."""
+        """Why a body has no text. Masks the key first, because an excerpt may cut the key."""
         try:
             return parse_completion(self.secret.mask(body, one_line=False)).instead
         except NoCompletion as nothing:
@@ -162,40 +162,40 @@ class Endpoint:
             completion = parse_completion(body)
         except NoCompletion:
             return Reply(failure=NO_COMPLETION, detail=self.secret.mask(self._why_none(body))[:DETAIL_CHARACTERS])
-        said = completion.body
-        served = [
+        fields = completion.body
+        models = [
             self.secret.mask(name)[:SERVED_CHARACTERS]
-            for name in map(said.get, SERVED_BY_KEYS)
+            for name in map(fields.get, SERVED_BY_KEYS)
             if isinstance(name, str)
         ]
-        spent = Reply(
-            prompt_tokens=_read_token_count(said, "prompt_tokens"),
-            tokens=_read_token_count(said, "completion_tokens"),
-            served_by=" ".join(filter(None, served)) or None,
+        usage = Reply(
+            prompt_tokens=_read_token_count(fields, "prompt_tokens"),
+            tokens=_read_token_count(fields, "completion_tokens"),
+            served_by=" ".join(filter(None, models)) or None,
         )
         if completion.refusal:
-            return replace(spent, failure="refusal", detail=self.secret.mask(completion.refusal)[:DETAIL_CHARACTERS])
+            return replace(usage, failure="refusal", detail=self.secret.mask(completion.refusal)[:DETAIL_CHARACTERS])
         cut = describe_cut(self.judge, completion.is_cut_off)
         content = completion.text
         if content is None:
             remedy = RAISE_MAX_TOKENS if cut else NO_REASONING if "reasoning" in completion.instead else None
             detail = self.secret.mask(f"no text{cut}{self._why_none(body).removeprefix('no text')}")
-            return replace(spent, failure="invalid-answer", detail=detail[:DETAIL_CHARACTERS], remedy=remedy)
+            return replace(usage, failure="invalid-answer", detail=detail[:DETAIL_CHARACTERS], remedy=remedy)
         harmless = partial(self.secret.mask, one_line=False)
-        read = rubric.parse_pair_answer(content, None) if pair else rubric.parse_answer(self.judge, content, None)
-        if read.failure:
+        result = rubric.parse_pair_answer(content, None) if pair else rubric.parse_answer(self.judge, content, None)
+        if result.failure:
             text = harmless(content)[: rubric.RATIONALE_CHARACTERS]
-            detail = describe_fault(self.judge, str(read.fault), harmless(content), completion.is_cut_off)
+            detail = describe_fault(self.judge, str(result.fault), harmless(content), completion.is_cut_off)
             return replace(
-                spent, text=text, failure="invalid-answer", detail=self.secret.mask(detail)[:DETAIL_CHARACTERS],
+                usage, text=text, failure="invalid-answer", detail=self.secret.mask(detail)[:DETAIL_CHARACTERS],
                 remedy=RAISE_MAX_TOKENS if cut else None,
             )  # fmt: skip
-        return replace(spent, text=rubric.redact_rationale(self.judge, content, pair, harmless))
+        return replace(usage, text=rubric.redact_rationale(self.judge, content, pair, harmless))
 
 
 def connect(judge: Judge) -> Endpoint:
-    """The judge's endpoint. Raises InputError when this machine has no key for it, none that can be sent, or when the
-    deployment does not say that it may be sent there."""
+    """The judge's endpoint. Raises InputError when this machine has no usable key, or when the deployment does not
+    allow the key to be sent there."""
     check_destination(judge)
     secret = os.environ.get(judge.key_variable, "").strip()
     if not secret:
@@ -219,13 +219,13 @@ def connect(judge: Judge) -> Endpoint:
 
 
 def describe_judge(judge: Judge) -> str:
-    """The model and its endpoint, without what a URL may carry of passwords."""
+    """The model and its endpoint, without a user name or password in the URL."""
     url = urlsplit(judge.base_url or "")
     return f"{judge.model} at {url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
 
 
 def _classify_status_error(error: openai.APIStatusError) -> str:
-    """What an error that came with its status is called."""
+    """The name of the failure that an error status means."""
     if is_quota_empty(error.response.text):
         return QUOTA
     if error.status_code in (400, 422):
@@ -259,7 +259,7 @@ def _build_request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair
     return request
 
 
-def _read_token_count(said: dict[str, Any], name: str) -> int:
-    usage = said.get("usage")
+def _read_token_count(fields: dict[str, Any], name: str) -> int:
+    usage = fields.get("usage")
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**40 else 0

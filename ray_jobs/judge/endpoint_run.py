@@ -1,9 +1,9 @@
-"""The judge behind an endpoint: a job's questions asked from one process, each answer durable the moment it arrives.
+"""Ask an endpoint all questions of a job, and store each answer as it arrives. A circuit breaker detects an outage.
 
-One process, so that `judge.concurrency` bounds the whole job; it waits for the endpoint, not for a CPU. An endpoint
-that is down must neither burn hours nor have its outage recorded as failures of images: a failure is held back until an
-answer to what was asked after it proves that the endpoint is up. Too many in a row, or some left at the end, and a
-question that was answered before is asked once more: no answer to that either ends the job.
+The driver of `evaluate` runs this. All requests come from this process, so `judge.concurrency` bounds the whole job. An
+outage must neither cost hours nor be recorded as failures of images. So a failure is held back until the endpoint
+answers a question that was asked later. After too many failures in a row, and when some are left at the end, a question
+that has an answer is asked once more as a probe. If the probe fails too, the job ends.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Item = tuple[str, Question, bytes]  # the part, the question, its image
 
 @dataclass(frozen=True)
 class HeldFailure:
-    """A failure that may be the endpoint's; `at` in seconds of the monotonic clock."""
+    """A failure that may be the endpoint's and not the image's. `at` is seconds of the monotonic clock."""
 
     part: str
     answer: Answer
@@ -32,33 +32,33 @@ class HeldFailure:
 
 @dataclass
 class EndpointRun:
-    """What is under way: `proven` when the endpoint has given a valid answer to this run, `left` counts by part.
+    """The state of the run. `proven`: the endpoint has given this run a valid answer. `left` counts questions by part.
 
-    `answered` gives a question that has a valid answer, `first` is the first that was asked; `consecutive_failures`
-    counts failures since the last answer.
+    `load_answered` loads a question that has a valid answer, for a probe; `first` is the first question that was asked.
+    `consecutive_failures` counts failures since the last answer.
     """
 
     endpoint: Endpoint
     run: str
-    keep: Callable[[str, Answer], None]
-    whole: Callable[[str], None]
+    save: Callable[[str, Answer], None]
+    finish_part: Callable[[str], None]
     progress: Progress
     left: dict[str, int]
     proven: bool
-    answered: Callable[[], Item] | None
+    load_answered: Callable[[], Item] | None
     first: Item | None = None
     held: list[HeldFailure] = field(default_factory=list)
     consecutive_failures: int = 0
     breaker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def ask(self, item: Item) -> None:
-        """Ask, and record the reply, or hold it back while it says more of the endpoint than of the image."""
+        """Ask, and record the reply, or hold a failure back while the endpoint may be its cause."""
         part, question, image = item
         self.first, began = self.first or item, time.monotonic()
         reply = await self._reply(question, image)
         answer = self._answer(question, reply)
         if reply.failure is None:
-            self.proven, self.answered = True, lambda: item
+            self.proven, self.load_answered = True, lambda: item
         if not self.proven or (reply.failure and reply.failure not in MODEL_FAILURES):
             self.held.append(HeldFailure(part, answer, reply, time.monotonic()))
             self.consecutive_failures += 1
@@ -68,27 +68,29 @@ class EndpointRun:
         await self.record(part, answer)
         await self._release(began)
 
-    async def prove(self) -> None:
-        """Ask once more what has an answer, or the first question where nothing has: where that fails, so did the
-        endpoint, which is raised; else what was held back until then is recorded."""
-        down, began = self.down(), time.monotonic()
-        item = await asyncio.to_thread(self.answered) if self.answered else self.first
+    async def probe(self) -> None:
+        """Ask an answered question again, or the first question when none is answered. If the endpoint answers, record
+        the failures that were held back until then; else raise the outage."""
+        outage, began = self.outage_error(), time.monotonic()
+        item = await asyncio.to_thread(self.load_answered) if self.load_answered else self.first
         assert item
         part, question, image = item
         reply = await self._reply(question, image)
-        if reply.failure and not (self.answered and reply.failure in MODEL_FAILURES):
-            raise down
-        if not self.answered:
-            await asyncio.to_thread(self.keep, part, self._answer(question, reply))  # it stands before its failure
+        if reply.failure and not (self.load_answered and reply.failure in MODEL_FAILURES):
+            raise outage
+        if not self.load_answered:
+            await asyncio.to_thread(
+                self.save, part, self._answer(question, reply)
+            )  # an answer outranks its earlier failure
         self.proven, self.consecutive_failures = True, 0
         await self._release(began)
 
     async def record(self, part: str, answer: Answer) -> None:
-        await asyncio.to_thread(self.keep, part, answer)
+        await asyncio.to_thread(self.save, part, answer)
         self.progress.add(1, f"the last failed: {answer.failure}" if answer.failure else "")
         self.left[part] -= 1
         if not self.left[part]:
-            await asyncio.to_thread(self.whole, part)
+            await asyncio.to_thread(self.finish_part, part)
 
     async def _reply(self, question: Question, image: bytes) -> Reply:
         reply = await self.endpoint.ask(question.text, image, question.pair)
@@ -103,32 +105,34 @@ class EndpointRun:
         )  # fmt: skip
 
     async def _release(self, began: float) -> None:
-        """Record what was held back before the question was asked whose answer is there: these failed by themselves."""
-        ready = [one for one in self.held if one.at <= began]
-        self.held = [one for one in self.held if one.at > began]
-        for one in ready:
-            await self.record(one.part, one.answer)
+        """Record the failures from before this time: the endpoint answered a later question, so it was up."""
+        ready = [failure for failure in self.held if failure.at <= began]
+        self.held = [failure for failure in self.held if failure.at > began]
+        for failure in ready:
+            await self.record(failure.part, failure.answer)
 
     async def _give_up_when_down(self) -> None:
-        async with self.breaker_lock:  # one doubts, the others wait for what comes of it
-            denied = not self.proven and sum(is_denied(held.reply) for held in self.held) >= MIN_DENIED
+        async with self.breaker_lock:  # one worker probes, the others wait for the result
+            denied = not self.proven and sum(is_denied(failure.reply) for failure in self.held) >= MIN_DENIED
             if not denied and self.consecutive_failures < 3 * self.endpoint.judge.concurrency:
                 return
-            if not self.answered:
-                raise self.down()
-            await self.prove()
+            if not self.load_answered:
+                raise self.outage_error()
+            await self.probe()
 
-    def down(self) -> Exception:
-        """What the failures that are held back mean when they are all there is."""
-        return explain_outage(self.endpoint.judge, [held.reply for held in self.held], self.answered is not None)
+    def outage_error(self) -> Exception:
+        """The error that the held failures mean."""
+        return explain_outage(
+            self.endpoint.judge, [failure.reply for failure in self.held], self.load_answered is not None
+        )
 
 
 def ask_endpoint(
     endpoint: Endpoint,
     pending: Mapping[str, Sequence[int]],
     load: Callable[[str, Sequence[int]], list[tuple[Question, bytes]]],
-    keep: Callable[[str, Answer], None],
-    whole: Callable[[str], None],
+    save: Callable[[str, Answer], None],
+    finish_part: Callable[[str], None],
     progress: Progress,
     run: str,
     proven: bool,
@@ -136,27 +140,29 @@ def ask_endpoint(
 ) -> None:
     """Ask the pending questions (numbers by part), `judge.concurrency` at a time.
 
-    `load` gives the questions with their images, `keep` makes an answer durable, `whole` is told when a part is done.
-    `proven`: this run has a valid answer already. `known`: a question that has one, whoever asked. Raises InputError
-    for an endpoint that will never answer and RetryableError for one that is down.
+    `load` loads questions with their images, `save` stores an answer, `finish_part` is called when a part is done.
+    `proven`: this run has a valid answer already. `known`: a question with an answer of any run. Raises InputError when
+    the endpoint will never answer, and RetryableError when it is down.
     """
 
-    def answered() -> Item:
+    def load_answered() -> Item:
         assert known
         part, number = known
         return (part, *load(part, [number])[0])
 
     left = {part: len(numbers) for part, numbers in pending.items()}
-    asking = EndpointRun(endpoint, run, keep, whole, progress, left, proven, answered if known else None)
-    asyncio.run(_run_workers(asking, pending, load))
+    endpoint_run = EndpointRun(
+        endpoint, run, save, finish_part, progress, left, proven, load_answered if known else None
+    )
+    asyncio.run(_run_workers(endpoint_run, pending, load))
 
 
 async def _run_workers(
-    asking: EndpointRun,
+    endpoint_run: EndpointRun,
     pending: Mapping[str, Sequence[int]],
     load: Callable[[str, Sequence[int]], list[tuple[Question, bytes]]],
 ) -> None:
-    workers = min(asking.endpoint.judge.concurrency, sum(asking.left.values()))
+    workers = min(endpoint_run.endpoint.judge.concurrency, sum(endpoint_run.left.values()))
     queue: asyncio.Queue[Item | None] = asyncio.Queue(workers)
 
     async def feed() -> None:
@@ -167,17 +173,17 @@ async def _run_workers(
 
     async def work() -> None:
         while (item := await queue.get()) is not None:
-            await asking.ask(item)
+            await endpoint_run.ask(item)
 
-    async with asking.endpoint.client:
+    async with endpoint_run.endpoint.client:
         try:
             async with asyncio.TaskGroup() as group:
                 for worker in (feed, *[work] * workers):
                     group.create_task(worker())
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
-        if asking.held:
-            await asking.prove()
+        if endpoint_run.held:
+            await endpoint_run.probe()
 
 
 async def _load_items(

@@ -1,4 +1,4 @@
-"""One exchange with an endpoint, bounded in size and in time, that goes nowhere else.
+"""Send one request to an endpoint, bounded in size and time, and to no other host.
 
 What the `openai` package sends goes through `Bounded`. It follows no redirect, asks no .netrc and no proxy but the
 deployment's (ASSAY_PROXY), trusts the authorities of ASSAY_CA_BUNDLE where that is set, takes no compressed answer (a
@@ -25,14 +25,14 @@ from ray_jobs.judge.destination import PORTS
 from ray_jobs.sources.reading import allowed_places
 
 ANSWER_BYTES = 2**20
-NO_COMPLETION_KEY, LOCATION_KEY = "no_completion", "location"  # what a response has among its extensions
+NO_COMPLETION_KEY, LOCATION_KEY = "no_completion", "location"  # keys of a response's extensions
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """An HTTP client whose timeout is for the whole exchange: an endpoint that sends a byte now and then exceeds it."""
+    """An HTTP client whose timeout is for the whole exchange, also when the endpoint sends a byte now and then."""
 
     def __init__(self, seconds: float, base_url: str) -> None:
-        """Raises InputError for settings of the deployment that no client can be made with."""
+        """Raises InputError when the deployment's proxy or certificates cannot be used."""
         super().__init__(
             timeout=seconds,
             limits=httpx2.Limits(max_connections=None),
@@ -75,10 +75,10 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 def find_proxy(base_url: str) -> httpx2.Proxy | None:
-    """The deployment's proxy, where the endpoint is to be asked through it.
+    """The deployment's proxy, or None when the endpoint is asked directly.
 
-    As for images, a proxy is not asked for an address that is not public unless ASSAY_SOURCES allows it: that endpoint
-    is asked directly. A name that only the proxy knows is left to it.
+    As for images, an address that is not public is asked directly, unless ASSAY_SOURCES allows it. A name that does not
+    resolve here is left to the proxy.
     """
     proxy = os.environ.get("ASSAY_PROXY", "").strip()
     if not proxy:
@@ -99,7 +99,7 @@ def find_proxy(base_url: str) -> httpx2.Proxy | None:
 
 
 def _load_ssl_context() -> ssl.SSLContext:
-    """Whose certificates are believed: of ASSAY_CA_BUNDLE, else of SSL_CERT_FILE, else the usual ones."""
+    """The trusted certificates: of ASSAY_CA_BUNDLE, else of SSL_CERT_FILE, else the usual ones."""
     bundle = os.environ.get("ASSAY_CA_BUNDLE", "").strip()
     if not bundle:
         return httpx2.create_ssl_context(trust_env=True)
@@ -115,7 +115,7 @@ def _load_ssl_context() -> ssl.SSLContext:
 
 
 async def _read_body(response: httpx2.Response) -> bytes:
-    """The body, or in its place a JSON text that says why it was not read."""
+    """The body; or a JSON text that says why the body was not read."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         return json.dumps("an answer that is compressed, though none was asked for").encode()

@@ -1,7 +1,7 @@
-"""What the failures of an endpoint mean when they are all there is: bad input, or trouble that may pass.
+"""Decide what an endpoint's failures mean when it answers nothing: InputError or RetryableError.
 
-`remote` asks when nothing answers any more. What no repeat can change is bad input: a person must correct the suite,
-the key or the endpoint. Everything else is trouble, and the job is run again.
+`endpoint_run` calls this when nothing answers any more. A failure that no retry can change is an InputError: a person
+must correct the suite, the key or the endpoint. Any other is a RetryableError, and the job runs again.
 """
 
 from collections import Counter
@@ -11,14 +11,14 @@ from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.endpoint import MODEL_FAILURES, NO_COMPLETION, QUOTA, REJECTED, Reply, describe_judge
 
-MIN_DENIED = 3  # refusals of any question before they are believed: one caption alone may displease a firewall
+MIN_DENIED = 3  # denied questions before the job ends: a firewall may deny a single caption
 TRANSIENT = frozenset((408, 409, 425, 429))  # statuses below 500 that pass
-OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # that may be about this image and no other
+OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # that may concern this image alone
 CHANGE_MODEL_OR_PROMPT = "this model does not do what the prompt asks, change one of them"
 
 
 def explain_account(judge: Judge, reply: Reply) -> InputError | None:
-    """The error of a reply that every further question would get as well, whatever was answered before."""
+    """The error when the account or its key is refused, because every further question would fail too; else None."""
     if reply.status == 401:
         return InputError(f"judge {describe_judge(judge)}: 401, not this key; correct {judge.key_variable}")
     if reply.status == 402 or reply.failure == QUOTA:
@@ -30,7 +30,7 @@ def explain_account(judge: Judge, reply: Reply) -> InputError | None:
 
 
 def is_denied(reply: Reply) -> bool:
-    """Whether the endpoint refuses this reply's question as it would refuse any other."""
+    """Whether the endpoint would refuse any other question too."""
     return _is_status_for_good(reply) and reply.status not in OF_ONE_QUESTION
 
 
@@ -48,7 +48,7 @@ def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -
 
 
 def _is_for_good(reply: Reply, was_answered: bool) -> bool:
-    """Whether no repeat can change it. A page in place of an answer is maintenance where there were answers before."""
+    """Whether no retry can change it. A page instead of an answer may pass when the endpoint has answered before."""
     if reply.failure == NO_COMPLETION:
         return not was_answered
     return reply.failure in MODEL_FAILURES or _is_status_for_good(reply)

@@ -1,7 +1,8 @@
-"""Which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
+"""Compute which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
 
-It depends on the baseline, so it belongs to the run's results and not to the scores: `preference/` there. A judge that
-contradicts itself when the two captions change places has told its habit, not its preference: a tie.
+The driver of `evaluate` calls this. Preferences depend on the baseline, so they are in `preference/` among the run's
+results, and not among the scores. The judge is asked twice, with the captions in both orders. If its two answers
+contradict each other, they show a habit and not a preference: this is a tie.
 """
 
 from collections import Counter
@@ -30,32 +31,33 @@ FOLDER = "preference"
 
 
 def compute_preferences(spec: Spec) -> Manifest | None:
-    """Make the preferences of the run complete; their manifest, None for a run that compares no captions.
+    """Complete the preferences of the run and return their manifest; None for a run that compares no captions.
 
-    Its `details` count `equal` captions (a tie, not asked), pairs `asked` with a usable answer in both orders, and
-    `inconsistent` ones; `position_bias` is their share and `first` how often the caption shown first won.
+    Its `details` count `equal` captions (a tie that is not asked), pairs `asked` with a valid answer in both orders,
+    and `inconsistent` pairs. `position_bias` is the share of inconsistent pairs; `first` counts the answers that prefer
+    the caption that was shown first.
     """
     if spec.baseline is None or not spec.suite.judge.pairwise or spec.suite.judge.kind == "none":
         return None
-    if found := parts.manifest(f"{spec.results_uri}/{FOLDER}"):
-        return found
-    made_of = parts.require(spec.captions_uri, "caption")
-    names = [part.name for part in made_of.parts]
+    if existing := parts.manifest(f"{spec.results_uri}/{FOLDER}"):
+        return existing
+    captions = parts.require(spec.captions_uri, "caption")
+    names = [part.name for part in captions.parts]
     work = ray_dataset([{"part": name} for name in names])
-    found_parts = [
+    written = [
         Part.model_validate_json(row["part"]) for row in work.map(compare_part, fn_kwargs={"spec": spec}).iter_rows()
     ]
-    return commit_preferences(spec, made_of, found_parts)
+    return commit_preferences(spec, captions, written)
 
 
-def commit_preferences(spec: Spec, captioned: Manifest, made: list[Part]) -> Manifest:
-    """Write the manifest over the parts."""
-    counted = Counter[str]()
-    for part in made:
-        counted.update(parts.footer(objects.read(_uri_of(spec, part.name)))["pairs"])
-    details: dict[str, Any] = {name: counted[name] for name in ("equal", "asked", "inconsistent", "first")}
-    details["position_bias"] = counted["inconsistent"] / counted["asked"] if counted["asked"] else None
-    manifest = parts.summed("preference", spec.run_id, made, captioned.rows_in, {}, {}, details)
+def commit_preferences(spec: Spec, captions: Manifest, written: list[Part]) -> Manifest:
+    """Write the manifest of the parts, with the counts from their footers."""
+    counts = Counter[str]()
+    for part in written:
+        counts.update(parts.footer(objects.read(_uri_of(spec, part.name)))["pairs"])
+    details: dict[str, Any] = {name: counts[name] for name in ("equal", "asked", "inconsistent", "first")}
+    details["position_bias"] = counts["inconsistent"] / counts["asked"] if counts["asked"] else None
+    manifest = parts.summed("preference", spec.run_id, written, captions.rows_in, {}, {}, details)
     return parts.commit(f"{spec.results_uri}/{FOLDER}", manifest)
 
 
@@ -66,47 +68,49 @@ def read_preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
 
 
 def compare_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
-    """Compare the captions of one part unless that is done; its line in the manifest."""
+    """Compare the captions of one part, unless its file exists; return its entry in the manifest."""
     name = row["part"]
     if objects.exists(_uri_of(spec, name)):
         return {"part": parts.describe(name, objects.read(_uri_of(spec, name))).model_dump_json()}
     pairs = {asked.image_id: asked.questions for asked in build_pair_questions(spec, name)}
-    kept = answer_store.load_answers(
+    answers = answer_store.load_answers(
         spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions}
     )
     ids = parts.read(spec.captions_uri, name, ["image_id"])["image_id"].to_pylist()
-    counted = Counter[str]()
+    counts = Counter[str]()
     rows = []
     for image_id in ids:
         choices = None
         if image_id in pairs:
-            found = [kept.get(question.key) for question in pairs[image_id]]
-            choices = [parse_pair_answer(one.text if one else None, one.failure if one else None) for one in found]
-        rows.append({"image_id": image_id} | _combine_choices(choices, counted))
-    lost = Counter(one["failure"] for one in rows if one["failure"])
-    footer = {"lost": dict(sorted(lost.items())), "pairs": dict(sorted(counted.items()))}
+            answers_of_image = [answers.get(question.key) for question in pairs[image_id]]
+            choices = [
+                parse_pair_answer(one.text if one else None, one.failure if one else None) for one in answers_of_image
+            ]
+        rows.append({"image_id": image_id} | _combine_choices(choices, counts))
+    failures = Counter(one["failure"] for one in rows if one["failure"])
+    footer = {"lost": dict(sorted(failures.items())), "pairs": dict(sorted(counts.items()))}
     part = parts.write(spec.results_uri, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer, FOLDER)
     return {"part": part.model_dump_json()}
 
 
-def _combine_choices(choices: list[Choice] | None, counted: Counter[str]) -> dict[str, Any]:
-    """The preference in the choices with the baseline's caption first and with it second; counts what it saw.
+def _combine_choices(choices: list[Choice] | None, counts: Counter[str]) -> dict[str, Any]:
+    """The preference from two choices: with the baseline's caption first, and with it second. Adds to the counts.
 
-    No choices at all: equal captions. The rationale is that of the order with the baseline's first, when they agree.
+    An empty list means equal captions. When the choices agree, the rationale is that of the first.
     """
     if choices is None:
         return {"preference": None, "consistent": None, "failure": "no-caption", "rationale": None}
     if not choices:
-        counted["equal"] += 1
+        counts["equal"] += 1
         return {"preference": 0.0, "consistent": None, "failure": None, "rationale": None}
     if failed := next((choice for choice in choices if choice.failure), None):
         return {"preference": None, "consistent": None, "failure": failed.failure, "rationale": failed.rationale}
     first, second = choices
     votes = {"first": -1.0, "tie": 0.0, "second": 1.0}
     vote, turned = votes[str(first.better)], -votes[str(second.better)]
-    counted["asked"] += 1
-    counted["inconsistent"] += vote != turned
-    counted["first"] += [first.better, second.better].count("first")
+    counts["asked"] += 1
+    counts["inconsistent"] += vote != turned
+    counts["first"] += [first.better, second.better].count("first")
     if vote == turned:
         return {"preference": vote, "consistent": True, "failure": None, "rationale": first.rationale}
     both = f"baseline's first: {first.rationale} | candidate's first: {second.rationale}"

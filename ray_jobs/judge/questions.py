@@ -1,7 +1,7 @@
-"""What the judge is to be asked about a part: one question for each caption, two for each pair of captions.
+"""Build the judge's questions about a part: one for each caption, two for each pair of captions.
 
-Captions and golden set never change once they are complete, so every process that asks for the questions of a part
-gets the same list, and a number in it names a question.
+The driver and the Ray tasks of `evaluate` call this. Invariant: complete captions and golden sets never change, so
+every process builds the same list, and a number in this list names a question.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from ray_jobs.storage import parts
 
 @dataclass(frozen=True)
 class Question:
-    """`key` hashes image and text, so it names the same question in every run. `row` is the image's in the part."""
+    """`key` hashes image and text, so it is the same in every run. `row` is the image's row in the part."""
 
     key: str
     row: int
@@ -26,19 +26,19 @@ class Question:
 
 @dataclass(frozen=True)
 class ImageQuestions:
-    """One image's question or questions: `keys` are one for a caption, two for a pair (the baseline's caption first,
-    then the candidate's), none for a pair of equal captions."""
+    """An image's questions: one for a caption; two for a pair, with the baseline's caption first and second; none for a
+    pair of equal captions."""
 
     image_id: str
     questions: tuple[Question, ...]
 
 
 def build_questions(spec: Spec, caption_ids: Sequence[str], part: str) -> list[Question]:
-    """Every question about a part once: the caption sets in turn, then the pairs."""
+    """Every question about a part, without repeats: each set of captions in turn, then the pairs."""
     golden = _read_golden(spec, part)
-    asked = [image for caption_id in caption_ids for image in build_caption_questions(spec, caption_id, part, golden)]
-    asked += build_pair_questions(spec, part, golden)
-    return list({one.key: one for image in asked for one in image.questions}.values())
+    images = [image for caption_id in caption_ids for image in build_caption_questions(spec, caption_id, part, golden)]
+    images += build_pair_questions(spec, part, golden)
+    return list({question.key: question for image in images for question in image.questions}.values())
 
 
 def build_caption_questions(
@@ -46,19 +46,21 @@ def build_caption_questions(
 ) -> list[ImageQuestions]:
     """The question about each caption of a part; an image without a caption is left out."""
     golden = _read_golden(spec, part) if golden is None else golden
-    judge, found = spec.suite.judge, []
+    judge, image_questions = spec.suite.judge, []
     for image_id, caption in read_captions(spec, caption_id, part).items():
         image = golden[image_id]
         text = rubric.build_question(judge, caption, image["references"])
-        found.append(ImageQuestions(image_id, (Question(_hash_question(image, "caption", text), image["row"], text),)))
-    return found
+        image_questions.append(
+            ImageQuestions(image_id, (Question(_hash_question(image, "caption", text), image["row"], text),))
+        )
+    return image_questions
 
 
 def build_pair_questions(
     spec: Spec, part: str, golden: dict[str, dict[str, Any]] | None = None
 ) -> list[ImageQuestions]:
     """The questions about the images of a part that the baseline and the candidate have captioned, in both orders."""
-    judge, found = spec.suite.judge, []
+    judge, image_questions = spec.suite.judge, []
     if not (judge.pairwise and spec.baseline):
         return []
     golden = _read_golden(spec, part) if golden is None else golden
@@ -69,8 +71,8 @@ def build_pair_questions(
         image, orders = golden[image_id], ((theirs[image_id], ours), (ours, theirs[image_id]))
         texts = [rubric.build_pair_question(judge, *order, image["references"]) for order in orders]
         asked = tuple(Question(_hash_question(image, "pair", text), image["row"], text, pair=True) for text in texts)
-        found.append(ImageQuestions(image_id, asked if ours != theirs[image_id] else ()))
-    return found
+        image_questions.append(ImageQuestions(image_id, asked if ours != theirs[image_id] else ()))
+    return image_questions
 
 
 def read_captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
@@ -85,5 +87,5 @@ def _read_golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
 
 
 def _hash_question(image: dict[str, Any], kind: str, text: str) -> str:
-    """The source file's hash names the golden image too: the answers lie in a folder of the golden set."""
+    """The source file's hash identifies the golden image too, because the answers are in a folder of the golden set."""
     return hashlib.sha256("\n".join((image["blake3"], kind, text)).encode()).hexdigest()[:32]

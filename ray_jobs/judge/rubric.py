@@ -1,6 +1,6 @@
-"""The LLM judge's questions and what its answers mean. Its failure is the judge's, never a score of the caption.
+"""Write the judge's questions, and parse its answers. A failure of the judge is never a score of the caption.
 
-An answer counts only when it is exactly what the schema says: one JSON object with those keys, each once, in range.
+Invariant: an answer counts only when it fits the schema exactly: one JSON object with its keys, each once, in range.
 """
 
 import json
@@ -24,7 +24,7 @@ THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|◁/think▷", re.IGNORECASE)  # wh
 
 @dataclass(frozen=True)
 class Judgement:
-    """`values` by metric name; empty with a `failure` when the judge gave no usable answer, and the `fault` in it."""
+    """`values` by metric name. Without a valid answer they are empty, and `failure` and `fault` say why."""
 
     values: dict[str, float] = field(default_factory=dict)
     rationale: str | None = None
@@ -34,7 +34,8 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of two captions the judge finds better: first, second or tie; None with a `failure`, and the `fault`."""
+    """The caption that the judge finds better: first, second or tie. Without a valid answer it is None, and `failure`
+    and `fault` say why."""
 
     better: str | None = None
     rationale: str | None = None
@@ -46,12 +47,12 @@ NO_ANSWER = Judgement(failure="judge-silent")
 
 
 def build_question(judge: Judge, caption: str, references: list[str]) -> str:
-    """What the judge is asked about one caption."""
+    """The question about one caption."""
     return _fill_prompt(judge, judge.prompt, {"caption": caption}, references)
 
 
 def build_pair_question(judge: Judge, first: str, second: str, references: list[str]) -> str:
-    """What the judge is asked about two captions."""
+    """The question about two captions."""
     return _fill_prompt(judge, judge.pairwise_prompt, {"first": first, "second": second}, references)
 
 
@@ -66,7 +67,7 @@ def build_system_message(schema: str) -> str:
 
 
 def build_schema(judge: Judge) -> str:
-    """The JSON schema that the judge's answer is held to while it is generated: its rationale first, then verdicts."""
+    """The JSON schema that constrains the judge's answer: its rationale first, then its verdicts."""
     answers: dict[str, Any] = {name: {"type": "boolean"} for name in judge.criteria}
     return _build_answer_schema(judge, answers or {"score": {"type": "integer", "minimum": LOW, "maximum": HIGH}})
 
@@ -81,13 +82,13 @@ def parse_answer(judge: Judge, answer: str | None, failure: str | None) -> Judge
     if failure or answer is None:
         return Judgement(rationale=_cut_answer(answer), failure=f"judge-{failure or 'silent'}")
     try:
-        said = parse_object(answer, _list_keys(judge, pair=False))
-        rationale = _check_rationale(said["rationale"])
+        fields = parse_object(answer, _list_keys(judge, pair=False))
+        rationale = _check_rationale(fields["rationale"])
         if judge.criteria:
-            held = {name: float(_check_boolean(name, said[name])) for name in judge.criteria}
+            held = {name: float(_check_boolean(name, fields[name])) for name in judge.criteria}
             values = {"judge": sum(held.values()) / len(held), **{f"judge_{name}": held[name] for name in held}}
         else:
-            values = {"judge": float(_check_score(said["score"]))}
+            values = {"judge": float(_check_score(fields["score"]))}
     except ValueError as fault:
         return Judgement(rationale=_cut_answer(answer), failure="judge-invalid-answer", fault=_format_fault(fault))
     return Judgement(values, rationale)
@@ -98,47 +99,48 @@ def parse_pair_answer(answer: str | None, failure: str | None) -> Choice:
     if failure or answer is None:
         return Choice(rationale=_cut_answer(answer), failure=f"judge-{failure or 'silent'}")
     try:
-        said = parse_object(answer, PAIR_KEYS)
-        if not isinstance(said["better"], str) or said["better"] not in BETTER:
-            raise ValueError(f"better is {_repr(said['better'])}, none of {', '.join(BETTER)}")
-        return Choice(said["better"], _check_rationale(said["rationale"]))
+        fields = parse_object(answer, PAIR_KEYS)
+        if not isinstance(fields["better"], str) or fields["better"] not in BETTER:
+            raise ValueError(f"better is {_repr(fields['better'])}, none of {', '.join(BETTER)}")
+        return Choice(fields["better"], _check_rationale(fields["rationale"]))
     except ValueError as fault:
         return Choice(rationale=_cut_answer(answer), failure="judge-invalid-answer", fault=_format_fault(fault))
 
 
-def redact_rationale(judge: Judge, answer: str, pair: bool, harmless: Callable[[str], str]) -> str:
-    """A valid answer with its rationale made harmless, and without what stood around it: the rationale is then the only
-    free text in it. The same answer where it is that."""
-    said = parse_object(answer, _list_keys(judge, pair))
-    rationale = harmless(said["rationale"])
-    if rationale == said["rationale"] and _extract_object(answer) == answer:
+def redact_rationale(judge: Judge, answer: str, pair: bool, redact: Callable[[str], str]) -> str:
+    """A valid answer with a redacted rationale, and without any text around the JSON object, so that the rationale is
+    the only free text. An answer that needs neither is returned unchanged."""
+    fields = parse_object(answer, _list_keys(judge, pair))
+    rationale = redact(fields["rationale"])
+    if rationale == fields["rationale"] and _extract_object(answer) == answer:
         return answer
-    said["rationale"] = rationale
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))  # no longer than it was: it is read again
+    fields["rationale"] = rationale
+    return json.dumps(
+        fields, ensure_ascii=False, separators=(",", ":")
+    )  # not longer than before, because it is parsed again
 
 
 def parse_object(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON object of an answer, which may stand after one block of thoughts and in one fence of Markdown.
+    """The JSON object of an answer. One block of thoughts before it and one Markdown fence around it are allowed.
 
-    Raises ValueError for anything else: other keys, a key twice (which one would count?), NaN, a text far too long or
-    nested too deep.
+    Raises ValueError for anything else: other keys, a repeated key, NaN, an answer that is too long or nested too deep.
     """
     text = _extract_object(answer)
     if len(text) > ANSWER_CHARACTERS:
         raise ValueError(f"an answer of {len(text)} characters")
     try:
-        said = json.loads(text, object_pairs_hook=_reject_repeated_keys, parse_constant=_reject_constant)
+        fields = json.loads(text, object_pairs_hook=_reject_repeated_keys, parse_constant=_reject_constant)
     except RecursionError:
         raise ValueError("nested too deep") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON object alone ({error.msg}, character {error.pos + 1})") from None
-    if not isinstance(said, dict):
+    if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
-    if missing := [key for key in keys if key not in said]:
+    if missing := [key for key in keys if key not in fields]:
         raise ValueError(f"the key {missing[0]!r} is missing")
-    if other := next((key for key in said if key not in keys), None):
+    if other := next((key for key in fields if key not in keys), None):
         raise ValueError(f"a key {other[:40]!r} that nobody asked for")
-    return said
+    return fields
 
 
 def _extract_object(answer: str) -> str:
@@ -157,22 +159,22 @@ def _list_keys(judge: Judge, pair: bool) -> tuple[str, ...]:
 
 
 def _fill_prompt(judge: Judge, prompt: str, captions: dict[str, str], references: list[str]) -> str:
-    """The prompt with its places filled in one pass, so that no text can bring a place of its own along."""
-    shown = {name: _quote(judge, text) for name, text in captions.items()}
-    shown["references"] = "\n".join(_quote(judge, text) for text in references)
-    return re.sub(r"\{(caption|first|second|references)\}", lambda place: shown.get(place[1], place[0]), prompt)
+    """The prompt with its placeholders filled in one pass, so that a placeholder within a text is not filled."""
+    texts = {name: _quote(judge, text) for name, text in captions.items()}
+    texts["references"] = "\n".join(_quote(judge, text) for text in references)
+    return re.sub(r"\{(caption|first|second|references)\}", lambda place: texts.get(place[1], place[0]), prompt)
 
 
 def _quote(judge: Judge, text: str) -> str:
-    """Text from others as a judge behind an endpoint sees it: nothing in it can close the block that it stands in."""
+    """Text from others, quoted for a judge behind an endpoint: no text can close the block around it."""
     if judge.kind != "openai":
-        return text  # our own prompt maker breaks special tokens up; how to quote is the prompt's business
+        return text  # our own prompt builder escapes special tokens; the prompt decides how to quote
     return f"<data>{json.dumps(text, ensure_ascii=False).replace('<', chr(92) + 'u003c')}</data>"
 
 
 def _build_answer_schema(judge: Judge, answers: dict[str, Any]) -> str:
     rationale: dict[str, Any] = {"type": "string"}
-    if judge.kind == "openai":  # the strict mode of some endpoints takes neither lengths nor ranges
+    if judge.kind == "openai":  # some endpoints reject lengths and ranges in strict mode
         if "score" in answers:
             answers = {"score": {"type": "integer", "enum": list(range(LOW, HIGH + 1))}}
     else:
@@ -184,10 +186,10 @@ def _build_answer_schema(judge: Judge, answers: dict[str, Any]) -> str:
 
 
 def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("a key stands there twice")
-    return found
+    return fields
 
 
 def _reject_constant(name: str) -> None:

@@ -1,8 +1,8 @@
-"""The judge's answers about a run: what was never answered is asked, once, by one engine or endpoint for all of it.
+"""Have the judge answer the questions about a run that have no answer yet, on one engine or endpoint.
 
-Answers are kept by content (image and question), so a rerun, another metric, gate or baseline, or another checkpoint
-with the same caption asks nothing. An answer stands for ever. A failure stands for the attempt that met it, killed and
-resumed or not, until that has its verdict; whoever needs the answer then asks again, complete scores or not.
+The driver of `evaluate` calls this. Answers are stored by content (image and question), so a rerun, another metric,
+gate or baseline, or another checkpoint with the same caption asks nothing. An answer is final. A failure is final for
+the attempt that met it, also after a kill and a resume; the next attempt, or another run, asks again.
 """
 
 import logging
@@ -37,16 +37,18 @@ from ray_jobs.storage import json_files, objects, parts
 
 log = logging.getLogger("assay")
 
-ATTEMPT_FILE = "attempt"  # the file in the run that names its attempt, where that is not the first
-IDENTICAL_ANSWERS = 10  # answers that are all the same before a judge is doubted
-READERS = 16  # threads that look for answers: most of it is waiting for storage
+ATTEMPT_FILE = "attempt"  # the file in the run's folder that names its attempt, when it is not the first
+IDENTICAL_ANSWERS = 10  # so many equal answers raise a warning about the judge
+READERS = 16  # threads that read stored answers: most of the time they wait for storage
 
 
 @dataclass(frozen=True)
 class PartSurvey:
-    """A part's questions that are to be asked, by number, and the totals of all of them as they are now. `proven`: this
-    run has had a valid answer. `known`: the number of a question that has one, whoever asked. `texts`: two of the valid
-    answers that differ, the one that there is, or none. `fault` is what was wrong with one that is not valid."""
+    """The state of a part: the numbers of its pending questions, and the totals of all its questions.
+
+    `proven`: this run has a valid answer. `known`: the number of a question with a valid answer of any run. `texts`:
+    at most two different valid answers. `fault`: why one of the failures is no valid answer.
+    """
 
     part: str
     pending: tuple[int, ...]
@@ -60,7 +62,7 @@ class PartSurvey:
 def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     """Have the judge answer every question about these captions, and about the pairs when the suite compares them.
 
-    The totals are written to `{results_uri}/judge.json` too.
+    Returns the totals, and writes them to `{results_uri}/judge.json`.
     """
     began = time.time()
     ids = list(dict.fromkeys(caption_ids))
@@ -68,16 +70,16 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     for caption_id in ids:
         parts.require(spec.captions_uri_of(caption_id), "caption")
     run = name_attempt(spec)
-    look = partial(_survey_part, spec, ids, run)
+    survey_part = partial(_survey_part, spec, ids, run)
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(look, names))
-        if any(one.pending for one in found):
-            _ask_pending(spec, ids, found, run, EngineTimings(began))
-            found = list(pool.map(look, names))
+        surveys = list(pool.map(survey_part, names))
+        if any(survey.pending for survey in surveys):
+            _ask_pending(spec, ids, surveys, run, EngineTimings(began))
+            surveys = list(pool.map(survey_part, names))
             took = round(time.time() - began, 3)
         else:
             took = 0.0
-    totals = reduce(JudgeTotals.plus, (one.totals for one in found), JudgeTotals(seconds=took))
+    totals = reduce(JudgeTotals.plus, (survey.totals for survey in surveys), JudgeTotals(seconds=took))
     uri = f"{spec.results_uri}/judge.json"
     if objects.exists(uri):
         totals = replace(totals, seconds=totals.seconds + json_files.load_json(uri)["seconds"])
@@ -85,9 +87,9 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
              totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
              totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
-    if fault := next((survey.fault for survey in found if survey.fault), None):
+    if fault := next((survey.fault for survey in surveys if survey.fault), None):
         log.warning("judge: %d questions have no answer, one because of: %s", sum(totals.failed.values()), fault)
-    if totals.answered >= IDENTICAL_ANSWERS and len(frozenset().union(*(survey.texts for survey in found))) == 1:
+    if totals.answered >= IDENTICAL_ANSWERS and len(frozenset().union(*(survey.texts for survey in surveys))) == 1:
         log.warning("judge: all %d answers are the same word for word, so this judge may not look at what it is asked: "
                     "see that the image and the caption reach it", totals.answered)  # fmt: skip
     if len(totals.served_by) > 1:
@@ -97,9 +99,9 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
 
 
 def start_new_attempt(spec: Spec) -> None:
-    """Begin a new attempt at a run whose last one ended INCOMPLETE, in which nothing stands but answers.
+    """Start a new attempt when the last one ended INCOMPLETE: delete all results but the stored answers.
 
-    The verdict goes last, so a kill before that begins yet another attempt: no question was asked in this one.
+    The verdict is deleted last. A kill before that starts one more attempt, which is harmless: none has asked anything.
     """
     try:
         verdict = json_files.load(Verdict, f"{spec.results_uri}/verdict.json")
@@ -109,8 +111,8 @@ def start_new_attempt(spec: Spec) -> None:
         return
     log.info("run %s is INCOMPLETE: what has no answer is asked for again", spec.run_uri)
     objects.write(f"{spec.results_uri}/{ATTEMPT_FILE}", uuid.uuid4().hex[:8].encode())
-    held = [f"{FOLDER}/{entry.key}" for entry in objects.entries(f"{spec.results_uri}/{FOLDER}")]
-    keys = (f"{FOLDER}/manifest.json", *held, "judge.json", "verdict.json")
+    preference_keys = [f"{FOLDER}/{entry.key}" for entry in objects.entries(f"{spec.results_uri}/{FOLDER}")]
+    keys = (f"{FOLDER}/manifest.json", *preference_keys, "judge.json", "verdict.json")
     for key in keys:
         if key.endswith(".json"):
             json_files.check_replaceable(f"{spec.results_uri}/{key}")
@@ -119,8 +121,8 @@ def start_new_attempt(spec: Spec) -> None:
 
 
 def name_attempt(spec: Spec) -> str:
-    """Who asks: the run, the request that forced it, and the attempt when it is not the first. Each asks again about
-    what failed for the others."""
+    """The name under which answers are stored: the run, the request that forced it, and the attempt when it is not the
+    first. Each attempt asks again about the failures of the others."""
     try:
         attempt = objects.read(f"{spec.results_uri}/{ATTEMPT_FILE}").decode()
     except FileNotFoundError:
@@ -129,27 +131,33 @@ def name_attempt(spec: Spec) -> str:
 
 
 def _survey_part(spec: Spec, caption_ids: list[str], run: str, part: str) -> PartSurvey:
-    asked = build_questions(spec, caption_ids, part)
-    kept = answer_store.load_answers(spec.judge_uri, part, {one.key for one in asked})
+    questions = build_questions(spec, caption_ids, part)
+    answers = answer_store.load_answers(spec.judge_uri, part, {question.key for question in questions})
     pending = tuple(
         number
-        for number, one in enumerate(asked)
-        if one.key not in kept or (kept[one.key].failure and kept[one.key].run != run)
+        for number, question in enumerate(questions)
+        if question.key not in answers or (answers[question.key].failure and answers[question.key].run != run)
     )
     if not pending:
-        answer_store.merge_small_files(spec.judge_uri, part)  # a kill may have left its small files
-    found = [kept.get(one.key) for one in asked]
-    proven = any(one and not one.failure and one.run == run for one in found)
-    known = next((number for number, one in enumerate(found) if one and not one.failure), None)
-    texts = frozenset(islice(dict.fromkeys(one.text for one in found if one and one.text and not one.failure), 2))
-    fault = next((f"{one.failure} ({one.detail})" for one in found if one and one.failure and one.detail), None)
-    return PartSurvey(part, pending, compute_totals(found, run, spec.suite.judge), proven, known, texts, fault)
+        answer_store.merge_small_files(spec.judge_uri, part)  # a kill may have left small files
+    by_number = [answers.get(question.key) for question in questions]
+    valid = {number: answer for number, answer in enumerate(by_number) if answer and not answer.failure}
+    failed = [answer for answer in by_number if answer and answer.failure]
+    return PartSurvey(
+        part=part,
+        pending=pending,
+        totals=compute_totals(by_number, run, spec.suite.judge),
+        proven=any(answer.run == run for answer in valid.values()),
+        known=next(iter(valid), None),
+        texts=frozenset(islice(dict.fromkeys(answer.text for answer in valid.values() if answer.text), 2)),
+        fault=next((f"{answer.failure} ({answer.detail})" for answer in failed if answer.detail), None),
+    )
 
 
-def _ask_pending(spec: Spec, caption_ids: list[str], found: list[PartSurvey], run: str, times: EngineTimings) -> None:
-    """Ask what is pending, and make every answer durable."""
-    pending = {one.part: one.pending for one in found if one.pending}
-    total = sum(one.totals.questions for one in found)
+def _ask_pending(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey], run: str, times: EngineTimings) -> None:
+    """Ask the pending questions, and store every answer."""
+    pending = {survey.part: survey.pending for survey in surveys if survey.pending}
+    total = sum(survey.totals.questions for survey in surveys)
     progress = Progress("judge", total, total - sum(map(len, pending.values())), unit="questions")
     if spec.suite.judge.kind == "vllm":
         _ask_engine(spec, caption_ids, pending, run, progress, times)
@@ -160,12 +168,12 @@ def _ask_pending(spec: Spec, caption_ids: list[str], found: list[PartSurvey], ru
         endpoint,
         pending,
         load=partial(_load_questions, spec, caption_ids),
-        keep=lambda part, answer: answer_store.save_answers(spec.judge_uri, part, [answer]),
-        whole=partial(answer_store.merge_small_files, spec.judge_uri),
+        save=lambda part, answer: answer_store.save_answers(spec.judge_uri, part, [answer]),
+        finish_part=partial(answer_store.merge_small_files, spec.judge_uri),
         progress=progress,
         run=run,
-        proven=any(one.proven for one in found),
-        known=next(((one.part, one.known) for one in found if one.known is not None), None),
+        proven=any(survey.proven for survey in surveys),
+        known=next(((survey.part, survey.known) for survey in surveys if survey.known is not None), None),
     )
 
 
@@ -177,7 +185,7 @@ def _ask_engine(
     progress: Progress,
     times: EngineTimings,
 ) -> None:
-    """Ask the judge's checkpoint on our own engine; every block of answers is durable the moment it is there."""
+    """Ask the judge's checkpoint on our own engine; store each block of answers as it arrives."""
     assert spec.judge
     probe(spec.judge, texts=texts_for_judge(spec.suite))
     engine, judge = spec.suite.judge.engine, spec.suite.judge
@@ -188,26 +196,30 @@ def _ask_engine(
     ):
         if part not in open_parts:
             open_parts[part] = build_questions(spec, caption_ids, part)
-        made = []
+        answers = []
         for row in table.to_pylist():
-            asked, failure, detail = open_parts[part][row["row"]], row["failure"], row["detail"]
+            question, failure, detail = open_parts[part][row["row"]], row["failure"], row["detail"]
             if not failure:
-                read = rubric.parse_pair_answer if asked.pair else partial(rubric.parse_answer, judge)
-                said: Any = read(row["text"], None)
-                failure = said.failure and said.failure.removeprefix("judge-")
-                detail = said.fault and describe_fault(judge, said.fault, row["text"], row["finish_reason"] == "length")
-            spent = row["prompt_tokens"], row["tokens"]
-            made.append(Answer(asked.key, row["text"], failure, detail, *spent, run, row["finished"] or time.time()))
-        answer_store.save_answers(spec.judge_uri, part, made)
-        left[part] -= len(made)
+                parse = rubric.parse_pair_answer if question.pair else partial(rubric.parse_answer, judge)
+                result: Any = parse(row["text"], None)
+                failure = result.failure and result.failure.removeprefix("judge-")
+                detail = result.fault and describe_fault(
+                    judge, result.fault, row["text"], row["finish_reason"] == "length"
+                )
+            usage = row["prompt_tokens"], row["tokens"]
+            answers.append(
+                Answer(question.key, row["text"], failure, detail, *usage, run, row["finished"] or time.time())
+            )
+        answer_store.save_answers(spec.judge_uri, part, answers)
+        left[part] -= len(answers)
         if not left[part]:
             answer_store.merge_small_files(spec.judge_uri, part)
             del open_parts[part]
-        progress.add(len(made))
+        progress.add(len(answers))
 
 
 def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
-    """What to ask the engine about a part, as a function that Ray can send."""
+    """A function that builds the engine's requests for a part, and that Ray can send."""
     judge = spec.suite.judge
     sampling = {
         pair: {"max_tokens": judge.max_tokens, "temperature": 0.0, "structured_outputs": {"json": schema(judge)}}
@@ -215,14 +227,14 @@ def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
     }
 
     def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Any:
-        for number, (asked, image) in zip(rows, _load_questions(spec, caption_ids, part, rows), strict=True):
-            yield build_request(part, number, image, asked.text, maker, sampling[asked.pair])
+        for number, (question, image) in zip(rows, _load_questions(spec, caption_ids, part, rows), strict=True):
+            yield build_request(part, number, image, question.text, maker, sampling[question.pair])
 
     return requests
 
 
 def _load_questions(spec: Spec, caption_ids: list[str], part: str, rows: Sequence[int]) -> list[tuple[Question, bytes]]:
     """The questions of a part with these numbers, each with its golden image."""
-    asked = build_questions(spec, caption_ids, part)
+    questions = build_questions(spec, caption_ids, part)
     images = parts.read(spec.golden_uri, part, ["image"])["image"]
-    return [(asked[number], images[asked[number].row].as_py()) for number in rows]
+    return [(questions[number], images[questions[number].row].as_py()) for number in rows]

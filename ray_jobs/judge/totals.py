@@ -1,4 +1,4 @@
-"""What the judge's answers about a run add up to, and what they cost."""
+"""Add up the judge's answers about a run, and their cost."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ray_jobs.contract.suite import Judge
 from ray_jobs.judge.answer_store import Answer
 
-MAX_MODELS = 20  # models; an endpoint may call itself something else each time
+MAX_MODELS = 20  # because an endpoint may give another name with each answer
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,21 @@ class JudgeTotals:
 
 
 def compute_totals(answers: Iterable[Answer | None], run: str, judge: Judge) -> JudgeTotals:
-    """The totals of the questions with these answers, None where there is none; `run` is who counts as this run."""
-    every = list(answers)
-    given = [one for one in every if one]
-    failed = Counter(f"judge-{one.failure if one else 'silent'}" for one in every if one is None or one.failure)
-    own = [one for one in given if one.run == run]
+    """The totals of questions with these answers, None for a question without one. `run` is this attempt's name."""
+    all_answers = list(answers)
+    present = [answer for answer in all_answers if answer]
+    failed = Counter(
+        f"judge-{answer.failure if answer else 'silent'}" for answer in all_answers if answer is None or answer.failure
+    )
+    of_run = [answer for answer in present if answer.run == run]
     return JudgeTotals(
-        questions=len(every),
-        answered=len(every) - failed.total(),
-        cached=len(given) - len(own),
+        questions=len(all_answers),
+        answered=len(all_answers) - failed.total(),
+        cached=len(present) - len(of_run),
         failed=dict(sorted(failed.items())),
-        spent=_sum_usage(given, judge),
-        asked=_sum_usage(own, judge),
-        served_by=_limit_models({one.served_by for one in given if one.served_by and not one.failure}),
+        spent=_sum_usage(present, judge),
+        asked=_sum_usage(of_run, judge),
+        served_by=_limit_models({answer.served_by for answer in present if answer.served_by and not answer.failure}),
     )
 
 
@@ -89,6 +91,6 @@ def _limit_models(names: set[str]) -> tuple[str, ...]:
 
 
 def _sum_usage(answers: list[Answer], judge: Judge) -> TokenUsage:
-    read, written = sum(one.prompt_tokens for one in answers), sum(one.tokens for one in answers)
-    cost = (read * judge.price.input + written * judge.price.output) / 1e6
-    return TokenUsage(len(answers), read, written, cost)
+    read, completion_tokens = sum(answer.prompt_tokens for answer in answers), sum(answer.tokens for answer in answers)
+    cost = (read * judge.price.input + completion_tokens * judge.price.output) / 1e6
+    return TokenUsage(len(answers), read, completion_tokens, cost)
