@@ -1,7 +1,7 @@
-"""A few fixed pictures that an engine says something about after every change of weights.
+"""The canary: a few fixed pictures that vLLM describes after every change of weights. The actor compares the answers.
 
-What it says, to the log-probability, belongs to the weights: other weights that say exactly the same were not loaded,
-and weights that were there before must say what they said then.
+The log-probabilities of the answers belong to the weights. So if other weights give exactly the same, they were not
+loaded; and weights that were loaded before must give what they gave then.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from PIL import Image
 PROMPT = "Describe the image in one sentence."
 TOKENS = 8
 SIDE = 112  # pixels
-TOLERANCE = 0.05  # nats: a GPU need not add in the same order twice; in float32 on a CPU nothing moves
+TOLERANCE = 0.05  # nats: a GPU may add in another order; in float32 on a CPU nothing changes
 
-LogprobTrace = tuple[tuple[int, float], ...]  # token and log-probability, of all pictures one after the other
+LogprobTrace = tuple[tuple[int, float], ...]  # tokens and their log-probabilities (nats), picture after picture
 
 
 def make_pictures() -> list[Image.Image]:
@@ -28,12 +28,12 @@ def make_pictures() -> list[Image.Image]:
 
 
 def matches(first: LogprobTrace, second: LogprobTrace) -> bool:
-    """Whether the same weights can have said both: until the first token on which they part, all is within tolerance.
+    """Whether the same weights can give both traces: up to the first other token, all is within the tolerance.
 
-    They may part where two tokens are as likely, to within the tolerance.
+    The token may be another one where two are equally likely, within the tolerance.
     """
-    for (token, probability), (other, its) in zip(first, second, strict=True):
-        if abs(probability - its) > TOLERANCE:
+    for (token, logprob), (other, other_logprob) in zip(first, second, strict=True):
+        if abs(logprob - other_logprob) > TOLERANCE:
             return False
         if token != other:
             return True
@@ -42,33 +42,33 @@ def matches(first: LogprobTrace, second: LogprobTrace) -> bool:
 
 @dataclass
 class Canary:
-    """What each checkpoint (by fingerprint) said in this engine."""
+    """The trace of each checkpoint, by fingerprint, in this engine."""
 
-    said: dict[str, LogprobTrace]
+    traces: dict[str, LogprobTrace]
     last: str = ""
 
-    def doubt(self, fingerprint: str, saying: LogprobTrace, weights_differ: bool) -> str | None:
-        """Why the weights in the engine cannot be the checkpoint's, None when there is no such reason.
+    def find_mismatch(self, fingerprint: str, trace: LogprobTrace, weights_differ: bool) -> str | None:
+        """Why the weights in the engine cannot be the checkpoint's; None if they can.
 
-        `weights_differ`: whether its values are others than those that were in the engine before.
+        `weights_differ`: whether its values differ from those that were in the engine before.
         """
-        before, known = self.said.get(self.last), self.said.get(fingerprint)
-        if known is not None and not matches(known, saying):
+        before, known = self.traces.get(self.last), self.traces.get(fingerprint)
+        if known is not None and not matches(known, trace):
             return "the canary does not say what it said with these weights before"
-        if known is None and weights_differ and before == saying:
+        if known is None and weights_differ and before == trace:
             return "the canary says exactly what it said with the weights before"
         return None
 
-    def keep(self, fingerprint: str, saying: LogprobTrace) -> None:
-        self.said[fingerprint] = saying
+    def remember(self, fingerprint: str, trace: LogprobTrace) -> None:
+        self.traces[fingerprint] = trace
         self.last = fingerprint
 
 
 def trace_of(outputs: list[Any]) -> LogprobTrace:
     """Tokens and log-probabilities of vLLM's outputs, in order."""
-    found = []
+    trace = []
     for output in outputs:
         answer = output.outputs[0]
         for token, choices in zip(answer.token_ids, answer.logprobs, strict=True):
-            found.append((int(token), float(choices[token].logprob)))
-    return tuple(found)
+            trace.append((int(token), float(choices[token].logprob)))
+    return tuple(trace)

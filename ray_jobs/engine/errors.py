@@ -79,7 +79,7 @@ class OutputTee:
                 os.dup2(copy, number)
                 os.close(copy)
 
-    def last_words(self, wait: float = 0.0) -> str:
+    def last_exception(self, wait: float = 0.0) -> str:
         """The last exception that was printed, once nobody prints any more or so many seconds later."""
         if self._passing and wait:
             self._passing.join(wait)

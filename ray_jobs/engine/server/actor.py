@@ -1,7 +1,7 @@
-"""The actor that keeps a vLLM engine running between jobs and takes the next checkpoint by a change of weights.
+"""The Ray actor that keeps a vLLM engine running between jobs and loads the next checkpoint by a change of weights.
 
-It serves one lease at a time, ends itself when nobody has held it for a while, and ends itself on any doubt about what
-is in it: a holder that finds it gone starts another.
+Drivers of jobs call it. It serves the holder of its lease. It ends itself if nobody has leased it for a while, and if
+it cannot prove which weights are in vLLM; the driver then starts another actor.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ from ray_jobs.inputs.errors import InputError
 
 log = logging.getLogger("assay")
 
-START_TIMEOUT_S = 3600.0  # for a download, vLLM's start and what it compiles
-WATCH_INTERVAL_S = 0.5  # seconds between looks at lease and idle time
-LEASE_POLL_S = 0.02  # between looks of those who wait for the lease
+START_TIMEOUT_S = 3600.0  # for the download, for vLLM's start and for what it compiles
+WATCH_INTERVAL_S = 0.5  # seconds between checks of the lease and of the idle time
+LEASE_POLL_S = 0.02  # seconds between checks while a driver waits for the lease
 
 
 class EngineDead(Exception):
@@ -45,9 +45,9 @@ class EngineDead(Exception):
 
 
 class WarmEngine:
-    """One vLLM engine in its own process. What is done with the engine raises Lost without the lease.
+    """One vLLM engine, and the lease on it. Methods that use the engine raise LeaseLost without the lease.
 
-    The one with the `token`, who starts it, is the first to have it.
+    `token` is that of the driver that starts the actor: it is first in line for the lease.
     """
 
     watchdog: Watchdog | None = None
@@ -57,33 +57,30 @@ class WarmEngine:
         from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self.watchdog = Watchdog(
-            1.5 * silence_limit()
-        )  # before a driver's `holding.patience`, so that its end proves a hang
-        threading.Thread(target=self._beat, daemon=True).start()
+        # It acts before a driver does (`driver_silence_limit`), so that the end of the process proves a hang.
+        self.watchdog = Watchdog(1.5 * silence_limit())
+        threading.Thread(target=self._beat_until_acquired, daemon=True).start()
         path = fetch(checkpoint)
-        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # what is needed now does not wait for it
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # apart, so that nothing waits for it
         hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
-        found, maker = (
-            tensor_layout(place_of_weights(checkpoint, path)),
-            run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri),
-        )
+        layout = tensor_layout(place_of_weights(checkpoint, path))
+        prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
         self.output_tee = OutputTee()
         try:
             with self.output_tee.capture_children():
                 config = build_warm_config(engine, gpu, str(path))
-                rendering = RendererPool(count_renderers(engine, gpu), path, checkpoint.uri, config)
+                renderers = RendererPool(count_renderers(engine, gpu), path, checkpoint.uri, config)
                 self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=vllm_stat_loggers())
         except Exception as error:
-            verify(checkpoint)  # one that was overwritten meanwhile need not load
-            raise RuntimeError(f"{error}\n{self.output_tee.last_words(wait=5)}") from error
-        rendering.begin(maker, self.llm.renderer)
-        envs.enable_envs_cache()  # vLLM looks its variables up for every token, else anew each time
+            verify(checkpoint)  # if it was overwritten meanwhile, that is the cause
+            raise RuntimeError(f"{error}\n{self.output_tee.last_exception(wait=5)}") from error
+        renderers.start(prompts, self.llm.renderer)
+        envs.enable_envs_cache()  # else vLLM reads its variables anew for every token
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
-        self.scheduler = RequestScheduler(self.llm, rendering, engine.max_num_seqs, max_tasks_rendering(engine, gpu))
-        self.swapper = WeightSwapper(checkpoint, found, hashing, maker, self.llm, rendering.own, self.scheduler)
+        self.scheduler = RequestScheduler(self.llm, renderers, engine.max_num_seqs, max_tasks_rendering(engine, gpu))
+        self.swapper = WeightSwapper(checkpoint, layout, hashing, prompts, self.llm, renderers.local, self.scheduler)
         self.lease = Lease(waiting={token: time.monotonic()})
-        self.weights_ready = asyncio.Event()  # whether the weights of the holder's checkpoint are in the engine
+        self.weights_ready = asyncio.Event()  # set when the weights of the holder's checkpoint are in vLLM
         self.loads = 0
         self.running: set[asyncio.Task[Any]] = set()
         self.swap_lock = asyncio.Lock()
@@ -91,14 +88,14 @@ class WarmEngine:
         threading.Thread(target=self._exit_if_unclaimed, daemon=True).start()
 
     async def acquire(self, token: str, wait: float) -> bool:
-        """Whether the token has the lease within `wait` seconds: its turn comes after all who asked before.
+        """Whether the token gets the lease within `wait` seconds, in the order of the first requests.
 
-        It must then be renewed: `lease.SECONDS` of silence lose it.
+        The holder must renew it: after LEASE_SECONDS of silence it is lost.
         """
         if self.watch_task is None:
             self.watch_task = asyncio.create_task(self._watch())
         end = time.monotonic() + wait
-        while not self._take(token):
+        while not self._take_lease(token):
             if time.monotonic() >= end:
                 return False
             await asyncio.sleep(LEASE_POLL_S)
@@ -108,31 +105,31 @@ class WarmEngine:
         self.lease.renew(token, time.monotonic())
 
     async def release(self, token: str) -> None:
-        """Give the engine back; what is still being answered is dropped."""
+        """Give the lease back; tasks in flight are cancelled."""
         if self.lease.holder == token:
-            self._drop(token)
+            self._drop_holder(token)
         else:
             self.lease.release(token)
 
     async def evict(self) -> bool:
-        """End the engine for somebody who waits for its GPU now; whether it ends.
+        """End the engine if it is idle, because a job waits for its GPU; whether it ends.
 
-        Not while it is held or waited for, nor when its first holder, who started it, may be about to. No time comes
-        with the request, because the clocks of two machines differ: whoever asks takes it back.
+        It is not idle while a job has the lease or waits for it, or while the driver that started it may be about to
+        acquire. The caller cancels a request that is late: no deadline comes with it, because machines' clocks differ.
         """
         now = time.monotonic()
         young = self.loads == 0 and now - self.idle_since < LEASE_SECONDS
-        if young or self.lease.next(now) or not self.lease.free(now):
+        if young or self.lease.next_in_line(now) or not self.lease.is_free(now):
             return False
         self._end()
         return True
 
     async def fetch_ahead(self, uri: str, base_model: str | None) -> None:
-        """Have the checkpoint on this node and its files hashed, for a job to come. Whatever fails will fail there.
+        """Copy the checkpoint to this node and hash its files, for the next job. A fault is only logged here.
 
-        An adapter's base is the one that it names, else `base_model`.
+        The base of an adapter is the one that it names, else `base_model`.
         """
-        async with self.swap_lock:  # a change of weights that is going on comes first
+        async with self.swap_lock:  # a change of weights in progress goes first
             pass
         try:
             loop = asyncio.get_running_loop()
@@ -141,14 +138,14 @@ class WarmEngine:
             log.warning("engine: not fetched ahead: %s", error)
 
     async def load_checkpoint(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Have the checkpoint's weights in the engine: `warm`, `told` why, and the `seconds` it took.
+        """Load the checkpoint's weights into vLLM. The load report: `warm`, the `reason`, and the `seconds` it took.
 
-        Raises Doubt when it is not certain that they are in it, and exactly they; InputError when somebody wrote to
-        them.
+        Raises WeightsUnverified if it is not proven that exactly these weights are loaded, and InputError if the files
+        were changed meanwhile.
         """
-        async with self.swap_lock:  # a holder may have lost the lease and its swap be going on
+        async with self.swap_lock:  # a swap of a driver that has lost the lease may still run
             self._check_lease(token)
-            handed, began = self.weights_ready, time.monotonic()
+            weights_ready, began = self.weights_ready, time.monotonic()
             self.loads += 1
             try:
                 reason, warm = await self.swapper.load(checkpoint, partial(self._check_lease, token))
@@ -156,66 +153,66 @@ class WarmEngine:
                 self._end()
                 raise
             except InputError:
-                if self.swapper.resident is None:  # else nothing has touched the weights in it
+                if self.swapper.resident is None:  # else the weights in vLLM are untouched
                     self._end()
                 raise
             except Exception as error:
                 if self.llm.errored:
-                    raise self._dead(error) from None
+                    raise self._end_as_dead(error) from None
                 raise
-            handed.set()
+            weights_ready.set()
             seconds = time.monotonic() - began
-            self.telemetry.swapped(seconds)
+            self.telemetry.observe_swap(seconds)
             return {"warm": warm, "reason": reason, "seconds": seconds}
 
     async def gpu_seconds(self, token: str) -> dict[str, float]:
-        """How long the GPU was busy and idle while it was asked: `gpu_busy` and `gpu_idle`, none without a GPU."""
+        """Seconds that the GPU was busy and idle during this job: `gpu_busy` and `gpu_idle`; empty without a GPU."""
         self._check_lease(token)
-        return self.telemetry.seconds()
+        return self.telemetry.gpu_seconds()
 
     async def answer_task(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
-        """Answers, by the weights with the fingerprint, to what `requests` asks about the task's rows.
+        """Answers to what `requests` asks about the task's rows, by the weights with this fingerprint.
 
-        They are rendered at once, and the engine is asked when `serve` is through with this holder's weights: what goes
-        wrong is told only then, for the weights are not to blame. Raises Dead when the engine dies of it, Lost when it
-        is another's by now.
+        The rows are rendered at once; vLLM gets them when `load_checkpoint` has loaded this holder's weights. A fault
+        of rendering is raised only then, so that it is not taken for a fault of the weights. Raises EngineDead if vLLM
+        dies of it, LeaseLost if another driver has the lease by now.
         """
         self._check_lease(token)
         ready = asyncio.Event()
-        job = asyncio.create_task(self.scheduler.answers(requests, task, ready))
+        job = asyncio.create_task(self.scheduler.run_task(requests, task, ready))
         self.running.add(job)
         try:
             await self._wait_for_weights(token)
-            self._check(token, fingerprint)
+            self._check_weights(token, fingerprint)
             ready.set()
             answers = await job
         except asyncio.CancelledError:
             raise LeaseLost(f"{token} lost the engine while it was answering") from None
-        except ComputeTimeout:  # what computes in this process does not stop
+        except ComputeTimeout:  # the computation in this process does not stop
             self._end()
             raise
         except (VllmDied, RendererDied) as error:
-            raise self._dead(error) from None
+            raise self._end_as_dead(error) from None
         finally:
             job.cancel()
             self.running.discard(job)
-        self._check(token, fingerprint)
-        for one in answers:
-            self.telemetry.answered(one["failure"])
+        self._check_weights(token, fingerprint)
+        for answer in answers:
+            self.telemetry.count_answer(answer["failure"])
         return answers
 
     async def _wait_for_weights(self, token: str) -> None:
-        """Return when this holder's weights are in the engine. Raises Lost when it holds it no more."""
-        handed = self.weights_ready
-        while not handed.is_set():
+        """Return when this holder's weights are in vLLM. Raises LeaseLost if it no longer has the lease."""
+        weights_ready = self.weights_ready
+        while not weights_ready.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(handed.wait(), WATCH_INTERVAL_S)
+                await asyncio.wait_for(weights_ready.wait(), WATCH_INTERVAL_S)
             self._check_lease(token)
 
     def _check_lease(self, token: str) -> None:
         self.lease.check(token, time.monotonic())
 
-    def _check(self, token: str, fingerprint: str) -> None:
+    def _check_weights(self, token: str, fingerprint: str) -> None:
         self._check_lease(token)
         if self.swapper.resident != fingerprint:
             raise LeaseLost(f"{token} wants {fingerprint}, and the engine has other weights by now")
@@ -230,15 +227,15 @@ class WarmEngine:
                 self._end()
                 return
             if self.running and self.weights_ready.is_set():
-                self.telemetry.sample(WATCH_INTERVAL_S)
-            if self.lease.holder and self.lease.free(now):
+                self.telemetry.sample_gpu(WATCH_INTERVAL_S)
+            if self.lease.holder and self.lease.is_free(now):
                 log.warning("engine: %s is gone, its requests are dropped", self.lease.holder)
-                self._drop(self.lease.holder)
+                self._drop_holder(self.lease.holder)
             if self.lease.holder is None and now - self.idle_since > self.keep_seconds:
                 self._end()
 
-    def _beat(self) -> None:
-        """Say that all is well until the event loop says so, which it does from the first request on."""
+    def _beat_until_acquired(self) -> None:
+        """Beat the watchdog until the first `acquire`; from then on the event loop does."""
         end = time.monotonic() + START_TIMEOUT_S
         while self.watch_task is None and time.monotonic() < end:
             assert self.watchdog
@@ -246,32 +243,32 @@ class WarmEngine:
             time.sleep(WATCH_INTERVAL_S)
 
     def _exit_if_unclaimed(self) -> None:
-        """End an engine that nobody asks for: the job that started it may be gone."""
+        """End the process if no driver has acquired the lease: the job that started it may be gone."""
         time.sleep(2 * LEASE_SECONDS)
         if self.watch_task is None:
             self._exit()
 
-    def _take(self, token: str) -> bool:
+    def _take_lease(self, token: str) -> bool:
         now = time.monotonic()
-        if self.lease.holder not in (None, token) and self.lease.free(now):
-            self._drop(str(self.lease.holder))  # before another has it, so that nothing of the old one's goes on
+        if self.lease.holder not in (None, token) and self.lease.is_free(now):
+            self._drop_holder(str(self.lease.holder))  # first, so that no task of the old holder goes on
         return self.lease.take(token, now)
 
-    def _drop(self, token: str) -> None:
-        """Take the lease from its holder, and with it what is still being answered."""
+    def _drop_holder(self, token: str) -> None:
+        """Take the lease from its holder and cancel its tasks in flight."""
         for job in self.running:
             job.cancel()
         self.lease.release(token)
         self.weights_ready = asyncio.Event()
-        self.telemetry.forget()
+        self.telemetry.reset()
         self.idle_since = time.monotonic()
 
-    def _dead(self, error: Exception) -> EngineDead:
+    def _end_as_dead(self, error: Exception) -> EngineDead:
         self._end()
-        return EngineDead(f"{' '.join(str(error).split())[:200]}; {self.output_tee.last_words()}")
+        return EngineDead(f"{' '.join(str(error).split())[:200]}; {self.output_tee.last_exception()}")
 
     def _end(self) -> None:
-        """End the engine, then this process, a moment later so that what was asked is answered."""
+        """Void the lease at once, and end vLLM and this process a moment later, so that callers get their answers."""
         self.lease.holder, self.swapper.resident = "the end", None
         self.lease.until = math.inf
         asyncio.get_running_loop().call_later(0.2, self._exit)

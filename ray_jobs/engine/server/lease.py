@@ -1,63 +1,63 @@
-"""Who may use an engine: one holder at a time, in the order in which they asked, who loses it by not renewing it."""
+"""The lease on an engine: one holder at a time, in the order of the first requests. A holder renews it or loses it."""
 
 from dataclasses import dataclass, field
 
-LEASE_SECONDS = 30.0  # after which a holder that is not heard of has lost the lease
-WAITER_SECONDS = 3.0  # seconds after which one that waits and is not heard of lets the next one pass
+LEASE_SECONDS = 30.0  # of silence after which the holder has lost the lease
+WAITER_SECONDS = 3.0  # of silence after which a waiting driver lets the next one pass
 
 
 class LeaseLost(Exception):
-    """The lease is not this holder's (any more): it was silent for too long, or another took it."""
+    """The token does not hold the lease, or no longer: it was silent for too long, or another took it."""
 
 
 @dataclass
 class Lease:
-    """Times are seconds of any one monotonic clock. A token names one holder, once: given back, it is void."""
+    """Times are seconds of one monotonic clock. A token holds the lease once: when it is given back, it is revoked."""
 
     seconds: float = LEASE_SECONDS
     holder: str | None = None
     until: float = 0.0
-    waiting: dict[str, float] = field(default_factory=dict)  # who waits, in that order, and when it last asked
+    waiting: dict[str, float] = field(default_factory=dict)  # token -> its last request, first in line first
     revoked: set[str] = field(default_factory=set)
 
-    def free(self, now: float) -> bool:
+    def is_free(self, now: float) -> bool:
         return self.holder is None or now >= self.until
 
     def take(self, token: str, now: float) -> bool:
-        """Whether the lease is the token's now. While it is not, it keeps its place by asking again and again.
+        """Whether the token has the lease now. If not, it keeps its place in line by asking again.
 
-        Raises Lost for a token that was given back.
+        Raises LeaseLost for a token that was given back.
         """
         if token in self.revoked:
             raise LeaseLost(f"{token} has given the engine back")
         if self.holder != token:
-            self.waiting = {one: asked for one, asked in self.waiting.items() if now - asked < self.seconds}
+            self.waiting = {other: last for other, last in self.waiting.items() if now - last < self.seconds}
             self.waiting[token] = now
-            if self.next(now) != token or not self.free(now):
+            if self.next_in_line(now) != token or not self.is_free(now):
                 return False
             del self.waiting[token]
             self.holder = token
         self.until = now + self.seconds
         return True
 
-    def next(self, now: float) -> str | None:
-        """Who waits for it and is heard of, for longer than others."""
-        return next((one for one, asked in self.waiting.items() if now - asked < WAITER_SECONDS), None)
+    def next_in_line(self, now: float) -> str | None:
+        """The first token in line that has asked within WAITER_SECONDS, if any."""
+        return next((token for token, last in self.waiting.items() if now - last < WAITER_SECONDS), None)
 
     def renew(self, token: str, now: float) -> None:
-        """Raises Lost when it is another's, or was not renewed in time."""
+        """Raises LeaseLost if another token holds it, or if it was not renewed in time."""
         self.check(token, now)
         self.until = now + self.seconds
 
     def check(self, token: str, now: float) -> None:
-        """Raises Lost when the token does not hold the lease."""
+        """Raises LeaseLost if the token does not hold the lease."""
         if self.holder != token:
             raise LeaseLost(f"the engine is held by {self.holder or 'nobody'}, not by {token}")
         if now >= self.until:
             raise LeaseLost(f"{token} was silent for more than {self.seconds:g} s and lost the engine")
 
     def release(self, token: str) -> None:
-        """Give it back, or wait for it no more; nothing happens to another's."""
+        """Give the lease or the place in line back; the lease of another token stays."""
         self.revoked.add(token)
         self.waiting.pop(token, None)
         if self.holder == token:

@@ -1,7 +1,8 @@
-"""Golden rows made into what vLLM's engine takes: image, prompt and the model's own processor, in processes beside it.
+"""Processes beside vLLM that render golden rows: the model's processor makes vLLM's inputs from image and prompt.
 
-vLLM renders in the process that also hears every token of the engine, and Python does one thing at a time there: on an
-H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come back through Ray's shared memory.
+The actor starts and calls them. vLLM would render in the process that receives every token, where Python does one thing
+at a time: on an H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come back through Ray's
+shared memory.
 """
 
 import asyncio
@@ -35,9 +36,9 @@ ENVIRONMENT = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"
 
 
 class RenderedRequest(TypedDict):
-    """A request as vLLM's engine takes it: `inputs`, or the kind of its `failure` and the `detail`.
+    """A request with `inputs` as vLLM takes them, or the kind of its `failure` and the `detail`.
 
-    `render` is the seconds it took; the others are as in `asked.request`.
+    `render` is the seconds it took; the others are as in `protocol.build_request`.
     """
 
     key: str
@@ -50,39 +51,40 @@ class RenderedRequest(TypedDict):
 
 
 class RendererDied(Exception):
-    """A process that renders is gone, and with it what it was rendering."""
+    """A renderer process died, and the rows that it was rendering are lost."""
 
 
 class Renderer:
-    """Renders the rows of tasks, some at a time; `renderer` is vLLM's own. Tasks may be rendered by several threads."""
+    """Renders the rows of tasks, a few per call; `renderer` is vLLM's own. Threads may call it for several tasks at
+    once."""
 
     def __init__(self, maker: PromptBuilder, renderer: Any) -> None:
-        self._maker, self._renderer, self._one = maker, renderer, threading.Lock()
-        self._asked: dict[str, Iterator[dict[str, Any]]] = {}
+        self._maker, self._renderer, self._lock = maker, renderer, threading.Lock()
+        self._requests: dict[str, Iterator[dict[str, Any]]] = {}
 
-    def begin(self, number: str, requests: Requests, task: Task) -> None:
-        """Take up a task, by a number of its own."""
-        asked = requests(task["part"], task["rows"], self._maker)
-        self._asked[number] = limit_each(asked, self._maker.uri)
+    def open_task(self, number: str, requests: Requests, task: Task) -> None:
+        """Start a task; its number is unique."""
+        iterator = requests(task["part"], task["rows"], self._maker)
+        self._requests[number] = limit_each(iterator, self._maker.uri)
 
-    def more(self, number: str) -> list[RenderedRequest]:
-        """The next rows of the task, none when it has no more, and no more once it is forgotten."""
-        found, began = [], time.monotonic()
-        for asked in islice(self._asked[number], ROWS_PER_CALL):
-            found.append(self._render_row(asked, began))
+    def next_rows(self, number: str) -> list[RenderedRequest]:
+        """The next rows of the task; empty if it has no more, and short if it is closed meanwhile."""
+        rows, began = [], time.monotonic()
+        for request in islice(self._requests[number], ROWS_PER_CALL):
+            rows.append(self._render_row(request, began))
             began = time.monotonic()
-            if number not in self._asked:
+            if number not in self._requests:
                 break
-        return found
+        return rows
 
-    def forget(self, number: str) -> None:
-        self._asked.pop(number, None)
+    def close_task(self, number: str) -> None:
+        self._requests.pop(number, None)
 
     def render(self, tokens: list[int], images: dict[str, Any]) -> Any:
         """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
-        with self._one:
-            asked = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
-            (inputs,) = run_limited(lambda: self._renderer.render_cmpl(asked), self._maker.uri)
+        with self._lock:
+            prompts = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
+            (inputs,) = run_limited(lambda: self._renderer.render_cmpl(prompts), self._maker.uri)
         return inputs
 
     def sample(self) -> str:
@@ -98,38 +100,39 @@ class Renderer:
                 found.update(buffer)
         return found.hexdigest()
 
-    def _render_row(self, asked: dict[str, Any], began: float) -> RenderedRequest:
-        inputs, failure, detail = None, None, asked["refused"]
+    def _render_row(self, request: dict[str, Any], began: float) -> RenderedRequest:
+        inputs, failure, detail = None, None, request["refused"]
         if detail:
             failure = "image-refused"
         else:
             try:
-                inputs = self.render(asked["tokenized_prompt"], asked["multimodal_data"])
+                inputs = self.render(request["tokenized_prompt"], request["multimodal_data"])
             except ComputeTimeout:
                 raise
             except Exception as error:  # a row that vLLM refuses costs that row
                 failure, detail = "engine-error", str(error.__cause__ or error)[:500]
         return {
-            "key": asked["key"], "sampling_params": asked["sampling_params"], "least_tokens": asked["least_tokens"],
-            "render": time.monotonic() - began, "inputs": inputs, "failure": failure, "detail": detail,
+            "key": request["key"], "sampling_params": request["sampling_params"], "least_tokens":
+            request["least_tokens"], "render": time.monotonic() - began, "inputs": inputs, "failure": failure, "detail":
+            detail,
         }  # fmt: skip
 
 
 class RendererProcess(Renderer):
-    """A renderer by itself, in a Ray actor, made from vLLM's config as its engine's process is."""
+    """A renderer in a Ray actor of its own, made from the same config as vLLM's engine."""
 
     def __init__(self, model: str, uri: str, config: Any, number: int) -> None:
         import torch
         from vllm.renderers import renderer_from_config
 
         torch.set_num_threads(1)
-        # vLLM names images by renderer and a count, and its engine takes two of one name for the same: 0 is its own
+        # vLLM names an image by renderer and a count, and takes two of one name for the same image: 0 is its own
         config.parallel_config._api_process_rank = number
         super().__init__(PromptBuilder(Path(model), uri), renderer_from_config(config))
 
 
 class RendererPool:
-    """What renders for one engine: so many processes on its node, which end with its own, or threads of it."""
+    """Renders for one engine: so many processes on its node, which end with it, or threads of its own process."""
 
     def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -141,22 +144,23 @@ class RendererPool:
             runtime_env={"env_vars": ENVIRONMENT},
         )
         self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
-        self._rows = [0] * max(1, processes)  # that each has been given and not rendered
+        self._rows = [0] * max(1, processes)  # that each process has still to render
         self._uri = uri
 
-    def begin(self, maker: PromptBuilder, renderer: Any) -> None:
-        """Wait for the processes. Where one does not start or errs, the engine's own renderer is used, by threads.
+    def start(self, maker: PromptBuilder, renderer: Any) -> None:
+        """Wait for the processes. If one does not start or is wrong, threads use the engine's own renderer.
 
-        Raises Endless where the checkpoint's files compute without an end. Without processes nothing is computed here:
-        the files are first used when the engine serves, because only from then on its driver sees that it is silent.
+        Raises ComputeTimeout where the checkpoint's files compute without an end. Without processes nothing is computed
+        here: the files are first used when the engine serves, because only from then on its driver sees that it is
+        silent.
         """
-        self.own, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
+        self.local, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
         if not self._actors:
             return
         try:
             ray.get([actor.__ray_ready__.remote() for actor in self._actors], timeout=START_TIMEOUT_S)
             samples = self._hash_samples()
-            doubt = "one makes other inputs than the engine itself" if {*samples} - {self.own.sample()} else None
+            doubt = "one makes other inputs than the engine itself" if {*samples} - {self.local.sample()} else None
         except RayError as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, ComputeTimeout):
                 raise error.cause from None
@@ -184,25 +188,25 @@ class RendererPool:
         """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
         number, at = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
         self._rows[at] += len(task["rows"])
-        ahead = asyncio.create_task(self._call(at, "begin", number, requests, task))
+        ahead = asyncio.create_task(self._call(at, "open_task", number, requests, task))
         try:
             await ahead
-            ahead = asyncio.create_task(self._call(at, "more", number))
+            ahead = asyncio.create_task(self._call(at, "next_rows", number))
             while some := await ahead:
-                ahead = asyncio.create_task(self._call(at, "more", number))
+                ahead = asyncio.create_task(self._call(at, "next_rows", number))
                 yield some
         finally:
             ahead.cancel()
             self._rows[at] -= len(task["rows"])
             if self._actors:
-                self._actors[at].forget.remote(number)
+                self._actors[at].close_task.remote(number)
             else:
-                self.own.forget(number)
+                self.local.close_task(number)
 
     async def _call(self, at: int, method: str, *arguments: Any) -> Any:
         if not self._actors:
-            own = getattr(self.own, method)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, own, *arguments)
+            call = getattr(self.local, method)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
         answer = asyncio.ensure_future(getattr(self._actors[at], method).remote(*arguments))
         try:
             while not (await asyncio.wait([answer], timeout=silence_limit() / 2))[0]:
@@ -216,7 +220,8 @@ class RendererPool:
             answer.cancel()
 
     async def _check_answers(self, at: int) -> None:
-        """Raises Endless for a process whose other threads do not run either: what it computes holds Python's lock."""
+        """Raises ComputeTimeout if the other threads of a process do not run either: the computation holds Python's
+        lock."""
         try:
             await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence_limit() / 2)
         except TimeoutError:

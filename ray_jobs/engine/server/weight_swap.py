@@ -1,4 +1,4 @@
-"""What is in a vLLM engine, and how the next checkpoint gets in: whole and exactly, or with a doubt."""
+"""Changes the weights in a vLLM engine, and proves that exactly these are in it, or raises. Used by the actor."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,113 +21,119 @@ CANARY_TIMEOUT_S = 300.0
 
 
 class WeightsUnverified(Exception):
-    """The engine may not have exactly the checkpoint's weights: it must answer nobody any more."""
+    """It is not proven that exactly the checkpoint's weights are in vLLM: the engine must not answer any more."""
 
 
 class WeightSwapper:
-    """The weights in an engine that was started with a checkpoint's, of this layout.
+    """The weights in vLLM, which was started with those of a checkpoint of this layout.
 
-    `hashing` goes on since before vLLM read them, and verifies the checkpoint's files.
+    `hashing` verifies the checkpoint's files, and began before vLLM read them.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        found: TensorLayout,
+        layout: TensorLayout,
         hashing: "Future[None]",
-        maker: PromptBuilder,
+        prompts: PromptBuilder,
         llm: Any,
         renderer: Renderer,
-        answerer: RequestScheduler,
+        scheduler: RequestScheduler,
     ) -> None:
-        self.resident: str | None = None  # fingerprint of what is in it; None while that is not certain
-        self._started_for: str | None = checkpoint.fingerprint  # until it is first asked for
-        self._layout, self._hashing, self._maker = found, hashing, maker
-        self._llm, self._renderer, self._answerer = llm, renderer, answerer
+        self.resident: str | None = None  # fingerprint of the weights in vLLM; None while that is not proven
+        self._started_for: str | None = checkpoint.fingerprint  # until the first load
+        self._layout, self._hashing, self._prompts = layout, hashing, prompts
+        self._llm, self._renderer, self._scheduler = llm, renderer, scheduler
         self._canary, self._held_hash = canary.Canary({}), -1
 
-    async def load(self, checkpoint: Checkpoint, still_held: Callable[[], None]) -> tuple[str, bool]:
-        """Have the checkpoint's weights in the engine; how that was done, and whether it was warm.
+    async def load(self, checkpoint: Checkpoint, check_lease: Callable[[], None]) -> tuple[str, bool]:
+        """Have the checkpoint's weights in vLLM: how that was done, and whether the engine was warm.
 
-        Raises Doubt when it is not certain that they are in it, and exactly they, InputError when somebody wrote to
-        them, and what `still_held` raises, which is asked before the weights are touched.
+        Raises WeightsUnverified if it is not proven that exactly these weights are loaded, InputError if the files were
+        changed meanwhile, and what `check_lease` raises, which is called before the weights are touched.
         """
-        started, self._started_for = (
-            self._started_for == checkpoint.fingerprint,
-            None,
-        )  # once: then they may be another's
-        if started:
-            told = await self._begun(checkpoint)
+        is_first = self._started_for == checkpoint.fingerprint
+        self._started_for = None  # later the weights may be others
+        if is_first:
+            reason = await self._verify_first_load(checkpoint)
         elif self.resident == checkpoint.fingerprint:
-            told = await self._kept(checkpoint)
+            reason = await self._verify_resident(checkpoint)
         else:
-            told = await self._swapped(checkpoint, still_held)
+            reason = await self._swap_in(checkpoint, check_lease)
         self.resident = checkpoint.fingerprint
-        return told, not started
+        return reason, not is_first
 
-    async def _begun(self, checkpoint: Checkpoint) -> str:
-        """vLLM has just loaded it, and refuses a checkpoint with a tensor less; it must have been what was planned."""
+    async def _verify_first_load(self, checkpoint: Checkpoint) -> str:
+        """vLLM has just loaded the files, and refuses a missing tensor. So the files must be those that were
+        planned."""
         await asyncio.to_thread(self._hashing.exception)  # wait for it: no file is hashed twice
         await asyncio.to_thread(verify, checkpoint)
-        self._canary.keep(checkpoint.fingerprint, await self._said(checkpoint))
+        self._canary.remember(checkpoint.fingerprint, await self._trace_canary(checkpoint))
         return "started for this checkpoint"
 
-    async def _kept(self, checkpoint: Checkpoint) -> str:
-        if doubt := self._canary.doubt(checkpoint.fingerprint, await self._said(checkpoint), weights_differ=False):
-            raise WeightsUnverified(doubt)
+    async def _verify_resident(self, checkpoint: Checkpoint) -> str:
+        if mismatch := self._canary.find_mismatch(
+            checkpoint.fingerprint, await self._trace_canary(checkpoint), weights_differ=False
+        ):
+            raise WeightsUnverified(mismatch)
         return "the weights of the job before"
 
-    async def _swapped(self, checkpoint: Checkpoint, still_held: Callable[[], None]) -> str:
+    async def _swap_in(self, checkpoint: Checkpoint, check_lease: Callable[[], None]) -> str:
         path = await asyncio.to_thread(fetch, checkpoint)
         if difference := first_difference(
             self._layout, await asyncio.to_thread(tensor_layout, place_of_weights(checkpoint, path))
         ):
             raise WeightsUnverified(f"tensors differ: {difference}")
-        still_held()  # a download can take long
+        check_lease()  # a download can take long
         self.resident = None
         try:
             hashing = asyncio.create_task(asyncio.to_thread(verify, checkpoint))
-            found = reconcile_ranks(await self._llm.collective_rpc("assay_load", args=(str(path),)))
+            hashes = reconcile_ranks(await self._llm.collective_rpc("assay_load", args=(str(path),)))
             await hashing
-            await asyncio.to_thread(verify, checkpoint)  # a look at what was hashed meanwhile: nobody wrote to it
+            await asyncio.to_thread(
+                verify, checkpoint
+            )  # compares with the hashes just made: the files did not change meanwhile
             await self._llm.reset_prefix_cache()
             await self._llm.reset_mm_cache()
             await self._llm.reset_encoder_cache()
-            said = await self._said(checkpoint)
+            trace = await self._trace_canary(checkpoint)
         except (InputError, WeightsUnverified):
             raise
         except Exception as error:
             raise WeightsUnverified(
                 f"the swap failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
             ) from None
-        if (found["read"], found["values_read"]) != (found["held"], found["values_held"]):
+        if (hashes["read"], hashes["values_read"]) != (hashes["held"], hashes["values_held"]):
             raise WeightsUnverified(
-                f"{found['values_read']} values were read and {found['values_held']} are held, or not the same"
+                f"{hashes['values_read']} values were read and {hashes['values_held']} are held, or not the same"
             )
-        if doubt := self._canary.doubt(checkpoint.fingerprint, said, found["held"] != self._held_hash):
-            raise WeightsUnverified(doubt)
-        self._held_hash = found["held"]
-        self._canary.keep(checkpoint.fingerprint, said)
+        if mismatch := self._canary.find_mismatch(checkpoint.fingerprint, trace, hashes["held"] != self._held_hash):
+            raise WeightsUnverified(mismatch)
+        self._held_hash = hashes["held"]
+        self._canary.remember(checkpoint.fingerprint, trace)
         return "weights swapped and checked"
 
-    async def _said(self, checkpoint: Checkpoint) -> canary.LogprobTrace:
-        """What the engine says of the canary's pictures."""
+    async def _trace_canary(self, checkpoint: Checkpoint) -> canary.LogprobTrace:
+        """The log-probabilities of vLLM's answers about the canary's pictures."""
         from vllm.exceptions import VLLMClientError
 
-        maker = self._maker
-        prompt = await asyncio.to_thread(run_limited, lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
+        prompts = self._prompts
+        prompt = await asyncio.to_thread(
+            run_limited, lambda: prompts.tokens(prompts.prompt(canary.PROMPT)), prompts.uri
+        )
         sampling = {"max_tokens": canary.TOKENS, "temperature": 0.0, "logprobs": 1, "ignore_eos": True}
         try:
             inputs = [
-                await asyncio.to_thread(self._renderer.render, prompt, {"image": one}) for one in canary.make_pictures()
+                await asyncio.to_thread(self._renderer.render, prompt, {"image": picture})
+                for picture in canary.make_pictures()
             ]
-            asked = (self._answerer.generate(one, sampling) for one in inputs)
-            return canary.trace_of(await asyncio.wait_for(asyncio.gather(*asked), CANARY_TIMEOUT_S))
+            answers = (self._scheduler.generate(request, sampling) for request in inputs)
+            return canary.trace_of(await asyncio.wait_for(asyncio.gather(*answers), CANARY_TIMEOUT_S))
         except TimeoutError:
             raise WeightsUnverified(f"the canary did not answer within {CANARY_TIMEOUT_S:g} s") from None
         except (ValueError, VLLMClientError) as error:
-            side, why = canary.SIDE, " ".join(str(error.__cause__ or error).split())[:300]
+            side, reason = canary.SIDE, " ".join(str(error.__cause__ or error).split())[:300]
             raise InputError(
-                f"checkpoint {checkpoint.uri}: vLLM refuses even a picture of {side} x {side}: {why}; raise "
+                f"checkpoint {checkpoint.uri}: vLLM refuses even a picture of {side} x {side}: {reason}; raise "
                 "engine.max_model_len in the suite, or see what the checkpoint's processor makes of it"
             ) from None

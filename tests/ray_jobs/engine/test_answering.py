@@ -65,7 +65,7 @@ def asked(
     if not ready:
         ready = asyncio.Event()
         ready.set()
-    return [asyncio.create_task(answerer.answers(lambda *_: iter(()), task, ready)) for task in tasks]
+    return [asyncio.create_task(answerer.run_task(lambda *_: iter(()), task, ready)) for task in tasks]
 
 
 def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> None:

@@ -22,18 +22,18 @@ def test_parting_at_a_tie_is_the_same_and_at_a_difference_is_not() -> None:
 
 def test_stale_weights_are_doubted() -> None:
     canary = Canary({})
-    canary.keep("a", SAID)
-    assert canary.doubt("b", moved(0.001), True) is None
-    assert "exactly what it said with the weights before" in str(canary.doubt("b", SAID, True))
-    assert canary.doubt("copy-of-a", SAID, False) is None
+    canary.remember("a", SAID)
+    assert canary.find_mismatch("b", moved(0.001), True) is None
+    assert "exactly what it said with the weights before" in str(canary.find_mismatch("b", SAID, True))
+    assert canary.find_mismatch("copy-of-a", SAID, False) is None
 
 
 def test_weights_that_come_back_must_say_what_they_said() -> None:
     canary = Canary({})
-    canary.keep("a", SAID)
-    canary.keep("b", moved(-1))
-    assert canary.doubt("a", SAID, True) is None
-    assert "does not say what it said" in str(canary.doubt("a", moved(-1), True))
+    canary.remember("a", SAID)
+    canary.remember("b", moved(-1))
+    assert canary.find_mismatch("a", SAID, True) is None
+    assert "does not say what it said" in str(canary.find_mismatch("a", moved(-1), True))
 
 
 def test_the_pictures_are_always_the_same_and_differ() -> None:

@@ -65,7 +65,9 @@ def actor(lease: Lease) -> Any:
     one.scheduler = RequestScheduler(one.llm, Rendering(), sequences=8, rendered_at_once=2)  # type: ignore[arg-type]
     one.swapper, one.lease, one.weights_ready = Contents(one.llm), lease, asyncio.Event()  # type: ignore[assignment]
     one.loads, one.watch_task, one.running, one.swap_lock = 1, None, set(), asyncio.Lock()
-    one.telemetry = SimpleNamespace(**dict.fromkeys(("sample", "forget", "answered", "swapped"), lambda *_: None))  # type: ignore[assignment]
+    one.telemetry = SimpleNamespace(
+        **dict.fromkeys(("sample_gpu", "reset", "count_answer", "observe_swap"), lambda *_: None)
+    )  # type: ignore[assignment]
     one.keep_seconds, one.idle_since = 1e9, time.monotonic()
     return one
 

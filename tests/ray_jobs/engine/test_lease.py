@@ -38,7 +38,7 @@ def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
     lease.release("b")  # it waits no more
     with pytest.raises(LeaseLost, match="b has given the engine back"):
         lease.take("b", 1.1)
-    assert (lease.next(1.1), lease.take("d", 1.2)) == ("c", False)
+    assert (lease.next_in_line(1.1), lease.take("d", 1.2)) == ("c", False)
     assert lease.take("c", 1.3)
     lease.release("c")
     assert lease.take("d", 1.4)

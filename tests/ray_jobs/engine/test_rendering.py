@@ -59,7 +59,7 @@ def told(rendered):
 tasks = [{"part": "a", "rows": list(range(20))}, {"part": "b", "rows": [7, 2]}, {"part": "c", "rows": [1, 99]}]
 for beside in (model, Path("/nowhere"), None):
     rendering = RendererPool(2 if beside else 0, beside or model, str(model), config)
-    rendering.begin(maker, renderer_from_config(config))
+    rendering.start(maker, renderer_from_config(config))
     made = asyncio.run(every(rendering, *tasks))
     names = [one["inputs"]["mm_hashes"]["image"][0] for some in made[:2] for one in some if one["inputs"]]
     print(json.dumps({"processes": len(rendering._actors), "names": names, "told": [told(some) for some in made]}))

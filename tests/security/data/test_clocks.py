@@ -23,7 +23,7 @@ def engine(lease: Lease) -> Any:
     one.llm = SimpleNamespace(errored=False)
     one.swapper, one.lease, one.weights_ready = SimpleNamespace(resident="x"), lease, asyncio.Event()  # type: ignore[assignment]
     one.loads, one.watch_task, one.running, one.swap_lock = 1, None, set(), asyncio.Lock()
-    one.telemetry = SimpleNamespace(**dict.fromkeys(("sample", "forget"), lambda *_: None))  # type: ignore[assignment]
+    one.telemetry = SimpleNamespace(**dict.fromkeys(("sample_gpu", "reset"), lambda *_: None))  # type: ignore[assignment]
     one.keep_seconds, one.idle_since = 1e9, time.monotonic()
     one._exit = lambda: None  # type: ignore[method-assign]
     return one

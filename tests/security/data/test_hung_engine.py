@@ -208,8 +208,8 @@ def test_rendering_without_an_end_is_no_rows_fault(short: None) -> None:
         "key": "part/1", "tokenized_prompt": [1], "multimodal_data": {}, "sampling_params": {}, "least_tokens": 1,
         "refused": None,
     }  # fmt: skip
-    renderer.begin("1", lambda *_: iter([asked]), {"part": "part", "rows": [1]})
-    assert in_a_fork(lambda: renderer.more("1")).startswith("checkpoint /m: ")
+    renderer.open_task("1", lambda *_: iter([asked]), {"part": "part", "rows": [1]})
+    assert in_a_fork(lambda: renderer.next_rows("1")).startswith("checkpoint /m: ")
 
 
 @pytest.mark.slow
@@ -471,8 +471,8 @@ def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) ->
 
     async def played() -> int:
         contents: Any = object.__new__(WeightSwapper)
-        contents._maker, ticks = Slow(), 0
-        said = asyncio.create_task(contents._said(CHECKPOINT))
+        contents._prompts, ticks = Slow(), 0
+        said = asyncio.create_task(contents._trace_canary(CHECKPOINT))
         while not said.done():
             await asyncio.sleep(0.01)
             ticks += 1
