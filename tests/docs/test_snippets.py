@@ -87,7 +87,7 @@ def test_the_tutorial_with_your_own_images(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr + run.stdout
     assert '"file_name": "scene-000.png"' in run.stdout
-    assert "0 would stop a job" in run.stdout
+    assert "nothing to doubt was found" in run.stdout
 
 
 # --- each name exists ---------------------------------------------------------------------------------------------
