@@ -111,7 +111,7 @@ def fuzz(work: Path, findings: Path, seconds: int, executions: int) -> int:
 
         from ray_jobs.contract.suite import Preprocess
         from ray_jobs.images.prepare import prepare
-        from ray_jobs.images.reject_reasons import REASONS, Rejected
+        from ray_jobs.images.reject_reasons import REASONS, ImageRejected
     warnings.simplefilter("ignore")
     counts: Counter[str] = Counter()
     settings = Preprocess(max_source_pixels=4_000_000, max_pixels=16_000)  # so small that every seed is resized
@@ -119,7 +119,7 @@ def fuzz(work: Path, findings: Path, seconds: int, executions: int) -> int:
     def outcome(data: bytes) -> str:
         try:
             golden = prepare(data, settings, "fuzzed.jpg")
-        except Rejected as error:
+        except ImageRejected as error:
             return f"rejected: {REASONS[REASONS.index(error.reason)]}"
         image = Image.open(io.BytesIO(golden.image))
         image.load()

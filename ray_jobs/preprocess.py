@@ -25,12 +25,12 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.dataset.same_content import note_golden
 from ray_jobs.golden import previews
 from ray_jobs.golden.build_part import drop_duplicates, join_references, make_part
-from ray_jobs.golden.duplicates import Duplicates, hashes
+from ray_jobs.golden.duplicates import Duplicates, open_duplicates
 from ray_jobs.golden.former_cells import check_texts_as_read_now
-from ray_jobs.golden.parallelism import SPREAD, announce, blocks
-from ray_jobs.golden.part_plan import GoldenPlan, check_revision, planned_with_distance
+from ray_jobs.golden.parallelism import SPREAD, count_blocks, log_plan
+from ray_jobs.golden.part_plan import GoldenPlan, check_revision, plan_with_distance
 from ray_jobs.golden.reject_summary import describe_rejects
-from ray_jobs.golden.source_process import apart
+from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.job import frame
@@ -89,10 +89,10 @@ def preprocess(spec: Spec) -> None:
         return
     times = [time.monotonic()]
     source = open_source(spec.suite.dataset)
-    plan, distance = apart(f"dataset {spec.suite.dataset.source}", planned_with_distance, spec, source)
+    plan, distance = run_in_source_process(f"dataset {spec.suite.dataset.source}", plan_with_distance, spec, source)
     times.append(time.monotonic())
     made = Made()
-    with hashes() as duplicates:
+    with open_duplicates() as duplicates:
         make_parts(spec, source, distance, plan, made, duplicates)
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":
@@ -133,7 +133,7 @@ def make_parts(
     """Make the parts that are not there yet, each in a Ray task."""
     done = parts.done(spec.golden_uri)
     pending = [part for part in plan.parts if part.name not in done]
-    announce(spec, source, distance, plan, pending)
+    log_plan(spec, source, distance, plan, pending)
     progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))
     # Two jobs that prepare the same set begin at different parts, and so share the work instead of doing it twice.
     first = random.randrange(len(pending)) if pending else 0
@@ -160,9 +160,9 @@ def make_parts(
 def reject_duplicates(spec: Spec, made: Made, duplicates: Duplicates) -> None:
     """Turn the images that equal an earlier one into rejects, once the earlier one has their references."""
     tell_many_references(spec, *duplicates.join())
-    for row in _worked(list(duplicates.gains()), join_references, {"golden_uri": spec.golden_uri}, 1):
+    for row in _worked(list(duplicates.join_tasks()), join_references, {"golden_uri": spec.golden_uri}, 1):
         made.add(row)
-    tasks = list(duplicates.tasks())
+    tasks = list(duplicates.drop_tasks())
     settings = {"golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
     for row in _worked(tasks, drop_duplicates, settings, 1):
         made.add(row)
@@ -252,7 +252,7 @@ def _worked(tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dic
     """The rows that the work returns for the tasks, as they come."""
     if not tasks:
         return iter(())
-    dataset = ray_dataset(tasks, blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)
+    dataset = ray_dataset(tasks, count_blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)
     return tell_first(iter(dataset.iter_rows()), "golden set")
 
 

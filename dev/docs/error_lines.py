@@ -15,7 +15,7 @@ from dev.docs.message_forms import GAP, Module, module_constants
 from ray_jobs.contract.field_schema import NotSupported
 from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_unused
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.cells.texts import CellFault
 
@@ -128,7 +128,7 @@ def reject_lines() -> set[ErrorLine]:
         tree = ast.parse(file.read_text())
         for line in _of_module(tree, {CellFault.__name__: False}, {}):
             lines.add(ErrorLine(f"{GAP}: {line.text}", False, REJECT))
-        for line in _of_module(tree, {Rejected.__name__: False}, {}, argument=1, words=2):
+        for line in _of_module(tree, {ImageRejected.__name__: False}, {}, argument=1, words=2):
             lines.add(ErrorLine(line.text, False, REJECT))
     return lines
 

@@ -94,7 +94,7 @@ MODELS: tuple[type, ...] = (
 SCHEMAS: dict[str, pa.Schema] = {
     "Golden part": build_part.WITH_TRUTH,
     "Rejects": previews.REJECTS,
-    "Planned rows": part_plan.LOCATED,
+    "Planned rows": part_plan.REF_SCHEMA,
     "Captions part": caption.SCHEMA,
     "Scores part": pa.schema({
         "image_id": pa.string(), "label": pa.string(), "references": pa.bool_(), "failure": pa.string(),

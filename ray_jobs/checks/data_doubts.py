@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ray_jobs.checks.images import Listing, SampleImage
 from ray_jobs.contract.suite import Suite
 from ray_jobs.fields.truth import TRUTH, truth_of_suite
-from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.images.prepare import GoldenImage, Reject
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.metrics.registry import BUILT_IN
@@ -77,7 +77,7 @@ def image_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) 
             f"{len(rejects)} of the {len(looked)} images looked at are rejected{over}; the first is "
             f"{printable(first.row.image_id, 100)}: {first.image.reason}, {printable(first.image.detail, 200)}"
         )
-    golden = [image.image for image in looked if isinstance(image.image, Golden)]
+    golden = [image.image for image in looked if isinstance(image.image, GoldenImage)]
     if repeated := len(golden) - len({image.blake3 for image in golden}):
         fate = "rejected" if suite.preprocess.duplicates == "reject" else "kept"
         yield f"{repeated} of the {len(looked)} images looked at have the bytes of another one; duplicates are {fate}"
@@ -148,7 +148,7 @@ def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImag
 def truth_faults(suite: Suite, looked: Sequence[SampleImage]) -> Iterator[str]:
     """Each right value that no answer could equal, with which the caption job would end, one an image."""
     for image in looked:
-        if isinstance(image.image, Golden):
+        if isinstance(image.image, GoldenImage):
             try:
                 truth_of_suite(suite, {"image_id": image.row.image_id, TRUTH: image.row.truth})
             except InputError as fault:

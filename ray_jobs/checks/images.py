@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
 from ray_jobs.contract.suite import Dataset, Preprocess
-from ray_jobs.golden.decoder_process import Decoder, Prepared
-from ray_jobs.golden.sample import sampling
-from ray_jobs.golden.single_images import prepared, read_rows
-from ray_jobs.golden.source_process import apart
+from ray_jobs.golden.decoder_process import Decoder, Outcome
+from ray_jobs.golden.sample import open_sample
+from ray_jobs.golden.single_images import prepare_row, read_rows
+from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
@@ -44,12 +44,12 @@ class SampleImage:
     """One image as the jobs will use it: its row of the source, and its golden image or why there is none."""
 
     row: SourceImage
-    image: Prepared
+    image: Outcome
 
 
 def list_images(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     """The listing and its source. Raises InputError and RetryableError as the job does."""
-    return apart(f"dataset {dataset.source}", _list_in_process, dataset, most)
+    return run_in_source_process(f"dataset {dataset.source}", _list_in_process, dataset, most)
 
 
 def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Preprocess) -> list[SampleImage]:
@@ -58,7 +58,7 @@ def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Prepr
     try:
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             rows = read_rows(decoder, source, chosen, folder)
-            return [SampleImage(replace(row, data=None, file=None), decoder.alone(prepared, row)) for row in rows]
+            return [SampleImage(replace(row, data=None, file=None), decoder.prepare_isolated(prepare_row, row)) for row in rows]
     finally:
         decoder.close()
 
@@ -67,8 +67,8 @@ def _list_in_process(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     source = open_source(dataset)
     labels, references, splits = Counter[str](), Counter[int](), Counter[str]()
     chosen: list[ImageRef] = []
-    with sampling(dataset) as sample:
-        listed = sample.draw(limit_listing(dataset.source, source.listed()))
+    with open_sample(dataset) as sample:
+        listed = sample.draw(limit_listing(dataset.source, source.list_images()))
         used, size = sample.total()
         for position, image in enumerate(sample):
             if image.label is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ray_jobs.checks.images import SampleImage
 from ray_jobs.contract.suite import Judge
-from ray_jobs.images.prepare import Golden
+from ray_jobs.images.prepare import GoldenImage
 from ray_jobs.judge import rubric
 from ray_jobs.judge.endpoint import Reply, connect
 from ray_jobs.judge.outage import explain_account, explain_outage
@@ -39,7 +39,7 @@ async def _ask_all(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExa
     replies: list[Reply] = []
     async with endpoint.client:
         for image in looked:
-            assert isinstance(image.image, Golden)
+            assert isinstance(image.image, GoldenImage)
             text = build_question(judge, image.row.references)
             reply = await endpoint.ask(text, image.image.image, pair=False)
             if error := explain_account(judge, reply):

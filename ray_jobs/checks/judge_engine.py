@@ -13,8 +13,8 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Judge
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.protocol import why_image_missing
-from ray_jobs.golden.decoder_process import Confined, Died
-from ray_jobs.images.prepare import Golden
+from ray_jobs.golden.decoder_process import ConfinedProcess, ProcessDied
+from ray_jobs.images.prepare import GoldenImage
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge import rubric
 
@@ -26,13 +26,13 @@ def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[SampleImag
     """The judge's real answers about these images. Raises RetryableError where vLLM does not start or dies."""
     probe(checkpoint)
     questions = [build_question(judge, image.row.references) for image in looked]
-    images = [image.image.image for image in looked if isinstance(image.image, Golden)]
-    process = Confined(MEGABYTES)
+    images = [image.image.image for image in looked if isinstance(image.image, GoldenImage)]
+    process = ConfinedProcess(MEGABYTES)
     try:
         answers = process.run(
             _generate_answers, judge, checkpoint, questions, images, dict(os.environ), seconds=SECONDS
         )
-    except Died as died:
+    except ProcessDied as died:
         raise RetryableError(
             f"judge {checkpoint.uri}: its engine did not answer ({died}); is there memory enough?"
         ) from None

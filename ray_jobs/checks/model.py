@@ -19,7 +19,7 @@ from ray_jobs.checkpoints.inspect import companions, quantisation, resolve
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine, Preprocess
 from ray_jobs.engine.probe.checkpoint_probe import probe
-from ray_jobs.golden.decoder_process import Confined, Died
+from ray_jobs.golden.decoder_process import ConfinedProcess, ProcessDied
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 
@@ -132,10 +132,10 @@ def _copy_files(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def _run_confined(uri: str, work: Callable[..., T], *arguments: Any) -> T:
-    process = Confined(MEGABYTES)
+    process = ConfinedProcess(MEGABYTES)
     try:
         return process.run(work, *arguments, seconds=SECONDS)
-    except Died as died:
+    except ProcessDied as died:
         raise InputError(f"checkpoint {uri}: its files ended the process that used them ({died}); mend them") from None
     except MemoryError:
         raise RetryableError(

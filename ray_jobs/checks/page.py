@@ -16,7 +16,7 @@ from ray_jobs.checks.images import SampleImage
 from ray_jobs.checks.model import Model, RenderedPrompt
 from ray_jobs.checks.run import CheckResult
 from ray_jobs.checks.sample_size import compute_images_needed
-from ray_jobs.images.prepare import Golden, Reject, thumbnail
+from ray_jobs.images.prepare import GoldenImage, Reject, thumbnail
 from ray_jobs.inputs.display_text import shown as make_visible
 
 LINE, BLOCK = 200, 1500  # characters that are shown of a name, and of a prompt
@@ -111,9 +111,9 @@ def _list_facts(checked: CheckResult) -> Iterator[tuple[str, str]]:
     rejects = Counter(image.image.reason for image in checked.looked if isinstance(image.image, Reject))
     if checked.looked:
         yield "rejected", ", ".join(f"{count} {reason}" for reason, count in rejects.most_common()) or "none of them"
-        formats = Counter(image.image.format for image in checked.looked if isinstance(image.image, Golden))
+        formats = Counter(image.image.format for image in checked.looked if isinstance(image.image, GoldenImage))
         repairs = Counter(
-            name for image in checked.looked if isinstance(image.image, Golden) for name in image.image.repairs
+            name for image in checked.looked if isinstance(image.image, GoldenImage) for name in image.image.repairs
         )
         yield "formats", ", ".join(f"{count} {name}" for name, count in formats.most_common()) or "none"
         if repairs:
@@ -203,7 +203,7 @@ def _list_prompts(checked: CheckResult) -> Iterator[tuple[str, str]]:
 def _build_row(checked: CheckResult, number: int, image: SampleImage) -> dict[str, Any]:
     assert checked.suite
     golden = image.image
-    assert isinstance(golden, Golden)
+    assert isinstance(golden, GoldenImage)
     facts = [("label", _describe_label(image))] if checked.suite.dataset.label else []
     references = image.row.references
     facts += [("reference", text) for text in references[:MOST_REFERENCES]]

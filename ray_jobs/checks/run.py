@@ -15,7 +15,7 @@ from ray_jobs.checks.model import Model, RenderedPrompt
 from ray_jobs.contract.suite import Engine, Suite
 from ray_jobs.dataset import revision
 from ray_jobs.fields.grammar import grammar_of
-from ray_jobs.images.prepare import Golden
+from ray_jobs.images.prepare import GoldenImage
 from ray_jobs.inputs.names import printable
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.metrics import custom
@@ -48,7 +48,7 @@ class CheckResult:
 
     def choose_shown(self) -> list[SampleImage]:
         """The images that are shown: usable ones, spread over those looked at."""
-        usable = [image for image in self.looked if isinstance(image.image, Golden)]
+        usable = [image for image in self.looked if isinstance(image.image, GoldenImage)]
         return (
             [usable[number * len(usable) // MAX_SHOWN] for number in range(MAX_SHOWN)]
             if len(usable) > MAX_SHOWN
@@ -111,7 +111,7 @@ def _check_images(checked: CheckResult, suite: Suite, sample: int) -> None:
     checked.looked = looked or []
     if not checked.looked:
         return
-    if not any(isinstance(image.image, Golden) for image in checked.looked):
+    if not any(isinstance(image.image, GoldenImage) for image in checked.looked):
         findings.add("bad input", "data set", f"none of the {len(checked.looked)} images looked at can be used")
     for fault in islice(data_doubts.truth_faults(suite, checked.looked), MOST_FAULTS):
         findings.add("bad input", "truth", fault)
@@ -204,7 +204,7 @@ def _check_prompt(
 ) -> RenderedPrompt | None:
     """What the checkpoint makes of the text; its doubts are findings."""
     assert checked.suite
-    sizes = [(image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, Golden)]
+    sizes = [(image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, GoldenImage)]
     sizes = list(dict.fromkeys([*sizes, model.compute_largest_size(checked.suite.preprocess)]))
     rendered = None
     grammar = grammar_of(checked.suite.caption) if about == "checkpoint" else None

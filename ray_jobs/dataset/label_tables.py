@@ -55,14 +55,14 @@ class LabelTable:
 def parse_label_table(uri: str, text: str) -> LabelTable:
     """The table in a file's text; its name tells CSV and TSV. Raises InputError in one line."""
     if text.lstrip()[:1] in ("[", "{"):
-        return LabelTable(dict(_of_json(uri, text)), False)
+        return LabelTable(dict(_parse_json(uri, text)), False)
     if kind := NOT_READ.search(uri.lower()):
         raise InputError(f"label_names {uri}: a {kind[0]} file, which is not read; give {FORMS}")
     lines = [line.strip() for line in text.splitlines()]
     filled = [line for line in lines if line]
     if odd := next((line for line in filled if NO_NAME.match(line)), None):
         raise InputError(f"label_names {uri}: the line {printable(odd, 40)!r} is no name; give {FORMS}")
-    if uri.lower().endswith((".csv", ".tsv")) and (table := _of_table(uri, text)):
+    if uri.lower().endswith((".csv", ".tsv")) and (table := _parse_table(uri, text)):
         return LabelTable(table, True)
     for form in KEYED_LINES:
         pairs = [match.groups() for line in filled if (match := form.fullmatch(line))]
@@ -87,7 +87,7 @@ def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
     raise InputError(f"label_names {uri}: the line {printable(odd, 40)!r} has no id as the others; correct it")
 
 
-def _of_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
+def _parse_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
     try:
         found: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -112,7 +112,7 @@ def _name(uri: str, key: Any, name: Any) -> str:
     return name.strip()
 
 
-def _of_table(uri: str, text: str) -> dict[str, str] | None:
+def _parse_table(uri: str, text: str) -> dict[str, str] | None:
     """The columns of ids and names of a table, by its header or, without one, the first two; None for lines of
     names, in which commas may stand too."""
     try:

@@ -22,7 +22,7 @@ from ray_jobs.dataset.source_files import (
     OF_FORMAT,
     TABLES,
     Selection,
-    image_folders,
+    candidate_image_folders,
     is_hashed,
 )
 from ray_jobs.inputs.errors import InputError
@@ -60,7 +60,7 @@ def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str]
     if dataset.revision:
         return digest(dataset.revision, told) if told else dataset.revision
     found, revision = False, hashlib.sha256()
-    for entry in _files(dataset):
+    for entry in _list_files(dataset):
         found = True
         revision.update(f"{json.dumps([entry.key, entry.size, version_of(entry)])}\n".encode())
     if not found:
@@ -80,7 +80,7 @@ def is_hub_name(dataset: Dataset) -> bool:
     return dataset.format == "huggingface" or not names_files
 
 
-def _files(dataset: Dataset) -> Iterator[objects.Entry]:
+def _list_files(dataset: Dataset) -> Iterator[objects.Entry]:
     """The files of a source: all below it, or the one it is, or those its pattern names."""
     pattern = expand_pattern(dataset.source)
     if pattern != [dataset.source]:
@@ -100,15 +100,15 @@ def _files(dataset: Dataset) -> Iterator[objects.Entry]:
         selection.check()
     if is_empty and (single := objects.entry(dataset.source)):
         yield single
-        yield from _described_images(dataset)
+        yield from _list_described_images(dataset)
 
 
-def image_folder(dataset: Dataset) -> str:
+def find_image_folder(dataset: Dataset) -> str:
     """The folder that the names in a manifest are relative to: the suite's `images`, or where such files lie."""
     if dataset.images is None:
         if dataset.source.lower().endswith(FIRST_MANIFESTS):
             return dataset.source.rpartition("/")[0] or "."
-        places = image_folders(dataset.source)
+        places = candidate_image_folders(dataset.source)
         return next((place for place in places[:-1] if next(objects.entries(place), None)), places[-1])
     folder = dataset.images.rstrip("/") or "/"
     if "://" not in folder and not folder.startswith("/"):
@@ -118,7 +118,7 @@ def image_folder(dataset: Dataset) -> str:
     return folder
 
 
-def _described_images(dataset: Dataset) -> Iterator[objects.Entry]:
+def _list_described_images(dataset: Dataset) -> Iterator[objects.Entry]:
     """The images that a manifest describes, by what lies in their folder: they decide the content as the manifest does.
 
     Of a manifest of the first release it is the file alone, so that no id moves: the suite says more with `images`.
@@ -126,7 +126,7 @@ def _described_images(dataset: Dataset) -> Iterator[objects.Entry]:
     name = dataset.source.lower()
     if not name.endswith(MANIFESTS) or (dataset.images is None and name.endswith(FIRST_MANIFESTS)):
         return
-    for entry in objects.entries(image_folder(dataset)):
+    for entry in objects.entries(find_image_folder(dataset)):
         if entry.key.lower().endswith(image_formats.SUFFIXES) and not PREVIEW.search(entry.key):
             yield entry
 

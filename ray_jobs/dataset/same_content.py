@@ -57,7 +57,7 @@ def find_same(spec: Spec, revise: Revise) -> Spec:
     spec = spec.model_copy(update={"content_id": content_id})
     if _is_complete(spec.root, spec.golden_id):
         return spec
-    other = _noted(spec)
+    other = _load_noted_id(spec)
     return spec.model_copy(update={"same_golden": other}) if other and _is_complete(spec.root, other) else spec
 
 
@@ -80,7 +80,7 @@ def note_golden(spec: Spec) -> None:
     """Note the spec's complete golden set under its content, unless another complete one stands there."""
     if not spec.content_id:
         return
-    other = _noted(spec)
+    other = _load_noted_id(spec)
     if other is None or not _is_complete(spec.root, other):
         json_files.replace(_uri(spec), SameContent(golden_id=spec.golden_id))
 
@@ -142,7 +142,7 @@ def _uri(spec: Spec) -> str:
     return f"{spec.root}/same_content/{spec.content_id}.json"
 
 
-def _noted(spec: Spec) -> str | None:
+def _load_noted_id(spec: Spec) -> str | None:
     try:
         return json_files.load(SameContent, _uri(spec)).golden_id
     except (FileNotFoundError, ValidationError, ValueError):

@@ -66,7 +66,7 @@ def is_hashed(key: str) -> bool:
     return not (is_left_by_tools(key) and key.lower().endswith((*image_formats.SUFFIXES, *TABLES)))
 
 
-def partitions(key: str) -> dict[str, str]:
+def parse_partitions(key: str) -> dict[str, str]:
     """The columns that folders like `label=cat/` give to the rows below them, as Spark and Hive write them."""
     pairs = (folder.partition("=") for folder in key.split("/")[:-1])
     # Spark writes characters that a path cannot have as %3A.
@@ -76,7 +76,7 @@ def partitions(key: str) -> dict[str, str]:
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Spark writes for null
 
 
-def splits_told(key: str) -> Iterator[tuple[str, str]]:
+def splits_in_path(key: str) -> Iterator[tuple[str, str]]:
     """Each split that the path of a data file tells, with the folder that tells it, the outermost first."""
     *folders, name = key.split("/")
     for depth, folder in enumerate(folders):
@@ -93,7 +93,7 @@ def is_of_split(key: str, split: str) -> str | None:
     """How the path of a file spells the split that it belongs to, where that is the split; None where it is not."""
     wanted = split.lower()
     if canonical := SPLIT_OF.get(wanted):
-        told = next(splits_told(key), None)
+        told = next(splits_in_path(key), None)
         return told[0] if told and SPLIT_OF.get(told[0].lower()) == canonical else None
     *folders, name = key.lower().split("/")
     if wanted in folders or f"split={wanted}" in folders:
@@ -113,7 +113,7 @@ def is_named_for(name: str, split: str) -> bool:
     return split == ALL or is_of_split(f"{stem}.parquet", split) is not None
 
 
-def image_folders(manifest: str) -> list[str]:
+def candidate_image_folders(manifest: str) -> list[str]:
     """Where the images of a file of COCO's kind may lie, the likeliest first, and beside the file at last.
 
     `annotations/captions_val2017.json` describes the images of `val2017/` or `images/val2017/` beside `annotations/`.
@@ -164,7 +164,7 @@ class Selection:
             self.snapshots[snapshot[0]] = None
         if FIRST_SHARD.search(name) and len(self.configurations) < SHOWN:
             self.configurations[folder] = None
-        for spelling, place in splits_told(key):
+        for spelling, place in splits_in_path(key):
             if spelling in SPLIT_OF and (place in self.by_place or len(self.by_place) < 1000):
                 self.by_place.setdefault(place, {}).setdefault(SPLIT_OF[spelling], spelling)
         if self.split in (None, ALL):
@@ -174,7 +174,7 @@ class Selection:
             self.chosen += 1
             return True
         if len(self.others) < SHOWN:
-            self.others.update(dict.fromkeys(spelling for spelling, _ in splits_told(key)))
+            self.others.update(dict.fromkeys(spelling for spelling, _ in splits_in_path(key)))
         return False
 
     def doubts(self) -> Iterator[str]:

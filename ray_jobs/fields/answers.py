@@ -30,7 +30,7 @@ class DoesNotFit(ValueError):
 
 
 @dataclass(frozen=True)
-class FieldsRead:
+class AnswerFields:
     """What an answer says. `values` holds every field of the schema, or nothing where the answer does not fit: then
     there is a `reason` with its `detail`. The `caption` is the property of that name where there is one, else the
     answer itself."""
@@ -41,7 +41,7 @@ class FieldsRead:
     detail: str | None = None
 
 
-def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_tokens: int) -> FieldsRead:
+def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_tokens: int) -> AnswerFields:
     """The fields of one answer."""
     try:
         try:
@@ -51,10 +51,10 @@ def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_toke
             raise DoesNotFit(NOT_JSON, f"the answer {told}: {printable(answer, SHOWN)}") from None
     except DoesNotFit as fault:
         if finish_reason == "length":
-            return FieldsRead(answer, reason=CUT_OFF, detail=f"cut off at max_tokens {max_tokens}; raise it, or lower "
-                              "the schema's maxLength and maxItems")  # fmt: skip
-        return FieldsRead(answer, reason=fault.reason, detail=str(fault))
-    return FieldsRead(values.get(CAPTION, answer), values)
+            told = f"cut off at max_tokens {max_tokens}; raise it, or lower the schema's maxLength and maxItems"
+            return AnswerFields(answer, reason=CUT_OFF, detail=told)
+        return AnswerFields(answer, reason=fault.reason, detail=str(fault))
+    return AnswerFields(values.get(CAPTION, answer), values)
 
 
 def check_value(schema: Schema, value: Any, where: str = "") -> Any:
@@ -66,25 +66,25 @@ def check_value(schema: Schema, value: Any, where: str = "") -> Any:
         return _check_array(schema, value, where)
     python = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}[kind]
     if type(value) not in python:
-        raise DoesNotFit(WRONG_TYPE, f"{where} is {_shown(value)}, not a value of type {kind}")
+        raise DoesNotFit(WRONG_TYPE, f"{where} is {_show_value(value)}, not a value of type {kind}")
     if "enum" in schema:
         if value not in schema["enum"]:
-            raise DoesNotFit(OUT_OF_RANGE, f"{where} is {_shown(value)}, which is none of its enum")
+            raise DoesNotFit(OUT_OF_RANGE, f"{where} is {_show_value(value)}, which is none of its enum")
     elif kind == "string":
         _check_size(len(value), schema["minLength"], schema["maxLength"], where, "characters")
     elif kind != "boolean" and not (math.isfinite(value) and schema["minimum"] <= value <= schema["maximum"]):
         ends = f"{schema['minimum']} to {schema['maximum']}"
-        raise DoesNotFit(OUT_OF_RANGE, f"{where} is {_shown(value)}, not from {ends}")
+        raise DoesNotFit(OUT_OF_RANGE, f"{where} is {_show_value(value)}, not from {ends}")
     return float(value) if kind == "number" else value
 
 
 def _check_object(schema: Schema, value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DoesNotFit(WRONG_TYPE, f"{where} is {_shown(value)}, not an object")
+        raise DoesNotFit(WRONG_TYPE, f"{where} is {_show_value(value)}, not an object")
     names = list(schema["properties"])
     if set(value) != set(names):
         odd = next(iter(sorted(set(value) ^ set(names), key=str)))
-        told = f"{where or 'the answer'} has {'no' if odd in names else 'another'} property {_shown(odd)}"
+        told = f"{where or 'the answer'} has {'no' if odd in names else 'another'} property {_show_value(odd)}"
         raise DoesNotFit(OTHER_FIELDS, told)
     prefix = f"{where}." if where else ""
     return {name: check_value(schema["properties"][name], value[name], f"{prefix}{name}") for name in names}
@@ -92,11 +92,11 @@ def _check_object(schema: Schema, value: Any, where: str) -> dict[str, Any]:
 
 def _check_array(schema: Schema, value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DoesNotFit(WRONG_TYPE, f"{where} is {_shown(value)}, not an array")
+        raise DoesNotFit(WRONG_TYPE, f"{where} is {_show_value(value)}, not an array")
     _check_size(len(value), schema["minItems"], schema["maxItems"], where, "items")
     items = [check_value(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(value)]
     if is_box(schema) and not (items[0] <= items[2] and items[1] <= items[3]):
-        raise DoesNotFit(BOX_CORNERS, f"{where} is {_shown(items)}, not x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
+        raise DoesNotFit(BOX_CORNERS, f"{where} is {_show_value(items)}, not x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
     return items
 
 
@@ -105,11 +105,11 @@ def _check_size(size: int, low: int, high: int, where: str, what: str) -> None:
         raise DoesNotFit(OUT_OF_RANGE, f"{where} has {size} {what}, not {low} to {high}")
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     return printable(repr(value), SHOWN)
 
 
-def count_fits(read: "list[FieldsRead]") -> dict[str, Any]:
+def count_fits(read: list[AnswerFields]) -> dict[str, Any]:
     """How many answers fit, and how many do not, by reason."""
-    reasons = Counter(one.reason for one in read if one.reason)
+    reasons = Counter(fields.reason for fields in read if fields.reason)
     return {"valid": len(read) - reasons.total(), "invalid": dict(sorted(reasons.items()))}

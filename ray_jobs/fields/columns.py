@@ -38,7 +38,7 @@ def column_types(settings: Caption) -> dict[str, pa.DataType]:
     return types | {ANSWER: pa.string(), INVALID: pa.string()}
 
 
-def columns_read(settings: Caption) -> list[str]:
+def columns_to_read(settings: Caption) -> list[str]:
     """The columns, beside that of the caption, by which `values_of` knows a row's fields; none without fields."""
     if settings.schema_of_fields is None:
         return []

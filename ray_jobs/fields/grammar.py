@@ -46,7 +46,7 @@ def _value(schema: Schema, name: str, rules: dict[str, str]) -> str:
         forms = (json.dumps(choice, ensure_ascii=escaped) for choice in schema["enum"] for escaped in (False, True))
         rule = " | ".join(map(_literal, dict.fromkeys(forms)))
     elif kind == "string":
-        rule = f'"\\"" {_repeated("character", schema["minLength"], schema["maxLength"])} "\\""'
+        rule = f'"\\"" {_repeat_rule("character", schema["minLength"], schema["maxLength"])} "\\""'
     elif kind == "integer":
         rule = " | ".join(_integers(schema["minimum"], schema["maximum"]))
     elif kind == "number":
@@ -75,11 +75,11 @@ def _array(schema: Schema, name: str, rules: dict[str, str]) -> str:
     if high == 0:
         return '"[]"'
     rules[f"{name}n"] = f'"," " "? {item}'
-    filled = f'"[" {item} {_repeated(f"{name}n", max(low - 1, 0), high - 1)} "]"'
+    filled = f'"[" {item} {_repeat_rule(f"{name}n", max(low - 1, 0), high - 1)} "]"'
     return filled if low else f'"[]" | {filled}'
 
 
-def _repeated(what: str, low: int, high: int) -> str:
+def _repeat_rule(what: str, low: int, high: int) -> str:
     return f"{what}{{{low},{high}}}" if high else ""
 
 
@@ -96,23 +96,23 @@ def _digits(low: int, high: int) -> list[str]:
     found, length = [], len(str(low))
     while low <= high:
         last = min(high, 10**length - 1)
-        found += _of_one_length(str(low), str(last))
+        found += _same_length_digits(str(low), str(last))
         low, length = last + 1, length + 1
     return found
 
 
-def _of_one_length(low: str, high: str) -> list[str]:
+def _same_length_digits(low: str, high: str) -> list[str]:
     if low == high:
         return [_literal(low)]
     if low[0] == high[0]:
-        return [f"{_literal(low[0])} {rest}" for rest in _of_one_length(low[1:], high[1:])]
+        return [f"{_literal(low[0])} {rest}" for rest in _same_length_digits(low[1:], high[1:])]
     first, last, length = int(low[0]), int(high[0]), len(low) - 1
     below, above = [], []
     if length and low[1:] != "0" * length:
-        below = [f"{_literal(low[0])} {rest}" for rest in _of_one_length(low[1:], "9" * length)]
+        below = [f"{_literal(low[0])} {rest}" for rest in _same_length_digits(low[1:], "9" * length)]
         first += 1
     if length and high[1:] != "9" * length:
-        above = [f"{_literal(high[0])} {rest}" for rest in _of_one_length("0" * length, high[1:])]
+        above = [f"{_literal(high[0])} {rest}" for rest in _same_length_digits("0" * length, high[1:])]
         last -= 1
     middle = [f"[{first}-{last}]" + (f" [0-9]{{{length}}}" if length else "")] if first <= last else []
     return below + middle + above

@@ -84,7 +84,7 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
                 f"dataset {spec.suite.dataset.source}: column {column!r}, the truth of {field!r}, is empty for every "
                 "image; name another, or take it out of dataset.truth"
             )
-    boxes.tell(spec)
+    boxes.warn(spec)
     return dict(counts)
 
 
@@ -99,7 +99,7 @@ class BoxCounts:
     def plus(self, *others: "BoxCounts") -> "BoxCounts":
         return BoxCounts(self.boxes + sum(one.boxes for one in others), self.beyond + sum(one.beyond for one in others))
 
-    def tell(self, spec: Spec) -> None:
+    def warn(self, spec: Spec) -> None:
         if self.boxes >= MANY and not self.beyond:
             log.warning(
                 "dataset %s: its %d true boxes all lie within the pixels of their images: if they are pixels, divide "
@@ -130,7 +130,7 @@ def boxes_in(schema: Schema, value: Any) -> list[list[float]]:
 
 def read_truth(schema: Schema, cell: Any, where: str) -> Any:
     """A cell as a value of a complete schema; raises DoesNotFit. The numbers of a box may have decimals."""
-    return check_value(_with_any_numbers(schema), _typed(schema, cell, where), where)
+    return check_value(_with_any_numbers(schema), _convert_cell(schema, cell, where), where)
 
 
 def _with_any_numbers(schema: Schema) -> Schema:
@@ -144,27 +144,27 @@ def _with_any_numbers(schema: Schema) -> Schema:
     return schema
 
 
-def _typed(schema: Schema, cell: Any, where: str) -> Any:
+def _convert_cell(schema: Schema, cell: Any, where: str) -> Any:
     """The cell with its texts read as what the schema says, where they are that."""
     kind = schema["type"]
     if kind == "array":
-        return _typed_list(schema, cell, where)
+        return _convert_list(schema, cell, where)
     if kind == "object" and isinstance(cell, dict):
         names = schema["properties"]
         if missing := next((name for name in names if name not in cell), None):
             hint = nearest(missing, list(map(str, cell)))
             raise DoesNotFit("other-fields", f"{where} has no {missing!r}, so it is no object of label and box{hint}")
-        return {name: _typed(names[name], cell[name], f"{where}.{name}") for name in names}
+        return {name: _convert_cell(names[name], cell[name], f"{where}.{name}") for name in names}
     if kind == "integer" and isinstance(cell, float) and cell.is_integer():
         return int(cell)  # a column of whole numbers with gaps
     if kind in ("integer", "number") and isinstance(cell, str):
-        return _number(cell, kind)
+        return _parse_number(cell, kind)
     if kind == "boolean" and type(cell) in (int, str):
         return WORDS.get(str(cell).strip().lower(), cell)
     return cell
 
 
-def _typed_list(schema: Schema, cell: Any, where: str) -> Any:
+def _convert_list(schema: Schema, cell: Any, where: str) -> Any:
     if isinstance(cell, dict) and schema["items"]["type"] == "object":  # of lists, as `datasets` writes it
         columns = {name: values for name, values in cell.items() if isinstance(values, list)}
         if len({len(values) for values in columns.values()}) == 1:
@@ -174,10 +174,10 @@ def _typed_list(schema: Schema, cell: Any, where: str) -> Any:
     if not isinstance(cell, list):
         return cell
     there = [item for item in cell if item is not None]
-    return [_typed(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(there)]
+    return [_convert_cell(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(there)]
 
 
-def _number(text: str, kind: str) -> Any:
+def _parse_number(text: str, kind: str) -> Any:
     try:
         value = int(text) if kind == "integer" else float(text)
     except ValueError:

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.fields.truth import TRUTH
-from ray_jobs.golden.decoder_process import Died, Prepared, decoder
-from ray_jobs.golden.part_plan import located
-from ray_jobs.golden.single_images import part_seconds, prepare_alone, prepared
-from ray_jobs.images.prepare import Golden, thumbnail
+from ray_jobs.golden.decoder_process import Outcome, ProcessDied, get_decoder
+from ray_jobs.golden.part_plan import read_refs
+from ray_jobs.golden.single_images import part_seconds, prepare_alone, prepare_row
+from ray_jobs.images.prepare import GoldenImage, thumbnail
 from ray_jobs.sources.source import Source, SourceImage
 from ray_jobs.storage import objects, parts
 
@@ -51,26 +51,28 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
     parts.require_here(golden_uri)  # it holds the plan
     uri = parts.uri_of_part(golden_uri, task["name"])
     if objects.exists(uri):
-        return described(task["name"], objects.read(uri), "found")
-    own = decoder(settings)
+        return describe_part(task["name"], objects.read(uri), "found")
+    own = get_decoder(settings)
     try:
-        return own.run(made, task, source, golden_uri, partial(prepared, settings=settings), seconds=part_seconds())
-    except (Died, MemoryError):
+        return own.run(
+            decode_part, task, source, golden_uri, partial(prepare_row, settings=settings), seconds=part_seconds()
+        )
+    except (ProcessDied, MemoryError):
         clock: defaultdict[str, float] = defaultdict(float)
-        data = encoded(prepare_alone(own, source, golden_uri, task, clock), clock)
-        return written(task, golden_uri, data, clock) | {"isolated": True}
+        data = encode_part(prepare_alone(own, source, golden_uri, task, clock), clock)
+        return write_part(task, golden_uri, data, clock) | {"isolated": True}
 
 
-def made(
-    task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[SourceImage], Prepared]
+def decode_part(
+    task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[SourceImage], Outcome]
 ) -> dict[str, Any]:
     """Make the whole part, in the decoder's process."""
     clock: defaultdict[str, float] = defaultdict(float)
-    rows = _timed(source.read(located(golden_uri, task["file"], task["group"])), clock)
-    return written(task, golden_uri, encoded(((row, prepare(row)) for row in rows), clock), clock)
+    rows = _time_reads(source.read(read_refs(golden_uri, task["file"], task["group"])), clock)
+    return write_part(task, golden_uri, encode_part(((row, prepare(row)) for row in rows), clock), clock)
 
 
-def written(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
+def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
     """Write the part with these bytes unless another job was first; what is to be known of it."""
     began = time.perf_counter()
     uri = parts.uri_of_part(golden_uri, task["name"])
@@ -78,7 +80,7 @@ def written(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdi
     if origin == "raced":
         data = objects.read(uri)
     clock["write"] += time.perf_counter() - began
-    return described(task["name"], data, origin) | {"seconds": json.dumps(clock)}
+    return describe_part(task["name"], data, origin) | {"seconds": json.dumps(clock)}
 
 
 def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
         table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))
         data = parts.encoded(table, footer)
         objects.write(uri, data)
-    return described(task["name"], data, "made")
+    return describe_part(task["name"], data, "made")
 
 
 def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess) -> dict[str, Any]:
@@ -117,14 +119,14 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
             reason = "duplicate"
             if row["image_id"] in joined:
                 reason, detail = "joined", f"{detail}, which has its references too"
-            footer["rejects"].append(_reject(row["image_id"], reason, detail, thumbnail(row["image"], settings)))
-        footer["lost"] = _counted(footer["rejects"])
+            footer["rejects"].append(_build_reject(row["image_id"], reason, detail, thumbnail(row["image"], settings)))
+        footer["lost"] = _count_reasons(footer["rejects"])
         data = parts.encoded(table.filter(keep), footer)
         objects.write(uri, data)
-    return described(task["name"], data, "made")
+    return describe_part(task["name"], data, "made")
 
 
-def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
+def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
     """What is to be known of a part with these bytes, as one row for Ray Data.
 
     `part` is its line in the manifest. `origin` tells whether it was `made` by this job, `found`, or `raced`: made, but
@@ -148,7 +150,7 @@ def described(name: str, data: bytes, origin: str) -> dict[str, Any]:
     }
 
 
-def encoded(prepared: Iterable[tuple[SourceImage, Prepared]], clock: defaultdict[str, float]) -> bytes:
+def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultdict[str, float]) -> bytes:
     """The bytes of a part with these rows, its rejects in the footer."""
     kept: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
@@ -156,25 +158,25 @@ def encoded(prepared: Iterable[tuple[SourceImage, Prepared]], clock: defaultdict
     for row, made in prepared:
         if row.truth is not None:  # of all rows or of none, by the settings
             schema = WITH_TRUTH
-        if isinstance(made, Golden):
+        if isinstance(made, GoldenImage):
             for phase, took in made.seconds.items():
                 clock[phase] += took
-            kept.append(_golden_row(row, made))
+            kept.append(_build_row(row, made))
         else:
-            rejects.append(_reject(row.image_id, made.reason, made.detail, made.thumbnail))
+            rejects.append(_build_reject(row.image_id, made.reason, made.detail, made.thumbnail))
     columns: dict[str, Any] = {name: [row[name] for row in kept] for name in schema.names}
-    table = pa.table(columns | {"image": _joined(columns["image"])}, schema=schema)
-    return parts.encoded(table, {"lost": _counted(rejects), "rejects": rejects})
+    table = pa.table(columns | {"image": _join_images(columns["image"])}, schema=schema)
+    return parts.encoded(table, {"lost": _count_reasons(rejects), "rejects": rejects})
 
 
-def _joined(images: list[bytes]) -> pa.Array:
+def _join_images(images: list[bytes]) -> pa.Array:
     """A column of images by one copy; Arrow's builder copies them again each time it grows."""
     ends = np.cumsum([0, *map(len, images)], dtype=np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(images))]
     return pa.Array.from_buffers(pa.binary(), len(images), buffers)
 
 
-def _golden_row(row: SourceImage, made: Golden) -> dict[str, Any]:
+def _build_row(row: SourceImage, made: GoldenImage) -> dict[str, Any]:
     return {
         "image_id": row.image_id,
         "image": made.image,
@@ -193,16 +195,16 @@ def _golden_row(row: SourceImage, made: Golden) -> dict[str, Any]:
     }
 
 
-def _reject(image_id: str, reason: str, detail: str, picture: bytes | None) -> dict[str, Any]:
+def _build_reject(image_id: str, reason: str, detail: str, picture: bytes | None) -> dict[str, Any]:
     encoded = base64.b64encode(picture).decode() if picture else None
     return {"image_id": image_id, "reason": reason, "detail": detail, "thumbnail": encoded}
 
 
-def _counted(rejects: list[dict[str, Any]]) -> dict[str, int]:
+def _count_reasons(rejects: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
 
 
-def _timed(rows: Iterator[SourceImage], clock: defaultdict[str, float]) -> Iterator[SourceImage]:
+def _time_reads(rows: Iterator[SourceImage], clock: defaultdict[str, float]) -> Iterator[SourceImage]:
     """The rows, the time that each one was waited for on the clock."""
     while True:
         began = time.perf_counter()

@@ -14,22 +14,22 @@ import pyarrow as pa
 from pebble import ProcessExpired, ProcessPool
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.images.prepare import GoldenImage, Reject
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.confinement import exit_with_parent, limit_memory
 from ray_jobs.sources.source import SourceImage
 
 T = TypeVar("T")
-Prepared = Golden | Reject
+Outcome = GoldenImage | Reject
 
 START_SECONDS = 120
 # Each image and each part needs memory like the last one; to give it back and have the kernel clear it again costs 4%
 # of all CPU time at 500x375. M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) of glibc's mallopt, in bytes.
-KEPT_BY_MALLOC = {-3: 64 << 20, -1: 128 << 20}
+MALLOC_OPTIONS = {-3: 64 << 20, -1: 128 << 20}
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 
 
-class Died(Exception):
+class ProcessDied(Exception):
     """The process died; `signal` is what of, None where it ended by itself."""
 
     def __init__(self, exit_code: int) -> None:
@@ -38,12 +38,12 @@ class Died(Exception):
         super().__init__(f"its process died of {self.signal.name if self.signal else f'exit code {exit_code}'}")
 
 
-class Confined:
+class ConfinedProcess:
     """One process with limits of its own, which is replaced when it dies."""
 
     def __init__(self, megabytes: int) -> None:
         self.megabytes = megabytes
-        self._pool = self._started()
+        self._pool = self._start_pool()
 
     def run(self, work: Callable[..., T], *arguments: Any, seconds: float | None = None) -> T:
         """What `work` returns in the process, which ends after `seconds`.
@@ -51,25 +51,25 @@ class Confined:
         Raises what `work` raises, Died when the process does, Died of SIGALRM after `seconds`.
         """
         if not self._pool.active:  # a process that dies without work takes the pool with it
-            self._pool = self._started()
+            self._pool = self._start_pool()
         try:
             result: T = self._pool.schedule(work, args=arguments, timeout=seconds).result()
         except ProcessExpired as error:
-            raise Died(int(error.exitcode or 0)) from None
+            raise ProcessDied(int(error.exitcode or 0)) from None
         except BrokenProcessPool:
-            raise Died(0) from None
+            raise ProcessDied(0) from None
         except TimeoutError:
             if seconds is None:
                 raise
-            raise Died(-signal.SIGALRM) from None
+            raise ProcessDied(-signal.SIGALRM) from None
         return result
 
     def close(self) -> None:
         self._pool.stop()
         self._pool.join()
 
-    def _started(self) -> ProcessPool:
-        pool = ProcessPool(1, context=_context(), initializer=_confined, initargs=[self.megabytes])
+    def _start_pool(self) -> ProcessPool:
+        pool = ProcessPool(1, context=_forkserver_context(), initializer=_confine_process, initargs=[self.megabytes])
         try:  # else a machine on which it cannot start would look like a set of images that all crash
             pool.schedule(int, timeout=START_SECONDS).result()
         except (ProcessExpired, BrokenProcessPool, TimeoutError) as error:
@@ -78,14 +78,14 @@ class Confined:
         return pool
 
 
-class Decoder(Confined):
+class Decoder(ConfinedProcess):
     """The process that decodes."""
 
     def __init__(self, settings: Preprocess) -> None:
         self.settings = settings
         super().__init__(settings.decode_mb)
 
-    def alone(self, prepare: Callable[..., Prepared], row: SourceImage) -> Prepared:
+    def prepare_isolated(self, prepare: Callable[..., Outcome], row: SourceImage) -> Outcome:
         """What `prepare` makes of the row, a reject when the process dies of it twice: once may not be its doing.
 
         An image that takes too long is tried once: it would take as long again.
@@ -93,20 +93,20 @@ class Decoder(Confined):
         Raises RetryableError when the process is killed twice, for that no image does.
         """
         try:
-            return self._alone(prepare, row)
-        except Died as error:
+            return self._prepare_once(prepare, row)
+        except ProcessDied as error:
             if error.signal == signal.SIGALRM:  # it would take as long again
                 return Reject("timeout", f"not decoded within {self.settings.decode_seconds:g} s")
         try:
-            return self._alone(prepare, row)
-        except Died as error:
+            return self._prepare_once(prepare, row)
+        except ProcessDied as error:
             if error.signal in CRASHES or error.exit_code > 0:
                 return Reject("crashed-decoder", str(error))
             raise RetryableError(
                 f"the decoder of {row.image_id} was killed twice: {error}; is there memory enough?"
             ) from None
 
-    def _alone(self, prepare: Callable[..., Prepared], row: SourceImage) -> Prepared:
+    def _prepare_once(self, prepare: Callable[..., Outcome], row: SourceImage) -> Outcome:
         try:
             return self.run(prepare, row, self.settings)
         except MemoryError:
@@ -114,13 +114,13 @@ class Decoder(Confined):
 
 
 @cache
-def decoder(settings: Preprocess) -> Decoder:
+def get_decoder(settings: Preprocess) -> Decoder:
     """The decoder of this Ray worker, which makes many parts one after the other."""
     return Decoder(settings)
 
 
 @contextmanager
-def limited(seconds: float, timer: int = signal.ITIMER_REAL) -> Iterator[None]:
+def end_process_after(seconds: float, timer: int = signal.ITIMER_REAL) -> Iterator[None]:
     """End the process when what is done here takes longer, or computes for longer where the timer is ITIMER_PROF;
     nothing less stops a codec."""
     signal.setitimer(timer, seconds)
@@ -130,7 +130,7 @@ def limited(seconds: float, timer: int = signal.ITIMER_REAL) -> Iterator[None]:
         signal.setitimer(timer, 0)
 
 
-def _context() -> Any:
+def _forkserver_context() -> Any:
     """Processes that are forked from a small server, never from a Ray worker and its threads."""
     main = sys.modules["__main__"]
     if "default_worker" in str(getattr(main, "__file__", "")):
@@ -141,10 +141,10 @@ def _context() -> Any:
     return context
 
 
-def _confined(megabytes: int) -> None:
+def _confine_process(megabytes: int) -> None:
     exit_with_parent()
     libc = ctypes.CDLL(None)
-    for option, size in KEPT_BY_MALLOC.items():
+    for option, size in MALLOC_OPTIONS.items():
         libc.mallopt(option, size)
     pa.set_memory_pool(pa.system_memory_pool())
     limit_memory(megabytes * 1024 * 1024)

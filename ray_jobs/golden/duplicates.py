@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ray_jobs.sources.listing.spill import database
+from ray_jobs.sources.listing.spill import open_database
 
 REPEATS = """
 SELECT part, image_id, first, position FROM (
@@ -47,7 +47,7 @@ class Duplicates:
         )
 
     def join(self) -> tuple[int, str]:
-        """Find out which references each first image gets, and which others brought them: before `tasks` is asked.
+        """Find out which references each first image gets, and which others brought them: before `drop_tasks`.
 
         Returns how many references the image has that gets most of them, and which it is.
         """
@@ -65,13 +65,13 @@ class Duplicates:
             self._table.executemany("INSERT INTO joined VALUES (?, ?)", ((row[1], row[2]) for row in joined))
         return most
 
-    def gains(self) -> Iterator[dict[str, Any]]:
+    def join_tasks(self) -> Iterator[dict[str, Any]]:
         """For each part with images that get references: its name, and as JSON all references by image."""
         rows = self._table.execute("SELECT part, image_id, refs FROM gains ORDER BY part, image_id")
         for part, group in groupby(rows, key=itemgetter(0)):
             yield {"name": part, "references": json.dumps({image_id: json.loads(refs) for _, image_id, refs in group})}
 
-    def tasks(self) -> Iterator[dict[str, Any]]:
+    def drop_tasks(self) -> Iterator[dict[str, Any]]:
         """For each part with images that an earlier one equals: its name, as JSON which image equals which, and which
         of them brought references of their own."""
         rows = self._table.execute(
@@ -86,7 +86,7 @@ class Duplicates:
 
 
 @contextmanager
-def hashes() -> Iterator[Duplicates]:
+def open_duplicates() -> Iterator[Duplicates]:
     """An empty table; what it holds on disk is gone afterwards."""
-    with database(*TABLES) as table:
+    with open_database(*TABLES) as table:
         yield Duplicates(table)

@@ -8,10 +8,10 @@ import ray
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.golden.decoder_process import Died, decoder
+from ray_jobs.golden.decoder_process import ProcessDied, get_decoder
 from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
-from ray_jobs.golden.single_images import PROBED, seconds_an_image
-from ray_jobs.sources.reading.prefetch import reads_at_once
+from ray_jobs.golden.single_images import PROBED, measure_seconds_per_image
+from ray_jobs.sources.reading.fetch import reads_at_once
 from ray_jobs.sources.source import Distance, Source
 
 log = logging.getLogger("assay")
@@ -33,7 +33,7 @@ SPREAD = {
 BLOCK_PARTS, BLOCKS_A_TASK = 8, 4
 
 
-def blocks(count: int, cpus_a_task: float) -> int:
+def count_blocks(count: int, cpus_a_task: float) -> int:
     """Into how many blocks, each done by one Ray task, to divide parts: few, for starting one takes 60 ms, but enough.
 
     That the last ones end together matters more than what starting takes.
@@ -42,7 +42,7 @@ def blocks(count: int, cpus_a_task: float) -> int:
     return max(-(-count // BLOCK_PARTS), min(count, int(BLOCKS_A_TASK * at_once)))
 
 
-def announce(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
+def log_plan(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
     """Log the plan: what there is, what is left to do, how it is spread and, by a probe, how long it will take."""
     dataset = spec.suite.dataset
     known = f", {plan.bytes / 1e6:.0f} MB" if plan.bytes else ""
@@ -53,7 +53,7 @@ def announce(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, p
     chosen, cpus = SPREAD[distance], ray.cluster_resources().get("CPU", 1)
     reads = reads_at_once(dataset, distance)
     log.info("%s%s", chosen.why, f", {reads} images read at once in each" if reads > 1 else "")
-    each = ray.get(ray.remote(_probed).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
+    each = ray.get(ray.remote(_probe_part).remote(source, spec.golden_uri, pending[0], spec.suite.preprocess))
     if each is None:
         log.info("the first images end the process that decodes them, so how long it will take is not known")
         return
@@ -63,9 +63,11 @@ def announce(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, p
              each * 1000, min(PROBED, pending[0].rows), each * rows / at_once, rows, cpus)  # fmt: skip
 
 
-def _probed(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float | None:
+def _probe_part(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float | None:
     """Seconds that one task takes for an image of the part, None when its process dies."""
     try:
-        return decoder(settings).run(seconds_an_image, source, golden_uri, part, settings, seconds=PROBE_SECONDS)
-    except (Died, MemoryError):
+        return get_decoder(settings).run(
+            measure_seconds_per_image, source, golden_uri, part, settings, seconds=PROBE_SECONDS
+        )
+    except (ProcessDied, MemoryError):
         return None

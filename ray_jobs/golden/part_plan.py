@@ -20,7 +20,7 @@ from ray_jobs.contract.stored_model import StoredModel
 from ray_jobs.contract.suite import FrozenModel, Preprocess
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden.former_cells import CELLS
-from ray_jobs.golden.sample import Sample, sampling
+from ray_jobs.golden.sample import Sample, open_sample
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.source import Distance, ImageRef, Source
@@ -31,7 +31,7 @@ from ray_jobs.storage.parts import name_of_part
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
 PARTS_A_FILE = 64
 MEGABYTE = 1_000_000
-LOCATED = pa.schema(
+REF_SCHEMA = pa.schema(
     {
         "image_id": pa.string(),
         "where": pa.string(),
@@ -80,38 +80,38 @@ class GoldenPlan(StoredModel):
         return sum(part.bytes for part in self.parts)
 
 
-def planned(spec: Spec, source: Source) -> GoldenPlan:
+def load_or_create_plan(spec: Spec, source: Source) -> GoldenPlan:
     """The plan of the spec's golden set: the one that is there, or a new one.
 
     Raises InputError when the source is not what its settings say or changed since its revision was taken.
     """
-    if found := _standing(spec.golden_uri):
+    if found := _load_plan(spec.golden_uri):
         _check_versions(spec.golden_uri, found)
         return found
-    with sampling(spec.suite.dataset) as sample:
-        listed = sample.draw(limit_listing(spec.suite.dataset.source, source.listed()))
+    with open_sample(spec.suite.dataset) as sample:
+        listed = sample.draw(limit_listing(spec.suite.dataset.source, source.list_images()))
         if not listed:
             raise InputError(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
         check_revision(spec)
-        planned_parts = tuple(_written(spec.golden_uri, sample, spec.suite.preprocess))
-        made = GoldenPlan(versions=versions(), listed=listed, parts=planned_parts, cells=CELLS)
+        planned_parts = tuple(_write_refs(spec.golden_uri, sample, spec.suite.preprocess))
+        made = GoldenPlan(versions=library_versions(), listed=listed, parts=planned_parts, cells=CELLS)
     objects.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
-    return _standing(spec.golden_uri) or made
+    return _load_plan(spec.golden_uri) or made
 
 
-def planned_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Distance]:
+def plan_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Distance]:
     """The plan, and how far away the source's images lie; both read the source, so `apart` is to run this."""
-    return planned(spec, source), source.distance
+    return load_or_create_plan(spec, source), source.distance
 
 
-def located(golden_uri: str, file: str, group: int) -> list[ImageRef]:
+def read_refs(golden_uri: str, file: str, group: int) -> list[ImageRef]:
     """Where the images of a planned part lie."""
     uri = f"{golden_uri}/plan/{file}"
     with open_parquet(uri) as opened:
         return [ImageRef(**row) for row in opened.read_row_group(group).to_pylist()]
 
 
-def cut(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]]:
+def split_parts(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]]:
     """The sample in parts of equal work, none with more than `part_rows` images or, but for one image, `part_mb`.
 
     An image's work is one row and its bytes, each measured by what a part may hold of it.
@@ -138,7 +138,7 @@ def check_revision(spec: Spec) -> None:
         raise InputError(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Of every library that has a say in what the golden images are."""
     return {name: version(name) for name in LIBRARIES}
 
@@ -146,21 +146,21 @@ def versions() -> dict[str, str]:
 def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
     if others := [
         f"{name} {plan.versions.get(name)}, now {is_}"
-        for name, is_ in versions().items()
+        for name, is_ in library_versions().items()
         if plan.versions.get(name) != is_
     ]:
         raise InputError(f"{golden_uri}: begun with {'; '.join(others)}; delete it, for a set is made with one of each")
 
 
-def _written(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
+def _write_refs(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
     """Write where the images lie, in files named by their content, and name the parts."""
-    numbered = enumerate(cut(sample, settings))
+    numbered = enumerate(split_parts(sample, settings))
     while some := list(islice(numbered, PARTS_A_FILE)):
         sink = io.BytesIO()
-        with pq.ParquetWriter(sink, LOCATED, compression="zstd") as writer:
+        with pq.ParquetWriter(sink, REF_SCHEMA, compression="zstd") as writer:
             for _, part in some:
-                columns = {name: [getattr(one, name) for one in part] for name in LOCATED.names}
-                writer.write_table(pa.table(columns, schema=LOCATED), row_group_size=len(part))
+                columns = {name: [getattr(one, name) for one in part] for name in REF_SCHEMA.names}
+                writer.write_table(pa.table(columns, schema=REF_SCHEMA), row_group_size=len(part))
         data = sink.getvalue()
         file = f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
         objects.create(f"{golden_uri}/plan/{file}", data)
@@ -169,7 +169,7 @@ def _written(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[
             yield PlannedPart(name=name_of_part(number), rows=len(part), bytes=size, file=file, group=group)
 
 
-def _standing(golden_uri: str) -> GoldenPlan | None:
+def _load_plan(golden_uri: str) -> GoldenPlan | None:
     uri = f"{golden_uri}/plan/plan.json"
     try:
         return json_files.load(GoldenPlan, uri)

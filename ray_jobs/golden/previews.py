@@ -48,7 +48,7 @@ def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[
     with tempfile.TemporaryDirectory(prefix="assay-rejects-") as folder:
         file = Path(folder, "rejects.parquet")
         with pq.ParquetWriter(file, REJECTS, compression="zstd") as writer:
-            for rejects in _rejects(golden_uri, made):
+            for rejects in _read_rejects(golden_uri, made):
                 shown += rejects[: PAGE_ROWS - len(shown)]
                 binary = [
                     reject | {"thumbnail": base64.b64decode(reject["thumbnail"]) if reject["thumbnail"] else None}
@@ -67,7 +67,7 @@ def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[
     objects.write(f"{golden_uri}/rejects.html", page.encode())
 
 
-def _rejects(golden_uri: str, made: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
+def _read_rejects(golden_uri: str, made: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
     for part in made:
         if part.lost:
             yield parts.footer_at(parts.uri_of_part(golden_uri, part.name))["rejects"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.listing.spill import database
+from ray_jobs.sources.listing.spill import open_database
 from ray_jobs.sources.source import ImageRef
 
 IMAGES = """images (
@@ -85,7 +85,7 @@ class Sample:
 
 
 @contextmanager
-def sampling(dataset: Dataset) -> Iterator[Sample]:
+def open_sample(dataset: Dataset) -> Iterator[Sample]:
     """An empty sample; what it holds on disk is gone afterwards."""
-    with database(IMAGES) as table:
+    with open_database(IMAGES) as table:
         yield Sample(dataset, table)

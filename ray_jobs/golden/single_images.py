@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.golden.decoder_process import Decoder, Died, Prepared, limited
-from ray_jobs.golden.part_plan import PlannedPart, located
-from ray_jobs.images.bounds import most_bytes
+from ray_jobs.golden.decoder_process import Decoder, Outcome, ProcessDied, end_process_after
+from ray_jobs.golden.part_plan import PlannedPart, read_refs
+from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.images.prepare import Reject, prepare_file, read_file
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
@@ -37,7 +37,7 @@ def part_seconds() -> float:
     return float(os.environ.get("ASSAY_PART_SECONDS") or 3600)
 
 
-def prepared(row: SourceImage, settings: Preprocess) -> Prepared:
+def prepare_row(row: SourceImage, settings: Preprocess) -> Outcome:
     """The row's golden image, or why there is none; ends the process when decoding takes too long."""
     data = row.data
     if data is None and row.file is None:
@@ -45,17 +45,19 @@ def prepared(row: SourceImage, settings: Preprocess) -> Prepared:
     try:
         if data is None and row.file is not None:
             data = read_file(row.file)  # before the clock runs: a slow disk is not the image's doing
-    except Rejected as error:
+    except ImageRejected as error:
         return Reject(error.reason, error.detail)
-    if len(data or b"") > most_bytes():
-        return Reject("too-large", f"{len(data or b'')} bytes, over {most_bytes()}; ASSAY_MAX_IMAGE_MB may allow more")
-    with limited(settings.decode_seconds):
+    if len(data or b"") > max_image_bytes():
+        return Reject(
+            "too-large", f"{len(data or b'')} bytes, over {max_image_bytes()}; ASSAY_MAX_IMAGE_MB may allow more"
+        )
+    with end_process_after(settings.decode_seconds):
         return prepare_file(row.image_id, data or b"", settings)
 
 
 def prepare_alone(
     decoder: Decoder, source: Source, golden_uri: str, task: dict[str, Any], clock: defaultdict[str, float]
-) -> Iterator[tuple[SourceImage, Prepared]]:
+) -> Iterator[tuple[SourceImage, Outcome]]:
     """The rows of a part, each read and prepared in the decoder's process; those after ASSAY_PART_SECONDS of decoding
     are rejects.
 
@@ -63,7 +65,7 @@ def prepare_alone(
     doing, and a reject is for good.
     """
     reading = decoding = 0.0
-    wanted = _read(decoder, located, golden_uri, task["file"], task["group"], what=f"the plan of {golden_uri}")
+    wanted = _read(decoder, read_refs, golden_uri, task["file"], task["group"], what=f"the plan of {golden_uri}")
     for start in range(0, len(wanted), CHUNK):
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             began = time.perf_counter()
@@ -72,13 +74,15 @@ def prepare_alone(
             clock["read"] += took
             reading += took
             if reading > part_seconds():
-                raise RetryableError(_too_slow(f"the images of part {task.get('name', task['group'])}", part_seconds()))
+                raise RetryableError(
+                    _describe_slow_read(f"the images of part {task.get('name', task['group'])}", part_seconds())
+                )
             for row in rows:
                 if decoding > part_seconds():
                     yield row, Reject("timeout", f"not tried: its part took over {part_seconds():g} s before it")
                     continue
                 began = time.perf_counter()
-                made = decoder.alone(prepared, row)
+                made = decoder.prepare_isolated(prepare_row, row)
                 decoding += time.perf_counter() - began
                 yield row, made
 
@@ -89,7 +93,7 @@ def read_rows(decoder: Decoder, source: Source, wanted: Sequence[ImageRef], fold
     Raises RetryableError for an image whose bytes do not come: only what computes, crashes or takes memory is its own
     doing.
     """
-    with suppress(Died, MemoryError):
+    with suppress(ProcessDied, MemoryError):
         return decoder.run(spool, source, wanted, folder, READ_CPU_SECONDS, seconds=READ_SECONDS)
     rows: list[SourceImage] = []
     for image in wanted:
@@ -97,7 +101,7 @@ def read_rows(decoder: Decoder, source: Source, wanted: Sequence[ImageRef], fold
             rows += _read(decoder, spool, source, [image], folder, READ_CPU_SECONDS, what=image.image_id)
         except MemoryError:
             rows.append(SourceImage(image.image_id, None, detail=f"takes more than {decoder.megabytes} MB to read"))
-        except Died as error:
+        except ProcessDied as error:
             if error.signal == signal.SIGKILL:
                 raise RetryableError(
                     f"the reader of {image.image_id} was killed: {error}; is there memory enough?"
@@ -111,13 +115,13 @@ def _read(decoder: Decoder, work: Callable[..., T], *arguments: Any, what: str) 
     """What `work` reads in the decoder's process. Raises RetryableError where it waits too long, Died as `run` does."""
     try:
         return decoder.run(work, *arguments, seconds=READ_SECONDS)
-    except Died as error:
+    except ProcessDied as error:
         if error.signal == signal.SIGALRM:
-            raise RetryableError(_too_slow(printable(what), READ_SECONDS)) from None
+            raise RetryableError(_describe_slow_read(printable(what), READ_SECONDS)) from None
         raise
 
 
-def _too_slow(what: str, seconds: float) -> str:
+def _describe_slow_read(what: str, seconds: float) -> str:
     return (
         f"{what}: not read within {seconds:g} s; look at the storage and the network, or, where they are as slow as "
         "this, raise ASSAY_PART_SECONDS; what is done is kept"
@@ -126,7 +130,7 @@ def _too_slow(what: str, seconds: float) -> str:
 
 def spool(source: Source, wanted: Sequence[ImageRef], folder: str, cpu_seconds: float) -> list[SourceImage]:
     """The rows as the source reads them, with the bytes of their images in files of the folder."""
-    with limited(cpu_seconds, signal.ITIMER_PROF):
+    with end_process_after(cpu_seconds, signal.ITIMER_PROF):
         return _spool(source, wanted, folder)
 
 
@@ -141,11 +145,11 @@ def _spool(source: Source, wanted: Sequence[ImageRef], folder: str) -> list[Sour
     return rows
 
 
-def seconds_an_image(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
+def measure_seconds_per_image(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
     """Seconds that reading and preparing one of the part's first images takes in this process."""
-    chosen = located(golden_uri, part.file, part.group)[:PROBED]
-    prepared(next(iter(source.read(chosen[:1]))), settings)  # the process imports what it needs
+    chosen = read_refs(golden_uri, part.file, part.group)[:PROBED]
+    prepare_row(next(iter(source.read(chosen[:1]))), settings)  # the process imports what it needs
     began = time.perf_counter()
     for row in source.read(chosen):
-        prepared(row, settings)
+        prepare_row(row, settings)
     return (time.perf_counter() - began) / len(chosen)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ray_jobs.golden.decoder_process import Confined, Died
+from ray_jobs.golden.decoder_process import ConfinedProcess, ProcessDied
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ log = logging.getLogger("assay")
 SECONDS, MEGABYTES = 7200.0, 4096
 
 
-def apart(what: str, work: Callable[..., T], *arguments: Any) -> T:
+def run_in_source_process(what: str, work: Callable[..., T], *arguments: Any) -> T:
     """What `work` returns in a process of its own; its log lines are logged here.
 
     Raises InputError and RetryableError as `work` does. Raises InputError when the source takes more time or memory
@@ -26,10 +26,10 @@ def apart(what: str, work: Callable[..., T], *arguments: Any) -> T:
     """
     seconds = float(os.environ.get("ASSAY_LISTING_SECONDS") or SECONDS)
     megabytes = int(os.environ.get("ASSAY_LISTING_MB") or MEGABYTES)
-    process = Confined(megabytes)
+    process = ConfinedProcess(megabytes)
     try:
         lines, result, error = process.run(_run_logged, dict(os.environ), work, arguments, seconds=seconds)
-    except Died as died:
+    except ProcessDied as died:
         if died.signal == signal.SIGALRM:
             told = f"not listed within {seconds:g} s; split it, set `limit`, or raise ASSAY_LISTING_SECONDS"
             raise InputError(f"{what}: {told}") from None

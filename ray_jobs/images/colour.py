@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.reject_reasons import ImageRejected
 
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 UNUSABLE = (ImageCms.PyCMSError, OSError)  # what is raised of a profile that is damaged, or of another colour space
@@ -28,14 +28,14 @@ def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes |
         repairs.append("16-bit-to-8")
     if image.mode in ("CMYK", "LAB"):
         repairs.append(f"{image.mode.lower()}-to-rgb")
-        return _converted(image, profile, repairs), None
+        return _convert_to_rgb(image, profile, repairs), None
     if image.mode in TRANSPARENT or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             repairs.append("alpha-over-white")
     if image.mode in ("L", "1") and profile and _space(profile) == "GRAY" and not _is_srgb(profile):
-        return _converted(image.convert("L"), profile, repairs), None
+        return _convert_to_rgb(image.convert("L"), profile, repairs), None
     return image.convert("RGB"), profile
 
 
@@ -52,7 +52,7 @@ def to_srgb(pixels: np.ndarray, profile: bytes | None, repairs: list[str]) -> np
     return np.asarray(converted)
 
 
-def _converted(image: Image.Image, profile: bytes | None, repairs: list[str]) -> Image.Image:
+def _convert_to_rgb(image: Image.Image, profile: bytes | None, repairs: list[str]) -> Image.Image:
     """CMYK, Lab or grey to RGB, by the profile where there is one that fits."""
     if image.mode == "LAB":
         return ImageCms.profileToProfile(
@@ -99,7 +99,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     values: np.ndarray = np.nan_to_num(np.asarray(image, dtype=np.float32))
     high = float(values.max(initial=0))
     if high > 65535:
-        raise Rejected("corrupt", f"{image.mode} with values up to {high:g}, of more than 16 bits")
+        raise ImageRejected("corrupt", f"{image.mode} with values up to {high:g}, of more than 16 bits")
     clear = image.info.get("transparency")
     seen = values != clear if isinstance(clear, int) else None
     if image.mode.startswith("I;16") or high > 255:

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS, SUFFIXES
 from ray_jobs.images import colour, jpeg, png
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.images.resize import target_size
 from ray_jobs.inputs import lfs_pointers
 
@@ -25,7 +25,7 @@ ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImage:
     """`pixels` as the file has them, uint8 height x width x RGB, in the values of `profile` and not yet turned.
 
     A JPEG may be decoded at a smaller scale; `width` and `height` are those of the whole image, upright.
@@ -40,47 +40,47 @@ class Decoded:
     repairs: list[str] = field(default_factory=list)
 
 
-def decode(data: bytes, settings: Preprocess, name: str = "") -> Decoded:
+def decode(data: bytes, settings: Preprocess, name: str = "") -> DecodedImage:
     """The image in the bytes; `name` is only compared with what they are. Raises Rejected.
 
     The size is checked on the header, before any pixel is allocated; every pixel is then decoded, since opening an
     image proves nothing of what follows its header.
     """
-    image = opened(data, settings)
+    image = open_header(data, settings)
     _check_size(*image.size, settings)
     suffix = PurePosixPath(name).suffix.lower()
     repairs = ["wrong-extension"] if suffix in SUFFIXES and suffix not in FORMATS[str(image.format)] else []
     try:
-        return _decoded(data, image, settings, repairs)
-    except (Rejected, MemoryError):
+        return _decode_image(data, image, settings, repairs)
+    except (ImageRejected, MemoryError):
         raise
     except Exception as error:  # a codec may raise anything on hostile bytes
         text = f"{type(error).__name__}: {error}"
-        raise Rejected("truncated" if "truncated" in text else "corrupt", text) from None
+        raise ImageRejected("truncated" if "truncated" in text else "corrupt", text) from None
 
 
-def opened(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
+def open_header(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
     """The image as far as its header goes. Raises Rejected, or with a size over the limit may just return it."""
     if not data:
-        raise Rejected("empty", "0 bytes")
+        raise ImageRejected("empty", "0 bytes")
     Image.MAX_IMAGE_PIXELS = (settings.max_source_pixels + 1) // 2  # Pillow warns of more, and refuses twice as many
     try:
         return Image.open(io.BytesIO(data), formats=OPENED)
     except Image.DecompressionBombError as error:  # of a GIF, say, whose first frame is larger than its screen
-        raise Rejected("too-large", str(error)) from None
+        raise ImageRejected("too-large", str(error)) from None
     except UnidentifiedImageError:
-        if claimed := _claimed(data[:16]):
-            raise Rejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
+        if claimed := _find_signature(data[:16]):
+            raise ImageRejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
         if lfs_pointers.is_pointer(data):
-            raise Rejected("not-an-image", lfs_pointers.REMEDY) from None
-        raise Rejected("not-an-image", f"{len(data)} bytes of no format that is read here") from None
+            raise ImageRejected("not-an-image", lfs_pointers.REMEDY) from None
+        raise ImageRejected("not-an-image", f"{len(data)} bytes of no format that is read here") from None
     except MemoryError:
         raise
     except Exception as error:
-        raise Rejected("corrupt", f"{type(error).__name__}: {error}") from None
+        raise ImageRejected("corrupt", f"{type(error).__name__}: {error}") from None
 
 
-def _claimed(prefix: bytes) -> str | None:
+def _find_signature(prefix: bytes) -> str | None:
     """The format that the first 16 bytes are the signature of, None when of none."""
     accepts = {name: Image.OPEN[name][1] for name in OPENED}
     return next((name for name, accept in accepts.items() if accept and accept(prefix) is True), None)
@@ -88,14 +88,14 @@ def _claimed(prefix: bytes) -> str | None:
 
 def _check_size(width: int, height: int, settings: Preprocess) -> None:
     if width * height > settings.max_source_pixels:
-        raise Rejected("too-large", f"{width}x{height}, over {settings.max_source_pixels} pixels")
+        raise ImageRejected("too-large", f"{width}x{height}, over {settings.max_source_pixels} pixels")
     if min(width, height) < settings.min_side:
-        raise Rejected("too-small", f"{width}x{height}, a side under {settings.min_side}")
+        raise ImageRejected("too-small", f"{width}x{height}, a side under {settings.min_side}")
     if max(width, height) > settings.max_aspect * min(width, height):
-        raise Rejected("extreme-aspect", f"{width}x{height}, over {settings.max_aspect:g} to 1")
+        raise ImageRejected("extreme-aspect", f"{width}x{height}, over {settings.max_aspect:g} to 1")
 
 
-def _decoded(data: bytes, image: ImageFile.ImageFile, settings: Preprocess, repairs: list[str]) -> Decoded:
+def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess, repairs: list[str]) -> DecodedImage:
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     if kind != "JPEG" and getattr(image, "is_animated", False):
         repairs.append("first-frame")  # of a HEIF the one that it names as its primary image
@@ -118,7 +118,7 @@ def _decoded(data: bytes, image: ImageFile.ImageFile, settings: Preprocess, repa
     width, height = image.size if orientation < 5 else image.size[::-1]
     if turned or orientation != 1:
         repairs.append("exif-rotated")
-    return Decoded(pixels, width, height, kind, orientation, profile, repairs)
+    return DecodedImage(pixels, width, height, kind, orientation, profile, repairs)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import simplejpeg
 
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.reject_reasons import ImageRejected
 
 Pixels = np.ndarray  # uint8, height x width x channels
 
@@ -28,7 +28,7 @@ def decode_jpeg(data: bytes, least: tuple[int, int]) -> tuple[Pixels, list[str]]
     try:
         return simplejpeg.decode_jpeg(data, min_width=width, min_height=height), []
     except ValueError as error:
-        if (repair := _judged(str(error))) is None:
+        if (repair := _find_repair(str(error))) is None:
             return None
     return simplejpeg.decode_jpeg(data, min_width=width, min_height=height, strict=False), [repair]
 
@@ -38,16 +38,16 @@ def check(data: bytes, mode: str) -> list[str]:
     try:
         simplejpeg.decode_jpeg(data, colorspace="CMYK" if mode == "CMYK" else "GRAY")
     except ValueError as error:
-        repair = _judged(str(error))
+        repair = _find_repair(str(error))
         return [repair] if repair else []
     return []
 
 
-def _judged(warning: str) -> str | None:
+def _find_repair(warning: str) -> str | None:
     """The repair that a warning amounts to, None when it says nothing of the data. Raises Rejected for damage."""
     extraneous = EXTRANEOUS.search(warning)
     if extraneous and int(extraneous[1]) <= TOLERATED:
         return "extraneous-bytes"
     if any(sign in warning for sign in DAMAGE):
-        raise Rejected("truncated" if "Premature end" in warning else "corrupt", warning)
+        raise ImageRejected("truncated" if "Premature end" in warning else "corrupt", warning)
     return None

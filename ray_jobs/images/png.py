@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.reject_reasons import ImageRejected
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of the header (PNG 1.2, 4.1.1)
 PALETTE = 3
@@ -20,18 +20,18 @@ def check(data: bytes) -> None:
     missing = _length(*struct.unpack_from(">IIBBxxB", data, 16))
     while at < len(data) and b"IEND" not in kinds:
         if at + 12 > len(data) or at + 12 + (size := struct.unpack_from(">I", data, at)[0]) > len(data):
-            raise Rejected("truncated", f"a chunk that begins at byte {at} ends after the file, {len(data)} bytes")
+            raise ImageRejected("truncated", f"a chunk that begins at byte {at} ends after the file, {len(data)} bytes")
         kind, body = data[at + 4 : at + 8], view[at + 8 : at + 8 + size]
         if zlib.crc32(view[at + 4 : at + 8 + size]) != struct.unpack_from(">I", data, at + 8 + size)[0]:
-            raise Rejected("corrupt", f"the sum of the chunk {kind!r} at byte {at} is wrong")
+            raise ImageRejected("corrupt", f"the sum of the chunk {kind!r} at byte {at} is wrong")
         if kind == b"IDAT":
-            missing -= _inflated(pixels, body, missing)
+            missing -= _count_inflated(pixels, body, missing)
         kinds.add(kind)
         at += 12 + size
     if missing > 0:
-        raise Rejected("truncated", f"{missing} bytes of pixels are missing")
+        raise ImageRejected("truncated", f"{missing} bytes of pixels are missing")
     if data[25] == PALETTE and b"PLTE" not in kinds:
-        raise Rejected("corrupt", "a palette image without a palette")
+        raise ImageRejected("corrupt", "a palette image without a palette")
 
 
 def _length(width: int, height: int, depth: int, colour: int, interlaced: int) -> int:
@@ -41,7 +41,7 @@ def _length(width: int, height: int, depth: int, colour: int, interlaced: int) -
     return sum(high * (1 + -(-wide * depth * CHANNELS[colour] // 8)) for wide, high in sizes if wide > 0 and high > 0)
 
 
-def _inflated(pixels: "zlib._Decompress", body: memoryview | bytes, wanted: int) -> int:
+def _count_inflated(pixels: "zlib._Decompress", body: memoryview | bytes, wanted: int) -> int:
     """How many bytes the next part of the stream unfolds to; it is not unfolded further than `wanted`."""
     found = 0
     while body and found < wanted:

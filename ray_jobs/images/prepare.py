@@ -10,11 +10,11 @@ from blake3 import blake3
 from PIL import Image, ImageFile
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.images.bounds import most_bytes
+from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.images.colour import to_srgb
-from ray_jobs.images.decode import decode, opened
-from ray_jobs.images.reject_reasons import Reason, Rejected
-from ray_jobs.images.resize import encode, resize, target_size, upright
+from ray_jobs.images.decode import decode, open_header
+from ray_jobs.images.reject_reasons import ImageRejected, Reason
+from ray_jobs.images.resize import encode, resize, target_size, turn_upright
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 
@@ -22,7 +22,7 @@ THUMBNAIL = (96, 96)
 
 
 @dataclass(frozen=True)
-class Golden:
+class GoldenImage:
     """A golden image and what was there: `blake3` and `source_bytes` are hash and size of the file it was made of."""
 
     image: bytes
@@ -44,7 +44,7 @@ class Reject:
     thumbnail: bytes | None = None
 
 
-def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
+def prepare(data: bytes, settings: Preprocess, name: str = "") -> GoldenImage:
     """The golden image of the file's bytes. Raises Rejected."""
     began = time.perf_counter()
     decoded = decode(data, settings, name)
@@ -52,11 +52,11 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
     repairs = list(decoded.repairs)
     width, height = target_size(decoded.width, decoded.height, settings)
     pixels = resize(decoded.pixels, (width, height) if decoded.orientation < 5 else (height, width), settings)
-    pixels = upright(to_srgb(pixels, decoded.profile, repairs), decoded.orientation)
+    pixels = turn_upright(to_srgb(pixels, decoded.profile, repairs), decoded.orientation)
     resized = time.perf_counter()
     image = encode(pixels, settings)
     encoded = time.perf_counter()
-    return Golden(
+    return GoldenImage(
         image=image,
         width=width,
         height=height,
@@ -70,7 +70,7 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> Golden:
     )
 
 
-def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden | Reject:
+def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> GoldenImage | Reject:
     """The golden image of a file or its bytes, or why there is none.
 
     Raises RetryableError for a failing disk, MemoryError when there is not enough.
@@ -79,7 +79,7 @@ def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> Golden 
     try:
         data = file if isinstance(file, bytes) else read_file(file)
         return prepare(data, settings, name)
-    except Rejected as error:
+    except ImageRejected as error:
         return Reject(error.reason, error.detail, thumbnail(data, settings))
 
 
@@ -87,15 +87,15 @@ def read_file(file: Path) -> bytes:
     """The bytes of a local file. Raises Rejected when it cannot be read, RetryableError when it may be another time."""
     try:
         with open_regular(file) as source:
-            data = source.read() if os.fstat(source.fileno()).st_size <= most_bytes() else None
+            data = source.read() if os.fstat(source.fileno()).st_size <= max_image_bytes() else None
     except NotRegularError:
-        raise Rejected("unreadable-source", f"{file}: not a regular file") from None
+        raise ImageRejected("unreadable-source", f"{file}: not a regular file") from None
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise Rejected("unreadable-source", f"{file}: {error.strerror}") from None
+        raise ImageRejected("unreadable-source", f"{file}: {error.strerror}") from None
     except OSError as error:  # a disk that fails now may not fail the next time
         raise RetryableError(f"cannot read {file}: {error}") from error
     if data is None:
-        raise Rejected("too-large", f"over {most_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
+        raise ImageRejected("too-large", f"over {max_image_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
     return data
 
 
@@ -103,7 +103,7 @@ def thumbnail(data: bytes, settings: Preprocess) -> bytes | None:
     """A small JPEG of as much of a rejected image as can be decoded, None where nothing can."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        image: Image.Image = opened(data, settings)
+        image: Image.Image = open_header(data, settings)
         if image.size[0] * image.size[1] > settings.max_source_pixels:
             return None
         image.draft("RGB", THUMBNAIL)

@@ -19,7 +19,7 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
-class Rejected(Exception):
+class ImageRejected(Exception):
     """The image cannot be used; `reason` is one of the closed list, `detail` what was seen, on one line."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

@@ -45,7 +45,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int], settings: Preprocess) -> n
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """The pixels turned as their EXIF orientation (1 to 8) says."""
     quarters, mirrored = TURNS[orientation]
     turned = np.rot90(pixels, quarters)

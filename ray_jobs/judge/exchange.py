@@ -93,7 +93,7 @@ def find_proxy(base_url: str) -> httpx2.Proxy | None:
     with suppress(OSError):
         try:
             allowed_places.resolve(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], parts.path)
-        except allowed_places.Refused:
+        except allowed_places.PlaceRefused:
             return None
     return parsed
 

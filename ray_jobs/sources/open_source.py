@@ -23,7 +23,7 @@ def open_source(dataset: Dataset) -> Source:
 
     Raises InputError when that does not tell, and for a setting that the format does not use.
     """
-    kind = dataset.format if dataset.format != "auto" else _detected(dataset)
+    kind = dataset.format if dataset.format != "auto" else _detect_format(dataset)
     refuse_unused(dataset, kind)
     if kind == "parquet":
         from ray_jobs.sources.formats.parquet import parquet_source
@@ -50,7 +50,7 @@ def open_source(dataset: Dataset) -> Source:
     return FolderSource(dataset)
 
 
-def _detected(dataset: Dataset) -> str:
+def _detect_format(dataset: Dataset) -> str:
     source = dataset.source
     if is_hub_name(dataset):
         return "huggingface"

@@ -62,7 +62,7 @@ class Source(Protocol):
     def distance(self) -> Distance:
         """How far away the bytes lie: it decides how many are read at once."""
 
-    def listed(self) -> Iterator[ImageRef]:
+    def list_images(self) -> Iterator[ImageRef]:
         """Every image, in an order that depends on the content alone; labels at least where the sample needs them.
 
         Raises BadInput when the source is not what its settings say. A row that cannot be an image is listed too: what

@@ -64,7 +64,7 @@ def test_the_suites_truth_is_the_generators() -> None:
     """As the product reads the data set: every field but the caption, which is the reference, for all 256 images."""
     suite = load_suite("demo-fields")
     source = open_source(suite.dataset)
-    read = list(source.read(list(source.listed())))
+    read = list(source.read(list(source.list_images())))
     assert [row.image_id for row in read] == [f"images/scenes/scene-{i:03d}.png" for i in range(256)]
     assert suite.caption.schema_of_fields is not None
     schemas = suite.caption.schema_of_fields["properties"]

@@ -24,7 +24,7 @@ PLACES = (
 class Columns:
     """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any.
 
-    `given` are the values of columns that the folders of a file give to all of its rows (`label=cat/`).
+    `partition_values` are the values of columns that the folders of a file give to all of its rows (`label=cat/`).
     `truth` are the columns of right values with what Hugging Face datasets say of their types.
     """
 
@@ -33,16 +33,16 @@ class Columns:
     references: str | None = None
     places: bool = False
     names: Mapping[str, str] | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
+    partition_values: Mapping[str, str] = field(default_factory=dict)
     truth: Mapping[str, Any] = field(default_factory=dict)
 
-    def wanted(self) -> list[str]:
+    def names_to_read(self) -> list[str]:
         """The names of the columns to read, each once."""
         chosen = dict.fromkeys(name for name in (self.image, self.label, self.references, *self.truth) if name)
-        return [name for name in chosen if name not in self.given]
+        return [name for name in chosen if name not in self.partition_values]
 
 
-def columns_of(
+def choose_columns(
     dataset: Dataset,
     where: str,
     schema: pa.Schema,
@@ -53,13 +53,15 @@ def columns_of(
     files have told it. Raises InputError when one is not there or none can be told."""
     types = _huggingface_types(schema)
     given = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
-    image = check(dataset.image, "image", where, schema.names) or known or _image(where, schema, types)
-    label = check(dataset.label, "label", where, [*schema.names, *given])
-    references = check(dataset.references, "references", where, [*schema.names, *given])
+    image = (
+        check_column(dataset.image, "image", where, schema.names) or known or _choose_image_column(where, schema, types)
+    )
+    label = check_column(dataset.label, "label", where, [*schema.names, *given])
+    references = check_column(dataset.references, "references", where, [*schema.names, *given])
     kind = types.get(label or "", {})
     kind = kind["feature"] if isinstance(kind.get("feature"), dict) else kind  # a list of class labels
     names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
-    truth = check_truth(dataset, where, [*schema.names, *given])
+    truth = check_truth_columns(dataset, where, [*schema.names, *given])
     wanted = [name for name in (image, label, references, *truth) if name and name not in given]
     for name in wanted:
         if (count := schema.names.count(name)) > 1:
@@ -76,33 +78,33 @@ def columns_of(
     )
 
 
-def check(column: str | None, role: str, where: str, names: list[str]) -> str | None:
+def check_column(column: str | None, role: str, where: str, names: list[str]) -> str | None:
     """The column as it was asked for. Raises InputError when there is none of that name."""
     if column and column not in names:
         raise InputError(f"dataset {where}: no column {column!r} for {role}{nearest(column, names)}")
     return column
 
 
-def check_truth(dataset: Dataset, where: str, names: list[str]) -> tuple[str, ...]:
+def check_truth_columns(dataset: Dataset, where: str, names: list[str]) -> tuple[str, ...]:
     """The columns that hold the right values of fields. Raises InputError when one is not there."""
     for name, column in dataset.truth.items():
-        check(column, f"the truth of {name!r}", where, names)
+        check_column(column, f"the truth of {name!r}", where, names)
     return tuple(dataset.truth.values())
 
 
-def preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str | None:
+def choose_preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str | None:
     """The candidate that comes first in an order of names, capitals aside."""
     lowered = {name.lower(): name for name in reversed(list(candidates))}
     return next((lowered[name] for name in order if name in lowered), None)
 
 
-def tell(dataset: Dataset, columns: Columns) -> None:
+def log_columns(dataset: Dataset, columns: Columns) -> None:
     """Log what was chosen."""
     told = {"image": columns.image, "label": columns.label, "references": columns.references}
     log.info("dataset %s: columns %s", dataset.source, ", ".join(f"{a} = {b!r}" for a, b in told.items() if b))
 
 
-def _image(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
+def _choose_image_column(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
     """Image features first, then what can hold bytes, then texts that are named like places of images.
 
     Then what writers make of these: lists of them, and, where no cell of the file has a value, a column without a type.
@@ -111,17 +113,17 @@ def _image(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> s
     held = [str(field.name) for field in schema if _holds_bytes(field.type)]
     candidates = features or held
     if not candidates:
-        if named_so := preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES):
+        if named_so := choose_preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES):
             return named_so
         candidates = [str(field.name) for field in schema if _is_list(field.type) and _holds_bytes(_inner(field.type))]
     if len(candidates) == 1:
         return candidates[0]
-    if named_so := preferred(candidates, IMAGES):
+    if named_so := choose_preferred(candidates, IMAGES):
         return named_so
     if not candidates:
         places = [str(field.name) for field in schema if _holds_places(field.type)]
         untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
-        if named_so := preferred(places, PLACES) or preferred(untyped, (*IMAGES, *PLACES)):
+        if named_so := choose_preferred(places, PLACES) or choose_preferred(untyped, (*IMAGES, *PLACES)):
             return named_so
     told = "which" if candidates else "that any"
     raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ray_jobs.dataset import image_formats
-from ray_jobs.images.bounds import most_bytes
+from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.sources.cells.texts import CellFault, describe, escape_unencodable, is_bytes, is_missing, parse_container
 
 DEEPEST = 4  # lists of one, objects in objects
@@ -44,9 +44,9 @@ def read_image(value: Any, depth: int = 0) -> bytes | str | None:
     if isinstance(value, str):
         return _from_text(value.removeprefix("\ufeff").strip(), depth)
     if isinstance(value, dict):
-        return read_image(_held(value), depth + 1)
+        return read_image(_pick_field(value), depth + 1)
     if isinstance(value, list | tuple):
-        return read_image(_only(value), depth + 1)
+        return read_image(_pick_item(value), depth + 1)
     raise CellFault(f"{describe(value)}; write a path, a URL or the bytes of a file")
 
 
@@ -60,7 +60,7 @@ def as_data_url(data: bytes) -> str:
     return f"data:;base64,{base64.b64encode(data).decode()}"
 
 
-def _held(struct: dict[str, Any]) -> Any:
+def _pick_field(struct: dict[str, Any]) -> Any:
     """What of an object is the image: `{'bytes', 'path'}` of Hugging Face datasets, or one field named like a place."""
     if "bytes" in struct or "path" in struct:
         held = struct.get("bytes")
@@ -71,7 +71,7 @@ def _held(struct: dict[str, Any]) -> Any:
     return struct[named[0]]
 
 
-def _only(images: list[Any] | tuple[Any, ...]) -> Any:
+def _pick_item(images: list[Any] | tuple[Any, ...]) -> Any:
     there = [image for image in images if is_bytes(image) or not is_missing(image)]
     if (
         there
@@ -96,14 +96,14 @@ def _from_bytes(data: bytes) -> bytes | str:
         return text if text.isprintable() and "\ufffd" not in text else data
     if head.lower().startswith(b"data:") or head.decode().startswith(BASE64_IMAGES):
         try:
-            return _decoded(data.decode("ascii")) or data
+            return _decode_inline(data.decode("ascii")) or data
         except UnicodeDecodeError:
             return data
     return data
 
 
 def _from_text(text: str, depth: int) -> bytes | str | None:
-    if (inline := _decoded(text)) is not None:
+    if (inline := _decode_inline(text)) is not None:
         return inline
     if PYTHON_BYTES.fullmatch(text):
         raise CellFault("bytes written out as Python text (b'...'); write them as bytes or base64")
@@ -115,15 +115,15 @@ def _from_text(text: str, depth: int) -> bytes | str | None:
     return escape_unencodable(text)
 
 
-def _decoded(text: str) -> bytes | None:
+def _decode_inline(text: str) -> bytes | None:
     """The bytes of a `data:` URL or of base64 text that is an image; None for another text."""
     match = DATA_URL.match(text)
     if not match and not (
         len(text) >= LEAST_BASE64 and text.startswith(BASE64_IMAGES) and BASE64.fullmatch(text) and "." not in text
     ):
         return None
-    if len(text) > most_bytes() * 4 // 3 + 300:
-        raise CellFault(f"over {most_bytes()} bytes in base64; ASSAY_MAX_IMAGE_MB may allow more")
+    if len(text) > max_image_bytes() * 4 // 3 + 300:
+        raise CellFault(f"over {max_image_bytes()} bytes in base64; ASSAY_MAX_IMAGE_MB may allow more")
     written = text[match.end() :] if match else text
     if match and ";base64" not in match[0].lower():
         return unquote_to_bytes(written)

@@ -10,10 +10,10 @@ from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import SEPARATOR
 from ray_jobs.storage import objects
 
-Names = Mapping[str, str]
+LabelNames = Mapping[str, str]
 
 
-def label_names(dataset: Dataset) -> Names | None:
+def read_label_names(dataset: Dataset) -> LabelNames | None:
     """Name by raw label as the file of `label_names` has them, None without such a file.
 
     `label_tables` says which forms the file may have. Raises InputError when it has none of them.
@@ -31,7 +31,7 @@ def label_names(dataset: Dataset) -> Names | None:
     return {escape_unencodable(key): escape_unencodable(name) for key, name in names.items()}
 
 
-def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str | None, str | None]:
+def name_label(raw: str | None, names: LabelNames | None, dataset: Dataset) -> tuple[str | None, str | None]:
     """Name and id of a raw label: the raw label itself and no id where there are no names.
 
     Those of several labels are joined by commas. Raises InputError when there are names, but none for this label; -1 is
@@ -40,7 +40,7 @@ def named(raw: str | None, names: Names | None, dataset: Dataset) -> tuple[str |
     if raw is None:
         return None, None
     if SEPARATOR in raw:
-        several = [named(label, names, dataset) for label in raw.split(SEPARATOR)]
+        several = [name_label(label, names, dataset) for label in raw.split(SEPARATOR)]
         ids = ", ".join(label_id for _, label_id in several if label_id is not None)
         return ", ".join(name for name, _ in several if name is not None) or None, ids or None
     if names is None:

@@ -91,7 +91,7 @@ def read_references(value: Any) -> list[str]:
         value = container
     if isinstance(value, list | tuple):
         if value and all(map(_speaker, value)):
-            return _said_by_assistant(list(value))
+            return _read_assistant_answer(list(value))
         return [text for item in value for text in _read_item(item)]
     return _read_item(value)
 
@@ -145,10 +145,10 @@ def _read_item(value: Any) -> list[str]:
     if not isinstance(value, dict):
         raise CellFault(f"{describe(value)}{' in a list' * isinstance(value, list | tuple)}; {REMEDY}")
     if _speaker(value):
-        return _said_by_assistant([value])
+        return _read_assistant_answer([value])
     for name in ("conversations", "conversation", "messages"):
         if isinstance(value.get(name), list):
-            return _said_by_assistant([turn for turn in value[name] if _speaker(turn)])
+            return _read_assistant_answer([turn for turn in value[name] if _speaker(turn)])
     chosen = _read_struct(value, TEXTS, REMEDY)
     return [text for item in (chosen if isinstance(chosen, list | tuple) else [chosen]) for text in _read_text(item)]
 
@@ -200,7 +200,7 @@ def _speaker(turn: Any) -> str | None:
     return said[0].lower() if isinstance(said[0], str) and said[1] is not None else None
 
 
-def _said_by_assistant(turns: list[dict[str, Any]]) -> list[str]:
+def _read_assistant_answer(turns: list[dict[str, Any]]) -> list[str]:
     """What the assistant answers in a conversation. Raises CellFault unless it answers once: others are no references
     for the same caption."""
     answers = [turn for turn in turns if _speaker(turn) in ASSISTANTS]

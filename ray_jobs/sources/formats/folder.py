@@ -14,14 +14,14 @@ from ray_jobs.dataset.source_files import ALL, METADATA, Selection, is_no_class,
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.labels import name_label, read_label_names
 from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import RowTexts
-from ray_jobs.sources.formats.metadata import Metadata, metadata, metadata_name
+from ray_jobs.sources.formats.metadata import Metadata, metadata_name, open_metadata
 from ray_jobs.sources.formats.side_files import SideFiles, find_side_files
-from ray_jobs.sources.listing.skipped_files import Leftovers, list_selected
+from ray_jobs.sources.listing.skipped_files import SkippedFiles, list_selected
 from ray_jobs.sources.listing.unknown_files import archives_among, manifests_among, unknown_file
-from ray_jobs.sources.reading.prefetch import Fetched, distance_of, fetched, reads_at_once
+from ray_jobs.sources.reading.fetch import FetchedImage, distance_of, fetch_place, reads_at_once
 from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
@@ -34,39 +34,39 @@ class FolderSource:
     def distance(self) -> Distance:
         return distance_of(self.dataset.source)
 
-    def listed(self) -> Iterator[ImageRef]:
-        described = self._metadata_names()
+    def list_images(self) -> Iterator[ImageRef]:
+        described = self._find_metadata()
         if self.dataset.truth and not described:
             told = f"truth {', '.join(self.dataset.truth.values())!r} needs a {' or '.join(METADATA)}"
             raise InputError(f"dataset {self.dataset.source}: {told}")
         sides = None
         if self.dataset.references and not described:
             sides = find_side_files(self.dataset)
-        names = label_names(self.dataset)
-        with metadata(self.dataset, described) if described else nullcontext() as joined:
-            for one in self._listed(joined, sides):
-                named(one.label, names, self.dataset)  # a label without a name is told before anything is read
+        names = read_label_names(self.dataset)
+        with open_metadata(self.dataset, described) if described else nullcontext() as joined:
+            for one in self._list_files(joined, sides):
+                name_label(one.label, names, self.dataset)  # a label without a name is told before anything is read
                 yield one
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        names = label_names(self.dataset)
+        names = read_label_names(self.dataset)
 
         def row(one: ImageRef) -> SourceImage:
-            where, sides = SideFiles.taken_from(one.where)
-            found = Fetched(detail=one.fault) if one.fault else self._fetched(one, where)
+            where, sides = SideFiles.parse_place(one.where)
+            found = FetchedImage(detail=one.fault) if one.fault else self._fetch_image(one, where)
             texts = RowTexts(one.label, one.references)
             if sides and not found.absent:
                 texts = sides.read(f"{self.dataset.source}/{_as_key(where)}", self.dataset)
                 if texts.fault:
-                    found = Fetched(detail=texts.fault)
-            label, label_id = named(texts.label, names, self.dataset)
+                    found = FetchedImage(detail=texts.fault)
+            label, label_id = name_label(texts.label, names, self.dataset)
             return SourceImage(
                 one.image_id, found.data, found.file, label, label_id, texts.references, found.detail, one.truth
             )
 
         return prefetch(row, located, reads_at_once(self.dataset, self.distance))
 
-    def _metadata_names(self) -> list[str]:
+    def _find_metadata(self) -> list[str]:
         """The metadata that is used: that of the folder, else those of subfolders, where references or a split ask."""
         source, split = self.dataset.source, self.dataset.split
         if name := metadata_name(source):
@@ -79,14 +79,14 @@ class FolderSource:
         selection.check()
         return [name for folder in folders if (name := metadata_name(source, f"{folder}/"))]
 
-    def _listed(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[ImageRef]:
+    def _list_files(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[ImageRef]:
         """The images by key, then the rows of the metadata whose file is not there."""
-        images, labels, classes, others = 0, 0, 0, Leftovers(self.dataset.source, "like an image")
+        images, labels, classes, others = 0, 0, 0, SkippedFiles(self.dataset.source, "like an image")
         split = None if joined and joined.tells_splits else self.dataset.split
         wanted = self.dataset.split not in (None, ALL)
         selection = Selection(self.dataset.source, ALL if joined and joined.tells_splits else split, SUFFIXES["folder"])
         for entry in list_selected(selection):
-            said = joined.found(entry.key) if joined else None
+            said = joined.find(entry.key) if joined else None
             if said is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
                 if entry.key.rpartition("/")[2] not in METADATA and not (sides and sides.owns(entry.key)):
                     others.add(escape_unencodable(entry.key))
@@ -101,11 +101,11 @@ class FolderSource:
             classes += label is not None and not (joined is None and is_no_class(label))
             where = _as_where(entry.key)
             if sides:
-                where = sides.put_into(where)
+                where = sides.add_to_place(where)
             references, fault = (said.references, said.fault) if said else ([], "")
             truth = said.truth if said else "{}" if self.dataset.truth else None
             yield ImageRef(escape_unencodable(entry.key), where, entry.size, label, references, fault, truth)
-        others.tell()
+        others.log()
         if not images:
             self._refuse_nothing(selection, others)
         if self.dataset.label and joined is None and not labels and not (sides and sides.label):
@@ -119,7 +119,7 @@ class FolderSource:
                 f"is called by a class, but like {printable(str(label), 40)!r}; move the images up into the folders of "
                 "their classes, or write the labels into a metadata.csv"
             )
-        for said in joined.missing() if joined else ():
+        for said in joined.list_missing() if joined else ():
             if said.chosen and (split in (None, ALL) or is_of_split(said.file_name, str(split))):
                 yield ImageRef(said.file_name, said.file, 0, said.label, said.references, truth=said.truth)
 
@@ -131,7 +131,7 @@ class FolderSource:
             return None
         return escape_unencodable(folder.rpartition("/")[2])
 
-    def _refuse_nothing(self, selection: Selection, others: Leftovers) -> None:
+    def _refuse_nothing(self, selection: Selection, others: SkippedFiles) -> None:
         source = self.dataset.source
         if selection.count_data and self.dataset.split:
             selection.refuse_missing()
@@ -143,11 +143,11 @@ class FolderSource:
             f"; check the URI{archives_among(others.examples)}{manifests_among(others.examples)}"
         )
 
-    def _fetched(self, one: ImageRef, where: str) -> Fetched:
+    def _fetch_image(self, one: ImageRef, where: str) -> FetchedImage:
         if where.rpartition("/")[2] in METADATA:  # never an image, so this tells that there is none
-            return Fetched(detail=f"named in {where} but not there")
+            return FetchedImage(detail=f"named in {where} but not there")
         place = f"{self.dataset.source}/{_as_key(where)}"
-        found = fetched(place, self.dataset.source)
+        found = fetch_place(place, self.dataset.source)
         if found.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
             told = "is it mounted on this node too, or did the source change?"
             raise RetryableError(f"dataset {self.dataset.source}: {one.image_id} was listed and cannot be read; {told}")

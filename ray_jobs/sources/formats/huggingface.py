@@ -15,11 +15,11 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import is_hub_name
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.sources.cells.columns import Columns, columns_of, tell
-from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.columns import Columns, choose_columns, log_columns
+from ray_jobs.sources.cells.labels import name_label, read_label_names
 from ray_jobs.sources.cells.values import RowTexts, read_texts
-from ray_jobs.sources.formats.table import listed_label
-from ray_jobs.sources.reading.prefetch import Fetched, fetch_cell, reads_at_once
+from ray_jobs.sources.formats.table import read_listed_label
+from ray_jobs.sources.reading.fetch import FetchedImage, fetch_cell, reads_at_once
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 from ray_jobs.storage.arrow_files import explained, open_arrow
@@ -38,48 +38,48 @@ class HuggingFaceSource:
         """Local: what is not is copied here when it is loaded."""
         return "local"
 
-    def listed(self) -> Iterator[ImageRef]:
+    def list_images(self) -> Iterator[ImageRef]:
         rows, columns = self._open()
-        tell(self.dataset, columns)
+        log_columns(self.dataset, columns)
         size = rows.data.nbytes // max(rows.data.num_rows, 1)
-        labels = self._labels(rows, columns) if self.dataset.stratify else None
+        labels = self._read_labels(rows, columns) if self.dataset.stratify else None
         for index in range(len(rows)):
             yield ImageRef(f"{index:08d}", str(index), size, next(labels) if labels else None)
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
         rows, columns = self._open()
         cells = ((one, rows[int(one.where)].to_pylist()[0]) for one in located)
-        read = prefetch(self._fetched, cells, reads_at_once(self.dataset, "web")) if columns.places else None
-        for one, texts, found in read or map(self._fetched, cells):
-            name, label_id = named(texts.label, columns.names, self.dataset)
+        read = prefetch(self._fetch_row, cells, reads_at_once(self.dataset, "web")) if columns.places else None
+        for one, texts, found in read or map(self._fetch_row, cells):
+            name, label_id = name_label(texts.label, columns.names, self.dataset)
             said, truth = texts.references, texts.truth
             yield SourceImage(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
 
-    def _fetched(self, item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, Fetched]:
+    def _fetch_row(self, item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, FetchedImage]:
         one, row = item
         columns = self._open()[1]
         texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
         if texts.fault:
-            return one, texts, Fetched(detail=texts.fault)
+            return one, texts, FetchedImage(detail=texts.fault)
         return one, texts, fetch_cell(row[columns.image], self.dataset.source)
 
-    def _labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:
+    def _read_labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:
         for batch in rows.select_columns([columns.label]).iter(BATCH):
             for value in batch.column(columns.label).to_pylist():
-                raw = listed_label(value)
-                named(raw, columns.names, self.dataset)  # a label without a name is told before anything is read
+                raw = read_listed_label(value)
+                name_label(raw, columns.names, self.dataset)  # a label without a name is told before anything is read
                 yield raw
 
     def _open(self) -> tuple[datasets.Dataset, Columns]:
         if self._loaded is None:
-            loaded = self._split(self._load()).with_format("arrow")  # as stored: no feature decodes anything
-            columns = columns_of(self.dataset, self.dataset.source, loaded.features.arrow_schema)
-            refuse_extensions(loaded.data.schema, columns.wanted(), self.dataset.source)
-            names = label_names(self.dataset)
-            loaded = loaded.select_columns(columns.wanted())
+            loaded = self._take_split(self._load()).with_format("arrow")  # as stored: no feature decodes anything
+            columns = choose_columns(self.dataset, self.dataset.source, loaded.features.arrow_schema)
+            refuse_extensions(loaded.data.schema, columns.names_to_read(), self.dataset.source)
+            names = read_label_names(self.dataset)
+            loaded = loaded.select_columns(columns.names_to_read())
             self._check_features(loaded.features, columns)
             self._loaded = loaded, replace(columns, names=names or columns.names)
         return self._loaded
@@ -87,7 +87,7 @@ class HuggingFaceSource:
     def _check_features(self, features: Any, columns: Columns) -> None:
         """Raise InputError for a feature that `datasets` would decode: it opens the file or address that a cell
         names."""
-        for name in columns.wanted():
+        for name in columns.names_to_read():
             plain = (datasets.Value, datasets.ClassLabel, *((datasets.Image,) if name == columns.image else ()))
             if kind := _first_not_of(plain, features[name]):
                 told = f"column {name!r} is of the type {kind}, which is not read; write it as texts or numbers"
@@ -116,7 +116,7 @@ class HuggingFaceSource:
                 with explained(uri, "readable as Arrow"), open_arrow(uri) as file:
                     check_ipc(file, uri)
 
-    def _split(self, loaded: Any) -> Any:
+    def _take_split(self, loaded: Any) -> Any:
         if isinstance(loaded, datasets.DatasetDict):
             names = sorted(loaded)
             split = self.dataset.split or (names[0] if len(names) == 1 else None)
@@ -135,12 +135,12 @@ def _first_not_of(plain: tuple[type, ...], feature: Any) -> str | None:
     """The name of the type of a feature, or of one inside its lists and objects, that is none of the plain ones."""
     if isinstance(feature, dict):
         return next((name for inner in feature.values() if (name := _first_not_of(plain, inner))), None)
-    if inner := _inside(feature):
+    if inner := _item_types(feature):
         return _first_not_of(plain, inner[0])
     return None if isinstance(feature, plain) else type(feature).__name__
 
 
-def _inside(feature: Any) -> list[Any]:
+def _item_types(feature: Any) -> list[Any]:
     """What a list of some kind is a list of."""
     if isinstance(feature, list):
         return feature[:1]

@@ -10,21 +10,28 @@ from itertools import chain, islice
 from typing import Any
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.dataset.revision import image_folder
+from ray_jobs.dataset.revision import find_image_folder
 from ray_jobs.dataset.source_files import FIRST_MANIFESTS, is_named_for
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.sources.cells.columns import PLACES, Columns, check, check_truth, preferred, tell
+from ray_jobs.sources.cells.columns import (
+    PLACES,
+    Columns,
+    check_column,
+    check_truth_columns,
+    choose_preferred,
+    log_columns,
+)
 from ray_jobs.sources.cells.images import as_data_url, is_inline, read_image
-from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.labels import name_label, read_label_names
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import read_texts
-from ray_jobs.sources.listing.spill import names as unique_names
+from ray_jobs.sources.listing.spill import open_unique_names as unique_names
 from ray_jobs.sources.reading import web
-from ray_jobs.sources.reading.prefetch import Fetched, beside, distance_of, fetch_cell, reads_at_once
+from ray_jobs.sources.reading.fetch import FetchedImage, distance_of, fetch_cell, reads_at_once, resolve_path
 from ray_jobs.sources.rows.joined_references import join_rows
-from ray_jobs.sources.rows.row_files import Cells, rows
+from ray_jobs.sources.rows.row_files import Cells, read_rows
 from ray_jobs.sources.rows.splits import RowSplits, split_column_of_row
 from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
@@ -43,30 +50,30 @@ class ManifestSource:
     @property
     def distance(self) -> Distance:
         """That of the first image."""
-        head = list(islice(rows(self.dataset.source, head=True), HEAD))
-        image = self._columns(head).image
+        head = list(islice(read_rows(self.dataset.source, head=True), HEAD))
+        image = self._choose_columns(head).image
         places = (_read_place(cells.get(image))[0] for _, cells in head)
         place = next((place for place in places if place), "")
-        return distance_of(beside(self._folder, place))
+        return distance_of(resolve_path(self._folder, place))
 
-    def listed(self) -> Iterator[ImageRef]:
-        everything = rows(self.dataset.source)
+    def list_images(self) -> Iterator[ImageRef]:
+        everything = read_rows(self.dataset.source)
         head = list(islice(everything, HEAD))
-        columns = self._columns(head)
-        tell(self.dataset, columns)
+        columns = self._choose_columns(head)
+        log_columns(self.dataset, columns)
         self._check_folder(head, columns)
-        located = self._located_rows(chain(head, everything), columns)
+        located = self._list_rows(chain(head, everything), columns)
         if self.dataset.references or self.dataset.label:
             located = join_rows(self.dataset.source, located, self._folder)
-        label_by_id = label_names(self.dataset)
+        label_by_id = read_label_names(self.dataset)
         with unique_names() as names:
             for number, one in located:
-                named(one.label, label_by_id, self.dataset)  # a label without a name is told before anything is read
+                name_label(
+                    one.label, label_by_id, self.dataset
+                )  # a label without a name is told before anything is read
                 yield replace(one, image_id=names.unique(one.image_id, number))
 
-    def _located_rows(
-        self, everything: Iterator[tuple[int, Cells]], columns: Columns
-    ) -> Iterator[tuple[int, ImageRef]]:
+    def _list_rows(self, everything: Iterator[tuple[int, Cells]], columns: Columns) -> Iterator[tuple[int, ImageRef]]:
         """Number and image of each row of the split. Raises InputError at the end for a column that no row has."""
         source, seen = self.dataset.source, dict[str, None]()
         splits = RowSplits(self.dataset, source)
@@ -77,45 +84,45 @@ class ManifestSource:
             split = split_column_of_row(cells)
             tells_splits = tells_splits or split in cells
             if splits.takes(cells.get(split)) or (is_of_one and split not in cells):
-                yield number, self._located(number, cells, columns)
-        check(self.dataset.label, "label", source, list(seen))
-        check(self.dataset.references, "references", source, list(seen))
-        check_truth(self.dataset, source, list(seen))
+                yield number, self._build_ref(number, cells, columns)
+        check_column(self.dataset.label, "label", source, list(seen))
+        check_column(self.dataset.references, "references", source, list(seen))
+        check_truth_columns(self.dataset, source, list(seen))
         if tells_splits or not is_of_one:
             splits.check()
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        names = label_names(self.dataset)
+        names = read_label_names(self.dataset)
         folder = self._folder
 
         def row(one: ImageRef) -> SourceImage:
             if one.fault or not one.where:
-                found = Fetched(detail=one.fault or "the row names no image")
+                found = FetchedImage(detail=one.fault or "the row names no image")
             else:
                 found = fetch_cell(one.where, folder)
-            label, label_id = named(one.label, names, self.dataset)
+            label, label_id = name_label(one.label, names, self.dataset)
             return SourceImage(
                 one.image_id, found.data, found.file, label, label_id, one.references, found.detail, one.truth
             )
 
-        distances = {distance_of(beside(folder, one.where)) for one in located}
+        distances = {distance_of(resolve_path(folder, one.where)) for one in located}
         distance: Distance = next((far for far in FARTHEST if far in distances), "local")
         return prefetch(row, located, reads_at_once(self.dataset, distance))
 
-    def _located(self, number: int, cells: Cells, columns: Columns) -> ImageRef:
+    def _build_ref(self, number: int, cells: Cells, columns: Columns) -> ImageRef:
         place, fault = _read_place(cells.get(columns.image))
         texts = read_texts(cells, columns.label, columns.references, self.dataset.truth)
-        called = web.public(place) if distance_of(place) == "web" else place
+        called = web.redact_url(place) if distance_of(place) == "web" else place
         if not called or is_inline(called):
             called = str(number)
         return ImageRef(called, place, 0, texts.label, texts.references, fault or texts.fault, texts.truth)
 
-    def _columns(self, head: list[tuple[int, Cells]]) -> Columns:
+    def _choose_columns(self, head: list[tuple[int, Cells]]) -> Columns:
         source = self.dataset.source
         known = list(dict.fromkeys(name for _, cells in head for name in cells))
         if not known:
             raise InputError(f"dataset {source}: has no rows; write one an image")
-        image = check(self.dataset.image, "image", source, known) or preferred(known, PLACES)
+        image = check_column(self.dataset.image, "image", source, known) or choose_preferred(known, PLACES)
         if image is None:
             told = f"cannot tell which of its columns names the images: {', '.join(known)}; set `dataset.image`"
             raise InputError(f"dataset {source}: {told}")
@@ -125,7 +132,7 @@ class ManifestSource:
     def _folder(self) -> str:
         """Looked for once: each look lists a folder, which may hold a million images, and a job reads in thousands of
         pieces."""
-        return image_folder(self.dataset)
+        return find_image_folder(self.dataset)
 
     def _check_folder(self, head: list[tuple[int, Cells]], columns: Columns) -> None:
         """Raise InputError where the folder holds none of the first images that are named relative to it.
@@ -146,7 +153,7 @@ class ManifestSource:
 
 def _is_there(folder: str, place: str) -> bool:
     names = dict.fromkeys((place, place.replace("\\", "/")))
-    return any("\0" not in name and objects.exists(beside(folder, name)) for name in names)
+    return any("\0" not in name and objects.exists(resolve_path(folder, name)) for name in names)
 
 
 def _read_place(cell: Any) -> tuple[str, str]:

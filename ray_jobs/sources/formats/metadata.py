@@ -15,11 +15,11 @@ from typing import Any
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.source_files import METADATA
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.cells.columns import check, check_truth
+from ray_jobs.sources.cells.columns import check_column, check_truth_columns
 from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.cells.values import read_texts
-from ray_jobs.sources.listing.spill import database
-from ray_jobs.sources.rows.row_files import rows
+from ray_jobs.sources.listing.spill import open_database
+from ray_jobs.sources.rows.row_files import read_rows
 from ray_jobs.sources.rows.splits import RowSplits, split_column_of_row
 from ray_jobs.storage import objects
 
@@ -31,7 +31,7 @@ TABLE = (
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedImage:
     """What is said of an image; `chosen` where it is of the suite's split, `file` is the metadata that names it."""
 
     file_name: str
@@ -50,7 +50,7 @@ class Metadata:
         self.tells_splits = tells_splits
         self._opened = opened
 
-    def found(self, key: str) -> Described | None:
+    def find(self, key: str) -> DescribedImage | None:
         """What is said of a file that is there, None when nothing is."""
         mark = (
             "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, file, chosen, fault, truth"
@@ -58,12 +58,12 @@ class Metadata:
         row = self._opened.execute(mark, (_id(key),)).fetchone()
         if row is None and "\\" in key:
             row = self._opened.execute(mark, (_id(key.replace("\\", "/")),)).fetchone()
-        return _described(row) if row else None
+        return _build_described(row) if row else None
 
-    def missing(self) -> Iterator[Described]:
+    def list_missing(self) -> Iterator[DescribedImage]:
         """The rows whose file was not found, in the metadata's order."""
         query = "SELECT written, label, refs, file, chosen, fault, truth FROM described WHERE NOT there ORDER BY number"
-        yield from map(_described, self._opened.execute(query))
+        yield from map(_build_described, self._opened.execute(query))
 
 
 def metadata_name(source: str, folder: str = "") -> str | None:
@@ -75,19 +75,19 @@ def metadata_name(source: str, folder: str = "") -> str | None:
 
 
 @contextmanager
-def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
+def open_metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
     """What the metadata files say.
 
     Raises InputError for a row without a `file_name`, for one that contradicts an earlier row of its file, and when
     none of the rows has a column that the dataset names.
     """
-    with database(TABLE) as opened:
+    with open_database(TABLE) as opened:
         columns: dict[str, None] = {}
         of_rows = RowSplits(dataset, " and ".join(f"{dataset.source}/{name}" for name in names[:3]))
         count, is_told = 0, False
         for name in names:
             uri, folder = f"{dataset.source}/{name}", name.rpartition("/")[0]
-            for number, cells in rows(uri):
+            for number, cells in read_rows(uri):
                 file_name = cells.get("file_name")
                 if not isinstance(file_name, str) or not file_name:
                     keys = escape_unencodable(", ".join(cells))[:100]
@@ -113,9 +113,9 @@ def metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
                     _join(opened, row, f"dataset {uri}: line {number} names {file_name}")
                 count += 1
         where = f"{dataset.source}/{names[0]}"
-        check(dataset.references, "references", where, list(columns))
-        check(dataset.label, "label", where, list(columns))
-        check_truth(dataset, where, list(columns))
+        check_column(dataset.references, "references", where, list(columns))
+        check_column(dataset.label, "label", where, list(columns))
+        check_truth_columns(dataset, where, list(columns))
         if is_told:
             of_rows.check()
         yield Metadata(opened, is_told)
@@ -143,5 +143,5 @@ def _id(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")  # names of files may be any bytes
 
 
-def _described(row: tuple[str, str | None, str, str, int, str, str | None]) -> Described:
-    return Described(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5], row[6])
+def _build_described(row: tuple[str, str | None, str, str, int, str, str | None]) -> DescribedImage:
+    return DescribedImage(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5], row[6])

@@ -8,13 +8,13 @@ from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.source_files import ALL, Selection, is_of_split
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.listing.skipped_files import Leftovers, list_selected
+from ray_jobs.sources.listing.skipped_files import SkippedFiles, list_selected
 from ray_jobs.storage import objects
 
 log = logging.getLogger("assay")
 
 
-def shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = False) -> Iterator[str]:
+def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = False) -> Iterator[str]:
     """The names of the files as `uri_of` takes them, in order; the empty name is the source itself.
 
     With `split`, those of the split. Where no name of a file tells any split and the files have columns, all of them:
@@ -31,13 +31,13 @@ def shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = Fals
             yield uri[len(_base(source)) + 1 :]
         return
     selection = Selection(source, dataset.split, suffixes)
-    others, found = Leftovers(source, " or ".join(suffixes)), 0
+    others, found = SkippedFiles(source, " or ".join(suffixes)), 0
     for key in _keys(selection, others):
         found += 1
         yield key
-    others.tell()
+    others.log()
     if not found and selection.count_data and has_columns and not selection.others:
-        yield from _keys(Selection(source, ALL, suffixes), Leftovers(source, ""))
+        yield from _keys(Selection(source, ALL, suffixes), SkippedFiles(source, ""))
     elif not found and selection.count_data:
         selection.refuse_missing()
     elif not found:
@@ -55,7 +55,7 @@ def needs_split_column(dataset: Dataset, shard: str) -> bool:
     """Whether the rows of this shard must tell by a column `split` that they are of the suite's split."""
     if dataset.split in (None, ALL):
         return False
-    return is_of_split(shard or title(dataset, shard), str(dataset.split)) is None
+    return is_of_split(shard or shard_title(dataset, shard), str(dataset.split)) is None
 
 
 def uri_of(dataset: Dataset, name: str) -> str:
@@ -65,12 +65,12 @@ def uri_of(dataset: Dataset, name: str) -> str:
     return f"{_base(dataset.source)}/{name}"
 
 
-def title(dataset: Dataset, name: str) -> str:
+def shard_title(dataset: Dataset, name: str) -> str:
     """What the shard is called in ids."""
     return name or dataset.source.rsplit("/", 1)[-1]
 
 
-def _keys(selection: Selection, others: Leftovers) -> Iterator[str]:
+def _keys(selection: Selection, others: SkippedFiles) -> Iterator[str]:
     for entry in list_selected(selection):
         if entry.key.lower().endswith(selection.suffixes):
             yield entry.key

@@ -16,7 +16,7 @@ from ray_jobs.sources.cells.values import RowTexts, read_texts
 from ray_jobs.sources.listing.bounds import MOST_LINE
 from ray_jobs.sources.listing.unknown_files import manifests_among
 from ray_jobs.sources.reading import allowed_places
-from ray_jobs.sources.reading.prefetch import ABSENT
+from ray_jobs.sources.reading.fetch import ABSENT
 from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage import objects
 
@@ -34,11 +34,11 @@ class SideFiles:
     def owns(self, key: str) -> bool:
         return key.lower().endswith((f".{self.references}", f".{self.label}", ".json", ".txt", ".parquet"))
 
-    def put_into(self, where: str) -> str:
+    def add_to_place(self, where: str) -> str:
         return MARK + json.dumps([where, self.references, self.label])
 
     @classmethod
-    def taken_from(cls, where: str) -> tuple[str, Self | None]:
+    def parse_place(cls, where: str) -> tuple[str, Self | None]:
         """The place itself and its side files, if it has any."""
         if not where.startswith(MARK):
             return where, None
@@ -49,7 +49,9 @@ class SideFiles:
         """What the side files of the image at the URI say of it; nothing where it has none."""
         try:
             files = {
-                suffix: _content(uri, suffix, dataset.source) for suffix in {self.references, self.label} if suffix
+                suffix: _read_side_file(uri, suffix, dataset.source)
+                for suffix in {self.references, self.label}
+                if suffix
             }
             cells = {
                 name or "": _value(files, suffix, name)
@@ -72,7 +74,7 @@ def find_side_files(dataset: Dataset) -> SideFiles:
     suffixes = {suffix for stem in stems for suffix in ("txt", "json", dataset.references, dataset.label)
                 if suffix and f"{stem}.{suffix}" in keys}  # fmt: skip
     described = next((stem for stem in stems if f"{stem}.json" in keys), None)
-    known = list(_parsed(_content(f"{source}/{described}.json", "json", source))) if described else []
+    known = list(_parse_json(_read_side_file(f"{source}/{described}.json", "json", source))) if described else []
     found = [_suffix(name, suffixes, known) for name in (dataset.references, dataset.label)]
     if found[0] is None:
         if not suffixes:
@@ -99,7 +101,7 @@ def _stem(key: str) -> str:
     return key.removesuffix(PurePosixPath(key).suffix)
 
 
-def _content(uri: str, suffix: str, home: str) -> bytes | None:
+def _read_side_file(uri: str, suffix: str, home: str) -> bytes | None:
     """The side file of the image at the URI, None where there is none. Raises InputError for a link out of the data
     set, as for an image: what it leads to, such as the job's own environment, would become a reference that people
     read."""
@@ -109,7 +111,7 @@ def _content(uri: str, suffix: str, home: str) -> bytes | None:
         return objects.read(place, at_most=MOST_LINE)
     except FileNotFoundError:
         return None
-    except allowed_places.Refused as error:
+    except allowed_places.PlaceRefused as error:
         raise InputError(f"its side file .{suffix}: {error}") from None
     except OSError as error:
         if error.errno not in ABSENT:
@@ -124,10 +126,10 @@ def _value(files: dict[str, bytes | None], suffix: str | None, name: str | None)
         return None
     if suffix == name:
         return content.strip()
-    return _parsed(content).get(name or "")
+    return _parse_json(content).get(name or "")
 
 
-def _parsed(content: bytes | None) -> dict[str, Any]:
+def _parse_json(content: bytes | None) -> dict[str, Any]:
     try:
         return dict(json.loads(content or b"{}"))
     except (ValueError, TypeError, RecursionError):

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.dataset.source_files import partitions
+from ray_jobs.dataset.source_files import parse_partitions
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.sources.cells.columns import Columns, columns_of, tell
+from ray_jobs.sources.cells.columns import Columns, choose_columns, log_columns
 from ray_jobs.sources.cells.images import read_image
-from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.labels import name_label, read_label_names
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import RowTexts, read_label, read_texts
-from ray_jobs.sources.formats.shards import needs_split_column, shards, title, uri_of
-from ray_jobs.sources.reading.prefetch import Fetched, beside, distance_of, fetch_cell, reads_at_once
+from ray_jobs.sources.formats.shards import list_shards, needs_split_column, shard_title, uri_of
+from ray_jobs.sources.reading.fetch import FetchedImage, distance_of, fetch_cell, reads_at_once, resolve_path
 from ray_jobs.sources.rows.splits import COLUMN as SPLIT
 from ray_jobs.sources.rows.splits import RowSplits, split_column
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
@@ -39,7 +39,7 @@ class Block:
     size: int
 
 
-class File(Protocol):
+class TableFile(Protocol):
     """One open shard; `size` is the bytes of the file."""
 
     @property
@@ -56,7 +56,7 @@ class File(Protocol):
         """The rows of one block in order, few at a time."""
 
 
-Open = Callable[[str], AbstractContextManager[File]]
+Open = Callable[[str], AbstractContextManager[TableFile]]
 
 
 @dataclass(frozen=True)
@@ -71,28 +71,28 @@ class TableSource:
     @property
     def distance(self) -> Distance:
         """That of the files, or of the first image where they hold only places of images."""
-        for shard in shards(self.dataset, self.suffixes, has_columns=True):
+        for shard in list_shards(self.dataset, self.suffixes, has_columns=True):
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
                 if file.schema.names:
-                    columns = self._columns(shard, file.schema, None)
-                    return distance_of(self._first_place(uri, file, columns.image) if columns.places else uri)
+                    columns = self._choose_columns(shard, file.schema, None)
+                    return distance_of(self._find_first_place(uri, file, columns.image) if columns.places else uri)
         return distance_of(self.dataset.source)
 
-    def listed(self) -> Iterator[ImageRef]:
+    def list_images(self) -> Iterator[ImageRef]:
         first: Columns | None = None
-        names = label_names(self.dataset)
+        names = read_label_names(self.dataset)
         rows = RowSplits(self.dataset, self.dataset.source)
         by_column = False
-        for shard in shards(self.dataset, self.suffixes, has_columns=True):
+        for shard in list_shards(self.dataset, self.suffixes, has_columns=True):
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
                 if not file.schema.names:
                     continue  # its writer had nothing to write
-                columns = self._columns(shard, file.schema, first)
+                columns = self._choose_columns(shard, file.schema, first)
                 if first is None:
                     first = columns
-                    tell(self.dataset, columns)
+                    log_columns(self.dataset, columns)
                 if columns.image != first.image:
                     raise InputError(
                         f"dataset {uri}: its images seem to be in {columns.image!r}, those of the files before it in "
@@ -101,57 +101,57 @@ class TableSource:
                 is_told = split_column(file.schema.names) is not None and self.dataset.split is None
                 asks_rows = is_told or needs_split_column(self.dataset, shard)
                 by_column = by_column or asks_rows
-                yield from self._listed(shard, file, columns, names or columns.names, rows if asks_rows else None)
+                yield from self._list_file(shard, file, columns, names or columns.names, rows if asks_rows else None)
         if by_column:
             rows.check()
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        given = label_names(self.dataset)
+        given = read_label_names(self.dataset)
         for (shard, faulty), ones in groupby(located, key=lambda one: (one.where.rpartition("#")[0], bool(one.fault))):
             if faulty:
                 yield from (SourceImage(one.image_id, None, detail=one.fault) for one in ones)
                 continue
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
-                columns = columns_of(self.dataset, uri, file.schema, partitions(shard))
+                columns = choose_columns(self.dataset, uri, file.schema, parse_partitions(shard))
                 names = given or columns.names
-                cells = self._cells(uri, file, columns, list(ones))
-                for one, texts, found in self._fetched(uri, columns, cells):
-                    name, label_id = named(texts.label, names, self.dataset)
+                cells = self._read_cells(uri, file, columns, list(ones))
+                for one, texts, found in self._fetch_cells(uri, columns, cells):
+                    name, label_id = name_label(texts.label, names, self.dataset)
                     said, truth = texts.references, texts.truth
                     yield SourceImage(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
 
-    def _columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
+    def _choose_columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
         """The columns of one file; one that has no value in any of its rows has no type there, but has in others."""
-        uri, given = uri_of(self.dataset, shard), partitions(shard)
+        uri, given = uri_of(self.dataset, shard), parse_partitions(shard)
         untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
         if not untyped or self.dataset.image:
-            return columns_of(self.dataset, uri, schema, given)
+            return choose_columns(self.dataset, uri, schema, given)
         if first:
-            return columns_of(self.dataset, uri, schema, given, first.image if first.image in untyped else None)
-        for other in islice(shards(self.dataset, self.suffixes, has_columns=True), MOST_OTHERS):
+            return choose_columns(self.dataset, uri, schema, given, first.image if first.image in untyped else None)
+        for other in islice(list_shards(self.dataset, self.suffixes, has_columns=True), MOST_OTHERS):
             name = uri_of(self.dataset, other)
             with self._open(name) as file, suppress(InputError):
-                columns = columns_of(self.dataset, name, file.schema, partitions(other))
+                columns = choose_columns(self.dataset, name, file.schema, parse_partitions(other))
                 if columns.image in untyped and not pa.types.is_null(file.schema.field(columns.image).type):
-                    return columns_of(self.dataset, uri, schema, given, columns.image)
+                    return choose_columns(self.dataset, uri, schema, given, columns.image)
                 if {field.name for field in file.schema if not pa.types.is_null(field.type)}.issuperset(untyped):
                     break
-        return columns_of(self.dataset, uri, schema, given)
+        return choose_columns(self.dataset, uri, schema, given)
 
-    def _first_place(self, uri: str, file: File, image: str) -> str:
+    def _find_first_place(self, uri: str, file: TableFile, image: str) -> str:
         """Where the first image of a file of places lies; the file itself where its first row names none."""
         for batch in file.batches(0, [image]) if next(file.blocks(image), None) else ():
             check_batch(batch, uri)
             with suppress(CellFault):
                 place = read_image(batch.column(0)[0].as_py()) if len(batch) else None
-                return beside(_folder(uri), place) if isinstance(place, str) else uri
+                return resolve_path(_folder(uri), place) if isinstance(place, str) else uri
         return uri
 
-    def _listed(
-        self, shard: str, file: File, columns: Columns, names: Any, splits: RowSplits | None
+    def _list_file(
+        self, shard: str, file: TableFile, columns: Columns, names: Any, splits: RowSplits | None
     ) -> Iterator[ImageRef]:
-        number, called = 0, title(self.dataset, shard)
+        number, called = 0, shard_title(self.dataset, shard)
         split = split_column(file.schema.names) or SPLIT
         untyped = pa.types.is_null(file.schema.field(columns.image).type)
         fault = f"the image cell is empty, as all of {columns.image!r} in this file" if untyped else ""
@@ -160,30 +160,32 @@ class TableSource:
                 told = f"claims {number + block.rows} rows in {file.size} bytes"
                 raise InputError(f"dataset {uri_of(self.dataset, shard)}: {told}; write the file again")
             wanted = columns.label if self.dataset.stratify else None
-            labels = self._labels(file, index, wanted, columns) if wanted else None
-            split_names = self._labels(file, index, split, columns) if splits else None
+            labels = self._read_labels(file, index, wanted, columns) if wanted else None
+            split_names = self._read_labels(file, index, split, columns) if splits else None
             for row in range(block.rows):
                 label = next(labels) if labels else None
                 if splits is None or split_names is None or splits.takes(next(split_names)):
-                    named(label, names, self.dataset)  # where labels are listed, one without a name is told now
+                    name_label(label, names, self.dataset)  # where labels are listed, one without a name is told now
                     where = f"{shard}#{index}.{row}"
                     yield ImageRef(f"{called}#{number}", where, block.size, label, fault=fault)
                 number += 1
 
-    def _labels(self, file: File, block: int, column: str, columns: Columns) -> Iterator[str | None]:
+    def _read_labels(self, file: TableFile, block: int, column: str, columns: Columns) -> Iterator[str | None]:
         """What each row of the block has in a column, or in a folder of that name; None where neither is there."""
         if column not in file.schema.names:
-            yield from repeat(columns.given.get(column))  # without an end: who asks knows how many rows there are
+            yield from repeat(
+                columns.partition_values.get(column)
+            )  # without an end: who asks knows how many rows there are
         for batch in file.batches(block, [column]):
             check_batch(batch, self.dataset.source)
-            yield from map(listed_label, batch.column(0).to_pylist())
+            yield from map(read_listed_label, batch.column(0).to_pylist())
 
-    def _cells(
-        self, uri: str, file: File, columns: Columns, located: list[ImageRef]
+    def _read_cells(
+        self, uri: str, file: TableFile, columns: Columns, located: list[ImageRef]
     ) -> Iterator[tuple[ImageRef, dict[str, Any]]]:
         """The wanted cells of the located rows of a shard, in that order, each block gone through once if sorted."""
         place = [tuple(map(int, one.where.rpartition("#")[2].split("."))) for one in located]
-        at, wanted = 0, columns.wanted()
+        at, wanted = 0, columns.names_to_read()
         while at < len(located):
             block, row = place[at]
             start, reached = 0, at
@@ -193,7 +195,7 @@ class TableSource:
                     at < len(located) and place[at][0] == block and start <= (row := place[at][1]) < start + len(batch)
                 ):
                     cells = batch.slice(row - start, 1).to_pylist()[0]
-                    yield located[at], cells | dict(columns.given)
+                    yield located[at], cells | dict(columns.partition_values)
                     at += 1
                 start += len(batch)
                 if at == len(located) or place[at][0] != block or (at > reached and place[at][1] < start):
@@ -201,14 +203,14 @@ class TableSource:
             if at == reached:
                 raise InputError(f"dataset {uri}: has no row {row} in block {block} any more; it changed: plan again")
 
-    def _fetched(
+    def _fetch_cells(
         self, uri: str, columns: Columns, cells: Iterator[tuple[ImageRef, dict[str, Any]]]
-    ) -> Iterator[tuple[ImageRef, RowTexts, Fetched]]:
-        def fetch(item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, Fetched]:
+    ) -> Iterator[tuple[ImageRef, RowTexts, FetchedImage]]:
+        def fetch(item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, FetchedImage]:
             one, row = item
             texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
             if texts.fault:
-                return one, texts, Fetched(detail=texts.fault)
+                return one, texts, FetchedImage(detail=texts.fault)
             return one, texts, fetch_cell(row[columns.image], _folder(uri))
 
         if not columns.places:
@@ -216,12 +218,12 @@ class TableSource:
         return prefetch(fetch, cells, reads_at_once(self.dataset, "web"))
 
     @contextmanager
-    def _open(self, uri: str) -> Iterator[File]:
+    def _open(self, uri: str) -> Iterator[TableFile]:
         with explained(uri, f"readable as {self.what}"), self.open_file(uri) as file:
             yield file
 
 
-def listed_label(cell: Any) -> str | None:
+def read_listed_label(cell: Any) -> str | None:
     """The label in a cell as the sample needs it; one that is none is told when its row is read."""
     try:
         return read_label(cell)

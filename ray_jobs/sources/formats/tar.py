@@ -8,7 +8,7 @@ from io import BufferedReader
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.texts import escape_unencodable
-from ray_jobs.sources.listing.skipped_files import Leftovers
+from ray_jobs.sources.listing.skipped_files import SkippedFiles
 from ray_jobs.storage.arrow_files import opened
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset.tariterators.base_plus_ext
@@ -24,7 +24,7 @@ MOST_TEXT = 16 * 2**20  # bytes of a member that is read while listing
 
 
 @dataclass
-class Sample:
+class TarSample:
     """Consecutive members of one key: offset and size by extension; the content of those that were asked for."""
 
     key: str
@@ -33,16 +33,16 @@ class Sample:
     texts: dict[str, bytes] = field(default_factory=dict)
 
 
-def samples(uri: str, texts: Callable[[Sample], set[str]] | None = None) -> Iterator[Sample]:
+def list_samples(uri: str, texts: Callable[[TarSample], set[str]] | None = None) -> Iterator[TarSample]:
     """The samples of a shard in order, `number` counting them, with the members that `texts` names read.
 
     Raises InputError for a shard that is cut off, corrupt or compressed. A member that comes a second time begins
     another sample, so that nothing is lost.
     """
     with opened(uri) as file:
-        current: Sample | None = None
+        current: TarSample | None = None
         number = 0
-        others = Leftovers(uri, "{key}.{extension}")
+        others = SkippedFiles(uri, "{key}.{extension}")
         for member in _members(uri, file):
             name = NAME.match(member.name)
             if META.match(member.name) or member.isdir() or "__MACOSX" in member.name.split("/"):
@@ -54,15 +54,15 @@ def samples(uri: str, texts: Callable[[Sample], set[str]] | None = None) -> Iter
             if current is None or key != current.key or extension in current.members:
                 if current is not None:
                     yield _with_texts(file, current, texts)
-                current = Sample(key, number)
+                current = TarSample(key, number)
                 number += 1
             current.members[extension] = (member.offset_data, member.size)
         if current is not None:
             yield _with_texts(file, current, texts)
-        others.tell()
+        others.log()
 
 
-def _with_texts(file: BufferedReader, sample: Sample, texts: Callable[[Sample], set[str]] | None) -> Sample:
+def _with_texts(file: BufferedReader, sample: TarSample, texts: Callable[[TarSample], set[str]] | None) -> TarSample:
     for name in texts(sample) if texts else ():
         offset, size = sample.members[name]
         if size > MOST_TEXT:

@@ -12,18 +12,18 @@ from typing import Any
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset import image_formats
-from ray_jobs.images.bounds import most_bytes
+from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.sources.cells.columns import check
-from ray_jobs.sources.cells.labels import Names, label_names, named
+from ray_jobs.sources.cells.columns import check_column
+from ray_jobs.sources.cells.labels import LabelNames, name_label, read_label_names
 from ray_jobs.sources.cells.texts import CellFault, decode_text, escape_unencodable
 from ray_jobs.sources.cells.values import read_label, read_texts
-from ray_jobs.sources.formats.shards import shards, title, uri_of
-from ray_jobs.sources.formats.tar import Sample, samples
-from ray_jobs.sources.listing.spill import database
-from ray_jobs.sources.listing.spill import names as unique_names
-from ray_jobs.sources.reading.prefetch import distance_of, in_turn, reads_at_once
+from ray_jobs.sources.formats.shards import list_shards, shard_title, uri_of
+from ray_jobs.sources.formats.tar import TarSample, list_samples
+from ray_jobs.sources.listing.spill import open_database
+from ray_jobs.sources.listing.spill import open_unique_names as unique_names
+from ray_jobs.sources.reading.fetch import distance_of, read_streams_in_order, reads_at_once
 from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
@@ -42,32 +42,36 @@ class WebDatasetSource:
     def distance(self) -> Distance:
         return distance_of(self.dataset.source)
 
-    def listed(self) -> Iterator[ImageRef]:
-        names = label_names(self.dataset)
-        everything = self._samples()
+    def list_images(self) -> Iterator[ImageRef]:
+        names = read_label_names(self.dataset)
+        everything = self._list_samples()
         head = list(islice(everything, HEAD))
         self._check([sample for _, sample in head])
-        with unique_names() as given, database(EXTENSIONS) as known:
+        with unique_names() as given, open_database(EXTENSIONS) as known:
             for shard, sample in chain(head, everything):
-                self._refuse_apart(shard, sample, known)
-                label = self._listed_label(sample)
-                named(label, names, self.dataset)  # where labels are listed, one without a name is told now
-                image = self._image(sample)
-                others = {name: place for name, place in sample.members.items() if name in self._others(sample)}
+                self._refuse_scattered(shard, sample, known)
+                label = self._read_listed_label(sample)
+                name_label(label, names, self.dataset)  # where labels are listed, one without a name is told now
+                image = self._find_image(sample)
+                others = {
+                    name: place for name, place in sample.members.items() if name in self._find_text_members(sample)
+                }
                 where = json.dumps([shard, image, others], separators=(",", ":"))
-                image_id = given.unique(f"{title(self.dataset, shard)}/{escape_unencodable(sample.key)}", sample.number)
+                image_id = given.unique(
+                    f"{shard_title(self.dataset, shard)}/{escape_unencodable(sample.key)}", sample.number
+                )
                 yield ImageRef(image_id, where, image[1] if image else 0, label)
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        row = partial(self._row, names=label_names(self.dataset))
+        row = partial(self._read_row, names=read_label_names(self.dataset))
         return prefetch(row, located, reads_at_once(self.dataset, self.distance))
 
-    def _row(self, one: ImageRef, names: Names | None) -> SourceImage:
+    def _read_row(self, one: ImageRef, names: LabelNames | None) -> SourceImage:
         shard, image, others = json.loads(one.where)
         uri = uri_of(self.dataset, shard)
         try:
-            pieces = _pieces(uri, others | ({IMAGE: image} if image else {}))
-            told = {name: self._said(pieces, name) for name in self._asked()}
+            pieces = _read_members(uri, others | ({IMAGE: image} if image else {}))
+            told = {name: self._read_value(pieces, name) for name in self._text_names()}
             texts = read_texts(told, self.dataset.label, self.dataset.references, self.dataset.truth)
         except FileNotFoundError:
             raise RetryableError(f"{uri}: was listed and is not there; is it mounted on this node too?") from None
@@ -75,29 +79,31 @@ class WebDatasetSource:
             return SourceImage(one.image_id, None, detail=" ".join(str(error).split()))
         if texts.fault:
             return SourceImage(one.image_id, None, detail=texts.fault)
-        name, label_id = named(texts.label, names, self.dataset)
+        name, label_id = name_label(texts.label, names, self.dataset)
         detail = "" if image else "the sample has no image"
         return SourceImage(one.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail, texts.truth)
 
-    def _samples(self) -> Iterator[tuple[str, Sample]]:
+    def _list_samples(self) -> Iterator[tuple[str, TarSample]]:
         """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
         streams = (
-            partial(self._shard, shard, not number or self.dataset.stratify)
-            for number, shard in enumerate(shards(self.dataset, SUFFIXES["webdataset"]))
+            partial(self._list_shard, shard, not number or self.dataset.stratify)
+            for number, shard in enumerate(list_shards(self.dataset, SUFFIXES["webdataset"]))
         )
-        return in_turn(streams, 1 if self.distance == "local" else reads_at_once(self.dataset, self.distance))
+        return read_streams_in_order(
+            streams, 1 if self.distance == "local" else reads_at_once(self.dataset, self.distance)
+        )
 
-    def _shard(self, shard: str, with_texts: bool) -> Iterator[tuple[str, Sample]]:
-        for sample in samples(uri_of(self.dataset, shard), self._others if with_texts else None):
+    def _list_shard(self, shard: str, with_texts: bool) -> Iterator[tuple[str, TarSample]]:
+        for sample in list_samples(uri_of(self.dataset, shard), self._find_text_members if with_texts else None):
             yield shard, sample
 
-    def _check(self, head: list[Sample]) -> None:
+    def _check(self, head: list[TarSample]) -> None:
         """Raises InputError when none of these samples has what the settings name."""
         source = self.dataset.source
         if not head:
             raise InputError(f"dataset {source}: its shards hold no samples; check the URI")
         extensions = sorted({name for sample in head for name in sample.members})
-        if not any(map(self._image, head)):
+        if not any(map(self._find_image, head)):
             what = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
             told = f"no {what} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
             if any(f".{name}".endswith(image_formats.SUFFIXES) for name in extensions):
@@ -109,9 +115,9 @@ class WebDatasetSource:
         for role, name in (("label", self.dataset.label), ("references", self.dataset.references), *truth):
             if name and name.lower() not in extensions:
                 keys = {key for sample in head if "json" in sample.texts for key in _keys(sample.texts["json"])}
-                check(name, role, source, sorted(keys) + extensions)
+                check_column(name, role, source, sorted(keys) + extensions)
 
-    def _refuse_apart(self, shard: str, sample: Sample, known: sqlite3.Connection) -> None:
+    def _refuse_scattered(self, shard: str, sample: TarSample, known: sqlite3.Connection) -> None:
         """Raise InputError for a sample that goes on with other members than it had, further up in its shard."""
         name, extensions = f"{shard}/{sample.key}", "/".join(sample.members)
         query = "INSERT INTO sample VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -125,28 +131,28 @@ class WebDatasetSource:
                 f"({before} and, further down, {extensions}); pack the files again, with tar --sort=name"
             )
 
-    def _image(self, sample: Sample) -> tuple[int, int] | None:
+    def _find_image(self, sample: TarSample) -> tuple[int, int] | None:
         wanted = (self.dataset.image.lower(),) if self.dataset.image else IMAGES
         return next((sample.members[name] for name in wanted if name in sample.members), None)
 
-    def _others(self, sample: Sample) -> set[str]:
+    def _find_text_members(self, sample: TarSample) -> set[str]:
         """The members that hold the label, the references and truth: by their names, else in the sample's json."""
-        asked = [name.lower() for name in self._asked()]
+        asked = [name.lower() for name in self._text_names()]
         return {name if name in sample.members else "json" for name in asked} & sample.members.keys()
 
-    def _asked(self) -> list[str]:
+    def _text_names(self) -> list[str]:
         names = (self.dataset.label, self.dataset.references, *self.dataset.truth.values())
         return [name for name in names if name]
 
-    def _listed_label(self, sample: Sample) -> str | None:
+    def _read_listed_label(self, sample: TarSample) -> str | None:
         if not self.dataset.stratify:
             return None
         try:
-            return read_label(self._said(sample.texts, self.dataset.label))
+            return read_label(self._read_value(sample.texts, self.dataset.label))
         except (InputError, CellFault):  # told again, of this row, when it is read
             return None
 
-    def _said(self, pieces: dict[str, bytes], name: str | None) -> Any:
+    def _read_value(self, pieces: dict[str, bytes], name: str | None) -> Any:
         """What a sample says of a label or of references: the member of that name, or the value in its json."""
         if name is None or name.lower() in pieces:
             return _text(pieces[name.lower()]) if name else None
@@ -158,12 +164,12 @@ class WebDatasetSource:
             raise InputError("the sample's json is not a JSON object") from None
 
 
-def _pieces(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
+def _read_members(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
     """The members at these offsets and sizes, in one request when they lie close together."""
     if not places:
         return {}
-    if max(size for _, size in places.values()) > most_bytes():
-        raise InputError(f"a member of over {most_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
+    if max(size for _, size in places.values()) > max_image_bytes():
+        raise InputError(f"a member of over {max_image_bytes()} bytes; ASSAY_MAX_IMAGE_MB may allow more")
     start = min(offset for offset, _ in places.values())
     length = max(offset + size for offset, size in places.values()) - start
     if length - sum(size for _, size in places.values()) <= GAP:

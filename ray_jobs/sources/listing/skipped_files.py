@@ -10,7 +10,7 @@ log = logging.getLogger("assay")
 EXAMPLES = 3
 
 
-class Leftovers:
+class SkippedFiles:
     """Counts names that are not `wanted`, and keeps the first few."""
 
     def __init__(self, source: str, wanted: str) -> None:
@@ -22,7 +22,7 @@ class Leftovers:
         if len(self.examples) < EXAMPLES:
             self.examples.append(name)
 
-    def tell(self) -> None:
+    def log(self) -> None:
         if self.count:
             some = ", ".join(self.examples) + (", ..." if self.count > EXAMPLES else "")
             log.info("dataset %s: passed over %d not named %s: %s", self.source, self.count, self.wanted, some)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 
 @contextmanager
-def database(*tables: str) -> Iterator[sqlite3.Connection]:
+def open_database(*tables: str) -> Iterator[sqlite3.Connection]:
     """A database with these tables, gone afterwards; it is never read again, so nothing in it has to last."""
     with TemporaryDirectory(prefix="assay-") as folder:
         path = Path(folder, "listing.sqlite")
@@ -23,7 +23,7 @@ def database(*tables: str) -> Iterator[sqlite3.Connection]:
             yield opened
 
 
-class Names:
+class UniqueNames:
     """Gives every name once."""
 
     def __init__(self, opened: sqlite3.Connection) -> None:
@@ -42,6 +42,6 @@ class Names:
 
 
 @contextmanager
-def names() -> Iterator[Names]:
-    with database("given (name TEXT PRIMARY KEY) WITHOUT ROWID") as opened:
-        yield Names(opened)
+def open_unique_names() -> Iterator[UniqueNames]:
+    with open_database("given (name TEXT PRIMARY KEY) WITHOUT ROWID") as opened:
+        yield UniqueNames(opened)

@@ -22,7 +22,7 @@ EMBEDDED = (("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80), ("::/
 PLATFORM = ("168.63.129.16/32", "192.88.99.0/24", "2001::/32", "fec0::/10")  # a cloud's own, and ways into others
 
 
-class Refused(ValueError):
+class PlaceRefused(ValueError):
     """A place that the data set may not name. Its text says nothing of what is there."""
 
 
@@ -51,7 +51,7 @@ def check_addresses(addresses: Iterable[str], scheme: str, host: str, port: int,
     """Raise Refused unless the path may be requested of the host at each of its IP addresses."""
     for address in addresses:
         if not _may_connect(ipaddress.ip_address(address.partition("%")[0]), scheme, _name(host), port, path):
-            raise Refused(f"its host has an address that is not public; {REMEDY}")
+            raise PlaceRefused(f"its host has an address that is not public; {REMEDY}")
 
 
 def check_place(place: str, home: str) -> Path | None:
@@ -62,19 +62,19 @@ def check_place(place: str, home: str) -> Path | None:
     if place.startswith("s3://"):
         below = [home, *(entry for entry in list_allowed() if entry.startswith("s3://"))]
         if not any(_is_below(place, prefix) for prefix in below):
-            raise Refused(f"not below the data set's own prefix; {REMEDY}")
+            raise PlaceRefused(f"not below the data set's own prefix; {REMEDY}")
         return None
     if "://" in place:
-        raise Refused(f"places of the scheme {place.partition('://')[0][:20]!r} are not read; write a path or URL")
+        raise PlaceRefused(f"places of the scheme {place.partition('://')[0][:20]!r} are not read; write a path or URL")
     real = os.path.realpath(place)
     folders = [
         *([] if "://" in home else list_own_folders(home)),
         *list_allowed_folders(),
     ]
     if not any(_is_below(real, os.path.realpath(folder)) for folder in folders):
-        raise Refused(f"not below the data set's own folder, or a link out of it; {REMEDY}")
+        raise PlaceRefused(f"not below the data set's own folder, or a link out of it; {REMEDY}")
     if not stat.S_ISREG(os.stat(real).st_mode):
-        raise Refused("not a regular file")
+        raise PlaceRefused("not a regular file")
     return Path(real)
 
 

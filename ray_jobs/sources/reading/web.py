@@ -73,7 +73,7 @@ def fetch(url: str) -> tuple[bytes | None, str]:
         data, detail = asyncio.run_coroutine_threadsafe(_fetch(session, url), loop).result()
     except OSError as error:  # certificates of the deployment that cannot be read
         data, detail = None, _describe(error)
-    return data, escape_unencodable(" ".join(f"{public(url)}: {detail}".split())) if detail else ""
+    return data, escape_unencodable(" ".join(f"{redact_url(url)}: {detail}".split())) if detail else ""
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:
@@ -85,7 +85,7 @@ async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None
                 wait = LIMITS.backoff * 2**attempt
                 try:
                     return await _follow_redirects(session, url)
-                except allowed_places.Refused as error:
+                except allowed_places.PlaceRefused as error:
                     return None, str(error)
                 except (ValueError, aiohttp.ClientSSLError) as error:  # a malformed address, a certificate
                     return None, _describe(error)
@@ -105,7 +105,7 @@ async def _follow_redirects(session: aiohttp.ClientSession, url: str) -> tuple[b
     """The body or why there is none. aiohttp would follow a redirect without asking `allowed`."""
     for _ in range(REDIRECTS + 1):
         if not url.lower().startswith(SCHEMES):
-            return None, f"redirected to {public(url)}, which is not http"
+            return None, f"redirected to {redact_url(url)}, which is not http"
         # Quoted by requests: yarl would quote the query of a signed address anew, and break its signature.
         async with await _get(session, URL(requests.Request("GET", url).prepare().url or "", encoded=True)) as response:
             if response.status in REDIRECTED and "Location" in response.headers:
@@ -194,7 +194,7 @@ def _describe(error: Exception) -> str:
     return type(error).__name__ if isinstance(error, ValueError) else "ConnectionError"
 
 
-def public(url: str) -> str:
+def redact_url(url: str) -> str:
     """The address as it is stored: scheme, host and path.
 
     Of a query that is more than a signature eight hex digits of its hash are kept, so that two images stay two.

@@ -18,7 +18,7 @@ from ray_jobs.inputs.names import printable
 from ray_jobs.sources.cells.columns import PLACES
 from ray_jobs.sources.listing.bounds import ListingLimit
 from ray_jobs.sources.listing.skipped_files import log
-from ray_jobs.sources.listing.spill import database
+from ray_jobs.sources.listing.spill import open_database
 from ray_jobs.sources.rows.json_stream import Entry, JsonStream
 from ray_jobs.sources.rows.splits import COLUMN as SPLIT
 
@@ -36,7 +36,7 @@ TABLES = (
 )
 
 
-def json_rows(uri: str, file: io.BufferedIOBase, head: bool = False) -> Iterator[tuple[int, Cells]]:
+def read_json_rows(uri: str, file: io.BufferedIOBase, head: bool = False) -> Iterator[tuple[int, Cells]]:
     """Number and cells of each image. With `head` without what annotations add, so that the first come at once.
 
     Raises InputError for a form that is not read, with what is.
@@ -49,7 +49,7 @@ def json_rows(uri: str, file: io.BufferedIOBase, head: bool = False) -> Iterator
             return
         if entry.key in LISTS and entry.is_listed:
             rest = chain([entry], entries)
-            yield from _head(uri, rest) if head else _joined(uri, rest)
+            yield from _read_head(uri, rest) if head else _join_annotations(uri, rest)
             return
         if entry.key.lower().endswith(image_formats.SUFFIXES):
             yield from _by_name(uri, chain([entry], entries))
@@ -111,7 +111,7 @@ def _by_name(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
         yield number, {"file_name": name, "caption": texts}
 
 
-def _head(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+def _read_head(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
     number = 0
     for entry in entries:
         if entry.key == "images" and entry.is_listed:
@@ -119,10 +119,10 @@ def _head(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
             yield number, _image(uri, number, entry.value)
 
 
-def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
+def _join_annotations(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
     """Each image with the captions and categories of its annotations, whatever the order of the three lists."""
     limit = ListingLimit(uri)
-    with database(*TABLES) as opened:
+    with open_database(*TABLES) as opened:
         counts = dict.fromkeys(LISTS, 0)
         for entry in entries:
             if not entry.is_listed or entry.key not in LISTS:
@@ -150,7 +150,7 @@ def _joined(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
         if not counts["images"]:
             raise InputError(f"dataset {uri}: it has no `images`, so nothing names a file; give the file that has them")
         opened.execute("CREATE INDEX by_image ON annotation (image, number)")
-        _tell_orphans(uri, opened)
+        _warn_of_orphans(uri, opened)
         _refuse_unnamed(uri, opened)
         yield from _with_annotations(opened)
 
@@ -172,7 +172,7 @@ def _with_annotations(opened: Any) -> Iterator[tuple[int, Cells]]:
         image = json.loads(cells)
         if has[1] and has[2] and OBJECTS not in image:
             placed = [(category, box) for _, category, box in rows if category is not None and box is not None]
-            more[OBJECTS] = _objects_placed(image, placed)
+            more[OBJECTS] = _build_objects(image, placed)
         yield number, image | more
 
 
@@ -183,7 +183,7 @@ def _box(annotation: dict[str, Any]) -> str | None:
     return json.dumps(box) if is_box and not annotation.get("iscrowd") else None
 
 
-def _objects_placed(image: Cells, placed: list[tuple[str, str]]) -> list[Cells] | None:
+def _build_objects(image: Cells, placed: list[tuple[str, str]]) -> list[Cells] | None:
     """The label of each object and its box in thousandths of the image, as `caption.fields` has boxes.
 
     None where the file does not tell how large the image is.
@@ -200,7 +200,7 @@ def _objects_placed(image: Cells, placed: list[tuple[str, str]]) -> list[Cells] 
     return found
 
 
-def _tell_orphans(uri: str, opened: Any) -> None:
+def _warn_of_orphans(uri: str, opened: Any) -> None:
     query = "SELECT COUNT(*), MIN(image) FROM annotation WHERE image IS NULL OR image NOT IN (SELECT id FROM image)"
     count, example = opened.execute(query).fetchone()
     if count:

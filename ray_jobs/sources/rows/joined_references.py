@@ -9,8 +9,8 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.sources.cells.images import is_inline
 from ray_jobs.sources.listing.bounds import ListingLimit
-from ray_jobs.sources.listing.spill import database
-from ray_jobs.sources.reading.prefetch import beside
+from ray_jobs.sources.listing.spill import open_database
+from ray_jobs.sources.reading.fetch import resolve_path
 from ray_jobs.sources.source import ImageRef
 
 log = logging.getLogger("assay")
@@ -27,7 +27,7 @@ def join_rows(source: str, rows: Iterator[tuple[int, ImageRef]], folder: str) ->
     be millions.
     """
     limit = ListingLimit(source)
-    with database(TABLE) as opened:
+    with open_database(TABLE) as opened:
         count = images = 0
         for number, image in rows:
             count += 1
@@ -53,7 +53,7 @@ def _key(folder: str, place: str) -> str | None:
     """What two ways to write one place have in common; None for a row that names none, which equals no other."""
     if not place or is_inline(place):
         return None
-    return beside(folder, place.replace("\\", "/"))
+    return resolve_path(folder, place.replace("\\", "/"))
 
 
 def _add(opened: Any, key: str | None, image: ImageRef, where: str) -> None:

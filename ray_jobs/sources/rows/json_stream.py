@@ -38,7 +38,7 @@ class JsonStream:
         """Every entry in order. Raises InputError for what is no JSON object or list, and for too large an entry."""
         sign = self._take()
         if sign == "[":
-            yield from self._listed("")
+            yield from self._list_members("")
         elif sign == "{":
             yield from self._members()
         else:
@@ -56,7 +56,7 @@ class JsonStream:
                 raise self._fault("is no JSON: a key is missing")
             if self._peek() == "[":
                 self._take()
-                yield from self._listed(key)
+                yield from self._list_members(key)
             else:
                 yield Entry(key, self._value(), False)
             if (sign := self._take()) == "}":
@@ -64,7 +64,7 @@ class JsonStream:
             if sign != ",":
                 raise self._fault("is no JSON: a comma is missing")
 
-    def _listed(self, key: str) -> Iterator[Entry]:
+    def _list_members(self, key: str) -> Iterator[Entry]:
         if self._peek() == "]":
             self._take()
             return

@@ -19,8 +19,8 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.sources.cells.columns import PLACES
 from ray_jobs.sources.listing.bounds import MOST_LINE
-from ray_jobs.sources.rows.annotations import json_rows
-from ray_jobs.sources.rows.tab_separated import tab_records
+from ray_jobs.sources.rows.annotations import read_json_rows
+from ray_jobs.sources.rows.tab_separated import read_tab_records
 from ray_jobs.storage.arrow_files import opened
 
 Cells = dict[str, Any]
@@ -35,33 +35,33 @@ PLACE = re.compile(
 TEXT_FORMS = "image#0<TAB>caption, image<TAB>caption, a header like image,caption, or a path a line"
 
 
-def rows(uri: str, head: bool = False) -> Iterator[tuple[int, Cells]]:
+def read_rows(uri: str, head: bool = False) -> Iterator[tuple[int, Cells]]:
     """Line number and cells of each row. Raises InputError naming the line that is none; empty lines are no rows.
 
     With `head` of a JSON file without what its annotations add: the first rows come at once.
     """
     name = uri.lower().removesuffix(".gz")
-    with _unpacked(uri) as file:
+    with _open_unpacked(uri) as file:
         if name.endswith(".json") and not _is_of_lines(file):
-            yield from json_rows(uri, file, head)
+            yield from read_json_rows(uri, file, head)
             return
-        lines = _decoded(uri, file)
+        lines = _decode_lines(uri, file)
         if name.endswith((".jsonl", ".ndjson", ".json")):
-            yield from _objects(uri, lines)
+            yield from _parse_objects(uri, lines)
         elif name.endswith(".csv"):
             first = next(lines, "")
             if told := EXCEL.fullmatch(first):
-                yield from _separated(uri, chain(["\n"], lines), told[1])
+                yield from _parse_separated(uri, chain(["\n"], lines), told[1])
             else:
-                yield from _separated(uri, chain([first], lines), _sign_of(first))
+                yield from _parse_separated(uri, chain([first], lines), _sign_of(first))
         elif name.endswith(".tsv"):
-            yield from _separated(uri, lines, "\t")
+            yield from _parse_separated(uri, lines, "\t")
         else:
-            yield from _texts(uri, lines)
+            yield from _parse_texts(uri, lines)
 
 
 @contextmanager
-def _unpacked(uri: str) -> Iterator[io.BufferedReader]:
+def _open_unpacked(uri: str) -> Iterator[io.BufferedReader]:
     with opened(uri) as file:
         if uri.lower().endswith(".gz"):
             with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(packed) as unpacked:
@@ -86,7 +86,7 @@ def _sign_of(header: str) -> str:
     return next((sign for sign in SIGNS if sign in header), ",")
 
 
-def _decoded(uri: str, file: Any) -> Lines:
+def _decode_lines(uri: str, file: Any) -> Lines:
     for number, line in enumerate(iter(partial(file.readline, MOST_LINE + 1), b""), 1):
         if len(line) > MOST_LINE:
             raise InputError(f"dataset {uri}: line {number} has over {MOST_LINE} bytes; write one row a line")
@@ -100,7 +100,7 @@ def _decoded(uri: str, file: Any) -> Lines:
             raise InputError(f"dataset {uri}: line {number} is not UTF-8; save the file as UTF-8") from None
 
 
-def _objects(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
+def _parse_objects(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -113,13 +113,13 @@ def _objects(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
         yield number, row
 
 
-def _texts(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
+def _parse_texts(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
     """The rows of a .txt or .token file: captions by image name, as Flickr8k and Flickr30k have them, or paths."""
     first = next(lines, "")
     lines = chain([first], lines)
     header = [name.strip().lower() for name in first.split(_sign_of(first))]
     if len(header) > 1 and header[0] in PLACES:
-        yield from _separated(uri, lines, _sign_of(first))
+        yield from _parse_separated(uri, lines, _sign_of(first))
         return
     for number, line in enumerate(lines, 1):
         line = line.rstrip("\r\n")
@@ -137,8 +137,8 @@ def _texts(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
             raise InputError(f"dataset {uri}: line {number} names no image; write {TEXT_FORMS}")
 
 
-def _separated(uri: str, lines: Lines, sign: str) -> Iterator[tuple[int, Cells]]:
-    records = tab_records(lines) if sign == "\t" else _records(lines, sign)
+def _parse_separated(uri: str, lines: Lines, sign: str) -> Iterator[tuple[int, Cells]]:
+    records = read_tab_records(lines) if sign == "\t" else _records(lines, sign)
     header: list[str] | None = None
     number = 1
     try:

@@ -30,12 +30,12 @@ class _Lines:
         return line
 
 
-def tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
+def read_tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
     """The cells of each record, and the number of its last line. Raises csv.Error where neither way fits."""
     csv.field_size_limit(2**24)
     source, width = _Lines(lines), 0
     while (line := source.take()) is not None:
-        plain, quoted = _split(line), _quoted([line])
+        plain, quoted = _split(line), _split_quoted([line])
         if not line.strip("\r\n"):
             yield [], source.number
         elif not width:
@@ -48,7 +48,7 @@ def tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
         ):
             yield plain, source.number
         else:
-            yield _over_lines(line, source), source.number
+            yield _read_over_lines(line, source), source.number
 
 
 def _begins_record(line: str | None, width: int) -> bool:
@@ -60,12 +60,12 @@ def _is_closed(cells: list[str]) -> bool:
     return not any(cell.startswith('"') and cell.count('"') % 2 for cell in cells)
 
 
-def _over_lines(line: str, source: _Lines) -> list[str]:
+def _read_over_lines(line: str, source: _Lines) -> list[str]:
     """The cells of a record that goes over several lines."""
     record = [line]
     while len(record) < MOST_LINES and (following := source.take()) is not None:
         record.append(following)
-        if cells := _quoted(record):
+        if cells := _split_quoted(record):
             return cells
     raise csv.Error("unexpected end of data")
 
@@ -74,7 +74,7 @@ def _split(line: str) -> list[str]:
     return line.rstrip("\r\n").split("\t")
 
 
-def _quoted(lines: list[str]) -> list[str] | None:
+def _split_quoted(lines: list[str]) -> list[str] | None:
     """The cells of one record by the rules of CSV, None where the lines are not one."""
     try:
         records = list(csv.reader(lines, delimiter="\t", strict=True))

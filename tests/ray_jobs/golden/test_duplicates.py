@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from making import spec
 
-from ray_jobs.golden.duplicates import hashes
+from ray_jobs.golden.duplicates import open_duplicates
 from ray_jobs.preprocess import tell_many_references
 
 PARTS: dict[str, list[tuple[str, str]]] = {
@@ -21,12 +21,12 @@ EXPECTED = [
 
 
 def found(order: list[str]) -> list[dict[str, Any]]:
-    with hashes() as duplicates:
+    with open_duplicates() as duplicates:
         for name in order:
             duplicates.add(name, [image for image, _ in PARTS[name]], [sha for _, sha in PARTS[name]])
         duplicates.join()
-        assert list(duplicates.gains()) == []
-        tasks = list(duplicates.tasks())
+        assert list(duplicates.join_tasks()) == []
+        tasks = list(duplicates.drop_tasks())
         assert [task.pop("joined") for task in tasks] == ["[]"] * len(tasks)
         return [task | {"repeats": json.loads(task["repeats"])} for task in tasks]
 
@@ -36,10 +36,10 @@ def test_the_first_in_the_order_of_the_set_stays() -> None:
 
 
 def test_none() -> None:
-    with hashes() as duplicates:
+    with open_duplicates() as duplicates:
         duplicates.add("part-00000", ["a", "b"], ["01", "02"])
         duplicates.add("part-00001", [], [])
-        assert list(duplicates.tasks()) == []
+        assert list(duplicates.drop_tasks()) == []
 
 
 REFERENCES = {"a": ["A dog."], "c": ["One dog."], "g": ["A dog."], "b": ["A cat."], "f": ["A cat."]}
@@ -47,13 +47,13 @@ REFERENCES = {"a": ["A dog."], "c": ["One dog."], "g": ["A dog."], "b": ["A cat.
 
 def joined(references: dict[str, list[str]]) -> tuple[dict[str, Any], set[str]]:
     """What each first image gets, and the repeats that are no plain duplicates."""
-    with hashes() as duplicates:
+    with open_duplicates() as duplicates:
         for name, images in PARTS.items():
             texts = [json.dumps(references.get(image, [])) for image, _ in images]
             duplicates.add(name, [image for image, _ in images], [sha for _, sha in images], texts)
         duplicates.join()
-        gains = {task["name"]: json.loads(task["references"]) for task in duplicates.gains()}
-        return gains, {image for task in duplicates.tasks() for image in json.loads(task["joined"])}
+        gains = {task["name"]: json.loads(task["references"]) for task in duplicates.join_tasks()}
+        return gains, {image for task in duplicates.drop_tasks() for image in json.loads(task["joined"])}
 
 
 def test_the_first_gets_the_references_of_all_that_equal_it() -> None:
@@ -64,7 +64,7 @@ def test_the_first_gets_the_references_of_all_that_equal_it() -> None:
 
 
 def test_the_image_that_gets_most_references_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    with hashes() as duplicates:
+    with open_duplicates() as duplicates:
         duplicates.add("part-00000", ["a", "b", "c"], ["01", "01", "02"], ['["A dog."]', '["One dog."]', '["A cat."]'])
         texts = [json.dumps([f"caption {number}"]) for number in range(60)]
         duplicates.add("part-00001", [f"gone {number}" for number in range(60)], ["03"] * 60, texts)

@@ -17,9 +17,9 @@ import pytest
 from making import encoded, picture
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.golden.decoder_process import Decoder, Died, limited
-from ray_jobs.golden.single_images import prepared
-from ray_jobs.images.prepare import Golden, Reject, prepare
+from ray_jobs.golden.decoder_process import Decoder, ProcessDied, end_process_after
+from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.images.prepare import GoldenImage, Reject, prepare
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.sources.source import SourceImage
 
@@ -28,7 +28,7 @@ GOOD = encoded(picture())
 ROOT = Path(__file__).parents[3]
 
 
-def misbehaving(row: SourceImage, settings: Preprocess) -> Golden | Reject:
+def misbehaving(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
     match row.data:
         case b"crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -39,14 +39,14 @@ def misbehaving(row: SourceImage, settings: Preprocess) -> Golden | Reject:
         case b"exit":
             os._exit(3)
         case b"hang":
-            with limited(settings.decode_seconds):
+            with end_process_after(settings.decode_seconds):
                 time.sleep(100)
         case b"once":
             if not Path(row.image_id).exists():
                 Path(row.image_id).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return prepare(GOOD, settings)
-    return prepared(row, settings)
+    return prepare_row(row, settings)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def decoder() -> Iterator[Decoder]:
 
 
 def ended(decoder: Decoder, *rows: SourceImage) -> list[str]:
-    made = [decoder.alone(misbehaving, row) for row in rows]
+    made = [decoder.prepare_isolated(misbehaving, row) for row in rows]
     return [f"{one.reason}: {one.detail}" if isinstance(one, Reject) else "kept" for one in made]
 
 
@@ -118,14 +118,14 @@ def test_golden_images_are_those_of_this_process(decoder: Decoder, tmp_path: Pat
         SourceImage("c", None, detail="gone"),
         SourceImage("d", b""),
     ]
-    found = [decoder.alone(prepared, row) for row in rows]
+    found = [decoder.prepare_isolated(prepare_row, row) for row in rows]
     assert found[0] == found[1] == prepare(GOOD, SETTINGS)
     assert found[2:] == [Reject("unreadable-source", "gone"), Reject("empty", "0 bytes")]
 
 
 def test_a_disk_that_fails_is_trouble(decoder: Decoder) -> None:
     with pytest.raises(RetryableError, match="cannot read /proc/self/mem"):
-        decoder.alone(prepared, SourceImage("a", None, Path("/proc/self/mem")))  # EIO at address 0
+        decoder.prepare_isolated(prepare_row, SourceImage("a", None, Path("/proc/self/mem")))  # EIO at address 0
 
 
 def killing() -> None:
@@ -133,13 +133,13 @@ def killing() -> None:
 
 
 def test_work_that_kills_its_process_is_told(decoder: Decoder) -> None:
-    with pytest.raises(Died, match="its process died of SIGSEGV"):
+    with pytest.raises(ProcessDied, match="its process died of SIGSEGV"):
         decoder.run(killing)
     assert decoder.run(int) == 0
 
 
 def test_what_is_done_in_time_is_not_ended(decoder: Decoder) -> None:
-    with limited(0.2):
+    with end_process_after(0.2):
         pass
     time.sleep(0.4)  # the alarm would end this process
 

@@ -9,9 +9,9 @@ from making import encoded as encoded_picture
 from making import picture
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.golden.build_part import described, drop_duplicates, encoded, join_references, written
-from ray_jobs.golden.duplicates import hashes
-from ray_jobs.golden.single_images import prepared
+from ray_jobs.golden.build_part import describe_part, drop_duplicates, encode_part, join_references, write_part
+from ray_jobs.golden.duplicates import open_duplicates
+from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.sources.source import SourceImage
 from ray_jobs.storage import objects, parts
 
@@ -29,19 +29,21 @@ def write_parts(golden_uri: str) -> None:
             for number, (which, caption) in enumerate(rows)
         ]
         clock: defaultdict[str, float] = defaultdict(float)
-        written({"name": name}, golden_uri, encoded(((row, prepared(row, SETTINGS)) for row in images), clock), clock)
+        write_part(
+            {"name": name}, golden_uri, encode_part(((row, prepare_row(row, SETTINGS)) for row in images), clock), clock
+        )
 
 
 def reject(golden_uri: str, killed_after: int | None = None) -> None:
     """The steps of `reject_duplicates`, up to so many of them."""
     steps: list[Any] = []
-    with hashes() as duplicates:
+    with open_duplicates() as duplicates:
         for name in PARTS:
-            row = described(name, objects.read(parts.uri_of_part(golden_uri, name)), "made")
+            row = describe_part(name, objects.read(parts.uri_of_part(golden_uri, name)), "made")
             duplicates.add(name, row["image_ids"], row["blake3"], row["references"])
         duplicates.join()
-        steps = [lambda task=task: join_references(task, golden_uri) for task in duplicates.gains()]
-        steps += [lambda task=task: drop_duplicates(task, golden_uri, SETTINGS) for task in duplicates.tasks()]
+        steps = [lambda task=task: join_references(task, golden_uri) for task in duplicates.join_tasks()]
+        steps += [lambda task=task: drop_duplicates(task, golden_uri, SETTINGS) for task in duplicates.drop_tasks()]
         for step in steps[:killed_after]:
             step()
 

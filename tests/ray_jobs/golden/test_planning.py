@@ -15,8 +15,8 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import part_plan
-from ray_jobs.golden.part_plan import MEGABYTE, cut, located, planned
-from ray_jobs.golden.sample import sampling
+from ray_jobs.golden.part_plan import MEGABYTE, load_or_create_plan, read_refs, split_parts
+from ray_jobs.golden.sample import open_sample
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
@@ -24,9 +24,9 @@ from ray_jobs.storage import objects
 
 
 def parts_of(sizes: list[int], **settings: Any) -> list[list[ImageRef]]:
-    with sampling(Dataset(source="/images")) as sample:
+    with open_sample(Dataset(source="/images")) as sample:
         sample.draw(ImageRef(f"{number:06d}", "", size) for number, size in enumerate(sizes))
-        return list(cut(sample, Preprocess(**settings)))
+        return list(split_parts(sample, Preprocess(**settings)))
 
 
 @hypothesis(max_examples=100, deadline=None, derandomize=True)
@@ -59,9 +59,9 @@ class Counting:
     def __init__(self, folder: Path) -> None:
         self.source, self.times = open_source(Dataset(source=str(folder))), 0
 
-    def listed(self) -> Iterator[ImageRef]:
+    def list_images(self) -> Iterator[ImageRef]:
         self.times += 1
-        return self.source.listed()
+        return self.source.list_images()
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
         return self.source.read(located)
@@ -75,56 +75,56 @@ def spec_of(folder: Path, root: str, **settings: Any) -> Spec:
 def test_a_plan_is_kept_and_found_again(store: str, tmp_path: Path) -> None:
     source = Counting(folder_of_pictures(tmp_path / "images", 300))
     made = spec_of(tmp_path / "images", store, preprocess__part_rows=4)
-    plan = planned(made, source)
+    plan = load_or_create_plan(made, source)
     assert (plan.rows, plan.listed) == (300, 300)
     assert 75 <= len(plan.parts) <= 77
     assert plan.bytes == sum(file.stat().st_size for file in (tmp_path / "images").iterdir())
     assert len({part.file for part in plan.parts}) == 2
-    assert planned(made, source) == plan
+    assert load_or_create_plan(made, source) == plan
     assert source.times == 1
-    found = [one for part in plan.parts for one in located(made.golden_uri, part.file, part.group)]
-    assert found == list(source.listed())
+    found = [one for part in plan.parts for one in read_refs(made.golden_uri, part.file, part.group)]
+    assert found == list(source.list_images())
 
 
 def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
     source = Counting(folder_of_pictures(tmp_path / "images", 300))
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
-    plan = planned(made, source)
+    plan = load_or_create_plan(made, source)
     folder = f"{made.golden_uri}/plan"
     before = {entry.key: objects.read(f"{folder}/{entry.key}") for entry in objects.entries(folder)}
     for gone in (["plan.json"], ["plan.json", plan.parts[-1].file], list(before)):
         for name in gone:
             objects.delete(f"{folder}/{name}")
-        assert planned(made, source) == plan
+        assert load_or_create_plan(made, source) == plan
         assert {entry.key: objects.read(f"{folder}/{entry.key}") for entry in objects.entries(folder)} == before
 
 
 def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
     source = Counting(folder_of_pictures(tmp_path / "images", 20))
-    plan = planned(spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=4), source)
+    plan = load_or_create_plan(spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=4), source)
     other = spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=7)
-    assert planned(other, source) == plan
+    assert load_or_create_plan(other, source) == plan
 
 
 def test_what_another_plan_left_behind_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     """A job with other part sizes died before its plan was complete."""
     source = Counting(folder_of_pictures(tmp_path / "images", 40))
-    planned(spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=10), source)
+    load_or_create_plan(spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=10), source)
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=20)
     objects.delete(f"{made.golden_uri}/plan/plan.json")
-    plan = planned(made, source)
-    found = [one for part in plan.parts for one in located(made.golden_uri, part.file, part.group)]
-    assert found == list(source.listed())
+    plan = load_or_create_plan(made, source)
+    found = [one for part in plan.parts for one in read_refs(made.golden_uri, part.file, part.group)]
+    assert found == list(source.list_images())
     assert max(part.rows for part in plan.parts) > 10
 
 
 def test_a_set_is_made_with_one_version_of_each_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Counting(folder_of_pictures(tmp_path / "images", 5))
     made = spec_of(tmp_path / "images", str(tmp_path / "root"))
-    planned(made, source)
+    load_or_create_plan(made, source)
     monkeypatch.setattr(part_plan, "version", lambda name: "99" if name == "pillow" else version(name))
     with pytest.raises(InputError, match=r"begun with pillow [\d.]+, now 99; delete it"):
-        planned(made, source)
+        load_or_create_plan(made, source)
 
 
 def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
     made = spec_of(folder, str(tmp_path / "root"))
     folder_of_pictures(folder, 6)
     with pytest.raises(InputError, match="images: it changed after the run was planned; plan it again"):
-        planned(made, Counting(folder))
+        load_or_create_plan(made, Counting(folder))
     assert list(objects.entries(made.golden_uri)) == []
 
 
@@ -140,4 +140,4 @@ def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
     made = spec_of(folder_of_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
     objects.write(f"{made.golden_uri}/plan/plan.json", b"{")
     with pytest.raises(InputError, match=r"plan\.json: not a plan .*; delete the folder"):
-        planned(made, Counting(tmp_path / "images"))
+        load_or_create_plan(made, Counting(tmp_path / "images"))

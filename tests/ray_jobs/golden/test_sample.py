@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.golden.sample import sampling
+from ray_jobs.golden.sample import open_sample
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.source import ImageRef
 
@@ -23,7 +23,7 @@ def images(count: int, labels: Any = None) -> list[ImageRef]:
 
 
 def drawn(listed: Any, **settings: Any) -> list[ImageRef]:
-    with sampling(Dataset(source="/images", **settings)) as sample:
+    with open_sample(Dataset(source="/images", **settings)) as sample:
         sample.draw(listed)
         return list(sample)
 
@@ -102,7 +102,7 @@ def test_a_name_that_is_not_unicode_is_told() -> None:
 def test_memory_does_not_grow_with_the_listing() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
-        with sampling(Dataset(source="/images", limit=1000)) as sample:
+        with open_sample(Dataset(source="/images", limit=1000)) as sample:
             sample.draw(ImageRef(f"image-{number:06d}", "x" * 50) for number in range(count))
             assert sum(1 for _ in sample) == 1000
         _, most = tracemalloc.get_traced_memory()

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS
-from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.prepare import GoldenImage, Reject, prepare, prepare_file
+from ray_jobs.images.reject_reasons import ImageRejected
 
 SETTINGS = Preprocess(format="png")
 BOMBS = sorted(name for name in corpus.FILES if "bomb" in name or "claims" in name or "outside" in name)
@@ -33,7 +33,7 @@ def made(name: str) -> bytes:
     return corpus.FILES[name].make()
 
 
-def difference(golden: Golden, shown: Image.Image) -> float:
+def difference(golden: GoldenImage, shown: Image.Image) -> float:
     """Mean absolute difference of the worst channel, in levels of 8 bits, to the picture at the golden image's size."""
     expected = shown.convert("RGB").resize((golden.width, golden.height), Image.Resampling.LANCZOS)
     seen = np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
@@ -52,7 +52,7 @@ def test_a_file_that_is_to_be_kept_is_the_picture_with_these_repairs(name: str) 
 
 @pytest.mark.parametrize("name", [name for name, file in corpus.FILES.items() if file.reasons])
 def test_a_file_that_is_to_be_rejected_is_for_a_reason_of_its_table(name: str) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(ImageRejected) as caught:
         prepare(made(name), SETTINGS, name)
     assert caught.value.reason in corpus.FILES[name].reasons
     assert caught.value.detail

@@ -16,8 +16,8 @@ from PIL import Image, ImageFile, ImageOps
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import Reject, prepare_file
-from ray_jobs.images.reject_reasons import REASONS, Rejected
-from ray_jobs.images.resize import upright
+from ray_jobs.images.reject_reasons import REASONS, ImageRejected
+from ray_jobs.images.resize import turn_upright
 
 IMAGES = Path(__file__).parents[3] / "demo" / "images"
 FAULTY = json.loads((IMAGES / "faulty" / "expected.json").read_text())
@@ -31,7 +31,7 @@ def test_every_faulty_file_ends_as_expected(name: str) -> None:
     if expected["outcome"] == "kept":
         assert decode(data, USUAL, name).repairs == expected["repaired"]
     else:
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(ImageRejected) as caught:
             decode(data, USUAL, name)
         assert caught.value.reason == expected["reason"]
         assert caught.value.detail
@@ -78,7 +78,7 @@ def test_an_orientation_turns_as_pillow_turns(orientation: int, form: str) -> No
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
     assert (decoded.height, decoded.width) == expected.shape[:2]
     assert decoded.repairs == (["exif-rotated"] if orientation > 1 else [])
-    assert np.abs(upright(decoded.pixels, decoded.orientation) - expected).max() <= (0 if form != "JPEG" else 2)
+    assert np.abs(turn_upright(decoded.pixels, decoded.orientation) - expected).max() <= (0 if form != "JPEG" else 2)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -125,7 +125,7 @@ SMALL = Preprocess(max_source_pixels=10_000)
     ],
 )
 def test_sizes_are_judged_by_the_header(size: tuple[int, int], limits: Preprocess, reason: str) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(ImageRejected) as caught:
         decode(header_only(*size), limits)
     assert caught.value.reason == reason
 
@@ -220,7 +220,7 @@ def test_whatever_a_codec_raises_is_a_reject(error: type[Exception], monkeypatch
         raise error("broken")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
-    with pytest.raises(Rejected, match=r"corrupt: .*broken"):
+    with pytest.raises(ImageRejected, match=r"corrupt: .*broken"):
         decode(encoded(picture()), USUAL)
 
 
@@ -236,7 +236,7 @@ def test_memory_that_is_not_there_is_not_the_images_doing(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_a_file_cut_in_the_middle_is_rejected_rather_than_grey(form: str) -> None:
     data = encoded(picture(size=(200, 150)), form)
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(ImageRejected) as caught:
         decode(data[: len(data) // 2], USUAL)
     assert caught.value.reason in ("truncated", "corrupt")
 

@@ -13,8 +13,8 @@ from PIL import Image, ImageFile
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode
-from ray_jobs.images.prepare import Golden, Reject, prepare, prepare_file, thumbnail
-from ray_jobs.images.reject_reasons import REASONS, Reason, Rejected
+from ray_jobs.images.prepare import GoldenImage, Reject, prepare, prepare_file, thumbnail
+from ray_jobs.images.reject_reasons import REASONS, ImageRejected, Reason
 from ray_jobs.inputs.errors import RetryableError
 
 PHOTOS = Path(__file__).parents[3] / "demo" / "images" / "photos"
@@ -22,7 +22,7 @@ USUAL = Preprocess()
 FAST, WHOLE = Preprocess(format="png"), Preprocess(format="png", filter="lanczos")
 
 
-def seen(golden: Golden) -> np.ndarray:
+def seen(golden: GoldenImage) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
 
 
@@ -139,7 +139,7 @@ def test_a_thumbnail_leaves_the_decoder_as_strict_as_it_was() -> None:
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_reason_survives_its_way_between_processes(reason: Reason) -> None:
-    error = Rejected(reason, "on\ntwo   lines " + "x" * 400)
+    error = ImageRejected(reason, "on\ntwo   lines " + "x" * 400)
     found = pickle.loads(pickle.dumps(error))
     assert (found.reason, found.detail) == (error.reason, error.detail)
     assert str(found) == str(error) == f"{reason}: {error.detail}"

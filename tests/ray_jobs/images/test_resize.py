@@ -9,7 +9,7 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.images.resize import encode, resize, target_size, upright
+from ray_jobs.images.resize import encode, resize, target_size, turn_upright
 
 SIDES = some.integers(2, 12_000)
 
@@ -83,10 +83,10 @@ def test_edges_of_a_slight_change_of_size_stay_where_they_are(filter: str) -> No
 
 
 def test_upright_turns_each_orientation_its_own_way() -> None:
-    turned = [upright(pixels(), number) for number in range(1, 9)]
+    turned = [turn_upright(pixels(), number) for number in range(1, 9)]
     assert [image.shape[:2] for image in turned] == [(48, 64)] * 4 + [(64, 48)] * 4
     assert len({image.tobytes() for image in turned}) == 8
-    assert np.array_equal(upright(pixels(), 6), np.rot90(pixels(), -1))  # a quarter turn clockwise (EXIF 2.3)
+    assert np.array_equal(turn_upright(pixels(), 6), np.rot90(pixels(), -1))  # a quarter turn clockwise (EXIF 2.3)
 
 
 def test_png_keeps_every_pixel_and_jpeg_nearly() -> None:

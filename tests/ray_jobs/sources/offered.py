@@ -181,14 +181,14 @@ def dataset_of(settings: dict[str, Any], **more: Any) -> Dataset:
 
 
 def listed(dataset: Dataset) -> list[ImageRef]:
-    return list(open_source(dataset).listed())
+    return list(open_source(dataset).list_images())
 
 
 def listing_peak(source: Source, count: int) -> int:
     """The most bytes of Python objects that there were at once while the source listed its `count` images."""
     tracemalloc.start()
     try:
-        assert sum(1 for _ in source.listed()) == count
+        assert sum(1 for _ in source.list_images()) == count
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -168,7 +168,7 @@ def test_the_folder_of_the_images_is_looked_for_once(tmp_path: Path, monkeypatch
     objects.write(f"{tmp_path}/coco/val2017/a.png", PICTURES[0])
     objects.write(f"{tmp_path}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
     source = open_source(Dataset(source=f"{tmp_path}/coco/annotations/captions_val2017.json", references="caption"))
-    listing = list(source.listed())
+    listing = list(source.list_images())
     taken = pickle.loads(pickle.dumps(source))
     monkeypatch.setattr(manifest, "image_folder", lambda _: pytest.fail("looked for again"))
     for one in listing:

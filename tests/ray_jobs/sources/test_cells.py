@@ -10,7 +10,7 @@ from offered import PICTURES
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.cells.columns import columns_of
+from ray_jobs.sources.cells.columns import choose_columns
 from ray_jobs.sources.cells.images import read_image
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import SEPARATOR, read_label, read_references
@@ -186,7 +186,7 @@ STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     ],
 )
 def test_the_image_column_is_found(fields: dict[str, Any], image: str, places: bool) -> None:
-    found = columns_of(Dataset(source="x"), "x", pa.schema(fields))
+    found = choose_columns(Dataset(source="x"), "x", pa.schema(fields))
     assert (found.image, found.places) == (image, places)
 
 
@@ -194,5 +194,5 @@ def test_the_image_column_is_found(fields: dict[str, Any], image: str, places: b
 def test_columns_that_do_not_tell_are_listed(fields: dict[str, Any]) -> None:
     first, second = fields
     with pytest.raises(InputError, match=rf"cannot tell .* {first} \(.*, {second} \(.*; set `dataset\.image`"):
-        columns_of(Dataset(source="x"), "x", pa.schema(fields))
-    assert columns_of(Dataset(source="x", image=second), "x", pa.schema(fields)).image == second
+        choose_columns(Dataset(source="x"), "x", pa.schema(fields))
+    assert choose_columns(Dataset(source="x", image=second), "x", pa.schema(fields)).image == second

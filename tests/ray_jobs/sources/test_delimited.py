@@ -11,7 +11,7 @@ from offered import listed
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.rows.tab_separated import tab_records
+from ray_jobs.sources.rows.tab_separated import read_tab_records
 
 TRICKY = ['"stop" sign', "a\ttab", 'two\nlines, "so"', '"', '""', "plain", '"whole"', "it's", 'ends "so"', "", "x"]
 
@@ -96,8 +96,8 @@ def test_labels_that_pandas_wrote_with_gaps_are_those_without(tmp_path: Path) ->
 
 def test_a_cell_of_tsv_that_goes_on_is_one_record_and_those_behind_it_are_lines_again() -> None:
     lines = iter(["a\tb\n", 'x\t"one\n', 'two"\n', 'y\t"stop" sign\n', '"p\tq"\tr\n', 'z\t"so"\n'])
-    assert list(tab_records(lines)) == [
+    assert list(read_tab_records(lines)) == [
         (["a", "b"], 1), (["x", "one\ntwo"], 3), (["y", '"stop" sign'], 4), (["p\tq", "r"], 5), (["z", "so"], 6),
     ]  # fmt: skip
     with pytest.raises(csv.Error, match="unexpected end of data"):
-        list(tab_records(iter(["a\tb\n", 'x\t"one\n', "two\n"])))
+        list(read_tab_records(iter(["a\tb\n", 'x\t"one\n', "two\n"])))

@@ -129,7 +129,7 @@ def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monk
     for number in range(3):
         objects.write(f"{store}/it/{number}.png", PICTURES[number])
     source = open_source(Dataset(source=f"{store}/it"))
-    located = list(source.listed())
+    located = list(source.list_images())
     objects.delete(f"{store}/it/1.png")
     with pytest.raises(RetryableError, match=r"1\.png was listed and cannot be read; is it mounted on this node too"):
         list(source.read(located))
@@ -148,7 +148,7 @@ def test_a_link_to_nothing_is_a_row_without_data(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(PICTURES[0])
     (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
     source = open_source(Dataset(source=str(tmp_path)))
-    rows = list(source.read(list(source.listed())))
+    rows = list(source.read(list(source.list_images())))
     assert [(row.data, row.file) == (None, None) for row in rows] == [False, True]
     assert rows[1].detail.endswith("1.png: no such file")
 

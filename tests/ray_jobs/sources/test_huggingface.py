@@ -47,7 +47,7 @@ def test_a_dataset_saved_with_a_format_of_its_own_is_read_as_it_is(tmp_path: Pat
 
 def test_pickled_it_leaves_the_mapped_files_behind(tmp_path: Path) -> None:
     source = open_source(dataset_of(huggingface(tmp_path / "data")))
-    list(source.listed())
+    list(source.list_images())
     assert source.__getstate__() == {"dataset": source.dataset, "_loaded": None}  # type: ignore[attr-defined]
 
 

@@ -11,7 +11,7 @@ from offered import PICTURES, dataset_of, huggingface, jsonl, listed, read, webd
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.cells.labels import label_names, named
+from ray_jobs.sources.cells.labels import name_label, read_label_names
 from ray_jobs.storage import objects
 
 NAMES = ["tench", "goldfish", "great white shark"]
@@ -23,15 +23,15 @@ NAMES = ["tench", "goldfish", "great white shark"]
 def test_names_by_number(store: str, text: str) -> None:
     objects.write(f"{store}/names", text.encode())
     dataset = Dataset(source="x", label="label", label_names=f"{store}/names")
-    assert label_names(dataset) == {"0": "tench", "1": "goldfish", "2": "great white shark"}
-    assert named("1", label_names(dataset), dataset) == ("goldfish", "1")
-    assert named(None, label_names(dataset), dataset) == (None, None)
+    assert read_label_names(dataset) == {"0": "tench", "1": "goldfish", "2": "great white shark"}
+    assert name_label("1", read_label_names(dataset), dataset) == ("goldfish", "1")
+    assert name_label(None, read_label_names(dataset), dataset) == (None, None)
 
 
 def test_without_names_a_label_is_itself() -> None:
     dataset = Dataset(source="x", label="label")
-    assert label_names(dataset) is None
-    assert named("7", None, dataset) == ("7", None)
+    assert read_label_names(dataset) is None
+    assert name_label("7", None, dataset) == ("7", None)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_without_names_a_label_is_itself() -> None:
 def test_a_file_of_names_that_is_none(tmp_path: Path, data: bytes, told: str) -> None:
     (tmp_path / "names").write_bytes(data)
     with pytest.raises(InputError, match=f"label_names {tmp_path}/names: {told}"):
-        label_names(Dataset(source="x", label="label", label_names=str(tmp_path / "names")))
+        read_label_names(Dataset(source="x", label="label", label_names=str(tmp_path / "names")))
 
 
 def folder(place: Path) -> Any:
@@ -129,7 +129,7 @@ TENCH, SHARK = "tench, Tinca tinca", "great white shark"
 )
 def test_names_with_their_ids(tmp_path: Path, name: str, text: str, expected: dict[str, str]) -> None:
     (tmp_path / name).write_text(text)
-    assert label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name))) == expected
+    assert read_label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name))) == expected
 
 
 @pytest.mark.parametrize(("text", "is_another"), [("0: tench\n1: shark", True), ("tench\nshark", False)])
@@ -173,7 +173,7 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
 def test_a_table_of_names_that_is_none(tmp_path: Path, name: str, text: str, fault: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=f"label_names {tmp_path}/{name}: .*{fault}"):
-        label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name)))
+        read_label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name)))
 
 
 def test_a_label_without_a_name_is_told_with_the_form_of_a_line(tmp_path: Path) -> None:

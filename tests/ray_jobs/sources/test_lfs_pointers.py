@@ -4,8 +4,8 @@ import pytest
 from offered import read
 
 from ray_jobs.contract.suite import Dataset, Preprocess
-from ray_jobs.images.decode import opened
-from ray_jobs.images.reject_reasons import Rejected
+from ray_jobs.images.decode import open_header
+from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.lfs_pointers import REMEDY
 from ray_jobs.storage import objects
@@ -29,5 +29,5 @@ def test_a_pointer_in_place_of_a_data_set_is_told(store: str, name: str) -> None
 
 
 def test_a_pointer_in_place_of_an_image_is_told() -> None:
-    with pytest.raises(Rejected, match=REMEDY):
-        opened(POINTER, Preprocess())
+    with pytest.raises(ImageRejected, match=REMEDY):
+        open_header(POINTER, Preprocess())

@@ -26,7 +26,7 @@ def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None
         rows = read(Dataset(source=f"{store}/sets/m.jsonl"))
     found = [row.file.read_bytes() if row.file else row.data for row in rows]
     assert found == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
-    assert [row.image_id for row in rows] == [*names[:3], web.public(names[3]), *names[4:]]
+    assert [row.image_id for row in rows] == [*names[:3], web.redact_url(names[3]), *names[4:]]
     assert f"{store}/sets/no.png" in rows[4].detail
     assert "places of the scheme 'gs' are not read" in rows[5].detail
 

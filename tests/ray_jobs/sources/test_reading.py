@@ -6,22 +6,22 @@ import pytest
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.sources.reading import prefetch
-from ray_jobs.sources.reading.prefetch import beside, distance_of, in_turn, reads_at_once
+from ray_jobs.sources.reading import fetch
+from ray_jobs.sources.reading.fetch import distance_of, read_streams_in_order, reads_at_once, resolve_path
 
 
 def test_streams_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "BATCH", 3)
-    monkeypatch.setattr(prefetch, "WAITING", 2)
+    monkeypatch.setattr(fetch, "BATCH", 3)
+    monkeypatch.setattr(fetch, "WAITING", 2)
     for width in (1, 3):
         streams = [partial(lambda start: iter(range(start, start + 50)), start) for start in range(0, 500, 50)]
-        assert list(in_turn(streams, width)) == list(range(500))
+        assert list(read_streams_in_order(streams, width)) == list(range(500))
 
     def failing() -> Iterator[int]:
         yield 1
         raise InputError("cut off")
 
-    found = in_turn([lambda: iter(range(30)), failing, lambda: iter(range(3))], 3)
+    found = read_streams_in_order([lambda: iter(range(30)), failing, lambda: iter(range(3))], 3)
     assert list(islice(found, 30)) == list(range(30))
     with pytest.raises(InputError, match="cut off"):
         next(found)
@@ -37,9 +37,9 @@ def test_places() -> None:
     assert [distance_of(place) for place in ("http://h/x", "HTTPS://h/x", "s3://b/x", "/x", "file:///x")] == [
         "web", "web", "object-store", "local", "local",
     ]  # fmt: skip
-    assert beside("/data", "a/b.png") == "/data/a/b.png"
-    assert beside("/data/set", "../b.png") == "/data/b.png"
-    assert beside("s3://b/data", "./../b.png") == "s3://b/b.png"
-    assert beside("s3://b/data", "a..png") == "s3://b/data/a..png"
+    assert resolve_path("/data", "a/b.png") == "/data/a/b.png"
+    assert resolve_path("/data/set", "../b.png") == "/data/b.png"
+    assert resolve_path("s3://b/data", "./../b.png") == "s3://b/b.png"
+    assert resolve_path("s3://b/data", "a..png") == "s3://b/data/a..png"
     for name in ("/abs/x.png", "s3://o/x", "http://h/../x"):
-        assert beside("s3://b/data", name) == name
+        assert resolve_path("s3://b/data", name) == name

@@ -71,7 +71,7 @@ def test_a_listing_is_the_same_every_time_and_has_labels_for_strata(offered: dic
 
 def test_a_source_is_small_to_send_after_it_has_listed(offered: dict[str, Any]) -> None:
     source = open_source(dataset_of(offered))
-    assert len(list(source.listed())) == COUNT
+    assert len(list(source.list_images())) == COUNT
     assert len(pickle.dumps(source)) < 2000
 
 

@@ -166,7 +166,7 @@ def test_few_files_are_opened_to_learn_the_type_of_a_column_without_values(
     assert isinstance(source, table.TableSource)
 
     @contextmanager
-    def counted(uri: str) -> Iterator[table.File]:
+    def counted(uri: str) -> Iterator[table.TableFile]:
         opened.append(uri)
         with source.open_file(uri) as file:
             yield file

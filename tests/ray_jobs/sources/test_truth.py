@@ -14,8 +14,8 @@ from making import encoded, picture
 from offered import CAPTIONS, FORMATS, LABELS, dataset_of, jsonl, listed, pictures, read
 
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.golden.build_part import encoded as encode_part
-from ray_jobs.golden.sample import sampling
+from ray_jobs.golden.build_part import encode_part
+from ray_jobs.golden.sample import open_sample
 from ray_jobs.images.prepare import prepare_file
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.texts import CellFault
@@ -50,7 +50,7 @@ def test_a_folder_without_metadata_has_no_truth(tmp_path: Path) -> None:
 def test_the_sample_and_the_golden_part_carry_it(tmp_path: Path) -> None:
     jsonl(pictures(tmp_path / "few") / "metadata.jsonl", [{"file_name": "001.png", "n": 3}])
     dataset = dataset_of({"source": tmp_path / "few"}, truth={"count": "n"})
-    with sampling(dataset) as sample:
+    with open_sample(dataset) as sample:
         sample.draw(listed(dataset))
         drawn = list(sample)
     assert [one.truth for one in drawn[:3]] == ["{}", '{"count": 3}', "{}"]

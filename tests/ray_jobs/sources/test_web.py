@@ -11,7 +11,7 @@ from offered import PICTURES
 from serving import Reply, serving
 
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.sources.reading import prefetch as reading
+from ray_jobs.sources.reading import fetch as reading
 from ray_jobs.sources.reading import web
 
 IMAGE = PICTURES[0]
@@ -165,7 +165,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 def test_a_failure_is_a_row_without_data_and_the_others_are_read() -> None:
     with serving(lambda path, _: Reply(404) if path == "/3" else Reply(body=path.encode())) as address:
-        found = list(prefetch(partial(reading.fetched, home="/data"), (f"{address}/{n}" for n in range(9)), 4))
+        found = list(prefetch(partial(reading.fetch_place, home="/data"), (f"{address}/{n}" for n in range(9)), 4))
     assert [one.data for one in found] == [None if number == 3 else b"/%d" % number for number in range(9)]
 
 
@@ -180,7 +180,7 @@ def test_a_failure_is_a_row_without_data_and_the_others_are_read() -> None:
     ],
 )
 def test_an_address_is_told_without_its_secrets(url: str, told: str) -> None:
-    assert web.public(url) == told
+    assert web.redact_url(url) == told
 
 
 def test_a_failure_does_not_tell_them_either() -> None:

@@ -51,8 +51,8 @@ def test_many_shards_are_listed_in_order_while_others_are_read_ahead(s3: str, tm
         objects.upload(path, f"{s3}/{number}.tar")
     source = open_source(Dataset(source=s3, reads=3))
     expected = [f"{shard}.tar/{number:05d}" for shard in range(5) for number in range(count)]
-    assert [one.image_id for one in source.listed()] == expected
-    listing = source.listed()
+    assert [one.image_id for one in source.list_images()] == expected
+    listing = source.list_images()
     next(listing)
     listing.close()  # type: ignore[attr-defined] # and nothing waits for who does not listen
 

@@ -91,7 +91,7 @@ def test_a_name_of_an_address_inside_is_not_asked(name: str, monkeypatch: pytest
 
 def test_a_name_of_two_addresses_is_refused_for_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, {"two.example": ["1.1.1.1", "127.0.0.1"]})
-    with pytest.raises(allowed_places.Refused):
+    with pytest.raises(allowed_places.PlaceRefused):
         allowed_places.resolve("http", "two.example", 80)
 
 
@@ -129,7 +129,7 @@ def test_a_redirect_inside_is_not_followed(target: str, status: int, monkeypatch
     "scheme", ["file", "ftp", "gopher", "dict", "ldap", "jar", "netdoc", "data", "javascript", "unix"]
 )
 def test_a_scheme_that_is_not_the_webs(scheme: str) -> None:
-    with pytest.raises(allowed_places.Refused):
+    with pytest.raises(allowed_places.PlaceRefused):
         allowed_places.check_place(f"{scheme}:///etc/passwd", "/data")
     with serving(lambda *_: Reply(302, headers={"Location": f"{scheme}:///etc/passwd"})) as address:
         data, _ = web.fetch(f"{address}/x")

@@ -25,15 +25,15 @@ from serving import Reply, serving
 from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.dataset.brace_patterns import MOST_FILES, count_named_files, expand_pattern
 from ray_jobs.golden import single_images
-from ray_jobs.golden.decoder_process import Decoder, Died
-from ray_jobs.golden.single_images import prepared
-from ray_jobs.golden.source_process import apart
-from ray_jobs.images.prepare import Golden, Reject
+from ray_jobs.golden.decoder_process import Decoder, ProcessDied
+from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.source_process import run_in_source_process
+from ray_jobs.images.prepare import GoldenImage, Reject
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.formats import tar
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
-from ray_jobs.sources.reading import prefetch, web
+from ray_jobs.sources.reading import fetch, web
 from ray_jobs.sources.rows import row_files
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
@@ -93,7 +93,7 @@ def test_rows_that_no_bytes_stand_for_are_not_listed(
     assert path.stat().st_size < count
     source = open_source(Dataset(source=str(path), image="image", label="label", limit=10, stratify=stratify))
     with pytest.raises(InputError, match="rows in"):
-        list(source.listed())
+        list(source.list_images())
 
 
 def test_a_footer_that_claims_any_number(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_footer_that_claims_any_number(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(data[: -8 - length] + evil + len(evil).to_bytes(4, "little") + b"PAR1")
     source = open_source(Dataset(source=str(tmp_path / "x.parquet"), image="image", limit=10))
     with pytest.raises(InputError):
-        list(source.read(list(source.listed())))
+        list(source.read(list(source.list_images())))
 
 
 def _varint(number: int) -> bytes:
@@ -165,7 +165,7 @@ def test_a_packed_file_without_an_end_is_ended_before_all_of_it_lies_on_disk(
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "0.png").write_bytes(b"")
     with pytest.raises(InputError, match=variable):
-        list(source.listed())
+        list(source.list_images())
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv"])
@@ -173,14 +173,14 @@ def test_a_line_without_an_end(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(row_files, "MOST_LINE", 1000)
     (tmp_path / name).write_text("file\n" * (name != "m.jsonl") + "x" * 5000)
     with pytest.raises(InputError, match=r"line . has over 1000 bytes"):
-        list(row_files.rows(str(tmp_path / name)))
+        list(row_files.read_rows(str(tmp_path / name)))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"file": ' + "9" * 10_000 + "}", "{" + "1" * 5000])
 def test_json_that_is_nested_or_long(text: str, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text(text + "\n")
     with pytest.raises(InputError):
-        list(open_source(Dataset(source=str(tmp_path / "m.jsonl"))).listed())
+        list(open_source(Dataset(source=str(tmp_path / "m.jsonl"))).list_images())
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" + "9" * 10_000 + "]"])
@@ -191,13 +191,13 @@ def test_names_of_labels_that_are_nested_or_long(text: str, tmp_path: Path) -> N
         Dataset(source=str(tmp_path / "m.jsonl"), label="kind", label_names=str(tmp_path / "names.json"))
     )
     with pytest.raises(InputError):
-        list(source.listed())
+        list(source.list_images())
 
 
 def test_references_nested_deep_in_a_csv_are_a_text(tmp_path: Path) -> None:
     with (tmp_path / "m.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file", "said"], ["a.png", "[" * 50_000]])
-    (one,) = open_source(Dataset(source=str(tmp_path / "m.csv"), references="said")).listed()
+    (one,) = open_source(Dataset(source=str(tmp_path / "m.csv"), references="said")).list_images()
     assert one.references == ["[" * 50_000]
 
 
@@ -242,8 +242,8 @@ def tar_of(path: Path, data: bytes) -> str:
 @pytest.mark.parametrize("write", [folder_of, manifest_of, parquet_of, arrow_of, tar_of])
 def test_an_image_that_is_too_large(write: Callable[[Path, bytes], str], megabyte: bytes, tmp_path: Path) -> None:
     source = open_source(Dataset(source=write(tmp_path, megabyte)))
-    (row,) = source.read(list(source.listed()))
-    end = prepared(row, SMALL)
+    (row,) = source.read(list(source.list_images()))
+    end = prepare_row(row, SMALL)
     assert isinstance(end, Reject)
     assert "ASSAY_MAX_IMAGE_MB" in end.detail
 
@@ -256,7 +256,7 @@ def test_an_object_that_is_too_large(megabyte: bytes, monkeypatch: pytest.Monkey
         raise InputError(f"{uri}: is too large")
 
     monkeypatch.setattr(objects, "read", read)
-    assert prefetch.fetched("s3://b/set/x.png", "s3://b/set").data is None
+    assert fetch.fetch_place("s3://b/set/x.png", "s3://b/set").data is None
     assert asked == [2**20]
 
 
@@ -281,7 +281,7 @@ def test_a_text_in_a_tar_that_is_too_large(tmp_path: Path, monkeypatch: pytest.M
             opened.addfile(member, io.BytesIO(bytes(size)))
     source = open_source(Dataset(source=str(tmp_path / "x.tar"), label="txt", stratify=True, limit=1))
     with pytest.raises(InputError, match="over 1000"):
-        list(source.listed())
+        list(source.list_images())
 
 
 @pytest.mark.parametrize("form", ["file", "stream"])
@@ -317,20 +317,20 @@ def hoarding() -> int:
 def test_a_listing_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LISTING_SECONDS", "1")
     with pytest.raises(InputError, match="not listed within 1 s"):
-        apart("dataset x", hanging, 100)
+        run_in_source_process("dataset x", hanging, 100)
 
 
 @pytest.mark.slow
 def test_a_listing_that_takes_all_memory_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LISTING_MB", "300")
     with pytest.raises(InputError, match="more than 300 MB"):
-        apart("dataset x", hoarding)
+        run_in_source_process("dataset x", hoarding)
 
 
 @pytest.mark.slow
 def test_a_file_that_crashes_its_reader_is_told() -> None:
     with pytest.raises(InputError, match="SIGSEGV"):
-        apart("dataset x", dying, int(signal.SIGSEGV))
+        run_in_source_process("dataset x", dying, int(signal.SIGSEGV))
 
 
 class Killing:
@@ -338,7 +338,7 @@ class Killing:
 
     distance: Distance = "local"
 
-    def listed(self) -> Iterator[ImageRef]:
+    def list_images(self) -> Iterator[ImageRef]:
         return located(6)
 
     def read(self, wanted: Sequence[ImageRef]) -> Iterator[SourceImage]:
@@ -361,7 +361,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         done = list(single_images.prepare_alone(own, Killing(), "", task, defaultdict(float)))
     finally:
         own.close()
-    return {row.image_id: "kept" if isinstance(made, Golden) else made.reason for row, made in done}
+    return {row.image_id: "kept" if isinstance(made, GoldenImage) else made.reason for row, made in done}
 
 
 @pytest.mark.slow
@@ -398,7 +398,7 @@ class Waiting:
     def __init__(self, computes: bool) -> None:
         self.computes = computes
 
-    def listed(self) -> Iterator[ImageRef]:
+    def list_images(self) -> Iterator[ImageRef]:
         return located(3)
 
     def read(self, wanted: Sequence[ImageRef]) -> Iterator[SourceImage]:
@@ -434,7 +434,7 @@ def test_an_image_that_is_slow_to_come_is_tried_again_and_one_that_computes_is_a
 def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Decoder):
         def run(self, work: Callable[..., Any], *_: Any, seconds: float | None = None) -> Any:
-            raise Died(-signal.SIGALRM)
+            raise ProcessDied(-signal.SIGALRM)
 
     with pytest.raises(RetryableError, match="the plan of s3://b/golden/x: not read within 300 s"):
         list(
@@ -444,7 +444,7 @@ def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatc
         )
 
 
-def slow(row: SourceImage, settings: Preprocess) -> Golden | Reject:
+def slow(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
     with Path(row.image_id).open("a") as file:
         file.write("tried\n")
     os.kill(os.getpid(), signal.SIGALRM)
@@ -453,7 +453,7 @@ def slow(row: SourceImage, settings: Preprocess) -> Golden | Reject:
 
 def test_an_image_that_takes_too_long_is_tried_once(tmp_path: Path) -> None:
     own = Decoder(SMALL)
-    end = own.alone(slow, SourceImage(str(tmp_path / "tries"), b"x"))
+    end = own.prepare_isolated(slow, SourceImage(str(tmp_path / "tries"), b"x"))
     own.close()
     assert isinstance(end, Reject)
     assert end.reason == "timeout"

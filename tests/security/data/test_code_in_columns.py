@@ -15,8 +15,8 @@ import pytest
 import ray.data  # noqa: F401 (registers the types that unpickle)
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.golden.part_plan import located
-from ray_jobs.golden.source_process import apart
+from ray_jobs.golden.part_plan import read_refs
+from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.storage import parts
@@ -148,7 +148,7 @@ def refused(dataset: Dataset) -> str:
     """The line with which both listing and reading end."""
     source = open_source(dataset)
     with pytest.raises(InputError) as raised:
-        list(source.read(list(source.listed())))
+        list(source.read(list(source.list_images())))
     return str(raised.value)
 
 
@@ -188,7 +188,7 @@ def test_a_column_that_is_not_wanted_is_not_read(tmp_path: Path, file: str) -> N
     other = (pa.field("good", pa.binary()), pa.array([b"\xff\xd8"]))
     WRITERS[file](tmp_path / file, table_of(field, column, other))
     source = open_source(Dataset(source=str(tmp_path / file), image="good"))
-    assert [row.data for row in source.read(list(source.listed()))] == [b"\xff\xd8"]
+    assert [row.data for row in source.read(list(source.list_images()))] == [b"\xff\xd8"]
     assert not (tmp_path / "ran").exists()
 
 
@@ -240,7 +240,7 @@ READ_PARTS: dict[str, Callable[[str, bytes], object]] = {
     "columns": lambda stage, data: parts.columns(stage, "part-00000", ["image"]),
     "table": lambda stage, data: parts.table(data),
     "table-some": lambda stage, data: parts.table(data, ["image"]),
-    "plan": lambda stage, data: located(stage, "../parts/part-00000.parquet", 0),
+    "plan": lambda stage, data: read_refs(stage, "../parts/part-00000.parquet", 0),
 }
 
 
@@ -263,7 +263,7 @@ def test_our_own_parts_are_read(tmp_path: Path) -> None:
 
 
 def test_a_source_is_listed_where_ray_is_not() -> None:
-    assert apart("dataset x", eval, "'ray' in __import__('sys').modules") is False
+    assert run_in_source_process("dataset x", eval, "'ray' in __import__('sys').modules") is False
 
 
 @pytest.mark.integration

@@ -15,7 +15,7 @@ from ray_jobs.contract.artifacts import Failure, Manifest, Record, Scores, Verdi
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.contract.suite import Suite
-from ray_jobs.golden.part_plan import GoldenPlan, _standing
+from ray_jobs.golden.part_plan import GoldenPlan, _load_plan
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge import answer_store, run
 from ray_jobs.report.write_report import load_judge_totals
@@ -99,7 +99,7 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "golden manifest": lambda spec: parts.manifest(spec.golden_uri),
     "captions manifest": lambda spec: parts.require(spec.captions_uri, "caption"),
     "preference manifest": lambda spec: parts.manifest(f"{spec.run_uri}/preference"),
-    "golden plan": lambda spec: _standing(spec.golden_uri),
+    "golden plan": lambda spec: _load_plan(spec.golden_uri),
     "audit": lambda spec: audits.read(spec.captions_uri),
     "audit passed": lambda spec: audits.passed(spec.captions_uri),
     "verdict decided": lambda spec: records.decided(spec.run_uri),

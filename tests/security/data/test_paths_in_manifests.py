@@ -15,7 +15,7 @@ import pytest
 from ray_jobs import preprocess
 from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.golden import build_part, previews
-from ray_jobs.golden.single_images import prepared
+from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.prepare import Reject
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
@@ -61,7 +61,7 @@ FORMATS: dict[str, Callable[[Path, str], Path]] = {
 
 def row_of(file: Path) -> SourceImage:
     source = open_source(Dataset(source=str(file)))
-    (row,) = source.read(list(source.listed()))
+    (row,) = source.read(list(source.list_images()))
     return row
 
 
@@ -114,7 +114,7 @@ def test_what_the_deployment_allows_is_read(home: Path, monkeypatch: pytest.Monk
               "/etc/passwd", "s3://b"],
 )  # fmt: skip
 def test_a_manifest_on_s3_names_what_lies_below_it(place: str) -> None:
-    with pytest.raises(allowed_places.Refused):
+    with pytest.raises(allowed_places.PlaceRefused):
         allowed_places.check_place(place, "s3://b/sets")
     assert allowed_places.check_place("s3://b/sets/x.png", "s3://b/sets") is None
 
@@ -126,7 +126,7 @@ def test_a_file_of_a_folder_leads_nowhere_else(home: Path, name: str) -> None:
         if other != name:
             (home / other).unlink()
     source = open_source(Dataset(source=str(home), format="folder"))
-    rows = {row.image_id: row for row in source.read([one for one in source.listed() if one.image_id == name])}
+    rows = {row.image_id: row for row in source.read([one for one in source.list_images() if one.image_id == name])}
     assert all(row.file is None and row.data is None for row in rows.values())
 
 
@@ -151,14 +151,14 @@ def snapshot(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("folder", "name"), [(".", "a.jpg"), (".", "train/b.jpg"), ("train", "b.jpg")])
 def test_a_file_of_a_snapshot_is_read_from_its_blobs(snapshot: Path, folder: str, name: str) -> None:
     source = open_source(Dataset(source=str((snapshot / folder).resolve()), format="folder"))
-    (row,) = source.read([one for one in source.listed() if one.image_id == name])
+    (row,) = source.read([one for one in source.list_images() if one.image_id == name])
     assert row.file == snapshot.parent.parent / "blobs" / "0123"
 
 
 @pytest.mark.parametrize("name", ["refs.jpg", "other.jpg", "through.jpg"])
 def test_a_file_of_a_snapshot_leads_nowhere_else(snapshot: Path, name: str) -> None:
     source = open_source(Dataset(source=str(snapshot / "train"), format="folder"))
-    (row,) = source.read([one for one in source.listed() if one.image_id == name])
+    (row,) = source.read([one for one in source.list_images() if one.image_id == name])
     assert row.file is None
     assert row.data is None
     assert "ASSAY_SOURCES" in row.detail
@@ -169,7 +169,7 @@ def test_blobs_beside_a_folder_that_is_no_snapshot_are_not_its_own(tmp_path: Pat
     (tmp_path / "set" / "0123").mkdir(parents=True)
     (tmp_path / "blobs" / "0123").write_text(CONTENT)
     (tmp_path / "set" / "0123" / "a.jpg").symlink_to("../../blobs/0123")
-    with pytest.raises(allowed_places.Refused):
+    with pytest.raises(allowed_places.PlaceRefused):
         allowed_places.check_place(str(tmp_path / "set" / "0123" / "a.jpg"), str(tmp_path / "set" / "0123"))
 
 
@@ -188,9 +188,9 @@ def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, 
         (tmp_path / "annotations" / place).write_bytes(b"")
     (tmp_path / "annotations" / "m.jsonl").write_text("".join(json.dumps({"path": place}) + "\n" for place in places))
     source = open_source(Dataset(source=str(tmp_path / "annotations" / "m.jsonl")))
-    rows = [(row, prepared(row, Preprocess())) for row in source.read(list(source.listed()))]
+    rows = [(row, prepare_row(row, Preprocess())) for row in source.read(list(source.list_images()))]
     golden_uri = str(tmp_path / "golden")
-    data = build_part.encoded(rows, defaultdict(float))
+    data = build_part.encode_part(rows, defaultdict(float))
     objects.write(parts.uri_of_part(golden_uri, "part-00000"), data)
     part = parts.describe("part-00000", data)
     previews.write_rejects(golden_uri, "set", [part], part.lost)
@@ -203,7 +203,7 @@ def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, 
 
 @pytest.mark.parametrize("content", [CONTENT.encode(), b"AWS_SECRET_ACCESS_KEY=abc", b"root:x:0:0", b"\x7fELF\x02"])
 def test_no_byte_of_a_file_that_is_no_image_is_told(content: bytes) -> None:
-    end = prepared(SourceImage("a", content), Preprocess())
+    end = prepare_row(SourceImage("a", content), Preprocess())
     assert isinstance(end, Reject)
     assert end.reason == "not-an-image"
     assert content[:4].decode("latin-1") not in end.detail
@@ -212,7 +212,7 @@ def test_no_byte_of_a_file_that_is_no_image_is_told(content: bytes) -> None:
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "pipe"])
 def test_a_device_and_a_pipe_are_not_opened_for_reading(tmp_path: Path, path: str) -> None:
     os.mkfifo(tmp_path / "pipe")
-    end = prepared(SourceImage("a", None, tmp_path / path), Preprocess())
+    end = prepare_row(SourceImage("a", None, tmp_path / path), Preprocess())
     assert isinstance(end, Reject)
     assert "not a regular file" in end.detail
 
@@ -229,7 +229,7 @@ def test_a_side_file_that_leads_out_makes_a_reject_and_no_reference(home: Path, 
     outside.write_text(content)
     (folder / f"b.{suffix}").symlink_to(outside)
     source = open_source(Dataset(source=str(folder), references="txt"))
-    a, b = source.read(list(source.listed()))
+    a, b = source.read(list(source.list_images()))
     assert (a.references, a.detail) == (["A dog."], "")
     assert (b.references, b.data, b.file) == ([], None, None)
     assert "a link out of it" in b.detail

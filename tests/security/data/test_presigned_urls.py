@@ -14,7 +14,7 @@ from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import build_part, part_plan, previews
-from ray_jobs.golden.single_images import prepared
+from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.reading import web
@@ -39,7 +39,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_parameter_is_stored(name: str) -> None:
     for url in (f"https://h/x.png?{name}={HIDDEN}", f"https://h/x.png?a=1&{name}={HIDDEN}#{HIDDEN}",
                 f"https://h/x.png?{name.upper()}={HIDDEN}"):  # fmt: skip
-        told = web.public(url)
+        told = web.redact_url(url)
         assert HIDDEN.lower() not in told.lower()
         assert told.startswith("https://h/x.png")
 
@@ -53,14 +53,14 @@ def test_no_parameter_is_stored(name: str) -> None:
     ],
 )  # fmt: skip
 def test_no_other_piece_is_stored(url: str) -> None:
-    assert HIDDEN not in web.public(url)
+    assert HIDDEN not in web.redact_url(url)
 
 
 def test_two_images_of_one_path_stay_two_and_a_new_signature_is_the_same_image() -> None:
-    assert web.public("https://h/x?id=1") != web.public("https://h/x?id=2")
-    old, new = (web.public(f"https://h/x?id=1&X-Amz-Signature={sign}") for sign in ("a", "b"))
+    assert web.redact_url("https://h/x?id=1") != web.redact_url("https://h/x?id=2")
+    old, new = (web.redact_url(f"https://h/x?id=1&X-Amz-Signature={sign}") for sign in ("a", "b"))
     assert old == new
-    assert web.public("https://h/x?X-Amz-Signature=a") == "https://h/x"
+    assert web.redact_url("https://h/x?X-Amz-Signature=a") == "https://h/x"
 
 
 @pytest.mark.parametrize("port", [1, 99999])
@@ -109,7 +109,7 @@ def test_an_image_of_a_manifest_is_called_without_it(name: str, tmp_path: Path) 
     url = f"http://me:{HIDDEN}@127.0.0.1:1/x.png?{name}={HIDDEN}#{HIDDEN}"
     (tmp_path / "m.jsonl").write_text(json.dumps({"url": url}) + "\n")
     source = open_source(Dataset(source=str(tmp_path / "m.jsonl")))
-    (one,) = source.listed()
+    (one,) = source.list_images()
     (row,) = source.read([one])
     assert HIDDEN not in one.image_id + row.image_id + row.detail
 
@@ -134,9 +134,9 @@ def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd
         planned = spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
         planned = planned.model_copy(update={"source_revision": source_revision(planned.suite.dataset)})
         source = open_source(planned.suite.dataset)
-        plan = part_plan.planned(planned, source)
-        prepare = partial(prepared, settings=planned.suite.preprocess)
-        rows = [build_part.made(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
+        plan = part_plan.load_or_create_plan(planned, source)
+        prepare = partial(prepare_row, settings=planned.suite.preprocess)
+        rows = [build_part.decode_part(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
     made = [Part.model_validate_json(row["part"]) for row in rows]
     lost = parts.lost_of(made)
     assert lost == {"unreadable-source": 3}

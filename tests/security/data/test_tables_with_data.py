@@ -7,7 +7,7 @@ import pytest
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.planning import suites
-from ray_jobs.sources.cells.labels import label_names
+from ray_jobs.sources.cells.labels import read_label_names
 
 NAMES = {"n01440764": "tench", "n01443537": "goldfish"}
 SUITES = {
@@ -94,7 +94,7 @@ def test_a_folder_that_the_deployment_names_may_hold_tables(
 
 def test_the_names_of_a_mapping_beside_the_images_are_read(place: Path) -> None:
     assert load(place, "names of labels", "{}/imagenet/val", "{}/imagenet/val/names.json")
-    assert label_names(suites.load_suite("s").dataset) == NAMES
+    assert read_label_names(suites.load_suite("s").dataset) == NAMES
 
 
 def test_code_is_not_taken_from_beside_the_data(place: Path) -> None:

@@ -49,7 +49,7 @@ def try_input(data: bytes) -> None:
         path.write_bytes(data[1:])
         try:
             source = open_source(Dataset(source=str(path)))
-            chosen = [one for one, _ in zip(limit_listing(str(path), source.listed()), range(MOST), strict=False)]
+            chosen = [one for one, _ in zip(limit_listing(str(path), source.list_images()), range(MOST), strict=False)]
             for row in source.read(chosen):
                 if row.file is not None and Path(folder) not in row.file.parents:
                     raise AssertionError(f"{row.file} lies outside")

@@ -14,7 +14,7 @@ from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
 from ray_jobs.contract.suite import Dataset
-from ray_jobs.images.bounds import most_bytes
+from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.cells.images import read_image
 from ray_jobs.sources.cells.texts import CellFault, escape_unencodable
@@ -29,7 +29,7 @@ BATCH, WAITING = 100, 20  # items handed over at a time, and how many times befo
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedImage:
     """An image's bytes, or the local file that has them, or neither, and `detail` says why."""
 
     data: bytes | None = None
@@ -50,7 +50,7 @@ def distance_of(place: str) -> Distance:
     return "object-store" if place.startswith("s3://") else "local"
 
 
-def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:
+def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:
     """The items of the streams, one stream after the other; up to `width` are read ahead, WAITING batches of each."""
     if width == 1:
         for stream in streams:
@@ -91,30 +91,30 @@ def in_turn(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def fetch_cell(cell: Any, folder: str) -> Fetched:
+def fetch_cell(cell: Any, folder: str) -> FetchedImage:
     """The image that a cell holds or names; `folder` is where the file with the cell lies. Raises as `fetched` does."""
     try:
         image = read_image(cell)
     except CellFault as fault:
-        return Fetched(detail=f"its image: {fault}")
+        return FetchedImage(detail=f"its image: {fault}")
     if isinstance(image, str):
         return fetch_named(image, folder)
-    return Fetched(image, detail="the image cell is empty" if image is None else "")
+    return FetchedImage(image, detail="the image cell is empty" if image is None else "")
 
 
-def fetch_named(name: str, folder: str) -> Fetched:
+def fetch_named(name: str, folder: str) -> FetchedImage:
     """The image at a place as a file of the folder names it, whose backslashes may be those of a path of Windows."""
-    image = fetched(beside(folder, name), folder)
+    image = fetch_place(resolve_path(folder, name), folder)
     if image.data is not None or image.file or "\\" not in name:
         return image
-    image = fetched(beside(folder, name.replace("\\", "/")), folder)
+    image = fetch_place(resolve_path(folder, name.replace("\\", "/")), folder)
     if not image.absent:
         return image
     remedy = "a path of Windows; write it relative to the data set, with /"
-    return Fetched(detail=escape_unencodable(f"{name}: no such file: {remedy}"), absent=True)
+    return FetchedImage(detail=escape_unencodable(f"{name}: no such file: {remedy}"), absent=True)
 
 
-def fetched(place: str, home: str) -> Fetched:
+def fetch_place(place: str, home: str) -> FetchedImage:
     """What lies at a path or URL that a data set in the folder `home` names. Raises RetryableError when an object store
     does not answer.
 
@@ -122,23 +122,23 @@ def fetched(place: str, home: str) -> Fetched:
     """
     if distance_of(place) == "web":
         data, detail = web.fetch(place)
-        return Fetched(data, detail=detail)
+        return FetchedImage(data, detail=detail)
     try:
         path = allowed_places.check_place(place, home)
-        return Fetched(objects.read(place, at_most=most_bytes())) if path is None else Fetched(file=path)
-    except allowed_places.Refused as error:
-        return Fetched(detail=escape_unencodable(f"{place}: {error}"))
+        return FetchedImage(objects.read(place, at_most=max_image_bytes())) if path is None else FetchedImage(file=path)
+    except allowed_places.PlaceRefused as error:
+        return FetchedImage(detail=escape_unencodable(f"{place}: {error}"))
     except FileNotFoundError:
-        return Fetched(detail=escape_unencodable(f"{place}: no such file"), absent=True)
+        return FetchedImage(detail=escape_unencodable(f"{place}: no such file"), absent=True)
     except OSError as error:
         if error.errno not in ABSENT:
             raise RetryableError(f"cannot read {place}: {error}") from error
-        return Fetched(detail=escape_unencodable(f"{place}: {error.strerror}"), absent=True)
+        return FetchedImage(detail=escape_unencodable(f"{place}: {error.strerror}"), absent=True)
     except (InputError, ValueError) as error:  # ValueError: a path with a null byte
-        return Fetched(detail=escape_unencodable(" ".join(str(error).split())))
+        return FetchedImage(detail=escape_unencodable(" ".join(str(error).split())))
 
 
-def beside(folder: str, name: str) -> str:
+def resolve_path(folder: str, name: str) -> str:
     """The place that `name` means when it is written in a file of the folder: a URL or absolute path is itself."""
     if "://" in name or name.startswith("/"):
         return name
