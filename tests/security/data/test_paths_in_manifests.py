@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_jobs import preprocess
 from ray_jobs.contract.suite import Dataset, Preprocess
-from ray_jobs.golden import build_part, previews
+from ray_jobs.golden import build_part, previews, set_checks
 from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.prepare import Reject
 from ray_jobs.inputs.errors import InputError
@@ -197,7 +196,7 @@ def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, 
     suite = SimpleNamespace(dataset=source.dataset, preprocess=Preprocess())  # type: ignore[attr-defined]
     spec: Any = SimpleNamespace(suite=suite, golden_uri=golden_uri)
     with pytest.raises(InputError, match=rf"{refused} unreadable-source\).*; the first, {FIRST}") as caught:
-        preprocess.check_rejects(spec, part.lost, 10)
+        set_checks.check_rejects(spec, part.lost, 10)
     assert "\n" not in str(caught.value)
 
 

@@ -9,11 +9,10 @@ import pytest
 from making import encoded, picture, spec
 from serving import Reply, serving
 
-from ray_jobs import preprocess
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
-from ray_jobs.golden import build_part, part_plan, previews
+from ray_jobs.golden import build_part, part_plan, previews, set_checks
 from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
@@ -142,7 +141,7 @@ def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd
     assert lost == {"unreadable-source": 3}
     previews.write_rejects(planned.golden_uri, planned.suite.dataset.source, made, lost)
     with pytest.raises(InputError) as caught:
-        preprocess.check_rejects(planned, lost, plan.rows)
+        set_checks.check_rejects(planned, lost, plan.rows)
     golden = Path(planned.golden_uri)
     files = [file for file in golden.rglob("*") if file.is_file()]
     holding = {str(file.relative_to(golden)) for file in files if HIDDEN in text_of(file)}

@@ -4,12 +4,13 @@ import pyarrow as pa
 import pytest
 from making import spec as make_spec
 
-from ray_jobs import preprocess
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.golden.build_part import describe_part
+from ray_jobs.golden.commit_set import commit_set
 from ray_jobs.golden.former_cells import CELLS, check_texts_as_read_now, find_misread
 from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
+from ray_jobs.golden.part_totals import PartTotals
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects, parts
 
@@ -67,11 +68,11 @@ def test_a_set_is_of_the_version_that_planned_it(store: str, cells: int | None) 
     }  # fmt: skip
     data = parts.encoded(pa.table(columns), {"lost": {}, "rejects": []})
     objects.write(parts.uri_of_part(spec.golden_uri, "part-00000"), data)
-    made = preprocess.Made()
-    made.add(describe_part("part-00000", data, "found"))
+    totals = PartTotals()
+    totals.add(describe_part("part-00000", data, "found"))
     planned = (PlannedPart(name="part-00000", rows=1, bytes=1, file="f", group=0),)
     plan = GoldenPlan(versions={}, listed=1, parts=planned, cells=cells)
-    manifest = preprocess.commit(spec, plan, made, {})
+    manifest = commit_set(spec, plan, totals, {})
     if cells:
         check_texts_as_read_now(spec.golden_uri, manifest, DATASET)
     else:

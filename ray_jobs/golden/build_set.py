@@ -1,0 +1,81 @@
+"""Build the parts of a golden set with Ray Data, then reject the images that equal an earlier one.
+
+The driver of `preprocess` calls this. The work on each part runs in a Ray task (`build_part`). A part that is there is
+read, not built again.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from logging import getLogger
+from typing import Any
+
+from ray_jobs.contract.spec import Spec
+from ray_jobs.golden.build_part import drop_duplicates, join_references, make_part
+from ray_jobs.golden.duplicates import Duplicates
+from ray_jobs.golden.parallelism import SPREAD, count_blocks, log_plan
+from ray_jobs.golden.part_plan import GoldenPlan
+from ray_jobs.golden.part_totals import PartTotals
+from ray_jobs.golden.set_checks import warn_of_many_references
+from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.runtime.progress import Progress
+from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
+from ray_jobs.sources.source import Distance, Source
+from ray_jobs.storage import parts
+
+log = getLogger("assay")
+
+
+def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, duplicates: Duplicates) -> PartTotals:
+    """Build the parts that are not there yet, and return what all parts add up to.
+
+    The hashes of all images go into `duplicates`. Raises RetryableError for a part that is not of this plan.
+    """
+    totals = PartTotals()
+    done = parts.done(spec.golden_uri)
+    pending = [part for part in plan.parts if part.name not in done]
+    log_plan(spec, source, distance, plan, pending)
+    progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))
+    # Two jobs that prepare the same set begin at different parts, and so share the work instead of doing it twice.
+    first = random.randrange(len(pending)) if pending else 0
+    tasks = [part.model_dump() for part in pending[first:] + pending[:first]]
+    tasks += [part.model_dump() for part in plan.parts if part.name in done]
+    rows_of = {part.name: part.rows for part in plan.parts}
+    settings = {"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
+    for row in _run_tasks(tasks, make_part, settings, SPREAD[distance].cpus_a_task):
+        part = totals.add(row)
+        lost = sum(part.lost.values())
+        if part.rows + lost != rows_of[part.name]:
+            raise RetryableError(f"{part.name} of {spec.golden_uri} is not of its plan; delete the folder and rerun")
+        duplicates.add(part.name, list(row["image_ids"]), list(row["blake3"]), list(row["references"]))
+        if part.name not in done:
+            progress.add(part.rows + lost, f"{lost} rejected in {part.name}" if lost else "")
+        if row["isolated"]:
+            log.warning("%s: a decoder died, so its images were decoded one by one: %s", part.name, part.lost)
+    if others := totals.origins["found"] - len(done):
+        log.info("%d parts were made by another job meanwhile", others)
+    if raced := totals.origins["raced"]:
+        log.info("%d parts were made here and by another job at once; the first stands", raced)
+    return totals
+
+
+def reject_duplicates(spec: Spec, totals: PartTotals, duplicates: Duplicates) -> None:
+    """Turn the images that equal an earlier one into rejects, and add the changed parts to the totals.
+
+    The earlier image gets their references first.
+    """
+    warn_of_many_references(spec, *duplicates.join())
+    for row in _run_tasks(list(duplicates.join_tasks()), join_references, {"golden_uri": spec.golden_uri}, 1):
+        totals.add(row)
+    settings = {"golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
+    for row in _run_tasks(list(duplicates.drop_tasks()), drop_duplicates, settings, 1):
+        totals.add(row)
+
+
+def _run_tasks(
+    tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dict[str, Any], cpus: float
+) -> Iterator[dict[str, Any]]:
+    """The rows that `work` returns for the tasks, in the order in which Ray ends them."""
+    if not tasks:
+        return iter(())
+    dataset = ray_dataset(tasks, count_blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)
+    return tell_first(iter(dataset.iter_rows()), "golden set")

@@ -1,0 +1,87 @@
+"""Check a whole golden set: how many images were rejected, and whether it has the labels and references it should have.
+
+The driver of `preprocess` calls this before the set is complete, and again whenever a complete set is used.
+"""
+
+import logging
+
+from ray_jobs.contract.artifacts import Manifest
+from ray_jobs.contract.spec import Spec
+from ray_jobs.golden.former_cells import check_texts_as_read_now
+from ray_jobs.golden.part_totals import PartTotals
+from ray_jobs.golden.reject_summary import describe_rejects
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.inputs.names import printable
+
+log = logging.getLogger("assay")
+MANY_REFERENCES = 50  # of one image: PASCAL-50S has so many, COCO and Flickr30k five
+
+
+def check_complete_set(spec: Spec, manifest: Manifest) -> None:
+    """Check a golden set that an earlier job completed. Raises InputError as `check_rejects` does."""
+    check_rejects(spec, manifest.lost, manifest.rows_in)
+    check_texts_as_read_now(spec.golden_uri, manifest, spec.suite.dataset)
+    log.info("golden set %s is complete: %d images", spec.golden_uri, manifest.rows_out)
+    _warn_of_lost_references(spec, manifest)
+
+
+def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
+    """Raises InputError when more of the images were rejected than the suite accepts, or all of them.
+
+    Rows whose references an equal image has are not counted, because nothing of them is lost. The line ends with the
+    first of the rejects and why, because that names the remedy.
+    """
+    images -= lost.get("joined", 0)
+    lost = {reason: count for reason, count in lost.items() if reason != "joined"}
+    dataset, rejected, most = spec.suite.dataset.source, sum(lost.values()), spec.suite.preprocess.max_rejected_fraction
+    if rejected <= most * images and rejected < images:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+    example = _describe_example(spec)
+    if rejected == images:
+        raise InputError(f"dataset {dataset}: no usable image ({reasons}); check the source and its columns{example}")
+    keep = ", keep duplicates" if "duplicate" in lost else ""
+    raise InputError(
+        f"dataset {dataset}: {rejected} of {images} images rejected ({reasons}), more than max_rejected_fraction "
+        f"{most:g}; see {spec.golden_uri}/rejects.html, then mend the source and delete {spec.golden_uri}{keep}, "
+        f"or raise the limit{example}"
+    )
+
+
+def check_texts(spec: Spec, totals: PartTotals) -> None:
+    """Raises InputError when no image has a label, or a reference, though the suite names where they are."""
+    dataset, images = spec.suite.dataset, sum(part.rows for part in totals.parts.values())
+    for key, fact, noun in (("references", "referenced", "reference"), ("label", "labelled", "label")):
+        if (column := getattr(dataset, key)) is None:
+            continue
+        if not (count := totals.sum_fact(fact)):
+            fault = f"none of the {images} images has a {noun} in {column!r}; correct `dataset.{key}` or leave it out"
+            raise InputError(f"dataset {dataset.source}: {fault}{_describe_example(spec)}")
+        if count < images:
+            log.info("%d of %d images have a %s", count, images, noun)
+
+
+def warn_of_many_references(spec: Spec, count: int, image_id: str) -> None:
+    """Warn of an image that has so many references that it is likely to stand for images which are not there."""
+    if count > MANY_REFERENCES:
+        log.warning(
+            "dataset %s: %s has %d references, of rows whose images are the same bytes: if it is a picture that says "
+            "that an image is not there, take these rows out of the source",
+            spec.suite.dataset.source, printable(image_id, 100), count,
+        )  # fmt: skip
+
+
+def _warn_of_lost_references(spec: Spec, manifest: Manifest) -> None:
+    """Warn that a golden set of an earlier version may miss references: it dropped those of its duplicates."""
+    count = manifest.lost.get("duplicate", 0)
+    if count and spec.suite.dataset.references and "joined_references" not in manifest.details:
+        log.warning(
+            "golden set %s was made by a version that dropped the references of its %d duplicates; set "
+            "dataset.revision to another word to make it anew", spec.golden_uri, count,
+        )  # fmt: skip
+
+
+def _describe_example(spec: Spec) -> str:
+    """The first reject and its reason, as the end of a line; empty where there is none."""
+    example = describe_rejects(spec.golden_uri)
+    return f"; {example}" if example else ""
