@@ -58,7 +58,10 @@ def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Prepr
     try:
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             rows = read_rows(decoder, source, chosen, folder)
-            return [SampleImage(replace(row, data=None, file=None), decoder.prepare_isolated(prepare_row, row)) for row in rows]
+            return [
+                SampleImage(replace(row, data=None, file=None), decoder.prepare_isolated(prepare_row, row))
+                for row in rows
+            ]
     finally:
         decoder.close()
 

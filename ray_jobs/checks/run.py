@@ -204,7 +204,9 @@ def _check_prompt(
 ) -> RenderedPrompt | None:
     """What the checkpoint makes of the text; its doubts are findings."""
     assert checked.suite
-    sizes = [(image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, GoldenImage)]
+    sizes = [
+        (image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, GoldenImage)
+    ]
     sizes = list(dict.fromkeys([*sizes, model.compute_largest_size(checked.suite.preprocess)]))
     rendered = None
     grammar = grammar_of(checked.suite.caption) if about == "checkpoint" else None

@@ -170,7 +170,7 @@ def test_the_folder_of_the_images_is_looked_for_once(tmp_path: Path, monkeypatch
     source = open_source(Dataset(source=f"{tmp_path}/coco/annotations/captions_val2017.json", references="caption"))
     listing = list(source.list_images())
     taken = pickle.loads(pickle.dumps(source))
-    monkeypatch.setattr(manifest, "image_folder", lambda _: pytest.fail("looked for again"))
+    monkeypatch.setattr(manifest, "find_image_folder", lambda _: pytest.fail("looked for again"))
     for one in listing:
         assert next(source.read([one])).image_id == next(taken.read([one])).image_id == one.image_id
 

@@ -354,7 +354,7 @@ def six(golden_uri: str, file: str, group: int) -> list[ImageRef]:
 
 def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """How each image of `Killing` ends."""
-    monkeypatch.setattr(single_images, "located", six)
+    monkeypatch.setattr(single_images, "read_refs", six)
     own = Decoder(SMALL)
     try:
         task = {"file": "", "group": 0}
