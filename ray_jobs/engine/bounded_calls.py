@@ -1,7 +1,7 @@
-"""Computing with a checkpoint's own files: chat template, tokenizer, processor. What has no end is given up.
+"""Limits the time of computing with a checkpoint's own files: chat template, tokenizer, processor.
 
-The measure is the processor time of the thread that computes, so that a slow disk or a busy machine is not held against
-the checkpoint. The thread cannot be stopped: whoever catches Endless ends the process, or ends soon.
+The limit counts the processor time of the computing thread, so a slow disk or a busy machine is not the checkpoint's
+fault. The thread cannot be stopped: the caller that catches ComputeTimeout must end its process soon.
 """
 
 import os
@@ -26,12 +26,12 @@ class ComputeTimeout(InputError):
 
 
 class ComputeThread:
-    """A thread that computes for the one that made it, again and again."""
+    """A thread that computes one thing after the other for the thread that made it."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.work, self.outcomes = SimpleQueue[Callable[[], Any]](), SimpleQueue[Outcome]()
-        self.thread = threading.Thread(target=self._run, daemon=True)  # a process does not wait for it at its end
+        self.thread = threading.Thread(target=self._run, daemon=True)  # the process does not wait for it when it ends
         self.thread.start()
 
     def _run(self) -> None:
@@ -43,19 +43,19 @@ class ComputeThread:
                 self.outcomes.put((None, error))
 
     def seconds(self) -> float:
-        """The processor time that it has taken so far."""
+        """The processor time of the thread so far."""
         assert self.thread.native_id
         return time.clock_gettime((~self.thread.native_id << 3) | 6)  # Linux: the clock of the thread of this number
 
 
 def run_limited(compute: Callable[[], Result], uri: str) -> Result:
-    """What `compute` returns or raises. Raises Endless, which names the checkpoint, when it takes too much time.
+    """What `compute` returns or raises. Raises ComputeTimeout, which names the checkpoint, if it takes too long.
 
-    That is half of the silence after which an engine is ended: 30 s of a processor.
+    The limit is half of the silence after which an engine is killed: 30 s of processor time.
     """
     if (
         not hasattr(_this_thread, "helper") or _this_thread.helper.process != os.getpid()
-    ):  # a fork has no thread of its parent's
+    ):  # a forked process does not have the thread
         _this_thread.helper = ComputeThread()
     helper: ComputeThread = _this_thread.helper
     limit, began = silence_limit() / 2, helper.seconds()
@@ -65,7 +65,7 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
             result, error = helper.outcomes.get(timeout=1)
         except Empty:
             if helper.seconds() - began > limit:
-                del _this_thread.helper  # it is busy for good
+                del _this_thread.helper  # it is busy for ever
                 raise ComputeTimeout(
                     f"checkpoint {uri}: its chat template, tokenizer or processor computed for {limit:g} s without an "
                     "end; mend these files"

@@ -1,4 +1,4 @@
-"""What two checkpoints must have in common for one engine to serve both by a change of weights."""
+"""Whether one engine can serve two checkpoints by a change of weights. The driver and the actor call it."""
 
 import hashlib
 from contextlib import suppress
@@ -12,11 +12,11 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.strict_json import NotJson, parse_object
 
 TensorLayout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
-VOLATILE = {"_name_or_path", "transformers_version"}  # who saved a config, which says nothing of the model
+VOLATILE = {"_name_or_path", "transformers_version"}  # of the program that saved the config, not of the model
 
 
 def compatibility_key(checkpoint: Checkpoint) -> str:
-    """A hash over everything that a model is made from but the values of its weights.
+    """A hash of all that makes a model, except the values of its weights.
 
     Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor, which an
     adapter has as its base has them; how they are cut into shards does not count.
@@ -36,7 +36,7 @@ def tensor_layout(uri: str | Path) -> TensorLayout:
 
 
 def first_difference(held: TensorLayout, found: TensorLayout) -> str | None:
-    """The first tensor in which the layouts differ, in words; None when they are the same."""
+    """The first tensor in which the layouts differ, in words; None if they are the same."""
     for name in sorted(held.keys() | found.keys()):
         if name not in found:
             return f"{name} is missing"

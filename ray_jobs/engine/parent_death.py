@@ -1,4 +1,4 @@
-"""Processes of vLLM's that must not outlive the one that started them: they would hold a GPU that nobody knows of."""
+"""Ends vLLM's processes with the process that started them: else they would hold a GPU that no job knows of."""
 
 import multiprocessing
 import os

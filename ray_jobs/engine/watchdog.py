@@ -1,4 +1,4 @@
-"""A small process that ends the one that started it when that one is silent: its event loop, or all its Python, hangs.
+"""A small process that kills its parent, the actor, when that is silent: its event loop, or all its Python, hangs.
 
 An engine's actor is detached, so nobody may be there to notice that it hangs, and it would keep its GPU for good. A
 thread of the actor cannot notice it: no thread runs while a regular expression holds Python's lock.

@@ -1,8 +1,8 @@
-"""Where two captions of one image part, and whether one checkpoint can have said both.
+"""Where two captions of one image diverge, and whether the same weights can give both. The audit calls it.
 
-Greedy decoding takes the likeliest token. Two engines that hold the same weights add in other orders, by what else is
-in the batch, so they may take different ones of two that are as likely to within the arithmetic: a tie. After it each
-goes on from its own words, so what follows tells nothing.
+Greedy decoding takes the likeliest token. Two engines with the same weights add in different orders, because their
+batches differ. So where two tokens are equally likely within the precision (a tie), each may take another one. After a
+tie each continues from its own words, so the rest of the captions proves nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,38 +34,38 @@ class Generation:
 
 
 def tolerance(dtype: str) -> float:
-    """The gap in nats up to which two tokens are as likely, in the arithmetic of the dtype."""
+    """The gap in nats up to which two tokens are equally likely, in the precision of the dtype."""
     return TOLERANCE_32_BIT if dtype in ("float32", "float64") else TOLERANCE_16_BIT
 
 
-def is_tie(behind: float | None, limit: float) -> bool:
-    """Whether a gap is within the tolerance; None is none."""
-    return behind is not None and behind <= limit
+def is_tie(gap: float | None, limit: float) -> bool:
+    """Whether the gap is within the tolerance; False for None."""
+    return gap is not None and gap <= limit
 
 
 def logprob_gap(
-    stored: Caption, said: Generation, decode: Callable[[Sequence[int]], str], stop_ids: frozenset[int]
+    stored: Caption, generated: Generation, decode: Callable[[Sequence[int]], str], stop_ids: frozenset[int]
 ) -> float | None:
-    """How much less likely than what was said (nats, to four decimals) the stored caption was where they part.
+    """How much less likely (nats, to four decimals) the stored caption was than the generated one where they diverge.
 
-    None when none of the likeliest tokens there stays on the stored caption. Its own tokens are not known, and the same
-    text can be written with others: so the least gap at any position up to there counts. `decode` gives the text of
-    tokens, special ones left out.
+    None if none of the likeliest tokens there continues the stored caption. The tokens of the stored caption are not
+    known, and other tokens can give the same text: so the least gap at any position up to there counts. `decode` gives
+    the text of tokens, special ones left out.
     """
-    found: float | None = None
-    for place, (taken, likeliest) in enumerate(zip(said.tokens, said.likeliest, strict=True)):
-        before = said.tokens[:place]
-        for token, chance in likeliest.items():
-            behind = likeliest[taken] - chance
+    least: float | None = None
+    for position, (taken, likeliest) in enumerate(zip(generated.tokens, generated.likeliest, strict=True)):
+        before = generated.tokens[:position]
+        for token, logprob in likeliest.items():
+            gap = likeliest[taken] - logprob
             if (
                 token != taken
-                and (found is None or behind < found)
+                and (least is None or gap < least)
                 and _can_continue(stored, before, token, decode, stop_ids)
             ):
-                found = behind
+                least = gap
         if not _can_continue(stored, before, taken, decode, stop_ids):
             break
-    return None if found is None else round(found, 4)
+    return None if least is None else round(least, 4)
 
 
 def _can_continue(
@@ -75,7 +75,7 @@ def _can_continue(
     decode: Callable[[Sequence[int]], str],
     stop_ids: frozenset[int],
 ) -> bool:
-    """Whether the stored caption can have gone on with this token."""
+    """Whether the stored caption can continue with this token."""
     if token in stop_ids:
         return stored.ended == "stop" and decode(before).rstrip(INCOMPLETE) == stored.text
     text = decode([*before, token])

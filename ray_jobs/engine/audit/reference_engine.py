@@ -1,7 +1,7 @@
-"""Plain vLLM, started from the checkpoint in storage for one audit: nothing of the warm engine is in it but the prompt.
+"""The audit's engine: plain vLLM, started from the checkpoint in storage. It shares only the prompt with a warm engine.
 
-It runs in a Ray task's own process and ends with it. A checkpoint on S3 is copied anew, since the copy that a node
-keeps is the one that the warm engine was handed.
+It runs in the process of one Ray task and ends with it. A checkpoint on S3 is copied again, because the warm engine
+loaded the copy that the node keeps.
 """
 
 import tempfile
@@ -30,12 +30,12 @@ from ray_jobs.engine.settings import engine_environment, vllm_arguments
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.private_cache import cache
 
-PROMPT_TAIL = 16  # tokens of the prompt before an answer's: some tokenizers write the first word by what is before it
+PROMPT_TAIL = 16  # tokens of the prompt before the answer: with some tokenizers the first word depends on them
 
 
 @dataclass(frozen=True)
 class Recaptioned:
-    """By key: what the fresh engine said, and the gap to the stored caption where it is another."""
+    """By key: the text of the reference engine, and the log-probability gap where the stored caption differs."""
 
     texts: dict[str, str]
     gaps: dict[str, float | None]
@@ -46,10 +46,9 @@ class Recaptioned:
 def recaption(
     checkpoint: Checkpoint, engine: Engine, tasks: list[Task], requests: Requests, stored: dict[str, divergence.Caption]
 ) -> Recaptioned:
-    """Have the tasks' rows answered by a fresh engine and hold the stored captions against it, by the requests' keys.
+    """Caption the tasks' rows again with a reference engine, and compare with the stored captions, by request key.
 
-    Raises InputError for a checkpoint that is no longer the one that was planned, RetryableError for an engine that
-    dies.
+    Raises InputError if the checkpoint is no longer the planned one, RetryableError if the engine dies.
     """
     verify(checkpoint)
     gpu = gpus.has_gpus()
@@ -61,20 +60,20 @@ def recaption(
         answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)
         with eviction.repeated_eviction(engine.gpus, "audit"):
             ray.get(next(answers))  # the task has its GPU
-        found: Recaptioned = ray.get(next(answers))
+        recaptioned: Recaptioned = ray.get(next(answers))
     except RayTaskError as error:
         verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
         if (explained := classify_error(error, checkpoint.uri)) is error:
             raise
         raise explained from error
     except RayError as error:
-        why = " ".join(str(error).split())[:200]
-        raise RetryableError(f"checkpoint {checkpoint.uri}: the fresh engine died: {why}; audit again") from error
-    return found
+        reason = " ".join(str(error).split())[:200]
+        raise RetryableError(f"checkpoint {checkpoint.uri}: the fresh engine died: {reason}; audit again") from error
+    return recaptioned
 
 
 def _run_task(*arguments: Any) -> Iterator[Recaptioned | None]:
-    """Nothing, the moment the task runs; then what `_compared` gives."""
+    """None when the task runs, then the result of `_recaption`."""
     yield None
     yield _recaption(*arguments)
 
@@ -87,54 +86,56 @@ def _recaption(
     requests: Requests,
     stored: dict[str, divergence.Caption],
 ) -> Recaptioned:
-    began = time.time()
+    start = time.time()
     from vllm import LLM
 
     cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as own:
-        path = fetch(checkpoint, Path(own))
+    with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as folder:
+        path = fetch(checkpoint, Path(folder))
         maker = PromptBuilder(path, checkpoint.uri)
         llm = LLM(model=str(path), trust_remote_code=False, **vllm_arguments(engine, gpu))
         verify(checkpoint)
-        asked = [
-            one for task in tasks for one in limit_each(requests(task["part"], task["rows"], maker), checkpoint.uri)
+        prompts = [
+            request
+            for task in tasks
+            for request in limit_each(requests(task["part"], task["rows"], maker), checkpoint.uri)
         ]
-        started = time.time()
+        generation_start = time.time()
         outputs = llm.generate(
             [
-                {"prompt_token_ids": one["tokenized_prompt"], "multi_modal_data": one["multimodal_data"]}
-                for one in asked
+                {"prompt_token_ids": request["tokenized_prompt"], "multi_modal_data": request["multimodal_data"]}
+                for request in prompts
             ],
-            [make_params(one["sampling_params"], logprobs=divergence.TOP_LOGPROBS) for one in asked],
+            [make_params(request["sampling_params"], logprobs=divergence.TOP_LOGPROBS) for request in prompts],
             use_tqdm=False,
         )
-    seconds = {"start": round(started - began, 3), "answers": round(time.time() - started, 3)}
-    found = Recaptioned({}, {}, str(llm.model_config.dtype).removeprefix("torch."), seconds)
-    for one, output in zip(asked, outputs, strict=True):
-        if detail := why_image_missing(len(output.prompt_token_ids), one["least_tokens"]):
+    seconds = {"start": round(generation_start - start, 3), "answers": round(time.time() - generation_start, 3)}
+    result = Recaptioned({}, {}, str(llm.model_config.dtype).removeprefix("torch."), seconds)
+    for request, output in zip(prompts, outputs, strict=True):
+        if detail := why_image_missing(len(output.prompt_token_ids), request["least_tokens"]):
             raise RetryableError(
-                f"checkpoint {checkpoint.uri}: the fresh engine lost the image of {one['key']}: {detail}"
+                f"checkpoint {checkpoint.uri}: the fresh engine lost the image of {request['key']}: {detail}"
             )
-        found.texts[one["key"]] = output.outputs[0].text
-        if output.outputs[0].text != stored[one["key"]].text:
+        result.texts[request["key"]] = output.outputs[0].text
+        if output.outputs[0].text != stored[request["key"]].text:
             decode = _make_decoder(maker.tokenizer, output.prompt_token_ids[-PROMPT_TAIL:])
-            found.gaps[one["key"]] = divergence.logprob_gap(
-                stored[one["key"]], _read_generation(output.outputs[0]), decode, maker.stop_ids
+            result.gaps[request["key"]] = divergence.logprob_gap(
+                stored[request["key"]], _read_generation(output.outputs[0]), decode, maker.stop_ids
             )
-    return found
+    return result
 
 
 def _read_generation(answer: Any) -> divergence.Generation:
-    likeliest = [{token: one.logprob for token, one in choices.items()} for choices in answer.logprobs]
+    likeliest = [{token: choice.logprob for token, choice in choices.items()} for choices in answer.logprobs]
     return divergence.Generation(answer.text, list(answer.token_ids), likeliest)
 
 
 def _make_decoder(tokenizer: Any, opening: Sequence[int]) -> Callable[[Sequence[int]], str]:
-    """From an answer's tokens to its text, as vLLM makes it: after the prompt's last tokens, special ones left out."""
+    """A function from an answer's tokens to its text as vLLM writes it: special tokens left out, after the prompt."""
 
     def text(tokens: Sequence[int]) -> str:
-        told: str = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return told
+        decoded: str = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return decoded
 
     before = len(text(opening))
     return lambda tokens: text([*opening, *tokens])[before:]

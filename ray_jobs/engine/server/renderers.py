@@ -112,9 +112,9 @@ class Renderer:
             except Exception as error:  # a row that vLLM refuses costs that row
                 failure, detail = "engine-error", str(error.__cause__ or error)[:500]
         return {
-            "key": request["key"], "sampling_params": request["sampling_params"], "least_tokens":
-            request["least_tokens"], "render": time.monotonic() - began, "inputs": inputs, "failure": failure, "detail":
-            detail,
+            "key": request["key"], "sampling_params": request["sampling_params"],
+            "least_tokens": request["least_tokens"], "render": time.monotonic() - began,
+            "inputs": inputs, "failure": failure, "detail": detail,
         }  # fmt: skip
 
 

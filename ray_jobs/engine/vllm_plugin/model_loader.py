@@ -1,4 +1,5 @@
-"""How a warm engine reads a checkpoint, at its start and at every change of weights. For vLLM's own process."""
+"""Reads a checkpoint for a warm engine, at its start and at every change of weights. vLLM calls it in its own
+process."""
 
 import re
 from collections.abc import Generator
@@ -20,12 +21,12 @@ SHAPE_ERROR = re.compile(
 
 @register_model_loader(WARM_ARGUMENTS["load_format"])
 class CheckpointLoader(DefaultModelLoader):  # type: ignore[misc]
-    """vLLM's loader, but that safetensors go to a GPU by `reading` and Qwen2.5-VL's vision encoder is `widened`."""
+    """vLLM's loader, with `pinned_reader` for safetensors on a GPU and `pad_tensor` for Qwen2.5-VL's vision encoder."""
 
     def __init__(self, load_config: Any) -> None:
         super().__init__(replace(load_config, load_format=FILE_FORMATS["load_format"]))
 
-    last: tuple[str, list[int]] | None = None  # name and shape of the tensor that the model was given last
+    last: tuple[str, list[int]] | None = None  # name and shape of the last tensor that the model got
 
     def load_weights(self, model: Any, model_config: Any) -> None:
         """Load the checkpoint's tensors. Raises ValueError that names the one which does not fit the model.

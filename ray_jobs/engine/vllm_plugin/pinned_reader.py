@@ -1,6 +1,7 @@
-"""Tensors of safetensors files on their way to a GPU: copied by threads into page-locked memory, and from there.
+"""Reads tensors of safetensors files to a GPU: threads copy them into page-locked memory, and the GPU copies from
+there.
 
-vLLM copies them out of mapped files one page after the other; benchmarks/LOG.md has this and its other loaders.
+vLLM's own loader copies page by page from mapped files; benchmarks/LOG.md compares its loaders with this one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,9 @@ Piece = tuple[str, torch.Tensor, int, bool]  # of which tensor, where that shall
 
 
 def iter_tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
-    """The files' tensors by name, on the device, in the order in which they lie there.
+    """The files' tensors with their names, on the device, in the order of the files.
 
-    They are whole for what is asked of them on the stream that is current.
+    A tensor is complete for operations on the current CUDA stream.
     """
     on_gpu = device.type == "cuda"
     free = SimpleQueue[tuple[torch.Tensor, Any]]()  # a buffer, and the event after which it may be written to

@@ -1,13 +1,14 @@
-"""A model that is spread over several processes (ranks): what of it each holds, and whether all hold it together."""
+"""A model that is spread over several processes (ranks): which part each holds, and whether all parts are there."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
 def shards_of(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tuple[int, Any]]:
-    """A parameter's parts on this of so many ranks, each with the number of ranks that hold the same: 1 for its own.
+    """The parts of a parameter on this rank, each with the number of ranks that hold the same values (1: only this
+    one).
 
-    A layer of a kind that is not known here counts as whole on each; where it is not, `together` refuses what is held.
+    A layer of an unknown kind counts as whole on each rank; if it is not, `reconcile_ranks` raises.
     """
     if ranks == 1:
         return [(1, parameter)]
@@ -17,7 +18,9 @@ def shards_of(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tu
     by_rows = isinstance(module, RowParallelLinear) and name != "bias"
     if not (by_rows or isinstance(module, ColumnParallelLinear | VocabParallelEmbedding)) or module.tp_size != ranks:
         return [(ranks, parameter)]
-    if isinstance(module, QKVParallelLinear):  # with fewer key and value heads than ranks, several have the same one
+    if isinstance(
+        module, QKVParallelLinear
+    ):  # with fewer key and value heads than ranks, several ranks hold the same head
         same, keys = module.num_kv_head_replicas, module.num_kv_heads
         heads = [module.num_heads * module.head_size, keys * module.head_size, keys * module.v_head_size]
         if sum(heads) == parameter.shape[0]:  # and is not packed for a kernel
@@ -26,14 +29,14 @@ def shards_of(module: Any, name: str, parameter: Any, ranks: int) -> Iterable[tu
 
 
 def to_signed(value: int) -> int:
-    """The value modulo 2^64, as a signed number of 64 bits."""
+    """The value modulo 2^64, as a signed 64-bit number."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def reconcile_ranks(ranks: list[dict[str, Any]]) -> dict[str, int]:
-    """What all ranks have read and hold: hash and number, of what several hold alike once.
+    """Hash and count of the values that all ranks have read and hold; values on several ranks count once.
 
-    Raises ValueError when they have not read the same, or do not hold alike what they must.
+    Raises ValueError if the ranks have not read the same values, or if copies of the same values differ.
     """
     held, values_held, first = 0, 0, ranks[0]
     for number, rank in enumerate(ranks):

@@ -1,12 +1,12 @@
-"""Weights handed to a running vLLM, and the proof that exactly these are in it. Mixed into vLLM's worker.
+"""Loads weights into a running vLLM and hashes them, as proof that exactly these are in it. Mixed into vLLM's worker.
 
-vLLM only warns when a reload leaves a layer as it was. So the values read from the checkpoint and those that lie in the
-model's parameters are hashed, each as a sum over all elements of a mixed 64-bit function of the value: the sum does not
-care how parameters are fused, split, reshaped or padded with zeros, and one element that is stale, missing or twice
-there changes it. Layers that vLLM packs for its kernels are hashed in the moment before.
+vLLM only warns if a reload leaves a layer as it was. So the worker hashes the values that it reads and the values in
+the model's parameters: a sum over all elements of a 64-bit function of the value. The sum does not depend on how vLLM
+fuses, splits, reshapes or pads parameters (with zeros); one element that is stale, missing or doubled changes it.
+Layers that vLLM packs for its kernels are hashed just before that.
 
-A model that is spread over several processes (ranks) has some values in one of them alone and others in several. Each
-rank hashes by how many have the same ones, and `together` finds whether they do.
+If a model is spread over several processes (ranks), some values are on one rank and others on several. Each rank keeps
+one hash per number of ranks that hold the same values, and `reconcile_ranks` compares them.
 """
 
 from collections import defaultdict
@@ -32,9 +32,9 @@ class WorkerExtension:
     parallel_config: Any
 
     def assay_load(self, path: str) -> dict[str, Any]:
-        """Load the weights in the directory into the model: hash and number of the values `read` and `held`.
+        """Load the weights in the directory into the model: hash and count of the values `read` and `held`.
 
-        Those held are told apart by how many ranks hold the same.
+        Those held are grouped by the number of ranks that hold the same.
         """
         from vllm.model_executor.model_loader import get_model_loader
 
@@ -44,15 +44,18 @@ class WorkerExtension:
         loader: Any = get_model_loader(runner.load_config)
         read, held = WeightHash(), HashesByReplication(WeightHash)
 
-        def counted() -> Iterator[tuple[str, torch.Tensor]]:
+        def hash_values() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in loader.get_all_weights(config, model):
-                there = tensor.to(runner.device)  # hashed on a CPU, 3.8 billion values take 20 s instead of one
-                read.add(there.to(config.dtype) if tensor.is_floating_point() else there)
-                yield name, there
+                on_device = tensor.to(runner.device)  # hashed on a CPU, 3.8 billion values take 20 s instead of one
+                read.add(on_device.to(config.dtype) if tensor.is_floating_point() else on_device)
+                yield name, on_device
 
         with hashing_loads(model, held, self.parallel_config.tensor_parallel_size):
-            runner.reload_weights(weights_iterator=counted())
-        return {"read": (read.sum, read.count), "held": {same: (one.sum, one.count) for same, one in held.items()}}
+            runner.reload_weights(weights_iterator=hash_values())
+        return {
+            "read": (read.sum, read.count),
+            "held": {same: (values.sum, values.count) for same, values in held.items()},
+        }
 
 
 HashesByReplication = defaultdict[
@@ -62,35 +65,35 @@ HashesByReplication = defaultdict[
 
 @contextmanager
 def hashing_loads(model: torch.nn.Module, held: HashesByReplication, ranks: int = 1) -> Iterator[None]:
-    """Load weights within it; after it `held` has each parameter of the model once, tied ones too."""
+    """Load weights within it. Afterwards `held` has each parameter of the model once, tied ones too."""
     tied, before = _find_tied(model), dict[int, HashesByReplication]()
 
-    def tally(module: torch.nn.Module) -> HashesByReplication:
-        found = HashesByReplication(WeightHash)
+    def hash_module(module: torch.nn.Module) -> HashesByReplication:
+        hashes = HashesByReplication(WeightHash)
         for name, parameter in module.named_parameters(recurse=False):
             if (id(module), name) not in tied:
                 for same, part in shards_of(module, name, parameter, ranks):
-                    found[same].add(part)
-        return found
+                    hashes[same].add(part)
+        return hashes
 
-    def counting(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
-        def counted(layer: torch.nn.Module) -> None:
-            before[id(layer)] = tally(layer)
+    def hash_before(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
+        def hash_and_process(layer: torch.nn.Module) -> None:
+            before[id(layer)] = hash_module(layer)
             process(layer)
 
-        return counted
+        return hash_and_process
 
     methods = {id(method): method for method in map(_find_quantize_method, model.modules()) if method}.values()
     for method in methods:
-        method.process_weights_after_loading = counting(method.process_weights_after_loading)
+        method.process_weights_after_loading = hash_before(method.process_weights_after_loading)
     try:
         yield
     finally:
         for method in methods:
             del method.process_weights_after_loading
     for module in model.modules():
-        now, loaded = tally(module), before.get(id(module))
-        packed = loaded and _count_values(loaded) != _count_values(now)  # for a kernel: as it was before
+        now, loaded = hash_module(module), before.get(id(module))
+        packed = loaded and _count_values(loaded) != _count_values(now)  # for a kernel: its hash from before counts
         for same, part in (loaded if loaded and packed else now).items():
             held[same].merge(part)
 
@@ -100,7 +103,7 @@ def _count_values(held: HashesByReplication) -> int:
 
 
 def _find_quantize_method(module: torch.nn.Module) -> Any:
-    """What processes the module's weights once they are loaded, None for most modules."""
+    """The method that processes the module's weights after loading; None for most modules."""
     from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 
     method = getattr(module, "quant_method", None)
@@ -108,7 +111,7 @@ def _find_quantize_method(module: torch.nn.Module) -> Any:
 
 
 def _find_tied(model: torch.nn.Module) -> set[tuple[int, str]]:
-    """Module and name of every parameter that another module had before it."""
+    """Module id and name of every parameter that an earlier module has too."""
     seen, tied = set[int](), set[tuple[int, str]]()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
