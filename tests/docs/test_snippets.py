@@ -76,6 +76,7 @@ def test_the_tutorial_with_your_own_images(tmp_path: Path) -> None:
     for entry in (".assay", "dags", "demo", "plugins", "ray_jobs"):
         (tmp_path / entry).symlink_to(REPO / entry)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}
+    environment["PYTHONPATH"] = f"{REPO}:{REPO / 'plugins'}"  # this checkout, whichever one the environment points to
     script = ["set -euo pipefail"]
     for language, word, text in blocks(page, "sh", "yaml"):
         if language == "yaml":
