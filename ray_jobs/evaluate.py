@@ -2,10 +2,10 @@
 
     python -m ray_jobs.evaluate --spec URI
 
-The judge answers about every caption, every image gets its row of scores, the scores are summed up, gated and reported;
-the first two are resumed where a kill left them. A new judge or metric runs over kept captions, the baseline's too.
-The seconds that `scores.json` tells are those of the process that came to the verdict. A forced request makes its
-scores and results in folders of its own, which then stand for the run's (`results_folders.py`).
+The judge answers the questions about every caption, every image gets a row of scores, and the scores are summarised,
+gated and reported. The first two steps resume after a kill. A new judge or metric runs over stored captions, also those
+of the baseline. The seconds in `scores.json` are those of the process that came to the verdict. A forced request writes
+its scores and results to folders of its own, which then become the run's current ones (`results_folders.py`).
 """
 
 import logging
@@ -32,15 +32,15 @@ log = logging.getLogger("assay")
 def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
     if records.decided(spec.request_uri):
-        if spec.force:  # a kill may have come before its results stood
+        if spec.force:  # a kill may have come before its results became current
             results_folders.make_current(spec, json_files.load(Verdict, f"{spec.request_uri}/verdict.json"))
         log.info("run %s has its verdict", spec.run_uri)
         return
     check_settings(spec)
     json_files.check_replaceable(f"{spec.run_uri}/verdict.json")
-    compared = [one.caption_id for one in (spec.baseline, spec.anchor) if one]
+    compared = [run.caption_id for run in (spec.baseline, spec.anchor) if run]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
-    captions = {one: parts.require(spec.captions_uri_of(one), "caption") for one in caption_ids}
+    captions = {caption_id: parts.require(spec.captions_uri_of(caption_id), "caption") for caption_id in caption_ids}
     folder = results_folders.find_folder(spec, digest(*map(parts.digest_parts, captions.values())))
     spec = spec.with_folders({}, folder)
     if not folder:
@@ -50,22 +50,22 @@ def evaluate(spec: Spec) -> None:
         run_judge(spec, caption_ids)
         compute_preferences(spec)
     times.append(time.monotonic())
-    made = {caption_id: score_captions(spec, caption_id) for caption_id in caption_ids}
-    spec = spec.with_folders({caption_id: parts.place_of(manifest) for caption_id, manifest in made.items()})
-    scores = summarise_scores(spec, made[spec.caption_id])
+    manifests = {caption_id: score_captions(spec, caption_id) for caption_id in caption_ids}
+    spec = spec.with_folders({caption_id: parts.place_of(manifest) for caption_id, manifest in manifests.items()})
+    scores = summarise_scores(spec, manifests[spec.caption_id])
     times.append(time.monotonic())
     verdict = run_gate(spec, scores)
     times.append(time.monotonic())
-    took = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
+    seconds = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
     scores = scores.model_copy(
         update={
-            "manifest": scores.manifest.model_copy(update={"seconds": took}),
+            "manifest": scores.manifest.model_copy(update={"seconds": seconds}),
             "captions": captions[spec.caption_id].model_copy(update={"parts": ()}),
         }
     )
     page = render_report(spec, scores, verdict)
     decided_at = datetime.now(UTC)
-    _check_unchanged(spec, captions, made)
+    _check_unchanged(spec, captions, manifests)
     if not spec.force and records.decided(spec.run_uri):
         log.info("run %s was forced meanwhile and has its verdict", spec.run_uri)
         return
@@ -79,7 +79,7 @@ def evaluate(spec: Spec) -> None:
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
 
 
-def _check_unchanged(spec: Spec, captions: dict[str, Manifest], made: dict[str, Manifest]) -> None:
+def _check_unchanged(spec: Spec, captions: dict[str, Manifest], scored: dict[str, Manifest]) -> None:
     """Raises RetryableError when any captions or scores were replaced while they were read, so that no verdict mixes
     two."""
     for caption_id, manifest in captions.items():
@@ -88,7 +88,7 @@ def _check_unchanged(spec: Spec, captions: dict[str, Manifest], made: dict[str, 
                 f"captions {spec.captions_uri_of(caption_id)}: made anew while they were evaluated; evaluate them again"
             )
         uri = spec.scores_uri_of(caption_id)  # a folder of its own changes no more; the stage may have another by now
-        if uri == spec.scores_stage_of(caption_id) and parts.manifest(uri) != made[caption_id]:
+        if uri == spec.scores_stage_of(caption_id) and parts.manifest(uri) != scored[caption_id]:
             raise RetryableError(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 

@@ -1,4 +1,4 @@
-"""What is odd about a suite's images, labels and references although the jobs would take them."""
+"""Find odd things in a suite's images, labels and references that the jobs would accept."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a check finds, collected so that one fault does not hide the next."""
+"""Collect the findings of all checks, so that one fault does not hide the next."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Finding:
 
 @dataclass
 class Findings:
-    """All that was found, in the order of the checks."""
+    """All findings, in the order of the checks."""
 
     items: list[Finding] = field(default_factory=list)
 

@@ -41,7 +41,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class SampleImage:
-    """One image as the jobs will use it: its row of the source, and its golden image or why there is none."""
+    """One image as the jobs will use it: its row of the source, and its golden image or the reject."""
 
     row: SourceImage
     image: Outcome

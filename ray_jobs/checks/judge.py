@@ -1,4 +1,4 @@
-"""What the judge is asked, and, where a person wants to know, what it answers."""
+"""Build the judge's questions about a few images and, with `--judge`, ask them."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ def ask_endpoint(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExamp
 
 async def _ask_all(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExample]:
     endpoint = connect(judge)
-    asked: list[JudgeExample] = []
+    examples: list[JudgeExample] = []
     replies: list[Reply] = []
     async with endpoint.client:
         for image in looked:
@@ -45,10 +45,10 @@ async def _ask_all(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExa
             if error := explain_account(judge, reply):
                 raise error
             replies.append(reply)
-            asked.append(_read_reply(judge, text, reply))
+            examples.append(_read_reply(judge, text, reply))
     if all(reply.failure for reply in replies):
         raise explain_outage(judge, replies, was_answered=False)
-    return asked
+    return examples
 
 
 def _read_reply(judge: Judge, text: str, reply: Reply) -> JudgeExample:
@@ -69,10 +69,10 @@ def _describe_failure(reply: Reply) -> str:
     return f"no answer: {reply.failure}{detail}"
 
 
-def judge_doubts(asked: Sequence[JudgeExample]) -> Iterator[str]:
+def judge_doubts(examples: Sequence[JudgeExample]) -> Iterator[str]:
     """Doubts about the judge's answers."""
-    failed = [one for one in asked if one.values.startswith(("judge-", "no answer"))]
+    failed = [example for example in examples if example.values.startswith(("judge-", "no answer"))]
     if failed:
-        yield f"{len(failed)} of {len(asked)} of the judge's answers cannot be used ({failed[0].values})"
-    elif len(asked) > 1 and len({one.answer for one in asked}) == 1:
+        yield f"{len(failed)} of {len(examples)} of the judge's answers cannot be used ({failed[0].values})"
+    elif len(examples) > 1 and len({example.answer for example in examples}) == 1:
         yield "the judge gives the same answer about each image looked at; does it see them?"

@@ -69,8 +69,8 @@ def _generate_answers(
         )
         outputs = engine.generate(
             [
-                {"prompt_token_ids": asked["tokenized_prompt"], "multi_modal_data": asked["multimodal_data"]}
-                for asked in requests
+                {"prompt_token_ids": request["tokenized_prompt"], "multi_modal_data": request["multimodal_data"]}
+                for request in requests
             ],
             SamplingParams(
                 max_tokens=judge.max_tokens, temperature=0.0, structured_outputs=StructuredOutputsParams(json=schema)
@@ -80,7 +80,7 @@ def _generate_answers(
     except Exception as error:  # vLLM raises what it likes
         why = " ".join(str(error).split())[:300]
         raise RetryableError(f"judge {checkpoint.uri}: its engine fails here: {type(error).__name__}: {why}") from None
-    for asked, output in zip(requests, outputs, strict=True):
-        if detail := why_image_missing(len(output.prompt_token_ids), asked["least_tokens"]):
+    for request, output in zip(requests, outputs, strict=True):
+        if detail := why_image_missing(len(output.prompt_token_ids), request["least_tokens"]):
             raise RetryableError(f"judge {checkpoint.uri}: its engine lost an image: {detail}")
     return [output.outputs[0].text for output in outputs]

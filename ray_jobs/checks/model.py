@@ -191,6 +191,6 @@ def _find_engine_fault(folder: str, engine: Engine) -> str | None:
         lines = [
             line.strip() for line in str(error).splitlines() if line.strip() and "For further information" not in line
         ]
-        told = next((line for line in lines if "Value error" in line), lines[-1] if lines else type(error).__name__)
-        return printable(told.replace(folder, "the checkpoint").partition(" [type=")[0], 400)
+        message = next((line for line in lines if "Value error" in line), lines[-1] if lines else type(error).__name__)
+        return printable(message.replace(folder, "the checkpoint").partition(" [type=")[0], 400)
     return None

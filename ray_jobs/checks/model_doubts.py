@@ -1,4 +1,4 @@
-"""What is odd about a checkpoint for this suite although the jobs would take it."""
+"""Find odd things in a checkpoint for this suite that the jobs would accept."""
 
 from collections.abc import Iterator, Sequence
 

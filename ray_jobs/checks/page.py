@@ -30,14 +30,14 @@ TEMPLATES = jinja2.Environment(
 
 def format_line(text: object, most: int = LINE) -> str:
     """The text in one line, fit to be shown."""
-    found = make_visible(" ".join(str(text).split()), most)
-    return found.text + ("…" if found.note else "")
+    visible = make_visible(" ".join(str(text).split()), most)
+    return visible.text + ("…" if visible.note else "")
 
 
 def format_block(text: object, most: int = BLOCK) -> str:
     """The text with its line breaks, fit to be shown."""
-    found = make_visible(str(text), most)
-    return found.text + (f"… ({found.note})" if found.note else "")
+    visible = make_visible(str(text), most)
+    return visible.text + (f"… ({visible.note})" if visible.note else "")
 
 
 def build_view(checked: CheckResult) -> dict[str, Any]:
@@ -58,26 +58,26 @@ def build_view(checked: CheckResult) -> dict[str, Any]:
 
 def render_text(checked: CheckResult) -> str:
     """The page for a terminal."""
-    seen = build_view(checked)
-    lines = [f"suite {format_line(seen['suite'])}", ""]
-    for name, value in seen["facts"]:
+    view = build_view(checked)
+    lines = [f"suite {format_line(view['suite'])}", ""]
+    for name, value in view["facts"]:
         lines.append(f"  {format_line(name):<12} {format_line(value, 600)}")
-    for title, text in seen["prompts"]:
+    for title, text in view["prompts"]:
         lines += ["", f"{title}:", *(f"  | {line}" for line in format_block(text).split("\n"))]
-    for row in seen["rows"]:
+    for row in view["rows"]:
         lines += ["", f"image {format_line(row['image_id'])}: {row['size']}"]
         lines += [f"  {format_line(name):<12} {format_line(value, 600)}" for name, value in row["facts"]]
-    if seen["rejects"]:
+    if view["rejects"]:
         lines += ["", "rejected:"]
         lines += [
             f"  {format_line(row['image_id'])}: {row['reason']}, {format_line(row['detail'])}"
-            for row in seen["rejects"]
+            for row in view["rejects"]
         ]
-    if seen["notes"]:
-        lines += ["", "what the jobs say of it:", *(f"  {format_line(note, 600)}" for note in seen["notes"])]
+    if view["notes"]:
+        lines += ["", "what the jobs say of it:", *(f"  {format_line(note, 600)}" for note in view["notes"])]
     lines.append("")
     lines += [
-        f"{finding.kind.upper()}  {finding.about}: {format_line(finding.text, 700)}" for finding in seen["findings"]
+        f"{finding.kind.upper()}  {finding.about}: {format_line(finding.text, 700)}" for finding in view["findings"]
     ]
     lines.append(_summarise_findings(checked))
     return "\n".join(lines)
@@ -154,8 +154,8 @@ def _describe_labels(checked: CheckResult) -> str:
     if listing.labelled:
         counts, distinct, where = list(listing.labels), listing.label_count, ""
     else:
-        found = Counter(image.row.label for image in checked.looked if image.row.label is not None)
-        counts, distinct, where = list(found.most_common()), len(found), " of the images looked at"
+        counter = Counter(image.row.label for image in checked.looked if image.row.label is not None)
+        counts, distinct, where = list(counter.most_common()), len(counter), " of the images looked at"
     some = ", ".join(f"{format_line(label, 40)} {count}" for label, count in counts[:MOST_LABELS])
     return f"{distinct}{where}: {some}{', ...' if distinct > MOST_LABELS else ''}" if distinct else "none found"
 
@@ -168,8 +168,8 @@ def _describe_references(checked: CheckResult) -> str:
     if checked.listing.referenced:
         counts, where = list(checked.listing.references), ""
     else:
-        found = Counter(len(image.row.references) for image in checked.looked)
-        counts, where = sorted(found.items()), ", of the images looked at"
+        counter = Counter(len(image.row.references) for image in checked.looked)
+        counts, where = sorted(counter.items()), ", of the images looked at"
     some = ", ".join(f"{count} images with {number}" for number, count in counts[:MOST_LABELS])
     return f"{some}{', ...' if len(counts) > MOST_LABELS else ''}{where}"
 
@@ -213,12 +213,12 @@ def _build_row(checked: CheckResult, number: int, image: SampleImage) -> dict[st
     if checked.prompt and (tokens := checked.prompt.with_image.get((golden.width, golden.height))):
         facts.append(("tokens", f"{tokens} of prompt and image"))
     if number < len(checked.asked):
-        asked = checked.asked[number]
-        facts.append(("question", asked.question))
-        if asked.answer is not None:
-            facts.append(("answer", asked.answer))
-        if asked.values:
-            facts.append(("score", asked.values))
+        example = checked.asked[number]
+        facts.append(("question", example.question))
+        if example.answer is not None:
+            facts.append(("answer", example.answer))
+        if example.values:
+            facts.append(("score", example.values))
     small = thumbnail(golden.image, checked.suite.preprocess)
     source = f"{golden.source_width}x{golden.source_height} {golden.format}, {golden.source_bytes:,} bytes"
     return {

@@ -1,4 +1,4 @@
-"""Every check of a suite, one after the other; a fault in one ends that one alone."""
+"""Run every check of a suite in turn. A fault ends only its own check."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ MOST_FAULTS = 3  # of one kind
 
 @dataclass
 class CheckResult:
-    """All that was seen; what could not be looked at is None or empty, and a finding says why."""
+    """The results of all checks. What could not be checked is None or empty, and a finding says why."""
 
     suite_name: str
     checkpoint_uri: str | None

@@ -1,4 +1,4 @@
-"""A team's own metric: a file of theirs that holds `METRIC`, compiled from the source that the spec carries."""
+"""Load a team's own metrics: files with a `METRIC`, compiled from the source code in the spec."""
 
 import linecache
 import math
@@ -18,26 +18,27 @@ def load_metrics(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dic
 
 
 def measure_image(metric: Metric, caption: CaptionContext, image_id: str) -> float | None:
-    """The metric's value for one image. Raises InputError, with the image, for what is no number within its range."""
+    """The metric's value for one image. Raises InputError, which names the image, for a value that is no number in
+    range."""
     assert metric.measure
     try:
-        found = metric.measure(caption)
+        returned = metric.measure(caption)
     except (Exception, SystemExit) as error:  # a worker that exits is started again and again
         last = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(
             f"metric {metric.name}: image {image_id!r}: {what} ({last.filename}, line {last.lineno}); correct the file"
         ) from None
-    if found is None:
+    if returned is None:
         return None
     where = f"metric {metric.name}: image {image_id!r}"
     try:
-        number = float(found) if isinstance(found, Real) else math.nan
+        number = float(returned) if isinstance(returned, Real) else math.nan
     except OverflowError:
-        raise InputError(f"{where}: gave {type(found).__name__} larger than any float; correct `measure`") from None
+        raise InputError(f"{where}: gave {type(returned).__name__} larger than any float; correct `measure`") from None
     if not math.isfinite(number):
-        told = f"{type(found).__name__} {str(found)[:40]!r}"
-        raise InputError(f"{where}: gave {told}; return a number, or None for no value")
+        description = f"{type(returned).__name__} {str(returned)[:40]!r}"
+        raise InputError(f"{where}: gave {description}; return a number, or None for no value")
     if metric.kind == "share" and number not in (0, 1):
         raise InputError(
             f'{where}: gave {number:g}; a share\'s values are 0 and 1, correct `measure` or set kind="mean"'
@@ -60,9 +61,9 @@ def _compile_metric(name: str, source: str, taken: tuple[str, ...]) -> Metric:
     except SyntaxError as error:
         raise InputError(f"metric {name}: {file}, line {error.lineno}: {error.msg}; correct the file") from None
     except (Exception, SystemExit) as error:
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise InputError(
-            f"metric {name}: {file} fails on import ({type(error).__name__}: {told}); correct it"
+            f"metric {name}: {file} fails on import ({type(error).__name__}: {message}); correct it"
         ) from None
     metric = module.get("METRIC")
     if not isinstance(metric, Metric):

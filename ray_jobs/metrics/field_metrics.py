@@ -1,4 +1,4 @@
-"""The metrics that a suite has because it asks for fields: one for the form, and those of each field with a truth."""
+"""Declare the metrics of a suite with fields: one for the schema, and those of each field with a truth."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,10 +15,10 @@ def build_field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> dict[st
     `_precision`; a box, or a list of boxes, `field_{name}_iou`; a list of objects `{label, box}` all three of these;
     any other list `field_{name}`.
     """
-    found = [*fields_valid.METRICS]
+    metrics = [*fields_valid.METRICS]
     for name in truth:
-        found += _build_metrics_of(name, schema["properties"][name])
-    return {metric.name: metric for metric in found}
+        metrics += _build_metrics_of(name, schema["properties"][name])
+    return {metric.name: metric for metric in metrics}
 
 
 def _build_metrics_of(name: str, schema: dict[str, Any]) -> list[Metric]:

@@ -1,7 +1,7 @@
-"""Scores: a value of every metric for every captioned image, or the reason why there is none.
+"""Score captions: a value of every metric for every captioned image, or the reason why there is none.
 
-They belong to captions and a scale (metrics and judge), not to a run: a new metric or judge runs over the kept captions
-of the candidate and of what it is compared with alike.
+The driver of `evaluate` calls this; Ray tasks score the parts. Scores belong to captions and a scale (metrics and
+judge), not to a run: a new metric or judge runs over the stored captions of the candidate and of its baseline.
 """
 
 import json
@@ -29,29 +29,29 @@ from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
 from ray_jobs.storage import parts
 from ray_jobs.storage.pairing import read_floats
 
-BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, for starting one takes longer than a part; enough to end together
+BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, because starting one takes longer than a part; enough to end together
 READERS = 8
 WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of label hits by length
 LANGUAGES = 5
 
 
 def check_settings(spec: Spec) -> None:
-    """Raises InputError for a fault in the settings of the metrics: before anything is asked, paid for or counted."""
+    """Raises InputError for a fault in the metrics' settings, before the judge is paid and anything is counted."""
     declared(spec)
     language_detection.check(spec.suite.metrics.language)
 
 
 def score_captions(spec: Spec, caption_id: str) -> Manifest:
-    """Make the scores of these captions complete; their manifest, which names the folder that they are in.
+    """Complete the scores of these captions; return their manifest, which names the folder with the scores.
 
-    What stands is never changed: scores of other captions, of a forced request, and those that the judge has answered
-    since are made beside it, and then swapped for it.
+    Current scores are never changed. Scores of other captions, of a forced request, or with new judgements are written
+    to another folder, which then becomes the current one.
     """
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
-    made_of = parts.digest_parts(captions)
-    place = find_score_folder(spec, caption_id, made_of)
+    captions_digest = parts.digest_parts(captions)
+    place = find_score_folder(spec, caption_id, captions_digest)
     if place.made:
-        return _make_current(spec, caption_id, place, made_of)
+        return _make_current(spec, caption_id, place, captions_digest)
     stage, spec = spec.scores_stage_of(caption_id), spec.with_folders({caption_id: place.folder})
     uri = spec.scores_uri_of(caption_id)
     if place.earlier is not None:
@@ -63,45 +63,48 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     names = [part.name for part in captions.parts]
     work = ray_dataset([{"part": name} for name in names], _count_blocks(len(names)))
-    made: list[Part] = []
+    scored_parts: list[Part] = []
     languages: Counter[str] = Counter()
     for row in tell_first(
         iter(work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows()), "scores"
     ):
-        made.append(Part.model_validate_json(row["part"]))
+        scored_parts.append(Part.model_validate_json(row["part"]))
         languages.update(json.loads(row["languages"]))
-        if made[-1].name not in done:
-            progress.add(made[-1].rows)
-    details = {"languages": compute_language_shares(languages), "captions": made_of}
+        if scored_parts[-1].name not in done:
+            progress.add(scored_parts[-1].rows)
+    details = {"languages": compute_language_shares(languages), "captions": captions_digest}
     scores_id = spec.scores_id_of(caption_id)
-    manifest = parts.summed("scores", scores_id, made, captions.rows_in, {}, captions.versions, details)
-    return _make_current(spec, caption_id, replace(place, made=parts.commit(uri, manifest)), made_of)
+    manifest = parts.summed("scores", scores_id, scored_parts, captions.rows_in, {}, captions.versions, details)
+    return _make_current(spec, caption_id, replace(place, made=parts.commit(uri, manifest)), captions_digest)
 
 
-def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, made_of: str) -> Manifest:
-    """Let the complete scores of a place stand for these captions; their manifest. Raises RetryableError for other
-    captions than stand by now."""
+def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_digest: str) -> Manifest:
+    """Make the complete scores of a folder the current ones of these captions; return their manifest. Raises
+    RetryableError when the captions were replaced meanwhile."""
     assert place.made
     if not place.folder:
         return place.made
-    own = parts.point_at(place.made, place.folder)
+    manifest = parts.point_at(place.made, place.folder)
     uri = spec.captions_uri_of(caption_id)
-    if parts.digest_parts(parts.require(uri, "caption")) != made_of:
+    if parts.digest_parts(parts.require(uri, "caption")) != captions_digest:
         raise RetryableError(f"captions {uri}: made anew while they were scored; score them again")
-    parts.let_stand(spec.scores_stage_of(caption_id), own, lambda other: other.details.get("captions") == made_of)
-    return own
+    parts.let_stand(
+        spec.scores_stage_of(caption_id), manifest, lambda current: current.details.get("captions") == captions_digest
+    )
+    return manifest
 
 
 def compute_language_shares(captions: Counter[str]) -> dict[str, float]:
-    """The share of captions in each of the most frequent languages; `unknown` where there is too little to tell by."""
-    top = sorted(captions.items(), key=lambda one: (-one[1], one[0]))[:LANGUAGES]
+    """The share of captions in each of the most frequent languages; `unknown` for captions that are too short to
+    tell."""
+    top = sorted(captions.items(), key=lambda entry: (-entry[1], entry[0]))[:LANGUAGES]
     return {language: count / captions.total() for language, count in top}
 
 
 def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
-    """Every metric over all images, with its error bar and the number of images that should have had a value.
+    """Every metric over all images, with its error bar and the number of images that should have a value.
 
-    Where a caption can be too short to have one, that is the images with a value and those without a caption.
+    For a metric that may have no value of a short caption, these are the images with a value or without a caption.
     """
     metrics, uri = list_score_metrics(spec), spec.scores_uri_of(spec.caption_id)
     values = {name: np.empty(manifest.rows_in) for name in metrics}
@@ -123,9 +126,9 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
         expected["fields"] += table.num_rows
         for fields in table[WITH_TRUTH].to_pylist() if with_truth else ():
             truths.update(name for name, metric in about_truth.items() if metric.has_truth(fields))
-    there = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
-    wanted = {
-        name: there[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
+    present = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
+    expected_images = {
+        name: present[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
         for name, metric in metrics.items()
     } | {name: truths[name] for name in about_truth}
     by_words = _group_label_hits(values["words"], values["label_hit"])
@@ -135,7 +138,9 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,
-        metrics={name: summarise_metric(metric, values.pop(name), wanted[name]) for name, metric in metrics.items()},
+        metrics={
+            name: summarise_metric(metric, values.pop(name), expected_images[name]) for name, metric in metrics.items()
+        },
         manifest=manifest,
         details={"languages": manifest.details.get("languages", {}), "label_hit_by_words": by_words},
     )
@@ -147,7 +152,7 @@ def _count_blocks(count: int) -> int:
 
 
 def _read_tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
-    """The parts in order, a few of them read at a time."""
+    """The parts in order. Reads a few ahead."""
     return prefetch(lambda name: parts.columns(uri, name, wanted), sorted(names), READERS)
 
 
@@ -156,10 +161,10 @@ def _has_name(spec: Spec, label: str | None) -> bool:
 
 
 def _group_label_hits(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:
-    """Label hits by how many words the caption has: `from` to `to` words, how many captions, what share hits."""
-    found: list[dict[str, float | int | None]] = []
+    """Label hits by the length of the caption: `from` to `to` words, `n` captions, and the share of hits as `mean`."""
+    rows: list[dict[str, float | int | None]] = []
     for low, high in zip(WORD_BINS, (*WORD_BINS[1:], None), strict=True):
         inside = (words >= low) & (words < (high if high is not None else np.inf)) & ~np.isnan(hits)
         if n := int(inside.sum()):
-            found.append({"from": low, "to": high - 1 if high else None, "n": n, "mean": float(hits[inside].mean())})
-    return found
+            rows.append({"from": low, "to": high - 1 if high else None, "n": n, "mean": float(hits[inside].mean())})
+    return rows

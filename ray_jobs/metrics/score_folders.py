@@ -1,8 +1,8 @@
-"""Find the folder in which scores of a set of captions are made, beside the scores that stand.
+"""Find the folder to write the scores of a set of captions to, beside the current scores.
 
-The driver of `evaluate` calls this. A folder's name says of which captions its scores are, so captions that were made
-anew cannot mix with older scores, and a try after a kill goes on in the folder of the try before. Invariant: once a
-stage has a manifest, nothing in the folder that the manifest names changes any more.
+The driver of `evaluate` calls this. A folder's name says of which captions its scores are, so new captions cannot mix
+with older scores, and a try after a kill continues in the folder of the try before. Invariant: once a stage has a
+manifest, nothing in the folder that the manifest names changes.
 """
 
 from collections.abc import Iterator
@@ -16,33 +16,34 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_part import has_judge_failure, has_new_judgements
 from ray_jobs.storage import objects, parts
 
-THREADS = 16  # most of their time is waiting for storage
+THREADS = 16  # most of the time they wait for storage
 COPIED_FOLDERS = ("clip/", "frequencies/", "parts/")
 
 
 @dataclass(frozen=True)
 class ScoreFolder:
-    """A folder below the stage, "" for the stage itself; `made`: the manifest of what is complete there. `earlier`: the
-    folder with scores of the same captions in which the judge has answered since."""
+    """A folder below the stage, "" for the stage itself. `made`: its manifest, when it is complete. `earlier`: the
+    folder with older scores of the same captions, about which the judge has new answers."""
 
     folder: str
     made: Manifest | None = None
     earlier: str | None = None
 
 
-def find_score_folder(spec: Spec, caption_id: str, made_of: str) -> ScoreFolder:
-    """Where these captions' scores are, or are to be made. `made_of` is the digest of the captions' parts."""
+def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> ScoreFolder:
+    """The folder with these captions' scores, or the one to write them to. The digest is that of the captions'
+    parts."""
     stage = spec.scores_stage_of(caption_id)
     forced = spec.force if caption_id == spec.caption_id else None
-    standing, earlier = parts.manifest(stage), None
-    if not forced and standing and standing.details.get("captions") == made_of:
-        folder = parts.place_of(standing)
-        if not _has_new_judgements(spec, caption_id, folder, standing):
-            return ScoreFolder(folder, standing)
+    current, earlier = parts.manifest(stage), None
+    if not forced and current and current.details.get("captions") == captions_digest:
+        folder = parts.place_of(current)
+        if not _has_new_judgements(spec, caption_id, folder, current):
+            return ScoreFolder(folder, current)
         earlier = folder
-    elif not forced and not standing and _claim_stage(stage, made_of):
+    elif not forced and not current and _claim_stage(stage, captions_digest):
         return ScoreFolder("")
-    for folder in number_folders(f"{forced_folder(forced)}/{made_of}" if forced else f"of/{made_of}"):
+    for folder in number_folders(f"{forced_folder(forced)}/{captions_digest}" if forced else f"of/{captions_digest}"):
         made = parts.manifest(f"{stage}/{folder}")
         if made is None or not _has_new_judgements(spec, caption_id, folder, made):
             return ScoreFolder(folder, made, earlier)
@@ -51,13 +52,12 @@ def find_score_folder(spec: Spec, caption_id: str, made_of: str) -> ScoreFolder:
 
 
 def number_folders(first: str) -> Iterator[str]:
-    """The folder and those after it: each attempt has one of its own."""
+    """The first folder and its successors, because each attempt has its own."""
     return (first if number == 1 else f"{first}-{number}" for number in count(1))
 
 
 def copy_scores(source: str, target: str) -> None:
-    """Copy what earlier scores of the same captions hold; the parts that the judge has answered since are then made
-    again in the copy."""
+    """Copy earlier scores of the same captions. The parts with new judgements are then scored again in the copy."""
     keys = [
         entry.key
         for entry in objects.entries(source)
@@ -70,9 +70,9 @@ def copy_scores(source: str, target: str) -> None:
         list(pool.map(copy, [key for key in keys if key == tables]))
 
 
-def _claim_stage(stage: str, made_of: str) -> bool:
-    """Whether the stage itself is for these captions: a marker there says so, which whoever comes first writes."""
-    marker = f"{stage}/forced-{made_of}"
+def _claim_stage(stage: str, captions_digest: str) -> bool:
+    """Whether the stage itself is for these captions. A marker names the captions; the first caller writes it."""
+    marker = f"{stage}/forced-{captions_digest}"
     if next(iter(objects.entries(stage)), None) is None:
         objects.write(marker, b"")
         return True
@@ -80,7 +80,7 @@ def _claim_stage(stage: str, made_of: str) -> bool:
 
 
 def _has_new_judgements(spec: Spec, caption_id: str, folder: str, scores: Manifest) -> bool:
-    """Whether the judge has answered since about images of these scores that it had failed at."""
+    """Whether the judge has new answers about images of these scores that it had failed at."""
     placed = spec.with_folders({caption_id: folder})
     failing = [part.name for part in scores.parts if has_judge_failure(part.lost)]
     with ThreadPoolExecutor(THREADS) as pool:

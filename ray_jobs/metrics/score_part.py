@@ -1,6 +1,7 @@
-"""One part's scores, in a Ray task: its captions measured, what the models said of them added, the rows written.
+"""Score one part: measure its captions, add the judge's and CLIP's values, and write the rows.
 
-Nothing heavy is imported at the top: what a worker imports, every worker holds.
+Ray tasks of `evaluate` run this. It imports no engine and no model, because each worker keeps in memory what it
+imports.
 """
 
 import json
@@ -26,26 +27,26 @@ from ray_jobs.metrics.text.batch import Batch, Corpus
 from ray_jobs.storage import objects, parts
 
 NO_JUDGE = Judgement()
-WITH_TRUTH = "fields_with_truth"  # the column that names them
+WITH_TRUTH = "fields_with_truth"  # a column
 
 
 def list_score_metrics(spec: Spec) -> dict[str, Metric]:
-    """The metrics that a row of scores has: all but the preference, which is of two captions."""
+    """The metrics that a row of scores has: all but the preference, which compares two captions."""
     return {name: metric for name, metric in declared(spec).items() if name != "preference"}
 
 
 def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
-    """Score one part unless it is there; its line in the manifest, and how many of its captions are in a language.
+    """Score one part, unless its file exists; return its entry in the manifest, and its counts of languages.
 
-    One with failures of the judge that it has answered since is made again.
+    A part with failures of the judge is scored again when the judge has answered since.
     """
     name, uri = row["part"], spec.scores_uri_of(caption_id)
-    if objects.exists(at := parts.uri_of_part(uri, name)):
-        data = objects.read(at)
+    if objects.exists(part_uri := parts.uri_of_part(uri, name)):
+        data = objects.read(part_uri)
         part = parts.describe(name, data)
         if not (has_judge_failure(part.lost) and has_new_judgements(spec, caption_id, name)):
             return {"part": part.model_dump_json(), "languages": json.dumps(parts.footer(data).get("languages", {}))}
-        objects.delete(at)
+        objects.delete(part_uri)
     truth = [TRUTH] if spec.suite.dataset.truth else []
     golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
     by_id = {one["image_id"]: one for one in golden}
@@ -64,29 +65,29 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
 def build_scores(
     spec: Spec, caption_id: str, name: str, captions: list[dict[str, Any]], images: list[dict[str, Any]], corpus: Corpus
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows of a part, one a caption, and what its footer says: what was lost and why, and the languages."""
+    """(the rows of a part, one per caption; its footer: the failures by reason, and the languages)."""
     metrics = list_score_metrics(spec)
-    there = [number for number, one in enumerate(captions) if one["failure"] is None]
-    seen = [_build_context(spec, captions[number], images[number]) for number in there]
-    ids = [captions[number]["image_id"] for number in there]
+    captioned = [number for number, row in enumerate(captions) if row["failure"] is None]
+    contexts = [_build_context(spec, captions[number], images[number]) for number in captioned]
+    ids = [captions[number]["image_id"] for number in captioned]
     values = {metric: np.full(len(captions), np.nan) for metric in metrics}
-    for metric, found in _measure_captions(metrics, seen, ids, corpus, spec.own_metrics).items():
-        values[metric][there] = np.array(found, dtype=float)  # None becomes NaN
+    for metric, measured in _measure_captions(metrics, contexts, ids, corpus, spec.own_metrics).items():
+        values[metric][captioned] = np.array(measured, dtype=float)  # None becomes NaN
     failures: list[str | None] = ["no-caption"] * len(captions)
     rationales: list[str | None] = [None] * len(captions)
-    judged = load_judgements(spec, caption_id, name)
+    judgements = load_judgements(spec, caption_id, name)
     of_clip = load_clip_scores(spec, caption_id, name) if spec.clip else {}
-    for number, image_id in zip(there, ids, strict=True):
-        judgement = judged.get(image_id, NO_JUDGE if spec.suite.judge.kind == "none" else NO_ANSWER)
+    for number, image_id in zip(captioned, ids, strict=True):
+        judgement = judgements.get(image_id, NO_JUDGE if spec.suite.judge.kind == "none" else NO_ANSWER)
         failures[number], rationales[number] = judgement.failure, judgement.rationale
         for metric, value in {**judgement.values, **of_clip.get(image_id, {})}.items():
             if metric in values and value is not None:
                 values[metric][number] = value
     table = pa.table(
         {
-            "image_id": pa.array([one["image_id"] for one in captions], pa.string()),
-            "label": pa.array([one["label"] for one in images], pa.string()),
-            "references": pa.array([bool(one["references"]) for one in images], pa.bool_()),
+            "image_id": pa.array([row["image_id"] for row in captions], pa.string()),
+            "label": pa.array([row["label"] for row in images], pa.string()),
+            "references": pa.array([bool(row["references"]) for row in images], pa.bool_()),
             "failure": pa.array(failures, pa.string()),
             "rationale": pa.array(rationales, pa.string()),
             **_build_truth_column(spec, images),
@@ -96,7 +97,7 @@ def build_scores(
         }  # NaN becomes null
     )
     lost = Counter(failure for failure in failures if failure)
-    languages = Counter(one.spoken or "unknown" for one in seen)
+    languages = Counter(row.spoken or "unknown" for row in contexts)
     return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
 
 
@@ -105,29 +106,33 @@ def has_judge_failure(reasons: Iterable[str]) -> bool:
 
 
 def has_new_judgements(spec: Spec, caption_id: str, name: str) -> bool:
-    """Whether the judge says something else by now of an image of the part that it failed at."""
+    """Whether the judge has a new answer about an image of the part that it had failed at."""
     rows = parts.columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
-    now = load_judgements(spec, caption_id, name)
-    failed = {one["image_id"]: one["failure"] for one in rows if has_judge_failure([one["failure"] or ""])}
-    return any(now.get(image_id, NO_ANSWER).failure != failure for image_id, failure in failed.items())
+    judgements = load_judgements(spec, caption_id, name)
+    failed = {row["image_id"]: row["failure"] for row in rows if has_judge_failure([row["failure"] or ""])}
+    return any(judgements.get(image_id, NO_ANSWER).failure != failure for image_id, failure in failed.items())
 
 
 def _measure_captions(
-    metrics: dict[str, Metric], seen: list[CaptionContext], ids: list[str], corpus: Corpus, own_names: Collection[str]
+    metrics: dict[str, Metric],
+    captions: list[CaptionContext],
+    ids: list[str],
+    corpus: Corpus,
+    own_names: Collection[str],
 ) -> dict[str, list[float | None]]:
-    batch = Batch(seen, corpus)
-    found: dict[str, list[float | None]] = {}
+    batch = Batch(captions, corpus)
+    values: dict[str, list[float | None]] = {}
     for name, metric in metrics.items():
         if metric.measure_all:
-            found[name] = list(metric.measure_all(batch))
+            values[name] = list(metric.measure_all(batch))
         elif metric.measure and name not in own_names:
-            found[name] = [metric.measure(caption) for caption in seen]
+            values[name] = [metric.measure(caption) for caption in captions]
         elif metric.measure:
-            found[name] = [
-                custom.measure_image(metric, caption, one) if metric.holds(caption) else None
-                for caption, one in zip(seen, ids, strict=True)
+            values[name] = [
+                custom.measure_image(metric, caption, image_id) if metric.holds(caption) else None
+                for caption, image_id in zip(captions, ids, strict=True)
             ]
-    return found
+    return values
 
 
 def _build_context(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -> CaptionContext:
@@ -146,7 +151,7 @@ def _build_context(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -
 
 
 def _build_truth_column(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """Of a suite with truth a column of the fields that each image has it for, by which values are expected."""
+    """For a suite with truth: a column with the fields whose truth each image has, to count the expected values."""
     if not spec.suite.dataset.truth:
         return {}
     return {WITH_TRUTH: pa.array([list(truth_of(spec, image)) for image in images], pa.list_(pa.string()))}

@@ -1,4 +1,4 @@
-"""A metric over all images: its mean with an error bar, and its distribution."""
+"""Summarise a metric over all images: its mean with an error bar, and its distribution."""
 
 import numpy as np
 from scipy import stats
@@ -21,15 +21,15 @@ def summarise_metric(metric: Metric, values: np.ndarray, expected: int) -> Summa
     """
     present = values[~np.isnan(values)]
     n = len(present)
-    told = {"n": n, "expected": expected, "unit": metric.unit, "direction": metric.direction}
+    facts = {"n": n, "expected": expected, "unit": metric.unit, "direction": metric.direction}
     if n == 0:
-        return Summary(**told, mean=None, standard_error=None, low=None, high=None)
+        return Summary(**facts, mean=None, standard_error=None, low=None, high=None)
     mean = float(present.mean())
     error = float(metric.order * present.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     low, high = _wilson(mean, n) if metric.kind == "share" else _student(mean, error, n)
     counts, edges = _histogram(present)
     return Summary(
-        **told,
+        **facts,
         mean=mean,
         standard_error=error,
         low=low,

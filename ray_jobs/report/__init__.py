@@ -1,1 +1,1 @@
-"""`report.html`: the verdict with its evidence, one page that needs nothing from anywhere."""
+"""`report.html`: the verdict with its evidence, one page without references to other files or hosts."""

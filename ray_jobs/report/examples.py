@@ -1,6 +1,6 @@
-"""Single images as the report shows them: a thumbnail, both captions, the references, what the judge said, the values.
+"""Build the report's examples: a thumbnail, both captions, the references, the judge's rationale and the values.
 
-Only the parts that the chosen images are in are read.
+Reads only the parts that contain the chosen images.
 """
 
 import base64
@@ -30,10 +30,10 @@ MIN_LIKENESS = 0.4  # captions that share less are not worth marking word by wor
 
 @dataclass(frozen=True)
 class CaptionCard:
-    """What one checkpoint wrote about an image; `caption` is None where it wrote nothing, for a `failure`.
+    """One checkpoint's answer about an image. `caption` is None after a `failure`.
 
-    `pieces` are the caption cut up, each with whether the other checkpoint has other words there. `fields` are what the
-    answer says beside the caption; where it does not fit the schema there are none, and `unfit` says why.
+    `pieces` are the caption in pieces, each with whether the other checkpoint has other words there. `fields` are the
+    answer's values beside the caption; an answer that does not fit the schema has none, and `unfit` says why.
     """
 
     who: str
@@ -48,7 +48,7 @@ class CaptionCard:
 
 @dataclass(frozen=True)
 class ImageExample:
-    """One image; `truth` are the right values of the fields, as far as the data set has them."""
+    """One image. `truth` has the right values of the fields, as far as the data set has them."""
 
     image_id: str
     label: str
@@ -62,7 +62,7 @@ class ImageExample:
 
 @dataclass(frozen=True)
 class FailedImage:
-    """An example of an image without a score."""
+    """An image without a score."""
 
     image_id: str
     reason: str
@@ -72,52 +72,52 @@ class FailedImage:
 def build_examples(
     golden_uri: str, sides: Sequence[Side], chosen: Sequence[RankedImage], metrics: Sequence[str]
 ) -> list[ImageExample]:
-    """The chosen images in their order; `sides` are shown beside each other in theirs."""
+    """The chosen images in their order, each with a card per side in the order of `sides`."""
     rows = [_read_rows(golden_uri, "golden", chosen)]
     rows += [_read_rows(side.captions_uri, "captions", chosen, side.captions) for side in sides]
     rows += [_read_rows(side.scores_uri, "scores", chosen, side.scores) for side in sides]
     golden, captions, scores = rows[0], rows[1 : 1 + len(sides)], rows[1 + len(sides) :]
-    made = []
-    for one in chosen:
-        image = golden.get(one.image_id, {})
+    examples = []
+    for ranked in chosen:
+        image = golden.get(ranked.image_id, {})
         references = image.get("references") or []
-        told = [
-            _build_card(side.name, said.get(one.image_id, {}), scored.get(one.image_id, {}), metrics)
-            for side, said, scored in zip(sides, captions, scores, strict=True)
+        cards = [
+            _build_card(side.name, caption_row.get(ranked.image_id, {}), score_row.get(ranked.image_id, {}), metrics)
+            for side, caption_row, score_row in zip(sides, captions, scores, strict=True)
         ]
-        if len(told) == 2:
-            told = _mark_differences(*told)
+        if len(cards) == 2:
+            cards = _mark_differences(*cards)
         case = ImageExample(
-            image_id=name(one.image_id),
+            image_id=name(ranked.image_id),
             label=name(image.get("label") or ""),
             thumbnail=make_thumbnail(image.get("image")),
-            by=numbers.format_number(one.by, sign=len(sides) > 1),
+            by=numbers.format_number(ranked.by, sign=len(sides) > 1),
             references=tuple(shown(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
             left_out=max(0, len(references) - REFERENCES),
-            told=tuple(told),
+            told=tuple(cards),
             truth={name(key): _format_field(value) for key, value in json.loads(image.get(TRUTH) or "{}").items()},
         )
-        made.append(case)
-    return made
+        examples.append(case)
+    return examples
 
 
 def build_failures(side: Side, lost: Sequence[UnscoredImage]) -> list[FailedImage]:
-    """What is known of the examples: the engine's error, or what the judge answered instead of an answer."""
+    """The images without a score, each with the engine's error or the judge's unusable answer."""
     captions = _read_rows(side.captions_uri, "captions", lost, side.captions)
     scores = _read_rows(side.scores_uri, "scores", lost, side.scores)
-    made = []
-    for one in lost:
-        caption, score = captions.get(one.image_id, {}), scores.get(one.image_id, {})
+    failed_images = []
+    for image in lost:
+        caption, score = captions.get(image.image_id, {}), scores.get(image.image_id, {})
         if caption.get("failure"):
-            reason, detail = f"{one.reason}: {caption['failure']}", caption.get("detail")
+            reason, detail = f"{image.reason}: {caption['failure']}", caption.get("detail")
         else:
-            reason, detail = one.reason, score.get("rationale")
-        made.append(FailedImage(name(one.image_id), name(reason), shown(detail or "", RATIONALE_CHARACTERS)))
-    return made
+            reason, detail = image.reason, score.get("rationale")
+        failed_images.append(FailedImage(name(image.image_id), name(reason), shown(detail or "", RATIONALE_CHARACTERS)))
+    return failed_images
 
 
 def make_thumbnail(image: bytes | None) -> str:
-    """A data URL of a small JPEG; empty where there is no image that opens."""
+    """A data URL of a small JPEG; empty when there is no image, or it cannot be opened."""
     try:
         picture = Image.open(io.BytesIO(image or b"")).convert("RGB")
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -132,36 +132,38 @@ COLUMNS = {"golden": {"image_id", "image", "label", "references", TRUTH}}
 
 
 def _read_rows(
-    uri: str, kind: str, chosen: Sequence[RankedImage | UnscoredImage], made: Manifest | None = None
+    uri: str, kind: str, chosen: Sequence[RankedImage | UnscoredImage], manifest: Manifest | None = None
 ) -> dict[str, dict[str, Any]]:
     """The rows of the chosen images, by id."""
-    found: dict[str, dict[str, Any]] = {}
-    for part in dict.fromkeys(one.part for one in chosen):
-        wanted = {one.image_id for one in chosen if one.part == part}
-        table = parts.read(uri, part, made=made)
+    rows_by_id: dict[str, dict[str, Any]] = {}
+    for part in dict.fromkeys(image.part for image in chosen):
+        wanted = {image.image_id for image in chosen if image.part == part}
+        table = parts.read(uri, part, made=manifest)
         if kind in COLUMNS:
             table = table.select([column for column in table.column_names if column in COLUMNS[kind]])
         keep = [image_id in wanted for image_id in table["image_id"].to_pylist()]
-        found |= {row["image_id"]: row for row in table.filter(keep).to_pylist()}
-    return found
+        rows_by_id |= {row["image_id"]: row for row in table.filter(keep).to_pylist()}
+    return rows_by_id
 
 
-def _build_card(who: str, said: dict[str, Any], scored: dict[str, Any], metrics: Sequence[str]) -> CaptionCard:
-    caption, rationale = said.get("caption"), scored.get("rationale")
-    values = {metric: scored.get(metric) for metric in metrics if metric in scored}
-    unfit = said.get(INVALID)
-    fields = {} if unfit or caption is None else {key: said[key] for key in said if key not in NO_FIELDS}
+def _build_card(
+    who: str, caption_row: dict[str, Any], score_row: dict[str, Any], metrics: Sequence[str]
+) -> CaptionCard:
+    caption, rationale = caption_row.get("caption"), score_row.get("rationale")
+    values = {metric: score_row.get(metric) for metric in metrics if metric in score_row}
+    unfit = caption_row.get(INVALID)
+    fields = {} if unfit or caption is None else {key: caption_row[key] for key in caption_row if key not in NO_FIELDS}
     return CaptionCard(
         who=name(who),
         caption=None if caption is None else shown(caption),
         pieces=() if caption is None else ((shown(caption).text, False),),
-        failure=name(said.get("failure") or scored.get("failure") or ""),
+        failure=name(caption_row.get("failure") or score_row.get("failure") or ""),
         rationale=shown(rationale, RATIONALE_CHARACTERS) if rationale else None,
         values={
             metric: numbers.format_number(value, numbers.choose_decimals(value)) for metric, value in values.items()
         },
         fields={name(key): _format_field(value) for key, value in fields.items()},
-        unfit=shown(f"{unfit}: {said.get('detail') or ''}", RATIONALE_CHARACTERS) if unfit else None,
+        unfit=shown(f"{unfit}: {caption_row.get('detail') or ''}", RATIONALE_CHARACTERS) if unfit else None,
     )
 
 
@@ -171,17 +173,17 @@ def _format_field(value: Any) -> Shown:
     return shown(text, RATIONALE_CHARACTERS)
 
 
-def _mark_differences(old: CaptionCard, new: CaptionCard) -> list[CaptionCard]:
-    """Both, with the words marked that the other does not have."""
-    if not (old.caption and new.caption):
-        return [old, new]
-    words = [re.split(r"(\s+)", said.caption.text) for said in (old, new) if said.caption]
+def _mark_differences(before: CaptionCard, after: CaptionCard) -> list[CaptionCard]:
+    """Both cards, with the words marked that the other one lacks."""
+    if not (before.caption and after.caption):
+        return [before, after]
+    words = [re.split(r"(\s+)", card.caption.text) for card in (before, after) if card.caption]
     matcher = SequenceMatcher(None, words[0], words[1], autojunk=False)
     if SequenceMatcher(None, words[0][::2], words[1][::2], autojunk=False).ratio() < MIN_LIKENESS:
-        return [old, new]
+        return [before, after]
     pieces: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
     for what, *ends in matcher.get_opcodes():
-        for side, made, (start, end) in zip(words, pieces, (ends[:2], ends[2:]), strict=True):
+        for side, marked, (start, end) in zip(words, pieces, (ends[:2], ends[2:]), strict=True):
             if start < end:
-                made.append(("".join(side[start:end]), what != "equal"))
-    return [replace(said, pieces=tuple(made)) for said, made in zip((old, new), pieces, strict=True)]
+                marked.append(("".join(side[start:end]), what != "equal"))
+    return [replace(card, pieces=tuple(marked)) for card, marked in zip((before, after), pieces, strict=True)]

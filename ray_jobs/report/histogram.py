@@ -1,4 +1,4 @@
-"""The distribution of a metric, counted in one pass over values whose range nobody knows, in constant memory."""
+"""Count the distribution of a metric in one pass and constant memory, without knowing the range of its values."""
 
 import math
 from collections import Counter
@@ -54,27 +54,27 @@ class Histogram:
 
     def _count_distinct(self, values: np.ndarray) -> None:
         if self.distinct is not None:
-            found, counts = np.unique(values, return_counts=True)
-            self.distinct.update(dict(zip(found[: DISTINCT + 1].tolist(), counts.tolist(), strict=False)))
+            distinct_values, counts = np.unique(values, return_counts=True)
+            self.distinct.update(dict(zip(distinct_values[: DISTINCT + 1].tolist(), counts.tolist(), strict=False)))
             if len(self.distinct) > DISTINCT:
                 self.distinct = None
 
 
-def align_bins(one: Histogram, other: Histogram) -> tuple[list[float], list[int], list[int]]:
+def align_bins(first: Histogram, second: Histogram) -> tuple[list[float], list[int], list[int]]:
     """(edges, counts of one, counts of the other) over the same bins, at most `BINS` of them.
 
     Both are made as coarse as that takes.
     """
-    for histogram, by in ((one, other), (other, one)):
+    for histogram, by in ((first, second), (second, first)):
         histogram.coarsen(by.exponent)
-    bins = [*one.counts, *other.counts]
+    bins = [*first.counts, *second.counts]
     while max(bins) - min(bins) >= BINS:
-        one.coarsen(one.exponent + 1)
-        other.coarsen(other.exponent + 1)
-        bins = [*one.counts, *other.counts]
+        first.coarsen(first.exponent + 1)
+        second.coarsen(second.exponent + 1)
+        bins = [*first.counts, *second.counts]
     span = range(min(bins), max(bins) + 1)
-    edges = [math.ldexp(index, one.exponent) for index in (*span, span.stop)]
-    return edges, [one.counts[index] for index in span], [other.counts[index] for index in span]
+    edges = [math.ldexp(index, first.exponent) for index in (*span, span.stop)]
+    return edges, [first.counts[index] for index in span], [second.counts[index] for index in span]
 
 
 def _exponent_for(low: float, high: float) -> int:

@@ -1,4 +1,4 @@
-"""Numbers as the report writes them: alike within a row, with a real minus, and a dash for what there is not."""
+"""Format the report's numbers: with equal decimals within a row, a real minus, and a dash for a missing value."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The report's page: everything it tells, gathered, and put through the template."""
+"""Render the report's page: collect everything it shows, and fill in the template."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ REASON_CHARACTERS = 1500
 
 @dataclass(frozen=True)
 class Headline:
-    """What the page says first: a word with its tone (`pass`, `fail`, `unsure`, `missing`, `plain`) and a sentence."""
+    """The top of the page: a word with its tone (`pass`, `fail`, `unsure`, `missing`, `plain`), and a sentence."""
 
     title: str
     word: str
@@ -39,10 +39,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class PageContext:
-    """What a page is made from.
+    """Everything that a page is rendered from.
 
-    `metrics` are those that mean the same on both sides (None: all); only these are plotted and ranked by. `judge` is
-    what the judge cost; `notes` are told below the headline.
+    `metrics` are those that mean the same on both sides (None: all); only these are plotted and used for ranking.
+    `judge` has the judge's totals; `notes` are shown below the headline.
     """
 
     spec: Spec
@@ -71,55 +71,64 @@ class PageContext:
         return {metric: self.scores.metrics[metric] for metric in alike}
 
 
-def render_page(about: PageContext) -> str:
-    """The page as HTML that needs nothing from anywhere."""
-    spec, summaries = about.spec, about.summaries
+def render_page(context: PageContext) -> str:
+    """The page as HTML, without references to other files or hosts."""
+    spec, summaries = context.spec, context.summaries
     gating = [metric for metric in spec.suite.gate.metrics if metric in summaries]
-    ranking = _choose_ranking(about, gating)
+    ranking = _choose_ranking(context, gating)
     plotted = gating or [metric for metric, _ in ranking]
     length = next((metric for metric in LENGTH if _has_values(summaries, metric)), None)
-    names = [part.name for part in about.scores.manifest.parts if part.rows]
-    looked = scan_scores(
-        names, about.candidate, about.baseline, list(dict.fromkeys([*plotted, *([length] if length else [])])), ranking
+    names = [part.name for part in context.scores.manifest.parts if part.rows]
+    scan = scan_scores(
+        names,
+        context.candidate,
+        context.baseline,
+        list(dict.fromkeys([*plotted, *([length] if length else [])])),
+        ranking,
     )
-    sides = [about.baseline, about.candidate] if about.baseline else [about.candidate]
-    told = [*dict.fromkeys([*(metric for metric, _ in ranking), *gating])]
-    trends = series.build_trend(spec.root, spec.suite.name, spec.series_id, about.own, plotted)
+    sides = [context.baseline, context.candidate] if context.baseline else [context.candidate]
+    shown_metrics = [*dict.fromkeys([*(metric for metric, _ in ranking), *gating])]
+    trends = series.build_trend(spec.root, spec.suite.name, spec.series_id, context.own, plotted)
     return TEMPLATES.get_template("report.html").render(
-        about=about,
-        headline=about.headline,
-        sentence=shown(about.headline.sentence, REASON_CHARACTERS),
-        notes=[shown(note, REASON_CHARACTERS) for note in about.notes],
-        facts=_list_facts(about),
-        identity=_list_ids(about),
-        counts=_count_images(about),
-        groups=_build_groups(about),
-        measured=tables.build_summary_rows(about.scores.metrics),
+        about=context,
+        headline=context.headline,
+        sentence=shown(context.headline.sentence, REASON_CHARACTERS),
+        notes=[shown(note, REASON_CHARACTERS) for note in context.notes],
+        facts=_list_facts(context),
+        identity=_list_ids(context),
+        counts=_count_images(context),
+        groups=_build_groups(context),
+        measured=tables.build_summary_rows(context.scores.metrics),
         columns=tables.list_columns,
         width=tables.WIDTH,
-        distributions=_draw_distributions(looked, summaries),
+        distributions=_draw_distributions(scan, summaries),
         trends=[(metric, _unit(summaries, metric), points, Markup(plots.draw_trend(points)))  # noqa: S704
                 for metric, points in trends.items() if points],
         ranked_by=name(ranking[0][0]) if ranking else None,
-        worse=examples.build_examples(about.golden_uri, sides, looked.worse, told),
-        better=examples.build_examples(about.golden_uri, sides, looked.better, told),
-        failures=examples.build_failures(about.candidate, looked.lost),
-        rejects_uri=f"{about.golden_uri}/rejects.html",
-        details=tables.flatten_details(about.scores.details),
-        judge=tables.flatten_details(about.judge),
-        seconds=_list_seconds(about),
-        versions={name(what): name(which) for what, which in (about.golden.versions | about.captions.versions).items()},
+        worse=examples.build_examples(context.golden_uri, sides, scan.worse, shown_metrics),
+        better=examples.build_examples(context.golden_uri, sides, scan.better, shown_metrics),
+        failures=examples.build_failures(context.candidate, scan.lost),
+        rejects_uri=f"{context.golden_uri}/rejects.html",
+        details=tables.flatten_details(context.scores.details),
+        judge=tables.flatten_details(context.judge),
+        seconds=_list_seconds(context),
+        versions={name(package): name(version)
+                  for package, version in (context.golden.versions | context.captions.versions).items()},
     )  # fmt: skip
 
 
-def _choose_ranking(about: PageContext, gating: Sequence[str]) -> list[tuple[str, int]]:
-    """The metric that images are ranked by, and one for those it has alike; each with its direction.
+def _choose_ranking(context: PageContext, gating: Sequence[str]) -> list[tuple[str, int]]:
+    """The metric to rank images by, and a second one for ties; each with its direction.
 
-    What FAILs comes before what does not: the images are there to show why.
+    A metric that FAILs comes first, because the ranked images show why.
     """
-    moved = {one.metric: one for one in about.comparisons if one.difference is not None and one.against == "baseline"}
-    summaries = about.summaries
-    first = [metric for metric in gating if not about.baseline or metric in moved]
+    moved = {
+        comparison.metric: comparison
+        for comparison in context.comparisons
+        if comparison.difference is not None and comparison.against == "baseline"
+    }
+    summaries = context.summaries
+    first = [metric for metric in gating if not context.baseline or metric in moved]
     first.sort(key=lambda metric: metric not in moved or moved[metric].outcome != "FAIL")
     rest = ["judge", "chrf", *(metric for metric in summaries if tables.direction_of(metric, summaries[metric]))]
     usable = [
@@ -130,59 +139,59 @@ def _choose_ranking(about: PageContext, gating: Sequence[str]) -> list[tuple[str
     ][:2]  # fmt: skip
 
 
-def _build_groups(about: PageContext) -> list[tuple[str, str, list[tables.Row]]]:
-    """(title, kind, rows) of the tables: what gates first, then the limits, then what is advisory.
+def _build_groups(context: PageContext) -> list[tuple[str, str, list[tables.Row]]]:
+    """(title, kind, rows) of the tables: first the gating comparisons, then the limits, then the advisory comparisons.
 
-    What is advisory against the anchor is `aside`: many numbers, and few who want them.
+    Advisory comparisons with the anchor have the kind `aside` and are folded, because few readers want them.
     """
-    summaries, made = about.scores.metrics, []
+    summaries, groups = context.scores.metrics, []
     for advisory in (False, True):
         if advisory:
-            made.append(("Absolute limits", "limits", tables.build_limit_rows(about.limits, summaries)))
-        for against, checkpoint in about.compared_with.items():
-            found = [one for one in about.comparisons if (one.against, one.advisory) == (against, advisory)]
+            groups.append(("Absolute limits", "limits", tables.build_limit_rows(context.limits, summaries)))
+        for against, checkpoint in context.compared_with.items():
+            found = [one for one in context.comparisons if (one.against, one.advisory) == (against, advisory)]
             title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {name(checkpoint.name)}"
             kind = "gating" if not advisory else "advisory" if against == "baseline" else "aside"
-            made.append((title, kind, tables.build_comparison_rows(found, summaries)))
-    return [group for group in made if group[2]]
+            groups.append((title, kind, tables.build_comparison_rows(found, summaries)))
+    return [group for group in groups if group[2]]
 
 
-def _draw_distributions(looked: ScanResult, summaries: Mapping[str, Summary]) -> list[tuple[str, str, str, Markup]]:
-    """(metric, unit, what it says in words, SVG), one for each metric with values."""
-    made = []
-    for metric, candidate in looked.candidate.items():
-        baseline = looked.baseline.get(metric)
+def _draw_distributions(scan: ScanResult, summaries: Mapping[str, Summary]) -> list[tuple[str, str, str, Markup]]:
+    """(metric, unit, its means in words, SVG) for each metric with values."""
+    distributions = []
+    for metric, candidate in scan.candidate.items():
+        baseline = scan.baseline.get(metric)
         svg = plots.draw_distribution(candidate, baseline)
         words = f"mean {_format_mean(candidate.mean)}"
         if baseline is not None and baseline.n:
             words += f", of the baseline {_format_mean(baseline.mean)}"
         if svg:
-            made.append((name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
-    return made
+            distributions.append((name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
+    return distributions
 
 
-def _list_facts(about: PageContext) -> list[tuple[str, str, str]]:
+def _list_facts(context: PageContext) -> list[tuple[str, str, str]]:
     """(what, which, where)"""
-    checkpoint, spec = about.spec.checkpoint, about.spec
-    made = [("checkpoint", checkpoint.name, checkpoint.uri)]
-    made += [("its base model", base.name, base.uri) for base in (checkpoint.base,) if base]
-    made += [(what, one.name, one.uri) for what, one in about.compared_with.items()]
-    made += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
+    checkpoint, spec = context.spec.checkpoint, context.spec
+    facts = [("checkpoint", checkpoint.name, checkpoint.uri)]
+    facts += [("its base model", base.name, base.uri) for base in (checkpoint.base,) if base]
+    facts += [(what, run.name, run.uri) for what, run in context.compared_with.items()]
+    facts += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
     if spec.suite.judge.kind != "none":
-        made.append(("judge", spec.judge.name if spec.judge else spec.suite.judge.model or "", spec.suite.judge.kind))
-    return [(what, name(which), name(where)) for what, which, where in made]
+        facts.append(("judge", spec.judge.name if spec.judge else spec.suite.judge.model or "", spec.suite.judge.kind))
+    return [(what, name(which), name(where)) for what, which, where in facts]
 
 
-def _list_ids(about: PageContext) -> dict[str, str]:
-    spec = about.spec
-    made = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
+def _list_ids(context: PageContext) -> dict[str, str]:
+    spec = context.spec
+    ids = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
             "scale": spec.scale_id, "fingerprint": spec.checkpoint.fingerprint, "stored in": spec.run_uri}  # fmt: skip
-    return {what: name(which) for what, which in made.items()}
+    return {what: name(which) for what, which in ids.items()}
 
 
-def _count_images(about: PageContext) -> list[tuple[str, str, dict[str, int]]]:
+def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]:
     """(what, how many, reasons): the images from the source to the scores."""
-    golden, captions, scores = about.golden, about.captions, about.scores
+    golden, captions, scores = context.golden, context.captions, context.scores
     rows: list[tuple[str, int, Mapping[str, int]]] = [
         ("read", golden.rows_in, {}),
         ("rejected", sum(golden.lost.values()), golden.lost),
@@ -195,14 +204,14 @@ def _count_images(about: PageContext) -> list[tuple[str, str, dict[str, int]]]:
         (
             what,
             numbers.format_count(many),
-            {name(why): n for why, n in sorted(reasons.items(), key=lambda one: -one[1])},
+            {name(why): n for why, n in sorted(reasons.items(), key=lambda reason: -reason[1])},
         )
         for what, many, reasons in rows
     ]
 
 
-def _list_seconds(about: PageContext) -> list[tuple[str, dict[str, str]]]:
-    stages = {"preprocess": about.golden, "caption": about.captions, "evaluate": about.scores.manifest}
+def _list_seconds(context: PageContext) -> list[tuple[str, dict[str, str]]]:
+    stages = {"preprocess": context.golden, "caption": context.captions, "evaluate": context.scores.manifest}
     return [
         (stage, {name(what): numbers.format_seconds(took) for what, took in made.seconds.items()})
         for stage, made in stages.items()

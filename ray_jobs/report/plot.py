@@ -1,4 +1,4 @@
-"""One plot of two linear axes, as an <svg> element. Colours are the page's CSS variables."""
+"""Draw one plot with two linear axes, as an <svg> element. Colours are the page's CSS variables."""
 
 import math
 from collections.abc import Callable, Sequence

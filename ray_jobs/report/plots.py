@@ -1,4 +1,4 @@
-"""The report's plots as inline SVG: how a metric is distributed, and its trend over the checkpoints."""
+"""Draw the report's plots as inline SVG: the distribution of a metric, and its trend over the checkpoints."""
 
 import math
 from collections import Counter

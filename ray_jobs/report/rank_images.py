@@ -1,6 +1,6 @@
-"""One pass over the scores of a run, beside another's: distributions, and the few images that are worth looking at.
+"""Scan the scores of a run beside those of another: distributions, and the few images that are worth a look.
 
-Parts are streamed, a few read ahead; what is kept does not grow with the number of images.
+Parts are streamed, with a few read ahead. Memory does not grow with the number of images.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ MAX_FAILURES = 3  # of a reason of failure
 
 @dataclass(frozen=True)
 class Side:
-    """The captions of one checkpoint and their scores: those of these manifests, or those that stand."""
+    """The captions of one checkpoint and their scores: of these manifests, or the current ones."""
 
     name: str
     captions_uri: str
@@ -51,7 +51,8 @@ class UnscoredImage(NamedTuple):
 
 @dataclass
 class ScanResult:
-    """`worse` and `better` begin with the most; without a baseline they are the lowest and the highest values."""
+    """`worse` and `better` begin with the largest change; without a baseline they have the lowest and highest
+    values."""
 
     candidate: dict[str, Histogram]
     baseline: dict[str, Histogram]
@@ -67,42 +68,42 @@ def scan_scores(
     metrics: Sequence[str],
     rank_by: Sequence[tuple[str, int]],
 ) -> ScanResult:
-    """Look at all parts. `rank_by` are up to two (metric, direction): the second orders what the first has alike."""
-    looked = ScanResult({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
+    """Scan all parts. `rank_by` has up to two (metric, direction): the second one breaks ties of the first."""
+    scan = ScanResult({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
-    seen: Counter[str] = Counter()
+    failure_counts: Counter[str] = Counter()
 
-    held = [(side, _stored_columns(side, names, columns)) for side in (candidate, baseline) if side]
+    stored_columns = [(side, _stored_columns(side, names, columns)) for side in (candidate, baseline) if side]
 
     def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
-        new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in held)
+        new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in stored_columns)
         return name, new, old[0] if old else None
 
     for name, new, old in prefetch(read, names, AHEAD):
         for metric in metrics:
-            looked.candidate[metric].add(read_floats(new, metric))
+            scan.candidate[metric].add(read_floats(new, metric))
             if old is not None:
-                looked.baseline[metric].add(read_floats(old, metric))
+                scan.baseline[metric].add(read_floats(old, metric))
         ranked = _rank_part(name, new, old, rank_by)
-        looked.worse = sorted([*looked.worse, *ranked[:MAX_RANKED]])[:MAX_RANKED]
-        looked.better = sorted([*looked.better, *ranked[-MAX_RANKED:]], key=_best_first_key)[:MAX_RANKED]
+        scan.worse = sorted([*scan.worse, *ranked[:MAX_RANKED]])[:MAX_RANKED]
+        scan.better = sorted([*scan.better, *ranked[-MAX_RANKED:]], key=_best_first_key)[:MAX_RANKED]
         for image_id, reason in _list_failures(new):
-            if seen[reason] < MAX_FAILURES:
-                seen[reason] += 1
-                looked.lost.append(UnscoredImage(image_id, reason, name))
+            if failure_counts[reason] < MAX_FAILURES:
+                failure_counts[reason] += 1
+                scan.lost.append(UnscoredImage(image_id, reason, name))
     if baseline:
-        looked.worse = [one for one in looked.worse if (one.by, one.then) < (0, 0) and one.by <= 0]
-        looked.better = [one for one in looked.better if (one.by, one.then) > (0, 0) and one.by >= 0]
+        scan.worse = [image for image in scan.worse if (image.by, image.then) < (0, 0) and image.by <= 0]
+        scan.better = [image for image in scan.better if (image.by, image.then) > (0, 0) and image.by >= 0]
     else:
-        lowest = {one.image_id for one in looked.worse}
-        looked.better = [one for one in looked.better if one.image_id not in lowest]
-    return looked
+        lowest = {image.image_id for image in scan.worse}
+        scan.better = [image for image in scan.better if image.image_id not in lowest]
+    return scan
 
 
 def _stored_columns(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """The columns that the side's scores have, which all of its parts have alike."""
-    there = parts.read(side.scores_uri, names[0], made=side.scores).column_names if names else []
-    return [column for column in columns if column in there]
+    """The columns that the side's scores have. All parts have the same columns."""
+    stored = parts.read(side.scores_uri, names[0], made=side.scores).column_names if names else []
+    return [column for column in columns if column in stored]
 
 
 def _rank_part(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tuple[str, int]]) -> list[RankedImage]:
@@ -114,15 +115,17 @@ def _rank_part(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence
     if old is not None:
         rows = find_rows(ids, old["image_id"].to_pylist())
         before = (take_rows(read_floats(old, name), rows) for name, _ in rank_by)
-        moved = [after - then * way for after, then, (_, way) in zip(moved, before, rank_by, strict=True)]
+        moved = [after - then * direction for after, then, (_, direction) in zip(moved, before, rank_by, strict=True)]
     first, second = moved[0], np.nan_to_num(moved[-1]) if len(moved) > 1 else np.zeros(len(ids))
     sorted_rows = [row for row in np.lexsort((second, first)).tolist() if np.isfinite(first[row])]
-    kept = sorted_rows if len(sorted_rows) <= 2 * MAX_RANKED else sorted_rows[:MAX_RANKED] + sorted_rows[-MAX_RANKED:]
-    return [RankedImage(float(first[row]), float(second[row]), ids[row], part) for row in kept]
+    chosen_rows = (
+        sorted_rows if len(sorted_rows) <= 2 * MAX_RANKED else sorted_rows[:MAX_RANKED] + sorted_rows[-MAX_RANKED:]
+    )
+    return [RankedImage(float(first[row]), float(second[row]), ids[row], part) for row in chosen_rows]
 
 
-def _best_first_key(one: RankedImage) -> tuple[float, float, str]:
-    return -one.by, -one.then, one.image_id
+def _best_first_key(image: RankedImage) -> tuple[float, float, str]:
+    return -image.by, -image.then, image.image_id
 
 
 def _list_failures(table: pa.Table) -> Iterable[tuple[str, str]]:

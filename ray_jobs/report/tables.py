@@ -1,4 +1,4 @@
-"""The verdict's numbers as rows of text, and where its intervals lie."""
+"""Build the report's tables: the verdict's numbers as rows of text, with drawings of their intervals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ MOST_ROWS = 24
 
 @dataclass(frozen=True)
 class IntervalDrawing:
-    """Places in a drawing `WIDTH` wide, no difference in its middle."""
+    """Positions in a drawing that is `WIDTH` wide, with a difference of 0 in its middle."""
 
     low: float
     high: float
@@ -31,9 +31,9 @@ class IntervalDrawing:
 
 @dataclass(frozen=True)
 class Row:
-    """A metric's line in the table; all texts ready to show, `below` smaller under the cell of the same column.
+    """A metric's row. All texts are ready to show; those in `below` are small, under the cell of the same column.
 
-    `hint` is what would decide it. `way` is +1 where more is better, -1 where less is, and 0.
+    `hint` says how many images would decide. `way` is +1 when more is better, -1 when less is, else 0.
     """
 
     metric: str
@@ -55,64 +55,72 @@ def direction_of(metric: str, summary: Summary | None) -> int:
 def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:
     """The comparisons, in their order."""
     rows = []
-    for one in comparisons:
-        places = choose_decimals(one.baseline, one.candidate, one.margin)
-        reach = (one.low, one.high)
+    for comparison in comparisons:
+        places = choose_decimals(comparison.baseline, comparison.candidate, comparison.margin)
+        reach = (comparison.low, comparison.high)
         cells = {
-            "baseline": format_number(one.baseline, places),
-            "candidate": format_number(one.candidate, places),
-            "difference": format_number(one.difference, places, sign=True),
-            "p" if one.advisory else "p after Holm": format_p(one.p_worse if one.p_holm is None else one.p_holm),
-            "margin": NONE if one.advisory else format_number(one.margin, places),
-            "detectable": format_number(one.detectable, places),
-            "images": f"{one.n:,}",
-            "method": name(one.method) or NONE,
+            "baseline": format_number(comparison.baseline, places),
+            "candidate": format_number(comparison.candidate, places),
+            "difference": format_number(comparison.difference, places, sign=True),
+            "p" if comparison.advisory else "p after Holm": format_p(
+                comparison.p_worse if comparison.p_holm is None else comparison.p_holm
+            ),
+            "margin": NONE if comparison.advisory else format_number(comparison.margin, places),
+            "detectable": format_number(comparison.detectable, places),
+            "images": f"{comparison.n:,}",
+            "method": name(comparison.method) or NONE,
         }
         below = {"difference": format_interval(*reach, places, sign=True)} if None not in reach else {}
-        worst = (one.worst_low, one.worst_high)
-        if not one.advisory and None not in worst and worst != reach:
+        worst = (comparison.worst_low, comparison.worst_high)
+        if not comparison.advisory and None not in worst and worst != reach:
             below["difference"] = f"{below.get('difference', '')}\n({format_interval(*worst, places, sign=True)})"
-        if one.clusters:
-            below["method"] = f"{one.clusters:,} clusters"
-        direction = direction_of(one.metric, summaries.get(one.metric))
-        said = _describe_change(one, direction) if one.advisory else OUTCOME_WORDS[one.outcome]
-        row = _build_row(one.metric, summaries, said, cells, below)
-        rows.append(replace(row, hint="" if one.advisory else _format_hint(one.decisive_n), drawn=_draw_interval(one)))
+        if comparison.clusters:
+            below["method"] = f"{comparison.clusters:,} clusters"
+        direction = direction_of(comparison.metric, summaries.get(comparison.metric))
+        words = _describe_change(comparison, direction) if comparison.advisory else OUTCOME_WORDS[comparison.outcome]
+        row = _build_row(comparison.metric, summaries, words, cells, below)
+        rows.append(
+            replace(
+                row,
+                hint="" if comparison.advisory else _format_hint(comparison.decisive_n),
+                drawn=_draw_interval(comparison),
+            )
+        )
     return rows
 
 
 def build_limit_rows(checks: Iterable[LimitCheck], summaries: Mapping[str, Summary]) -> list[Row]:
     rows = []
-    for one in checks:
-        places = choose_decimals(one.value, one.limit)
+    for check in checks:
+        places = choose_decimals(check.value, check.limit)
         cells = {
-            "limit": f"{'at most' if one.kind == 'max' else 'at least'} {format_number(one.limit, places)}",
-            "value": format_number(one.value, places),
-            "p after Holm": format_p(one.p_worse if one.p_holm is None else one.p_holm),
-            "images": format_count(one.n),
-            "method": name(one.method) or NONE,
+            "limit": f"{'at most' if check.kind == 'max' else 'at least'} {format_number(check.limit, places)}",
+            "value": format_number(check.value, places),
+            "p after Holm": format_p(check.p_worse if check.p_holm is None else check.p_holm),
+            "images": format_count(check.n),
+            "method": name(check.method) or NONE,
         }
-        below = {"value": format_interval(one.low, one.high, places)} if None not in (one.low, one.high) else {}
+        below = {"value": format_interval(check.low, check.high, places)} if None not in (check.low, check.high) else {}
         rows.append(
             replace(
-                _build_row(one.metric, summaries, OUTCOME_WORDS[one.outcome], cells, below),
-                hint=_format_hint(one.decisive_n),
+                _build_row(check.metric, summaries, OUTCOME_WORDS[check.outcome], cells, below),
+                hint=_format_hint(check.decisive_n),
             )
         )
     return rows
 
 
 def build_summary_rows(summaries: Mapping[str, Summary]) -> list[Row]:
-    """What was measured of the candidate alone: mean, 95% interval, quantiles."""
+    """The candidate's own values: mean, 95% interval, quantiles."""
     rows = []
-    for metric, one in summaries.items():
-        places = choose_decimals(one.mean, *one.quantiles.values())
+    for metric, summary in summaries.items():
+        places = choose_decimals(summary.mean, *summary.quantiles.values())
         cells = {
-            "mean": format_number(one.mean, places),
-            "95% interval": format_interval(one.low, one.high, places),
-            **{f"{name(share)}%": format_number(value, places) for share, value in one.quantiles.items()},
-            "images": format_count(one.n),
-            "missing": format_count(one.expected - one.n) if one.expected > one.n else NONE,
+            "mean": format_number(summary.mean, places),
+            "95% interval": format_interval(summary.low, summary.high, places),
+            **{f"{name(share)}%": format_number(value, places) for share, value in summary.quantiles.items()},
+            "images": format_count(summary.n),
+            "missing": format_count(summary.expected - summary.n) if summary.expected > summary.n else NONE,
         }
         rows.append(_build_row(metric, summaries, ("", "plain"), cells, {}))
     return rows
@@ -121,12 +129,12 @@ def build_summary_rows(summaries: Mapping[str, Summary]) -> list[Row]:
 def _build_row(
     metric: str,
     summaries: Mapping[str, Summary],
-    said: tuple[str, str],
+    words: tuple[str, str],
     cells: dict[str, str],
     below: dict[str, str],
 ) -> Row:
     summary = summaries.get(metric)
-    return Row(name(metric), unit_of(metric, summary), direction_of(metric, summary), *said, cells=cells, below=below)
+    return Row(name(metric), unit_of(metric, summary), direction_of(metric, summary), *words, cells=cells, below=below)
 
 
 def unit_of(metric: str, summary: Summary | None) -> str:
@@ -135,9 +143,9 @@ def unit_of(metric: str, summary: Summary | None) -> str:
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:
-    """The columns that say something in some row, in order."""
-    found = dict.fromkeys(column for row in rows for column in row.cells)
-    return [column for column in found if any(row.cells.get(column, NONE) != NONE for row in rows)]
+    """The columns with a value in at least one row, in order."""
+    columns = dict.fromkeys(column for row in rows for column in row.cells)
+    return [column for column in columns if any(row.cells.get(column, NONE) != NONE for row in rows)]
 
 
 def flatten_details(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
@@ -178,22 +186,24 @@ def _format_hint(decisive: int | None) -> str:
     return f"{decisive:,} images would decide" if decisive else ""
 
 
-def _describe_change(one: Comparison, direction: int) -> tuple[str, str]:
-    """An advisory comparison in a word: it has no verdict."""
+def _describe_change(comparison: Comparison, direction: int) -> tuple[str, str]:
+    """An advisory comparison in a word, because it has no outcome."""
     up, down = ("better", "worse") if direction else ("higher", "lower")
-    if one.low is not None and one.low > 0:
+    if comparison.low is not None and comparison.low > 0:
         return f"▲ {up}", "plain"
-    if one.high is not None and one.high < 0:
+    if comparison.high is not None and comparison.high < 0:
         return f"▼ {down}", "plain"
-    return ("no clear difference" if one.low is not None else "too few images"), "missing"
+    return ("no clear difference" if comparison.low is not None else "too few images"), "missing"
 
 
-def _draw_interval(one: Comparison) -> IntervalDrawing | None:
-    if one.difference is None or one.low is None or one.high is None:
+def _draw_interval(comparison: Comparison) -> IntervalDrawing | None:
+    if comparison.difference is None or comparison.low is None or comparison.high is None:
         return None
-    margin = 0.0 if one.advisory else one.margin
-    reach = max(abs(one.low), abs(one.high), margin) * 1.08
+    margin = 0.0 if comparison.advisory else comparison.margin
+    reach = max(abs(comparison.low), abs(comparison.high), margin) * 1.08
     if not 0 < reach < float("inf"):
         return None
-    low, high, at, edge = (WIDTH / 2 * (1 + value / reach) for value in (one.low, one.high, one.difference, -margin))
-    return IntervalDrawing(round(low, 1), round(high, 1), round(at, 1), round(edge, 1))
+    low, high, middle, edge = (
+        WIDTH / 2 * (1 + value / reach) for value in (comparison.low, comparison.high, comparison.difference, -margin)
+    )
+    return IntervalDrawing(round(low, 1), round(high, 1), round(middle, 1), round(edge, 1))

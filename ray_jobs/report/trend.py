@@ -1,4 +1,4 @@
-"""The trend: the runs of a checkpoint series, in the order in which they were published."""
+"""Build the trend: the runs of a checkpoint series, in the order in which they were published."""
 
 import logging
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from ray_jobs.storage import index
 from ray_jobs.storage.odd_items import describe
 
 MAX_POINTS = 40
-MAX_MEAN = 1e15  # of a mean: more is no measurement, and no axis can show it beside the others
+MAX_MEAN = 1e15  # of a mean: no axis can show a larger one beside the others
 
 log = logging.getLogger("assay")
 
@@ -42,12 +42,16 @@ def describe_run(
     checkpoint: Checkpoint, scale_id: str, outcome: Outcome | None, metrics: dict[str, Summary]
 ) -> TrendRun:
     """The run that a report is made for, before it has a record."""
-    means = {metric: (one.mean, one.standard_error) for metric, one in metrics.items() if one.mean is not None}
+    means = {
+        metric: (summary.mean, summary.standard_error)
+        for metric, summary in metrics.items()
+        if summary.mean is not None
+    }
     return TrendRun(checkpoint, scale_id, outcome, means)
 
 
 def build_trend(
-    root: str, suite: str, series_id: str, own: TrendRun, metrics: Iterable[str]
+    root: str, suite: str, series_id: str, current: TrendRun, metrics: Iterable[str]
 ) -> dict[str, list[TrendPoint]]:
     """By metric, at most `MOST` points, the last one for each checkpoint, this run's where it was or at the end.
 
@@ -56,35 +60,35 @@ def build_trend(
     """
     try:
         lines = index.whole(root, suite).records.values()
-    except Exception as error:  # of what other runs left: no reason for this one to have no verdict
+    except Exception as error:  # a fault in other runs' files must not cost this run its verdict
         log.warning("the report's trend shows this run alone: %s", describe(error))
         lines = {}.values()
     listed = [line for line in lines if line.series_id == series_id]
     runs = {
         line.checkpoint.folder: TrendRun(line.checkpoint, line.scale_id, line.outcome, line.means)
-        for line in sorted(listed, key=lambda line: line.scale_id == own.scale_id)  # on this scale, if there is one
+        for line in sorted(listed, key=lambda line: line.scale_id == current.scale_id)  # on this scale, if there is one
     }
     order = list(dict.fromkeys(line.checkpoint.folder for line in listed))
-    if own.checkpoint.folder not in order:
-        order.append(own.checkpoint.folder)
-    runs[own.checkpoint.folder] = own
-    made = {}
+    if current.checkpoint.folder not in order:
+        order.append(current.checkpoint.folder)
+    runs[current.checkpoint.folder] = current
+    points_by_metric = {}
     for metric in metrics:
-        alike = [runs[one] for one in order if metric in METRICS or runs[one].scale_id == own.scale_id]
+        comparable = [runs[run] for run in order if metric in METRICS or runs[run].scale_id == current.scale_id]
         points = [
-            TrendPoint(name(one.checkpoint.name), one.outcome, *_mean(one, metric), own=one is own)
-            for one in alike
-            if metric in one.means and (one is own or _can_be_drawn(*one.means[metric]))
+            TrendPoint(name(run.checkpoint.name), run.outcome, *_mean(run, metric), own=run is current)
+            for run in comparable
+            if metric in run.means and (run is current or _can_be_drawn(*run.means[metric]))
         ]
-        made[metric] = points[-MAX_POINTS:]
-    return made
+        points_by_metric[metric] = points[-MAX_POINTS:]
+    return points_by_metric
 
 
 def _can_be_drawn(mean: float, error: float | None) -> bool:
-    """Whether another run's value has a place in a plot: one that has none must not cost this run its report."""
+    """Whether a plot can show another run's value. One that cannot be shown must not cost this run its report."""
     return abs(mean) <= MAX_MEAN and 0 <= (error or 0) <= MAX_MEAN
 
 
-def _mean(one: TrendRun, metric: str) -> tuple[float, float]:
-    mean, error = one.means[metric]
+def _mean(run: TrendRun, metric: str) -> tuple[float, float]:
+    mean, error = run.means[metric]
     return mean, error or 0.0

@@ -1,6 +1,7 @@
-"""`report.html`: the verdict with its evidence, one page that needs nothing from anywhere.
+"""Write `report.html`: the verdict with its evidence, one page without references to other files or hosts.
 
-Captions are hostile text: every one is escaped by the template, and shown as `text.shown` makes it fit to be.
+The driver of `evaluate` calls this. Captions are hostile text: the template escapes each one, and
+`display_text.shown` makes its control characters visible.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "unsure", "INCOMPLETE":
 
 
 def write_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
-    """Write the run's report; its URI. Needs what `render_report` does."""
+    """Write the run's report; return its URI. Needs what `render_report` does."""
     uri = f"{spec.results_uri}/report.html"
     objects.write(uri, render_report(spec, scores, verdict).encode())
     return uri
@@ -32,7 +33,7 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         sentence=verdict.reason,
     )
     baseline = spec.baseline
-    about = PageContext(
+    context = PageContext(
         spec=spec,
         scores=scores,
         headline=headline,
@@ -41,12 +42,12 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         candidate=describe_side(spec, spec.checkpoint, spec.caption_id),
         own=trend.describe_run(spec.checkpoint, spec.scale_id, verdict.outcome, scores.metrics),
         baseline=describe_side(spec, baseline.checkpoint, baseline.caption_id) if baseline else None,
-        compared_with={what: one.checkpoint for what, one in compared_with.items() if one},
+        compared_with={what: run.checkpoint for what, run in compared_with.items() if run},
         comparisons=verdict.comparisons,
         limits=verdict.limits,
         judge=load_judge_totals(spec.results_uri),
     )
-    return render_page(about)
+    return render_page(context)
 
 
 def describe_side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
@@ -58,7 +59,7 @@ def describe_side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
 
 
 def load_judge_totals(run_uri: str) -> dict[str, Any]:
-    """What the judge was asked and what it cost; empty where there was none."""
+    """The judge's totals and cost; empty for a run without a judge."""
     try:
         return json_files.load_json(f"{run_uri}/judge.json")
     except (FileNotFoundError, ValueError):

@@ -25,19 +25,24 @@ def measure_all(batch: "Batch") -> list[float | None]:
     group = grams.image[grams.starts] * 4 + grams.order[grams.gram[grams.starts]]
     correct = np.bincount(group, np.minimum(most, grams.held[grams.starts]), images * 4).reshape(images, 4)
     lengths = batch.terms[1]
-    own = lengths[batch.first]
-    guesses = np.maximum(0, own[:, None] - np.arange(4))
+    caption_lengths = lengths[batch.first]
+    guesses = np.maximum(0, caption_lengths[:, None] - np.arange(4))
+    spans = zip(batch.captions, batch.first.tolist(), caption_lengths.tolist(), strict=True)
     closest = np.array(
         [
-            min(((abs(length - written), length) for length in lengths[at + 1 : at + 1 + len(one.references)].tolist()),
-                default=(0, 0))[1]
-            for one, at, written in zip(batch.captions, batch.first.tolist(), own.tolist(), strict=True)
+            _closest(lengths[start + 1 : start + 1 + len(caption.references)].tolist(), caption_length)
+            for caption, start, caption_length in spans
         ]
-    )  # fmt: skip
+    )
     score = np.prod((correct + TINY) / (guesses + SMALL), axis=1) ** 0.25
-    ratio = (own + TINY) / (closest + SMALL)
+    ratio = (caption_lengths + TINY) / (closest + SMALL)
     score *= np.where(ratio < 1, np.exp(1 - 1 / ratio), 1)
     return batch.by_image(score, batch.has_references)
+
+
+def _closest(lengths: list[int], caption_length: int) -> int:
+    """The reference length that is closest to the caption's, the shorter of two; 0 without references."""
+    return min(lengths, key=lambda length: (abs(length - caption_length), length), default=0)
 
 
 METRIC = Metric("bleu4", "BLEU-4", +1, (0, 1), needs="references", measure_all=measure_all)

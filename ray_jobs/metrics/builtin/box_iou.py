@@ -28,12 +28,12 @@ def measure(name: str, caption: CaptionContext) -> float | None:
         return None
     if caption.fields is None:
         return 0.0
-    said, true = (_by_label(values[name]) for values in (caption.fields, caption.truth))
+    answered, true = (_by_label(values[name]) for values in (caption.fields, caption.truth))
     total, places = 0.0, 0
-    for label in said.keys() | true.keys():
-        pairs = _match(said[label], true[label])
+    for label in answered.keys() | true.keys():
+        pairs = _match(answered[label], true[label])
         total += sum(pairs)
-        places += len(said[label]) + len(true[label]) - len(pairs)
+        places += len(answered[label]) + len(true[label]) - len(pairs)
     return min(total / places, 1.0) if places else 1.0
 
 
@@ -46,16 +46,16 @@ def intersection_over_union(first: Box, second: Box) -> float:
     return shared / either if either > 0 else float(list(first) == list(second))
 
 
-def _match(said: list[Box], true: list[Box]) -> list[float]:
+def _match(answered: list[Box], true: list[Box]) -> list[float]:
     """The intersections over union of the pairs that are matched, none of them 0."""
-    if not said or not true:
+    if not answered or not true:
         return []
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
-    overlaps = np.array([[intersection_over_union(one, other) for other in true] for one in said])
-    found: list[float] = overlaps[linear_sum_assignment(overlaps, maximize=True)].tolist()
-    return [overlap for overlap in found if overlap > 0]
+    overlaps = np.array([[intersection_over_union(box, true_box) for true_box in true] for box in answered])
+    overlaps_of_pairs: list[float] = overlaps[linear_sum_assignment(overlaps, maximize=True)].tolist()
+    return [overlap for overlap in overlaps_of_pairs if overlap > 0]
 
 
 def _by_label(value: Any) -> dict[Any, list[Box]]:

@@ -20,9 +20,9 @@ def measure_all(batch: "Batch") -> list[float | None]:
     characters do not fit is left to sacreBLEU. With five references each this scores 6,900 captions per CPU second,
     sacreBLEU 2,700 (`python -m benchmarks.chrf`): it would add 5 CPU minutes to the 11 of 1.28 million captions.
     """
-    having = [one for one in batch.captions if one.references]
-    found = iter(_score_captions(having))
-    return [next(found) if one.references else None for one in batch.captions]
+    with_references = [caption for caption in batch.captions if caption.references]
+    scores = iter(_score_captions(with_references))
+    return [next(scores) if caption.references else None for caption in batch.captions]
 
 
 def _score_captions(captions: Sequence[CaptionContext]) -> list[float]:
@@ -45,8 +45,8 @@ def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
     """
     import numpy as np
 
-    texts = ["".join(text.split()) for one in captions for text in (one.text, *one.references)]
-    sizes = np.array([1 + len(one.references) for one in captions])
+    texts = ["".join(text.split()) for caption in captions for text in (caption.text, *caption.references)]
+    sizes = np.array([1 + len(caption.references) for caption in captions])
     lengths = np.array([len(text) for text in texts])
     characters = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), "<u4")
     alphabet = _rank_characters(characters)
@@ -65,8 +65,8 @@ def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
         following = np.zeros_like(alphabet)
         following[: max(len(alphabet) - order, 0)] = alphabet[order:]
         gram = (gram << width) | following
-        whole = left > order
-        key = np.sort(fixed[whole] | (gram[whole] << slots))
+        fits = left > order
+        key = np.sort(fixed[fits] | (gram[fits] << slots))
         matches = _count_matches(key, slots, ORDERS * width, first[slot_of == 0], len(texts))
         total = np.maximum(lengths - order, 0)
         both = (total > 0) & (total[first] > 0)
@@ -92,9 +92,9 @@ def _count_matches(key: Any, slots: int, width: int, first: Any, texts: int) -> 
     key = key[starts]
     group, slot = key >> slots, key & ((1 << slots) - 1)
     begins = np.flatnonzero(np.diff(group, prepend=-1))
-    held = np.repeat(np.where(slot[begins] == 0, times[begins], 0), np.diff(begins, append=len(key)))
+    caption_times = np.repeat(np.where(slot[begins] == 0, times[begins], 0), np.diff(begins, append=len(key)))
     text = first[group >> width] + slot
-    return np.bincount(text, np.minimum(held, times), texts)
+    return np.bincount(text, np.minimum(caption_times, times), texts)
 
 
 def _rank_characters(characters: Any) -> Any:

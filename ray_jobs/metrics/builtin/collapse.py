@@ -21,8 +21,8 @@ def measure_all(batch: "Batch") -> list[float | None]:
     order = np.argsort(batch.whole)
     same = np.empty(len(order))
     same[order] = texts.of(batch.whole[order])
-    found: list[float | None] = ((same - 1) / (texts.total - 1)).tolist()
-    return found
+    shares: list[float | None] = ((same - 1) / (texts.total - 1)).tolist()
+    return shares
 
 
 METRIC = Metric("collapse", "share of other captions", -1, (0, 1), measure_all=measure_all, order=2)

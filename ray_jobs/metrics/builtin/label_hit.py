@@ -19,14 +19,14 @@ def measure(caption: CaptionContext) -> float | None:
 def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
     """The names in a label like ImageNet's `tench, Tinca tinca` or a folder's `fire_engine`, then the synonyms."""
     split = [name for text in (label, *synonyms) for name in text.split(",")]
-    names = (" ".join(one.replace("_", " ").split()) for one in split)
+    names = (" ".join(text_of_name.replace("_", " ").split()) for text_of_name in split)
     return tuple(dict.fromkeys(name for name in names if re.search(r"\w", name)))  # "-" would be found in any plural
 
 
 @lru_cache(2**14)
 def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
-    found = [_name_pattern(name.casefold()) for name in names]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(found)})(?!\w)") if found else None
+    patterns = [_name_pattern(name.casefold()) for name in names]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)") if patterns else None
 
 
 def _name_pattern(name: str) -> str:

@@ -33,15 +33,15 @@ def precision(name: str, caption: CaptionContext) -> float | None:
         return None
     if caption.fields is None:
         return 0.0
-    said, true, right = _count_objects(caption, name)
-    return right / said.total() if said else float(not true)
+    answered, true, right = _count_objects(caption, name)
+    return right / answered.total() if answered else float(not true)
 
 
 def _count_objects(caption: CaptionContext, name: str) -> tuple[Counter[Any], Counter[Any], int]:
     """How often each object is in the list, and in the truth, and how many of the list are right."""
     assert caption.fields is not None
-    said, true = (Counter(map(_label, values[name])) for values in (caption.fields, caption.truth))
-    return said, true, (said & true).total()
+    answered, true = (Counter(map(_label, values[name])) for values in (caption.fields, caption.truth))
+    return answered, true, (answered & true).total()
 
 
 def _label(item: Any) -> Any:

@@ -24,19 +24,19 @@ def measure_all(batch: "Batch") -> list[float | None]:
         flat or [NO_WORD]
         for flat in (terms[end - length : end].tolist() for end, length in zip(ends, lengths, strict=True))
     ]
-    found: list[float | None] = []
-    for one, at in zip(batch.captions, batch.first.tolist(), strict=True):
-        if not one.references:
-            found.append(None)
+    scores: list[float | None] = []
+    for caption, start in zip(batch.captions, batch.first.tolist(), strict=True):
+        if not caption.references:
+            scores.append(None)
             continue
-        own = words[at]
-        others = words[at + 1 : at + 1 + len(one.references)]
-        common = [LCSseq.similarity(own, other) for other in others]
-        precision = max(common) / len(own)
-        recall = max(shared / len(other) for shared, other in zip(common, others, strict=True))
+        caption_words = words[start]
+        reference_words = words[start + 1 : start + 1 + len(caption.references)]
+        common = [LCSseq.similarity(caption_words, reference) for reference in reference_words]
+        precision = max(common) / len(caption_words)
+        recall = max(shared / len(reference) for shared, reference in zip(common, reference_words, strict=True))
         both = recall + BETA**2 * precision
-        found.append((1 + BETA**2) * precision * recall / both if both else 0.0)
-    return found
+        scores.append((1 + BETA**2) * precision * recall / both if both else 0.0)
+    return scores
 
 
 METRIC = Metric("rouge_l", "ROUGE-L", +1, (0, 1), needs="references", measure_all=measure_all)

@@ -25,8 +25,10 @@ class ClipModel:
             self.processor = AutoImageProcessor.from_pretrained(path, trust_remote_code=False)
             self.model, loading = CLIPModel.from_pretrained(path, trust_remote_code=False, output_loading_info=True)
         except Exception as error:
-            told = " ".join(str(error).split())[:300]
-            raise InputError(f"CLIP model {uri}: cannot be loaded ({told}); give `metrics.clip` a CLIPModel") from None
+            message = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"CLIP model {uri}: cannot be loaded ({message}); give `metrics.clip` a CLIPModel"
+            ) from None
         if loading["missing_keys"]:
             lacking = sorted(loading["missing_keys"])[0]
             raise InputError(f"CLIP model {uri}: it lacks weights ({lacking}); give `metrics.clip` a CLIPModel")
@@ -36,11 +38,11 @@ class ClipModel:
 
     def images(self, files: Sequence[bytes]) -> np.ndarray:
         """A unit vector for each encoded image, shape (images, dimensions)."""
-        found = []
-        for some in _batches(files, IMAGES):
-            pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in some]
-            found.append(self._embedded(self.model.get_image_features, self.processor(pictures, return_tensors="pt")))
-        return np.concatenate(found) if found else np.zeros((0, self.model.config.projection_dim))
+        vectors = []
+        for batch in _batches(files, IMAGES):
+            pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in batch]
+            vectors.append(self._embedded(self.model.get_image_features, self.processor(pictures, return_tensors="pt")))
+        return np.concatenate(vectors) if vectors else np.zeros((0, self.model.config.projection_dim))
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """A unit vector for each text, shape (texts, dimensions).
@@ -55,10 +57,10 @@ class ClipModel:
             for start in range(0, max(len(tokens), 1), self.window):
                 windows.append(tokens[start : start + self.window])
                 owner.append(number)
-        found = [self._windows(some) for some in _batches(windows, TEXTS)]
-        if not found:
+        vectors = [self._windows(batch) for batch in _batches(windows, TEXTS)]
+        if not vectors:
             return np.zeros((0, self.model.config.projection_dim))
-        weighted = np.concatenate(found) * np.array([max(len(window), 1) for window in windows])[:, None]
+        weighted = np.concatenate(vectors) * np.array([max(len(window), 1) for window in windows])[:, None]
         sums = np.zeros((len(texts), weighted.shape[1]))
         np.add.at(sums, owner, weighted)
         return _unit(sums)
@@ -74,8 +76,8 @@ class ClipModel:
 
     def _embedded(self, features: Any, inputs: Any) -> np.ndarray:
         with torch.inference_mode():
-            found = features(**{name: value.to(self.device) for name, value in inputs.items()})
-        return _unit(getattr(found, "pooler_output", found).float().cpu().numpy().astype(float))
+            output = features(**{name: value.to(self.device) for name, value in inputs.items()})
+        return _unit(getattr(output, "pooler_output", output).float().cpu().numpy().astype(float))
 
 
 def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

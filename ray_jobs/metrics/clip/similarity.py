@@ -18,8 +18,11 @@ def compute_scores(to_image: float, to_references: Sequence[float]) -> dict[str,
     Hessel et al., CLIPScore (2021), equations 1 and 2: 2.5 max(cos, 0), and its harmonic mean with that of the closest
     reference. Without references there is no RefCLIPScore.
     """
-    own = WEIGHT * min(max(to_image, 0.0), 1.0)
+    clipscore = WEIGHT * min(max(to_image, 0.0), 1.0)
     if not to_references:
-        return {"clipscore": own, "refclipscore": None}
+        return {"clipscore": clipscore, "refclipscore": None}
     closest = min(max(*to_references, 0.0), 1.0)
-    return {"clipscore": own, "refclipscore": 2 * own * closest / (own + closest) if own + closest else 0.0}
+    return {
+        "clipscore": clipscore,
+        "refclipscore": 2 * clipscore * closest / (clipscore + closest) if clipscore + closest else 0.0,
+    }

@@ -26,20 +26,20 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     assert spec.clip
     uri = spec.scores_uri_of(caption_id)
     captions = parts.require(spec.captions_uri_of(caption_id), "caption")
-    done = parts.done(uri, FOLDER)
-    pending = [{"part": part.name, "rows": part.rows} for part in captions.parts if part.name not in done]
+    finished = parts.done(uri, FOLDER)
+    pending = [{"part": part.name, "rows": part.rows} for part in captions.parts if part.name not in finished]
     if not pending:
         return
     inspect.verify(spec.clip)
     probe(spec.clip, kind="clip")
-    progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
+    progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in finished))
     gpu = gpus.has_gpus()
-    there = int(ray.cluster_resources().get("GPU", 0))
+    gpus_of_cluster = int(ray.cluster_resources().get("GPU", 0))
     measured = ray_dataset(pending).map(
         ClipActor,
         fn_constructor_args=(spec.clip,),
         fn_kwargs={"golden_uri": spec.golden_uri, "captions_uri": spec.captions_uri_of(caption_id), "scores_uri": uri},
-        compute=ray.data.ActorPoolStrategy(size=max(there, 1) if gpu else 1),
+        compute=ray.data.ActorPoolStrategy(size=max(gpus_of_cluster, 1) if gpu else 1),
         num_gpus=1 if gpu else 0,
         num_cpus=1,
     )
@@ -60,24 +60,24 @@ class ClipActor:
 
     def __call__(self, row: dict[str, Any], golden_uri: str, captions_uri: str, scores_uri: str) -> dict[str, Any]:
         golden = {
-            one["image_id"]: one
-            for one in parts.columns(golden_uri, row["part"], ["image_id", "image", "references"]).to_pylist()
+            entry["image_id"]: entry
+            for entry in parts.columns(golden_uri, row["part"], ["image_id", "image", "references"]).to_pylist()
         }
         captions = [
-            (one["image_id"], one["caption"])
-            for one in parts.columns(captions_uri, row["part"], ["image_id", "caption", "failure"]).to_pylist()
-            if one["failure"] is None
+            (entry["image_id"], entry["caption"])
+            for entry in parts.columns(captions_uri, row["part"], ["image_id", "caption", "failure"]).to_pylist()
+            if entry["failure"] is None
         ]
         if missing := [image_id for image_id, _ in captions if image_id not in golden]:
             raise RetryableError(
                 f"{captions_uri}: {row['part']} has a caption of {missing[0]!r}, which its golden set lacks"
             )
-        found = [
+        scored = [
             {"image_id": image_id} | values
             for (image_id, _), values in zip(captions, self._scores(captions, golden), strict=True)
         ]
         schema = pa.schema({"image_id": pa.string()} | {metric.name: pa.float64() for metric in similarity.METRICS})
-        parts.write(scores_uri, row["part"], pa.Table.from_pylist(found, schema=schema), {}, FOLDER)
+        parts.write(scores_uri, row["part"], pa.Table.from_pylist(scored, schema=schema), {}, FOLDER)
         return {"rows": row["rows"]}
 
     def _scores(

@@ -1,7 +1,7 @@
-"""How often n-grams and captions occur in a whole set, counted in bounded memory and kept beside it.
+"""Count how often n-grams and captions occur in a whole set, in bounded memory, and store the counts.
 
 Each group of parts is counted by a Ray task into a run, a sorted table; then each range of numbers is summed over all
-runs. The tables are written once and mapped into memory by whoever looks into them; on S3, through a copy a node.
+runs. The tables are written once. The tasks that score parts map them into memory; on S3, each node has a copy.
 
 Of 640,000 images with five references each, such runs take 8 CPU seconds and 0.6 GB to count, in as many tasks as there
 are; pyarrow's group-by takes 26 s and 4.9 GB in one, DuckDB 12 s and 2.4 GB (`python -m benchmarks.counting`).
@@ -41,13 +41,13 @@ Counter = Callable[[str], dict[str, tuple[int, np.ndarray]]]
 
 
 def complete_tables(spec: Spec, caption_id: str) -> None:
-    """Make the tables that the metrics of these captions look into complete."""
+    """Complete the tables that the metrics of these captions read."""
     count_references(spec)
     count_captions(spec, caption_id)
 
 
 def open_tables(spec: Spec, caption_id: str) -> Corpus:
-    """The tables that `complete` has made, mapped into this process."""
+    """The tables that `complete_tables` has written, mapped into memory."""
     of_captions = captions_uri(spec, caption_id)
     return Corpus(
         documents=open_table(references_uri(spec), "ngrams"),
@@ -84,14 +84,14 @@ def count_captions(spec: Spec, caption_id: str) -> None:
 
 def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, np.ndarray]]:
     references = parts.columns(golden_uri, name, ["references"])["references"].to_pylist()
-    having = [texts for texts in references if texts]
-    terms, lengths = numbers([text for texts in having for text in texts])
-    image_of = np.repeat(np.arange(len(having)), [len(texts) for texts in having])
-    found = [ngrams(terms, lengths, order) for order in range(1, ORDERS + 1)]
-    gram, image = (np.concatenate([one[which] for one in found]) for which in (0, 1))
+    with_references = [texts for texts in references if texts]
+    terms, lengths = numbers([text for texts in with_references for text in texts])
+    image_of = np.repeat(np.arange(len(with_references)), [len(texts) for texts in with_references])
+    by_order = [ngrams(terms, lengths, order) for order in range(1, ORDERS + 1)]
+    gram, image = (np.concatenate([entry[which] for entry in by_order]) for which in (0, 1))
     distinct, gram = np.unique(gram, return_inverse=True)
     once = np.unique(image_of[image] * len(distinct) + gram) if len(gram) else gram  # an image counts an n-gram once
-    return {"ngrams": (len(having), distinct[once % max(len(distinct), 1)])}
+    return {"ngrams": (len(with_references), distinct[once % max(len(distinct), 1)])}
 
 
 def _list_caption_numbers(name: str, uri: str) -> dict[str, tuple[int, np.ndarray]]:
@@ -120,7 +120,7 @@ def _group_parts(manifest: Manifest) -> list[list[str]]:
 def _count_tables(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter) -> None:
     """Make the tables below the URI complete; `tables.json`, written last, says that they are.
 
-    Two jobs may count one golden set at a time: they write the same bytes, and whoever is last finds it done.
+    Two jobs may count one golden set at the same time: they write the same bytes, and the last one finds it done.
     """
     done = f"{uri}/tables.json"
     if not objects.exists(done):
@@ -161,19 +161,23 @@ def _run_on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dic
 
 
 def _count_group(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
-    """Count a group of parts unless its run is there; how much it holds."""
+    """Count a group of parts, unless its run exists; return the sizes of the run."""
     names = json.loads(row["group"])
-    note = f"{uri}/runs/{names[0]}.json"
-    if objects.exists(note):
-        return {"sizes": objects.read(note).decode()}
-    found = [counter(name) for name in names]
+    summary_uri = f"{uri}/runs/{names[0]}.json"
+    if objects.exists(summary_uri):
+        return {"sizes": objects.read(summary_uri).decode()}
+    counts_of_parts = [counter(name) for name in names]
     sizes = {}
-    for table in found[0]:
-        held, counts = frequencies.count_numbers(np.concatenate([one[table][1] for one in found]))
-        cuts = np.searchsorted(held, frequencies.compute_range_starts(BUCKETS)).tolist()
-        objects.write(f"{uri}/runs/{names[0]}.{table}", frequencies.encode_counts(held, counts))
-        sizes[table] = {"total": sum(one[table][0] for one in found), "entries": len(held), "cuts": [*cuts, len(held)]}
-    objects.write(note, json.dumps(sizes).encode())
+    for table in counts_of_parts[0]:
+        distinct, counts = frequencies.count_numbers(np.concatenate([entry[table][1] for entry in counts_of_parts]))
+        cuts = np.searchsorted(distinct, frequencies.compute_range_starts(BUCKETS)).tolist()
+        objects.write(f"{uri}/runs/{names[0]}.{table}", frequencies.encode_counts(distinct, counts))
+        sizes[table] = {
+            "total": sum(entry[table][0] for entry in counts_of_parts),
+            "entries": len(distinct),
+            "cuts": [*cuts, len(distinct)],
+        }
+    objects.write(summary_uri, json.dumps(sizes).encode())
     return {"sizes": json.dumps(sizes)}
 
 
@@ -186,13 +190,13 @@ def _sum_range(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: S
             sizes = json.loads(objects.read(f"{uri}/runs/{first}.json"))[table]
             low, high = sizes["cuts"][number * buckets], sizes["cuts"][(number + 1) * buckets]
             run = f"{uri}/runs/{first}.{table}"
-            held = objects.read_range(run, low * 8, (high - low) * 8)
+            distinct = objects.read_range(run, low * 8, (high - low) * 8)
             counts = objects.read_range(run, sizes["entries"] * 8 + low * 4, (high - low) * 4)
         except FileNotFoundError:
             raise RetryableError(
                 f"{uri}/runs/{first}: gone, another job has just finished these tables; run again"
             ) from None
-        runs.append((np.frombuffer(held, "<u8"), np.frombuffer(counts, "<u4")))
+        runs.append((np.frombuffer(distinct, "<u8"), np.frombuffer(counts, "<u4")))
     data = frequencies.encode_counts(*frequencies.sum_counts(runs, least=2))
     objects.write(f"{uri}/{_file_name(table, number)}", data)
     return {"range": number, "sha256": hashlib.sha256(data).hexdigest()}
@@ -206,18 +210,18 @@ def open_table(uri: str, name: str) -> Frequencies:
     """The table, mapped into memory. Raises RetryableError when a file of it is missing."""
     try:
         index = json_files.load_json(f"{uri}/tables.json")
-        told = index[name]
+        entry = index[name]
         content = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:16]
-        local = objects.local_path(uri) or _copy_to_node(uri, content, index)
-        for number, stated in enumerate(told["sha256"]):
-            with (local / _file_name(name, number)).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != stated:
+        folder = objects.local_path(uri) or _copy_to_node(uri, content, index)
+        for number, expected_hash in enumerate(entry["sha256"]):
+            with (folder / _file_name(name, number)).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != expected_hash:
                     raise InputError(
-                        f"{local / _file_name(name, number)}: not what its tables.json says: changed or cut short; "
+                        f"{folder / _file_name(name, number)}: not what its tables.json says: changed or cut short; "
                         f"delete it and {uri}/tables.json, then run again"
                     )
         return Frequencies(
-            told["total"], tuple(_map_file(local / _file_name(name, n)) for n in range(len(told["sha256"])))
+            entry["total"], tuple(_map_file(folder / _file_name(name, n)) for n in range(len(entry["sha256"])))
         )
     except FileNotFoundError:
         raise RetryableError(
@@ -239,8 +243,8 @@ def _copy_to_node(uri: str, content: str, index: dict[str, Any]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial_copy = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        for name, told in index.items():
-            for number in range(len(told["sha256"])):
+        for name, entry in index.items():
+            for number in range(len(entry["sha256"])):
                 objects.download(f"{uri}/{_file_name(name, number)}", partial_copy / _file_name(name, number))
         try:
             partial_copy.rename(target)

@@ -19,13 +19,13 @@ class Frequencies:
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
         """How often each of these occurs (float64); `numbers` ascends. 1 for what is not in the table."""
-        found = np.ones(len(numbers))
+        occurrences = np.ones(len(numbers))
         edges = np.searchsorted(numbers, compute_range_starts(len(self.ranges)))
-        for (held, counts), low, high in zip(self.ranges, edges, [*edges[1:], len(numbers)], strict=True):
-            if len(held) and low < high:
-                place = np.minimum(np.searchsorted(held, numbers[low:high]), len(held) - 1)
-                found[low:high] = np.where(held[place] == numbers[low:high], counts[place], 1)
-        return found
+        for (distinct, counts), low, high in zip(self.ranges, edges, [*edges[1:], len(numbers)], strict=True):
+            if len(distinct) and low < high:
+                position = np.minimum(np.searchsorted(distinct, numbers[low:high]), len(distinct) - 1)
+                occurrences[low:high] = np.where(distinct[position] == numbers[low:high], counts[position], 1)
+        return occurrences
 
 
 NOTHING = Frequencies(0, ((np.empty(0, np.uint64), np.empty(0, np.uint32)),))
@@ -39,13 +39,13 @@ def compute_range_starts(ranges: int) -> np.ndarray:
 
 def count_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct numbers in ascending order and how often each occurs."""
-    held, counts = np.unique(numbers, return_counts=True)
-    return held, counts.astype(np.uint32)
+    distinct, counts = np.unique(numbers, return_counts=True)
+    return distinct, counts.astype(np.uint32)
 
 
 def sum_counts(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The sum of tables, without what occurs less than `least` times in all."""
-    numbers = np.concatenate([held for held, _ in runs])
+    numbers = np.concatenate([distinct for distinct, _ in runs])
     counts = np.concatenate([count for _, count in runs])
     order = np.argsort(numbers)
     numbers, counts = numbers[order], counts[order]
@@ -53,8 +53,8 @@ def sum_counts(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tup
         return numbers, counts
     starts = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
     sums = np.add.reduceat(counts, starts, dtype=np.uint64)
-    kept = sums >= least
-    return numbers[starts][kept], np.minimum(sums[kept], 2**32 - 1).astype(np.uint32)
+    is_frequent = sums >= least
+    return numbers[starts][is_frequent], np.minimum(sums[is_frequent], 2**32 - 1).astype(np.uint32)
 
 
 def encode_counts(numbers: np.ndarray, counts: np.ndarray) -> bytes:

@@ -18,11 +18,11 @@ def ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarr
     last = len(terms) - order + 1
     if last <= 0:
         return terms[:0], text[:0]
-    found = terms[:last]
+    hashes = terms[:last]
     for step in range(1, order):
-        found = mix_bits(found * MULTIPLIER + terms[step : last + step])
-    whole = text[:last] == text[order - 1 :]
-    return found[whole], text[:last][whole]
+        hashes = mix_bits(hashes * MULTIPLIER + terms[step : last + step])
+    is_whole = text[:last] == text[order - 1 :]
+    return hashes[is_whole], text[:last][is_whole]
 
 
 def mix_bits(numbers: np.ndarray) -> np.ndarray:
