@@ -51,7 +51,7 @@ def decide_verdict(
     limited = limited or {}
     bounds = _list_limits(gate)
     tests = len(bounds) + sum(name in gate.metrics for side in sides for name in side.pairs)
-    comparisons = [one for side in sides for one in _compare_side(gate, scores, metrics, side, tests)]
+    comparisons = [result for side in sides for result in _compare_side(gate, scores, metrics, side, tests)]
     limits = [
         check_limit(metrics[name], limited[name], kind, bound, gate.alpha, family=tests, power=gate.power)
         for name, kind, bound in bounds
@@ -59,8 +59,10 @@ def decide_verdict(
     comparisons, limits = _apply_holm(comparisons, limits, gate.alpha)
     outcome: Outcome = "INCOMPLETE"
     if reason := why_incomplete(gate, scores, metrics, limited, comparisons):
-        comparisons = [one if one.advisory else one.model_copy(update={"outcome": outcome}) for one in comparisons]
-        limits = [one.model_copy(update={"outcome": outcome}) for one in limits]
+        comparisons = [
+            result if result.advisory else result.model_copy(update={"outcome": outcome}) for result in comparisons
+        ]
+        limits = [result.model_copy(update={"outcome": outcome}) for result in limits]
     else:
         outcome, reason = _conclude(comparisons, limits, sides, no_baseline)
     runs = {side.against: side.run for side in sides}
@@ -116,10 +118,12 @@ def _apply_holm(
     comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], alpha: float
 ) -> tuple[list[Comparison], list[LimitCheck]]:
     """The same with p adjusted by Holm over all that can FAIL, and the outcome that follows."""
-    family = [one.p_worse for one in comparisons if not one.advisory] + [one.p_worse for one in limits]
+    family = [result.p_worse for result in comparisons if not result.advisory] + [result.p_worse for result in limits]
     adjusted = iter(adjust_p_values([1.0 if p is None else p for p in family]))
-    corrected = [one if one.advisory else _decide_outcome(one, next(adjusted), alpha) for one in comparisons]
-    return corrected, [_decide_outcome(one, next(adjusted), alpha) for one in limits]
+    corrected = [
+        result if result.advisory else _decide_outcome(result, next(adjusted), alpha) for result in comparisons
+    ]
+    return corrected, [_decide_outcome(result, next(adjusted), alpha) for result in limits]
 
 
 def _decide_outcome(result: Result, p: float, alpha: float) -> Result:
@@ -136,19 +140,23 @@ def _conclude(
     sides: Sequence[ComparisonSide],
     no_baseline: NoBaseline,
 ) -> tuple[Outcome, str]:
-    gating = [one for one in comparisons if not one.advisory]
-    outcomes = {one.outcome for one in gating} | {one.outcome for one in limits}
+    gating = [result for result in comparisons if not result.advisory]
+    outcomes = {result.outcome for result in gating} | {result.outcome for result in limits}
     if no_baseline.is_lost:
         outcomes.add("INCONCLUSIVE")
     outcome: Outcome = "FAIL" if "FAIL" in outcomes else "INCONCLUSIVE" if "INCONCLUSIVE" in outcomes else "PASS"
-    said = [no_baseline.reason] if no_baseline.is_lost and outcome == "INCONCLUSIVE" else []
+    sentences = [no_baseline.reason] if no_baseline.is_lost and outcome == "INCONCLUSIVE" else []
     for side in sides:
-        of_side = [describe_comparison(one) for one in gating if one.against == side.against and one.outcome == outcome]
+        of_side = [
+            describe_comparison(result)
+            for result in gating
+            if result.against == side.against and result.outcome == outcome
+        ]
         if of_side:
-            said.append(f"{'; '.join(of_side)}; against {side.name}")
-    within = [describe_limit(one) for one in limits if one.outcome == outcome]
+            sentences.append(f"{'; '.join(of_side)}; against {side.name}")
+    within = [describe_limit(result) for result in limits if result.outcome == outcome]
     if not sides and outcome == "PASS":
-        said.append(no_baseline.reason)
+        sentences.append(no_baseline.reason)
     elif not gating and outcome == "PASS":
-        said.append(f"the suite gates on no metric; against {' and '.join(side.name for side in sides)}")
-    return outcome, "; ".join([*said, *within])
+        sentences.append(f"the suite gates on no metric; against {' and '.join(side.name for side in sides)}")
+    return outcome, "; ".join([*sentences, *within])

@@ -74,7 +74,7 @@ def compare_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
         return {"part": parts.describe(name, objects.read(_uri_of(spec, name))).model_dump_json()}
     pairs = {asked.image_id: asked.questions for asked in build_pair_questions(spec, name)}
     answers = answer_store.load_answers(
-        spec.judge_uri, name, {one.key for questions in pairs.values() for one in questions}
+        spec.judge_uri, name, {question.key for questions in pairs.values() for question in questions}
     )
     ids = parts.read(spec.captions_uri, name, ["image_id"])["image_id"].to_pylist()
     counts = Counter[str]()
@@ -84,10 +84,11 @@ def compare_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
         if image_id in pairs:
             answers_of_image = [answers.get(question.key) for question in pairs[image_id]]
             choices = [
-                parse_pair_answer(one.text if one else None, one.failure if one else None) for one in answers_of_image
+                parse_pair_answer(answer.text if answer else None, answer.failure if answer else None)
+                for answer in answers_of_image
             ]
         rows.append({"image_id": image_id} | _combine_choices(choices, counts))
-    failures = Counter(one["failure"] for one in rows if one["failure"])
+    failures = Counter(row["failure"] for row in rows if row["failure"])
     footer = {"lost": dict(sorted(failures.items())), "pairs": dict(sorted(counts.items()))}
     part = parts.write(spec.results_uri, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer, FOLDER)
     return {"part": part.model_dump_json()}

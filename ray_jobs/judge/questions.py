@@ -70,8 +70,10 @@ def build_pair_questions(
             continue
         image, orders = golden[image_id], ((theirs[image_id], ours), (ours, theirs[image_id]))
         texts = [rubric.build_pair_question(judge, *order, image["references"]) for order in orders]
-        asked = tuple(Question(_hash_question(image, "pair", text), image["row"], text, pair=True) for text in texts)
-        image_questions.append(ImageQuestions(image_id, asked if ours != theirs[image_id] else ()))
+        pair_questions = tuple(
+            Question(_hash_question(image, "pair", text), image["row"], text, pair=True) for text in texts
+        )
+        image_questions.append(ImageQuestions(image_id, pair_questions if ours != theirs[image_id] else ()))
     return image_questions
 
 

@@ -85,8 +85,11 @@ def parse_answer(judge: Judge, answer: str | None, failure: str | None) -> Judge
         fields = parse_object(answer, _list_keys(judge, pair=False))
         rationale = _check_rationale(fields["rationale"])
         if judge.criteria:
-            held = {name: float(_check_boolean(name, fields[name])) for name in judge.criteria}
-            values = {"judge": sum(held.values()) / len(held), **{f"judge_{name}": held[name] for name in held}}
+            by_criterion = {name: float(_check_boolean(name, fields[name])) for name in judge.criteria}
+            values = {
+                "judge": sum(by_criterion.values()) / len(by_criterion),
+                **{f"judge_{name}": by_criterion[name] for name in by_criterion},
+            }
         else:
             values = {"judge": float(_check_score(fields["score"]))}
     except ValueError as fault:

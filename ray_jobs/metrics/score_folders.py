@@ -44,9 +44,9 @@ def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> Scor
     elif not forced and not current and _claim_stage(stage, captions_digest):
         return ScoreFolder("")
     for folder in number_folders(f"{forced_folder(forced)}/{captions_digest}" if forced else f"of/{captions_digest}"):
-        made = parts.manifest(f"{stage}/{folder}")
-        if made is None or not _has_new_judgements(spec, caption_id, folder, made):
-            return ScoreFolder(folder, made, earlier)
+        existing = parts.manifest(f"{stage}/{folder}")
+        if existing is None or not _has_new_judgements(spec, caption_id, folder, existing):
+            return ScoreFolder(folder, existing, earlier)
         earlier = folder
     raise AssertionError("count() does not end")
 

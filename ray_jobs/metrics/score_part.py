@@ -49,14 +49,14 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
         objects.delete(part_uri)
     truth = [TRUTH] if spec.suite.dataset.truth else []
     golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
-    by_id = {one["image_id"]: one for one in golden}
+    by_id = {entry["image_id"]: entry for entry in golden}
     wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *columns_to_read(spec.suite.caption)]
     captions = parts.columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
-    if missing := [one["image_id"] for one in captions if one["image_id"] not in by_id]:
+    if missing := [entry["image_id"] for entry in captions if entry["image_id"] not in by_id]:
         raise RetryableError(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its "
                     "golden "
                       "set lacks; validate with force")  # fmt: skip
-    images = [by_id[one["image_id"]] for one in captions]
+    images = [by_id[entry["image_id"]] for entry in captions]
     table, facts = build_scores(spec, caption_id, name, captions, images, corpus_counts.open_tables(spec, caption_id))
     part = parts.write(uri, name, table, facts)
     return {"part": part.model_dump_json(), "languages": json.dumps(facts["languages"])}

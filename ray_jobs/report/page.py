@@ -213,9 +213,9 @@ def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]
 def _list_seconds(context: PageContext) -> list[tuple[str, dict[str, str]]]:
     stages = {"preprocess": context.golden, "caption": context.captions, "evaluate": context.scores.manifest}
     return [
-        (stage, {name(what): numbers.format_seconds(took) for what, took in made.seconds.items()})
-        for stage, made in stages.items()
-        if made.seconds
+        (stage, {name(what): numbers.format_seconds(took) for what, took in stage_manifest.seconds.items()})
+        for stage, stage_manifest in stages.items()
+        if stage_manifest.seconds
     ]
 
 

@@ -7,8 +7,8 @@ def measure(caption: CaptionContext) -> float | None:
     """1 when the caption equals a reference but for case, spacing and a final full stop, else 0; None without any."""
     if not caption.references:
         return None
-    own = _normalise(caption.text)
-    return float(any(own == _normalise(reference) for reference in caption.references))
+    caption_text = _normalise(caption.text)
+    return float(any(caption_text == _normalise(reference) for reference in caption.references))
 
 
 def _normalise(text: str) -> str:
