@@ -1,6 +1,6 @@
 """F29: machines' clocks differ, and jump; no engine is kept, given up or lost because of that.
 
-The actor is the real one without vLLM, as in test_holders.py; a clock is set apart from the driver's.
+The actor is the real one without vLLM, as in test_actor.py; a clock is set apart from the driver's.
 """
 
 import asyncio
