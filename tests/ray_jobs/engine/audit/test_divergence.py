@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from ray_jobs.engine.audit.divergence import TOLERANCE_16_BIT, Caption, Generation, is_tie, logprob_gap, tolerance
 
 TOKENIZER = Tokenizer.from_file(
-    str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800" / "tokenizer.json")
+    str(Path(__file__).parents[4] / "demo" / "checkpoints" / "step-0800" / "tokenizer.json")
 )
 END = 2
 RED = "one small red triangle"
