@@ -75,7 +75,7 @@ def make_pass(root: str, uri: str, requested: set[str]) -> router.Pass:
         return len(requested & set(run_ids))
 
     with redirect_stdout(StringIO()):
-        result = router.make_pass(root, "small", uri, count, "arrival", NOW)
+        result = router.run_pass(root, "small", uri, count, "arrival", NOW)
     requested |= {request["trigger_run_id"] for request in result.requests}
     return result
 
@@ -122,7 +122,7 @@ def main() -> None:
     measure(f"{given.known} known, none new")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: upload(uri, f"new-{number}", given.shards), range(given.new)))
-    for _ in range(1 + (given.new - 1) // router.MOST_REQUESTS):
+    for _ in range(1 + (given.new - 1) // router.MAX_REQUESTS):
         measure(f"{given.known} known and {given.new} that arrived at once")
     measure("the same, all asked for")
     if server:

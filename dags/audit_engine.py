@@ -30,8 +30,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
-from assay_airflow import limits, run_conf, steps
-from assay_airflow.failures import RETRIES
+from assay_airflow import limits, run_conf, tasks
+from assay_airflow.exceptions import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.ray_ready import RayReadySensor
 
@@ -71,7 +71,7 @@ def audit_engine() -> None:
     @task
     def choose(params: Any = None) -> list[str]:
         run_conf.check_params(params, "audit_engine")
-        return steps.to_audit(params["checkpoint"], params["suite"])
+        return tasks.select_audits(params["checkpoint"], params["suite"])
 
     specs: Any = choose()
     ray = RayReadySensor(task_id="wait_for_ray", patience=limits.RAY)

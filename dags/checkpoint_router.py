@@ -36,8 +36,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
-from assay_airflow import limits, run_conf, steps
-from assay_airflow.failures import RETRIES
+from assay_airflow import limits, run_conf, tasks
+from assay_airflow.exceptions import RETRIES
 from assay_airflow.operators.continue_pass import ContinuePassOperator
 from assay_airflow.operators.trigger_validation import TriggerValidationOperator
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
@@ -105,7 +105,7 @@ def checkpoint_router() -> None:
             ti.xcom_push(key="summary", value=summary)
 
         run_conf.check_params(params, "checkpoint_router")
-        return steps.reconcile(
+        return tasks.reconcile(
             dag_run.run_type,
             count_runs,
             params["checkpoints"],

@@ -34,8 +34,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
-from assay_airflow import limits, run_conf, steps
-from assay_airflow.failures import RETRIES
+from assay_airflow import limits, run_conf, tasks
+from assay_airflow.exceptions import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
@@ -117,11 +117,11 @@ def validate_checkpoint() -> None:
 
     @task
     def plan(params: Any = None, run_id: Any = None) -> str:
-        return steps.plan(params, run_id)
+        return tasks.plan(params, run_id)
 
     @task(execution_timeout=timedelta(minutes=5))
     def plan_following(params: Any = None) -> str | None:
-        return steps.plan_following(params)
+        return tasks.plan_next(params)
 
     spec: Any = plan()
     following: Any = plan_following()
@@ -133,7 +133,7 @@ def validate_checkpoint() -> None:
         task_id="caption",
         stage="caption",
         spec_uri=spec,
-        then_spec_uri=following,
+        next_spec_uri=following,
         job_timeout=limits.JOBS["caption"],
         pool="gpu",
         weight_rule="absolute",
@@ -151,13 +151,13 @@ def validate_checkpoint() -> None:
 
     @task(outlets=[verdicts])
     def publish(spec_uri: str, outlet_events: Any = None) -> dict[str, Any]:
-        summary = steps.publish(spec_uri)
+        summary = tasks.publish(spec_uri)
         outlet_events[verdicts].extra = summary
         return summary
 
     @task
     def verdict(spec_uri: str) -> str:
-        return steps.conclude(spec_uri)
+        return tasks.report_verdict(spec_uri)
 
     [ray, whole] >> spec >> preprocess >> golden >> caption >> evaluate >> publish(spec) >> verdict(spec)
     spec >> following >> caption

@@ -1,7 +1,7 @@
-"""What the router has learned of the checkpoints below one folder, so that a pass opens only what is new.
+"""Cache what the router found in each checkpoint of one folder, so that a pass opens only new checkpoints.
 
-One JSON a folder at `{root}/router/{digest of its URI}.json`, read once and written once a pass. It is a cache: lost or
-unreadable, the next pass opens every checkpoint once more. Two passes that write at once lose some of it, never more.
+Each folder has one JSON at `{root}/router/{digest of its URI}.json`, read once and written once per pass. If the file
+is lost or unreadable, the next pass opens every checkpoint again. If two passes write at once, some entries are lost.
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -13,14 +13,14 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.odd_items import describe
 
-LARGEST = 64 << 20  # bytes: some 200,000 checkpoints
+MAX_BYTES = 64 << 20  # bytes: some 200,000 checkpoints
 
 
-class Known(BaseModel):
-    """What a checkpoint with this listing is: the checkpoint, or why it is none.
+class KnownCheckpoint(BaseModel):
+    """The result of opening a folder with this listing: a checkpoint, or the reason why it is none.
 
-    `of_loaded_files`: its fingerprint is over the files that are loaded, or that of the runs which the root has. In
-    answers of earlier versions it may cover notes too, and then `plan` knows the checkpoint by another.
+    `of_loaded_files`: the fingerprint covers loaded files only, or existing runs have it. Fingerprints of earlier
+    versions may cover notes too, and then `plan` computes another one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,11 +35,11 @@ class Known(BaseModel):
 
 class _File(StoredModel):
     folder: str
-    known: dict[str, Known] = {}
+    known: dict[str, KnownCheckpoint] = {}
 
 
 class KnownCheckpoints:
-    """The answers kept for one folder; `save` writes them when any is new."""
+    """The cached results of one folder. `save` writes them if any changed."""
 
     def __init__(self, root: str, folder: str) -> None:
         self.uri = f"{objects.absolute(root)}/router/{digest(folder)}.json"
@@ -47,17 +47,17 @@ class KnownCheckpoints:
         self._changed, self._writable = False, True
         self._known = self._load()
 
-    def get(self, name: str, listing: str) -> Known | None:
-        """The answer for this name, unless its listing has changed since."""
+    def get(self, name: str, listing: str) -> KnownCheckpoint | None:
+        """The cached result for this name, or None if its listing has changed."""
         answer = self._known.get(name)
         return answer if answer and answer.listing == listing else None
 
-    def put(self, name: str, answer: Known) -> None:
+    def put(self, name: str, answer: KnownCheckpoint) -> None:
         self._changed |= self._known.get(name) != answer
         self._known[name] = answer
 
     def keep_only(self, names: set[str]) -> None:
-        """Forget the folders that are gone."""
+        """Forget all folders but `names`."""
         gone = self._known.keys() - names
         self._changed |= bool(gone)
         for name in gone:
@@ -69,9 +69,9 @@ class KnownCheckpoints:
             objects.write(self.uri, content.model_dump_json(by_alias=True, exclude_none=True).encode())
             self._changed = False
 
-    def _load(self) -> dict[str, Known]:
+    def _load(self) -> dict[str, KnownCheckpoint]:
         try:
-            return dict(json_files.load(_File, self.uri, LARGEST).known)
+            return dict(json_files.load(_File, self.uri, MAX_BYTES).known)
         except FileNotFoundError:
             return {}
         except NewerSchema as newer:

@@ -1,9 +1,9 @@
-"""How long things may take, so that the limits of one run's parts add up to less than the run's own.
+"""Time limits of runs, waits and jobs. The limits of a run's tasks add up to less than the run's own limit.
 
-The DAGs take their limits from here and `tests/security/control/test_limits_add_up.py` sums them. A job's time goes by
-its work: images at the rate of the suite's last record, times four, and an hour at least. `ASSAY_RUN_HOURS` (24)
-stretches all of it, the most that one try may take too, for sets of images that take longer. A try that is cut off but
-made progress is followed by another one within the run (`timeouts.py`), so only hangs are counted here.
+The DAGs and the operators read them; `tests/security/control/test_limits_add_up.py` sums them. A job's limit follows
+from its images at the rate of the suite's last record, times four, and is at least an hour. `ASSAY_RUN_HOURS` (24)
+scales every limit, for sets of images that take longer. A job that was stopped but made progress is submitted again
+within the run (`timeouts.py`), so these limits only have to cover jobs that hang.
 """
 
 import os
@@ -14,53 +14,53 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import objects, records
 
 RUN = timedelta(hours=max(1.0, float(os.environ.get("ASSAY_RUN_HOURS", "24"))))
-PASS = 0.95 * RUN  # of the router, before the next night's
-CHECKPOINT = RUN / 8  # an upload under way
-OUTAGE = timedelta(hours=2)  # that a wait bears
+PASS = 0.95 * RUN  # the router's, which ends before the next night's pass
+CHECKPOINT = RUN / 8  # the longest wait for an upload
+OUTAGE = timedelta(hours=2)  # how much longer a wait lasts while a store or Ray does not answer
 RAY = timedelta(minutes=15) + OUTAGE
 GOLDEN = timedelta(minutes=10)
-JOBS = {"preprocess": RUN / 12, "caption": RUN / 8, "evaluate": RUN / 12, "audit": RUN / 12}  # a try, at most
-TRIES_AFTER_TIMEOUT = 1  # of a job that makes nothing
+JOBS = {"preprocess": RUN / 12, "caption": RUN / 8, "evaluate": RUN / 12, "audit": RUN / 12}  # of one try, at most
+TRIES_AFTER_TIMEOUT = 1  # of a job that makes no progress
 AUDIT_RUN = RUN / 2
 
-MARGIN = 4  # times what the work should take
-LEAST = timedelta(hours=1)  # engines start, nodes come up, weights are fetched
-RATES = {"preprocess": 2.0, "caption": 2.0, "evaluate": 2.0}  # images a second, of a suite without a record
-LARGEST_MANIFEST = 64 * 2**20
+SAFETY_FACTOR = 4  # the limit is this many times the expected time
+MIN_JOB_TIME = timedelta(hours=1)  # engines start, nodes come up, weights are fetched
+DEFAULT_RATES = {"preprocess": 2.0, "caption": 2.0, "evaluate": 2.0}  # images/s, for a suite without a record
+MAX_MANIFEST_BYTES = 64 * 2**20
 
 
-def job_time(stage: str, spec: Spec, at_most: timedelta) -> timedelta:
-    """How long one try of the stage's job may take, by the number of images where that is known already."""
-    images = _images(stage, spec)
+def limit_job_time(stage: str, spec: Spec, at_most: timedelta) -> timedelta:
+    """How long one try of the stage's job may take: `at_most`, or less if the number of images is known."""
+    images = _count_images(stage, spec)
     if images is None:
         return at_most
-    work = timedelta(seconds=min(MARGIN * images / _rate(stage, spec), at_most.total_seconds()))
-    return min(LEAST + work, at_most)
+    work = timedelta(seconds=min(SAFETY_FACTOR * images / _find_rate(stage, spec), at_most.total_seconds()))
+    return min(MIN_JOB_TIME + work, at_most)
 
 
-def _images(stage: str, spec: Spec) -> int | None:
+def _count_images(stage: str, spec: Spec) -> int | None:
     if stage == "audit":
         return spec.suite.engine.audit
     if stage == "preprocess":
         return spec.suite.dataset.limit
     try:
-        return _manifest_rows(f"{spec.golden_uri}/manifest.json")
-    except Exception:  # a manifest that is missing or odd is for the job to judge, not for its time
+        return _read_row_count(f"{spec.golden_uri}/manifest.json")
+    except Exception:  # the job reports a missing or damaged manifest
         return spec.suite.dataset.limit
 
 
-def _manifest_rows(uri: str) -> int:
-    return Manifest.model_validate_json(objects.read(uri, at_most=LARGEST_MANIFEST)).rows_out
+def _read_row_count(uri: str) -> int:
+    return Manifest.model_validate_json(objects.read(uri, at_most=MAX_MANIFEST_BYTES)).rows_out
 
 
-def _rate(stage: str, spec: Spec) -> float:
-    """Images a second, of the suite's newest record."""
-    default = RATES.get(stage, RATES["caption"])
+def _find_rate(stage: str, spec: Spec) -> float:
+    """Images per second of this stage in the suite's newest record, or a default."""
+    default = DEFAULT_RATES.get(stage, DEFAULT_RATES["caption"])
     try:
         newest = records.published(spec.root, spec.suite.name)[-1]
         record = records.read(newest.run_uri(spec.root))
         images = record.images["read" if stage == "preprocess" else "captioned"]
         seconds = sum(record.seconds["caption" if stage == "audit" else stage].values())
         return images / seconds if images > 0 and seconds > 0 else default
-    except Exception:  # no record yet, or an odd one
+    except Exception:  # no record yet, or a damaged one
         return default

@@ -1,13 +1,14 @@
-"""Folders that the watcher found to be no whole checkpoint: not opened again until their listing changes.
+"""Remember the folders that are no complete checkpoint, so that the watcher opens them again only when they change.
 
-In memory, because a triggerer that starts anew may well look once more. The trigger says one line for each.
+`CheckpointPrefixTrigger` keeps this in the triggerer's memory: after a restart it opens each folder once more. It logs
+one line per folder and fault.
 """
 
 from typing import NamedTuple
 
 from ray_jobs.storage.odd_items import is_of_store, is_unexpected, refusal
 
-TRIES = 2  # of what failed in a way that nobody expected
+MAX_TRIES = 2  # of a folder that raised an unexpected exception
 
 
 class OddFolder(NamedTuple):
@@ -17,7 +18,7 @@ class OddFolder(NamedTuple):
 
 
 class OddFolders:
-    """What was noted of each odd folder by its name."""
+    """The last fault of each such folder, by name."""
 
     def __init__(self) -> None:
         self._noted: dict[str, OddFolder] = {}
@@ -26,23 +27,23 @@ class OddFolders:
     def holds(self, name: str, listing: str) -> bool:
         """Whether the folder with this listing need not be opened."""
         noted = self._noted.get(name)
-        return noted is not None and noted.listing == listing and noted.tries >= TRIES
+        return noted is not None and noted.listing == listing and noted.tries >= MAX_TRIES
 
     def add(self, name: str, listing: str, error: Exception, uri: str) -> None:
-        """Note what the folder raised. What the store may be to blame for is forgotten at once."""
+        """Note what the folder raised. A fault that may be the store's does not count as a try."""
         before = self._noted.get(name)
         tries = before.tries if before and before.listing == listing else 0
         why = refusal(f"checkpoint {uri}", error)
         if before is None or (before.listing, before.why) != (listing, why):
             self.lines.append(f"passed over: {why}")
-        tries = 0 if is_of_store(error) else tries + 1 if is_unexpected(error) else TRIES
+        tries = 0 if is_of_store(error) else tries + 1 if is_unexpected(error) else MAX_TRIES
         self._noted[name] = OddFolder(listing, tries, why)
 
     def take_lines(self) -> list[str]:
-        """The lines since the last call: each fault of each folder is named once."""
+        """The log lines since the last call, one per folder and fault."""
         lines, self.lines = self.lines, []
         return lines
 
     def keep_only(self, names: set[str]) -> None:
-        """Forget the folders that are gone."""
+        """Forget all folders but `names`."""
         self._noted = {name: odd for name, odd in self._noted.items() if name in names}

@@ -1,11 +1,12 @@
-"""Checkpoints whose reading failed twice in a way that nobody expected, or never came back: not read until they change.
+"""Keep the router from opening a checkpoint again after two unexpected failures, until the checkpoint changes.
 
-One small JSON each at `{root}/quarantine/{digest of the checkpoint's URI}.json`. A person lifts it by deleting that
-file; a changed checkpoint lifts it by itself. Errors that judge the checkpoint (InputError, Incomplete) never count.
+Each entry is a JSON at `{root}/quarantine/{digest of the checkpoint's URI}.json`. A person lifts it by deleting that
+file; a changed checkpoint lifts it by itself. InputError and Incomplete never count, because they are verdicts on the
+checkpoint.
 
-A reading is noted as a failure before it begins, because a process that is killed, or that runs out of memory or time,
-notes nothing afterwards. Whoever comes back takes that note back. Checkpoints with such a note are read one at a time:
-of several that were being read when the process was killed, only the one that kills it again is quarantined.
+The router writes the failure before it opens a checkpoint and removes it afterwards, because a process that is killed,
+or that runs out of memory or time, can write nothing. Checkpoints with such an entry are opened one at a time: if
+several were open when the process was killed, only the one that kills it again is quarantined.
 """
 
 from collections.abc import Iterator
@@ -21,12 +22,12 @@ from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.odd_items import describe
 
 NEVER_CAME_BACK = "its reading was begun and never came back: killed, out of memory, or out of time"
-LARGEST = 64 << 10  # bytes of one
-FAILURES = 2  # the first one may be a machine's bad moment
-MOST = 10_000  # quarantined checkpoints that are looked for
+MAX_BYTES = 64 << 10  # of one entry
+MAX_FAILURES = 2  # one failure may be an accident of the machine
+MAX_ENTRIES = 10_000  # that one pass lists
 
 
-class Quarantined(StoredModel):
+class QuarantineEntry(StoredModel):
     uri: str
     listing: str
     failures: int
@@ -35,8 +36,8 @@ class Quarantined(StoredModel):
 
 
 @contextmanager
-def _left_to_a_newer_assay() -> Iterator[None]:
-    """A file of a newer schema, or one too large to tell, stays as it is, and the pass goes on without it."""
+def _skip_newer_files() -> Iterator[None]:
+    """Leave a file of a newer schema, or one that is too large, as it is. The pass continues without it."""
     try:
         yield
     except InputError as error:
@@ -44,30 +45,30 @@ def _left_to_a_newer_assay() -> Iterator[None]:
 
 
 class Quarantine:
-    """All that is in quarantine below a root; listed once, read only for checkpoints that are in it."""
+    """The quarantine of a storage root. Entries are listed once, and read only for checkpoints that have one."""
 
     def __init__(self, root: str) -> None:
         self._folder = f"{objects.absolute(root)}/quarantine"
-        self._keys = {entry.key for entry in islice(objects.entries(self._folder), MOST)}
-        self._begun: dict[str, Quarantined | None] = {}  # what was noted of those that are being read
-        self._one_suspect = Lock()
+        self._keys = {entry.key for entry in islice(objects.entries(self._folder), MAX_ENTRIES)}
+        self._begun: dict[str, QuarantineEntry | None] = {}  # by URI of an open checkpoint: its entry before
+        self._suspect_lock = Lock()
 
     def refusal(self, uri: str, listing: str) -> str | None:
-        """Why the checkpoint with this listing is not to be opened, and how a person lifts that; None when it is."""
+        """Why the checkpoint with this listing must not be opened, and how to lift that. None if it may be."""
         entry = self._read(uri)
-        if entry is None or entry.listing != listing or entry.failures < FAILURES:
+        if entry is None or entry.listing != listing or entry.failures < MAX_FAILURES:
             return None
         return f"in quarantine after {entry.failures} failures ({entry.why}); change it, or delete {self._uri(uri)}"
 
     @contextmanager
     def reading(self, uri: str, listing: str) -> Iterator[None]:
-        """Read the checkpoint in this context: noted as a failure until the context ends with any exception or none.
+        """Read the checkpoint in this context. A failure is stored until the context ends, in any way.
 
-        What ends the task itself (Airflow's timeout, a signal) leaves the note. `add_failure` within it counts once.
+        If the task itself ends (Airflow's timeout, a signal), the failure stays. `add_failure` inside counts once.
         """
         before = self._read(uri)
         suspect = before is not None and before.listing == listing
-        with self._one_suspect if suspect else nullcontext():
+        with self._suspect_lock if suspect else nullcontext():
             self._note(uri, listing, before.failures if before and suspect else 0, NEVER_CAME_BACK)
             self._begun[uri] = before
             try:
@@ -78,24 +79,24 @@ class Quarantine:
             self._take_back(uri)
 
     def add_failure(self, uri: str, listing: str, error: Exception) -> None:
-        """Count a failure of a reading, which must be under way."""
+        """Store a failure of the checkpoint that the caller has open in `reading`."""
         before = self._begun.pop(uri)
         self._note(uri, listing, before.failures if before and before.listing == listing else 0, describe(error))
 
     def _take_back(self, uri: str) -> None:
-        """Restore what was noted before the reading began, unless that has failed or the checkpoint was lifted."""
+        """Restore the entry from before `reading`, unless `add_failure` or `lift` was called since."""
         if uri not in self._begun:
             return
         before = self._begun.pop(uri)
         if before is None:
             self.lift(uri)
         else:
-            with _left_to_a_newer_assay():
+            with _skip_newer_files():
                 json_files.replace(self._uri(uri), before)
 
     def _note(self, uri: str, listing: str, before: int, why: str) -> None:
-        failed = Quarantined(uri=uri, listing=listing, failures=before + 1, why=why, at=datetime.now(UTC))
-        with _left_to_a_newer_assay():
+        failed = QuarantineEntry(uri=uri, listing=listing, failures=before + 1, why=why, at=datetime.now(UTC))
+        with _skip_newer_files():
             if self._key(uri) in self._keys:
                 json_files.replace(self._uri(uri), failed)
             else:
@@ -103,18 +104,18 @@ class Quarantine:
             self._keys.add(self._key(uri))
 
     def lift(self, uri: str) -> None:
-        """Forget what was noted of a checkpoint that has been read."""
+        """Remove the entry of a checkpoint that was read without a failure."""
         self._begun.pop(uri, None)
         if self._key(uri) in self._keys:
-            with _left_to_a_newer_assay():
+            with _skip_newer_files():
                 json_files.remove(self._uri(uri))
             self._keys.discard(self._key(uri))
 
-    def _read(self, uri: str) -> Quarantined | None:
+    def _read(self, uri: str) -> QuarantineEntry | None:
         if self._key(uri) not in self._keys:
             return None
         try:
-            return json_files.load(Quarantined, self._uri(uri), LARGEST)
+            return json_files.load(QuarantineEntry, self._uri(uri), MAX_BYTES)
         except (
             FileNotFoundError,
             InputError,

@@ -1,8 +1,8 @@
-"""When a run that ended without a record is asked for again.
+"""Decide when the router requests a run again that ended without a record.
 
-RetryableError: on the next arrival, at most once an hour and less often after each try, and every night. Bad input:
-when the suite has changed, or when a person asks, because only a person can mend it. The reason is in the
-`failure.json` that the run's last job left; a run that ended before it had a job has none, and counts as trouble.
+After a RetryableError: at the next arrival, at most once per hour and less often after each try, and every night. After
+an InputError: when the suite has changed or a person asks, because only a person can mend it. The reason is in the
+`failure.json` of the run's last job. A run that ended before it had a job has none and counts as retryable.
 """
 
 import json
@@ -20,69 +20,69 @@ from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.odd_items import describe
 
 RunCount = Callable[[list[str], list[str] | None], int]
-LONGEST_PAUSE_H = 24
-LOOKED_BACK_H = 48
-LARGEST = 4 << 20  # bytes of a spec or a failure
-NEWEST = 100  # runs of one checkpoint whose failures are looked at
+MAX_PAUSE_H = 24
+LOOKBACK_H = 48
+MAX_BYTES = 4 << 20  # bytes of a spec or a failure
+MAX_FAILURES_READ = 100  # of one checkpoint's runs
 
 
-def why_ended(root: str, suite_name: str, checkpoint: Checkpoint) -> Failure | None:
-    """The newest failure of the checkpoint's runs in the suite; None where none is kept, or none of them is readable.
+def find_last_failure(root: str, suite_name: str, checkpoint: Checkpoint) -> Failure | None:
+    """The newest failure of the checkpoint's runs in the suite. None if there is no readable one.
 
-    A bad input whose suite has changed since is none either: with the new suite it may be good.
+    An input error does not count if the suite has changed since, because the new suite may mend it.
     """
     folder = f"{objects.absolute(root)}/runs/{checkpoint.folder}"
-    newest = max(_failures(folder, suite_name), key=lambda item: item[0], default=None)
+    newest = max(_iter_failures(folder, suite_name), key=lambda item: item[0], default=None)
     return newest[1] if newest else None
 
 
-def retry_ids(run_id: str, today: date) -> list[str]:
-    """Ids of all retries of the last two days, this hour's first."""
-    now = _moment(today)
-    hours = [f"{run_id}__retry-{now - timedelta(hours=back):%Y%m%dT%H}" for back in range(LOOKED_BACK_H)]
+def list_retry_ids(run_id: str, today: date) -> list[str]:
+    """Ids of all possible retries of the last two days, newest first: by the hour, then by the night."""
+    now = _as_datetime(today)
+    hours = [f"{run_id}__retry-{now - timedelta(hours=back):%Y%m%dT%H}" for back in range(LOOKBACK_H)]
     return [*hours, *(f"{run_id}__retry-{today - timedelta(days=back):%Y%m%d}" for back in (0, 1))]
 
 
-def retry_of_the_night(run_id: str, today: date) -> str:
+def build_nightly_retry_id(run_id: str, today: date) -> str:
     return f"{run_id}__retry-{today:%Y%m%d}"
 
 
-def hours_to_wait(run_id: str, failure: Failure | None, count_runs: RunCount, today: date) -> int:
-    """How many hours must still pass before an arrival asks for this run again; 0 when it may now."""
-    now, ids = _moment(today), retry_ids(run_id, today)
-    by_hour, by_night = ids[:LOOKED_BACK_H], ids[LOOKED_BACK_H:]
-    tries = count_runs([*by_hour[:LONGEST_PAUSE_H], *by_night], None)
-    pause = min(2 ** min(tries, 10), LONGEST_PAUSE_H)
+def count_hours_until_retry(run_id: str, failure: Failure | None, count_runs: RunCount, today: date) -> int:
+    """Hours until an arrival may request this run again. 0 if it may now."""
+    now, ids = _as_datetime(today), list_retry_ids(run_id, today)
+    by_hour, by_night = ids[:LOOKBACK_H], ids[LOOKBACK_H:]
+    tries = count_runs([*by_hour[:MAX_PAUSE_H], *by_night], None)
+    pause = min(2 ** min(tries, 10), MAX_PAUSE_H)
     waits = [0]
     if tries and count_runs(by_hour[:pause], None):
         waits.append(pause - next(back for back in range(pause) if count_runs(by_hour[: back + 1], None)))
     since = (now.timestamp() - failure.at.timestamp()) / 3600 if failure else pause
-    if 0 <= since < pause:  # a failure of the future has a wrong clock, and holds nothing up
+    if 0 <= since < pause:  # below 0, a clock was wrong: ignore the failure
         waits.append(math.ceil(pause - since))
     return max(waits)
 
 
-def _failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
-    """Each failure with its time, in seconds."""
+def _iter_failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
+    """Each readable failure with its time in epoch seconds."""
     keys = [entry.key for entry in objects.entries(folder)]
-    for key in [key for key in keys if key.endswith("/failure.json")][:NEWEST]:
+    for key in [key for key in keys if key.endswith("/failure.json")][:MAX_FAILURES_READ]:
         run = key.removesuffix("/failure.json")
         specs = [f"{folder}/{name}" for name in keys if name.startswith(f"{run}/spec") and name.endswith(".json")]
         try:
-            failure = json_files.load(Failure, f"{folder}/{key}", LARGEST)
-            suites = [json.loads(objects.read(spec, at_most=LARGEST))["suite"] for spec in specs[:1]]
-            if any(suite["name"] == name_of_suite(suite_name) for suite in suites) and not (
+            failure = json_files.load(Failure, f"{folder}/{key}", MAX_BYTES)
+            suites = [json.loads(objects.read(spec, at_most=MAX_BYTES))["suite"] for spec in specs[:1]]
+            if any(suite["name"] == resolve_suite_name(suite_name) for suite in suites) and not (
                 failure.kind == "bad-input" and _has_changed(suite_name, suites[0])
             ):
                 yield failure.at.timestamp(), failure
-        except Exception as error:  # whatever is odd about this run's files, it is asked for again as after trouble
+        except Exception as error:  # a run with damaged files counts as retryable
             print(f"passed over: {folder}/{key}: {describe(error)}")
 
 
-def name_of_suite(word: str) -> str:
-    """The name in the suite that is asked for by this word, which may be the path of its file.
+def resolve_suite_name(word: str) -> str:
+    """The `name` in the suite that `word` refers to. `word` is a suite's name or the path of its file.
 
-    Records are kept under that name. The word itself where the suite cannot be read, which `plan` then says.
+    Records are stored under that name. Returns `word` if the suite cannot be read; `plan` then reports why.
     """
     try:
         return parse_suite(read_suite(find_suite(word), word), word).name
@@ -91,7 +91,7 @@ def name_of_suite(word: str) -> str:
 
 
 def _has_changed(suite_name: str, planned: dict[str, object]) -> bool:
-    """Whether the suite would be planned otherwise today, whatever a run was asked to be compared with."""
+    """Whether the suite differs from the planned one. The baseline does not count, because a run can override it."""
     try:
         today, before = Suite.model_validate(planned), load_suite(suite_name)
     except Exception:
@@ -100,5 +100,5 @@ def _has_changed(suite_name: str, planned: dict[str, object]) -> bool:
     return today.model_copy(update={"gate": gates[0]}) != before.model_copy(update={"gate": gates[1]})
 
 
-def _moment(today: date) -> datetime:
+def _as_datetime(today: date) -> datetime:
     return today if isinstance(today, datetime) else datetime(today.year, today.month, today.day, tzinfo=UTC)

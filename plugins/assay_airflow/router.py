@@ -1,8 +1,8 @@
-"""Which checkpoints still have to be validated: what lies below the prefix and is whole, minus what has a record.
+"""Find the checkpoints to validate: the complete ones below a folder that have no record in the suite.
 
-Reconciles instead of trusting events: one that was lost, or that came twice, changes nothing. One odd folder never
-stops the others and a pass costs what is new (`survey.py`). A run that ended without a record is asked for again
-(`retries.py`).
+The task `reconcile` runs a pass, and the watcher in the triggerer calls `list_whole`. A pass compares
+storage with records and trusts no event, so a lost or repeated event changes nothing. One faulty folder never stops the
+others. A pass opens only new folders (`survey.py`). A run that ended without a record is retried (`retries.py`).
 """
 
 import os
@@ -26,17 +26,17 @@ from ray_jobs.storage import objects, records
 from ray_jobs.storage.odd_items import raise_outage
 
 ACTIVE = ["queued", "running"]
-MOST_REQUESTS = 200  # of a pass: Airflow expands a task into 1,024 at most, and each is one validation after the other
-MOST_NAMED = 100  # folders passed over that the summary names; the log names all
+MAX_REQUESTS = 200  # per pass: Airflow maps a task at most 1,024 times, and validations run one after the other
+MAX_NAMED = 100  # folders in the summary; the log names all
 Occasion = Literal["arrival", "night", "person"]
-WhyEnded = Callable[[Checkpoint], Failure | None]
+FindFailure = Callable[[Checkpoint], Failure | None]
 
 
 @dataclass
 class Pass:
-    """What one pass came to: the runs to trigger, and what became of every other folder.
+    """The result of one pass: the runs to trigger, and why every other folder is not triggered.
 
-    `rest`: the pass was cut at `MOST_REQUESTS`, and another one is to follow it, for the same `occasion`.
+    `rest`: the pass was cut at `MAX_REQUESTS`, so another pass follows for the same `occasion`.
     """
 
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -46,36 +46,36 @@ class Pass:
     occasion: Occasion = "arrival"
 
     def last(self) -> str | None:
-        """The name of the last checkpoint that is asked for."""
+        """The name of the last checkpoint in `requests`."""
         return self.requests[-1]["conf"]["checkpoint"].rpartition("/")[2] if self.requests else None
 
     def line(self) -> str:
-        rest = f", cut at {MOST_REQUESTS}: the rest in the next pass" if self.rest else ""
+        rest = f", cut at {MAX_REQUESTS}: the rest in the next pass" if self.rest else ""
         return f"{len(self.passed_over)} passed over, {len(self.requests)} to validate{rest}"
 
     def summary(self) -> dict[str, Any]:
         """Small enough for an XCom."""
-        named = list(self.passed_over.values())[:MOST_NAMED]
-        told = {"line": self.line(), "passed_over": named, "recorded": self.recorded, "rest": self.rest}
-        return told | ({"occasion": self.occasion, "after": self.last()} if self.rest else {})
+        named = list(self.passed_over.values())[:MAX_NAMED]
+        content = {"line": self.line(), "passed_over": named, "recorded": self.recorded, "rest": self.rest}
+        return content | ({"occasion": self.occasion, "after": self.last()} if self.rest else {})
 
 
-def prefix() -> str | None:
+def read_checkpoints_uri() -> str | None:
     """ASSAY_CHECKPOINTS: the folder whose folders are checkpoints."""
     uri = os.environ.get("ASSAY_CHECKPOINTS")
     return objects.absolute(uri) if uri else None
 
 
-def suite() -> str:
+def read_suite_name() -> str:
     return os.environ.get("ASSAY_ROUTER_SUITE", "demo")
 
 
-def names(uri: str) -> list[str]:
-    """Names of the folders below the prefix, step-200 before step-1000: so that baselines go forward."""
+def list_names(uri: str) -> list[str]:
+    """Names of the folders below `uri`, step-200 before step-1000, so that baselines go forward."""
     return sorted((name for name in objects.folders(uri) if not name.startswith(".")), key=natural_key)
 
 
-def make_pass(
+def run_pass(
     root: str,
     suite_name: str,
     uri: str,
@@ -84,47 +84,46 @@ def make_pass(
     now: date,
     after: str | None = None,
 ) -> Pass:
-    """One pass of the router. Raises RetryableError or InputError where the store cannot be read: never for one
-    checkpoint.
+    """Run one pass of the router. With `after`, requests only checkpoints whose names come after that one.
 
-    With `after`, only checkpoints whose names come behind that one are asked for.
+    Raises RetryableError or InputError if the store cannot be read, never for one checkpoint.
     """
     result = Pass(occasion=occasion)
     survey = Survey(root, suite_name, uri, reopen=occasion != "arrival")
-    with closing(_unrecorded(survey, root, suite_name, result, after)) as waiting:
-        result.requests = requests(
-            waiting,
+    with closing(_iter_unrecorded(survey, root, suite_name, result, after)) as checkpoints:
+        result.requests = build_requests(
+            checkpoints,
             suite_name,
             count_runs,
             occasion != "arrival",
             now,
-            why_ended=lambda checkpoint: retries.why_ended(root, suite_name, checkpoint),
+            why_ended=lambda checkpoint: retries.find_last_failure(root, suite_name, checkpoint),
             by_a_person=occasion == "person",
         )
     if not result.requests:
         survey.raise_if_nothing_could_be_read()
-    result.rest = len(result.requests) >= MOST_REQUESTS
+    result.rest = len(result.requests) >= MAX_REQUESTS
     print(result.line())
     return result
 
 
-def unvalidated(root: str, suite_name: str, uri: str) -> Iterator[Checkpoint]:
-    """Whole checkpoints below `uri` without a record in the suite, in order of name; the others are accounted for.
+def iter_unvalidated(root: str, suite_name: str, uri: str) -> Iterator[Checkpoint]:
+    """Complete checkpoints below `uri` without a record in the suite, in order of name. Logs why it skips the others.
 
-    Adapters that name no base of their own have the suite's.
+    An adapter that names no base model gets the suite's.
     """
-    yield from _unrecorded(Survey(root, suite_name, uri), root, suite_name, Pass())
+    yield from _iter_unrecorded(Survey(root, suite_name, uri), root, suite_name, Pass())
 
 
-def _unrecorded(
+def _iter_unrecorded(
     survey: Survey, root: str, suite_name: str, result: Pass, after: str | None = None
 ) -> Generator[Checkpoint]:
-    name = retries.name_of_suite(suite_name)
+    name = retries.resolve_suite_name(suite_name)
     recorded = {entry.checkpoint_folder for entry in records.published(objects.absolute(root), name)}
     for finding in survey.findings():
         checkpoint = finding.checkpoint
         if after and natural_key(finding.name) <= natural_key(after):
-            continue  # the pass before looked at it
+            continue  # the pass before handled it
         if checkpoint is None:
             result.passed_over[finding.name] = str(finding.refusal)
             print(f"passed over: {finding.refusal}")
@@ -135,27 +134,27 @@ def _unrecorded(
             yield checkpoint
 
 
-def requests(
+def build_requests(
     checkpoints: Iterable[Checkpoint],
     suite_name: str,
     count_runs: RunCount,
     retry_failed: bool,
     today: date,
-    why_ended: WhyEnded = lambda checkpoint: None,
+    why_ended: FindFailure = lambda checkpoint: None,
     by_a_person: bool = False,
 ) -> list[dict[str, Any]]:
-    """What to trigger `validate_checkpoint` with, one a checkpoint, at most `MOST_REQUESTS`.
+    """The run id and conf of each `validate_checkpoint` run to trigger, one per checkpoint, at most `MAX_REQUESTS`.
 
-    Each is told which one follows it. Run ids are made from the checkpoint's content, so that asking twice asks for one
-    run. A run that ended without a record is asked for again: each night and by a person when `retry_failed`, else by
-    the hour and only after trouble (`retries.py`). `count_runs(run_ids, states)` counts those that are.
+    Each conf names the next checkpoint. Run ids come from the checkpoint's content, so two requests make one run. A run
+    that ended without a record is requested again: if `retry_failed`, at night and by a person, else by the hour and
+    only after a retryable error (`retries.py`). `count_runs(run_ids, states)` returns how many of these runs exist.
     """
-    asked: dict[str, dict[str, Any]] = {}
+    requests: dict[str, dict[str, Any]] = {}
     last: dict[str, Any] | None = None
-    name = slug(retries.name_of_suite(suite_name))
+    name = slug(retries.resolve_suite_name(suite_name))
     for checkpoint in checkpoints:
         run_id = f"router__{name}__{checkpoint.folder}"
-        if count_runs([run_id, *retries.retry_ids(run_id, today)], ACTIVE):
+        if count_runs([run_id, *retries.list_retry_ids(run_id, today)], ACTIVE):
             print(f"under way: {checkpoint.name} ({run_id})")
             continue
         if count_runs([run_id], None):
@@ -166,35 +165,35 @@ def requests(
                     "clear the run, or trigger checkpoint_router by hand"
                 )
                 continue
-            retry = _retry(run_id, failure, count_runs, retry_failed, by_a_person, today)
+            retry = _choose_retry_id(run_id, failure, count_runs, retry_failed, by_a_person, today)
             if retry is None:
                 continue
             run_id = retry
-        if run_id in asked:
+        if run_id in requests:
             print(f"the same as another of this pass: {checkpoint.name} ({run_id})")
             continue
         print(f"to validate: {checkpoint.name} ({run_id})")
         if last:
             last["conf"]["following"] = checkpoint.uri
         last = {"trigger_run_id": run_id, "conf": {"checkpoint": checkpoint.uri, "suite": suite_name}}
-        asked[run_id] = last
-        if len(asked) >= MOST_REQUESTS:
+        requests[run_id] = last
+        if len(requests) >= MAX_REQUESTS:
             break
-    return list(asked.values())
+    return list(requests.values())
 
 
-def _retry(
+def _choose_retry_id(
     run_id: str, failure: Failure | None, count_runs: RunCount, retry_failed: bool, by_a_person: bool, today: date
 ) -> str | None:
-    """The id to ask again under, None when it is too early."""
-    by_night, by_hour = retries.retry_of_the_night(run_id, today), retries.retry_ids(run_id, today)[0]
+    """The run id of the retry. None if it is too early for one."""
+    by_night, by_hour = retries.build_nightly_retry_id(run_id, today), retries.list_retry_ids(run_id, today)[0]
     if retry_failed:
         if not count_runs([by_night], None):
             return by_night
         if by_a_person and not count_runs([by_hour], None):
             return by_hour
         print(f"failed today: {run_id}; clear it, or wait for the next night")
-    elif hours := retries.hours_to_wait(run_id, failure, count_runs, today):
+    elif hours := retries.count_hours_until_retry(run_id, failure, count_runs, today):
         print(f"failed before: {run_id}; asked for again after {hours} h at the earliest, and by the nightly pass")
     else:
         return by_hour
@@ -205,26 +204,26 @@ def _describe(failure: Failure) -> str:
     return printable(f"{failure.stage}: {failure.message}")
 
 
-def whole_listings(uri: str, known: dict[str, str], odd: OddFolders | None = None) -> dict[str, str]:
-    """A digest by name of each whole checkpoint below `uri`; those whose digest is `known` are not opened again.
+def list_whole(uri: str, known: dict[str, str], odd: OddFolders | None = None) -> dict[str, str]:
+    """The digest of each complete checkpoint below `uri`, by name. Opens none whose digest is in `known` or in `odd`.
 
-    Nor are those that `odd` remembers. Raises InputError or RetryableError where the store cannot be read.
+    Raises InputError or RetryableError if the store cannot be read.
     """
     odd = odd if odd is not None else OddFolders()
-    found, listings = {}, list_checkpoints(uri)
+    digests, listings = {}, list_checkpoints(uri)
     odd.keep_only(set(listings))
     for name, listing in listings.items():
         if known.get(name) == listing.digest:
-            found[name] = listing.digest
+            digests[name] = listing.digest
         elif not odd.holds(name, listing.digest):
             try:
                 check_name(name, "checkpoint")
                 if listing.error:
                     raise listing.error
                 check_whole(f"{uri}/{name}")
-            except Exception as error:  # this folder's own
+            except Exception as error:  # a fault of this folder stops no other
                 raise_outage(error, uri)
                 odd.add(name, listing.digest, error, f"{uri}/{name}")
             else:
-                found[name] = listing.digest
-    return found
+                digests[name] = listing.digest
+    return digests

@@ -1,7 +1,7 @@
 """Refuse a run whose conf has a key that its DAG does not read.
 
-Airflow checks the values of the params that a DAG declares and keeps every other key without a word, so a mistyped one
-would be a run with the default in its place. Every task of our DAGs asks here before it does anything.
+Airflow validates the params that a DAG declares and keeps every other key silently. So a run with a mistyped key would
+use the default. Every task of our DAGs calls this module before it does anything else.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ PARAMS = {  # what each DAG declares
 
 
 def check_params(names: Iterable[Any], dag_id: str) -> None:
-    """Raise InputError for a name that is no param of the DAG, with the right one."""
+    """Raise InputError for a name that is no param of the DAG. The message suggests the nearest param."""
     known = list(PARAMS[dag_id])
     for name in names:
         if name not in known:
@@ -28,6 +28,6 @@ def check_params(names: Iterable[Any], dag_id: str) -> None:
 
 
 def check_conf(context: Context) -> None:
-    """A hook that Airflow calls before it executes a task. Raises InputError."""
+    """Check the conf of a run; Airflow calls this before it executes a task. Raises InputError."""
     conf = getattr(context["dag_run"], "conf", None) or {}
     check_params(conf, context["dag"].dag_id)

@@ -1,7 +1,7 @@
-"""Judge every folder below a folder of checkpoints: a checkpoint, or passed over and why.
+"""Open every folder below a folder of checkpoints, and return a checkpoint or the reason why it is none.
 
-A folder whose listing is known is not opened again. Whatever one folder raises is that folder's own; only an outage of
-the store ends the survey.
+The router calls this in the task `reconcile`. A folder whose listing is known is not opened again. A fault of one
+folder affects no other; only an outage of the store ends the survey.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from assay_airflow.fingerprints import resolve
-from assay_airflow.known_checkpoints import Known, KnownCheckpoints
+from assay_airflow.fingerprint_cache import resolve
+from assay_airflow.known_checkpoints import KnownCheckpoint, KnownCheckpoints
 from assay_airflow.listings import Listing, list_checkpoint, list_checkpoints
 from assay_airflow.quarantine import Quarantine
 from ray_jobs.checkpoints.former_fingerprints import has_runs
@@ -22,22 +22,22 @@ from ray_jobs.inputs.names import check_name, printable
 from ray_jobs.planning.suites import load_suite
 from ray_jobs.storage import objects, odd_items
 
-OPENED_AT_ONCE = 8  # on S3, where opening is waiting; weights in a directory are hashed by threads of their own
-NOBODY_READ = 3  # so many checkpoints and none of them readable: the store's fault, not theirs
+MAX_CONCURRENT = 8  # on S3, where opening waits for the network; in a directory, hashing has its own threads
+MIN_UNREADABLE = 3  # if so many checkpoints were opened and none was readable, the store is down
 
 
 class Finding(NamedTuple):
-    """A folder is a checkpoint, or `refusal` says why it is passed over; `error` when it was opened and raised that."""
+    """A folder's checkpoint, or `refusal`: why it is passed over. `error` is what opening it raised."""
 
     name: str
     checkpoint: Checkpoint | None = None
     refusal: str | None = None
     error: Exception | None = None
-    answer: Known | None = None
+    answer: KnownCheckpoint | None = None
 
 
 class Survey:
-    """The folders below `uri`, as checkpoints for a suite. `reopen` opens those again that were refused before."""
+    """The folders below `uri`, as checkpoints for a suite. `reopen`: open folders again that were refused before."""
 
     def __init__(self, root: str, suite_name: str, uri: str, reopen: bool = True) -> None:
         self.uri, self.root, self._suite_name, self._reopen = uri, objects.absolute(root), suite_name, reopen
@@ -49,22 +49,22 @@ class Survey:
         self.opened = 0
 
     def findings(self) -> Iterator[Finding]:
-        """In the order of the names. Raises RetryableError or InputError in an outage of the store."""
-        at_once = OPENED_AT_ONCE if objects.is_s3(self.uri) else 1
+        """Yield one finding per folder, in the order of names. Raises RetryableError or InputError in an outage."""
+        at_once = MAX_CONCURRENT if objects.is_s3(self.uri) else 1
         folders = iter(self._listings.items())
         self._known.keep_only(set(self._listings))
         try:
             with ThreadPoolExecutor(at_once) as pool:
-                while some := list(islice(folders, 4 * at_once)):
-                    for finding in pool.map(self._judge, *zip(*some, strict=True)):
+                while batch := list(islice(folders, 4 * at_once)):
+                    for finding in pool.map(self._judge, *zip(*batch, strict=True)):
                         self._note(finding)
                         yield finding
         finally:
             self._known.save()
 
     def raise_if_nothing_could_be_read(self) -> None:
-        """Raises RetryableError where each of several checkpoints that were opened failed by the store."""
-        if NOBODY_READ <= len(self.unreadable) == self.opened and objects.is_s3(self.uri):
+        """Raises RetryableError if the store failed for every checkpoint that was opened, and there were several."""
+        if MIN_UNREADABLE <= len(self.unreadable) == self.opened and objects.is_s3(self.uri):
             first = odd_items.describe(self.unreadable[0])
             raise RetryableError(
                 f"checkpoints {self.uri}: none of {self.opened} could be read, so this is an outage: {first}"
@@ -90,23 +90,25 @@ class Survey:
         try:
             base_model = self._base_model if is_adapter(uri) else None
             checkpoint = resolve(self.root, uri, base_model)
-        except Exception as error:  # this folder's own, whatever it is
+        except Exception as error:  # a fault of this folder stops no other
             refusal = odd_items.refusal(f"checkpoint {uri}", error)
             if odd_items.is_unexpected(error):
                 self._quarantine.add_failure(uri, listing, error)
             elif not odd_items.is_of_store(error):
-                return Finding(name, refusal=refusal, error=error, answer=Known(listing=listing, refusal=refusal))
+                return Finding(
+                    name, refusal=refusal, error=error, answer=KnownCheckpoint(listing=listing, refusal=refusal)
+                )
             return Finding(name, refusal=refusal, error=error)
         self._quarantine.lift(uri)
         base = checkpoint.base and self._base_listing(checkpoint.base.uri)
-        answer = Known(
+        answer = KnownCheckpoint(
             listing=listing, checkpoint=checkpoint, base_model=base_model, base_listing=base.digest if base else None,
             of_loaded_files=True,
         )  # fmt: skip
         return Finding(name, checkpoint, answer=answer)
 
     def _note(self, finding: Finding) -> None:
-        """Keep the answer; raise where the error is the whole store's."""
+        """Cache the answer. Raises if the error is an outage of the whole store."""
         if finding.answer:
             self._known.put(finding.name, finding.answer)
         self.opened += finding.answer is not None or finding.error is not None
@@ -114,8 +116,8 @@ class Survey:
             odd_items.raise_outage(finding.error, self.uri)
             self.unreadable.append(finding.error)
 
-    def _still_holds(self, answer: Known) -> bool:
-        """Whether a kept answer need not be looked for again."""
+    def _still_holds(self, answer: KnownCheckpoint) -> bool:
+        """Whether a cached answer is valid, so that the folder need not be opened."""
         if answer.checkpoint is None:
             return not self._reopen
         if not answer.of_loaded_files and not has_runs(self.root, answer.checkpoint):

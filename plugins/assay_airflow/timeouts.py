@@ -1,15 +1,15 @@
-"""A stage whose job took too long twice, and made nothing meanwhile, waits for a person, like bad input.
+"""Stop retrying a stage after two timeouts without progress. Then a person must act, as after an InputError.
 
-A try that left new files (parts, judge answers) does not hang: its job is submitted again for as long as the run lasts,
-and goes on where it was. The first try that left none leaves `timed-out-<stage>.json` in the run's folder; the next
-such try takes it away and leaves the `failure.json` that the router reads, so that neither Airflow nor the router asks
-again by itself. A person who clears the task has two tries again.
+A try that left new files (parts, judge answers) does not hang: its job is submitted again within the run and continues.
+The first try without new files leaves `timed-out-<stage>.json` in the run's folder. The second one replaces it by the
+`failure.json` that the router reads, so neither Airflow nor the router retries. A person who clears the task gets two
+new tries.
 """
 
 import hashlib
 from datetime import UTC, datetime
 
-from assay_airflow.failures import RayJobTimeout
+from assay_airflow.exceptions import RayJobTimeout
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
@@ -19,10 +19,10 @@ from ray_jobs.storage.odd_items import describe
 REMEDY = "ASSAY_RUN_HOURS gives each job more time"
 
 
-def list_progress(stage: str, spec: Spec) -> str | None:
-    """A digest of the names below the stage's folders, to compare before and after a try; None when it is unknown.
+def digest_progress(stage: str, spec: Spec) -> str | None:
+    """A digest of the names below the stage's folders, to compare before and after a try. None if listing fails.
 
-    The judge's answers are merged into fewer files now and then, so their number says nothing.
+    The names and not their number, because the judge's answers are merged into fewer files now and then.
     """
     folders = {
         "preprocess": [spec.golden_uri],
@@ -40,12 +40,12 @@ def list_progress(stage: str, spec: Spec) -> str | None:
     return names.hexdigest()
 
 
-def fail_timeout(stage: str, spec: Spec, message: str, before: str | None = None) -> None:
-    """Raises RayJobTimeout the first time and after a try that made progress, InputError the second time without.
+def raise_timeout(stage: str, spec: Spec, message: str, before: str | None = None) -> None:
+    """Raises RayJobTimeout after a first timeout or after progress, and InputError after a second without progress.
 
     `before` is what `list_progress` returned when the try began.
     """
-    now = list_progress(stage, spec) if before else None
+    now = digest_progress(stage, spec) if before else None
     if now and now != before:
         forget_timeout(stage, spec)
         raise RayJobTimeout(f"{message}, but made progress: it goes on from there; {REMEDY}")
@@ -63,10 +63,10 @@ def fail_timeout(stage: str, spec: Spec, message: str, before: str | None = None
 
 
 def forget_timeout(stage: str, spec: Spec) -> None:
-    """After a success. Raises nothing, because a note that stays costs one try at most."""
+    """Delete the note of a timeout. Raises nothing, because a note that stays costs one try at most."""
     uri = _note_uri(stage, spec)
     try:
-        if objects.exists(uri):  # most identities that may not delete have nothing to delete either
+        if objects.exists(uri):  # an identity that may not delete mostly has nothing to delete
             objects.delete(uri)
     except Exception as error:
         print(f"{uri}: stays there: {describe(error)}")

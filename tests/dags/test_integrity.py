@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from assay_airflow.failures import DELAYS
+from assay_airflow.exceptions import DELAYS
 
 REPO = Path(__file__).parents[2]
 FILES = sorted((REPO / "dags").glob("*.py"))

@@ -23,7 +23,7 @@ def test_the_stages_follow_each_other(dag: Any) -> None:
 def test_the_next_checkpoint_is_planned_beside_the_images_and_captioned_behind_this_one(dag: Any) -> None:
     following = dag.get_task("plan_following")
     assert (following.upstream_task_ids, following.downstream_task_ids) == ({"plan"}, {"caption"})
-    then: dict[str, Any] = {job.stage: job.then_spec_uri for job in dag.tasks if isinstance(job, RayJobOperator)}
+    then: dict[str, Any] = {job.stage: job.next_spec_uri for job in dag.tasks if isinstance(job, RayJobOperator)}
     assert then.pop("caption").operator is following
     assert then == {"preprocess": None, "evaluate": None}
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import httpx
 import psutil
 import pytest
-from assay_airflow.failures import RayUnreachable
+from assay_airflow.exceptions import RayUnreachable
 from assay_airflow.hooks.ray import RayHook
 from assay_airflow.triggers.ray_job import RayJobTrigger
 from ray_server import connect

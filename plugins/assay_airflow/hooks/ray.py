@@ -1,7 +1,7 @@
-"""Ray's Jobs REST API through an Airflow connection, so that `ray` need not be installed beside Airflow.
+"""Call Ray's Jobs REST API through an Airflow connection, so that `ray` need not be installed beside Airflow.
 
-The connection has type `ray`: host, port (8265), schema (http or https), the cluster's token as password, and in extra
-`dashboard_url` where people reach the dashboard under another address than Airflow does.
+The connection has type `ray`: host, port (8265), schema (http or https) and the cluster's token as password. Set
+`dashboard_url` in its extra if people reach the dashboard under another address than Airflow does.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ import httpx
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from assay_airflow.failures import RayUnreachable
-from assay_airflow.hooks.answers import LARGEST_ANSWER, read_job
+from assay_airflow.exceptions import RayUnreachable
+from assay_airflow.hooks.job_info import MAX_RESPONSE_BYTES, parse_job_info
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.job import submission_probe
@@ -26,7 +26,7 @@ Job = dict[str, Any]
 
 @dataclass(frozen=True)
 class Address:
-    """Where the Jobs API is and how to be let in."""
+    """The URL of the Jobs API and the headers that authenticate a request."""
 
     conn_id: str
     url: str
@@ -46,7 +46,7 @@ class Address:
         return f"{self.dashboard}/#/jobs/{submission_id}"
 
     def check(self, status: int, text: str) -> None:
-        """Raises what an HTTP status means: InputError for a refused token, RayUnreachable for any other error."""
+        """Raises InputError if Ray refuses the token, and RayUnreachable for any other HTTP error."""
         if status in (401, 403):
             raise InputError(f"Ray at {self.url} refuses the token; check the password of connection {self.conn_id}")
         if "No available agent" in text:
@@ -55,21 +55,21 @@ class Address:
             lines = text.strip().splitlines() or ["no message"]
             raise RayUnreachable(f"Ray at {self.url} answers {status}: {printable(lines[-1], 300)}")
 
-    def refuse_larger(self, size: int) -> None:
-        if size > LARGEST_ANSWER:
-            raise RayUnreachable(f"Ray at {self.url} answers more than {LARGEST_ANSWER} bytes; is it Ray?")
+    def check_size(self, size: int) -> None:
+        if size > MAX_RESPONSE_BYTES:
+            raise RayUnreachable(f"Ray at {self.url} answers more than {MAX_RESPONSE_BYTES} bytes; is it Ray?")
 
     def job(self, body: bytes) -> Job:
-        """Ray's account of a job. Raises RayUnreachable for anything else."""
+        """The job in a response. Raises RayUnreachable if the body is no job."""
         try:
-            return read_job(body)
+            return parse_job_info(body)
         except ValueError as error:
             why = printable(str(error), 300)
             raise RayUnreachable(f"Ray at {self.url} answers what is no job: {why}; is it Ray?") from None
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn what a failed connection raises into one line that names the address and the remedy."""
+    def translate_errors(self) -> Iterator[None]:
+        """Turn a connection error into RayUnreachable: one line that names the address and the remedy."""
         try:
             yield
         except (httpx.TransportError, aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -95,20 +95,20 @@ class RayHook(BaseHook):
         except AirflowNotFoundException:
             raise self._undefined() from None
 
-    async def aaddress(self) -> Address:
+    async def aget_address(self) -> Address:
         try:
             return Address.of(await self.aget_connection(self.ray_conn_id))
         except AirflowNotFoundException:
             raise self._undefined() from None
 
     def job(self, submission_id: str) -> Job | None:
-        """Ray's account of a job (`status`, `message`, `metadata`, `start_time` ...), None if it knows none."""
+        """Ray's details of a job (`status`, `message`, `metadata`, `start_time` ...). None if Ray has no such job."""
         address = self.address()
         status, body = self._call("GET", f"/api/jobs/{submission_id}", address=address)
         return None if status == 404 else address.job(body)
 
     def submit(self, payload: Job) -> bool:
-        """Start a job; False when its submission id is taken, which is how two askers find that they ask the same."""
+        """Start a job. Returns False if its submission id is taken: another task submitted the same job first."""
         address = self.address()
         status, body = self._call("POST", "/api/jobs/", payload, address=address, check=False)
         text = body.decode(errors="replace")
@@ -118,14 +118,14 @@ class RayHook(BaseHook):
         return True
 
     def stop(self, submission_id: str) -> None:
-        """Ask Ray to end a job; one that is unknown or over needs no asking."""
+        """Ask Ray to end a job. Does nothing if the job is unknown or over."""
         self._call("POST", f"/api/jobs/{submission_id}/stop")
 
     async def aping(self) -> None:
-        """Return where a job could start now; starts none. Raises RayUnreachable, or InputError for a refused token."""
-        address = await self.aaddress()
+        """Check that Ray could start a job now. Raises RayUnreachable, or InputError if Ray refuses the token."""
+        address = await self.aget_address()
         async with self.session(address) as session:
-            with address.explained():
+            with address.translate_errors():
                 async with session.post(submission_probe.PATH, json=submission_probe.PROBE) as response:
                     text = (await _abody(response, address)).decode(errors="replace")
                     if response.status in (401, 403):
@@ -133,8 +133,8 @@ class RayHook(BaseHook):
                     if fault := submission_probe.find_fault(response.status, text):
                         raise RayUnreachable(f"Ray at {address.url} {fault}")
 
-    async def ajob(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> Job | None:
-        with address.explained():
+    async def aget_job(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> Job | None:
+        with address.translate_errors():
             async with session.get(f"/api/jobs/{submission_id}") as response:
                 if response.status == 404:
                     return None
@@ -143,7 +143,7 @@ class RayHook(BaseHook):
                 return address.job(body)
 
     async def astop(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> None:
-        with address.explained():
+        with address.translate_errors():
             async with session.post(f"/api/jobs/{submission_id}/stop") as response:
                 if response.status != 404:
                     address.check(response.status, (await _abody(response, address)).decode(errors="replace"))
@@ -158,14 +158,14 @@ class RayHook(BaseHook):
     ) -> tuple[int, bytes]:
         address = address or self.address()
         with (
-            address.explained(),
+            address.translate_errors(),
             httpx.Client(headers=address.headers, timeout=TIMEOUT_S) as client,
             client.stream(method, f"{address.url}{path}", json=payload) as response,
         ):
             body = b""
             for piece in response.iter_bytes():
                 body += piece
-                address.refuse_larger(len(body))
+                address.check_size(len(body))
         if check and response.status_code != 404:
             address.check(response.status_code, body.decode(errors="replace"))
         return response.status_code, body
@@ -178,5 +178,5 @@ async def _abody(response: aiohttp.ClientResponse, address: Address) -> bytes:
     body = b""
     async for piece in response.content.iter_any():
         body += piece
-        address.refuse_larger(len(body))
+        address.check_size(len(body))
     return body

@@ -1,4 +1,4 @@
-"""Trigger the router's next pass, where this one was cut."""
+"""Trigger the router's next pass if this one was cut."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 
 class ContinuePassOperator(TriggerDagRunOperator):
-    """Triggers its own DAG with the params of this run when the task `of` said in its summary that there is a rest.
+    """Triggers its own DAG again with this run's params if the summary of the task `of` says `rest`. Else skipped.
 
-    The next pass is told this one's occasion and where it was cut, so a person's rest asks for what failed as well.
-    Without a template, because params come from outside. Skipped when there is no rest.
+    The next pass gets this one's occasion and last checkpoint. So if a person triggered the first pass, the next pass
+    retries failed runs as well. No field is a template, because params come from outside.
     """
 
     template_fields = ()

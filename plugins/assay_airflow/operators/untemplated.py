@@ -1,8 +1,8 @@
-"""An operator whose fields are text from outside, which no template engine may see.
+"""An operator whose fields are text from outside, which Jinja must not render.
 
-Airflow renders template fields with jinja. In a mapped task it renders even what an XCom brought, because it takes the
-values of `expand_kwargs` for the DAG author's own. A folder named `{{ macros.uuid.os.popen('id').read() }}` would be
-a command then.
+Airflow renders template fields with Jinja. In a mapped task it renders even values from an XCom, because it treats the
+values of `expand_kwargs` as the DAG author's own. So a folder named `{{ macros.uuid.os.popen('id').read() }}` would run
+a command.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from airflow.sdk.definitions._internal.mixins import ResolveMixin
 
 
 class UntemplatedOperator(BaseOperator):
-    """Takes the values that XComs and params bring for its `template_fields`, and renders nothing."""
+    """Resolves references to XComs and params in its `template_fields`, and renders no template."""
 
     def render_template(
         self,
@@ -22,5 +22,5 @@ class UntemplatedOperator(BaseOperator):
         jinja_env: jinja2.Environment | None = None,
         seen_oids: set[int] | None = None,
     ) -> Any:
-        """The field's value: what a reference leads to, anything else as it is."""
+        """The field's value: a reference is resolved, anything else is returned unchanged."""
         return content.resolve(context) if isinstance(content, ResolveMixin) else content

@@ -1,16 +1,16 @@
-"""Wait until a checkpoint is whole: every shard there, every header readable, nothing still changing."""
+"""Wait until a checkpoint is complete: every shard exists, every header is readable, and no file changes."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from assay_airflow.sensors.waiting import WaitingSensor
+from assay_airflow.sensors.base import DeferrableSensor
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger
 from ray_jobs.storage import objects
 
 
-class CheckpointWholeSensor(WaitingSensor):
-    """`appear_minutes` is how long there may be nothing at the URI; zero fails at once on a mistyped one."""
+class CheckpointWholeSensor(DeferrableSensor):
+    """`appear_minutes` is how long the URI may be empty. With 0, a mistyped URI fails at once."""
 
     template_fields: Sequence[str] = ("checkpoint", "appear_minutes")
 

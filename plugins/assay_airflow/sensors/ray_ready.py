@@ -1,13 +1,13 @@
-"""Wait until a job could start on the Ray cluster, before anything is asked of it."""
+"""Wait until the Ray cluster could start a job, before a task submits one."""
 
 from typing import Any
 
 from assay_airflow.hooks.ray import RayHook
-from assay_airflow.sensors.waiting import WaitingSensor
+from assay_airflow.sensors.base import DeferrableSensor
 from assay_airflow.triggers.ray_ready import RayReadyTrigger
 
 
-class RayReadySensor(WaitingSensor):
+class RayReadySensor(DeferrableSensor):
     def __init__(
         self, *, ray_conn_id: str = RayHook.default_conn_name, poll_interval: float = 10.0, **kwargs: Any
     ) -> None:

@@ -1,4 +1,4 @@
-"""Watch the folder of checkpoints, and say so when one has become whole, or whole with other content."""
+"""Watch the folder of checkpoints. Fire an event when a checkpoint becomes complete, or complete with new content."""
 
 # mypy: allow-untyped-calls
 
@@ -14,15 +14,15 @@ from assay_airflow.odd_folders import OddFolders
 from ray_jobs.storage.odd_items import describe
 
 ANNOUNCED = "announced"
-LONGEST_PAUSE_S = 900.0
-MOST_NAMED = 1000  # in one event, which Airflow keeps: the router lists the folder itself
+MAX_PAUSE_S = 900.0
+MAX_NAMED = 1000  # per event, which Airflow stores; the router lists the folder itself
 
 
 class CheckpointPrefixTrigger(BaseEventTrigger):
-    """One event per look that finds something new, which two looks in a row must agree on.
+    """Fires one event per poll that finds new checkpoints. A checkpoint is new if two polls in a row find it the same.
 
-    Reads ASSAY_CHECKPOINTS and ASSAY_WATCH_SECONDS (60) where it runs. Never raises: Airflow restarts a watcher that
-    did after two seconds, for ever; an error is logged and the pause grows instead.
+    Reads ASSAY_CHECKPOINTS and ASSAY_WATCH_SECONDS (60) in the triggerer. Never raises, because Airflow restarts a
+    failed watcher after two seconds, for ever. It logs an error and doubles the pause instead.
     """
 
     def __init__(self) -> None:
@@ -37,22 +37,24 @@ class CheckpointPrefixTrigger(BaseEventTrigger):
         pause = interval = float(os.environ.get("ASSAY_WATCH_SECONDS", "60"))
         while True:
             try:
-                if new := await self.look():
-                    yield TriggerEvent({"checkpoints": sorted(new)[:MOST_NAMED]})
+                if new := await self.poll():
+                    yield TriggerEvent({"checkpoints": sorted(new)[:MAX_NAMED]})
                     await self._remember(new)
                 pause = interval
-            except Exception as error:  # whatever it is, the next look may be luckier
-                pause = min(2 * pause, max(LONGEST_PAUSE_S, interval))
-                self.log.warning("cannot watch %s: %s; looking again in %d s", router.prefix(), describe(error), pause)
+            except Exception as error:  # the next poll may succeed
+                pause = min(2 * pause, max(MAX_PAUSE_S, interval))
+                self.log.warning(
+                    "cannot watch %s: %s; looking again in %d s", router.read_checkpoints_uri(), describe(error), pause
+                )
             await asyncio.sleep(pause)
 
-    async def look(self) -> dict[str, str]:
-        """Digests by name of the checkpoints that are whole, settled and not announced yet."""
-        uri = router.prefix()
+    async def poll(self) -> dict[str, str]:
+        """Digests by name of the checkpoints that are complete, unchanged since the last poll and not announced."""
+        uri = router.read_checkpoints_uri()
         if uri is None:
             return {}
         announced = await self._announced()
-        before, self._last = self._last, await asyncio.to_thread(router.whole_listings, uri, announced, self._odd)
+        before, self._last = self._last, await asyncio.to_thread(router.list_whole, uri, announced, self._odd)
         for line in self._odd.take_lines():
             self.log.warning(line)
         return {
@@ -63,16 +65,16 @@ class CheckpointPrefixTrigger(BaseEventTrigger):
 
     async def _announced(self) -> dict[str, str]:
         assert self.asset_state_store is not None
-        kept: Any = await self.asset_state_store.aget(ANNOUNCED, default={})
-        return dict(kept or {})
+        announced: Any = await self.asset_state_store.aget(ANNOUNCED, default={})
+        return dict(announced or {})
 
     async def _remember(self, new: dict[str, str]) -> None:
-        """Kept after the event, so that a triggerer that dies in between says it twice rather than not at all.
+        """Store the announced digests, after the event: if the triggerer dies in between, the event fires twice.
 
-        A folder that is not whole any more is forgotten: should it become so again, it is announced again.
+        Forgets a folder that is not complete any more. If it becomes complete again, it is announced again.
         """
         assert self.asset_state_store is not None
-        kept: dict[str, Any] = {
+        announced: dict[str, Any] = {
             name: listing for name, listing in (await self._announced()).items() if name in self._last
         }
-        await self.asset_state_store.aset(ANNOUNCED, kept | new)
+        await self.asset_state_store.aset(ANNOUNCED, announced | new)

@@ -1,4 +1,4 @@
-"""Wait until the golden set's manifest is there: it is written last, so then the set is complete."""
+"""Wait until the golden set's manifest exists. It is written last, so the set is complete then."""
 
 # mypy: allow-untyped-calls
 
@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import ValidationError
 
 from assay_airflow import limits
-from assay_airflow.triggers.waiting import wait
+from assay_airflow.triggers.polling import poll_until_ready
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import json_files
@@ -29,15 +29,17 @@ class GoldenReadyTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         outage = limits.OUTAGE.total_seconds()
-        yield TriggerEvent(await wait(self.look, self.poll_interval, self.deadline, self.log.info, outage))
+        yield TriggerEvent(await poll_until_ready(self.poll, self.poll_interval, self.deadline, self.log.info, outage))
 
-    async def look(self) -> str | None:
-        return await asyncio.to_thread(missing_golden, self.golden_uri)
+    async def poll(self) -> str | None:
+        return await asyncio.to_thread(describe_missing_golden, self.golden_uri)
 
 
-def missing_golden(golden_uri: str) -> str | None:
-    """What is missing of a golden set, None when complete. Raises InputError for a manifest that does not add up
-    or is of a newer Assay."""
+def describe_missing_golden(golden_uri: str) -> str | None:
+    """One line that says what is missing, or None if the golden set is complete.
+
+    Raises InputError for a manifest that is not valid or that a newer Assay wrote.
+    """
     uri = f"{golden_uri}/manifest.json"
     try:
         json_files.load(Manifest, uri)

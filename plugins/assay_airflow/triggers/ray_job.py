@@ -1,4 +1,4 @@
-"""Follow one Ray job to its end: poll its status, copy its log into the task log, stop it when its time is over."""
+"""Follow one Ray job to its end: poll its status, copy its log into the task log, stop it at its deadline."""
 
 # mypy: allow-untyped-calls
 
@@ -12,22 +12,25 @@ import aiohttp
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from assay_airflow import limits
-from assay_airflow.failures import RayUnreachable
+from assay_airflow.exceptions import RayUnreachable
 from assay_airflow.hooks.ray import Address, Job, RayHook
-from assay_airflow.triggers.log_lines import MOST_CHARACTERS, MOST_LINES, LogLines, show
+from assay_airflow.triggers.log_lines import MAX_CHARS, MAX_LINES, LogLines, format_line
 from ray_jobs.inputs.errors import InputError
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 LARGEST_FRAME = 16 * 2**20  # of Ray's log stream, in bytes
-HOPELESS = {aiohttp.WSCloseCode.MESSAGE_TOO_BIG, aiohttp.WSCloseCode.INVALID_TEXT}  # and again after each replay
+UNRECOVERABLE_CODES = {
+    aiohttp.WSCloseCode.MESSAGE_TOO_BIG,
+    aiohttp.WSCloseCode.INVALID_TEXT,
+}  # and again after each replay
 LAST_LINES_S = 10.0
 
 
 class RayJobTrigger(BaseTrigger):
     """One event with `status`: Ray's terminal ones, or TIMEOUT (after stopping the job), LOST, UNREACHABLE, REFUSED.
 
-    `deadline` is in epoch seconds, so that a restarted triggerer does not grant the time again. The deadline is kept
-    here and not by `defer(timeout=...)`, which would fail the task and leave the job running.
+    `deadline` is in epoch seconds, so that a restarted triggerer does not start the time again. The trigger checks the
+    deadline itself, because `defer(timeout=...)` would fail the task and leave the job running.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class RayJobTrigger(BaseTrigger):
         super().__init__()
         self.ray_conn_id, self.submission_id, self.deadline = ray_conn_id, submission_id, deadline
         self.poll_interval, self.patience = poll_interval, patience
-        self._lines = self._characters = 0  # of the job's log that have been copied already
+        self._lines = self._characters = 0  # of the job's log, copied so far
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -57,7 +60,7 @@ class RayJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         hook = RayHook(self.ray_conn_id)
-        address = await hook.aaddress()
+        address = await hook.aget_address()
         async with hook.session(address) as session:
             tail = asyncio.create_task(self._copy_log(session))
             try:
@@ -73,7 +76,7 @@ class RayJobTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Stop the job: someone marked or cleared the task. Airflow does not call this when a triggerer restarts."""
         hook = RayHook(self.ray_conn_id)
-        address = await hook.aaddress()
+        address = await hook.aget_address()
         async with hook.session(address) as session:
             await hook.astop(session, address, self.submission_id)
         self.log.info("Stopped Ray job %s", self.submission_id)
@@ -82,7 +85,7 @@ class RayJobTrigger(BaseTrigger):
         answered = time.monotonic()
         while True:
             try:
-                job = await hook.ajob(session, address, self.submission_id)
+                job = await hook.aget_job(session, address, self.submission_id)
                 answered = time.monotonic()
                 if job is None:
                     return self._event("LOST")
@@ -112,7 +115,7 @@ class RayJobTrigger(BaseTrigger):
         }
 
     async def _copy_log(self, session: aiohttp.ClientSession) -> None:
-        """Copy the job's log line by line for as long as it runs; after a drop, go on where it broke off."""
+        """Copy the job's log line by line while it runs. After a lost connection, continue after the last line."""
         while True:
             with suppress(aiohttp.ClientError, TimeoutError, OSError):
                 if await self._copy_stream(session):
@@ -120,7 +123,7 @@ class RayJobTrigger(BaseTrigger):
             await asyncio.sleep(self.poll_interval)
 
     async def _copy_stream(self, session: aiohttp.ClientSession) -> bool:
-        """Whether there is nothing more to copy. Ray replays a log from its start on every connection."""
+        """Copy from one connection; Ray replays the log from its start on each. Returns True if all is copied."""
         seen, lines = 0, LogLines()
         path = f"/api/jobs/{self.submission_id}/logs/tail"
         async with session.ws_connect(path, heartbeat=30, max_msg_size=LARGEST_FRAME) as stream:
@@ -134,7 +137,7 @@ class RayJobTrigger(BaseTrigger):
                         self._copy_line(line)
                         if self._is_full():
                             return True
-            if stream.close_code in HOPELESS:
+            if stream.close_code in UNRECOVERABLE_CODES:
                 self.log.warning("The job's log cannot be copied any further; the Ray dashboard has the rest")
                 return True
             rest = lines.take()
@@ -143,17 +146,17 @@ class RayJobTrigger(BaseTrigger):
             return stream.close_code == aiohttp.WSCloseCode.OK
 
     def _copy_line(self, line: str) -> None:
-        text = show(line)
+        text = format_line(line)
         if text.strip():
             self._characters += len(text)
             self.log.info("[ray] %s", text)
 
     def _is_full(self) -> bool:
-        if self._lines < MOST_LINES and self._characters < MOST_CHARACTERS:
+        if self._lines < MAX_LINES and self._characters < MAX_CHARS:
             return False
         self.log.warning(
             "The job's log is longer than %d lines or %d characters; the Ray dashboard has the rest",
-            MOST_LINES,
-            MOST_CHARACTERS,
+            MAX_LINES,
+            MAX_CHARS,
         )
         return True

@@ -1,4 +1,4 @@
-"""Wait until a job could start on the Ray cluster."""
+"""Wait until the Ray cluster could start a job."""
 
 # mypy: allow-untyped-calls
 
@@ -8,7 +8,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from assay_airflow.hooks.ray import RayHook
-from assay_airflow.triggers.waiting import wait
+from assay_airflow.triggers.polling import poll_until_ready
 
 
 class RayReadyTrigger(BaseTrigger):
@@ -23,8 +23,8 @@ class RayReadyTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        yield TriggerEvent(await wait(self.look, self.poll_interval, self.deadline, self.log.info))
+        yield TriggerEvent(await poll_until_ready(self.poll, self.poll_interval, self.deadline, self.log.info))
 
-    async def look(self) -> str | None:
-        await RayHook(self.ray_conn_id).aping()  # raises what is wrong
+    async def poll(self) -> str | None:
+        await RayHook(self.ray_conn_id).aping()  # raises if Ray cannot start a job
         return None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import router, steps
+from assay_airflow import router, tasks
 from specs import checkpoint_in, record, suite_in
 
 from ray_jobs.checkpoints import inspect
@@ -40,15 +40,15 @@ def params(place: Path, suite: str) -> dict[str, Any]:
 
 def publish(place: Path) -> None:
     """A record of the checkpoint in suite `t`."""
-    records.publish(str(place / "root"), record(load_spec(steps.plan(params(place, "t"), "manual__1"))))
+    records.publish(str(place / "root"), record(load_spec(tasks.plan(params(place, "t"), "manual__1"))))
 
 
 def route(word: str | None = None) -> list[dict[str, Any]]:
-    return steps.reconcile("scheduled", lambda *_: 0, None, word)
+    return tasks.reconcile("scheduled", lambda *_: 0, None, word)
 
 
-@pytest.mark.parametrize("ask", [lambda place: steps.plan(params(place, "nightly"), "manual__1"),
-                                 lambda place: route("nightly"), lambda place: steps.to_audit(None, "nightly")],
+@pytest.mark.parametrize("ask", [lambda place: tasks.plan(params(place, "nightly"), "manual__1"),
+                                 lambda place: route("nightly"), lambda place: tasks.select_audits(None, "nightly")],
                          ids=["plan", "router", "audit"])  # fmt: skip
 def test_a_file_that_calls_itself_otherwise_is_refused_wherever_it_is_asked_for(place: Path, ask: Any) -> None:
     with pytest.raises(InputError, match=RENAME):
@@ -63,7 +63,7 @@ def test_the_variable_of_the_router_is_no_way_around_it(place: Path, monkeypatch
 
 def test_the_routers_own_functions_look_where_records_are_kept(place: Path) -> None:
     publish(place)
-    assert list(router.unvalidated(str(place / "root"), "nightly", str(place / "in"))) == []
+    assert list(router.iter_unvalidated(str(place / "root"), "nightly", str(place / "in"))) == []
 
 
 def test_what_has_a_record_is_done_whichever_word_names_the_suite(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +80,6 @@ def test_what_has_a_record_is_done_whichever_word_names_the_suite(place: Path, m
 
 @pytest.mark.parametrize("word", ["nightyl", "T", "tt"])
 def test_a_suite_that_is_not_there_is_no_pass_and_no_audit_of_nothing(place: Path, word: str) -> None:
-    for ask in (lambda: route(word), lambda: steps.to_audit(None, word)):
+    for ask in (lambda: route(word), lambda: tasks.select_audits(None, word)):
         with pytest.raises(InputError, match=f"suite '{word}': not in .*(did you mean|known)"):
             ask()

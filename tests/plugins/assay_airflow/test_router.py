@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import fingerprints, router
-from assay_airflow.known_checkpoints import Known, KnownCheckpoints
+from assay_airflow import fingerprint_cache, router
+from assay_airflow.known_checkpoints import KnownCheckpoint, KnownCheckpoints
 from assay_airflow.listings import list_checkpoint
 from specs import adapter_in, checkpoint_in, record, spec_in
 
@@ -24,8 +24,10 @@ def asked(folder: Path, runs: dict[str, str] | None = None, retry_failed: bool =
     def count(run_ids: list[str], states: list[str] | None) -> int:
         return sum(name in runs and (states is None or runs[name] in states) for name in run_ids)
 
-    waiting = router.unvalidated(str(folder / "root"), "small", str(folder / "in"))
-    return [request["trigger_run_id"] for request in router.requests(waiting, "small", count, retry_failed, TODAY)]
+    waiting = router.iter_unvalidated(str(folder / "root"), "small", str(folder / "in"))
+    return [
+        request["trigger_run_id"] for request in router.build_requests(waiting, "small", count, retry_failed, TODAY)
+    ]
 
 
 def run_of(folder: Path, name: str) -> str:
@@ -46,8 +48,8 @@ def test_every_whole_checkpoint_is_asked_for_in_order_of_its_step(arrived: Path)
 
 
 def test_what_is_asked_for_is_a_run_of_the_dag(arrived: Path) -> None:
-    waiting = router.unvalidated(str(arrived / "root"), "small", str(arrived / "in"))
-    first, last = router.requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)
+    waiting = router.iter_unvalidated(str(arrived / "root"), "small", str(arrived / "in"))
+    first, last = router.build_requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)
     then = f"{arrived}/in/step-1000"
     assert first["conf"] == {"checkpoint": f"{arrived}/in/step-200", "suite": "small", "following": then}
     assert last["conf"] == {"checkpoint": then, "suite": "small"}
@@ -100,7 +102,7 @@ def test_an_empty_or_missing_folder_asks_for_nothing(tmp_path: Path) -> None:
 def test_numbers_in_names_count_as_numbers(tmp_path: Path, names: list[str]) -> None:
     for name in reversed(names):
         (tmp_path / name).mkdir()
-    assert router.names(str(tmp_path)) == names
+    assert router.list_names(str(tmp_path)) == names
 
 
 def without_files(found: Checkpoint) -> Checkpoint:
@@ -110,7 +112,7 @@ def without_files(found: Checkpoint) -> Checkpoint:
 
 def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri, root = f"{arrived}/in/step-200", str(arrived / "root")
-    first = fingerprints.resolve(root, uri)
+    first = fingerprint_cache.resolve(root, uri)
     assert first == without_files(inspect.resolve(uri))
     hashed: list[str] = []
 
@@ -119,9 +121,9 @@ def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch)
         return first.model_copy(update={"fingerprint": "new"})
 
     monkeypatch.setattr(inspect, "named", named)
-    assert fingerprints.resolve(root, uri) == first
+    assert fingerprint_cache.resolve(root, uri) == first
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
-    assert fingerprints.resolve(root, uri).fingerprint == "new"
+    assert fingerprint_cache.resolve(root, uri).fingerprint == "new"
     assert hashed == [uri]
 
 
@@ -140,14 +142,14 @@ def test_a_checkpoint_with_notes_that_an_earlier_version_knew_is_asked_for_as_pl
         objects.write(f"{root}/fingerprints/{digest(*state)}", former.encode())
     if is_kept_by != "its own listing":
         known = KnownCheckpoints(root, f"{arrived}/in")
-        known.put("step-200", Known(listing=list_checkpoint(uri).digest, checkpoint=old))
+        known.put("step-200", KnownCheckpoint(listing=list_checkpoint(uri).digest, checkpoint=old))
         known.save()
     if has_runs:
         objects.write(f"{root}/runs/{old.folder}/r/spec.json", b"{}")
     planned = keep_former(root, found).fingerprint
     assert planned == (former if has_runs else found.fingerprint)
     for _ in range(2):
-        waiting = router.unvalidated(root, "small", f"{arrived}/in")
+        waiting = router.iter_unvalidated(root, "small", f"{arrived}/in")
         assert [one.fingerprint for one in waiting if one.uri == uri] == [planned]
 
 
@@ -184,13 +186,13 @@ def test_an_adapter_whose_base_nobody_names_is_passed_over(adapted: Path, capsys
 
 def test_neither_an_adapter_nor_its_base_is_hashed_twice(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, uri = str(adapted / "root"), f"{adapted}/in/step-20"
-    first = fingerprints.resolve(root, uri)
+    first = fingerprint_cache.resolve(root, uri)
     assert first == without_files(inspect.resolve(uri))
     monkeypatch.setattr(inspect, "named", lambda *_: pytest.fail("hashed again"))
-    assert fingerprints.resolve(root, uri) == first
+    assert fingerprint_cache.resolve(root, uri) == first
 
 
 def test_an_adapter_is_whole_to_the_watcher(adapted: Path) -> None:
-    assert set(router.whole_listings(str(adapted / "in"), {})) == {"step-20", "step-100"}
+    assert set(router.list_whole(str(adapted / "in"), {})) == {"step-20", "step-100"}
     (adapted / "in" / "step-20" / "adapter_model.safetensors").unlink()
-    assert set(router.whole_listings(str(adapted / "in"), {})) == {"step-100"}
+    assert set(router.list_whole(str(adapted / "in"), {})) == {"step-100"}

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow.stages import STAGES, StageJob, failure_of
+from assay_airflow.stages import STAGES, StageJob, read_failure
 from specs import audit, fail, record, spec_in
 
 from ray_jobs.contract.spec import Spec
@@ -115,25 +115,25 @@ def ended(spec: Spec, started: datetime = NOW, **details: Any) -> dict[str, Any]
 def test_a_failure_is_read_from_the_run_that_submitted_the_job(tmp_path: Path) -> None:
     submitter = spec_in(tmp_path, fingerprint="b" * 16)
     fail(submitter, "preprocess", "bad-input", "no image column")
-    found = failure_of("preprocess", ended(submitter))
+    found = read_failure("preprocess", ended(submitter))
     assert found is not None
     assert found.message == "no image column"
 
 
 def test_a_failure_of_an_earlier_job_or_another_stage_is_not_this_ones(spec: Spec) -> None:
     fail(spec, "caption", "trouble", "old", at=NOW - timedelta(minutes=1))
-    assert failure_of("caption", ended(spec)) is None
+    assert read_failure("caption", ended(spec)) is None
     fail(spec, "caption", "trouble", "new", at=NOW + timedelta(seconds=1))
-    assert failure_of("caption", ended(spec)) is not None
-    assert failure_of("evaluate", ended(spec)) is None
+    assert read_failure("caption", ended(spec)) is not None
+    assert read_failure("evaluate", ended(spec)) is None
 
 
 def test_a_killed_job_and_one_of_unknown_making_leave_no_failure(spec: Spec) -> None:
-    assert failure_of("caption", ended(spec)) is None
-    assert failure_of("caption", ended(spec, metadata={})) is None
-    assert failure_of("caption", ended(spec, metadata=None)) is None
+    assert read_failure("caption", ended(spec)) is None
+    assert read_failure("caption", ended(spec, metadata={})) is None
+    assert read_failure("caption", ended(spec, metadata=None)) is None
 
 
 def test_an_unreadable_failure_is_none(spec: Spec) -> None:
     objects.write(f"{spec.run_uri}/failure.json", b"{not json")
-    assert failure_of("caption", ended(spec)) is None
+    assert read_failure("caption", ended(spec)) is None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from assay_airflow import router, survey
-from assay_airflow.fingerprints import resolve
+from assay_airflow.fingerprint_cache import resolve
 
 from ray_jobs.contract.spec import Checkpoint
 
@@ -39,5 +39,5 @@ def die() -> None:
 
 if __name__ == "__main__":
     setattr(survey, "resolve", read)  # noqa: B010  # by its name: survey imports the function, and does not export it
-    result = router.make_pass(ROOT, "small", CHECKPOINTS, lambda *_: 0, "arrival", datetime.now(UTC))
+    result = router.run_pass(ROOT, "small", CHECKPOINTS, lambda *_: 0, "arrival", datetime.now(UTC))
     print(json.dumps({"passed_over": result.passed_over, "requests": len(result.requests)}))

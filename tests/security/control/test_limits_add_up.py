@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from airflow.sdk import RetryAction
 from assay_airflow import limits
-from assay_airflow.failures import (
-    AFTER_TIMEOUT,
+from assay_airflow.exceptions import (
+    DELAY_AFTER_TIMEOUT,
     DELAYS,
-    UNFORESEEN_TRIES,
+    UNEXPECTED_TRIES,
     OutagePolicy,
     RayJobFailed,
     RayJobTimeout,
     RayUnreachable,
 )
 from assay_airflow.operators.ray_job import RayJobOperator
-from assay_airflow.sensors.waiting import WaitingSensor
-from assay_airflow.timeouts import fail_timeout, forget_timeout, list_progress
+from assay_airflow.sensors.base import DeferrableSensor
+from assay_airflow.timeouts import digest_progress, forget_timeout, raise_timeout
 from rendering import BAG
 from specs import spec_in
 
@@ -36,8 +36,8 @@ def longest(task: Any) -> timedelta:
     operator, own = (task.operator_class, task.partial_kwargs) if task.is_mapped else (type(task), vars(task))
     if issubclass(operator, RayJobOperator):
         once: timedelta = own["job_timeout"]
-        return (1 + limits.TRIES_AFTER_TIMEOUT) * once + limits.TRIES_AFTER_TIMEOUT * AFTER_TIMEOUT
-    if issubclass(operator, WaitingSensor):
+        return (1 + limits.TRIES_AFTER_TIMEOUT) * once + limits.TRIES_AFTER_TIMEOUT * DELAY_AFTER_TIMEOUT
+    if issubclass(operator, DeferrableSensor):
         return timedelta(seconds=own["patience"].total_seconds())
     return timedelta(seconds=task.execution_timeout.total_seconds())
 
@@ -74,7 +74,7 @@ def test_a_pass_of_the_router_ends_before_the_next_night() -> None:
 
 def test_a_hung_checkpoint_leaves_most_of_the_night_to_those_behind_it(tmp_path: Any) -> None:
     spec = planned(tmp_path, images=1000)
-    hung = 2 * sum((limits.job_time(stage, spec, limits.JOBS[stage]) for stage in ("caption",)), FREE)
+    hung = 2 * sum((limits.limit_job_time(stage, spec, limits.JOBS[stage]) for stage in ("caption",)), FREE)
     assert hung <= limits.PASS / 4
 
 
@@ -107,7 +107,7 @@ def test_bad_input_fails_at_once(error: Exception, context: Any) -> None:
     assert OutagePolicy().evaluate(error, 1, 6, context).action == RetryAction.FAIL
 
 
-@pytest.mark.parametrize(("try_number", "action"), [(UNFORESEEN_TRIES, "retry"), (UNFORESEEN_TRIES + 1, "fail")])
+@pytest.mark.parametrize(("try_number", "action"), [(UNEXPECTED_TRIES, "retry"), (UNEXPECTED_TRIES + 1, "fail")])
 @pytest.mark.parametrize("error", [ValueError("v"), RecursionError(), MemoryError(), KeyError("k")], ids=repr)
 def test_what_nobody_foresaw_is_no_outage(error: Exception, try_number: int, action: str) -> None:
     assert OutagePolicy().evaluate(error, try_number, 6, run_of(1)).action.value == action
@@ -124,10 +124,10 @@ def planned(root: Any, images: int) -> Spec:
 @pytest.mark.parametrize("stage", ["caption", "evaluate", "audit", "preprocess"])
 def test_a_job_has_the_time_of_its_work_within_bounds(tmp_path: Any, stage: str, images: int) -> None:
     spec, most = planned(tmp_path, images), limits.JOBS[stage]
-    time = limits.job_time(stage, spec, most)
-    assert min(limits.LEAST, most) <= time <= most
+    time = limits.limit_job_time(stage, spec, most)
+    assert min(limits.MIN_JOB_TIME, most) <= time <= most
     if stage in ("caption", "evaluate"):
-        work = limits.MARGIN * images / limits.RATES[stage]
+        work = limits.SAFETY_FACTOR * images / limits.DEFAULT_RATES[stage]
         assert time >= min(timedelta(seconds=min(work, 10**9)), most)
 
 
@@ -138,7 +138,7 @@ ODD = {
     "negative": b'{"stage":"golden","id":"g","rows_in":-1,"rows_out":-1,"parts":[],"created_at":"2026-01-01"}',
     "infinite": b'{"stage":"golden","id":"g","rows_in":1e999,"rows_out":1e999,"parts":[],"created_at":"2026-01-01"}',
     "deep": b"[" * 100_000,
-    "too-large": b" " * (limits.LARGEST_MANIFEST + 1),
+    "too-large": b" " * (limits.MAX_MANIFEST_BYTES + 1),
 }
 
 
@@ -146,29 +146,29 @@ ODD = {
 def test_an_odd_manifest_gives_the_longest_time(tmp_path: Any, data: bytes) -> None:
     spec = spec_in(tmp_path / "root")
     objects.write(f"{spec.golden_uri}/manifest.json", data)
-    assert limits.job_time("caption", spec, limits.JOBS["caption"]) == limits.JOBS["caption"]
+    assert limits.limit_job_time("caption", spec, limits.JOBS["caption"]) == limits.JOBS["caption"]
 
 
 @pytest.mark.parametrize("stage", ["preprocess", "caption", "evaluate", "audit"])
 def test_a_job_that_timed_out_twice_waits_for_a_person(tmp_path: Any, stage: str) -> None:
     spec = spec_in(tmp_path / "root")
     with pytest.raises(RayJobTimeout, match="not done"):
-        fail_timeout(stage, spec, "job-1 was stopped: not done within 1:00:00")
+        raise_timeout(stage, spec, "job-1 was stopped: not done within 1:00:00")
     with pytest.raises(InputError, match="timed out twice: job-2"):
-        fail_timeout(stage, spec, "job-2 was stopped: not done within 1:00:00")
+        raise_timeout(stage, spec, "job-2 was stopped: not done within 1:00:00")
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert (failure.stage, failure.kind) == (stage, "bad-input")
     with pytest.raises(RayJobTimeout):  # a person cleared the task
-        fail_timeout(stage, spec, "job-3 was stopped: not done within 1:00:00")
+        raise_timeout(stage, spec, "job-3 was stopped: not done within 1:00:00")
 
 
 def test_a_success_forgets_the_first_timeout(tmp_path: Any) -> None:
     spec = spec_in(tmp_path / "root")
     with pytest.raises(RayJobTimeout):
-        fail_timeout("caption", spec, "stopped")
+        raise_timeout("caption", spec, "stopped")
     forget_timeout("caption", spec)
     with pytest.raises(RayJobTimeout):
-        fail_timeout("caption", spec, "stopped")
+        raise_timeout("caption", spec, "stopped")
 
 
 MADE = {
@@ -181,29 +181,29 @@ MADE = {
 @pytest.mark.parametrize("stage", sorted(MADE))
 def test_timeouts_are_counted_since_the_last_progress(tmp_path: Any, stage: str) -> None:
     spec = spec_in(tmp_path / "root")
-    before = list_progress(stage, spec)
+    before = digest_progress(stage, spec)
     with pytest.raises(RayJobTimeout):
-        fail_timeout(stage, spec, "job-1 was stopped", before)
+        raise_timeout(stage, spec, "job-1 was stopped", before)
     objects.write(MADE[stage](spec), b"made by job-2")
     with pytest.raises(RayJobTimeout, match=r"made progress.*ASSAY_RUN_HOURS"):
-        fail_timeout(stage, spec, "job-2 was stopped", before)
-    before = list_progress(stage, spec)
+        raise_timeout(stage, spec, "job-2 was stopped", before)
+    before = digest_progress(stage, spec)
     with pytest.raises(RayJobTimeout):
-        fail_timeout(stage, spec, "job-3 was stopped", before)
+        raise_timeout(stage, spec, "job-3 was stopped", before)
     with pytest.raises(InputError, match=r"timed out twice: job-4.*ASSAY_RUN_HOURS"):
-        fail_timeout(stage, spec, "job-4 was stopped", before)
+        raise_timeout(stage, spec, "job-4 was stopped", before)
 
 
 def test_answers_that_were_merged_are_progress(tmp_path: Any) -> None:
     spec = spec_in(tmp_path / "root")
     for name in ("a", "b"):
         objects.write(f"{spec.judge_uri}/part-00001/{name}.parquet", b"one answer")
-    before = list_progress("evaluate", spec)
+    before = digest_progress("evaluate", spec)
     objects.write(f"{spec.judge_uri}/part-00001/c.parquet", b"three answers")
     for name in ("a", "b"):
         objects.delete(f"{spec.judge_uri}/part-00001/{name}.parquet")
     with pytest.raises(RayJobTimeout, match="made progress"):
-        fail_timeout("evaluate", spec, "stopped", before)
+        raise_timeout("evaluate", spec, "stopped", before)
 
 
 @pytest.mark.parametrize("noted", [False, True], ids=["nothing-noted", "noted"])
@@ -211,7 +211,7 @@ def test_a_success_needs_no_right_to_delete(tmp_path: Any, noted: bool, monkeypa
     spec, deletions = spec_in(tmp_path / "root"), []
     if noted:
         with pytest.raises(RayJobTimeout):
-            fail_timeout("caption", spec, "stopped")
+            raise_timeout("caption", spec, "stopped")
 
     def refuse(uri: str) -> None:
         deletions.append(uri)

@@ -2,7 +2,7 @@
 
 import pytest
 from assay_airflow.triggers import log_lines
-from assay_airflow.triggers.log_lines import LONGEST_LINE, LogLines, show
+from assay_airflow.triggers.log_lines import MAX_LINE_CHARS, LogLines, format_line
 from assay_airflow.triggers.ray_job import RayJobTrigger
 
 MEGABYTE = "x" * 2**20
@@ -17,19 +17,19 @@ def lines(pieces: list[str]) -> list[str]:
 @pytest.mark.parametrize("count", [1, 2, 64])
 def test_a_line_without_an_end_is_cut_and_counted(count: int) -> None:
     (line,) = lines([MEGABYTE] * count)
-    assert line == f"{'x' * LONGEST_LINE} ... ({count * 2**20 - LONGEST_LINE} characters more)"
+    assert line == f"{'x' * MAX_LINE_CHARS} ... ({count * 2**20 - MAX_LINE_CHARS} characters more)"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 2**16])
 def test_what_is_kept_of_a_line_without_an_end_is_bounded(size: int) -> None:
     cutter = LogLines()
-    for _ in range(3 * LONGEST_LINE // size + 3):
+    for _ in range(3 * MAX_LINE_CHARS // size + 3):
         assert list(cutter.add("x" * size)) == []
-    assert sum(map(len, cutter._pieces)) <= LONGEST_LINE
-    assert len(cutter._pieces) <= LONGEST_LINE
+    assert sum(map(len, cutter._pieces)) <= MAX_LINE_CHARS
+    assert len(cutter._pieces) <= MAX_LINE_CHARS
 
 
-@pytest.mark.parametrize("length", [0, 1, LONGEST_LINE - 1, LONGEST_LINE])
+@pytest.mark.parametrize("length", [0, 1, MAX_LINE_CHARS - 1, MAX_LINE_CHARS])
 def test_a_line_that_fits_is_whole_and_the_next_one_too(length: int) -> None:
     assert lines(["y" * length, "\nnext\n"]) == ["y" * length, "next", ""]
 
@@ -67,17 +67,17 @@ def test_pieces_inside_of_lines_are_joined() -> None:
     ],
 )
 def test_a_line_shows_what_is_in_it_and_nothing_moves(line: str, seen: str) -> None:
-    assert show(line) == seen
-    assert show(line).encode()
+    assert format_line(line) == seen
+    assert format_line(line).encode()
 
 
-@pytest.mark.parametrize("line", ["\x1b[" * 20_000, "\x1b]" * 20_000, "\x1b[0;" * 15_000, "\x00" * LONGEST_LINE])
+@pytest.mark.parametrize("line", ["\x1b[" * 20_000, "\x1b]" * 20_000, "\x1b[0;" * 15_000, "\x00" * MAX_LINE_CHARS])
 def test_the_worst_line_stays_one_bounded_line(line: str) -> None:
-    assert len(show(line)) <= 2 * LONGEST_LINE
-    assert "\n" not in show(line)
+    assert len(format_line(line)) <= 2 * MAX_LINE_CHARS
+    assert "\n" not in format_line(line)
 
 
-@pytest.mark.parametrize(("lines", "characters"), [(log_lines.MOST_LINES, 0), (0, log_lines.MOST_CHARACTERS)])
+@pytest.mark.parametrize(("lines", "characters"), [(log_lines.MAX_LINES, 0), (0, log_lines.MAX_CHARS)])
 def test_a_flood_of_lines_ends_and_says_so_once(lines: int, characters: int) -> None:
     trigger = RayJobTrigger("ray_default", "job-1", 0.0)
     assert not trigger._is_full()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from assay_airflow import auditing, fingerprints, retries, router, survey
+from assay_airflow import audit_selection, fingerprint_cache, retries, router, survey
 from assay_airflow.quarantine import Quarantine
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 from odd_folders import ODD, write
@@ -73,7 +73,7 @@ def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def one_pass(below: Path, occasion: router.Occasion = "night") -> router.Pass:
-    return router.make_pass(str(below.parent / "root"), "small", str(below), count_none, occasion, NOW)
+    return router.run_pass(str(below.parent / "root"), "small", str(below), count_none, occasion, NOW)
 
 
 def looked(below: Path) -> tuple[set[str], list[str]]:
@@ -81,8 +81,8 @@ def looked(below: Path) -> tuple[set[str], list[str]]:
     watching = CheckpointPrefixTrigger()
     watching._log = cast(Any, logging.getLogger("task"))
     watching.asset_state_store = Nothing()  # type: ignore[assignment]
-    asyncio.run(watching.look())
-    return set(asyncio.run(watching.look())), [noted.why for noted in watching._odd._noted.values()]
+    asyncio.run(watching.poll())
+    return set(asyncio.run(watching.poll())), [noted.why for noted in watching._odd._noted.values()]
 
 
 class Nothing:
@@ -162,7 +162,7 @@ def test_what_nobody_expected_of_a_reader_is_that_folders_own_and_after_two_fail
         opened.append(uri)
         if uri.endswith("/odd"):
             raise error
-        return fingerprints.resolve(root, uri, base_model)
+        return fingerprint_cache.resolve(root, uri, base_model)
 
     monkeypatch.setattr(survey, "resolve", read)
     results = [one_pass(below) for _ in range(4)]
@@ -216,7 +216,7 @@ def test_what_nobody_expected_does_not_blind_the_watcher(
     watching = CheckpointPrefixTrigger()
     watching.asset_state_store = Nothing()  # type: ignore[assignment]
     for _ in range(5):
-        found = asyncio.run(watching.look())
+        found = asyncio.run(watching.poll())
     assert set(found) == {"good"}
     assert opened.count(f"{below}/odd") == 2
 
@@ -233,7 +233,7 @@ def test_an_outage_is_never_nothing_to_validate(
     with pytest.raises(RetryableError):
         one_pass(below, occasion)
     with pytest.raises(RetryableError):
-        router.whole_listings(str(below), {})
+        router.list_whole(str(below), {})
 
 
 def test_an_outage_in_the_middle_of_a_pass_ends_it(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,13 +252,13 @@ def test_trouble_with_one_folder_is_neither_an_outage_nor_a_reason_for_quarantin
     write(below / "odd", {})
 
     def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
-        return away() if uri.endswith("/odd") else fingerprints.resolve(root, uri, base_model)
+        return away() if uri.endswith("/odd") else fingerprint_cache.resolve(root, uri, base_model)
 
     monkeypatch.setattr(survey, "resolve", read)
     for _ in range(3):
         result = one_pass(below)
         assert (len(result.requests), list(result.passed_over)) == (1, ["odd"])
-    monkeypatch.setattr(survey, "resolve", fingerprints.resolve)
+    monkeypatch.setattr(survey, "resolve", fingerprint_cache.resolve)
     assert len(one_pass(below).requests) == 2
 
 
@@ -337,7 +337,7 @@ def test_an_odd_failure_of_an_old_run_holds_no_retry_up(content: bytes, below: P
         return int(states is None and any("retry" not in run_id for run_id in run_ids))
 
     root = str(below.parent / "root")
-    [request] = router.make_pass(root, "small", str(below), failed_once, "arrival", NOW).requests
+    [request] = router.run_pass(root, "small", str(below), failed_once, "arrival", NOW).requests
     assert request["trigger_run_id"].endswith("__retry-20261130T12")
 
 
@@ -367,7 +367,7 @@ def test_trouble_is_asked_for_on_an_arrival_after_an_hour_and_bad_input_by_a_per
         return 0 if states else len(ids & set(run_ids))
 
     def asked(occasion: router.Occasion, now: datetime = NOW) -> list[str]:
-        requests = router.make_pass(root, "small", str(below), count, occasion, now).requests
+        requests = router.run_pass(root, "small", str(below), count, occasion, now).requests
         return [request["trigger_run_id"].rpartition("__")[2] for request in requests]
 
     write_failure(spec, failure("trouble", NOW.replace(minute=10)))
@@ -390,9 +390,9 @@ def test_trouble_is_asked_for_on_an_arrival_after_an_hour_and_bad_input_by_a_per
 def test_bad_input_is_asked_for_again_when_the_suite_has_changed(below: Path) -> None:
     spec, root = _spec(below), str(below.parent / "root")
     write_failure(spec, failure("bad-input", NOW))
-    assert retries.why_ended(root, "small", spec.checkpoint) is not None
+    assert retries.find_last_failure(root, "small", spec.checkpoint) is not None
     (below.parent / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images, limit: 7}\n")
-    assert retries.why_ended(root, "small", spec.checkpoint) is None
+    assert retries.find_last_failure(root, "small", spec.checkpoint) is None
 
 
 # --- what is to be audited --------------------------------------------------------------------------------------------
@@ -437,7 +437,7 @@ MANIFESTS = {
 def test_an_odd_manifest_of_captions_stops_no_audit(content: bytes, below: Path) -> None:
     older, newer = published(below, "a"), published(below, "b")
     objects.write(f"{newer.captions_uri}/manifest.json", content)
-    due = auditing.due(older.root, None, datetime.now(UTC))
+    due = audit_selection.select_due(older.root, None, datetime.now(UTC))
     assert due in ([older.uri], [newer.uri])
     assert len(due) == 1
 
@@ -456,10 +456,10 @@ SPECS = {
 def test_an_odd_spec_stops_no_audit(content: bytes, below: Path) -> None:
     older, newer = published(below, "a"), published(below, "b")
     objects.write(newer.uri, content)
-    assert auditing.due(older.root, None, datetime.now(UTC)) == [older.uri]
-    assert auditing.of(older.root, older.checkpoint.uri, None) == [older.uri]
+    assert audit_selection.select_due(older.root, None, datetime.now(UTC)) == [older.uri]
+    assert audit_selection.select_for_checkpoint(older.root, older.checkpoint.uri, None) == [older.uri]
     with pytest.raises(InputError):
-        auditing.of(older.root, newer.checkpoint.uri, None)
+        audit_selection.select_for_checkpoint(older.root, newer.checkpoint.uri, None)
 
 
 @pytest.mark.parametrize("what", ["a manifest", "a spec", "an audit"])
@@ -471,7 +471,7 @@ def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, below: Path) ->
     ]
     file.unlink(missing_ok=True)
     file.mkdir()
-    assert auditing.due(older.root, None, datetime.now(UTC)) == [older.uri]
+    assert audit_selection.select_due(older.root, None, datetime.now(UTC)) == [older.uri]
 
 
 @pytest.mark.parametrize("name", ["small\n", "..x", "a b", "é", "index.json", "x" * 200])
@@ -481,8 +481,8 @@ def test_an_odd_suite_in_the_index_stops_no_audit(name: str, below: Path) -> Non
     odd.mkdir()
     (odd / "index.json").mkdir()
     (odd / "series" / "x--y--z--PASS.json").mkdir(parents=True)
-    assert auditing.due(spec.root, None, datetime.now(UTC)) == [spec.uri]
-    assert auditing.of(spec.root, spec.checkpoint.uri, None) == [spec.uri]
+    assert audit_selection.select_due(spec.root, None, datetime.now(UTC)) == [spec.uri]
+    assert audit_selection.select_for_checkpoint(spec.root, spec.checkpoint.uri, None) == [spec.uri]
 
 
 def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> None:
@@ -491,7 +491,7 @@ def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> No
     content = json.loads(file.read_text())
     content["records"]["series/odd.json"] = {"run_id": 7}
     file.write_text(json.dumps(content))
-    assert auditing.of(spec.root, spec.checkpoint.uri, None) == [spec.uri]
+    assert audit_selection.select_for_checkpoint(spec.root, spec.checkpoint.uri, None) == [spec.uri]
     assert list(index.load(spec.root, "small").records) == [
         entry.key for entry in records.published(spec.root, "small")
     ]

@@ -9,12 +9,12 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from assay_airflow.failures import RayUnreachable
-from assay_airflow.hooks.answers import LARGEST_ANSWER, LONGEST_MESSAGE, read_job
+from assay_airflow.exceptions import RayUnreachable
+from assay_airflow.hooks.job_info import MAX_MESSAGE_CHARS, MAX_RESPONSE_BYTES, parse_job_info
 from assay_airflow.hooks.ray import RayHook
-from assay_airflow.operators.ray_job import _line
-from assay_airflow.stages import LARGEST_FAILURE, failure_of
-from assay_airflow.stages import LONGEST_MESSAGE as LONGEST_FAILURE
+from assay_airflow.operators.ray_job import _format_message
+from assay_airflow.stages import MAX_FAILURE_BYTES, read_failure
+from assay_airflow.stages import MAX_MESSAGE_CHARS as LONGEST_FAILURE
 from ray_server import connect
 from specs import fail, spec_in
 
@@ -67,7 +67,7 @@ NO_JOBS = {
 @pytest.mark.parametrize("data", NO_JOBS.values(), ids=list(NO_JOBS))
 def test_what_is_no_job_is_refused_in_one_short_line(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w") as refused:
-        read_job(data)
+        parse_job_info(data)
     assert len(str(refused.value)) < 400
 
 
@@ -77,12 +77,12 @@ def test_what_is_no_job_is_refused_in_one_short_line(data: bytes) -> None:
     ids=str,
 )
 def test_what_another_ray_may_answer_is_read(changes: dict[str, Any]) -> None:
-    assert read_job(job(**changes))["status"] in ("RUNNING", "SOME_NEW_STATUS")
+    assert parse_job_info(job(**changes))["status"] in ("RUNNING", "SOME_NEW_STATUS")
 
 
 def test_of_a_long_message_the_end_is_kept() -> None:
-    message = read_job(job(message="x" * 10**6 + "the reason"))["message"]
-    assert len(message) == LONGEST_MESSAGE
+    message = parse_job_info(job(message="x" * 10**6 + "the reason"))["message"]
+    assert len(message) == MAX_MESSAGE_CHARS
     assert message.endswith("the reason")
 
 
@@ -100,7 +100,7 @@ ODD_TEXTS = {
 
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=list(ODD_TEXTS))
 def test_a_message_of_ray_is_one_line_that_can_be_shown(text: str) -> None:
-    line = _line(text)
+    line = _format_message(text)
     assert line.isprintable()
     assert len(line) <= 500
 
@@ -109,7 +109,7 @@ def test_a_message_of_ray_is_one_line_that_can_be_shown(text: str) -> None:
 def test_a_message_that_a_job_left_is_one_line_that_can_be_shown(tmp_path: Path, text: str) -> None:
     spec = spec_in(tmp_path / "root")
     fail(spec, "caption", "trouble", text)
-    failure = failure_of("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root)
+    failure = read_failure("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root)
     assert failure
     assert failure.message.isprintable()
     assert len(failure.message) <= LONGEST_FAILURE
@@ -117,13 +117,13 @@ def test_a_message_that_a_job_left_is_one_line_that_can_be_shown(tmp_path: Path,
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{", b"null", b"[" * 100_000, b'{"stage": 7}', b"\xff\xfe", b" " * (LARGEST_FAILURE + 1)],
+    [b"", b"[]", b"{", b"null", b"[" * 100_000, b'{"stage": 7}', b"\xff\xfe", b" " * (MAX_FAILURE_BYTES + 1)],
     ids=["empty", "a-list", "cut", "null", "deep", "other", "not-utf-8", "too-large"],
 )
 def test_an_odd_failure_is_none(tmp_path: Path, data: bytes) -> None:
     spec = spec_in(tmp_path / "root")
     objects.write(f"{spec.run_uri}/failure.json", data)
-    assert failure_of("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root) is None
+    assert read_failure("caption", {"metadata": {"assay_spec": spec.uri}}, spec.root) is None
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_a_failure_is_read_below_the_root_only(tmp_path: Path, named: str) -> No
     planted = objects.read(f"{spec.run_uri}/failure.json")
     objects.write(f"{tmp_path}/elsewhere/failure.json", planted)
     uri = named.format(root=spec.root, elsewhere=tmp_path / "elsewhere")
-    assert failure_of("caption", {"metadata": {"assay_spec": uri}}, spec.root) is None
+    assert read_failure("caption", {"metadata": {"assay_spec": uri}}, spec.root) is None
 
 
 @pytest.mark.parametrize(
     "metadata", [None, {}, {"assay_spec": None}, {"assay_spec": 7}, {"assay_spec": ["a"]}], ids=str
 )
 def test_metadata_that_names_no_spec_has_no_failure(metadata: Any) -> None:
-    assert failure_of("caption", {"metadata": metadata}, "/root") is None
+    assert read_failure("caption", {"metadata": metadata}, "/root") is None
 
 
 class Odd(BaseHTTPRequestHandler):
@@ -175,12 +175,12 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Odd]]:
 
 async def look() -> Any:
     hook = RayHook()
-    address = await hook.aaddress()
+    address = await hook.aget_address()
     async with hook.session(address) as session:
-        return await hook.ajob(session, address, "job-1")
+        return await hook.aget_job(session, address, "job-1")
 
 
-ANSWERS = NO_JOBS | {"too-large": b'{"status": "RUNNING", "message": "' + b"x" * (LARGEST_ANSWER + 1) + b'"}'}
+ANSWERS = NO_JOBS | {"too-large": b'{"status": "RUNNING", "message": "' + b"x" * (MAX_RESPONSE_BYTES + 1) + b'"}'}
 
 
 @pytest.mark.parametrize("way", ["blocking", "async"])

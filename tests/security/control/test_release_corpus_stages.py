@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from assay_airflow import auditing
+from assay_airflow import audit_selection
 from assay_airflow.stages import STAGES, StageJob
-from assay_airflow.triggers.golden_ready import missing_golden
+from assay_airflow.triggers.golden_ready import describe_missing_golden
 from release_corpus import RUNS, plan_again, restore, rewrite_as_newer, sums_of
 
 from ray_jobs.contract.stored_model import NewerSchema
@@ -28,7 +28,7 @@ def test_every_stage_of_a_run_planned_again_is_done(name: str, root: Path) -> No
     assert load_spec(spec.uri) == spec
     done = {stage: StageJob.of(stage, spec).is_done() for stage in STAGES}
     assert done == {stage: stage != AUDITED for stage in STAGES}
-    assert missing_golden(spec.golden_uri) is None
+    assert describe_missing_golden(spec.golden_uri) is None
     assert records.decided(spec.run_uri)
 
 
@@ -48,7 +48,7 @@ def test_a_newer_corpus_is_told_by_every_stage_and_left(root: Path) -> None:
                 StageJob.of(stage, spec).is_done()
             assert str(caught.value).isprintable()
         with pytest.raises(NewerSchema, match="upgrade this plane"):
-            missing_golden(spec.golden_uri)
+            describe_missing_golden(spec.golden_uri)
         with pytest.raises(NewerSchema, match="upgrade this plane"):
             load_spec(spec.uri)
     assert sums_of(root) == before
@@ -68,10 +68,10 @@ def test_an_audit_passes_a_newer_corpus_over(root: Path, capsys: pytest.CaptureF
     rewrite_as_newer(root)
     before = sums_of(root)
     for run in RUNS.values():
-        assert auditing._spec(f"{root}/{run}") is None
+        assert audit_selection._load_readable_spec(f"{root}/{run}") is None
         [line] = capsys.readouterr().out.splitlines()
         assert line.startswith("passed over: spec ")
         assert line.endswith("upgrade this plane")
     with pytest.raises(InputError):
-        auditing.of(str(root), f"{root.parent}/demo/checkpoints/step-0809", "demo")
+        audit_selection.select_for_checkpoint(str(root), f"{root.parent}/demo/checkpoints/step-0809", "demo")
     assert sums_of(root) == before

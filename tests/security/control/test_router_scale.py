@@ -65,7 +65,7 @@ class Store:
         def count(run_ids: list[str], states: list[str] | None) -> int:
             return len(asked & set(run_ids))
 
-        return router.make_pass(f"{self.uri}/root", "small", f"{self.uri}/in", count, occasion, NOW)
+        return router.run_pass(f"{self.uri}/root", "small", f"{self.uri}/in", count, occasion, NOW)
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def test_a_look_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
         store.upload(f"step-{number}")
     objects.write(f"{store.uri}/in/odd/config.json", b"[]")
     odd = OddFolders()
-    whole = router.whole_listings(f"{store.uri}/in", {}, odd)
+    whole = router.list_whole(f"{store.uri}/in", {}, odd)
     assert len(whole) == known
     store.take()
-    assert router.whole_listings(f"{store.uri}/in", whole, odd) == whole
+    assert router.list_whole(f"{store.uri}/in", whole, odd) == whole
     assert store.take() == 1
 
 
@@ -150,11 +150,11 @@ def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
     root, watched = str(tmp_path / "root"), str(tmp_path / "in")
     rest = True
     while rest:
-        result = router.make_pass(root, "small", watched, counted, "arrival", NOW)
-        assert len(result.requests) <= router.MOST_REQUESTS < LARGEST_MAP
-        assert len(result.requests) == router.MOST_REQUESTS or not result.rest
+        result = router.run_pass(root, "small", watched, counted, "arrival", NOW)
+        assert len(result.requests) <= router.MAX_REQUESTS < LARGEST_MAP
+        assert len(result.requests) == router.MAX_REQUESTS or not result.rest
         asked += [request["trigger_run_id"] for request in result.requests]
         rest = result.rest
     assert len(asked) == len(set(asked)) == count
     monkeypatch.setattr(inspect, "fingerprint", lambda *_: pytest.fail("hashed again"))
-    assert router.make_pass(root, "small", watched, counted, "night", NOW).requests == []
+    assert router.run_pass(root, "small", watched, counted, "night", NOW).requests == []

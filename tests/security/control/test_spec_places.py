@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import auditing, steps
+from assay_airflow import audit_selection, tasks
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from specs import checkpoint_in, spec_in
@@ -89,8 +89,8 @@ READERS: dict[str, Callable[[str], Any]] = {
         task_id="x", stage="caption", spec_uri=uri, job_timeout=timedelta(hours=1)
     )._run({"ti": None}),  # type: ignore[typeddict-item]
     "sensor": lambda uri: GoldenReadySensor(task_id="x", patience=timedelta(hours=1), spec_uri=uri).trigger(0.0),
-    "publish": steps.publish,
-    "conclude": steps.conclude,
+    "publish": tasks.publish,
+    "conclude": tasks.report_verdict,
 }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_a_spec_of_another_place_is_refused_in_one_line(
 @pytest.mark.parametrize("attack", ["another checkpoint", "a root beside", "synonyms", "far too large"])
 def test_an_audit_passes_such_a_spec_over(spec: Spec, attack: str, capsys: pytest.CaptureFixture[str]) -> None:
     ATTACKS[attack](spec)
-    assert auditing._spec(spec.run_uri) is None
+    assert audit_selection._load_readable_spec(spec.run_uri) is None
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("passed over: spec ")
 
@@ -190,10 +190,10 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.mark.parametrize("schema", [2, 99, "1.1", None])
 def test_a_newer_spec_is_not_planned_over(params: dict[str, Any], force: bool, schema: Any) -> None:
     params |= {"force": force}
-    uri = steps.plan(params, "manual__1")
+    uri = tasks.plan(params, "manual__1")
     newer = json.dumps(json.loads(objects.read(uri)) | {"schema": schema, "added": 1}).encode()
     objects.write(uri, newer)
-    for call in (lambda: steps.plan(params, "manual__1"), lambda: specs.load_spec(uri)):
+    for call in (lambda: tasks.plan(params, "manual__1"), lambda: specs.load_spec(uri)):
         with pytest.raises(NewerSchema, match="upgrade this plane") as caught:
             call()
         assert str(caught.value).isprintable()
@@ -202,9 +202,9 @@ def test_a_newer_spec_is_not_planned_over(params: dict[str, Any], force: bool, s
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"<html>", b"\xff", b'{"schema": 1}'])
 def test_what_is_no_spec_is_planned_over(params: dict[str, Any], content: bytes) -> None:
-    uri = steps.plan(params, "manual__1")
+    uri = tasks.plan(params, "manual__1")
     good = objects.read(uri)
     objects.write(uri, content)
-    assert steps.plan(params, "manual__1") == uri
+    assert tasks.plan(params, "manual__1") == uri
     assert objects.read(uri) == good
     assert specs.load_spec(uri).checkpoint == Checkpoint.model_validate(json.loads(good)["checkpoint"])

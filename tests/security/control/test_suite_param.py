@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import steps
+from assay_airflow import tasks
 from specs import checkpoint_in
 
 from ray_jobs.inputs.errors import InputError
@@ -88,7 +88,7 @@ def params(deployment: Path, suite: str) -> dict[str, Any]:
 def test_what_is_no_name_of_a_suite_is_refused(deployment: Path, suite: str) -> None:
     given = suite.format(outside=deployment / "outside")
     with pytest.raises(InputError) as caught:
-        steps.plan(params(deployment, given), "manual__1")
+        tasks.plan(params(deployment, given), "manual__1")
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
@@ -101,9 +101,9 @@ def test_what_is_no_name_of_a_suite_is_refused(deployment: Path, suite: str) -> 
 def test_the_other_dags_take_names_only_too(deployment: Path, suite: str) -> None:
     (deployment / "run" / "step-1").mkdir(parents=True)
     with pytest.raises(InputError):
-        steps.reconcile("manual", lambda *_: 0, str(deployment / "run"), suite)
+        tasks.reconcile("manual", lambda *_: 0, str(deployment / "run"), suite)
     with pytest.raises(InputError):
-        steps.to_audit(None, suite)
+        tasks.select_audits(None, suite)
 
 
 @pytest.mark.parametrize("value", ["", "0", "true", "yes", " 1", "01"])
@@ -122,7 +122,7 @@ def test_a_deployment_may_take_files_and_a_person_at_a_shell_too(
     assert load_suite(file, by_hand=True).name == "small"
     monkeypatch.setenv("ASSAY_SUITE_FILES", "1")
     assert load_suite(file).name == "small"
-    assert steps.plan(params(deployment, "small"), "manual__1").endswith("/spec.json")
+    assert tasks.plan(params(deployment, "small"), "manual__1").endswith("/spec.json")
 
 
 def test_suites_of_a_config_map_are_links_within_their_folder(deployment: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_stage_loads_the_spec_that_was_planned(template: str, task_id: str) ->
     conf = outside(template)["validate_checkpoint"]
     task, _ = render("validate_checkpoint", task_id, "manual__1", conf, known)
     assert task.spec_uri == known["plan"]
-    assert getattr(task, "then_spec_uri", None) == (known["plan_following"] if task_id == "caption" else None)
+    assert getattr(task, "next_spec_uri", None) == (known["plan_following"] if task_id == "caption" else None)
 
 
 @pytest.mark.parametrize("template", HOSTILE)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from assay_airflow import fingerprints, listings, router
+from assay_airflow import fingerprint_cache, listings, router
 from specs import checkpoint_in
 
 from ray_jobs.checkpoints import inspect
@@ -74,11 +74,11 @@ def replace(folder: Path, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_the_kept_fingerprint_is_not_taken_for_the_new_weights(place: Path, way: str) -> None:
     uri, root = str(place / "in" / "step-1"), str(place / "root")
-    before = fingerprints.resolve(root, uri)
-    assert fingerprints.resolve(root, uri) == before
+    before = fingerprint_cache.resolve(root, uri)
+    assert fingerprint_cache.resolve(root, uri) == before
     listing = listings.list_checkpoint(uri)
     replace(place / "in" / "step-1", way)
-    after = fingerprints.resolve(root, uri)
+    after = fingerprint_cache.resolve(root, uri)
     assert after.fingerprint != before.fingerprint
     assert after.fingerprint == inspect.resolve(uri).fingerprint
     assert listings.list_checkpoint(uri).digest != listing.digest
@@ -89,7 +89,7 @@ def test_the_router_asks_for_them(place: Path, way: str) -> None:
     asked: set[str] = set()
 
     def make_pass() -> list[str]:
-        result = router.make_pass(
+        result = router.run_pass(
             str(place / "root"), "small", str(place / "in"), lambda ids, _: len(asked & set(ids)), "arrival", NOW
         )
         return [request["trigger_run_id"] for request in result.requests]

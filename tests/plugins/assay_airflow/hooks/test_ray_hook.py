@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from airflow.sdk import Connection
-from assay_airflow.failures import RayUnreachable
+from assay_airflow.exceptions import RayUnreachable
 from assay_airflow.hooks.ray import Address, RayHook
 from ray_server import RayServer, connect
 

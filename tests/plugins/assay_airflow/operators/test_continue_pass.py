@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk.exceptions import AirflowSkipException
-from assay_airflow import router, steps
+from assay_airflow import router, tasks
 from assay_airflow.operators.continue_pass import ContinuePassOperator
 from specs import checkpoint_in, suite_in
 
@@ -17,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five checkpoints, of which a pass asks for two."""
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
-    monkeypatch.setattr(router, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(router, "MAX_REQUESTS", 2)
     monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda *_: None)
     for step in range(5):
         checkpoint_in(tmp_path / "in" / f"step-{step}", step.to_bytes(8, "big"))
@@ -46,7 +46,7 @@ def all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
     summaries: list[Any] = []
     conf: dict[str, Any] | None = {"checkpoints": str(folder), "suite": "small", "occasion": None, "after": None}
     while conf and len(passes) < 9:
-        requests = steps.reconcile(
+        requests = tasks.reconcile(
             run_type, count_runs, str(folder), "small", summaries.append, conf["occasion"], conf["after"]
         )
         runs += [request["trigger_run_id"] for request in requests]
@@ -56,9 +56,9 @@ def all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
 
 
 def failed_runs(folder: Path) -> list[str]:
-    found = steps.reconcile("scheduled", lambda *_: 0, str(folder), "small")
-    rest = steps.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-1")
-    last = steps.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-3")
+    found = tasks.reconcile("scheduled", lambda *_: 0, str(folder), "small")
+    rest = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-1")
+    last = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-3")
     return [request["trigger_run_id"] for request in (*found, *rest, *last)]
 
 
@@ -91,7 +91,7 @@ def test_a_person_who_asks_twice_a_day_gets_all_of_it_twice(folder: Path) -> Non
     ],
 )
 def test_only_the_rest_of_a_pass_is_told_its_occasion(run_type: str, handed_on: str | None, occasion: str) -> None:
-    assert steps.find_occasion(run_type, handed_on) == occasion
+    assert tasks.find_occasion(run_type, handed_on) == occasion
 
 
 def test_a_whole_pass_has_no_next_one() -> None:

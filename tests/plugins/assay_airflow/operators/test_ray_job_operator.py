@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
-from assay_airflow.failures import RayJobFailed, RayJobTimeout
+from assay_airflow.exceptions import RayJobFailed, RayJobTimeout
 from assay_airflow.operators.ray_job import RayJobLink, RayJobOperator
 from assay_airflow.stages import StageJob
 from ray_server import RayServer
@@ -28,7 +28,7 @@ CONTEXT: Any = {"ti": TI}
 
 def operator(spec: Spec, stage: str = "caption", then: str | None = None) -> RayJobOperator:
     hour = timedelta(hours=1)
-    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, then_spec_uri=then, job_timeout=hour)
+    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, next_spec_uri=then, job_timeout=hour)
 
 
 def deferred(spec: Spec, stage: str = "caption", then: str | None = None) -> TaskDeferred:
@@ -376,7 +376,7 @@ def test_a_task_that_is_ended_meanwhile_ends(spec: Spec, then: Spec, monkeypatch
 
 
 def test_the_specs_are_templates() -> None:
-    assert RayJobOperator.template_fields == ("spec_uri", "then_spec_uri")
+    assert RayJobOperator.template_fields == ("spec_uri", "next_spec_uri")
 
 
 def test_the_link_is_what_was_pushed(monkeypatch: pytest.MonkeyPatch) -> None:

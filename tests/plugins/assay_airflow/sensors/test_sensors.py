@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from assay_airflow.sensors.base import DeferrableSensor
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from assay_airflow.sensors.ray_ready import RayReadySensor
-from assay_airflow.sensors.waiting import WaitingSensor
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
@@ -15,7 +15,7 @@ from ray_jobs.inputs.errors import InputError
 HOUR = timedelta(hours=1)
 
 
-def waits_with(sensor: WaitingSensor) -> dict[str, Any]:
+def waits_with(sensor: DeferrableSensor) -> dict[str, Any]:
     """The arguments of the trigger that the sensor defers to, its deadline as seconds from now."""
     with pytest.raises(TaskDeferred) as raised:
         sensor.execute({})

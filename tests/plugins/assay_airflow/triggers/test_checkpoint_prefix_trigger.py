@@ -90,10 +90,10 @@ def test_a_checkpoint_overwritten_in_place_is_announced_again(prefix: Path, kept
 def test_two_looks_must_agree(prefix: Path, kept: Kept) -> None:
     watching = watcher(kept)
     checkpoint_in(prefix / "step-1")
-    assert asyncio.run(watching.look()) == {}
+    assert asyncio.run(watching.poll()) == {}
     checkpoint_in(prefix / "step-1", b"WEIGHTS!")
-    assert asyncio.run(watching.look()) == {}
-    assert list(asyncio.run(watching.look())) == ["step-1"]
+    assert asyncio.run(watching.poll()) == {}
+    assert list(asyncio.run(watching.poll())) == ["step-1"]
 
 
 def test_without_a_prefix_it_is_silent(monkeypatch: pytest.MonkeyPatch, kept: Kept) -> None:
@@ -105,7 +105,7 @@ def test_an_error_is_logged_and_the_next_look_may_be_luckier(
     prefix: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoint_in(prefix / "step-1")
-    looks, real = [], router.whole_listings
+    looks, real = [], router.list_whole
 
     def shaky(*arguments: Any) -> Any:
         looks.append(arguments)
@@ -113,6 +113,6 @@ def test_an_error_is_logged_and_the_next_look_may_be_luckier(
             raise RuntimeError("store away")
         return real(*arguments)
 
-    monkeypatch.setattr(router, "whole_listings", shaky)
+    monkeypatch.setattr(router, "list_whole", shaky)
     assert announced(watcher(kept), 1.5) == [["step-1"]]
     assert "store away; looking again" in caplog.text

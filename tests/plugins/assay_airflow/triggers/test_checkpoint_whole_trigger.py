@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from assay_airflow.triggers import checkpoint_whole
-from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, listing
+from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, digest_listing
 from specs import adapter_in, checkpoint_in
 
 from ray_jobs.checkpoints.files import NeverWhole
@@ -86,11 +86,11 @@ def test_what_waiting_cannot_mend_fails_at_once(tmp_path: Path) -> None:
 
 
 def test_a_listing_tells_content_apart(tmp_path: Path) -> None:
-    assert listing(str(tmp_path / "none")) is None
-    first = listing(str(checkpoint_in(tmp_path / "step-1")))
-    assert listing(str(tmp_path / "step-1")) == first
+    assert digest_listing(str(tmp_path / "none")) is None
+    first = digest_listing(str(checkpoint_in(tmp_path / "step-1")))
+    assert digest_listing(str(tmp_path / "step-1")) == first
     checkpoint_in(tmp_path / "step-1", b"WEIGHTS!")
-    assert listing(str(tmp_path / "step-1")) != first
+    assert digest_listing(str(tmp_path / "step-1")) != first
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_states_that_come_before_the_weights_are_waited_for_while_anything_chang
     def check_whole(uri: str) -> None:
         raise NeverWhole(f"checkpoint {uri}: DeepSpeed's own state")
 
-    monkeypatch.setattr(checkpoint_whole, "listing", lambda _: " ".join(keys))
+    monkeypatch.setattr(checkpoint_whole, "digest_listing", lambda _: " ".join(keys))
     monkeypatch.setattr(checkpoint_whole, "check_whole", check_whole)
     watching = CheckpointWholeTrigger(uri, time.time() + 60, 0)
     looks = round({"a minute": 60, "ten minutes": 600}[quiet] / watching.poll_interval)

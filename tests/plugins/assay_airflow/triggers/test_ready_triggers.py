@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow.triggers.golden_ready import GoldenReadyTrigger, missing_golden
+from assay_airflow.triggers.golden_ready import GoldenReadyTrigger, describe_missing_golden
 from assay_airflow.triggers.ray_ready import RayReadyTrigger
 from ray_server import RayServer, connect
 from specs import manifest
@@ -64,4 +64,4 @@ def test_a_golden_set_is_ready_when_its_manifest_is_there(tmp_path: Path) -> Non
 def test_a_manifest_that_does_not_add_up_is_bad_input(tmp_path: Path) -> None:
     objects.write(f"{tmp_path}/manifest.json", json.dumps(manifest(rows_in=4)).encode())
     with pytest.raises(InputError, match=r"manifest.json is not valid \(golden g: 4 in, 3 out"):
-        missing_golden(str(tmp_path))
+        describe_missing_golden(str(tmp_path))

@@ -1,5 +1,7 @@
-"""What the DAGs' own tasks do: plan a run, publish its record, answer for its verdict, find what is to be validated or
-audited."""
+"""The Python tasks of the DAGs: plan a run, publish its record, report its verdict, select what to validate or audit.
+
+Each task of `dags/` that is no operator calls one function here, in Airflow's worker.
+"""
 
 import os
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from typing import Any, get_args
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
-from assay_airflow import ahead, auditing, router
+from assay_airflow import audit_selection, caption_ahead, router
 from assay_airflow.retries import RunCount
 from assay_airflow.run_conf import check_params
 from ray_jobs import plan as planning
@@ -21,7 +23,7 @@ from ray_jobs.inputs.names import find_fault, printable
 from ray_jobs.planning import suites
 from ray_jobs.storage import objects, records, specs
 
-# Why the router's DAG runs, by the type of its run; whoever starts it by hand asks for what failed as well.
+# Why the router's DAG runs, by the type of its run. Any other type is "person", which retries failed runs as well.
 OCCASIONS: dict[str, router.Occasion] = {
     "asset_triggered": "arrival",
     "scheduled": "night",
@@ -29,9 +31,9 @@ OCCASIONS: dict[str, router.Occasion] = {
 
 
 def find_occasion(run_type: str, handed_on: str | None) -> router.Occasion:
-    """Why this pass is made. The rest of a pass that was cut is made for what that pass was made for: `handed_on`.
+    """Why this pass runs. If it continues a pass that was cut, the occasion is that pass's: `handed_on`.
 
-    Only a run that another DAG triggers can be the rest of a pass; a word that is none of ours counts as an arrival.
+    Only a run that an operator triggered can continue a pass. An unknown word counts as an arrival.
     """
     if run_type == "operator_triggered":
         return next((word for word in get_args(router.Occasion) if word == handed_on), "arrival")
@@ -49,8 +51,7 @@ def storage_root() -> str:
 
 
 def plan(params: dict[str, Any], run_id: str) -> str:
-    """Resolve the run's params into a spec and return the spec's URI. Raises InputError for a param that there is
-    not."""
+    """Resolve the run's params into a spec and return the spec's URI. Raises InputError for an unknown param."""
     check_params(params, "validate_checkpoint")
     force = run_id if params["force"] else None
     try:
@@ -62,7 +63,7 @@ def plan(params: dict[str, Any], run_id: str) -> str:
             force=force,
             next_checkpoint=params["following"],
         )
-    except Incomplete as missing:  # it was whole a moment ago: somebody is writing to it
+    except Incomplete as missing:  # the sensor found it complete, so an upload began
         raise RetryableError(str(missing)) from None
     print(f"checkpoint {spec.checkpoint.name}, fingerprint {spec.checkpoint.fingerprint}")
     if spec.checkpoint.base:
@@ -72,13 +73,13 @@ def plan(params: dict[str, Any], run_id: str) -> str:
     return spec.uri
 
 
-def plan_following(params: dict[str, Any]) -> str | None:
-    """The URI of a spec for the checkpoint that follows, None when it is not to be captioned while this run goes on.
+def plan_next(params: dict[str, Any]) -> str | None:
+    """The URI of the next checkpoint's spec. None if it is not to be captioned during this run; the log says why.
 
-    Raises nothing: this run does not need it, and one line says why there is none.
+    Raises nothing, because this run does not need the next checkpoint.
     """
     try:
-        spec, why = _following(params)
+        spec, why = _try_plan_next(params)
     except (Exception, AirflowTaskTimeout) as error:
         spec, why = None, str(error).partition("\n")[0] or type(error).__name__
     if spec is None or why:
@@ -88,28 +89,28 @@ def plan_following(params: dict[str, Any]) -> str | None:
     return spec.uri
 
 
-def _following(params: dict[str, Any]) -> tuple[Spec | None, str | None]:
-    """The spec of the checkpoint that follows, or why there is none: asked before anything of it is read."""
+def _try_plan_next(params: dict[str, Any]) -> tuple[Spec | None, str | None]:
+    """The next checkpoint's spec, or why there is none. Reads the checkpoint only if the params and suite allow it."""
     if not params["following"]:
         return None, "no checkpoint follows"
     if params["force"]:
         return None, "this run is forced"
-    if why := ahead.refusal(suites.load_suite(params["suite"])):
+    if why := caption_ahead.find_suite_obstacle(suites.load_suite(params["suite"])):
         return None, why
     spec = planning.plan(storage_root(), params["suite"], params["following"])
-    return spec, ahead.quantised(spec)
+    return spec, caption_ahead.find_checkpoint_obstacle(spec)
 
 
 def publish(spec_uri: str) -> dict[str, Any]:
-    """Publish the run's record; returns what the asset event tells of it."""
+    """Publish the run's record. Returns the summary for the asset event."""
     record = publishing.publish(specs.load_spec(spec_uri))
-    summary = summary_of(record)
+    summary = summarise_record(record)
     print(f"{summary['checkpoint']}: {summary['outcome']}: {summary['reason']}")
     return summary
 
 
-def summary_of(record: Record) -> dict[str, Any]:
-    """Checkpoint, outcome and the means of the metrics, small enough for an event."""
+def summarise_record(record: Record) -> dict[str, Any]:
+    """Checkpoint, outcome and mean of each metric: small enough for an asset event."""
     return {
         "checkpoint": record.checkpoint.name,
         "checkpoint_uri": record.checkpoint.uri,
@@ -123,12 +124,12 @@ def summary_of(record: Record) -> dict[str, Any]:
     }
 
 
-def conclude(spec_uri: str) -> str:
+def report_verdict(spec_uri: str) -> str:
     """The verdict as a task state: PASS succeeds, FAIL and INCOMPLETE fail for good, INCONCLUSIVE is skipped."""
     record = records.read(specs.load_spec(spec_uri).run_uri)
     verdict = record.verdict
     line = f"{verdict.outcome}: {verdict.reason}"
-    print("\n".join([line, *map(_compared, _deciding(verdict)), *map(_limited, verdict.limits)]))
+    print("\n".join([line, *map(_format_comparison, _list_deciding(verdict)), *map(_format_limit, verdict.limits)]))
     print(f"  report: {records.results_uri(record.run_uri, verdict)}/report.html")
     if verdict.outcome == "INCONCLUSIVE":
         raise AirflowSkipException(line)
@@ -137,20 +138,22 @@ def conclude(spec_uri: str) -> str:
     return line
 
 
-def _deciding(verdict: Verdict) -> list[Comparison]:
-    return [one for one in verdict.comparisons if not one.advisory]
+def _list_deciding(verdict: Verdict) -> list[Comparison]:
+    return [comparison for comparison in verdict.comparisons if not comparison.advisory]
 
 
-def _compared(one: Comparison) -> str:
+def _format_comparison(comparison: Comparison) -> str:
+    c = comparison
     return (
-        f"  {one.metric} against the {one.against}: {one.outcome}, {one.against} {one.baseline}, candidate "
-        f"{one.candidate}, difference {one.difference} [{one.low}, {one.high}], margin {one.margin}, n {one.n}"
+        f"  {c.metric} against the {c.against}: {c.outcome}, {c.against} {c.baseline}, candidate "
+        f"{c.candidate}, difference {c.difference} [{c.low}, {c.high}], margin {c.margin}, n {c.n}"
     )
 
 
-def _limited(one: LimitCheck) -> str:
-    word = "at most" if one.kind == "max" else "at least"
-    return f"  {one.metric} {word} {one.limit}: {one.outcome}, {one.value} [{one.low}, {one.high}], n {one.n}"
+def _format_limit(check: LimitCheck) -> str:
+    word = "at most" if check.kind == "max" else "at least"
+    interval = f"[{check.low}, {check.high}]"
+    return f"  {check.metric} {word} {check.limit}: {check.outcome}, {check.value} {interval}, n {check.n}"
 
 
 def reconcile(
@@ -162,37 +165,41 @@ def reconcile(
     occasion: str | None = None,
     after: str | None = None,
 ) -> list[dict[str, Any]]:
-    """What the router is to trigger now, of the watched folder or the one that a person named.
+    """The runs that the router must trigger now, for the watched folder or the one that a person named.
 
-    `tell` is given a summary of the pass. The rest of a pass that was cut is told that one's `occasion` and `after`
-    which checkpoint it was cut. Raises InputError for an empty folder, and for a suite that is not there.
+    Calls `tell` with a summary of the pass. A pass that continues another gets its `occasion`, and in `after` the last
+    checkpoint that it requested. Raises InputError for an empty folder or a suite that does not exist.
     """
-    uri = objects.absolute(folder.rstrip("/")) if folder else router.prefix()
+    uri = objects.absolute(folder.rstrip("/")) if folder else router.read_checkpoints_uri()
     if uri is None:
         raise AirflowSkipException("ASSAY_CHECKPOINTS is not set: there is no folder of checkpoints to look into")
-    if folder and not router.names(uri):
+    if folder and not router.list_names(uri):
         raise InputError(f"training run {uri}: no folder is in it; check the URI")
-    root, suite = storage_root(), suite or router.suite()
-    suites.load_suite(suite)  # refuses what is no suite here, rather than in each validation
+    root, suite = storage_root(), suite or router.read_suite_name()
+    suites.load_suite(suite)  # refuse a wrong suite here, not in each validation
     why = find_occasion(run_type, occasion)
-    result = router.make_pass(root, suite, uri, count_runs, why, datetime.now(UTC), after)
+    result = router.run_pass(root, suite, uri, count_runs, why, datetime.now(UTC), after)
     tell(result.summary())
     return result.requests
 
 
-def to_audit(checkpoint: str | None = None, suite: str | None = None) -> list[str]:
-    """Specs whose captions are to be audited now: of the last day, or of the checkpoint that a person named.
+def select_audits(checkpoint: str | None = None, suite: str | None = None) -> list[str]:
+    """URIs of the specs whose captions to audit: of the last day, or of the checkpoint that a person named.
 
-    Raises InputError for a checkpoint that was not validated, and for a suite that has no record and is not there.
+    Raises InputError for a checkpoint that was not validated, and for a suite that has no record and does not exist.
     """
     root = objects.absolute(storage_root())
     if suite and (fault := find_fault(suite)):
         raise InputError(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
     if suite and not checkpoint and suite not in objects.folders(f"{root}/index"):
         suites.load_suite(suite)
-    found = auditing.of(root, checkpoint, suite) if checkpoint else auditing.due(root, suite, datetime.now(UTC))
-    if not found:
+    spec_uris = (
+        audit_selection.select_for_checkpoint(root, checkpoint, suite)
+        if checkpoint
+        else audit_selection.select_due(root, suite, datetime.now(UTC))
+    )
+    if not spec_uris:
         raise AirflowSkipException(
             "nothing to audit: a warm engine made no captions of the last day that have no audit"
         )
-    return found
+    return spec_uris

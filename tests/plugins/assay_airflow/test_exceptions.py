@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from assay_airflow.failures import DELAYS, parse_delays
+from assay_airflow.exceptions import DELAYS, parse_delays
 
 
 def test_minutes_are_read_in_their_order() -> None:

@@ -1,6 +1,7 @@
-"""Which captions are to be audited: of each suite the newest of the last day that a swapped engine made.
+"""Select the captions to audit: per suite, the newest of the last day that an engine made after a weight swap.
 
-One a night and suite, for each costs the start of an engine. Which ones were audited, their captions' folders tell.
+The task `choose` of `audit_engine` calls this. It selects one run per night and suite, because each audit starts an
+engine. An audit lies in the folder of its captions, so no other state says what was audited.
 """
 
 from datetime import datetime, timedelta
@@ -13,46 +14,45 @@ from ray_jobs.storage.odd_items import raise_outage, refusal
 from ray_jobs.storage.specs import load_spec
 
 DAY = timedelta(hours=24)
-LARGEST = 64 << 20  # bytes of a manifest: one of 1.28 million captions has less than one
-TIME = "%Y%m%dT%H%M%S.%fZ"  # as in an entry's key
+TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"  # as in an entry's key
 
 
-def due(root: str, suite: str | None, now: datetime) -> list[str]:
-    """The specs of the runs to audit, one a suite at most; the others are accounted for."""
-    since = (now - DAY).strftime(TIME)
-    found = []
-    for name in _suites(root, suite):
-        recent = (entry for entry in reversed(_published(root, name)) if entry.published_at > since)
-        waiting = (spec for entry in recent if (spec := _spec(entry.run_uri(root))) and _is_due(spec))
-        if spec := next(waiting, None):
+def select_due(root: str, suite: str | None, now: datetime) -> list[str]:
+    """URIs of the specs to audit, at most one per suite. The log says why the other runs need no audit."""
+    since = (now - DAY).strftime(TIME_FORMAT)
+    uris = []
+    for name in _list_suites(root, suite):
+        recent = (entry for entry in reversed(_list_entries(root, name)) if entry.published_at > since)
+        candidates = (spec for entry in recent if (spec := _load_readable_spec(entry.run_uri(root))) and _is_due(spec))
+        if spec := next(candidates, None):
             print(f"to audit: {spec.checkpoint.name}, suite {name} ({spec.captions_uri})")
-            found.append(spec.uri)
-    return found
+            uris.append(spec.uri)
+    return uris
 
 
-def of(root: str, checkpoint: str, suite: str | None) -> list[str]:
-    """The specs of the newest run in each suite of a checkpoint, named by its URI or by that of a run.
+def select_for_checkpoint(root: str, checkpoint: str, suite: str | None) -> list[str]:
+    """URIs of the specs of a checkpoint's newest run in each suite. `checkpoint` is its URI or that of a run.
 
-    Whatever made its captions. Raises InputError when there is none.
+    Any engine may have made the captions. Raises InputError if the checkpoint has no run.
     """
     uri = objects.absolute(checkpoint)
-    found = []
-    for name in _suites(root, suite):
+    uris = []
+    for name in _list_suites(root, suite):
         lines = reversed(index.whole(root, name).records.values())
-        specs = (_spec(line.run_uri) for line in lines if uri in (line.run_uri, line.checkpoint.uri))
+        specs = (_load_readable_spec(line.run_uri) for line in lines if uri in (line.run_uri, line.checkpoint.uri))
         if spec := next(filter(None, specs), None):
-            found.append(spec.uri)
-    if not found:
+            uris.append(spec.uri)
+    if not uris:
         raise InputError(f"checkpoint {checkpoint}: no run of it in suite {suite or 'any'}; validate it first")
-    return found
+    return uris
 
 
-def _suites(root: str, suite: str | None) -> list[str]:
+def _list_suites(root: str, suite: str | None) -> list[str]:
     return [suite] if suite else objects.folders(f"{root}/index")
 
 
-def _published(root: str, suite: str) -> list[index.Published]:
-    """The suite's entries; none, and a line, for a folder that cannot be listed."""
+def _list_entries(root: str, suite: str) -> list[index.Published]:
+    """The suite's entries. If its folder cannot be listed, prints why and returns none."""
     try:
         return records.published(root, suite)
     except Exception as error:
@@ -61,8 +61,8 @@ def _published(root: str, suite: str) -> list[index.Published]:
         return []
 
 
-def _spec(run_uri: str) -> Spec | None:
-    """The first spec of the run that this version can read, if any."""
+def _load_readable_spec(run_uri: str) -> Spec | None:
+    """The run's first spec that this version of Assay can read, or None."""
     root = run_uri.rsplit("/runs/", 1)[0]
     try:
         uris = specs.list_specs(run_uri)
@@ -73,14 +73,14 @@ def _spec(run_uri: str) -> Spec | None:
     for uri in uris:
         try:
             return load_spec(uri)
-        except Exception as error:  # this spec's own
+        except Exception as error:  # a fault of this spec ends nothing else
             raise_outage(error, f"{root}/runs")
             print(f"passed over: {refusal(f'spec {uri}', error)}")
     return None
 
 
 def _is_due(spec: Spec) -> bool:
-    """Whether the captions are to be audited; what is odd about this run is said, and is no other run's."""
+    """Whether the captions need an audit. A fault of this run is printed and does not affect other runs."""
     try:
         return _needs_audit(spec)
     except Exception as error:

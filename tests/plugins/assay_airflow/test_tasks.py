@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
-from assay_airflow import steps
+from assay_airflow import tasks
 from assay_airflow.stages import StageJob
 from specs import adapter_in, checkpoint_in, record, suite_in
 
@@ -33,16 +33,16 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_planning_gives_the_spec_of_the_params(params: dict[str, Any]) -> None:
-    spec = load_spec(steps.plan(params, "manual__1"))
+    spec = load_spec(tasks.plan(params, "manual__1"))
     assert (spec.checkpoint.uri, spec.suite.name, spec.force) == (params["checkpoint"], "small", None)
-    assert steps.plan(params, "manual__2") == spec.uri
+    assert tasks.plan(params, "manual__2") == spec.uri
 
 
 def test_an_adapter_is_planned_with_its_base(
     params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     adapter = adapter_in(tmp_path / "adapter", params["checkpoint"])
-    spec = load_spec(steps.plan(params | {"checkpoint": str(adapter)}, "manual__1"))
+    spec = load_spec(tasks.plan(params | {"checkpoint": str(adapter)}, "manual__1"))
     assert spec.checkpoint.base
     assert spec.checkpoint.base.uri == params["checkpoint"]
     assert (
@@ -51,7 +51,7 @@ def test_an_adapter_is_planned_with_its_base(
 
 
 def test_the_checkpoint_that_follows_is_in_the_spec_and_moves_nothing(params: dict[str, Any]) -> None:
-    plain, told = steps.plan(params, "manual__1"), steps.plan(params | {"following": "s3://in/step-300/"}, "router__2")
+    plain, told = tasks.plan(params, "manual__1"), tasks.plan(params | {"following": "s3://in/step-300/"}, "router__2")
     assert (told, load_spec(told).next_checkpoint) == (plain, "s3://in/step-300")
 
 
@@ -62,15 +62,15 @@ def sweep(params: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_checkpoint_that_follows_is_planned_as_its_own_run_will(sweep: dict[str, Any]) -> None:
-    ahead = steps.plan_following(sweep)
-    assert ahead == steps.plan(sweep | {"checkpoint": sweep["following"], "following": None}, "router__2")
+    ahead = tasks.plan_next(sweep)
+    assert ahead == tasks.plan(sweep | {"checkpoint": sweep["following"], "following": None}, "router__2")
     assert load_spec(ahead).checkpoint.uri == sweep["following"]
 
 
 def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(sweep: dict[str, Any]) -> None:
-    spec, ahead = load_spec(steps.plan(sweep, "router__1")), load_spec(steps.plan_following(sweep) or "")
+    spec, ahead = load_spec(tasks.plan(sweep, "router__1")), load_spec(tasks.plan_next(sweep) or "")
     records.publish(spec.root, record(spec))
-    own = load_spec(steps.plan(sweep | {"checkpoint": sweep["following"], "following": "/models/step-3"}, "router__2"))
+    own = load_spec(tasks.plan(sweep | {"checkpoint": sweep["following"], "following": "/models/step-3"}, "router__2"))
     assert own.baseline
     assert own.baseline.run_id == spec.run_id
     assert (ahead.baseline, ahead.uri != own.uri) == (None, True)
@@ -91,7 +91,7 @@ def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(swe
 def test_what_is_not_captioned_ahead_is_a_line(
     sweep: dict[str, Any], capsys: pytest.CaptureFixture[str], update: dict[str, Any], why: str
 ) -> None:
-    assert steps.plan_following(sweep | update) is None
+    assert tasks.plan_next(sweep | update) is None
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("nothing is captioned ahead: ")
     assert why in line
@@ -104,8 +104,8 @@ def test_no_trouble_with_the_next_one_is_this_runs(
     def plan(*arguments: Any) -> Spec:
         raise error
 
-    monkeypatch.setattr("assay_airflow.steps.planning.plan", plan)
-    assert steps.plan_following(sweep) is None
+    monkeypatch.setattr("assay_airflow.tasks.planning.plan", plan)
+    assert tasks.plan_next(sweep) is None
     why = "storage is away" if isinstance(error, RetryableError) else "AirflowTaskTimeout"
     assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"
 
@@ -114,7 +114,7 @@ def test_a_suite_that_leaves_no_room_reads_no_checkpoint(
     sweep: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\nengine: {kind: ray_data_llm}\n")
-    assert steps.plan_following(sweep | {"following": "/nowhere"}) is None
+    assert tasks.plan_next(sweep | {"following": "/nowhere"}) is None
     assert capsys.readouterr().out == "nothing is captioned ahead: its captions have no warm engine\n"
 
 
@@ -123,28 +123,28 @@ def test_a_quantised_checkpoint_is_not_captioned_ahead(
 ) -> None:
     config = '{"architectures": ["Tiny"], "quantization_config": {"quant_method": "torchao"}}'
     Path(sweep["following"], "config.json").write_text(config)
-    assert steps.plan_following(sweep) is None
+    assert tasks.plan_next(sweep) is None
     assert "is quantised (torchao)" in capsys.readouterr().out
 
 
 def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:
-    assert load_spec(steps.plan(params | {"force": True}, "manual__1")).force == "manual__1"
+    assert load_spec(tasks.plan(params | {"force": True}, "manual__1")).force == "manual__1"
 
 
 def test_a_checkpoint_that_someone_writes_to_again_is_trouble(params: dict[str, Any]) -> None:
     Path(params["checkpoint"], "model.safetensors").unlink()
     with pytest.raises(RetryableError, match=r"no \.safetensors file yet"):
-        steps.plan(params, "manual__1")
+        tasks.plan(params, "manual__1")
 
 
 def test_a_root_that_nobody_named_is_bad_input(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASSAY_ROOT")
     with pytest.raises(InputError, match="ASSAY_ROOT is not set"):
-        steps.plan(params, "manual__1")
+        tasks.plan(params, "manual__1")
 
 
 def test_what_an_event_tells(spec: Spec) -> None:
-    assert steps.summary_of(record(spec)) == {
+    assert tasks.summarise_record(record(spec)) == {
         "checkpoint": "step-1",
         "checkpoint_uri": "/models/step-1",
         "fingerprint": "f" * 16,
@@ -164,12 +164,12 @@ def test_what_an_event_tells(spec: Spec) -> None:
 def test_a_verdict_is_a_task_state(spec: Spec, outcome: str, raises: type[Exception]) -> None:
     records.publish(spec.root, record(spec, outcome))
     with pytest.raises(raises, match=f"^{outcome}: as told$"):
-        steps.conclude(spec.uri)
+        tasks.report_verdict(spec.uri)
 
 
 def test_a_pass_is_a_success(spec: Spec) -> None:
     records.publish(spec.root, record(spec))
-    assert steps.conclude(spec.uri) == "PASS: as told"
+    assert tasks.report_verdict(spec.uri) == "PASS: as told"
 
 
 def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +187,7 @@ def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, caps
     told = record(spec)
     verdict = told.verdict.model_copy(update={"comparisons": comparisons, "limits": limits})
     records.publish(spec.root, told.model_copy(update={"verdict": verdict}))
-    assert steps.conclude(spec.uri) == "PASS: as told"
+    assert tasks.report_verdict(spec.uri) == "PASS: as told"
     assert capsys.readouterr().out.splitlines() == [
         "PASS: as told",
         "  chrf against the baseline: PASS, baseline 6.0, candidate 5.5, difference -0.5 [-2.0, 1.0], margin 2.5, n 9",
@@ -200,7 +200,7 @@ def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, caps
 
 def test_without_a_prefix_the_router_says_so_and_skips() -> None:
     with pytest.raises(AirflowSkipException, match="ASSAY_CHECKPOINTS is not set"):
-        steps.reconcile("scheduled", lambda run_ids, states: 0)
+        tasks.reconcile("scheduled", lambda run_ids, states: 0)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_arrivals_ask_for_failed_runs_by_the_hour_and_all_others_by_the_day(
         return int(states is None and "__retry-" not in run_ids[0])
 
     told: list[dict[str, Any]] = []
-    [request] = steps.reconcile(run_type, failed_once, tell=told.append)
+    [request] = tasks.reconcile(run_type, failed_once, tell=told.append)
     assert ("T" if "T" in request["trigger_run_id"].rpartition("__")[2] else "") == hour
     assert [summary["line"] for summary in told] == ["0 passed over, 1 to validate"]
 
@@ -232,9 +232,9 @@ def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_wa
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "watched"))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
-    asked = steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
+    asked = tasks.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
     uris = [f"{tmp_path}/run/step-{step}" for step in (30, 200, 1000)]
     assert [one["conf"]["checkpoint"] for one in asked] == uris
     assert [one["conf"].get("following") for one in asked] == [*uris[1:], None]
     with pytest.raises(InputError, match=f"training run {tmp_path}/none: no folder is in it; check the URI"):
-        steps.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/none")
+        tasks.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/none")

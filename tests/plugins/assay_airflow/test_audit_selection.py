@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from assay_airflow import auditing, steps
+from assay_airflow import audit_selection, tasks
 from specs import audit, captioned, record, spec_in
 
 from ray_jobs.contract.spec import Spec
@@ -31,7 +31,7 @@ def run_of(root: Path, number: int, hours_ago: float = 1, swapped: bool = True, 
 
 
 def due(root: Path, suite: str | None = None) -> list[str]:
-    return auditing.due(str(root), suite, NOW)
+    return audit_selection.select_due(str(root), suite, NOW)
 
 
 def test_the_newest_of_each_suite(tmp_path: Path) -> None:
@@ -96,16 +96,16 @@ def test_a_person_names_a_checkpoint_or_a_run_whatever_made_its_captions(
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path))
     old = run_of(tmp_path, 1, 100, swapped=False)
     other = run_of(tmp_path, 1, 50, suite="other")
-    assert steps.to_audit("/models/step-1") == [other.uri, old.uri]
-    assert steps.to_audit("/models/step-1/", "small") == [old.uri]
-    assert steps.to_audit(old.run_uri) == [old.uri]
+    assert tasks.select_audits("/models/step-1") == [other.uri, old.uri]
+    assert tasks.select_audits("/models/step-1/", "small") == [old.uri]
+    assert tasks.select_audits(old.run_uri) == [old.uri]
     with pytest.raises(InputError, match="checkpoint /models/step-2: no run of it in suite any; validate it first"):
-        steps.to_audit("/models/step-2")
+        tasks.select_audits("/models/step-2")
     with pytest.raises(InputError, match="no run of it in suite none; "):
-        steps.to_audit("/models/step-1", "none")
+        tasks.select_audits("/models/step-1", "none")
 
 
 def test_a_night_without_a_swap_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path))
     with pytest.raises(AirflowSkipException, match="nothing to audit"):
-        steps.to_audit()
+        tasks.select_audits()

@@ -1,4 +1,4 @@
-"""The loop the sensors' triggers share: look, sleep, look again, until it is there, hopeless or too late."""
+"""The loop of the sensors' triggers: poll until the thing is ready, can never be ready, or the deadline passes."""
 
 import asyncio
 import time
@@ -7,27 +7,27 @@ from typing import Any
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 
-Look = Callable[[], Awaitable[str | None]]
+Poll = Callable[[], Awaitable[str | None]]
 
 
-async def wait(
-    look: Look,
+async def poll_until_ready(
+    poll: Poll,
     poll_interval: float,
     deadline: float,
     say: Callable[[str], object],
     outage: float = 0,
 ) -> dict[str, Any]:
-    """Call `look` until it returns None; a line it returns says what is missing, and is the message of a timeout.
+    """Call `poll` until it returns None. A line that it returns says what is missing, and is a timeout's message.
 
-    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. RetryableError is waited out like a thing
-    missing, and for `outage` seconds longer: a store that does not answer now may answer in an hour. `say` is told each
+    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. A RetryableError counts as missing too, and
+    extends the deadline by `outage` seconds, because a store that is down may be back in an hour. Calls `say` with each
     line once.
     """
     last: str | None = None
     while True:
         until = deadline
         try:
-            missing = await look()
+            missing = await poll()
         except InputError as error:
             return {"status": "bad-input", "message": str(error)}
         except RetryableError as error:

@@ -1,4 +1,4 @@
-"""What the sensors share: wait in the triggerer, and turn its event into success or one line of failure."""
+"""The base of the sensors: wait in the triggerer, and turn its event into success or one line of failure."""
 
 import time
 from datetime import timedelta
@@ -11,8 +11,8 @@ from airflow.triggers.base import BaseTrigger
 from ray_jobs.inputs.errors import InputError
 
 
-class WaitingSensor(BaseOperator):
-    """A deferrable wait. It has `patience` instead of a sensor's `timeout`, for that one loses the reason."""
+class DeferrableSensor(BaseOperator):
+    """A sensor that waits in the triggerer. Its limit is `patience`, because a sensor's `timeout` loses the reason."""
 
     ui_color = "#e6f1f2"
 

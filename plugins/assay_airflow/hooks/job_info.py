@@ -1,16 +1,16 @@
-"""What Ray's Jobs API answers, judged before anything uses it: another program may answer, or another Ray."""
+"""Validate what Ray's Jobs API says about a job, because another program or another version of Ray may answer."""
 
 import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-LARGEST_ANSWER = 4 * 2**20  # bytes
-LONGEST_MESSAGE = 4000  # characters, the last ones, where an exception is
+MAX_RESPONSE_BYTES = 4 * 2**20
+MAX_MESSAGE_CHARS = 4000  # the last ones, because the exception is at the end
 
 
-class JobAnswer(BaseModel):
-    """Of Ray's account of a job, what Assay uses."""
+class JobInfo(BaseModel):
+    """The fields of Ray's job details that Assay uses."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -23,7 +23,7 @@ class JobAnswer(BaseModel):
     @field_validator("message", mode="before")
     @classmethod
     def _keep_the_end(cls, value: Any) -> Any:
-        return value[-LONGEST_MESSAGE:] if isinstance(value, str) else value or ""
+        return value[-MAX_MESSAGE_CHARS:] if isinstance(value, str) else value or ""
 
     @field_validator("metadata", "start_time", mode="before")
     @classmethod
@@ -31,10 +31,10 @@ class JobAnswer(BaseModel):
         return ({} if info.field_name == "metadata" else 0) if value is None else value
 
 
-def read_job(data: bytes) -> dict[str, Any]:
-    """The job. Raises ValueError, in one short line, for an answer that is none."""
+def parse_job_info(data: bytes) -> dict[str, Any]:
+    """The job as a dict of `JobInfo`. Raises ValueError with one short line if `data` is no job."""
     try:
-        return JobAnswer.model_validate(json.loads(data)).model_dump()
+        return JobInfo.model_validate(json.loads(data)).model_dump()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}") from None

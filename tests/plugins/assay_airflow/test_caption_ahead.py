@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import ahead
+from assay_airflow import caption_ahead
 from specs import checkpoint_in, spec_in
 
 from ray_jobs.contract.spec import Checkpoint, Spec
@@ -26,7 +26,10 @@ def takes(share: float, **settings: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("judge", [{"kind": "none"}, ENDPOINT], ids=["none", "endpoint"])
 def test_without_a_judge_on_a_gpu_the_captions_may_have_it(judge: dict[str, Any]) -> None:
-    assert ahead.refusal(suite(judge=judge, engine=takes(0.9, replicas=2, tensor_parallel_size=2))) is None
+    assert (
+        caption_ahead.find_suite_obstacle(suite(judge=judge, engine=takes(0.9, replicas=2, tensor_parallel_size=2)))
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_without_a_judge_on_a_gpu_the_captions_may_have_it(judge: dict[str, Any]
     ],
 )
 def test_a_judge_beside_the_captions_is_no_hindrance(captions: dict[str, Any], judge: dict[str, Any]) -> None:
-    assert ahead.refusal(beside(captions, judge)) is None
+    assert caption_ahead.find_suite_obstacle(beside(captions, judge)) is None
 
 
 @pytest.mark.parametrize(
@@ -56,16 +59,19 @@ def test_a_judge_beside_the_captions_is_no_hindrance(captions: dict[str, Any], j
     ],
 )
 def test_a_judge_is_not_kept_from_its_gpu(captions: dict[str, Any], judge: dict[str, Any]) -> None:
-    assert ahead.refusal(beside(captions, judge)) == "the judge's engine does not fit on a GPU beside the captions'"
+    assert (
+        caption_ahead.find_suite_obstacle(beside(captions, judge))
+        == "the judge's engine does not fit on a GPU beside the captions'"
+    )
 
 
 @pytest.mark.parametrize("engine", [{"kind": "ray_data_llm"}, {"quantization": "fp8"}])
 def test_only_a_warm_engine_makes_jobs_wait_for_each_other(engine: dict[str, Any]) -> None:
-    assert ahead.refusal(suite(engine=engine)) == "its captions have no warm engine"
+    assert caption_ahead.find_suite_obstacle(suite(engine=engine)) == "its captions have no warm engine"
 
 
 def test_clip_is_not_kept_from_its_gpu() -> None:
-    assert ahead.refusal(suite(metrics={"clip": "/models/clip"})) == "CLIP takes a GPU of its own"
+    assert caption_ahead.find_suite_obstacle(suite(metrics={"clip": "/models/clip"})) == "CLIP takes a GPU of its own"
 
 
 def model(folder: Path, config: str) -> Checkpoint:
@@ -79,8 +85,11 @@ def test_what_is_stored_quantised_has_no_warm_engine(tmp_path: Path, which: str)
     plain = model(tmp_path / "plain", "{}")
     packed = model(tmp_path / "packed", '{"quantization_config": {"quant_method": "awq"}}')
     spec: Spec = spec_in(tmp_path).model_copy(update={"checkpoint": plain, "judge": plain})
-    assert ahead.quantised(spec) is None
+    assert caption_ahead.find_checkpoint_obstacle(spec) is None
     told = {"judge": spec.judge, "checkpoint": spec.checkpoint}
     told |= {"checkpoint": plain.model_copy(update={"base": packed})} if which == "base" else {which: packed}
     name = plain.uri if which == "base" else packed.uri
-    assert ahead.quantised(spec.model_copy(update=told)) == f"{name} is quantised (awq) and has no warm engine"
+    assert (
+        caption_ahead.find_checkpoint_obstacle(spec.model_copy(update=told))
+        == f"{name} is quantised (awq) and has no warm engine"
+    )

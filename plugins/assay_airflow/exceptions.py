@@ -1,4 +1,7 @@
-"""Which failures Airflow tries again, and when: trouble for as long as an outage lasts, never bad input."""
+"""Exceptions of the tasks, and the policy that decides which of them Airflow retries, and when.
+
+Retryable errors are tried again for as long as an outage lasts. Input errors are never tried again.
+"""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -10,32 +13,32 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 
 
 def parse_delays(minutes: str) -> tuple[timedelta, ...]:
-    """Delays before the second try, the third and so on, from their minutes with commas between."""
+    """Delays before the second try, the third and so on. `minutes` separates them with commas."""
     return tuple(timedelta(minutes=float(number)) for number in minutes.split(","))
 
 
 DELAYS = parse_delays(os.environ.get("ASSAY_RETRY_MINUTES") or "1,5,15,30,45,60")  # 2 h 36 min in all
-UNFORESEEN_TRIES = 3
-AFTER_TIMEOUT = timedelta(minutes=1)
+UNEXPECTED_TRIES = 3
+DELAY_AFTER_TIMEOUT = timedelta(minutes=1)
 
 
 class RayUnreachable(RetryableError):
-    """Ray's Jobs API does not answer, or answers that it cannot."""
+    """Ray's Jobs API does not answer, or answers with an error."""
 
 
 class RayJobFailed(RetryableError):
-    """A Ray job ended without its result, for a reason that another try may mend."""
+    """A Ray job ended without its result, and another try may succeed."""
 
 
 class RayJobTimeout(RayJobFailed):
-    """A Ray job was stopped because its time was over. Its second time without progress is bad input."""
+    """A Ray job was stopped at its time limit. A second timeout without progress is an InputError instead."""
 
 
 class OutagePolicy(RetryPolicy):
-    """Tries trouble again for hours, but not past the end of the run.
+    """Retries a RetryableError for hours, but not past the end of the run.
 
-    A task that waits for its next try holds no slot of a worker or a pool. An exception that nobody foresaw is tried
-    again three times, because it is more often a fault of ours than an outage.
+    A task that waits for its next try holds no slot of a worker or a pool. Any other exception is tried again three
+    times only, because it is more often a bug of Assay than an outage.
     """
 
     def evaluate(
@@ -43,12 +46,12 @@ class OutagePolicy(RetryPolicy):
     ) -> RetryDecision:
         if isinstance(exception, InputError):
             return RetryDecision.fail("bad input: trying again cannot help, a person has to act")
-        if not isinstance(exception, RetryableError) and try_number > UNFORESEEN_TRIES:
-            return RetryDecision.fail(f"unforeseen, and tried again {UNFORESEEN_TRIES} times")
+        if not isinstance(exception, RetryableError) and try_number > UNEXPECTED_TRIES:
+            return RetryDecision.fail(f"unforeseen, and tried again {UNEXPECTED_TRIES} times")
         delay = DELAYS[min(max(try_number, 1), len(DELAYS)) - 1]
         if isinstance(exception, RayJobTimeout):
-            delay = AFTER_TIMEOUT
-        if (left := _left_of_run(context)) is not None and delay >= left:
+            delay = DELAY_AFTER_TIMEOUT
+        if (left := _run_time_left(context)) is not None and delay >= left:
             return RetryDecision.fail(f"the run has {left} left, and the next try would be in {delay}")
         return RetryDecision.retry(delay, reason=f"trouble: tried again in {delay} while tries are left")
 
@@ -60,8 +63,8 @@ class OutagePolicy(RetryPolicy):
         return cls()
 
 
-def _left_of_run(context: Context | None) -> timedelta | None:
-    """How long the run may still take; None where it has no limit, or nobody knows when it began."""
+def _run_time_left(context: Context | None) -> timedelta | None:
+    """How long the run may still take. None if it has no limit or no known start."""
     if not context or not (run := context.get("dag_run")) or not (dag := context.get("dag")):
         return None
     began, limit = getattr(run, "start_date", None), getattr(dag, "dagrun_timeout", None)
@@ -70,7 +73,7 @@ def _left_of_run(context: Context | None) -> timedelta | None:
 
 RETRIES: dict[str, Any] = {  # for `default_args`
     "retries": len(DELAYS),
-    "retry_delay": DELAYS[0],  # where a worker dies there is no exception, and Airflow waits by these three
+    "retry_delay": DELAYS[0],  # if a worker dies, Airflow sees no exception and uses these three delays
     "retry_exponential_backoff": 3,
     "max_retry_delay": DELAYS[-1],
     "retry_policy": OutagePolicy(),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from assay_airflow.triggers.waiting import wait
+from assay_airflow.triggers.polling import poll_until_ready
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 
@@ -26,7 +26,7 @@ def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[d
             raise answer
         return answer
 
-    return asyncio.run(wait(look, 0.01, time.time() + seconds, told.append, outage)), told
+    return asyncio.run(poll_until_ready(look, 0.01, time.time() + seconds, told.append, outage)), told
 
 
 def test_ready_at_the_first_look() -> None:
