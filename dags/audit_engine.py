@@ -55,15 +55,15 @@ from assay_airflow.sensors.ray_ready import RayReadySensor
             None,
             type=["null", "string"],
             title="Checkpoint",
-            description="URI of a checkpoint that was validated, or of a run: its newest in each suite is audited. "
-            "Empty: what a warm engine captioned in the last 24 hours and was not audited.",
+            description="URI of a validated checkpoint, or of a run. The checkpoint's newest run in each suite is "
+            "audited. Empty: runs of the last 24 hours that a warm engine captioned and that have no audit.",
             examples=["s3://checkpoints/vlm/step-2000", "/data/checkpoints/step-2000"],
         ),
         "suite": Param(
             None,
             type=["null", "string"],
             title="Suite",
-            description="Whose runs are looked at. Empty: those of all suites.",
+            description="Audit runs of this suite only. Empty: of all suites.",
         ),
     },
 )

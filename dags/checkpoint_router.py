@@ -83,15 +83,14 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
             None,
             enum=[None, "arrival", "night", "person"],
             title="Occasion",
-            description="Set by a pass that was cut: what it was made for. A run that a person triggers does not read "
-            "it.",
+            description="Set by a pass that was cut: its own occasion. Ignored in a run that a person triggers.",
         ),
         "after": Param(
             None,
             type=["null", "string"],
             maxLength=255,
             title="After",
-            description="Set by a pass that was cut: the name of the last checkpoint that it asked for.",
+            description="Set by a pass that was cut: the name of the last checkpoint that it requested.",
         ),
     },
 )
@@ -117,7 +116,7 @@ def checkpoint_router() -> None:
 
     requests: Any = reconcile()
 
-    # Green when the validation has ended, however it ended; the wait is what keeps the order.
+    # Green if the validation ended, with any verdict. Waiting for it keeps the validations in order.
     TriggerValidationOperator.partial(
         task_id="validate",
         trigger_dag_id="validate_checkpoint",

@@ -95,7 +95,7 @@ verdicts = Asset("assay_verdict", group="assay")
             type="number",
             minimum=0,
             title="Minutes for the checkpoint to appear",
-            description="How long to wait when there is nothing at the URI. An upload under way is waited for anyway.",
+            description="How long to wait if the URI is empty. The sensor always waits for an upload under way.",
         ),
         "following": Param(
             None,
