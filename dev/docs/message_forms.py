@@ -89,5 +89,5 @@ def module_constants(tree: ast.Module) -> dict[str, str]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         for target in node.targets
-        if isinstance(target, ast.Name) and re.search("[A-Za-z]{3}", node.value.value)
+        if isinstance(target, ast.Name) and target.id.isupper() and re.search("[A-Za-z]{3}", node.value.value)
     }
