@@ -34,9 +34,9 @@ def test_every_audit_is_a_ray_job_that_waits_for_the_gpu_in_its_pool(dag: Any) -
     audit = dag.get_task("audit")
     assert audit.is_mapped
     assert audit.operator_class is RayJobOperator
-    told = audit.partial_kwargs
-    assert (told["stage"], told["pool"], told["job_timeout"]) == ("audit", "gpu", timedelta(hours=2))
-    assert told["job_timeout"] < dag.dagrun_timeout
+    arguments = audit.partial_kwargs
+    assert (arguments["stage"], arguments["pool"], arguments["job_timeout"]) == ("audit", "gpu", timedelta(hours=2))
+    assert arguments["job_timeout"] < dag.dagrun_timeout
 
 
 def test_the_form_explains_every_param_and_wants_none(dag: Any) -> None:

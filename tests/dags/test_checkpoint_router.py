@@ -29,8 +29,8 @@ def test_arrivals_are_watched_for(dag: Any) -> None:
 
 
 def test_a_validation_is_waited_for_however_it_ends_one_after_the_other(dag: Any) -> None:
-    told = dag.get_task("validate").partial_kwargs
-    assert told["trigger_dag_id"] == "validate_checkpoint"
-    assert (told["wait_for_completion"], told["deferrable"], told["pool"]) == (True, True, "router")
-    assert (told["allowed_states"], told["failed_states"]) == (["success", "failed"], [])
-    assert told["skip_when_already_exists"] is True
+    arguments = dag.get_task("validate").partial_kwargs
+    assert arguments["trigger_dag_id"] == "validate_checkpoint"
+    assert (arguments["wait_for_completion"], arguments["deferrable"], arguments["pool"]) == (True, True, "router")
+    assert (arguments["allowed_states"], arguments["failed_states"]) == (["success", "failed"], [])
+    assert arguments["skip_when_already_exists"] is True

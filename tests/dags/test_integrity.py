@@ -85,8 +85,8 @@ def test_the_one_on_call_is_told_about_every_task(bag: DagBag, dag_id: str) -> N
     dag = bag.dags[dag_id]
     assert dag.doc_md
     assert "**On call:**" in dag.doc_md
-    told = set(re.findall(r"^- `(\w+)`:", dag.doc_md, re.MULTILINE))
-    assert told == {task.task_id for task in dag.tasks}
+    task_ids = set(re.findall(r"^- `(\w+)`:", dag.doc_md, re.MULTILINE))
+    assert task_ids == {task.task_id for task in dag.tasks}
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)

@@ -11,8 +11,8 @@ STEPS = {"run-200": "step-0200", "run-300": "step-0300"}
 
 
 def test_a_checkpoint_is_captioned_before_its_own_run_asks_and_behind_the_one_before(stack: Stack) -> None:
-    for name, made in STEPS.items():
-        upload(made, f"s3://assay/training/{name}")
+    for name, checkpoint in STEPS.items():
+        upload(checkpoint, f"s3://assay/training/{name}")
     asked = {"logical_date": None, "conf": {"checkpoints": "s3://assay/training", "suite": "training"}}
     stack.api._checked(stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json=asked))
     runs = [wait(partial(_run, stack, name), 600, f"the run of {name}") for name in STEPS]

@@ -86,15 +86,15 @@ class RayServer:
         return web.json_response(self.jobs[name])
 
     async def _submit(self, request: web.Request) -> web.Response:
-        asked = await request.json()
+        payload = await request.json()
         if not self.agent:
             return web.Response(status=500, text="No available agent to submit job, please try again later.")
-        for value in asked.get("entrypoint_label_selector", {}).values():
+        for value in payload.get("entrypoint_label_selector", {}).values():
             return web.Response(status=500, text=f"ValueError: Invalid label selector value `{value}`. The label\n.")
-        name = asked["submission_id"]
+        name = payload["submission_id"]
         if name in self.jobs:
             return web.Response(status=500, text=f"ValueError: Job with submission_id {name} already exists.")
-        self.add(name, "PENDING", entrypoint=asked["entrypoint"], metadata=asked["metadata"])
+        self.add(name, "PENDING", entrypoint=payload["entrypoint"], metadata=payload["metadata"])
         return web.json_response({"submission_id": name, "job_id": name})
 
     async def _stop(self, request: web.Request) -> web.Response:

@@ -15,10 +15,10 @@ from ray_jobs.storage import audits, objects
 def spec_in(root: Path, force: str | None = None, fingerprint: str = "f" * 16, write: bool = True) -> Spec:
     suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
     checkpoint = Checkpoint(uri="/models/step-1", name="step-1", fingerprint=fingerprint)
-    made = Spec(root=str(root), suite=suite, checkpoint=checkpoint, source_revision="r1", force=force)
+    spec = Spec(root=str(root), suite=suite, checkpoint=checkpoint, source_revision="r1", force=force)
     if write:
-        objects.write(made.uri, made.model_dump_json().encode())
-    return made
+        objects.write(spec.uri, spec.model_dump_json().encode())
+    return spec
 
 
 def fail(spec: Spec, stage: str, kind: Any, message: str, at: datetime | None = None) -> None:
@@ -27,15 +27,15 @@ def fail(spec: Spec, stage: str, kind: Any, message: str, at: datetime | None = 
 
 
 def manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
-    made = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
-    return made.model_dump(mode="json") | {"rows_in": rows_in, "rows_out": rows_out}
+    golden_manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
+    return golden_manifest.model_dump(mode="json") | {"rows_in": rows_in, "rows_out": rows_out}
 
 
 def captioned(spec: Spec, swapped: bool = True) -> None:
     """The manifest of the spec's captions."""
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": datetime.now(UTC)}
-    made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
-    objects.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
+    captions_manifest = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
+    objects.write(f"{spec.captions_uri}/manifest.json", captions_manifest.model_dump_json().encode())
 
 
 def audit(spec: Spec, **counts: int) -> None:

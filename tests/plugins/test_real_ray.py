@@ -31,9 +31,9 @@ pytestmark = pytest.mark.integration
 
 
 def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     command += ["--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port())]
     command += ["--object-store-memory", "100000000", "--disable-usage-stats"]
     command += ["--min-worker-port", "0", "--max-worker-port", "0"]
-    told = {
+    settings = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "PATH": f"{RAY.parent}:{os.environ['PATH']}",
     }
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, env=os.environ | told, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
     try:
         limit = time.monotonic() + 120
         while not answers(port):
@@ -154,8 +154,8 @@ def test_a_wrong_token_is_refused(head: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_connection_is_what_the_stack_writes(head: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"conn_type": "ray", "host": "127.0.0.1", "port": head, "password": TOKEN}
-    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(told))
+    settings = {"conn_type": "ray", "host": "127.0.0.1", "port": head, "password": TOKEN}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(settings))
     asyncio.run(RayHook().aping())
 
 

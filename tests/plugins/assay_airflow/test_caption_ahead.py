@@ -86,10 +86,10 @@ def test_what_is_stored_quantised_has_no_warm_engine(tmp_path: Path, which: str)
     packed = model(tmp_path / "packed", '{"quantization_config": {"quant_method": "awq"}}')
     spec: Spec = spec_in(tmp_path).model_copy(update={"checkpoint": plain, "judge": plain})
     assert caption_ahead.find_checkpoint_obstacle(spec) is None
-    told = {"judge": spec.judge, "checkpoint": spec.checkpoint}
-    told |= {"checkpoint": plain.model_copy(update={"base": packed})} if which == "base" else {which: packed}
+    changes = {"judge": spec.judge, "checkpoint": spec.checkpoint}
+    changes |= {"checkpoint": plain.model_copy(update={"base": packed})} if which == "base" else {which: packed}
     name = plain.uri if which == "base" else packed.uri
     assert (
-        caption_ahead.find_checkpoint_obstacle(spec.model_copy(update=told))
+        caption_ahead.find_checkpoint_obstacle(spec.model_copy(update=changes))
         == f"{name} is quantised (awq) and has no warm engine"
     )

@@ -18,8 +18,8 @@ def ids(spec: Spec) -> dict[str, str]:
 
 
 def test_two_checkpoints_ask_for_one_golden_set_and_captions_of_their_own(tmp_path: Path) -> None:
-    one, other = ids(spec_in(tmp_path, fingerprint="a" * 16)), ids(spec_in(tmp_path, fingerprint="b" * 16))
-    assert {stage: one[stage] == other[stage] for stage in STAGES} == {
+    first_ids, other_ids = ids(spec_in(tmp_path, fingerprint="a" * 16)), ids(spec_in(tmp_path, fingerprint="b" * 16))
+    assert {stage: first_ids[stage] == other_ids[stage] for stage in STAGES} == {
         "preprocess": True,
         "caption": False,
         "evaluate": False,

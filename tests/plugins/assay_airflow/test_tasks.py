@@ -68,14 +68,16 @@ def test_the_checkpoint_that_follows_is_planned_as_its_own_run_will(sweep: dict[
 
 
 def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(sweep: dict[str, Any]) -> None:
-    spec, ahead = load_spec(tasks.plan(sweep, "router__1")), load_spec(tasks.plan_next(sweep) or "")
+    spec, ahead_spec = load_spec(tasks.plan(sweep, "router__1")), load_spec(tasks.plan_next(sweep) or "")
     records.publish(spec.root, record(spec))
-    own = load_spec(tasks.plan(sweep | {"checkpoint": sweep["following"], "following": "/models/step-3"}, "router__2"))
-    assert own.baseline
-    assert own.baseline.run_id == spec.run_id
-    assert (ahead.baseline, ahead.uri != own.uri) == (None, True)
-    made, asked = StageJob.of("caption", ahead), StageJob.of("caption", own)
-    assert (made.marker, made.submission_id(0)) == (asked.marker, asked.submission_id(0))
+    own_spec = load_spec(
+        tasks.plan(sweep | {"checkpoint": sweep["following"], "following": "/models/step-3"}, "router__2")
+    )
+    assert own_spec.baseline
+    assert own_spec.baseline.run_id == spec.run_id
+    assert (ahead_spec.baseline, ahead_spec.uri != own_spec.uri) == (None, True)
+    ahead_job, own_job = StageJob.of("caption", ahead_spec), StageJob.of("caption", own_spec)
+    assert (ahead_job.marker, ahead_job.submission_id(0)) == (own_job.marker, own_job.submission_id(0))
 
 
 @pytest.mark.parametrize(
@@ -174,19 +176,19 @@ def test_a_pass_is_a_success(spec: Spec) -> None:
 
 def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, capsys: pytest.CaptureFixture[str]) -> None:
     numbers: dict[str, Any] = {"n": 9, "low": -2.0, "high": 1.0, "p_worse": 0.2, "outcome": "PASS"}
-    one = Comparison(metric="chrf", baseline=6.0, candidate=5.5, difference=-0.5, margin=2.5, **numbers)
+    comparison = Comparison(metric="chrf", baseline=6.0, candidate=5.5, difference=-0.5, margin=2.5, **numbers)
     comparisons = (
-        one,
-        one.model_copy(update={"against": "anchor", "baseline": 7.0, "difference": -1.5}),
-        one.model_copy(update={"metric": "refusal", "advisory": True, "outcome": "FAIL"}),
+        comparison,
+        comparison.model_copy(update={"against": "anchor", "baseline": 7.0, "difference": -1.5}),
+        comparison.model_copy(update={"metric": "refusal", "advisory": True, "outcome": "FAIL"}),
     )
     limits = (
         LimitCheck(metric="empty", kind="max", limit=0.01, value=0.0, method="exact", **numbers),
         LimitCheck(metric="chrf", kind="min", limit=50.0, value=59.5, method="t", **numbers),
     )
-    told = record(spec)
-    verdict = told.verdict.model_copy(update={"comparisons": comparisons, "limits": limits})
-    records.publish(spec.root, told.model_copy(update={"verdict": verdict}))
+    stored_record = record(spec)
+    verdict = stored_record.verdict.model_copy(update={"comparisons": comparisons, "limits": limits})
+    records.publish(spec.root, stored_record.model_copy(update={"verdict": verdict}))
     assert tasks.report_verdict(spec.uri) == "PASS: as told"
     assert capsys.readouterr().out.splitlines() == [
         "PASS: as told",

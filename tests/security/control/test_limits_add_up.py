@@ -115,8 +115,8 @@ def test_what_nobody_foresaw_is_no_outage(error: Exception, try_number: int, act
 
 def planned(root: Any, images: int) -> Spec:
     spec = spec_in(root / "root")
-    made = Manifest(stage="golden", id="g", rows_in=images, rows_out=images, parts=(), created_at=datetime.now(UTC))
-    objects.write(f"{spec.golden_uri}/manifest.json", made.model_dump_json().encode())
+    manifest = Manifest(stage="golden", id="g", rows_in=images, rows_out=images, parts=(), created_at=datetime.now(UTC))
+    objects.write(f"{spec.golden_uri}/manifest.json", manifest.model_dump_json().encode())
     return spec
 
 

@@ -61,9 +61,9 @@ class Store:
         for file, content in files.items():
             objects.write(f"{self.uri}/in/{name}/{file}", content)
 
-    def passes(self, asked: set[str], occasion: router.Occasion = "arrival") -> router.Pass:
+    def passes(self, run_ids_so_far: set[str], occasion: router.Occasion = "arrival") -> router.Pass:
         def count(run_ids: list[str], states: list[str] | None) -> int:
-            return len(asked & set(run_ids))
+            return len(run_ids_so_far & set(run_ids))
 
         return router.run_pass(f"{self.uri}/root", "small", f"{self.uri}/in", count, occasion, NOW)
 
@@ -78,30 +78,30 @@ def store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest
 
 @pytest.mark.parametrize("known", [1, 10, 40])
 def test_a_pass_over_known_checkpoints_costs_the_same_however_many_they_are(known: int, store: Store) -> None:
-    asked: set[str] = set()
+    run_ids_so_far: set[str] = set()
     for number in range(known):
         store.upload(f"step-{number}")
-    asked |= {request["trigger_run_id"] for request in store.passes(asked).requests}
-    assert len(asked) == known
+    run_ids_so_far |= {request["trigger_run_id"] for request in store.passes(run_ids_so_far).requests}
+    assert len(run_ids_so_far) == known
     store.take()
-    assert store.passes(asked).requests == []
+    assert store.passes(run_ids_so_far).requests == []
     assert store.take() <= 4, "a listing of the folder, one of the quarantine, one of the index, the notes"
 
 
 def test_one_that_arrives_is_the_only_one_that_is_opened(store: Store) -> None:
-    asked: set[str] = set()
+    run_ids_so_far: set[str] = set()
     for number in range(10):
         store.upload(f"step-{number}")
-    asked |= {request["trigger_run_id"] for request in store.passes(asked).requests}
+    run_ids_so_far |= {request["trigger_run_id"] for request in store.passes(run_ids_so_far).requests}
     store.take()
     store.upload("new")
     uploads = store.take()
-    [request] = store.passes(asked).requests
+    [request] = store.passes(run_ids_so_far).requests
     assert request["conf"]["checkpoint"] == f"{store.uri}/in/new"
     first = store.take()
-    asked.add(request["trigger_run_id"])
+    run_ids_so_far.add(request["trigger_run_id"])
     store.upload("step-3")  # overwritten with the same bytes: the same listing
-    assert store.passes(asked).requests == []
+    assert store.passes(run_ids_so_far).requests == []
     assert store.take() - uploads <= 4
     assert first <= 4 + 16, "opened once, by a few requests"
 
@@ -142,10 +142,10 @@ def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
         (folder / "config.json").write_text('{"architectures": ["Tiny"]}')
         (folder / "tokenizer.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + f"{number:8}".encode())
-    asked: list[str] = []
+    run_ids_so_far: list[str] = []
 
     def counted(run_ids: list[str], states: list[str] | None) -> int:
-        return len(set(asked) & set(run_ids))
+        return len(set(run_ids_so_far) & set(run_ids))
 
     root, watched = str(tmp_path / "root"), str(tmp_path / "in")
     rest = True
@@ -153,8 +153,8 @@ def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
         result = router.run_pass(root, "small", watched, counted, "arrival", NOW)
         assert len(result.requests) <= router.MAX_REQUESTS < LARGEST_MAP
         assert len(result.requests) == router.MAX_REQUESTS or not result.rest
-        asked += [request["trigger_run_id"] for request in result.requests]
+        run_ids_so_far += [request["trigger_run_id"] for request in result.requests]
         rest = result.rest
-    assert len(asked) == len(set(asked)) == count
+    assert len(run_ids_so_far) == len(set(run_ids_so_far)) == count
     monkeypatch.setattr(inspect, "fingerprint", lambda *_: pytest.fail("hashed again"))
     assert router.run_pass(root, "small", watched, counted, "night", NOW).requests == []

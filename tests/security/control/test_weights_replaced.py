@@ -41,19 +41,19 @@ def write_in_place(file: Path) -> None:
 
 def copy_with_times(file: Path) -> None:
     """What `rsync -t` does: another file, then its times, then its name."""
-    other = file.with_name(".incoming")
-    other.write_bytes(changed(file.read_bytes()))
-    shutil.copystat(file, other)
-    other.replace(file)
+    new_file = file.with_name(".incoming")
+    new_file.write_bytes(changed(file.read_bytes()))
+    shutil.copystat(file, new_file)
+    new_file.replace(file)
 
 
 def copy_over(file: Path) -> None:
     """What `cp -p` and tar do: the same file, other bytes, then its times."""
-    other = file.with_name(".source")
-    other.write_bytes(changed(file.read_bytes()))
-    shutil.copystat(file, other)
-    shutil.copy2(other, file)
-    other.unlink()
+    new_file = file.with_name(".source")
+    new_file.write_bytes(changed(file.read_bytes()))
+    shutil.copystat(file, new_file)
+    shutil.copy2(new_file, file)
+    new_file.unlink()
 
 
 WAYS: dict[str, Callable[[Path], None]] = {"in place": write_in_place, "rsync -t": copy_with_times, "cp -p": copy_over}
@@ -115,23 +115,23 @@ def write_unseen(file: Path) -> None:
 def make_twins(folder: Path) -> tuple[Path, Path]:
     """Two folders with a file of the same size and all the same times: times are as coarse as the kernel's tick."""
     for attempt in range(500):
-        one, other = folder / f"{attempt}-one", folder / f"{attempt}-other"
-        for twin in (one, other):
+        twin_a, twin_b = folder / f"{attempt}-one", folder / f"{attempt}-other"
+        for twin in (twin_a, twin_b):
             twin.mkdir()
-        for twin in (one, other):
+        for twin in (twin_a, twin_b):
             write_unseen(twin / WEIGHTS)
-        if (one / WEIGHTS).stat().st_ctime_ns == (other / WEIGHTS).stat().st_ctime_ns:
-            return one, other
+        if (twin_a / WEIGHTS).stat().st_ctime_ns == (twin_b / WEIGHTS).stat().st_ctime_ns:
+            return twin_a, twin_b
     pytest.skip("the times of this file system are too fine for two files to share them")
 
 
 def test_another_file_of_the_same_size_and_all_the_same_times_has_another_version(tmp_path: Path) -> None:
     """Only the inode tells the two apart: a folder that takes another's name changes no time of its files."""
-    one, other = make_twins(tmp_path)
-    (before,), listing = objects.files(str(one), 10), listings.list_checkpoint(str(one))
-    one.rename(tmp_path / "away")
-    other.rename(one)
-    (after,) = objects.files(str(one), 10)
+    twin_a, twin_b = make_twins(tmp_path)
+    (before,), listing = objects.files(str(twin_a), 10), listings.list_checkpoint(str(twin_a))
+    twin_a.rename(tmp_path / "away")
+    twin_b.rename(twin_a)
+    (after,) = objects.files(str(twin_a), 10)
     assert before.version.split("-")[:-1] == after.version.split("-")[:-1]
     assert before.version != after.version
-    assert listings.list_checkpoint(str(one)).digest != listing.digest
+    assert listings.list_checkpoint(str(twin_a)).digest != listing.digest

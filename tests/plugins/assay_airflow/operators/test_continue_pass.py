@@ -66,8 +66,8 @@ def failed_runs(folder: Path) -> list[str]:
 def test_the_rest_asks_for_failed_runs_like_the_pass_that_was_cut(folder: Path, run_type: str) -> None:
     runs = failed_runs(folder)
     assert len(set(runs)) == 5
-    asked = all_passes(folder, run_type, runs)
-    assert asked == [["step-0", "step-1"], ["step-2", "step-3"], ["step-4"]]
+    passes = all_passes(folder, run_type, runs)
+    assert passes == [["step-0", "step-1"], ["step-2", "step-3"], ["step-4"]]
 
 
 def test_a_person_who_asks_twice_a_day_gets_all_of_it_twice(folder: Path) -> None:

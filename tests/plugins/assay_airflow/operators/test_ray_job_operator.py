@@ -38,8 +38,8 @@ def deferred(spec: Spec, stage: str = "caption", then: str | None = None) -> Tas
 
 
 def event(status: str, **details: Any) -> dict[str, Any]:
-    told = {"status": status, "submission_id": "job-1", "message": "", "start_time": 0, "metadata": {}}
-    return told | {"exit_code": None} | details
+    payload = {"status": status, "submission_id": "job-1", "message": "", "start_time": 0, "metadata": {}}
+    return payload | {"exit_code": None} | details
 
 
 def finish(spec: Spec, stage: str = "caption") -> None:
@@ -81,8 +81,8 @@ def test_a_job_under_way_is_attached_to(ray: RayServer, spec: Spec, status: str)
 
 
 def test_two_runs_share_the_job_that_prepares_their_golden_set(ray: RayServer, tmp_path: Any) -> None:
-    one, other = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
-    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (one, other)}
+    first_spec, other_spec = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
+    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (first_spec, other_spec)}
     assert names == set(ray.jobs)
     assert len(names) == 1
 
@@ -105,10 +105,10 @@ def test_a_job_that_ended_without_its_result_is_followed_by_the_next(ray: RaySer
 
 
 def test_runs_that_share_a_failed_job_meet_at_its_successor(ray: RayServer, tmp_path: Any) -> None:
-    one, other = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
-    ray.add(StageJob.of("preprocess", one).submission_id(0), "STOPPED")
-    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (one, other)}
-    assert names == {StageJob.of("preprocess", one).submission_id(1)}
+    first_spec, other_spec = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
+    ray.add(StageJob.of("preprocess", first_spec).submission_id(0), "STOPPED")
+    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (first_spec, other_spec)}
+    assert names == {StageJob.of("preprocess", first_spec).submission_id(1)}
 
 
 def test_force_submits_although_the_result_is_there_but_once(ray: RayServer, tmp_path: Any) -> None:

@@ -35,10 +35,10 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def watcher(kept: Kept) -> CheckpointPrefixTrigger:
-    made = CheckpointPrefixTrigger()
-    made._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
-    made.asset_state_store = kept  # type: ignore[assignment]
-    return made
+    trigger = CheckpointPrefixTrigger()
+    trigger._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
+    trigger.asset_state_store = kept  # type: ignore[assignment]
+    return trigger
 
 
 def announced(watching: CheckpointPrefixTrigger, seconds: float = 0.5) -> list[list[str]]:

@@ -10,23 +10,23 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 
 
 def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[dict[str, Any], list[str]]:
-    """What `wait` returns and says while looks give these answers, the last one for ever."""
-    told: list[str] = []
+    """What `poll_until_ready` returns and says while polls give these answers, the last one for ever."""
+    lines: list[str] = []
 
-    def each() -> Iterator[Any]:
+    def give_answers() -> Iterator[Any]:
         yield from answers
         while True:
             yield answers[-1]
 
-    looks = each()
+    polls = give_answers()
 
-    async def look() -> str | None:
-        answer: str | Exception | None = next(looks)
+    async def poll() -> str | None:
+        answer: str | Exception | None = next(polls)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    return asyncio.run(poll_until_ready(look, 0.01, time.time() + seconds, told.append, outage)), told
+    return asyncio.run(poll_until_ready(poll, 0.01, time.time() + seconds, lines.append, outage)), lines
 
 
 def test_ready_at_the_first_look() -> None:
@@ -34,8 +34,8 @@ def test_ready_at_the_first_look() -> None:
 
 
 def test_what_is_missing_is_said_once() -> None:
-    event, told = ended(["a", "a", "b", None])
-    assert (event["status"], told) == ("ready", ["a", "b"])
+    event, lines = ended(["a", "a", "b", None])
+    assert (event["status"], lines) == ("ready", ["a", "b"])
 
 
 def test_bad_input_ends_the_wait() -> None:

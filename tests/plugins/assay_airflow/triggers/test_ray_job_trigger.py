@@ -10,9 +10,9 @@ from ray_server import RayServer, connect
 
 
 def trigger(seconds: float = 60, patience: float = 60) -> RayJobTrigger:
-    made = RayJobTrigger("ray_default", "job-1", time.time() + seconds, poll_interval=0.02, patience=patience)
-    made._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
-    return made
+    trigger = RayJobTrigger("ray_default", "job-1", time.time() + seconds, poll_interval=0.02, patience=patience)
+    trigger._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
+    return trigger
 
 
 def fired(watching: RayJobTrigger, meanwhile: Any = None) -> dict[str, Any]:
