@@ -35,8 +35,8 @@ def count_named_files(pattern: str, depth: int = 0) -> int:
     """How many files a pattern of braces names, counted without naming them; more than MOST_FILES is not exact."""
     if depth > 20:
         return MOST_FILES + 1
-    count, at = 1, 0
-    while (start := pattern.find("{", at)) >= 0:
+    count, position = 1, 0
+    while (start := pattern.find("{", position)) >= 0:
         level, cuts, end = 0, [start], -1
         for index in range(start, len(pattern)):
             level += {"{": 1, "}": -1}.get(pattern[index], 0)
@@ -49,11 +49,13 @@ def count_named_files(pattern: str, depth: int = 0) -> int:
             return count
         pieces = [pattern[low + 1 : high] for low, high in pairwise([*cuts, end])]
         if len(pieces) == 1 and (span := SPAN.fullmatch(pieces[0])):
-            first, last = ((int(one) if one.lstrip("-").isdecimal() else ord(one)) for one in span.group(1, 2))
+            first, last = (
+                (int(end_text) if end_text.lstrip("-").isdecimal() else ord(end_text)) for end_text in span.group(1, 2)
+            )
             count *= abs(last - first) // max(abs(int(span[3] or 1)), 1) + 1
         else:
             count *= sum(count_named_files(piece, depth + 1) for piece in pieces)
         if count > MOST_FILES:
             return count
-        at = end + 1
+        position = end + 1
     return count

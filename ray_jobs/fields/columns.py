@@ -55,19 +55,21 @@ def add_fields(answers: pa.Table, settings: Caption) -> tuple[pa.Table, dict[str
     if schema is None:
         return answers, {}
     rows = answers.select(["text", "finish_reason", "failure", "detail"]).to_pylist()
-    read = [
+    parsed_answers = [
         None if row["failure"] else read_answer(schema, row["text"], row["finish_reason"], settings.max_tokens)
         for row in rows
     ]
     columns: dict[str, Any] = {name: answers[name] for name in answers.column_names}
-    columns["text"] = pa.array([one.caption if one else None for one in read], pa.string())
-    details = [(one.detail if one else None) or row["detail"] for one, row in zip(read, rows, strict=True)]
+    columns["text"] = pa.array([parsed.caption if parsed else None for parsed in parsed_answers], pa.string())
+    details = [
+        (parsed.detail if parsed else None) or row["detail"] for parsed, row in zip(parsed_answers, rows, strict=True)
+    ]
     columns["detail"] = pa.array(details, pa.string())
     for name, kind in column_types(settings).items():
-        columns[name] = pa.array([one.values.get(name) if one else None for one in read], kind)
+        columns[name] = pa.array([parsed.values.get(name) if parsed else None for parsed in parsed_answers], kind)
     columns[ANSWER] = answers["text"]
-    columns[INVALID] = pa.array([one.reason if one else None for one in read], pa.string())
-    return pa.table(columns), count_fits([one for one in read if one])
+    columns[INVALID] = pa.array([parsed.reason if parsed else None for parsed in parsed_answers], pa.string())
+    return pa.table(columns), count_fits([parsed for parsed in parsed_answers if parsed])
 
 
 def values_of(row: dict[str, Any], settings: Caption) -> dict[str, Any] | None:
@@ -80,7 +82,7 @@ def values_of(row: dict[str, Any], settings: Caption) -> dict[str, Any] | None:
 def sum_fits(counts: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The counts of several parts as one."""
     valid, invalid = 0, Counter[str]()
-    for one in counts:
-        valid += one.get("valid", 0)
-        invalid.update(one.get("invalid", {}))
+    for part_counts in counts:
+        valid += part_counts.get("valid", 0)
+        invalid.update(part_counts.get("invalid", {}))
     return {"valid": valid, "invalid": dict(sorted(invalid.items()))}

@@ -85,20 +85,20 @@ def _repeat_rule(what: str, low: int, high: int) -> str:
 
 def _integers(low: int, high: int) -> list[str]:
     """Alternatives that between them are the whole numbers from low to high, each written in one way."""
-    found = []
+    rules = []
     if low < 0:
-        found += [f'"-" {one}' for one in _digits(max(1, -high), -low)]
-    return found + (_digits(max(0, low), high) if high >= 0 else [])
+        rules += [f'"-" {digits}' for digits in _digits(max(1, -high), -low)]
+    return rules + (_digits(max(0, low), high) if high >= 0 else [])
 
 
 def _digits(low: int, high: int) -> list[str]:
     """The same for numbers that are not below 0; those of each count of digits apart."""
-    found, length = [], len(str(low))
+    rules, length = [], len(str(low))
     while low <= high:
         last = min(high, 10**length - 1)
-        found += _same_length_digits(str(low), str(last))
+        rules += _same_length_digits(str(low), str(last))
         low, length = last + 1, length + 1
-    return found
+    return rules
 
 
 def _same_length_digits(low: str, high: str) -> list[str]:
@@ -120,18 +120,18 @@ def _same_length_digits(low: str, high: str) -> list[str]:
 
 def _numbers(low: int, high: int) -> str:
     """Numbers from low to high, both whole, with up to DECIMALS digits after the point."""
-    found = []
+    rules = []
     if low < 0:
-        found += [f'"-" {one}' for one in _decimals(max(0, -high), -low)]
+        rules += [f'"-" {digits}' for digits in _decimals(max(0, -high), -low)]
     if high >= 0:
-        found += _decimals(max(0, low), high)
-    return " | ".join(found)
+        rules += _decimals(max(0, low), high)
+    return " | ".join(rules)
 
 
 def _decimals(low: int, high: int) -> list[str]:
     whole = f'({" | ".join(_digits(low, high - 1))}) ("." [0-9]{{1,{DECIMALS}}})?' if low < high else None
     end = f'{_literal(str(high))} ("." "0"{{1,{DECIMALS}}})?'
-    return [one for one in (whole, end) if one]
+    return [rule for rule in (whole, end) if rule]
 
 
 def _literal(text: str) -> str:

@@ -45,10 +45,10 @@ def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
     schema = suite.caption.schema_of_fields
     if not suite.dataset.truth or schema is None:
         return {}
-    found = {}
+    values = {}
     for name, cell in json.loads(image[TRUTH] or "{}").items():
         try:
-            found[name] = read_truth(schema["properties"][name], cell, name)
+            values[name] = read_truth(schema["properties"][name], cell, name)
         except DoesNotFit as fault:
             remedy = "correct it, or widen the schema of caption.fields"
             if fault.reason == BOX_CORNERS:
@@ -57,7 +57,7 @@ def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
                 f"dataset {suite.dataset.source}: image {printable(image['image_id'])}: column "
                 f"{suite.dataset.truth[name]!r}: {fault}; {remedy}"
             ) from None
-    return found
+    return values
 
 
 def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
@@ -97,7 +97,9 @@ class BoxCounts:
     beyond: int = 0
 
     def plus(self, *others: "BoxCounts") -> "BoxCounts":
-        return BoxCounts(self.boxes + sum(one.boxes for one in others), self.beyond + sum(one.beyond for one in others))
+        return BoxCounts(
+            self.boxes + sum(other.boxes for other in others), self.beyond + sum(other.beyond for other in others)
+        )
 
     def warn(self, spec: Spec) -> None:
         if self.boxes >= MANY and not self.beyond:

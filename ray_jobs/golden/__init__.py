@@ -1,1 +1,1 @@
-"""The golden set: drawn from a source, cut into parts, prepared in processes of their own, free of duplicates."""
+"""Build a golden set: draw a sample of a source, split it into parts, prepare the images, reject duplicates."""

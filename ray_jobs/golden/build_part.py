@@ -1,4 +1,4 @@
-"""One part of the golden set, in a Ray task: read its images, decode them, write what came of them."""
+"""Build one part of the golden set in a Ray task: read its images, decode them, write the part."""
 
 import base64
 import json
@@ -42,24 +42,24 @@ FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes", "label", "re
 
 
 def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
-    """Make the planned part unless it is there; what is to be known of it, as `described` says.
+    """Make the planned part unless it is there, and return its row as `describe_part` does.
 
-    It is made whole in the decoder's process. When that dies, it is made again, each of its images in isolation. No
-    source is read in the Ray worker itself: Ray has types of Arrow registered there that run code.
+    The decoder's process makes the whole part. When that process dies, the part is made again, image by image. The Ray
+    worker itself reads no source, because Ray registers Arrow types there that run code.
     Raises InputError on a node that does not share the root.
     """
     parts.require_here(golden_uri)  # it holds the plan
     uri = parts.uri_of_part(golden_uri, task["name"])
     if objects.exists(uri):
         return describe_part(task["name"], objects.read(uri), "found")
-    own = get_decoder(settings)
+    decoder = get_decoder(settings)
     try:
-        return own.run(
+        return decoder.run(
             decode_part, task, source, golden_uri, partial(prepare_row, settings=settings), seconds=part_seconds()
         )
     except (ProcessDied, MemoryError):
         clock: defaultdict[str, float] = defaultdict(float)
-        data = encode_part(prepare_alone(own, source, golden_uri, task, clock), clock)
+        data = encode_part(prepare_alone(decoder, source, golden_uri, task, clock), clock)
         return write_part(task, golden_uri, data, clock) | {"isolated": True}
 
 
@@ -73,7 +73,7 @@ def decode_part(
 
 
 def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
-    """Write the part with these bytes unless another job was first; what is to be known of it."""
+    """Write the part with these bytes unless another job was first, and return its row as `describe_part` does."""
     began = time.perf_counter()
     uri = parts.uri_of_part(golden_uri, task["name"])
     origin = "made" if objects.create(uri, data) else "raced"
@@ -86,14 +86,14 @@ def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaul
 def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
     """Give the rows of a part that `references` names all the references of the images that equal them, in place.
 
-    Doing it again changes nothing, and whoever does it writes the same bytes.
+    Doing it again changes nothing, and every job writes the same bytes.
     """
     uri = parts.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
     gained: dict[str, list[str]] = json.loads(task["references"])
     table, footer = parts.table(data), parts.footer(data)
-    own = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
-    joined = [gained.get(image_id, references) for image_id, references in own]
+    current_references = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
+    joined = [gained.get(image_id, references) for image_id, references in current_references]
     if joined != table["references"].to_pylist():
         column = table.schema.get_field_index("references")
         table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))
@@ -105,7 +105,7 @@ def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
 def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess) -> dict[str, Any]:
     """Reject the rows of a part that `repeats` (image id -> the earlier image's) names, in place.
 
-    Doing it again changes nothing, and whoever does it writes the same bytes.
+    Doing it again changes nothing, and every job writes the same bytes.
     """
     uri = parts.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
@@ -127,7 +127,7 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
 
 
 def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
-    """What is to be known of a part with these bytes, as one row for Ray Data.
+    """The facts about a part with these bytes, as one row for Ray Data.
 
     `part` is its line in the manifest. `origin` tells whether it was `made` by this job, `found`, or `raced`: made, but
     another job was first. `isolated`: the process that made it died, so each image was decoded alone.
@@ -155,15 +155,15 @@ def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultd
     kept: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     schema = SCHEMA
-    for row, made in prepared:
+    for row, outcome in prepared:
         if row.truth is not None:  # of all rows or of none, by the settings
             schema = WITH_TRUTH
-        if isinstance(made, GoldenImage):
-            for phase, took in made.seconds.items():
+        if isinstance(outcome, GoldenImage):
+            for phase, took in outcome.seconds.items():
                 clock[phase] += took
-            kept.append(_build_row(row, made))
+            kept.append(_build_row(row, outcome))
         else:
-            rejects.append(_build_reject(row.image_id, made.reason, made.detail, made.thumbnail))
+            rejects.append(_build_reject(row.image_id, outcome.reason, outcome.detail, outcome.thumbnail))
     columns: dict[str, Any] = {name: [row[name] for row in kept] for name in schema.names}
     table = pa.table(columns | {"image": _join_images(columns["image"])}, schema=schema)
     return parts.encoded(table, {"lost": _count_reasons(rejects), "rejects": rejects})
@@ -176,21 +176,21 @@ def _join_images(images: list[bytes]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(images), buffers)
 
 
-def _build_row(row: SourceImage, made: GoldenImage) -> dict[str, Any]:
+def _build_row(row: SourceImage, outcome: GoldenImage) -> dict[str, Any]:
     return {
         "image_id": row.image_id,
-        "image": made.image,
-        "width": made.width,
-        "height": made.height,
+        "image": outcome.image,
+        "width": outcome.width,
+        "height": outcome.height,
         "label": row.label,
         "label_id": row.label_id,
         "references": row.references,
-        "repairs": made.repairs,
-        "format": made.format,
-        "source_width": made.source_width,
-        "source_height": made.source_height,
-        "source_bytes": made.source_bytes,
-        "blake3": made.blake3.hex(),
+        "repairs": outcome.repairs,
+        "format": outcome.format,
+        "source_width": outcome.source_width,
+        "source_height": outcome.source_height,
+        "source_bytes": outcome.source_bytes,
+        "blake3": outcome.blake3.hex(),
         TRUTH: row.truth,
     }
 
@@ -205,7 +205,7 @@ def _count_reasons(rejects: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _time_reads(rows: Iterator[SourceImage], clock: defaultdict[str, float]) -> Iterator[SourceImage]:
-    """The rows, the time that each one was waited for on the clock."""
+    """The rows. The seconds of waiting for each are added to the clock."""
     while True:
         began = time.perf_counter()
         row = next(rows, None)

@@ -1,4 +1,4 @@
-"""Work in a process of its own: what hangs, eats memory or crashes there takes nothing else with it."""
+"""Run work in a confined process: work that hangs, crashes or takes too much memory ends that process alone."""
 
 import ctypes
 import multiprocessing
@@ -30,7 +30,7 @@ CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.
 
 
 class ProcessDied(Exception):
-    """The process died; `signal` is what of, None where it ended by itself."""
+    """The process died of `signal`, None where it ended by itself."""
 
     def __init__(self, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -90,7 +90,7 @@ class Decoder(ConfinedProcess):
 
         An image that takes too long is tried once: it would take as long again.
 
-        Raises RetryableError when the process is killed twice, for that no image does.
+        Raises RetryableError when the process is killed twice, because no image does that.
         """
         try:
             return self._prepare_once(prepare, row)

@@ -33,7 +33,7 @@ WHERE blake3 IN (SELECT blake3 FROM images GROUP BY blake3 HAVING COUNT(*) > 1) 
 
 
 class Duplicates:
-    """The hashes of all images, in a table on disk: memory does not grow with them."""
+    """The hashes of all images, in a table on disk, so that memory does not grow with their number."""
 
     def __init__(self, table: sqlite3.Connection) -> None:
         self._table = table
@@ -55,12 +55,14 @@ class Duplicates:
         groups = groupby(self._table.execute(IN_GROUPS), key=itemgetter(0))
         for _, group in groups:
             (_, part, image_id, refs), *others = list(group)
-            own: list[str] = json.loads(refs)
-            every = list(dict.fromkeys([*own, *(text for row in others for text in json.loads(row[3]))]))
-            if every != own:
-                self._table.execute("INSERT INTO gains VALUES (?, ?, ?)", (part, image_id, json.dumps(every)))
-                most = max(most, (len(every), image_id))
-            texts = set(every)
+            first_references: list[str] = json.loads(refs)
+            all_references = list(
+                dict.fromkeys([*first_references, *(text for row in others for text in json.loads(row[3]))])
+            )
+            if all_references != first_references:
+                self._table.execute("INSERT INTO gains VALUES (?, ?, ?)", (part, image_id, json.dumps(all_references)))
+                most = max(most, (len(all_references), image_id))
+            texts = set(all_references)
             joined = [row for row in others if row[3] != "[]" and set(json.loads(row[3])) != texts]
             self._table.executemany("INSERT INTO joined VALUES (?, ?)", ((row[1], row[2]) for row in joined))
         return most

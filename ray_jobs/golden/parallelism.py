@@ -1,4 +1,4 @@
-"""How the work is spread over the cluster, why, and how long it will take: said before it begins."""
+"""Choose how the work is spread over the cluster, and log that and the estimated time before it begins."""
 
 import logging
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ BLOCK_PARTS, BLOCKS_A_TASK = 8, 4
 
 
 def count_blocks(count: int, cpus_a_task: float) -> int:
-    """Into how many blocks, each done by one Ray task, to divide parts: few, for starting one takes 60 ms, but enough.
+    """Into how many blocks, each done by one Ray task, to divide parts: few, because starting one takes 60 ms.
 
     That the last ones end together matters more than what starting takes.
     """

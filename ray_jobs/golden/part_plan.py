@@ -85,22 +85,22 @@ def load_or_create_plan(spec: Spec, source: Source) -> GoldenPlan:
 
     Raises InputError when the source is not what its settings say or changed since its revision was taken.
     """
-    if found := _load_plan(spec.golden_uri):
-        _check_versions(spec.golden_uri, found)
-        return found
+    if plan := _load_plan(spec.golden_uri):
+        _check_versions(spec.golden_uri, plan)
+        return plan
     with open_sample(spec.suite.dataset) as sample:
         listed = sample.draw(limit_listing(spec.suite.dataset.source, source.list_images()))
         if not listed:
             raise InputError(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
         check_revision(spec)
         planned_parts = tuple(_write_refs(spec.golden_uri, sample, spec.suite.preprocess))
-        made = GoldenPlan(versions=library_versions(), listed=listed, parts=planned_parts, cells=CELLS)
-    objects.create(f"{spec.golden_uri}/plan/plan.json", made.model_dump_json().encode())
-    return _load_plan(spec.golden_uri) or made
+        new_plan = GoldenPlan(versions=library_versions(), listed=listed, parts=planned_parts, cells=CELLS)
+    objects.create(f"{spec.golden_uri}/plan/plan.json", new_plan.model_dump_json().encode())
+    return _load_plan(spec.golden_uri) or new_plan
 
 
 def plan_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Distance]:
-    """The plan, and how far away the source's images lie; both read the source, so `apart` is to run this."""
+    """The plan and the distance of the images. Both read the source, so `run_in_source_process` runs this."""
     return load_or_create_plan(spec, source), source.distance
 
 
@@ -122,12 +122,12 @@ def split_parts(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]
     count = -(-total // (most_rows * most_bytes))
     part: list[ImageRef] = []
     before, number = 0, 0
-    for one in sample:
+    for ref in sample:
         if before * count // total > number:
             yield part
             part, number = [], before * count // total
-        part.append(one)
-        before += most_bytes + one.size * most_rows
+        part.append(ref)
+        before += most_bytes + ref.size * most_rows
     if part:
         yield part
 
@@ -139,15 +139,15 @@ def check_revision(spec: Spec) -> None:
 
 
 def library_versions() -> dict[str, str]:
-    """Of every library that has a say in what the golden images are."""
+    """The version of every library that affects the golden images."""
     return {name: version(name) for name in LIBRARIES}
 
 
 def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
     if others := [
-        f"{name} {plan.versions.get(name)}, now {is_}"
-        for name, is_ in library_versions().items()
-        if plan.versions.get(name) != is_
+        f"{name} {plan.versions.get(name)}, now {current}"
+        for name, current in library_versions().items()
+        if plan.versions.get(name) != current
     ]:
         raise InputError(f"{golden_uri}: begun with {'; '.join(others)}; delete it, for a set is made with one of each")
 
@@ -155,17 +155,17 @@ def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
 def _write_refs(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
     """Write where the images lie, in files named by their content, and name the parts."""
     numbered = enumerate(split_parts(sample, settings))
-    while some := list(islice(numbered, PARTS_A_FILE)):
+    while batch := list(islice(numbered, PARTS_A_FILE)):
         sink = io.BytesIO()
         with pq.ParquetWriter(sink, REF_SCHEMA, compression="zstd") as writer:
-            for _, part in some:
-                columns = {name: [getattr(one, name) for one in part] for name in REF_SCHEMA.names}
+            for _, part in batch:
+                columns = {name: [getattr(ref, name) for ref in part] for name in REF_SCHEMA.names}
                 writer.write_table(pa.table(columns, schema=REF_SCHEMA), row_group_size=len(part))
         data = sink.getvalue()
         file = f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
         objects.create(f"{golden_uri}/plan/{file}", data)
-        for group, (number, part) in enumerate(some):
-            size = sum(one.size for one in part)
+        for group, (number, part) in enumerate(batch):
+            size = sum(ref.size for ref in part)
             yield PlannedPart(name=name_of_part(number), rows=len(part), bytes=size, file=file, group=group)
 
 

@@ -1,4 +1,4 @@
-"""What a person looks at: a contact sheet of the golden set, and its rejects as a page and as a table."""
+"""Write what people look at: a contact sheet of the golden set, and its rejects as a page and as a table."""
 
 import base64
 import io
@@ -25,9 +25,9 @@ TEMPLATES = jinja2.Environment(
 )
 
 
-def write_preview(golden_uri: str, made: Sequence[Part]) -> None:
+def write_preview(golden_uri: str, set_parts: Sequence[Part]) -> None:
     """`preview.png`: 8 rows of the first 8 images of parts evenly spaced over the golden set."""
-    full = [part for part in made if part.rows]
+    full = [part for part in set_parts if part.rows]
     step = max(len(full) / SHEET_PARTS, 1)
     chosen = [full[int(number * step)] for number in range(min(SHEET_PARTS, len(full)))]
     side = TILE + GAP
@@ -42,13 +42,13 @@ def write_preview(golden_uri: str, made: Sequence[Part]) -> None:
     objects.write(f"{golden_uri}/preview.png", sink.getvalue())
 
 
-def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[str, int]) -> None:
+def write_rejects(golden_uri: str, title: str, set_parts: Sequence[Part], lost: dict[str, int]) -> None:
     """`rejects.parquet`, all of them, and `rejects.html`, the first thousand with what can be seen of them."""
     shown: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="assay-rejects-") as folder:
         file = Path(folder, "rejects.parquet")
         with pq.ParquetWriter(file, REJECTS, compression="zstd") as writer:
-            for rejects in _read_rejects(golden_uri, made):
+            for rejects in _read_rejects(golden_uri, set_parts):
                 shown += rejects[: PAGE_ROWS - len(shown)]
                 binary = [
                     reject | {"thumbnail": base64.b64decode(reject["thumbnail"]) if reject["thumbnail"] else None}
@@ -67,7 +67,7 @@ def write_rejects(golden_uri: str, title: str, made: Sequence[Part], lost: dict[
     objects.write(f"{golden_uri}/rejects.html", page.encode())
 
 
-def _read_rejects(golden_uri: str, made: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
-    for part in made:
+def _read_rejects(golden_uri: str, set_parts: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
+    for part in set_parts:
         if part.lost:
             yield parts.footer_at(parts.uri_of_part(golden_uri, part.name))["rejects"]

@@ -69,19 +69,19 @@ class Sample:
         ):
             yield ImageRef(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
 
-    def _row(self, one: ImageRef) -> tuple[str | int | None, ...]:
+    def _row(self, ref: ImageRef) -> tuple[str | int | None, ...]:
         try:
-            text = f"{self.dataset.seed}\n{one.image_id}".encode()
+            text = f"{self.dataset.seed}\n{ref.image_id}".encode()
         except UnicodeEncodeError:
-            raise InputError(f"dataset {self.dataset.source}: {one.image_id!r} is not UTF-8; rename the file") from None
+            raise InputError(f"dataset {self.dataset.source}: {ref.image_id!r} is not UTF-8; rename the file") from None
         draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
-        return one.image_id, one.where, one.size, one.label, json.dumps(one.references), one.fault, one.truth, draw
+        return ref.image_id, ref.where, ref.size, ref.label, json.dumps(ref.references), ref.fault, ref.truth, draw
 
     def _repeated(self) -> str:
-        (found,) = self._table.execute(
+        (image_id,) = self._table.execute(
             "SELECT image_id FROM images GROUP BY image_id HAVING COUNT(*) > 1 ORDER BY image_id LIMIT 1"
         ).fetchone()
-        return str(found)
+        return str(image_id)
 
 
 @contextmanager

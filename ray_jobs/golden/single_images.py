@@ -1,6 +1,6 @@
-"""The images of a part one by one, for a part whose process died: each costs itself alone, its reading too.
+"""Read and prepare the images of a part one by one, after its process died: a bad image then costs itself alone.
 
-Runs in a Ray worker, which calls the decoder's process for everything that touches the source.
+This runs in a Ray worker. The worker calls the decoder's process for everything that touches the source.
 """
 
 import os
@@ -82,9 +82,9 @@ def prepare_alone(
                     yield row, Reject("timeout", f"not tried: its part took over {part_seconds():g} s before it")
                     continue
                 began = time.perf_counter()
-                made = decoder.prepare_isolated(prepare_row, row)
+                outcome = decoder.prepare_isolated(prepare_row, row)
                 decoding += time.perf_counter() - began
-                yield row, made
+                yield row, outcome
 
 
 def read_rows(decoder: Decoder, source: Source, wanted: Sequence[ImageRef], folder: str) -> list[SourceImage]:

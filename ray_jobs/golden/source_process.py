@@ -1,6 +1,6 @@
-"""Work that reads a source, in a confined process of its own: what comes from outside is never read in a driver.
+"""Run work that reads a source in a confined process: the driver never reads data from outside itself.
 
-The driver calls this to plan a golden set. A Ray worker reads in its decoder's process instead (`making`).
+The driver calls this to plan a golden set. A Ray worker reads in its decoder's process instead (`build_part`).
 """
 
 import logging
@@ -31,8 +31,8 @@ def run_in_source_process(what: str, work: Callable[..., T], *arguments: Any) ->
         lines, result, error = process.run(_run_logged, dict(os.environ), work, arguments, seconds=seconds)
     except ProcessDied as died:
         if died.signal == signal.SIGALRM:
-            told = f"not listed within {seconds:g} s; split it, set `limit`, or raise ASSAY_LISTING_SECONDS"
-            raise InputError(f"{what}: {told}") from None
+            remedy = f"not listed within {seconds:g} s; split it, set `limit`, or raise ASSAY_LISTING_SECONDS"
+            raise InputError(f"{what}: {remedy}") from None
         if died.signal == signal.SIGKILL:
             raise RetryableError(f"{what}: the process that lists it was killed; is there memory enough?") from None
         raise InputError(f"{what}: cannot be listed, because {died}; check its files") from None
@@ -44,8 +44,8 @@ def run_in_source_process(what: str, work: Callable[..., T], *arguments: Any) ->
         raise InputError(f"{what}: takes more than {megabytes} MB to list; check its files or raise ASSAY_LISTING_MB")
     if error is not None:
         raise error
-    done: T = result
-    return done
+    outcome: T = result
+    return outcome
 
 
 class _LineCollector(logging.Handler):

@@ -1,4 +1,7 @@
-"""Decode hostile bytes, fully, or say why that cannot be."""
+"""Decode the bytes of one image fully, or reject them with a reason. The bytes may be hostile.
+
+`prepare` calls this in the decoder's process.
+"""
 
 import io
 import warnings
@@ -124,7 +127,7 @@ def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess,
 def _orientation(image: Image.Image) -> int:
     """How the image is to be turned (EXIF 2.3, tag 0x0112); 1, not at all, when its EXIF is missing or damaged."""
     try:
-        found = int(image.getexif().get(ORIENTATION, 1))
+        orientation = int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # EXIF is hostile bytes too, and says nothing of the pixels
         return 1
-    return found if found in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1

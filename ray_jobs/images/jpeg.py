@@ -1,7 +1,7 @@
-"""JPEG by libjpeg-turbo: decoded at the scale that is needed, and refused where the decoder had to make pixels up.
+"""Decode JPEG with libjpeg-turbo at the scale that is needed, and reject data whose pixels the decoder made up.
 
-libjpeg goes on after damaged data with a warning, which most readers drop: half a photograph and half grey. Here the
-warning is the answer.
+libjpeg only warns of damaged data, and fills the rest with grey. Most readers drop that warning; here it rejects the
+image.
 """
 
 import re

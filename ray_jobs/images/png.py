@@ -1,4 +1,4 @@
-"""What Pillow does not check of a PNG: the sums of its chunks, and that there are as many pixels as it says."""
+"""Check what Pillow does not check of a PNG: the checksum of each chunk, and that no pixels are missing."""
 
 import struct
 import zlib
@@ -16,18 +16,20 @@ def check(data: bytes) -> None:
 
     Pillow leaves missing pixels black. They are inflated here a second time, in pieces, and counted.
     """
-    view, at, kinds, pixels = memoryview(data), 8, set(), zlib.decompressobj()
+    view, offset, kinds, pixels = memoryview(data), 8, set(), zlib.decompressobj()
     missing = _length(*struct.unpack_from(">IIBBxxB", data, 16))
-    while at < len(data) and b"IEND" not in kinds:
-        if at + 12 > len(data) or at + 12 + (size := struct.unpack_from(">I", data, at)[0]) > len(data):
-            raise ImageRejected("truncated", f"a chunk that begins at byte {at} ends after the file, {len(data)} bytes")
-        kind, body = data[at + 4 : at + 8], view[at + 8 : at + 8 + size]
-        if zlib.crc32(view[at + 4 : at + 8 + size]) != struct.unpack_from(">I", data, at + 8 + size)[0]:
-            raise ImageRejected("corrupt", f"the sum of the chunk {kind!r} at byte {at} is wrong")
+    while offset < len(data) and b"IEND" not in kinds:
+        if offset + 12 > len(data) or offset + 12 + (size := struct.unpack_from(">I", data, offset)[0]) > len(data):
+            raise ImageRejected(
+                "truncated", f"a chunk that begins at byte {offset} ends after the file, {len(data)} bytes"
+            )
+        kind, body = data[offset + 4 : offset + 8], view[offset + 8 : offset + 8 + size]
+        if zlib.crc32(view[offset + 4 : offset + 8 + size]) != struct.unpack_from(">I", data, offset + 8 + size)[0]:
+            raise ImageRejected("corrupt", f"the sum of the chunk {kind!r} at byte {offset} is wrong")
         if kind == b"IDAT":
             missing -= _count_inflated(pixels, body, missing)
         kinds.add(kind)
-        at += 12 + size
+        offset += 12 + size
     if missing > 0:
         raise ImageRejected("truncated", f"{missing} bytes of pixels are missing")
     if data[25] == PALETTE and b"PLTE" not in kinds:
@@ -43,8 +45,8 @@ def _length(width: int, height: int, depth: int, colour: int, interlaced: int) -
 
 def _count_inflated(pixels: "zlib._Decompress", body: memoryview | bytes, wanted: int) -> int:
     """How many bytes the next part of the stream unfolds to; it is not unfolded further than `wanted`."""
-    found = 0
-    while body and found < wanted:
-        found += len(pixels.decompress(body, min(PIECE, wanted - found)))
+    count = 0
+    while body and count < wanted:
+        count += len(pixels.decompress(body, min(PIECE, wanted - count)))
         body = pixels.unconsumed_tail
-    return found
+    return count

@@ -1,6 +1,6 @@
-"""Where images come from: a source lists what it has, one image after the other, and reads what it is asked for.
+"""Open the source of a data set: choose the format, and refuse settings that the format does not use.
 
-`listed` runs on the driver and streams; `read` runs in a Ray task. What lies between them is a table on disk.
+`preprocess` and the check of a suite call this.
 """
 
 from itertools import islice
@@ -66,11 +66,11 @@ def _detect_format(dataset: Dataset) -> str:
     kinds = {_kind(key) or "" for key in keys if not is_left_by_tools(key)}
     if "parquet" in kinds and kinds & {"webdataset", "folder"} and _are_beside(keys):
         kinds.remove("parquet")
-    found = sorted(kinds & {"folder", "parquet", "arrow", "webdataset"})
-    if len(found) > 1:
-        held = " and ".join("images" if kind == "folder" else f"{kind} files" for kind in found)
-        raise InputError(f"dataset {source}: holds {held}; say which with `format`")
-    return found[0] if found else "folder"
+    formats = sorted(kinds & {"folder", "parquet", "arrow", "webdataset"})
+    if len(formats) > 1:
+        contents = " and ".join("images" if kind == "folder" else f"{kind} files" for kind in formats)
+        raise InputError(f"dataset {source}: holds {contents}; say which with `format`")
+    return formats[0] if formats else "folder"
 
 
 def _are_beside(keys: list[str]) -> bool:

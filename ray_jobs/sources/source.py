@@ -1,6 +1,7 @@
-"""What every source gives: the images that it lists, and each of them read.
+"""The protocol of a source: it lists its images, and reads those that it is asked for.
 
-`listed` runs on the driver and streams; `read` runs in a Ray task. What lies between them is a table on disk.
+`list_images` streams in a process that the driver starts; `read` runs in a process that a Ray worker starts. The plan
+of the golden set, on disk, carries the images from one to the other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,9 +66,9 @@ class Source(Protocol):
     def list_images(self) -> Iterator[ImageRef]:
         """Every image, in an order that depends on the content alone; labels at least where the sample needs them.
 
-        Raises BadInput when the source is not what its settings say. A row that cannot be an image is listed too: what
-        is not listed is not counted.
+        Raises InputError when the source is not what its settings say. A row that cannot be an image is listed too:
+        an image that is not listed is not counted.
         """
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        """The located images, in that order. Raises Trouble when trying again may help."""
+        """The located images, in that order. Raises RetryableError when trying again may help."""

@@ -100,8 +100,10 @@ def choose_preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str |
 
 def log_columns(dataset: Dataset, columns: Columns) -> None:
     """Log what was chosen."""
-    told = {"image": columns.image, "label": columns.label, "references": columns.references}
-    log.info("dataset %s: columns %s", dataset.source, ", ".join(f"{a} = {b!r}" for a, b in told.items() if b))
+    columns_by_role = {"image": columns.image, "label": columns.label, "references": columns.references}
+    log.info(
+        "dataset %s: columns %s", dataset.source, ", ".join(f"{a} = {b!r}" for a, b in columns_by_role.items() if b)
+    )
 
 
 def _choose_image_column(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
@@ -110,8 +112,8 @@ def _choose_image_column(where: str, schema: pa.Schema, types: dict[str, dict[st
     Then what writers make of these: lists of them, and, where no cell of the file has a value, a column without a type.
     """
     features = [str(name) for name in schema.names if types.get(name, {}).get("_type") == "Image"]
-    held = [str(field.name) for field in schema if _holds_bytes(field.type)]
-    candidates = features or held
+    with_bytes = [str(field.name) for field in schema if _holds_bytes(field.type)]
+    candidates = features or with_bytes
     if not candidates:
         if named_so := choose_preferred([str(field.name) for field in schema if _is_text(field.type)], PLACES):
             return named_so
@@ -125,9 +127,9 @@ def _choose_image_column(where: str, schema: pa.Schema, types: dict[str, dict[st
         untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
         if named_so := choose_preferred(places, PLACES) or choose_preferred(untyped, (*IMAGES, *PLACES)):
             return named_so
-    told = "which" if candidates else "that any"
+    what = "which" if candidates else "that any"
     raise InputError(
-        f"dataset {where}: cannot tell {told} of its columns holds the images: "
+        f"dataset {where}: cannot tell {what} of its columns holds the images: "
         f"{', '.join(f'{field.name} ({field.type})' for field in schema)}; set `dataset.image`"
     )
 

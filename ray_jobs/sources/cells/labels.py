@@ -49,8 +49,8 @@ def name_label(raw: str | None, names: LabelNames | None, dataset: Dataset) -> t
         return None, raw
     if raw not in names:
         where = f"label_names {dataset.label_names}" if dataset.label_names else f"dataset {dataset.source}"
-        some = ", ".join(list(names)[:5])
+        examples = ", ".join(list(names)[:5])
         form = f", for example by a line `{raw} its name`" if dataset.label_names else ""
-        told = f"it has {len(names)} ({some}, ...): add it or correct it{form}"
-        raise InputError(f"{where}: no name for label {raw!r}; {told}")
+        remedy = f"it has {len(names)} ({examples}, ...): add it or correct it{form}"
+        raise InputError(f"{where}: no name for label {raw!r}; {remedy}")
     return names[raw], raw

@@ -1,4 +1,4 @@
-"""The text in a cell, and what a list or an object is that came as text; `cells` decides what may be in which cell.
+"""The text in a cell, and what a list or an object is that came as text; `cells.values` decides what a cell may hold.
 
 Nothing here writes out what is no text: a number's, an object's or bytes' Python form is never somebody's caption.
 """

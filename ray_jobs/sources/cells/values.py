@@ -1,8 +1,8 @@
-"""What a cell of any source is taken for: references and a label here, the image in `image_cells`.
+"""Read the references and the label in a cell of any source; `cells.images` reads the image.
 
-Every source asks here, and nowhere else is a value of a source made a text. A reference is a text or a list of texts; a
-label is a text, a number, a bool or a list of those. What else a cell may hold is a CellFault, which makes a reject of
-its row and of no other.
+Every source calls this, and no other code makes texts of the cells of a source. A reference is a text or a list of
+texts. A label is a text, a number, a bool or a list of those. Any other value raises CellFault, which rejects its row
+and no other.
 """
 
 import re
@@ -70,11 +70,11 @@ def read_texts(
     """
     column = f"label {label!r}: "
     try:
-        found = read_label(cells.get(label)) if label else None
+        label_text = read_label(cells.get(label)) if label else None
         column = f"references {references!r}: "
-        said = read_references(cells.get(references)) if references else []
+        reference_texts = read_references(cells.get(references)) if references else []
         column = ""
-        return RowTexts(found, said, truth=read_truth(cells, truth or {}, features or {}))
+        return RowTexts(label_text, reference_texts, truth=read_truth(cells, truth or {}, features or {}))
     except CellFault as fault:
         return RowTexts(fault=f"{column}{fault}")
 
@@ -196,8 +196,8 @@ def _speaker(turn: Any) -> str | None:
     """Who says this turn of a conversation; None for what is no turn."""
     if not isinstance(turn, dict):
         return None
-    said = (turn.get("from"), turn.get("value")) if "from" in turn else (turn.get("role"), turn.get("content"))
-    return said[0].lower() if isinstance(said[0], str) and said[1] is not None else None
+    turn_text = (turn.get("from"), turn.get("value")) if "from" in turn else (turn.get("role"), turn.get("content"))
+    return turn_text[0].lower() if isinstance(turn_text[0], str) and turn_text[1] is not None else None
 
 
 def _read_assistant_answer(turns: list[dict[str, Any]]) -> list[str]:

@@ -35,33 +35,33 @@ class FolderSource:
         return distance_of(self.dataset.source)
 
     def list_images(self) -> Iterator[ImageRef]:
-        described = self._find_metadata()
-        if self.dataset.truth and not described:
-            told = f"truth {', '.join(self.dataset.truth.values())!r} needs a {' or '.join(METADATA)}"
-            raise InputError(f"dataset {self.dataset.source}: {told}")
+        metadata_names = self._find_metadata()
+        if self.dataset.truth and not metadata_names:
+            fault = f"truth {', '.join(self.dataset.truth.values())!r} needs a {' or '.join(METADATA)}"
+            raise InputError(f"dataset {self.dataset.source}: {fault}")
         sides = None
-        if self.dataset.references and not described:
+        if self.dataset.references and not metadata_names:
             sides = find_side_files(self.dataset)
         names = read_label_names(self.dataset)
-        with open_metadata(self.dataset, described) if described else nullcontext() as joined:
-            for one in self._list_files(joined, sides):
-                name_label(one.label, names, self.dataset)  # a label without a name is told before anything is read
-                yield one
+        with open_metadata(self.dataset, metadata_names) if metadata_names else nullcontext() as joined:
+            for ref in self._list_files(joined, sides):
+                name_label(ref.label, names, self.dataset)  # a label without a name is told before anything is read
+                yield ref
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
         names = read_label_names(self.dataset)
 
-        def row(one: ImageRef) -> SourceImage:
-            where, sides = SideFiles.parse_place(one.where)
-            found = FetchedImage(detail=one.fault) if one.fault else self._fetch_image(one, where)
-            texts = RowTexts(one.label, one.references)
-            if sides and not found.absent:
+        def row(ref: ImageRef) -> SourceImage:
+            where, sides = SideFiles.parse_place(ref.where)
+            fetched = FetchedImage(detail=ref.fault) if ref.fault else self._fetch_image(ref, where)
+            texts = RowTexts(ref.label, ref.references)
+            if sides and not fetched.absent:
                 texts = sides.read(f"{self.dataset.source}/{_as_key(where)}", self.dataset)
                 if texts.fault:
-                    found = FetchedImage(detail=texts.fault)
+                    fetched = FetchedImage(detail=texts.fault)
             label, label_id = name_label(texts.label, names, self.dataset)
             return SourceImage(
-                one.image_id, found.data, found.file, label, label_id, texts.references, found.detail, one.truth
+                ref.image_id, fetched.data, fetched.file, label, label_id, texts.references, fetched.detail, ref.truth
             )
 
         return prefetch(row, located, reads_at_once(self.dataset, self.distance))
@@ -81,20 +81,20 @@ class FolderSource:
 
     def _list_files(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[ImageRef]:
         """The images by key, then the rows of the metadata whose file is not there."""
-        images, labels, classes, others = 0, 0, 0, SkippedFiles(self.dataset.source, "like an image")
+        images, labels, classes, skipped = 0, 0, 0, SkippedFiles(self.dataset.source, "like an image")
         split = None if joined and joined.tells_splits else self.dataset.split
         wanted = self.dataset.split not in (None, ALL)
         selection = Selection(self.dataset.source, ALL if joined and joined.tells_splits else split, SUFFIXES["folder"])
         for entry in list_selected(selection):
-            said = joined.find(entry.key) if joined else None
-            if said is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
+            description = joined.find(entry.key) if joined else None
+            if description is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
                 if entry.key.rpartition("/")[2] not in METADATA and not (sides and sides.owns(entry.key)):
-                    others.add(escape_unencodable(entry.key))
+                    skipped.add(escape_unencodable(entry.key))
                 continue
-            if wanted and joined and joined.tells_splits and not (said and said.chosen):
+            if wanted and joined and joined.tells_splits and not (description and description.chosen):
                 continue
             images += 1
-            label = said.label if said else None
+            label = description.label if description else None
             if self.dataset.label and joined is None and not (sides and sides.label):
                 label = self._folder_label(entry.key)
             labels += label is not None
@@ -102,12 +102,12 @@ class FolderSource:
             where = _as_where(entry.key)
             if sides:
                 where = sides.add_to_place(where)
-            references, fault = (said.references, said.fault) if said else ([], "")
-            truth = said.truth if said else "{}" if self.dataset.truth else None
+            references, fault = (description.references, description.fault) if description else ([], "")
+            truth = description.truth if description else "{}" if self.dataset.truth else None
             yield ImageRef(escape_unencodable(entry.key), where, entry.size, label, references, fault, truth)
-        others.log()
+        skipped.log()
         if not images:
-            self._refuse_nothing(selection, others)
+            self._refuse_nothing(selection, skipped)
         if self.dataset.label and joined is None and not labels and not (sides and sides.label):
             raise InputError(
                 f"dataset {self.dataset.source}: `label: {self.dataset.label}` has no effect: no image lies in a "
@@ -119,9 +119,16 @@ class FolderSource:
                 f"is called by a class, but like {printable(str(label), 40)!r}; move the images up into the folders of "
                 "their classes, or write the labels into a metadata.csv"
             )
-        for said in joined.list_missing() if joined else ():
-            if said.chosen and (split in (None, ALL) or is_of_split(said.file_name, str(split))):
-                yield ImageRef(said.file_name, said.file, 0, said.label, said.references, truth=said.truth)
+        for description in joined.list_missing() if joined else ():
+            if description.chosen and (split in (None, ALL) or is_of_split(description.file_name, str(split))):
+                yield ImageRef(
+                    description.file_name,
+                    description.file,
+                    0,
+                    description.label,
+                    description.references,
+                    truth=description.truth,
+                )
 
     def _folder_label(self, key: str) -> str | None:
         """The name of the subfolder, which is no label where it is that of the split."""
@@ -143,15 +150,17 @@ class FolderSource:
             f"; check the URI{archives_among(others.examples)}{manifests_among(others.examples)}"
         )
 
-    def _fetch_image(self, one: ImageRef, where: str) -> FetchedImage:
+    def _fetch_image(self, ref: ImageRef, where: str) -> FetchedImage:
         if where.rpartition("/")[2] in METADATA:  # never an image, so this tells that there is none
             return FetchedImage(detail=f"named in {where} but not there")
         place = f"{self.dataset.source}/{_as_key(where)}"
-        found = fetch_place(place, self.dataset.source)
-        if found.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
-            told = "is it mounted on this node too, or did the source change?"
-            raise RetryableError(f"dataset {self.dataset.source}: {one.image_id} was listed and cannot be read; {told}")
-        return found
+        fetched = fetch_place(place, self.dataset.source)
+        if fetched.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
+            remedy = "is it mounted on this node too, or did the source change?"
+            raise RetryableError(
+                f"dataset {self.dataset.source}: {ref.image_id} was listed and cannot be read; {remedy}"
+            )
+        return fetched
 
 
 def _as_where(key: str) -> str:

@@ -48,23 +48,25 @@ class HuggingFaceSource:
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
         rows, columns = self._open()
-        cells = ((one, rows[int(one.where)].to_pylist()[0]) for one in located)
+        cells = ((ref, rows[int(ref.where)].to_pylist()[0]) for ref in located)
         read = prefetch(self._fetch_row, cells, reads_at_once(self.dataset, "web")) if columns.places else None
-        for one, texts, found in read or map(self._fetch_row, cells):
+        for ref, texts, fetched in read or map(self._fetch_row, cells):
             name, label_id = name_label(texts.label, columns.names, self.dataset)
-            said, truth = texts.references, texts.truth
-            yield SourceImage(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
+            references, truth = texts.references, texts.truth
+            yield SourceImage(
+                ref.image_id, fetched.data, fetched.file, name, label_id, references, fetched.detail, truth
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset, "_loaded": None}  # each worker maps the files itself
 
     def _fetch_row(self, item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, FetchedImage]:
-        one, row = item
+        ref, row = item
         columns = self._open()[1]
         texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
         if texts.fault:
-            return one, texts, FetchedImage(detail=texts.fault)
-        return one, texts, fetch_cell(row[columns.image], self.dataset.source)
+            return ref, texts, FetchedImage(detail=texts.fault)
+        return ref, texts, fetch_cell(row[columns.image], self.dataset.source)
 
     def _read_labels(self, rows: datasets.Dataset, columns: Columns) -> Iterator[str | None]:
         for batch in rows.select_columns([columns.label]).iter(BATCH):
@@ -90,8 +92,8 @@ class HuggingFaceSource:
         for name in columns.names_to_read():
             plain = (datasets.Value, datasets.ClassLabel, *((datasets.Image,) if name == columns.image else ()))
             if kind := _first_not_of(plain, features[name]):
-                told = f"column {name!r} is of the type {kind}, which is not read; write it as texts or numbers"
-                raise InputError(f"dataset {self.dataset.source}: {told}")
+                fault = f"column {name!r} is of the type {kind}, which is not read; write it as texts or numbers"
+                raise InputError(f"dataset {self.dataset.source}: {fault}")
 
     def _load(self) -> Any:
         source = self.dataset.source
@@ -126,8 +128,8 @@ class HuggingFaceSource:
                 raise InputError(f"dataset {self.dataset.source}: no split {split!r}{nearest(split, names)}")
             loaded = loaded[split]
         elif self.dataset.split and not is_hub_name(self.dataset) and str(loaded.split) != self.dataset.split:
-            told = f"it has no splits to take {self.dataset.split!r} from; take `split` out"
-            raise InputError(f"dataset {self.dataset.source}: {told}")
+            fault = f"it has no splits to take {self.dataset.split!r} from; take `split` out"
+            raise InputError(f"dataset {self.dataset.source}: {fault}")
         return loaded
 
 

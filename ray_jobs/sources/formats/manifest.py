@@ -1,6 +1,6 @@
 """A manifest: a file whose rows name images, by paths relative to it or absolute, s3:// or http(s)://.
 
-JSONL, CSV, TSV, and the JSON and text files that `rows` reads. Rows of one image are its references, one a row.
+JSONL, CSV, TSV, and the JSON and text files of `rows.row_files`. Rows of one image are its references, one a row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,8 +43,8 @@ LOOKED_FOR = 5  # images of these that are looked for
 class ManifestSource:
     def __init__(self, dataset: Dataset) -> None:
         if not dataset.source.lower().endswith(SUFFIXES["manifest"]):
-            told = ", ".join(SUFFIXES["manifest"])
-            raise InputError(f"dataset {dataset.source}: not a manifest by its name; it must end in one of {told}")
+            suffixes = ", ".join(SUFFIXES["manifest"])
+            raise InputError(f"dataset {dataset.source}: not a manifest by its name; it must end in one of {suffixes}")
         self.dataset = dataset
 
     @property
@@ -67,11 +67,11 @@ class ManifestSource:
             located = join_rows(self.dataset.source, located, self._folder)
         label_by_id = read_label_names(self.dataset)
         with unique_names() as names:
-            for number, one in located:
+            for number, ref in located:
                 name_label(
-                    one.label, label_by_id, self.dataset
+                    ref.label, label_by_id, self.dataset
                 )  # a label without a name is told before anything is read
-                yield replace(one, image_id=names.unique(one.image_id, number))
+                yield replace(ref, image_id=names.unique(ref.image_id, number))
 
     def _list_rows(self, everything: Iterator[tuple[int, Cells]], columns: Columns) -> Iterator[tuple[int, ImageRef]]:
         """Number and image of each row of the split. Raises InputError at the end for a column that no row has."""
@@ -95,27 +95,27 @@ class ManifestSource:
         names = read_label_names(self.dataset)
         folder = self._folder
 
-        def row(one: ImageRef) -> SourceImage:
-            if one.fault or not one.where:
-                found = FetchedImage(detail=one.fault or "the row names no image")
+        def row(ref: ImageRef) -> SourceImage:
+            if ref.fault or not ref.where:
+                fetched = FetchedImage(detail=ref.fault or "the row names no image")
             else:
-                found = fetch_cell(one.where, folder)
-            label, label_id = name_label(one.label, names, self.dataset)
+                fetched = fetch_cell(ref.where, folder)
+            label, label_id = name_label(ref.label, names, self.dataset)
             return SourceImage(
-                one.image_id, found.data, found.file, label, label_id, one.references, found.detail, one.truth
+                ref.image_id, fetched.data, fetched.file, label, label_id, ref.references, fetched.detail, ref.truth
             )
 
-        distances = {distance_of(resolve_path(folder, one.where)) for one in located}
+        distances = {distance_of(resolve_path(folder, ref.where)) for ref in located}
         distance: Distance = next((far for far in FARTHEST if far in distances), "local")
         return prefetch(row, located, reads_at_once(self.dataset, distance))
 
     def _build_ref(self, number: int, cells: Cells, columns: Columns) -> ImageRef:
         place, fault = _read_place(cells.get(columns.image))
         texts = read_texts(cells, columns.label, columns.references, self.dataset.truth)
-        called = web.redact_url(place) if distance_of(place) == "web" else place
-        if not called or is_inline(called):
-            called = str(number)
-        return ImageRef(called, place, 0, texts.label, texts.references, fault or texts.fault, texts.truth)
+        image_name = web.redact_url(place) if distance_of(place) == "web" else place
+        if not image_name or is_inline(image_name):
+            image_name = str(number)
+        return ImageRef(image_name, place, 0, texts.label, texts.references, fault or texts.fault, texts.truth)
 
     def _choose_columns(self, head: list[tuple[int, Cells]]) -> Columns:
         source = self.dataset.source
@@ -124,8 +124,8 @@ class ManifestSource:
             raise InputError(f"dataset {source}: has no rows; write one an image")
         image = check_column(self.dataset.image, "image", source, known) or choose_preferred(known, PLACES)
         if image is None:
-            told = f"cannot tell which of its columns names the images: {', '.join(known)}; set `dataset.image`"
-            raise InputError(f"dataset {source}: {told}")
+            suffixes = f"cannot tell which of its columns names the images: {', '.join(known)}; set `dataset.image`"
+            raise InputError(f"dataset {source}: {suffixes}")
         return Columns(image, self.dataset.label, self.dataset.references, places=True)
 
     @cached_property

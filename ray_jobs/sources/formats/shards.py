@@ -31,19 +31,19 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
             yield uri[len(_base(source)) + 1 :]
         return
     selection = Selection(source, dataset.split, suffixes)
-    others, found = SkippedFiles(source, " or ".join(suffixes)), 0
-    for key in _keys(selection, others):
-        found += 1
+    skipped, count = SkippedFiles(source, " or ".join(suffixes)), 0
+    for key in _keys(selection, skipped):
+        count += 1
         yield key
-    others.log()
-    if not found and selection.count_data and has_columns and not selection.others:
+    skipped.log()
+    if not count and selection.count_data and has_columns and not selection.others:
         yield from _keys(Selection(source, ALL, suffixes), SkippedFiles(source, ""))
-    elif not found and selection.count_data:
+    elif not count and selection.count_data:
         selection.refuse_missing()
-    elif not found:
+    elif not count:
         if objects.entry(source) is None:
             what = (
-                f"none of its {others.count} files is named {', '.join(suffixes)}" if others.count else "no such file"
+                f"none of its {skipped.count} files is named {', '.join(suffixes)}" if skipped.count else "no such file"
             )
             raise InputError(f"dataset {source}: {what}; check the URI")
         if not has_columns:
@@ -81,8 +81,8 @@ def _keys(selection: Selection, others: SkippedFiles) -> Iterator[str]:
 def _refuse_split(dataset: Dataset, uri: str) -> None:
     """Raise InputError for a named file whose name does not say that it is of the suite's split."""
     if needs_split_column(dataset, uri.rsplit("/", 1)[-1]):
-        told = f"`split: {dataset.split}` has no effect on a named file; take it out"
-        raise InputError(f"dataset {dataset.source}: {told}")
+        fault = f"`split: {dataset.split}` has no effect on a named file; take it out"
+        raise InputError(f"dataset {dataset.source}: {fault}")
 
 
 @lru_cache(8)

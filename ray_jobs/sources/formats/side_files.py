@@ -75,19 +75,19 @@ def find_side_files(dataset: Dataset) -> SideFiles:
                 if suffix and f"{stem}.{suffix}" in keys}  # fmt: skip
     described = next((stem for stem in stems if f"{stem}.json" in keys), None)
     known = list(_parse_json(_read_side_file(f"{source}/{described}.json", "json", source))) if described else []
-    found = [_suffix(name, suffixes, known) for name in (dataset.references, dataset.label)]
-    if found[0] is None:
+    found_suffixes = [_suffix(name, suffixes, known) for name in (dataset.references, dataset.label)]
+    if found_suffixes[0] is None:
         if not suffixes:
-            told = f"references {dataset.references!r} need a metadata.jsonl or metadata.csv, or side files (0.txt)"
+            fault = f"references {dataset.references!r} need a metadata.jsonl or metadata.csv, or side files (0.txt)"
             others = sorted(key for key in keys if _stem(key) not in stems)
-            raise InputError(f"dataset {source}: {told}{manifests_among(others)}")
+            raise InputError(f"dataset {source}: {fault}{manifests_among(others)}")
         hint = nearest(str(dataset.references), sorted(suffixes) + known)
         raise InputError(f"dataset {source}: no side file or key {dataset.references!r} for references{hint}")
-    if found[1] and dataset.stratify:
+    if found_suffixes[1] and dataset.stratify:
         raise InputError(
             f"dataset {source}: `stratify` needs the labels in a metadata.csv, not in side files; write one"
         )
-    return SideFiles(found[0], found[1])
+    return SideFiles(found_suffixes[0], found_suffixes[1])
 
 
 def _suffix(name: str | None, suffixes: set[str], known: list[str]) -> str | None:

@@ -107,19 +107,21 @@ class TableSource:
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
         given = read_label_names(self.dataset)
-        for (shard, faulty), ones in groupby(located, key=lambda one: (one.where.rpartition("#")[0], bool(one.fault))):
+        for (shard, faulty), refs in groupby(located, key=lambda ref: (ref.where.rpartition("#")[0], bool(ref.fault))):
             if faulty:
-                yield from (SourceImage(one.image_id, None, detail=one.fault) for one in ones)
+                yield from (SourceImage(ref.image_id, None, detail=ref.fault) for ref in refs)
                 continue
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
                 columns = choose_columns(self.dataset, uri, file.schema, parse_partitions(shard))
                 names = given or columns.names
-                cells = self._read_cells(uri, file, columns, list(ones))
-                for one, texts, found in self._fetch_cells(uri, columns, cells):
+                cells = self._read_cells(uri, file, columns, list(refs))
+                for ref, texts, fetched in self._fetch_cells(uri, columns, cells):
                     name, label_id = name_label(texts.label, names, self.dataset)
-                    said, truth = texts.references, texts.truth
-                    yield SourceImage(one.image_id, found.data, found.file, name, label_id, said, found.detail, truth)
+                    references, truth = texts.references, texts.truth
+                    yield SourceImage(
+                        ref.image_id, fetched.data, fetched.file, name, label_id, references, fetched.detail, truth
+                    )
 
     def _choose_columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
         """The columns of one file; one that has no value in any of its rows has no type there, but has in others."""
@@ -157,8 +159,8 @@ class TableSource:
         fault = f"the image cell is empty, as all of {columns.image!r} in this file" if untyped else ""
         for index, block in enumerate(file.blocks(columns.image)):
             if block.rows < 0 or number + block.rows > file.size:  # a footer may claim any number
-                told = f"claims {number + block.rows} rows in {file.size} bytes"
-                raise InputError(f"dataset {uri_of(self.dataset, shard)}: {told}; write the file again")
+                claim = f"claims {number + block.rows} rows in {file.size} bytes"
+                raise InputError(f"dataset {uri_of(self.dataset, shard)}: {claim}; write the file again")
             wanted = columns.label if self.dataset.stratify else None
             labels = self._read_labels(file, index, wanted, columns) if wanted else None
             split_names = self._read_labels(file, index, split, columns) if splits else None
@@ -184,7 +186,7 @@ class TableSource:
         self, uri: str, file: TableFile, columns: Columns, located: list[ImageRef]
     ) -> Iterator[tuple[ImageRef, dict[str, Any]]]:
         """The wanted cells of the located rows of a shard, in that order, each block gone through once if sorted."""
-        place = [tuple(map(int, one.where.rpartition("#")[2].split("."))) for one in located]
+        place = [tuple(map(int, ref.where.rpartition("#")[2].split("."))) for ref in located]
         at, wanted = 0, columns.names_to_read()
         while at < len(located):
             block, row = place[at]
@@ -207,11 +209,11 @@ class TableSource:
         self, uri: str, columns: Columns, cells: Iterator[tuple[ImageRef, dict[str, Any]]]
     ) -> Iterator[tuple[ImageRef, RowTexts, FetchedImage]]:
         def fetch(item: tuple[ImageRef, dict[str, Any]]) -> tuple[ImageRef, RowTexts, FetchedImage]:
-            one, row = item
+            ref, row = item
             texts = read_texts(row, columns.label, columns.references, self.dataset.truth, columns.truth)
             if texts.fault:
-                return one, texts, FetchedImage(detail=texts.fault)
-            return one, texts, fetch_cell(row[columns.image], _folder(uri))
+                return ref, texts, FetchedImage(detail=texts.fault)
+            return ref, texts, fetch_cell(row[columns.image], _folder(uri))
 
         if not columns.places:
             return map(fetch, cells)

@@ -75,22 +75,24 @@ def _with_texts(file: BufferedReader, sample: TarSample, texts: Callable[[TarSam
 def _members(uri: str, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
     packed = next((name for magic, name in COMPRESSED.items() if magic.match(file.peek(10))), None)
     if packed or not uri.lower().endswith(".tar"):
-        told = f"compressed ({packed})" if packed else "not named .tar"
-        raise InputError(f"dataset {uri}: {told}; decompress it: a compressed shard cannot be read in parts")
+        fault = f"compressed ({packed})" if packed else "not named .tar"
+        raise InputError(f"dataset {uri}: {fault}; decompress it: a compressed shard cannot be read in parts")
     if not file.peek(1):
         raise InputError(f"dataset {uri}: empty, not even an empty tar file; write it again")
-    at = 0
+    offset = 0
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (the file is not its own)
         while member := tar.next():
-            if tar.offset <= at:  # a size below zero leads back
+            if tar.offset <= offset:  # a size below zero leads back
                 raise ValueError(f"a member of {member.size} bytes")
             yield member
             tar.members.clear()  # type: ignore[attr-defined] # they are kept for a lookup that nobody asks for
-            at = tar.offset
+            offset = tar.offset
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        at = min(at, file.seek(0, 2))
-        raise InputError(f"dataset {uri}: cut off or corrupt at byte {at}: {error}; write or copy it again") from None
+        offset = min(offset, file.seek(0, 2))
+        raise InputError(
+            f"dataset {uri}: cut off or corrupt at byte {offset}: {error}; write or copy it again"
+        ) from None
     _check_end(uri, file, tar.offset)
 
 

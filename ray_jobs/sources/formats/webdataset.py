@@ -47,9 +47,9 @@ class WebDatasetSource:
         everything = self._list_samples()
         head = list(islice(everything, HEAD))
         self._check([sample for _, sample in head])
-        with unique_names() as given, open_database(EXTENSIONS) as known:
+        with unique_names() as unique_ids, open_database(EXTENSIONS) as seen:
             for shard, sample in chain(head, everything):
-                self._refuse_scattered(shard, sample, known)
+                self._refuse_scattered(shard, sample, seen)
                 label = self._read_listed_label(sample)
                 name_label(label, names, self.dataset)  # where labels are listed, one without a name is told now
                 image = self._find_image(sample)
@@ -57,7 +57,7 @@ class WebDatasetSource:
                     name: place for name, place in sample.members.items() if name in self._find_text_members(sample)
                 }
                 where = json.dumps([shard, image, others], separators=(",", ":"))
-                image_id = given.unique(
+                image_id = unique_ids.unique(
                     f"{shard_title(self.dataset, shard)}/{escape_unencodable(sample.key)}", sample.number
                 )
                 yield ImageRef(image_id, where, image[1] if image else 0, label)
@@ -66,22 +66,22 @@ class WebDatasetSource:
         row = partial(self._read_row, names=read_label_names(self.dataset))
         return prefetch(row, located, reads_at_once(self.dataset, self.distance))
 
-    def _read_row(self, one: ImageRef, names: LabelNames | None) -> SourceImage:
-        shard, image, others = json.loads(one.where)
+    def _read_row(self, ref: ImageRef, names: LabelNames | None) -> SourceImage:
+        shard, image, others = json.loads(ref.where)
         uri = uri_of(self.dataset, shard)
         try:
             pieces = _read_members(uri, others | ({IMAGE: image} if image else {}))
-            told = {name: self._read_value(pieces, name) for name in self._text_names()}
-            texts = read_texts(told, self.dataset.label, self.dataset.references, self.dataset.truth)
+            cells = {name: self._read_value(pieces, name) for name in self._text_names()}
+            texts = read_texts(cells, self.dataset.label, self.dataset.references, self.dataset.truth)
         except FileNotFoundError:
             raise RetryableError(f"{uri}: was listed and is not there; is it mounted on this node too?") from None
         except InputError as error:
-            return SourceImage(one.image_id, None, detail=" ".join(str(error).split()))
+            return SourceImage(ref.image_id, None, detail=" ".join(str(error).split()))
         if texts.fault:
-            return SourceImage(one.image_id, None, detail=texts.fault)
+            return SourceImage(ref.image_id, None, detail=texts.fault)
         name, label_id = name_label(texts.label, names, self.dataset)
         detail = "" if image else "the sample has no image"
-        return SourceImage(one.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail, texts.truth)
+        return SourceImage(ref.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail, texts.truth)
 
     def _list_samples(self) -> Iterator[tuple[str, TarSample]]:
         """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
@@ -104,13 +104,15 @@ class WebDatasetSource:
             raise InputError(f"dataset {source}: its shards hold no samples; check the URI")
         extensions = sorted({name for sample in head for name in sample.members})
         if not any(map(self._find_image, head)):
-            what = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
-            told = f"no {what} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
+            missing = f"member {self.dataset.image!r}" if self.dataset.image else "member named like an image"
+            fault = (
+                f"no {missing} in its first samples, but {', '.join(extensions)}; set `dataset.image` to one of them"
+            )
             if any(f".{name}".endswith(image_formats.SUFFIXES) for name in extensions):
-                told += "; a key ends at the first dot of a name, so other dots in it have to go"
+                fault += "; a key ends at the first dot of a name, so other dots in it have to go"
             elif not self.dataset.image:
-                told += "; if images follow further down, pack the files again, with tar --sort=name"
-            raise InputError(f"dataset {source}: {told}")
+                fault += "; if images follow further down, pack the files again, with tar --sort=name"
+            raise InputError(f"dataset {source}: {fault}")
         truth = ((f"the truth of {field!r}", column) for field, column in self.dataset.truth.items())
         for role, name in (("label", self.dataset.label), ("references", self.dataset.references), *truth):
             if name and name.lower() not in extensions:
@@ -188,7 +190,7 @@ def _id(name: str) -> bytes:
 
 
 def _text(member: bytes) -> str | bytes:
-    """The text of a member that is one; `cells` tells what is wrong with the bytes of another."""
+    """The text of a member that is one; `cells.values` reports what is wrong with other bytes."""
     try:
         return decode_text(member).strip()
     except CellFault:

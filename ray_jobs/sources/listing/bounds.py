@@ -1,4 +1,4 @@
-"""The most that a listing may be, whatever the files claim: it lies on the driver's disk."""
+"""Bound the size of a listing, whatever the files claim, because the listing lies on the driver's disk."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -23,8 +23,8 @@ class ListingLimit:
         """Count an image. Raises InputError after ASSAY_MAX_IMAGES of them, and as `add_text` does."""
         self._count += 1
         if self._count > self._most:
-            told = f"lists over {self._most} images; split it, or raise ASSAY_MAX_IMAGES"
-            raise InputError(f"dataset {self._source}: {told}")
+            fault = f"lists over {self._most} images; split it, or raise ASSAY_MAX_IMAGES"
+            raise InputError(f"dataset {self._source}: {fault}")
         self.add_text(
             len(image.image_id) + len(image.where) + len(image.label or "") + sum(map(len, image.references))
             + len(image.fault) + len(image.truth or "")

@@ -1,4 +1,4 @@
-"""What a listing passes over, told in one line: a file that is no image is no loss, but nobody should have to guess."""
+"""Log in one line which files a listing skipped: they are no loss, but nobody should have to guess."""
 
 import logging
 from collections.abc import Iterator

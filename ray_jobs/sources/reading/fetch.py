@@ -1,4 +1,7 @@
-"""Reading many images at once, in order, and never more of them than that in memory."""
+"""Fetch the image that a cell names, from a disk, an object store or the web, and read several streams ahead.
+
+The sources call this, in the process that reads a source. At most as many images are in memory as are read at once.
+"""
 
 import errno
 import posixpath
@@ -92,7 +95,7 @@ def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: i
 
 
 def fetch_cell(cell: Any, folder: str) -> FetchedImage:
-    """The image that a cell holds or names; `folder` is where the file with the cell lies. Raises as `fetched` does."""
+    """The image that a cell holds or names; `folder` is that of the cell's file. Raises as `fetch_place` does."""
     try:
         image = read_image(cell)
     except CellFault as fault:
@@ -118,7 +121,7 @@ def fetch_place(place: str, home: str) -> FetchedImage:
     """What lies at a path or URL that a data set in the folder `home` names. Raises RetryableError when an object store
     does not answer.
 
-    That one is not there, or not to be had, is a detail of this image; an outage is not.
+    A missing or refused file is a detail of this image; an outage is not.
     """
     if distance_of(place) == "web":
         data, detail = web.fetch(place)

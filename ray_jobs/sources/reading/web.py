@@ -1,8 +1,8 @@
 """Images at http(s) addresses. Whatever a server does, an answer comes in bounded time and bounded memory.
 
 The threads of a process that reads a source call `fetch`. One event loop of that process serves them all with aiohttp,
-so that they share its connections. A request goes to an IP address that `allowed` accepted for this very request, never
-to a name that aiohttp would look up again.
+so that they share its connections. A request goes to an IP address that `allowed_places` accepted for this very
+request, never to a name that aiohttp would look up again.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None
 
 
 async def _follow_redirects(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:
-    """The body or why there is none. aiohttp would follow a redirect without asking `allowed`."""
+    """The body or why there is none. aiohttp would follow a redirect without asking `allowed_places`."""
     for _ in range(REDIRECTS + 1):
         if not url.lower().startswith(SCHEMES):
             return None, f"redirected to {redact_url(url)}, which is not http"

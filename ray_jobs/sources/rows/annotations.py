@@ -179,7 +179,7 @@ def _with_annotations(opened: Any) -> Iterator[tuple[int, Cells]]:
 def _box(annotation: dict[str, Any]) -> str | None:
     """The box of one object as JSON, x, y, width and height in pixels; None without one and for a crowd."""
     box = annotation.get("bbox")
-    is_box = isinstance(box, list) and len(box) == 4 and all(type(one) in (int, float) for one in box)
+    is_box = isinstance(box, list) and len(box) == 4 and all(type(edge) in (int, float) for edge in box)
     return json.dumps(box) if is_box and not annotation.get("iscrowd") else None
 
 
@@ -191,13 +191,13 @@ def _build_objects(image: Cells, placed: list[tuple[str, str]]) -> list[Cells] |
     width, height = image.get("width"), image.get("height")
     if not (isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0):
         return None
-    found = []
+    objects = []
     for category, box in placed:
         x, y, across, down = json.loads(box)
         edges = (x / width, y / height, (x + across) / width, (y + down) / height)
         inside = [round(min(max(1000 * edge, 0), 1000), 2) for edge in edges]
-        found.append({"label": json.loads(category), "box": inside})
-    return found
+        objects.append({"label": json.loads(category), "box": inside})
+    return objects
 
 
 def _warn_of_orphans(uri: str, opened: Any) -> None:

@@ -1,6 +1,6 @@
 """A JSON document that may be larger than memory, read entry by entry: only one entry is in memory at a time.
 
-`annotations` reads COCO's files with it, of which one has 450 MB.
+`annotations` reads COCO's files with it; one of them has 450 MB.
 """
 
 import codecs
