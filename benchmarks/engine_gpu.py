@@ -33,7 +33,7 @@ from benchmarks.planned import captions, photographs, planned
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.client.eviction import NAMESPACE
 from ray_jobs.engine.settings import engine_environment
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 
 @dataclass
@@ -130,10 +130,10 @@ class Ran:
 
 def _ran(bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> Ran:
     spec = bench.planned(model, bench.options.images, following, **engine)
-    parts.forget(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
+    manifests.clear_stage(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
     began = time.time()
     took, ended = job("caption", spec, bench.environment), time.time()
-    made = parts.require(spec.captions_uri, "caption")
+    made = manifests.require_manifest(spec.captions_uri, "caption")
     first = min(row["finished"] for row in captions(spec, ["finished"])) - began
     if made.lost:
         raise RuntimeError(f"{model}: {made.lost}")
@@ -170,7 +170,7 @@ def ours(bench: Bench) -> None:
     spec = bench.planned(bench.models[0], bench.options.feed, **bench.shared)
     with Watch() as watch:
         job("caption", spec, bench.environment)
-    manifest = parts.require(spec.captions_uri, "caption")
+    manifest = manifests.require_manifest(spec.captions_uri, "caption")
     times = captions(spec, ["arrived", "finished", "tokens"])
     ended = sorted(row["finished"] for row in times)
     first, last = ended[len(ended) // 4], ended[3 * len(ended) // 4]

@@ -27,7 +27,7 @@ from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.spec import Spec
 from ray_jobs.golden import build_part
 from ray_jobs.plan import plan
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "demo" / "checkpoints" / "step-0800"
@@ -75,22 +75,22 @@ def made(work: Path, images: int) -> Spec:
         captions.append(_write(spec.captions_uri, name, caption.SCHEMA, rows, image_id=ids,
                                caption=sentences(rows, words, random), finish_reason=pa.array(["stop"] * rows),
                                tokens=pa.array(random.integers(10, 20, rows))))  # fmt: skip
-    _commit(spec.golden_uri, parts.summed("golden", spec.golden_id, golden, images, {}, {}))
-    _commit(spec.captions_uri, parts.summed("captions", spec.caption_id, captions, images, {}, {}))
+    _commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, golden, images, {}, {}))
+    _commit(spec.captions_uri, manifests.build_manifest("captions", spec.caption_id, captions, images, {}, {}))
     return spec
 
 
 def _parts(images: int) -> Iterator[tuple[str, int, np.random.Generator]]:
     for index in range(-(-images // PART_ROWS)):
         rows = min(PART_ROWS, images - index * PART_ROWS)
-        yield parts.name_of_part(index), rows, np.random.default_rng(index)
+        yield manifests.name_of_part(index), rows, np.random.default_rng(index)
 
 
 def _write(uri: str, name: str, schema: pa.Schema, rows: int, **columns: pa.Array) -> Part:
     filled = [columns[field.name].cast(field.type) if field.name in columns else pa.nulls(rows, field.type)
               for field in schema]  # fmt: skip
-    data = parts.encoded(pa.table(filled, schema=schema), {"lost": {}})
-    file = Path(parts.uri_of_part(uri, name))
+    data = parts.encode(pa.table(filled, schema=schema), {"lost": {}})
+    file = Path(manifests.uri_of_part(uri, name))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
     return parts.describe(name, data)

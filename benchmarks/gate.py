@@ -25,7 +25,7 @@ from ray_jobs.gate import run
 from ray_jobs.gate.non_inferiority import compare_metric
 from ray_jobs.gate.paired_differences import PairedDifferences
 from ray_jobs.metrics.registry import BUILT_IN, declared
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 PART_ROWS = 512
 GATED = ("exact_match", "chrf", "cider_d", "rouge_l")
@@ -78,12 +78,12 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
             top = min(metric.range[1], 100.0)
             values = np.clip(random.random(PART_ROWS) * top - worse * top * metric.direction, 0, top)
             table = table.append_column(name, pa.array(values.round() if metric.kind == "share" else values))
-        uri, data = planned.scores_uri_of(caption_id), parts.encoded(table, {"lost": {}})
+        uri, data = planned.scores_uri_of(caption_id), parts.encode(table, {"lost": {}})
         listed = tuple(_part(uri, number, data) for number in range(images // PART_ROWS))
         rows = len(listed) * PART_ROWS
         made = Manifest(stage="scores", id=planned.scores_id_of(caption_id), rows_in=rows, rows_out=rows, parts=listed,
                         created_at=datetime.now(UTC))  # fmt: skip
-        parts.commit(uri, made)
+        manifests.commit(uri, made)
     summary = Summary(n=rows, expected=rows, mean=0, standard_error=0, low=0, high=0)
     scores = Scores(run_id=planned.run_id, scale_id=planned.scale_id, images=rows, scored=rows, failed={},
                     metrics=dict.fromkeys(declared(planned), summary), manifest=made)  # fmt: skip
@@ -91,8 +91,8 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
 
 
 def _part(uri: str, number: int, data: bytes) -> Part:
-    name = parts.name_of_part(number)
-    objects.write(parts.uri_of_part(uri, name), data)
+    name = manifests.name_of_part(number)
+    objects.write(manifests.uri_of_part(uri, name), data)
     return Part(name=name, rows=PART_ROWS, blake3="0" * 64)
 
 

@@ -19,7 +19,7 @@ import ray
 from benchmarks.engine import DEMO, end_engines, job
 from benchmarks.planned import planned, said
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import audits, parts
+from ray_jobs.storage import audits, manifests
 
 CHECKPOINTS = sorted(folder.name for folder in (DEMO / "checkpoints").iterdir())
 
@@ -47,9 +47,9 @@ def orders(root: Path, images: int, engine: dict[str, object]) -> None:
     texts, told = defaultdict[str, list[dict[str, str]]](list), list[str]()
     for at in tour(len(CHECKPOINTS)):
         spec = spec_of(CHECKPOINTS[at])
-        parts.forget(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
+        manifests.clear_stage(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
         job("caption", spec, environment)
-        made = parts.require(spec.captions_uri, "caption")
+        made = manifests.require_manifest(spec.captions_uri, "caption")
         if made.lost:
             raise RuntimeError(f"{CHECKPOINTS[at]}: {made.lost}")
         texts[CHECKPOINTS[at]].append(said(spec))

@@ -23,14 +23,14 @@ from benchmarks.gpu import Watch
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.settings import build_warm_config, vllm_arguments
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 PLAIN = ("compilation_config",)  # what Assay sets beyond a user's own settings
 
 
 def prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
     maker = PromptBuilder(Path(spec.checkpoint.uri), spec.checkpoint.uri)
-    names = [part.name for part in parts.require(spec.golden_uri, "golden").parts]
+    names = [part.name for part in manifests.require_manifest(spec.golden_uri, "golden").parts]
     images = [image.as_py() for name in names for image in parts.read(spec.golden_uri, name, ["image"])["image"]]
     text = maker.prompt(spec.suite.caption.prompt)
     return [{"prompt": text, "multi_modal_data": {"image": image}} for image in images[share]]

@@ -16,7 +16,7 @@ from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 PART = 256  # images
 
@@ -30,15 +30,15 @@ def planned(
         checkpoint=inspect.resolve(str(model)), source_revision=name,
         next_checkpoint=str(following) if following else None,
     )  # fmt: skip
-    if parts.manifest(spec.golden_uri) is None:
+    if manifests.load_manifest(spec.golden_uri) is None:
         made: list[Part] = []
         left, count = iter(images), 0
         while some := list(islice(left, PART)):
             rows = [{"image_id": f"{count + at:07d}", "image": image} for at, image in enumerate(some)]
-            name_of_part, table = parts.name_of_part(len(made)), pa.Table.from_pylist(rows)
+            name_of_part, table = manifests.name_of_part(len(made)), pa.Table.from_pylist(rows)
             made.append(parts.write(spec.golden_uri, name_of_part, table, {"lost": {}}))
             count += len(rows)
-        parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, count, {}, {}))
+        manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, made, count, {}, {}))
     objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
 
@@ -55,7 +55,7 @@ def photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
 
 def captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:
     """These columns of the job's captions."""
-    names = [part.name for part in parts.require(spec.captions_uri, "caption").parts]
+    names = [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts]
     return [row for name in names for row in parts.read(spec.captions_uri, name, columns).to_pylist()]
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ray_jobs.contract.artifacts import Comparison, Manifest, Record
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
-from ray_jobs.storage import index, objects, records
+from ray_jobs.storage import index, manifests, objects, records
 from ray_jobs.storage.index import RecordSummary
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def list_records(root: str, suite: str) -> list[RecordSummary]:
     Reads one file for a suite of any length, and one more for each run that was published since that file was written.
     A suite without runs gives an empty list.
     """
-    return list(index.whole(objects.absolute(root), suite).records.values())
+    return list(index.load_complete(objects.absolute(root), suite).records.values())
 
 
 def load_record(run_uri: str) -> Record:
@@ -73,11 +73,10 @@ def iterate_captions(run_uri: str, columns: Sequence[str] | None = None) -> Iter
     caption, else null), `detail` and more. One part is in memory at a time.
     """
     from ray_jobs.comparison.published_run import load_run
-    from ray_jobs.storage import parts
 
     run = load_run(run_uri)
     captions_uri = run.spec.captions_uri_of(run.record.caption_id)
-    return _iterate(captions_uri, parts.require(captions_uri, "caption"), columns)
+    return _iterate(captions_uri, manifests.require_manifest(captions_uri, "caption"), columns)
 
 
 def iterate_scores(run_uri: str, columns: Sequence[str] | None = None) -> Iterator["pa.Table"]:
@@ -108,7 +107,7 @@ def _iterate(stage_uri: str, manifest: Manifest, columns: Sequence[str] | None) 
     from ray_jobs.storage import parts
 
     for part in manifest.parts:
-        table = parts.read(stage_uri, part.name, made=manifest)
+        table = parts.read(stage_uri, part.name, manifest=manifest)
         if missing := next((name for name in columns or () if name not in table.column_names), None):
             raise InputError(f"column {missing!r}: not in {stage_uri}{nearest(missing, table.column_names)}")
         yield table if columns is None else table.select(list(columns))

@@ -25,7 +25,7 @@ from ray_jobs.fields.columns import ANSWER
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.job import frame
-from ray_jobs.storage import audits, json_files, parts
+from ray_jobs.storage import audits, json_files, manifests, parts
 from ray_jobs.storage.audits import Audit, Difference
 
 log = logging.getLogger("assay")
@@ -35,14 +35,14 @@ LISTED = 20  # differences that are kept with their texts
 
 def audit(spec: Spec) -> None:
     """Make the audit of the spec's captions complete. Raises InputError when any is not what a fresh engine says."""
-    captions, why = parts.require(spec.captions_uri, "caption"), audits.impossible(spec)
+    captions, why = manifests.require_manifest(spec.captions_uri, "caption"), audits.why_impossible(spec)
     found = audits.read(spec.captions_uri)
     if found and found.not_audited and not why:  # the suite has another engine.audit by now
         json_files.remove(audits.uri_of(spec.captions_uri))
         found = None
     if found:
         log.info("captions %s: audited %s", spec.captions_uri, found.created_at)
-    found = found or _made(spec, captions, why)
+    found = found or _make_audit(spec, captions, why)
     if found.not_audited:
         log.info("captions %s: not audited: %s", spec.captions_uri, found.not_audited)
     elif found.differing:
@@ -54,26 +54,26 @@ def audit(spec: Spec) -> None:
         )
 
 
-def sampled(spec: Spec, captions: Manifest) -> dict[str, tuple[str, Caption]]:
+def draw_sample(spec: Spec, captions: Manifest) -> dict[str, tuple[str, Caption]]:
     """Image id and caption of each sampled row by its request's key; fewer than asked for where there are no more."""
-    drawn = heapq.nsmallest(spec.suite.engine.audit, _captioned(spec, captions))
+    drawn = heapq.nsmallest(spec.suite.engine.audit, _iterate_captions(spec, captions))
     return {f"{part}/{row}": (image_id, Caption(text, ended)) for _, part, row, image_id, text, ended in drawn}
 
 
-def _captioned(spec: Spec, captions: Manifest) -> Iterator[tuple[str, str, int, str, str, str]]:
+def _iterate_captions(spec: Spec, captions: Manifest) -> Iterator[tuple[str, str, int, str, str, str]]:
     """The rows that have a caption, each with the hash that it is drawn by before it."""
     said = ANSWER if spec.suite.caption.schema_of_fields else "caption"  # the whole of what the engine wrote
     for part in captions.parts:
-        table = parts.columns(spec.captions_uri, part.name, ["image_id", said, "finish_reason", "failure"])
+        table = parts.read_columns(spec.captions_uri, part.name, ["image_id", said, "finish_reason", "failure"])
         for row, one in enumerate(table.to_pylist()):
             if one["failure"] is None:
                 drawn = hashlib.sha256(f"{spec.caption_id}/{one['image_id']}".encode()).hexdigest()
                 yield drawn, part.name, row, one["image_id"], one[said], one["finish_reason"]
 
 
-def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
+def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     whose = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
-    sample = {} if why else sampled(spec, captions)
+    sample = {} if why else draw_sample(spec, captions)
     if not sample:
         why = why or "no image has a caption"
         return audits.commit(spec.captions_uri, Audit(**whose, not_audited=why, created_at=datetime.now(UTC)))
@@ -107,7 +107,7 @@ def _made(spec: Spec, captions: Manifest, why: str | None) -> Audit:
         made.equal, made.ties, made.differing, made.worst_gap, limit, made.dtype,
         ", ".join(f"{what} {took:.1f} s" for what, took in made.seconds.items()),
     )  # fmt: skip
-    if parts.manifest(spec.captions_uri) != captions:
+    if manifests.load_manifest(spec.captions_uri) != captions:
         raise RetryableError(f"captions {spec.captions_uri}: made anew while they were audited; audit them again")
     return audits.commit(spec.captions_uri, made)
 

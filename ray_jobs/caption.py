@@ -29,7 +29,7 @@ from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.fields.truth import check_truth
 from ray_jobs.job import frame
 from ray_jobs.runtime.progress import Progress
-from ray_jobs.storage import audits, objects, parts
+from ray_jobs.storage import audits, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
@@ -52,14 +52,14 @@ SCHEMA = pa.schema(
 
 def caption(spec: Spec) -> None:
     """Make the captions of the spec complete."""
-    golden = parts.require(spec.golden_uri, "preprocess")
+    golden = manifests.require_manifest(spec.golden_uri, "preprocess")
     own = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
-    if found := parts.manifest(own):
-        found = _stand(spec, found) if spec.force else found  # a kill may have come before it stood
+    if found := manifests.load_manifest(own):
+        found = _install(spec, found) if spec.force else found  # a kill may have come before it stood
         log.info("captions %s are complete: %d images", spec.captions_uri, found.rows_out)
         return
     times = EngineTimings(began=time.time())
-    done = parts.done(spec.captions_uri, _folder(spec))
+    done = manifests.list_part_names(spec.captions_uri, _folder(spec))
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
@@ -77,7 +77,7 @@ def caption(spec: Spec) -> None:
             spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, next_checkpoint=spec.next_checkpoint
         )
         for name, answers in asked:
-            part = _write(spec, name, answers, times.report.weights_swapped)
+            part = _write_part(spec, name, answers, times.report.weights_swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
     commit(spec, golden, times)
 
@@ -98,13 +98,13 @@ def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
     names = [part.name for part in golden.parts if part.rows]
     made, swapped, fits = [], False, []
     for name in names:
-        data = objects.read(parts.uri_of_part(spec.captions_uri, name, _folder(spec)))
+        data = objects.read(manifests.uri_of_part(spec.captions_uri, name, _folder(spec)))
         made.append(parts.describe(name, data))
-        footer = parts.footer(data)
+        footer = parts.decode_footer(data)
         swapped = swapped or footer.get("swapped", True)
         fits.append(footer.get("fields", {}))
     counted = {"fields": sum_fits(fits)} if spec.suite.caption.schema_of_fields else {}
-    manifest = parts.summed(
+    manifest = manifests.build_manifest(
         "captions",
         spec.caption_id,
         made,
@@ -119,7 +119,7 @@ def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
             **counted,
         },
     )
-    manifest = _stand(spec, manifest) if spec.force else parts.commit(spec.captions_uri, manifest)
+    manifest = _install(spec, manifest) if spec.force else manifests.commit(spec.captions_uri, manifest)
     log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)
     if fields := manifest.details.get("fields"):
         log.info("fields: %d answers fit the schema, invalid-fields %s", fields["valid"], fields["invalid"])
@@ -146,7 +146,7 @@ def requests_of(spec: Spec) -> Requests:
     return requests
 
 
-def _write(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
+def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
     golden = parts.read(spec.golden_uri, name, ["image_id"])
     answers, fits = add_fields(answers, spec.suite.caption)
     table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
@@ -162,10 +162,10 @@ def _folder(spec: Spec) -> str:
     return f"{forced_folder(spec.force)}/parts" if spec.force else "parts"
 
 
-def _stand(spec: Spec, made: Manifest) -> Manifest:
+def _install(spec: Spec, made: Manifest) -> Manifest:
     """Let the captions of a forced request stand. An audit is of the captions before them, so it goes first."""
     assert spec.force
-    return parts.commit_forced(
+    return manifests.commit_forced(
         spec.captions_uri,
         made,
         forced_folder(spec.force),

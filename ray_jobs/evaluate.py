@@ -24,14 +24,14 @@ from ray_jobs.judge.preference import compute_preferences
 from ray_jobs.judge.run import run_judge, start_new_attempt
 from ray_jobs.metrics.run import check_settings, score_captions, summarise_scores
 from ray_jobs.report.write_report import render_report
-from ray_jobs.storage import json_files, objects, parts, records
+from ray_jobs.storage import json_files, manifests, objects, records
 
 log = logging.getLogger("assay")
 
 
 def evaluate(spec: Spec) -> None:
     """Make the scores and the verdict of the spec complete."""
-    if records.decided(spec.request_uri):
+    if records.has_final_verdict(spec.request_uri):
         if spec.force:  # a kill may have come before its results became current
             results_folders.make_current(spec, json_files.load(Verdict, f"{spec.request_uri}/verdict.json"))
         log.info("run %s has its verdict", spec.run_uri)
@@ -40,8 +40,11 @@ def evaluate(spec: Spec) -> None:
     json_files.check_replaceable(f"{spec.run_uri}/verdict.json")
     compared = [run.caption_id for run in (spec.baseline, spec.anchor) if run]
     caption_ids = list(dict.fromkeys([spec.caption_id, *compared]))
-    captions = {caption_id: parts.require(spec.captions_uri_of(caption_id), "caption") for caption_id in caption_ids}
-    folder = results_folders.find_folder(spec, digest(*map(parts.digest_parts, captions.values())))
+    captions = {
+        caption_id: manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
+        for caption_id in caption_ids
+    }
+    folder = results_folders.find_folder(spec, digest(*map(manifests.digest_parts, captions.values())))
     spec = spec.with_folders({}, folder)
     if not folder:
         start_new_attempt(spec)  # after the check: a fault in the settings leaves the verdict that is there
@@ -50,9 +53,11 @@ def evaluate(spec: Spec) -> None:
         run_judge(spec, caption_ids)
         compute_preferences(spec)
     times.append(time.monotonic())
-    manifests = {caption_id: score_captions(spec, caption_id) for caption_id in caption_ids}
-    spec = spec.with_folders({caption_id: parts.place_of(manifest) for caption_id, manifest in manifests.items()})
-    scores = summarise_scores(spec, manifests[spec.caption_id])
+    scored = {caption_id: score_captions(spec, caption_id) for caption_id in caption_ids}
+    spec = spec.with_folders(
+        {caption_id: manifests.stage_folder_of(manifest) for caption_id, manifest in scored.items()}
+    )
+    scores = summarise_scores(spec, scored[spec.caption_id])
     times.append(time.monotonic())
     verdict = run_gate(spec, scores)
     times.append(time.monotonic())
@@ -65,8 +70,8 @@ def evaluate(spec: Spec) -> None:
     )
     page = render_report(spec, scores, verdict)
     decided_at = datetime.now(UTC)
-    _check_unchanged(spec, captions, manifests)
-    if not spec.force and records.decided(spec.run_uri):
+    _check_unchanged(spec, captions, scored)
+    if not spec.force and records.has_final_verdict(spec.run_uri):
         log.info("run %s was forced meanwhile and has its verdict", spec.run_uri)
         return
     json_files.replace(f"{spec.results_uri}/scores.json", scores)
@@ -83,12 +88,12 @@ def _check_unchanged(spec: Spec, captions: dict[str, Manifest], scored: dict[str
     """Raises RetryableError when any captions or scores were replaced while they were read, so that no verdict mixes
     two."""
     for caption_id, manifest in captions.items():
-        if parts.manifest(spec.captions_uri_of(caption_id)) != manifest:
+        if manifests.load_manifest(spec.captions_uri_of(caption_id)) != manifest:
             raise RetryableError(
                 f"captions {spec.captions_uri_of(caption_id)}: made anew while they were evaluated; evaluate them again"
             )
         uri = spec.scores_uri_of(caption_id)  # a folder of its own changes no more; the stage may have another by now
-        if uri == spec.scores_stage_of(caption_id) and parts.manifest(uri) != scored[caption_id]:
+        if uri == spec.scores_stage_of(caption_id) and manifests.load_manifest(uri) != scored[caption_id]:
             raise RetryableError(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 

@@ -21,14 +21,14 @@ from ray_jobs.golden.set_checks import check_complete_set, check_rejects, check_
 from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.job import frame
 from ray_jobs.sources.open_source import open_source
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 PHASES = ("list", "prepare", "finish")
 
 
 def preprocess(spec: Spec) -> None:
     """Make the golden set of the spec complete."""
-    if manifest := parts.manifest(spec.golden_uri):
+    if manifest := manifests.load_manifest(spec.golden_uri):
         check_complete_set(spec, manifest)
     else:
         build_golden_set(spec)

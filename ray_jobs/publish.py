@@ -24,17 +24,17 @@ def publish(spec: Spec) -> Record:
     Raises InputError when a stage has not committed, or when the sums of the stages contradict each other.
     """
     while True:
-        gathered = _gathered(spec)
+        gathered = _build_record(spec)
         published = records.publish(spec.root, gathered, replace=spec.force is not None)
         with suppress(InputError):  # forced meanwhile: who forced it publishes it
-            if _verdict(spec).model_dump_json() != gathered.verdict.model_dump_json():
+            if _load_verdict(spec).model_dump_json() != gathered.verdict.model_dump_json():
                 continue  # else what was read before could stand over what another published
         return published
 
 
-def _gathered(spec: Spec) -> Record:
+def _build_record(spec: Spec) -> Record:
     golden = _read(Manifest, f"{spec.golden_uri}/manifest.json")
-    verdict = _verdict(spec)  # first: it says whose scores these are
+    verdict = _load_verdict(spec)  # first: it says whose scores these are
     scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
     captions = scores.captions or _read(Manifest, f"{spec.captions_uri}/manifest.json")
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
@@ -66,7 +66,7 @@ def _gathered(spec: Spec) -> Record:
     )
 
 
-def _verdict(spec: Spec) -> Verdict:
+def _load_verdict(spec: Spec) -> Verdict:
     return _read(Verdict, f"{spec.run_uri}/verdict.json")
 
 

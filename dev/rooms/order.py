@@ -63,6 +63,7 @@ LIGHT: tuple[str, ...] = (
     "ray_jobs/storage/index.py",
     "ray_jobs/storage/json_files.py",
     "ray_jobs/storage/local_writes.py",
+    "ray_jobs/storage/manifests.py",
     "ray_jobs/storage/objects.py",
     "ray_jobs/storage/odd_items.py",
     "ray_jobs/storage/records.py",

@@ -6,10 +6,9 @@ engine. An audit lies in the folder of its captions, so no other state says what
 
 from datetime import datetime, timedelta
 
-from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import audits, index, json_files, objects, records, specs
+from ray_jobs.storage import audits, index, manifests, objects, records, specs
 from ray_jobs.storage.odd_items import raise_outage, refusal
 from ray_jobs.storage.specs import load_spec
 
@@ -38,7 +37,7 @@ def select_for_checkpoint(root: str, checkpoint: str, suite: str | None) -> list
     uri = objects.absolute(checkpoint)
     uris = []
     for name in _list_suites(root, suite):
-        lines = reversed(index.whole(root, name).records.values())
+        lines = reversed(index.load_complete(root, name).records.values())
         specs = (_load_readable_spec(line.run_uri) for line in lines if uri in (line.run_uri, line.checkpoint.uri))
         if spec := next(filter(None, specs), None):
             uris.append(spec.uri)
@@ -51,10 +50,10 @@ def _list_suites(root: str, suite: str | None) -> list[str]:
     return [suite] if suite else objects.folders(f"{root}/index")
 
 
-def _list_entries(root: str, suite: str) -> list[index.Published]:
+def _list_entries(root: str, suite: str) -> list[index.IndexEntry]:
     """The suite's entries. If its folder cannot be listed, prints why and returns none."""
     try:
-        return records.published(root, suite)
+        return records.list_entries(root, suite)
     except Exception as error:
         raise_outage(error, f"{root}/index")
         print(f"passed over: {refusal(f'suite {suite}', error)}")
@@ -91,14 +90,13 @@ def _is_due(spec: Spec) -> bool:
 
 def _needs_audit(spec: Spec) -> bool:
     name = f"{spec.checkpoint.name} ({spec.captions_uri})"
-    try:
-        captions = json_files.load(Manifest, f"{spec.captions_uri}/manifest.json")
-    except (FileNotFoundError, ValueError):
+    captions = manifests.load_manifest(spec.captions_uri)
+    if captions is None:
         print(f"passed over: {name}: its captions are not complete")
         return False
     if objects.exists(audits.uri_of(spec.captions_uri)):
         print(f"has an audit: {name}")
-    elif why := audits.impossible(spec):
+    elif why := audits.why_impossible(spec):
         print(f"not audited: {name}: {why}")
     elif not captions.swapped:
         print(f"needs no audit: {name}: engines that were started for it made its captions")

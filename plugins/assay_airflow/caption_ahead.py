@@ -4,7 +4,7 @@ The task `plan_following` calls this. It may not if its captions could take a GP
 the verdict would come later. It may not without a warm engine either: only a warm engine makes jobs queue for a GPU.
 """
 
-from ray_jobs.checkpoints.inspect import quantisation
+from ray_jobs.checkpoints.inspect import quantization_method
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Engine, Suite
 
@@ -26,7 +26,7 @@ def find_checkpoint_obstacle(spec: Spec) -> str | None:
     A checkpoint that is stored quantised has no warm engine.
     """
     for checkpoint in (spec.checkpoint, spec.judge):
-        if checkpoint and (method := quantisation((checkpoint.base or checkpoint).uri)):
+        if checkpoint and (method := quantization_method((checkpoint.base or checkpoint).uri)):
             return f"{checkpoint.uri} is quantised ({method}) and has no warm engine"
     return None
 

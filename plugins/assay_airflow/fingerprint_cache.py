@@ -17,8 +17,8 @@ OF_LOADED_FILES = "of loaded files"  # part of the cache key since fingerprints 
 def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     """The checkpoint at `uri`, from the cache if its listing has not changed. Raises what `inspect` raises."""
     uri = objects.absolute(uri)
-    inspect.check_whole(uri)
-    base_uri = inspect.base_of(uri, base_model)
+    inspect.require_complete(uri)
+    base_uri = inspect.find_base(uri, base_model)
     base = resolve(root, base_uri) if base_uri else None
     if objects.is_s3(uri):
         return _resolve_without_files(root, uri, base)
@@ -50,4 +50,4 @@ def _load_former(root: str, uri: str, base: Checkpoint | None, cache_uri: str) -
 
 def _resolve_without_files(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
     """The checkpoint without its file hashes: the router keeps thousands of checkpoints and loads none of them."""
-    return keep_former(root, inspect.named(uri, base)).model_copy(update={"files": ()})
+    return keep_former(root, inspect.with_fingerprint(uri, base)).model_copy(update={"files": ()})

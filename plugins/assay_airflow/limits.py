@@ -9,9 +9,8 @@ within the run (`timeouts.py`), so these limits only have to cover jobs that han
 import os
 from datetime import timedelta
 
-from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import objects, records
+from ray_jobs.storage import manifests, records
 
 RUN = timedelta(hours=max(1.0, float(os.environ.get("ASSAY_RUN_HOURS", "24"))))
 PASS = 0.95 * RUN  # the router's, which ends before the next night's pass
@@ -44,20 +43,16 @@ def _count_images(stage: str, spec: Spec) -> int | None:
     if stage == "preprocess":
         return spec.suite.dataset.limit
     try:
-        return _read_row_count(f"{spec.golden_uri}/manifest.json")
+        return manifests.require_manifest(spec.golden_uri, "preprocess", MAX_MANIFEST_BYTES).rows_out
     except Exception:  # the job reports a missing or damaged manifest
         return spec.suite.dataset.limit
-
-
-def _read_row_count(uri: str) -> int:
-    return Manifest.model_validate_json(objects.read(uri, at_most=MAX_MANIFEST_BYTES)).rows_out
 
 
 def _find_rate(stage: str, spec: Spec) -> float:
     """Images per second of this stage in the suite's newest record, or a default."""
     default = DEFAULT_RATES.get(stage, DEFAULT_RATES["caption"])
     try:
-        newest = records.published(spec.root, spec.suite.name)[-1]
+        newest = records.list_entries(spec.root, spec.suite.name)[-1]
         record = records.read(newest.run_uri(spec.root))
         images = record.images["read" if stage == "preprocess" else "captioned"]
         seconds = sum(record.seconds["caption" if stage == "audit" else stage].values())

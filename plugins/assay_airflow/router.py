@@ -17,7 +17,7 @@ from assay_airflow.listings import list_checkpoints, natural_key
 from assay_airflow.odd_folders import OddFolders
 from assay_airflow.retries import RunCount
 from assay_airflow.survey import Survey
-from ray_jobs.checkpoints.inspect import check_whole
+from ray_jobs.checkpoints.inspect import require_complete
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.spec import Checkpoint
@@ -119,7 +119,7 @@ def _iter_unrecorded(
     survey: Survey, root: str, suite_name: str, result: Pass, after: str | None = None
 ) -> Generator[Checkpoint]:
     name = retries.resolve_suite_name(suite_name)
-    recorded = {entry.checkpoint_folder for entry in records.published(objects.absolute(root), name)}
+    recorded = {entry.checkpoint_folder for entry in records.list_entries(objects.absolute(root), name)}
     for finding in survey.findings():
         checkpoint = finding.checkpoint
         if after and natural_key(finding.name) <= natural_key(after):
@@ -220,7 +220,7 @@ def list_whole(uri: str, known: dict[str, str], odd: OddFolders | None = None) -
                 check_name(name, "checkpoint")
                 if listing.error:
                     raise listing.error
-                check_whole(f"{uri}/{name}")
+                require_complete(f"{uri}/{name}")
             except Exception as error:  # a fault of this folder stops no other
                 raise_outage(error, uri)
                 odd.add(name, listing.digest, error, f"{uri}/{name}")

@@ -57,9 +57,9 @@ class StageJob:
         Raises NewerSchema for the result of a newer Assay.
         """
         if self.stage == "evaluate":
-            return records.decided(self.marker.rpartition("/")[0])
+            return records.has_final_verdict(self.marker.rpartition("/")[0])
         if self.stage == "audit":
-            return audits.passed(self.marker.rpartition("/")[0])
+            return audits.has_passed(self.marker.rpartition("/")[0])
         if not self.has_result():
             return False
         json_files.check_replaceable(self.marker)  # raises for a newer Assay's result

@@ -35,7 +35,7 @@ from ray_jobs.checkpoints.files import (
     was_loaded,
 )
 from ray_jobs.checkpoints.layouts import refuse_foreign, refuse_without_config, refuse_without_tokenizer
-from ray_jobs.checkpoints.shapes import NOT_GATHERED, find_misfit, find_tied_head, is_head_tied, quantisation_of
+from ray_jobs.checkpoints.shapes import NOT_GATHERED, find_misfit, find_quantization, find_tied_head, is_head_tied
 from ray_jobs.checkpoints.weights import (
     INDEX,
     QUANTISATION,
@@ -54,9 +54,9 @@ from ray_jobs.inputs.names import check_name, printable
 from ray_jobs.storage import objects
 
 __all__ = [
-    "INDEX", "Incomplete", "base_of", "check_present", "check_whole", "companions", "fingerprint",
-    "former_fingerprint", "is_adapter", "list_files", "list_leftovers", "list_loaded", "named", "quantisation",
-    "read_header", "resolve", "verify",
+    "INDEX", "Incomplete", "check_present", "find_base", "fingerprint", "former_fingerprint", "is_adapter",
+    "list_files", "list_leftovers", "list_loaded", "quantization_method", "read_header", "require_complete",
+    "resolve", "sidecar_files", "verify", "with_fingerprint",
 ]  # fmt: skip
 
 log = logging.getLogger("assay")
@@ -67,7 +67,7 @@ HASHERS = 8  # files hashed at once
 
 
 @translates_errors
-def check_whole(uri: str) -> dict[str, int]:
+def require_complete(uri: str) -> dict[str, int]:
     """Sizes by file name of a whole checkpoint.
 
     Raises Incomplete while files are missing or short, as they are during an upload, and InputError for what waiting
@@ -104,7 +104,7 @@ def check_whole(uri: str) -> dict[str, int]:
             "processor's files of its base into the folder"
         )
     tensors = _read_weights(uri, sizes)
-    method = quantisation_of(config) or next((name for name in QUANTISATION if name in sizes), None)
+    method = find_quantization(config) or next((name for name in QUANTISATION if name in sizes), None)
     if misfit := find_misfit(config, tensors, method):
         raise InputError(f"checkpoint {uri}: {misfit}")
     return sizes
@@ -117,7 +117,7 @@ def is_adapter(uri: str) -> bool:
 
 
 @translates_errors
-def base_of(uri: str, base_model: str | None = None) -> str | None:
+def find_base(uri: str, base_model: str | None = None) -> str | None:
     """The URI of the model that an adapter changes, None for a checkpoint that is no adapter.
 
     It is what adapter_config.json names, when that is a URI or the absolute path of a directory that is there, else
@@ -135,8 +135,8 @@ def base_of(uri: str, base_model: str | None = None) -> str | None:
             f"checkpoint {uri}: an adapter, and its base model {printable(named_base)!r} is neither a URI nor a "
             "directory here; set engine.base_model in the suite to the base's URI"
         )
-    found = _normal(found)
-    if found == _normal(named_base) and not _is_allowed(found, uri, base_model):
+    found = _normalise(found)
+    if found == _normalise(named_base) and not _is_allowed(found, uri, base_model):
         raise InputError(
             f"checkpoint {uri}: an adapter, and its base model {printable(found)} lies outside the folders of bases; "
             "name it in engine.base_model of the suite, or its folder in ASSAY_BASES"
@@ -148,31 +148,31 @@ def base_of(uri: str, base_model: str | None = None) -> str | None:
 
 @translates_errors
 def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
-    """The checkpoint at a URI with its fingerprint, an adapter's with its base (`base_of`).
+    """The checkpoint at a URI with its fingerprint, an adapter's with its base (`find_base`).
 
-    Raises what `check_whole` raises, of the base too.
+    Raises what `require_complete` raises, of the base too.
     """
     uri = objects.absolute(uri)
-    sizes = check_whole(uri)
+    sizes = require_complete(uri)
     if not is_adapter_folder(sizes) and is_head_tied(config := read_config(uri)):
         _refuse_untied_head(uri, config, sizes)
     if leftovers := list_leftovers(uri):
         log.warning(
             "checkpoint %s: passed over, for they are not of the model: %s", uri, printable(", ".join(leftovers))
         )
-    base = base_of(uri, base_model)
-    return named(uri, resolve(base) if base else None)
+    base = find_base(uri, base_model)
+    return with_fingerprint(uri, resolve(base) if base else None)
 
 
 @translates_errors
-def named(uri: str, base: Checkpoint | None = None) -> Checkpoint:
-    """The checkpoint that `check_whole` has found at a URI, over the base that `resolve` has found."""
-    if base and (method := quantisation(base.uri)):
+def with_fingerprint(uri: str, base: Checkpoint | None = None) -> Checkpoint:
+    """The checkpoint that `require_complete` has found at a URI, over the base that `resolve` has found."""
+    if base and (method := quantization_method(base.uri)):
         raise InputError(
             f"checkpoint {uri}: its base model {base.uri} is quantised ({method}), and an adapter is merged into whole "
             "weights; name the base as it was before"
         )
-    files = _contents(uri, list_loaded(uri))
+    files = _list_contents(uri, list_loaded(uri))
     kept = tuple((name, digest(size, version)) for name, size, version in files)
     return Checkpoint(uri=uri, name=name_of(uri), fingerprint=_fingerprint(files, base), base=base, files=kept)
 
@@ -184,7 +184,7 @@ def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
     On S3 the content is known by the SHA-256 that the store keeps, where the upload gave one, else by its ETag, an MD5;
     neither costs a read. In a directory it is known by SHA-256.
     """
-    return _fingerprint(_contents(uri, list_loaded(uri)), base)
+    return _fingerprint(_list_contents(uri, list_loaded(uri)), base)
 
 
 @translates_errors
@@ -197,22 +197,22 @@ def former_fingerprint(uri: str, base: Checkpoint | None = None) -> str | None:
         return None
     if not all(is_regular(uri, entry.key) for entry in former):
         return None
-    return _fingerprint(_contents(uri, former), base)
+    return _fingerprint(_list_contents(uri, former), base)
 
 
 @translates_errors
-def quantisation(uri: str) -> str | None:
+def quantization_method(uri: str) -> str | None:
     """How the weights of a checkpoint are quantised where they are stored, None when they are not.
 
     Its config says so, or its text model's, or a file of ModelOpt's: where vLLM looks.
     """
-    if method := quantisation_of(read_config(uri)):
+    if method := find_quantization(read_config(uri)):
         return method
     return "modelopt" if any(entry.key == "hf_quant_config.json" for entry in list_files(uri)) else None
 
 
 @translates_errors
-def companions(checkpoint: Checkpoint) -> dict[str, str]:
+def sidecar_files(checkpoint: Checkpoint) -> dict[str, str]:
     """URIs by name of what is loaded beside the weights: the base's where an adapter has no such file of its own."""
     found = {}
     for uri in (checkpoint.base.uri, checkpoint.uri) if checkpoint.base else (checkpoint.uri,):
@@ -252,7 +252,7 @@ def _compare_files(checkpoint: Checkpoint) -> None:
     check_present(checkpoint)
     planned, uri = dict(checkpoint.files), checkpoint.uri
     entries = [entry for entry in list_files(uri) if entry.key in planned]
-    now = {name: digest(size, version) for name, size, version in _contents(uri, entries)}
+    now = {name: digest(size, version) for name, size, version in _list_contents(uri, entries)}
     if changed := [name for name, content in now.items() if content != planned[name]]:
         raise InputError(
             f"checkpoint {uri}: {_first_of(changed)} overwritten since this run was planned; it is another checkpoint "
@@ -290,7 +290,7 @@ def _fingerprint(files: Iterable[tuple[str, int, str]], base: Checkpoint | None)
     return digest(*content, *([base.fingerprint] if base else []))
 
 
-def _contents(uri: str, entries: list[objects.Entry]) -> list[tuple[str, int, str]]:
+def _list_contents(uri: str, entries: list[objects.Entry]) -> list[tuple[str, int, str]]:
     """Name, size and what tells the content of each file."""
     with ThreadPoolExecutor(HASHERS) as threads:
         versions = list(threads.map(partial(_content_of, uri), entries))
@@ -302,7 +302,7 @@ def _is_place(name: str) -> bool:
     return "://" in name or (os.path.isabs(name) and os.path.isdir(name))
 
 
-def _normal(uri: str) -> str:
+def _normalise(uri: str) -> str:
     """The URI without `..` and double slashes, so that what it begins with says where it is."""
     if not uri:
         return ""
@@ -313,17 +313,17 @@ def _normal(uri: str) -> str:
 
 
 def _is_allowed(base: str, uri: str, base_model: str | None) -> bool:
-    if base_model and base == _normal(base_model):
+    if base_model and base == _normalise(base_model):
         return True
-    above = [_normal(folder) for folder in folders_of_bases()]
-    above.append(_normal(uri).rpartition("/")[0])
+    above = [_normalise(folder) for folder in folders_of_bases()]
+    above.append(_normalise(uri).rpartition("/")[0])
     return any(folder and base.startswith(f"{folder.rstrip('/')}/") for folder in above)
 
 
 def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
-    if why := lora_config.refusal(read_json(f"{uri}/{lora_config.CONFIG}", uri)):
+    if why := lora_config.unsupported_reason(read_json(f"{uri}/{lora_config.CONFIG}", uri)):
         raise InputError(f"checkpoint {uri}: {why}")
-    if (more := lora_config.trained_beside(sizes)) is not None:
+    if (more := lora_config.find_further_weights(sizes)) is not None:
         raise InputError(
             f"checkpoint {uri}: {printable(more)} holds weights that were trained beside the adapter, and only the "
             "adapter would be merged; merge both into the base and save the whole model"

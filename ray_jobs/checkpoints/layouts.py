@@ -1,6 +1,6 @@
 """Folders that trainers leave and that will never become a checkpoint by waiting: what is there, and how to convert it.
 
-`checkpoint.check_whole` asks where a folder has no .safetensors file, or no config.json. A form that no trainer writes
+`inspect` calls this for a folder without a .safetensors file, or without config.json. A form that no trainer writes
 beside the .safetensors files of a model ends at once (InputError). Others may be there first while an upload is under
 way: optimizer states, folders of further checkpoints, notes. They raise NeverWhole, and the sensor that waits for a
 checkpoint ends on it when the folder has stayed the same for a minute, on S3 for ten. A trainer itself writes the

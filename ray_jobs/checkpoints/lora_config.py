@@ -27,15 +27,17 @@ UNTOUCHED = (True, False, "gaussian", "eva", "orthogonal")  # ways to begin that
 
 
 # Weights that were trained as a whole beside the adapter, as LLaVA, Qwen-VL-Series-Finetune and ms-swift write them.
-TRAINED_BESIDE = re.compile(r"non_lora_.*\.(bin|pt|safetensors)|mm_projector.*\.(bin|pt)|(?!value_head).*\.safetensors")
+FURTHER_WEIGHTS = re.compile(
+    r"non_lora_.*\.(bin|pt|safetensors)|mm_projector.*\.(bin|pt)|(?!value_head).*\.safetensors"
+)
 
 
-def trained_beside(names: Iterable[str]) -> str | None:
+def find_further_weights(names: Iterable[str]) -> str | None:
     """A file of weights that belong to the trained model and are not in the adapter; None where there is none."""
-    return next((name for name in sorted(names) if name != WEIGHTS and TRAINED_BESIDE.fullmatch(name)), None)
+    return next((name for name in sorted(names) if name != WEIGHTS and FURTHER_WEIGHTS.fullmatch(name)), None)
 
 
-def refusal(config: dict[str, Any]) -> str | None:
+def unsupported_reason(config: dict[str, Any]) -> str | None:
     """Why an adapter with this config cannot be merged and what to do, None when nothing in it stands against that."""
     if (kind := config.get("peft_type")) != "LORA":
         return f"an adapter of type {printable(str(kind), 60)}, not LORA; merge it and save the whole model"

@@ -22,7 +22,7 @@ PREFIX = "base_model.model."  # of every name that PEFT writes
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 Header = dict[str, Tensor]
-Change = Callable[[torch.Tensor], torch.Tensor]  # from a tensor of the base to the merged one
+Edit = Callable[[torch.Tensor], torch.Tensor]  # from a tensor of the base to the merged one
 
 
 def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
@@ -35,18 +35,20 @@ def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
     config = read_json(str(adapter / CONFIG), which.removeprefix("checkpoint "))
     try:
         with safe_open(adapter / WEIGHTS, "pt") as weights:
-            changes = _changes(config, weights, held, _finder(base, held))
+            changes = _plan_edits(config, weights, held, _name_resolver(base, held))
             for file, (header, start) in shards.items():
                 shutil.copyfile(file, target / file.name)
-                _change(target / file.name, {name: header[name] for name in header.keys() & changes}, start, changes)
+                _apply_edits(
+                    target / file.name, {name: header[name] for name in header.keys() & changes}, start, changes
+                )
     except (ValueError, re.error) as error:
         raise InputError(f"{which}: {error}") from None
 
 
-def _changes(config: dict[str, Any], weights: Any, held: Header, find: Callable[[str], str]) -> dict[str, Change]:
+def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callable[[str], str]) -> dict[str, Edit]:
     """What is to be done to tensors of the base, by name. Raises ValueError for what cannot be."""
     keys: set[str] = set(weights.keys())
-    changes: dict[str, Change] = {}
+    changes: dict[str, Edit] = {}
 
     def shape(key: str) -> list[int]:
         found: list[int] = weights.get_slice(key).get_shape()
@@ -60,7 +62,7 @@ def _changes(config: dict[str, Any], weights: Any, held: Header, find: Callable[
         if matrix == "B.weight" and key.replace(".lora_B.", ".lora_A.") in keys:
             continue  # comes with its A
         if not matrix:  # a module that was trained as a whole
-            name, made, change = find(path), shape(key), partial(_replaced, weights, key)
+            name, made, change = find(path), shape(key), partial(_replace_weight, weights, key)
         else:
             down, up = (f"{PREFIX}{module}.lora_{one}.weight" for one in "AB")
             if not {down, up} <= keys:
@@ -70,7 +72,7 @@ def _changes(config: dict[str, Any], weights: Any, held: Header, find: Callable[
                     f"{module} has A {shape(down)} and B {shape(up)}, no product; merge it and save it whole"
                 )
             name, made = find(f"{module}.weight"), [shape(up)[0], shape(down)[1]]
-            change = partial(_added, weights, down, up, scale(config, module, shape(down)[0]))
+            change = partial(_add_product, weights, down, up, scale(config, module, shape(down)[0]))
         if held[name]["dtype"] not in DTYPES:
             raise ValueError(
                 f"{name} of its base is {held[name]['dtype']}, no float; take the base as it was before quantisation"
@@ -87,23 +89,23 @@ def _changes(config: dict[str, Any], weights: Any, held: Header, find: Callable[
     return changes
 
 
-def _added(weights: Any, down: str, up: str, scaled: float, weight: torch.Tensor) -> torch.Tensor:
+def _add_product(weights: Any, down: str, up: str, scaled: float, weight: torch.Tensor) -> torch.Tensor:
     product = (weights.get_tensor(up).float() @ weights.get_tensor(down).float()) * scaled
     return torch.where(product == 0, weight, (weight.float() + product).to(weight.dtype))  # -0 + 0 is another zero
 
 
-def _replaced(weights: Any, key: str, weight: torch.Tensor) -> torch.Tensor:
+def _replace_weight(weights: Any, key: str, weight: torch.Tensor) -> torch.Tensor:
     found: torch.Tensor = weights.get_tensor(key).to(weight.dtype)
     return found
 
 
-def _finder(base: Path, held: Header) -> Callable[[str], str]:
+def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
     """A function that gives the tensor of the base that an adapter means, or raises ValueError.
 
     In memory transformers names tensors otherwise than files do, and not in every version alike; an adapter has the
     names of whoever trained it. So both are renamed as transformers would if it loaded them now.
     """
-    rename, tied = _in_memory(base)
+    rename, tied = _load_renaming(base)
     names: dict[str | None, list[str]] = {}
     for name in held:
         names.setdefault(rename(name), []).append(name)
@@ -123,7 +125,7 @@ def _finder(base: Path, held: Header) -> Callable[[str], str]:
     return find
 
 
-def _in_memory(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
+def _load_renaming(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
     """What transformers calls a tensor of a file in memory, None where it keeps it otherwise; and those that it ties.
 
     Names stay as they are where transformers does not know the model.
@@ -150,7 +152,7 @@ def _in_memory(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
     return rename, {*tied, *tied.values()}
 
 
-def _change(file: Path, header: Header, start: int, changes: dict[str, Change]) -> None:
+def _apply_edits(file: Path, header: Header, start: int, changes: dict[str, Edit]) -> None:
     """Make the changes to the tensors of the header in place."""
     with file.open("r+b") as opened:
         for name, tensor in header.items():

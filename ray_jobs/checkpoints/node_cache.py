@@ -19,7 +19,7 @@ from pathlib import Path
 from blake3 import blake3
 from filelock import FileLock, Timeout
 
-from ray_jobs.checkpoints.inspect import companions, list_leftovers, list_loaded, verify
+from ray_jobs.checkpoints.inspect import list_leftovers, list_loaded, sidecar_files, verify
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import RetryableError
@@ -27,8 +27,10 @@ from ray_jobs.runtime.private_cache import cache
 from ray_jobs.runtime.waiting import tell_waiting
 from ray_jobs.storage import objects
 
-KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
-FREE = 0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
+MIN_KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
+MIN_FREE_FRACTION = (
+    0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
+)
 ABANDONED = 86400.0  # seconds after which the folder of an audit or of tables has no maker any more
 LOCKS = ".locks"  # and the sums of what was copied
 LOCK_SECONDS = 3600.0  # the longest that one copy may take
@@ -51,14 +53,14 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
         return _without_leftovers(checkpoint.uri, local)
     target = (folder or cache()) / checkpoint.fingerprint
     try:
-        with _locked(target):
+        with _lock_copy(target):
             if target.exists() and not _is_sound(target):
                 log.warning("%s: the copy of %s is not what was copied; it is made again", target, checkpoint.uri)
                 _discard(target)
             if target.exists():
                 os.utime(target)  # it was used last
             else:
-                _keep(checkpoint, target, ahead)
+                _materialise(checkpoint, target, ahead)
     except Timeout:
         raise RetryableError(
             f"checkpoint {checkpoint.uri}: another process has held {target} for {LOCK_SECONDS:.0f} s; look for a "
@@ -98,7 +100,7 @@ def _without_leftovers(uri: str, local: Path) -> Path:
 
 
 @contextmanager
-def _locked(copy: Path, wait: float | None = None) -> Iterator[None]:
+def _lock_copy(copy: Path, wait: float | None = None) -> Iterator[None]:
     """Nobody else makes or deletes this copy within it. Raises Timeout when somebody does for longer than `wait`."""
     wait = LOCK_SECONDS if wait is None else wait
     lock = copy.parent / LOCKS / copy.name
@@ -113,7 +115,7 @@ def _locked(copy: Path, wait: float | None = None) -> Iterator[None]:
         held.release()
 
 
-def _keep(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
+def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
     base = fetch(checkpoint.base, target.parent, ahead) if checkpoint.base else None  # before there is room for both
     _remove_unfinished(target)
     _make_room(checkpoint, target.parent, ahead)
@@ -176,21 +178,21 @@ def _remove_unfinished(target: Path) -> None:
     for left in cache().glob(".*"):
         if found := UNFINISHED.fullmatch(left.name):
             copy = left.with_name(found[1])
-            with suppress(Timeout), nullcontext() if copy == target else _locked(copy, wait=0):
+            with suppress(Timeout), nullcontext() if copy == target else _lock_copy(copy, wait=0):
                 shutil.rmtree(left, ignore_errors=True)
-        elif OTHERS.fullmatch(left.name) and time.time() - _used(left) > ABANDONED:
+        elif OTHERS.fullmatch(left.name) and time.time() - _last_use(left) > ABANDONED:
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
     """Delete the copies not used for longest while the disk is short. Raises RetryableError when that is not enough."""
     needed = sum(entry.size for entry in list_loaded((checkpoint.base or checkpoint).uri))
-    copies = sorted((_used(path), path) for path in cache().glob("*") if COPY.fullmatch(path.name))
-    for used, copy in copies[:-KEPT]:
-        if _left(folder, needed) >= FREE:
+    copies = sorted((_last_use(path), path) for path in cache().glob("*") if COPY.fullmatch(path.name))
+    for used, copy in copies[:-MIN_KEPT]:
+        if _free_fraction(folder, needed) >= MIN_FREE_FRACTION:
             return
-        _forget(copy, used)
-    if _left(folder, needed) < (FREE if ahead else 0):
+        _delete_unused(copy, used)
+    if _free_fraction(folder, needed) < (MIN_FREE_FRACTION if ahead else 0):
         free = shutil.disk_usage(folder).free
         raise RetryableError(
             f"checkpoint {checkpoint.uri}: its copy takes {needed / 1e9:.1f} GB and {folder} has room for "
@@ -199,13 +201,13 @@ def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
         )
 
 
-def _left(folder: Path, needed: int) -> float:
+def _free_fraction(folder: Path, needed: int) -> float:
     """The share of the disk that will be free once the needed bytes are there; below zero when they do not fit."""
     disk = shutil.disk_usage(folder)
     return (disk.free - needed) / disk.total
 
 
-def _used(copy: Path) -> float:
+def _last_use(copy: Path) -> float:
     """When it was last used; 0 when another has deleted it."""
     try:
         return copy.stat().st_mtime
@@ -213,13 +215,13 @@ def _used(copy: Path) -> float:
         return 0.0
 
 
-def _forget(copy: Path, used: float) -> None:
+def _delete_unused(copy: Path, used: float) -> None:
     """Delete a copy, unless somebody has taken it up since it was last `used`; at one stroke, so that nobody sees a
     part of it."""
     gone = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with _locked(copy, wait=0):
-            if used and _used(copy) == used:
+        with _lock_copy(copy, wait=0):
+            if used and _last_use(copy) == used:
                 copy.rename(gone)
     except Timeout:
         return
@@ -235,7 +237,7 @@ def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:
     """Fill the directory with the base's files, the adapter merged, and what the adapter has of its own beside it."""
     from ray_jobs.checkpoints.lora_merge import merge  # and with it torch
 
-    for name, uri in companions(checkpoint).items():
+    for name, uri in sidecar_files(checkpoint).items():
         (target / name).write_bytes(objects.read(uri))
     downloaded = target / ".adapter"
     downloaded.mkdir()

@@ -38,7 +38,7 @@ def find_misfit(config: Config, tensors: Mapping[str, Tensor], method: str | Non
 
     `method` is how the weights are quantised, by the config or a file beside it.
     """
-    return next(_misfits(config, tensors, method), None)
+    return next(_find_misfits(config, tensors, method), None)
 
 
 def sizes_of_text(config: Config) -> tuple[int | None, int | None]:
@@ -64,16 +64,16 @@ def find_tied_head(config: Config, tensors: Mapping[str, Tensor]) -> tuple[str, 
     return (embedding, head) if embedding and head else None
 
 
-def _misfits(config: Config, tensors: Mapping[str, Tensor], method: str | None) -> Iterator[str]:
+def _find_misfits(config: Config, tensors: Mapping[str, Tensor], method: str | None) -> Iterator[str]:
     for name, tensor in tensors.items():
         if 0 in tensor["shape"] and (method is None or name.endswith((".weight", ".bias"))):
             yield f"{printable(name, 120)} is of shape {tensor['shape']}: {NOT_GATHERED}"
-    yield from _wrapped(tensors)
-    yield from _resized(config, tensors)
-    yield from _quantised(method, tensors)
+    yield from _find_wrappers(tensors)
+    yield from _find_resized_embeddings(config, tensors)
+    yield from _find_quantization_faults(method, tensors)
 
 
-def _wrapped(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+def _find_wrappers(tensors: Mapping[str, Tensor]) -> Iterator[str]:
     for mark, wrapper in WRAPPERS.items():
         if name := next((name for name in tensors if mark in name), None):
             yield f"{printable(name, 120)} is saved from inside {wrapper}; save the unwrapped model (save_pretrained)"
@@ -83,7 +83,7 @@ def _wrapped(tensors: Mapping[str, Tensor]) -> Iterator[str]:
             yield f"every tensor begins with {prefix!r}, {wrapper}; {mend} and save it with save_pretrained"
 
 
-def _resized(config: Config, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+def _find_resized_embeddings(config: Config, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     rows, width = sizes_of_text(config)
     for name in EMBEDDINGS:
         tensor = tensors.get(name)
@@ -101,7 +101,7 @@ def _resized(config: Config, tensors: Mapping[str, Tensor]) -> Iterator[str]:
             )
 
 
-def _quantised(method: str | None, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+def _find_quantization_faults(method: str | None, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     if method is None:
         if name := next((name for name in tensors if name.endswith(QUANTISED)), None):
             yield (
@@ -124,7 +124,7 @@ def _quantised(method: str | None, tensors: Mapping[str, Tensor]) -> Iterator[st
         )
 
 
-def quantisation_of(config: Config) -> str | None:
+def find_quantization(config: Config) -> str | None:
     """How the weights are quantised, by the config or its text model's; None where neither says that they are."""
     inside = config.text_config or {}
     for named in (

@@ -22,11 +22,15 @@ MAY_HOLD = re.compile(r"[<>\[\]|#@$_/]|[A-Z]{3}")  # what special tokens are wri
 def check_prompts(suite: Suite, checkpoint: Checkpoint, judge: Checkpoint | None) -> None:
     """Raise InputError for a prompt with a special token of the model that it is for, as far as its files name them."""
     for texts, model in ((texts_for_model(suite), checkpoint), (texts_for_judge(suite), judge)):
-        if model and any(map(MAY_HOLD.search, texts.values())) and (fault := find_fault(texts, named_tokens(model))):
+        if (
+            model
+            and any(map(MAY_HOLD.search, texts.values()))
+            and (fault := find_fault(texts, read_special_tokens(model)))
+        ):
             raise InputError(fault)
 
 
-def named_tokens(checkpoint: Checkpoint) -> set[str]:
+def read_special_tokens(checkpoint: Checkpoint) -> set[str]:
     """The tokens that the files name as special; none by a file that is not there, or is too large or unreadable."""
     tokens = set[str]()
     for model in filter(None, (checkpoint, checkpoint.base)):

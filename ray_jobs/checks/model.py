@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ray_jobs.checkpoints import files as checkpoint_files
-from ray_jobs.checkpoints.inspect import companions, quantisation, resolve
+from ray_jobs.checkpoints.inspect import quantization_method, resolve, sidecar_files
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine, Preprocess
 from ray_jobs.engine.probe.checkpoint_probe import probe
@@ -63,7 +63,7 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
     """The checkpoint, whole. Raises InputError and Incomplete as `plan` does."""
     checkpoint = resolve(uri, base_model)
     weights = [entry for entry in checkpoint_files.list_files(checkpoint.uri) if entry.key.endswith(WEIGHTS)]
-    beside = companions(checkpoint)
+    beside = sidecar_files(checkpoint)
     config_uri = beside["config.json"]
     config = checkpoint_files.read_json(config_uri, checkpoint.uri)
     return Model(
@@ -72,7 +72,7 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
         gigabytes=sum(entry.size for entry in weights) / 1e9,
         architecture=", ".join(map(str, config.get("architectures") or ["unknown"])),
         longest=_read_max_positions(config),
-        quantised=None if checkpoint.base else quantisation(checkpoint.uri),
+        quantised=None if checkpoint.base else quantization_method(checkpoint.uri),
         has_generation_config="generation_config.json" in beside,
     )
 
@@ -126,7 +126,7 @@ def _read_max_positions(config: dict[str, Any]) -> int | None:
 def _copy_files(checkpoint: Checkpoint) -> Iterator[str]:
     """A folder with copies of what is loaded beside the weights."""
     with tempfile.TemporaryDirectory(prefix="assay-check-") as folder:
-        for name, uri in companions(checkpoint).items():
+        for name, uri in sidecar_files(checkpoint).items():
             Path(folder, name).write_bytes(checkpoint_files.read(uri, checkpoint_files.BESIDE_BYTES))
         yield folder
 

@@ -17,7 +17,7 @@ from ray_jobs.checks.model import Model, RenderedPrompt
 from ray_jobs.checks.run import CheckResult
 from ray_jobs.checks.sample_size import compute_images_needed
 from ray_jobs.images.prepare import GoldenImage, Reject, thumbnail
-from ray_jobs.inputs.display_text import shown as make_visible
+from ray_jobs.inputs.display_text import sanitise as make_visible
 
 LINE, BLOCK = 200, 1500  # characters that are shown of a name, and of a prompt
 MOST_REFERENCES, MOST_LABELS, MOST_REJECTS = 5, 10, 10

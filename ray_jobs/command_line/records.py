@@ -38,7 +38,7 @@ def list_records(root: str, suite: str | None, as_json: bool) -> int:
 
     root = objects.absolute(root)
     suites = [suite] if suite else sorted(objects.folders(f"{root}/index"))
-    listed = [(name, line) for name in suites for line in index.whole(root, name).records.values()]
+    listed = [(name, line) for name in suites for line in index.load_complete(root, name).records.values()]
     if as_json:
         print_json([{"suite": name, **line.model_dump(mode="json")} for name, line in listed])
         return 0

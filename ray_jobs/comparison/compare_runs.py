@@ -50,7 +50,7 @@ def _read_pairs(
 
 def _read_scores(run: PublishedRun, part: str, columns: list[str]) -> pa.Table:
     try:
-        return parts.read(run.scores_uri, part, columns, made=run.scores.manifest)
+        return parts.read(run.scores_uri, part, columns, manifest=run.scores.manifest)
     except (InputError, RetryableError):
         raise
     except Exception as error:  # no such part, not a Parquet file, without these columns

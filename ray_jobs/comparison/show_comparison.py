@@ -8,7 +8,7 @@ from ray_jobs.report import tables, trend
 from ray_jobs.report.numbers import NONE
 from ray_jobs.report.page import Headline, PageContext, render_page
 from ray_jobs.report.rank_images import Side
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 
 def build_page(
@@ -25,8 +25,8 @@ def build_page(
         spec=spec,
         scores=scores,
         headline=Headline(f"{new_name} against {old_name}", "COMPARISON", "plain", sentence),
-        golden=parts.require(f"{spec.root}/golden/{record.golden_id}", "preprocess"),
-        captions=parts.require(spec.captions_uri_of(record.caption_id), "caption"),
+        golden=manifests.require_manifest(f"{spec.root}/golden/{record.golden_id}", "preprocess"),
+        captions=manifests.require_manifest(spec.captions_uri_of(record.caption_id), "caption"),
         candidate=_side_of(new_name, candidate),
         own=trend.describe_run(record.checkpoint, record.scale_id, record.verdict.outcome, scores.metrics),
         baseline=_side_of(old_name, baseline),

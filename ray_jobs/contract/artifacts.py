@@ -56,7 +56,7 @@ class Manifest(StoredModel):
         return bool(self.details.get("engine", {}).get("swapped", True))
 
     @model_validator(mode="after")
-    def _nothing_is_silently_lost(self) -> Self:
+    def _check_sums(self) -> Self:
         if self.rows_in != self.rows_out + sum(self.lost.values()):
             raise ValueError(f"{self.stage} {self.id}: {self.rows_in} in, {self.rows_out} out, lost {self.lost}")
         return self

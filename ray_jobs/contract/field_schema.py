@@ -147,7 +147,7 @@ def _complete_value(raw: Any, where: str, further: tuple[str, ...]) -> Schema:
     if kind == "boolean":
         return {"type": kind}
     if kind == "object":
-        return _located(raw, where)
+        return _complete_located(raw, where)
     return _box(raw, where) if _looks_like_a_box(raw) else _array(raw, where)
 
 
@@ -170,7 +170,7 @@ def _box(raw: Schema, where: str) -> Schema:
     return {"type": "array", "items": made, "minItems": 4, "maxItems": 4}
 
 
-def _located(raw: Schema, where: str) -> Schema:
+def _complete_located(raw: Schema, where: str) -> Schema:
     properties = _properties(raw, f"{where}: ")
     if set(properties) != {"label", "box"}:
         raise NotSupported(f"{where}: the objects of an array have two properties, label and box; correct it")

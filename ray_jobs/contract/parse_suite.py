@@ -30,7 +30,7 @@ def parse_suite(text: str | bytes, where: str) -> Suite:
     raw = strict_yaml.parse(text, what)
     if not isinstance(raw, dict):
         raise InputError(f"{what}: must be a mapping with the keys {', '.join(Suite.model_fields)}")
-    suite = _validated(raw, what)
+    suite = _validate(raw, what)
     if fault := find_fault(suite.name):  # checked here and not in the model, which also reads what was stored earlier
         raise InputError(f"{what}: name: {suite.name[:60]!r} {fault}; give it a shorter name")
     _check_judge(suite.judge, what)
@@ -43,10 +43,10 @@ def with_fields(suite: Suite, schema: dict[str, Any], where: str) -> Suite:
     """The suite with a complete schema in the place of the file that holds it. Raises InputError, as `parse_suite`."""
     raw = suite.model_dump()
     raw["caption"]["fields"] = schema
-    return _validated(raw, f"suite {printable(where)}")
+    return _validate(raw, f"suite {printable(where)}")
 
 
-def _validated(raw: dict[str, Any], what: str) -> Suite:
+def _validate(raw: dict[str, Any], what: str) -> Suite:
     try:
         return Suite.model_validate(raw)
     except ValidationError as error:

@@ -208,7 +208,9 @@ class Spec(Identified, StoredModel):
     @property
     def judge_uri(self) -> str:
         """Where the judge's answers about this golden set are kept, shared by all checkpoints and prompts."""
-        judge = digest(JUDGE_VERSION, self.suite.judge.answering(), self.judge.fingerprint if self.judge else None)
+        judge = digest(
+            JUDGE_VERSION, self.suite.judge.answer_settings(), self.judge.fingerprint if self.judge else None
+        )
         return f"{self.root}/judge/{judge}/{self.golden_id}"
 
     @property

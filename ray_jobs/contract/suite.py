@@ -292,9 +292,9 @@ class Judge(SuiteSection):
 
     IDENTIFYING: ClassVar = frozenset(("kind", "criteria", "max_tokens", "prompt", "pairwise", "pairwise_prompt"))
     ELSEWHERE: ClassVar = {
-        "model": "the fingerprint counts; of an endpoint its name, which `answering` adds",
-        "base_url": "`answering` adds it for an endpoint; no other judge has one",
-        "engine": "`answering` adds what of it changes answers",
+        "model": "the fingerprint counts; of an endpoint its name, which `answer_settings` adds",
+        "base_url": "`answer_settings` adds it for an endpoint; no other judge has one",
+        "engine": "`answer_settings` adds what of it changes answers",
         "key_variable": "who asks, not what is answered",
         "concurrency": "speed",
         "timeout_seconds": "an answer that came too late is missing, not another one",
@@ -351,9 +351,9 @@ class Judge(SuiteSection):
 
     def content(self) -> dict[str, Any]:
         """What determines the answers, given the judge's weights."""
-        return self.answering() | self.identity()
+        return self.answer_settings() | self.identity()
 
-    def answering(self) -> dict[str, Any]:
+    def answer_settings(self) -> dict[str, Any]:
         """What determines the answer to a given question: a new prompt makes new questions, not another judge."""
         questions = ("prompt", "pairwise", "pairwise_prompt")
         how = {name: value for name, value in self.identity().items() if name not in questions}

@@ -58,7 +58,7 @@ def _faults(suite: Suite) -> Iterator[str]:
 
 
 def _of_judge(suite: Suite) -> Iterator[str]:
-    judge, chosen = suite.judge, _chosen(suite.judge)
+    judge, chosen = suite.judge, _list_chosen(suite.judge)
     if judge.kind == "none":
         for name in chosen:
             yield f"judge.{name}: there is no judge to use it; set judge.kind to vllm or openai, or take it out"
@@ -70,7 +70,7 @@ def _of_judge(suite: Suite) -> Iterator[str]:
             yield f"judge.{name}: nothing uses it with kind {judge.kind}; take it out, or set judge.kind: {other}"
     if "pairwise_prompt" in chosen and not judge.pairwise:
         yield "judge.pairwise_prompt: no pair is judged; set judge.pairwise: true, or take it out"
-    if "audit" in _chosen(judge.engine):
+    if "audit" in _list_chosen(judge.engine):
         yield "judge.engine.audit: only captions are audited; take it out, or set engine.audit"
     yield from _of_engine(judge.engine, "judge.engine")
 
@@ -78,7 +78,7 @@ def _of_judge(suite: Suite) -> Iterator[str]:
 def _of_engine(engine: Engine, where: str) -> Iterator[str]:
     why = "kind ray_data_llm" if engine.kind == "ray_data_llm" else "quantization"
     if engine.kind == "ray_data_llm" or engine.quantization:
-        for name in _chosen(engine):
+        for name in _list_chosen(engine):
             if name in OF_WARM:
                 yield f"{where}.{name}: it is for warm engines, and with {why} there is none; take it out"
 
@@ -127,7 +127,7 @@ def _of_gate(suite: Suite) -> Iterator[str]:
                     )
 
 
-def _chosen(section: BaseModel) -> list[str]:
+def _list_chosen(section: BaseModel) -> list[str]:
     """The settings that the suite names and that are not at their default, in the order of the model."""
     fields = type(section).model_fields
     return [

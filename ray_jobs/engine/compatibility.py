@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ray_jobs.checkpoints.files import BESIDE_BYTES, CONFIG_ITEMS, read
-from ray_jobs.checkpoints.inspect import INDEX, companions, list_loaded, read_header
+from ray_jobs.checkpoints.inspect import INDEX, list_loaded, read_header, sidecar_files
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
@@ -21,7 +21,7 @@ def compatibility_key(checkpoint: Checkpoint) -> str:
     Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor, which an
     adapter has as its base has them; how they are cut into shards does not count.
     """
-    beside = [(name, _hash_sidecar(uri)) for name, uri in companions(checkpoint).items() if name != INDEX]
+    beside = [(name, _hash_sidecar(uri)) for name, uri in sidecar_files(checkpoint).items() if name != INDEX]
     return digest(beside, sorted(tensor_layout((checkpoint.base or checkpoint).uri).items()))
 
 

@@ -68,7 +68,7 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
         return {}
 
     def count(name: str) -> tuple[Counter[str], BoxCounts]:
-        rows = parts.columns(spec.golden_uri, name, ["image_id", TRUTH, *SIZES]).to_pylist()
+        rows = parts.read_columns(spec.golden_uri, name, ["image_id", TRUTH, *SIZES]).to_pylist()
         values = [truth_of(spec, row) for row in rows]
         found = Counter(field for one in values for field in one)
         return found, BoxCounts().plus(*(count_boxes(spec, row, one) for row, one in zip(rows, values, strict=True)))

@@ -20,7 +20,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.preference import read_preferences
 from ray_jobs.metrics.registry import declared
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
 READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
@@ -117,7 +117,7 @@ def _read_parts(
 ) -> Iterator[list[PartValues]]:
     """The values of all runs, part by part in order. Reads a few parts ahead."""
     for caption_id in caption_ids:
-        parts.require(spec.scores_uri_of(caption_id), "evaluate")
+        manifests.require_manifest(spec.scores_uri_of(caption_id), "evaluate")
 
     def part(name: str) -> list[PartValues]:
         return [_read_values(spec, caption_id, name, metrics) for caption_id in caption_ids]

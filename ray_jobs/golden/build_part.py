@@ -18,7 +18,7 @@ from ray_jobs.golden.part_plan import read_refs
 from ray_jobs.golden.single_images import part_seconds, prepare_alone, prepare_row
 from ray_jobs.images.prepare import GoldenImage, thumbnail
 from ray_jobs.sources.source import Source, SourceImage
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 SCHEMA = pa.schema(
     {
@@ -48,8 +48,8 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
     worker itself reads no source, because Ray registers Arrow types there that run code.
     Raises InputError on a node that does not share the root.
     """
-    parts.require_here(golden_uri)  # it holds the plan
-    uri = parts.uri_of_part(golden_uri, task["name"])
+    manifests.require_on_node(golden_uri)  # it holds the plan
+    uri = manifests.uri_of_part(golden_uri, task["name"])
     if objects.exists(uri):
         return describe_part(task["name"], objects.read(uri), "found")
     decoder = get_decoder(settings)
@@ -75,7 +75,7 @@ def decode_part(
 def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
     """Write the part with these bytes unless another job was first, and return its row as `describe_part` does."""
     began = time.perf_counter()
-    uri = parts.uri_of_part(golden_uri, task["name"])
+    uri = manifests.uri_of_part(golden_uri, task["name"])
     origin = "made" if objects.create(uri, data) else "raced"
     if origin == "raced":
         data = objects.read(uri)
@@ -88,16 +88,16 @@ def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
 
     Doing it again changes nothing, and every job writes the same bytes.
     """
-    uri = parts.uri_of_part(golden_uri, task["name"])
+    uri = manifests.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
     gained: dict[str, list[str]] = json.loads(task["references"])
-    table, footer = parts.table(data), parts.footer(data)
+    table, footer = parts.decode(data), parts.decode_footer(data)
     current_references = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
     joined = [gained.get(image_id, references) for image_id, references in current_references]
     if joined != table["references"].to_pylist():
         column = table.schema.get_field_index("references")
         table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))
-        data = parts.encoded(table, footer)
+        data = parts.encode(table, footer)
         objects.write(uri, data)
     return describe_part(task["name"], data, "made")
 
@@ -107,11 +107,11 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
 
     Doing it again changes nothing, and every job writes the same bytes.
     """
-    uri = parts.uri_of_part(golden_uri, task["name"])
+    uri = manifests.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
     repeats: dict[str, str] = json.loads(task["repeats"])
     joined = set(json.loads(task["joined"]))
-    table, footer = parts.table(data), parts.footer(data)
+    table, footer = parts.decode(data), parts.decode_footer(data)
     keep = [image_id not in repeats for image_id in table["image_id"].to_pylist()]
     if not all(keep):
         for row in table.filter([not kept for kept in keep]).select(["image_id", "image"]).to_pylist():
@@ -121,7 +121,7 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
                 reason, detail = "joined", f"{detail}, which has its references too"
             footer["rejects"].append(_build_reject(row["image_id"], reason, detail, thumbnail(row["image"], settings)))
         footer["lost"] = _count_reasons(footer["rejects"])
-        data = parts.encoded(table.filter(keep), footer)
+        data = parts.encode(table.filter(keep), footer)
         objects.write(uri, data)
     return describe_part(task["name"], data, "made")
 
@@ -132,7 +132,7 @@ def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
     `part` is its line in the manifest. `origin` tells whether it was `made` by this job, `found`, or `raced`: made, but
     another job was first. `isolated`: the process that made it died, so each image was decoded alone.
     """
-    images = parts.table(data, FACTS)
+    images = parts.decode(data, FACTS)
     return {
         "part": parts.describe(name, data).model_dump_json(),
         "origin": origin,
@@ -166,7 +166,7 @@ def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultd
             rejects.append(_build_reject(row.image_id, outcome.reason, outcome.detail, outcome.thumbnail))
     columns: dict[str, Any] = {name: [row[name] for row in kept] for name in schema.names}
     table = pa.table(columns | {"image": _join_images(columns["image"])}, schema=schema)
-    return parts.encoded(table, {"lost": _count_reasons(rejects), "rejects": rejects})
+    return parts.encode(table, {"lost": _count_reasons(rejects), "rejects": rejects})
 
 
 def _join_images(images: list[bytes]) -> pa.Array:

@@ -20,7 +20,7 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
 from ray_jobs.sources.source import Distance, Source
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 log = getLogger("assay")
 
@@ -31,7 +31,7 @@ def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan
     The hashes of all images go into `duplicates`. Raises RetryableError for a part that is not of this plan.
     """
     totals = PartTotals()
-    done = parts.done(spec.golden_uri)
+    done = manifests.list_part_names(spec.golden_uri)
     pending = [part for part in plan.parts if part.name not in done]
     log_plan(spec, source, distance, plan, pending)
     progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))

@@ -17,14 +17,14 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.formats.folder import FolderSource
 from ray_jobs.sources.formats.webdataset import WebDatasetSource
 from ray_jobs.sources.open_source import open_source
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 log = logging.getLogger("assay")
 
 
 def commit_set(spec: Spec, plan: GoldenPlan, totals: PartTotals, seconds: dict[str, float]) -> Manifest:
     """Write the manifest, which completes the golden set, and return it. `seconds` are those of each phase."""
-    manifest = parts.summed(
+    manifest = manifests.build_manifest(
         "golden",
         spec.golden_id,
         totals.list_parts(),
@@ -44,7 +44,7 @@ def commit_set(spec: Spec, plan: GoldenPlan, totals: PartTotals, seconds: dict[s
             "task_seconds": {phase: round(took, 3) for phase, took in sorted(totals.seconds.items())},
         },
     )
-    manifest = parts.commit(spec.golden_uri, manifest)
+    manifest = manifests.commit(spec.golden_uri, manifest)
     log.info("golden set complete: %d read, %d kept, rejected %s", manifest.rows_in, manifest.rows_out, manifest.lost)
     log.info("rejects: %s/rejects.html, contact sheet: %s/preview.png", spec.golden_uri, spec.golden_uri)
     return manifest

@@ -14,7 +14,7 @@ from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.images import PYTHON_BYTES
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import WHOLE, read_label, read_references
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects
 from ray_jobs.storage.arrow_files import open_parquet
 
 CELLS = 2  # how cells are read; a set without it in its details was read before they had types
@@ -61,7 +61,7 @@ def _is_other(text: str, same: object, read: Callable[[str], object]) -> bool:
 
 def _read(golden_uri: str, names: Iterable[str]) -> Iterator[tuple[str, str | None, list[str]]]:
     """The texts of the parts, several of which are read at a time: most of it is waiting for storage."""
-    for rows in prefetch(lambda name: _read_part(parts.uri_of_part(golden_uri, name)), names, READS):
+    for rows in prefetch(lambda name: _read_part(manifests.uri_of_part(golden_uri, name)), names, READS):
         yield from rows
 
 

@@ -26,7 +26,7 @@ from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.source import Distance, ImageRef, Source
 from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.arrow_files import open_parquet
-from ray_jobs.storage.parts import name_of_part
+from ray_jobs.storage.manifests import name_of_part
 
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
 PARTS_A_FILE = 64

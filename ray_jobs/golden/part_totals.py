@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_jobs.contract.artifacts import Part
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 FACTS = ("repairs", "formats", "source_bytes", "bytes", "referenced", "labelled")
 
@@ -35,7 +35,7 @@ class PartTotals:
 
     def count_lost(self) -> dict[str, int]:
         """How many images were rejected, by reason."""
-        return parts.lost_of(self.parts.values())
+        return manifests.count_lost(self.parts.values())
 
     def sum_fact(self, fact: str) -> Any:
         """The sum of one of FACTS over all parts: a number, or a dict of counts by name."""

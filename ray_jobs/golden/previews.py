@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from ray_jobs.contract.artifacts import Part
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 REJECTS = pa.schema({"image_id": pa.string(), "reason": pa.string(), "detail": pa.string(), "thumbnail": pa.binary()})
 SHEET_PARTS, SHEET_ROWS, TILE, GAP = 8, 8, 112, 4
@@ -56,9 +56,7 @@ def write_rejects(golden_uri: str, title: str, set_parts: Sequence[Part], lost: 
                 ]
                 writer.write_table(pa.Table.from_pylist(binary, schema=REJECTS))
         objects.upload(file, f"{golden_uri}/rejects.parquet")
-    from ray_jobs.inputs.display_text import (
-        shown as fit_to_be_seen,  # its package draws plots, which only the last step needs
-    )
+    from ray_jobs.inputs.display_text import sanitise as fit_to_be_seen
 
     TEMPLATES.filters["plain"] = lambda text: fit_to_be_seen(" ".join(str(text).split()), TEXT_CHARACTERS).text
     page = TEMPLATES.get_template("rejects.html").render(
@@ -70,4 +68,4 @@ def write_rejects(golden_uri: str, title: str, set_parts: Sequence[Part], lost: 
 def _read_rejects(golden_uri: str, set_parts: Sequence[Part]) -> Iterator[list[dict[str, Any]]]:
     for part in set_parts:
         if part.lost:
-            yield parts.footer_at(parts.uri_of_part(golden_uri, part.name))["rejects"]
+            yield parts.read_footer(manifests.uri_of_part(golden_uri, part.name))["rejects"]

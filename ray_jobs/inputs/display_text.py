@@ -12,22 +12,22 @@ MOST_MARKS = 4  # combining marks on one character; more of them pile up over th
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisplayText:
     """`text` to show, and `note`, a word on what was left out, empty where nothing was."""
 
     text: str
     note: str = ""
 
 
-def shown(text: str, most: int = CAPTION_CHARACTERS) -> Shown:
+def sanitise(text: str, most: int = CAPTION_CHARACTERS) -> DisplayText:
     """The text with control characters made visible, cut after `most` characters with a note that says so."""
     note = f"{most} of {len(text):,} characters" if len(text) > most else ""
-    return Shown(_visible(text[:most]), note)
+    return DisplayText(_visible(text[:most]), note)
 
 
-def name(text: str) -> str:
+def sanitise_name(text: str) -> str:
     """The same for a name, in one line."""
-    found = shown(" ".join(text.split()), NAME_CHARACTERS)
+    found = sanitise(" ".join(text.split()), NAME_CHARACTERS)
     return found.text + ("…" if found.note else "")
 
 

@@ -1,8 +1,8 @@
 """Whether the directories that a spec names are the same on every node of the Ray cluster; a job's driver asks first.
 
 A directory is shared when a node reads back a file that the driver wrote there, or sees the driver's files there by
-name and size: a checkpoint or a data set may be read-only. A node that joins later is not asked: `parts.require_here`
-tells what is wrong where it makes or reads a part.
+name and size: a checkpoint or a data set may be read-only. A node that joins later is not asked:
+`manifests.require_on_node` says what is wrong when that node makes or reads a part.
 """
 
 import os
@@ -21,7 +21,7 @@ from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import objects
 from ray_jobs.storage.error_lines import explain_errors, show_uri
-from ray_jobs.storage.parts import SHARE
+from ray_jobs.storage.manifests import SHARE_REMEDY
 
 SAMPLE = 100  # names of a directory that a node must see
 SECONDS = 120.0  # for the nodes to answer: a new one may have to unpack the job's files first
@@ -72,7 +72,7 @@ def require_shared(spec: Spec) -> None:
     node, folder = next(iter(lacking.items()))
     raise InputError(
         f"{folder.what} {show_uri(folder.path)}: node {others[node]} ({node[:8]}) of the Ray cluster does not "
-        f"share it; {SHARE}"
+        f"share it; {SHARE_REMEDY}"
     )
 
 

@@ -95,7 +95,7 @@ def _rank(answer: Answer) -> tuple[bool, float, str]:
 
 
 def _write_table(judge_uri: str, part: str, table: pa.Table) -> str:
-    data = parts.encoded(table, {})
+    data = parts.encode(table, {})
     name = f"{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     objects.create(f"{judge_uri}/{part}/{name}", data)
     return name
@@ -114,7 +114,7 @@ def _read_tables(judge_uri: str, part: str, below: int | None = None) -> dict[st
         names = {entry.key for entry in listed if below is None or entry.size < below}
         for name in sorted(names - tables.keys() - deleted):
             try:
-                tables[name] = parts.table(objects.read(uri := f"{judge_uri}/{part}/{name}"), uri=uri)
+                tables[name] = parts.decode(objects.read(uri := f"{judge_uri}/{part}/{name}"), uri=uri)
             except FileNotFoundError:
                 deleted.add(name)
         if look and names <= seen:

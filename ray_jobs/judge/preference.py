@@ -16,7 +16,7 @@ from ray_jobs.judge import answer_store
 from ray_jobs.judge.questions import build_pair_questions
 from ray_jobs.judge.rubric import Choice, parse_pair_answer
 from ray_jobs.runtime.ray_dataset import ray_dataset
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 SCHEMA = pa.schema(
     {
@@ -39,9 +39,9 @@ def compute_preferences(spec: Spec) -> Manifest | None:
     """
     if spec.baseline is None or not spec.suite.judge.pairwise or spec.suite.judge.kind == "none":
         return None
-    if existing := parts.manifest(f"{spec.results_uri}/{FOLDER}"):
+    if existing := manifests.load_manifest(f"{spec.results_uri}/{FOLDER}"):
         return existing
-    captions = parts.require(spec.captions_uri, "caption")
+    captions = manifests.require_manifest(spec.captions_uri, "caption")
     names = [part.name for part in captions.parts]
     work = ray_dataset([{"part": name} for name in names])
     written = [
@@ -54,11 +54,11 @@ def commit_preferences(spec: Spec, captions: Manifest, written: list[Part]) -> M
     """Write the manifest of the parts, with the counts from their footers."""
     counts = Counter[str]()
     for part in written:
-        counts.update(parts.footer(objects.read(_uri_of(spec, part.name)))["pairs"])
+        counts.update(parts.decode_footer(objects.read(_uri_of(spec, part.name)))["pairs"])
     details: dict[str, Any] = {name: counts[name] for name in ("equal", "asked", "inconsistent", "first")}
     details["position_bias"] = counts["inconsistent"] / counts["asked"] if counts["asked"] else None
-    manifest = parts.summed("preference", spec.run_id, written, captions.rows_in, {}, {}, details)
-    return parts.commit(f"{spec.results_uri}/{FOLDER}", manifest)
+    manifest = manifests.build_manifest("preference", spec.run_id, written, captions.rows_in, {}, {}, details)
+    return manifests.commit(f"{spec.results_uri}/{FOLDER}", manifest)
 
 
 def read_preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
@@ -119,4 +119,4 @@ def _combine_choices(choices: list[Choice] | None, counts: Counter[str]) -> dict
 
 
 def _uri_of(spec: Spec, name: str) -> str:
-    return parts.uri_of_part(spec.results_uri, name, FOLDER)
+    return manifests.uri_of_part(spec.results_uri, name, FOLDER)

@@ -84,7 +84,7 @@ def read_captions(spec: Spec, caption_id: str, part: str) -> dict[str, str]:
 
 
 def _read_golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
-    rows = parts.columns(spec.golden_uri, part, ["image_id", "blake3", "references"]).to_pylist()
+    rows = parts.read_columns(spec.golden_uri, part, ["image_id", "blake3", "references"]).to_pylist()
     return {row["image_id"]: row | {"row": number} for number, row in enumerate(rows)}
 
 

@@ -33,7 +33,7 @@ from ray_jobs.judge.preference import FOLDER
 from ray_jobs.judge.questions import Question, build_questions
 from ray_jobs.judge.totals import JudgeTotals, compute_totals
 from ray_jobs.runtime.progress import Progress
-from ray_jobs.storage import json_files, objects, parts
+from ray_jobs.storage import json_files, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
@@ -66,9 +66,9 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     """
     began = time.time()
     ids = list(dict.fromkeys(caption_ids))
-    names = [part.name for part in parts.require(spec.captions_uri, "caption").parts if part.rows]
+    names = [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts if part.rows]
     for caption_id in ids:
-        parts.require(spec.captions_uri_of(caption_id), "caption")
+        manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
     run = name_attempt(spec)
     survey_part = partial(_survey_part, spec, ids, run)
     with ThreadPoolExecutor(READERS) as pool:

@@ -26,7 +26,7 @@ from ray_jobs.metrics.text import corpus_counts, language_detection
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
 BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, because starting one takes longer than a part; enough to end together
@@ -47,8 +47,8 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     Current scores are never changed. Scores of other captions, of a forced request, or with new judgements are written
     to another folder, which then becomes the current one.
     """
-    captions = parts.require(spec.captions_uri_of(caption_id), "caption")
-    captions_digest = parts.digest_parts(captions)
+    captions = manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
+    captions_digest = manifests.digest_parts(captions)
     place = find_score_folder(spec, caption_id, captions_digest)
     if place.made:
         return _make_current(spec, caption_id, place, captions_digest)
@@ -59,7 +59,7 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
     corpus_counts.complete_tables(spec, caption_id)
-    done = parts.done(uri)
+    done = manifests.list_part_names(uri)
     progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
     names = [part.name for part in captions.parts]
     work = ray_dataset([{"part": name} for name in names], _count_blocks(len(names)))
@@ -74,8 +74,10 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
             progress.add(scored_parts[-1].rows)
     details = {"languages": compute_language_shares(languages), "captions": captions_digest}
     scores_id = spec.scores_id_of(caption_id)
-    manifest = parts.summed("scores", scores_id, scored_parts, captions.rows_in, {}, captions.versions, details)
-    return _make_current(spec, caption_id, replace(place, made=parts.commit(uri, manifest)), captions_digest)
+    manifest = manifests.build_manifest(
+        "scores", scores_id, scored_parts, captions.rows_in, {}, captions.versions, details
+    )
+    return _make_current(spec, caption_id, replace(place, made=manifests.commit(uri, manifest)), captions_digest)
 
 
 def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_digest: str) -> Manifest:
@@ -84,11 +86,11 @@ def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_dige
     assert place.made
     if not place.folder:
         return place.made
-    manifest = parts.point_at(place.made, place.folder)
+    manifest = manifests.with_parts_folder(place.made, place.folder)
     uri = spec.captions_uri_of(caption_id)
-    if parts.digest_parts(parts.require(uri, "caption")) != captions_digest:
+    if manifests.digest_parts(manifests.require_manifest(uri, "caption")) != captions_digest:
         raise RetryableError(f"captions {uri}: made anew while they were scored; score them again")
-    parts.let_stand(
+    manifests.install_latest(
         spec.scores_stage_of(caption_id), manifest, lambda current: current.details.get("captions") == captions_digest
     )
     return manifest
@@ -153,7 +155,7 @@ def _count_blocks(count: int) -> int:
 
 def _read_tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
     """The parts in order. Reads a few ahead."""
-    return prefetch(lambda name: parts.columns(uri, name, wanted), sorted(names), READERS)
+    return prefetch(lambda name: parts.read_columns(uri, name, wanted), sorted(names), READERS)
 
 
 def _has_name(spec: Spec, label: str | None) -> bool:

@@ -14,7 +14,7 @@ from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_part import has_judge_failure, has_new_judgements
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects
 
 THREADS = 16  # most of the time they wait for storage
 COPIED_FOLDERS = ("clip/", "frequencies/", "parts/")
@@ -35,16 +35,16 @@ def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> Scor
     parts."""
     stage = spec.scores_stage_of(caption_id)
     forced = spec.force if caption_id == spec.caption_id else None
-    current, earlier = parts.manifest(stage), None
+    current, earlier = manifests.load_manifest(stage), None
     if not forced and current and current.details.get("captions") == captions_digest:
-        folder = parts.place_of(current)
+        folder = manifests.stage_folder_of(current)
         if not _has_new_judgements(spec, caption_id, folder, current):
             return ScoreFolder(folder, current)
         earlier = folder
     elif not forced and not current and _claim_stage(stage, captions_digest):
         return ScoreFolder("")
     for folder in number_folders(f"{forced_folder(forced)}/{captions_digest}" if forced else f"of/{captions_digest}"):
-        existing = parts.manifest(f"{stage}/{folder}")
+        existing = manifests.load_manifest(f"{stage}/{folder}")
         if existing is None or not _has_new_judgements(spec, caption_id, folder, existing):
             return ScoreFolder(folder, existing, earlier)
         earlier = folder

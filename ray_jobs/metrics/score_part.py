@@ -24,7 +24,7 @@ from ray_jobs.metrics.clip.stored_scores import load_clip_scores
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.metrics.text.batch import Batch, Corpus
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 NO_JUDGE = Judgement()
 WITH_TRUTH = "fields_with_truth"  # a column
@@ -41,17 +41,20 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
     A part with failures of the judge is scored again when the judge has answered since.
     """
     name, uri = row["part"], spec.scores_uri_of(caption_id)
-    if objects.exists(part_uri := parts.uri_of_part(uri, name)):
+    if objects.exists(part_uri := manifests.uri_of_part(uri, name)):
         data = objects.read(part_uri)
         part = parts.describe(name, data)
         if not (has_judge_failure(part.lost) and has_new_judgements(spec, caption_id, name)):
-            return {"part": part.model_dump_json(), "languages": json.dumps(parts.footer(data).get("languages", {}))}
+            return {
+                "part": part.model_dump_json(),
+                "languages": json.dumps(parts.decode_footer(data).get("languages", {})),
+            }
         objects.delete(part_uri)
     truth = [TRUTH] if spec.suite.dataset.truth else []
-    golden = parts.columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
+    golden = parts.read_columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
     by_id = {entry["image_id"]: entry for entry in golden}
     wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *columns_to_read(spec.suite.caption)]
-    captions = parts.columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
+    captions = parts.read_columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
     if missing := [entry["image_id"] for entry in captions if entry["image_id"] not in by_id]:
         raise RetryableError(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its "
                     "golden "
@@ -107,7 +110,7 @@ def has_judge_failure(reasons: Iterable[str]) -> bool:
 
 def has_new_judgements(spec: Spec, caption_id: str, name: str) -> bool:
     """Whether the judge has a new answer about an image of the part that it had failed at."""
-    rows = parts.columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
+    rows = parts.read_columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
     judgements = load_judgements(spec, caption_id, name)
     failed = {row["image_id"]: row["failure"] for row in rows if has_judge_failure([row["failure"] or ""])}
     return any(judgements.get(image_id, NO_ANSWER).failure != failure for image_id, failure in failed.items())

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray_jobs.contract.spec import Predecessor, Spec
 from ray_jobs.storage import records, specs
-from ray_jobs.storage.index import READS, Published, published
+from ray_jobs.storage.index import READS, IndexEntry, list_entries
 
 TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
 
@@ -35,9 +35,9 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
     misses_anchor = not spec.anchor and spec.suite.gate.anchor == "first"
     if not (misses_baseline or misses_anchor) or not spec.suite.gate.metrics:
         return None
-    entries = published(spec.root, spec.suite.name)
+    entries = list_entries(spec.root, spec.suite.name)
     of_series = [entry for entry in entries if entry.series_id == spec.series_id]
-    for earlier in records.asked_before(spec, of_series):
+    for earlier in records.iterate_earlier_specs(spec, of_series):
         if earlier.suite.gate.baseline == asked and _keeps_answer(spec, earlier, misses_baseline):
             return earlier.predecessor
     accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]
@@ -63,7 +63,7 @@ def _keeps_answer(spec: Spec, earlier: Spec, misses_baseline: bool) -> bool:
     return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.lost_anchor
 
 
-def _compare_with(spec: Spec, accepted: list[Published]) -> Predecessor:
+def _compare_with(spec: Spec, accepted: list[IndexEntry]) -> Predecessor:
     """The series of these accepted runs as the spec's predecessor: the first of them with a readable spec."""
     for entry in islice(accepted, TRIED):
         run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
@@ -89,7 +89,7 @@ def list_changes(old: Spec, new: Spec) -> tuple[str, ...]:
     changed = [
         f"{section}.{name}"
         for section, before in _settings(old).items()
-        for name in _differing(before, _settings(new)[section])
+        for name in _list_differences(before, _settings(new)[section])
     ]
     if old.source_revision != new.source_revision:
         changed.append("the files of the dataset")
@@ -112,7 +112,7 @@ def _without_links(value: Any) -> Any:
     return os.path.realpath(value) if isinstance(value, str) and value.startswith("/") else value
 
 
-def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     missing = object()
     return sorted(
         name for name in before.keys() | after.keys() if before.get(name, missing) != after.get(name, missing)

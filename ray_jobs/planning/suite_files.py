@@ -73,7 +73,7 @@ def read_suite(uri: str, name_or_file: str) -> bytes:
     raise InputError(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}")
 
 
-def beside(
+def resolve_file(
     file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names", "fields"], source: str = ""
 ) -> str:
     """The URI of a file that a suite names, which lies below the suite's folder, links followed.

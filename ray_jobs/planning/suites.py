@@ -15,7 +15,7 @@ from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.label_tables import TABLE_BYTES
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.planning.suite_files import CODE_BYTES, beside, find_suite, keep_links, read_suite, read_text
+from ray_jobs.planning.suite_files import CODE_BYTES, find_suite, keep_links, read_suite, read_text, resolve_file
 from ray_jobs.storage import objects
 
 
@@ -56,12 +56,14 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
         )
     if isinstance(suite.caption.fields, str):
         suite = with_fields(
-            suite, _schema_of_fields(beside(suite.caption.fields, uri, "fields", suite.dataset.source)), name_or_file
+            suite,
+            _schema_of_fields(resolve_file(suite.caption.fields, uri, "fields", suite.dataset.source)),
+            name_or_file,
         )
-    return _beside(suite, uri)
+    return _resolve_paths(suite, uri)
 
 
-def _beside(suite: Suite, uri: str) -> Suite:
+def _resolve_paths(suite: Suite, uri: str) -> Suite:
     """The suite with its relative local paths resolved against the suite's own folder, and no slash at their ends."""
     folder = None if objects.is_s3(uri) else Path(objects.absolute(uri)).parent
 
@@ -83,7 +85,7 @@ def _beside(suite: Suite, uri: str) -> Suite:
     dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
     if dataset.label_names:
         dataset = dataset.model_copy(
-            update={"label_names": beside(dataset.label_names, uri, "label_names", dataset.source)}
+            update={"label_names": resolve_file(dataset.label_names, uri, "label_names", dataset.source)}
         )
 
     def with_base(engine: Engine) -> Engine:
@@ -92,9 +94,9 @@ def _beside(suite: Suite, uri: str) -> Suite:
     judge, metrics = suite.judge.model_copy(update={"engine": with_base(suite.judge.engine)}), suite.metrics
     if judge.kind == "vllm" and judge.model:
         judge = judge.model_copy(update={"model": resolved(judge.model)})
-    files: dict[str, object] = {"own": tuple(beside(file, uri, "metric") for file in metrics.own)}
+    files: dict[str, object] = {"own": tuple(resolve_file(file, uri, "metric") for file in metrics.own)}
     if metrics.synonyms:
-        files["synonyms"] = beside(metrics.synonyms, uri, "synonyms", dataset.source)
+        files["synonyms"] = resolve_file(metrics.synonyms, uri, "synonyms", dataset.source)
     if metrics.clip:
         files["clip"] = resolved(metrics.clip)
     metrics = metrics.model_copy(update=files)

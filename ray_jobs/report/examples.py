@@ -17,7 +17,7 @@ from PIL import Image
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.fields.columns import INVALID, NO_FIELDS
 from ray_jobs.fields.truth import TRUTH
-from ray_jobs.inputs.display_text import Shown, name, shown
+from ray_jobs.inputs.display_text import DisplayText, sanitise, sanitise_name
 from ray_jobs.report import numbers
 from ray_jobs.report.rank_images import RankedImage, Side, UnscoredImage
 from ray_jobs.storage import parts
@@ -37,13 +37,13 @@ class CaptionCard:
     """
 
     who: str
-    caption: Shown | None
+    caption: DisplayText | None
     pieces: tuple[tuple[str, bool], ...]
     failure: str
-    rationale: Shown | None
+    rationale: DisplayText | None
     values: dict[str, str]
-    fields: dict[str, Shown] = field(default_factory=dict)
-    unfit: Shown | None = None
+    fields: dict[str, DisplayText] = field(default_factory=dict)
+    unfit: DisplayText | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class ImageExample:
     label: str
     thumbnail: str
     by: str
-    references: tuple[Shown, ...]
+    references: tuple[DisplayText, ...]
     left_out: int
     told: tuple[CaptionCard, ...]
-    truth: dict[str, Shown] = field(default_factory=dict)
+    truth: dict[str, DisplayText] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class FailedImage:
 
     image_id: str
     reason: str
-    detail: Shown
+    detail: DisplayText
 
 
 def build_examples(
@@ -88,14 +88,16 @@ def build_examples(
         if len(cards) == 2:
             cards = _mark_differences(*cards)
         case = ImageExample(
-            image_id=name(ranked.image_id),
-            label=name(image.get("label") or ""),
+            image_id=sanitise_name(ranked.image_id),
+            label=sanitise_name(image.get("label") or ""),
             thumbnail=make_thumbnail(image.get("image")),
             by=numbers.format_number(ranked.by, sign=len(sides) > 1),
-            references=tuple(shown(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
+            references=tuple(sanitise(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
             left_out=max(0, len(references) - REFERENCES),
             told=tuple(cards),
-            truth={name(key): _format_field(value) for key, value in json.loads(image.get(TRUTH) or "{}").items()},
+            truth={
+                sanitise_name(key): _format_field(value) for key, value in json.loads(image.get(TRUTH) or "{}").items()
+            },
         )
         examples.append(case)
     return examples
@@ -112,7 +114,11 @@ def build_failures(side: Side, lost: Sequence[UnscoredImage]) -> list[FailedImag
             reason, detail = f"{image.reason}: {caption['failure']}", caption.get("detail")
         else:
             reason, detail = image.reason, score.get("rationale")
-        failed_images.append(FailedImage(name(image.image_id), name(reason), shown(detail or "", RATIONALE_CHARACTERS)))
+        failed_images.append(
+            FailedImage(
+                sanitise_name(image.image_id), sanitise_name(reason), sanitise(detail or "", RATIONALE_CHARACTERS)
+            )
+        )
     return failed_images
 
 
@@ -138,7 +144,7 @@ def _read_rows(
     rows_by_id: dict[str, dict[str, Any]] = {}
     for part in dict.fromkeys(image.part for image in chosen):
         wanted = {image.image_id for image in chosen if image.part == part}
-        table = parts.read(uri, part, made=manifest)
+        table = parts.read(uri, part, manifest=manifest)
         if kind in COLUMNS:
             table = table.select([column for column in table.column_names if column in COLUMNS[kind]])
         keep = [image_id in wanted for image_id in table["image_id"].to_pylist()]
@@ -154,23 +160,23 @@ def _build_card(
     unfit = caption_row.get(INVALID)
     fields = {} if unfit or caption is None else {key: caption_row[key] for key in caption_row if key not in NO_FIELDS}
     return CaptionCard(
-        who=name(who),
-        caption=None if caption is None else shown(caption),
-        pieces=() if caption is None else ((shown(caption).text, False),),
-        failure=name(caption_row.get("failure") or score_row.get("failure") or ""),
-        rationale=shown(rationale, RATIONALE_CHARACTERS) if rationale else None,
+        who=sanitise_name(who),
+        caption=None if caption is None else sanitise(caption),
+        pieces=() if caption is None else ((sanitise(caption).text, False),),
+        failure=sanitise_name(caption_row.get("failure") or score_row.get("failure") or ""),
+        rationale=sanitise(rationale, RATIONALE_CHARACTERS) if rationale else None,
         values={
             metric: numbers.format_number(value, numbers.choose_decimals(value)) for metric, value in values.items()
         },
-        fields={name(key): _format_field(value) for key, value in fields.items()},
-        unfit=shown(f"{unfit}: {caption_row.get('detail') or ''}", RATIONALE_CHARACTERS) if unfit else None,
+        fields={sanitise_name(key): _format_field(value) for key, value in fields.items()},
+        unfit=sanitise(f"{unfit}: {caption_row.get('detail') or ''}", RATIONALE_CHARACTERS) if unfit else None,
     )
 
 
-def _format_field(value: Any) -> Shown:
+def _format_field(value: Any) -> DisplayText:
     """A field's value as JSON, a text without its quotes."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shown(text, RATIONALE_CHARACTERS)
+    return sanitise(text, RATIONALE_CHARACTERS)
 
 
 def _mark_differences(before: CaptionCard, after: CaptionCard) -> list[CaptionCard]:

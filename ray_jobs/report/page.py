@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Manifest, Scores, Summary
 from ray_jobs.contract.spec import Checkpoint, Spec
-from ray_jobs.inputs.display_text import name, shown
+from ray_jobs.inputs.display_text import sanitise, sanitise_name
 from ray_jobs.report import examples, numbers, plots, tables
 from ray_jobs.report import trend as series
 from ray_jobs.report.rank_images import ScanResult, Side, scan_scores
@@ -22,7 +22,7 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters["plain"] = name
+TEMPLATES.filters["plain"] = sanitise_name
 LENGTH = ("words", "characters")
 REASON_CHARACTERS = 1500
 
@@ -92,8 +92,8 @@ def render_page(context: PageContext) -> str:
     return TEMPLATES.get_template("report.html").render(
         about=context,
         headline=context.headline,
-        sentence=shown(context.headline.sentence, REASON_CHARACTERS),
-        notes=[shown(note, REASON_CHARACTERS) for note in context.notes],
+        sentence=sanitise(context.headline.sentence, REASON_CHARACTERS),
+        notes=[sanitise(note, REASON_CHARACTERS) for note in context.notes],
         facts=_list_facts(context),
         identity=_list_ids(context),
         counts=_count_images(context),
@@ -104,7 +104,7 @@ def render_page(context: PageContext) -> str:
         distributions=_draw_distributions(scan, summaries),
         trends=[(metric, _unit(summaries, metric), points, Markup(plots.draw_trend(points)))  # noqa: S704
                 for metric, points in trends.items() if points],
-        ranked_by=name(ranking[0][0]) if ranking else None,
+        ranked_by=sanitise_name(ranking[0][0]) if ranking else None,
         worse=examples.build_examples(context.golden_uri, sides, scan.worse, shown_metrics),
         better=examples.build_examples(context.golden_uri, sides, scan.better, shown_metrics),
         failures=examples.build_failures(context.candidate, scan.lost),
@@ -112,7 +112,7 @@ def render_page(context: PageContext) -> str:
         details=tables.flatten_details(context.scores.details),
         judge=tables.flatten_details(context.judge),
         seconds=_list_seconds(context),
-        versions={name(package): name(version)
+        versions={sanitise_name(package): sanitise_name(version)
                   for package, version in (context.golden.versions | context.captions.versions).items()},
     )  # fmt: skip
 
@@ -150,7 +150,7 @@ def _build_groups(context: PageContext) -> list[tuple[str, str, list[tables.Row]
             groups.append(("Absolute limits", "limits", tables.build_limit_rows(context.limits, summaries)))
         for against, checkpoint in context.compared_with.items():
             found = [one for one in context.comparisons if (one.against, one.advisory) == (against, advisory)]
-            title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {name(checkpoint.name)}"
+            title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {sanitise_name(checkpoint.name)}"
             kind = "gating" if not advisory else "advisory" if against == "baseline" else "aside"
             groups.append((title, kind, tables.build_comparison_rows(found, summaries)))
     return [group for group in groups if group[2]]
@@ -166,7 +166,7 @@ def _draw_distributions(scan: ScanResult, summaries: Mapping[str, Summary]) -> l
         if baseline is not None and baseline.n:
             words += f", of the baseline {_format_mean(baseline.mean)}"
         if svg:
-            distributions.append((name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
+            distributions.append((sanitise_name(metric), _unit(summaries, metric), words, Markup(svg)))  # noqa: S704
     return distributions
 
 
@@ -179,14 +179,14 @@ def _list_facts(context: PageContext) -> list[tuple[str, str, str]]:
     facts += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
     if spec.suite.judge.kind != "none":
         facts.append(("judge", spec.judge.name if spec.judge else spec.suite.judge.model or "", spec.suite.judge.kind))
-    return [(what, name(which), name(where)) for what, which, where in facts]
+    return [(what, sanitise_name(which), sanitise_name(where)) for what, which, where in facts]
 
 
 def _list_ids(context: PageContext) -> dict[str, str]:
     spec = context.spec
     ids = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
             "scale": spec.scale_id, "fingerprint": spec.checkpoint.fingerprint, "stored in": spec.run_uri}  # fmt: skip
-    return {what: name(which) for what, which in ids.items()}
+    return {what: sanitise_name(which) for what, which in ids.items()}
 
 
 def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]:
@@ -204,7 +204,7 @@ def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]
         (
             what,
             numbers.format_count(many),
-            {name(why): n for why, n in sorted(reasons.items(), key=lambda reason: -reason[1])},
+            {sanitise_name(why): n for why, n in sorted(reasons.items(), key=lambda reason: -reason[1])},
         )
         for what, many, reasons in rows
     ]
@@ -213,7 +213,7 @@ def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]
 def _list_seconds(context: PageContext) -> list[tuple[str, dict[str, str]]]:
     stages = {"preprocess": context.golden, "caption": context.captions, "evaluate": context.scores.manifest}
     return [
-        (stage, {name(what): numbers.format_seconds(took) for what, took in stage_manifest.seconds.items()})
+        (stage, {sanitise_name(what): numbers.format_seconds(took) for what, took in stage_manifest.seconds.items()})
         for stage, stage_manifest in stages.items()
         if stage_manifest.seconds
     ]

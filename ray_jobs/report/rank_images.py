@@ -76,7 +76,7 @@ def scan_scores(
     stored_columns = [(side, _stored_columns(side, names, columns)) for side in (candidate, baseline) if side]
 
     def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
-        new, *old = (parts.read(side.scores_uri, name, there, made=side.scores) for side, there in stored_columns)
+        new, *old = (parts.read(side.scores_uri, name, there, manifest=side.scores) for side, there in stored_columns)
         return name, new, old[0] if old else None
 
     for name, new, old in prefetch(read, names, AHEAD):
@@ -102,7 +102,7 @@ def scan_scores(
 
 def _stored_columns(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that the side's scores have. All parts have the same columns."""
-    stored = parts.read(side.scores_uri, names[0], made=side.scores).column_names if names else []
+    stored = parts.read(side.scores_uri, names[0], manifest=side.scores).column_names if names else []
     return [column for column in columns if column in stored]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Summary
 from ray_jobs.contract.metric_names import METRICS
-from ray_jobs.inputs.display_text import name
+from ray_jobs.inputs.display_text import sanitise_name
 from ray_jobs.report.numbers import NONE, choose_decimals, format_count, format_interval, format_number, format_p
 
 WIDTH = 120.0  # of the drawing of an interval
@@ -68,7 +68,7 @@ def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[
             "margin": NONE if comparison.advisory else format_number(comparison.margin, places),
             "detectable": format_number(comparison.detectable, places),
             "images": f"{comparison.n:,}",
-            "method": name(comparison.method) or NONE,
+            "method": sanitise_name(comparison.method) or NONE,
         }
         below = {"difference": format_interval(*reach, places, sign=True)} if None not in reach else {}
         worst = (comparison.worst_low, comparison.worst_high)
@@ -98,7 +98,7 @@ def build_limit_rows(checks: Iterable[LimitCheck], summaries: Mapping[str, Summa
             "value": format_number(check.value, places),
             "p after Holm": format_p(check.p_worse if check.p_holm is None else check.p_holm),
             "images": format_count(check.n),
-            "method": name(check.method) or NONE,
+            "method": sanitise_name(check.method) or NONE,
         }
         below = {"value": format_interval(check.low, check.high, places)} if None not in (check.low, check.high) else {}
         rows.append(
@@ -118,7 +118,7 @@ def build_summary_rows(summaries: Mapping[str, Summary]) -> list[Row]:
         cells = {
             "mean": format_number(summary.mean, places),
             "95% interval": format_interval(summary.low, summary.high, places),
-            **{f"{name(share)}%": format_number(value, places) for share, value in summary.quantiles.items()},
+            **{f"{sanitise_name(share)}%": format_number(value, places) for share, value in summary.quantiles.items()},
             "images": format_count(summary.n),
             "missing": format_count(summary.expected - summary.n) if summary.expected > summary.n else NONE,
         }
@@ -134,12 +134,14 @@ def _build_row(
     below: dict[str, str],
 ) -> Row:
     summary = summaries.get(metric)
-    return Row(name(metric), unit_of(metric, summary), direction_of(metric, summary), *words, cells=cells, below=below)
+    return Row(
+        sanitise_name(metric), unit_of(metric, summary), direction_of(metric, summary), *words, cells=cells, below=below
+    )
 
 
 def unit_of(metric: str, summary: Summary | None) -> str:
     """The unit as it is shown beside the metric's name: empty where that says it."""
-    return name(summary.unit) if summary and summary.unit != metric else ""
+    return sanitise_name(summary.unit) if summary and summary.unit != metric else ""
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:
@@ -153,9 +155,9 @@ def flatten_details(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str
     tables: dict[str, list[tuple[str, str]]] = {}
     for key, value in details.items():
         nested = isinstance(value, Mapping | list)
-        rows = list(_iterate_leaves(value)) if nested else [(name(key), _format_value(value))]
+        rows = list(_iterate_leaves(value)) if nested else [(sanitise_name(key), _format_value(value))]
         cut = [("", f"and {len(rows) - MOST_ROWS} more, in scores.json")] if len(rows) > MOST_ROWS else []
-        tables.setdefault(name(key) if nested else "", []).extend([*rows[:MOST_ROWS], *cut])
+        tables.setdefault(sanitise_name(key) if nested else "", []).extend([*rows[:MOST_ROWS], *cut])
     return {title: rows for title, rows in tables.items() if rows}
 
 
@@ -167,9 +169,9 @@ def _iterate_leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[st
         for row in value:
             named = row.items() if isinstance(row, Mapping) else [("", row)]
             cells = [f"{key} {_format_value(cell)}".strip() for key, cell in named] or [NONE]
-            yield name(", ".join(cells[:-1])), name(cells[-1])
+            yield sanitise_name(", ".join(cells[:-1])), sanitise_name(cells[-1])
     else:
-        yield name(" · ".join(path)), _format_value(value)
+        yield sanitise_name(" · ".join(path)), _format_value(value)
 
 
 def _format_value(value: Any) -> str:
@@ -179,7 +181,7 @@ def _format_value(value: Any) -> str:
         return format_number(value, 0)
     if isinstance(value, float):
         return format_number(value, choose_decimals(value))
-    return name(str(value))
+    return sanitise_name(str(value))
 
 
 def _format_hint(decisive: int | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ray_jobs.contract.artifacts import Outcome, Summary
 from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.inputs.display_text import name
+from ray_jobs.inputs.display_text import sanitise_name
 from ray_jobs.storage import index
 from ray_jobs.storage.odd_items import describe
 
@@ -59,7 +59,7 @@ def build_trend(
     scale only.
     """
     try:
-        lines = index.whole(root, suite).records.values()
+        lines = index.load_complete(root, suite).records.values()
     except Exception as error:  # a fault in other runs' files must not cost this run its verdict
         log.warning("the report's trend shows this run alone: %s", describe(error))
         lines = {}.values()
@@ -76,7 +76,7 @@ def build_trend(
     for metric in metrics:
         comparable = [runs[run] for run in order if metric in METRICS or runs[run].scale_id == current.scale_id]
         points = [
-            TrendPoint(name(run.checkpoint.name), run.outcome, *_mean(run, metric), own=run is current)
+            TrendPoint(sanitise_name(run.checkpoint.name), run.outcome, *_mean(run, metric), own=run is current)
             for run in comparable
             if metric in run.means and (run is current or _can_be_drawn(*run.means[metric]))
         ]

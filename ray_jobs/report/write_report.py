@@ -11,7 +11,7 @@ from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.report import trend
 from ray_jobs.report.page import Headline, PageContext, render_page
 from ray_jobs.report.rank_images import Side
-from ray_jobs.storage import json_files, objects, parts
+from ray_jobs.storage import json_files, manifests, objects
 
 TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "unsure", "INCOMPLETE": "missing"}
 
@@ -37,8 +37,8 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         spec=spec,
         scores=scores,
         headline=headline,
-        golden=parts.require(spec.golden_uri, "preprocess"),
-        captions=parts.require(spec.captions_uri, "caption"),
+        golden=manifests.require_manifest(spec.golden_uri, "preprocess"),
+        captions=manifests.require_manifest(spec.captions_uri, "caption"),
         candidate=describe_side(spec, spec.checkpoint, spec.caption_id),
         own=trend.describe_run(spec.checkpoint, spec.scale_id, verdict.outcome, scores.metrics),
         baseline=describe_side(spec, baseline.checkpoint, baseline.caption_id) if baseline else None,

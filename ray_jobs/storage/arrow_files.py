@@ -46,9 +46,9 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[io.BufferedReader]:
+def open_stored(uri: str) -> Iterator[io.BufferedReader]:
     """The file as a seekable, buffered Python file; what goes wrong while it is open is explained."""
-    with explained(uri, "readable"):
+    with explain_arrow_errors(uri, "readable"):
         if not objects.is_s3(uri):
             objects.require_regular(uri)
             with open(str(objects.local_path(uri)), "rb") as file:
@@ -66,7 +66,7 @@ def _refuse_pointer(uri: str, head: bytes) -> None:
 
 
 @contextmanager
-def explained(uri: str, what: str) -> Iterator[None]:
+def explain_arrow_errors(uri: str, what: str) -> Iterator[None]:
     """Turn Arrow's errors into one line: RetryableError where the object store failed, InputError where the file is at
     fault."""
     try:

@@ -59,7 +59,7 @@ class Audit(StoredModel):
     """When the audit was written."""
 
     @model_validator(mode="after")
-    def _nothing_is_silently_lost(self) -> Self:
+    def _check_sums(self) -> Self:
         if self.images != self.equal + self.ties + self.differing:
             raise ValueError(f"{self.images} audited, {self.equal} equal, {self.ties} ties, {self.differing} differ")
         return self
@@ -87,7 +87,7 @@ def commit(captions_uri: str, made: Audit) -> Audit:
     return read(captions_uri) or made
 
 
-def passed(captions_uri: str) -> bool:
+def has_passed(captions_uri: str) -> bool:
     """Whether the captions were audited and nothing was found. Raises NewerSchema for the audit of a newer Assay."""
     try:
         found = read(captions_uri)
@@ -98,7 +98,7 @@ def passed(captions_uri: str) -> bool:
     return found is not None and found.not_audited is None and not found.differing
 
 
-def impossible(spec: Spec) -> str | None:
+def why_impossible(spec: Spec) -> str | None:
     """Why captions of the spec cannot be audited, None when they can."""
     if not spec.suite.engine.audit:
         return "engine.audit is 0"

@@ -38,7 +38,7 @@ KEY = re.compile(
 log = logging.getLogger("assay")
 
 
-class Published(NamedTuple):
+class IndexEntry(NamedTuple):
     """What an entry's key says of a record."""
 
     suite: str
@@ -110,12 +110,12 @@ class Index(StoredModel):
     """The whole file is of a newer Assay."""
 
 
-def published(root: str, suite: str, series_id: str | None = None) -> list[Published]:
+def list_entries(root: str, suite: str, series_id: str | None = None) -> list[IndexEntry]:
     """The entries of a suite, of one series when it is named, oldest first."""
     below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
     listed = objects.entries(f"{root}/index/{suite}{below}")
     keys = (start + entry.key for entry in listed if entry.size <= LARGEST)
-    found = [Published(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
+    found = [IndexEntry(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
     return sorted(found, key=lambda entry: (entry.published_at, entry.run_id))
 
 
@@ -125,7 +125,7 @@ def load(root: str, suite: str) -> Index:
     A file of a newer Assay counts as none: that is said, and `refresh` leaves it. Raises RetryableError where the store
     does not answer.
     """
-    uri, lines, others, is_of_newer = _file(root, suite), dict[str, Any](), dict[str, Any](), False
+    uri, lines, others, is_of_newer = _index_uri(root, suite), dict[str, Any](), dict[str, Any](), False
     try:
         content = objects.read(uri, json_files.LARGEST)
         json_files.check(content, uri)
@@ -139,22 +139,22 @@ def load(root: str, suite: str) -> Index:
     except Exception:  # not there, not JSON, not a file: it is made of the entries
         lines = {}
     newer_lines = {key: value for key, value in lines.items() if _is_newer(value)}
-    readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _line(value))}
+    readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _parse_summary(value))}
     return Index(suite=suite, records=readable, newer=newer_lines, is_of_newer=is_of_newer, **others)
 
 
-def whole(root: str, suite: str) -> Index:
+def load_complete(root: str, suite: str) -> Index:
     """The index of all that is listed, whether or not the file holds it."""
-    return _made(root, suite, load(root, suite).records)
+    return _build_index(root, suite, load(root, suite).records)
 
 
-def _made(root: str, suite: str, have: dict[str, RecordSummary]) -> Index:
+def _build_index(root: str, suite: str, have: dict[str, RecordSummary]) -> Index:
     """The index of all that is listed and readable: of what is not had, the entries are read."""
-    listed = published(root, suite)
+    listed = list_entries(root, suite)
     missing = [entry for entry in listed if entry.key not in have]
     with ThreadPoolExecutor(READS) as pool:
-        read = list(pool.map(lambda one: _read(root, one), missing))
-    have |= {entry.key: indexed(record) for entry, record in zip(missing, read, strict=True) if record}
+        read = list(pool.map(lambda one: _read_summary(root, one), missing))
+    have |= {entry.key: summarise_record(record) for entry, record in zip(missing, read, strict=True) if record}
     return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed if entry.key in have})
 
 
@@ -178,17 +178,17 @@ def refresh(root: str, suite: str, known: Mapping[str, RecordSummary] | None = N
     """
     while True:
         found = load(root, suite)
-        made = _made(root, suite, {**found.records, **(known or {})})
-        content = _with_lines(found, made.records)
-        if content == _with_lines(found, found.records):
+        made = _build_index(root, suite, {**found.records, **(known or {})})
+        content = _with_summaries(found, made.records)
+        if content == _with_summaries(found, found.records):
             return made
         known = made.records
         if found.is_of_newer:  # its entries tell a newer Assay what to add
             return made
-        objects.write(_file(root, suite), content)
+        objects.write(_index_uri(root, suite), content)
 
 
-def _with_lines(found: Index, records: Mapping[str, RecordSummary]) -> bytes:
+def _with_summaries(found: Index, records: Mapping[str, RecordSummary]) -> bytes:
     """The index file with these lines, and with all else that was in it: the lines and keys of a newer Assay."""
     content = found.model_copy(update={"records": records}).model_dump(mode="json")
     lines = content["records"] | found.newer
@@ -202,10 +202,10 @@ def _order(key: str) -> tuple[str, str]:
     return (match[2], match[4]) if match else ("~", key)
 
 
-def indexed(record: Record) -> RecordSummary:
+def summarise_record(record: Record) -> RecordSummary:
     """A record's line in the index file."""
     means = {
-        name: (_short(one.mean), None if one.standard_error is None else _short(one.standard_error))
+        name: (_shorten(one.mean), None if one.standard_error is None else _shorten(one.standard_error))
         for name, one in record.metrics.items()
         if one.mean is not None and math.isfinite(one.mean) and math.isfinite(one.standard_error or 0)
     }
@@ -225,7 +225,7 @@ def indexed(record: Record) -> RecordSummary:
 def key_of(record: Record) -> str:
     when = record.published_at.strftime("%Y%m%dT%H%M%S.%fZ")
     outcome = record.verdict.outcome
-    return Published(record.suite, record.series_id, when, record.checkpoint.folder, record.run_id, outcome).key
+    return IndexEntry(record.suite, record.series_id, when, record.checkpoint.folder, record.run_id, outcome).key
 
 
 def fits_key(record: Record) -> bool:
@@ -237,15 +237,15 @@ def entry_uri(root: str, record: Record) -> str:
     return f"{root}/index/{record.suite}/{key_of(record)}"
 
 
-def uri_of(root: str, entry: Published) -> str:
+def uri_of(root: str, entry: IndexEntry) -> str:
     return f"{root}/index/{entry.suite}/{entry.key}"
 
 
-def _file(root: str, suite: str) -> str:
+def _index_uri(root: str, suite: str) -> str:
     return f"{root}/index/{suite}/index.json"
 
 
-def _read(root: str, entry: Published) -> Record | None:
+def _read_summary(root: str, entry: IndexEntry) -> Record | None:
     """The record of an entry; from the run itself, which is the truth, where the entry does not hold it.
 
     None, and a warning, where neither can be read: one such entry must not stop what all the others are read for.
@@ -278,7 +278,7 @@ def _is_newer(line: Any) -> bool:
     return False
 
 
-def _line(value: Any) -> RecordSummary | None:
+def _parse_summary(value: Any) -> RecordSummary | None:
     """A line of the index file with all that is in it, None where it is not readable."""
     try:
         return RecordSummary.model_validate(value, extra="allow")
@@ -286,5 +286,5 @@ def _line(value: Any) -> RecordSummary | None:
         return None
 
 
-def _short(value: float) -> float:
+def _shorten(value: float) -> float:
     return float(f"{value:.6g}")

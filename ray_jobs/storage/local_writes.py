@@ -24,7 +24,7 @@ _looks: set[tuple[int, str]] = set()  # processes (a fork inherits this) and the
 
 
 @contextmanager
-def written_beside(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
+def write_atomically(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
     """What `fill` writes, complete and on disk in a hidden file next to `path`, gone afterwards whatever happens.
 
     The block gives it its own name; the folder is on disk before the block's caller goes on.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 from ray_jobs.storage.error_lines import FULL, MISSING, UNREADABLE, error_code, explain_errors, show_uri
-from ray_jobs.storage.local_writes import sync_folder, written_beside
+from ray_jobs.storage.local_writes import sync_folder, write_atomically
 from ray_jobs.storage.s3_body import check_md5, read_object
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def write(uri: str, data: bytes) -> None:
             bucket, key = _bucket_key(uri)
             _s3().put_object(Bucket=bucket, Key=key, Body=data)
         else:
-            with written_beside(_path(uri), lambda file: file.write(data)) as complete:
+            with write_atomically(_path(uri), lambda file: file.write(data)) as complete:
                 complete.replace(_path(uri))
 
 
@@ -132,7 +132,7 @@ def upload(path: Path, uri: str) -> None:
         else:
             with (
                 path.open("rb") as source,
-                written_beside(_path(uri), lambda file: shutil.copyfileobj(source, file)) as complete,
+                write_atomically(_path(uri), lambda file: shutil.copyfileobj(source, file)) as complete,
             ):
                 complete.replace(_path(uri))
 
@@ -143,7 +143,7 @@ def create(uri: str, data: bytes) -> bool:
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             return _put_where_none_is(bucket, key, data)
-        with written_beside(_path(uri), lambda file: file.write(data)) as complete:
+        with write_atomically(_path(uri), lambda file: file.write(data)) as complete:
             try:
                 os.link(complete, _path(uri))  # unlike a rename, a link fails where something is
                 created = True

@@ -16,7 +16,7 @@ from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import index, json_files, objects, specs
-from ray_jobs.storage.index import Published, published
+from ray_jobs.storage.index import IndexEntry, list_entries
 from ray_jobs.storage.odd_items import describe, raise_outage
 
 log = logging.getLogger("assay")
@@ -24,13 +24,13 @@ log = logging.getLogger("assay")
 AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
 
 __all__ = [
-    "Published",
+    "IndexEntry",
     "anchor_for",
-    "asked_before",
     "baseline_for",
-    "decided",
+    "has_final_verdict",
+    "iterate_earlier_specs",
+    "list_entries",
     "publish",
-    "published",
     "read",
     "rebuild",
     "results_uri",
@@ -46,15 +46,15 @@ def publish(root: str, record: Record, replace: bool = False) -> Record:
     """
     uri = f"{record.run_uri}/record.json"
     if not objects.create(uri, record.model_dump_json(indent=1).encode()):
-        standing = _standing(record.run_uri)
+        standing = _load_current(record.run_uri)
         if standing is None or ((replace or standing.verdict.outcome == "INCOMPLETE") and _differs(standing, record)):
-            objects.write(uri, _in_its_place(record, standing).model_dump_json(indent=1).encode())
-    standing = _entered(root, record.run_uri)
-    index.refresh(root, record.suite, {index.key_of(standing): index.indexed(standing)})
+            objects.write(uri, _keep_place(record, standing).model_dump_json(indent=1).encode())
+    standing = _replace_entry(root, record.run_uri)
+    index.refresh(root, record.suite, {index.key_of(standing): index.summarise_record(standing)})
     return standing
 
 
-def _standing(run_uri: str) -> Record | None:
+def _load_current(run_uri: str) -> Record | None:
     """The record of a run, None where it is not readable: what it was made from is there to make it again."""
     try:
         return read(run_uri)
@@ -66,7 +66,7 @@ def _differs(one: Record, other: Record) -> bool:
     return one.model_dump_json(exclude={"published_at"}) != other.model_dump_json(exclude={"published_at"})
 
 
-def _in_its_place(record: Record, standing: Record | None) -> Record:
+def _keep_place(record: Record, standing: Record | None) -> Record:
     """The record at the time of the one that it replaces, if with the same outcome.
 
     Some microseconds later, for an entry's key stands for one content only: else an index file made of the old one
@@ -78,7 +78,7 @@ def _in_its_place(record: Record, standing: Record | None) -> Record:
     return record.model_copy(update={"published_at": standing.published_at + later})
 
 
-def _entered(root: str, run_uri: str) -> Record:
+def _replace_entry(root: str, run_uri: str) -> Record:
     """Give the run's record its entry and remove those of the records that it replaced; the record.
 
     The new entry comes first, so that a kill leaves one too many and never none. Where another replaced the record
@@ -87,7 +87,7 @@ def _entered(root: str, run_uri: str) -> Record:
     while True:
         record = read(run_uri)
         index.add(root, [record])
-        for entry in published(root, record.suite, record.series_id):
+        for entry in list_entries(root, record.suite, record.series_id):
             of_the_run = entry.run_id == record.run_id and entry.checkpoint_folder == record.checkpoint.folder
             if of_the_run and entry.key != index.key_of(record):
                 json_files.remove(index.uri_of(root, entry))
@@ -95,7 +95,7 @@ def _entered(root: str, run_uri: str) -> Record:
             return record
 
 
-def decided(run_uri: str) -> bool:
+def has_final_verdict(run_uri: str) -> bool:
     """Whether the run has a verdict that need not be asked for again: any but INCOMPLETE. Raises NewerSchema."""
     try:
         verdict = json_files.load(Verdict, f"{run_uri}/verdict.json")
@@ -118,7 +118,7 @@ def load(uri: str) -> Record:
     """The record at the URI of a run or of its record.json. Raises InputError where none is readable, and
     NewerSchema."""
     run_uri = run_uri_of(uri)
-    record = _readable(run_uri)
+    record = _read_or_explain(run_uri)
     if isinstance(record, Record):
         return record
     if not objects.exists(f"{run_uri}/record.json"):
@@ -143,10 +143,10 @@ def baseline_for(spec: Spec, asked: str) -> Baseline | None:
     """
     if asked == "none":
         return None
-    entries = published(spec.root, spec.suite.name, spec.series_id)
+    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
     if asked not in ("last-accepted", "previous"):
-        return _named(spec, asked, "baseline")
-    for had in asked_before(spec, entries):
+        return _find_baseline(spec, asked, "baseline")
+    for had in iterate_earlier_specs(spec, entries):
         if had.suite.gate.baseline == asked and not had.lost_baseline:
             return had.baseline
     taken = ("PASS",) if asked == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
@@ -159,16 +159,16 @@ def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
     checkpoint. None when that is the checkpoint itself or the spec's baseline. Raises InputError as `baseline_for`."""
     if asked is None:
         return None
-    entries = published(spec.root, spec.suite.name, spec.series_id)
+    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
     if asked == "first":
-        for had in asked_before(spec, entries):
+        for had in iterate_earlier_specs(spec, entries):
             in_the_same_words = (had.suite.gate.anchor, had.suite.gate.baseline) == (asked, spec.suite.gate.baseline)
             if in_the_same_words and not (had.lost_baseline or had.lost_anchor):
                 return had.anchor
         accepted = [entry for entry in entries if entry.outcome == "PASS"]
         found = _first_readable(spec.root, accepted, f"anchor {asked}")
     else:
-        found = _named(spec, asked, "anchor")
+        found = _find_baseline(spec, asked, "anchor")
     if found is None or found.checkpoint.fingerprint == spec.checkpoint.fingerprint:
         return None
     return None if spec.baseline and spec.baseline.run_id == found.run_id else found
@@ -181,7 +181,7 @@ def rebuild(root: str) -> tuple[int, list[str]]:
     """
     listed = [entry for entry in objects.entries(f"{root}/runs") if entry.key.endswith("/record.json")]
     with ThreadPoolExecutor(index.READS) as pool:
-        found = list(pool.map(lambda entry: _entered_alone(root, entry), listed))
+        found = list(pool.map(lambda entry: _add_entry(root, entry), listed))
     records = [one for one in found if isinstance(one, Record)]
     left_out = [one for one in found if isinstance(one, str)]
     wanted = {index.entry_uri(root, record) for record in records}
@@ -196,7 +196,7 @@ def rebuild(root: str) -> tuple[int, list[str]]:
 
 def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str]) -> None:
     """Drop the suite's entries that are of no record, and write its index file."""
-    entries = published(root, suite)
+    entries = list_entries(root, suite)
     of_a_run = Counter(entry.run_uri(root) for entry in entries)
     for entry in entries:  # what was published since is not wanted, and what it replaced was read as a record
         uri = index.uri_of(root, entry)
@@ -204,17 +204,17 @@ def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str
         if doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
             objects.delete(uri)
     mine = (record for record in records if record.suite == suite)
-    index.refresh(root, suite, {index.key_of(record): index.indexed(record) for record in mine})
+    index.refresh(root, suite, {index.key_of(record): index.summarise_record(record) for record in mine})
 
 
-def _entered_alone(root: str, listed: objects.Entry) -> Record | str:
+def _add_entry(root: str, listed: objects.Entry) -> Record | str:
     """The record, with its entry written; or why there is none, whatever is odd about this one."""
     run_uri = f"{root}/runs/{listed.key.removesuffix('/record.json')}"
     uri = f"{printable(run_uri, 500)}/record.json"
     if listed.size > index.LARGEST:
         return f"{uri}: {listed.size} bytes, which is no record"
     try:
-        record = _readable(run_uri)
+        record = _read_or_explain(run_uri)
     except NewerSchema as newer:
         return describe(newer)
     if isinstance(record, str):
@@ -236,7 +236,7 @@ def _is_in_its_place(record: Record, run_uri: str) -> bool:
     return run_uri.endswith(f"/runs/{record.checkpoint.folder}/{record.run_id}")
 
 
-def _readable(run_uri: str) -> Record | str:
+def _read_or_explain(run_uri: str) -> Record | str:
     """The record, or why it is none. Raises RetryableError in an outage of the store, and NewerSchema."""
     try:
         return read(run_uri)
@@ -257,7 +257,7 @@ def _why(error: Exception) -> str:
     )
 
 
-def _is_newer(root: str, entry: Published) -> bool:
+def _is_newer(root: str, entry: IndexEntry) -> bool:
     """Whether the entry, or the record that it is of, was made by a newer Assay. What cannot be read was not."""
     for uri in (index.uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
         try:
@@ -271,36 +271,36 @@ def _is_newer(root: str, entry: Published) -> bool:
     return False
 
 
-def _is_of_its_record(root: str, entry: Published) -> bool:
+def _is_of_its_record(root: str, entry: IndexEntry) -> bool:
     file = objects.entry(f"{entry.run_uri(root)}/record.json")
     if file is None or file.size > index.LARGEST:
         return False
-    record = _readable(entry.run_uri(root))
+    record = _read_or_explain(entry.run_uri(root))
     return isinstance(record, Record) and index.entry_uri(root, record) == index.uri_of(root, entry)
 
 
-def asked_before(spec: Spec, entries: list[Published]) -> Iterator[Spec]:
+def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spec]:
     """The specs of this checkpoint's runs in the series, the first run first."""
     for entry in entries:
         if entry.checkpoint_folder == spec.checkpoint.folder:
             yield from specs.iterate_specs(entry.run_uri(spec.root))
 
 
-def _named(spec: Spec, asked: str, what: str) -> Baseline:
+def _find_baseline(spec: Spec, asked: str, what: str) -> Baseline:
     """The last run with that URI, or of the checkpoint with that URI, in the spec's series."""
     uri = objects.absolute(asked)
-    lines = index.whole(spec.root, spec.suite.name).records
-    entries = {entry.key: entry for entry in published(spec.root, spec.suite.name, spec.series_id)}
+    lines = index.load_complete(spec.root, spec.suite.name).records
+    entries = {entry.key: entry for entry in list_entries(spec.root, spec.suite.name, spec.series_id)}
     named = [key for key, line in lines.items() if key in entries and uri in (line.run_uri, line.checkpoint.uri)]
     if not named:
         raise InputError(
             f"{what} {asked}: no record of it in suite {spec.suite.name} with these images and this prompt; "
             "validate it first"
         )
-    return _baseline(spec.root, entries[named[-1]], f"{what} {asked}")
+    return _baseline_of(spec.root, entries[named[-1]], f"{what} {asked}")
 
 
-def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline | None:
+def _first_readable(root: str, entries: list[IndexEntry], asked: str) -> Baseline | None:
     """The first of the entries whose record is there and says what its entry says; None where there is no entry.
 
     Raises InputError, for the first one, where there are entries and none is readable: that is not "nothing to
@@ -310,7 +310,7 @@ def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline
     refused = None
     for entry in entries:
         try:
-            return _baseline(root, entry, asked)
+            return _baseline_of(root, entry, asked)
         except NewerSchema:
             raise
         except InputError as error:
@@ -321,8 +321,8 @@ def _first_readable(root: str, entries: list[Published], asked: str) -> Baseline
     return None
 
 
-def _baseline(root: str, entry: Published, asked: str) -> Baseline:
-    record = _readable(entry.run_uri(root))
+def _baseline_of(root: str, entry: IndexEntry, asked: str) -> Baseline:
+    record = _read_or_explain(entry.run_uri(root))
     if isinstance(record, Record) and not _is_of(record, entry):
         record = f"{entry.run_uri(root)}/record.json: not what its entry in the index says{AGAIN}"
     if isinstance(record, str):
@@ -333,7 +333,7 @@ def _baseline(root: str, entry: Published, asked: str) -> Baseline:
     )
 
 
-def _is_of(record: Record, entry: Published) -> bool:
+def _is_of(record: Record, entry: IndexEntry) -> bool:
     """Whether the record is the entry's: of that run, in that series, with that outcome."""
     return entry[1:2] + entry[3:] == (
         record.series_id, record.checkpoint.folder, record.run_id, record.verdict.outcome,

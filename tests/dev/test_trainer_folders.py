@@ -73,7 +73,7 @@ def test_a_name_that_a_shell_would_run_is_not_written_into_a_command(tmp_path: P
     folder.mkdir()
     (folder / "a';reboot;'.ckpt").write_bytes(b"state")
     with pytest.raises(InputError) as refusal:
-        inspect.check_whole(str(folder))
+        inspect.require_complete(str(folder))
     assert "reboot" not in str(refusal.value).partition("; run ")[2]
 
 

@@ -14,7 +14,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.golden.build_part import SCHEMA as GOLDEN
 from ray_jobs.metrics.registry import declared
 from ray_jobs.metrics.summary import summarise_metric
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int
             for place, one in enumerate(images[start : start + rows])
         ]  # fmt: skip
         footer = {"lost": lost if number == 0 else {}}
-        name = parts.name_of_part(number)
+        name = manifests.name_of_part(number)
         made.append(parts.write(spec.golden_uri, name, pa.Table.from_pylist(table, schema=GOLDEN), footer))
     read = len(images) + sum(lost.values())
     seconds, versions = {"decode": 1.25}, {"pillow": "12.0"}
-    parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, read, seconds, versions))
+    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, made, read, seconds, versions))
 
 
 def write_run(
@@ -75,7 +75,7 @@ def write_run(
     )
     captioned, scored = [], []
     for number, start in enumerate(range(0, len(images), rows)):
-        name, pairs = parts.name_of_part(number), list(zip(images, written, strict=True))[start : start + rows]
+        name, pairs = manifests.name_of_part(number), list(zip(images, written, strict=True))[start : start + rows]
         said = [
             {"image_id": image.image_id, "caption": one.caption, "finish_reason": "stop", "tokens": 5,
              "failure": None if one.caption is not None else one.failure, "detail": one.detail}
@@ -90,11 +90,11 @@ def write_run(
         scored.append(_part(spec.scores_uri_of(caption_id), name, had, schema))
     versions = {"vllm": "0.29.0", "ray": "2.60.0"}
     seconds = {"start": 31.0, "steady": 412.5}
-    captions = parts.summed("captions", caption_id, captioned, len(images), seconds, versions)
-    parts.commit(spec.captions_uri_of(caption_id), captions)
+    captions = manifests.build_manifest("captions", caption_id, captioned, len(images), seconds, versions)
+    manifests.commit(spec.captions_uri_of(caption_id), captions)
     scores_id = spec.scores_id_of(caption_id)
-    scores = parts.summed("scores", scores_id, scored, len(images), {}, versions)
-    return parts.commit(spec.scores_uri_of(caption_id), scores)
+    scores = manifests.build_manifest("scores", scores_id, scored, len(images), {}, versions)
+    return manifests.commit(spec.scores_uri_of(caption_id), scores)
 
 
 def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **details: Any) -> Scores:

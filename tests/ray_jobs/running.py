@@ -22,7 +22,7 @@ import yaml
 from ray_jobs.contract.artifacts import Failure, Manifest, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
@@ -141,7 +141,7 @@ def content(uri: str) -> dict[str, str]:
 
 def rows(stage_uri: str) -> list[dict[str, Any]]:
     """All rows of a stage in the order of the golden set."""
-    listed = parts.require(stage_uri, "stage").parts
+    listed = manifests.require_manifest(stage_uri, "stage").parts
     table = pa.concat_tables([parts.read(stage_uri, part.name) for part in listed])
     found: list[dict[str, Any]] = table.to_pylist()
     return found
@@ -160,7 +160,7 @@ def captions(spec: Spec) -> dict[str, str]:
 
 def assert_every_image_once(spec: Spec) -> None:
     """images read = captioned + rejected + failed, by the manifests and by the files that they name."""
-    golden, made = parts.require(spec.golden_uri, "golden"), parts.manifest(spec.captions_uri)
+    golden, made = manifests.require_manifest(spec.golden_uri, "golden"), manifests.load_manifest(spec.captions_uri)
     _assert_parts(spec.golden_uri, golden)
     rejects = len(rejects_of(spec))
     assert golden.rows_in == golden.rows_out + sum(golden.lost.values())
@@ -184,8 +184,8 @@ def assert_every_image_once(spec: Spec) -> None:
 
 
 def _assert_parts(stage_uri: str, manifest: Manifest) -> None:
-    folder = parts.folder_of(manifest)
+    folder = manifests.parts_folder_of(manifest)
     for part in manifest.parts:
-        data = objects.read(parts.uri_of_part(stage_uri, part.name, folder))
+        data = objects.read(manifests.uri_of_part(stage_uri, part.name, folder))
         assert parts.describe(part.name, data) == part
-    assert parts.done(stage_uri, folder) >= {part.name for part in manifest.parts}
+    assert manifests.list_part_names(stage_uri, folder) >= {part.name for part in manifest.parts}

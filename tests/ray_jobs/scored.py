@@ -9,7 +9,7 @@ import pyarrow as pa
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.spec import Spec
 from ray_jobs.golden import build_part
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 
 Image = dict[str, Any]
 
@@ -42,8 +42,8 @@ def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
         table = pa.Table.from_pylist(
             [{"references": [], **one} for one in images[start : start + rows]], build_part.SCHEMA
         )
-        made.append(parts.write(spec.golden_uri, parts.name_of_part(number), table, {"lost": {}}))
-    parts.commit(spec.golden_uri, parts.summed("golden", spec.golden_id, made, len(images), {}, {}))
+        made.append(parts.write(spec.golden_uri, manifests.name_of_part(number), table, {"lost": {}}))
+    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, made, len(images), {}, {}))
 
 
 def write_captions(spec: Spec, captions: Sequence[dict[str, Any]], rows: int = 4) -> None:
@@ -57,7 +57,7 @@ def write_captions(spec: Spec, captions: Sequence[dict[str, Any]], rows: int = 4
         lost = sum(1 for one in some if one.get("failure"))
         footer = {"lost": {"engine-error": lost} if lost else {}}
         made.append(
-            parts.write(spec.captions_uri, parts.name_of_part(number), pa.Table.from_pylist(some, SCHEMA), footer)
+            parts.write(spec.captions_uri, manifests.name_of_part(number), pa.Table.from_pylist(some, SCHEMA), footer)
         )
-    manifest = parts.summed("captions", spec.caption_id, made, len(captions), {}, {})
-    parts.commit(spec.captions_uri, manifest)
+    manifest = manifests.build_manifest("captions", spec.caption_id, made, len(captions), {}, {})
+    manifests.commit(spec.captions_uri, manifest)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ray_jobs import plan
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.inspect import Incomplete
-from ray_jobs.checkpoints.lora_config import refusal
+from ray_jobs.checkpoints.lora_config import unsupported_reason
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.compatibility import compatibility_key, tensor_layout
@@ -53,7 +53,7 @@ def local(tmp_path: Path) -> tuple[str, str]:
 
 def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, base: str) -> None:
     assert inspect.is_adapter(uri)
-    assert "adapter_model.safetensors" in inspect.check_whole(uri)
+    assert "adapter_model.safetensors" in inspect.require_complete(uri)
     found = inspect.resolve(uri, base)
     assert (found.uri, found.name, found.base) == (uri, "step-1", inspect.resolve(base))
     assert not inspect.is_adapter(base)
@@ -98,7 +98,7 @@ def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tup
     found = inspect.resolve(uri, base)
     assert inspect.is_adapter(uri)
     assert found == before
-    assert inspect.companions(found)["config.json"] == f"{base}/config.json"
+    assert inspect.sidecar_files(found)["config.json"] == f"{base}/config.json"
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> N
     ],
 )
 def test_a_config_that_a_merge_cannot_honour(changed: dict[str, Any], told: str) -> None:
-    assert refusal(CONFIG) is None
+    assert unsupported_reason(CONFIG) is None
     with pytest.raises(AssertionError, match=told):
-        raise AssertionError(refusal(CONFIG | changed))
+        raise AssertionError(unsupported_reason(CONFIG | changed))
 
 
 @pytest.mark.parametrize("began", [True, False, "gaussian", "eva", "orthogonal"])
 def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
-    assert refusal(CONFIG | {"init_lora_weights": began}) is None
+    assert unsupported_reason(CONFIG | {"init_lora_weights": began}) is None
 
 
 # --- the base ---------------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
 @pytest.mark.parametrize("named", [None, "", "Qwen/Qwen2.5-VL-3B-Instruct", "./base", "/nowhere/base"])
 def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, named: str | None) -> None:
     adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=named))
-    assert inspect.base_of(adapter, str(BASE)) == str(BASE)
+    assert inspect.find_base(adapter, str(BASE)) == str(BASE)
     with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
         inspect.resolve(adapter)
 
@@ -184,14 +184,14 @@ def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
     pairs = {MODULE: random_pair((96, 96), 4, 0)}
     for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
         adapter = adapter_in(tmp_path / str(number), pairs, base_model_name_or_path=named)
-        assert inspect.base_of(str(adapter), str(tmp_path / "other")) == str(BASE)
+        assert inspect.find_base(str(adapter), str(tmp_path / "other")) == str(BASE)
 
 
 def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
     named: dict[str, Any] = {"base_model_name_or_path": f"{s3}/base/"}
     adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 96), 4, 0)}, **named)
-    assert inspect.base_of(str(adapter), str(BASE)) == f"{s3}/base"
+    assert inspect.find_base(str(adapter), str(BASE)) == f"{s3}/base"
 
 
 def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie
     planned = inspect.resolve(uri, base)
     local = fetch(planned)
     assert local == tmp_path / "cache" / planned.fingerprint
-    assert inspect.check_whole(str(local))
+    assert inspect.require_complete(str(local))
     assert {path.name for path in local.iterdir()} == {path.name for path in BASE.iterdir()}
     found, expected = weights_of(local), weights_of(BASE)
     down, up = random_pair((96, 96), 4, 0)

@@ -10,9 +10,9 @@ from making import spec as small
 from ray_cluster import Cluster
 from running import DEMO, GOOD, captions, planned, run, snapshot
 
-from ray_jobs.audit import sampled
+from ray_jobs.audit import draw_sample
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import audits, objects, parts
+from ray_jobs.storage import audits, manifests, objects, parts
 
 
 def spread(root: str, count: int, **settings: Any) -> Spec:
@@ -28,7 +28,7 @@ def spread(root: str, count: int, **settings: Any) -> Spec:
 
 def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path: Path) -> None:
     spec = spread(str(tmp_path), 400, engine__audit=50)
-    found = sampled(spec, parts.require(spec.captions_uri, "caption"))
+    found = draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption"))
     assert len(found) == len({image_id for image_id, _ in found.values()}) == 50
     for key, (image_id, caption) in found.items():
         part, row = key.split("/")
@@ -36,7 +36,7 @@ def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path:
         assert (image_id, caption.text, caption.ended) == (f"image-{number}", f"caption {number}", "stop")
         assert number % 4
     assert len({key.split("/")[0] for key in found}) > 20  # from all over the set
-    assert sampled(spec, parts.require(spec.captions_uri, "caption")) == found
+    assert draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption")) == found
 
 
 def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(tmp_path: Path) -> None:
@@ -44,7 +44,10 @@ def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(t
         spec = small(root=str(tmp_path), engine__audit=count, **settings)
         if not objects.exists(spec.captions_uri):
             spread(str(tmp_path), 100, **settings)
-        return {image_id for image_id, _ in sampled(spec, parts.require(spec.captions_uri, "caption")).values()}
+        return {
+            image_id
+            for image_id, _ in draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption")).values()
+        }
 
     assert drawn(10) < drawn(20)
     assert drawn(10) != drawn(10, caption__prompt="what is this?")
@@ -68,7 +71,7 @@ def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
     """Two checkpoints that one engine captioned, the second by a change of weights."""
     models = [DEMO / "checkpoints" / "step-0200", GOOD]
     first, second = (planned(place, str(place / "root"), str(model), str(place / "images")) for model in models)
-    if parts.manifest(first.captions_uri) is None:
+    if manifests.load_manifest(first.captions_uri) is None:
         on_cluster.end_engines()
         run("preprocess", first)
         run("caption", first)
@@ -78,7 +81,7 @@ def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
 
 @pytest.mark.integration
 def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Spec, Spec]) -> None:
-    first, second = (parts.require(spec.captions_uri, "caption") for spec in swapped)
+    first, second = (manifests.require_manifest(spec.captions_uri, "caption") for spec in swapped)
     assert (first.swapped, second.swapped) == (False, True)
     spec = swapped[1]
     output = run("audit", spec)
@@ -88,7 +91,7 @@ def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Sp
     assert (found.images, found.equal, found.ties, found.differing, found.dtype) == (24, 24, 0, 0, "float32")
     assert found.seconds["start"] > 0
     assert found.versions.keys() >= {"ray", "torch", "transformers"}
-    assert audits.passed(spec.captions_uri)
+    assert audits.has_passed(spec.captions_uri)
 
     before = snapshot(spec.captions_uri)
     assert "a fresh engine" not in run("audit", spec)
@@ -102,7 +105,7 @@ def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec,
     planted = spec.model_copy(update={"root": str(tmp_path)})
     objects.write(planted.uri, planted.model_dump_json().encode())
     shutil.copytree(spec.golden_uri, planted.golden_uri)
-    kept = parts.require(spec.captions_uri, "caption")
+    kept = manifests.require_manifest(spec.captions_uri, "caption")
     made = [
         parts.write(
             planted.captions_uri,
@@ -112,9 +115,9 @@ def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec,
         )
         for part in kept.parts
     ]
-    parts.commit(
+    manifests.commit(
         planted.captions_uri,
-        parts.summed("captions", planted.caption_id, made, kept.rows_in, {}, kept.versions, kept.details),
+        manifests.build_manifest("captions", planted.caption_id, made, kept.rows_in, {}, kept.versions, kept.details),
     )
 
     right, wrong = captions(spec), captions(planted)
@@ -132,7 +135,7 @@ def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec,
         assert one.gap is None or one.gap > 0.001
     assert found.worst_gap
     assert found.worst_gap > 0.001
-    assert not audits.passed(planted.captions_uri)
+    assert not audits.has_passed(planted.captions_uri)
 
     again = run("audit", planted, expected=2)  # as when its red task is cleared
     assert again.splitlines()[-1].endswith(output.splitlines()[-1].partition("audit failed")[2])

@@ -40,14 +40,14 @@ def test_the_first_one_stands(store: str) -> None:
     ],
 )
 def test_what_is_passed(store: str, told: dict[str, Any], passed: bool) -> None:
-    assert not audits.passed(store)
+    assert not audits.has_passed(store)
     audits.commit(store, audit(**told))
-    assert audits.passed(store) is passed
+    assert audits.has_passed(store) is passed
 
 
 def test_what_is_no_audit_is_told_and_has_not_passed(store: str) -> None:
     objects.write(audits.uri_of(store), b"{}")
-    assert not audits.passed(store)
+    assert not audits.has_passed(store)
     with pytest.raises(InputError, match=r"audit.json: not an audit \(ValidationError\); delete it and audit again"):
         audits.read(store)
 
@@ -58,9 +58,9 @@ def test_an_audit_whose_sum_does_not_hold_is_not_written() -> None:
 
 
 def test_what_cannot_be_audited() -> None:
-    assert audits.impossible(spec()) is None
-    assert audits.impossible(spec(engine__audit=0)) == "engine.audit is 0"
-    assert "temperature 0.7: " in str(audits.impossible(spec(caption__temperature=0.7)))
+    assert audits.why_impossible(spec()) is None
+    assert audits.why_impossible(spec(engine__audit=0)) == "engine.audit is 0"
+    assert "temperature 0.7: " in str(audits.why_impossible(spec(caption__temperature=0.7)))
 
 
 @pytest.mark.parametrize(

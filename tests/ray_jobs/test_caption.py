@@ -34,7 +34,7 @@ from running import (
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +51,7 @@ def of_demo(folder: Path, model: Path = GOOD, **sections: Any) -> Spec:
 @pytest.fixture
 def golden(place: Path, on_cluster: Cluster) -> Spec:
     spec = of_demo(place)
-    if parts.manifest(spec.golden_uri) is None:
+    if manifests.load_manifest(spec.golden_uri) is None:
         run("preprocess", spec)
     return spec
 
@@ -59,9 +59,9 @@ def golden(place: Path, on_cluster: Cluster) -> Spec:
 @pytest.fixture
 def captioned(golden: Spec) -> Spec:
     """The captions of the good checkpoint; its first driver is killed as soon as some parts are done."""
-    if parts.manifest(golden.captions_uri) is None:
-        killed(start("caption", golden), lambda: len(parts.done(golden.captions_uri)) >= 2)
-        assert parts.manifest(golden.captions_uri) is None
+    if manifests.load_manifest(golden.captions_uri) is None:
+        killed(start("caption", golden), lambda: len(manifests.list_part_names(golden.captions_uri)) >= 2)
+        assert manifests.load_manifest(golden.captions_uri) is None
         before = snapshot(f"{golden.captions_uri}/parts")
         assert 2 <= len(before) < 35
         output = run("caption", golden)
@@ -71,7 +71,7 @@ def captioned(golden: Spec) -> Spec:
 
 
 def test_killed_and_run_again_every_image_has_its_caption_once(captioned: Spec) -> None:
-    manifest = parts.require(captioned.captions_uri, "caption")
+    manifest = manifests.require_manifest(captioned.captions_uri, "caption")
     assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (274, 274, {})
     assert_every_image_once(captioned)
 
@@ -119,7 +119,7 @@ def test_every_scene_is_captioned_as_transformers_would(captioned: Spec) -> None
 
 
 def test_times_and_counts_are_kept(captioned: Spec) -> None:
-    manifest = parts.require(captioned.captions_uri, "caption")
+    manifest = manifests.require_manifest(captioned.captions_uri, "caption")
     assert {"cold_start", "steady", "tail", "render", "queue", "prefill", "decode"} <= set(manifest.seconds)
     assert manifest.details["engine"]["kind"] == "warm"
     assert all(took >= 0 for took in manifest.seconds.values())
@@ -161,16 +161,16 @@ def test_captions_follow_their_images_through_a_killed_engine(
     process = start("caption", spec)
     wait_until(lambda: on_cluster.engine() is not None or process.poll() is not None, 600)
     engine = on_cluster.engine()
-    wait_until(lambda: bool(parts.done(spec.captions_uri)) or process.poll() is not None, 600)
+    wait_until(lambda: bool(manifests.list_part_names(spec.captions_uri)) or process.poll() is not None, 600)
     assert engine
     assert engine.is_running()
     engine.kill()
-    assert len(parts.done(spec.captions_uri)) < 31
+    assert len(manifests.list_part_names(spec.captions_uri)) < 31
     done = ended(process)
     assert done.code == 0, done.output[-5000:]  # with no human hand
 
     assert_every_image_once(spec)
-    assert parts.require(spec.captions_uri, "caption").lost == {}
+    assert manifests.require_manifest(spec.captions_uri, "caption").lost == {}
     expected = captions(captioned)
     found = [row["caption"] for row in rows(spec.captions_uri)]
     assert found == [expected[row["image_id"]] for row in moved]
@@ -182,7 +182,7 @@ def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: 
     objects.write(forced.uri, forced.model_dump_json().encode())
     assert "engine: asking" in run("caption", forced)
     assert captions(forced) == before
-    folder = parts.folder_of(parts.manifest(forced.captions_uri))
+    folder = manifests.parts_folder_of(manifests.load_manifest(forced.captions_uri))
     assert folder != "parts"  # made beside, then swapped: what was there stays for whoever reads it
     assert snapshot(f"{captioned.captions_uri}/parts") == old
     assert set(snapshot(f"{forced.captions_uri}/{folder}")) == set(old)
@@ -280,7 +280,7 @@ def test_a_checkpoint_overwritten_since_it_was_planned(golden: Spec, tmp_path: P
     spec = with_golden(golden, of_demo(tmp_path, model))
     shutil.copytree(DEMO / "checkpoints" / "step-0200", model, dirs_exist_ok=True)
     failed("caption", spec, 2, rf"checkpoint {model}: \S+ and \d more were overwritten since this run was planned")
-    assert parts.done(spec.captions_uri) == set()
+    assert manifests.list_part_names(spec.captions_uri) == set()
 
 
 def test_a_text_only_model_cannot_see(golden: Spec, tmp_path: Path) -> None:

@@ -28,13 +28,13 @@ def replaced(uri: str, name: str, data: bytes | None) -> None:
 def test_a_whole_checkpoint(model: str) -> None:
     found = inspect.resolve(model)
     assert (found.uri, found.name, len(found.fingerprint)) == (model, "step-1", 16)
-    assert set(inspect.check_whole(model)) == set(checkpoint_files())
+    assert set(inspect.require_complete(model)) == set(checkpoint_files())
 
 
 def test_one_file_without_an_index_is_whole_too(store: str) -> None:
     files = checkpoint_files()
     single = {name: files[name] for name in ("config.json", "tokenizer.json")} | {"model.safetensors": files[FIRST]}
-    assert inspect.check_whole(upload(f"{store}/single", single))
+    assert inspect.require_complete(upload(f"{store}/single", single))
 
 
 GOOD = checkpoint_files()
@@ -79,22 +79,22 @@ def test_what_is_not_whole_is_one_line_that_names_it(
 def test_a_download_with_holes_in_its_files_is_waited_for(model: str) -> None:
     objects.write(f"{model}/{SECOND}.aria2", b"x")
     with pytest.raises(Incomplete, match=rf"{SECOND}\.aria2 is there, so the download of {SECOND} has not ended; wait"):
-        inspect.check_whole(model)
+        inspect.require_complete(model)
     objects.delete(f"{model}/{SECOND}.aria2")
     objects.write(f"{model}/notes.aria2", b"of nothing that is here")
-    assert inspect.check_whole(model)
+    assert inspect.require_complete(model)
 
 
 def test_a_folder_around_an_adapter_or_a_snapshot_is_told(store: str) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         objects.write(f"{store}/run/default/{name}", b"{}")
     with pytest.raises(NeverWhole, match=rf"the adapter is in default/; name {store}/run/default"):
-        inspect.check_whole(f"{store}/run")
+        inspect.require_complete(f"{store}/run")
     cache = f"{store}/models--a--b"
     for place in ("blobs/0a", "refs/main", "snapshots/0b/config.json"):
         objects.write(f"{cache}/{place}", b"{}")
     with pytest.raises(NeverWhole, match=rf"in the cache of the Hugging Face hub; name {cache}/snapshots/0b"):
-        inspect.check_whole(cache)
+        inspect.require_complete(cache)
 
 
 def test_nothing_there(store: str) -> None:
@@ -115,9 +115,9 @@ def test_an_upload_file_by_file_becomes_whole_only_with_its_last_file(store: str
     for name in order[:-1]:
         objects.write(f"{store}/m/{name}", files[name])
         with pytest.raises(Incomplete):
-            inspect.check_whole(f"{store}/m")
+            inspect.require_complete(f"{store}/m")
     objects.write(f"{store}/m/{SECOND}", files[SECOND])
-    assert inspect.check_whole(f"{store}/m")
+    assert inspect.require_complete(f"{store}/m")
 
 
 def test_a_copy_under_another_name_is_the_same_checkpoint(store: str, model: str) -> None:
@@ -174,4 +174,4 @@ def test_a_real_shard_cut_anywhere_is_never_whole(tmp_path: Path) -> None:
     for size in (0, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, len(whole) // 2, len(whole) - 1):
         (model / SECOND).write_bytes(whole[:size])
         with pytest.raises(Incomplete):
-            inspect.check_whole(str(model))
+            inspect.require_complete(str(model))

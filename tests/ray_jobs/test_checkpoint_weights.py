@@ -155,7 +155,7 @@ def test_two_sets_of_weights_are_bad_input(store: str, files: Files, told: str) 
 
 def test_one_file_that_is_still_growing_beside_a_stale_index_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match=rf"{SINGLE}: truncated"):
-        inspect.check_whole(upload(str(tmp_path / "m"), STALE | {SINGLE: WHOLE[:-1]}))
+        inspect.require_complete(upload(str(tmp_path / "m"), STALE | {SINGLE: WHOLE[:-1]}))
 
 
 # --- notes ------------------------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: s
     for name in (dead, living, old, young, ".ssh", f"{'0' * 15}"):
         (kept / name).mkdir()
         os.utime(kept / name, (0, 0) if name != young else None)
-    with node_cache._locked(kept / ("1" * 16)):
+    with node_cache._lock_copy(kept / ("1" * 16)):
         fetch(planned)
     assert left_in(kept) == sorted([planned.fingerprint, living, young, ".ssh", "0" * 15])
 
@@ -155,7 +155,7 @@ def disk(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]
         return SimpleNamespace(total=int(total.copies * size), free=int(total.copies * size) - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    monkeypatch.setattr(node_cache, "KEPT", KEPT)
+    monkeypatch.setattr(node_cache, "MIN_KEPT", KEPT)
     return lambda copies: setattr(total, "copies", copies)
 
 
@@ -200,7 +200,7 @@ def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[f
     *made, last = several(s3, KEPT + 3)
     kept_in_turn(kept, made)
     disk(KEPT + 2.5)
-    with node_cache._locked(kept / made[0].fingerprint):
+    with node_cache._lock_copy(kept / made[0].fingerprint):
         fetch(last)
     assert left_in(kept) == fingerprints(made[0], *made[2:], last)
 

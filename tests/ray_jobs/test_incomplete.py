@@ -48,7 +48,7 @@ def test_an_incomplete_run_is_evaluated_again_and_its_record_replaced(scored: Sp
     evaluate.evaluate(scored)
     assert outcome_of(scored) == "PASS"
     assert publish.publish(scored).verdict.outcome == "PASS"
-    assert [one.outcome for one in records.published(scored.root, "small")] == ["PASS"]
+    assert [one.outcome for one in records.list_entries(scored.root, "small")] == ["PASS"]
 
 
 @pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])

@@ -57,7 +57,7 @@ def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pyte
     for number in range(5):
         records.publish(store, made(store, number))
     index.add(store, [made(store, 5)])  # as a kill leaves it: listed, not in the file
-    assert len(index.load(store, "small").records) < len(index.published(store, "small"))
+    assert len(index.load(store, "small").records) < len(index.list_entries(store, "small"))
     original = objects.read
     asked: list[str] = []
 
@@ -143,7 +143,7 @@ def test_an_entry_without_a_record_stops_nobody(store: str, caplog: pytest.LogCa
     objects.write(index.entry_uri(store, made(store, 1)), b"{}")
     objects.delete(f"{made(store, 1).run_uri}/record.json")
     objects.delete(f"{store}/index/small/index.json")
-    for call in (index.refresh, index.whole):
+    for call in (index.refresh, index.load_complete):
         caplog.clear()
         assert names(call(store, "small")) == ["step-2"]
         assert {one.getMessage() for one in caplog.records if one.name == "assay"} == {
@@ -154,7 +154,7 @@ def test_an_entry_without_a_record_stops_nobody(store: str, caplog: pytest.LogCa
     assert names(index.load(store, "small")) == ["step-2", "step-3"]
     assert records.rebuild(store) == (2, [])
     caplog.clear()
-    index.whole(store, "small")
+    index.load_complete(store, "small")
     assert not [one for one in caplog.records if one.name == "assay"]
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from dev.trainer_folders import INDEX, SHARDS, write_single
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import audits, parts
+from ray_jobs.storage import audits, manifests
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +51,7 @@ def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: C
     on_cluster.end_engines()
     good, expected = captioned(place, GOOD), captioned(place, OTHER)
     leftovers = captioned(place, saved_over(place / "step-1"))
-    assert parts.require(leftovers.captions_uri, "caption").swapped
+    assert manifests.require_manifest(leftovers.captions_uri, "caption").swapped
     assert captions(leftovers) == captions(expected)
     assert captions(leftovers) != captions(good)
     (place / "step-1" / "results.json").write_text('{"accuracy": 1}')

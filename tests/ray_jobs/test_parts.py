@@ -6,7 +6,7 @@ from blake3 import blake3
 
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 TABLE = pa.table({"image_id": ["a", "b"], "caption": ["one", None]})
 
@@ -18,8 +18,8 @@ def test_a_part_says_what_it_holds(store: str) -> None:
     assert parts.describe("part-00000", data) == part
     assert parts.read(store, "part-00000").to_pylist() == TABLE.to_pylist()
     assert parts.read(store, "part-00000", ["caption"]).column_names == ["caption"]
-    assert parts.footer(data)["note"] == "kept"
-    assert parts.done(store) == {"part-00000"}
+    assert parts.decode_footer(data)["note"] == "kept"
+    assert manifests.list_part_names(store) == {"part-00000"}
 
 
 def test_the_first_writer_of_a_part_stands_and_is_the_one_described(store: str) -> None:
@@ -47,13 +47,15 @@ def some(*rows_and_lost: tuple[int, dict[str, int]]) -> list[Part]:
 
 
 def test_a_golden_part_has_no_row_for_what_it_rejected() -> None:
-    made = parts.summed("golden", "x", reversed(some((3, {"empty": 1}), (2, {"empty": 1, "corrupt": 1}))), 8, {}, {})
+    made = manifests.build_manifest(
+        "golden", "x", reversed(some((3, {"empty": 1}), (2, {"empty": 1, "corrupt": 1}))), 8, {}, {}
+    )
     assert (made.rows_in, made.rows_out, made.lost) == (8, 5, {"corrupt": 1, "empty": 2})
     assert [part.name for part in made.parts] == ["p0", "p1"]
 
 
 def test_a_caption_part_has_a_row_for_what_failed() -> None:
-    made = parts.summed("captions", "x", some((4, {"engine-error": 1}), (4, {})), 8, {}, {})
+    made = manifests.build_manifest("captions", "x", some((4, {"engine-error": 1}), (4, {})), 8, {}, {})
     assert (made.rows_in, made.rows_out, made.lost) == (8, 7, {"engine-error": 1})
 
 
@@ -70,22 +72,22 @@ def test_a_caption_part_has_a_row_for_what_failed() -> None:
 )
 def test_sums_that_do_not_hold_are_no_manifest(stage: str, listed: list[Part], rows_in: int) -> None:
     with pytest.raises(RetryableError, match="rows expected in its parts"):
-        parts.summed(stage, "x", listed, rows_in, {}, {})  # type: ignore[arg-type]
+        manifests.build_manifest(stage, "x", listed, rows_in, {}, {})  # type: ignore[arg-type]
 
 
 def test_the_first_manifest_stands(store: str) -> None:
-    assert parts.manifest(store) is None
-    first = parts.commit(store, parts.summed("golden", "x", some((1, {})), 1, {"prepare": 1.0}, {}))
-    second = parts.commit(store, parts.summed("golden", "x", some((1, {})), 1, {"prepare": 2.0}, {}))
-    assert second == first == parts.manifest(store) == parts.require(store, "preprocess")
+    assert manifests.load_manifest(store) is None
+    first = manifests.commit(store, manifests.build_manifest("golden", "x", some((1, {})), 1, {"prepare": 1.0}, {}))
+    second = manifests.commit(store, manifests.build_manifest("golden", "x", some((1, {})), 1, {"prepare": 2.0}, {}))
+    assert second == first == manifests.load_manifest(store) == manifests.require_manifest(store, "preprocess")
 
 
 def test_a_stage_that_is_not_complete_or_whose_manifest_is_none(store: str) -> None:
     with pytest.raises(InputError, match="the preprocess stage is not complete; run it first"):
-        parts.require(store, "preprocess")
+        manifests.require_manifest(store, "preprocess")
     objects.write(f"{store}/manifest.json", b"{}")
     with pytest.raises(InputError) as caught:
-        parts.manifest(store)
+        manifests.load_manifest(store)
     assert str(caught.value) == f"{store}/manifest.json: not a manifest (ValidationError); delete it and rerun"
 
 
@@ -96,15 +98,15 @@ def test_forgetting_happens_once_a_token(store: str) -> None:
         objects.write(f"{store}/spec.json", b"{}")
 
     fill()
-    parts.forget(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
-    assert parts.done(store) == set()
+    manifests.clear_stage(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
+    assert manifests.list_part_names(store) == set()
     assert not objects.exists(f"{store}/manifest.json")
     assert objects.exists(f"{store}/spec.json")
     fill()
-    parts.forget(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
-    assert parts.done(store) == {"part-00000"}
-    parts.forget(store, "another", keep=("spec.json",))
-    assert parts.done(store) == set()
+    manifests.clear_stage(store, "manual__2026-01-01T00:00:00+00:00", keep=("spec.json",))
+    assert manifests.list_part_names(store) == {"part-00000"}
+    manifests.clear_stage(store, "another", keep=("spec.json",))
+    assert manifests.list_part_names(store) == set()
 
 
 def test_forgetting_takes_the_manifest_first(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,5 +115,5 @@ def test_forgetting_takes_the_manifest_first(store: str, monkeypatch: pytest.Mon
     objects.write(f"{store}/manifest.json", b"{}")
     deleted: list[str] = []
     monkeypatch.setattr(objects, "delete", lambda uri: deleted.append(uri.removeprefix(f"{store}/")))
-    parts.forget(store, "x")
+    manifests.clear_stage(store, "x")
     assert deleted == ["manifest.json", "parts/part-00000.parquet"]

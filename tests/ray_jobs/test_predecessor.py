@@ -122,7 +122,7 @@ def test_who_asks_for_no_baseline_begins_the_series(root: Path) -> None:
 
 
 def first_accepted(root: Path) -> Checkpoint:
-    entry = next(one for one in records.published(str(root), first(root).suite.name) if one.outcome == "PASS")
+    entry = next(one for one in records.list_entries(str(root), first(root).suite.name) if one.outcome == "PASS")
     return json_files.load(Spec, f"{entry.run_uri(str(root))}/spec.json").checkpoint
 
 

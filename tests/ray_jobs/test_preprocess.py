@@ -39,7 +39,7 @@ from running import (
 from serving import Reply, serving
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 pytestmark = pytest.mark.integration
 FAULTY = json.loads((DEMO / "images" / "faulty" / "expected.json").read_text())
@@ -53,7 +53,7 @@ def of_demo(folder: Path, **sections: Any) -> Spec:
 def content(uri: str) -> dict[str, str]:
     """SHA-256 of every file of a golden set; of its manifest, which has times in it, what must be the same."""
     found = {key: sha for key, (sha, _) in snapshot(uri).items() if key != "manifest.json"}
-    manifest = parts.require(uri, "preprocess").model_dump(exclude={"seconds", "created_at"})
+    manifest = manifests.require_manifest(uri, "preprocess").model_dump(exclude={"seconds", "created_at"})
     manifest["details"].pop("task_seconds")
     return found | {"manifest.json": json.dumps(manifest)}
 
@@ -67,13 +67,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def golden(undisturbed: Path, on_cluster: Any) -> Spec:
     """The golden set of the demo's images, made once without being disturbed."""
     spec = of_demo(undisturbed)
-    if parts.manifest(spec.golden_uri) is None:
+    if manifests.load_manifest(spec.golden_uri) is None:
         run("preprocess", spec)
     return spec
 
 
 def test_every_image_is_kept_or_rejected_with_its_reason(golden: Spec) -> None:
-    manifest = parts.require(golden.golden_uri, "golden")
+    manifest = manifests.require_manifest(golden.golden_uri, "golden")
     rejected = {name: found["reason"] for name, found in FAULTY.items() if found["outcome"] == "rejected"}
     rejects = rejects_of(golden)
     assert {row["image_id"]: row["reason"] for row in rejects} == {
@@ -173,7 +173,7 @@ def test_equal_files_are_used_once_unless_they_are_to_be_kept(tmp_path: Path, on
     kept = of_demo(tmp_path, dataset=dataset, preprocess={"duplicates": "keep"})
     assert kept.golden_uri != spec.golden_uri
     run("preprocess", kept)
-    assert parts.require(kept.golden_uri, "preprocess").rows_out == 34
+    assert manifests.require_manifest(kept.golden_uri, "preprocess").rows_out == 34
 
 
 def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_cluster: Any) -> None:
@@ -191,7 +191,7 @@ def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_
     assert [row["references"] for row in rows(spec.golden_uri)] == [
         [f"{number} {shard}" for shard in range(3)] for number in range(4)
     ]
-    assert parts.require(spec.golden_uri, "preprocess").lost == {"joined": 16}
+    assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"joined": 16}
     assert_every_image_once(spec)
 
 
@@ -207,7 +207,7 @@ def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_pat
     assert raised.golden_uri == spec.golden_uri
     run("preprocess", raised)
     assert snapshot(f"{spec.golden_uri}/parts") == before  # made once, for both
-    assert parts.require(spec.golden_uri, "preprocess").rows_out == 20
+    assert manifests.require_manifest(spec.golden_uri, "preprocess").rows_out == 20
     spec = of_demo(tmp_path, dataset={"source": str(manifest)})
     output = run("preprocess", spec, expected=2)
     assert "4 of 24 images rejected (4 unreadable-source), more than max_rejected_fraction 0.1" in output
@@ -261,7 +261,7 @@ def test_a_sample_is_drawn_and_its_plan_told(tmp_path: Path, on_cluster: Any) ->
     output = run("preprocess", spec)
     assert ": 20 images of 60 listed" in output
     assert " ms an image, measured on " in output
-    assert parts.require(spec.golden_uri, "preprocess").details["listed"] == 60
+    assert manifests.require_manifest(spec.golden_uri, "preprocess").details["listed"] == 60
     assert_every_image_once(spec)
 
 
@@ -288,7 +288,7 @@ def of_collection(folder: Path, collection: Path) -> Spec:
 
 
 def has_parts(spec: Spec, count: int) -> bool:
-    return len(parts.done(spec.golden_uri)) >= count
+    return len(manifests.list_part_names(spec.golden_uri)) >= count
 
 
 def test_killed_at_random_instants_it_ends_with_the_same_bytes(
@@ -303,7 +303,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
     assert ended(began).code == 0
     lasts = time.monotonic() - working
     expected = content(whole.golden_uri)
-    assert parts.require(whole.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
+    assert manifests.require_manifest(whole.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     chance = random.Random(KILLS)
     for number in range(KILLS):
         spec = of_collection(tmp_path / str(number), collection)
@@ -325,7 +325,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
 def test_killed_in_the_middle_it_says_that_it_resumes(collection: Path, tmp_path: Path, on_cluster: Any) -> None:
     spec = of_collection(tmp_path / "killed", collection)
     killed(start("preprocess", spec), partial(has_parts, spec, 3))
-    assert parts.manifest(spec.golden_uri) is None
+    assert manifests.load_manifest(spec.golden_uri) is None
     assert "resuming" in run("preprocess", spec)
     assert_every_image_once(spec)
 
@@ -342,7 +342,7 @@ def test_killed_workers_and_decoders_are_replaced(collection: Path, tmp_path: Pa
                     victim.kill()
     done = ended(process)
     assert done.code == 0, done.output[-3000:]
-    assert parts.require(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
+    assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     assert_every_image_once(spec)
 
 
@@ -351,7 +351,7 @@ def test_two_at_once_share_the_work(collection: Path, tmp_path: Path, on_cluster
     both = [ended(process) for process in [start("preprocess", spec) for _ in range(2)]]
     assert [done.code for done in both] == [0, 0]
     assert any("parts were made by another job meanwhile" in done.output for done in both)
-    assert parts.require(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
+    assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     assert_every_image_once(spec)
 
 
@@ -419,7 +419,7 @@ def test_a_full_disk_is_one_clear_line(small_disk: Path, tmp_path: Path, on_clus
     assert "(bad input, retrying cannot help): cannot write" in line
     assert line.endswith("the disk is full; free space or move ASSAY_ROOT, then rerun")
     assert not objects.exists(f"{spec.golden_uri}/manifest.json")
-    for part in parts.done(spec.golden_uri):
+    for part in manifests.list_part_names(spec.golden_uri):
         parts.read(spec.golden_uri, part)  # whole, every one of them
 
 

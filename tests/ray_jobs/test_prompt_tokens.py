@@ -10,7 +10,7 @@ import yaml
 from making import checkpoint_files, upload
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.special_tokens import named_tokens
+from ray_jobs.checkpoints.special_tokens import read_special_tokens
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.prompt_tokens import find_fault
 from ray_jobs.engine.probe.checkpoint_probe import probe
@@ -127,7 +127,7 @@ def test_what_the_files_do_not_call_special_is_text(tmp_path: Path, file: str, c
 
 
 def test_the_files_of_a_real_checkpoint_name_its_tokens() -> None:
-    assert "<|image_pad|>" in named_tokens(inspect.resolve(str(MODEL)))
+    assert "<|image_pad|>" in read_special_tokens(inspect.resolve(str(MODEL)))
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_incomplete_is_replaced_and_nothing_else_is(made: Spec) -> None:
     for outcome in ("PASS", "FAIL"):  # the second without force
         say(made, outcome, "as told")
         assert publish.publish(made).verdict.outcome == "PASS"
-    assert [one.outcome for one in records.published(made.root, "small")] == ["PASS"]
+    assert [one.outcome for one in records.list_entries(made.root, "small")] == ["PASS"]
 
 
 def test_a_forced_run_tells_what_it_found(made: Spec) -> None:
@@ -154,7 +154,7 @@ def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
     assert publish.publish(made).verdict.outcome == "PASS"
     assert raced
     assert records.read(made.run_uri).verdict.outcome == "PASS"
-    assert [one.outcome for one in records.published(made.root, "small")] == ["PASS"]
+    assert [one.outcome for one in records.list_entries(made.root, "small")] == ["PASS"]
 
 
 def test_trouble_is_one_line_and_exit_code_1(

@@ -29,7 +29,7 @@ def test_publishing_again_keeps_the_first_record(store: str) -> None:
     again = records.publish(store, record(made, "FAIL", NOON + timedelta(days=1)))
     assert again == first
     assert records.read(made.run_uri) == first
-    assert [entry.outcome for entry in records.published(store, "small")] == ["PASS"]
+    assert [entry.outcome for entry in records.list_entries(store, "small")] == ["PASS"]
 
 
 def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None:
@@ -49,13 +49,13 @@ def test_runs_that_publish_at_once_are_all_indexed(store: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {entry.run_id for entry in records.published(store, "small")} == {one.run_id for one in made}
+    assert {entry.run_id for entry in records.list_entries(store, "small")} == {one.run_id for one in made}
 
 
 def test_what_an_entry_says(store: str) -> None:
     made = spec(root=store, called="step--3 (best)")
     records.publish(store, record(made, "INCONCLUSIVE", NOON))
-    (entry,) = records.published(store, "small")
+    (entry,) = records.list_entries(store, "small")
     assert entry == (
         "small",
         made.series_id,
@@ -65,7 +65,7 @@ def test_what_an_entry_says(store: str) -> None:
         "INCONCLUSIVE",
     )
     assert entry.run_uri(store) == made.run_uri
-    assert records.published(store, "another") == []
+    assert records.list_entries(store, "another") == []
 
 
 def test_entries_come_oldest_first_over_all_series(store: str) -> None:
@@ -73,7 +73,7 @@ def test_entries_come_oldest_first_over_all_series(store: str) -> None:
     for day in days:
         made = spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
         records.publish(store, record(made, at=NOON + timedelta(days=day)))
-    names = [entry.checkpoint_folder[:5] for entry in records.published(store, "small")]
+    names = [entry.checkpoint_folder[:5] for entry in records.list_entries(store, "small")]
     assert names == ["day-1", "day-2", "day-3"]
 
 
@@ -117,16 +117,16 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
         f"left out: {broken.run_uri}/record.json: not a record of this version (ValidationError); "
         "publish that run again\n"
     )
-    assert [entry.run_id for entry in records.published(root, "small")] == [made.run_id]
+    assert [entry.run_id for entry in records.list_entries(root, "small")] == [made.run_id]
     assert records.publish(root, record(broken)).run_id == broken.run_id  # the remedy that the line names
-    assert len(records.published(root, "small")) == 2
+    assert len(records.list_entries(root, "small")) == 2
 
 
 def test_what_is_no_entry_is_none(store: str) -> None:
     records.publish(store, record(spec(root=store)))
     for name in ("README.json", "a--b.json", "x/notes.txt", "20260101--step--0123--PASS.json.bak"):
         objects.write(f"{store}/index/small/{spec(root=store).series_id}/{name}", b"{}")
-    assert len(records.published(store, "small")) == 1
+    assert len(records.list_entries(store, "small")) == 1
 
 
 # --- a record that another replaces -----------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def told(made: Spec, outcome: str, day: int = 0, reason: str = "as told") -> Rec
 def stands(root: str, made: Spec, outcome: str, reason: str = "as told") -> None:
     """Record, entries and index file all say this one thing of the run."""
     assert (records.read(made.run_uri).verdict.outcome, records.read(made.run_uri).verdict.reason) == (outcome, reason)
-    assert [one.outcome for one in records.published(root, "small") if one.run_id == made.run_id] == [outcome]
+    assert [one.outcome for one in records.list_entries(root, "small") if one.run_id == made.run_id] == [outcome]
     lines = [one for one in loaded(root, "small").records.values() if one.run_id == made.run_id]
     assert [(one.outcome, one.reason) for one in lines] == [(outcome, reason)]
 
@@ -227,7 +227,7 @@ def test_a_kill_while_a_record_is_replaced(
         patched.setattr(objects, "delete", unless_killed(objects.delete))
         with pytest.raises(Killed):
             records.publish(store, told(made, "PASS", 1))
-    assert records.published(store, "small"), "the run is in no index"
+    assert records.list_entries(store, "small"), "the run is in no index"
     if mended_by == "rebuild" and killed_at != "/record.json":  # before, the old one stands, and a retry publishes
         assert records.rebuild(store) == (1, [])
     else:
@@ -295,7 +295,7 @@ def test_what_is_decided(store: str, content: bytes | str | None, expected: bool
     if content:
         data = content if isinstance(content, bytes) else record(made, content).verdict.model_dump_json().encode()
         objects.write(f"{made.run_uri}/verdict.json", data)
-    assert records.decided(made.run_uri) is expected
+    assert records.has_final_verdict(made.run_uri) is expected
 
 
 def test_the_view_of_the_router(store: str) -> None:
@@ -304,7 +304,7 @@ def test_the_view_of_the_router(store: str) -> None:
         made = spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
         records.publish(store, record(made, outcome, NOON + timedelta(hours=number)))
     overwritten = spec(root=store, fingerprint="e" * 16, called="step-0")
-    folders = {entry.checkpoint_folder for entry in records.published(store, "small")}
+    folders = {entry.checkpoint_folder for entry in records.list_entries(store, "small")}
     assert folders == {"step-0-00000000", "step-1-00000000", "step-2-00000000"}
     assert overwritten.checkpoint.folder not in folders
 

@@ -16,7 +16,7 @@ from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.gate import run as gating
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import index, json_files, parts, records
+from ray_jobs.storage import index, json_files, manifests, records
 from ray_jobs.storage.specs import load_spec
 
 RUNS = list(FOLDERS.values())
@@ -61,11 +61,11 @@ def test_a_plan_writes_its_spec_and_nothing_else(root: Path) -> None:
 def test_each_run_is_where_its_ids_say_and_complete(run: str, root: Path) -> None:
     spec = json_files.load(Spec, f"{root}/{run}/spec.json")
     assert spec.uri == f"{root}/{run}/spec.json"
-    golden, captions = parts.manifest(spec.golden_uri), parts.manifest(spec.captions_uri)
+    golden, captions = manifests.load_manifest(spec.golden_uri), manifests.load_manifest(spec.captions_uri)
     assert golden
     assert captions, "it would be captioned again"
-    assert parts.manifest(spec.scores_uri)
-    assert records.decided(spec.run_uri)
+    assert manifests.load_manifest(spec.scores_uri)
+    assert records.has_final_verdict(spec.run_uri)
     asked = spec.suite.gate.baseline
     assert records.baseline_for(spec, asked) == spec.baseline
     assert records.anchor_for(spec, spec.suite.gate.anchor) == spec.anchor
@@ -115,10 +115,10 @@ def test_the_gate_over_the_kept_scores_comes_to_the_verdict_that_was(name: str, 
 READERS: dict[str, Callable[[Spec], Any]] = {
     "spec": lambda spec: load_spec(spec.uri),
     "record": lambda spec: records.read(spec.run_uri),
-    "verdict": lambda spec: records.decided(spec.run_uri),
-    "golden set": lambda spec: parts.manifest(spec.golden_uri),
-    "captions": lambda spec: parts.require(spec.captions_uri, "caption"),
-    "scores": lambda spec: parts.require(spec.scores_uri, "evaluate"),
+    "verdict": lambda spec: records.has_final_verdict(spec.run_uri),
+    "golden set": lambda spec: manifests.load_manifest(spec.golden_uri),
+    "captions": lambda spec: manifests.require_manifest(spec.captions_uri, "caption"),
+    "scores": lambda spec: manifests.require_manifest(spec.scores_uri, "evaluate"),
     "compare": lambda spec: load_run(spec.run_uri),
     "publish": publish.publish,
     "gate": lambda spec: gating.run_gate(spec, json_files.load(Scores, f"{spec.run_uri}/scores.json")),
@@ -157,7 +157,7 @@ def test_a_newer_corpus_is_rebuilt_around(root: Path) -> None:
     assert sums_of(root) == before
 
 
-@pytest.mark.parametrize("write", [index.refresh, index.whole, index.load])
+@pytest.mark.parametrize("write", [index.refresh, index.load_complete, index.load])
 def test_an_index_of_a_newer_corpus_is_left(
     write: Callable[[str, str], Any], root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

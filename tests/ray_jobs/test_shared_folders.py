@@ -138,7 +138,7 @@ def test_a_process_that_has_joined_no_cluster_is_not_made_to_join_one(tmp_path: 
 LATER: dict[str, Any] = {
     "makes a part": lambda uri: make_part({"name": "part-00000"}, None, uri, Preprocess()),  # type: ignore[arg-type]
     "reads a part": lambda uri: parts.read(uri, "part-00000"),
-    "reads a column": lambda uri: parts.columns(uri, "part-00000", ["image_id"]),
+    "reads a column": lambda uri: parts.read_columns(uri, "part-00000", ["image_id"]),
 }
 
 

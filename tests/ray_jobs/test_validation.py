@@ -25,7 +25,7 @@ from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.preference import read_preferences
 from ray_jobs.metrics.registry import declared
-from ray_jobs.storage import objects, parts, records
+from ray_jobs.storage import manifests, objects, parts, records
 
 pytestmark = pytest.mark.integration
 CRITERIA = ["count", "colour", "size", "shape", "position", "background"]
@@ -93,7 +93,7 @@ def test_every_image_is_accounted_for_in_the_record(validated: Spec) -> None:
     assert record.images["read"] == 24 + 15
     assert record.images["read"] == sum(record.images[name] for name in ("rejected", "captioned", "failed"))
     assert record.images["captioned"] == 30
-    assert [entry.run_id for entry in records.published(validated.root, "tiny")] == [validated.run_id]
+    assert [entry.run_id for entry in records.list_entries(validated.root, "tiny")] == [validated.run_id]
     assert record.verdict.outcome == "PASS"
 
 
@@ -107,7 +107,7 @@ def table(spec: Spec) -> dict[str, dict[str, Any]]:
 
 
 def names_of(spec: Spec) -> list[str]:
-    return [part.name for part in parts.require(spec.captions_uri, "caption").parts]
+    return [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts]
 
 
 def answers_of(spec: Spec) -> dict[str, Answer]:
@@ -200,7 +200,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
         captions = parts.read(validated.captions_uri, name).to_pylist()
         captions[0]["caption"] = f"something else {number}"
         made.append(parts.write(paired.captions_uri, name, pa.Table.from_pylist(captions, schema=SCHEMA), {"lost": {}}))
-    parts.commit(paired.captions_uri, parts.summed("captions", paired.caption_id, made, 30, {}, {}))
+    manifests.commit(paired.captions_uri, manifests.build_manifest("captions", paired.caption_id, made, 30, {}, {}))
     objects.write(paired.uri, paired.model_dump_json().encode())
     output = run("evaluate", paired)
     assert output.count("engine: asking") == 1
@@ -211,7 +211,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
     assert totals["asked"]["questions"] == totals["questions"] - totals["cached"]
     assert totals["answered"] + sum(totals["failed"].values()) == totals["questions"]
     assert totals["spent"]["prompt_tokens"] > 0
-    manifest = parts.require(f"{paired.run_uri}/preference", "evaluate")
+    manifest = manifests.require_manifest(f"{paired.run_uri}/preference", "evaluate")
     assert manifest.details["equal"] == 30 - changed
     told = [row for name in names_of(paired) for row in read_preferences(paired, name)]
     assert {row["image_id"] for row in told} == set(table(validated))

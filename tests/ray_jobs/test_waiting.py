@@ -79,7 +79,7 @@ def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
 
         threading.Thread(target=end_when_told, daemon=True).start()
         try:
-            with node_cache._locked(copy, wait=60):
+            with node_cache._lock_copy(copy, wait=60):
                 assert told.is_set()
         finally:
             waiting.log.removeHandler(handler)

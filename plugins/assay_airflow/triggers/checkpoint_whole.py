@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from assay_airflow.triggers.polling import poll_until_ready
 from ray_jobs.checkpoints.files import NeverWhole
-from ray_jobs.checkpoints.inspect import Incomplete, check_whole
+from ray_jobs.checkpoints.inspect import Incomplete, require_complete
 from ray_jobs.contract.ids import digest
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
@@ -59,7 +59,7 @@ class CheckpointWholeTrigger(BaseTrigger):
                 raise InputError(f"checkpoint {self.uri}: nothing is there; check the URI, or trigger again once it is")
             return f"checkpoint {self.uri}: nothing is there yet"
         try:
-            check_whole(self.uri)
+            require_complete(self.uri)
         except Incomplete as missing:
             return str(missing)
         except NeverWhole as fault:

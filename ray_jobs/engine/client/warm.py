@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from ray_jobs.checkpoints.inspect import quantisation
+from ray_jobs.checkpoints.inspect import quantization_method
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
@@ -59,7 +59,7 @@ def why_not_warm(checkpoint: Checkpoint, engine: Engine) -> str | None:
             return f"no node has the {size} GPUs that the model is spread over"
     if engine.quantization:
         return f"the weights are quantised ({engine.quantization})"
-    if method := quantisation((checkpoint.base or checkpoint).uri):
+    if method := quantization_method((checkpoint.base or checkpoint).uri):
         return f"the checkpoint is quantised ({method})"
     return None
 

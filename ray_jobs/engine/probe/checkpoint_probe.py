@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from ray_jobs.checkpoints import files
-from ray_jobs.checkpoints.inspect import INDEX, check_present, companions
+from ray_jobs.checkpoints.inspect import INDEX, check_present, sidecar_files
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import canary
@@ -78,7 +78,7 @@ def probe(
 def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     """Copies of what is loaded beside the weights, and their SHA-256 by name."""
     hashes = {}
-    for name, uri in companions(checkpoint).items():
+    for name, uri in sidecar_files(checkpoint).items():
         if name != INDEX:
             data = files.read(uri, files.BESIDE_BYTES)
             (folder / name).write_bytes(data)

@@ -18,15 +18,15 @@ from ray_jobs.metrics.clip import similarity
 from ray_jobs.metrics.clip.stored_scores import FOLDER
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import ray_dataset
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 
 
 def measure_parts(spec: Spec, caption_id: str) -> None:
     """Make the CLIP scores of these captions complete."""
     assert spec.clip
     uri = spec.scores_uri_of(caption_id)
-    captions = parts.require(spec.captions_uri_of(caption_id), "caption")
-    finished = parts.done(uri, FOLDER)
+    captions = manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
+    finished = manifests.list_part_names(uri, FOLDER)
     pending = [{"part": part.name, "rows": part.rows} for part in captions.parts if part.name not in finished]
     if not pending:
         return
@@ -61,11 +61,11 @@ class ClipActor:
     def __call__(self, row: dict[str, Any], golden_uri: str, captions_uri: str, scores_uri: str) -> dict[str, Any]:
         golden = {
             entry["image_id"]: entry
-            for entry in parts.columns(golden_uri, row["part"], ["image_id", "image", "references"]).to_pylist()
+            for entry in parts.read_columns(golden_uri, row["part"], ["image_id", "image", "references"]).to_pylist()
         }
         captions = [
             (entry["image_id"], entry["caption"])
-            for entry in parts.columns(captions_uri, row["part"], ["image_id", "caption", "failure"]).to_pylist()
+            for entry in parts.read_columns(captions_uri, row["part"], ["image_id", "caption", "failure"]).to_pylist()
             if entry["failure"] is None
         ]
         if missing := [image_id for image_id, _ in captions if image_id not in golden]:

@@ -29,7 +29,7 @@ from ray_jobs.metrics.text.ngrams import ORDERS, ngrams, of_texts
 from ray_jobs.metrics.text.tokenise import numbers
 from ray_jobs.runtime import private_cache
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
-from ray_jobs.storage import json_files, objects, parts
+from ray_jobs.storage import json_files, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
@@ -66,7 +66,7 @@ def captions_uri(spec: Spec, caption_id: str) -> str:
 
 def count_references(spec: Spec) -> None:
     """In the references of how many images each n-gram of one to four words occurs: frozen with the golden set."""
-    golden = parts.require(spec.golden_uri, "preprocess")
+    golden = manifests.require_manifest(spec.golden_uri, "preprocess")
     _count_tables(
         references_uri(spec),
         _group_parts(golden),
@@ -78,12 +78,12 @@ def count_references(spec: Spec) -> None:
 def count_captions(spec: Spec, caption_id: str) -> None:
     """How often each bigram and each whole caption occurs in these captions."""
     uri = spec.captions_uri_of(caption_id)
-    groups = _group_parts(parts.require(uri, "caption"))
+    groups = _group_parts(manifests.require_manifest(uri, "caption"))
     _count_tables(captions_uri(spec, caption_id), groups, ["bigrams", "texts"], partial(_list_caption_numbers, uri=uri))
 
 
 def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, np.ndarray]]:
-    references = parts.columns(golden_uri, name, ["references"])["references"].to_pylist()
+    references = parts.read_columns(golden_uri, name, ["references"])["references"].to_pylist()
     with_references = [texts for texts in references if texts]
     terms, lengths = numbers([text for texts in with_references for text in texts])
     image_of = np.repeat(np.arange(len(with_references)), [len(texts) for texts in with_references])
@@ -95,7 +95,7 @@ def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, n
 
 
 def _list_caption_numbers(name: str, uri: str) -> dict[str, tuple[int, np.ndarray]]:
-    captions = parts.columns(uri, name, ["caption"])["caption"].drop_null().to_pylist()
+    captions = parts.read_columns(uri, name, ["caption"])["caption"].drop_null().to_pylist()
     terms, lengths = numbers(captions)
     bigrams, _ = ngrams(terms, lengths, 2)
     return {"bigrams": (len(bigrams), bigrams), "texts": (len(captions), of_texts(terms, lengths))}

@@ -22,7 +22,7 @@ from ray_jobs.sources.formats.table import read_listed_label
 from ray_jobs.sources.reading.fetch import FetchedImage, fetch_cell, reads_at_once
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
-from ray_jobs.storage.arrow_files import explained, open_arrow
+from ray_jobs.storage.arrow_files import explain_arrow_errors, open_arrow
 from ray_jobs.storage.arrow_guard import check_ipc, refuse_extensions
 
 BATCH = 1000  # labels listed at a time
@@ -115,7 +115,7 @@ class HuggingFaceSource:
         for entry in objects.entries(self.dataset.source):
             uri = f"{self.dataset.source}/{entry.key}"
             if entry.key.endswith(".arrow"):
-                with explained(uri, "readable as Arrow"), open_arrow(uri) as file:
+                with explain_arrow_errors(uri, "readable as Arrow"), open_arrow(uri) as file:
                     check_ipc(file, uri)
 
     def _take_split(self, loaded: Any) -> Any:

@@ -25,7 +25,7 @@ from ray_jobs.sources.reading.fetch import FetchedImage, distance_of, fetch_cell
 from ray_jobs.sources.rows.splits import COLUMN as SPLIT
 from ray_jobs.sources.rows.splits import RowSplits, split_column
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
-from ray_jobs.storage.arrow_files import explained
+from ray_jobs.storage.arrow_files import explain_arrow_errors
 from ray_jobs.storage.arrow_guard import check_batch
 
 MOST_OTHERS = 50  # files that are opened to learn the type of a column without values: one may have none anywhere
@@ -221,7 +221,7 @@ class TableSource:
 
     @contextmanager
     def _open(self, uri: str) -> Iterator[TableFile]:
-        with explained(uri, f"readable as {self.what}"), self.open_file(uri) as file:
+        with explain_arrow_errors(uri, f"readable as {self.what}"), self.open_file(uri) as file:
             yield file
 
 

@@ -9,7 +9,7 @@ from io import BufferedReader
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.texts import escape_unencodable
 from ray_jobs.sources.listing.skipped_files import SkippedFiles
-from ray_jobs.storage.arrow_files import opened
+from ray_jobs.storage.arrow_files import open_stored
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset.tariterators.base_plus_ext
 META = re.compile(r"__[^/]*__($|/)")  # what webdataset skips
@@ -39,7 +39,7 @@ def list_samples(uri: str, texts: Callable[[TarSample], set[str]] | None = None)
     Raises InputError for a shard that is cut off, corrupt or compressed. A member that comes a second time begins
     another sample, so that nothing is lost.
     """
-    with opened(uri) as file:
+    with open_stored(uri) as file:
         current: TarSample | None = None
         number = 0
         others = SkippedFiles(uri, "{key}.{extension}")

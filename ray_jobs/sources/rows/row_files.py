@@ -21,7 +21,7 @@ from ray_jobs.sources.cells.columns import PLACES
 from ray_jobs.sources.listing.bounds import MOST_LINE
 from ray_jobs.sources.rows.annotations import read_json_rows
 from ray_jobs.sources.rows.tab_separated import read_tab_records
-from ray_jobs.storage.arrow_files import opened
+from ray_jobs.storage.arrow_files import open_stored
 
 Cells = dict[str, Any]
 Lines = Iterator[str]
@@ -62,7 +62,7 @@ def read_rows(uri: str, head: bool = False) -> Iterator[tuple[int, Cells]]:
 
 @contextmanager
 def _open_unpacked(uri: str) -> Iterator[io.BufferedReader]:
-    with opened(uri) as file:
+    with open_stored(uri) as file:
         if uri.lower().endswith(".gz"):
             with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(packed) as unpacked:
                 yield unpacked  # type: ignore[misc]

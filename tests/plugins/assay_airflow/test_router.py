@@ -120,7 +120,7 @@ def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch)
         hashed.append(uri)
         return first.model_copy(update={"fingerprint": "new"})
 
-    monkeypatch.setattr(inspect, "named", named)
+    monkeypatch.setattr(inspect, "with_fingerprint", named)
     assert fingerprint_cache.resolve(root, uri) == first
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
     assert fingerprint_cache.resolve(root, uri).fingerprint == "new"
@@ -188,7 +188,7 @@ def test_neither_an_adapter_nor_its_base_is_hashed_twice(adapted: Path, monkeypa
     root, uri = str(adapted / "root"), f"{adapted}/in/step-20"
     first = fingerprint_cache.resolve(root, uri)
     assert first == without_files(inspect.resolve(uri))
-    monkeypatch.setattr(inspect, "named", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(inspect, "with_fingerprint", lambda *_: pytest.fail("hashed again"))
     assert fingerprint_cache.resolve(root, uri) == first
 
 

@@ -16,7 +16,7 @@ from ray_cluster import Cluster
 from running import DEMO, GOOD, captions, failed, planned, rows, run
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import audits, parts
+from ray_jobs.storage import audits, manifests, parts
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +53,7 @@ def spec_of(place: Path, root: str, model: Path = GOOD, caption: dict[str, Any] 
 def warm(place: Path, on_cluster: Cluster) -> Spec:
     """Captions with fields by a warm engine that was started for another checkpoint and had said plain captions."""
     spec = spec_of(place, "root")
-    if parts.manifest(spec.captions_uri) is None:
+    if manifests.load_manifest(spec.captions_uri) is None:
         on_cluster.end_engines()
         run("preprocess", spec)
         plain = {"prompt": "describe the image", "max_tokens": 32}
@@ -63,7 +63,7 @@ def warm(place: Path, on_cluster: Cluster) -> Spec:
 
 
 def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
-    found = parts.require(warm.captions_uri, "caption")
+    found = manifests.require_manifest(warm.captions_uri, "caption")
     assert found.swapped
     assert found.details["fields"] == {"valid": 12, "invalid": {}}
     for row in rows(warm.captions_uri):
@@ -116,7 +116,7 @@ def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cl
     spec = spec_of(place, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
     run("preprocess", spec)
     run("caption", spec)
-    fields = parts.require(spec.captions_uri, "caption").details["fields"]
+    fields = manifests.require_manifest(spec.captions_uri, "caption").details["fields"]
     assert sum(fields["invalid"].values()) + fields["valid"] == 12
     assert set(fields["invalid"]) <= {"cut-off"}
 
@@ -124,7 +124,7 @@ def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cl
 def test_answers_that_are_cut_off_are_counted_and_keep_their_text(place: Path, warm: Spec) -> None:
     spec = spec_of(place, "root", GOOD, FIELDS | {"max_tokens": 6})
     assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run("caption", spec)
-    found = parts.require(spec.captions_uri, "caption")
+    found = manifests.require_manifest(spec.captions_uri, "caption")
     assert (found.rows_out, found.lost, found.details["fields"]) == (12, {}, {"valid": 0, "invalid": {"cut-off": 12}})
     for row in rows(spec.captions_uri):
         assert row["caption"] == row["answer"]

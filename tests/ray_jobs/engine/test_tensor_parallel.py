@@ -18,7 +18,7 @@ from running import DEMO, captions, ended, planned, run, start, wait_until
 from safetensors.torch import load_file, save_file
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import audits, parts
+from ray_jobs.storage import audits, manifests
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +76,7 @@ def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     run("preprocess", first)
     for spec in (first, second):
         run("caption", spec)
-    assert parts.require(second.captions_uri, "caption").swapped
+    assert manifests.require_manifest(second.captions_uri, "caption").swapped
     assert captions(first) != captions(second)
     run("audit", second)
     found = audits.read(second.captions_uri)

@@ -18,7 +18,7 @@ from ray_jobs.fields.columns import add_fields, column_types
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import run
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 FIELDS = {
     "properties": {
@@ -70,10 +70,10 @@ def write_golden(made: Spec, truths: dict[str, dict[str, Any]]) -> None:
     write_plain_golden(made, [Image(name) for name in truths], rows=len(truths))
     table = parts.read(made.golden_uri, "part-00000")
     objects.delete(f"{made.golden_uri}/manifest.json")
-    objects.delete(parts.uri_of_part(made.golden_uri, "part-00000"))
+    objects.delete(manifests.uri_of_part(made.golden_uri, "part-00000"))
     column = pa.array([json.dumps(truth) for truth in truths.values()], pa.string())
     part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
-    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], len(truths), {}, {}))
+    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, [part], len(truths), {}, {}))
 
 
 def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
@@ -96,12 +96,14 @@ def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
     lost = {"engine-error": 1} if None in answers.values() else {}
     part = parts.write(made.captions_uri, "part-00000", table, {"lost": lost, "fields": fits})
-    parts.commit(made.captions_uri, parts.summed("captions", made.caption_id, [part], len(answers), {}, {}))
+    manifests.commit(
+        made.captions_uri, manifests.build_manifest("captions", made.caption_id, [part], len(answers), {}, {})
+    )
 
 
 def score(made: Spec) -> tuple[dict[str, dict[str, Any]], Scores]:
     manifest = run.score_captions(made, made.caption_id)
-    rows = parts.read(made.scores_uri, "part-00000", made=manifest).to_pylist()
+    rows = parts.read(made.scores_uri, "part-00000", manifest=manifest).to_pylist()
     return {row["image_id"]: row for row in rows}, run.summarise_scores(made, manifest)
 
 

@@ -16,7 +16,7 @@ from ray_jobs.fields.answers import DoesNotFit
 from ray_jobs.fields.truth import check_truth, read_truth, truth_of
 from ray_jobs.golden.build_part import SCHEMA, WITH_TRUTH
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 
 PROPERTIES = complete(WHOLE)["properties"]
 BOX = [1, 2, 3, 4]
@@ -97,20 +97,20 @@ def golden(root: Path, *truths: dict[str, Any], columns: dict[str, str] | None =
             if at % 2 == number
         ]
         table = pa.Table.from_pylist(rows, schema=WITH_TRUTH)
-        listed.append(parts.write(made.golden_uri, parts.name_of_part(number), table, {}))
-    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, listed, len(truths), {}, {}))
+        listed.append(parts.write(made.golden_uri, manifests.name_of_part(number), table, {}))
+    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, listed, len(truths), {}, {}))
     return made
 
 
 def test_how_many_images_have_a_truth_is_counted(tmp_path: Path) -> None:
     made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": "2"}, {}, {"colour": "dark blue"})
-    assert check_truth(made, parts.require(made.golden_uri, "golden")) == {"count": 2, "colour": 2}
+    assert check_truth(made, manifests.require_manifest(made.golden_uri, "golden")) == {"count": 2, "colour": 2}
 
 
 def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_path: Path) -> None:
     made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": 10})
     with pytest.raises(InputError) as caught:
-        check_truth(made, parts.require(made.golden_uri, "golden"))
+        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
     assert str(caught.value) == (
         "dataset /data/images: image image-1: column 'n': count is 10, not from 0 to 9; correct it, or widen the "
         "schema of caption.fields"
@@ -120,7 +120,7 @@ def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_p
 def test_a_column_that_is_empty_everywhere_is_told(tmp_path: Path) -> None:
     made = golden(tmp_path, {"count": 1}, {"count": 2})
     with pytest.raises(InputError, match=r"column 'c', the truth of 'colour', is empty for every image; name another"):
-        check_truth(made, parts.require(made.golden_uri, "golden"))
+        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
 
 
 def of_boxes(root: Path, boxes: list[Any], **box: Any) -> Spec:
@@ -134,7 +134,7 @@ def of_boxes(root: Path, boxes: list[Any], **box: Any) -> Spec:
         for at, one in enumerate(boxes)
     ]
     part = parts.write(made.golden_uri, "part-00000", pa.Table.from_pylist(rows, schema=WITH_TRUTH), {})
-    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], len(rows), {}, {}))
+    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, [part], len(rows), {}, {}))
     return made
 
 
@@ -158,7 +158,7 @@ def test_boxes_that_look_like_pixels_are_told(
 ) -> None:
     made = of_boxes(tmp_path, boxes, **box)
     with caplog.at_level(logging.WARNING, "assay"):
-        check_truth(made, parts.require(made.golden_uri, "golden"))
+        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
     told = "its 20 true boxes all lie within the pixels of their images: if they are pixels, divide"
     assert [told in record.getMessage() for record in caplog.records] == [True] * warned
 
@@ -168,7 +168,7 @@ def test_boxes_of_width_and_height_are_told(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"image image-1: .* convert the boxes if they are x, y, width, height as in COCO"
     ):
-        check_truth(made, parts.require(made.golden_uri, "golden"))
+        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
 
 
 def test_without_truth_nothing_is_read() -> None:

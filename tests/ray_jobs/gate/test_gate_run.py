@@ -16,7 +16,7 @@ from ray_jobs.gate import run
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.preference import FOLDER
 from ray_jobs.metrics.registry import declared
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 
 GATE: dict[str, Any] = {
     "gate__metrics": {"exact_match": {"margin": 0.05}, "chrf": {"margin": 1.0}},
@@ -48,12 +48,12 @@ def kept(planned: Spec, caption_id: str, found: Rows, part_rows: int = 64, commi
     for number in range(0, len(IDS), part_rows):
         chosen = [one for one in found if one in set(IDS[number : number + part_rows])]
         table = pa.Table.from_pylist([{"image_id": one, **found[one]} for one in chosen], schema=schema)
-        listed.append(parts.write(uri, parts.name_of_part(number // part_rows), table, {"lost": {}}))
+        listed.append(parts.write(uri, manifests.name_of_part(number // part_rows), table, {"lost": {}}))
     made = Manifest(
         stage="scores", id=planned.scores_id_of(caption_id), rows_in=len(found), rows_out=len(found),
         parts=tuple(listed), created_at=datetime.now(UTC),
     )  # fmt: skip
-    return parts.commit(uri, made) if commit else made
+    return manifests.commit(uri, made) if commit else made
 
 
 def scores(planned: Spec, manifest: Manifest, missing: int = 0) -> Scores:
@@ -176,7 +176,7 @@ def test_the_judges_preference_gates_against_the_baseline_alone(tmp_path: Path) 
         chosen = range(number, min(number + 64, 300))
         values = [None if at == 5 else float(preferred[at]) for at in chosen]
         table = pa.table({"image_id": [IDS[at] for at in chosen], "preference": pa.array(values, pa.float64())})
-        parts.write(planned.run_uri, parts.name_of_part(number // 64), table, {}, FOLDER)
+        parts.write(planned.run_uri, manifests.name_of_part(number // 64), table, {}, FOLDER)
     verdict = judged(planned.model_copy(), rows(), rows())
     (found,) = [one for one in verdict.comparisons if one.metric == "preference"]
     assert (found.against, found.n, found.baseline) == ("baseline", 299, 0)
@@ -202,7 +202,7 @@ def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the evaluate stage is not complete"):
         run.run_gate(planned, found)
     kept(planned, planned.baseline.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
-    Path(parts.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
+    Path(manifests.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
     with pytest.raises(InputError, match="part-00002"):
         run.run_gate(planned, found)
 

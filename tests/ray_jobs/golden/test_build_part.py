@@ -13,7 +13,7 @@ from ray_jobs.golden.build_part import describe_part, drop_duplicates, encode_pa
 from ray_jobs.golden.duplicates import open_duplicates
 from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.sources.source import SourceImage
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 SETTINGS = Preprocess()
 PARTS = {  # picture and caption by row
@@ -39,7 +39,7 @@ def reject(golden_uri: str, killed_after: int | None = None) -> None:
     steps: list[Any] = []
     with open_duplicates() as duplicates:
         for name in PARTS:
-            row = describe_part(name, objects.read(parts.uri_of_part(golden_uri, name)), "made")
+            row = describe_part(name, objects.read(manifests.uri_of_part(golden_uri, name)), "made")
             duplicates.add(name, row["image_ids"], row["blake3"], row["references"])
         duplicates.join()
         steps = [lambda task=task: join_references(task, golden_uri) for task in duplicates.join_tasks()]
@@ -49,26 +49,26 @@ def reject(golden_uri: str, killed_after: int | None = None) -> None:
 
 
 def content(golden_uri: str) -> dict[str, bytes]:
-    return {name: objects.read(parts.uri_of_part(golden_uri, name)) for name in PARTS}
+    return {name: objects.read(manifests.uri_of_part(golden_uri, name)) for name in PARTS}
 
 
 def test_the_first_row_has_all_references_and_the_others_say_so(tmp_path: Path) -> None:
     write_parts(str(tmp_path))
     reject(str(tmp_path))
     rows = {row["image_id"]: row["references"] for data in content(str(tmp_path)).values()
-            for row in parts.table(data).to_pylist()}  # fmt: skip
+            for row in parts.decode(data).to_pylist()}  # fmt: skip
     assert rows == {
         "part-00000#0": ["A dog.", "One dog.", "A dog runs."],
         "part-00000#1": ["A cat."],
         "part-00001#1": ["A bird."],
     }
-    rejects = [reject for data in content(str(tmp_path)).values() for reject in parts.footer(data)["rejects"]]
+    rejects = [reject for data in content(str(tmp_path)).values() for reject in parts.decode_footer(data)["rejects"]]
     assert [(row["image_id"], row["reason"], row["detail"]) for row in rejects] == [
         ("part-00000#2", "joined", "the same bytes as part-00000#0, which has its references too"),
         ("part-00001#0", "duplicate", "the same bytes as part-00000#1"),
         ("part-00001#2", "joined", "the same bytes as part-00000#0, which has its references too"),
     ]
-    assert [parts.footer(data)["lost"] for data in content(str(tmp_path)).values()] == [
+    assert [parts.decode_footer(data)["lost"] for data in content(str(tmp_path)).values()] == [
         {"joined": 1}, {"duplicate": 1, "joined": 1},
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from ray_jobs.golden.former_cells import CELLS, check_texts_as_read_now, find_mi
 from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
 from ray_jobs.golden.part_totals import PartTotals
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 DATASET = Dataset(source="x", label="kind", references="said")
 
@@ -45,16 +45,16 @@ def test_a_python_object_is_found(store: str, label: str | None, references: lis
 def test_texts_are_left_in_peace_and_looked_at_once(store: str, label: str | None, references: list[str]) -> None:
     manifest = kept(store, label, references)
     check_texts_as_read_now(f"{store}/g", manifest, DATASET)
-    objects.delete(parts.uri_of_part(f"{store}/g", "part-00000"))
+    objects.delete(manifests.uri_of_part(f"{store}/g", "part-00000"))
     check_texts_as_read_now(f"{store}/g", manifest, DATASET)
 
 
 def kept(store: str, label: str | None, references: list[str]) -> Manifest:
     schema = pa.schema({"image_id": pa.string(), "label": pa.string(), "references": pa.list_(pa.string())})
     columns = {"image_id": ["a", "b"], "label": ["cat", label], "references": [["A dog."], references]}
-    data = parts.encoded(pa.table(columns, schema=schema), {"lost": {}, "rejects": []})
-    objects.write(parts.uri_of_part(f"{store}/g", "part-00000"), data)
-    return parts.summed(
+    data = parts.encode(pa.table(columns, schema=schema), {"lost": {}, "rejects": []})
+    objects.write(manifests.uri_of_part(f"{store}/g", "part-00000"), data)
+    return manifests.build_manifest(
         "golden", "g", [parts.describe("part-00000", data)], rows_in=2, seconds={}, versions={}, details={}
     )
 
@@ -66,8 +66,8 @@ def test_a_set_is_of_the_version_that_planned_it(store: str, cells: int | None) 
         "image_id": ["a"], "blake3": ["00"], "repairs": [[]], "format": ["PNG"], "source_bytes": [1], "label": ["cat"],
         "references": [["{'id': 0, 'caption': 'A dog.'}"]],
     }  # fmt: skip
-    data = parts.encoded(pa.table(columns), {"lost": {}, "rejects": []})
-    objects.write(parts.uri_of_part(spec.golden_uri, "part-00000"), data)
+    data = parts.encode(pa.table(columns), {"lost": {}, "rejects": []})
+    objects.write(manifests.uri_of_part(spec.golden_uri, "part-00000"), data)
     totals = PartTotals()
     totals.add(describe_part("part-00000", data, "found"))
     planned = (PlannedPart(name="part-00000", rows=1, bytes=1, file="f", group=0),)

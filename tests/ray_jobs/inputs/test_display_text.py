@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_jobs.inputs.display_text import CAPTION_CHARACTERS, name, shown
+from ray_jobs.inputs.display_text import CAPTION_CHARACTERS, sanitise, sanitise_name
 
 
 @pytest.mark.parametrize(
@@ -25,23 +25,23 @@ from ray_jobs.inputs.display_text import CAPTION_CHARACTERS, name, shown
     ],
 )
 def test_nothing_hides_or_turns_the_line_around(hostile: str, seen: str) -> None:
-    assert shown(hostile).text == seen
+    assert sanitise(hostile).text == seen
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_what_is_shown_is_visible_whatever_was_written(text: str) -> None:
-    for character in shown(text).text:
+    for character in sanitise(text).text:
         assert character in "\n\t\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    shown(text).text.encode()
+    sanitise(text).text.encode()
 
 
 def test_a_long_text_says_how_long_it_is() -> None:
-    found = shown("x" * 100_000)
+    found = sanitise("x" * 100_000)
     assert (len(found.text), found.note) == (CAPTION_CHARACTERS, "600 of 100,000 characters")
-    assert shown("x" * CAPTION_CHARACTERS).note == ""
+    assert sanitise("x" * CAPTION_CHARACTERS).note == ""
 
 
 def test_a_name_is_one_line() -> None:
-    assert name(" a\n\tb ") == "a b"
-    assert name("n" * 500) == "n" * 120 + "…"
+    assert sanitise_name(" a\n\tb ") == "a b"
+    assert sanitise_name("n" * 500) == "n" * 120 + "…"

@@ -8,7 +8,7 @@ from making import baseline, encoded, picture, spec
 
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests, parts
 
 PART_ROWS = 4
 SHORT: dict[str, Any] = {"tries": 2, "timeout_seconds": 5.0, "concurrency": 4}
@@ -26,7 +26,7 @@ def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
     names = list(captions)
     golden, told = [], []
     for first in range(0, len(names), PART_ROWS):
-        part, some = parts.name_of_part(first // PART_ROWS), names[first : first + PART_ROWS]
+        part, some = manifests.name_of_part(first // PART_ROWS), names[first : first + PART_ROWS]
         rows = {
             "image_id": some,
             "image": [encoded(picture(first + number, (8, 8))) for number in range(len(some))],
@@ -46,8 +46,12 @@ def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
         told.append(
             parts.write(planned.captions_uri, part, table, {"lost": {"engine-error": failed} if failed else {}})
         )
-    parts.commit(planned.golden_uri, parts.summed("golden", planned.golden_id, golden, len(names), {}, {}))
-    parts.commit(planned.captions_uri, parts.summed("captions", planned.caption_id, told, len(names), {}, {}))
+    manifests.commit(
+        planned.golden_uri, manifests.build_manifest("golden", planned.golden_id, golden, len(names), {}, {})
+    )
+    manifests.commit(
+        planned.captions_uri, manifests.build_manifest("captions", planned.caption_id, told, len(names), {}, {})
+    )
     return planned
 
 

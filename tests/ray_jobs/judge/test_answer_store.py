@@ -62,7 +62,7 @@ def test_the_same_answer_twice_is_one_file(store: str) -> None:
 def test_files_from_before_a_column_was_there_are_read_and_merged(store: str) -> None:
     old = answer_store.SCHEMA.remove(answer_store.SCHEMA.get_field_index("served_by"))
     row = {name: value for name, value in asdict(made("old")).items() if name != "served_by"}
-    objects.write(f"{store}/part/old.parquet", parts.encoded(pa.Table.from_pylist([row], schema=old), {}))
+    objects.write(f"{store}/part/old.parquet", parts.encode(pa.Table.from_pylist([row], schema=old), {}))
     assert answer_store.load_answers(store, "part", {"old"}) == {"old": made("old")}
     new = replace(made("new"), served_by="m")
     answer_store.save_answers(store, "part", [new])

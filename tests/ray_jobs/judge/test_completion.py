@@ -15,7 +15,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import NO_ANSWER, Judgement
 from ray_jobs.judge.run import run_judge
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 TWELVE = {f"image-{number:02d}": f"caption {number}" for number in range(12)}
 GOOD = json.dumps({"rationale": "so", "score": 4})
@@ -29,7 +29,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judged(spec: Spec) -> dict[str, Judgement]:
     found: dict[str, Judgement] = {}
-    for part in parts.require(spec.captions_uri, "caption").parts:
+    for part in manifests.require_manifest(spec.captions_uri, "caption").parts:
         found |= load_judgements(spec, spec.caption_id, part.name)
     return found
 

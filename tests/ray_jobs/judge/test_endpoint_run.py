@@ -21,7 +21,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import Judgement
 from ray_jobs.judge.run import run_judge, start_new_attempt
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
 
@@ -36,7 +36,7 @@ def good(text: str, before: int) -> Said:
 
 
 def told(spec: Spec, caption_id: str | None = None) -> dict[str, Judgement]:
-    names = [part.name for part in parts.require(spec.captions_uri, "caption").parts]
+    names = [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts]
     found: dict[str, Judgement] = {}
     for name in names:
         found |= load_judgements(spec, caption_id or spec.caption_id, name)
@@ -243,7 +243,7 @@ def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(t
         spec = made(asking(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
-        captions = parts.require(spec.captions_uri, "caption")
+        captions = manifests.require_manifest(spec.captions_uri, "caption")
         objects.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
         objects.write(f"{spec.run_uri}/verdict.json", verdict("PASS"))
         later = made(asking(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()})
@@ -665,7 +665,7 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
         assert run_judge(spec, [spec.caption_id]).asked.questions == 40
     for part in range(10):
-        assert len(list(objects.entries(f"{spec.judge_uri}/{parts.name_of_part(part)}"))) == 1
+        assert len(list(objects.entries(f"{spec.judge_uri}/{manifests.name_of_part(part)}"))) == 1
 
 
 def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from running import GOOD, killed, planned, rows, run, start
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.artifacts import Failure, Verdict
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 pytestmark = pytest.mark.integration
 COUNT = 24
@@ -36,11 +36,11 @@ def captioned(folder: Path, endpoint: Lying) -> Spec:
     )
     run("preprocess", spec)
     made = []
-    for part in parts.require(spec.golden_uri, "preprocess").parts:
+    for part in manifests.require_manifest(spec.golden_uri, "preprocess").parts:
         ids = parts.read(spec.golden_uri, part.name, ["image_id"])["image_id"].to_pylist()
         told = [{"image_id": one, "caption": f"caption {one}", "finish_reason": "stop", "tokens": 2} for one in ids]
         made.append(parts.write(spec.captions_uri, part.name, pa.Table.from_pylist(told, schema=SCHEMA), {"lost": {}}))
-    parts.commit(spec.captions_uri, parts.summed("captions", spec.caption_id, made, COUNT, {}, {}))
+    manifests.commit(spec.captions_uri, manifests.build_manifest("captions", spec.caption_id, made, COUNT, {}, {}))
     return spec
 
 

@@ -13,7 +13,7 @@ from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.spec import Spec
 from ray_jobs.judge.preference import commit_preferences, compare_part, read_preferences
 from ray_jobs.judge.run import run_judge
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects
 
 THEIRS = {f"image-{number}": f"theirs {number}" for number in range(6)}
 OURS = {f"image-{number}": f"ours {number}" for number in range(6)}
@@ -36,7 +36,7 @@ def preferred(
         other = made(asking(str(root), endpoint.url, pairwise=True, **judge), theirs)
         spec = against(made(asking(str(root), endpoint.url, "step-2", pairwise=True, **judge), ours), other)
         run_judge(spec, [spec.caption_id, other.caption_id])
-    captions = parts.require(spec.captions_uri, "caption")
+    captions = manifests.require_manifest(spec.captions_uri, "caption")
     listed = [Part.model_validate_json(compare_part({"part": part.name}, spec)["part"]) for part in captions.parts]
     rows = {row["image_id"]: row for part in captions.parts for row in read_preferences(spec, part.name)}
     return spec, rows, commit_preferences(spec, captions, listed)

@@ -28,7 +28,7 @@ from ray_jobs.metrics.clip.model import ClipModel
 from ray_jobs.metrics.clip.similarity import compute_scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour", "shape"]}
 NAME = "part-00000"
@@ -78,7 +78,7 @@ def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
     found = [Part.model_validate_json(row["part"]) for row in rows]
     languages = sum((Counter(json.loads(row["languages"])) for row in rows), Counter[str]())
     details = {"languages": scoring.compute_language_shares(languages)}
-    return parts.summed("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
+    return manifests.build_manifest("scores", "x", found, sum(one.rows for one in found), {}, {}, details)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", InProcess)
     for uri in (made.golden_uri, made.captions_uri):
-        parts.forget(uri, "rows")
+        manifests.clear_stage(uri, "rows")
     write_golden(made, GOLDEN, 2)
     write_captions(made, CAPTIONS, 2)
     corpus_counts.open_table.cache_clear()
@@ -96,20 +96,21 @@ def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 def captioned_anew(made: Spec, captions: list[dict[str, Any]], token: str) -> None:
     """What `force` does to captions; each job is a process of its own, with no table mapped yet."""
-    parts.forget(made.captions_uri, token)
+    manifests.clear_stage(made.captions_uri, token)
     write_captions(made, captions, 2)
     corpus_counts.open_table.cache_clear()
 
 
 def rows_of(manifest: Manifest, made: Spec, by: Manifest | None = None) -> dict[str, dict[str, Any]]:
     """The rows that stand, or those of a manifest."""
-    rows = [row for part in manifest.parts for row in parts.read(made.scores_uri, part.name, made=by).to_pylist()]
+    rows = [row for part in manifest.parts for row in parts.read(made.scores_uri, part.name, manifest=by).to_pylist()]
     return {row["image_id"]: row for row in rows}
 
 
 def stamps(made: Spec) -> dict[str, int]:
     return {
-        name: Path(parts.uri_of_part(made.scores_uri, name)).stat().st_mtime_ns for name in parts.done(made.scores_uri)
+        name: Path(manifests.uri_of_part(made.scores_uri, name)).stat().st_mtime_ns
+        for name in manifests.list_part_names(made.scores_uri)
     }
 
 
@@ -183,7 +184,7 @@ def test_an_answer_with_what_no_metric_declares_is_left_out(made: Spec, monkeypa
 
 def test_scores_made_before_are_kept(made: Spec) -> None:
     told = score(made)
-    path = Path(parts.uri_of_part(made.scores_uri, NAME))
+    path = Path(manifests.uri_of_part(made.scores_uri, NAME))
     before = path.stat().st_mtime_ns
     assert score(made).model_copy(update={"created_at": told.created_at}) == told
     assert path.stat().st_mtime_ns == before
@@ -204,7 +205,7 @@ def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None
     compared = made.model_copy(update={"baseline": baseline(other)})
     corpus_counts.complete_tables(compared, other.caption_id)
     part.score_part({"part": NAME}, compared, other.caption_id)
-    assert parts.done(other.scores_uri) == {NAME}
+    assert manifests.list_part_names(other.scores_uri) == {NAME}
     assert compared.scores_uri_of(other.caption_id) == other.scores_uri
 
 
@@ -302,11 +303,11 @@ def test_a_forced_run_that_is_tried_again_goes_on_where_it_was(two_parts: Spec) 
     scoring.score_captions(two_parts, two_parts.caption_id)
     before = stamps(two_parts)
     captioned_anew(two_parts, ANEW, "once more")
-    folder = parts.place_of(scoring.score_captions(forced, forced.caption_id))
+    folder = manifests.stage_folder_of(scoring.score_captions(forced, forced.caption_id))
     own = forced.with_folders({forced.caption_id: folder})
     first = stamps(own)
     objects.delete(f"{own.scores_uri}/manifest.json")
-    assert parts.place_of(scoring.score_captions(forced, forced.caption_id)) == folder
+    assert manifests.stage_folder_of(scoring.score_captions(forced, forced.caption_id)) == folder
     assert stamps(own) == first
     assert stamps(two_parts) == before
 
@@ -333,7 +334,7 @@ def test_what_the_judge_has_answered_since_is_scored_again(
     new = scoring.score_captions(two_parts, two_parts.caption_id)
     assert new.lost == {"judge-engine-error": 1, "no-caption": 1}
     assert rows_of(new, two_parts)["b"]["judge"] == 1
-    assert parts.manifest(two_parts.scores_uri) == new
+    assert manifests.load_manifest(two_parts.scores_uri) == new
     if complete:
         assert rows_of(old, two_parts, old)["b"]["judge"] is None, "a reader of the old scores lost them"
     kept, again = ({part.name: part.blake3 for part in made.parts} for made in (old, new))
@@ -423,7 +424,7 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
     running.run("evaluate", whole)
     process = running.start("evaluate", cut)
     threading.Thread(target=process.stdout.read, daemon=True).start()  # type: ignore[union-attr]
-    running.wait_until(lambda: len(parts.done(cut.scores_uri)) >= 20 or process.poll() is not None, 300)
+    running.wait_until(lambda: len(manifests.list_part_names(cut.scores_uri)) >= 20 or process.poll() is not None, 300)
     process.kill()
     process.wait()
     time.sleep(1)

@@ -19,7 +19,7 @@ from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.columns import NO_FIELDS, add_fields, column_types
 from ray_jobs.report.write_report import write_report
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 HOSTILE = '<script>alert(1)</script>"&'
 FIELDS = {
@@ -57,9 +57,9 @@ def with_fields(made: Spec, caption_id: str, answers: list[str]) -> None:
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
     uri = made.captions_uri_of(caption_id)
     objects.delete(f"{uri}/manifest.json")
-    objects.delete(parts.uri_of_part(uri, "part-00000"))
+    objects.delete(manifests.uri_of_part(uri, "part-00000"))
     part = parts.write(uri, "part-00000", table, {"lost": {}, "fields": fits})
-    parts.commit(uri, parts.summed("captions", caption_id, [part], len(answers), {}, {}))
+    manifests.commit(uri, manifests.build_manifest("captions", caption_id, [part], len(answers), {}, {}))
 
 
 @pytest.fixture
@@ -83,10 +83,10 @@ def runs(tmp_path: Path) -> tuple[Spec, Spec]:
 def add_truth(made: Spec, truths: list[dict[str, Any]]) -> None:
     table = parts.read(made.golden_uri, "part-00000")
     column = pa.array([json.dumps(truth) for truth in truths], pa.string())
-    for uri in (parts.uri_of_part(made.golden_uri, "part-00000"), f"{made.golden_uri}/manifest.json"):
+    for uri in (manifests.uri_of_part(made.golden_uri, "part-00000"), f"{made.golden_uri}/manifest.json"):
         objects.delete(uri)
     part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
-    parts.commit(made.golden_uri, parts.summed("golden", made.golden_id, [part], 4, {}, {}))
+    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, [part], 4, {}, {}))
 
 
 def assert_shown(html: str) -> None:

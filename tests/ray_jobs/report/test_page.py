@@ -13,7 +13,7 @@ from reported import Reported, comparison, images, written
 from ray_jobs.contract.artifacts import LimitCheck
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
-from ray_jobs.storage.parts import uri_of_part
+from ray_jobs.storage.manifests import uri_of_part
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "rect"}
 

@@ -10,7 +10,7 @@ from making import spec
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.report.rank_images import MAX_RANKED, ScanResult, Side, scan_scores
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 CHRF, JUDGE, EMPTY = ("chrf", 1), ("judge", 1), ("empty", -1)
 
@@ -33,7 +33,7 @@ def values(*chrf: float | None, **others: float) -> list[Written]:
 
 def looked(root: Path, new: list[Written], old: list[Written] | None, *rank_by: tuple[str, int]) -> ScanResult:
     _, candidate, baseline = sides(root, new, old)
-    names = [parts.name_of_part(number) for number in range(-(-len(new) // 4))]
+    names = [manifests.name_of_part(number) for number in range(-(-len(new) // 4))]
     return scan_scores(names, candidate, baseline, ["chrf"], rank_by or (CHRF,))
 
 
@@ -45,7 +45,7 @@ def test_the_most_changed_over_all_parts(tmp_path: Path) -> None:
     assert [int(one.image_id) for one in found.worse] == order[:MAX_RANKED].tolist()
     assert [int(one.image_id) for one in found.better] == order[::-1][:MAX_RANKED].tolist()
     assert found.worse[0].by == pytest.approx((new - old).min())
-    assert found.worse[0].part == parts.name_of_part(int(found.worse[0].image_id) // 4)
+    assert found.worse[0].part == manifests.name_of_part(int(found.worse[0].image_id) // 4)
 
 
 def test_only_what_changed_is_shown(tmp_path: Path) -> None:
@@ -118,6 +118,6 @@ def test_nothing_to_rank_by(tmp_path: Path) -> None:
 def test_a_part_that_is_missing_says_so(tmp_path: Path) -> None:
     _, candidate, baseline = sides(tmp_path, values(1.0), values(2.0))
     assert baseline
-    Path(parts.uri_of_part(baseline.scores_uri, "part-00000")).unlink()
+    Path(manifests.uri_of_part(baseline.scores_uri, "part-00000")).unlink()
     with pytest.raises(InputError, match="the part is missing though its manifest names it"):
         scan_scores(["part-00000"], candidate, baseline, ["chrf"], [CHRF])

@@ -95,7 +95,7 @@ def test_what_other_runs_left_never_decides_whether_there_is_a_report(
     root = str(tmp_path)
     for number in (1, 2):
         validated(root, number, 50.0 + number)
-    (entry, _) = index.published(root, "small")
+    (entry, _) = index.list_entries(root, "small")
     objects.write(index.uri_of(root, entry), b"{}")
     objects.delete(f"{entry.run_uri(root)}/record.json")
     objects.delete(f"{root}/index/small/index.json")
@@ -105,6 +105,6 @@ def test_what_other_runs_left_never_decides_whether_there_is_a_report(
     def down(root: str, suite: str) -> index.Index:
         raise RetryableError("the store is down")
 
-    monkeypatch.setattr(index, "whole", down)
+    monkeypatch.setattr(index, "load_complete", down)
     assert [one.checkpoint for one in trend(own)["chrf"]] == ["step-3"]
     assert caplog.messages[-1] == "the report's trend shows this run alone: the store is down"

@@ -21,7 +21,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.truth import read_truth
 from ray_jobs.sources.cells.values import read_texts
-from ray_jobs.storage.parts import table as part_table
+from ray_jobs.storage.parts import decode as part_table
 
 TRUTH = {"words": "caption", "parity": "kind"}
 

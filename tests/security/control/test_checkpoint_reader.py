@@ -23,13 +23,13 @@ def _size_of(path: Path) -> int:
 
 
 READERS: dict[str, Callable[[str], object]] = {
-    "check_whole": inspect.check_whole,
+    "check_whole": inspect.require_complete,
     "resolve": inspect.resolve,
     "fingerprint": inspect.fingerprint,
-    "base_of": inspect.base_of,
+    "base_of": inspect.find_base,
     "is_adapter": inspect.is_adapter,
-    "quantisation": inspect.quantisation,
-    "companions": lambda uri: inspect.companions(_checkpoint(uri)),
+    "quantisation": inspect.quantization_method,
+    "companions": lambda uri: inspect.sidecar_files(_checkpoint(uri)),
     "verify": lambda uri: inspect.verify(_checkpoint(uri)),
     "read_header": lambda uri: inspect.read_header(f"{uri}/{FIRST}", _size_of(Path(uri, FIRST))),
 }
@@ -82,7 +82,7 @@ def test_what_looks_like_an_upload_under_way_is_waited_for(make: Make, tmp_path:
 
 def test_the_good_folder_that_the_odd_ones_differ_from_is_whole(tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
-    assert set(inspect.check_whole(str(tmp_path / "step-1"))) == set(good_files())
+    assert set(inspect.require_complete(str(tmp_path / "step-1"))) == set(good_files())
 
 
 def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
      "/" + "b" * 300 + "/step-1", "~nobody/step-1"],
 )  # fmt: skip
 def test_an_odd_uri_is_one_line(uri: str) -> None:
-    for read in (inspect.check_whole, inspect.resolve, inspect.fingerprint, inspect.is_adapter):
+    for read in (inspect.require_complete, inspect.resolve, inspect.fingerprint, inspect.is_adapter):
         refusal_of(read, uri)
     with pytest.raises((InputError, Incomplete)):
         inspect.resolve(uri)

@@ -56,7 +56,7 @@ def test_all_files_beside_the_weights_have_a_bound_together(suffix: str, tmp_pat
         with (tmp_path / "step-1" / f"notes-{number}.{suffix}").open("wb") as file:
             file.truncate(250_000_000)
     with pytest.raises(InputError, match="beside the weights"):
-        inspect.check_whole(str(tmp_path / "step-1"))
+        inspect.require_complete(str(tmp_path / "step-1"))
 
 
 @pytest.mark.parametrize("suffix", ["txt", "json"])

@@ -22,7 +22,7 @@ from odd_folders import ODD, write
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.files import read_config
-from ray_jobs.checkpoints.inspect import check_whole, resolve
+from ray_jobs.checkpoints.inspect import require_complete, resolve
 from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
@@ -210,9 +210,9 @@ def test_what_nobody_expected_does_not_blind_the_watcher(
         opened.append(uri)
         if uri.endswith("/odd"):
             raise error
-        return check_whole(uri)
+        return require_complete(uri)
 
-    monkeypatch.setattr(router, "check_whole", check)
+    monkeypatch.setattr(router, "require_complete", check)
     watching = CheckpointPrefixTrigger()
     watching.asset_state_store = Nothing()  # type: ignore[assignment]
     for _ in range(5):
@@ -493,7 +493,7 @@ def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> No
     file.write_text(json.dumps(content))
     assert audit_selection.select_for_checkpoint(spec.root, spec.checkpoint.uri, None) == [spec.uri]
     assert list(index.load(spec.root, "small").records) == [
-        entry.key for entry in records.published(spec.root, "small")
+        entry.key for entry in records.list_entries(spec.root, "small")
     ]
 
 

@@ -29,7 +29,7 @@ def test_every_stage_of_a_run_planned_again_is_done(name: str, root: Path) -> No
     done = {stage: StageJob.of(stage, spec).is_done() for stage in STAGES}
     assert done == {stage: stage != AUDITED for stage in STAGES}
     assert describe_missing_golden(spec.golden_uri) is None
-    assert records.decided(spec.run_uri)
+    assert records.has_final_verdict(spec.run_uri)
 
 
 def test_without_its_captions_a_run_would_be_captioned(root: Path) -> None:

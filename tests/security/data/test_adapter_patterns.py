@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.checkpoints.lora_config import refusal, scale
+from ray_jobs.checkpoints.lora_config import scale, unsupported_reason
 from ray_jobs.checkpoints.module_patterns import matches, refuse
 
 PLAIN = {"peft_type": "LORA", "r": 4, "lora_alpha": 8}
@@ -72,7 +72,7 @@ def test_any_pattern_that_is_taken_matches_what_peft_matches(pattern: str, modul
 @pytest.mark.parametrize("field", ["rank_pattern", "alpha_pattern"])
 @pytest.mark.parametrize("pattern", REFUSED.values(), ids=REFUSED.keys())
 def test_a_pattern_that_could_take_for_ever_is_refused_by_name(field: str, pattern: str) -> None:
-    told = refusal(PLAIN | {field: {pattern: 4}})
+    told = unsupported_reason(PLAIN | {field: {pattern: 4}})
     assert told
     assert told.startswith("its adapter's rank_pattern or alpha_pattern has ")
     assert len(told) < 400
@@ -88,8 +88,10 @@ def test_the_slowest_patterns_that_are_taken_end(pattern: str) -> None:
 
 
 def test_too_many_patterns_are_refused() -> None:
-    assert "more than 1000" in str(refusal(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_001)}}))
-    assert refusal(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_000)}}) is None
+    assert "more than 1000" in str(
+        unsupported_reason(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_001)}})
+    )
+    assert unsupported_reason(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_000)}}) is None
 
 
 def test_the_first_pattern_that_matches_counts() -> None:

@@ -237,9 +237,9 @@ def evil_part(path: Path, ran: Path) -> None:
 READ_PARTS: dict[str, Callable[[str, bytes], object]] = {
     "read": lambda stage, data: parts.read(stage, "part-00000"),
     "read-some": lambda stage, data: parts.read(stage, "part-00000", ["image"]),
-    "columns": lambda stage, data: parts.columns(stage, "part-00000", ["image"]),
-    "table": lambda stage, data: parts.table(data),
-    "table-some": lambda stage, data: parts.table(data, ["image"]),
+    "columns": lambda stage, data: parts.read_columns(stage, "part-00000", ["image"]),
+    "table": lambda stage, data: parts.decode(data),
+    "table-some": lambda stage, data: parts.decode(data, ["image"]),
     "plan": lambda stage, data: read_refs(stage, "../parts/part-00000.parquet", 0),
 }
 
@@ -256,9 +256,9 @@ def test_a_part_that_someone_else_wrote_is_refused(tmp_path: Path, how: str) -> 
 
 def test_our_own_parts_are_read(tmp_path: Path) -> None:
     table = pa.table({"image_id": ["a"], "references": [["x"]], "image": [b"1"]})
-    data = parts.encoded(table, {"lost": {}})
-    assert parts.table(data).to_pylist() == table.to_pylist()
-    assert parts.footer(data) == {"lost": {}}
+    data = parts.encode(table, {"lost": {}})
+    assert parts.decode(data).to_pylist() == table.to_pylist()
+    assert parts.decode_footer(data) == {"lost": {}}
     assert pq.read_table(io.BytesIO(data)).num_rows == 1
 
 

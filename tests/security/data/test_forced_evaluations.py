@@ -19,7 +19,7 @@ from ray_jobs.gate.run import run_gate as decide
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics import run as scoring
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.storage import json_files, objects, parts, records
+from ray_jobs.storage import json_files, manifests, objects, parts, records
 
 GOLDEN = [
     {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
@@ -53,11 +53,11 @@ def caption_anew(run: Spec, token: str, texts: list[str]) -> Spec:
     forced, folder = run.model_copy(update={"force": token}), forced_folder(token)
     elsewhere = forced.model_copy(update={"root": f"{run.root}/{token}"})
     write_captions(elsewhere, [{"image_id": name, "caption": text} for name, text in zip("ab", texts, strict=True)])
-    made = parts.require(elsewhere.captions_uri, "caption")
+    made = manifests.require_manifest(elsewhere.captions_uri, "caption")
     for part in made.parts:
-        data = objects.read(parts.uri_of_part(elsewhere.captions_uri, part.name))
-        objects.write(parts.uri_of_part(run.captions_uri, part.name, f"{folder}/parts"), data)
-    parts.commit_forced(run.captions_uri, made, folder)
+        data = objects.read(manifests.uri_of_part(elsewhere.captions_uri, part.name))
+        objects.write(manifests.uri_of_part(run.captions_uri, part.name, f"{folder}/parts"), data)
+    manifests.commit_forced(run.captions_uri, made, folder)
     return forced
 
 
@@ -95,15 +95,15 @@ def standing(run: Spec) -> list[str]:
     results = records.results_uri(run.run_uri, verdict)
     scores = json_files.load(Scores, f"{results}/scores.json")
     (part,) = scores.manifest.parts
-    rows = parts.read(run.scores_uri, part.name, made=scores.manifest).to_pylist()
-    texts: list[str] = parts.read(run.captions_uri, part.name, made=scores.captions)["caption"].to_pylist()
+    rows = parts.read(run.scores_uri, part.name, manifest=scores.manifest).to_pylist()
+    texts: list[str] = parts.read(run.captions_uri, part.name, manifest=scores.captions)["caption"].to_pylist()
     mean = scores.metrics["words"].mean
     assert mean is not None
     assert sum(row["words"] for row in rows) / len(rows) == mean
     assert texts == WORDS[mean]
     page = objects.read(f"{results}/report.html").decode()
     assert [known for known in WORDS.values() if any(text in page for text in known)] == [texts]
-    standing_scores = parts.require(run.scores_uri, "evaluate")
+    standing_scores = manifests.require_manifest(run.scores_uri, "evaluate")
     assert parts.read(run.scores_uri, part.name).num_rows == standing_scores.rows_in
     return texts
 
@@ -167,7 +167,7 @@ def test_the_request_that_was_decided_last_stands_whichever_is_tried_again(run: 
     assert "/forced/two/" in of_two
     evaluate.evaluate(one)
     assert results_of(run) == of_two
-    assert parts.require(run.scores_uri, "evaluate").details["folder"].startswith("forced/two/")
+    assert manifests.require_manifest(run.scores_uri, "evaluate").details["folder"].startswith("forced/two/")
 
 
 def test_a_swap_that_another_overtook_is_made_good(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_the_record_is_of_one_request_though_other_captions_stand_by_now(run: Sp
     one = caption_anew(run, "one", OF_ONE)
     evaluate.evaluate(one)
     two = run.model_copy(update={"force": "two"})
-    broken = parts.require(run.captions_uri, "caption")
+    broken = manifests.require_manifest(run.captions_uri, "caption")
     later = broken.model_copy(update={"rows_in": 9, "rows_out": 9, "created_at": broken.created_at.replace(year=2100)})
     objects.write(f"{run.captions_uri}/manifest.json", later.model_dump_json().encode())
     assert publish.publish(one).images["captioned"] == 2
@@ -228,13 +228,13 @@ def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
 
 
 def test_scores_of_other_captions_are_made_beside_those_that_stand(run: Spec) -> None:
-    made: Manifest = parts.require(run.scores_uri, "evaluate")
+    made: Manifest = manifests.require_manifest(run.scores_uri, "evaluate")
     before = {path: path.read_bytes() for path in Path(run.scores_uri).rglob("*") if path.is_file()}
     caption_anew(run, "one", OF_ONE)
     scoring.score_captions(run, run.caption_id)
     changed = [path.name for path, data in before.items() if path.read_bytes() != data]
     assert changed == ["manifest.json"]
-    assert parts.read(run.scores_uri, "part-00000", made=made)["words"].to_pylist() == [2.0, 2.0]
+    assert parts.read(run.scores_uri, "part-00000", manifest=made)["words"].to_pylist() == [2.0, 2.0]
 
 
 def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(

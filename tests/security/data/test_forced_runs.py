@@ -7,7 +7,7 @@ import pytest
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.ids import forced_folder
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 NAMES = ["part-00000", "part-00001"]
 
@@ -25,18 +25,18 @@ def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manife
             return None
         steps += 1
         parts.write(uri, name, table(text), {}, folder)
-    data = [parts.describe(name, objects.read(parts.uri_of_part(uri, name, folder))) for name in NAMES]
-    made = parts.summed("captions", "x", data, 4, {}, {})
+    data = [parts.describe(name, objects.read(manifests.uri_of_part(uri, name, folder))) for name in NAMES]
+    made = manifests.build_manifest("captions", "x", data, 4, {}, {})
     if steps == upto:
         return None
     if not force:
-        return parts.commit(uri, made)
+        return manifests.commit(uri, made)
     if steps + 1 == upto:  # its own manifest is there, and does not stand yet
-        return parts.commit(
+        return manifests.commit(
             f"{uri}/{forced_folder(force)}",
             made.model_copy(update={"details": {"folder": folder}}),
         )
-    return parts.commit_forced(uri, made, forced_folder(force))
+    return manifests.commit_forced(uri, made, forced_folder(force))
 
 
 def read(uri: str) -> set[str]:
@@ -70,9 +70,9 @@ def test_two_forced_requests_do_not_undo_each_other(tmp_path: Path, first: str) 
 def test_what_is_read_while_another_becomes_the_one_that_stands_is_whole(tmp_path: Path) -> None:
     uri = str(tmp_path)
     make(uri, "old")
-    before = parts.require(uri, "caption")
+    before = manifests.require_manifest(uri, "caption")
     make(uri, "new", "one")
-    assert parts.require(uri, "caption") != before
+    assert manifests.require_manifest(uri, "caption") != before
     assert {text for name in NAMES for text in parts.read(uri, name, folder="parts")["caption"].to_pylist()} == {"old"}
     assert read(uri) == {"new"}
 
@@ -80,7 +80,7 @@ def test_what_is_read_while_another_becomes_the_one_that_stands_is_whole(tmp_pat
 def test_a_forced_request_where_there_was_nothing(tmp_path: Path) -> None:
     make(str(tmp_path), "new", "one")
     assert read(str(tmp_path)) == {"new"}
-    assert parts.columns(str(tmp_path), NAMES[0], ["caption"])["caption"].to_pylist() == ["new"] * 2
+    assert parts.read_columns(str(tmp_path), NAMES[0], ["caption"])["caption"].to_pylist() == ["new"] * 2
 
 
 def test_a_manifest_from_before_forced_folders_is_read(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_no_token_leads_out_of_its_stage(tmp_path: Path, token: str) -> None:
 def test_forgetting_keeps_the_marks_of_other_requests(tmp_path: Path) -> None:
     """Else each of two forced evaluations would find its own mark gone, and forget what the other had made."""
     uri = str(tmp_path)
-    parts.forget(uri, "one", keep=("forced-",))
-    parts.forget(uri, "two", keep=("forced-",))
+    manifests.clear_stage(uri, "one", keep=("forced-",))
+    manifests.clear_stage(uri, "two", keep=("forced-",))
     make(uri, "of two")
-    parts.forget(uri, "one", keep=("forced-",))
+    manifests.clear_stage(uri, "one", keep=("forced-",))
     assert read(uri) == {"of two"}

@@ -21,7 +21,7 @@ from ray_jobs.engine.audit import reference_engine
 from ray_jobs.engine.client import cold, eviction, session, warm
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics.clip import stage
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
 
@@ -118,8 +118,8 @@ def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
         raise AskedFor(options)
 
     manifest = SimpleNamespace(parts=[SimpleNamespace(name="part-0", rows=3)], rows_in=3)
-    monkeypatch.setattr(parts, "require", lambda *_: manifest)
-    monkeypatch.setattr(parts, "done", lambda *_: set())
+    monkeypatch.setattr(manifests, "require_manifest", lambda *_: manifest)
+    monkeypatch.setattr(manifests, "list_part_names", lambda *_: set())
     monkeypatch.setattr(inspect, "verify", lambda _: None)
     monkeypatch.setattr(stage, "probe", lambda *_, **__: None)
     monkeypatch.setattr(stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))

@@ -12,7 +12,7 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import check_name, find_fault, printable
 from ray_jobs.storage import objects
-from ray_jobs.storage.index import KEY, Published
+from ray_jobs.storage.index import KEY, IndexEntry
 
 ODD = {
     "empty": "",
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_an_odd_name_is_refused_before_it_is_opened(
         last = uri.rstrip("/").rsplit("/", 1)[-1]
         if "/" in name and last == "1":
             continue
-        for look in (inspect.check_whole, inspect.resolve):
+        for look in (inspect.require_complete, inspect.resolve):
             with pytest.raises(InputError, match="rename the folder"):
                 look(uri)
 
@@ -129,7 +129,7 @@ def test_a_name_that_is_kept_bears_every_later_use(name: str, tmp_path: Path) ->
     folder = Checkpoint(uri=f"s3://bucket/{name}", name=name, fingerprint="0123456789abcdef").folder
     assert re.fullmatch(r"[A-Za-z0-9_.~:+-]{1,250}", f"router__{'s' * 100}__{folder}__retry-20261130")
     when = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    entry = Published("suite", "5" * 16, when, folder, "r" * 16, "INCONCLUSIVE")
+    entry = IndexEntry("suite", "5" * 16, when, folder, "r" * 16, "INCONCLUSIVE")
     file = tmp_path / entry.key.rsplit("/", 1)[-1]
     file.write_bytes(b"")
     assert len(file.name.encode()) < 255

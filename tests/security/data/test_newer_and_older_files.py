@@ -19,7 +19,7 @@ from ray_jobs.golden.part_plan import GoldenPlan, _load_plan
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge import answer_store, run
 from ray_jobs.report.write_report import load_judge_totals
-from ray_jobs.storage import audits, index, json_files, objects, parts, records
+from ray_jobs.storage import audits, index, json_files, manifests, objects, parts, records
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 SCHEMAS = [2, 99, 2**63, "1.1", "99", 1.5, None, True, -1, [1], {"major": 2}, "x" * 10_000]
@@ -92,17 +92,17 @@ def lay(root: Path, schema: Any = 99) -> tuple[Spec, dict[str, bytes]]:
 
 
 def forget_all(spec: Spec) -> None:
-    parts.forget(spec.run_uri, "again", keep=("spec", "record.json"))
+    manifests.clear_stage(spec.run_uri, "again", keep=("spec", "record.json"))
 
 
 READERS: dict[str, Callable[[Spec], Any]] = {
-    "golden manifest": lambda spec: parts.manifest(spec.golden_uri),
-    "captions manifest": lambda spec: parts.require(spec.captions_uri, "caption"),
-    "preference manifest": lambda spec: parts.manifest(f"{spec.run_uri}/preference"),
+    "golden manifest": lambda spec: manifests.load_manifest(spec.golden_uri),
+    "captions manifest": lambda spec: manifests.require_manifest(spec.captions_uri, "caption"),
+    "preference manifest": lambda spec: manifests.load_manifest(f"{spec.run_uri}/preference"),
     "golden plan": lambda spec: _load_plan(spec.golden_uri),
     "audit": lambda spec: audits.read(spec.captions_uri),
-    "audit passed": lambda spec: audits.passed(spec.captions_uri),
-    "verdict decided": lambda spec: records.decided(spec.run_uri),
+    "audit passed": lambda spec: audits.has_passed(spec.captions_uri),
+    "verdict decided": lambda spec: records.has_final_verdict(spec.run_uri),
     "verdict reopened": run.start_new_attempt,
     "record": lambda spec: records.read(spec.run_uri),
     "judge totals": lambda spec: load_judge_totals(spec.run_uri),
@@ -111,10 +111,10 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "publish a record": lambda spec: records.publish(spec.root, sample(spec)["record"]),
     "publish by force": lambda spec: records.publish(spec.root, sample(spec)["record"], replace=True),
     "enter": lambda spec: index.add(spec.root, [sample(spec)["record"]]),
-    "commit a manifest": lambda spec: parts.commit(spec.golden_uri, sample(spec)["manifest"]),
+    "commit a manifest": lambda spec: manifests.commit(spec.golden_uri, sample(spec)["manifest"]),
     "commit an audit": lambda spec: audits.commit(spec.captions_uri, sample(spec)["audit"]),
-    "forget captions": lambda spec: parts.forget(spec.captions_uri, "again"),
-    "forget scores": lambda spec: parts.forget(spec.scores_uri, "again"),
+    "forget captions": lambda spec: manifests.clear_stage(spec.captions_uri, "again"),
+    "forget scores": lambda spec: manifests.clear_stage(spec.scores_uri, "again"),
     "forget a run": forget_all,
     "forced evaluation": lambda spec: evaluate.evaluate(spec.model_copy(update={"force": "again"})),
     "replace a verdict": lambda spec: json_files.replace(f"{spec.run_uri}/verdict.json", sample(spec)["verdict"]),
@@ -214,7 +214,7 @@ def test_a_run_is_published_beside_those_of_a_newer_assay(tmp_path: Path) -> Non
     record = sample(another(spec))["record"]
     assert records.publish(str(tmp_path), record) == record
     untouched(written)
-    assert [line.run_id for line in index.whole(str(tmp_path), "small").records.values()] == [record.run_id]
+    assert [line.run_id for line in index.load_complete(str(tmp_path), "small").records.values()] == [record.run_id]
 
 
 def test_lines_and_keys_of_a_newer_assay_stay_in_an_index_that_is_rewritten(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_lines_and_keys_of_a_newer_assay_stay_in_an_index_that_is_rewritten(tmp_
     record = sample(spec)["record"]
     objects.write(index.entry_uri(str(tmp_path), record), newer(record))
     key, old = index.key_of(record), sample(another(spec))["record"]
-    plain = json.loads(index.indexed(old).model_dump_json()) | {"added": 1}
+    plain = json.loads(index.summarise_record(old).model_dump_json()) | {"added": 1}
     line = {"schema": 99, "added": [1]}
     content = {"schema": 1, "suite": "small", "extra": 1, "records": {key: line, index.key_of(old): plain}}
     objects.write(f"{tmp_path}/index/small/index.json", json.dumps(content).encode())
@@ -242,20 +242,20 @@ ROWS = pa.table({"image_id": ["a"]})
 
 
 def newer_part() -> bytes:
-    return parts.encoded(ROWS, {"schema": 99, "lost": {}})
+    return parts.encode(ROWS, {"schema": 99, "lost": {}})
 
 
 @pytest.mark.parametrize("way", ["read", "columns", "describe", "footer", "footer_at", "table", "write"])
 def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
-    uri = parts.uri_of_part(str(tmp_path), "part-00000")
+    uri = manifests.uri_of_part(str(tmp_path), "part-00000")
     objects.write(uri, newer_part())
     calls: dict[str, Callable[[], Any]] = {
         "read": lambda: parts.read(str(tmp_path), "part-00000"),
-        "columns": lambda: parts.columns(str(tmp_path), "part-00000", ["image_id"]),
+        "columns": lambda: parts.read_columns(str(tmp_path), "part-00000", ["image_id"]),
         "describe": lambda: parts.describe("part-00000", newer_part()),
-        "footer": lambda: parts.footer(newer_part()),
-        "footer_at": lambda: parts.footer_at(uri),
-        "table": lambda: parts.table(newer_part(), uri=uri),
+        "footer": lambda: parts.decode_footer(newer_part()),
+        "footer_at": lambda: parts.read_footer(uri),
+        "table": lambda: parts.decode(newer_part(), uri=uri),
         "write": lambda: parts.write(str(tmp_path), "part-00000", ROWS, {"lost": {}}),
     }
     with pytest.raises(NewerSchema, match="upgrade this plane"):

@@ -202,7 +202,7 @@ def test_a_hostile_key_stops_neither_rebuild_nor_index_nor_trend(key: str, tmp_p
     file.write_bytes(b"{}")
     own = series.describe_run(made.checkpoint, made.scale_id, None, {})
     for _ in range(2):
-        assert names(index.whole(str(root), "small")) == ["step-1", "step-2"]
+        assert names(index.load_complete(str(root), "small")) == ["step-1", "step-2"]
         assert series.build_trend(str(root), "small", made.series_id, own, ["words"]) == {"words": []}
         assert records.baseline_for(planned(root, 9), "last-accepted") is not None
         count, left_out = records.rebuild(str(root))
@@ -239,7 +239,7 @@ def test_an_odd_line_of_the_index_file_is_read_from_its_entry(change: Any, tmp_p
     content["records"][key] = {**kept, **change} if change and isinstance(change, dict) else change
     file.write_text(json.dumps(content))
     assert names(index.load(root, "small")) == ["step-1", "step-3"], "the others are read from the file"
-    assert names(index.whole(root, "small")) == ["step-1", "step-2", "step-3"]
+    assert names(index.load_complete(root, "small")) == ["step-1", "step-2", "step-3"]
     publish(tmp_path, 4)
     assert names(index.load(root, "small")) == ["step-1", "step-2", "step-3", "step-4"]
 
@@ -263,9 +263,9 @@ def test_an_odd_entry_is_read_from_its_run_and_an_odd_run_beside_it_left_out(mak
     objects.write(entry, make(made[1]))
     objects.delete(f"{root}/index/small/index.json")
     if make(made[1]) != of(made[1]):
-        assert names(index.whole(root, "small")) == ["step-1", "step-2"]
+        assert names(index.load_complete(root, "small")) == ["step-1", "step-2"]
     objects.write(f"{made[1].run_uri}/record.json", make(made[1]))
-    assert names(index.whole(root, "small"))[0] == "step-1"
+    assert names(index.load_complete(root, "small"))[0] == "step-1"
     publish(tmp_path, 3)
     assert names(index.load(root, "small"))[-1] == "step-3"
 
@@ -299,7 +299,7 @@ def test_where_no_accepted_record_is_readable_there_is_not_nothing_to_compare_wi
 
 def test_an_entry_that_says_pass_of_a_run_that_failed_is_no_baseline(tmp_path: Path) -> None:
     accepted, failed = publish(tmp_path, 1), publish(tmp_path, 2, "FAIL")
-    entry = records.published(str(tmp_path), "small")[-1]
+    entry = records.list_entries(str(tmp_path), "small")[-1]
     objects.write(
         index.uri_of(str(tmp_path), entry._replace(outcome="PASS")), record(failed, "PASS").model_dump_json().encode()
     )
@@ -330,7 +330,7 @@ def test_an_outage_is_not_an_empty_index(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(objects, function, away)
     for call in (
         lambda: index.load(str(tmp_path), "small"),
-        lambda: index.whole(str(tmp_path), "small"),
+        lambda: index.load_complete(str(tmp_path), "small"),
         lambda: records.rebuild(str(tmp_path)),
         lambda: records.baseline_for(planned(tmp_path, 2), "last-accepted"),
     ):

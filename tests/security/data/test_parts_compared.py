@@ -11,7 +11,7 @@ import pytest
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 TABLE = pa.table({"image_id": [f"image-{n}" for n in range(50)], "caption": ["a cat"] * 50})
 OTHER = TABLE.set_column(1, "caption", pa.array(["a dog"] * 50))
@@ -32,11 +32,11 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def complete(uri: str, stage: str = "captions") -> Manifest:
     written = [parts.write(uri, name, TABLE.slice(10 * n), {}) for n, name in enumerate(("part-00000", "part-00001"))]
     rows = sum(part.rows for part in written)
-    return parts.commit(uri, parts.summed(stage, "x", written, rows, {}, {}))  # type: ignore[arg-type]
+    return manifests.commit(uri, manifests.build_manifest(stage, "x", written, rows, {}, {}))  # type: ignore[arg-type]
 
 
 def part(uri: str, number: int = 0) -> str:
-    return parts.uri_of_part(uri, f"part-0000{number}")
+    return manifests.uri_of_part(uri, f"part-0000{number}")
 
 
 def flip(uri: str) -> None:
@@ -46,8 +46,8 @@ def flip(uri: str) -> None:
 
 
 FAULTS: dict[str, Callable[[str], object]] = {
-    "replaced": lambda uri: objects.write(part(uri), parts.encoded(OTHER, {})),
-    "of the same rows, with another footer": lambda uri: objects.write(part(uri), parts.encoded(TABLE, {"lost": {}})),
+    "replaced": lambda uri: objects.write(part(uri), parts.encode(OTHER, {})),
+    "of the same rows, with another footer": lambda uri: objects.write(part(uri), parts.encode(TABLE, {"lost": {}})),
     "cut short": lambda uri: objects.write(part(uri), objects.read(part(uri))[:-100]),
     "longer": lambda uri: objects.write(part(uri), objects.read(part(uri)) + b"x"),
     "empty": lambda uri: objects.write(part(uri), b""),
@@ -57,7 +57,7 @@ FAULTS: dict[str, Callable[[str], object]] = {
 }
 READERS: dict[str, Callable[[str], pa.Table]] = {
     "read": lambda uri: parts.read(uri, "part-00000"),
-    "columns": lambda uri: parts.columns(uri, "part-00000", ["image_id"]),
+    "columns": lambda uri: parts.read_columns(uri, "part-00000", ["image_id"]),
 }
 
 
@@ -76,25 +76,25 @@ def test_a_golden_part_in_a_directory_is_compared_though_its_images_are_not_want
     complete(str(tmp_path), "golden")
     FAULTS[fault](str(tmp_path))
     with pytest.raises(InputError, match="; restore it"):
-        parts.columns(str(tmp_path), "part-00000", ["image_id"])
+        parts.read_columns(str(tmp_path), "part-00000", ["image_id"])
 
 
 def test_a_part_of_a_stage_that_is_made_anew_meanwhile_is_trouble(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = complete(root)
     FAULTS["replaced"](root)
     newer = kept.model_copy(update={"details": {"made": "anew"}})
-    monkeypatch.setattr(parts, "manifest", lambda _: newer)
-    monkeypatch.setattr(parts, "_standing", lambda _: kept)
+    monkeypatch.setattr(parts, "load_manifest", lambda _: newer)
+    monkeypatch.setattr(parts, "_load_current_manifest", lambda _: kept)
     with pytest.raises(RetryableError, match="made anew while it was read"):
         parts.read(root, "part-00000")
 
 
 def test_a_stage_that_was_begun_and_is_not_complete_is_trouble(root: str) -> None:
     with pytest.raises(InputError, match="run it first"):
-        parts.require(root, "caption")
+        manifests.require_manifest(root, "caption")
     parts.write(root, "part-00000", TABLE, {})
     with pytest.raises(RetryableError, match="not complete yet"):
-        parts.require(root, "caption")
+        manifests.require_manifest(root, "caption")
 
 
 def test_a_stage_that_is_moved_whole_is_as_good(tmp_path: Path) -> None:

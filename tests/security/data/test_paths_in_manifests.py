@@ -20,7 +20,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.reading import allowed_places
 from ray_jobs.sources.source import SourceImage
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import manifests, objects, parts
 
 CONTENT = "secret of the node"
 
@@ -190,7 +190,7 @@ def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, 
     rows = [(row, prepare_row(row, Preprocess())) for row in source.read(list(source.list_images()))]
     golden_uri = str(tmp_path / "golden")
     data = build_part.encode_part(rows, defaultdict(float))
-    objects.write(parts.uri_of_part(golden_uri, "part-00000"), data)
+    objects.write(manifests.uri_of_part(golden_uri, "part-00000"), data)
     part = parts.describe("part-00000", data)
     previews.write_rejects(golden_uri, "set", [part], part.lost)
     suite = SimpleNamespace(dataset=source.dataset, preprocess=Preprocess())  # type: ignore[attr-defined]

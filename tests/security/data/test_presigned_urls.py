@@ -17,7 +17,7 @@ from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.reading import web
-from ray_jobs.storage import parts
+from ray_jobs.storage import manifests
 
 NAMES = (
     "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "X-Goog-Signature", "sig", "Signature", "token",
@@ -137,7 +137,7 @@ def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd
         prepare = partial(prepare_row, settings=planned.suite.preprocess)
         rows = [build_part.decode_part(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
     made = [Part.model_validate_json(row["part"]) for row in rows]
-    lost = parts.lost_of(made)
+    lost = manifests.count_lost(made)
     assert lost == {"unreadable-source": 3}
     previews.write_rejects(planned.golden_uri, planned.suite.dataset.source, made, lost)
     with pytest.raises(InputError) as caught:

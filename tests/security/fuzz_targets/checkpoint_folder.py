@@ -83,13 +83,13 @@ def _try_readers(uri: str) -> None:
     given = Checkpoint(uri=uri, name="step-1", fingerprint="f" * 16)
     headers = [path for path in Path(uri).iterdir() if path.suffix == ".safetensors"]
     for look in (
-        lambda: inspect.check_whole(uri),
+        lambda: inspect.require_complete(uri),
         lambda: inspect.resolve(uri, "/nowhere/base"),
         lambda: inspect.fingerprint(uri),
-        lambda: inspect.base_of(uri),
+        lambda: inspect.find_base(uri),
         lambda: inspect.is_adapter(uri),
-        lambda: inspect.quantisation(uri),
-        lambda: inspect.companions(given),
+        lambda: inspect.quantization_method(uri),
+        lambda: inspect.sidecar_files(given),
         lambda: inspect.verify(given),
         lambda: [inspect.read_header(str(path), path.stat().st_size) for path in headers],
     ):
@@ -104,13 +104,13 @@ def _try_readers(uri: str) -> None:
 
 def _try_scale(config: bytes) -> None:
     """What a config that is taken says of a module's weights is a number, or a refusal by name."""
-    from ray_jobs.checkpoints.lora_config import refusal
+    from ray_jobs.checkpoints.lora_config import unsupported_reason
 
     try:
         value = parse_object(config, 1000)
     except (InputError, NotJson):
         return
-    if refusal(value) is None:
+    if unsupported_reason(value) is None:
         for module in ("model.layers.0.self_attn.q_proj", "a" * 60, "x.y"):
             for rank in (4, 8):
                 try:

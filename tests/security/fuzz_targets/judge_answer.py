@@ -3,7 +3,7 @@
 import json
 
 from ray_jobs.contract.suite import Judge
-from ray_jobs.inputs.display_text import shown
+from ray_jobs.inputs.display_text import sanitise
 from ray_jobs.judge import rubric
 from ray_jobs.judge.endpoint import Endpoint
 from ray_jobs.judge.key_redaction import Secret
@@ -55,7 +55,7 @@ def try_input(data: bytes) -> None:
                     rubric.parse_pair_answer(reply.text, None) if pair else rubric.parse_answer(judge, reply.text, None)
                 )
                 assert read.failure is None
-                shown(read.rationale or "").text.encode()
+                sanitise(read.rationale or "").text.encode()
     for judge in (JUDGE, PLAIN):
         for found in (rubric.parse_answer(judge, body, None), rubric.parse_pair_answer(body, None)):
             if found.rationale is not None and found.failure is None:

@@ -12,7 +12,7 @@ from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import index, objects, parts, records, specs
+from ray_jobs.storage import index, manifests, objects, records, specs
 
 PLACE = tempfile.mkdtemp(prefix="assay-stored-")
 AT = datetime(2026, 11, 30, tzinfo=UTC)
@@ -74,9 +74,9 @@ def try_input(data: bytes) -> None:
     _write("run/record.json", data)
     _expect(records.read, str(Path(PLACE, "run")))
     _write("golden/g/manifest.json", data)
-    _expect(parts.require, str(Path(PLACE, "golden", "g")), "preprocess")
+    _expect(manifests.require_manifest, str(Path(PLACE, "golden", "g")), "preprocess")
     _write("index/small/index.json", data)
-    _expect(index.whole, PLACE, "small")
+    _expect(index.load_complete, PLACE, "small")
     try:
         Failure.model_validate_json(data)
     except (ValueError, InputError):

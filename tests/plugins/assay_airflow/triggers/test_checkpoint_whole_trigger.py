@@ -101,11 +101,11 @@ def test_states_that_come_before_the_weights_are_waited_for_while_anything_chang
 ) -> None:
     keys = ["config.json"]
 
-    def check_whole(uri: str) -> None:
+    def require_complete(uri: str) -> None:
         raise NeverWhole(f"checkpoint {uri}: DeepSpeed's own state")
 
     monkeypatch.setattr(checkpoint_whole, "digest_listing", lambda _: " ".join(keys))
-    monkeypatch.setattr(checkpoint_whole, "check_whole", check_whole)
+    monkeypatch.setattr(checkpoint_whole, "require_complete", require_complete)
     watching = CheckpointWholeTrigger(uri, time.time() + 60, 0)
     looks = round({"a minute": 60, "ten minutes": 600}[quiet] / watching.poll_interval)
     for key in ("global_step5/a.pt", "global_step5/b.pt"):
