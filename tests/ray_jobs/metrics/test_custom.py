@@ -30,6 +30,13 @@ def test_a_file_of_a_team_is_a_metric() -> None:
     assert (metric.unit, metric.direction, metric.kind, metric.needs) == ("words", 1, "mean", "nothing")
 
 
+def test_a_file_written_for_an_earlier_version_is_a_metric() -> None:
+    earlier = POLITE.replace("import Metric\n", "import Captioned, Metric\n").replace(
+        "(caption)", "(caption: Captioned)"
+    )
+    assert measure_image(load_metrics({"polite": earlier})["polite"], CAPTION, "a") == 2.0
+
+
 def test_it_is_compiled_once_a_process() -> None:
     assert load_metrics({"polite": POLITE})["polite"] is load_metrics({"polite": POLITE})["polite"]
 

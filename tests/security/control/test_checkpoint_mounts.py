@@ -85,6 +85,7 @@ def test_a_mount_that_fails_in_a_listing_makes_no_file_empty(folder: str, monkey
         with real(path) as items:
             yield (Item(item) for item in items)
 
-    monkeypatch.setattr(os, "scandir", scan)
-    with pytest.raises(RetryableError, match="step-1"):
-        inspect.list_files(folder)
+    with monkeypatch.context() as patch:  # pytest removes the folder before it undoes what a test leaves
+        patch.setattr(os, "scandir", scan)
+        with pytest.raises(RetryableError, match="step-1"):
+            inspect.list_files(folder)
