@@ -1,9 +1,10 @@
-"""Objects at `s3://bucket/key` or in a local directory, read and written whole: all that Assay keeps goes through here.
+"""Reads and writes whole objects at `s3://bucket/key` or in a local directory.
 
-A write is visible only when complete, and `create` writes only where nothing is: the two guarantees that manifests rest
-on. What is written to a directory is on disk, and so is its name, when the call returns. S3 takes the usual AWS
-variables, `AWS_ENDPOINT_URL` among them. Errors a person must mend (no such bucket, no permission, full disk) are
-InputError or RetryableError with one line that names the object.
+The control plane and the jobs read and write everything that Assay keeps through this module. Manifests rest on two
+guarantees: a write is visible only when it is complete, and `create` writes only where there is no object yet. When a
+write to a directory returns, the file and its name are on disk. S3 takes the usual AWS variables, `AWS_ENDPOINT_URL`
+among them. A fault that a person must mend (no such bucket, no permission, full disk) is an InputError or a
+RetryableError with one line that names the object.
 """
 
 import errno
@@ -29,14 +30,15 @@ from ray_jobs.storage.s3_body import check_md5, read_object
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DOWNLOADERS, RANGE = 8, 2**24  # threads a file, bytes a request
+DOWNLOADERS, RANGE = 8, 2**24  # threads per file, bytes per request
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: its key relative to the listed prefix, bytes, and a token that changes when its content does.
+    """One object: its key relative to the listed prefix, its size in bytes, and its version.
 
-    `has_sha256`: the store says, in `files`, that it keeps a SHA-256 of the object.
+    The version is a token that changes when the content changes. `has_sha256`: the store keeps a SHA-256 of the object;
+    only `files` sets it.
     """
 
     key: str
@@ -46,16 +48,17 @@ class Entry:
 
 
 def read(uri: str, at_most: int | None = None) -> bytes:
-    """The object's bytes.
+    """Returns the object's bytes.
 
-    Raises FileNotFoundError where there is none, InputError for what is no regular file and, when `at_most` is given,
-    for an object of more bytes: it is refused by its stated size, and while it is read where it states less.
+    Raises FileNotFoundError when there is no object, and InputError for a local path that is no regular file. With
+    `at_most`, raises InputError for an object of more bytes. The stated size is compared first; an object that states
+    less than it holds is refused while it is read.
     """
     with explain_errors(uri, "read"):
         if not is_s3(uri):
             with _open_regular(_path(uri)) as file:
                 _refuse_larger(uri, os.fstat(file.fileno()).st_size, at_most)
-                data = file.read(-1 if at_most is None else at_most + 1)  # it may grow, and /proc states no size
+                data = file.read(-1 if at_most is None else at_most + 1)  # the file may grow, and /proc states no size
                 _refuse_larger(uri, len(data), at_most)
                 return data
         bucket, key = _bucket_key(uri)
@@ -63,9 +66,9 @@ def read(uri: str, at_most: int | None = None) -> bytes:
 
 
 def read_range(uri: str, start: int, length: int | None, version: str | None = None) -> bytes:
-    """`length` bytes from `start` (all that follow when None); fewer at the end of the object.
+    """Returns `length` bytes from `start`, or all bytes that follow when `length` is None; fewer at the object's end.
 
-    Raises RetryableError when an object on S3 is not, or no longer, of the `version` that is given.
+    Raises RetryableError when an object on S3 does not have the given `version`.
     """
     with explain_errors(uri, "read"):
         if not is_s3(uri):
@@ -85,9 +88,10 @@ def read_range(uri: str, start: int, length: int | None, version: str | None = N
 
 
 def download(uri: str, path: Path) -> None:
-    """Copy an S3 object to a local file, in parallel ranges when it is large, each read as `read` reads.
+    """Copy an S3 object to a local file, with parallel range requests when the object is large.
 
-    Raises RetryableError when it is replaced meanwhile, or when the bytes are not those of its ETag.
+    Each range is checked as `read` checks an object. Raises RetryableError when the object is replaced meanwhile, or
+    when the bytes do not match its ETag.
     """
     with explain_errors(uri, "read"):
         bucket, key = _bucket_key(uri)
@@ -112,7 +116,7 @@ def download(uri: str, path: Path) -> None:
 
 
 def write(uri: str, data: bytes) -> None:
-    """Put the object, replacing what is there: readers see the old bytes or the new, never a part."""
+    """Write the object and replace the one that is there: a reader sees the old bytes or the new bytes, never a mix."""
     with explain_errors(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
@@ -123,7 +127,7 @@ def write(uri: str, data: bytes) -> None:
 
 
 def upload(path: Path, uri: str) -> None:
-    """Put a local file as the object, as `write` does but never all of it in memory."""
+    """Write a local file as the object, as `write` does, without holding the whole file in memory."""
     with explain_errors(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
@@ -138,14 +142,14 @@ def upload(path: Path, uri: str) -> None:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Put the object only where there is none: True when these bytes are the ones, False when another was first."""
+    """Write the object only where there is none. Returns whether it was written: False if another writer was first."""
     with explain_errors(uri, "write"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
             return _put_where_none_is(bucket, key, data)
         with write_atomically(_path(uri), lambda file: file.write(data)) as complete:
             try:
-                os.link(complete, _path(uri))  # unlike a rename, a link fails where something is
+                os.link(complete, _path(uri))  # unlike a rename, a link fails when the name exists
                 created = True
             except FileExistsError:
                 created = False
@@ -161,7 +165,7 @@ def exists(uri: str) -> bool:
 
 
 def delete(uri: str) -> None:
-    """Remove one object; none being there is fine."""
+    """Remove one object. An object that is not there is no error."""
     with explain_errors(uri, "delete"):
         if is_s3(uri):
             bucket, key = _bucket_key(uri)
@@ -172,12 +176,12 @@ def delete(uri: str) -> None:
 
 
 def entries(prefix: str, at_most: int | None = None, follow_folders: bool = True) -> Iterator[Entry]:
-    """All objects below a prefix (taken as a folder), sorted by key; temporary and hidden files left out.
+    """Yields all objects below a prefix, taken as a folder, sorted by key, without temporary and hidden files.
 
-    Nothing is collected but the names of one directory, however many objects there are. With `at_most`, raises
-    InputError after that many names, folders and hidden files among them. Links to files are followed, as the snapshots
-    in Hugging Face's cache need it; links to folders below the prefix only with `follow_folders`, so that without it a
-    link cannot lead the listing out of the prefix.
+    Memory holds the names of one directory per level at most, however many objects there are. With `at_most`, raises
+    InputError after that many names, folders and hidden files included. Links to files are followed, because the
+    snapshots in Hugging Face's cache consist of links. Links to folders below the prefix are followed only with
+    `follow_folders`; without it, no link can lead the listing out of the prefix.
     """
     with explain_errors(prefix, "list"):
         count = _Limit(prefix, at_most)
@@ -185,58 +189,59 @@ def entries(prefix: str, at_most: int | None = None, follow_folders: bool = True
             bucket, key = _bucket_key(prefix)
             folder = f"{key.rstrip('/')}/" if key else ""
             for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
-                for found in page.get("Contents", ()):
+                for item in page.get("Contents", ()):
                     count.add_name()
-                    name = found["Key"][len(folder) :]
+                    name = item["Key"][len(folder) :]
                     if name and not name.endswith("/") and not name.startswith(".") and "/." not in name:
-                        yield Entry(name, found["Size"], found["ETag"].strip('"'))
+                        yield Entry(name, item["Size"], item["ETag"].strip('"'))
         else:
             yield from _walk(str(_path(prefix)), count, follow_folders)
 
 
 def files(folder: str, at_most: int) -> list[Entry]:
-    """The objects directly in a folder, sorted by key, hidden ones left out; folders in it are not opened.
+    """Returns the objects directly in a folder, sorted by key, without hidden ones; folders in it are not opened.
 
-    The version of a local file changes with its inode and the time of its last change too, which no copy can set.
-    Raises InputError where there is more than `at_most` in the folder, hidden ones and folders counted.
+    The version of a local file contains its inode and the time of its last change too, because no copy can set these.
+    Raises InputError when the folder holds more than `at_most` names, hidden ones and folders counted.
     """
     with explain_errors(folder, "list"):
-        found = list(islice(_shallow_on_s3(folder) if is_s3(folder) else _shallow(_path(folder)), at_most + 1))
-    if len(found) > at_most:
+        listed = list(islice(_shallow_on_s3(folder) if is_s3(folder) else _shallow(_path(folder)), at_most + 1))
+    if len(listed) > at_most:
         raise InputError(f"{folder}: more than {at_most} files and folders; name the folder of the model itself")
-    return sorted((entry for entry in found if entry and not entry.key.startswith(".")), key=lambda entry: entry.key)
+    return sorted((entry for entry in listed if entry and not entry.key.startswith(".")), key=lambda entry: entry.key)
 
 
 def sha256(uri: str) -> str | None:
-    """The SHA-256 of the object's content that S3 has checked and keeps, in base64; None where it keeps none.
+    """Returns the SHA-256 of the object's content, in base64, that S3 has checked and keeps; None if S3 keeps none.
 
-    Of an object uploaded in parts S3 keeps a hash of hashes, which says nothing of the content by itself.
+    For an object that was uploaded in parts, S3 keeps a hash of hashes. That hash is no SHA-256 of the content, so the
+    answer is None.
     """
     with explain_errors(uri, "look at"):
         bucket, key = _bucket_key(uri)
-        kept = _s3().head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256", "")
-        return kept if kept and "-" not in kept else None
+        checksum = _s3().head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256", "")
+        return checksum if checksum and "-" not in checksum else None
 
 
 def entry(uri: str) -> Entry | None:
-    """The one object at the URI under its own name, None where there is none."""
+    """Returns the object at the URI, with the last part of the URI as its key; None if there is no object."""
     with explain_errors(uri, "look at"):
         name = uri.rsplit("/", 1)[-1]
         if not is_s3(uri):
             path = _path(uri)
             return Entry(name, path.stat().st_size, str(path.stat().st_mtime_ns)) if path.is_file() else None
         bucket, key = _bucket_key(uri)
-        found: list[Entry] = []
+        matches: list[Entry] = []
 
         def look() -> None:
             head = _s3().head_object(Bucket=bucket, Key=key)
-            found.append(Entry(name, head["ContentLength"], head["ETag"].strip('"')))
+            matches.append(Entry(name, head["ContentLength"], head["ETag"].strip('"')))
 
-        return found[0] if key and _answers(look, MISSING) else None
+        return matches[0] if key and _answers(look, MISSING) else None
 
 
 def folders(prefix: str) -> list[str]:
-    """Names of the folders directly below a prefix, sorted."""
+    """Returns the names of the folders directly below a prefix, sorted."""
     with explain_errors(prefix, "list"):
         if not is_s3(prefix):
             root = _path(prefix)
@@ -245,29 +250,36 @@ def folders(prefix: str) -> list[str]:
         folder = f"{key.rstrip('/')}/" if key else ""
         pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
         return sorted(
-            found["Prefix"][len(folder) :].rstrip("/") for page in pages for found in page.get("CommonPrefixes", ())
+            common["Prefix"][len(folder) :].rstrip("/") for page in pages for common in page.get("CommonPrefixes", ())
         )
 
 
 def is_s3(uri: str) -> bool:
-    """Whether the URI is an S3 one. Raises InputError for any scheme but `s3://` and `file://`."""
-    scheme, found, rest = uri.partition("://")
-    if found and scheme not in ("s3", "file"):
+    """Whether the URI names an object on S3.
+
+    Raises InputError for a scheme other than `s3://` and `file://`, for an S3 URI without a bucket, and for one that
+    holds a key.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme not in ("s3", "file"):
         raise InputError(f"{show_uri(uri)}: cannot open {scheme}://; use s3://bucket/key or a local directory")
-    if scheme == "s3" and found and not rest.split("/")[0]:
+    if scheme == "s3" and separator and not rest.split("/")[0]:
         raise InputError(f"{show_uri(uri)}: names no bucket; use s3://bucket/key")
     if scheme == "s3" and "@" in rest.split("/")[0]:
         raise InputError(f"{show_uri(uri)}: holds a key; take it out of the URI and set AWS_ACCESS_KEY_ID instead")
-    return bool(found) and scheme == "s3"
+    return bool(separator) and scheme == "s3"
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a local URI, None for S3."""
+    """Returns the path of a local URI, None for S3."""
     return None if is_s3(uri) else _path(uri)
 
 
 def absolute(uri: str) -> str:
-    """The URI with no trailing slash; a local one as an absolute path, so that it means the same in every process."""
+    """Returns an S3 URI without its trailing slash, and a local URI as an absolute path.
+
+    An absolute path means the same in every process.
+    """
     return uri.rstrip("/") if is_s3(uri) else str(_path(uri).expanduser().absolute())
 
 
@@ -293,14 +305,14 @@ def _put_where_none_is(bucket: str, key: str, data: bytes) -> bool:
     raise AssertionError("unreachable")
 
 
-_BUSY = {"ConditionalRequestConflict", "409"}  # another write of this key is under way, and may yet fail
+_BUSY = {"ConditionalRequestConflict", "409"}  # another write of this key is in flight, and may still fail
 _TAKEN = {"PreconditionFailed", "412"}
 _kept = SimpleNamespace(client=None, owner=None)
 _making = threading.Lock()
 
 
 def _s3() -> "S3Client":
-    """One client a process: threads share it, though not its making, and a fork makes its own."""
+    """Returns the client of this process. Threads share the client, and a fork creates its own."""
     with _making:
         if _kept.owner != os.getpid():
             import boto3
@@ -322,12 +334,12 @@ def _s3() -> "S3Client":
 
 
 def _addressing() -> Any:
-    """Path style for a custom endpoint: most S3 servers that are not AWS have no host name a bucket."""
+    """Returns path style for a custom endpoint: most S3 servers other than AWS have no host name per bucket."""
     return "path" if os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") else "auto"
 
 
 def _answers(call: Callable[[], Any], no: set[str]) -> bool:
-    """False when the S3 call fails with one of the codes that mean no."""
+    """Returns True when the S3 call succeeds, False when it fails with one of the codes in `no`."""
     from botocore.exceptions import ClientError
 
     try:
@@ -355,12 +367,12 @@ class _Limit:
 
 
 def _walk(root: str, count: _Limit, follow_folders: bool) -> Iterator[Entry]:
-    """The files below `root`, in the order of their keys: a directory sorts as its keys do, with the slash.
+    """Yields the files below `root`, sorted by key: a directory sorts by its name with a slash at the end.
 
-    Links are followed, but not to a directory that one is in; a link to nothing is a file of no bytes.
+    Links are followed, except to a directory that the walk is inside. A link that leads nowhere is a file of 0 bytes.
     """
-    open_folders = [iter([""])]  # for each directory that the walk is in, what is left of its sorted names
-    inside: list[tuple[int, int]] = []  # the directories themselves
+    open_folders = [iter([""])]  # the remaining sorted names of each directory that the walk is inside
+    inside: list[tuple[int, int]] = []  # the device and inode of each of these directories
     while open_folders:
         key = next(open_folders[-1], None)
         if key is None:
@@ -385,10 +397,10 @@ def _walk(root: str, count: _Limit, follow_folders: bool) -> Iterator[Entry]:
 
 
 def _sorted_names(folder: str, count: _Limit, follow_folders: bool) -> list[str]:
-    """The names in a directory but hidden ones, sorted; that of a directory with a slash at its end."""
+    """Returns the names in a directory without hidden ones, sorted; a directory's name ends in a slash."""
     names = []
-    with os.scandir(folder) as found:
-        for item in found:
+    with os.scandir(folder) as listing:
+        for item in listing:
             count.add_name()
             try:
                 is_folder = item.is_dir()
@@ -407,7 +419,7 @@ def require_regular(uri: str) -> None:
 
 @contextmanager
 def _open_regular(path: Path) -> Iterator[BinaryIO]:
-    """The file, opened to read. Raises InputError for what is no regular file."""
+    """Yields the file, open for reading. Raises InputError for a path that is no regular file."""
     try:
         file = open_regular(path)
     except NotRegularError:
@@ -427,22 +439,22 @@ def _refuse_larger(uri: str, size: int, at_most: int | None) -> None:
 
 
 def _shallow(folder: Path) -> Iterator[Entry | None]:
-    """What is directly in a folder, None for each folder; a link to nothing is a file of no bytes."""
+    """Yields the files directly in a folder, and None per folder. A link that leads nowhere is a file of 0 bytes."""
     try:
-        with os.scandir(folder) as found:
-            for one in found:
+        with os.scandir(folder) as listing:
+            for item in listing:
                 try:
-                    stat = one.stat()
+                    stat = item.stat()
                 except FileNotFoundError:
-                    yield Entry(one.name, 0, "") if one.is_symlink() else None
+                    yield Entry(item.name, 0, "") if item.is_symlink() else None
                 except OSError as error:  # a link to itself
-                    if error.errno not in UNREADABLE:  # a mount that fails for a while makes no file empty
+                    if error.errno not in UNREADABLE:  # a mount that fails for a while must not make a file look empty
                         raise
-                    yield Entry(one.name, 0, "")
+                    yield Entry(item.name, 0, "")
                 else:
                     version = f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
-                    yield None if one.is_dir() else Entry(one.name, stat.st_size, version)
-    except FileNotFoundError:  # never there, or removed since
+                    yield None if item.is_dir() else Entry(item.name, stat.st_size, version)
+    except FileNotFoundError:  # the folder was never there, or was removed meanwhile
         return
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
@@ -455,7 +467,7 @@ def _shallow_on_s3(folder: str) -> Iterator[Entry | None]:
     above = f"{key.rstrip('/')}/" if key else ""
     for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=above, Delimiter="/"):
         yield from (None for _ in page.get("CommonPrefixes", ()))
-        for found in page.get("Contents", ()):
-            if found["Key"] != above:
-                kept = "SHA256" in found.get("ChecksumAlgorithm", ())
-                yield Entry(found["Key"][len(above) :], found["Size"], found["ETag"].strip('"'), kept)
+        for item in page.get("Contents", ()):
+            if item["Key"] != above:
+                has_sha256 = "SHA256" in item.get("ChecksumAlgorithm", ())
+                yield Entry(item["Key"][len(above) :], item["Size"], item["ETag"].strip('"'), has_sha256)

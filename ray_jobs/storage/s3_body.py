@@ -1,9 +1,9 @@
-"""Objects of S3 read whole and checked: every byte there, in time, and of one version.
+"""Reads an S3 object whole, in bounded time and in one version, and checks its bytes.
 
-`storage` calls this in every process that reads. A store is not believed: a body that ends early is resumed with a
-range, a body that trickles is given up, and what was read is compared with the length and the sums that the store gave.
-Raises what botocore raises, InputError for an object that is too large, RetryableError for one that cannot be read
-whole.
+`storage.objects` calls this module in every process that reads from S3. The reader does not trust the store. It resumes
+a body that ends early with a range request. It gives up on a body that trickles. It compares the bytes with the length
+and the checksums that the store gave. Raises what botocore raises, InputError for an object that is too large, and
+RetryableError for an object that cannot be read whole.
 """
 
 import base64
@@ -20,19 +20,19 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PATIENCE = 120.0  # seconds that an object may take, beside those of its bytes at the slowest rate
-SLOWEST = 100_000  # bytes a second
-TRIES = 5  # in a row without one more byte; and of an object that is replaced, or wrong, while it is read
+PATIENCE = 120.0  # seconds that an object may take, in addition to its bytes at the slowest rate
+SLOWEST = 100_000  # bytes per second
+TRIES = 5  # requests in a row that bring no byte; also attempts at an object that is replaced or wrong while it is read
 CHUNK = 2**18
 PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Replaced(Exception):
-    """The object is no longer the one that was begun with."""
+    """The object was replaced since its first bytes were read."""
 
 
 class Broken(Exception):
-    """The body ended early, or is not what was asked for; the text says how."""
+    """The body ended early, or does not match the request; the text says how."""
 
 
 def read_object(
@@ -44,9 +44,10 @@ def read_object(
     at_most: int | None = None,
     version: str | None = None,
 ) -> bytes:
-    """The object's bytes from `start`, `length` of them or all that follow, fewer only where the object ends.
+    """Returns `length` bytes of the object from `start`, or all that follow; fewer only when the object ends.
 
-    With `version`, the object must have that ETag. Raises InputError for more than `at_most` bytes.
+    With `version`, the object must have that ETag. Raises InputError for more than `at_most` bytes, and RetryableError
+    for an object that cannot be read whole.
     """
     why: Exception = Broken("not read")
     budget = _Budget()
@@ -65,7 +66,7 @@ def read_object(
 
 
 class _Budget:
-    """The time that one object may take. Raises RetryableError when it is over."""
+    """The time that one object may take. `check` raises RetryableError when the time is over."""
 
     def __init__(self) -> None:
         self.began, self.received = time.monotonic(), 0
@@ -77,7 +78,10 @@ class _Budget:
 
 
 class _Reading:
-    """One attempt at an object of one version, resumed as often as its body breaks and something came."""
+    """One attempt to read one version of an object.
+
+    A body that breaks is resumed. The attempt ends after TRIES requests in a row that bring no byte.
+    """
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class _Reading:
     ) -> None:
         self.client, self.where = client, {"Bucket": bucket, "Key": key}
         self.start, self.at_most, self.version, self.budget = start, at_most, version, budget
-        self.size, self.whole = length, start == 0 and length is None  # size: of what is wanted, None while not known
+        self.size, self.whole = length, start == 0 and length is None  # size: bytes wanted, None while unknown
         self.data, self.first = bytearray(), dict[str, Any]()
 
     def all_bytes(self) -> bytes:
@@ -111,7 +115,7 @@ class _Reading:
         return bytes(self.data)
 
     def _more(self) -> str:
-        """Read on with one request. Returns what broke it off."""
+        """Read more bytes with one request. Returns why the body ended early, "" when all wanted bytes came."""
         from urllib3.exceptions import HTTPError
 
         offset, last = self.start + len(self.data), None if self.size is None else self.start + self.size - 1
@@ -145,7 +149,7 @@ class _Reading:
             raise
 
     def _begin(self, answer: dict[str, Any], offset: int, is_range: bool) -> int:
-        """Compare an answer's head with what is known. Returns how many bytes are wanted of its body."""
+        """Compare an answer's headers with the request. Returns how many bytes are wanted of its body."""
         etag, length = str(answer.get("ETag", "")).strip('"'), answer.get("ContentLength")
         if self.version and etag and etag != self.version:
             raise Replaced("it was replaced while it was read")
@@ -167,14 +171,14 @@ class _Reading:
         return (self.size or 0) - len(self.data)
 
     def _length(self, offset: int) -> int:
-        """How many bytes follow, of an object whose body does not say it."""
+        """Returns how many bytes follow `offset`, for an answer that states no length."""
         head = self.client.head_object(Bucket=self.where["Bucket"], Key=self.where["Key"])
         if head.get("ContentLength") is None:
             raise Broken("the store does not say how long it is")
         return max(0, int(head["ContentLength"]) - offset)
 
     def _compare(self) -> None:
-        """Raises Broken when the bytes are not those of the sums that came with them."""
+        """Raises Broken when the bytes do not match the checksums that came with them."""
         first, data = self.first, self.data
         if etag := plain_md5(first):
             _same("ETag", hashlib.md5(data, usedforsecurity=False).hexdigest(), etag)
@@ -186,14 +190,17 @@ class _Reading:
 
 
 def plain_md5(answer: Any) -> str | None:
-    """The MD5 of an object's bytes, None where its ETag is another sum: of parts, or of what is encrypted."""
+    """Returns the MD5 of an object's bytes, or None when its ETag is no such MD5.
+
+    The ETag of an object that was uploaded in parts, or is encrypted with a key, is another sum.
+    """
     etag = str(answer.get("ETag", "")).strip('"')
     encrypted = answer.get("SSECustomerAlgorithm") or "kms" in str(answer.get("ServerSideEncryption", ""))
     return etag if PLAIN_MD5.fullmatch(etag) and not encrypted else None
 
 
 def check_md5(path: Path, answer: Any, which: str) -> None:
-    """Raises RetryableError when the file is not what the answer's ETag says."""
+    """Raises RetryableError when the file's MD5 differs from the answer's ETag."""
     if etag := plain_md5(answer):
         with path.open("rb") as file:
             if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != etag:
