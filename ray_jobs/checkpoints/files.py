@@ -130,8 +130,8 @@ def translate_errors(uri: str) -> Iterator[None]:
     except (OSError, MemoryError) as error:  # the machine's or the mount's: another look may succeed
         _raise_by_errno(error, where, "read")
     except Exception as error:
-        what = printable(f"{type(error).__name__}: {error}")
-        raise InputError(f"{where}: it cannot be judged ({what}); save the checkpoint again") from error
+        fault = printable(f"{type(error).__name__}: {error}")
+        raise InputError(f"{where}: it cannot be judged ({fault}); save the checkpoint again") from error
 
 
 def translates_errors(reader: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -180,7 +180,7 @@ def list_files(uri: str) -> list[objects.Entry]:
     entries = objects.files(uri, MOST_FILES)
     local = objects.local_path(uri)
     places = _places(local) if local is not None else []
-    if odd := next((one.key for one in entries if was_loaded(one.key) and not _is_fit_name(one.key)), None):
+    if odd := next((file.key for file in entries if was_loaded(file.key) and not _is_fit_name(file.key)), None):
         raise InputError(
             f"checkpoint {uri}: {printable(odd)!r}: its name has characters that cannot be shown; rename the file"
         )

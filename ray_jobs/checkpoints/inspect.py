@@ -129,21 +129,21 @@ def find_base(uri: str, base_model: str | None = None) -> str | None:
         return None
     value = read_json(f"{uri}/{lora_config.CONFIG}", uri).get("base_model_name_or_path")
     named_base = value if isinstance(value, str) else ""
-    found = named_base if _is_place(named_base) else base_model
-    if found is None:
+    base = named_base if _is_place(named_base) else base_model
+    if base is None:
         raise InputError(
             f"checkpoint {uri}: an adapter, and its base model {printable(named_base)!r} is neither a URI nor a "
             "directory here; set engine.base_model in the suite to the base's URI"
         )
-    found = _normalise(found)
-    if found == _normalise(named_base) and not _is_allowed(found, uri, base_model):
+    base = _normalise(base)
+    if base == _normalise(named_base) and not _is_allowed(base, uri, base_model):
         raise InputError(
-            f"checkpoint {uri}: an adapter, and its base model {printable(found)} lies outside the folders of bases; "
+            f"checkpoint {uri}: an adapter, and its base model {printable(base)} lies outside the folders of bases; "
             "name it in engine.base_model of the suite, or its folder in ASSAY_BASES"
         )
-    if is_adapter(found):
-        raise InputError(f"checkpoint {uri}: its base model {found} is an adapter itself; merge the two and name that")
-    return found
+    if is_adapter(base):
+        raise InputError(f"checkpoint {uri}: its base model {base} is an adapter itself; merge the two and name that")
+    return base
 
 
 @translates_errors
@@ -173,8 +173,8 @@ def with_fingerprint(uri: str, base: Checkpoint | None = None) -> Checkpoint:
             "weights; name the base as it was before"
         )
     files = _list_contents(uri, list_loaded(uri))
-    kept = tuple((name, digest(size, version)) for name, size, version in files)
-    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=_fingerprint(files, base), base=base, files=kept)
+    file_digests = tuple((name, digest(size, version)) for name, size, version in files)
+    return Checkpoint(uri=uri, name=name_of(uri), fingerprint=_fingerprint(files, base), base=base, files=file_digests)
 
 
 @translates_errors
@@ -214,14 +214,14 @@ def quantization_method(uri: str) -> str | None:
 @translates_errors
 def sidecar_files(checkpoint: Checkpoint) -> dict[str, str]:
     """URIs by name of what is loaded beside the weights: the base's where an adapter has no such file of its own."""
-    found = {}
+    uris_by_name = {}
     for uri in (checkpoint.base.uri, checkpoint.uri) if checkpoint.base else (checkpoint.uri,):
         for entry in list_loaded(uri):
             if not entry.key.endswith(".safetensors"):
-                found[entry.key] = f"{uri}/{entry.key}"
+                uris_by_name[entry.key] = f"{uri}/{entry.key}"
     if checkpoint.base:
-        found.pop(lora_config.CONFIG, None)
-    return dict(sorted(found.items()))
+        uris_by_name.pop(lora_config.CONFIG, None)
+    return dict(sorted(uris_by_name.items()))
 
 
 @translates_errors
@@ -267,9 +267,9 @@ def _compare_files(checkpoint: Checkpoint) -> None:
 
 def _refuse_deleted(checkpoint: Checkpoint, deleted: list[str]) -> None:
     if deleted:
-        what = f"{_first_of(deleted)} " if len(deleted) < len(checkpoint.files) else ""
+        which = f"{_first_of(deleted)} " if len(deleted) < len(checkpoint.files) else ""
         raise InputError(
-            f"checkpoint {checkpoint.uri}: {what or 'was '}deleted since this run was planned; keep checkpoints until "
+            f"checkpoint {checkpoint.uri}: {which or 'was '}deleted since this run was planned; keep checkpoints until "
             "they are validated (save_total_limit), then trigger a run"
         )
 
@@ -334,7 +334,7 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
             f"checkpoint {uri}: {lora_config.WEIGHTS} is missing; "
             "wait for the upload or save the adapter as safetensors"
         )
-    if empty := next((name for name, one in _read_weights(uri, sizes).items() if 0 in one["shape"]), None):
+    if empty := next((name for name, tensor in _read_weights(uri, sizes).items() if 0 in tensor["shape"]), None):
         raise InputError(f"checkpoint {uri}: {printable(empty, 120)} is of shape [0]: {NOT_GATHERED}")
 
 
@@ -366,8 +366,8 @@ def _content_of(uri: str, entry: objects.Entry) -> str:
 
 def _sha256(path: Path) -> str:
     with open_file(path) as file:  # opened first: a network file system looks anew at a file that is opened
-        found = os.fstat(file.fileno())
-    return _sha256_of(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+        status = os.fstat(file.fileno())
+    return _sha256_of(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
 @lru_cache(maxsize=1024)

@@ -131,9 +131,9 @@ def refuse_foreign(uri: str, names: Iterable[str]) -> None:
 def refuse_without_config(uri: str, names: Iterable[str]) -> None:
     """Raises InputError or NeverWhole for a folder without a config.json that holds another form of a model."""
     files = set(names)
-    if "params.json" in files and (own := _first(files, r"consolidated.*\.safetensors")):
+    if "params.json" in files and (consolidated := _first(files, r"consolidated.*\.safetensors")):
         raise NeverWhole(
-            f"checkpoint {uri}: {own} is of Mistral's own form; convert it (transformers' "
+            f"checkpoint {uri}: {consolidated} is of Mistral's own form; convert it (transformers' "
             "convert_mistral_weights_to_hf.py), or name the repository's files of Hugging Face's form"
         )
     if "model_index.json" in files:
@@ -172,9 +172,9 @@ def _refuse_nested(uri: str, folders: list[str]) -> None:
     for folder in [*folders[:MOST_OPENED], "actor/huggingface"]:
         is_adapter = all(objects.entry(f"{uri}/{folder}/{name}") for name in (lora_config.CONFIG, lora_config.WEIGHTS))
         if is_adapter or all(any(map(objects.entry, some)) for some in _marks(f"{uri}/{folder}")):
-            what = "adapter" if is_adapter else "model"
+            form = "adapter" if is_adapter else "model"
             place = printable(folder, 100)
-            raise NeverWhole(f"checkpoint {uri}: the {what} is in {place}/; name {uri}/{place}")
+            raise NeverWhole(f"checkpoint {uri}: the {form} is in {place}/; name {uri}/{place}")
 
 
 def _marks(folder: str) -> Iterator[list[str]]:

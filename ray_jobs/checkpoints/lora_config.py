@@ -43,20 +43,24 @@ def unsupported_reason(config: dict[str, Any]) -> str | None:
         return f"an adapter of type {printable(str(kind), 60)}, not LORA; merge it and save the whole model"
     if (bias := config.get("bias", "none")) != "none":
         return f"its adapter trains biases (bias: {printable(str(bias), 60)}); merge it and save the whole model"
-    if (began := config.get("init_lora_weights", True)) not in UNTOUCHED:
+    if (start := config.get("init_lora_weights", True)) not in UNTOUCHED:
         return (
-            f"its adapter began by changing the base (init_lora_weights: {printable(str(began), 60)}); save it as one "
+            f"its adapter began by changing the base (init_lora_weights: {printable(str(start), 60)}); save it as one "
             "of the original base (PEFT's path_initial_model_for_weight_conversion)"
         )
     if other := sorted(key for key, value in config.items() if value and key not in PLAIN):
         return f"its adapter is not a plain LoRA ({printable(other[0], 60)} is set); merge it and save the whole model"
-    if not all(isinstance(_pattern(config, of), dict) for of in NUMBERS.values()):
+    if not all(isinstance(_pattern(config, pattern_name), dict) for pattern_name in NUMBERS.values()):
         return "its adapter's rank_pattern or alpha_pattern is not an object; save it again"
-    if any(len(_pattern(config, of)) > MOST for of in NUMBERS.values()):
+    if any(len(_pattern(config, pattern_name)) > MOST for pattern_name in NUMBERS.values()):
         return f"its adapter's rank_pattern or alpha_pattern has more than {MOST} entries; merge it and save it whole"
-    if refused := next((why for of in NUMBERS.values() for why in map(refuse, _pattern(config, of)) if why), None):
+    if refused := next(
+        (why for pattern_name in NUMBERS.values() for why in map(refuse, _pattern(config, pattern_name)) if why), None
+    ):
         return f"its adapter's rank_pattern or alpha_pattern {refused}; name the modules by their paths"
-    ranks, alphas = ([config.get(one), *_pattern(config, of).values()] for one, of in NUMBERS.items())
+    ranks, alphas = (
+        [config.get(setting), *_pattern(config, pattern_name).values()] for setting, pattern_name in NUMBERS.items()
+    )
     if not all(type(rank) is int and 0 < rank <= LARGEST for rank in ranks):
         return "its adapter's r, or what rank_pattern has, is not above zero; save it again"
     if not all(type(alpha) in (int, float) and abs(alpha) <= LARGEST for alpha in alphas):
@@ -69,7 +73,10 @@ def scale(config: dict[str, Any], module: str, rank: int) -> float:
 
     Raises ValueError when the config gives the module another rank.
     """
-    wanted, alpha = (_for_module(_pattern(config, of), module, config[one]) for one, of in NUMBERS.items())
+    wanted, alpha = (
+        _for_module(_pattern(config, pattern_name), module, config[setting])
+        for setting, pattern_name in NUMBERS.items()
+    )
     if rank != wanted:
         raise ValueError(f"{module} has rank {rank}, and {CONFIG} gives it {wanted}; save the adapter again")
     return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)

@@ -31,11 +31,11 @@ def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
     Raises InputError, which begins with `which`, for tensors that the base does not have, or in another shape.
     """
     shards = {file: read_header(str(file), file.stat().st_size) for file in sorted(base.glob("*.safetensors"))}
-    held = {name: tensor for header, _ in shards.values() for name, tensor in header.items()}
+    base_tensors = {name: tensor for header, _ in shards.values() for name, tensor in header.items()}
     config = read_json(str(adapter / CONFIG), which.removeprefix("checkpoint "))
     try:
         with safe_open(adapter / WEIGHTS, "pt") as weights:
-            changes = _plan_edits(config, weights, held, _name_resolver(base, held))
+            changes = _plan_edits(config, weights, base_tensors, _name_resolver(base, base_tensors))
             for file, (header, start) in shards.items():
                 shutil.copyfile(file, target / file.name)
                 _apply_edits(
@@ -51,8 +51,8 @@ def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callab
     changes: dict[str, Edit] = {}
 
     def shape(key: str) -> list[int]:
-        found: list[int] = weights.get_slice(key).get_shape()
-        return found
+        dimensions: list[int] = weights.get_slice(key).get_shape()
+        return dimensions
 
     for key in sorted(keys):
         path = key.removeprefix(PREFIX)
@@ -62,24 +62,24 @@ def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callab
         if matrix == "B.weight" and key.replace(".lora_B.", ".lora_A.") in keys:
             continue  # comes with its A
         if not matrix:  # a module that was trained as a whole
-            name, made, change = find(path), shape(key), partial(_replace_weight, weights, key)
+            name, adapter_shape, change = find(path), shape(key), partial(_replace_weight, weights, key)
         else:
-            down, up = (f"{PREFIX}{module}.lora_{one}.weight" for one in "AB")
+            down, up = (f"{PREFIX}{module}.lora_{letter}.weight" for letter in "AB")
             if not {down, up} <= keys:
                 raise ValueError(f"{key} has no counterpart; save the adapter again")
             if [len(shape(down)), len(shape(up))] != [2, 2] or shape(down)[0] != shape(up)[1]:
                 raise ValueError(
                     f"{module} has A {shape(down)} and B {shape(up)}, no product; merge it and save it whole"
                 )
-            name, made = find(f"{module}.weight"), [shape(up)[0], shape(down)[1]]
+            name, adapter_shape = find(f"{module}.weight"), [shape(up)[0], shape(down)[1]]
             change = partial(_add_product, weights, down, up, scale(config, module, shape(down)[0]))
         if held[name]["dtype"] not in DTYPES:
             raise ValueError(
                 f"{name} of its base is {held[name]['dtype']}, no float; take the base as it was before quantisation"
             )
-        if made != held[name]["shape"]:
+        if adapter_shape != held[name]["shape"]:
             raise ValueError(
-                f"{path} is for {made}, and {name} of its base is {held[name]['shape']}; take its own base"
+                f"{path} is for {adapter_shape}, and {name} of its base is {held[name]['shape']}; take its own base"
             )
         if name in changes:
             raise ValueError(f"{name} of its base is changed twice; save the adapter again")
@@ -95,8 +95,8 @@ def _add_product(weights: Any, down: str, up: str, scaled: float, weight: torch.
 
 
 def _replace_weight(weights: Any, key: str, weight: torch.Tensor) -> torch.Tensor:
-    found: torch.Tensor = weights.get_tensor(key).to(weight.dtype)
-    return found
+    replacement: torch.Tensor = weights.get_tensor(key).to(weight.dtype)
+    return replacement
 
 
 def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
@@ -112,15 +112,15 @@ def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
 
     def find(wanted: str) -> str:
         renamed = rename(wanted)
-        found = names.get(renamed, []) if renamed else []
+        candidates = names.get(renamed, []) if renamed else []
         if renamed in tied:
             raise ValueError(
                 f"{wanted} is tied to another tensor of its base; merge the adapter and save the whole model"
             )
-        if len(found) != 1:
-            many = f"could be {' or '.join(sorted(found))}" if found else "is not"
+        if len(candidates) != 1:
+            many = f"could be {' or '.join(sorted(candidates))}" if candidates else "is not"
             raise ValueError(f"{wanted} {many} in its base {base}; take the base that it was trained on")
-        return found[0]
+        return candidates[0]
 
     return find
 
@@ -140,9 +140,9 @@ def _load_renaming(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
             model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, OSError):
         return lambda name: name, set()
-    found, state = get_model_conversion_mapping(model), model.state_dict()
-    renamings = [one for one in found if isinstance(one, WeightRenaming)]
-    converters = [one for one in found if isinstance(one, WeightConverter)]
+    mappings, state = get_model_conversion_mapping(model), model.state_dict()
+    renamings = [mapping for mapping in mappings if isinstance(mapping, WeightRenaming)]
+    converters = [mapping for mapping in mappings if isinstance(mapping, WeightConverter)]
 
     def rename(name: str) -> str | None:
         renamed, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, state)

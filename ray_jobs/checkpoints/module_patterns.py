@@ -65,8 +65,8 @@ def _odd(nodes: Sequence[Node], inside_repeat: bool) -> Iterator[str]:
             case "IN":
                 yield from (
                     "a class of characters that is not taken"
-                    for part, what in value
-                    if str(part) not in ("LITERAL", "RANGE", "NEGATE") and str(what) not in CATEGORIES
+                    for part, argument in value
+                    if str(part) not in ("LITERAL", "RANGE", "NEGATE") and str(argument) not in CATEGORIES
                 )
             case "BRANCH":
                 for branch in value[1]:

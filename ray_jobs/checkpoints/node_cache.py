@@ -105,14 +105,14 @@ def _lock_copy(copy: Path, wait: float | None = None) -> Iterator[None]:
     wait = LOCK_SECONDS if wait is None else wait
     lock = copy.parent / LOCKS / copy.name
     lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock)
-    told = tell_waiting(lambda: f"waiting for the process that makes {copy}") if wait else nullcontext()
-    with told:
-        held.acquire(timeout=wait)
+    file_lock = FileLock(lock)
+    notice = tell_waiting(lambda: f"waiting for the process that makes {copy}") if wait else nullcontext()
+    with notice:
+        file_lock.acquire(timeout=wait)
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
@@ -175,13 +175,13 @@ def _discard(copy: Path) -> None:
 
 def _remove_unfinished(target: Path) -> None:
     """Remove what makers that were killed have left: of this copy, whose lock is held, and where nobody holds it."""
-    for left in cache().glob(".*"):
-        if found := UNFINISHED.fullmatch(left.name):
-            copy = left.with_name(found[1])
+    for leftover in cache().glob(".*"):
+        if match := UNFINISHED.fullmatch(leftover.name):
+            copy = leftover.with_name(match[1])
             with suppress(Timeout), nullcontext() if copy == target else _lock_copy(copy, wait=0):
-                shutil.rmtree(left, ignore_errors=True)
-        elif OTHERS.fullmatch(left.name) and time.time() - _last_use(left) > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(leftover, ignore_errors=True)
+        elif OTHERS.fullmatch(leftover.name) and time.time() - _last_use(leftover) > ABANDONED:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:

@@ -107,7 +107,7 @@ def read_tensors(uri: str, weights: Weights, sizes: dict[str, int]) -> dict[str,
     Raises Incomplete for a file that is missing or short; InputError where two files hold one tensor, and where the
     index names other tensors than the files hold.
     """
-    found: dict[str, Tensor] = {}
+    all_tensors: dict[str, Tensor] = {}
     homes: dict[str, str] = {}
     for number, file in enumerate(weights.files, 1):
         which = f"checkpoint {uri}: " + (f"shard {number} of {len(weights.files)}" if len(weights.files) > 1 else file)
@@ -115,18 +115,18 @@ def read_tensors(uri: str, weights: Weights, sizes: dict[str, int]) -> dict[str,
             raise Incomplete(f"{which} is missing ({file}); wait for the upload or delete the checkpoint")
         named = f"{which} ({file})" if len(weights.files) > 1 else which
         tensors = _read_whole(f"{uri}/{file}", sizes[file], named)
-        if twice := next((name for name in tensors if name in found), None):
+        if twice := next((name for name in tensors if name in all_tensors), None):
             raise InputError(
                 f"checkpoint {uri}: {printable(twice, 120)} is in {homes[twice]} and in {file}: files of two saves are "
                 "mixed; delete those of one, or save the checkpoint again"
             )
-        found |= tensors
+        all_tensors |= tensors
         homes |= dict.fromkeys(tensors, file)
-        if len(found) > MOST_TENSORS:
+        if len(all_tensors) > MOST_TENSORS:
             raise InputError(f"checkpoint {uri}: more than {MOST_TENSORS} tensors; save the checkpoint again")
     if weights.weight_map is not None:
-        _compare_with_index(uri, found, homes, weights.weight_map)
-    return found
+        _compare_with_index(uri, all_tensors, homes, weights.weight_map)
+    return all_tensors
 
 
 def refuse_second_set(uri: str, weights: Weights, tensors: Mapping[str, Tensor], sizes: dict[str, int]) -> None:
@@ -157,13 +157,13 @@ def holds_same_values(uri: str, weights: Weights, sizes: dict[str, int], first: 
         for name in {first, second} & tensors.keys():
             begin, end = tensors[name]["data_offsets"]
             places.append((f"{uri}/{file}", start + begin, end - begin, tensors[name]["dtype"]))
-    (one, at, size, dtype), (other, there, other_size, other_dtype) = places
-    if (size, dtype) != (other_size, other_dtype):
+    (first_uri, first_start, size, dtype), (second_uri, second_start, second_size, second_dtype) = places
+    if (size, dtype) != (second_size, second_dtype):
         return False
     offsets = {size * number // PIECES for number in range(PIECES)} | {max(0, size - PIECE_BYTES)}
     return all(
-        read_piece(one, at + offset, min(PIECE_BYTES, size - offset))
-        == read_piece(other, there + offset, min(PIECE_BYTES, size - offset))
+        read_piece(first_uri, first_start + offset, min(PIECE_BYTES, size - offset))
+        == read_piece(second_uri, second_start + offset, min(PIECE_BYTES, size - offset))
         for offset in sorted(offsets)
     )
 
@@ -171,11 +171,11 @@ def holds_same_values(uri: str, weights: Weights, sizes: dict[str, int], first: 
 def _choose_by_index(uri: str, tensor_files: set[str]) -> Weights:
     weight_map = read_index(uri, INDEX)
     shards = set(weight_map.values())
-    there = shards & tensor_files
+    present_shards = shards & tensor_files
     if SINGLE in tensor_files and SINGLE not in shards:
-        if not there:
+        if not present_shards:
             return Weights((SINGLE,))  # the index is of an earlier save, and transformers does not look at it
-        count = f"{len(shards)}" if there == shards else f"{len(there)} of {len(shards)}"
+        count = f"{len(shards)}" if present_shards == shards else f"{len(present_shards)} of {len(shards)}"
         raise InputError(
             f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {count} shards of {INDEX}): delete one"
         )

@@ -89,14 +89,16 @@ def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
 
 def _parse_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
     try:
-        found: Any = json.loads(text)
+        content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"label_names {uri}: not JSON: {error}; give {FORMS}") from None
-    if isinstance(found, dict) and isinstance(found.get("categories"), list):
-        found = found["categories"]
-    if isinstance(found, dict) and found and all(type(value) is int for value in found.values()):
-        found = {str(number): name for name, number in found.items()}
-    pairs = found.items() if isinstance(found, dict) else ((str(number), name) for number, name in enumerate(found))
+    if isinstance(content, dict) and isinstance(content.get("categories"), list):
+        content = content["categories"]
+    if isinstance(content, dict) and content and all(type(value) is int for value in content.values()):
+        content = {str(number): name for name, number in content.items()}
+    pairs = (
+        content.items() if isinstance(content, dict) else ((str(number), name) for number, name in enumerate(content))
+    )
     for key, name in pairs:
         if isinstance(name, dict) and {"id", "name"} <= name.keys():
             key, name = name["id"], name["name"]

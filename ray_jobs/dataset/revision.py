@@ -45,11 +45,11 @@ def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str]
     a hub is not pinned, and when the files are of several splits and the suite names none.
     """
     names = objects.entry(dataset.label_names) if dataset.label_names else None
-    told: list[object] = ["label_names", names.size, names.version] if names else []
+    extras: list[object] = ["label_names", names.size, names.version] if names else []
     if dataset.label_names and names and _is_new_label_table(dataset.label_names):
-        told.append("with ids")  # earlier versions numbered its lines, so what they made is of other labels
+        extras.append("with ids")  # earlier versions numbered its lines, so what they made is of other labels
     if dataset.split and not is_hub_name(dataset) and not _is_saved(dataset):
-        told += ["split"]  # earlier versions read all splits here, so what they made is of another content
+        extras += ["split"]  # earlier versions read all splits here, so what they made is of another content
     if dataset.source.startswith(("~", "$")):
         raise InputError(f"dataset {dataset.source}: ~ and $ are not replaced in a suite; write the whole path")
     if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
@@ -58,16 +58,16 @@ def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str]
             "`revision` (a commit hash), or the golden set could change unnoticed"
         )
     if dataset.revision:
-        return digest(dataset.revision, told) if told else dataset.revision
-    found, revision = False, hashlib.sha256()
+        return digest(dataset.revision, extras) if extras else dataset.revision
+    has_files, revision = False, hashlib.sha256()
     for entry in _list_files(dataset):
-        found = True
+        has_files = True
         revision.update(f"{json.dumps([entry.key, entry.size, version_of(entry)])}\n".encode())
-    if not found:
+    if not has_files:
         remedy = "patterns with * are not read, name the folder" if "*" in dataset.source else "check the URI"
         raise InputError(f"dataset {dataset.source}: nothing is there; {remedy}")
-    if told:
-        revision.update(json.dumps(told).encode())
+    if extras:
+        revision.update(json.dumps(extras).encode())
     return revision.hexdigest()[:16]
 
 

@@ -93,8 +93,8 @@ def is_of_split(key: str, split: str) -> str | None:
     """How the path of a file spells the split that it belongs to, where that is the split; None where it is not."""
     wanted = split.lower()
     if canonical := SPLIT_OF.get(wanted):
-        told = next(splits_in_path(key), None)
-        return told[0] if told and SPLIT_OF.get(told[0].lower()) == canonical else None
+        first_split = next(splits_in_path(key), None)
+        return first_split[0] if first_split and SPLIT_OF.get(first_split[0].lower()) == canonical else None
     *folders, name = key.lower().split("/")
     if wanted in folders or f"split={wanted}" in folders:
         return wanted
@@ -119,9 +119,9 @@ def candidate_image_folders(manifest: str) -> list[str]:
     `annotations/captions_val2017.json` describes the images of `val2017/` or `images/val2017/` beside `annotations/`.
     """
     home, _, name = manifest.rpartition("/")
-    parent, _, own = home.rpartition("/")
+    parent, _, folder = home.rpartition("/")
     subset = name.partition(".")[0].rpartition("_")[2]
-    if own.lower() not in ("annotations", "annotation", "labels") or not parent:
+    if folder.lower() not in ("annotations", "annotation", "labels") or not parent:
         return [home or "."]
     return [f"{parent}/{subset}", f"{parent}/images/{subset}", f"{parent}/images", home]
 
@@ -212,8 +212,8 @@ class Selection:
     def refuse_missing(self, known: Iterable[str] = ()) -> None:
         """Raise InputError that no file is of the split, with what to write instead."""
         names = [*self.others, *known]
-        told = nearest(str(self.split), names) if names else "; its files are not named by splits: take `split` out"
-        raise InputError(f"dataset {self.folder}: no split {self.split!r}{told}")
+        hint = nearest(str(self.split), names) if names else "; its files are not named by splits: take `split` out"
+        raise InputError(f"dataset {self.folder}: no split {self.split!r}{hint}")
 
     def _is_data(self, key: str) -> bool:
         """Whether the file holds images, or describes the images of its folder."""

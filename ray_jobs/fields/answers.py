@@ -47,12 +47,12 @@ def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_toke
         try:
             values = check_value(schema, strict_json.parse_object(answer.encode("utf-8", "surrogatepass"), MOST_VALUES))
         except (strict_json.NotJson, InputError) as error:
-            told = str(error).removesuffix(" (yet)")
-            raise DoesNotFit(NOT_JSON, f"the answer {told}: {printable(answer, SHOWN)}") from None
+            detail = str(error).removesuffix(" (yet)")
+            raise DoesNotFit(NOT_JSON, f"the answer {detail}: {printable(answer, SHOWN)}") from None
     except DoesNotFit as fault:
         if finish_reason == "length":
-            told = f"cut off at max_tokens {max_tokens}; raise it, or lower the schema's maxLength and maxItems"
-            return AnswerFields(answer, reason=CUT_OFF, detail=told)
+            detail = f"cut off at max_tokens {max_tokens}; raise it, or lower the schema's maxLength and maxItems"
+            return AnswerFields(answer, reason=CUT_OFF, detail=detail)
         return AnswerFields(answer, reason=fault.reason, detail=str(fault))
     return AnswerFields(values.get(CAPTION, answer), values)
 
@@ -84,8 +84,8 @@ def _check_object(schema: Schema, value: Any, where: str) -> dict[str, Any]:
     names = list(schema["properties"])
     if set(value) != set(names):
         odd = next(iter(sorted(set(value) ^ set(names), key=str)))
-        told = f"{where or 'the answer'} has {'no' if odd in names else 'another'} property {_show_value(odd)}"
-        raise DoesNotFit(OTHER_FIELDS, told)
+        detail = f"{where or 'the answer'} has {'no' if odd in names else 'another'} property {_show_value(odd)}"
+        raise DoesNotFit(OTHER_FIELDS, detail)
     prefix = f"{where}." if where else ""
     return {name: check_value(schema["properties"][name], value[name], f"{prefix}{name}") for name in names}
 

@@ -70,13 +70,15 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
     def count(name: str) -> tuple[Counter[str], BoxCounts]:
         rows = parts.read_columns(spec.golden_uri, name, ["image_id", TRUTH, *SIZES]).to_pylist()
         values = [truth_of(spec, row) for row in rows]
-        found = Counter(field for one in values for field in one)
-        return found, BoxCounts().plus(*(count_boxes(spec, row, one) for row, one in zip(rows, values, strict=True)))
+        part_counts = Counter(field for field_values in values for field in field_values)
+        return part_counts, BoxCounts().plus(
+            *(count_boxes(spec, row, field_values) for row, field_values in zip(rows, values, strict=True))
+        )
 
     with ThreadPoolExecutor(READERS) as pool:
-        for found, more in pool.map(count, [part.name for part in golden.parts if part.rows]):
-            counts.update(found)
-            boxes = boxes.plus(more)
+        for part_counts, part_boxes in pool.map(count, [part.name for part in golden.parts if part.rows]):
+            counts.update(part_counts)
+            boxes = boxes.plus(part_boxes)
     for field, images in counts.items():
         if not images:
             column = spec.suite.dataset.truth[field]

@@ -110,8 +110,8 @@ def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess,
     elif kind == "JPEG":
         width, height = image.size
         least = target_size(width, height, settings) if settings.filter == "fast" else (width, height)
-        if found := jpeg.decode_jpeg(data, least):
-            pixels, repaired = found
+        if decoded := jpeg.decode_jpeg(data, least):
+            pixels, repaired = decoded
             repairs += repaired
     turned = kind == "TIFF" and _orientation(image) != 1  # which Pillow turns as it loads them
     if pixels is None:

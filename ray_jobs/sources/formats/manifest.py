@@ -124,8 +124,8 @@ class ManifestSource:
             raise InputError(f"dataset {source}: has no rows; write one an image")
         image = check_column(self.dataset.image, "image", source, known) or choose_preferred(known, PLACES)
         if image is None:
-            suffixes = f"cannot tell which of its columns names the images: {', '.join(known)}; set `dataset.image`"
-            raise InputError(f"dataset {source}: {suffixes}")
+            fault = f"cannot tell which of its columns names the images: {', '.join(known)}; set `dataset.image`"
+            raise InputError(f"dataset {source}: {fault}")
         return Columns(image, self.dataset.label, self.dataset.references, places=True)
 
     @cached_property

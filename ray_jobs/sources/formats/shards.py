@@ -42,10 +42,10 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
         selection.refuse_missing()
     elif not count:
         if objects.entry(source) is None:
-            what = (
+            fault = (
                 f"none of its {skipped.count} files is named {', '.join(suffixes)}" if skipped.count else "no such file"
             )
-            raise InputError(f"dataset {source}: {what}; check the URI")
+            raise InputError(f"dataset {source}: {fault}; check the URI")
         if not has_columns:
             _refuse_split(dataset, source)
         yield ""

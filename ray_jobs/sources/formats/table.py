@@ -106,7 +106,7 @@ class TableSource:
             rows.check()
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        given = read_label_names(self.dataset)
+        given_names = read_label_names(self.dataset)
         for (shard, faulty), refs in groupby(located, key=lambda ref: (ref.where.rpartition("#")[0], bool(ref.fault))):
             if faulty:
                 yield from (SourceImage(ref.image_id, None, detail=ref.fault) for ref in refs)
@@ -114,7 +114,7 @@ class TableSource:
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
                 columns = choose_columns(self.dataset, uri, file.schema, parse_partitions(shard))
-                names = given or columns.names
+                names = given_names or columns.names
                 cells = self._read_cells(uri, file, columns, list(refs))
                 for ref, texts, fetched in self._fetch_cells(uri, columns, cells):
                     name, label_id = name_label(texts.label, names, self.dataset)
@@ -125,21 +125,23 @@ class TableSource:
 
     def _choose_columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
         """The columns of one file; one that has no value in any of its rows has no type there, but has in others."""
-        uri, given = uri_of(self.dataset, shard), parse_partitions(shard)
+        uri, partitions = uri_of(self.dataset, shard), parse_partitions(shard)
         untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
         if not untyped or self.dataset.image:
-            return choose_columns(self.dataset, uri, schema, given)
+            return choose_columns(self.dataset, uri, schema, partitions)
         if first:
-            return choose_columns(self.dataset, uri, schema, given, first.image if first.image in untyped else None)
+            return choose_columns(
+                self.dataset, uri, schema, partitions, first.image if first.image in untyped else None
+            )
         for other in islice(list_shards(self.dataset, self.suffixes, has_columns=True), MOST_OTHERS):
             name = uri_of(self.dataset, other)
             with self._open(name) as file, suppress(InputError):
                 columns = choose_columns(self.dataset, name, file.schema, parse_partitions(other))
                 if columns.image in untyped and not pa.types.is_null(file.schema.field(columns.image).type):
-                    return choose_columns(self.dataset, uri, schema, given, columns.image)
+                    return choose_columns(self.dataset, uri, schema, partitions, columns.image)
                 if {field.name for field in file.schema if not pa.types.is_null(field.type)}.issuperset(untyped):
                     break
-        return choose_columns(self.dataset, uri, schema, given)
+        return choose_columns(self.dataset, uri, schema, partitions)
 
     def _find_first_place(self, uri: str, file: TableFile, image: str) -> str:
         """Where the first image of a file of places lies; the file itself where its first row names none."""
@@ -186,23 +188,29 @@ class TableSource:
         self, uri: str, file: TableFile, columns: Columns, located: list[ImageRef]
     ) -> Iterator[tuple[ImageRef, dict[str, Any]]]:
         """The wanted cells of the located rows of a shard, in that order, each block gone through once if sorted."""
-        place = [tuple(map(int, ref.where.rpartition("#")[2].split("."))) for ref in located]
-        at, wanted = 0, columns.names_to_read()
-        while at < len(located):
-            block, row = place[at]
-            start, reached = 0, at
+        block_rows = [tuple(map(int, ref.where.rpartition("#")[2].split("."))) for ref in located]
+        index, wanted = 0, columns.names_to_read()
+        while index < len(located):
+            block, row = block_rows[index]
+            start, reached = 0, index
             for batch in file.batches(block, wanted):
                 check_batch(batch, uri)  # a name with a dot may have brought another column
                 while (
-                    at < len(located) and place[at][0] == block and start <= (row := place[at][1]) < start + len(batch)
+                    index < len(located)
+                    and block_rows[index][0] == block
+                    and start <= (row := block_rows[index][1]) < start + len(batch)
                 ):
                     cells = batch.slice(row - start, 1).to_pylist()[0]
-                    yield located[at], cells | dict(columns.partition_values)
-                    at += 1
+                    yield located[index], cells | dict(columns.partition_values)
+                    index += 1
                 start += len(batch)
-                if at == len(located) or place[at][0] != block or (at > reached and place[at][1] < start):
+                if (
+                    index == len(located)
+                    or block_rows[index][0] != block
+                    or (index > reached and block_rows[index][1] < start)
+                ):
                     break
-            if at == reached:
+            if index == reached:
                 raise InputError(f"dataset {uri}: has no row {row} in block {block} any more; it changed: plan again")
 
     def _fetch_cells(

@@ -101,8 +101,8 @@ def _check_end(uri: str, file: BufferedReader, end: int) -> None:
     file.seek(end)
     mark = file.read(BLOCK)
     if len(mark) < BLOCK or any(mark):
-        what = "an unreadable header" if any(mark) else "no end mark"
-        raise InputError(f"dataset {uri}: cut off or corrupt at byte {end}: {what}; write or copy it again")
+        fault = "an unreadable header" if any(mark) else "no end mark"
+        raise InputError(f"dataset {uri}: cut off or corrupt at byte {end}: {fault}; write or copy it again")
     while rest := file.read(2**20):
         if rest.strip(b"\0"):
             raise InputError(

@@ -139,8 +139,8 @@ class WebDatasetSource:
 
     def _find_text_members(self, sample: TarSample) -> set[str]:
         """The members that hold the label, the references and truth: by their names, else in the sample's json."""
-        asked = [name.lower() for name in self._text_names()]
-        return {name if name in sample.members else "json" for name in asked} & sample.members.keys()
+        text_names = [name.lower() for name in self._text_names()]
+        return {name if name in sample.members else "json" for name in text_names} & sample.members.keys()
 
     def _text_names(self) -> list[str]:
         names = (self.dataset.label, self.dataset.references, *self.dataset.truth.values())
