@@ -1,1 +1,1 @@
-"""From two runs' scores to a verdict: pure functions over arrays, no Ray."""
+"""Turn the scores of two runs into a verdict, by pure functions over arrays. Nothing here uses Ray."""

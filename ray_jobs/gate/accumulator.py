@@ -1,4 +1,8 @@
-"""Accumulate values that arrive in chunks, and choose the test of their mean that suits them."""
+"""Accumulate values that arrive in chunks, and choose the statistical test of their mean.
+
+`paired_differences`, `limits` and `non_inferiority` call this, in the driver of `evaluate`. Invariant: memory grows
+with the number of clusters, never with the number of values.
+"""
 
 from dataclasses import replace
 from typing import Protocol
@@ -17,7 +21,7 @@ TANGO, MCNEMAR = "Tango's score test with continuity correction", "exact McNemar
 
 
 class Test(Protocol):
-    """Tests of a mean against a bound, in both directions, and the number of images that would decide."""
+    """A test of a mean against a bound, in both directions. It also says how many images would decide."""
 
     @property
     def method(self) -> str: ...
@@ -28,13 +32,13 @@ class Test(Protocol):
 
 
 class PredictiveTest(Test, Protocol):
-    """A test that can predict the difference it would detect."""
+    """A test that also predicts which difference it would detect."""
 
     def detectable(self, bound: float, alpha: float, power: float) -> "float | np.ndarray": ...
 
 
 class Sample:
-    """The moments of the values, the counts of -1, 0 and +1, and the sums by cluster when there are clusters."""
+    """The moments of the values, the counts of -1, 0 and +1, and the sums per cluster if the values are clustered."""
 
     def __init__(self, clustered: bool = False) -> None:
         self.moments: Moments = EMPTY
@@ -50,7 +54,10 @@ class Sample:
         return float(self.moments.mean) if self.n else None
 
     def add(self, values: np.ndarray, clusters: np.ndarray | None = None) -> None:
-        """Add a chunk of values, none of them missing, with the number of each value's cluster."""
+        """Add a chunk of values. None may be missing. `clusters` has the number of each value's cluster.
+
+        Raises ValueError when the sample is clustered and `clusters` is None.
+        """
         if not len(values):
             return
         self.moments = merge_moments(self.moments, compute_moments(values))
@@ -63,13 +70,13 @@ class Sample:
             self.clusters.add(clusters, values)
 
     def why_too_few(self) -> str | None:
-        """Why there are too few values for a test that uses their spread; None when there are enough."""
+        """The reason why a test that uses the spread has too few values; None when there are enough."""
         if self.clusters is not None and len(self.clusters) < MIN_SIZE:
             return f"only {len(self.clusters)} clusters, {MIN_SIZE} are needed"
         return f"only {self.n} images, {MIN_SIZE} are needed" if self.n < MIN_SIZE else None
 
     def studentised(self, order: int = 1) -> MeanTest:
-        """The test of the mean by its standard error."""
+        """The test that divides the mean by its standard error."""
         if self.clusters is not None:
             test = self.clusters.studentised()
             return replace(test, error=order * test.error, order=order)
@@ -77,7 +84,7 @@ class Sample:
 
 
 def build_mean_test(moments: Moments, order: int = 1) -> MeanTest:
-    """The test of the mean of values of independent images; many samples at once when the moments are arrays."""
+    """The test of a mean over independent images. Array moments give a test of many samples at once."""
     error = order * np.sqrt(moments.variance / moments.n)
     return MeanTest(
         STUDENT, moments.mean, error, moments.skewness, moments.kurtosis, moments.n, moments.n - 1, moments.n, order
@@ -87,9 +94,9 @@ def build_mean_test(moments: Moments, order: int = 1) -> MeanTest:
 def choose_difference_test(
     sample: Sample, kind: str, reach: float, margin: float, order: int = 1
 ) -> PredictiveTest | None:
-    """The test of signed differences, each within [-reach, reach]; None where there are too few to tell anything.
+    """The test of signed differences, each within [-reach, reach]; None when there are too few for any test.
 
-    `order` is the metric's: how many captions a value is of.
+    `order` is the metric's: the number of captions that one value is computed from.
     """
     if sample.n < 2:
         return None
@@ -99,7 +106,7 @@ def choose_difference_test(
 
 
 def choose_value_test(sample: Sample, kind: str, least: float, most: float, order: int = 1) -> Test | None:
-    """The test of the mean of the values themselves, each within [least, most]."""
+    """The test of the mean of the values themselves, each within [least, most]; None when there are too few."""
     if sample.n < 1:
         return None
     if kind == "share" and sample.zero + sample.plus == sample.n:
@@ -108,10 +115,10 @@ def choose_value_test(sample: Sample, kind: str, least: float, most: float, orde
 
 
 def _choose_mean_test(sample: Sample, least: float, most: float, order: int) -> MeanTest | ZeroVarianceTest | None:
-    """By the spread of the images, or of the clusters; by the range where there is none.
+    """The test by the spread of the images or clusters. When there is no spread, the test by the metric's range.
 
-    A caption that counts in all values moves their mean `order` times as far as its own value does: the variance of a
-    U-statistic is order^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293).
+    Where one caption counts in the values of all images, it moves their mean `order` times as far as its own value
+    does: the variance of a U-statistic is order^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293).
     """
     value = float(sample.moments.mean)
     low, high = (value + order * (end - value) for end in (least, most))
@@ -138,5 +145,5 @@ def _choose_proportion_test(sample: Sample) -> Test | None:
 
 
 def _count_independent(sample: Sample) -> int:
-    """How many values are independent: one per cluster, because values within a cluster may be alike."""
+    """The number of independent values: one per cluster, because values within a cluster may be alike."""
     return sample.n if sample.clusters is None else len(sample.clusters)

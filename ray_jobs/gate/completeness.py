@@ -1,4 +1,4 @@
-"""Decide whether enough is scored to conclude anything. The verdict checks this first."""
+"""Decide whether enough images have scores to conclude anything. `verdict` checks this before all else."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,10 @@ from ray_jobs.gate.paired_differences import GateMetric
 
 
 def count_expected(scores: Scores, metric: str) -> int:
-    """How many images should have a value of the metric: all images, for a metric that is not of single captions."""
+    """The number of images that should have a value of the metric.
+
+    These are all images when the scores do not list the metric, because it is not a metric of single captions.
+    """
     return scores.metrics[metric].expected if metric in scores.metrics else scores.images
 
 
@@ -20,10 +23,11 @@ def why_incomplete(
     limited: Mapping[str, Sample],
     comparisons: Sequence[Comparison],
 ) -> str | None:
-    """Why too much is missing to conclude anything, with the worst case of what is missing; None when enough is there.
+    """The reason why too much is missing to conclude anything; None when enough is there.
 
-    Checks the captions, then the run's own values of each gating metric and limit, then the images with a value in both
-    runs. A caption that is too short for a metric does not count as missing, because no retry would give it a value.
+    The reason includes the worst case of the missing values. The function checks the captions first. Then it checks
+    the run's own values of each gating metric and limit, and then the images with a value in both runs. A caption that
+    is too short for a metric does not count as missing, because no retry would give it a value.
     """
     gating = [comparison for comparison in comparisons if not comparison.advisory]
     captioned = scores.images - scores.failed.get("no-caption", 0)
@@ -51,7 +55,7 @@ def why_incomplete(
 
 
 def _count_captioned_in_both(comparison: Comparison, comparisons: Sequence[Comparison]) -> int:
-    """How many images have captions in both runs: those with a value of `empty`."""
+    """The number of images with captions in both runs. They are the images with a value of `empty` in both."""
     return next(
         (other.n for other in comparisons if (other.metric, other.against) == ("empty", comparison.against)),
         comparison.n,
@@ -71,7 +75,7 @@ def _format_bounds(comparisons: Sequence[Comparison], metric: str) -> str:
 
 
 def could_change_outcome(comparison: Comparison) -> bool:
-    """Whether the missing values, at their worst or best, could change the outcome of a comparison."""
+    """True if the missing values, at their worst or best, could change the outcome of the comparison."""
     if (
         comparison.difference is None
         or comparison.worst_low is None

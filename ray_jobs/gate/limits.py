@@ -18,10 +18,11 @@ def check_limit(
     family: int = 1,
     power: float = 0.8,
 ) -> LimitCheck:
-    """PASS when the test shows at `alpha` that the mean is within the limit, FAIL when it shows the opposite, else
-    INCONCLUSIVE. The verdict then corrects a FAIL for the whole family of tests.
+    """The result of testing the mean of `values` against `limit`.
 
-    A mean exactly at the limit is within it. `decisive_n` is set unless it is a PASS, with alpha / `family` for FAIL.
+    PASS when the test shows at `alpha` that the mean is within the limit. FAIL when the test shows the opposite. Else
+    INCONCLUSIVE. `verdict` then corrects a FAIL for the whole family of tests. A mean exactly at the limit is within
+    it. `decisive_n` is set unless the outcome is PASS. It uses alpha / `family` for FAIL.
     """
     test = choose_value_test(values, metric.kind, *metric.range, metric.order)
     check = LimitCheck(

@@ -1,4 +1,7 @@
-"""Count, mean and central moments of values that arrive in chunks, in constant memory and numerically stable."""
+"""Compute count, mean and central moments of values that arrive in chunks.
+
+The sums use constant memory and are numerically stable.
+"""
 
 from dataclasses import dataclass
 
@@ -7,9 +10,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of the first powers of the deviations from the mean: `m2 = sum (x - mean)^2`, and so on.
+    """Sums of powers of the deviations from the mean: `m2 = sum (x - mean)^2`, and so on.
 
-    Every field is a number, or an array with one entry a sample when many samples are looked at at once.
+    Every field is a number. When there are many samples, every field is an array with one entry per sample.
     """
 
     n: np.ndarray
@@ -22,7 +25,7 @@ class Moments:
 
     @property
     def constant(self) -> np.ndarray:
-        """Whether all values are one but for rounding: then there is no spread that a test could go by."""
+        """True if all values are equal, apart from rounding. Then there is no spread that a test could use."""
         size = np.maximum(np.abs(self.least), np.abs(self.most))
         return np.asarray((self.n > 0) & (self.most - self.least <= 1e-9 * size))
 
@@ -40,7 +43,7 @@ class Moments:
 
     @property
     def kurtosis(self) -> np.ndarray:
-        """Excess over the normal distribution's, 0 where there is no spread."""
+        """Excess over the kurtosis of the normal distribution; 0 when there is no spread."""
         with np.errstate(all="ignore"):
             raw = self.n * self.m4 / self.m2**2 - 3
         return np.where(np.isfinite(raw), raw, 0.0)
@@ -62,7 +65,7 @@ def compute_moments(values: np.ndarray) -> Moments:
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
-    """The moments of both samples together (Pébay 2008, SAND2008-6212, eqs. 1.4 to 1.6, after Chan et al. 1979)."""
+    """The moments of both samples as one (Pébay 2008, SAND2008-6212, eqs. 1.4 to 1.6, after Chan et al. 1979)."""
     n = a.n + b.n
     if not n:
         return EMPTY

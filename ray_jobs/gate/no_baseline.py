@@ -1,4 +1,7 @@
-"""Explain why a run has no baseline: it is the first, a person changed the suite, or an upgrade began a new series."""
+"""Explain why a run has no baseline.
+
+The reasons are: the run is the first, a person changed the suite, or an upgrade of Assay began a new series.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +12,7 @@ ACCEPTED = "nothing to compare with yet: accepted as the first baseline"
 
 
 class NoBaseline(NamedTuple):
-    """`is_lost`: an upgrade of Assay took the baseline or anchor that the suite had, so the run cannot PASS."""
+    """`is_lost`: the suite had a baseline or anchor, and an upgrade of Assay removed it. Such a run cannot PASS."""
 
     reason: str
     is_lost: bool = False
@@ -19,7 +22,7 @@ FIRST_OF_SERIES = NoBaseline(ACCEPTED)
 
 
 def explain_missing_baseline(spec: Spec) -> NoBaseline:
-    """The reason for the verdict of a run without a baseline, and whether an upgrade took the baseline."""
+    """The reason for the verdict of a run without a baseline, and whether an upgrade removed the baseline."""
     before = spec.predecessor
     if before is None or (spec.baseline and not spec.lost_anchor):
         return FIRST_OF_SERIES

@@ -1,4 +1,4 @@
-"""Compare one metric of two runs, by a test of non-inferiority."""
+"""Compare one metric of two runs by a test of non-inferiority. `verdict` calls this in the driver of `evaluate`."""
 
 import math
 from typing import Any, Literal
@@ -25,11 +25,16 @@ def compare_metric(
 ) -> Comparison:
     """The comparison by paired differences: PASS, FAIL or INCONCLUSIVE, with each error at most `alpha`.
 
-    PASS when the test shows that the difference is above -margin, FAIL when it shows that the difference is below, else
-    INCONCLUSIVE. `family` counts the tests that share alpha for FAIL: `detectable` and `decisive_n` are for the first
-    step of Holm's correction, alpha / family, with this `power`. `verdict` corrects the FAIL itself for the family.
-    `expected` counts the images that should have both values. For a metric without a direction the difference is
-    candidate minus baseline, and the outcome is always INCONCLUSIVE.
+    PASS when the test shows that the difference is above -margin. FAIL when the test shows that the difference is
+    below -margin. Else INCONCLUSIVE. For a metric without a direction the difference is candidate minus baseline, and
+    the outcome is always INCONCLUSIVE.
+
+    Args:
+        family: The number of tests that share alpha for FAIL. `detectable` and `decisive_n` use the first step of
+            Holm's correction, alpha / family. `verdict` corrects the FAIL itself for the family.
+        power: The probability that `detectable` and `decisive_n` are computed for.
+        expected: The number of images that should have both values.
+        advisory: The comparison is shown, but does not gate.
     """
     test = (
         SameCaptionsTest()

@@ -9,7 +9,7 @@ from ray_jobs.gate.accumulator import Sample
 
 
 class GateMetric(Protocol):
-    """What the gate needs of a metric, as `ray_jobs.metrics.Metric` declares it. `range` may be infinite."""
+    """The fields of a metric that the gate needs. `ray_jobs.metrics.Metric` declares them. `range` may be infinite."""
 
     @property
     def name(self) -> str: ...
@@ -28,9 +28,9 @@ class GateMetric(Protocol):
 
 
 class PairedDifferences:
-    """The signed differences of the images with both values, and the values that one side lacks.
+    """The signed differences of the images with both values, and the sums of the values that only one side has.
 
-    `same`: both sides are the same captions, so they are equal without a test.
+    `same`: both sides have the same captions, so they are equal without a test.
     """
 
     def __init__(self, metric: GateMetric, clustered: bool = False, same: bool = False) -> None:
@@ -46,7 +46,7 @@ class PairedDifferences:
 
     @property
     def missing(self) -> int:
-        """Images that have a value on one side only."""
+        """The number of images that have a value on one side only."""
         return int(self._alone[:, 0].sum())
 
     @property
@@ -63,9 +63,9 @@ class PairedDifferences:
         return self.metric.range[1] - self.metric.range[0]
 
     def add(self, baseline: np.ndarray, candidate: np.ndarray, clusters: np.ndarray | None = None) -> None:
-        """One more chunk: a value an image, in the same order on both sides, NaN where it is missing.
+        """Add a chunk: one value per image, in the same order on both sides, NaN where the value is missing.
 
-        `clusters` numbers the cluster of each image, from 0.
+        `clusters` has the number of each image's cluster, from 0.
         """
         old, new = np.isfinite(baseline), np.isfinite(candidate)
         both = old & new
@@ -76,10 +76,10 @@ class PairedDifferences:
             self._alone[side] += alone.sum(), values[alone].sum()
 
     def worst_case(self, expected: int) -> tuple[float, float] | None:
-        """Bounds of the mean difference whatever the missing values are (Manski 2003, Partial Identification, ch. 1).
+        """Bounds of the mean difference, whatever the missing values are (Manski 2003, Partial Identification, ch. 1).
 
-        Each missing value is taken as bad, or as good, as the metric's range allows; None where that has no end, or
-        nothing is expected. `expected` counts the images that should have both values.
+        The bounds assume that each missing value is as bad, or as good, as the metric's range allows. `expected` is
+        the number of images that should have both values. None when the range is infinite, or no image is expected.
         """
         least, most = self.metric.range
         neither = max(expected - self.n - self.missing, 0)

@@ -1,9 +1,10 @@
-"""Tests of a difference of two shares over the same images, from the images on which the runs disagree.
+"""Test the difference of two shares over the same images, from the images on which the runs disagree.
 
-`losses` counts the images that only the baseline has right, `gains` those that only the candidate has. At margin 0 the
-test is McNemar's exact one; at a margin it is Tango's score test (1998, Statistics in Medicine 17:891), whose error
-rate is over its level where gains are rare (8.9% for 5% at 300 images). Two things mend that: a continuity correction
-of one image, and the bound Bin(n, margin), which is the distribution of losses - gains when there are no gains at all.
+`losses` counts the images that only the baseline has right. `gains` counts the images that only the candidate has
+right. At margin 0 the test is McNemar's exact test. At any other margin it is Tango's score test (1998, Statistics in
+Medicine 17:891). The error rate of Tango's test is above its level when gains are rare (8.9% for 5% at 300 images).
+Two changes repair that. The first is a continuity correction of one image. The second is the bound Bin(n, margin),
+which is the distribution of losses - gains when there are no gains at all.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from scipy.special import betainc, ndtr
 from ray_jobs.gate.paired_proportions_power import power_below
 from ray_jobs.gate.smallest_n import find_smallest_n
 
-MAX_IMAGES = 10**9  # images that are announced
-MIN_PREDICTABLE = 40  # images: of fewer the share of gains is known too badly to foretell by
+MAX_IMAGES = 10**9  # the largest number of images that the gate announces
+MIN_PREDICTABLE = 40  # with fewer images, the share of gains is too uncertain for a prediction
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,30 @@ class PairedProportionsTest:
         return float(losses_p_value(self.losses, self.gains, self.n, -bound))
 
     def p_above(self, bound: float) -> float:
-        """Where no image disagrees, the chance of that when losses are as frequent as the bound lets them be."""
+        """p of "the true difference is at most the bound": small means the difference is above the bound.
+
+        When the runs disagree on no image, p is the probability of that when losses are as frequent as the bound
+        allows.
+        """
         if self.losses == self.gains == 0 and bound < 0:
             return float((1 + bound) ** self.n)
         return float(losses_p_value(self.gains, self.losses, self.n, bound))
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """The differences that Tango's test does not reject at `alpha`, each side by itself."""
+        """The differences that Tango's test does not reject at `alpha` on each side."""
         low = -_find_largest_loss(self.losses, self.gains, self.n, alpha)
         high = _find_largest_loss(self.gains, self.losses, self.n, alpha)
-        # at 0 McNemar's exact test is the one that counts
+        # At difference 0, McNemar's exact test decides.
         low = max(low, 0.0) if losses_p_value(self.gains, self.losses, self.n, 0.0) <= alpha else min(low, 0.0)
         high = min(high, 0.0) if losses_p_value(self.losses, self.gains, self.n, 0.0) <= alpha else max(high, 0.0)
         return low, high
 
     def detectable(self, bound: float, alpha: float, power: float) -> float:
-        """The true difference that is found below the bound with this power, gains being as frequent as here.
+        """The true difference that the test finds below the bound with this power, if gains stay as frequent as here.
 
-        NaN for fewer than 40 images, and where even the largest difference would not be found. It grows about as the
-        root of the gains, and the mean of the root of a count is low by what a part of one more makes good.
+        NaN for fewer than 40 images, and when the test would not find even the largest difference. The result grows
+        about as the square root of the gains. The mean of the square root of a count is too low, and adding 0.15 to
+        the count corrects that.
         """
         gains = (self.gains + 0.15 * (self.gains > 0)) / self.n
 
@@ -63,7 +69,10 @@ class PairedProportionsTest:
         return -float(brentq(lacks, least, most, xtol=1e-6))
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
-        """Images after which the difference, if it is as seen, is found below (at `below`) or above the bound."""
+        """The number of images that would decide, if the true difference is the observed one; None when none would.
+
+        `below` and `above` are the alphas of finding the difference below or above the bound.
+        """
         if self.losses == self.gains == 0 and bound < 0:
             return int(np.ceil(np.log(above) / np.log1p(bound)))
         lost, gained, margin, alpha = self.losses / self.n, self.gains / self.n, -bound, below
@@ -77,15 +86,15 @@ class PairedProportionsTest:
 
 
 def losses_p_value(losses: np.ndarray | int, gains: np.ndarray | int, n: int, margin: float) -> np.ndarray:
-    """p of "losses exceed gains by at most `margin`, as a share of the images": small means by more.
+    """p of "losses exceed gains by at most `margin`, as a share of the images". A small p means by more.
 
-    Negative margins ask whether gains exceed losses by less than that. Arrays give an array.
+    A negative margin asks whether gains exceed losses by less than its size. Arrays give an array.
     """
     losses, gains = np.asarray(losses, dtype=float), np.asarray(gains, dtype=float)
     if margin == 0:
         return binomial_tail(losses, losses + gains, 0.5)
     excess = losses - gains - n * margin
-    # the largest likelihood of the shares whose difference is the margin: Tango's equation (14)
+    # The shares with the largest likelihood among those whose difference is the margin: Tango's equation (14).
     a, b = 2.0 * n, (2 * n - losses + gains) * margin - losses - gains
     rare = (np.sqrt(np.maximum(b**2 + 4 * a * gains * margin * (1 - margin), 0)) - b) / (2 * a)
     variance = n * (2 * np.maximum(rare, 0) + margin * (1 - margin))
@@ -108,11 +117,11 @@ def binomial_tail(least: np.ndarray, n: np.ndarray | float, share: float) -> np.
 
 
 def _find_largest_loss(losses: int, gains: int, n: int, alpha: float) -> float:
-    """The largest (losses - gains) / n that is not rejected as being more than the true one."""
+    """The largest difference (losses - gains) / n that the test does not reject at `alpha`."""
     near, far = (losses - gains) / n, 1.0
     for _ in range(50):
         middle = (near + far) / 2
-        if losses_p_value(gains, losses, n, -middle or 1e-12) <= alpha:  # Tango's at 0 too
+        if losses_p_value(gains, losses, n, -middle or 1e-12) <= alpha:  # not 0, so that Tango's test applies there too
             far = middle
         else:
             near = middle

@@ -1,11 +1,11 @@
-"""How often a test of discordant images rejects, from the exact distribution of losses and gains.
+"""Compute how often a test of discordant images rejects, from the exact distribution of losses and gains.
 
-Given how many images are discordant, losses are binomial: so the power is a sum over that number, of at most 151
-terms, each with the least number of losses that the test rejects at.
+When the number of discordant images is given, losses are binomial. So the power is a sum over that number, of at most
+151 terms. Each term needs the fewest losses at which the test rejects.
 
-A normal approximation in closed form would be 50 lines shorter. Where there are no gains it announces up to a third too
-many images, at any number of them, and then finds 97% of the differences that it announces for 80%. The gate's power is
-promised to two points (docs/explanation/gate.md).
+A normal approximation in closed form would be 50 lines shorter. But when there are no gains, it announces up to a third
+too many images, at any number of images. With that many images the test finds 97% of the differences for which 80% was
+announced. docs/explanation/gate.md promises the gate's power to two percentage points.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MAX_TERMS = 151
 
 
 def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alpha: float) -> float:
-    """P(p <= alpha) with n images of which the shares `loss` and `gain` are losses and gains."""
+    """P(p <= alpha) for n images. `loss` and `gain` are the shares of the images that are losses and gains."""
     either = min(loss + gain, 1.0)
     if either == 0:
         return 0.0
@@ -32,7 +32,10 @@ def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alp
 
 
 def _find_fewest_rejected(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
-    """For each number of discordant images the fewest losses that are rejected, one more than all where none are."""
+    """The fewest losses at which the test rejects, for each number of discordant images.
+
+    If the test never rejects, the result is the number of discordant images plus one.
+    """
     low, high = np.zeros_like(discordant), discordant + 1
     while (open_ := low < high).any():
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""Tests of one share: Clopper and Pearson's exact ones (1934, Biometrika 26:404)."""
+"""Test one share against a bound by Clopper and Pearson's exact tests (1934, Biometrika 26:404)."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,11 @@ MAX_IMAGES = 10**9
 
 @dataclass(frozen=True)
 class ProportionTest:
-    """The share `count / n`. For clustered images both are effective numbers, after Korn and Graubard (1998, Survey
-    Methodology 24:193): n divided by how many times larger the variance is than independent images would have it."""
+    """The share `count / n`.
+
+    For clustered images both are effective numbers, after Korn and Graubard (1998, Survey Methodology 24:193). The
+    effective n is n divided by the ratio of the variance to the variance that independent images would have.
+    """
 
     count: float
     n: float
@@ -32,7 +35,10 @@ class ProportionTest:
         return low, high
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
-        """Images after which the share, if it is as seen, is found below (at `below`) or above the bound."""
+        """The number of images that would decide, if the true share is the observed one; None when none would.
+
+        `below` and `above` are the alphas of finding the share below or above the bound.
+        """
         seen = self.count / self.n
         if seen == bound:
             return None
@@ -53,7 +59,7 @@ def _binomial_cdf(count: float, n: float, bound: float) -> float:
 
 
 def _compute_power(n: int, seen: float, bound: float, alpha: float) -> float:
-    """P(the share is found below the bound): of at most as many counts as still have a p of alpha."""
+    """P(the test finds the share below the bound): the probability of a count so small that its p is at most alpha."""
     few, many = -1, n
     while many - few > 1:
         middle = (few + many) // 2

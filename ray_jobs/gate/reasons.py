@@ -1,4 +1,4 @@
-"""Write the reason of a verdict, the first sentence that a person reads."""
+"""Write the reason of a verdict. The reason is the first sentence that a person reads."""
 
 from ray_jobs.contract.artifacts import Comparison, LimitCheck
 from ray_jobs.gate.completeness import could_change_outcome
@@ -6,7 +6,7 @@ from ray_jobs.gate.zero_variance import SameCaptionsTest
 
 
 def describe_comparison(comparison: Comparison) -> str:
-    """`exact_match 0.211 worse [-0.288, -0.134], margin 0.05`, and what keeps it from a conclusion."""
+    """For example `exact_match 0.211 worse [-0.288, -0.134], margin 0.05`, and why the result is INCONCLUSIVE."""
     if comparison.difference is None or comparison.low is None:
         return f"{comparison.metric}: {comparison.method}"
     if comparison.method == SameCaptionsTest.method:
@@ -20,7 +20,7 @@ def describe_comparison(comparison: Comparison) -> str:
 
 
 def describe_limit(check: LimitCheck) -> str:
-    """`empty 0.000 [0.000, 0.021], at most 0.01`, and what keeps it from a conclusion."""
+    """For example `empty 0.000 [0.000, 0.021], at most 0.01`, and how many images would decide if INCONCLUSIVE."""
     bound = f"{'at most' if check.kind == 'max' else 'at least'} {check.limit:g}"
     if check.value is None or check.low is None:
         return f"{check.metric}, {bound}: {check.method}"
@@ -31,7 +31,7 @@ def describe_limit(check: LimitCheck) -> str:
 
 
 def _explain_inconclusive(comparison: Comparison) -> str:
-    """Why a comparison whose interval is below the margin is not a FAIL."""
+    """The reason why a comparison is not a FAIL although its interval is below -margin; "" if the interval is not."""
     if comparison.high is None or comparison.high >= -comparison.margin:
         return ""
     return ", too skewed to be called worse" if comparison.p_worse == 1 else ", not after Holm's correction"

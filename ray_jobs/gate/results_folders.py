@@ -1,8 +1,8 @@
 """Find the folder of a run's results, and make the results of a forced request current.
 
 The driver of `evaluate` calls this. A run's scores.json, report and preferences are in the run's folder, or in the
-folder that verdict.json names. Invariant: verdict.json is written last and replaced whole, so what it names is complete
-and of one request, whoever is killed.
+folder that verdict.json names. Invariant: the driver writes verdict.json last and replaces it as a whole. So the
+results that verdict.json names are complete and belong to one request, even if a driver is killed.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,17 @@ from ray_jobs.storage import json_files, objects
 
 
 def find_folder(spec: Spec, made_of: str) -> str:
-    """The folder below the run to write results to; "" for the run's own. `made_of` is the digest of all captions that
-    are compared, because preferences depend on them."""
+    """The folder below the run to write results to; "" for the run's own folder.
+
+    `made_of` is the digest of all captions that are compared. It is in the name because preferences depend on them.
+    """
     if not spec.force and _claim_own_folder(spec, made_of):
         return ""
     for folder in number_folders(f"{forced_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
         verdict = _read_verdict(f"{spec.run_uri}/{folder}")
-        if verdict is None or verdict.outcome != "INCOMPLETE":  # then each attempt asks the judge again
+        if (
+            verdict is None or verdict.outcome != "INCOMPLETE"
+        ):  # an INCOMPLETE run needs a new folder, because each attempt asks the judge again
             break
     return folder
 
@@ -30,7 +34,7 @@ def find_folder(spec: Spec, made_of: str) -> str:
 def make_current(spec: Spec, verdict: Verdict) -> None:
     """Make complete results in their own folder the run's current results, unless later results are current.
 
-    Copies the report into the run's folder, for people who open that folder. Records and log lines name the original.
+    Copies the report into the run's folder for people who open that folder. Records and log lines name the original.
     Raises NewerSchema when a newer Assay wrote the current verdict.
     """
     json_files.replace(f"{spec.request_uri}/verdict.json", verdict)
@@ -44,7 +48,7 @@ def make_current(spec: Spec, verdict: Verdict) -> None:
 
 
 def _claim_own_folder(spec: Spec, made_of: str) -> bool:
-    """Whether the run's own folder is for these captions, which a file there names."""
+    """True if the run's own folder belongs to these captions. The file `captions` there holds their digest."""
     uri = f"{spec.run_uri}/captions"
     return objects.create(uri, made_of.encode()) or objects.read(uri, at_most=100) == made_of.encode()
 

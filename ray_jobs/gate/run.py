@@ -1,7 +1,7 @@
-"""Run the gate over stored scores: read the candidate's and the compared runs' scores part by part, and decide.
+"""Run the gate over stored scores: read the scores of the candidate and the compared runs part by part, and decide.
 
-The driver of `evaluate` calls this. Only sums of a part are kept, so memory does not grow with the images. The runs
-have one golden set, so they have the same parts; within a part, images are paired by id.
+The driver of `evaluate` calls this. It keeps only the sums of a part, so memory does not grow with the images.
+Invariant: all runs have the same golden set, so they have the same parts. Within a part, images are paired by id.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,12 +23,12 @@ from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
-READERS, AHEAD = 4, 8  # parts that are fetched at once, and how many may lie ready
+READERS, AHEAD = 4, 8  # how many parts are fetched at once, and how many are fetched ahead
 PREFERENCE = "preference"  # the judge's choice between two captions is among the run's results, not in the scores
 
 
 class PartValues(NamedTuple):
-    """A part of one run: the image ids, their clusters where there are any, and each metric's values, NaN for none."""
+    """A part of one run: image ids, cluster names (None without clusters), and values per metric (NaN if missing)."""
 
     ids: list[str]
     clusters: list[str] | None
@@ -36,12 +36,12 @@ class PartValues(NamedTuple):
 
 
 def run_gate(spec: Spec, scores: Scores) -> Verdict:
-    """The verdict on the run whose scores these are."""
+    """The verdict on the run that has these scores."""
     return evaluate_gate(spec, scores, declared(spec))
 
 
 def evaluate_gate(spec: Spec, scores: Scores, metrics: Mapping[str, GateMetric]) -> Verdict:
-    """The verdict, with these declarations of the metrics."""
+    """The verdict on the run that has these scores. `metrics` declares each metric by name."""
     names = [part.name for part in scores.manifest.parts]
     rules = spec.suite.gate
     if not spec.baseline:  # then there are no preferences
@@ -72,7 +72,7 @@ def evaluate_gate(spec: Spec, scores: Scores, metrics: Mapping[str, GateMetric])
 
 
 def align_images(other: PartValues, candidate: PartValues) -> tuple[PartValues, PartValues]:
-    """Both with the same images in the same order, NaN where one lacks the image."""
+    """Both parts with the same images in the same order. A side that lacks an image has NaN there."""
     if candidate.ids == other.ids:
         return other, candidate
     position = {image_id: i for i, image_id in enumerate(candidate.ids)}
@@ -90,7 +90,7 @@ def _reorder(part: PartValues, ids: list[str], clusters: list[str] | None) -> Pa
 
 
 def _cluster_codes(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
-    """The number of each name's cluster; new names get new numbers."""
+    """The number of each name's cluster. Adds new names to `numbers`."""
     return None if names is None else np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int)
 
 

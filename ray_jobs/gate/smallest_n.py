@@ -1,12 +1,12 @@
-"""How many images are enough, by doubling and halving."""
+"""Find how many images are enough, by doubling and halving."""
 
 from collections.abc import Callable
 
 
 def find_smallest_n(enough: Callable[[int], bool], first: int, most: int, precision: int = 1000) -> int | None:
-    """The smallest number from `first` on that is enough, at most a part in `precision` too large.
+    """The smallest number from `first` on that is enough. The result is too large by at most 1/`precision` of it.
 
-    None when more than `most` would be needed. If a number is enough, every larger one must be.
+    None when more than `most` would be needed. If a number is enough, every larger number must be enough too.
     """
     few, many = 0, first
     while not enough(many):

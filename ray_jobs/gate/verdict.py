@@ -1,4 +1,7 @@
-"""Decide the verdict from all comparisons and limits, with one sentence that says why."""
+"""Decide the verdict from all comparisons and limits, and say why in one sentence.
+
+`gate.run` calls this in the driver of `evaluate`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,13 +43,16 @@ def decide_verdict(
     limited: Mapping[str, Sample] | None = None,
     no_baseline: NoBaseline = FIRST_OF_SERIES,
 ) -> Verdict:
-    """The verdict on a run. `limited` has the run's values of each metric with an absolute limit; `no_baseline` says
-    what a missing baseline means.
+    """The verdict on a run.
 
-    INCOMPLETE comes first: when too many scores are missing, nothing is concluded. PASS needs every gating comparison
-    and limit to pass at alpha: this is an intersection-union test, whose error is alpha without a correction (Berger
-    1982, Technometrics 24:295). FAIL needs one failure after Holm's correction over all of them. So a run that is
-    nowhere worse than allowed falsely FAILs with probability at most alpha.
+    INCOMPLETE comes first: when too many scores are missing, the gate concludes nothing. PASS needs every gating
+    comparison and limit to pass at alpha. This is an intersection-union test, whose error is alpha without a correction
+    (Berger 1982, Technometrics 24:295). FAIL needs one failure after Holm's correction over all of them. So a run that
+    is nowhere worse than allowed falsely FAILs with probability at most alpha.
+
+    Args:
+        limited: The run's values of each metric with an absolute limit.
+        no_baseline: The reason for the verdict if the run has no baseline.
     """
     limited = limited or {}
     bounds = _list_limits(gate)
@@ -79,17 +85,17 @@ def decide_verdict(
 
 def _list_limits(gate: Gate) -> list[tuple[str, Literal["max", "min"], float]]:
     """Every absolute limit: (metric, max or min, bound)."""
-    found: list[tuple[str, Literal["max", "min"], float]] = []
+    bounds: list[tuple[str, Literal["max", "min"], float]] = []
     for name, limit in gate.limits.items():
-        found += [(name, "max", limit.max)] if limit.max is not None else []
-        found += [(name, "min", limit.min)] if limit.min is not None else []
-    return found
+        bounds += [(name, "max", limit.max)] if limit.max is not None else []
+        bounds += [(name, "min", limit.min)] if limit.min is not None else []
+    return bounds
 
 
 def _compare_side(
     gate: Gate, scores: Scores, metrics: Mapping[str, GateMetric], side: ComparisonSide, tests: int
 ) -> list[Comparison]:
-    """The gating metrics in the suite's order, then the other metrics with a direction, as advisory."""
+    """The comparisons of the gating metrics in the suite's order, then advisory ones of the others with a direction."""
     gating = [name for name in gate.metrics if name in side.pairs]
     comparisons = []
     for name in [*gating, *(name for name in side.pairs if name not in gating and metrics[name].direction)]:
@@ -117,7 +123,7 @@ def _compare_side(
 def _apply_holm(
     comparisons: Sequence[Comparison], limits: Sequence[LimitCheck], alpha: float
 ) -> tuple[list[Comparison], list[LimitCheck]]:
-    """The same with p adjusted by Holm over all that can FAIL, and the outcome that follows."""
+    """The same results, with p adjusted by Holm over all results that can FAIL, and the outcome that follows."""
     family = [result.p_worse for result in comparisons if not result.advisory] + [result.p_worse for result in limits]
     adjusted = iter(adjust_p_values([1.0 if p is None else p for p in family]))
     corrected = [

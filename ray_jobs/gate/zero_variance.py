@@ -1,4 +1,4 @@
-"""Tests of a mean when every image has the same value, so that there is no spread to go by."""
+"""Test a mean when every image has the same value, so that there is no spread to use."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ZeroVarianceTest:
-    """`n` images, all with `value`, of a quantity that lies within [least, most].
+    """`n` images that all have `value`, of a metric whose range is [least, most].
 
-    A mean beyond the bound needs a share w of other values that were not seen, which has probability (1 - w)^n: w is
-    least when those lie at the end of the range. Where the range has no end nothing is beyond doubt.
+    If the true mean is beyond the bound, a share w of other values exists. The probability that n images show none of
+    them is (1 - w)^n. The share w is smallest when the other values lie at the end of the range. When the range is
+    infinite, no bound can be proven.
     """
 
     value: float
@@ -26,17 +27,17 @@ class ZeroVarianceTest:
         return self._p(self.value - bound, self.value - self.least)
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """Reaches as far as a share of unseen values at the end of the range could move the mean."""
+        """The means that are possible when unseen values at the ends of the range have the largest share at `alpha`."""
         share = 1 - alpha ** (1 / self.n)
         ends = [self.value + share * (end - self.value) for end in (self.least, self.most)]
         return ends[0], ends[1]
 
     def detectable(self, bound: float, alpha: float, power: float) -> float:
-        """NaN: without a spread nothing can be foretold."""
+        """NaN, because nothing can be predicted without a spread."""
         return float("nan")
 
     def decisive_n(self, bound: float, below: float, above: float, power: float) -> int | None:
-        """Images after which the bound is beyond doubt if all go on to have this value."""
+        """The number of images that would decide, if all further images have this value; None when none would."""
         excess = self.value - bound
         if excess == 0:
             return None
@@ -54,13 +55,13 @@ class ZeroVarianceTest:
 
 
 def _least_share(distance: float, room: float) -> float:
-    """The least share of values at the end of the range, `room` away, that moves the mean by the distance."""
+    """The smallest share of values at the end of the range, `room` away, that moves the mean by `distance`."""
     return min(distance / room, 1.0) if room > 0 else 1.0
 
 
 @dataclass(frozen=True)
 class SameCaptionsTest:
-    """Both runs have the same captions: there is nothing to test, and they are equal at any margin."""
+    """Both runs have the same captions, so there is nothing to test. They are equal at any margin."""
 
     method: str = "the same captions"
 
