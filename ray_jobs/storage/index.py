@@ -1,11 +1,12 @@
-"""The index over the records of a suite: one object a record, and one file of them all that pages read in one GET.
+"""Keeps the index over the records of a suite: one object per record, and one file of all that a page reads in one GET.
 
     index/{suite}/{series_id}/{published_at}--{checkpoint}--{run_id}--{outcome}.json      the entry of a record
     index/{suite}/index.json                                                              all of them, newest last
 
-An entry's key says what one searches by, and two runs that publish at once cannot lose each other's. The file is made
-from the entries: who publishes rewrites it until it holds all that are listed, so the last writer always leaves a whole
-one. Where a kill came in between, it holds fewer records than there are entries until the next publish or rebuild.
+`storage.records`, the report and `ray_jobs.api` call this module. An entry's key holds all that a search needs. Each
+record has an entry of its own, so two concurrent publishers cannot lose each other's. The file is built from the
+entries: every publisher rewrites it until it holds all listed entries, so the last writer leaves a complete file. After
+a kill, the file can hold fewer records than there are entries, until the next publish or rebuild.
 """
 
 import json
@@ -27,10 +28,10 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.odd_items import raise_outage
 
-LARGEST = 64 << 20  # bytes of a record: what is larger is none, and is not read
+LARGEST = 64 << 20  # bytes of a record; a larger file is no record and is not read
 READS = 16  # entries read at once
-OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # keys that no file of ours adds
-# Of `Published`, in its order. A key of other characters than we write is nobody's entry, and no path is made of it.
+OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # not to be kept as unknown keys
+# The fields of `IndexEntry`, in its order. A key with other characters is no entry, and no path is built from it.
 KEY = re.compile(
     r"([A-Za-z0-9_]+)/(\d{8}T\d{6}\.\d{6}Z)--([A-Za-z0-9_][A-Za-z0-9_.-]*)--([A-Za-z0-9_]+)--([A-Z]+)\.json", re.ASCII
 )
@@ -39,7 +40,7 @@ log = logging.getLogger("assay")
 
 
 class IndexEntry(NamedTuple):
-    """What an entry's key says of a record."""
+    """The facts about a record that the key of its entry holds."""
 
     suite: str
     series_id: str
@@ -87,7 +88,7 @@ class RecordSummary(FrozenModel):
 
 
 class _Lines(BaseModel):
-    """The index file before its lines are looked at, so that one that is odd is missed alone."""
+    """The index file before its lines are parsed, so that an odd line is left out alone."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -97,7 +98,7 @@ class _Lines(BaseModel):
 class Index(StoredModel):
     """`index.json`: all records of a suite, newest last.
 
-    It is stale while it lacks a readable entry that `published` lists.
+    The file is stale while it lacks a readable entry that `list_entries` returns.
     """
 
     suite: str
@@ -111,19 +112,19 @@ class Index(StoredModel):
 
 
 def list_entries(root: str, suite: str, series_id: str | None = None) -> list[IndexEntry]:
-    """The entries of a suite, of one series when it is named, oldest first."""
+    """Returns the entries of a suite, or of one of its series when `series_id` is given, oldest first."""
     below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
     listed = objects.entries(f"{root}/index/{suite}{below}")
     keys = (start + entry.key for entry in listed if entry.size <= LARGEST)
-    found = [IndexEntry(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
-    return sorted(found, key=lambda entry: (entry.published_at, entry.run_id))
+    suite_entries = [IndexEntry(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
+    return sorted(suite_entries, key=lambda entry: (entry.published_at, entry.run_id))
 
 
 def load(root: str, suite: str) -> Index:
-    """The index file in one read, without the lines that are not readable, for it can be made again.
+    """Returns the index file in one read, without unreadable lines, because the file can be built again.
 
-    A file of a newer Assay counts as none: that is said, and `refresh` leaves it. Raises RetryableError where the store
-    does not answer.
+    A file of a newer Assay counts as missing: this function logs that, and `refresh` leaves the file as it is. Raises
+    RetryableError when the store does not answer.
     """
     uri, lines, others, is_of_newer = _index_uri(root, suite), dict[str, Any](), dict[str, Any](), False
     try:
@@ -136,7 +137,7 @@ def load(root: str, suite: str) -> Index:
     except NewerSchema as newer:
         log.warning("%s; it is left as it is, and its entries are read one by one", newer)
         is_of_newer = True
-    except Exception:  # not there, not JSON, not a file: it is made of the entries
+    except Exception:  # not there, not JSON, not a file: the index is built from the entries
         lines = {}
     newer_lines = {key: value for key, value in lines.items() if _is_newer(value)}
     readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _parse_summary(value))}
@@ -144,22 +145,22 @@ def load(root: str, suite: str) -> Index:
 
 
 def load_complete(root: str, suite: str) -> Index:
-    """The index of all that is listed, whether or not the file holds it."""
+    """Returns the index of all listed entries, whether or not the file holds them."""
     return _build_index(root, suite, load(root, suite).records)
 
 
 def _build_index(root: str, suite: str, have: dict[str, RecordSummary]) -> Index:
-    """The index of all that is listed and readable: of what is not had, the entries are read."""
+    """Returns the index of all listed and readable entries. Reads the entries that `have` lacks."""
     listed = list_entries(root, suite)
     missing = [entry for entry in listed if entry.key not in have]
     with ThreadPoolExecutor(READS) as pool:
-        read = list(pool.map(lambda one: _read_summary(root, one), missing))
+        read = list(pool.map(lambda absent: _read_summary(root, absent), missing))
     have |= {entry.key: summarise_record(record) for entry, record in zip(missing, read, strict=True) if record}
     return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed if entry.key in have})
 
 
 def add(root: str, records: Iterable[Record]) -> None:
-    """Write the records' entries; the index files are `refresh`ed after. Raises NewerSchema."""
+    """Write the records' entries. The caller calls `refresh` on the index files afterwards. Raises NewerSchema."""
 
     def put(record: Record) -> None:
         uri, content = entry_uri(root, record), record.model_dump_json().encode()
@@ -172,24 +173,25 @@ def add(root: str, records: Iterable[Record]) -> None:
 
 
 def refresh(root: str, suite: str, known: Mapping[str, RecordSummary] | None = None) -> Index:
-    """Rewrite the index file until it holds what is listed; the index it then is.
+    """Rewrite the index file until it holds all listed entries. Returns that index.
 
-    No store we use can compare and swap, so another writer may put an older one over ours: whoever wrote looks again.
+    No store that we use can compare and swap, so another writer may replace our file by an older one. Every writer
+    therefore reads the file again after writing.
     """
     while True:
-        found = load(root, suite)
-        made = _build_index(root, suite, {**found.records, **(known or {})})
-        content = _with_summaries(found, made.records)
-        if content == _with_summaries(found, found.records):
-            return made
-        known = made.records
-        if found.is_of_newer:  # its entries tell a newer Assay what to add
-            return made
+        stored = load(root, suite)
+        rebuilt = _build_index(root, suite, {**stored.records, **(known or {})})
+        content = _with_summaries(stored, rebuilt.records)
+        if content == _with_summaries(stored, stored.records):
+            return rebuilt
+        known = rebuilt.records
+        if stored.is_of_newer:  # a newer Assay finds our records by their entries
+            return rebuilt
         objects.write(_index_uri(root, suite), content)
 
 
 def _with_summaries(found: Index, records: Mapping[str, RecordSummary]) -> bytes:
-    """The index file with these lines, and with all else that was in it: the lines and keys of a newer Assay."""
+    """Returns the index file with these lines, and with the lines and keys of a newer Assay that were in it."""
     content = found.model_copy(update={"records": records}).model_dump(mode="json")
     lines = content["records"] | found.newer
     content["records"] = dict(sorted(lines.items(), key=lambda line: _order(line[0])))
@@ -197,17 +199,17 @@ def _with_summaries(found: Index, records: Mapping[str, RecordSummary]) -> bytes
 
 
 def _order(key: str) -> tuple[str, str]:
-    """Entries are in the order of their time and run, as `published` lists them."""
+    """Returns the sort key of a line: entries are sorted by time and run, as `list_entries` sorts them."""
     match = KEY.fullmatch(key)
     return (match[2], match[4]) if match else ("~", key)
 
 
 def summarise_record(record: Record) -> RecordSummary:
-    """A record's line in the index file."""
+    """Returns a record's line in the index file."""
     means = {
-        name: (_shorten(one.mean), None if one.standard_error is None else _shorten(one.standard_error))
-        for name, one in record.metrics.items()
-        if one.mean is not None and math.isfinite(one.mean) and math.isfinite(one.standard_error or 0)
+        name: (_shorten(summary.mean), None if summary.standard_error is None else _shorten(summary.standard_error))
+        for name, summary in record.metrics.items()
+        if summary.mean is not None and math.isfinite(summary.mean) and math.isfinite(summary.standard_error or 0)
     }
     baseline = record.verdict.baseline
     return RecordSummary(
@@ -229,7 +231,7 @@ def key_of(record: Record) -> str:
 
 
 def fits_key(record: Record) -> bool:
-    """Whether the record's entry would be found again: its ids are such as we write, and no path leads elsewhere."""
+    """Whether `list_entries` would find the record's entry: its ids have the form that we write, and form no path."""
     return bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", record.suite) and KEY.fullmatch(key_of(record)))
 
 
@@ -246,10 +248,10 @@ def _index_uri(root: str, suite: str) -> str:
 
 
 def _read_summary(root: str, entry: IndexEntry) -> Record | None:
-    """The record of an entry; from the run itself, which is the truth, where the entry does not hold it.
+    """Returns the record of an entry, read from the entry or else from the run itself, which is the truth.
 
-    None, and a warning, where neither can be read: one such entry must not stop what all the others are read for.
-    Raises RetryableError in an outage of the store.
+    Returns None, and logs a warning, when neither can be read, or when a newer Assay wrote one: such an entry must not
+    stop the reading of the others. Raises RetryableError when the store fails.
     """
     for uri in (uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
         try:
@@ -261,7 +263,7 @@ def _read_summary(root: str, entry: IndexEntry) -> Record | None:
         except NewerSchema as newer:
             log.warning("index entry left out: %s", newer)
             return None
-        except Exception as error:  # this entry's own
+        except Exception as error:  # the fault may be of this entry alone
             raise_outage(error, f"{root}/index/{entry.suite}")
     log.warning(
         "index entry %s: no record of it can be read, left out; run python -m ray_jobs.records rebuild %s",
@@ -279,7 +281,7 @@ def _is_newer(line: Any) -> bool:
 
 
 def _parse_summary(value: Any) -> RecordSummary | None:
-    """A line of the index file with all that is in it, None where it is not readable."""
+    """Returns a line of the index file with all its keys, None if it is not readable."""
     try:
         return RecordSummary.model_validate(value, extra="allow")
     except ValueError:

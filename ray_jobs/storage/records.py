@@ -1,7 +1,8 @@
-"""Records in storage: which checkpoints were validated, and what a new one is compared with.
+"""Publishes the records of runs, and finds the runs that a new checkpoint is compared with.
 
-`runs/{checkpoint}/{run_id}/record.json` is the truth; `python -m ray_jobs.records rebuild ROOT` makes the index over
-them (`ray_jobs/storage/index.py`) anew.
+`plan`, `publish`, `evaluate` and the control plane call this module. The truth is
+`runs/{checkpoint}/{run_id}/record.json`. `python -m ray_jobs.records rebuild ROOT` rebuilds the index over the records
+(`ray_jobs/storage/index.py`).
 """
 
 import logging
@@ -21,7 +22,7 @@ from ray_jobs.storage.odd_items import describe, raise_outage
 
 log = logging.getLogger("assay")
 
-AGAIN = "; publish that run again"  # the remedy for a record that this version can make anew
+AGAIN = "; publish that run again"  # the remedy for a record that this version can write again
 
 __all__ = [
     "IndexEntry",
@@ -38,11 +39,12 @@ __all__ = [
 
 
 def publish(root: str, record: Record, replace: bool = False) -> Record:
-    """Write the run's record and its entry in the index; the record that stands then.
+    """Write the run's record and its entry in the index. Returns the record that is stored afterwards.
 
-    One that stood before is kept, unless it says another thing and either is INCOMPLETE or is to be replaced. While its
-    outcome stays, a run keeps its place in the series, so that doing it again moves nobody's baseline or anchor. Raises
-    NewerSchema for a run that a newer Assay published: its record and its entry stay as they are.
+    An earlier record of the run stays, unless its content differs and either its outcome is INCOMPLETE or `replace` is
+    set. An unreadable record is replaced. While its outcome stays the same, a run keeps its place in the series, so
+    that running it again moves no other run's baseline or anchor. Raises NewerSchema for a run that a newer Assay
+    published: its record and its entry stay as they are.
     """
     uri = f"{record.run_uri}/record.json"
     if not objects.create(uri, record.model_dump_json(indent=1).encode()):
@@ -55,7 +57,7 @@ def publish(root: str, record: Record, replace: bool = False) -> Record:
 
 
 def _load_current(run_uri: str) -> Record | None:
-    """The record of a run, None where it is not readable: what it was made from is there to make it again."""
+    """Returns the record of a run, None if it is not readable: the files it was built from allow to build it again."""
     try:
         return read(run_uri)
     except ValueError:
@@ -67,10 +69,11 @@ def _differs(one: Record, other: Record) -> bool:
 
 
 def _keep_place(record: Record, standing: Record | None) -> Record:
-    """The record at the time of the one that it replaces, if with the same outcome.
+    """Returns the record with the time of the record that it replaces, if the two have the same outcome.
 
-    Some microseconds later, for an entry's key stands for one content only: else an index file made of the old one
-    would not be seen to be stale. How many, the clock says, so that two that replace it at once do not share a key.
+    The new time is some microseconds later, because an entry's key must stand for one content only: with the same key,
+    an index file of the old content would not look stale. The number of microseconds comes from the clock, so that two
+    concurrent replacements do not share a key.
     """
     if standing is None or standing.verdict.outcome != record.verdict.outcome:
         return record
@@ -79,10 +82,10 @@ def _keep_place(record: Record, standing: Record | None) -> Record:
 
 
 def _replace_entry(root: str, run_uri: str) -> Record:
-    """Give the run's record its entry and remove those of the records that it replaced; the record.
+    """Write the entry of the run's record and remove the entries of the records that it replaced. Returns the record.
 
-    The new entry comes first, so that a kill leaves one too many and never none. Where another replaced the record
-    meanwhile, whoever entered the older one looks again and enters the newer.
+    The new entry is written first, so a kill can leave one entry too many, but never none. Each publisher reads the
+    record again afterwards: if another publisher replaced it meanwhile, this one writes the newer entry too.
     """
     while True:
         record = read(run_uri)
@@ -96,7 +99,7 @@ def _replace_entry(root: str, run_uri: str) -> Record:
 
 
 def has_final_verdict(run_uri: str) -> bool:
-    """Whether the run has a verdict that need not be asked for again: any but INCOMPLETE. Raises NewerSchema."""
+    """Whether the run has a final verdict: any but INCOMPLETE, which runs again. Raises NewerSchema."""
     try:
         verdict = json_files.load(Verdict, f"{run_uri}/verdict.json")
     except (FileNotFoundError, ValueError):
@@ -105,18 +108,20 @@ def has_final_verdict(run_uri: str) -> bool:
 
 
 def results_uri(run_uri: str, verdict: Verdict) -> str:
-    """The folder with scores.json and report.html of the verdict: the run's, or that of a forced request in it."""
+    """Returns the folder with the verdict's scores.json and report.html: the run's, or a forced request's below it."""
     return f"{run_uri}/{verdict.folder}" if verdict.folder else run_uri
 
 
 def read(run_uri: str) -> Record:
-    """The record of a run. Raises FileNotFoundError where none was published, and as `stored.load` does."""
+    """Returns the record of a run. Raises FileNotFoundError for an unpublished run, and as `json_files.load` does."""
     return json_files.load(Record, f"{run_uri}/record.json")
 
 
 def load(uri: str) -> Record:
-    """The record at the URI of a run or of its record.json. Raises InputError where none is readable, and
-    NewerSchema."""
+    """Returns the record at the URI of a run or of its record.json.
+
+    Raises InputError when the record is missing or not readable, and NewerSchema.
+    """
     run_uri = run_uri_of(uri)
     record = _read_or_explain(run_uri)
     if isinstance(record, Record):
@@ -129,17 +134,18 @@ def load(uri: str) -> Record:
 
 
 def run_uri_of(uri: str) -> str:
-    """The URI of a run, of that or of its record.json."""
+    """Returns the URI of a run, given that URI or the URI of its record.json."""
     return objects.absolute(uri.removesuffix("/record.json"))
 
 
 def baseline_for(spec: Spec, asked: str) -> Baseline | None:
-    """The run to compare with: `last-accepted`, `previous`, `none`, a checkpoint's URI or a run's URI.
+    """Returns the run to compare with, for `last-accepted`, `previous`, a checkpoint's URI or a run's URI; None for
+    `none`.
 
-    `previous` is the run of another checkpoint that was published last, whatever its verdict, INCOMPLETE excepted. A
-    run asked for again in the same words keeps the baseline it had, so the same question gets the same answer; only a
-    run that lost its baseline to an upgrade looks for one again. Raises InputError when a named baseline has no record
-    in this run's series (same images, prompt and engine settings).
+    `previous` is the run of another checkpoint that was published last with any verdict but INCOMPLETE. A run that is
+    requested again in the same words keeps its baseline, so the same question gets the same answer. Only a run that
+    lost its baseline to an upgrade looks for a new one. Raises InputError when a named baseline has no record in this
+    run's series (same images, prompt and engine settings).
     """
     if asked == "none":
         return None
@@ -150,13 +156,18 @@ def baseline_for(spec: Spec, asked: str) -> Baseline | None:
         if had.suite.gate.baseline == asked and not had.lost_baseline:
             return had.baseline
     taken = ("PASS",) if asked == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
-    others = [one for one in entries if one.checkpoint_folder != spec.checkpoint.folder and one.outcome in taken]
+    others = [
+        entry for entry in entries if entry.checkpoint_folder != spec.checkpoint.folder and entry.outcome in taken
+    ]
     return _first_readable(spec.root, others[::-1], f"baseline {asked}")
 
 
 def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
-    """The frozen run to compare with as well: `first`, the first accepted run of the series, or the URI of a run or
-    checkpoint. None when that is the checkpoint itself or the spec's baseline. Raises InputError as `baseline_for`."""
+    """Returns the anchor, the fixed run to compare with as well.
+
+    `first` is the first accepted run of the series; any other text is the URI of a run or checkpoint. Returns None when
+    the anchor would be the checkpoint itself or the spec's baseline. Raises InputError as `baseline_for` does.
+    """
     if asked is None:
         return None
     entries = list_entries(spec.root, spec.suite.name, spec.series_id)
@@ -166,39 +177,39 @@ def anchor_for(spec: Spec, asked: str | None) -> Baseline | None:
             if in_the_same_words and not (had.lost_baseline or had.lost_anchor):
                 return had.anchor
         accepted = [entry for entry in entries if entry.outcome == "PASS"]
-        found = _first_readable(spec.root, accepted, f"anchor {asked}")
+        anchor = _first_readable(spec.root, accepted, f"anchor {asked}")
     else:
-        found = _find_baseline(spec, asked, "anchor")
-    if found is None or found.checkpoint.fingerprint == spec.checkpoint.fingerprint:
+        anchor = _find_baseline(spec, asked, "anchor")
+    if anchor is None or anchor.checkpoint.fingerprint == spec.checkpoint.fingerprint:
         return None
-    return None if spec.baseline and spec.baseline.run_id == found.run_id else found
+    return None if spec.baseline and spec.baseline.run_id == anchor.run_id else anchor
 
 
 def rebuild(root: str) -> tuple[int, list[str]]:
-    """Write the index anew from the records and drop entries that have none.
+    """Rewrite the index from the records and delete entries without a record.
 
-    Returns the number of records in it, and a line for each record that is left out because it cannot be read.
+    Returns the number of records in the index, and one line per record or suite that is left out, with the reason.
     """
     listed = [entry for entry in objects.entries(f"{root}/runs") if entry.key.endswith("/record.json")]
     with ThreadPoolExecutor(index.READS) as pool:
-        found = list(pool.map(lambda entry: _add_entry(root, entry), listed))
-    records = [one for one in found if isinstance(one, Record)]
-    left_out = [one for one in found if isinstance(one, str)]
+        outcomes = list(pool.map(lambda entry: _add_entry(root, entry), listed))
+    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    left_out = [outcome for outcome in outcomes if isinstance(outcome, str)]
     wanted = {index.entry_uri(root, record) for record in records}
     for suite in objects.folders(f"{root}/index"):
         try:
             _rebuild_suite(root, suite, records, wanted)
-        except Exception as error:  # a folder or a file where none of ours is
+        except Exception as error:  # a folder or a file that Assay did not write
             raise_outage(error, f"{root}/index")
             left_out.append(f"{root}/index/{printable(suite)}: {describe(error)}")
     return len(records), left_out
 
 
 def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str]) -> None:
-    """Drop the suite's entries that are of no record, and write its index file."""
+    """Delete the suite's entries that no record has, and write its index file."""
     entries = list_entries(root, suite)
     of_a_run = Counter(entry.run_uri(root) for entry in entries)
-    for entry in entries:  # what was published since is not wanted, and what it replaced was read as a record
+    for entry in entries:  # a run published since the listing has doubtful entries, so its record is read again
         uri = index.uri_of(root, entry)
         doubtful = uri not in wanted or of_a_run[entry.run_uri(root)] > 1
         if doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
@@ -208,7 +219,10 @@ def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str
 
 
 def _add_entry(root: str, listed: objects.Entry) -> Record | str:
-    """The record, with its entry written; or why there is none, whatever is odd about this one."""
+    """Write the entry of a listed record. Returns the record, or the reason why it is left out.
+
+    Raises only when the store fails: an odd record must not stop the others.
+    """
     run_uri = f"{root}/runs/{listed.key.removesuffix('/record.json')}"
     uri = f"{printable(run_uri, 500)}/record.json"
     if listed.size > index.LARGEST:
@@ -225,19 +239,19 @@ def _add_entry(root: str, listed: objects.Entry) -> Record | str:
         index.add(root, [record])
     except NewerSchema as newer:
         return describe(newer)
-    except Exception as error:  # a name that is too long for a file, a folder in the entry's place
+    except Exception as error:  # a name too long for a file, or a folder in the entry's place
         raise_outage(error, root)
         return f"{uri}: {describe(error)}{AGAIN}"
     return record
 
 
 def _is_in_its_place(record: Record, run_uri: str) -> bool:
-    """Whether the record is of this run, wherever the root was when it was written."""
+    """Whether the record belongs to this run, even if the root was at another place when it was written."""
     return run_uri.endswith(f"/runs/{record.checkpoint.folder}/{record.run_id}")
 
 
 def _read_or_explain(run_uri: str) -> Record | str:
-    """The record, or why it is none. Raises RetryableError in an outage of the store, and NewerSchema."""
+    """Returns the record, or why there is none. Raises RetryableError if the store fails, and NewerSchema."""
     try:
         return read(run_uri)
     except NewerSchema:
@@ -258,7 +272,7 @@ def _why(error: Exception) -> str:
 
 
 def _is_newer(root: str, entry: IndexEntry) -> bool:
-    """Whether the entry, or the record that it is of, was made by a newer Assay. What cannot be read was not."""
+    """Whether a newer Assay wrote the entry or its record. A file that cannot be read counts as not newer."""
     for uri in (index.uri_of(root, entry), f"{entry.run_uri(root)}/record.json"):
         try:
             file = objects.entry(uri)
@@ -280,14 +294,17 @@ def _is_of_its_record(root: str, entry: IndexEntry) -> bool:
 
 
 def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spec]:
-    """The specs of this checkpoint's runs in the series, the first run first."""
+    """Yields the specs of this checkpoint's runs in the series, the first run first."""
     for entry in entries:
         if entry.checkpoint_folder == spec.checkpoint.folder:
             yield from specs.iterate_specs(entry.run_uri(spec.root))
 
 
 def _find_baseline(spec: Spec, asked: str, what: str) -> Baseline:
-    """The last run with that URI, or of the checkpoint with that URI, in the spec's series."""
+    """Returns the last run in the spec's series whose own URI or checkpoint's URI is `asked`.
+
+    Raises InputError when there is none.
+    """
     uri = objects.absolute(asked)
     lines = index.load_complete(spec.root, spec.suite.name).records
     entries = {entry.key: entry for entry in list_entries(spec.root, spec.suite.name, spec.series_id)}
@@ -301,11 +318,11 @@ def _find_baseline(spec: Spec, asked: str, what: str) -> Baseline:
 
 
 def _first_readable(root: str, entries: list[IndexEntry], asked: str) -> Baseline | None:
-    """The first of the entries whose record is there and says what its entry says; None where there is no entry.
+    """Returns the run of the first entry whose record is readable and agrees with the entry; None without entries.
 
-    Raises InputError, for the first one, where there are entries and none is readable: that is not "nothing to
-    compare". Raises NewerSchema for one that a newer Assay made: passing it over would compare with another run than
-    was asked.
+    Raises InputError, about the first entry, when there are entries and no record is usable: that differs from
+    "nothing to compare with". Raises NewerSchema for the record of a newer Assay: to skip it would compare with
+    another run than the requested one.
     """
     refused = None
     for entry in entries:
@@ -334,7 +351,7 @@ def _baseline_of(root: str, entry: IndexEntry, asked: str) -> Baseline:
 
 
 def _is_of(record: Record, entry: IndexEntry) -> bool:
-    """Whether the record is the entry's: of that run, in that series, with that outcome."""
+    """Whether the record agrees with the entry in run, series and outcome."""
     return entry[1:2] + entry[3:] == (
         record.series_id, record.checkpoint.folder, record.run_id, record.verdict.outcome,
     )  # fmt: skip
