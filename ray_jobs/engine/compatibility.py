@@ -1,4 +1,4 @@
-"""Whether one engine can serve two checkpoints by a change of weights. The driver and the actor call it."""
+"""Says whether one engine can serve two checkpoints by a weight swap. The driver and the actor call it."""
 
 import hashlib
 from contextlib import suppress
@@ -12,14 +12,14 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.strict_json import NotJson, parse_object
 
 TensorLayout = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor, by name
-VOLATILE = {"_name_or_path", "transformers_version"}  # of the program that saved the config, not of the model
+VOLATILE = {"_name_or_path", "transformers_version"}  # they describe the program that saved the config, not the model
 
 
 def compatibility_key(checkpoint: Checkpoint) -> str:
-    """A hash of all that makes a model, except the values of its weights.
+    """A hash of everything that defines a model, except the values of its weights.
 
-    Config, tokenizer, processor and chat template file by file, and the name, dtype and shape of each tensor, which an
-    adapter has as its base has them; how they are cut into shards does not count.
+    The hash covers each file beside the weights (config, tokenizer, processor, chat template), and the name, dtype and
+    shape of each tensor. For an adapter, the tensors are those of its base. The split into shards does not count.
     """
     beside = [(name, _hash_sidecar(uri)) for name, uri in sidecar_files(checkpoint).items() if name != INDEX]
     return digest(beside, sorted(tensor_layout((checkpoint.base or checkpoint).uri).items()))
@@ -27,12 +27,12 @@ def compatibility_key(checkpoint: Checkpoint) -> str:
 
 def tensor_layout(uri: str | Path) -> TensorLayout:
     """The tensors of the checkpoint at a URI or in a directory, by its safetensors headers."""
-    found: TensorLayout = {}
+    layout: TensorLayout = {}
     for entry in list_loaded(str(uri)):
         if entry.key.endswith(".safetensors"):
             tensors, _ = read_header(f"{uri}/{entry.key}", entry.size)
-            found |= {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
-    return found
+            layout |= {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
+    return layout
 
 
 def first_difference(held: TensorLayout, found: TensorLayout) -> str | None:
@@ -53,5 +53,5 @@ def _hash_sidecar(uri: str) -> str:
     if uri.endswith("config.json"):
         with suppress(InputError, NotJson):
             value = parse_object(data, CONFIG_ITEMS)
-            return digest({key: kept for key, kept in value.items() if key not in VOLATILE})
+            return digest({key: item for key, item in value.items() if key not in VOLATILE})
     return hashlib.sha256(data).hexdigest()

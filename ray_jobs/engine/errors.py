@@ -1,4 +1,7 @@
-"""What an engine that did not start or did not survive means, in one line."""
+"""Turns the error of an engine that did not start, or that died, into one line that says what to do.
+
+The drivers of jobs and of audits classify errors. The actor reads what vLLM printed.
+"""
 
 import os
 import re
@@ -10,28 +13,27 @@ from contextlib import contextmanager
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 
-MAX_RESTARTS = 3  # an engine that dies is started again this often before the job gives up
+MAX_RESTARTS = 3  # engines that a job starts in place of dead ones before the job gives up
 
 
 def classify_error(error: Exception, uri: str) -> Exception:
-    """InputError for a fault of the checkpoint's, RetryableError for an engine that dies; the error itself when
-    unknown."""
+    """InputError for a fault of the checkpoint, RetryableError for an engine that died; else the error itself."""
     text = str(error)
-    if found := re.search(r"ray_jobs\.[\w.]+\.(InputError|RetryableError|ComputeTimeout): ([^\n]+)", text):
-        return (RetryableError if found[1] == "RetryableError" else InputError)(found[2])
-    if found := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
-        return InputError(f"checkpoint {uri}: vLLM cannot run it: {found[0]}; see vLLM's list of supported models")
-    if found := re.search(r"\S*max_model_len \(\d+\) is greater than [^\n(]*(\([^)\n]*\))?", text):
-        return InputError(f"checkpoint {uri}: {found[0].strip()}; lower engine.max_model_len in the suite")
-    if found := re.search(r"weights were not initialized from checkpoint: \{([^}\n]{1,120})", text):
-        return InputError(f"checkpoint {uri}: weights are missing: {found[1]}; save the whole model")
-    if found := re.search(r"There is no module or parameter named '([^'\n]+)' in (\w+)", text):
+    if match := re.search(r"ray_jobs\.[\w.]+\.(InputError|RetryableError|ComputeTimeout): ([^\n]+)", text):
+        return (RetryableError if match[1] == "RetryableError" else InputError)(match[2])
+    if match := re.search(r"Model architectures \[.*?\] are not supported|\S+ has no vLLM implementation", text):
+        return InputError(f"checkpoint {uri}: vLLM cannot run it: {match[0]}; see vLLM's list of supported models")
+    if match := re.search(r"\S*max_model_len \(\d+\) is greater than [^\n(]*(\([^)\n]*\))?", text):
+        return InputError(f"checkpoint {uri}: {match[0].strip()}; lower engine.max_model_len in the suite")
+    if match := re.search(r"weights were not initialized from checkpoint: \{([^}\n]{1,120})", text):
+        return InputError(f"checkpoint {uri}: weights are missing: {match[1]}; save the whole model")
+    if match := re.search(r"There is no module or parameter named '([^'\n]+)' in (\w+)", text):
         return InputError(
-            f"checkpoint {uri}: vLLM's {found[2]} has no {found[1]}; name tensors as the published model does"
+            f"checkpoint {uri}: vLLM's {match[2]} has no {match[1]}; name tensors as the published model does"
         )
-    if found := re.search(r"tensor (\S+) of shape (\[[\d, ]*\]) does not fit the model", text):
+    if match := re.search(r"tensor (\S+) of shape (\[[\d, ]*\]) does not fit the model", text):
         return InputError(
-            f"checkpoint {uri}: {found[1]} is of shape {found[2]}, and the model that config.json describes has "
+            f"checkpoint {uri}: {match[1]} is of shape {match[2]}, and the model that config.json describes has "
             "another; save config and weights together (save_pretrained)"
         )
     if "creation task" in text:
@@ -42,16 +44,17 @@ def classify_error(error: Exception, uri: str) -> Exception:
 
 
 def last_exception(text: str) -> str:
-    """The last exception that a worker's traceback names, without the frames above it."""
-    found = re.findall(r"[\w.]*(?:Error|Exception): [^\n]*", text)
-    named = [one for one in found if "initialization failed" not in one] or found  # vLLM's word for an error elsewhere
-    return f"last: {named[-1][:300]}" if named else "the worker's log in Ray has its last words"
+    """The last exception in a worker's traceback, at most 300 characters, without the frames."""
+    exceptions = re.findall(r"[\w.]*(?:Error|Exception): [^\n]*", text)
+    # vLLM says "initialization failed" of an error in another process
+    specific = [line for line in exceptions if "initialization failed" not in line] or exceptions
+    return f"last: {specific[-1][:300]}" if specific else "the worker's log in Ray has its last words"
 
 
 class OutputTee:
-    """What this process and the children that it starts meanwhile print: passed on to stderr, the last of it kept.
+    """Passes the output of this process and of child processes on to stderr, and keeps the last 400 lines.
 
-    vLLM's own process says why it does not start, or of what it dies, only there.
+    vLLM's own process says only there why it does not start, or why it dies.
     """
 
     def __init__(self) -> None:
@@ -60,14 +63,14 @@ class OutputTee:
 
     @contextmanager
     def capture_children(self) -> Iterator[None]:
-        """Start children within it: they print through it for as long as they live."""
+        """A context: child processes that start within it print through the tee for as long as they live."""
         sys.stdout.flush()
         sys.stderr.flush()
         reading, writing = os.pipe()
-        kept = {number: os.dup(number) for number in (1, 2)}
+        originals = {number: os.dup(number) for number in (1, 2)}
         self._passing = threading.Thread(target=self._pass_on, args=(reading, os.dup(2)), daemon=True)
         self._passing.start()
-        for number in kept:
+        for number in originals:
             os.dup2(writing, number)
         os.close(writing)
         try:
@@ -75,12 +78,12 @@ class OutputTee:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for number, copy in kept.items():
+            for number, copy in originals.items():
                 os.dup2(copy, number)
                 os.close(copy)
 
     def last_exception(self, wait: float = 0.0) -> str:
-        """The last exception that was printed, once nobody prints any more or so many seconds later."""
+        """The last exception that was printed. Waits up to `wait` seconds until no process prints any more."""
         if self._passing and wait:
             self._passing.join(wait)
         return last_exception("".join(self._lines))

@@ -1,7 +1,7 @@
-"""Whether this cluster has GPUs, and how a job waits for one. Every program and engine asks here.
+"""Says whether this cluster has GPUs, and logs how long a job waits for one. The drivers call it.
 
-The driver calls it. A cluster whose GPU nodes start on demand has none that is up before a job asks for it, so the
-deployment says in `ASSAY_GPU` what the cluster may have; only where it says nothing, the nodes that are up decide.
+If GPU nodes start on demand, none is up before a job requests a GPU. So the deployment says in `ASSAY_GPU` whether the
+cluster can have GPUs. Only if that is not set, the nodes that are up decide.
 """
 
 import logging
@@ -19,9 +19,9 @@ LOG_INTERVAL_S = 60.0  # seconds between lines about a wait
 
 
 def has_gpus() -> bool:
-    """Whether GPUs are there or can be had: `ASSAY_GPU` is 1 or 0, and without it a node that is up has one.
+    """Whether the cluster has a GPU or can start one: by `ASSAY_GPU` (1 or 0), or else by the nodes that are up.
 
-    Raises InputError for another value.
+    Raises InputError if `ASSAY_GPU` has another value.
     """
     setting = os.environ.get("ASSAY_GPU", "").strip()
     if setting not in ("", "0", "1"):
@@ -32,14 +32,14 @@ def has_gpus() -> bool:
 
 
 def starts_nodes() -> bool:
-    """Whether a GPU that no node has now may come, because the deployment says that the cluster can have GPUs."""
+    """Whether the cluster may start a node with a GPU, because `ASSAY_GPU` says that it can have GPUs."""
     return os.environ.get("ASSAY_GPU", "").strip() == "1"
 
 
 def max_gpus_per_node() -> int:
-    """The GPUs of the largest node: of those that are up and, by `ASSAY_GPUS_PER_NODE`, of those that may be started.
+    """The number of GPUs of the largest node that is up or, by `ASSAY_GPUS_PER_NODE`, that may be started.
 
-    0 where none is known. Raises InputError for a setting that is no number.
+    0 if no GPU is known. Raises InputError if the setting is not a number.
     """
     setting = os.environ.get("ASSAY_GPUS_PER_NODE", "").strip() or "0"
     if not setting.isdecimal():
@@ -49,7 +49,7 @@ def max_gpus_per_node() -> int:
 
 
 class GpuWait:
-    """Says in the job's log, once a minute, what a job waits for while it waits for a GPU."""
+    """Logs, at most once per minute, that the job waits for `wanted` GPUs; `who` begins the line."""
 
     def __init__(self, wanted: float, who: str) -> None:
         self._wanted, self._who = wanted, who
@@ -57,31 +57,31 @@ class GpuWait:
         self._said: float | None = None
 
     def tell(self) -> None:
-        """Log a line unless the last one is younger than a minute."""
+        """Log a line, unless the last line is younger than LOG_INTERVAL_S."""
         now = time.monotonic()
         if self._said is not None and now - self._said < LOG_INTERVAL_S:
             return
         self._said = now
-        there = ray.cluster_resources().get("GPU", 0)
+        total = ray.cluster_resources().get("GPU", 0)
         free = ray.available_resources().get("GPU", 0)
         log.info(
             "%s: waiting for %g GPU: %g free of %g on the nodes that are up%s; %.0f s so far",
-            self._who, self._wanted, free, there, ", more may be started" if starts_nodes() else "", now - self._began,
+            self._who, self._wanted, free, total, ", more may be started" if starts_nodes() else "", now - self._began,
         )  # fmt: skip
 
 
 def is_placed(actor: Any) -> bool:
-    """Whether Ray has given the actor a process on a node: its GPU is there, and it starts or runs."""
+    """Whether Ray has given the actor a process on a node. The actor then has its GPU, and starts or runs."""
     return bool(_state(actor).get("Pid"))
 
 
 def is_started(actor: Any) -> bool:
-    """Whether the actor's constructor is through, so that it answers what it is asked."""
+    """Whether the actor's constructor has returned, so that the actor answers calls."""
     return bool(_state(actor).get("State") == "ALIVE")
 
 
 def _state(actor: Any) -> dict[str, Any]:
-    from ray._private.state import actors  # the public way goes through the dashboard, which need not run
+    from ray._private.state import actors  # the public API needs Ray's dashboard, which may not run
 
-    known: dict[str, Any] = actors(actor._actor_id.hex()) or {}
-    return known
+    state: dict[str, Any] = actors(actor._actor_id.hex()) or {}
+    return state

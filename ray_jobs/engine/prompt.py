@@ -1,4 +1,8 @@
-"""The prompt as the model's own chat template writes it, and the number of tokens that prove the image is inside."""
+"""Writes prompts by the model's own chat template, and counts the tokens that prove that the image is inside.
+
+Every process that renders calls it: the actor and its renderers, the Ray tasks of the cold engine and of the audit, the
+probe and the checks. It reads only files beside the weights, and runs none of the checkpoint's Python code.
+"""
 
 from contextlib import suppress
 from functools import cached_property, lru_cache
@@ -16,25 +20,28 @@ SAMPLE_TEXT = "assay text goes here"
 
 @lru_cache(maxsize=4)
 def prompt_builder_for(checkpoint: Checkpoint) -> "PromptBuilder":
-    """The prompt maker of a checkpoint, loaded once a process."""
+    """The prompt builder of a checkpoint, loaded once per process."""
     return PromptBuilder(fetch(checkpoint), checkpoint.uri)
 
 
 class ImageRefused(Exception):
-    """The model's own processor does not take an image of this size; the message is the processor's."""
+    """The model's processor refuses an image of this size; the message is the processor's."""
 
 
 class PromptBuilder:
-    """Writes prompts for one checkpoint of any family; its processor and chat template say all there is to know."""
+    """Writes prompts for one checkpoint of any model family, by the checkpoint's processor and chat template.
+
+    Raises InputError if the processor does not load or cannot take images.
+    """
 
     def __init__(self, model: Path, uri: str) -> None:
-        from transformers import AutoProcessor  # takes seconds, and a job's driver writes no prompt
+        from transformers import AutoProcessor  # takes seconds, and most drivers write no prompt
 
         self.model, self.uri = model, uri
-        self._added: dict[tuple[int, int], int] = {}  # tokens, by (width, height)
+        self._added: dict[tuple[int, int], int] = {}  # tokens that an image adds, by (width, height)
         try:
             self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # the library raises whatever its loaders raise
+        except Exception as error:  # each of the library's loaders has its own errors
             mend = "install it on the Ray cluster" if isinstance(error, ImportError) else "save it beside the model"
             raise InputError(f"checkpoint {uri}: its processor does not load: {_line(error)}; {mend}") from error
         self.tokenizer: Any = getattr(self.processor, "tokenizer", None)
@@ -44,33 +51,33 @@ class PromptBuilder:
             )
 
     def prompt(self, text: str) -> str:
-        """The whole prompt for one image and a user's text; special tokens inside the text are made harmless."""
+        """The whole prompt for one image and a user's text, in which special tokens are escaped."""
         return self._write(self.escape_special_tokens(text), self._in_parts)
 
     def tokens(self, prompt: str) -> list[int]:
-        """The prompt's token ids with the image's placeholder; what begins every text (`<s>`) is there once.
+        """The prompt's token ids, with the image's placeholder. The token that begins every text (`<s>`) is there once.
 
-        The rule of transformers' own `apply_chat_template`: the tokenizer adds it unless the template wrote it.
+        This is the rule of transformers' `apply_chat_template`: the tokenizer adds that token unless the template did.
         """
         begins = self.tokenizer.bos_token
         written = begins is not None and prompt.startswith(begins)
         return list(self.tokenizer(prompt, add_special_tokens=not written).input_ids)
 
     def escape_special_tokens(self, text: str) -> str:
-        """The text with special tokens broken up: a caption must not be able to end the judge's turn."""
+        """The text with a space inside each special token, so that a caption cannot end the judge's turn."""
         for token in self.special_tokens:
             text = text.replace(token, token[0] + " " + token[1:])
         return text
 
     def least_tokens(self, prompt: str, width: int, height: int) -> int:
-        """The least number of tokens that the prompt has when the model was given its image. Raises Refused."""
+        """The least number of tokens that the prompt has once its image is inside. Raises ImageRefused."""
         if (width, height) not in self._added:
             self._added[width, height] = self._tokens_added(width, height)
         return len(self.tokens(prompt)) + self._added[width, height]
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Token ids that end an answer: one of them last means the model stopped by itself."""
+        """Token ids that end an answer. If the last token is one of them, the model stopped by itself."""
         configured = self._generation.get("eos_token_id")
         ids = configured if isinstance(configured, list) else [configured]
         return frozenset(token for token in [*ids, self.tokenizer.eos_token_id] if token is not None)
@@ -82,15 +89,15 @@ class PromptBuilder:
 
     @cached_property
     def _in_parts(self) -> bool:
-        """Whether the chat template takes image and text as parts of a turn, or only a text with the placeholder in it.
+        """Whether the chat template takes image and text as parts of a turn. If not, the text has the placeholder.
 
-        Raises InputError for a template that drops one of them.
+        Raises InputError if the template fails, or drops the image or the text.
         """
         why = "drops the user's text"
         for in_parts in (True, False):
             try:
                 whole = self._write(SAMPLE_TEXT, in_parts)
-            except Exception as error:  # a template raises what it likes
+            except Exception as error:  # a template can raise any error
                 why = f"fails: {_line(error)}"
                 continue
             if SAMPLE_TEXT in whole and whole.count(self._image_token) == 1:
@@ -101,7 +108,7 @@ class PromptBuilder:
 
     @cached_property
     def _image_token(self) -> str:
-        """What stands for an image in a prompt, before it has become as many tokens as the image takes."""
+        """The placeholder of an image in a prompt. The processor later replaces it by the image's tokens."""
         token = getattr(self.processor, "image_token", None)
         if not token:
             raise InputError(f"checkpoint {self.uri}: its processor names no image token; save it with its tokenizer")
@@ -109,7 +116,7 @@ class PromptBuilder:
 
     @cached_property
     def special_tokens(self) -> list[str]:
-        """The tokens that no text may hold, the longest first."""
+        """The tokens that no text may contain, the longest first."""
         added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
         tokens = {*self.tokenizer.all_special_tokens, *added, self._image_token}
         return sorted((token for token in tokens if len(token) > 1), key=lambda token: (-len(token), token))
@@ -124,9 +131,10 @@ class PromptBuilder:
             return {}
 
     def _tokens_added(self, width: int, height: int) -> int:
-        """How much longer an image makes a prompt than its placeholder: by the processor's own count, or as it does it.
+        """How many tokens longer the prompt gets when the image replaces its placeholder. Raises ImageRefused.
 
-        Some processors have no count, some one that fails for other image processors than their usual one.
+        Some processors cannot count these tokens, and others fail to with an unusual image processor. Then a prompt
+        with a blank image is processed and measured.
         """
         with suppress(Exception):
             counts = self.processor._get_num_multimodal_tokens(image_sizes=[[height, width]])
@@ -135,7 +143,7 @@ class PromptBuilder:
         prompt, blank = self.prompt(SAMPLE_TEXT), Image.new("RGB", (width, height))
         try:
             whole = self.processor(text=[prompt], images=[blank])["input_ids"][0]
-        except Exception as error:  # the processor raises what it likes
+        except Exception as error:  # the processor can raise any error
             raise ImageRefused(_line(error)) from error
         return len(whole) - len(self.tokenizer(prompt).input_ids)
 

@@ -1,8 +1,9 @@
-"""Layers of a width that GPUs multiply slowly, widened with zeros, which change nothing: Qwen2.5-VL's vision encoder.
+"""Pads the MLPs of Qwen2.5-VL's vision encoder with zeros to a width that GPUs multiply fast. Results do not change.
 
-Its MLPs are 3420 wide, no multiple of the 16 bytes that a GPU's matrix units read at once: on an H200 the product that
-begins with that width takes 3.7 times as long as with 3424 (benchmarks/LOG.md). In down(silu(gate(x)) * up(x)) the
-added rows of gate and up, and their biases, are zero, and so is what down would add for them.
+vLLM calls `pad_vision_mlp` for each config, and the model loader calls `pad_tensor` for each tensor. The MLPs are 3420
+wide, which is no multiple of the 16 bytes that a GPU's matrix units read at once. On an H200 the product that begins
+with that width takes 3.7 times as long as with 3424 (benchmarks/LOG.md). In down(silu(gate(x)) * up(x)) the added rows
+of gate and up, and their biases, are zero. So down adds zero for them.
 """
 
 import re
@@ -18,7 +19,7 @@ MLP = re.compile(r"\bvisual\.blocks\.\d+\.mlp\.(gate|up|down)_proj\.(weight|bias
 
 
 def pad_vision_mlp(config: Any) -> Any:
-    """The model's config as vLLM shall run it: `hf_overrides` for weights that are loaded through `widened`."""
+    """The config with the padded width: vLLM's `hf_overrides` for weights that are loaded through `pad_tensor`."""
     config = make_runnable(config)
     if width := _padded_width(config):
         config.vision_config.intermediate_size = width
@@ -26,15 +27,15 @@ def pad_vision_mlp(config: Any) -> Any:
 
 
 def pad_tensor(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
-    """The checkpoint's tensor as a model made from a `wide` config has it."""
-    if not (width := _padded_width(config)) or not (found := MLP.search(name)):
+    """The checkpoint's tensor as a model with the config of `pad_vision_mlp` has it."""
+    if not (width := _padded_width(config)) or not (match := MLP.search(name)):
         return tensor
-    down, weight = found[1] == "down", found[2] == "weight"
+    down, weight = match[1] == "down", match[2] == "weight"
     if down and not weight:
         return tensor
     axis = 1 if down else 0
     missing = width - tensor.shape[axis]
-    if not 0 <= missing < STEP:  # of another width than its config says: vLLM refuses it
+    if not 0 <= missing < STEP:  # the width differs from the config's, so vLLM refuses the tensor
         return tensor
     from torch.nn.functional import pad
 

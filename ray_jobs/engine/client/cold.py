@@ -1,8 +1,8 @@
-"""The reference engine: Ray Data LLM with only its vLLM stage, since requests come with their prompt already written.
+"""Runs the reference engine: Ray Data LLM with only its vLLM stage, because requests have their prompt already.
 
-The other stages (multimodal, chat template, tokenize, detokenize) are actor pools of their own: 64 images on two cores
-took 105 s with them and 40 s without. What Ray's rows lack is derived here: the finish reason, and one schema for
-answers and errors.
+The job's driver calls it. Each other stage (multimodal, chat template, tokenize, detokenize) is an actor pool: 64
+images on two cores took 105 s with them and 40 s without. Ray's rows have no finish reason, and answers and errors
+differ in schema. This module adds the reason and unifies the schemas.
 """
 
 import logging
@@ -33,7 +33,7 @@ log = logging.getLogger("assay")
 
 
 def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
-    """Answers block by block, in no particular order. Raises what `classify_error` makes of an error."""
+    """Answers in blocks, in any order. Raises the error that `classify_error` returns for an error of Ray or vLLM."""
     checkpoint, engine, requests = job.checkpoint, job.engine, job.requests
     verify(checkpoint)
     if has_gpus() and engine.tensor_parallel_size > 1:
@@ -47,9 +47,9 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
         for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield AnswerBlock(block.to_pylist(), report)
     except Exception as error:
-        verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
+        verify(checkpoint)  # if a file was deleted or overwritten meanwhile, that is the cause
         raise classify_error(error, checkpoint.uri) from error
-    verify(checkpoint)  # what was loaded must have been what was planned
+    verify(checkpoint)  # vLLM must have loaded the planned files
 
 
 def answer_dataset(
@@ -59,7 +59,7 @@ def answer_dataset(
     stop_ids: frozenset[int],
     checkpoint: Checkpoint | None = None,
 ) -> "ray.data.Dataset":
-    """Answers to a dataset of requests, one each. The engine's node fetches the checkpoint, if it is named, anew."""
+    """A dataset with one answer per request. The engine's node fetches the checkpoint, if given, before vLLM starts."""
     processor = build_processor(
         _processor_config(model, engine, has_gpus()),
         postprocess=_select_columns,
@@ -68,19 +68,20 @@ def answer_dataset(
     stage = processor.get_stage_by_name("vLLMEngineStage")
     stage.map_batches_kwargs["max_restarts"] = MAX_RESTARTS
     if checkpoint:
-        # Not by assignment: that runs the stage's validator again, which by then has no placement and asks for a GPU.
+        # An assignment would run the stage's validator again. By then the stage has no placement, so the validator
+        # would ask for a GPU.
         stage.__dict__["fn"] = _engine_with_fetch(stage.fn, checkpoint)
     answers = processor(requests)
     return answers.map(_unify_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
 
 
 def _build_requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> Iterator[dict[str, Any]]:
-    fetch(checkpoint)  # its copy is in use: an engine that dies is started again from it
+    fetch(checkpoint)  # marks the node's copy as used last: an engine that dies starts again from it
     return limit_each(requests(task["part"], task["rows"], prompt_builder_for(checkpoint)), checkpoint.uri)
 
 
 def _engine_with_fetch(engine_stage: Any, checkpoint: Checkpoint) -> Any:
-    """Ray's engine, but that its node has the checkpoint first: the node may have started after all others got it."""
+    """Ray's engine stage, which first fetches the checkpoint: its node may have started after the others got it."""
 
     class Fetching(engine_stage):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -91,7 +92,7 @@ def _engine_with_fetch(engine_stage: Any, checkpoint: Checkpoint) -> Any:
 
 
 def _start_nodes(engine: Engine) -> None:
-    """Return when nodes with the engine's GPUs are up, so that each of them is handed the checkpoint."""
+    """Wait until nodes with the engine's GPUs are up, so that each of them gets the checkpoint."""
     group = placement_group([{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size)
     with repeated_eviction(engine.gpus, "engine"):
         ray.get(group.ready())
@@ -99,7 +100,7 @@ def _start_nodes(engine: Engine) -> None:
 
 
 def _fetch_on_every_node(checkpoint: Checkpoint) -> Path:
-    """Have the checkpoint on every node before the engine needs it; its path, the same on each."""
+    """Fetch the checkpoint on every node, and return its path, which is the same on each."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     copy = ray.remote(num_cpus=0)(fetch)
     placed = [copy.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
@@ -145,7 +146,7 @@ def _select_columns(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unify_schema(row: dict[str, Any], stop_ids: frozenset[int]) -> dict[str, Any]:
-    """Ray hands an error back as the whole row without postprocess; here both kinds get the same columns."""
+    """An answer with the same columns for each row. Ray returns an error as the whole row, without postprocess."""
     tokens = [int(token) for token in row.get("generated_tokens", ())]
     timing = row.get("metrics") or {}
     arrived = float(timing.get("arrival_time", 0.0))
@@ -165,7 +166,10 @@ def _unify_schema(row: dict[str, Any], stop_ids: frozenset[int]) -> dict[str, An
 
 
 def _find_failure(row: dict[str, Any]) -> tuple[str | None, str | None]:
-    """An image refused, an engine's error, or a prompt too short to hold its image: the model then made it up."""
+    """The failure and its detail: the image was refused, the engine failed, or the prompt is too short for its image.
+
+    In the last case the model has made its answer up.
+    """
     if refused := row.get("refused"):
         return "image-refused", refused
     if error := row.get("__inference_error__"):

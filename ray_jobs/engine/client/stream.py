@@ -1,7 +1,8 @@
-"""The loop that captioning and judging share: requests part by part to the engine, answers gathered back into parts.
+"""Streams the rows of parts through an engine, and reassembles the answers into parts.
 
-Answers come in any order and blocks of any size. A part is handed on the moment its last row is there, or block by
-block as its rows come; so memory holds only what is in flight, and what was handed on before a kill is not asked again.
+The drivers of `caption` and `evaluate` (for the judge) call it. Answers come in any order and in blocks of any size. A
+part is yielded when its last row is answered, or in pieces as its rows are. So memory holds only the rows in flight,
+and a caller that stores each part asks no row of it again after a kill.
 """
 
 import logging
@@ -19,13 +20,13 @@ from ray_jobs.inputs.errors import RetryableError
 
 log = logging.getLogger("assay")
 
-MIN_PIECE_ROWS = 4  # of a piece: each reads the images of its part
+MIN_PIECE_ROWS = 4  # because each piece reads the images of its part again
 
 
 @dataclass
 class EngineTimings:
-    """When the first and the last request reached the engine, and the last answer left it (seconds since the epoch);
-    and what the engine was to this job."""
+    """When the first and the last request reached the engine, and when the last answer left it, in seconds since the
+    epoch. `report` is the engine's report."""
 
     began: float
     first: float = float("inf")
@@ -46,7 +47,7 @@ class EngineTimings:
     def seconds(self) -> dict[str, float]:
         """`cold_start`: until the first request reached the engine; `steady`: until the last did; `tail`: the rest.
 
-        Beside them what `EngineReport` says: the change of weights, and what the requests spent in all.
+        The seconds of `EngineReport` are added: the weight swap, and the phases of all requests.
         """
         if not self.last:
             return {}
@@ -58,7 +59,7 @@ class EngineTimings:
         }
 
     def rates(self) -> dict[str, float]:
-        """`answers` and `tokens` a second, from the first request until the last answer."""
+        """`answers` and `tokens` per second, from the first request until the last answer."""
         took = self.finished - self.first
         if not self.last or took <= 0:
             return {}
@@ -74,17 +75,16 @@ def stream_parts(
     whole: bool = True,
     next_checkpoint: str | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Ask the pending rows of each part (their numbers by part's name); yields answers with their `row`, sorted by it.
+    """Yield the name of a part and its answers, sorted by `row`, for the pending rows (numbers by part's name).
 
-    `whole` parts come once, when the last of their rows is answered; else a part comes in pieces, the moment they are
-    there. `requests` runs in a Ray task and yields one `request` for each of the rows, in order. The checkpoint that is
-    `following` may be fetched meanwhile. Raises InputError for a model that cannot be run, RetryableError for an engine
-    that keeps dying.
+    With `whole`, each part is yielded once, when its last row is answered. Else it is yielded in pieces, as they come.
+    `requests` runs beside the engine and yields one request per row, in order. The engine may fetch `next_checkpoint`
+    meanwhile. Raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
     """
     tasks = [
-        {"part": name, "rows": list(some)}
+        {"part": name, "rows": list(task_rows)}
         for name, rows in pending.items()
-        for some in ([rows] if whole else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
+        for task_rows in ([rows] if whole else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
     ]
     count = sum(len(rows) for rows in pending.values())
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, count, len(pending))
@@ -93,8 +93,11 @@ def stream_parts(
 
 
 def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Ray hands on what became of one task's rows when the last of them is there: pieces no larger than what the engine
-    works on at once."""
+    """The rows in pieces of at most `size`.
+
+    Ray returns a task's answers only when its last row is answered. So no piece is larger than what the engine works on
+    at once.
+    """
     return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 

@@ -1,10 +1,11 @@
-"""Is what a checkpoint has beside its weights fit to be used? Tried in a confined process, before a GPU is asked for.
+"""Tries the files that a checkpoint has beside its weights, in a confined process, before a job requests a GPU.
 
-A chat template, a tokenizer, an image processor and a config compute on the cluster what their author wants: a template
-of two nested loops took an engine's event loop for good. So each job's driver first has copies of these files loaded
-and used as the engine will use them, by `probe_child`: no network, no other program, no variable of this process, a
-limit on memory and on time. Files that have passed on this node with the same prompts are not tried again, which
-makes the probe free for all checkpoints of a training run but the first (5 s on two cores, most of it imports).
+Each job's driver calls it. A chat template, a tokenizer, an image processor and a config compute what their author
+wants: a template of two nested loops blocked an engine's event loop for good. So `probe_process` loads copies of these
+files and uses them as the engine will. That process has no network, starts no program, gets few of this process's
+variables (KEPT_VARIABLES), and has a limit on memory and on time. Files that have passed on this node with the same
+prompts are not tried again. So only the first checkpoint of a training run costs time (5 s on two cores, most of it
+imports).
 """
 
 import contextlib
@@ -34,16 +35,16 @@ from ray_jobs.runtime.private_cache import cache
 
 log = logging.getLogger("assay")
 
-PASSED_FOLDER = ".probed"  # folder of the node's cache: what has passed, by content
+PASSED_FOLDER = ".probed"  # folder of the node's cache: one empty file per passed probe, named by a hash of its input
 PROBE_VERSION = 2
-MEMORY = 2 << 30  # bytes beyond what the libraries take
+MEMORY = 2 << 30  # bytes, beyond those that the libraries take
 IMPORT_SECONDS = 180  # until the libraries are loaded; a node under load needs a minute
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 LOADED = "config.json"  # the child's first step
 
 
 def time_limit() -> int:
-    """ASSAY_PROBE_SECONDS: how long loading and trying may take."""
+    """The seconds that loading and trying the files may take: ASSAY_PROBE_SECONDS, or 60."""
     return int(os.environ.get("ASSAY_PROBE_SECONDS", "60"))
 
 
@@ -54,21 +55,22 @@ def probe(
     grammar: str | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Raises InputError, which names the file, for a checkpoint whose own files fail, never end or take all memory.
+    """Raises InputError, which names the file, if a file of the checkpoint fails, never ends or takes too much memory.
 
-    With a `grammar` also for a tokenizer that vLLM could not hold to it: in the engine, that could end the engine. And
-    for one of the suite's own `texts`, by their settings, that holds a special token of the tokenizer.
+    Also if `grammar` is given and does not compile for the tokenizer, because that could end the engine. And if one of
+    the suite's `texts`, by setting, contains a special token of the tokenizer. Raises RetryableError if the process
+    that tries the files does not start.
     """
     check_present(checkpoint)
-    began, tried = time.monotonic(), [*prompts, canary.PROMPT]
+    began, all_prompts = time.monotonic(), [*prompts, canary.PROMPT]
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:
         hashes = _copy(checkpoint, Path(folder))
-        further = [one for one in (grammar, texts) if one]
-        passed = cache() / PASSED_FOLDER / digest(PROBE_VERSION, read_versions(), kind, tried, hashes, *further)
+        further = [option for option in (grammar, texts) if option]
+        passed = cache() / PASSED_FOLDER / digest(PROBE_VERSION, read_versions(), kind, all_prompts, hashes, *further)
         if passed.exists():
             return
-        if fault := _run(Path(folder), checkpoint.uri, tried, kind, grammar, texts or {}):
+        if fault := _run(Path(folder), checkpoint.uri, all_prompts, kind, grammar, texts or {}):
             raise InputError(f"checkpoint {checkpoint.uri}: {fault}")
     passed.parent.mkdir(exist_ok=True)
     passed.touch()
@@ -76,7 +78,7 @@ def probe(
 
 
 def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
-    """Copies of what is loaded beside the weights, and their SHA-256 by name."""
+    """Copy the files that are loaded beside the weights to the folder. Returns their SHA-256 by name."""
     hashes = {}
     for name, uri in sidecar_files(checkpoint).items():
         if name != INDEX:
@@ -89,8 +91,7 @@ def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
 def _run(
     folder: Path, uri: str, prompts: list[str], kind: str, grammar: str | None, texts: Mapping[str, str]
 ) -> str | None:
-    """What is wrong in words, None when nothing is. Raises RetryableError where the process does not get to its
-    work."""
+    """The fault in words; None if there is none. Raises RetryableError if the process does not start its work."""
     request = {
         "folder": str(folder), "uri": uri, "prompts": prompts, "kind": kind, "memory": MEMORY, "seconds": time_limit(),
         "grammar": grammar, "texts": dict(texts),
@@ -112,7 +113,7 @@ def _run(
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(json.dumps(request).encode())
         lines, in_time = _follow(child.stdout)
-        if in_time:  # it has closed its answers, so it is about to end, and its exit code says how
+        if in_time:  # the child has closed its output, so it ends soon, and its exit code says how
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(5)
     finally:
@@ -124,7 +125,7 @@ def _run(
 
 
 def _follow(answers: IO[bytes]) -> tuple[list[str], bool]:
-    """The child's lines until it ends, and whether it ended by itself before its time was over."""
+    """The lines that the child wrote, and whether it closed its output before its time was over."""
     received, deadline = b"", time.monotonic() + IMPORT_SECONDS
     with selectors.DefaultSelector() as ready:
         ready.register(answers, selectors.EVENT_READ)

@@ -1,9 +1,9 @@
-"""Load and try what a checkpoint has beside its weights, in a process that may fail: `checkpoint_probe` starts it.
+"""Loads and tries the files that a checkpoint has beside its weights. `checkpoint_probe` starts it as its own process.
 
     python -P -m ray_jobs.engine.probe.probe_process < request.json
 
-Writes a line for each step, before it, and at last one line of JSON: `{"fault": null}`, or the fault in words. It reads
-the request's folder only, which holds copies, and says nothing of the weights.
+The process writes one line before each step. The last line is JSON: `{"fault": null}`, or the fault in words. The
+process reads only the request's folder, which has copies of the files. It does not look at the weights.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ray_jobs.engine.prompt import PromptBuilder
 
 PICTURE_SIDE = 112  # pixels of the picture that is tried
-REPEATS = 64  # times that a character stands in a row: a pattern that backtracks never ends on so many
+REPEATS = 64  # repeats of one character: a regular expression that backtracks never ends on so many
 SAMPLES = [
     *(letter * REPEATS + ("!" if letter != "!" else "a") for letter in string.printable),
     "ab " * REPEATS, "a b" * REPEATS + "!", "日本語 é 😀 " * REPEATS, string.printable * 4, "",
 ]  # fmt: skip
-LAYERS = ("layers", "n_layer", "depth", "depths", "num_blocks")  # a config's numbers by which code makes objects
-LABELS = ("label2id", "id2label")  # names that the model's author chose
+LAYERS = ("layers", "n_layer", "depth", "depths", "num_blocks")  # keys of a config that say how many objects are made
+LABELS = ("label2id", "id2label")  # keys whose content the model's author named
 MOST_LAYERS = 10_000
 
 
@@ -34,15 +34,18 @@ JSON = (
     "added_tokens.json", "vocab.json", "chat_template.json", "preprocessor_config.json", "processor_config.json",
     "video_preprocessor_config.json",
 )  # fmt: skip
-MOST_VALUES = 20_000_000  # in one of these: a large vocabulary with its merges has one million
+MOST_VALUES = 20_000_000  # of one file: a large vocabulary with its merges has one million
 
 
 class Fault(Exception):
-    """What is wrong with the checkpoint, in words that follow its URI."""
+    """A fault of the checkpoint. The message follows the checkpoint's URI in an error."""
 
 
 def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> "PromptBuilder":
-    """As the engine and its renderers will use it: prompts written and tokenised, an image made into inputs."""
+    """Use a vision-language model's files as the engine does: write and tokenise prompts, and process an image.
+
+    Returns the prompt builder. Raises Fault.
+    """
     from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
     from ray_jobs.inputs.errors import InputError
 
@@ -54,26 +57,26 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
         step("generation_config.json")
         _ = maker.stop_ids
         step("its chat template")
-        written = [maker.prompt(text) for text in prompts]
+        filled = [maker.prompt(text) for text in prompts]
         step("tokenizer.json")
-        for text in [*written, *SAMPLES]:
+        for text in [*filled, *SAMPLES]:
             maker.tokens(text)
-        for text in written:
+        for text in filled:
             _check_tokens(folder, maker, text)
         step("preprocessor_config.json")
-        picture, made = _picture(), None
+        picture, inputs = _picture(), None
         with contextlib.suppress(ImageRefused):
-            maker.least_tokens(written[0], PICTURE_SIDE, PICTURE_SIDE)
+            maker.least_tokens(filled[0], PICTURE_SIDE, PICTURE_SIDE)
         with _only_memory():
-            made = maker.processor(text=[written[0]], images=[picture])
-        _check_patches(folder, made, maker)
+            inputs = maker.processor(text=[filled[0]], images=[picture])
+        _check_patches(folder, inputs, maker)
         return maker
     except InputError as error:
         raise Fault(str(error).removeprefix(f"checkpoint {uri}: ")) from None
 
 
 def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
-    """That each token of a prompt has its embedding; the image's may have none, since the image takes its place."""
+    """Raises Fault if a token of the prompt has no embedding. The image's token needs none: the image replaces it."""
     from ray_jobs.checkpoints.files import Config
     from ray_jobs.checkpoints.shapes import sizes_of_text
 
@@ -88,14 +91,16 @@ def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
 
 
 def _check_patches(folder: Path, made: Any, maker: Any) -> None:
-    """That a processor which cuts an image into patches (Qwen's do) makes them as large as the model reads them."""
+    """Raises Fault if the processor cuts an image into patches (as Qwen's do) of another size than the model reads."""
     eye = json.loads((folder / "config.json").read_bytes()).get("vision_config") or {}
     channels = eye.get("in_channels") or eye.get("in_chans") or 3
     side, depth = eye.get("patch_size"), eye.get("temporal_patch_size")
     if made is None or "image_grid_thw" not in made or type(side) is not int or type(depth) is not int:
         return
     values = made["pixel_values"]
-    if len(getattr(values, "shape", ())) != 2:  # PaddleOCR-VL's keep channels, rows and columns apart, and no frames
+    if (
+        len(getattr(values, "shape", ())) != 2
+    ):  # PaddleOCR-VL's have axes for channels, rows and columns, and none for frames
         return
     length = len(values[0]) if len(values) else 0
     if length != channels * depth * side**2:
@@ -113,7 +118,7 @@ def _check_patches(folder: Path, made: Any, maker: Any) -> None:
 
 
 def try_texts(texts: dict[str, str], maker: "PromptBuilder") -> None:
-    """That the suite's own texts, by their settings, hold no special token of the tokenizer."""
+    """Raises Fault if one of the suite's texts, by setting, contains a special token of the tokenizer."""
     from ray_jobs.contract.prompt_tokens import find_fault
 
     if fault := find_fault(texts, maker.special_tokens):
@@ -121,7 +126,7 @@ def try_texts(texts: dict[str, str], maker: "PromptBuilder") -> None:
 
 
 def try_clip(folder: Path, uri: str, prompts: list[str], step: Callable[[str], None]) -> None:
-    """As the CLIP score will use it."""
+    """Use a CLIP model's files as the CLIP score does. Raises Fault."""
     from transformers import AutoImageProcessor, AutoTokenizer
 
     _try_json(folder, step)
@@ -145,7 +150,7 @@ KINDS: dict[str, Callable[..., Any]] = {"vision": try_vision, "clip": try_clip}
 
 
 def try_grammar(folder: Path, grammar: str, step: Callable[[str], None]) -> None:
-    """As vLLM will hold an answer to it, by xgrammar and the checkpoint's tokenizer."""
+    """Compile the grammar as vLLM does, with xgrammar and the checkpoint's tokenizer. Raises Fault."""
     import xgrammar
     from transformers import AutoTokenizer
 
@@ -168,7 +173,7 @@ def try_grammar(folder: Path, grammar: str, step: Callable[[str], None]) -> None
 
 
 def _try_json(folder: Path, step: Callable[[str], None]) -> None:
-    """That each file is one JSON object, so that what libraries say of it later is not the first to be heard."""
+    """Raises Fault, which names the file, if a file is not one JSON object. The libraries' own errors come later."""
     from ray_jobs.inputs.errors import InputError
     from ray_jobs.inputs.strict_json import NotJson, parse_object
 
@@ -182,9 +187,9 @@ def _try_json(folder: Path, step: Callable[[str], None]) -> None:
 
 
 def _try_config(folder: Path) -> None:
-    """That transformers reads the config, and that no number in it makes so many layers that nothing ever starts.
+    """Raises Fault if the config has so many layers that the engine would never start.
 
-    What transformers does not know may be known to vLLM, so that is no fault.
+    A config that transformers cannot read is no fault, because vLLM may know it.
     """
     from transformers import AutoConfig
 
@@ -210,7 +215,7 @@ def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
 
 @contextlib.contextmanager
 def _only_memory() -> Iterator[None]:
-    """A processor may refuse an image, which costs that image; that it asks for more memory than there is may not."""
+    """Raises only MemoryError. A processor may refuse an image, which costs that image; it may not take all memory."""
     try:
         yield
     except MemoryError:
@@ -233,12 +238,12 @@ def _one_line(error: BaseException) -> str:
 def main() -> None:
     from ray_jobs.runtime.confinement import leave_network, limit
 
-    answers = os.fdopen(os.dup(1), "w", buffering=1)  # what a library prints must not look like an answer
+    answers = os.fdopen(os.dup(1), "w", buffering=1)  # so that output of a library is not taken for an answer
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     leave_network()
     request = json.load(sys.stdin)
 
-    # the slow part, before the clock of the checkpoint runs
+    # the slow imports come first, because their time does not count as the checkpoint's
     from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig  # noqa: F401
 
     import ray_jobs.engine.prompt  # noqa: F401
@@ -263,11 +268,11 @@ def main() -> None:
         fault = "memory"
     except RecursionError:
         fault = "depth"
-    except Exception as error:  # these files make libraries raise what they like
+    except Exception as error:  # libraries raise any error for broken files
         fault = f"{steps[-1]} fails ({type(error).__name__}: {_one_line(error)}); save it beside the model again"
     print(json.dumps({"fault": fault}), file=answers)
 
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # a thread of a library must not keep the answer waiting
+    os._exit(0)  # without waiting for a library's threads

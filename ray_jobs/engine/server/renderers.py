@@ -1,8 +1,8 @@
-"""Processes beside vLLM that render golden rows: the model's processor makes vLLM's inputs from image and prompt.
+"""Renders golden rows in processes beside vLLM: the model's processor makes vLLM's inputs from image and prompt.
 
-The actor starts and calls them. vLLM would render in the process that receives every token, where Python does one thing
-at a time: on an H200 that left the GPU idle a third of the time (benchmarks/LOG.md). Pixels come back through Ray's
-shared memory.
+The actor starts and calls these processes. vLLM would render in the process that receives every token, and Python runs
+one thread at a time there. On an H200 the GPU was then idle for a third of the time (benchmarks/LOG.md). Pixels come
+back through Ray's shared memory.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from ray_jobs.engine.watchdog import silence_limit
 
 log = logging.getLogger("assay")
 
-ROWS_PER_CALL = 8  # rendered at once
-THREADS = 8  # of a process: while one renders, others read, for small tasks
+ROWS_PER_CALL = 8  # rows that one call renders
+THREADS = 8  # per process: while one thread renders, others read small tasks
 START_TIMEOUT_S = 300.0
 ENVIRONMENT = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class RenderedRequest(TypedDict):
-    """A request with `inputs` as vLLM takes them, or the kind of its `failure` and the `detail`.
+    """A request with `inputs` as vLLM takes them, or with the kind of its `failure` and the `detail`.
 
-    `render` is the seconds it took; the others are as in `protocol.build_request`.
+    `render` is the seconds that rendering took. The other keys are those of `protocol.build_request`.
     """
 
     key: str
@@ -55,8 +55,10 @@ class RendererDied(Exception):
 
 
 class Renderer:
-    """Renders the rows of tasks, a few per call; `renderer` is vLLM's own. Threads may call it for several tasks at
-    once."""
+    """Renders the rows of tasks, ROWS_PER_CALL per call. `renderer` is vLLM's own.
+
+    Several threads may call it at once, each for another task.
+    """
 
     def __init__(self, maker: PromptBuilder, renderer: Any) -> None:
         self._maker, self._renderer, self._lock = maker, renderer, threading.Lock()
@@ -68,7 +70,7 @@ class Renderer:
         self._requests[number] = limit_each(iterator, self._maker.uri)
 
     def next_rows(self, number: str) -> list[RenderedRequest]:
-        """The next rows of the task; empty if it has no more, and short if it is closed meanwhile."""
+        """The next rows of the task: none if all are rendered, and fewer if the task is closed meanwhile."""
         rows, began = [], time.monotonic()
         for request in islice(self._requests[number], ROWS_PER_CALL):
             rows.append(self._render_row(request, began))
@@ -88,17 +90,17 @@ class Renderer:
         return inputs
 
     def sample(self) -> str:
-        """A hash of what it makes of a canary's picture: renderers of one model agree."""
+        """A hash of the inputs that it makes from a canary's picture. All renderers of one model give the same hash."""
         from vllm.v1.serial_utils import MsgpackEncoder
 
         maker = self._maker
         tokens = run_limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
         inputs = self.render(tokens, {"image": canary.make_pictures()[0]})
-        found = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
+        hasher = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
         for name, values in sorted(inputs["mm_kwargs"].get_data().items()):
             for buffer in MsgpackEncoder().encode([name, values]):
-                found.update(buffer)
-        return found.hexdigest()
+                hasher.update(buffer)
+        return hasher.hexdigest()
 
     def _render_row(self, request: dict[str, Any], began: float) -> RenderedRequest:
         inputs, failure, detail = None, None, request["refused"]
@@ -119,20 +121,21 @@ class Renderer:
 
 
 class RendererProcess(Renderer):
-    """A renderer in a Ray actor of its own, made from the same config as vLLM's engine."""
+    """A renderer in its own Ray actor, made from the config of vLLM's engine."""
 
     def __init__(self, model: str, uri: str, config: Any, number: int) -> None:
         import torch
         from vllm.renderers import renderer_from_config
 
         torch.set_num_threads(1)
-        # vLLM names an image by renderer and a count, and takes two of one name for the same image: 0 is its own
+        # vLLM names an image by its renderer's number and a count, and takes two images of one name for the same. The
+        # number 0 is vLLM's own renderer.
         config.parallel_config._api_process_rank = number
         super().__init__(PromptBuilder(Path(model), uri), renderer_from_config(config))
 
 
 class RendererPool:
-    """Renders for one engine: so many processes on its node, which end with it, or threads of its own process."""
+    """Renders for one engine, in processes on the engine's node that end with it. Without them, threads render."""
 
     def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -144,15 +147,14 @@ class RendererPool:
             runtime_env={"env_vars": ENVIRONMENT},
         )
         self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
-        self._rows = [0] * max(1, processes)  # that each process has still to render
+        self._rows = [0] * max(1, processes)  # rows that each process still has to render
         self._uri = uri
 
     def start(self, maker: PromptBuilder, renderer: Any) -> None:
-        """Wait for the processes. If one does not start or is wrong, threads use the engine's own renderer.
+        """Wait for the processes. If one does not start or makes other inputs, threads use the engine's own renderer.
 
-        Raises ComputeTimeout where the checkpoint's files compute without an end. Without processes nothing is computed
-        here: the files are first used when the engine serves, because only from then on its driver sees that it is
-        silent.
+        Raises ComputeTimeout if the checkpoint's files compute without an end. Without processes nothing is computed
+        here. The files are first used when the engine serves, because only then the driver notices a silent engine.
         """
         self.local, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
         if not self._actors:
@@ -171,12 +173,12 @@ class RendererPool:
 
     def _hash_samples(self) -> list[str]:
         try:
-            found: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence_limit())
-        except GetTimeoutError:  # the processes are there, so one of them holds Python's lock
+            samples: list[str] = ray.get([actor.sample.remote() for actor in self._actors], timeout=silence_limit())
+        except GetTimeoutError:  # the processes have started, so one of them holds Python's lock
             for actor in self._actors:
-                ray.kill(actor)  # else Ray has this process wait for their answers before it ends
+                ray.kill(actor)  # else this process waits for their answers before it ends
             raise self._timeout_error() from None
-        return found
+        return samples
 
     def _timeout_error(self) -> ComputeTimeout:
         return ComputeTimeout(
@@ -185,21 +187,21 @@ class RendererPool:
         )
 
     async def render_task(self, requests: Requests, task: Task) -> AsyncGenerator[list[RenderedRequest]]:
-        """The task's rows in order, some at a time. Raises RendererDied, and what `requests` raises."""
-        number, at = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
-        self._rows[at] += len(task["rows"])
-        ahead = asyncio.create_task(self._call(at, "open_task", number, requests, task))
+        """The task's rows in order, some at a time. Raises RendererDied, and the errors of `requests`."""
+        number, index = uuid.uuid4().hex, min(range(len(self._rows)), key=self._rows.__getitem__)
+        self._rows[index] += len(task["rows"])
+        ahead = asyncio.create_task(self._call(index, "open_task", number, requests, task))
         try:
             await ahead
-            ahead = asyncio.create_task(self._call(at, "next_rows", number))
-            while some := await ahead:
-                ahead = asyncio.create_task(self._call(at, "next_rows", number))
-                yield some
+            ahead = asyncio.create_task(self._call(index, "next_rows", number))
+            while rendered := await ahead:
+                ahead = asyncio.create_task(self._call(index, "next_rows", number))
+                yield rendered
         finally:
             ahead.cancel()
-            self._rows[at] -= len(task["rows"])
+            self._rows[index] -= len(task["rows"])
             if self._actors:
-                self._actors[at].close_task.remote(number)
+                self._actors[index].close_task.remote(number)
             else:
                 self.local.close_task(number)
 
@@ -220,8 +222,7 @@ class RendererPool:
             answer.cancel()
 
     async def _check_answers(self, at: int) -> None:
-        """Raises ComputeTimeout if the other threads of a process do not run either: the computation holds Python's
-        lock."""
+        """Raises ComputeTimeout if no other thread of the process answers: then the computation holds Python's lock."""
         try:
             await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence_limit() / 2)
         except TimeoutError:

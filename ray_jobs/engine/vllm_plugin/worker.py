@@ -1,9 +1,9 @@
-"""Loads weights into a running vLLM and hashes them, as proof that exactly these are in it. Mixed into vLLM's worker.
+"""Loads weights into a running vLLM and hashes them, to prove which weights vLLM has. vLLM's worker inherits from it.
 
 vLLM only warns if a reload leaves a layer as it was. So the worker hashes the values that it reads and the values in
 the model's parameters: a sum over all elements of a 64-bit function of the value. The sum does not depend on how vLLM
 fuses, splits, reshapes or pads parameters (with zeros); one element that is stale, missing or doubled changes it.
-Layers that vLLM packs for its kernels are hashed just before that.
+Layers that vLLM packs for its kernels are hashed just before vLLM packs them.
 
 If a model is spread over several processes (ranks), some values are on one rank and others on several. Each rank keeps
 one hash per number of ranks that hold the same values, and `reconcile_ranks` compares them.
@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-import ray_jobs.engine.vllm_plugin.model_loader  # noqa: F401  what a warm engine's `load_format` names
+import ray_jobs.engine.vllm_plugin.model_loader  # noqa: F401  registers a warm engine's `load_format`
 from ray_jobs.engine.parent_death import exit_with_spawner
 from ray_jobs.engine.vllm_plugin.tensor_parallel import shards_of
 from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash
 
-exit_with_spawner()  # vLLM imports this in the process that takes a GPU, before it does
+exit_with_spawner()  # vLLM imports this module in the process that uses the GPU, before it takes the GPU
 
 
 class WorkerExtension:
@@ -32,9 +32,9 @@ class WorkerExtension:
     parallel_config: Any
 
     def assay_load(self, path: str) -> dict[str, Any]:
-        """Load the weights in the directory into the model: hash and count of the values `read` and `held`.
+        """Load the directory's weights into the model. Returns hash and count of the values `read` and `held`.
 
-        Those held are grouped by the number of ranks that hold the same.
+        `held` groups them by the number of ranks that hold the same values.
         """
         from vllm.model_executor.model_loader import get_model_loader
 
@@ -42,30 +42,29 @@ class WorkerExtension:
         model, config = runner.get_model(), runner.model_config
         config.model, config.revision = path, None
         loader: Any = get_model_loader(runner.load_config)
-        read, held = WeightHash(), HashesByReplication(WeightHash)
+        read_hash, held_hashes = WeightHash(), HashesByReplication(WeightHash)
 
         def hash_values() -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in loader.get_all_weights(config, model):
-                on_device = tensor.to(runner.device)  # hashed on a CPU, 3.8 billion values take 20 s instead of one
-                read.add(on_device.to(config.dtype) if tensor.is_floating_point() else on_device)
+                on_device = tensor.to(runner.device)  # hashing 3.8 billion values takes 20 s on a CPU, and 1 s here
+                read_hash.add(on_device.to(config.dtype) if tensor.is_floating_point() else on_device)
                 yield name, on_device
 
-        with hashing_loads(model, held, self.parallel_config.tensor_parallel_size):
+        with hashing_loads(model, held_hashes, self.parallel_config.tensor_parallel_size):
             runner.reload_weights(weights_iterator=hash_values())
         return {
-            "read": (read.sum, read.count),
-            "held": {same: (values.sum, values.count) for same, values in held.items()},
+            "read": (read_hash.sum, read_hash.count),
+            "held": {same: (values.sum, values.count) for same, values in held_hashes.items()},
         }
 
 
-HashesByReplication = defaultdict[
-    int, WeightHash
-]  # by how many ranks hold the same values: these, and those before or after them
+# by the number of ranks that hold the same values
+HashesByReplication = defaultdict[int, WeightHash]
 
 
 @contextmanager
 def hashing_loads(model: torch.nn.Module, held: HashesByReplication, ranks: int = 1) -> Iterator[None]:
-    """Load weights within it. Afterwards `held` has each parameter of the model once, tied ones too."""
+    """A context: load weights within it. Then `held` has the hash of each parameter once, also of tied ones."""
     tied, before = _find_tied(model), dict[int, HashesByReplication]()
 
     def hash_module(module: torch.nn.Module) -> HashesByReplication:
@@ -93,7 +92,9 @@ def hashing_loads(model: torch.nn.Module, held: HashesByReplication, ranks: int 
             del method.process_weights_after_loading
     for module in model.modules():
         now, loaded = hash_module(module), before.get(id(module))
-        packed = loaded and _count_values(loaded) != _count_values(now)  # for a kernel: its hash from before counts
+        packed = loaded and _count_values(loaded) != _count_values(
+            now
+        )  # then the hash from before vLLM packed it counts
         for same, part in (loaded if loaded and packed else now).items():
             held[same].merge(part)
 
