@@ -1,7 +1,8 @@
 """Limits the time of computing with a checkpoint's own files: chat template, tokenizer, processor.
 
-The limit counts the processor time of the computing thread, so a slow disk or a busy machine is not the checkpoint's
-fault. The thread cannot be stopped: the caller that catches ComputeTimeout must end its process soon.
+The actor, its renderers, and the Ray tasks of the cold engine and the audit call it. The limit counts the processor
+time of the computing thread, so a slow disk or a busy machine costs the checkpoint nothing. Nothing can stop the
+thread, so a process that catches ComputeTimeout must end soon.
 """
 
 import os
@@ -22,16 +23,18 @@ _this_thread = threading.local()
 
 
 class ComputeTimeout(InputError):
-    """A checkpoint's files compute without an end, or for far too long."""
+    """A checkpoint's files compute without an end, or longer than the limit."""
 
 
 class ComputeThread:
-    """A thread that computes one thing after the other for the thread that made it."""
+    """A thread that runs one function after the other for the thread that created it."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.work, self.outcomes = SimpleQueue[Callable[[], Any]](), SimpleQueue[Outcome]()
-        self.thread = threading.Thread(target=self._run, daemon=True)  # the process does not wait for it when it ends
+        self.thread = threading.Thread(
+            target=self._run, daemon=True
+        )  # as a daemon it does not delay the end of the process
         self.thread.start()
 
     def _run(self) -> None:
@@ -43,15 +46,15 @@ class ComputeThread:
                 self.outcomes.put((None, error))
 
     def seconds(self) -> float:
-        """The processor time of the thread so far."""
+        """The processor time of the thread so far, in seconds."""
         assert self.thread.native_id
-        return time.clock_gettime((~self.thread.native_id << 3) | 6)  # Linux: the clock of the thread of this number
+        return time.clock_gettime((~self.thread.native_id << 3) | 6)  # Linux: the clock of the thread with this id
 
 
 def run_limited(compute: Callable[[], Result], uri: str) -> Result:
-    """What `compute` returns or raises. Raises ComputeTimeout, which names the checkpoint, if it takes too long.
+    """Return or raise the outcome of `compute`. Raises ComputeTimeout, which names the checkpoint, at the limit.
 
-    The limit is half of the silence after which an engine is killed: 30 s of processor time.
+    The limit is half of `silence_limit`: 30 s of processor time by default. Raises InputError if a library panics.
     """
     if (
         not hasattr(_this_thread, "helper") or _this_thread.helper.process != os.getpid()
@@ -65,7 +68,7 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
             result, error = helper.outcomes.get(timeout=1)
         except Empty:
             if helper.seconds() - began > limit:
-                del _this_thread.helper  # it is busy for ever
+                del _this_thread.helper  # it never becomes free
                 raise ComputeTimeout(
                     f"checkpoint {uri}: its chat template, tokenizer or processor computed for {limit:g} s without an "
                     "end; mend these files"
@@ -80,6 +83,6 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
 
 
 def limit_each(items: Iterator[Result], uri: str) -> Iterator[Result]:
-    """The same items, each of them computed within the limit."""
+    """Yield the same items. Each is computed within the limit of `run_limited`."""
     while (item := run_limited(lambda: next(items, EXHAUSTED), uri)) is not EXHAUSTED:
         yield item  # type: ignore[misc]

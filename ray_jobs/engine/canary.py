@@ -1,7 +1,7 @@
-"""The canary: a few fixed pictures that vLLM describes after every change of weights. The actor compares the answers.
+"""The canary: fixed pictures that vLLM describes after every weight swap. The actor compares the answers.
 
-The log-probabilities of the answers belong to the weights. So if other weights give exactly the same, they were not
-loaded; and weights that were loaded before must give what they gave then.
+The log-probabilities of the answers depend on the weights. If other weights give exactly the same log-probabilities,
+they were not loaded. Weights that were loaded before must give the log-probabilities that they gave then.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from PIL import Image
 PROMPT = "Describe the image in one sentence."
 TOKENS = 8
 SIDE = 112  # pixels
-TOLERANCE = 0.05  # nats: a GPU may add in another order; in float32 on a CPU nothing changes
+TOLERANCE = 0.05  # nats, because a GPU may add in another order; in float32 on a CPU nothing changes
 
 LogprobTrace = tuple[tuple[int, float], ...]  # tokens and their log-probabilities (nats), picture after picture
 
@@ -28,9 +28,9 @@ def make_pictures() -> list[Image.Image]:
 
 
 def matches(first: LogprobTrace, second: LogprobTrace) -> bool:
-    """Whether the same weights can give both traces: up to the first other token, all is within the tolerance.
+    """Whether the same weights can give both traces: log-probabilities agree up to and at the first other token.
 
-    The token may be another one where two are equally likely, within the tolerance.
+    The tokens differ only if the two are equally likely within the tolerance. After that they prove nothing.
     """
     for (token, logprob), (other, other_logprob) in zip(first, second, strict=True):
         if abs(logprob - other_logprob) > TOLERANCE:
@@ -42,7 +42,7 @@ def matches(first: LogprobTrace, second: LogprobTrace) -> bool:
 
 @dataclass
 class Canary:
-    """The trace of each checkpoint, by fingerprint, in this engine."""
+    """The traces of all checkpoints that this engine has loaded, by fingerprint. `last` is the last fingerprint."""
 
     traces: dict[str, LogprobTrace]
     last: str = ""
@@ -50,7 +50,7 @@ class Canary:
     def find_mismatch(self, fingerprint: str, trace: LogprobTrace, weights_differ: bool) -> str | None:
         """Why the weights in the engine cannot be the checkpoint's; None if they can.
 
-        `weights_differ`: whether its values differ from those that were in the engine before.
+        `weights_differ`: the checkpoint's weights differ from those that the engine had before.
         """
         before, known = self.traces.get(self.last), self.traces.get(fingerprint)
         if known is not None and not matches(known, trace):

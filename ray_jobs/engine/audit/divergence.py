@@ -1,8 +1,8 @@
-"""Where two captions of one image diverge, and whether the same weights can give both. The audit calls it.
+"""Finds where two captions of one image diverge, and whether the same weights can give both. The audit's task calls it.
 
 Greedy decoding takes the likeliest token. Two engines with the same weights add in different orders, because their
-batches differ. So where two tokens are equally likely within the precision (a tie), each may take another one. After a
-tie each continues from its own words, so the rest of the captions proves nothing.
+batches differ. If two tokens are equally likely within the precision (a tie), the engines may take different ones.
+After a tie each engine continues from its own words, so the rest of the captions proves nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 TOP_LOGPROBS = 5  # tokens whose log-probability is asked for at each position
 TOLERANCE_32_BIT = 0.001  # nats
-TOLERANCE_16_BIT = (
-    0.25  # nats: bfloat16 logits of 16 to 32 lie 0.125 apart, and each of the two tokens may be off by one
-)
-INCOMPLETE = "\ufffd"  # what the bytes of a character decode to while some of them are missing
+# bfloat16 logits from 16 to 32 are 0.125 apart, and each of the two tokens may be off by one such step
+TOLERANCE_16_BIT = 0.25  # nats
+INCOMPLETE = "\ufffd"  # the bytes of a character decode to this while some of them are missing
 
 
 @dataclass(frozen=True)
 class Caption:
-    """`ended` is vLLM's finish reason: stop, or length at the limit of tokens."""
+    """A stored caption. `ended` is vLLM's finish reason: "stop", or "length" at the limit of tokens."""
 
     text: str
     ended: str
@@ -26,7 +25,10 @@ class Caption:
 
 @dataclass(frozen=True)
 class Generation:
-    """`tokens` with the one that ended it; `likeliest` has log-probabilities (nats) by token, at each position."""
+    """A caption of the reference engine. `tokens` includes the token that ended it.
+
+    `likeliest` has, at each position, log-probabilities (nats) by token.
+    """
 
     text: str
     tokens: Sequence[int]
@@ -34,12 +36,12 @@ class Generation:
 
 
 def tolerance(dtype: str) -> float:
-    """The gap in nats up to which two tokens are equally likely, in the precision of the dtype."""
+    """The gap in nats up to which two tokens count as equally likely in the precision of the dtype."""
     return TOLERANCE_32_BIT if dtype in ("float32", "float64") else TOLERANCE_16_BIT
 
 
 def is_tie(gap: float | None, limit: float) -> bool:
-    """Whether the gap is within the tolerance; False for None."""
+    """Whether the gap (nats) is within the limit; False for None."""
     return gap is not None and gap <= limit
 
 
@@ -49,8 +51,8 @@ def logprob_gap(
     """How much less likely (nats, to four decimals) the stored caption was than the generated one where they diverge.
 
     None if none of the likeliest tokens there continues the stored caption. The tokens of the stored caption are not
-    known, and other tokens can give the same text: so the least gap at any position up to there counts. `decode` gives
-    the text of tokens, special ones left out.
+    known, and several token sequences can give the same text. So the least gap at any position up to there counts.
+    `decode` returns the text of tokens without special tokens.
     """
     least: float | None = None
     for position, (taken, likeliest) in enumerate(zip(generated.tokens, generated.likeliest, strict=True)):
@@ -75,7 +77,7 @@ def _can_continue(
     decode: Callable[[Sequence[int]], str],
     stop_ids: frozenset[int],
 ) -> bool:
-    """Whether the stored caption can continue with this token."""
+    """Whether the stored caption can continue with this token after the tokens `before`."""
     if token in stop_ids:
         return stored.ended == "stop" and decode(before).rstrip(INCOMPLETE) == stored.text
     text = decode([*before, token])

@@ -1,7 +1,7 @@
-"""The audit's engine: plain vLLM, started from the checkpoint in storage. It shares only the prompt with a warm engine.
+"""Captions again with plain vLLM, started from the checkpoint in storage. Only the prompt is shared with a warm engine.
 
-It runs in the process of one Ray task and ends with it. A checkpoint on S3 is copied again, because the warm engine
-loaded the copy that the node keeps.
+The driver of `audit` calls `recaption`. The engine runs in the process of one Ray task and ends with that process. A
+checkpoint on S3 is copied again, because the warm engine loaded the copy that the node keeps.
 """
 
 import tempfile
@@ -30,12 +30,15 @@ from ray_jobs.engine.settings import engine_environment, vllm_arguments
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.private_cache import cache
 
-PROMPT_TAIL = 16  # tokens of the prompt before the answer: with some tokenizers the first word depends on them
+PROMPT_TAIL = 16  # tokens of the prompt that are decoded with the answer: some tokenizers' first word depends on them
 
 
 @dataclass(frozen=True)
 class Recaptioned:
-    """By key: the text of the reference engine, and the log-probability gap where the stored caption differs."""
+    """By request key: the text of the reference engine, and the log-probability gap (nats) if the stored text differs.
+
+    `seconds` are those of the `start` and of the `answers`.
+    """
 
     texts: dict[str, str]
     gaps: dict[str, float | None]
@@ -52,17 +55,17 @@ def recaption(
     """
     verify(checkpoint)
     gpu = gpus.has_gpus()
-    alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM in the task's process, so that nothing outlives it
+    alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM runs in the task's process, so that nothing outlives it
     task = ray.remote(max_calls=1, max_retries=0)(_run_task).options(
         num_cpus=1, num_gpus=engine.gpus if gpu else 0, runtime_env={"env_vars": engine_environment(gpu) | alone}
-    )  # a task of one call: its process is its own
+    )  # one call per process: no other task shares it
     try:
         answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)
         with eviction.repeated_eviction(engine.gpus, "audit"):
             ray.get(next(answers))  # the task has its GPU
         recaptioned: Recaptioned = ray.get(next(answers))
     except RayTaskError as error:
-        verify(checkpoint)  # what was deleted or overwritten meanwhile is the cause
+        verify(checkpoint)  # if a file was deleted or overwritten meanwhile, that is the cause
         if (explained := classify_error(error, checkpoint.uri)) is error:
             raise
         raise explained from error
@@ -73,7 +76,7 @@ def recaption(
 
 
 def _run_task(*arguments: Any) -> Iterator[Recaptioned | None]:
-    """None when the task runs, then the result of `_recaption`."""
+    """Yields None as soon as the task runs, then the result of `_recaption`."""
     yield None
     yield _recaption(*arguments)
 
@@ -131,7 +134,7 @@ def _read_generation(answer: Any) -> divergence.Generation:
 
 
 def _make_decoder(tokenizer: Any, opening: Sequence[int]) -> Callable[[Sequence[int]], str]:
-    """A function from an answer's tokens to its text as vLLM writes it: special tokens left out, after the prompt."""
+    """A function from an answer's tokens to its text as vLLM writes it after the prompt, without special tokens."""
 
     def text(tokens: Sequence[int]) -> str:
         decoded: str = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,4 +1,4 @@
-"""Engines: whichever is asked, answers come the same way. `ray_data_llm` is the reference, `warm` outlives its job."""
+"""Chooses a job's engine: `warm`, which outlives the job, or `ray_data_llm`, the reference. The driver calls it."""
 
 import logging
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ log = logging.getLogger("assay")
 def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
     """One answer to each request of the job, in blocks of any size and order.
 
-    Raises InputError for a model that cannot be run, RetryableError for an engine that keeps dying.
+    Raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
     """
     if job.engine.kind == "warm":
         if (why := warm.why_not_warm(job.checkpoint, job.engine)) is None:
             yield from warm.stream_answers(job)
             return
         log.info("engine: not a warm one: %s", why)
-    from ray_jobs.engine.client import cold  # which takes seconds to import
+    from ray_jobs.engine.client import cold  # here, because it takes seconds to import
 
     answers = cold.stream_answers(job)
     yield from eviction.evict_until_first(answers, job.engine.gpus, "engine")

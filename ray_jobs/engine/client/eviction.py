@@ -1,4 +1,4 @@
-"""Idle engines end so that a job that waits for a GPU gets theirs.
+"""Has idle engines end, so that a job that waits for a GPU gets theirs.
 
 The drivers of jobs and of audits call it. An engine that is leased, or that a job waits for, is never evicted.
 """
@@ -19,12 +19,12 @@ from ray_jobs.engine.watchdog import silence_limit
 
 log = logging.getLogger("assay")
 
-NAMESPACE = "assay-engines"  # Ray's, of all engines
-ENGINE_GONE = (RayActorError, OutOfMemoryError)  # the actor is gone; the second if Ray killed it for its memory
-EVICTION_ANSWER_S = 5.0  # seconds that an engine has to say whether it ends
-EVICTION_INTERVAL_S = 5.0  # between two rounds, because an engine that is leased now may be idle later
+NAMESPACE = "assay-engines"  # Ray's namespace of all engines
+ENGINE_GONE = (RayActorError, OutOfMemoryError)  # OutOfMemoryError: Ray killed the actor for its memory
+EVICTION_ANSWER_S = 5.0  # seconds within which an engine must say whether it ends
+EVICTION_INTERVAL_S = 5.0  # seconds between two rounds, because an engine that is leased now may be idle later
 
-_silent_since: dict[Any, float] = {}  # by actor id: since when an engine has not said whether it ends
+_silent_since: dict[Any, float] = {}  # by actor id: the time of the first request that the engine left unanswered
 
 Item = TypeVar("Item")
 
@@ -32,8 +32,8 @@ Item = TypeVar("Item")
 def driver_silence_limit() -> float:
     """Seconds of silence after which a driver kills an engine.
 
-    The watchdog kills an engine that hangs before that. So an engine that is still there runs, and the network or Ray's
-    head is broken.
+    The watchdog kills an engine that hangs before that. So an engine that still exists is running, and the network or
+    Ray's head is broken.
     """
     return 2 * silence_limit()
 
@@ -46,9 +46,9 @@ def kill_silent(actor: Any) -> None:
 
 @contextmanager
 def repeated_eviction(wanted: float, waiting: str) -> Iterator[None]:
-    """Within it idle engines are evicted every few seconds. Leave it as soon as the GPU is there: then that ends.
+    """A context: within it, a thread evicts idle engines every few seconds. Leave it as soon as the job has its GPU.
 
-    Meanwhile the log says that `waiting` waits for so many GPUs.
+    Meanwhile the log says that `waiting` waits for `wanted` GPUs.
     """
     done, wait = threading.Event(), gpus.GpuWait(wanted, waiting)
 
@@ -67,7 +67,7 @@ def repeated_eviction(wanted: float, waiting: str) -> Iterator[None]:
 
 
 def evict_until_first(items: Iterator[Item], wanted: float, waiting: str) -> Iterator[Item]:
-    """The same items. Idle engines are evicted until the first item is there."""
+    """Yield the same items. Idle engines are evicted until the first item has come."""
     with repeated_eviction(wanted, waiting):
         first = list(islice(items, 1))
     yield from first
@@ -75,7 +75,7 @@ def evict_until_first(items: Iterator[Item], wanted: float, waiting: str) -> Ite
 
 
 def evict_idle(except_name: str = "") -> None:
-    """Have all idle engines but the named one end. Does nothing on a cluster without GPUs."""
+    """Have all idle engines end, except the named one. Does nothing on a cluster without GPUs."""
     if not gpus.has_gpus():
         return
     for listed in ray.util.list_named_actors(all_namespaces=True):
@@ -85,7 +85,7 @@ def evict_idle(except_name: str = "") -> None:
 
 
 def _evict_if_idle(actor: Any) -> None:
-    """Have the engine end if it is idle. The request is cancelled if the engine does not answer it soon."""
+    """Have the engine end if it is idle. Cancels the request if the engine does not answer within EVICTION_ANSWER_S."""
     if not gpus.is_started(actor):
         return
     request, since = actor.evict.remote(), _silent_since.setdefault(actor._actor_id, time.monotonic())

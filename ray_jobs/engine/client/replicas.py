@@ -1,7 +1,7 @@
-"""Further engines of one job. Each gets its share of the work once it is ready, and the job waits for none of them.
+"""Starts further engines of one job. Each gets its share of the work once it is ready. The job waits for none of them.
 
-The driver's threads start them one after the other, after the first engine: vLLM measures the GPU's memory while it
-starts.
+The job's driver uses it. Its threads start the engines one after the other, after the first engine, because vLLM
+measures the GPU's memory while it starts.
 """
 
 import logging
@@ -23,14 +23,14 @@ log = logging.getLogger("assay")
 
 
 class Replica(NamedTuple):
-    """A further engine that has loaded the checkpoint. `warm`: it was running before this job."""
+    """A further engine that has loaded the checkpoint. `warm`: the engine was running before this job."""
 
     ask: AskEngine
     warm: bool
 
 
 class ReplicaPool:
-    """A context: within it the engines of these names are found or started, load the checkpoint, and stay leased."""
+    """A context: within it, the engines of these names are found or started, load the checkpoint, and stay leased."""
 
     def __init__(self, names: Sequence[str], job: EngineJob) -> None:
         self._job = job
@@ -57,7 +57,7 @@ class ReplicaPool:
         return any(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
-        """Start the replicas. Call it once the job has leased its first engine: none may take a GPU away from that."""
+        """Start the replicas. Call it once the job has its first engine, because no replica may take that GPU."""
         self._started.set()
 
     def take_ready(self) -> list[Replica]:

@@ -1,4 +1,4 @@
-"""Sessions of a job's driver with a warm engine: find it by its name or start it, lease it, and renew the lease.
+"""Opens a session of a job's driver with a warm engine: finds it by name or starts it, leases it, renews the lease.
 
 The engine's side of the lease is in `server/actor.py`.
 """
@@ -31,13 +31,13 @@ from ray_jobs.runtime.waiting import tell_waiting
 
 log = logging.getLogger("assay")
 
-PREFIX = "engine-"  # of an engine's name
-DID_NOT_START = "creation task"  # what Ray says of an actor that did not start
-LEASE_WAIT_S = 1.0  # seconds that one request for the lease waits; a job that is killed is not given it after that
+PREFIX = "engine-"  # every engine's name begins with it
+DID_NOT_START = "creation task"  # Ray's error contains it if an actor did not start
+LEASE_WAIT_S = 1.0  # seconds that one request for the lease waits: a killed job cannot get the lease after that
 
 AskEngine = Callable[..., Any]  # takes a task's requests and the task; returns a reference to the answers
 
-_last_answer: dict[str, float] = {}  # by actor id: when each engine that this job has leased answered last
+_last_answer: dict[str, float] = {}  # by actor id: when an engine that this job has leased answered last
 
 
 class LeasedEngine(NamedTuple):
@@ -48,7 +48,7 @@ class LeasedEngine(NamedTuple):
 
 
 class EngineHung(RayActorError):  # type: ignore[misc]
-    """The engine was silent and then its process ended: its watchdog killed it because it hung."""
+    """The engine was silent, and then its process ended: its watchdog killed it because it hung."""
 
 
 class NoLongerNeeded(Exception):
@@ -59,10 +59,10 @@ class NoLongerNeeded(Exception):
 def engine_session(
     name: str, checkpoint: Checkpoint, engine: Engine, job_done: threading.Event | None = None
 ) -> Iterator[LeasedEngine]:
-    """A leased engine of this name, which is started if there is none. A thread renews the lease.
+    """A context with a leased engine of this name, which is started if there is none. A thread renews the lease.
 
-    Idle engines are evicted for its GPU. With `job_done` the engine is a further one: nothing is evicted, and
-    NoLongerNeeded is raised if no GPU has room for it, or if the event comes first.
+    Idle engines are evicted for its GPU. With `job_done`, the engine is a replica: then no engine is evicted, and
+    NoLongerNeeded is raised if no GPU has room for the replica, or if `job_done` is set first.
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     gpu = gpus.has_gpus()
@@ -87,14 +87,14 @@ def engine_session(
         except ENGINE_GONE as error:
             if not existed or DID_NOT_START in str(error):
                 raise
-            time.sleep(0.2)  # it was about to end, so this job did not lose an engine
+            time.sleep(0.2)  # the engine was about to end, so this job has not lost an engine
     done = threading.Event()
     renewing = threading.Thread(target=_renew_lease, args=(actor, token, done), daemon=True)
     renewing.start()
     try:
         yield LeasedEngine(actor, token)
     except ENGINE_GONE as error:
-        actor_id = getattr(error, "actor_id", None) or actor._actor_id.hex()  # it may be a replica
+        actor_id = getattr(error, "actor_id", None) or actor._actor_id.hex()  # the engine that is gone may be a replica
         raise _recognise_hang(error, _last_answer.get(actor_id, math.inf)) from error
     finally:
         done.set()
@@ -104,9 +104,9 @@ def engine_session(
 
 
 def load_checkpoint(leased: LeasedEngine, job: EngineJob) -> tuple[Any, AskEngine]:
-    """Have a leased engine load the job's checkpoint: a reference to its load report, and the way to ask the engine.
+    """Have a leased engine load the job's checkpoint. Returns a reference to its load report, and an AskEngine.
 
-    Tasks that it gets before the weights are loaded are rendered meanwhile. Then it fetches the next checkpoint.
+    The engine renders tasks while it loads the weights. Afterwards it fetches the next checkpoint.
     """
     actor, token = leased
     report = actor.load_checkpoint.remote(token, job.checkpoint)
@@ -123,7 +123,10 @@ def _wait_for_lease(
     job_done: threading.Event | None,
     wait: gpus.GpuWait | None,
 ) -> None:
-    """Wait for the lease: for the engine to start, for another job to end, for room on a GPU."""
+    """Wait until the token has the lease: for room on a GPU, for the engine's start, for the end of another job.
+
+    Raises EngineHung or Ray's error if the engine is gone, and NoLongerNeeded if `job_done` is set first.
+    """
     fetch_requested, last_answer = False, time.monotonic()
     while True:
         request = actor.acquire.remote(token, LEASE_WAIT_S)
@@ -148,9 +151,9 @@ def _wait_for_lease(
             _check_still_needed(job_done)
         except (NoLongerNeeded, KeyboardInterrupt, SystemExit):
             ray.cancel(request)
-            actor.release.remote(token)  # the engine may have given it the lease just now
+            actor.release.remote(token)  # the engine may just have given the lease to this token
             if not gpus.is_placed(actor):
-                ray.kill(actor)  # else Ray would start a node with a GPU for nobody
+                ray.kill(actor)  # else Ray would start a node with a GPU that no job needs
             raise
         if not fetch_requested:
             log.info("engine: another job holds it; waiting")
@@ -159,7 +162,7 @@ def _wait_for_lease(
 
 
 def _describe_wait(actor: Any, gpu: bool) -> str:
-    """The line that says what the driver waits for; empty if the wait for its GPU has lines of its own."""
+    """The line that says what the driver waits for; empty while GpuWait logs the wait for a GPU."""
     if gpus.is_started(actor):
         return "engine: waiting for the job that holds it"
     if gpus.is_placed(actor):
@@ -179,11 +182,11 @@ def _exists(name: str) -> bool:
 
 
 def _renew_lease(actor: Any, token: str, done: threading.Event) -> None:
-    """Renew the lease until `done`. Kill the engine if it does not answer: else its GPU would be lost for good."""
+    """Renew the lease until `done`. Kill the engine if it does not answer, because it would keep its GPU for good."""
     answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
     while not done.wait(min(LEASE_SECONDS, silence_limit()) / 6):
         with suppress(*ENGINE_GONE, GetTimeoutError):
-            with suppress(RayTaskError):  # the lease is lost, but that is an answer
+            with suppress(RayTaskError):  # LeaseLost is an answer too
                 ray.get(actor.renew.remote(token), timeout=min(LEASE_SECONDS, silence_limit()) / 6)
             answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
         if time.monotonic() - answered > driver_silence_limit():

@@ -1,8 +1,9 @@
-"""The driver's loop over a warm engine: find or start it, lease it, load the checkpoint, stream the answers.
+"""Streams a job's answers from warm engines: finds or starts them, leases them, has them load the checkpoint.
 
-An engine is a named, detached Ray actor, so it outlives this job: the next checkpoint of the same training run finds it
-and costs a change of weights instead of a start. If an engine dies, the rows it left unanswered go to a new one. The
-work queue finds the rows of which engines keep dying by halving the tasks, and quarantines them.
+The job's driver calls it. An engine is a named, detached Ray actor, so it outlives this job. The job of the next
+checkpoint of a training run finds the engine and swaps weights instead of starting vLLM. If an engine dies, the rows
+that it left unanswered go to a new engine. If engines keep dying of a row, the work queue halves the tasks until it has
+found the row, and quarantines it.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 log = logging.getLogger("assay")
 
 PHASES = ("render", "queue", "prefill", "decode")  # of a request
-ROWS_AHEAD = 4  # rows in flight per sequence that vLLM runs at once; all rows of an unfinished task count
+ROWS_AHEAD = 4  # rows in flight per sequence that vLLM runs at once: all rows of a task in flight count
 
 
 def why_not_warm(checkpoint: Checkpoint, engine: Engine) -> str | None:
@@ -65,9 +66,10 @@ def why_not_warm(checkpoint: Checkpoint, engine: Engine) -> str | None:
 
 
 def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
-    """Answers task by task as they come.
+    """The job's answers, task by task, as they come.
 
-    Raises RetryableError if engines keep dying, and what vLLM raises if it cannot start.
+    Raises InputError if two engines hung, RetryableError if engines keep dying, and else the error that
+    `classify_error` returns.
     """
     checkpoint, engine = job.checkpoint, job.engine
     queue, report = work_queue_for(job.tasks, engine, gpus.has_gpus()), EngineReport(kind="warm")
@@ -81,7 +83,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
                 for block in _stream_from_engines(leased, pool, job, queue, report):
                     report = block.report
                     yield block
-                with suppress(RayTaskError, *ENGINE_GONE):  # every row is answered, so the engine may be gone
+                with suppress(RayTaskError, *ENGINE_GONE):  # every row is answered, so a dead engine does not matter
                     report = report.add_seconds(ray.get(leased.actor.gpu_seconds.remote(leased.token)))
             yield AnswerBlock([], report)
             return
@@ -111,7 +113,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
             )
         if quarantined := queue.on_engine_death(reason):
             yield AnswerBlock([quarantined], report)
-        if queue.done:  # no engine is started for nothing
+        if queue.done:  # else a new engine would start without work
             return
         if queue.unexplained_deaths > MAX_RESTARTS:
             raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {queue.deaths} times; last: {reason}")
@@ -120,7 +122,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
 
 
 def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
-    """A queue of all tasks. Each engine gets at most its share at once: the first is ready before the others."""
+    """A queue of all tasks. Each engine gets at most its share at once, because one is ready before the others."""
     engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
     return WorkQueue(
         tasks,
@@ -130,7 +132,10 @@ def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
 
 
 def engine_key(checkpoint: Checkpoint, engine: Engine) -> str:
-    """A hash. Checkpoints and settings with the same key can be served by the same engine."""
+    """A hash of the checkpoint without its values, the settings, the code and the versions.
+
+    One engine can serve all checkpoints and settings with the same key.
+    """
     package = Path(__file__).parents[2]
     code = [(str(file.relative_to(package)), hashlib.sha256(file.read_bytes()).hexdigest())
             for file in sorted(package.rglob("*.py"))]  # fmt: skip
@@ -141,7 +146,7 @@ def engine_key(checkpoint: Checkpoint, engine: Engine) -> str:
 def _stream_from_engines(
     leased: LeasedEngine, pool: ReplicaPool, job: EngineJob, queue: WorkQueue, report: EngineReport
 ) -> Iterator[AnswerBlock]:
-    """Answers of this engine and of the replicas that join it, until the queue is done. The first block is empty."""
+    """Answers of this engine and of the replicas that join it, until no task is in flight. The first block is empty."""
     reference, ask = load_checkpoint(leased, job)
     requests, open_rows = ray.put(job.requests), {ask: 0}  # rows in flight, by engine
     running: dict[Any, tuple[AskEngine, Task]] = {}
@@ -152,7 +157,7 @@ def _stream_from_engines(
             open_rows[engine] += len(task["rows"])
             running[engine(requests, task)] = engine, task
 
-    if not queue.deaths:  # else a bad change of weights would cast suspicion on the rows rendered meanwhile
+    if not queue.deaths:  # else rows that are rendered during a failed weight swap would become suspects
         submit_tasks()
     report = _add_load(report, ray.get(reference))
     yield AnswerBlock([], report)
@@ -185,7 +190,7 @@ def _add_load(report: EngineReport, load: dict[str, Any]) -> EngineReport:
 
 
 def _death_reason(error: Exception) -> str | None:
-    """Why the engine is gone, in words; None if the next engine would fail in the same way."""
+    """Why the engine is gone, in words; None if a new engine would fail in the same way."""
     if isinstance(error, RayTaskError):
         return str(error.cause) if isinstance(error.cause, WeightsUnverified | EngineDead | LeaseLost) else None
     text = " ".join(str(error).split())
@@ -197,5 +202,5 @@ def _death_reason(error: Exception) -> str | None:
 
 
 def _killed_for_silence(error: Exception) -> bool:
-    """Whether a driver killed the running engine because of its silence: Ray kills a running one for nothing else."""
+    """Whether a driver killed the running engine for its silence. Drivers kill a running engine for nothing else."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)

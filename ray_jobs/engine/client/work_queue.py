@@ -1,6 +1,7 @@
-"""The tasks that one job still has to have answered by engines that may die. Called by the job's driver.
+"""Keeps the tasks of one job that engines have not answered yet, because engines may die. The job's driver uses it.
 
-No row is lost. A row of which engines keep dying (a poison row) is quarantined: it gets a failure, the others go on.
+Invariant: no row is lost. If engines keep dying of a row (a poison row), the row is quarantined: it gets a failure, and
+the other rows go on.
 """
 
 from collections import deque
@@ -9,17 +10,17 @@ from ray_jobs.engine.protocol import Answer, Task
 from ray_jobs.inputs.errors import RetryableError
 
 MAX_TASKS_IN_FLIGHT = 128
-MAX_QUARANTINED = 5  # with more poison rows, the engine is to blame
+MAX_QUARANTINED = 5  # if there are more poison rows, the engine is at fault
 
 
 class WorkQueue:
     """Tasks that wait, tasks in flight, and suspects.
 
-    Each engine has at least `tasks_at_once` tasks in flight, and more until these have `rows_at_once` rows: so an
-    engine has work while the last rows of other tasks are answered.
+    Each engine has at least `tasks_at_once` tasks in flight, and more until they have `rows_at_once` rows. So an engine
+    has work while the last rows of other tasks are answered.
 
     After the first death all tasks in flight go back, because engines are killed for other reasons too. After a later
-    death they become suspects: a suspect is in flight alone, and each death halves it.
+    death the tasks in flight become suspects. A suspect is in flight alone, and each death halves it.
     """
 
     def __init__(self, tasks: list[Task], tasks_at_once: int = 2, rows_at_once: int = 0) -> None:
@@ -34,7 +35,7 @@ class WorkQueue:
         return not (self.waiting or self.suspects or self.running)
 
     def next_task(self, engines: int = 1) -> Task | None:
-        """The next task for one of so many engines; None if there is none, or if enough are in flight."""
+        """The next task, when so many engines run; None if no task waits, or if enough are in flight."""
         if self.suspects:
             if self.running:
                 return None
@@ -50,7 +51,7 @@ class WorkQueue:
         self.running.remove(task)
 
     def on_engine_death(self, reason: str) -> Answer | None:
-        """Take back the tasks in flight. The failure of a row that is quarantined, if it was in flight alone.
+        """Take back the tasks in flight. If one row was in flight alone, quarantine it and return its failure.
 
         Raises RetryableError if more than MAX_QUARANTINED rows are quarantined.
         """
@@ -70,7 +71,7 @@ class WorkQueue:
         return None
 
     def on_lease_lost(self) -> None:
-        """Take back the tasks in flight: another job has the engine now, and no row is to blame."""
+        """Take back the tasks in flight: another job has the engine now, and no row is at fault."""
         self.unexplained_deaths += 1
         (self.suspects if self.isolating else self.waiting).extendleft(reversed(self.running))
         self.running = []
