@@ -1,1 +1,1 @@
-"""Checkpoints in storage: whole or not, which one it is, adapters, and copies on a node."""
+"""Checkpoints in storage: completeness checks, fingerprints, LoRA adapters, and copies on a node."""

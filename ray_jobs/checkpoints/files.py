@@ -1,13 +1,14 @@
-"""The files of a checkpoint, read as text of somebody else's: listed, opened and parsed within bounds.
+"""List, open and parse the files of a checkpoint within bounds, because the files are untrusted.
 
-Both planes look at every checkpoint through this module, the control plane in its own processes. That needs no confined
-child: a folder is listed one level deep and to a limit, only regular files inside it are opened, without waiting, and
-each read and parse has a bound (at most about 150 MB, for a header at its limits). What computes without such a
-bound, a chat template, a tokenizer or an image processor, runs in the confined child that `checkpoint_probe.py` starts.
-A dead NFS mount would hold a child in the kernel as it holds a thread, so a child would not help there either.
+Both planes read every checkpoint through this module. The control plane does so in its own processes, without a
+confined child, because everything here has a bound. A listing is one level deep and has a limit. Only regular files
+inside the folder are opened, without waiting. Each read and each parse takes at most about 150 MB of memory, for a
+header at its limits. A chat template, a tokenizer and an image processor can compute without a bound, so they run in
+the confined child that `checkpoint_probe` starts. A dead NFS mount blocks a child in the kernel just as it blocks a
+thread, so a child would not help there.
 
-Every function raises InputError for what no waiting mends, Incomplete for what looks like an upload under way, and
-RetryableError for storage that does not answer.
+Every function raises InputError when waiting cannot help, Incomplete when an upload seems to be under way, and
+RetryableError when the storage does not answer.
 """
 
 import errno
@@ -32,18 +33,18 @@ from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 from ray_jobs.inputs.strict_json import NotJson, parse_object
 from ray_jobs.storage import objects
 
-MOST_FILES = 20_000  # directly in the folder
+MOST_FILES = 20_000  # files directly in the folder
 MOST_SHARDS = 2_000
-MOST_BYTES = 2 * 10**12  # a file with holes claims any size, and all of it is hashed; the largest open models have 1 TB
+MOST_BYTES = 2 * 10**12  # a sparse file can claim any size, and Assay hashes all of it; the largest models have 1 TB
 CONFIG_BYTES, CONFIG_ITEMS = 10_000_000, 200_000
 INDEX_BYTES, INDEX_ITEMS = 50_000_000, 500_000
-HEADER_BYTES, HEADER_ITEMS = 25_000_000, 1_000_000  # the format allows 100 MB: its reader needs 1 GB for them
+HEADER_BYTES, HEADER_ITEMS = 25_000_000, 1_000_000  # the format allows 100 MB, but parsing that needs 1 GB of memory
 FORMAT_LIMIT = 100_000_000  # safetensors' own limit on a header
-BESIDE_BYTES = 256_000_000  # a tokenizer, a processor, a template: the largest tokenizer.json in use has 35 MB
-ALL_BESIDE_BYTES = 10**9  # of all these together: a job's driver copies them to its disk
+BESIDE_BYTES = 256_000_000  # one file beside the weights; the largest tokenizer.json in use has 35 MB
+ALL_BESIDE_BYTES = 10**9  # all files beside the weights together, because a job's driver copies them to its disk
 TEMPLATE_BYTES = 1_000_000
-HOLES_BYTES = 10**9  # a smaller model is hashed in seconds, whatever holes it has
-MOST_HOLES = 8  # file systems with compression store real weights in a third of their size at least
+HOLES_BYTES = 10**9  # a smaller model is hashed in seconds, even if its files are sparse
+MOST_HOLES = 8  # a compressing file system stores real weights in at least a third of their size
 PERMANENT = {
     errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM,
 }  # fmt: skip
@@ -59,15 +60,15 @@ Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 
 class Incomplete(Exception):
-    """The checkpoint is not whole yet; the message says what is missing."""
+    """The checkpoint is not complete yet. The message says what is missing."""
 
 
 class NeverWhole(InputError):
-    """What lies there is not a checkpoint and becomes none by itself; only an upload under way could change that."""
+    """The folder is not a checkpoint and will not become one, unless an upload is still under way."""
 
 
 class _Outside(BaseModel):
-    """What a file must have of what Assay reads; the rest of it is the model's."""
+    """Checks only the fields that Assay reads. A file of the model may have any other fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -85,14 +86,14 @@ class Config(_Outside):
 
 
 class Index(_Outside):
-    """`model.safetensors.index.json`: the file of each tensor."""
+    """`model.safetensors.index.json`: maps the name of each tensor to its file."""
 
     weight_map: dict[str, str] = {}
 
 
 @with_config(ConfigDict(extra="forbid"))
 class Tensor(TypedDict):
-    """A tensor as a safetensors header has it; `data_offsets` are from the end of the header, the second exclusive."""
+    """A tensor in a safetensors header. `data_offsets` are bytes from the end of the header: start, exclusive end."""
 
     dtype: str
     shape: Annotated[list[Count], Field(max_length=32)]
@@ -108,9 +109,9 @@ _METADATA = TypeAdapter(dict[str, str] | None)
 
 @contextmanager
 def translate_errors(uri: str) -> Iterator[None]:
-    """Whatever is raised within leaves as InputError, Incomplete or RetryableError that names the URI.
+    """Turn every exception of the block into InputError, Incomplete or RetryableError with the URI in its message.
 
-    So one odd checkpoint stops no others.
+    So a broken checkpoint does not stop the work on other checkpoints.
     """
     where = f"checkpoint {printable(uri)}"
     try:
@@ -127,7 +128,7 @@ def translate_errors(uri: str) -> Iterator[None]:
         raise Incomplete(f"{where}: a file went away while it was looked at; wait for the upload") from None
     except UnicodeEncodeError:
         raise InputError(f"{where}: its URI or a name in it is not text; rename it") from None
-    except (OSError, MemoryError) as error:  # the machine's or the mount's: another look may succeed
+    except (OSError, MemoryError) as error:  # the machine or the mount may be at fault: a retry may succeed
         _raise_by_errno(error, where, "read")
     except Exception as error:
         fault = printable(f"{type(error).__name__}: {error}")
@@ -135,7 +136,7 @@ def translate_errors(uri: str) -> Iterator[None]:
 
 
 def translates_errors(reader: Callable[Given, Result]) -> Callable[Given, Result]:
-    """The reader within `translate_errors` of its first argument, a URI or a checkpoint that has one."""
+    """Wrap a reader in `translate_errors`. Its first argument must be a URI or a Checkpoint."""
 
     @wraps(reader)
     def read_translated(*given: Given.args, **named: Given.kwargs) -> Result:
@@ -147,9 +148,9 @@ def translates_errors(reader: Callable[Given, Result]) -> Callable[Given, Result
 
 
 def is_loaded(key: str) -> bool:
-    """Whether a model is loaded from files of this name: from an allow-list, so that no note is taken for a part of it.
+    """True if loaders read files of this name. An allow-list decides, so that notes do not count as part of the model.
 
-    Which of several .safetensors files are loaded is said by `checkpoint_weights`.
+    If a folder has several .safetensors files, `checkpoints.weights` chooses among them.
     """
     return (key.endswith(".safetensors") and "/" not in key) or LOADED.fullmatch(key) is not None
 
@@ -167,15 +168,15 @@ FORMER_NOTES = {"trainer_state.json", "all_results.json", "train_results.json", 
 
 
 def was_loaded(key: str) -> bool:
-    """Whether a fingerprint covered files of this name before there was an allow-list."""
+    """True if fingerprints covered files of this name before Assay had the allow-list."""
     return "/" not in key and key not in FORMER_NOTES and key.endswith(FORMER_ENDINGS)
 
 
 def list_files(uri: str) -> list[objects.Entry]:
-    """The files directly in a checkpoint's folder, sorted by name; those that a model is loaded from are checked.
+    """List the files directly in a checkpoint's folder, sorted by name.
 
-    A link may lead to a file of the folder, of the Hugging Face cache that the folder is a snapshot in, or below one of
-    the `folders_of_bases`.
+    The files that loaders read are also checked: name, size, regular file, target of a link. A link may lead into the
+    folder itself, into the Hugging Face cache that holds the folder as a snapshot, or below one of `folders_of_bases`.
     """
     entries = objects.files(uri, MOST_FILES)
     local = objects.local_path(uri)
@@ -201,7 +202,7 @@ def list_files(uri: str) -> list[objects.Entry]:
             f"checkpoint {uri}: {beside} bytes beside the weights, more than the {ALL_BESIDE_BYTES} that are read; "
             "delete what is not the model"
         )
-    if size > HOLES_BYTES and 0 < stored * MOST_HOLES < size:  # 0: a file system that does not say
+    if size > HOLES_BYTES and 0 < stored * MOST_HOLES < size:  # 0: the file system does not report used blocks
         raise Incomplete(
             f"checkpoint {uri}: {size} bytes, of which {stored} are on the disk and the rest are holes; wait for the "
             "upload or copy it again"
@@ -210,7 +211,7 @@ def list_files(uri: str) -> list[objects.Entry]:
 
 
 def is_regular(uri: str, key: str) -> bool:
-    """Whether a file of the checkpoint may be opened: on S3 any, in a directory what `list_files` would let pass."""
+    """True if the file may be opened: always on S3; in a directory if the checks of `list_files` accept the file."""
     local = objects.local_path(uri)
     if local is not None:
         try:
@@ -221,10 +222,10 @@ def is_regular(uri: str, key: str) -> bool:
 
 
 def read(uri: str, most: int) -> bytes:
-    """The bytes of a file. Raises InputError when it has more than `most`, or is no regular file."""
+    """Return the bytes of a file. Raises InputError if it has more than `most` bytes or is not a regular file."""
     local = objects.local_path(uri)
     if local is None:
-        return objects.read(uri, most)  # compared with its ETag, which a range is not
+        return objects.read(uri, most)  # a whole read is compared with the ETag; a read of a range is not
     with open_file(local) as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -233,7 +234,7 @@ def read(uri: str, most: int) -> bytes:
 
 
 def open_file(path: Path) -> BufferedReader:
-    """The file of a checkpoint, open for reading. Raises InputError for what is no regular file."""
+    """Open a file of a checkpoint for reading. Raises InputError if it is not a regular file."""
     try:
         return open_regular(path)
     except FileNotFoundError:
@@ -245,7 +246,10 @@ def open_file(path: Path) -> BufferedReader:
 
 
 def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_items: int = CONFIG_ITEMS) -> Any:
-    """The JSON object in a file of the checkpoint."""
+    """Return the JSON object in a file of the checkpoint.
+
+    Raises Incomplete if the file is gone or is not JSON yet, InputError if it is a Git LFS pointer or breaks a bound.
+    """
     which = f"checkpoint {checkpoint}: {printable(uri.rsplit('/', 1)[-1])}"
     try:
         data = read(uri, most_bytes)
@@ -263,9 +267,9 @@ def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_it
 
 
 def read_config(checkpoint: str) -> Config:
-    """The checkpoint's `config.json`."""
+    """Return the checkpoint's `config.json`. Raises InputError if it belongs to a draft model or has a wrong field."""
     value = read_json(f"{checkpoint}/config.json", checkpoint)
-    if value.get("speculators_config"):  # vLLM would load the model that it names, from anywhere
+    if value.get("speculators_config"):  # vLLM would load the model that this setting names, from any place
         raise InputError(
             f"checkpoint {checkpoint}: config.json is of a draft model (speculators_config); name the model"
         )
@@ -273,7 +277,7 @@ def read_config(checkpoint: str) -> Config:
 
 
 def read_index(checkpoint: str, index: str) -> dict[str, str]:
-    """The file of each tensor, by the index."""
+    """Return the file name of each tensor by the tensor's name, as the index says."""
     value = read_json(f"{checkpoint}/{index}", checkpoint, INDEX_BYTES, INDEX_ITEMS)
     weight_map = _validate(Index, value, index, checkpoint).weight_map
     shards = sorted(set(weight_map.values()))
@@ -291,10 +295,10 @@ def read_index(checkpoint: str, index: str) -> dict[str, str]:
 
 @translates_errors
 def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor], int]:
-    """The tensors of a safetensors file of `size` bytes by name, and how many bytes lie before their data.
+    """Return the tensors of a safetensors file of `size` bytes by name, and the offset in bytes at which data begins.
 
-    Raises Incomplete while the file is shorter than its header, InputError when it is of another kind; `which` says
-    what it is.
+    Raises Incomplete while the file is shorter than its header, and InputError if it is not a safetensors file.
+    `which` names the file in messages.
     """
     which = which or printable(uri)
     if size < 8:
@@ -321,7 +325,7 @@ def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor]
 
 
 def read_piece(uri: str, start: int, length: int) -> bytes:
-    """Bytes of a file of the checkpoint, fewer at its end."""
+    """Return `length` bytes from `start` on, or fewer if the file ends before."""
     local = objects.local_path(uri)
     if local is None:
         return objects.read_range(uri, start, length)
@@ -331,7 +335,7 @@ def read_piece(uri: str, start: int, length: int) -> bytes:
 
 
 def _check_tensors(tensors: dict[str, Tensor]) -> None:
-    """Raises InputError unless the tensors fill the data one after the other, as safetensors demands."""
+    """Raise InputError unless the tensors fill the data without gaps or overlaps, as safetensors demands."""
     end = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = tensor["data_offsets"]
@@ -353,13 +357,13 @@ def _places(folder: Path) -> list[Path]:
 
 
 def folders_of_bases() -> list[str]:
-    """ASSAY_CHECKPOINTS and ASSAY_BASES: the folders that a checkpoint may name another model or file below."""
+    """Return the folders in ASSAY_CHECKPOINTS and ASSAY_BASES. A checkpoint may name models and files below them."""
     folders = [os.environ.get("ASSAY_CHECKPOINTS", ""), *os.environ.get("ASSAY_BASES", "").split(",")]
     return [folder.strip() for folder in folders if folder.strip()]
 
 
 def _check_regular(path: Path, places: list[Path], which: str) -> int:
-    """The bytes that the file takes on the disk."""
+    """Return the bytes that the file takes on the disk. Raises InputError if it must not be opened."""
     real = Path(os.path.realpath(path))
     if real.parent not in places and not _is_below_bases(real):
         raise InputError(
@@ -369,7 +373,7 @@ def _check_regular(path: Path, places: list[Path], which: str) -> int:
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return 0  # a link to what is not there yet
+        return 0  # the target of the link is not there yet
     except OSError as error:
         _raise_by_errno(error, which, "looked at")
     if not stat.S_ISREG(status.st_mode):
@@ -383,7 +387,7 @@ def _is_below_bases(real: Path) -> bool:
 
 
 def _raise_by_errno(error: OSError | MemoryError, which: str, doing: str) -> Never:
-    """Raises InputError for what the file itself is, RetryableError for a mount or a machine that fails for a while."""
+    """Raise InputError if the file is at fault, RetryableError if the mount or the machine may recover."""
     if isinstance(error, OSError) and error.errno in PERMANENT:
         raise InputError(f"{which}: cannot be {doing} ({error.strerror}); save it again") from None
     why = printable(getattr(error, "strerror", None) or type(error).__name__)

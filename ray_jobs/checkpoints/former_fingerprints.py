@@ -1,9 +1,9 @@
-"""A checkpoint whose folder holds notes keeps the fingerprint under which the root has its runs.
+"""Keep the former fingerprint of a checkpoint if the root has its runs under that fingerprint.
 
-Fingerprints once covered every .json and .txt file beside the model. Now they cover what is loaded, so that of a folder
-with notes is another one, and everything would be captioned again. `plan` and the router therefore look whether the
-root has runs under the former fingerprint and none under the new one. Judges and CLIP models are not looked for: their
-scores are made anew, from captions that are kept.
+Fingerprints once covered every .json and .txt file beside the model. Now they cover the loaded files only. A folder
+with notes therefore has a new fingerprint, and all its images would be captioned again. So `plan` and the router check
+whether the root has runs under the former fingerprint and none under the new one. Judges and CLIP models are not
+checked, because their scores are computed again from captions that are kept.
 """
 
 from ray_jobs.checkpoints import inspect as checkpoints
@@ -12,7 +12,7 @@ from ray_jobs.storage import objects
 
 
 def keep_former(root: str, checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint, under its former fingerprint where the root has runs of that one only."""
+    """Return the checkpoint, with its former fingerprint if the root has runs under that fingerprint only."""
     if has_runs(root, checkpoint):
         return checkpoint
     former = _by_former_rule(checkpoint)
@@ -20,7 +20,7 @@ def keep_former(root: str, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:
-    """The checkpoint as it was known before, None where that is no other."""
+    """Return the checkpoint with its former fingerprint and base, or None if the former fingerprint is the same."""
     base = checkpoint.base and _by_former_rule(checkpoint.base)
     known = base or checkpoint.base
     fingerprint = checkpoints.former_fingerprint(checkpoint.uri, known)
@@ -30,5 +30,5 @@ def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:
 
 
 def has_runs(root: str, checkpoint: Checkpoint) -> bool:
-    """Whether the root has runs of the checkpoint under this fingerprint."""
+    """True if the root has runs of the checkpoint under its present fingerprint."""
     return next(objects.entries(f"{objects.absolute(root)}/runs/{checkpoint.folder}"), None) is not None

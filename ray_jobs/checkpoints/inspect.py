@@ -1,9 +1,11 @@
-"""A checkpoint in storage: is it whole, and which one is it.
+"""Check whether a checkpoint in storage is complete, and compute its fingerprint.
 
-Whole means: a config, every shard that the index names, each shard as long as its safetensors header says. A LoRA
-adapter is one too, with its base model: whole when its config and its weights are, loaded as a merged copy. The sensor
-that waits for an upload, the router, `plan` and the caption job call this module; none of them trusts another. Whatever
-lies at the URI, they get an answer, InputError, Incomplete or RetryableError (`checkpoint_files` says how).
+A checkpoint is complete if it has a config and every shard that the index names, and each shard is as long as its
+safetensors header says. A LoRA adapter with its base model is a checkpoint too. It is complete if its config and its
+weights are, and it is loaded as a merged copy.
+
+The sensor that waits for an upload, the router, `plan` and the jobs call this module. None of them trusts the result of
+another. Every public function returns, or raises InputError, Incomplete or RetryableError (see `checkpoints.files`).
 """
 
 import hashlib
@@ -62,18 +64,18 @@ __all__ = [
 log = logging.getLogger("assay")
 
 TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "tekken.json"}
-DOWNLOADS = (".aria2",)  # stands beside a file that already has its full size, with holes in it
+DOWNLOADS = (".aria2",)  # marks a download under way: the file beside it has its full size already, with holes
 HASHERS = 8  # files hashed at once
 
 
 @translates_errors
 def require_complete(uri: str) -> dict[str, int]:
-    """Sizes by file name of a whole checkpoint.
+    """Return the sizes in bytes of a complete checkpoint's files, by name.
 
-    Raises Incomplete while files are missing or short, as they are during an upload, and InputError for what waiting
-    cannot mend: a name that no later use can bear, a config that is no object, an architecture left unnamed, a header
-    that is not safetensors, two sets of weights, weights that do not fit the config. NeverWhole, which is one, where a
-    trainer's folder holds another form of a model.
+    Raises Incomplete while files are missing or short, as they are during an upload. Raises InputError for faults that
+    waiting cannot mend: an unusable name, a config that is not an object, a missing architecture, a header that is not
+    safetensors, two sets of weights, weights that do not fit the config. Raises NeverWhole, a subclass of InputError,
+    if a trainer's folder holds a model in another form.
     """
     check_name(name_of(uri), "checkpoint")
     sizes = {entry.key: entry.size for entry in list_files(uri)}
@@ -98,7 +100,7 @@ def require_complete(uri: str) -> dict[str, int]:
         refuse_foreign(uri, sizes)
     if not TOKENIZERS & sizes.keys():
         refuse_without_tokenizer(uri, sizes)
-        _read_weights(uri, sizes)  # while they are not whole, neither is the upload
+        _read_weights(uri, sizes)  # raises Incomplete while the upload of the weights is under way
         raise NeverWhole(
             f"checkpoint {uri}: the tokenizer is missing (tokenizer.json), and the weights are whole; copy it and the "
             "processor's files of its base into the folder"
@@ -112,18 +114,18 @@ def require_complete(uri: str) -> dict[str, int]:
 
 @translates_errors
 def is_adapter(uri: str) -> bool:
-    """Whether there is an adapter at the URI, and not a model of its own."""
+    """True if the folder holds an adapter, and not a whole model."""
     return is_adapter_folder(entry.key for entry in list_files(uri))
 
 
 @translates_errors
 def find_base(uri: str, base_model: str | None = None) -> str | None:
-    """The URI of the model that an adapter changes, None for a checkpoint that is no adapter.
+    """Return the URI of an adapter's base model, or None if the checkpoint is not an adapter.
 
-    It is what adapter_config.json names, when that is a URI or the absolute path of a directory that is there, else
-    `base_model`, the suite's. Raises InputError where there is neither, and where the adapter names another place than
-    its own parent folder, the suite's base, or one below ASSAY_CHECKPOINTS or ASSAY_BASES: an adapter must not choose
-    what the cluster opens.
+    The base is the place that adapter_config.json names, if that is a URI or the absolute path of an existing
+    directory. Otherwise it is `base_model`, from the suite. Raises InputError if neither is given. Raises InputError
+    too if the adapter names a place that is not the suite's base, and not below its own parent folder,
+    ASSAY_CHECKPOINTS or ASSAY_BASES, because an adapter must not choose what the cluster opens.
     """
     if not is_adapter(uri):
         return None
@@ -148,9 +150,9 @@ def find_base(uri: str, base_model: str | None = None) -> str | None:
 
 @translates_errors
 def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
-    """The checkpoint at a URI with its fingerprint, an adapter's with its base (`find_base`).
+    """Return the checkpoint at a URI with its fingerprint, and with its base if it is an adapter (`find_base`).
 
-    Raises what `require_complete` raises, of the base too.
+    Raises what `require_complete` raises, for the checkpoint and for its base.
     """
     uri = objects.absolute(uri)
     sizes = require_complete(uri)
@@ -166,7 +168,10 @@ def resolve(uri: str, base_model: str | None = None) -> Checkpoint:
 
 @translates_errors
 def with_fingerprint(uri: str, base: Checkpoint | None = None) -> Checkpoint:
-    """The checkpoint that `require_complete` has found at a URI, over the base that `resolve` has found."""
+    """Return the checkpoint with its fingerprint. Call `require_complete` first; `base` comes from `resolve`.
+
+    Raises InputError if the base is quantised.
+    """
     if base and (method := quantization_method(base.uri)):
         raise InputError(
             f"checkpoint {uri}: its base model {base.uri} is quantised ({method}), and an adapter is merged into whole "
@@ -179,17 +184,17 @@ def with_fingerprint(uri: str, base: Checkpoint | None = None) -> Checkpoint:
 
 @translates_errors
 def fingerprint(uri: str, base: Checkpoint | None = None) -> str:
-    """A hash over the content of the files that a model is loaded from; equal for a copy under another name.
+    """Return a hash over the content of the loaded files. A copy under another name has the same fingerprint.
 
-    On S3 the content is known by the SHA-256 that the store keeps, where the upload gave one, else by its ETag, an MD5;
-    neither costs a read. In a directory it is known by SHA-256.
+    On S3 the content of a file is represented by the SHA-256 that the store keeps, if the upload gave one, else by the
+    ETag, an MD5. Neither costs a read. In a directory each file is read and hashed with SHA-256.
     """
     return _fingerprint(_list_contents(uri, list_loaded(uri)), base)
 
 
 @translates_errors
 def former_fingerprint(uri: str, base: Checkpoint | None = None) -> str | None:
-    """The checkpoint's fingerprint as it was when notes beside the model counted; None where none did."""
+    """Return the fingerprint by the former rule, which counted notes beside the model, or None without such notes."""
     former = [entry for entry in list_files(uri) if was_loaded(entry.key)]
     notes = {entry.key: entry.size for entry in former} if former != list_loaded(uri) else {}
     notes = {name: size for name, size in notes.items() if not name.endswith(".safetensors")}
@@ -202,9 +207,9 @@ def former_fingerprint(uri: str, base: Checkpoint | None = None) -> str | None:
 
 @translates_errors
 def quantization_method(uri: str) -> str | None:
-    """How the weights of a checkpoint are quantised where they are stored, None when they are not.
+    """Return the method by which the stored weights are quantised, or None if they are not.
 
-    Its config says so, or its text model's, or a file of ModelOpt's: where vLLM looks.
+    Looks where vLLM looks: in the config, in the config of the text model, and for a file of ModelOpt.
     """
     if method := find_quantization(read_config(uri)):
         return method
@@ -213,7 +218,7 @@ def quantization_method(uri: str) -> str | None:
 
 @translates_errors
 def sidecar_files(checkpoint: Checkpoint) -> dict[str, str]:
-    """URIs by name of what is loaded beside the weights: the base's where an adapter has no such file of its own."""
+    """Return the URIs of the files loaded beside the weights, by name. An adapter's file replaces that of its base."""
     uris_by_name = {}
     for uri in (checkpoint.base.uri, checkpoint.uri) if checkpoint.base else (checkpoint.uri,):
         for entry in list_loaded(uri):
@@ -226,7 +231,7 @@ def sidecar_files(checkpoint: Checkpoint) -> dict[str, str]:
 
 @translates_errors
 def check_present(checkpoint: Checkpoint) -> None:
-    """Raises InputError when a file that was planned is not there any more; one listing, nothing is opened."""
+    """Raise InputError if a planned file is gone. Costs one listing, and opens no file."""
     if checkpoint.base:
         check_present(checkpoint.base)
     if checkpoint.files:
@@ -236,7 +241,7 @@ def check_present(checkpoint: Checkpoint) -> None:
 
 @translates_errors
 def verify(checkpoint: Checkpoint) -> None:
-    """Raises InputError when what is at the URI is no longer the checkpoint that was planned."""
+    """Raise InputError if the files at the URI are no longer those of the planned checkpoint."""
     if checkpoint.base:
         verify(checkpoint.base)
     if checkpoint.files:
@@ -275,12 +280,12 @@ def _refuse_deleted(checkpoint: Checkpoint, deleted: list[str]) -> None:
 
 
 def _first_of(names: list[str]) -> str:
-    """The first name and the verb, the others counted."""
+    """Return the first name, the count of the other names, and the verb."""
     return f"{printable(names[0])} was" if len(names) == 1 else f"{printable(names[0])} and {len(names) - 1} more were"
 
 
 def _fingerprints(checkpoint: Checkpoint) -> set[str | None]:
-    """The fingerprint of what is there, by either rule."""
+    """Return the fingerprints of the files at the URI, by the present and by the former rule."""
     uri, base = checkpoint.uri, checkpoint.base
     return {fingerprint(uri, base), former_fingerprint(uri, base)}
 
@@ -291,19 +296,19 @@ def _fingerprint(files: Iterable[tuple[str, int, str]], base: Checkpoint | None)
 
 
 def _list_contents(uri: str, entries: list[objects.Entry]) -> list[tuple[str, int, str]]:
-    """Name, size and what tells the content of each file."""
+    """Return the name, the size in bytes and the content's hash or version of each file."""
     with ThreadPoolExecutor(HASHERS) as threads:
         versions = list(threads.map(partial(_content_of, uri), entries))
     return [(entry.key, entry.size, version) for entry, version in zip(entries, versions, strict=True)]
 
 
 def _is_place(name: str) -> bool:
-    """Whether a base is named by a URI, or by the absolute path of a directory that is here."""
+    """True if the name is a URI, or the absolute path of an existing directory."""
     return "://" in name or (os.path.isabs(name) and os.path.isdir(name))
 
 
 def _normalise(uri: str) -> str:
-    """The URI without `..` and double slashes, so that what it begins with says where it is."""
+    """Return the URI without `..` and double slashes, so that a comparison of prefixes is safe."""
     if not uri:
         return ""
     uri = objects.absolute(uri)
@@ -339,7 +344,10 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
 
 
 def _refuse_untied_head(uri: str, config: Config, sizes: dict[str, int]) -> None:
-    """vLLM loads no head where the config ties it to the embeddings, and transformers does where it is another."""
+    """Raise InputError if the config ties the head to the embeddings, and the stored head differs from them.
+
+    vLLM would not load this head, and transformers would.
+    """
     weights = choose_weights(uri, sizes)
     tied = find_tied_head(config, read_tensors(uri, weights, sizes))
     if tied and not holds_same_values(uri, weights, sizes, *tied):
@@ -350,7 +358,7 @@ def _refuse_untied_head(uri: str, config: Config, sizes: dict[str, int]) -> None
 
 
 def _read_weights(uri: str, sizes: dict[str, int]) -> dict[str, Tensor]:
-    """All tensors by name, of files that are whole and one set."""
+    """Return all tensors by name. Raises unless the files are complete and form one set of weights."""
     weights = choose_weights(uri, sizes)
     tensors = read_tensors(uri, weights, sizes)
     refuse_second_set(uri, weights, tensors, sizes)
@@ -365,13 +373,13 @@ def _content_of(uri: str, entry: objects.Entry) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with open_file(path) as file:  # opened first: a network file system looks anew at a file that is opened
+    with open_file(path) as file:  # open, then stat: opening makes a network file system refresh its attributes
         status = os.fstat(file.fileno())
     return _sha256_of(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
 @lru_cache(maxsize=1024)
 def _sha256_of(path: Path, state: tuple[int, ...]) -> str:
-    """The hash of a file, read once as long as its `state` is the same; any write changes that."""
+    """Return the SHA-256 of a file. The file is read once per `state`, which every write changes."""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

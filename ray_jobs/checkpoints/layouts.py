@@ -1,10 +1,10 @@
-"""Folders that trainers leave and that will never become a checkpoint by waiting: what is there, and how to convert it.
+"""Recognise folders of trainers that will never become a checkpoint, and say how to convert them.
 
-`inspect` calls this for a folder without a .safetensors file, or without config.json. A form that no trainer writes
-beside the .safetensors files of a model ends at once (InputError). Others may be there first while an upload is under
-way: optimizer states, folders of further checkpoints, notes. They raise NeverWhole, and the sensor that waits for a
-checkpoint ends on it when the folder has stayed the same for a minute, on S3 for ten. A trainer itself writes the
-weights first.
+`inspect` calls this module for a folder without a .safetensors file, without config.json or without a tokenizer. Some
+forms are never written beside the .safetensors files of a model: they raise InputError, which ends the wait at once.
+Other files may come first in an upload: optimizer states, folders of further checkpoints, notes. They raise NeverWhole.
+The sensor that waits for a checkpoint ends on NeverWhole if the folder has stayed the same for a minute, or for ten
+minutes on S3. A trainer itself writes the weights first.
 """
 
 import re
@@ -19,8 +19,8 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import objects
 
-MOST_FOLDERS = 1_000  # of which the names are looked at
-MOST_OPENED = 20  # of which it is asked whether a model lies inside
+MOST_FOLDERS = 1_000  # folders of which the names are read
+MOST_OPENED = 20  # folders that are searched for a model
 PLAIN = re.compile(r"[A-Za-z0-9_./=+@,-]{1,500}")
 RUN = re.compile(r"(checkpoint|step|epoch|iter|v)[-_=]?\d.*", re.ASCII)
 PICKLES = (
@@ -44,7 +44,10 @@ MEGATRON = (
 
 
 class Layout(NamedTuple):
-    """A form that is told by a file's name, or a folder's with a slash behind it. Of `may_come` weights may follow."""
+    """A form of a model, recognised by the name of a file, or of a folder with a slash at its end.
+
+    `may_come`: the weights may still follow.
+    """
 
     pattern: str
     what: str
@@ -52,7 +55,7 @@ class Layout(NamedTuple):
     may_come: bool = False
 
 
-# The first that matches is told, so what is particular comes before what is general.
+# The first match is reported, so special patterns come before general ones.
 LAYOUTS = (
     Layout(r"adapter_model\.bin", "an adapter as a pickle, which is not read", ADAPTER),
     Layout(
@@ -116,7 +119,7 @@ LAYOUTS = (
 
 
 def refuse_foreign(uri: str, names: Iterable[str]) -> None:
-    """Raises InputError or NeverWhole for a folder without weights that holds another form of a model."""
+    """Raise InputError or NeverWhole if a folder without weights holds a model in another form."""
     files, folders = set(names), _folders(uri)
     _refuse_cache(uri, folders)
     _refuse_nested(uri, folders)
@@ -129,7 +132,7 @@ def refuse_foreign(uri: str, names: Iterable[str]) -> None:
 
 
 def refuse_without_config(uri: str, names: Iterable[str]) -> None:
-    """Raises InputError or NeverWhole for a folder without a config.json that holds another form of a model."""
+    """Raise InputError or NeverWhole if a folder without a config.json holds a model in another form."""
     files = set(names)
     if "params.json" in files and (consolidated := _first(files, r"consolidated.*\.safetensors")):
         raise NeverWhole(
@@ -149,7 +152,7 @@ def refuse_without_config(uri: str, names: Iterable[str]) -> None:
 
 
 def refuse_without_tokenizer(uri: str, names: Iterable[str]) -> None:
-    """Raises NeverWhole where a trainer has ended its save without a tokenizer: it writes its own state last."""
+    """Raise NeverWhole if the trainer's state is there, because a trainer writes its own state last."""
     if state := _first(set(names), r"trainer_state\.json|training_args\.bin"):
         raise NeverWhole(
             f"checkpoint {uri}: the tokenizer is missing, and the trainer's save is over ({state}); copy "
@@ -159,7 +162,7 @@ def refuse_without_tokenizer(uri: str, names: Iterable[str]) -> None:
 
 
 def _refuse_cache(uri: str, folders: list[str]) -> None:
-    """For a repository as the hub's cache keeps it: name its snapshot."""
+    """Raise NeverWhole with the URI of a snapshot if the folder is a repository in the hub's cache."""
     if not {"blobs", "snapshots"} <= set(folders):
         return
     snapshot = next(iter(objects.folders(f"{uri}/snapshots")), None)
@@ -178,13 +181,13 @@ def _refuse_nested(uri: str, folders: list[str]) -> None:
 
 
 def _marks(folder: str) -> Iterator[list[str]]:
-    """Files of which a model has one each."""
+    """Yield groups of files. A folder with at least one file of each group holds a model."""
     yield [f"{folder}/config.json"]
     yield [f"{folder}/{SINGLE}", f"{folder}/{INDEX}"]
 
 
 def _refuse_run(uri: str, folders: list[str]) -> None:
-    """For a folder of checkpoints: name the last."""
+    """Raise NeverWhole with the URI of the last checkpoint if the folder is a training run."""
     steps = [folder for folder in folders if RUN.fullmatch(folder)]
     if steps:
         last = printable(max(steps, key=lambda name: [int(number) for number in re.findall(r"\d{1,18}", name)]), 100)
@@ -199,7 +202,7 @@ def _folders(uri: str) -> list[str]:
 
 
 def _remedy(layout: Layout, uri: str, name: str) -> str:
-    """The command, with names that a shell takes as they are: others stand as DIR and FILE."""
+    """Return the command with the names filled in. A name that a shell would not take as it is stays DIR or FILE."""
     local = objects.local_path(uri)
     place = str(local) if local is not None and PLAIN.fullmatch(str(local)) else "DIR"
     file = name.rstrip("/")

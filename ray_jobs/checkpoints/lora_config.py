@@ -1,6 +1,7 @@
-"""The config of a LoRA adapter as PEFT saves one: what of it can be merged into its base model, and how much is added.
+"""Read the config of a LoRA adapter of PEFT: can the adapter be merged into its base model, and with which scale.
 
-Merged, a weight W is W + s B A (Hu et al. 2021). Used by whoever looks at a checkpoint, so it opens no weights.
+A merged weight is W + s B A (Hu et al. 2021). `inspect` calls this module for every adapter in both planes, so the
+module opens no weights.
 """
 
 import math
@@ -12,8 +13,8 @@ from ray_jobs.checkpoints.module_patterns import MOST, matches, refuse
 from ray_jobs.inputs.names import printable
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# Keys that tell a plain LoRA, or nothing of what is added to a weight. Whatever else is set changes the computation
-# (DoRA, aLoRA, QALoRA, layers replicated, ...), now or in a PEFT to come.
+# Keys of a plain LoRA, and keys that do not change what is added to a weight. Any other key that is set changes the
+# computation (DoRA, aLoRA, QALoRA, replicated layers, ...), or may change it in a future PEFT.
 PLAIN = {
     *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "bias", "init_lora_weights"),
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
@@ -21,24 +22,24 @@ PLAIN = {
     *("lora_dropout", "loftq_config", "eva_config", "runtime_config", "megatron_core", "qalora_group_size"),
     "ensure_weight_tying",
 }
-NUMBERS = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}  # and what some modules have instead, by their path
-LARGEST = 2**31  # rank, alpha
-UNTOUCHED = (True, False, "gaussian", "eva", "orthogonal")  # ways to begin that leave the base's weights alone
+NUMBERS = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}  # the field that overrides each number for some modules
+LARGEST = 2**31  # bound on rank and alpha
+UNTOUCHED = (True, False, "gaussian", "eva", "orthogonal")  # initialisations that do not change the base's weights
 
 
-# Weights that were trained as a whole beside the adapter, as LLaVA, Qwen-VL-Series-Finetune and ms-swift write them.
+# Fully trained weights beside the adapter, as LLaVA, Qwen-VL-Series-Finetune and ms-swift write them.
 FURTHER_WEIGHTS = re.compile(
     r"non_lora_.*\.(bin|pt|safetensors)|mm_projector.*\.(bin|pt)|(?!value_head).*\.safetensors"
 )
 
 
 def find_further_weights(names: Iterable[str]) -> str | None:
-    """A file of weights that belong to the trained model and are not in the adapter; None where there is none."""
+    """Return the name of a file with trained weights that are not in the adapter, or None."""
     return next((name for name in sorted(names) if name != WEIGHTS and FURTHER_WEIGHTS.fullmatch(name)), None)
 
 
 def unsupported_reason(config: dict[str, Any]) -> str | None:
-    """Why an adapter with this config cannot be merged and what to do, None when nothing in it stands against that."""
+    """Return why an adapter with this config cannot be merged and what to do, or None if it can be merged."""
     if (kind := config.get("peft_type")) != "LORA":
         return f"an adapter of type {printable(str(kind), 60)}, not LORA; merge it and save the whole model"
     if (bias := config.get("bias", "none")) != "none":
@@ -69,9 +70,9 @@ def unsupported_reason(config: dict[str, Any]) -> str | None:
 
 
 def scale(config: dict[str, Any], module: str, rank: int) -> float:
-    """s for the module at this path: alpha / r, or alpha / sqrt(r) where it is rank-stabilised (Kalajdzievski 2023).
+    """Return s for the module at this path: alpha / r, or alpha / sqrt(r) if rank-stabilised (Kalajdzievski 2023).
 
-    Raises ValueError when the config gives the module another rank.
+    Raises ValueError if the config gives the module another rank.
     """
     wanted, alpha = (
         _for_module(_pattern(config, pattern_name), module, config[setting])
@@ -87,5 +88,5 @@ def _pattern(config: dict[str, Any], of: str) -> Any:
 
 
 def _for_module(pattern: dict[str, Any], module: str, default: Any) -> Any:
-    """The value of the first pattern that the end of the module's path matches, as PEFT looks it up."""
+    """Return the value of the first pattern that matches the end of the module's path, as PEFT does."""
     return next((value for key, value in pattern.items() if matches(key, module)), default)

@@ -1,7 +1,8 @@
-"""A LoRA adapter merged into its base: files with the base's tensors under their names, at their offsets.
+"""Merge a LoRA adapter into copies of its base's files. The tensors keep their names and their offsets.
 
-To an engine they are one more checkpoint of the base's kind. Sums are made in float32 and rounded to the dtype that the
-base has; a weight to which zero is added keeps its bits. One tensor at a time is in memory.
+`node_cache` calls this on the node that needs the checkpoint. An engine loads the result like any checkpoint of the
+base's architecture. Sums are computed in float32 and rounded to the base's dtype. A weight to which zero is added keeps
+its bits. One tensor at a time is in memory.
 """
 
 import re
@@ -18,17 +19,17 @@ from ray_jobs.checkpoints.files import Tensor, read_header, read_json
 from ray_jobs.checkpoints.lora_config import CONFIG, WEIGHTS, scale
 from ray_jobs.inputs.errors import InputError
 
-PREFIX = "base_model.model."  # of every name that PEFT writes
+PREFIX = "base_model.model."  # PEFT puts this before every name
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 Header = dict[str, Tensor]
-Edit = Callable[[torch.Tensor], torch.Tensor]  # from a tensor of the base to the merged one
+Edit = Callable[[torch.Tensor], torch.Tensor]  # takes a tensor of the base, returns the merged tensor
 
 
 def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
-    """Write the base's safetensors files, merged, into the directory `target`.
+    """Write the merged safetensors files of the base into the directory `target`.
 
-    Raises InputError, which begins with `which`, for tensors that the base does not have, or in another shape.
+    Raises InputError, which begins with `which`, for tensors that the base does not have or has in another shape.
     """
     shards = {file: read_header(str(file), file.stat().st_size) for file in sorted(base.glob("*.safetensors"))}
     base_tensors = {name: tensor for header, _ in shards.values() for name, tensor in header.items()}
@@ -46,7 +47,7 @@ def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
 
 
 def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callable[[str], str]) -> dict[str, Edit]:
-    """What is to be done to tensors of the base, by name. Raises ValueError for what cannot be."""
+    """Return the edits of the base's tensors by name. Raises ValueError for a tensor that cannot be merged."""
     keys: set[str] = set(weights.keys())
     changes: dict[str, Edit] = {}
 
@@ -60,8 +61,8 @@ def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callab
         if path == key or (matrix and matrix not in ("A.weight", "B.weight")):
             raise ValueError(f"{key} is no tensor of a plain LoRA; merge the adapter and save the whole model")
         if matrix == "B.weight" and key.replace(".lora_B.", ".lora_A.") in keys:
-            continue  # comes with its A
-        if not matrix:  # a module that was trained as a whole
+            continue  # handled together with its A
+        if not matrix:  # a fully trained module
             name, adapter_shape, change = find(path), shape(key), partial(_replace_weight, weights, key)
         else:
             down, up = (f"{PREFIX}{module}.lora_{letter}.weight" for letter in "AB")
@@ -91,7 +92,7 @@ def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callab
 
 def _add_product(weights: Any, down: str, up: str, scaled: float, weight: torch.Tensor) -> torch.Tensor:
     product = (weights.get_tensor(up).float() @ weights.get_tensor(down).float()) * scaled
-    return torch.where(product == 0, weight, (weight.float() + product).to(weight.dtype))  # -0 + 0 is another zero
+    return torch.where(product == 0, weight, (weight.float() + product).to(weight.dtype))  # -0 + 0 would be +0
 
 
 def _replace_weight(weights: Any, key: str, weight: torch.Tensor) -> torch.Tensor:
@@ -100,10 +101,10 @@ def _replace_weight(weights: Any, key: str, weight: torch.Tensor) -> torch.Tenso
 
 
 def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
-    """A function that gives the tensor of the base that an adapter means, or raises ValueError.
+    """Return a function that maps a name in the adapter to a tensor name in the base's files, or raises ValueError.
 
-    In memory transformers names tensors otherwise than files do, and not in every version alike; an adapter has the
-    names of whoever trained it. So both are renamed as transformers would if it loaded them now.
+    transformers uses other names in memory than in files, and the names differ between versions. An adapter has the
+    names of the version that trained it. So both names are renamed as the installed transformers would rename them.
     """
     rename, tied = _load_renaming(base)
     names: dict[str | None, list[str]] = {}
@@ -126,9 +127,10 @@ def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
 
 
 def _load_renaming(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
-    """What transformers calls a tensor of a file in memory, None where it keeps it otherwise; and those that it ties.
+    """Return a function from a tensor's name in a file to its name in memory, and the names of the tied tensors.
 
-    Names stay as they are where transformers does not know the model.
+    The function returns None for a tensor that transformers converts to another form. If transformers does not know the
+    model, names stay the same.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.conversion_mapping import get_model_conversion_mapping
@@ -153,7 +155,7 @@ def _load_renaming(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
 
 
 def _apply_edits(file: Path, header: Header, start: int, changes: dict[str, Edit]) -> None:
-    """Make the changes to the tensors of the header in place."""
+    """Edit the tensors of the header in place. `start` is the offset in bytes at which the file's data begins."""
     with file.open("r+b") as opened:
         for name, tensor in header.items():
             begin, end = tensor["data_offsets"]

@@ -1,8 +1,9 @@
-"""The patterns by which an adapter names modules, matched in a time that the adapter's author cannot choose.
+"""Match the patterns by which an adapter names modules, in a time that the adapter's author cannot blow up.
 
-PEFT takes the keys of `rank_pattern` and `alpha_pattern` for regular expressions, and Python's `re` backtracks: one of
-nine letters took 4.9 s at a name of 27 letters. Here a pattern is matched by the set of places that it can reach, which
-is quadratic at worst. What needs more (a repetition in a repetition, counts, look-around, references) is refused.
+`lora_config` calls this module in both planes. PEFT treats the keys of `rank_pattern` and `alpha_pattern` as regular
+expressions. Python's `re` backtracks: a pattern of nine letters took 4.9 s for a name of 27 letters. This module tracks
+the set of positions that a pattern can reach, which takes quadratic time at worst. A pattern that needs more is refused
+(a repetition in a repetition, counts, look-around, references).
 """
 
 import re
@@ -11,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 LONGEST = 300  # characters of a pattern
-MOST = 1_000  # patterns in a config; matching costs patterns times modules
+MOST = 1_000  # patterns in a config, because matching costs patterns times modules
 REPEATS = {(0, 1), (0, "MAXREPEAT"), (1, "MAXREPEAT")}
 CATEGORIES = {"CATEGORY_DIGIT": re.compile(r"\d"), "CATEGORY_WORD": re.compile(r"\w")}
 
@@ -19,7 +20,7 @@ Node = tuple[Any, Any]
 
 
 def refuse(pattern: str) -> str | None:
-    """Why a pattern is not taken, in words that follow its field's name; None for one that `matches` can match."""
+    """Return why the pattern is refused, in words that follow its field's name, or None if `matches` accepts it."""
     try:
         _parse(pattern)
     except ValueError as error:
@@ -28,9 +29,9 @@ def refuse(pattern: str) -> str | None:
 
 
 def matches(pattern: str, module: str) -> bool:
-    """Whether the pattern matches the end of a module's path, from a dot on: PEFT's `(.*\\.)?(pattern)$`.
+    """True if the pattern matches the end of a module's path, from the start or a dot on: `(.*\\.)?(pattern)$` in PEFT.
 
-    Raises ValueError for a pattern that is refused.
+    Raises ValueError if the pattern is refused.
     """
     if why := refuse(pattern):
         raise ValueError(f"its rank_pattern or alpha_pattern {why}; name the modules by their paths")
@@ -40,7 +41,7 @@ def matches(pattern: str, module: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _parse(pattern: str) -> Sequence[Node]:
-    from re import _parser  # type: ignore[attr-defined]  # the tree that `re.compile` makes its program from
+    from re import _parser  # type: ignore[attr-defined]  # gives the syntax tree that `re.compile` uses
 
     shown = repr(pattern[:60])
     if len(pattern) > LONGEST:
@@ -85,7 +86,7 @@ def _odd(nodes: Sequence[Node], inside_repeat: bool) -> Iterator[str]:
 
 
 def _reach(nodes: Sequence[Node], text: str, places: set[int]) -> set[int]:
-    """Where in the text the nodes can end that begin at these places."""
+    """Return the positions in the text at which the nodes can end, if they begin at `places`."""
     for kind, value in nodes:
         match str(kind):
             case "AT":

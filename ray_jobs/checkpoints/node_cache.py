@@ -1,7 +1,7 @@
-"""A local copy of a checkpoint to load: kept on the node by fingerprint, made once, deleted for others when space is
-short.
+"""Keep local copies of checkpoints on a node, by fingerprint, for engines and CLIP to load.
 
-A copy is there whole or not at all. Whoever needs one that is being made waits for it.
+The jobs and the Ray actors call this module. A copy is made once, and deleted for other copies when space is
+short. A copy is complete or does not exist. If a process needs a copy that another process makes, it waits.
 """
 
 import json
@@ -27,26 +27,27 @@ from ray_jobs.runtime.private_cache import cache
 from ray_jobs.runtime.waiting import tell_waiting
 from ray_jobs.storage import objects
 
-MIN_KEPT = 6  # copies used last, which no other takes the place of: an engine, a judge or CLIP may be about to load one
+MIN_KEPT = 6  # the last used copies are never deleted, because an engine, a judge or CLIP may be about to load one
 MIN_FREE_FRACTION = (
-    0.1  # of the disk, left free where deleting older copies can: with 5% Ray itself stops spilling there
+    0.1  # of the disk; older copies are deleted to keep it free, because Ray stops spilling at 5% of free space
 )
-ABANDONED = 86400.0  # seconds after which the folder of an audit or of tables has no maker any more
-LOCKS = ".locks"  # and the sums of what was copied
-LOCK_SECONDS = 3600.0  # the longest that one copy may take
+ABANDONED = 86400.0  # seconds after which nobody still fills the folder of an audit or of tables
+LOCKS = ".locks"  # holds the locks and the checksums of the copies
+LOCK_SECONDS = 3600.0  # the longest time that making one copy may take
 COPY, UNFINISHED = re.compile(r"[0-9a-f]{16}"), re.compile(r"\.([0-9a-f]{16})\.\w+")
-_sound: set[tuple[Path, int]] = set()  # copies that this process has compared
+_sound: set[tuple[Path, int]] = set()  # copies that this process has compared with their checksums
 log = logging.getLogger("assay")
 OTHERS = re.compile(r"\.(audit-|tables-[0-9a-f]{16}\.)\w+")
 
 
 def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = False) -> Path:
-    """A local directory with the checkpoint's files: the directory itself, or this node's copy, kept by fingerprint.
+    """Return a local directory with the checkpoint's files: the checkpoint's own directory, or a copy on this node.
 
-    A directory that holds other weights too is given as a folder of links to the files that are the model. Of an
-    adapter it is always a copy, of the base with the adapter merged. A copy is kept in the `folder`, in the node's
-    cache unless given. Raises InputError where adapter and base do not match, RetryableError where there is no room for
-    a copy, to spare where it is made `ahead` of its need.
+    If a directory also holds other weights, the result is a folder of links to the model's files. For an adapter the
+    result is always a copy of the base, with the adapter merged. Copies lie in `folder`, by default the node's cache.
+
+    Raises InputError if adapter and base do not match. Raises RetryableError if the disk has no room for a copy; with
+    `ahead`, a copy made before it is needed, MIN_FREE_FRACTION of the disk must stay free too.
     """
     local = objects.local_path(checkpoint.uri)
     if local is not None and not checkpoint.base:
@@ -58,7 +59,7 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
                 log.warning("%s: the copy of %s is not what was copied; it is made again", target, checkpoint.uri)
                 _discard(target)
             if target.exists():
-                os.utime(target)  # it was used last
+                os.utime(target)  # marks this copy as the last used
             else:
                 _materialise(checkpoint, target, ahead)
     except Timeout:
@@ -72,16 +73,16 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
 
 
 def place_of_weights(checkpoint: Checkpoint, fetched: Path) -> str:
-    """Where the headers of the weights are read: in the fetched copy, or where a directory was fetched by links."""
+    """Return the place to read the weights' headers from: the fetched copy, or else the checkpoint's own directory."""
     is_copy = checkpoint.base or objects.is_s3(checkpoint.uri)
     return str(fetched) if is_copy else checkpoint.uri
 
 
 def _without_leftovers(uri: str, local: Path) -> Path:
-    """The directory, or links to the files of the model where the directory holds more than a loader should see.
+    """Return the directory, or a folder of links to the model's files if the directory holds leftover weights.
 
-    vLLM and transformers choose files by rules of their own: vLLM takes every .safetensors file where there is no
-    index, and refuses an index whose shards are gone. Given the list as a folder, they have no choice.
+    vLLM and transformers choose files by their own rules. vLLM loads every .safetensors file if there is no index, and
+    refuses an index whose shards are gone. A folder with the right files only leaves them no choice.
     """
     if not (leftovers := list_leftovers(uri)):
         return local
@@ -93,7 +94,7 @@ def _without_leftovers(uri: str, local: Path) -> Path:
             (partial / name).symlink_to(local / name)
         try:
             partial.rename(target)
-        except OSError:  # another has made the same links meanwhile
+        except OSError:  # another process has made the same links meanwhile
             shutil.rmtree(partial, ignore_errors=True)
     log.info("checkpoint %s: loaded without %s", uri, ", ".join(leftovers))
     return target
@@ -101,7 +102,10 @@ def _without_leftovers(uri: str, local: Path) -> Path:
 
 @contextmanager
 def _lock_copy(copy: Path, wait: float | None = None) -> Iterator[None]:
-    """Nobody else makes or deletes this copy within it. Raises Timeout when somebody does for longer than `wait`."""
+    """Hold the lock of a copy, so that no other process makes or deletes the copy. `wait` is in seconds.
+
+    Raises Timeout if another process holds the lock for longer.
+    """
     wait = LOCK_SECONDS if wait is None else wait
     lock = copy.parent / LOCKS / copy.name
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +120,7 @@ def _lock_copy(copy: Path, wait: float | None = None) -> Iterator[None]:
 
 
 def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
-    base = fetch(checkpoint.base, target.parent, ahead) if checkpoint.base else None  # before there is room for both
+    base = fetch(checkpoint.base, target.parent, ahead) if checkpoint.base else None  # before making room for the merge
     _remove_unfinished(target)
     _make_room(checkpoint, target.parent, ahead)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -126,7 +130,7 @@ def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
         else:
             with tell_waiting(lambda: f"copying {checkpoint.uri} to this node"):
                 _download(checkpoint.uri, partial)
-        verify(checkpoint)  # a copy is kept by fingerprint, so it must be what the fingerprint says
+        verify(checkpoint)  # later jobs trust the fingerprint in the copy's name
         _note_sums(target, partial)
         partial.rename(target)
         _sound.add((target, target.stat().st_ino))
@@ -135,7 +139,7 @@ def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
 
 
 def _note_sums(copy: Path, folder: Path) -> None:
-    """Write down what the copy holds, beside it: only a copy whose sums are there is used."""
+    """Write the checksums of the copy's files. A copy without its checksums is not used."""
     sums = copy.parent / LOCKS / f"{copy.name}.sums"
     sums.parent.mkdir(exist_ok=True)
     partial = sums.with_name(f".{sums.name}.{uuid.uuid4().hex}")
@@ -144,7 +148,7 @@ def _note_sums(copy: Path, folder: Path) -> None:
 
 
 def _is_sound(copy: Path) -> bool:
-    """Whether the copy is what was copied: read once a process, for a disk may fail and a copy may be changed."""
+    """True if the copy matches its checksums. Each process reads a copy once: disks fail, and copies get changed."""
     key = (copy, copy.stat().st_ino)
     if key not in _sound:
         try:
@@ -174,7 +178,11 @@ def _discard(copy: Path) -> None:
 
 
 def _remove_unfinished(target: Path) -> None:
-    """Remove what makers that were killed have left: of this copy, whose lock is held, and where nobody holds it."""
+    """Remove the folders of processes that were killed while they made a copy.
+
+    The caller holds the lock of `target`. A folder of another copy is removed if no process holds that copy's lock.
+    Folders of audits and of tables are removed once they are ABANDONED seconds old.
+    """
     for leftover in cache().glob(".*"):
         if match := UNFINISHED.fullmatch(leftover.name):
             copy = leftover.with_name(match[1])
@@ -185,7 +193,7 @@ def _remove_unfinished(target: Path) -> None:
 
 
 def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
-    """Delete the copies not used for longest while the disk is short. Raises RetryableError when that is not enough."""
+    """Delete the least recently used copies while the disk is short. Raises RetryableError if that is not enough."""
     needed = sum(entry.size for entry in list_loaded((checkpoint.base or checkpoint).uri))
     copies = sorted((_last_use(path), path) for path in cache().glob("*") if COPY.fullmatch(path.name))
     for used, copy in copies[:-MIN_KEPT]:
@@ -202,13 +210,13 @@ def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
 
 
 def _free_fraction(folder: Path, needed: int) -> float:
-    """The share of the disk that will be free once the needed bytes are there; below zero when they do not fit."""
+    """Return the fraction of the disk that stays free after writing `needed` bytes; negative if they do not fit."""
     disk = shutil.disk_usage(folder)
     return (disk.free - needed) / disk.total
 
 
 def _last_use(copy: Path) -> float:
-    """When it was last used; 0 when another has deleted it."""
+    """Return the time of the last use, in seconds since the epoch, or 0 if another process has deleted the copy."""
     try:
         return copy.stat().st_mtime
     except FileNotFoundError:
@@ -216,8 +224,10 @@ def _last_use(copy: Path) -> float:
 
 
 def _delete_unused(copy: Path, used: float) -> None:
-    """Delete a copy, unless somebody has taken it up since it was last `used`; at one stroke, so that nobody sees a
-    part of it."""
+    """Delete a copy, unless a process has used it after the time `used`.
+
+    A rename takes the copy away at once, so that no process sees a part of a copy.
+    """
     gone = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
     try:
         with _lock_copy(copy, wait=0):
@@ -234,8 +244,8 @@ def _download(uri: str, target: Path) -> None:
 
 
 def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:
-    """Fill the directory with the base's files, the adapter merged, and what the adapter has of its own beside it."""
-    from ray_jobs.checkpoints.lora_merge import merge  # and with it torch
+    """Fill `target` with the merged weights, and with the files beside them: the adapter's own before the base's."""
+    from ray_jobs.checkpoints.lora_merge import merge  # this imports torch
 
     for name, uri in sidecar_files(checkpoint).items():
         (target / name).write_bytes(objects.read(uri))

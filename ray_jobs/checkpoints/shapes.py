@@ -1,7 +1,8 @@
-"""What the headers of a checkpoint's weights show to be wrong, before a GPU is asked for.
+"""Find faults of a checkpoint in the headers of its weights, before a job asks for a GPU.
 
-Only what is surely wrong for every architecture is told: a model that vLLM loads is never refused. What an architecture
-needs beside, vLLM says when it loads ("weights are missing: ..."). Both planes call this where headers are read anyway.
+`inspect` calls this module in both planes, when it has read the headers anyway. Only faults that are certain for every
+architecture are reported: a model that vLLM can load is never refused. vLLM checks the needs of an architecture itself
+when it loads ("weights are missing: ...").
 """
 
 import math
@@ -21,7 +22,7 @@ QUANTISED = (
     ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".SCB", ".weight.absmax",
     ".weight.quant_map",
 )  # fmt: skip
-WRAPPERS = {  # in every name, where the state of a wrapper was saved and not the model's
+WRAPPERS = {  # parts of names that show that a trainer saved the state of a wrapper, not of the model
     "_fsdp_wrapped_module.": "FSDP's wrapper",
     "_orig_mod.": "torch.compile's wrapper",
     "_checkpoint_wrapped_module.": "a wrapper of activation checkpointing",
@@ -34,29 +35,32 @@ NOT_GATHERED = (
 
 
 def find_misfit(config: Config, tensors: Mapping[str, Tensor], method: str | None) -> str | None:
-    """What is wrong and what to do, in words that follow the checkpoint's URI; None where nothing is seen.
+    """Return the first fault and its remedy, in words that follow the checkpoint's URI, or None.
 
-    `method` is how the weights are quantised, by the config or a file beside it.
+    `method` is the quantisation method, from the config or from a file beside it.
     """
     return next(_find_misfits(config, tensors, method), None)
 
 
 def sizes_of_text(config: Config) -> tuple[int | None, int | None]:
-    """vocab_size and hidden_size of the language model; None for one that the config leaves to a default."""
+    """Return the vocab_size and hidden_size of the language model. A size is None if the config does not set it."""
     inside = config.text_config
     named = inside if inside is not None else {"vocab_size": config.vocab_size, "hidden_size": config.hidden_size}
     return _count(named.get("vocab_size")), _count(named.get("hidden_size"))
 
 
 def is_head_tied(config: Config) -> bool:
-    """Whether the config says so, for the language model and for the whole."""
+    """True if the config ties the head to the embeddings, both for the language model and for the whole model."""
     inside = config.text_config
     decides = config.tie_word_embeddings if inside is None else inside.get("tie_word_embeddings")
     return decides is True and config.tie_word_embeddings is not False
 
 
 def find_tied_head(config: Config, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
-    """Names of an embedding and a head that are stored both, though the config ties them; vLLM loads the first only."""
+    """Return the names of the embedding and the head if both are stored although the config ties them, else None.
+
+    vLLM loads the embedding only.
+    """
     if not is_head_tied(config):
         return None
     embedding = next((name for name in EMBEDDINGS if name in tensors), None)
@@ -125,7 +129,7 @@ def _find_quantization_faults(method: str | None, tensors: Mapping[str, Tensor])
 
 
 def find_quantization(config: Config) -> str | None:
-    """How the weights are quantised, by the config or its text model's; None where neither says that they are."""
+    """Return the quantisation method from the config or the config of its text model, or None if neither has one."""
     inside = config.text_config or {}
     for named in (
         config.quantization_config or config.compression_config,

@@ -1,6 +1,7 @@
-"""The special tokens of a checkpoint's tokenizer, by its files alone, so that `plan` can look for them in prompts.
+"""Read the special tokens of a checkpoint from its tokenizer's files, so that `plan` can look for them in prompts.
 
-A tokenizer.json of over 10 MB is not read here: the job has the tokenizer itself before it asks for a GPU.
+`plan` calls this in the control plane. A tokenizer.json of more than 10 MB is not read here, because the job has the
+tokenizer itself before it asks for a GPU.
 """
 
 import re
@@ -16,11 +17,11 @@ from ray_jobs.inputs.errors import InputError
 
 FILES = ("tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
 LISTS = ("additional_special_tokens", "extra_special_tokens")
-MAY_HOLD = re.compile(r"[<>\[\]|#@$_/]|[A-Z]{3}")  # what special tokens are written with
+MAY_HOLD = re.compile(r"[<>\[\]|#@$_/]|[A-Z]{3}")  # characters that special tokens are written with
 
 
 def check_prompts(suite: Suite, checkpoint: Checkpoint, judge: Checkpoint | None) -> None:
-    """Raise InputError for a prompt with a special token of the model that it is for, as far as its files name them."""
+    """Raise InputError if a prompt contains a special token that the files of the prompt's model name."""
     for texts, model in ((texts_for_model(suite), checkpoint), (texts_for_judge(suite), judge)):
         if (
             model
@@ -31,7 +32,7 @@ def check_prompts(suite: Suite, checkpoint: Checkpoint, judge: Checkpoint | None
 
 
 def read_special_tokens(checkpoint: Checkpoint) -> set[str]:
-    """The tokens that the files name as special; none by a file that is not there, or is too large or unreadable."""
+    """Return the tokens that the files name as special. A missing, too large or unreadable file counts as empty."""
     tokens = set[str]()
     for model in filter(None, (checkpoint, checkpoint.base)):
         for name in FILES:
@@ -41,7 +42,7 @@ def read_special_tokens(checkpoint: Checkpoint) -> set[str]:
 
 
 def _tokens_in(settings: Any) -> Iterable[str]:
-    """The special tokens in the content of one of these files, however it writes them."""
+    """Yield the special tokens in the content of one of FILES, in any of the forms that tokenizers use."""
     for name, value in settings.items() if isinstance(settings, dict) else ():
         if name in ("added_tokens_decoder", "added_tokens"):
             yield from (_content(token) for token in _items(value) if isinstance(token, dict) and token.get("special"))
@@ -56,6 +57,6 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _content(token: Any) -> str:
-    """The text of a token, which may be an object that says more of it."""
+    """Return the text of a token, which is either a string or an object with `content`."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else ""

@@ -1,9 +1,9 @@
-"""Which files of a checkpoint's folder are the model: its weights, and what is loaded beside them.
+"""Choose which files in a checkpoint's folder are the model: its weights, and the files loaded beside them.
 
-Both planes ask this module, so that the plan, the fingerprint, the copy on a node and the engine agree. transformers
-takes `model.safetensors` before an index, vLLM takes the index; where the two would load other weights, the folder is
-refused. A folder may hold notes, states of an optimizer and left over shards: none of them is loaded, and none of them
-makes it another checkpoint.
+`inspect` calls this module in both planes, so that the plan, the fingerprint, the copy on a node and the engine agree.
+transformers prefers `model.safetensors` to an index, and vLLM prefers the index. If the two would load different
+weights, the folder is refused. Notes, optimizer states and leftover shards in the folder are not loaded and do not
+change the fingerprint.
 """
 
 import re
@@ -18,14 +18,14 @@ from ray_jobs.storage import objects
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 QUANTISATION = ("quantize_config.json", "quant_config.json", "hf_quant_config.json", "quantization_config.json")
-MOST_TENSORS = 500_000  # of all files together; the largest open models have 100,000
+MOST_TENSORS = 500_000  # in all files together; the largest open models have 100,000
 PIECES, PIECE_BYTES = 16, 65536
 SERIES = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The files that hold the tensors, and the index that names them where there is one that does."""
+    """The files that hold the tensors, and the file of each tensor if an index names them."""
 
     files: tuple[str, ...]
     weight_map: Mapping[str, str] | None = None
@@ -36,7 +36,7 @@ class Weights:
 
 
 def is_adapter_folder(names: Iterable[str]) -> bool:
-    """Whether the files are an adapter's. Some trainers save the base's config.json beside it, without its weights."""
+    """True if the files are an adapter. Some trainers also save the base's config.json there, without its weights."""
     names = set(names)
     if lora_config.CONFIG not in names:
         return False
@@ -46,13 +46,13 @@ def is_adapter_folder(names: Iterable[str]) -> bool:
 
 
 def list_loaded(uri: str) -> list[objects.Entry]:
-    """The files that the checkpoint is loaded from, sorted by name. Raises as `choose_weights` does."""
+    """Return the files that loaders need, sorted by name. Raises as `choose_weights` does."""
     entries = list_files(uri)
     names = {entry.key for entry in entries}
     weights = choose_weights(uri, names)
     left_out = {INDEX} if not weights.has_index else set()
     if is_adapter_folder(names):
-        left_out |= {"config.json", *QUANTISATION}  # the base's, as the trainer had it
+        left_out |= {"config.json", *QUANTISATION}  # the trainer's copies of the base's files
     else:
         left_out.add(lora_config.CONFIG)
     return [
@@ -64,7 +64,7 @@ def list_loaded(uri: str) -> list[objects.Entry]:
 
 
 def list_leftovers(uri: str) -> list[str]:
-    """Weights and an index in the folder that are not loaded, though a library that is given the folder might."""
+    """Return weights and indexes in the folder that do not belong to the model. A library might still load them."""
     loaded = {entry.key for entry in list_loaded(uri)}
     return [
         entry.key
@@ -74,9 +74,9 @@ def list_leftovers(uri: str) -> list[str]:
 
 
 def choose_weights(uri: str, names: Iterable[str]) -> Weights:
-    """The weights among the names of a checkpoint's files.
+    """Choose the weights among the names of a checkpoint's files.
 
-    Raises InputError where they hold two sets of weights, Incomplete where they hold none, or not yet an index.
+    Raises InputError if there are two sets of weights, Incomplete if there are none or their index is missing.
     """
     names = set(names)
     if is_adapter_folder(names):
@@ -102,10 +102,10 @@ def choose_weights(uri: str, names: Iterable[str]) -> Weights:
 
 
 def read_tensors(uri: str, weights: Weights, sizes: dict[str, int]) -> dict[str, Tensor]:
-    """All tensors of the weights by name, from the headers of files that are as long as their headers say.
+    """Return all tensors of the weights by name, from the headers of the files.
 
-    Raises Incomplete for a file that is missing or short; InputError where two files hold one tensor, and where the
-    index names other tensors than the files hold.
+    Raises Incomplete if a file is missing or is not as long as its header says. Raises InputError if two files hold the
+    same tensor, or if the index does not name the same tensors as the files hold.
     """
     all_tensors: dict[str, Tensor] = {}
     homes: dict[str, str] = {}
@@ -130,9 +130,9 @@ def read_tensors(uri: str, weights: Weights, sizes: dict[str, int]) -> dict[str,
 
 
 def refuse_second_set(uri: str, weights: Weights, tensors: Mapping[str, Tensor], sizes: dict[str, int]) -> None:
-    """Raises InputError where no index chooses, and a file beside the weights holds tensors of the same names.
+    """Raise InputError if there is no index, and a file beside the weights holds tensors of the same names.
 
-    A file that is no readable safetensors file is no set of weights.
+    A file that is not a readable safetensors file does not count as a set of weights.
     """
     if weights.has_index or weights.files == (lora_config.WEIGHTS,):
         return
@@ -149,8 +149,10 @@ def refuse_second_set(uri: str, weights: Weights, tensors: Mapping[str, Tensor],
 
 
 def holds_same_values(uri: str, weights: Weights, sizes: dict[str, int], first: str, second: str) -> bool:
-    """Whether two tensors have the same values in some pieces spread over them: one stored twice has, a trained one
-    differs in every row that was trained."""
+    """True if two tensors have the same bytes in pieces that are spread over both.
+
+    A tensor that is stored twice passes. A trained copy differs in every row that was trained.
+    """
     places = []
     for file in weights.files:
         tensors, start = read_header(f"{uri}/{file}", sizes[file])
@@ -174,7 +176,7 @@ def _choose_by_index(uri: str, tensor_files: set[str]) -> Weights:
     present_shards = shards & tensor_files
     if SINGLE in tensor_files and SINGLE not in shards:
         if not present_shards:
-            return Weights((SINGLE,))  # the index is of an earlier save, and transformers does not look at it
+            return Weights((SINGLE,))  # the index is from an earlier save, and transformers ignores it
         count = f"{len(shards)}" if present_shards == shards else f"{len(present_shards)} of {len(shards)}"
         raise InputError(
             f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {count} shards of {INDEX}): delete one"
@@ -208,11 +210,11 @@ def _tensor_files(names: Iterable[str]) -> set[str]:
 
 
 def _first_series(names: set[str]) -> str | None:
-    """A whole series of shards (1 to n of n) among the names, in words; None where there is none."""
+    """Describe a complete series of shards (1 to n of n) among the names, or return None if there is none."""
     numbers: dict[tuple[str, int], set[int]] = {}
     for name in names:
         series = SERIES.fullmatch(name)
-        if series and not name.startswith("consolidated"):  # Mistral's own, beside those of Hugging Face's form
+        if series and not name.startswith("consolidated"):  # Mistral's own form, beside Hugging Face's
             numbers.setdefault((series[1], int(series[3])), set()).add(int(series[2]))
     for (stem, count), there in sorted(numbers.items()):
         if count and len(there & set(range(1, min(count, len(names)) + 1))) == count:
@@ -243,7 +245,10 @@ def _refuse_consolidated(uri: str, tensor_files: set[str]) -> None:
 
 
 def _read_whole(uri: str, size: int, which: str) -> dict[str, Tensor]:
-    """A safetensors file is 8 bytes of header length, the JSON header, then data up to the largest offset."""
+    """Return the tensors of a complete file. Raises Incomplete if the file has another length than its header says.
+
+    A safetensors file has 8 bytes of header length, the JSON header, then data up to the largest offset.
+    """
     tensors, start = read_header(uri, size, which)
     expected = start + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
     if size < expected:
