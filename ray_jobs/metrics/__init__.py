@@ -1,7 +1,8 @@
-"""What is measured of each caption: one small file per metric, one value per image, None if nothing can be measured.
+"""Measure captions: one small file per metric, one value per image, None if nothing can be measured.
 
-A metric file holds `METRIC = Metric(...)`, and so does a suite's own metric, which imports these names from here. At
-its top a metric file imports the standard library and this package only; its functions import what else they need.
+A metric file holds `METRIC = Metric(...)`. A suite's own metric does the same, and imports these names from here. At
+its top a metric file imports the standard library and this package only. Its functions import all other modules that
+they need.
 """
 
 from ray_jobs.metrics.caption_context import CaptionContext

@@ -1,4 +1,4 @@
-"""A caption with everything that is known about its image: what a metric is given."""
+"""Hold a caption with everything that is known about its image. Every `measure` function gets a `CaptionContext`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CaptionContext:
-    """One caption with what is known about its image.
+    """One caption and the facts about its image.
 
-    `references` is empty when the data set has none for this image; `names` are those of its label, with the suite's
-    synonyms; `language` is the one that the suite wants captions in. `fields` are the values of a suite with
-    `caption.fields`, by name: None where the answer does not fit the schema, and in a suite without. `truth` are the
-    right ones that the data set has for this image, of the same types.
+    `references` is empty when the data set has none for this image. `names` are the names of its label and the suite's
+    synonyms. `language` is the language that the suite wants. In a suite with `caption.fields`, `fields` has the values
+    of the answer by field name. `fields` is None when the answer does not fit the schema, and in a suite without
+    `caption.fields`. `truth` has the right values that the data set has for this image. They have the same types.
     """
 
     text: str
@@ -28,12 +28,12 @@ class CaptionContext:
 
     @cached_property
     def words(self) -> list[str]:
-        """Runs of characters between white space, as written; for what n-gram metrics compare see `tokenise`."""
+        """Runs of characters between white space, as written. N-gram metrics use the terms of `tokenise` instead."""
         return self.text.split()
 
     @cached_property
     def spoken(self) -> str | None:
-        """The code of the language that it is written in, None where there is too little to tell by."""
+        """The ISO 639-1 code of the caption's language; None when py3langid cannot tell."""
         from ray_jobs.metrics.text.language_detection import spoken
 
         return spoken(self.text)

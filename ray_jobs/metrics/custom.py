@@ -1,4 +1,7 @@
-"""Load a team's own metrics: files with a `METRIC`, compiled from the source code in the spec."""
+"""Load a team's own metrics: files with a `METRIC`, compiled from the source code in the spec.
+
+The driver of `evaluate` and the Ray tasks that score parts call this. `ray_jobs.suite_check` also calls this.
+"""
 
 import linecache
 import math
@@ -12,18 +15,25 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def load_metrics(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
-    """The metrics by name from their source code. Raises InputError with the metric's name and what is wrong with
-    it."""
+    """The metrics by name, from their source code. `taken` has the names that Assay's own metrics have.
+
+    Raises InputError with the metric's name and its fault.
+    """
     return {name: _compile_metric(name, source, taken) for name, source in sorted(sources.items())}
 
 
 def measure_image(metric: Metric, caption: CaptionContext, image_id: str) -> float | None:
-    """The metric's value for one image. Raises InputError, which names the image, for a value that is no number in
-    range."""
+    """The metric's value for one image; None when the metric gives none.
+
+    Raises InputError, which names the image, when `measure` fails or its value is not a number within the range.
+    """
     assert metric.measure
     try:
         returned = metric.measure(caption)
-    except (Exception, SystemExit) as error:  # a worker that exits is started again and again
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # SystemExit too, because Ray would start the exited worker again and again
         last = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(

@@ -1,4 +1,4 @@
-"""Declare the metrics of a suite with fields: one for the schema, and those of each field with a truth."""
+"""Declare the metrics of a suite with fields: one for the schema, and some for each field with a truth."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +9,13 @@ from ray_jobs.metrics.builtin import box_iou, field_match, fields_valid, object_
 
 
 def build_field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> dict[str, Metric]:
-    """The metrics by name; `truth` are the fields whose right values the data set has.
+    """The metrics by name. `truth` has the names of the fields whose right values the data set has.
 
-    A text, number or boolean has `field_{name}`; a list of texts or whole numbers `field_{name}_recall` and
-    `_precision`; a box, or a list of boxes, `field_{name}_iou`; a list of objects `{label, box}` all three of these;
-    any other list `field_{name}`.
+    - A text, number or boolean has `field_{name}`.
+    - A list of texts or whole numbers has `field_{name}_recall` and `field_{name}_precision`.
+    - A box, or a list of boxes, has `field_{name}_iou`.
+    - A list of objects `{label, box}` has the last three.
+    - Any other list has `field_{name}`.
     """
     metrics = [*fields_valid.METRICS]
     for name in truth:

@@ -1,4 +1,4 @@
-"""The declaration of a metric. A metric file holds `METRIC = Metric(...)`."""
+"""Declare a metric. A metric file holds `METRIC = Metric(...)`."""
 
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -16,16 +16,20 @@ NEEDS = ("nothing", "references", "label", "name", "text", "fields", "truth")
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric's declaration. It gives either `measure`, a caption's value, or `measure_all`, a batch's at once.
+    """The declaration of one metric.
 
-    `direction` says whether more is better (+1), worse (-1) or neither (0); no value lies outside `range`. `kind` is
-    the error bar: `mean` has Student's t, `share` (values 0 and 1) Wilson's. An image lacks what the metric `needs`: it
-    is not expected to have a value. A `name` is a label that holds a word; whether there is enough `text` only the
-    metric can tell: of a caption that it gives no value, none is expected. `fields` are needed of an answer that fits,
-    and one that does not fit lacks its value; `truth` is the right value of the field that the metric is `of`, or of
-    any field. `order` is how many captions a value is of:
-    2 where it compares a caption with each other one, so that every caption counts in all values. Metrics of models,
-    which are measured in a stage of their own, give neither.
+    A metric gives either `measure`, which returns the value of one caption, or `measure_all`, which returns the values
+    of a batch. Metrics of models (CLIP, the judge) give neither, because other stages measure them.
+
+    - `direction` says whether more is better (+1), worse (-1) or neither (0).
+    - No value lies outside `range`.
+    - `kind` chooses the error bar: Student's t for `mean`, Wilson's interval for `share` (values 0 and 1).
+    - `needs` says which images should have a value. An image that lacks what the metric needs is not expected to have
+      one. A `name` is a label that holds a word. Only the metric itself can tell whether there is enough `text`: a
+      caption without a value is then not expected to have one. With `fields`, an answer that does not fit the schema
+      counts as a missing value. `truth` is the right value of the field `of`, or of any field when `of` is empty.
+    - `order` is the number of captions that one value is computed from. It is 2 when the metric compares a caption
+      with every other caption, so that every caption counts in all values.
     """
 
     name: str
@@ -58,21 +62,21 @@ class Metric:
             raise ValueError(f"needs must be one of {', '.join(NEEDS)}, not {self.needs!r}")
 
     def holds(self, has: "CaptionContext") -> bool:
-        """Whether a caption has what the metric needs."""
-        held = {
+        """True if the caption has everything that the metric needs."""
+        present = {
             "references": bool(has.references),
             "label": has.label is not None,
             "name": bool(has.names),
             "fields": has.fields is not None,
             "truth": self.has_truth(has.truth),
         }
-        return held.get(self.needs, True)
+        return present.get(self.needs, True)
 
     def has_truth(self, truth: Collection[str]) -> bool:
-        """Whether these fields, whose truth is known, have the one that the metric is of, or any."""
+        """True if `truth`, the fields with a known truth, has the metric's field. Without `of`, any field is enough."""
         return self.of in truth if self.of else bool(truth)
 
 
 def _is_end(value: object) -> bool:
-    """Whether it can end a range: a number that a float can hold, or an infinity."""
+    """True if the value can be the end of a range: a number that a float can hold, or an infinity."""
     return isinstance(value, (int, float)) and (abs(value) <= sys.float_info.max or abs(value) == UNBOUNDED)

@@ -1,4 +1,4 @@
-"""Every metric there is, and those of one run."""
+"""List all built-in metrics, and all metrics of one run."""
 
 from ray_jobs.contract.metric_names import RESERVED
 from ray_jobs.contract.spec import Spec
@@ -52,10 +52,10 @@ BUILT_IN: dict[str, Metric] = {
 
 
 def declared(spec: Spec) -> dict[str, Metric]:
-    """Every metric of the run by name, in the order of the columns: built-in, of its fields, the suite's own, CLIP's,
-    the judge's.
+    """Every metric of the run by name, in the order of the columns.
 
-    Raises InputError for an own metric that is not one, and for a gating metric of which neither way is worse.
+    The order is: built-in metrics, metrics of fields, the suite's own metrics, CLIP's metrics, the judge's metrics.
+    Raises InputError for a metric file of the suite with a fault, and for a gating metric without a direction.
     """
     from ray_jobs.metrics import custom
 
@@ -69,7 +69,7 @@ def declared(spec: Spec) -> dict[str, Metric]:
         *of_judge(spec.suite.judge),
         *of_fields,
     )
-    found = {
+    declarations = {
         **BUILT_IN,
         **of_fields,
         **custom.load_metrics(spec.own_metrics, taken),
@@ -77,18 +77,19 @@ def declared(spec: Spec) -> dict[str, Metric]:
         **of_judge(spec.suite.judge),
     }
     for name in spec.suite.gate.metrics:
-        if name in found and not found[name].direction:
+        if name in declarations and not declarations[name].direction:
             raise InputError(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "
                            "or set a limit")  # fmt: skip
-    return found
+    return declarations
 
 
 def of_judge(judge: Judge) -> dict[str, Metric]:
-    """The judge's metrics: a share of criteria that hold or a score from 1 to 5, each criterion, and the preference.
+    """The judge's metrics by name: `judge`, each criterion, and `preference`.
 
-    `preference` compares with the baseline's caption: -1 when that one is better, 0 for a tie, +1.
+    `judge` is the share of criteria that hold, or a score from 1 to 5 when the judge has no criteria. `preference`
+    compares with the baseline's caption: -1 when the baseline's caption is better, 0 for a tie, +1 when it is worse.
     """
-    found = {}
+    metrics = {}
     for name in judge.metrics():
         if name == "preference":
             metric = Metric(name, "preference", +1, (-1, 1))
@@ -97,5 +98,5 @@ def of_judge(judge: Judge) -> dict[str, Metric]:
             metric = Metric(name, unit, +1, span)
         else:
             metric = Metric(name, "share of captions", +1, (0, 1), "share")
-        found[name] = metric
-    return found
+        metrics[name] = metric
+    return metrics

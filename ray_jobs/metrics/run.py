@@ -1,7 +1,7 @@
 """Score captions: a value of every metric for every captioned image, or the reason why there is none.
 
-The driver of `evaluate` calls this; Ray tasks score the parts. Scores belong to captions and a scale (metrics and
-judge), not to a run: a new metric or judge runs over the stored captions of the candidate and of its baseline.
+The driver of `evaluate` calls this. Ray tasks score the parts. Scores belong to captions and to a scoring id (metrics
+and judge), not to a run. So a new metric or judge scores the stored captions of the candidate and of its baseline.
 """
 
 import json
@@ -29,23 +29,23 @@ from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
-BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, because starting one takes longer than a part; enough to end together
+BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, because a task's start takes longer than a part; enough to end together
 READERS = 8
-WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the least words of each bin of label hits by length
+WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the fewest words of each bin of label hits by length
 LANGUAGES = 5
 
 
 def check_settings(spec: Spec) -> None:
-    """Raises InputError for a fault in the metrics' settings, before the judge is paid and anything is counted."""
+    """Raise InputError for a fault in the metrics' settings. Runs before the judge costs money and counting starts."""
     declared(spec)
     language_detection.check(spec.suite.metrics.language)
 
 
 def score_captions(spec: Spec, caption_id: str) -> Manifest:
-    """Complete the scores of these captions; return their manifest, which names the folder with the scores.
+    """Complete the scores of these captions. Returns their manifest, which names the folder with the scores.
 
-    Current scores are never changed. Scores of other captions, of a forced request, or with new judgements are written
-    to another folder, which then becomes the current one.
+    The driver never changes current scores. It writes scores of other captions, of a forced request, or with new
+    judgements to another folder. That folder then becomes the current one.
     """
     captions = manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
     captions_digest = manifests.digest_parts(captions)
@@ -81,8 +81,10 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
 
 
 def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_digest: str) -> Manifest:
-    """Make the complete scores of a folder the current ones of these captions; return their manifest. Raises
-    RetryableError when the captions were replaced meanwhile."""
+    """Make the complete scores of a folder the current scores of these captions. Returns their manifest.
+
+    Raises RetryableError when the captions were replaced meanwhile.
+    """
     assert place.made
     if not place.folder:
         return place.made
@@ -97,8 +99,7 @@ def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_dige
 
 
 def compute_language_shares(captions: Counter[str]) -> dict[str, float]:
-    """The share of captions in each of the most frequent languages; `unknown` for captions that are too short to
-    tell."""
+    """The share of captions in each of the most frequent languages. Captions too short to tell are `unknown`."""
     top = sorted(captions.items(), key=lambda entry: (-entry[1], entry[0]))[:LANGUAGES]
     return {language: count / captions.total() for language, count in top}
 
@@ -106,7 +107,8 @@ def compute_language_shares(captions: Counter[str]) -> dict[str, float]:
 def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
     """Every metric over all images, with its error bar and the number of images that should have a value.
 
-    For a metric that may have no value of a short caption, these are the images with a value or without a caption.
+    A metric of text may give a short caption no value. For such a metric, the images that should have a value are the
+    images with a value and the images without a caption.
     """
     metrics, uri = list_score_metrics(spec), spec.scores_uri_of(spec.caption_id)
     values = {name: np.empty(manifest.rows_in) for name in metrics}
@@ -154,7 +156,7 @@ def _count_blocks(count: int) -> int:
 
 
 def _read_tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
-    """The parts in order. Reads a few ahead."""
+    """The tables of the parts, in order. Reads a few parts ahead."""
     return prefetch(lambda name: parts.read_columns(uri, name, wanted), sorted(names), READERS)
 
 
@@ -163,7 +165,7 @@ def _has_name(spec: Spec, label: str | None) -> bool:
 
 
 def _group_label_hits(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:
-    """Label hits by the length of the caption: `from` to `to` words, `n` captions, and the share of hits as `mean`."""
+    """Label hits per bin of caption length: `from` and `to` in words, `n` captions, and the share of hits as `mean`."""
     rows: list[dict[str, float | int | None]] = []
     for low, high in zip(WORD_BINS, (*WORD_BINS[1:], None), strict=True):
         inside = (words >= low) & (words < (high if high is not None else np.inf)) & ~np.isnan(hits)

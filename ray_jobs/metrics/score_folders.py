@@ -1,8 +1,8 @@
 """Find the folder to write the scores of a set of captions to, beside the current scores.
 
-The driver of `evaluate` calls this. A folder's name says of which captions its scores are, so new captions cannot mix
-with older scores, and a try after a kill continues in the folder of the try before. Invariant: once a stage has a
-manifest, nothing in the folder that the manifest names changes.
+The driver of `evaluate` calls this. A folder's name contains the digest of the captions. So new captions cannot mix
+with older scores, and a driver that starts after a kill continues in the folder of the killed driver. Invariant: once a
+stage has a manifest, nothing in the folder that the manifest names changes.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,17 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_part import has_judge_failure, has_new_judgements
 from ray_jobs.storage import manifests, objects
 
-THREADS = 16  # most of the time they wait for storage
+THREADS = 16  # the threads wait for storage most of the time
 COPIED_FOLDERS = ("clip/", "frequencies/", "parts/")
 
 
 @dataclass(frozen=True)
 class ScoreFolder:
-    """A folder below the stage, "" for the stage itself. `made`: its manifest, when it is complete. `earlier`: the
-    folder with older scores of the same captions, about which the judge has new answers."""
+    """A folder below the stage; "" for the stage itself.
+
+    `made` is the manifest of the folder when it is complete. `earlier` is the folder with older scores of the same
+    captions when the judge has new answers about these captions.
+    """
 
     folder: str
     made: Manifest | None = None
@@ -31,8 +34,10 @@ class ScoreFolder:
 
 
 def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> ScoreFolder:
-    """The folder with these captions' scores, or the one to write them to. The digest is that of the captions'
-    parts."""
+    """The folder that has the scores of these captions, or the folder to write them to.
+
+    `captions_digest` is the digest of the captions' parts.
+    """
     stage = spec.scores_stage_of(caption_id)
     forced = spec.force if caption_id == spec.caption_id else None
     current, earlier = manifests.load_manifest(stage), None
@@ -52,7 +57,7 @@ def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> Scor
 
 
 def number_folders(first: str) -> Iterator[str]:
-    """The first folder and its successors, because each attempt has its own."""
+    """The first folder and its successors, because each attempt has its own folder."""
     return (first if number == 1 else f"{first}-{number}" for number in count(1))
 
 
@@ -64,14 +69,14 @@ def copy_scores(source: str, target: str) -> None:
         if entry.key.startswith(COPIED_FOLDERS) and "/runs/" not in entry.key
     ]
     with ThreadPoolExecutor(THREADS) as pool:
-        tables = "frequencies/tables.json"  # says that the tables are complete, so it comes last
+        tables = "frequencies/tables.json"  # copied last, because this file says that the tables are complete
         copy = lambda key: objects.create(f"{target}/{key}", objects.read(f"{source}/{key}"))  # noqa: E731
         list(pool.map(copy, [key for key in keys if key != tables]))
         list(pool.map(copy, [key for key in keys if key == tables]))
 
 
 def _claim_stage(stage: str, captions_digest: str) -> bool:
-    """Whether the stage itself is for these captions. A marker names the captions; the first caller writes it."""
+    """True if the stage itself is for these captions. The first caller writes a marker that names the captions."""
     marker = f"{stage}/forced-{captions_digest}"
     if next(iter(objects.entries(stage)), None) is None:
         objects.write(marker, b"")
@@ -80,7 +85,7 @@ def _claim_stage(stage: str, captions_digest: str) -> bool:
 
 
 def _has_new_judgements(spec: Spec, caption_id: str, folder: str, scores: Manifest) -> bool:
-    """Whether the judge has new answers about images of these scores that it had failed at."""
+    """True if the judge has new answers about images at which it had failed in these scores."""
     placed = spec.with_folders({caption_id: folder})
     failing = [part.name for part in scores.parts if has_judge_failure(part.lost)]
     with ThreadPoolExecutor(THREADS) as pool:

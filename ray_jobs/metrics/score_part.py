@@ -1,7 +1,7 @@
 """Score one part: measure its captions, add the judge's and CLIP's values, and write the rows.
 
-Ray tasks of `evaluate` run this. It imports no engine and no model, because each worker keeps in memory what it
-imports.
+Ray tasks of `evaluate` run this. The module imports no engine and no model, because each worker keeps its imports in
+memory.
 """
 
 import json
@@ -27,18 +27,19 @@ from ray_jobs.metrics.text.batch import Batch, Corpus
 from ray_jobs.storage import manifests, objects, parts
 
 NO_JUDGE = Judgement()
-WITH_TRUTH = "fields_with_truth"  # a column
+WITH_TRUTH = "fields_with_truth"  # the name of a column
 
 
 def list_score_metrics(spec: Spec) -> dict[str, Metric]:
-    """The metrics that a row of scores has: all but the preference, which compares two captions."""
+    """The metrics that a row of scores has: all except the preference, which compares two captions."""
     return {name: metric for name, metric in declared(spec).items() if name != "preference"}
 
 
 def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
-    """Score one part, unless its file exists; return its entry in the manifest, and its counts of languages.
+    """Score one part, unless its file exists. Returns its entry in the manifest and its counts of languages, as JSON.
 
-    A part with failures of the judge is scored again when the judge has answered since.
+    A part with failures of the judge is scored again when the judge has answered since. Raises RetryableError when the
+    golden set lacks a captioned image.
     """
     name, uri = row["part"], spec.scores_uri_of(caption_id)
     if objects.exists(part_uri := manifests.uri_of_part(uri, name)):
@@ -68,7 +69,7 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
 def build_scores(
     spec: Spec, caption_id: str, name: str, captions: list[dict[str, Any]], images: list[dict[str, Any]], corpus: Corpus
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """(the rows of a part, one per caption; its footer: the failures by reason, and the languages)."""
+    """(the rows of a part, one per caption; the facts for its footer: failures by reason, and languages)."""
     metrics = list_score_metrics(spec)
     captioned = [number for number, row in enumerate(captions) if row["failure"] is None]
     contexts = [_build_context(spec, captions[number], images[number]) for number in captioned]
@@ -109,7 +110,7 @@ def has_judge_failure(reasons: Iterable[str]) -> bool:
 
 
 def has_new_judgements(spec: Spec, caption_id: str, name: str) -> bool:
-    """Whether the judge has a new answer about an image of the part that it had failed at."""
+    """True if the judge has a new answer about an image of the part at which it had failed."""
     rows = parts.read_columns(spec.scores_uri_of(caption_id), name, ["image_id", "failure"]).to_pylist()
     judgements = load_judgements(spec, caption_id, name)
     failed = {row["image_id"]: row["failure"] for row in rows if has_judge_failure([row["failure"] or ""])}
@@ -154,7 +155,10 @@ def _build_context(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -
 
 
 def _build_truth_column(spec: Spec, images: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """For a suite with truth: a column with the fields whose truth each image has, to count the expected values."""
+    """For a suite with truth, a column that lists the fields whose truth each image has.
+
+    `metrics.run` counts the expected values from this column.
+    """
     if not spec.suite.dataset.truth:
         return {}
     return {WITH_TRUTH: pa.array([list(truth_of(spec, image)) for image in images], pa.list_(pa.string()))}

@@ -12,12 +12,12 @@ BINS = 40
 
 
 def summarise_metric(metric: Metric, values: np.ndarray, expected: int) -> Summary:
-    """Mean, standard error m s/sqrt(n), 95% interval, quantiles and histogram of the values there are (NaN: none).
+    """Mean, standard error m s/sqrt(n), 95% interval, quantiles and histogram of the present values (NaN is missing).
 
-    The interval is Student's for a mean and Wilson's for a share (Wilson 1927, without continuity correction), which
-    also one value has. m is the metric's order: where each value compares its caption with all others, their mean is a
-    U-statistic, whose variance is m^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293). `expected` counts the images
-    that should have a value. Without any there is no mean: a missing score is missing.
+    The interval is Student's for a mean and Wilson's for a share (Wilson 1927, without continuity correction). Wilson's
+    interval exists even for one value. m is the metric's order. When each value compares its caption with all others,
+    the mean is a U-statistic, whose variance is m^2 var(x)/n (Hoeffding 1948, Ann. Math. Stat. 19:293). `expected`
+    counts the images that should have a value. Without any value the mean is None.
     """
     present = values[~np.isnan(values)]
     n = len(present)
@@ -41,7 +41,7 @@ def summarise_metric(metric: Metric, values: np.ndarray, expected: int) -> Summa
 
 
 def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """40 bins over the range of the values, or one where they lie too close for numbers in between."""
+    """(counts, edges) of 40 bins over the range of the values; one bin when the values are too close for 40."""
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high, BINS + 1) if low < high else np.linspace(low - 0.5, high + 0.5, BINS + 1)
     if np.all(edges[1:] > edges[:-1]):

@@ -7,13 +7,14 @@ from ray_jobs.metrics import Metric
 if TYPE_CHECKING:
     from ray_jobs.metrics.text.batch import Batch
 
-SMALL, TINY = 1e-9, 1e-15  # of the reference implementation: no order without a match makes all of it 0
+SMALL, TINY = 1e-9, 1e-15  # as in the reference implementation, so that one order without a match does not make BLEU 0
 
 
 def measure_all(batch: "Batch") -> list[float | None]:
-    """BLEU-4 of each caption as a sentence, in [0, 1], brevity by the closest reference; None without references.
+    """BLEU-4 of each caption as one sentence, in [0, 1]; None without references.
 
-    Papineni et al., BLEU (2002), as bleu_scorer.py of the COCO caption tools computes it.
+    The brevity penalty uses the reference with the closest length. Papineni et al., BLEU (2002), as bleu_scorer.py of
+    the COCO caption tools computes it.
     """
     import numpy as np
 
@@ -41,7 +42,7 @@ def measure_all(batch: "Batch") -> list[float | None]:
 
 
 def _closest(lengths: list[int], caption_length: int) -> int:
-    """The reference length that is closest to the caption's, the shorter of two; 0 without references."""
+    """The reference length closest to the caption's length, the shorter of two equally close; 0 without references."""
     return min(lengths, key=lambda length: (abs(length - caption_length), length), default=0)
 
 

@@ -21,10 +21,11 @@ LONGEST = 200
 
 
 def measure(caption: CaptionContext) -> float:
-    """1 when the caption opens with words about being a caption ("The image shows", "This is a picture of"), else 0.
+    """1 when the caption opens with a phrase about the image as an image ("The image shows", "This is a picture of").
 
-    Neither better nor worse: a prompt may ask for it. Its share moves when a model's manner does; set a limit on it or
-    read it beside the rest. English openings only; "a framed picture of a dog hangs on a wall" counts as well.
+    Else 0. The metric has no direction, because a prompt may ask for such a phrase. The share changes when a model's
+    style changes. Set a limit on the share, or read it beside the other metrics. The metric knows English openings
+    only, and counts "a framed picture of a dog hangs on a wall" as well.
     """
     return float(OPENING.match(" ".join(caption.text[:LONGEST].split())) is not None)
 

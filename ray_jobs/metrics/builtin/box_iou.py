@@ -1,8 +1,8 @@
 """Mean intersection over union of the answer's boxes with the true ones; boxes of one label are matched.
 
-A box is x1, y1, x2, y2: the left, upper, right and lower edge, counted from the image's upper left corner. Assay does
-not convert between units, and intersection over union is the same in all: answer and truth must have the same one.
-Unless a schema gives other bounds, it is thousandths of the image's width and height (0 to 1000).
+A box is x1, y1, x2, y2: the left, upper, right and lower edge, counted from the image's upper left corner. Intersection
+over union is the same in every unit, and Assay does not convert units. So answer and truth must have the same unit.
+Unless a schema gives other bounds, the unit is a thousandth of the image's width or height (0 to 1000).
 """
 
 from collections import defaultdict
@@ -19,10 +19,10 @@ Box = Sequence[float]
 def measure(name: str, caption: CaptionContext) -> float | None:
     """The mean intersection over union of the image's boxes, in [0, 1]; None without a truth.
 
-    Boxes of one label are matched one to one so that the sum of their intersections over union is largest (Kuhn 1955,
-    the Hungarian method); boxes that do not meet are not matched. The mean is over the matched pairs and the boxes on
-    either side that are in none, each of which counts as 0. Without any box on either side it is 1; an answer that does
-    not fit has 0.
+    Boxes of one label are matched one to one, so that the sum of their intersections over union is largest (Kuhn 1955,
+    the Hungarian method). Boxes that do not overlap are not matched. The mean is over the matched pairs and the
+    unmatched boxes of both sides. Each unmatched box counts as 0. The value is 1 when neither side has a box, and 0 for
+    an answer that does not fit the schema.
     """
     if name not in caption.truth:
         return None
@@ -38,7 +38,10 @@ def measure(name: str, caption: CaptionContext) -> float | None:
 
 
 def intersection_over_union(first: Box, second: Box) -> float:
-    """The area that both boxes cover as a share of the area that either does; of two points whether they are one."""
+    """The area that both boxes cover, as a share of the area that at least one covers.
+
+    For two boxes without area the value is 1 when they are equal, else 0.
+    """
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     shared = max(width, 0.0) * max(height, 0.0)
@@ -47,7 +50,7 @@ def intersection_over_union(first: Box, second: Box) -> float:
 
 
 def _match(answered: list[Box], true: list[Box]) -> list[float]:
-    """The intersections over union of the pairs that are matched, none of them 0."""
+    """The intersections over union of the matched pairs. None of them is 0."""
     if not answered or not true:
         return []
     import numpy as np
@@ -59,7 +62,7 @@ def _match(answered: list[Box], true: list[Box]) -> list[float]:
 
 
 def _by_label(value: Any) -> dict[Any, list[Box]]:
-    """The boxes of a field by label: those of a box, or of a list of boxes, have none."""
+    """The boxes of a field by label. The label is None when the field is a box or a list of boxes."""
     boxes: dict[Any, list[Box]] = defaultdict(list)
     alone = bool(value) and not isinstance(value[0], dict | list | tuple)
     for item in [value] if alone else value:

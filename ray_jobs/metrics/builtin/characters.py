@@ -4,7 +4,7 @@ from ray_jobs.metrics import UNBOUNDED, CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float:
-    """Unicode code points, surrounding white space left out."""
+    """The number of Unicode code points, without white space at the ends."""
     return len(caption.text.strip())
 
 

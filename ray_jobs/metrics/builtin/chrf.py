@@ -15,10 +15,11 @@ ORDERS, BETA_SQUARED = 6, 4
 def measure_all(batch: "Batch") -> list[float | None]:
     """chrF2 of each caption in [0, 100] against the closest reference; None without references.
 
-    Popović, chrF: character n-gram F-score for automatic MT evaluation (2015), the value that sacreBLEU gives a
-    sentence. All n-grams of a batch are counted in a few array operations, as exact codes of 63 bits; an image whose
-    characters do not fit is left to sacreBLEU. With five references each this scores 6,900 captions per CPU second,
-    sacreBLEU 2,700 (`python -m benchmarks.chrf`): it would add 5 CPU minutes to the 11 of 1.28 million captions.
+    Popović, chrF: character n-gram F-score for automatic MT evaluation (2015). The value is the one that sacreBLEU
+    gives for a sentence. A few array operations count all n-grams of a batch, as exact codes of 63 bits. sacreBLEU
+    scores an image whose characters do not fit into such a code. With five references per image, this function scores
+    6,900 captions per CPU second, and sacreBLEU 2,700 (`python -m benchmarks.chrf`). sacreBLEU alone would add 5 CPU
+    minutes to the 11 of 1.28 million captions.
     """
     with_references = [caption for caption in batch.captions if caption.references]
     scores = iter(_score_captions(with_references))
@@ -38,10 +39,10 @@ def _score_captions(captions: Sequence[CaptionContext]) -> list[float]:
 
 
 def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
-    """The scores, or None where an n-gram, its image and its text do not fit into 63 bits together.
+    """The scores; None when an n-gram, its image and its text do not fit into 63 bits together.
 
-    A code is [image | characters | text], characters counting from 1. Sorted, equal n-grams of one image lie beside
-    each other, the caption's (text 0) before those of the references.
+    A code is [image | characters | text]. Characters are numbered from 1. In sorted order, equal n-grams of one image
+    are neighbours. The n-grams of the caption (text 0) come before the n-grams of the references.
     """
     import numpy as np
 
@@ -76,13 +77,16 @@ def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
     precision, recall = precision / np.maximum(orders, 1), recall / np.maximum(orders, 1)
     scale = BETA_SQUARED * precision + recall
     score = np.divide((1 + BETA_SQUARED) * precision * recall, scale, out=np.zeros(len(texts)), where=scale > 0)
-    score[first[slot_of == 0]] = 0  # a caption against itself is no match
+    score[first[slot_of == 0]] = 0  # do not compare a caption with itself
     best: list[float] = (100 * np.maximum.reduceat(score, first[slot_of == 0])).tolist()
     return best
 
 
 def _count_matches(key: Any, slots: int, width: int, first: Any, texts: int) -> Any:
-    """For each text the n-grams that it shares with its image's caption, each as often as the rarer of the two."""
+    """For each text, the number of n-grams that it shares with its image's caption.
+
+    An n-gram counts as often as it occurs in the text or in the caption, whichever is fewer.
+    """
     import numpy as np
 
     if not len(key):
@@ -98,7 +102,7 @@ def _count_matches(key: Any, slots: int, width: int, first: Any, texts: int) -> 
 
 
 def _rank_characters(characters: Any) -> Any:
-    """The characters numbered from 1 in the order of their code points."""
+    """A number per character, from 1, in the order of their code points."""
     import numpy as np
 
     if not len(characters):

@@ -13,8 +13,9 @@ SIGMA, SCALE = 6.0, 10.0
 def measure_all(batch: "Batch") -> list[float | None]:
     """CIDEr-D of each caption, in [0, 10]; None without references.
 
-    Vedantam et al., CIDEr (2015), equations 2 to 5, as cider_scorer.py of the COCO caption tools computes it: lengths
-    differ by bigrams, sigma is 6. Document frequencies are the golden set's, all its references and nothing else.
+    Vedantam et al., CIDEr (2015), equations 2 to 5, as cider_scorer.py of the COCO caption tools computes it: the
+    length penalty compares numbers of bigrams, and sigma is 6. Document frequencies come from all references of the
+    golden set and from nothing else.
     """
     import numpy as np
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def measure_all(batch: "Batch") -> list[float | None]:
-    """For each caption the share of the other captions of the set with the very same words, in [0, 1].
+    """For each caption, the share of the other captions of the set with exactly the same words, in [0, 1].
 
-    Case, spacing and punctuation aside. None where there is no other caption.
+    Case, spacing and punctuation do not matter. None when there is no other caption.
     """
     import numpy as np
 

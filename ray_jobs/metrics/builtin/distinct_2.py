@@ -9,14 +9,15 @@ if TYPE_CHECKING:
 
 
 def measure_all(batch: "Batch") -> list[float | None]:
-    """For each caption the mean over its bigrams of 1 / occurrences of the bigram in all captions of the set.
+    """For each caption, the mean over its bigrams of 1 / occurrences of the bigram in all captions of the set.
 
-    The mean over captions weighted by their number of bigrams is distinct bigrams / all bigrams, which is distinct-2
-    of Li et al., A Diversity-Promoting Objective Function for Neural Conversation Models (2016). In [0, 1], 1 where no
-    bigram occurs twice; None for a caption of less than two words. It falls as a set grows: compare sets of one size.
+    The mean over captions, weighted by their number of bigrams, is distinct bigrams / all bigrams. This is distinct-2
+    of Li et al., A Diversity-Promoting Objective Function for Neural Conversation Models (2016). The value is in
+    [0, 1]. It is 1 when no bigram occurs twice, and None for a caption with fewer than two words. The value falls as
+    the set grows, so compare only sets of the same size.
 
-    What one caption says changes the others' values, so the error of a plain mean is too small, by a fifth where few
-    bigrams repeat. Order 2 doubles it, which is too large: this metric errs on the side of INCONCLUSIVE.
+    One caption changes the values of other captions. So the error of a plain mean is too small, by a fifth when few
+    bigrams repeat. Order 2 doubles the error, which is too large. So this metric errs on the side of INCONCLUSIVE.
     """
     import numpy as np
 

@@ -4,7 +4,7 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float:
-    """1 when nothing but white space was written, else 0."""
+    """1 when the caption has only white space or no character, else 0."""
     return float(not caption.text.strip())
 
 

@@ -4,7 +4,10 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float | None:
-    """1 when the caption equals a reference but for case, spacing and a final full stop, else 0; None without any."""
+    """1 when the caption equals a reference, else 0; None without references.
+
+    Case, spacing and full stops at the end do not matter.
+    """
     if not caption.references:
         return None
     caption_text = _normalise(caption.text)

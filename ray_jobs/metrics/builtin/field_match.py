@@ -7,9 +7,9 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(name: str, caption: CaptionContext) -> float | None:
-    """1 when the field equals the truth, else 0, also for an answer that does not fit; None without a truth.
+    """1 when the field equals the truth, else 0; None without a truth.
 
-    Texts are compared without regard to case, and to space at their ends or more than one within.
+    An answer that does not fit the schema has 0. Case, space at the ends and repeated space within do not matter.
     """
     if name not in caption.truth:
         return None
@@ -19,7 +19,7 @@ def measure(name: str, caption: CaptionContext) -> float | None:
 
 
 def fold(value: Any) -> Any:
-    """A text in lower case with single spaces, a list with such texts; any other value as it is."""
+    """A text in lower case with single spaces; a list with folded items; any other value unchanged."""
     if isinstance(value, str):
         return " ".join(value.casefold().split())
     return [fold(item) for item in value] if isinstance(value, list) else value

@@ -4,8 +4,10 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float:
-    """1 when every field of the answer is there and as its schema says, else 0: cut off, out of range, a box upside
-    down."""
+    """1 when the answer has every field and every field fits its schema, else 0.
+
+    Examples of 0 are an answer that was cut off, a number out of range, and a box that is upside down.
+    """
     return float(caption.fields is not None)
 
 

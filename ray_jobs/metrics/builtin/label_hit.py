@@ -8,9 +8,9 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float | None:
-    """1 when the caption holds a name of the label as whole words, in any case, singular or plural, else 0.
+    """1 when the caption contains a name of the label as whole words, in any case, singular or plural, else 0.
 
-    None without a label, or for one that holds no word.
+    None without a label, or for a label that contains no word.
     """
     pattern = _pattern(caption.names) if caption.label is not None else None
     return None if pattern is None else float(pattern.search(caption.text.casefold()) is not None)
@@ -20,7 +20,9 @@ def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
     """The names in a label like ImageNet's `tench, Tinca tinca` or a folder's `fire_engine`, then the synonyms."""
     split = [name for text in (label, *synonyms) for name in text.split(",")]
     names = (" ".join(text_of_name.replace("_", " ").split()) for text_of_name in split)
-    return tuple(dict.fromkeys(name for name in names if re.search(r"\w", name)))  # "-" would be found in any plural
+    return tuple(
+        dict.fromkeys(name for name in names if re.search(r"\w", name))
+    )  # a name without a word character would match every plural
 
 
 @lru_cache(2**14)
@@ -30,7 +32,7 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def _name_pattern(name: str) -> str:
-    """A pattern for the name: spaces and hyphens alike, its last word also in the plural, or the singular of one."""
+    """A pattern for the name. Spaces and hyphens are equal. The last word may be in the singular or the plural."""
     *first, last = re.split(r"[\s-]+", name.strip("- ")) or [name]
     return r"[\s_-]+".join([*map(re.escape, first), _last_word_pattern(last)])
 

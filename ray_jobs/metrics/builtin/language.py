@@ -4,7 +4,7 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float | None:
-    """1 when the caption is in `caption.language`, 0 when in another, None when there is too little to tell by."""
+    """1 when the caption is in `caption.language`, 0 for another language; None when py3langid cannot tell."""
     return None if caption.spoken is None else float(caption.spoken == caption.language)
 
 

@@ -11,8 +11,8 @@ from ray_jobs.metrics.builtin.field_match import fold
 def recall(name: str, caption: CaptionContext) -> float | None:
     """The share of the true objects that the list names, in [0, 1]; None without a truth.
 
-    Both lists are multisets: an object that is there twice must be named twice. Names are compared without regard to
-    case and space. 1 where there is nothing to name; 0 for an answer that does not fit.
+    Both lists are multisets: an object that occurs twice must be named twice. Case and extra space do not matter. The
+    value is 1 when the truth is empty, and 0 for an answer that does not fit the schema.
     """
     if name not in caption.truth:
         return None
@@ -25,9 +25,10 @@ def recall(name: str, caption: CaptionContext) -> float | None:
 def precision(name: str, caption: CaptionContext) -> float | None:
     """The share of the list that is true, in [0, 1]; None without a truth.
 
-    With nothing in the list it is 1 where nothing is true either, else 0, so that silence is not rewarded; 0 for an
-    answer that does not fit. Recall and precision are those of information retrieval (Manning, Raghavan and Schütze
-    2008, Introduction to Information Retrieval, 8.3), the objects of one image being its relevant documents.
+    For an empty list the value is 1 when the truth is empty too, else 0, so that an empty answer is not rewarded. The
+    value is 0 for an answer that does not fit the schema. Recall and precision are those of information retrieval
+    (Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, 8.3). The objects of one image are the
+    relevant documents.
     """
     if name not in caption.truth:
         return None
@@ -38,7 +39,7 @@ def precision(name: str, caption: CaptionContext) -> float | None:
 
 
 def _count_objects(caption: CaptionContext, name: str) -> tuple[Counter[Any], Counter[Any], int]:
-    """How often each object is in the list, and in the truth, and how many of the list are right."""
+    """(how often each object is in the list, how often in the truth, how many objects of the list are right)."""
     assert caption.fields is not None
     answered, true = (Counter(map(_label, values[name])) for values in (caption.fields, caption.truth))
     return answered, true, (answered & true).total()

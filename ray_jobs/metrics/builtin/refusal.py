@@ -4,7 +4,7 @@ import re
 
 from ray_jobs.metrics import CaptionContext, Metric
 
-# At the opening only: "a sign says I cannot" describes an image.
+# The pattern matches the opening only, because "a sign says I cannot" describes an image.
 OPENING = re.compile(
     r"""\W*(?:(?:i['’]?m|i\ am|we['’]?re|we\ are|my\ apologies|apologies|unfortunately|sorry)\b[\s,.:!-]*
         (?:(?:very|so|really|terribly|but|sorry|afraid|that|to\ say)\b[\s,.:!-]*)*)?
@@ -19,7 +19,7 @@ OPENING = re.compile(
       |i['’]?\ ?a?m\ (?:just\ |only\ )?an?\ (?:ai|artificial|language|text-based|large\ language)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-LONGEST = 200  # characters that an opening can take: a hostile text is not searched to its end
+LONGEST = 200  # characters of the opening; a hostile text is not searched to its end
 
 
 def measure(caption: CaptionContext) -> float:

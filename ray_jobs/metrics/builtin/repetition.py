@@ -6,7 +6,7 @@ N = 4
 
 
 def measure(caption: CaptionContext) -> float:
-    """The share of word 4-grams that repeat an earlier one, in [0, 1]; 0 for fewer than four words.
+    """The share of word 4-grams that repeat an earlier 4-gram, in [0, 1]; 0 for fewer than four words.
 
     seq-rep-4 of Welleck et al., Neural Text Generation with Unlikelihood Training (2020), equation 10.
     """

@@ -12,9 +12,10 @@ NO_WORD = 0  # the COCO caption tools split an empty text into one empty word
 
 
 def measure_all(batch: "Batch") -> list[float | None]:
-    """ROUGE-L of each caption in [0, 1], the best precision with the best recall; None without references.
+    """ROUGE-L of each caption, in [0, 1]; None without references.
 
-    Lin and Hovey, ROUGE (2004), with beta 1.2 as rouge.py of the COCO caption tools computes it.
+    The value combines the best precision over the references with the best recall over the references. Lin and Hovey,
+    ROUGE (2004), with beta 1.2 as rouge.py of the COCO caption tools computes it.
     """
     from rapidfuzz.distance import LCSseq
 

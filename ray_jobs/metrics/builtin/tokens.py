@@ -4,7 +4,7 @@ from ray_jobs.metrics import UNBOUNDED, CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float:
-    """Tokens the model generated, the one that ends the caption included."""
+    """The number of tokens that the model generated, including the token that ends the caption."""
     return caption.tokens
 
 

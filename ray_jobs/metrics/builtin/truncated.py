@@ -4,7 +4,7 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float:
-    """1 when the caption was cut at the token limit instead of ending by itself, else 0."""
+    """1 when the caption was cut at the token limit, 0 when the model ended the caption."""
     return float(caption.finish_reason == "length")
 
 

@@ -4,7 +4,7 @@ from ray_jobs.metrics import UNBOUNDED, CaptionContext, Metric
 
 
 def measure(caption: CaptionContext) -> float:
-    """Runs of characters between white space."""
+    """The number of runs of characters between white space."""
     return len(caption.words)
 
 

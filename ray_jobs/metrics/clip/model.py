@@ -1,4 +1,7 @@
-"""A CLIP model: images and texts of any length as unit vectors of one space."""
+"""Embed images and texts of any length as unit vectors of one space, with a CLIP model.
+
+The actors of `clip.stage` use this.
+"""
 
 import io
 from collections.abc import Sequence
@@ -12,12 +15,12 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from ray_jobs.inputs.errors import InputError
 
-TEXTS, IMAGES = 128, 32  # embedded at once
+TEXTS, IMAGES = 128, 32  # how many texts or images the model embeds at once
 PREFIX = "A photo depicts "  # as in the reference implementation of CLIPScore
 
 
 class ClipModel:
-    """The model in a directory, on a GPU where there is one. Raises InputError for what is no CLIP model."""
+    """The model in a directory, on a GPU if there is one. Raises InputError if the directory has no CLIP model."""
 
     def __init__(self, path: Path, uri: str) -> None:
         try:
@@ -47,8 +50,9 @@ class ClipModel:
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """A unit vector for each text, shape (texts, dimensions).
 
-        A text of more tokens than the model reads (77 in CLIP's own) is read window by window, none of it cut: its
-        vector is the mean of the windows' unit vectors, weighted by their tokens, brought to length 1.
+        The model reads a limited number of tokens (77 for CLIP's own models). A longer text is split into windows, and
+        nothing is cut. The text's vector is the mean of the windows' unit vectors, weighted by their numbers of tokens
+        and scaled to length 1.
         """
         windows: list[list[int]] = []
         owner: list[int] = []
@@ -69,7 +73,7 @@ class ClipModel:
         first, last = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         rows = [[first, *window, last] for window in windows]
         longest = max(map(len, rows))
-        padded = [row + [last] * (longest - len(row)) for row in rows]  # what comes after the end is not looked at
+        padded = [row + [last] * (longest - len(row)) for row in rows]  # the mask hides the padding
         mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
         inputs = {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
         return self._embedded(self.model.get_text_features, inputs)

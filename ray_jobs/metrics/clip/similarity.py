@@ -1,4 +1,4 @@
-"""CLIPScore and RefCLIPScore of a caption (Hessel et al. 2021): how close it is to its image and references."""
+"""CLIPScore and RefCLIPScore: how close a caption is to its image and its references (Hessel et al. 2021)."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ METRICS = (
 
 
 def compute_scores(to_image: float, to_references: Sequence[float]) -> dict[str, float | None]:
-    """CLIPScore and RefCLIPScore by the cosines of a caption with its image and with each reference.
+    """CLIPScore and RefCLIPScore, from the cosines of a caption with its image and with each reference.
 
-    Hessel et al., CLIPScore (2021), equations 1 and 2: 2.5 max(cos, 0), and its harmonic mean with that of the closest
-    reference. Without references there is no RefCLIPScore.
+    Hessel et al., CLIPScore (2021), equations 1 and 2. CLIPScore is 2.5 max(cos, 0). RefCLIPScore is the harmonic mean
+    of CLIPScore and max(cos, 0) with the closest reference; None without references.
     """
     clipscore = WEIGHT * min(max(to_image, 0.0), 1.0)
     if not to_references:

@@ -1,4 +1,7 @@
-"""CLIP scores of a set of captions, part by part on Ray, by actors that hold the model."""
+"""Compute the CLIP scores of a set of captions, part by part, with Ray actors that hold the model.
+
+The driver of `evaluate` calls this.
+"""
 
 from functools import cached_property
 from typing import Any
@@ -22,7 +25,7 @@ from ray_jobs.storage import manifests, parts
 
 
 def measure_parts(spec: Spec, caption_id: str) -> None:
-    """Make the CLIP scores of these captions complete."""
+    """Complete the CLIP scores of these captions. Finished parts are reused."""
     assert spec.clip
     uri = spec.scores_uri_of(caption_id)
     captions = manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
@@ -53,7 +56,7 @@ class ClipActor:
 
     @cached_property
     def model(self) -> Any:
-        """Loaded with the first part: what fails while an actor is made reaches the driver as text only."""
+        """The model, loaded with the first part. An error in the actor's constructor would reach the driver as text."""
         from ray_jobs.metrics.clip.model import ClipModel
 
         return ClipModel(fetch(self.checkpoint), self.checkpoint.uri)

@@ -1,1 +1,1 @@
-"""Text as terms and n-grams, and how often they occur in a whole set of captions."""
+"""Split text into terms and n-grams, and count how often they occur in a whole set of captions."""

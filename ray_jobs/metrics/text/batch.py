@@ -1,4 +1,7 @@
-"""A batch of captions, their references' n-grams counted once for every metric that goes by them."""
+"""Hold a batch of captions and count the n-grams of their texts once, for all metrics that use n-grams.
+
+The Ray tasks that score parts build a batch per part.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +17,11 @@ from ray_jobs.metrics.text.tokenise import numbers
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is known of whole sets: in how many images' references each n-gram occurs (`total`: images that have any),
-    and how often each bigram and each whole text occurs in the captions."""
+    """Counts over whole sets.
+
+    `documents` counts the images whose references contain each n-gram. Its `total` is the number of images with
+    references. `bigrams` and `texts` count how often each bigram and each whole text occurs in the captions.
+    """
 
     documents: Frequencies = NOTHING
     bigrams: Frequencies = NOTHING
@@ -24,11 +30,11 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Grams:
-    """`distinct` n-grams with their `order` (0 for one word), and one entry for each text that holds one.
+    """The `distinct` n-grams with their `order` (0 for one word), and one entry per n-gram and text that contains it.
 
-    Entries are sorted by image, then n-gram, then text; texts are numbered image by image, the caption before the
-    references. `starts` are the entries at which an image's next n-gram begins; `held` is how often the caption of an
-    entry's image holds its n-gram.
+    Entries are sorted by image, then n-gram, then text. Texts are numbered image by image, the caption before the
+    references. `starts` are the entries at which an image's next n-gram begins. `held` is how often the caption of the
+    entry's image contains the entry's n-gram.
     """
 
     distinct: np.ndarray
@@ -53,48 +59,48 @@ class Batch:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """The image that each text belongs to."""
-        return np.repeat(np.arange(len(self.captions)), [1 + len(one.references) for one in self.captions])
+        """The index of the image that each text belongs to."""
+        return np.repeat(np.arange(len(self.captions)), [1 + len(caption.references) for caption in self.captions])
 
     @cached_property
     def first(self) -> np.ndarray:
-        """The text that is each image's caption."""
-        sizes = np.array([1 + len(one.references) for one in self.captions], np.int64)
+        """The index of the text that is each image's caption."""
+        sizes = np.array([1 + len(caption.references) for caption in self.captions], np.int64)
         return np.cumsum(sizes) - sizes
 
     @cached_property
     def has_references(self) -> np.ndarray:
-        return np.array([bool(one.references) for one in self.captions], bool)
+        return np.array([bool(caption.references) for caption in self.captions], bool)
 
     @cached_property
     def terms(self) -> tuple[np.ndarray, np.ndarray]:
-        """The terms of all texts, and how many each has."""
+        """(the terms of all texts, the number of terms of each text)."""
         return numbers(self.texts)
 
     @cached_property
     def whole(self) -> np.ndarray:
-        """A number for each caption as a whole."""
-        found: np.ndarray = of_texts(*self.terms)[self.first]
-        return found
+        """One number per caption, which is equal for captions with the same terms in the same order."""
+        caption_numbers: np.ndarray = of_texts(*self.terms)[self.first]
+        return caption_numbers
 
     @cached_property
     def grams(self) -> Grams:
-        found = [ngrams(*self.terms, order) for order in range(1, ORDERS + 1)]
-        numbers_of, text = (np.concatenate([one[which] for one in found]) for which in (0, 1))
+        by_order = [ngrams(*self.terms, order) for order in range(1, ORDERS + 1)]
+        numbers_of, text = (np.concatenate([entry[which] for entry in by_order]) for which in (0, 1))
         distinct, gram = np.unique(numbers_of, return_inverse=True)
         order = np.empty(len(distinct), np.int64)
-        order[gram] = np.repeat(np.arange(ORDERS), [len(one[0]) for one in found])
+        order[gram] = np.repeat(np.arange(ORDERS), [len(entry[0]) for entry in by_order])
         key, times = np.unique(
             (self.image[text] * len(distinct) + gram) * len(self.texts) + text, return_counts=True
-        )  # an image, n-gram and text in 64 bits: a batch of 4096 images has 2^12, 2^20 and 2^15 of them
+        )  # image, n-gram and text fit into 64 bits: a batch of 4096 images has 2^12, 2^20 and 2^15 of them
         rest, text = np.divmod(key, max(len(self.texts), 1))
         image, gram = np.divmod(rest, max(len(distinct), 1))
         is_caption = text == self.first[image] if len(key) else np.zeros(0, bool)
         starts = np.flatnonzero(np.diff(rest, prepend=-1))
-        own = np.where(is_caption[starts], times[starts], 0)
-        held = np.repeat(own, np.diff(starts, append=len(key)))
-        return Grams(distinct, order, image, gram, text, times, is_caption, starts, held)
+        caption_times = np.where(is_caption[starts], times[starts], 0)
+        held_times = np.repeat(caption_times, np.diff(starts, append=len(key)))
+        return Grams(distinct, order, image, gram, text, times, is_caption, starts, held_times)
 
     def by_image(self, values: np.ndarray, has: np.ndarray) -> list[float | None]:
-        """The values of the images that have one, None for the others."""
-        return [value if one else None for value, one in zip(values.tolist(), has.tolist(), strict=True)]
+        """The values of the images that have one, and None for the other images."""
+        return [value if has_value else None for value, has_value in zip(values.tolist(), has.tolist(), strict=True)]

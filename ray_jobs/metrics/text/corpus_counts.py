@@ -1,10 +1,11 @@
 """Count how often n-grams and captions occur in a whole set, in bounded memory, and store the counts.
 
-Each group of parts is counted by a Ray task into a run, a sorted table; then each range of numbers is summed over all
-runs. The tables are written once. The tasks that score parts map them into memory; on S3, each node has a copy.
+The driver of `evaluate` starts the counting. A Ray task counts each group of parts into a run, which is a sorted table.
+Then a Ray task sums each range of numbers over all runs. The tables are written once. The tasks that score parts map
+the tables into memory. When the tables are on S3, each node has a copy.
 
-Of 640,000 images with five references each, such runs take 8 CPU seconds and 0.6 GB to count, in as many tasks as there
-are; pyarrow's group-by takes 26 s and 4.9 GB in one, DuckDB 12 s and 2.4 GB (`python -m benchmarks.counting`).
+For 640,000 images with five references each, counting takes 8 CPU seconds and 0.6 GB, spread over the tasks. One task
+with pyarrow's group-by takes 26 s and 4.9 GB, one with DuckDB 12 s and 2.4 GB (`python -m benchmarks.counting`).
 """
 
 import hashlib
@@ -33,7 +34,7 @@ from ray_jobs.storage import json_files, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
-VERSION = 1  # raise it, and EVALUATE_VERSION, when terms or n-grams change: golden sets are counted anew
+VERSION = 1  # raise this and EVALUATE_VERSION when terms or n-grams change, so that golden sets are counted anew
 GROUP_ROWS, RANGE_ENTRIES = 8192, 12_000_000
 BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a number of whole buckets
 
@@ -47,7 +48,7 @@ def complete_tables(spec: Spec, caption_id: str) -> None:
 
 
 def open_tables(spec: Spec, caption_id: str) -> Corpus:
-    """The tables that `complete_tables` has written, mapped into memory."""
+    """The tables that `complete_tables` has written, mapped into memory. Raises what `open_table` raises."""
     of_captions = captions_uri(spec, caption_id)
     return Corpus(
         documents=open_table(references_uri(spec), "ngrams"),
@@ -65,7 +66,10 @@ def captions_uri(spec: Spec, caption_id: str) -> str:
 
 
 def count_references(spec: Spec) -> None:
-    """In the references of how many images each n-gram of one to four words occurs: frozen with the golden set."""
+    """Count, for each n-gram of one to four words, the images whose references contain it.
+
+    The counts are frozen with the golden set.
+    """
     golden = manifests.require_manifest(spec.golden_uri, "preprocess")
     _count_tables(
         references_uri(spec),
@@ -76,7 +80,7 @@ def count_references(spec: Spec) -> None:
 
 
 def count_captions(spec: Spec, caption_id: str) -> None:
-    """How often each bigram and each whole caption occurs in these captions."""
+    """Count how often each bigram and each whole caption occurs in these captions."""
     uri = spec.captions_uri_of(caption_id)
     groups = _group_parts(manifests.require_manifest(uri, "caption"))
     _count_tables(captions_uri(spec, caption_id), groups, ["bigrams", "texts"], partial(_list_caption_numbers, uri=uri))
@@ -90,7 +94,7 @@ def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, n
     by_order = [ngrams(terms, lengths, order) for order in range(1, ORDERS + 1)]
     gram, image = (np.concatenate([entry[which] for entry in by_order]) for which in (0, 1))
     distinct, gram = np.unique(gram, return_inverse=True)
-    once = np.unique(image_of[image] * len(distinct) + gram) if len(gram) else gram  # an image counts an n-gram once
+    once = np.unique(image_of[image] * len(distinct) + gram) if len(gram) else gram  # each image counts once per n-gram
     return {"ngrams": (len(with_references), distinct[once % max(len(distinct), 1)])}
 
 
@@ -102,7 +106,7 @@ def _list_caption_numbers(name: str, uri: str) -> dict[str, tuple[int, np.ndarra
 
 
 def _group_parts(manifest: Manifest) -> list[list[str]]:
-    """The parts in order, some thousand rows together."""
+    """The names of the parts in order, in groups of at most 8192 rows, or of one larger part."""
     groups: list[list[str]] = []
     rows = GROUP_ROWS
     for part in sorted(manifest.parts, key=lambda part: part.name):
@@ -118,9 +122,10 @@ def _group_parts(manifest: Manifest) -> list[list[str]]:
 
 
 def _count_tables(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter) -> None:
-    """Make the tables below the URI complete; `tables.json`, written last, says that they are.
+    """Complete the tables below the URI. `tables.json` is written last and says that the tables are complete.
 
-    Two jobs may count one golden set at the same time: they write the same bytes, and the last one finds it done.
+    Two jobs may count one golden set at the same time. Both write the same bytes, and the later job finds
+    `tables.json`.
     """
     done = f"{uri}/tables.json"
     if not objects.exists(done):
@@ -128,18 +133,18 @@ def _count_tables(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[st
         try:
             index = dict(_build_tables(uri, groups, tables, counter))
         except Exception:
-            if not objects.exists(done):  # else the other job was first and took the runs away
+            if not objects.exists(done):  # else another job finished first and deleted the runs
                 raise
         else:
             objects.create(done, json_files.dump_json(index))
-    for entry in list(objects.entries(f"{uri}/runs")):  # also those of a job that was killed while it did this
+    for entry in list(objects.entries(f"{uri}/runs")):  # also the runs of a job that was killed during this deletion
         objects.delete(f"{uri}/runs/{entry.key}")
 
 
 def _build_tables(
     uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each table's name, with its total and the SHA-256 of each of its ranges' files."""
+    """For each table: its name, its total, and the SHA-256 of the file of each range."""
     runs = _run_on_ray(
         [{"group": json.dumps(group)} for group in groups], partial(_count_group, uri=uri, counter=counter)
     )
@@ -161,7 +166,7 @@ def _run_on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dic
 
 
 def _count_group(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
-    """Count a group of parts, unless its run exists; return the sizes of the run."""
+    """Count a group of parts, unless its run exists. Returns the sizes of the run, as JSON."""
     names = json.loads(row["group"])
     summary_uri = f"{uri}/runs/{names[0]}.json"
     if objects.exists(summary_uri):
@@ -182,7 +187,10 @@ def _count_group(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, s
 
 
 def _sum_range(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: Sequence[str]) -> dict[str, Any]:
-    """Sum one range over all runs and write it; the SHA-256 of its file."""
+    """Sum one range over all runs and write it. Returns the SHA-256 of its file.
+
+    Raises RetryableError when another job has finished the tables and deleted the runs.
+    """
     number, buckets = row["range"], BUCKETS // ranges
     runs = []
     for first in firsts:
@@ -207,7 +215,10 @@ def _sum_range(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: S
 
 @cache
 def open_table(uri: str, name: str) -> Frequencies:
-    """The table, mapped into memory. Raises RetryableError when a file of it is missing."""
+    """The table, mapped into memory.
+
+    Raises RetryableError when a file of the table is missing, and InputError when a file differs from its SHA-256.
+    """
     try:
         index = json_files.load_json(f"{uri}/tables.json")
         entry = index[name]
@@ -230,13 +241,13 @@ def open_table(uri: str, name: str) -> Frequencies:
 
 
 def _map_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if path.stat().st_size < ENTRY_BYTES:  # a map of nothing is an error
+    if path.stat().st_size < ENTRY_BYTES:  # an empty file cannot be mapped
         return frequencies.decode_counts(b"")
     return frequencies.decode_counts(np.memmap(path, np.uint8, "r"))
 
 
 def _copy_to_node(uri: str, content: str, index: dict[str, Any]) -> Path:
-    """This node's copy of tables on S3, kept by what they hold."""
+    """The folder with this node's copy of tables on S3. The folder's name contains the digest of their contents."""
     target = private_cache.cache() / f"tables-{content}"
     if target.exists():
         return target
@@ -248,7 +259,7 @@ def _copy_to_node(uri: str, content: str, index: dict[str, Any]) -> Path:
                 objects.download(f"{uri}/{_file_name(name, number)}", partial_copy / _file_name(name, number))
         try:
             partial_copy.rename(target)
-        except OSError:  # another process was first; its copy is as good
+        except OSError:  # another process was first, and its copy is the same
             if not target.exists():
                 raise
     except FileNotFoundError:

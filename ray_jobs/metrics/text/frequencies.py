@@ -1,24 +1,25 @@
-"""Tables of how often a 64-bit number occurs: sorted, in ranges, with only what occurs twice or more.
+"""Store how often each 64-bit number occurs, in sorted tables that are cut into ranges.
 
-A file holds the numbers in ascending order (uint64), then their counts (uint32), so that it can be mapped into memory.
+A table has only the numbers that occur twice or more. A file holds the numbers in ascending order (uint64), then their
+counts (uint32), so that a process can map the file into memory.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-ENTRY_BYTES = 8 + 4  # of a number and its count
+ENTRY_BYTES = 8 + 4  # a number and its count
 
 
 @dataclass(frozen=True)
 class Frequencies:
-    """`total`: what was counted, documents or occurrences. The ranges divide the numbers evenly by their upper bits."""
+    """`total` is the number of documents or occurrences counted. Ranges divide the numbers evenly by upper bits."""
 
     total: int
     ranges: tuple[tuple[np.ndarray, np.ndarray], ...]
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
-        """How often each of these occurs (float64); `numbers` ascends. 1 for what is not in the table."""
+        """How often each number occurs (float64); 1 for a number that the table lacks. `numbers` must be ascending."""
         occurrences = np.ones(len(numbers))
         edges = np.searchsorted(numbers, compute_range_starts(len(self.ranges)))
         for (distinct, counts), low, high in zip(self.ranges, edges, [*edges[1:], len(numbers)], strict=True):
@@ -32,7 +33,7 @@ NOTHING = Frequencies(0, ((np.empty(0, np.uint64), np.empty(0, np.uint32)),))
 
 
 def compute_range_starts(ranges: int) -> np.ndarray:
-    """The least number of each range; `ranges` is a power of two."""
+    """The smallest number of each range. `ranges` must be a power of two."""
     upper = ranges.bit_length() - 1
     return np.array([index << (64 - upper) for index in range(ranges)], np.uint64)
 
@@ -44,7 +45,7 @@ def count_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sum_counts(runs: list[tuple[np.ndarray, np.ndarray]], least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The sum of tables, without what occurs less than `least` times in all."""
+    """The sum of the tables, without the numbers that occur less than `least` times in total."""
     numbers = np.concatenate([distinct for distinct, _ in runs])
     counts = np.concatenate([count for _, count in runs])
     order = np.argsort(numbers)
@@ -62,6 +63,6 @@ def encode_counts(numbers: np.ndarray, counts: np.ndarray) -> bytes:
 
 
 def decode_counts(data: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers and counts of a file's bytes, which may be mapped into memory; nothing is copied."""
+    """(numbers, counts) from a file's bytes, which may be mapped into memory. Nothing is copied."""
     entries = len(data) // ENTRY_BYTES
     return np.frombuffer(data, "<u8", entries), np.frombuffer(data, "<u4", entries, entries * 8)

@@ -1,4 +1,4 @@
-"""The language of a text, by py3langid."""
+"""Detect the language of a text with py3langid."""
 
 import re
 from functools import cache
@@ -8,14 +8,15 @@ from ray_jobs.inputs.errors import InputError, nearest
 
 LEAST_BYTES, LEAST_SURE = 16, 0.5
 LETTERS = re.compile(r"[^\W\d_]+")
-LONGEST = 2000  # characters that are looked at
+LONGEST = 2000  # only so many characters of a text are read
 
 
 def spoken(text: str) -> str | None:
-    """The ISO 639-1 code of the text's language by py3langid, None where it cannot tell.
+    """The ISO 639-1 code of the text's language by py3langid; None when py3langid cannot tell.
 
-    It goes by n-grams of bytes, and "two dogs" is Polish to it: fewer than 16 bytes of letters (16 Latin letters, six
-    Chinese characters), or a language that is not at least as likely as all others together, is no answer.
+    py3langid compares n-grams of bytes, and takes "two dogs" for Polish. So a text with fewer than 16 bytes of letters
+    (16 Latin letters, six Chinese characters) has no language. A language must also be at least as likely as all other
+    languages together.
     """
     text = text[:LONGEST]
     if len("".join(LETTERS.findall(text)).encode("utf-8", "surrogatepass")) < LEAST_BYTES:
@@ -25,7 +26,7 @@ def spoken(text: str) -> str | None:
 
 
 def check(language: str) -> None:
-    """Raises InputError for a language that is never found: every caption would be in another."""
+    """Raise InputError for a language that py3langid does not know. Every caption would be in another language."""
     known = _identifier().labels
     if language not in known:
         raise InputError(f"metrics.language {language!r}: not told from others{nearest(language, sorted(known))}")

@@ -1,7 +1,7 @@
-"""The word n-grams of many texts at once, as 64-bit numbers.
+"""Compute the word n-grams of many texts at once, as 64-bit numbers.
 
-Two n-grams share a number with probability 2^-64; among the 2.4e8 of 1.28 million images with five references each,
-one in seven hundred such sets has a pair that does.
+Two n-grams share a number with probability 2^-64. 1.28 million images with five references each have 2.4e8 n-grams. One
+in seven hundred such sets has a pair that shares a number.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n-grams of one order and the index of the text that each is in; `terms` holds the texts one after another."""
+    """(the n-grams of one order, the index of the text of each). `terms` has the terms of all texts, text by text."""
     text = np.repeat(np.arange(len(lengths)), lengths)
     if order == 1:
         return terms, text
@@ -26,7 +26,7 @@ def ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarr
 
 
 def mix_bits(numbers: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64: equally spread, so that the upper bits can cut a table into even ranges."""
+    """The finaliser of splitmix64. It spreads numbers evenly, so the upper bits can cut a table into even ranges."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: np.ndarray = numbers ^ (numbers >> np.uint64(31))
@@ -34,7 +34,7 @@ def mix_bits(numbers: np.ndarray) -> np.ndarray:
 
 
 def of_texts(terms: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """One number for each text as a whole: the same for the same terms in the same order."""
+    """One number per text, which is the same for texts with the same terms in the same order."""
     place = np.arange(len(terms)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     placed = mix_bits(terms + mix_bits((place + 1).astype(np.uint64) * MULTIPLIER))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(placed, dtype=np.uint64)])

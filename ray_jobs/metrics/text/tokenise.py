@@ -1,9 +1,10 @@
-"""Text as the terms that n-gram metrics compare, each known by a 64-bit number that is the same in every process.
+"""Split text into the terms that n-gram metrics compare. Each term has a 64-bit number, the same in every process.
 
-Terms follow the COCO caption tools (Stanford's PTBTokenizer with -lowerCase, then their list of punctuation dropped):
-lower case, contractions split ("isn't": is, n't; "man's": man, 's), hyphenated words and numbers whole, punctuation
-dropped, other symbols ($, %, emoji) a term each. Unlike theirs, each Han or kana character is a term, for no space
-tells one word from the next, and brackets are dropped (lower-cased, they slip through their list).
+Terms follow the COCO caption tools (Stanford's PTBTokenizer with -lowerCase, then their list of punctuation dropped).
+Terms are in lower case. Contractions are split ("isn't": is, n't; "man's": man, 's). Hyphenated words and numbers stay
+whole. Punctuation is dropped. Every other symbol ($, %, emoji) is a term. There are two differences from the COCO
+tools. Each Han or kana character is a term, because no space separates words. Brackets are dropped, while the COCO
+tools keep them, because lower-cased bracket tokens do not match their list.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPACELESS = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-# Letters, digits, and the vowel signs and accents that `\w` leaves out.
+# Letters, digits, and the vowel signs and accents that `\w` does not match.
 LETTERS = r"\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u0670\u06d6-\u06ed\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
 IN_WORD = f"(?![{SPACELESS}])[{LETTERS}]"
 TERM = re.compile(
@@ -32,16 +33,16 @@ TERM = re.compile(
     re.VERBOSE,
 )
 KEPT_PUNCTUATION = "%&#@*/"
-LONGEST = 64  # characters of a chunk that is worth remembering
+LONGEST = 64  # longer chunks, in characters, are not cached
 
 
 def split_terms(text: str) -> list[str]:
-    """The terms of a text, none of which holds white space."""
+    """The terms of a text. No term contains white space."""
     return list(chain.from_iterable(_split_chunk(chunk) for chunk in text.lower().split()))
 
 
 def numbers(texts: Sequence[str]) -> "tuple[np.ndarray, np.ndarray]":
-    """The terms of all texts in one array of uint64, text after text, and how many each text has."""
+    """(the numbers of all terms as uint64, text after text; the number of terms of each text)."""
     import numpy as np
 
     flat: list[int] = []
@@ -70,5 +71,5 @@ def _split_chunk(chunk: str) -> list[str]:
 
 
 def _is_kept(character: str) -> bool:
-    """Letters, digits and symbols, but no punctuation, control character or stray accent."""
+    """True for a letter, digit or symbol. False for punctuation, a control character or a single accent."""
     return (unicodedata.category(character)[0] in "LNS" and character != "`") or character in KEPT_PUNCTUATION
