@@ -1,4 +1,8 @@
-"""Large files read in parts, through Arrow, for the same URIs and AWS variables that `storage` takes."""
+"""Opens large files for Arrow, which reads ranges of them, at the URIs and with the AWS variables of `storage.objects`.
+
+The sources, the golden set and `storage.parts` call it in the jobs. An object on S3 is read in one version, or the
+read fails.
+"""
 
 import errno
 import io
@@ -19,14 +23,14 @@ BUFFER = 2**16
 
 
 def open_arrow(uri: str) -> Any:
-    """The file as Arrow's random-access file, mapped into memory where it is local.
+    """Returns the file as Arrow's random-access file; a local file is mapped into memory.
 
-    Raises FileNotFoundError, and InputError or RetryableError as `storage` does, which reads all of it: Arrow's own S3
-    client would have other time limits, and does not know AWS_CA_BUNDLE.
+    Raises FileNotFoundError, and InputError or RetryableError as `storage.objects` does. `storage.objects` reads all
+    bytes from S3, because Arrow's own S3 client has other time limits and does not know AWS_CA_BUNDLE.
     """
     if objects.is_s3(uri):
         stored = StoredFile(uri)
-        if stored.size < lfs_pointers.MOST_BYTES:  # else another request for nothing
+        if stored.size < lfs_pointers.MOST_BYTES:  # a larger file is no pointer, so the request is saved
             _refuse_pointer(uri, objects.read(uri, at_most=lfs_pointers.MOST_BYTES))
         return pa.PythonFile(stored, mode="r")
     with explain_errors(uri, "read"):
@@ -39,7 +43,7 @@ def open_arrow(uri: str) -> Any:
 
 @contextmanager
 def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file that Assay wrote, its rows not yet read. Raises what `open_arrow` and `check_own` do."""
+    """Yields a Parquet file that Assay wrote, its rows not read yet. Raises as `open_arrow` and `check_own` do."""
     with open_arrow(uri) as file:
         check_own(file, uri)
         yield pq.ParquetFile(file)
@@ -47,7 +51,7 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def open_stored(uri: str) -> Iterator[io.BufferedReader]:
-    """The file as a seekable, buffered Python file; what goes wrong while it is open is explained."""
+    """Yields the file as a seekable, buffered Python file. An error while it is open is raised as one line."""
     with explain_arrow_errors(uri, "readable"):
         if not objects.is_s3(uri):
             objects.require_regular(uri)
@@ -67,8 +71,10 @@ def _refuse_pointer(uri: str, head: bytes) -> None:
 
 @contextmanager
 def explain_arrow_errors(uri: str, what: str) -> Iterator[None]:
-    """Turn Arrow's errors into one line: RetryableError where the object store failed, InputError where the file is at
-    fault."""
+    """Raise every error inside as one line: InputError if the file is at fault.
+
+    InputError, RetryableError and MemoryError pass as they are.
+    """
     try:
         yield
     except FileNotFoundError:
@@ -76,13 +82,13 @@ def explain_arrow_errors(uri: str, what: str) -> Iterator[None]:
     except (InputError, RetryableError, MemoryError):
         raise
     except Exception as error:  # a library may raise anything on hostile bytes
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         kind = "" if isinstance(error, (OSError, pa.ArrowException)) else f"{type(error).__name__}: "
-        raise InputError(f"dataset {uri}: not {what}: {kind}{told}") from None
+        raise InputError(f"dataset {uri}: not {what}: {kind}{message}") from None
 
 
 class StoredFile(io.RawIOBase):
-    """An object of S3, as a file to read from anywhere in it: each read is one request, all of the same version."""
+    """An object on S3 as a random-access file. Each read is one request, and all reads are of the same version."""
 
     def __init__(self, uri: str) -> None:
         self.uri, self.position = uri, 0
@@ -106,8 +112,8 @@ class StoredFile(io.RawIOBase):
         return self.position
 
     def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self.size - self.position)
-        wanted = left if size is None or size < 0 else min(size, left)
+        remaining = max(0, self.size - self.position)
+        wanted = remaining if size is None or size < 0 else min(size, remaining)
         data = objects.read_range(self.uri, self.position, wanted, self.version) if wanted else b""
         self.position += len(data)
         return data

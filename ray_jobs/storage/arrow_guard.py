@@ -1,8 +1,8 @@
 """Refuses Arrow's extension types: reading such a column may run code that lies in the file.
 
 Ray registers a type that unpickles each value, and types whose parameters are computed from the file's schema.
-`sources` and `parts` call this before they open a file and before they take values out of a batch. Nothing here opens a
-schema before the bytes of the schema have been looked at.
+The sources and `storage.parts` call this before they open a file and before they take values out of a batch. No
+function here builds a schema before it has checked the bytes of the schema.
 """
 
 import base64
@@ -21,8 +21,7 @@ DEPTH = 64
 
 
 def refuse_extensions(schema: pa.Schema, columns: Iterable[str] | None, where: str) -> None:
-    """Raise InputError for one of these columns, or for any column when None, that has an extension type at any
-    depth."""
+    """Raises InputError if one of these columns, or any column when None, has an extension type at any depth."""
     wanted = None if columns is None else set(columns)
     for field in schema:
         if (wanted is None or field.name in wanted) and (name := extension_of(field)):
@@ -33,16 +32,16 @@ def refuse_extensions(schema: pa.Schema, columns: Iterable[str] | None, where: s
 
 
 def check_batch(batch: pa.RecordBatch, where: str) -> None:
-    """Raise InputError, or Arrow's error, when values of the batch may not be taken out.
+    """Raises InputError, or Arrow's error, when values of the batch must not be taken out.
 
-    Offsets are believed else: those of a damaged file lead anywhere in memory.
+    Arrow trusts offsets otherwise, and the offsets of a damaged file lead anywhere in memory.
     """
     refuse_extensions(batch.schema, None, where)
     batch.validate(full=True)
 
 
 def extension_of(field: pa.Field, depth: int = 0) -> str | None:
-    """The name of the extension type that the field or a field below it has, None when none has one."""
+    """Returns the name of the extension type of the field or of a field below it, None if there is none."""
     if name := (field.metadata or {}).get(NAME):
         return str(name.decode("utf-8", "backslashreplace"))[:100]
     kind = field.type
@@ -54,17 +53,17 @@ def extension_of(field: pa.Field, depth: int = 0) -> str | None:
 
 
 def check_parquet(file: Any, where: str) -> None:
-    """Raise InputError when opening this Parquet file would run code; leave the file at its start."""
+    """Raises InputError if opening this Parquet file would run code. Leaves the file at its start."""
     if _holds(_footer(file), b"ray.data."):
         _refuse_computed(where)
 
 
 def check_ipc(file: Any, where: str) -> None:
-    """Raise InputError when opening this Arrow IPC file, or stream, would run code; leave the file at its start."""
+    """Raises InputError if opening this Arrow IPC file or stream would run code. Leaves the file at its start."""
     size = file.seek(0, 2) or file.tell()
     for start, length in _schemas(file, size):
         if not 0 <= length <= min(size, MOST_SCHEMA_BYTES):
-            continue  # no schema of Arrow's: its reader will say so
+            continue  # not a schema of Arrow: Arrow's reader reports that
         file.seek(start)
         if b"ray.data." in file.read(length):
             _refuse_computed(where)
@@ -72,15 +71,16 @@ def check_ipc(file: Any, where: str) -> None:
 
 
 def check_own(file: Any, uri: str) -> None:
-    """Raise InputError when a Parquet file that Assay should have written has a column that is not of a plain type."""
+    """Raises InputError if a Parquet file that Assay should have written has a column of an extension type."""
     if _holds(_footer(file), NAME):
         raise InputError(f"{uri}: has a column of an Arrow extension type, so Assay did not write it; delete it, rerun")
 
 
 def _footer(file: Any) -> bytes:
-    """The footer of a Parquet file as it is; pyarrow's `read_metadata` would build the schema. Leaves it at its start.
+    """Returns the raw footer of a Parquet file, and leaves the file at its start.
 
-    A file that is no Parquet file has an empty one: its reader says what is wrong.
+    pyarrow's `read_metadata` would build the schema. For a file that is no Parquet file the bytes mean nothing:
+    Arrow's reader reports that fault. Raises InputError for a footer over MOST_SCHEMA_BYTES.
     """
     size = file.seek(0, 2) or file.tell()
     file.seek(max(size - 8, 0))
@@ -95,7 +95,7 @@ def _footer(file: Any) -> bytes:
 
 
 def _holds(footer: bytes, text: bytes) -> bool:
-    """Whether base64 text in the footer, as Arrow keeps its schema there, holds the text at any alignment."""
+    """Whether the footer holds the text in base64, at any alignment: Arrow keeps its schema there in base64."""
     for shift in range(3):
         whole = base64.b64encode(b"\0" * shift + text + b"\0" * 3)
         first, last = -(-shift * 4 // 3), (shift + len(text)) * 4 // 3
@@ -105,7 +105,7 @@ def _holds(footer: bytes, text: bytes) -> bool:
 
 
 def _refuse_computed(where: str) -> None:
-    """Ray's tensor types unpickle their own parameters when a schema is built, where this variable allows it."""
+    """Raises InputError if this variable lets Ray's tensor types unpickle their parameters while a schema is built."""
     if os.environ.get("RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA"):
         raise InputError(
             f"dataset {where}: a column has one of Ray's Arrow extension types, and "
@@ -120,7 +120,10 @@ def _below(kind: pa.DataType) -> list[pa.Field]:
 
 
 def _schemas(file: Any, size: int) -> list[tuple[int, int]]:
-    """Where the schemas of an IPC file lie: that of its first message, and in its footer."""
+    """Returns the start and length, in bytes, of the first message of an IPC file and of the footer, if there is one.
+
+    Both hold a schema.
+    """
     file.seek(0)
     head = file.read(16)
     start = 8 if head.startswith(b"ARROW1") else 0

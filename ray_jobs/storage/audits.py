@@ -1,4 +1,7 @@
-"""Audits in storage: what became of captions that a fresh engine made anew. `audit.json` lies beside their manifest."""
+"""Reads and writes `audit.json`, which lies beside the captions' manifest: the result of captioning a sample again.
+
+The program `audit` writes the file in a job. The control plane asks whether captions have passed, or cannot be audited.
+"""
 
 from datetime import datetime
 from typing import Self
@@ -13,7 +16,7 @@ from ray_jobs.storage import json_files, objects
 
 
 class Difference(FrozenModel):
-    """An image about which the warm and the fresh engine say different things."""
+    """An image whose stored caption differs from the fresh engine's caption."""
 
     image_id: str
     """The image."""
@@ -70,7 +73,7 @@ def uri_of(captions_uri: str) -> str:
 
 
 def read(captions_uri: str) -> Audit | None:
-    """The audit of these captions, None where there is none. Raises InputError for one that is not readable."""
+    """Returns the audit of these captions, None if there is none. Raises InputError for an unreadable file."""
     uri = uri_of(captions_uri)
     try:
         return json_files.load(Audit, uri)
@@ -81,25 +84,25 @@ def read(captions_uri: str) -> Audit | None:
 
 
 def commit(captions_uri: str, made: Audit) -> Audit:
-    """Write the audit if there is none: the one that stands."""
+    """Write the audit if there is none. Returns the audit that is stored afterwards."""
     if objects.create(uri_of(captions_uri), made.model_dump_json(indent=1).encode()):
         return made
     return read(captions_uri) or made
 
 
 def has_passed(captions_uri: str) -> bool:
-    """Whether the captions were audited and nothing was found. Raises NewerSchema for the audit of a newer Assay."""
+    """Whether the captions were audited and none differs. Raises NewerSchema for the audit of a newer Assay."""
     try:
-        found = read(captions_uri)
+        audit = read(captions_uri)
     except NewerSchema:
         raise
     except InputError:
         return False
-    return found is not None and found.not_audited is None and not found.differing
+    return audit is not None and audit.not_audited is None and not audit.differing
 
 
 def why_impossible(spec: Spec) -> str | None:
-    """Why captions of the spec cannot be audited, None when they can."""
+    """Returns why the spec's captions cannot be audited, None if they can."""
     if not spec.suite.engine.audit:
         return "engine.audit is 0"
     if spec.suite.caption.temperature:

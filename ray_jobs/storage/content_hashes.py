@@ -1,7 +1,7 @@
-"""SHA-256 of local files, each read once as long as its size, times and inode stay the same.
+"""Computes the SHA-256 of local files, and remembers each as long as the file's size, times and inode stay the same.
 
-`plan` asks for them, in several processes at once on one machine. They are kept in a small database in the machine's
-private folder, which is bounded and may be deleted: without it every file is read again.
+`plan` calls it, in several processes at once on one machine. The hashes lie in a small database in the private folder
+of the machine. The database is bounded and may be deleted: without it, every file is read again.
 """
 
 import hashlib
@@ -18,28 +18,28 @@ from ray_jobs.runtime.private_cache import cache
 
 FILE = "content-hashes.sqlite"
 MOST = 2_000_000  # files that are remembered, about 200 MB
-LOCK_SECONDS = 10.0  # for another process that writes; then this one goes on without
-SETTLED = 2 * 10**9  # nanoseconds: a file that was changed so lately may change again within one tick of its clock
+LOCK_SECONDS = 10.0  # the wait for another process that writes; after that, this process goes on without the database
+SETTLED = 2 * 10**9  # nanoseconds: a file that changed more recently may change again within one tick of its clock
 TABLE = """CREATE TABLE IF NOT EXISTS hashes (
     state TEXT PRIMARY KEY, sha256 TEXT NOT NULL, used INTEGER NOT NULL
 ) WITHOUT ROWID"""
 
 
 class ContentHashes:
-    """Hashes by content, read from files or remembered."""
+    """The hashes of files: computed, or remembered from an earlier process."""
 
     def __init__(self, database: sqlite3.Connection | None) -> None:
         self._database = database
         self._new: list[tuple[str, str, int]] = []
 
     def of(self, path: Path) -> str:
-        """The file's SHA-256. Raises what opening and reading raise."""
+        """Returns the file's SHA-256 in hexadecimal digits. Raises what opening and reading the file raise."""
         with open_regular(path) as file:
             status = os.fstat(file.fileno())
             parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             state = "-".join(map(str, parts))
-            if kept := self._look_up(state):
-                return kept
+            if remembered := self._look_up(state):
+                return remembered
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
         if (after.st_mtime_ns, after.st_ctime_ns) == parts[3:] and time.time_ns() - max(parts[3:]) > SETTLED:
@@ -55,7 +55,7 @@ class ContentHashes:
         return None
 
     def keep(self) -> None:
-        """Remember what was read; where that cannot be, it is read again the next time."""
+        """Store the new hashes. If the database fails, the files are read again the next time."""
         if self._database is None or not self._new:
             return
         with suppress(sqlite3.Error), self._database:
@@ -68,7 +68,7 @@ class ContentHashes:
 
 @contextmanager
 def content_hashes() -> Iterator[ContentHashes]:
-    """The hashes that this machine remembers, with the new ones at the end."""
+    """Yields the hashes that this machine remembers, and stores the new ones at the end."""
     database = None
     with suppress(sqlite3.Error, OSError, InputError):
         database = sqlite3.connect(cache() / FILE, timeout=LOCK_SECONDS)

@@ -1,7 +1,7 @@
-"""What went wrong with a store or a disk, as one line that names the object, the fault and the remedy.
+"""Turns the errors of a store or a disk into one line that names the object, the fault and the remedy.
 
-`storage` wraps each of its calls in `explain_errors`, in both planes. No message holds a key, a password or the query
-of an address.
+`storage.objects` wraps each of its calls in `explain_errors`, in the control plane and in the jobs. No message holds a
+key, a password or the query of an address.
 """
 
 import errno
@@ -35,19 +35,22 @@ UNREADABLE = {
     errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO,
     errno.ENODEV,
 }  # fmt: skip
-LONGEST_KEY = 1024  # bytes, of S3
-SHOWN = 400  # letters of a URI in a message
+LONGEST_KEY = 1024  # bytes; S3's limit
+SHOWN = 400  # characters of a URI in a message
 
 
 @contextmanager
 def explain_errors(uri: str, doing: str) -> Iterator[None]:
-    """Turn what a person must mend into one line; FileNotFoundError passes, for callers ask with it."""
+    """Raise an error inside as InputError or RetryableError with one line.
+
+    FileNotFoundError passes, because callers use it to ask whether an object is there.
+    """
     try:
         _check_name(uri)
         yield
     except (FileNotFoundError, InputError, RetryableError):
         raise
-    except ValueError as error:  # half a surrogate, a null byte
+    except ValueError as error:  # such as half a surrogate or a null byte
         fault = ascii(str(error))[1:-1]
         raise InputError(f"cannot {doing} {show_uri(uri)}: no such name can be ({fault}); correct the URI") from None
     except OSError as error:
@@ -68,7 +71,7 @@ def explain_errors(uri: str, doing: str) -> Iterator[None]:
 
 
 def _check_name(uri: str) -> None:
-    """Raises ValueError for a URI that names nothing that could be."""
+    """Raises ValueError for a URI that no object can have."""
     if "\0" in uri:
         raise ValueError("embedded null byte")
     if not uri.startswith("s3://"):
@@ -81,36 +84,36 @@ def _check_name(uri: str) -> None:
 
 
 def show_uri(uri: str) -> str:
-    """The URI as a message may have it: on one line, encodable, and not longer than a line should be."""
-    scheme, found, rest = uri.partition("://")
-    if found:
+    """Returns the URI for a message: printable, of bounded length, without a user or a web address's query."""
+    scheme, separator, rest = uri.partition("://")
+    if separator:
         user, _, host = rest.partition("/")[0].rpartition("@")
-        rest = rest[len(user) + 1 :] if user and host else rest  # it may hold a key
+        rest = rest[len(user) + 1 :] if user and host else rest  # the user part may hold a key
         uri = f"{scheme}://{rest if scheme in ('s3', 'file') else rest.partition('?')[0]}"
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in uri)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
 
 
 def _explain_s3(error: Exception, uri: str, doing: str) -> Exception:
-    """What went wrong, told as FileNotFoundError, InputError or RetryableError, whatever it was."""
+    """Returns the error as FileNotFoundError, InputError or RetryableError; RetryableError for an unknown error."""
     import botocore.exceptions as botocore
 
-    what = f"cannot {doing} {show_uri(uri)}"
+    failure = f"cannot {doing} {show_uri(uri)}"
     if isinstance(error, botocore.ClientError):
         code = error_code(error)
         if code in MISSING:
             return FileNotFoundError(errno.ENOENT, "no such object", show_uri(uri))
         if code in REMEDIES:
-            return InputError(f"{what}: {REMEDIES[code]}")
+            return InputError(f"{failure}: {REMEDIES[code]}")
         if code in DENIED:
-            return InputError(f"{what}: access denied ({code}); check the AWS credentials and the policy")
+            return InputError(f"{failure}: access denied ({code}); check the AWS credentials and the policy")
     elif isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
-        return InputError(f"{what}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return InputError(f"{failure}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     elif isinstance(error, _settings_at_fault(botocore)):
-        return InputError(f"{what}: {_line(error)}; check the AWS settings and the URI")
+        return InputError(f"{failure}: {_line(error)}; check the AWS settings and the URI")
     elif not isinstance(error, botocore.BotoCoreError):
-        return RetryableError(f"{what}: {type(error).__name__}: {_line(error)}")
-    return RetryableError(f"{what}: {_line(error)}")
+        return RetryableError(f"{failure}: {type(error).__name__}: {_line(error)}")
+    return RetryableError(f"{failure}: {_line(error)}")
 
 
 def _settings_at_fault(botocore: Any) -> tuple[type[Exception], ...]:
@@ -121,11 +124,11 @@ def _settings_at_fault(botocore: Any) -> tuple[type[Exception], ...]:
 
 
 def _line(error: object) -> str:
-    """The text of an error on one line, without what an address may hold of secrets."""
+    """Returns the text of an error on one line, without the user and query of an address, which may be secret."""
     text = re.sub(r"(\w+://)[^/\s\"'@]*@", r"\1", " ".join(str(error).split()))
     return show_uri(re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "", text))
 
 
 def error_code(error: Any) -> str:
-    """The code of a botocore ClientError, empty where the store gave none."""
+    """Returns the code of a botocore ClientError, "" if the store gave none."""
     return str(error.response.get("Error", {}).get("Code", ""))

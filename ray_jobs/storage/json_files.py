@@ -1,7 +1,7 @@
-"""Read and replace the JSON files that Assay keeps, with respect for those of a newer Assay.
+"""Reads and replaces the JSON files that Assay keeps, and never replaces a file of a newer Assay.
 
-Both planes read and replace their JSON through here. A reader keeps the keys that it does not know, so whoever reads a
-file and writes it again loses nothing of it.
+The control plane and the jobs read and replace their JSON through this module. A reader keeps unknown keys, so to read
+a file and write it again loses nothing.
 """
 
 import json
@@ -13,7 +13,7 @@ from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, StoredModel, che
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 
-LARGEST = 256 * 2**20  # bytes of a JSON file; the index of 100,000 runs takes half of it
+LARGEST = 256 * 2**20  # bytes of a JSON file; the index of 100,000 runs takes half of this
 
 Model = TypeVar("Model", bound=StoredModel)
 
@@ -25,16 +25,16 @@ class _Header(BaseModel):
 
 
 def load(model: type[Model], uri: str, at_most: int = LARGEST) -> Model:
-    """The object that is kept at the URI.
+    """Returns the object at the URI.
 
-    Raises FileNotFoundError where there is none, ValueError for what is not of the model, NewerSchema for a newer one
-    and InputError for one of more than `at_most` bytes.
+    Raises FileNotFoundError if there is none, ValueError if the file does not match the model, NewerSchema for a file
+    of a newer Assay, and InputError for more than `at_most` bytes.
     """
     return parse(model, objects.read(uri, at_most), uri)
 
 
 def parse(model: type[Model], data: bytes, uri: str) -> Model:
-    """The object in the bytes that were read at the URI. Raises ValueError and NewerSchema as `load` does."""
+    """Returns the object in the bytes that were read at the URI. Raises ValueError and NewerSchema as `load` does."""
     try:
         return model.model_validate_json(data, extra="allow")
     except NewerSchema as newer:
@@ -42,7 +42,7 @@ def parse(model: type[Model], data: bytes, uri: str) -> Model:
 
 
 def load_json(uri: str, at_most: int = LARGEST) -> dict[str, Any]:
-    """The JSON object that is kept at the URI, for files that have no model. Raises as `load` does."""
+    """Returns the JSON object at the URI, for files without a model. Raises as `load` does."""
     data = objects.read(uri, at_most)
     check(data, uri)
     content: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(data)
@@ -51,7 +51,7 @@ def load_json(uri: str, at_most: int = LARGEST) -> dict[str, Any]:
 
 
 def dump_json(content: dict[str, Any]) -> bytes:
-    """The file of a JSON object that has no model."""
+    """Returns the bytes of the file of a JSON object without a model."""
     return json.dumps({"schema": SCHEMA} | content, indent=1).encode()
 
 
@@ -71,13 +71,13 @@ def check_replaceable(uri: str) -> None:
     """Raises NewerSchema when the file at the URI is of a newer schema, so must be neither replaced nor deleted."""
     try:
         data = objects.read(uri, LARGEST)
-    except (FileNotFoundError, InputError):  # what is larger than any of ours, or no file, is no Assay's
+    except (FileNotFoundError, InputError):  # Assay writes no file so large, and no pipe or device
         return
     check(data, uri)
 
 
 def replace(uri: str, content: StoredModel) -> None:
-    """Write the object where there is none, or one that this version may replace. Raises NewerSchema."""
+    """Write the object, and replace a file that this version may replace. Raises NewerSchema."""
     check_replaceable(uri)
     objects.write(uri, content.model_dump_json(indent=1).encode())
 

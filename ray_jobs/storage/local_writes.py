@@ -1,6 +1,7 @@
-"""How a file comes into a local folder whole and on disk, a power cut included; `storage` writes and deletes with it.
+"""Writes a file into a local folder so that it is complete and on disk, even after a power cut.
 
-A new file has a hidden name and is locked until it has its own. What a killed writer leaves is removed by a later one.
+`storage.objects` writes and deletes with it, in every process. A new file has a hidden name and a lock until it gets
+its own name. A later writer removes the hidden files of killed writers.
 """
 
 import errno
@@ -14,26 +15,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-ABANDONED = 86400.0  # seconds after which a hidden file that nobody has locked has no writer any more
-LOOKED_AT = 100_000  # names of a folder that are looked through for such files
-FOLDERS = 1000  # whose looking through a process remembers
+ABANDONED = 86400.0  # seconds after which an unlocked hidden file counts as left by a killed writer
+LOOKED_AT = 100_000  # names per folder that a process searches for such files
+FOLDERS = 1000  # searched folders that a process remembers
 HIDDEN = re.compile(r"\..+\.[0-9a-f]{32}", re.DOTALL)
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # the file system or the folder's permissions do not allow it
 
-_looks: set[tuple[int, str]] = set()  # processes (a fork inherits this) and the folders they have looked through
+_looks: set[tuple[int, str]] = set()  # processes (a fork inherits this set) and the folders that they have searched
 
 
 @contextmanager
 def write_atomically(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Path]:
-    """What `fill` writes, complete and on disk in a hidden file next to `path`, gone afterwards whatever happens.
+    """Yields a hidden file next to `path` that holds all that `fill` writes, on disk. Removes it at the end, always.
 
-    The block gives it its own name; the folder is on disk before the block's caller goes on.
+    The block gives the file its own name. The folder is on disk when the context ends.
     """
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as file:
-            with suppress(OSError):  # a file system without locks: nobody can remove what is left on it either
+            with suppress(OSError):  # a file system without locks: no later writer removes a leftover there
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove_leftovers(path.parent, os.fstat(file.fileno()).st_mtime)
             fill(file)
@@ -46,7 +47,7 @@ def write_atomically(path: Path, fill: Callable[[BinaryIO], Any]) -> Iterator[Pa
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the folder's names are on disk. A folder that is gone needs no names; raises OSError."""
+    """Return when the folder's names are on disk. A folder that is gone is no error. Raises OSError."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -61,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """The folder and those above it, each on disk in the one above."""
+    """Create the folder and those above it, each on disk in the folder above."""
     missing = []
     for above in (folder, *folder.parents):
         if above.exists():
@@ -73,14 +74,14 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path, now: float) -> None:
-    """Remove what killed writers left in the folder, once a process. `now` is by the clock that dates its files."""
+    """Remove the files of killed writers in the folder, once per process. `now` is by the file system's clock."""
     look = os.getpid(), str(folder)
     if look in _looks:
         return
     if len(_looks) >= FOLDERS:
         _looks.clear()
     _looks.add(look)
-    with suppress(OSError), os.scandir(folder) as listing:  # tidying is no reason for a write to fail
+    with suppress(OSError), os.scandir(folder) as listing:  # a failed cleanup must not fail the write
         for item in islice(listing, LOOKED_AT):
             if HIDDEN.fullmatch(item.name) and item.is_file(follow_symlinks=False):
                 with suppress(OSError):
@@ -89,7 +90,7 @@ def _remove_leftovers(folder: Path, now: float) -> None:
 
 
 def _remove_unlocked(path: str) -> None:
-    """Remove the file unless its writer is alive: then it is locked. Raises OSError."""
+    """Remove the file. Raises OSError if it is locked, because its writer is then alive."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

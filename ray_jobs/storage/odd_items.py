@@ -1,7 +1,8 @@
-"""One odd item never stops the others: what a loop over things from outside says of an item that it leaves out.
+"""Describes an item that a loop leaves out, so that one odd item from outside never stops the others.
 
-Every such loop catches whatever one item raises, says one line, and goes on. An outage is not an item's fault: a loop
-calls `raise_outage` first, so that a store that is away never looks like a store with nothing in it.
+Loops over records, entries, folders and runs call it, in the control plane and in the jobs. Such a loop catches
+everything that one item raises, reports one line, and goes on. An outage is not an item's fault. The loop therefore
+calls `raise_outage` first, so that a store that does not answer never looks like an empty store.
 """
 
 from ray_jobs.inputs.errors import RetryableError
@@ -10,10 +11,10 @@ from ray_jobs.storage import objects
 
 
 def describe(error: Exception, at_most: int = 300) -> str:
-    """What an error says, on one printable line; errors that are not ours begin with their class."""
+    """Returns the text of an error on one printable line; the line of a foreign error begins with its class."""
     try:
         text = str(error)
-    except Exception:  # of an exception that cannot be shown
+    except Exception:  # the exception cannot be shown
         text = ""
     if not _is_ours(error):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -21,27 +22,27 @@ def describe(error: Exception, at_most: int = 300) -> str:
 
 
 def refusal(what: str, error: Exception) -> str:
-    """The line that names `what`, the item that raised the error; an error that names it already is left as it is."""
+    """Returns the line about an error that begins with the item `what`, unless the error names the item already."""
     line, name = describe(error, 600), printable(what)
     return line if name in line else f"{name}: {line}"
 
 
 def is_of_store(error: Exception) -> bool:
-    """Whether an error may be the store's and not the item's: a request that failed, not a content that is wrong."""
+    """Whether the store may have caused the error, and not the item: a failed request, not a wrong content."""
     cause = _cause(error)
     by_store = isinstance(cause, OSError) or type(cause).__module__.startswith("botocore")
-    if isinstance(cause, MemoryError):  # tried again, but not for ever: the item may be what needs so much
+    if isinstance(cause, MemoryError):  # not retried for ever: the item itself may need so much memory
         return False
     return isinstance(error, RetryableError) or (_is_ours(error) and by_store)
 
 
 def is_unexpected(error: Exception) -> bool:
-    """Whether nobody foresaw the error, so that reading the same item again could cost as much again."""
+    """Whether the code does not expect the error, so reading the same item again could cost as much again."""
     return not is_of_store(error) and not (_is_ours(error) and _cause(error) is None)
 
 
 def raise_outage(error: Exception, uri: str) -> None:
-    """Raises what listing `uri` raises, if the error may be the store's; returns when it is the item's own."""
+    """List `uri` if the store may have caused the error, and raise what the listing raises. Otherwise return."""
     if is_of_store(error):
         next(iter(objects.entries(uri)), None)
 
@@ -51,7 +52,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What an error of ours was made of, None when it is a judgement of its own."""
+    """Returns the foreign error that caused an error of ours, None if our code raised it by itself."""
     cause: BaseException | None = error
     while cause is not None and _is_ours(cause):
         cause = cause.__cause__

@@ -38,7 +38,7 @@ def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], fo
 
 
 def encode(table: pa.Table, footer: dict[str, Any]) -> bytes:
-    """The bytes of a part's file: the same for the same rows and footer."""
+    """Returns the bytes of a part's file: the same for the same rows and footer."""
     return _parquet(table.replace_schema_metadata({FOOTER: json.dumps({"schema": SCHEMA} | footer).encode()}))
 
 
@@ -48,14 +48,14 @@ def write_file(uri: str, table: pa.Table) -> None:
 
 
 def describe(name: str, data: bytes) -> Part:
-    """The part's entry in a manifest: its rows, the rows it lost by reason, and the BLAKE3 of its bytes."""
+    """Returns the part's entry in a manifest: its rows, the rows it lost by reason, and the BLAKE3 of its bytes."""
     metadata = pq.ParquetFile(io.BytesIO(data)).metadata
     lost = _footer(metadata).get("lost", {})
     return Part(name=name, rows=metadata.num_rows, lost=lost, blake3=blake3(data).hexdigest())
 
 
 def decode(data: bytes, columns: Sequence[str] | None = None, uri: str = "") -> pa.Table:
-    """The rows of a part with these bytes, which were read at the URI. Raises NewerSchema."""
+    """Returns the rows of a part with these bytes, which were read at the URI. Raises NewerSchema."""
     check_own(io.BytesIO(data), uri or "a part")
     return _of_this_schema(pq.read_table(io.BytesIO(data), columns=columns), uri)
 
@@ -67,10 +67,10 @@ def read(
     folder: str | None = None,
     manifest: Manifest | None = None,
 ) -> pa.Table:
-    """The rows of a part. Its folder is the one that is given, else that of the given or the stage's own manifest.
+    """Returns the rows of a part. Its folder is `folder`, or else the folder of `manifest` or the stage's manifest.
 
-    Raises InputError when it is not the part that a complete stage's manifest names, RetryableError when the stage is
-    not complete and the part is missing or not readable.
+    Raises InputError when the part that the manifest names is missing or has other bytes. Raises RetryableError when no
+    manifest names a missing part, when the part is not readable, and when the stage's manifest changed meanwhile.
     """
     manifest = (manifest or _load_current_manifest(stage_uri)) if folder is None else None
     uri = uri_of_part(stage_uri, name, folder or parts_folder_of(manifest))
@@ -87,7 +87,7 @@ def read(
 
 
 def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
-    """These columns of a part. Of a golden part only their bytes are read, because the rest are images.
+    """Returns these columns of a part. Of a golden part only their bytes are read, because the rest are images.
 
     In a directory the whole file is still compared with the manifest, once per process. On S3 a golden part is compared
     when its images are read. Raises what `read` raises.
@@ -112,7 +112,7 @@ def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
 
 
 def _load_current_manifest(stage_uri: str) -> Manifest | None:
-    """The stage's manifest, parsed again only when the file has changed, because parts are read by the thousand."""
+    """Returns the stage's manifest. Parses it again only when the file has changed, because stages have many parts."""
     entry = objects.entry(uri_of_manifest(stage_uri))
     return _load_cached(stage_uri, entry.size, entry.version) if entry else None
 
@@ -146,7 +146,7 @@ def _explain_missing(stage_uri: str, name: str, manifest: Manifest | None, uri: 
 
 
 def _check_unchanged(stage_uri: str, manifest: Manifest | None) -> None:
-    """Raises RetryableError when the stage has another manifest by now, because its parts may be others too."""
+    """Raises RetryableError when the stage has another manifest by now, because its parts may have changed too."""
     if load_manifest(stage_uri) != manifest:
         raise RetryableError(f"{stage_uri}: made anew while it was read; try again")
 
@@ -163,12 +163,12 @@ def _blake3_of(uri: str, *_state: int) -> str:
 
 
 def decode_footer(data: bytes) -> dict[str, Any]:
-    """The footer that `write` put into the part with these bytes."""
+    """Returns the footer that `write` put into the part with these bytes."""
     return _footer(pq.ParquetFile(io.BytesIO(data)).metadata)
 
 
 def read_footer(uri: str) -> dict[str, Any]:
-    """The footer of the part at a URI, without reading its rows."""
+    """Returns the footer of the part at a URI, without reading its rows."""
     with open_arrow(uri) as file:
         return _footer(pq.read_metadata(file))
 
@@ -178,7 +178,7 @@ def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:
 
 
 def footer_of_metadata(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """Assay's footer in the metadata of a Parquet file, without its schema version. Raises NewerSchema."""
+    """Returns Assay's footer in the metadata of a Parquet file, without its schema version. Raises NewerSchema."""
     footer: dict[str, Any] = json.loads((metadata or {}).get(FOOTER, b"{}"))
     check_schema(footer.pop("schema", SCHEMA))
     return footer
@@ -193,7 +193,7 @@ def _of_this_schema(table: pa.Table, uri: str) -> pa.Table:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """Compresses text columns. Binary columns stay as they are: they hold images, which are compressed and distinct."""
+    """Returns the table as a Parquet file. Binary columns are not compressed: their images are compressed already."""
     leaves = dict(leaf for field in table.schema for leaf in _leaves(field.name, field.type))
     texts = [leaf for leaf, kind in leaves.items() if not pa.types.is_binary(kind)]
     codecs = {leaf: "ZSTD" if leaf in texts else "NONE" for leaf in leaves}
@@ -204,7 +204,7 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
-    """The names and types of the Parquet columns that a column of this type is written as."""
+    """Yields the names and types of the Parquet columns that a column of this type is written as."""
     if pa.types.is_list(kind):
         yield from _leaves(f"{name}.list.element", kind.value_type)
     elif pa.types.is_struct(kind):

@@ -1,4 +1,8 @@
-"""Specs in storage: read the one that a job is given, and list those of a run."""
+"""Reads the spec that a job is given, and lists the specs of a run.
+
+The frame of every job, the programs and the control plane call it. A job never works on a spec whose ids do not match
+its place.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +13,12 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import json_files, objects
 
-SPEC_BYTES = 64 * 2**20  # the table of synonyms in it has at most 16 MiB as a file
+SPEC_BYTES = 64 * 2**20  # the file of the synonyms that it contains has at most 16 MiB
 
 
 def load_spec(uri: str) -> Spec:
-    """The spec at a URI. Raises InputError when it is not there, not a spec, or a spec of another place."""
+    """Returns the spec at a URI. Raises InputError if it is missing, is no spec, or belongs to another place, and
+    NewerSchema."""
     name = printable(uri, 500)
     try:
         spec = json_files.load(Spec, uri, SPEC_BYTES)
@@ -30,11 +35,10 @@ def load_spec(uri: str) -> Spec:
 
 
 def require_own_place(spec: Spec, uri: str) -> None:
-    """Raise InputError for a spec whose ids do not fit the folder it lies in: it was changed, or made by another
-    version.
+    """Raises InputError for a spec whose ids do not match its folder: it was changed, or another version made it.
 
-    A job writes where the ids say, so a changed spec could pass off its results as another run's. One directory may be
-    named in several ways, so the roots are compared with their links followed; what is below a root has one name.
+    A job writes where the ids say, so a changed spec could pass off its results as another run's. One directory may
+    have several names, so the roots are compared with their links followed. Below a root, every file has one name.
     """
     place = objects.absolute(uri)
     if place == spec.uri:
@@ -53,22 +57,24 @@ def _is_one_directory(root: str, other: str) -> bool:
 
 
 def iterate_specs(run_uri: str) -> Iterator[Spec]:
-    """The specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
+    """Yields the specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
     for uri in list_specs(run_uri):
-        if asked := _spec(uri):
-            yield asked
+        if spec := _spec(uri):
+            yield spec
 
 
 def list_specs(run_uri: str) -> list[str]:
-    """The URIs of a run's specs: of the plain request first, because forced ones only repeat it, then of those."""
+    """Returns the URIs of a run's specs: the plain request's first, because forced requests only repeat it."""
     keys = [entry.key for entry in objects.entries(run_uri)]
     specs = [key for key in keys if key.startswith("spec") and key.endswith(".json") and "/" not in key]
     return [f"{run_uri}/{key}" for key in sorted(specs, key=lambda key: (key != "spec.json", key))]
 
 
 def _spec(uri: str) -> Spec | None:
-    """The spec; None for one of an older version, or removed since it was listed. Raises NewerSchema: what a newer
-    Assay was asked about this checkpoint, and what it compared it with, this one cannot say."""
+    """Returns the spec; None if an older version wrote it, or if it was removed since the listing.
+
+    Raises NewerSchema, because this version cannot know the request or the baseline in a newer Assay's spec.
+    """
     try:
         return json_files.load(Spec, uri)
     except (RetryableError, NewerSchema):

@@ -1,4 +1,7 @@
-"""Whether the store that a root is on can be relied on: tried once a root, by `plan` and at every job's start."""
+"""Checks that the store of a root honours a conditional create. The check runs once per root.
+
+`plan` calls it, and the frame at the start of every job.
+"""
 
 import uuid
 
@@ -9,7 +12,7 @@ MARK = "probes/conditional-create"  # below the root, once the store has passed
 
 
 def require_conditional_create(root: str) -> None:
-    """Raises InputError for a store that ignores `If-None-Match: *`, for then two jobs may both write a manifest."""
+    """Raises InputError for a store that ignores `If-None-Match: *`, because two jobs could then write one manifest."""
     if not objects.is_s3(root) or objects.exists(f"{root}/{MARK}"):
         return
     trial = f"{root}/probes/{uuid.uuid4().hex}"
