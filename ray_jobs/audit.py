@@ -1,9 +1,9 @@
-"""Audit captions: a fresh engine makes a sample of them anew, and they must be the same.
+"""Audit captions: a fresh engine captions a sample of the images again, and the captions must be equal.
 
     python -m ray_jobs.audit --spec URI
 
-A warm engine takes a checkpoint by a change of weights, with many checks; this is the one that does not rest on any of
-them. The sample is drawn by a hash, the same whenever it is asked for and another for other captions.
+A warm engine swaps weights to load a checkpoint, with many checks. The audit rests on none of these checks. The sample
+is drawn by a hash: the same captions always have the same sample, and other captions have another one.
 """
 
 import hashlib
@@ -30,45 +30,48 @@ from ray_jobs.storage.audits import Audit, Difference
 
 log = logging.getLogger("assay")
 
-LISTED = 20  # differences that are kept with their texts
+LISTED = 20  # differences that audit.json holds with their texts
 
 
 def audit(spec: Spec) -> None:
-    """Make the audit of the spec's captions complete. Raises InputError when any is not what a fresh engine says."""
+    """Complete the audit of the spec's captions. Raises InputError when a fresh engine says another caption."""
     captions, why = manifests.require_manifest(spec.captions_uri, "caption"), audits.why_impossible(spec)
-    found = audits.read(spec.captions_uri)
-    if found and found.not_audited and not why:  # the suite has another engine.audit by now
+    result = audits.read(spec.captions_uri)
+    if result and result.not_audited and not why:  # the suite's engine.audit has changed since
         json_files.remove(audits.uri_of(spec.captions_uri))
-        found = None
-    if found:
-        log.info("captions %s: audited %s", spec.captions_uri, found.created_at)
-    found = found or _make_audit(spec, captions, why)
-    if found.not_audited:
-        log.info("captions %s: not audited: %s", spec.captions_uri, found.not_audited)
-    elif found.differing:
-        named = ", ".join(one.image_id for one in found.differences[:3])
+        result = None
+    if result:
+        log.info("captions %s: audited %s", spec.captions_uri, result.created_at)
+    result = result or _make_audit(spec, captions, why)
+    if result.not_audited:
+        log.info("captions %s: not audited: %s", spec.captions_uri, result.not_audited)
+    elif result.differing:
+        named = ", ".join(difference.image_id for difference in result.differences[:3])
         raise InputError(
-            f"captions {spec.captions_uri}: {found.differing} of {found.images} are not what a fresh engine says of "
+            f"captions {spec.captions_uri}: {result.differing} of {result.images} are not what a fresh engine says of "
             f"checkpoint {spec.checkpoint.uri} ({named}; audit.json has the texts); set engine.kind to ray_data_llm "
             "and validate it again with force"
         )
 
 
 def draw_sample(spec: Spec, captions: Manifest) -> dict[str, tuple[str, Caption]]:
-    """Image id and caption of each sampled row by its request's key; fewer than asked for where there are no more."""
+    """Returns the image id and caption of each sampled row, by the key of its request.
+
+    There are `engine.audit` rows, or fewer if there are not so many captions.
+    """
     drawn = heapq.nsmallest(spec.suite.engine.audit, _iterate_captions(spec, captions))
     return {f"{part}/{row}": (image_id, Caption(text, ended)) for _, part, row, image_id, text, ended in drawn}
 
 
 def _iterate_captions(spec: Spec, captions: Manifest) -> Iterator[tuple[str, str, int, str, str, str]]:
-    """The rows that have a caption, each with the hash that it is drawn by before it."""
-    said = ANSWER if spec.suite.caption.schema_of_fields else "caption"  # the whole of what the engine wrote
+    """Yields the rows that have a caption. Each begins with the hash that orders the sample."""
+    column = ANSWER if spec.suite.caption.schema_of_fields else "caption"  # the column with the engine's whole answer
     for part in captions.parts:
-        table = parts.read_columns(spec.captions_uri, part.name, ["image_id", said, "finish_reason", "failure"])
-        for row, one in enumerate(table.to_pylist()):
-            if one["failure"] is None:
-                drawn = hashlib.sha256(f"{spec.caption_id}/{one['image_id']}".encode()).hexdigest()
-                yield drawn, part.name, row, one["image_id"], one[said], one["finish_reason"]
+        table = parts.read_columns(spec.captions_uri, part.name, ["image_id", column, "finish_reason", "failure"])
+        for row, cells in enumerate(table.to_pylist()):
+            if cells["failure"] is None:
+                drawn = hashlib.sha256(f"{spec.caption_id}/{cells['image_id']}".encode()).hexdigest()
+                yield drawn, part.name, row, cells["image_id"], cells[column], cells["finish_reason"]
 
 
 def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
@@ -81,39 +84,41 @@ def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
     stored = {key: caption for key, (_, caption) in sample.items()}
     probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
-    found = reference_engine.recaption(spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored)
-    limit = tolerance(found.dtype)
+    recaptioned = reference_engine.recaption(
+        spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored
+    )
+    limit = tolerance(recaptioned.dtype)
     differing = [
-        Difference(image_id=sample[key][0], stored=stored[key].text, fresh=found.texts[key], gap=gap)
-        for key, gap in sorted(found.gaps.items())
+        Difference(image_id=sample[key][0], stored=stored[key].text, fresh=recaptioned.texts[key], gap=gap)
+        for key, gap in sorted(recaptioned.gaps.items())
         if not is_tie(gap, limit)
     ]
-    made = Audit(
+    result = Audit(
         **whose,
         images=len(sample),
-        equal=len(sample) - len(found.gaps),
-        ties=len(found.gaps) - len(differing),
+        equal=len(sample) - len(recaptioned.gaps),
+        ties=len(recaptioned.gaps) - len(differing),
         differing=len(differing),
-        worst_gap=max((gap for gap in found.gaps.values() if gap is not None), default=None),
+        worst_gap=max((gap for gap in recaptioned.gaps.values() if gap is not None), default=None),
         tolerance=limit,
         differences=tuple(differing[:LISTED]),
-        dtype=found.dtype,
-        seconds=found.seconds,
+        dtype=recaptioned.dtype,
+        seconds=recaptioned.seconds,
         versions=read_versions(),
         created_at=datetime.now(UTC),
     )
     log.info(
         "audit: %d equal, %d ties, %d differ; worst gap %s, tolerance %g (%s); %s",
-        made.equal, made.ties, made.differing, made.worst_gap, limit, made.dtype,
-        ", ".join(f"{what} {took:.1f} s" for what, took in made.seconds.items()),
+        result.equal, result.ties, result.differing, result.worst_gap, limit, result.dtype,
+        ", ".join(f"{step} {took:.1f} s" for step, took in result.seconds.items()),
     )  # fmt: skip
     if manifests.load_manifest(spec.captions_uri) != captions:
         raise RetryableError(f"captions {spec.captions_uri}: made anew while they were audited; audit them again")
-    return audits.commit(spec.captions_uri, made)
+    return audits.commit(spec.captions_uri, result)
 
 
 def _tasks(keys: Iterable[str]) -> list[Task]:
-    """The rows of the keys, part by part."""
+    """Returns the rows of the keys as one task per part."""
     rows: dict[str, list[int]] = {}
     for key in keys:
         part, row = key.rsplit("/", 1)
@@ -122,7 +127,7 @@ def _tasks(keys: Iterable[str]) -> list[Task]:
 
 
 def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI, and return the exit code."""
+    """Run the stage on the spec at the URI. Returns the exit code."""
     return frame.run("audit", audit, spec_uri)
 
 

@@ -1,8 +1,8 @@
-"""Caption the golden set with the checkpoint: every image once, with its image inside the prompt or not at all.
+"""Caption the golden set with the checkpoint: every image once. No caption is made without its image in the prompt.
 
     python -m ray_jobs.caption --spec URI
 
-Parts that are there are not captioned again. An image without a caption keeps its row, with the reason.
+Existing parts are not captioned again. An image without a caption keeps its row, with the reason.
 """
 
 import logging
@@ -33,7 +33,7 @@ from ray_jobs.storage import audits, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
-CHARACTERS_A_TOKEN = 4  # of English; a token of digits or brackets has fewer
+CHARACTERS_A_TOKEN = 4  # English text; a token of digits or brackets has fewer
 
 SCHEMA = pa.schema(
     {
@@ -51,12 +51,12 @@ SCHEMA = pa.schema(
 
 
 def caption(spec: Spec) -> None:
-    """Make the captions of the spec complete."""
+    """Complete the captions of the spec."""
     golden = manifests.require_manifest(spec.golden_uri, "preprocess")
-    own = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
-    if found := manifests.load_manifest(own):
-        found = _install(spec, found) if spec.force else found  # a kill may have come before it stood
-        log.info("captions %s are complete: %d images", spec.captions_uri, found.rows_out)
+    stage_uri = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
+    if manifest := manifests.load_manifest(stage_uri):
+        manifest = _install(spec, manifest) if spec.force else manifest  # a killed job may not have made it current
+        log.info("captions %s are complete: %d images", spec.captions_uri, manifest.rows_out)
         return
     times = EngineTimings(began=time.time())
     done = manifests.list_part_names(spec.captions_uri, _folder(spec))
@@ -73,17 +73,17 @@ def caption(spec: Spec) -> None:
             grammar=grammar_of(spec.suite.caption),
             texts=texts_for_model(spec.suite),
         )
-        asked = stream_parts(
+        captioned = stream_parts(
             spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, next_checkpoint=spec.next_checkpoint
         )
-        for name, answers in asked:
+        for name, answers in captioned:
             part = _write_part(spec, name, answers, times.report.weights_swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
     commit(spec, golden, times)
 
 
 def tell_long_answers(spec: Spec) -> None:
-    """Warn of a schema whose answers can be far longer than `max_tokens` lets them be: these are cut off."""
+    """Log a warning if the schema allows answers that are far longer than `max_tokens`: vLLM cuts them off."""
     schema, most = spec.suite.caption.schema_of_fields, spec.suite.caption.max_tokens
     if schema and (characters := longest(schema)) > CHARACTERS_A_TOKEN * most:
         log.warning(
@@ -94,12 +94,12 @@ def tell_long_answers(spec: Spec) -> None:
 
 
 def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
-    """Write the manifest over all parts, those made now and those found."""
+    """Write the manifest over all parts, including those of an earlier job."""
     names = [part.name for part in golden.parts if part.rows]
-    made, swapped, fits = [], False, []
+    captioned, swapped, fits = [], False, []
     for name in names:
         data = objects.read(manifests.uri_of_part(spec.captions_uri, name, _folder(spec)))
-        made.append(parts.describe(name, data))
+        captioned.append(parts.describe(name, data))
         footer = parts.decode_footer(data)
         swapped = swapped or footer.get("swapped", True)
         fits.append(footer.get("fields", {}))
@@ -107,7 +107,7 @@ def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
     manifest = manifests.build_manifest(
         "captions",
         spec.caption_id,
-        made,
+        captioned,
         rows_in=golden.rows_out,
         seconds=times.seconds(),
         versions=read_versions(),
@@ -123,13 +123,14 @@ def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
     log.info("captions complete: %d in, %d captioned, failed %s", manifest.rows_in, manifest.rows_out, manifest.lost)
     if fields := manifest.details.get("fields"):
         log.info("fields: %d answers fit the schema, invalid-fields %s", fields["valid"], fields["invalid"])
-    log.info("engine seconds: %s", ", ".join(f"{what} {took:.1f}" for what, took in manifest.seconds.items()))
+    log.info("engine seconds: %s", ", ".join(f"{label} {took:.1f}" for label, took in manifest.seconds.items()))
     if rates := manifest.details.get("per_second"):
-        log.info("a second: %s", ", ".join(f"{rate:.1f} {what}" for what, rate in rates.items()))
+        log.info("a second: %s", ", ".join(f"{rate:.1f} {label}" for label, rate in rates.items()))
 
 
 def requests_of(spec: Spec) -> Requests:
-    """What to ask about a part, as a function that Ray can send: it holds no more than it needs."""
+    """Returns the function that builds the requests of a part. Ray can send it, because it holds only a URI and
+    settings."""
     golden_uri, settings = spec.golden_uri, spec.suite.caption
     sampling: dict[str, Any] = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
     if grammar := grammar_of(settings):
@@ -158,12 +159,15 @@ def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part
 
 
 def _folder(spec: Spec) -> str:
-    """Where the spec's parts are made: a forced request writes beside what stands until all of it is there."""
+    """Returns the folder of the spec's parts below the stage. A forced request has its own folder."""
     return f"{forced_folder(spec.force)}/parts" if spec.force else "parts"
 
 
 def _install(spec: Spec, made: Manifest) -> Manifest:
-    """Let the captions of a forced request stand. An audit is of the captions before them, so it goes first."""
+    """Make the captions of a forced request the current ones. Returns the stage's manifest afterwards.
+
+    The audit is deleted first, because it is of the captions before them.
+    """
     assert spec.force
     return manifests.commit_forced(
         spec.captions_uri,
@@ -174,7 +178,7 @@ def _install(spec: Spec, made: Manifest) -> Manifest:
 
 
 def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI, and return the exit code."""
+    """Run the stage on the spec at the URI. Returns the exit code."""
     return frame.run("caption", caption, spec_uri)
 
 

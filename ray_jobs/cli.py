@@ -30,7 +30,7 @@ for command in (run, plan, preprocess, caption, evaluate, publish, audit, compar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `assay` on the arguments, the process's own when none are given, and return the exit code."""
+    """Run `assay` on the arguments, or on those of the process when None. Returns the exit code."""
     return run_command(assay, arguments, "assay")
 
 

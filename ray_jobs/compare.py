@@ -1,9 +1,9 @@
-"""Compare any two kept runs on one golden set, image by image: no GPU, no Ray, nothing measured anew.
+"""Compare any two published runs on one golden set, image by image, without a GPU, Ray or new measurements.
 
     python -m ray_jobs.compare RUN RUN [--output compare.html]
 
-RUN is the URI of a run or of its record.json; the first is the baseline. Prints a table and writes the page that a
-verdict has. There is no verdict: every difference is advisory, with its 95% interval.
+RUN is the URI of a run or of its record.json. The first run is the baseline. The command prints a table and writes a
+page like a verdict's. There is no verdict: every difference is advisory, with its 95% interval.
 """
 
 import json
@@ -18,7 +18,8 @@ from ray_jobs.storage import objects
 
 
 def main(baseline_uri: str, candidate_uri: str, output: str, as_json: bool = False) -> int:
-    """Compare the runs at the URIs, print the table and write the page; 0. Raises InputError and RetryableError."""
+    """Compare the runs at the URIs, print the table and write the page. Returns 0. Raises InputError and
+    RetryableError."""
     baseline, candidate = load_run(baseline_uri), load_run(candidate_uri)
     metrics, left_out = find_comparable_metrics(baseline, candidate)
     comparisons = compare_runs(baseline, candidate, metrics)

@@ -1,11 +1,11 @@
-"""Score the captions, compare them with the baseline's, and say PASS, FAIL, INCONCLUSIVE or INCOMPLETE.
+"""Score the captions, compare them with the baseline's, and decide PASS, FAIL, INCONCLUSIVE or INCOMPLETE.
 
     python -m ray_jobs.evaluate --spec URI
 
-The judge answers the questions about every caption, every image gets a row of scores, and the scores are summarised,
-gated and reported. The first two steps resume after a kill. A new judge or metric runs over stored captions, also those
-of the baseline. The seconds in `scores.json` are those of the process that came to the verdict. A forced request writes
-its scores and results to folders of its own, which then become the run's current ones (`results_folders.py`).
+The judge answers its questions about every caption. Every image gets a row of scores. The scores are summarised, gated
+and reported. The first two steps resume after a kill. A new judge or metric runs over stored captions, also over the
+baseline's. The seconds in `scores.json` are those of the process that reached the verdict. A forced request writes its
+scores and results to its own folders, which then become the run's current ones (`results_folders.py`).
 """
 
 import logging
@@ -30,9 +30,9 @@ log = logging.getLogger("assay")
 
 
 def evaluate(spec: Spec) -> None:
-    """Make the scores and the verdict of the spec complete."""
+    """Complete the scores and the verdict of the spec."""
     if records.has_final_verdict(spec.request_uri):
-        if spec.force:  # a kill may have come before its results became current
+        if spec.force:  # a killed job may not have made its results current
             results_folders.make_current(spec, json_files.load(Verdict, f"{spec.request_uri}/verdict.json"))
         log.info("run %s has its verdict", spec.run_uri)
         return
@@ -47,7 +47,7 @@ def evaluate(spec: Spec) -> None:
     folder = results_folders.find_folder(spec, digest(*map(manifests.digest_parts, captions.values())))
     spec = spec.with_folders({}, folder)
     if not folder:
-        start_new_attempt(spec)  # after the check: a fault in the settings leaves the verdict that is there
+        start_new_attempt(spec)  # after the check, so that a fault in the settings leaves the old verdict in place
     times = [time.monotonic()]
     if spec.suite.judge.kind != "none":
         run_judge(spec, caption_ids)
@@ -61,7 +61,9 @@ def evaluate(spec: Spec) -> None:
     times.append(time.monotonic())
     verdict = run_gate(spec, scores)
     times.append(time.monotonic())
-    seconds = {what: round(times[at + 1] - times[at], 3) for at, what in enumerate(("judge", "score", "gate"))}
+    seconds = {
+        phase: round(times[index + 1] - times[index], 3) for index, phase in enumerate(("judge", "score", "gate"))
+    }
     scores = scores.model_copy(
         update={
             "manifest": scores.manifest.model_copy(update={"seconds": seconds}),
@@ -85,20 +87,22 @@ def evaluate(spec: Spec) -> None:
 
 
 def _check_unchanged(spec: Spec, captions: dict[str, Manifest], scored: dict[str, Manifest]) -> None:
-    """Raises RetryableError when any captions or scores were replaced while they were read, so that no verdict mixes
-    two."""
+    """Raises RetryableError when captions or scores were replaced while this job read them.
+
+    No verdict rests on a mix of old and new ones.
+    """
     for caption_id, manifest in captions.items():
         if manifests.load_manifest(spec.captions_uri_of(caption_id)) != manifest:
             raise RetryableError(
                 f"captions {spec.captions_uri_of(caption_id)}: made anew while they were evaluated; evaluate them again"
             )
-        uri = spec.scores_uri_of(caption_id)  # a folder of its own changes no more; the stage may have another by now
+        uri = spec.scores_uri_of(caption_id)  # a forced request's own folder no longer changes, the stage's may
         if uri == spec.scores_stage_of(caption_id) and manifests.load_manifest(uri) != scored[caption_id]:
             raise RetryableError(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 
 def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI, and return the exit code."""
+    """Run the stage on the spec at the URI. Returns the exit code."""
     return frame.run("evaluate", evaluate, spec_uri)
 
 

@@ -1,9 +1,9 @@
-"""Resolve a request into a spec: what is the checkpoint, what are the images, what is the baseline, where does it go.
+"""Resolve a request into a spec: the checkpoint, the images, the baseline and the places of all results.
 
     python -m ray_jobs.plan --suite demo --checkpoint demo/checkpoints/step-0800
 
-prints the URI of the spec, which every job takes: `python -m ray_jobs.preprocess --spec URI`. The Airflow DAG calls
-`plan` the same way. Planning twice gives the same spec, so that everything done is found again.
+The command prints the URI of the spec. Every job takes this URI: `python -m ray_jobs.preprocess --spec URI`. The
+Airflow DAG calls `plan` in a task. To plan a request twice gives the same spec, so finished stages are found again.
 """
 
 import json
@@ -35,16 +35,16 @@ def plan(
     next_checkpoint: str | None = None,
     by_hand: bool = False,
 ) -> Spec:
-    """Resolve the request and write `spec.json` into the run's folder.
+    """Resolve the request and write its spec into the run's folder. Returns the spec.
 
-    `baseline` overrides the suite's; `force` names a request whose captions are to be made anew; `next_checkpoint` is
-    the URI of the checkpoint that is validated next. A suite is named; `by_hand`, by a person at a shell, it may be a
-    file too. Raises InputError, NewerSchema where a newer Assay planned this run, and `checkpoint.Incomplete` for a
-    checkpoint that is not whole.
+    `baseline` overrides the suite's. `force` names a request that captions and scores everything again.
+    `next_checkpoint` is the URI of the checkpoint that is validated next. `suite_name` is a suite's name; with
+    `by_hand`, for a person at a shell, it may be a file too. Raises InputError, NewerSchema when a newer Assay planned
+    this run, and `inspect.Incomplete` for an incomplete checkpoint.
     """
     suite = load_suite(suite_name, by_hand)
-    asked = baseline or suite.gate.baseline  # kept in the spec: asked for in the same words, a run is the same run
-    suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": asked})})
+    requested = baseline or suite.gate.baseline  # part of the spec: the same words make the same run
+    suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": requested})})
     spec = Spec(
         root=objects.absolute(root),
         suite=suite,
@@ -61,9 +61,9 @@ def plan(
     check_prompts(suite, spec.checkpoint, spec.judge)
     for doubt in find_doubts(suite):
         log.warning("suite %s: %s", suite.name, doubt)
-    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
+    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, requested)})
     spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
-    spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})
+    spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, requested)})
     require_conditional_create(spec.root)
     json_files.replace(spec.uri, spec)
     return spec
@@ -76,7 +76,7 @@ def _judge(judge: Judge) -> Checkpoint | None:
 
 
 def main(suite_name: str, checkpoint_uri: str, root: str, baseline: str | None = None, as_json: bool = False) -> int:
-    """Plan the request of a person at a shell and print the URI of its spec; 0. Raises what `plan` raises."""
+    """Plan the request of a person at a shell and print the URI of its spec. Returns 0. Raises what `plan` raises."""
     spec = plan(root, suite_name, checkpoint_uri, baseline, by_hand=True)
     if as_json:
         ids = ("run_id", "golden_id", "caption_id", "series_id", "run_uri")

@@ -1,9 +1,9 @@
-"""Prepare a golden set: every image of the sample decoded, upright, sRGB, on the patch grid, or rejected with a reason.
+"""Prepare a golden set: decode every image of the sample, upright, in sRGB, on the patch grid, or reject it.
 
     python -m ray_jobs.preprocess --spec URI
 
-The sample is planned into parts. Ray Data builds the parts that are not there yet. A complete golden set stays as it
-is.
+The job plans the sample into parts. Ray Data builds the missing parts. Each rejected image has a reason. A complete
+golden set stays as it is.
 """
 
 import sys
@@ -27,7 +27,7 @@ PHASES = ("list", "prepare", "finish")
 
 
 def preprocess(spec: Spec) -> None:
-    """Make the golden set of the spec complete."""
+    """Complete the golden set of the spec."""
     if manifest := manifests.load_manifest(spec.golden_uri):
         check_complete_set(spec, manifest)
     else:
@@ -39,8 +39,8 @@ def build_golden_set(spec: Spec) -> None:
     """Plan the golden set, build its parts, check it, and commit its manifest."""
     times = [time.monotonic()]
     source = open_source(spec.suite.dataset)
-    what = f"dataset {spec.suite.dataset.source}"
-    plan, distance = run_in_source_process(what, plan_with_distance, spec, source)
+    dataset = f"dataset {spec.suite.dataset.source}"
+    plan, distance = run_in_source_process(dataset, plan_with_distance, spec, source)
     times.append(time.monotonic())
     with open_duplicates() as duplicates:
         totals = build_parts(spec, source, distance, plan, duplicates)
@@ -60,7 +60,7 @@ def build_golden_set(spec: Spec) -> None:
 
 
 def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI, and return the exit code."""
+    """Run the stage on the spec at the URI. Returns the exit code."""
     return frame.run("preprocess", preprocess, spec_uri)
 
 

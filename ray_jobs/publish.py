@@ -1,8 +1,8 @@
-"""Publish a run: gather what its stages left into the one record that every index and page is made from.
+"""Publish a run: gather the results of its stages into one record. Every index and page is built from records.
 
     python -m ray_jobs.publish --spec URI
 
-Light enough for the Airflow worker: it reads small JSON only.
+The Airflow worker runs `publish`, because it reads small JSON files only.
 """
 
 import json
@@ -18,23 +18,23 @@ from ray_jobs.storage.specs import load_spec
 
 
 def publish(spec: Spec) -> Record:
-    """Write `record.json` and its index entry; a run published before keeps its record, which is returned, unless that
-    is INCOMPLETE or the spec is of a forced request.
+    """Write `record.json` and its index entry. Returns the record that is stored afterwards.
 
-    Raises InputError when a stage has not committed, or when the sums of the stages contradict each other.
+    A published run keeps its record, unless the record is INCOMPLETE or the spec is of a forced request. Raises
+    InputError when a stage is not complete, or when the counts of the stages contradict each other.
     """
     while True:
         gathered = _build_record(spec)
         published = records.publish(spec.root, gathered, replace=spec.force is not None)
-        with suppress(InputError):  # forced meanwhile: who forced it publishes it
+        with suppress(InputError):  # a forced request replaced the verdict; that request publishes it
             if _load_verdict(spec).model_dump_json() != gathered.verdict.model_dump_json():
-                continue  # else what was read before could stand over what another published
+                continue  # otherwise an older verdict could replace a newer one that another process published
         return published
 
 
 def _build_record(spec: Spec) -> Record:
     golden = _read(Manifest, f"{spec.golden_uri}/manifest.json")
-    verdict = _load_verdict(spec)  # first: it says whose scores these are
+    verdict = _load_verdict(spec)  # first, because the verdict names the folder of the scores
     scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
     captions = scores.captions or _read(Manifest, f"{spec.captions_uri}/manifest.json")
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
@@ -76,24 +76,24 @@ def _read(model: type[json_files.Model], uri: str) -> json_files.Model:
     except FileNotFoundError:
         raise InputError(f"{uri}: missing, so its stage is not complete; run the stage again") from None
     except ValueError as error:
-        what = type(error).__name__  # its text has many lines
-        raise InputError(f"{uri}: not of this version ({what}); run its stage again with force") from None
+        kind = type(error).__name__  # the error's text has many lines
+        raise InputError(f"{uri}: not of this version ({kind}); run its stage again with force") from None
 
 
 def main(spec_uri: str, as_json: bool = False) -> int:
-    """Publish the run of the spec at the URI and print its verdict; 0. Raises what `publish` raises."""
+    """Publish the run of the spec at the URI and print its verdict. Returns 0. Raises what `publish` raises."""
     record = publish(load_spec(spec_uri))
     print(json.dumps(summary_of(record), indent=1) if as_json else verdict_line(record))
     return 0
 
 
 def verdict_line(record: Record) -> str:
-    """Whose verdict, the verdict, and why, on one line."""
+    """Returns the checkpoint's name, the outcome and the reason on one line."""
     return f"{record.checkpoint.name}: {record.verdict.outcome}: {record.verdict.reason}"
 
 
 def summary_of(record: Record) -> dict[str, str | None]:
-    """What a program wants to know of a published run: its verdict, and where its files are."""
+    """Returns the verdict of a published run and the URIs of its files, as `--json` prints them."""
     verdict = record.verdict
     return {
         "checkpoint": record.checkpoint.uri,

@@ -1,4 +1,4 @@
-"""Show or rebuild the records of a root from the command line; `ray_jobs.storage.records` keeps them."""
+"""Show or rebuild the records of a root from the command line. `ray_jobs.storage.records` reads and writes them."""
 
 import sys
 

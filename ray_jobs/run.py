@@ -2,8 +2,8 @@
 
     python -m ray_jobs.run demo/checkpoints/step-0800 --suite demo
 
-The stages are the jobs that Airflow submits, in the same frame: each logs its progress, and one that fails leaves
-`failure.json` and ends the command with its exit code. Finished stages are reused, so running it again is free.
+The stages are the jobs that Airflow submits, in the same frame. Each stage logs its progress. A stage that fails writes
+`failure.json`, and the command ends with the stage's exit code. Finished stages are reused, so re-running is free.
 """
 
 import json
@@ -27,7 +27,7 @@ def main(
     force: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run all stages and print the verdict; its exit code, or that of the stage that failed.
+    """Run all stages and print the verdict. Returns the verdict's exit code, or that of the stage that failed.
 
     Raises what `plan` and `publish` raise. With `as_json`, stdout has the verdict alone, and the log goes to stderr.
     """
@@ -52,7 +52,7 @@ def main(
 
 
 def _new_request() -> str:
-    """The name of a forced request: another one each time, because a request that is repeated is not done again."""
+    """Returns a new name for a forced request, because a request with an earlier name is not done again."""
     return f"by-hand-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
 
 
