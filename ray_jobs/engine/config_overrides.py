@@ -1,4 +1,7 @@
-"""What vLLM must be told of a model's architecture where its own code and the installed transformers do not agree."""
+"""Corrects a model's architecture for vLLM if vLLM's code and the installed transformers do not agree.
+
+vLLM calls `make_runnable` with each config that it reads, also in its own processes.
+"""
 
 import logging
 import re
@@ -9,16 +12,16 @@ from ray_jobs.engine.parent_death import exit_with_spawner
 
 log = logging.getLogger("assay")
 
-TRANSFORMERS_BACKEND = "TransformersMultiModalForCausalLM"  # vLLM around transformers' own network, slower and as exact
+TRANSFORMERS_BACKEND = "TransformersMultiModalForCausalLM"  # runs transformers' own network: slower, and as exact
 
-exit_with_spawner()  # vLLM hands `runnable` to each of its processes, the engine's first
+exit_with_spawner()  # vLLM passes `make_runnable` to each of its processes, and first to the engine's
 
 
 def make_runnable(config: Any) -> Any:
-    """The model's config as vLLM can run it: vLLM's `hf_overrides`, called with each config that it reads.
+    """The config, changed in place so that vLLM can run the model: vLLM's `hf_overrides`.
 
-    vLLM's own network is used wherever it can be imported. It asks the config of the language model inside for an
-    architecture, too, which some (as Qwen3-VL's) do not have.
+    vLLM's own network is used if it can be imported. vLLM also needs an architecture in the config of the language
+    model inside. Some configs (as Qwen3-VL's) have none.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -34,13 +37,13 @@ def make_runnable(config: Any) -> Any:
 
 @lru_cache
 def _is_importable(architecture: str) -> bool:
-    """Whether vLLM's own code for the architecture can be imported, or there is none and vLLM has its own answer."""
+    """Whether vLLM can import its own code for the architecture. True if vLLM has no code for it: vLLM then decides."""
     from vllm.model_executor.models.registry import ModelRegistry
 
-    own = ModelRegistry.models.get(architecture)
+    registered = ModelRegistry.models.get(architecture)
     try:
-        return own is None or own.inspect_model_cls() is not None
-    except Exception as error:  # vLLM imports it in a process of its own, whose error is text
+        return registered is None or registered.inspect_model_cls() is not None
+    except Exception as error:  # vLLM imports the code in another process, whose error is text
         if not re.search(r"\b(ImportError|ModuleNotFoundError): ", f"{type(error).__name__}: {error}"):
             raise
         last = str(error).strip().splitlines()[-1]

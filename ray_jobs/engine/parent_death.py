@@ -1,4 +1,7 @@
-"""Ends vLLM's processes with the process that started them: else they would hold a GPU that no job knows of."""
+"""Ends vLLM's processes with the process that started them, because they would keep a GPU that no job knows of.
+
+The modules that vLLM imports in its own processes call it when they are imported.
+"""
 
 import multiprocessing
 import os
@@ -8,9 +11,10 @@ from ray_jobs.runtime.confinement import exit_with_parent
 
 
 def exit_with_spawner() -> None:
-    """End this process with the one that started it, where it is spawned by multiprocessing; else do nothing.
+    """Have this process end with its parent, if multiprocessing spawned it; else do nothing.
 
-    It does not know by whom while it reads what it was handed; whether that one is gone is seen later.
+    If the parent has ended already, this process ends at once. While a spawned process still reads its arguments, it
+    does not know its parent. Then it notices only later that the parent has ended.
     """
     if "--multiprocessing-fork" not in sys.orig_argv:
         return

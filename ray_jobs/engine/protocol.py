@@ -1,4 +1,7 @@
-"""What every engine is asked and answers: the words that captioning, judging and the engines have in common."""
+"""Defines the requests, answers and reports that captioning, judging and all engines share.
+
+Drivers, actors, renderers and Ray tasks import it.
+"""
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,19 +14,20 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
-Task = dict[str, Any]  # {"part": its name, "rows": the numbers of rows asked about}
-# What to ask about these rows of a part, one `request` each and in order; runs where the engine is, so Ray can send it.
+Task = dict[str, Any]  # {"part": the part's name, "rows": the numbers of its rows}
+# Builds the requests about these rows of a part, one per row and in order. Ray must be able to send the function,
+# because it runs beside the engine.
 Requests = Callable[[str, Sequence[int], PromptBuilder], Iterator[dict[str, Any]]]
-# A request's answer: `key`, `text`, `finish_reason` (stop or length), `prompt_tokens`, `tokens`, `arrived` and
-# `finished` (seconds since the epoch), and `failure` with its `detail`, None when there is none.
+# The answer to a request: `key`, `text`, `finish_reason` (stop or length), `prompt_tokens`, `tokens`, `arrived` and
+# `finished` (seconds since the epoch), and `failure` with its `detail`, both None if there is none.
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EngineJob:
-    """What a job wants of an engine: answers to what `requests` asks about the rows of the tasks.
+    """The work of a job for engines: answers to the requests about the rows of all tasks.
 
-    `next_checkpoint` is the URI of the checkpoint that is validated next, if any: a warm engine fetches it meanwhile.
+    `next_checkpoint` is the URI of the checkpoint that is validated next, or None. A warm engine fetches it meanwhile.
     """
 
     checkpoint: Checkpoint
@@ -35,11 +39,11 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EngineReport:
-    """What the engine was to this job so far. Times are seconds; `request_seconds` are sums over all answers.
+    """The engine's report to the job so far. Times are seconds; `request_seconds` are sums over all answers.
 
-    `warm`: the engine had answered for another job before and loaded the weights of this one; `reason` says why it is
-    warm, or why not. If several engines served the job, these three describe the last one. `weights_swapped` is true if
-    any of them was warm.
+    `warm`: the engine was running before this job, and loaded this job's weights. `reason` says why it is warm, or why
+    not. If several engines served the job, `warm`, `reason` and `swap_seconds` describe the last one. `weights_swapped`
+    is true if any of them was warm.
     """
 
     kind: str = ""
@@ -50,7 +54,7 @@ class EngineReport:
     request_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def details(self) -> dict[str, Any]:
-        """The report as a manifest keeps it."""
+        """The fields of the report that a manifest stores."""
         return {"kind": self.kind, "warm": self.warm, "told": self.reason}
 
     def seconds(self) -> dict[str, float]:
@@ -64,7 +68,7 @@ class EngineReport:
 
 
 class AnswerBlock(NamedTuple):
-    """Some answers, and the report as it stands with them. The last block of a stream has the final report."""
+    """Some answers, and the report up to them. The last block of a stream has the final report."""
 
     answers: list[Answer]
     report: EngineReport
@@ -73,10 +77,10 @@ class AnswerBlock(NamedTuple):
 def build_request(
     part: str, row: int, image: bytes, text: str, maker: PromptBuilder, sampling: dict[str, Any]
 ) -> dict[str, Any]:
-    """The request about one golden image: `text` is what the user asks.
+    """The request about one golden image; `text` is the user's text.
 
-    `key` comes back with the answer; `least_tokens` is the length that the prompt must have once its image is inside.
-    `refused` says why the model's processor does not take the image; it then has no answer, and the others have theirs.
+    The answer has the same `key`. `least_tokens` is the least length of the prompt once its image is inside. `refused`
+    says why the model's processor refuses the image. Then only this image has no answer.
     """
     pixels = Image.open(io.BytesIO(image)).convert("RGB")
     prompt = maker.prompt(text)
@@ -97,7 +101,7 @@ def build_request(
 
 
 def why_image_missing(prompt_tokens: int, least_tokens: int) -> str | None:
-    """Why the prompt cannot have had its image inside, in which case the model made its answer up; None when it had."""
+    """Why the image cannot be inside the prompt, so that the model has made its answer up; None if it is inside."""
     if prompt_tokens >= least_tokens:
         return None
     return f"prompt of {prompt_tokens} tokens, {least_tokens} with its image"

@@ -1,12 +1,12 @@
-"""A request's sampling as vLLM's own parameters, the same for every engine."""
+"""Turns a request's sampling into vLLM's parameters. The actor and the audit's task call it."""
 
 from typing import Any
 
 
 def make_params(sampling: dict[str, Any], **further: Any) -> Any:
-    """SamplingParams of a request's `sampling_params`, whose `structured_outputs` are arguments too.
+    """vLLM's SamplingParams for a request's `sampling_params`, of which `structured_outputs` are nested arguments.
 
-    Raises what vLLM raises for parameters that it does not take.
+    For parameters that vLLM does not take, vLLM's own error is raised.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams

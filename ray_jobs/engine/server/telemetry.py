@@ -1,4 +1,4 @@
-"""Ray metrics of the actor, and how long its GPU was busy. vLLM reports its own metrics to Ray."""
+"""Reports the actor's Ray metrics, and measures how long its GPU was busy. vLLM reports its own metrics to Ray."""
 
 from contextlib import suppress
 from typing import Any
@@ -9,7 +9,7 @@ SWAP_BOUNDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]  # seconds
 
 
 def vllm_stat_loggers() -> list[Any] | None:
-    """The loggers by which vLLM reports to Ray; None without Ray Serve, which they need."""
+    """The loggers with which vLLM reports to Ray; None without Ray Serve, because the loggers need it."""
     try:
         from ray import serve  # noqa: F401
         from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
@@ -19,7 +19,7 @@ def vllm_stat_loggers() -> list[Any] | None:
 
 
 class EngineTelemetry:
-    """`busy` and `idle`: of the sampled seconds, those in which the GPU ran a kernel, and the others."""
+    """The metrics of one actor. `busy` and `idle` are the sampled seconds in which the GPU ran a kernel or none."""
 
     def __init__(self, gpu: bool) -> None:
         self.gpu, self.busy, self.idle = gpu, 0.0, 0.0
@@ -28,22 +28,22 @@ class EngineTelemetry:
         self._busy = Gauge("assay_gpu_busy", "Share of the last moment in which the engine's GPU ran a kernel, 0 to 1")
 
     def sample_gpu(self, seconds: float) -> None:
-        """Sample the GPU, for the `seconds` since the last sample."""
+        """Sample the GPU's utilization, and count it for the `seconds` since the last sample."""
         if not self.gpu:
             return
         import torch
 
-        with suppress(Exception):  # some drivers do not report it, as for a partitioned GPU
+        with suppress(Exception):  # some drivers do not report it, for example for a partitioned GPU
             share = torch.cuda.utilization(0) / 100
             self.busy, self.idle = self.busy + share * seconds, self.idle + (1 - share) * seconds
             self._busy.set(share)
 
     def reset(self) -> None:
-        """Start again from 0, for another job."""
+        """Set the seconds to 0, because another job begins."""
         self.busy = self.idle = 0.0
 
     def gpu_seconds(self) -> dict[str, float]:
-        """`gpu_busy` and `gpu_idle`; empty without a GPU."""
+        """`gpu_busy` and `gpu_idle` in seconds; empty without a GPU."""
         return {"gpu_busy": self.busy, "gpu_idle": self.idle} if self.busy or self.idle else {}
 
     def count_answer(self, failure: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Changes the weights in a vLLM engine, and proves that exactly these are in it, or raises. Used by the actor."""
+"""Swaps the weights in a vLLM engine, and proves which weights are in it, or raises. The actor calls it."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,13 +21,13 @@ CANARY_TIMEOUT_S = 300.0
 
 
 class WeightsUnverified(Exception):
-    """It is not proven that exactly the checkpoint's weights are in vLLM: the engine must not answer any more."""
+    """It is not proven that exactly the checkpoint's weights are in vLLM, so the engine must not answer any more."""
 
 
 class WeightSwapper:
-    """The weights in vLLM, which was started with those of a checkpoint of this layout.
+    """Loads and verifies the weights in vLLM. vLLM was started with the weights of `checkpoint`, of this layout.
 
-    `hashing` verifies the checkpoint's files, and began before vLLM read them.
+    `hashing` verifies the checkpoint's files. It began before vLLM read them.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class WeightSwapper:
         self._canary, self._held_hash = canary.Canary({}), -1
 
     async def load(self, checkpoint: Checkpoint, check_lease: Callable[[], None]) -> tuple[str, bool]:
-        """Have the checkpoint's weights in vLLM: how that was done, and whether the engine was warm.
+        """Have the checkpoint's weights in vLLM. Returns how that was done, and whether the engine was warm.
 
-        Raises WeightsUnverified if it is not proven that exactly these weights are loaded, InputError if the files were
-        changed meanwhile, and what `check_lease` raises, which is called before the weights are touched.
+        Raises WeightsUnverified if it is not proven that exactly these weights are loaded, and InputError if the files
+        were changed meanwhile. `check_lease` is called before the weights are touched, and its error is raised.
         """
         is_first = self._started_for == checkpoint.fingerprint
-        self._started_for = None  # later the weights may be others
+        self._started_for = None  # later vLLM may have other weights
         if is_first:
             reason = await self._verify_first_load(checkpoint)
         elif self.resident == checkpoint.fingerprint:
@@ -64,9 +64,8 @@ class WeightSwapper:
         return reason, not is_first
 
     async def _verify_first_load(self, checkpoint: Checkpoint) -> str:
-        """vLLM has just loaded the files, and refuses a missing tensor. So the files must be those that were
-        planned."""
-        await asyncio.to_thread(self._hashing.exception)  # wait for it: no file is hashed twice
+        """Verify that the files are the planned ones. vLLM has just loaded them, and refuses a missing tensor."""
+        await asyncio.to_thread(self._hashing.exception)  # waits, so that no file is hashed twice
         await asyncio.to_thread(verify, checkpoint)
         self._canary.remember(checkpoint.fingerprint, await self._trace_canary(checkpoint))
         return "started for this checkpoint"
@@ -90,9 +89,7 @@ class WeightSwapper:
             hashing = asyncio.create_task(asyncio.to_thread(verify, checkpoint))
             hashes = reconcile_ranks(await self._llm.collective_rpc("assay_load", args=(str(path),)))
             await hashing
-            await asyncio.to_thread(
-                verify, checkpoint
-            )  # compares with the hashes just made: the files did not change meanwhile
+            await asyncio.to_thread(verify, checkpoint)  # compares with the hashes just made: no file has changed
             await self._llm.reset_prefix_cache()
             await self._llm.reset_mm_cache()
             await self._llm.reset_encoder_cache()

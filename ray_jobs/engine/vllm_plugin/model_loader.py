@@ -1,5 +1,4 @@
-"""Reads a checkpoint for a warm engine, at its start and at every change of weights. vLLM calls it in its own
-process."""
+"""Loads a checkpoint into a warm engine, at its start and at every weight swap. vLLM calls it in its own process."""
 
 import re
 from collections.abc import Generator
@@ -14,9 +13,8 @@ from ray_jobs.engine.settings import FILE_FORMATS, WARM_ARGUMENTS
 from ray_jobs.engine.vision_padding import pad_tensor
 from ray_jobs.engine.vllm_plugin.pinned_reader import iter_tensors
 
-SHAPE_ERROR = re.compile(
-    r"size of tensor|shape|size mismatch|exceeds dimension size"
-)  # in torch's words for tensors that do not fit
+# torch's words for tensors that do not fit
+SHAPE_ERROR = re.compile(r"size of tensor|shape|size mismatch|exceeds dimension size")
 
 
 @register_model_loader(WARM_ARGUMENTS["load_format"])
@@ -29,9 +27,9 @@ class CheckpointLoader(DefaultModelLoader):  # type: ignore[misc]
     last: tuple[str, list[int]] | None = None  # name and shape of the last tensor that the model got
 
     def load_weights(self, model: Any, model_config: Any) -> None:
-        """Load the checkpoint's tensors. Raises ValueError that names the one which does not fit the model.
+        """Load the checkpoint's tensors. Raises ValueError, which names the tensor, if one does not fit the model.
 
-        vLLM's own layers only assert that shapes are equal, and name nothing.
+        vLLM's own layers only assert that shapes are equal, and do not name the tensor.
         """
         try:
             super().load_weights(model, model_config)
@@ -42,7 +40,7 @@ class CheckpointLoader(DefaultModelLoader):  # type: ignore[misc]
             raise ValueError(f"tensor {name} of shape {shape} does not fit the model") from error
 
     def get_all_weights(self, model_config: Any, model: Any) -> Generator[tuple[str, torch.Tensor]]:
-        """The checkpoint's tensors by name, as the model has them."""
+        """The checkpoint's tensors with their names, padded as the model has them."""
         for name, tensor in super().get_all_weights(model_config, model):
             self.last = name, list(tensor.shape)
             yield name, pad_tensor(name, tensor, model_config.hf_config)
@@ -54,5 +52,5 @@ class CheckpointLoader(DefaultModelLoader):  # type: ignore[misc]
             if safe:
                 device = torch.device("cuda", torch.cuda.current_device())
                 return ((source.prefix + name, tensor) for name, tensor in iter_tensors(sorted(files), device))
-        found: Generator[tuple[str, torch.Tensor]] = super()._get_weights_iterator(source)
-        return found
+        tensors: Generator[tuple[str, torch.Tensor]] = super()._get_weights_iterator(source)
+        return tensors

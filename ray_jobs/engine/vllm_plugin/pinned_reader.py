@@ -1,7 +1,7 @@
-"""Reads tensors of safetensors files to a GPU: threads copy them into page-locked memory, and the GPU copies from
-there.
+"""Reads tensors of safetensors files to a GPU. Threads copy them into page-locked memory, and the GPU copies from it.
 
-vLLM's own loader copies page by page from mapped files; benchmarks/LOG.md compares its loaders with this one.
+The model loader calls it, in vLLM's process. vLLM's own loader copies page by page from mapped files. benchmarks/LOG.md
+compares vLLM's loaders with this one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from ray_jobs.runtime.prefetch import prefetch
 THREADS = 8
 PIECE_BYTES = 16 << 20  # bytes that a thread copies at once
 
-Piece = tuple[str, torch.Tensor, int, bool]  # of which tensor, where that shall be, from which byte, whether the last
+Piece = tuple[str, torch.Tensor, int, bool]  # the tensor's name, its target, the first byte, whether it is the last
 
 
 def iter_tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
@@ -40,9 +40,7 @@ def iter_tensors(files: Sequence[str], device: torch.device) -> Iterator[tuple[s
         return piece, buffer
 
     start_thread = partial(torch.cuda.set_device, device) if on_gpu else None
-    for piece, buffer in prefetch(
-        fill, _iter_pieces(files, device), 2 * THREADS, THREADS, start_thread
-    ):  # one for a buffer
+    for piece, buffer in prefetch(fill, _iter_pieces(files, device), 2 * THREADS, THREADS, start_thread):
         name, target, start, last = piece
         there, copied = target.view(-1).view(torch.uint8)[start : start + PIECE_BYTES], None
         there.copy_(buffer[: len(there)], non_blocking=True)

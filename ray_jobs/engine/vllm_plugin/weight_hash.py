@@ -1,4 +1,4 @@
-"""The order-free hash of a model's weights: the values read from files are those in the model if the hashes are equal.
+"""Hashes a model's weights in any order. If the hashes are equal, the model has the values that the files have.
 
 vLLM's worker calls it, in vLLM's process.
 """
@@ -20,7 +20,7 @@ CHUNK = 1 << 22  # elements hashed at once
 class WeightHash:
     """The order-free hash of tensors: `sum` modulo 2^64 (as a signed number), and the `count` of values that are not 0.
 
-    Both stay on the tensors' device until they are read, because each read stops a GPU.
+    Both stay on the tensors' device until they are read, because each read stops the GPU.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class WeightHash:
 
 @cache
 def choose_add(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """The Triton kernel if it hashes a sample of this type as `add_torch` does; else `add_torch`, which is slower."""
+    """The Triton kernel, if it hashes a sample of this type as `add_torch` does; else `add_torch`, which is slower."""
     sample = torch.arange(-2048, 2051, device=device).to(dtype) / 7
     sums, expected = torch.zeros((2, 2), dtype=torch.int64, device=device)
     try:
@@ -65,7 +65,7 @@ def choose_add(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tens
         if torch.equal(sums, expected):
             return add_triton
         reason = "it makes another hash"
-    except Exception as error:  # a compiler raises anything
+    except Exception as error:  # a compiler can raise any error
         reason = " ".join(str(error).split())[-300:]
     log.warning("engine: weights are hashed by torch, not by the kernel for it: %s", reason)
     return add_torch

@@ -1,7 +1,7 @@
-"""`WeightHash` on a GPU, as one Triton kernel that reads each value once.
+"""Computes `WeightHash` on a GPU, with one Triton kernel that reads each value once. `weight_hash` calls it.
 
-With operations of torch the hash takes fourteen kernels over eight bytes per value, and is the longest part of a change
-of weights (benchmarks/LOG.md).
+With operations of torch the hash takes fourteen kernels over eight bytes per value, and is the longest part of a weight
+swap (benchmarks/LOG.md).
 """
 
 import torch
@@ -11,7 +11,7 @@ import triton.language as tl
 from ray_jobs.engine.vllm_plugin import splitmix
 
 ODD, MIX = tl.constexpr(splitmix.ODD), tl.constexpr(splitmix.MIX)
-BLOCK = 4096  # values of one program
+BLOCK = 4096  # values that one program of the kernel hashes
 
 
 def add_triton(values: torch.Tensor, sums: torch.Tensor) -> None:
