@@ -1,1 +1,1 @@
-"""What `ray_jobs.suite_check` looks at before a job runs: images, checkpoint, judge and gate."""
+"""Check images, checkpoint, judge and gate before a job runs. `ray_jobs.suite_check` calls this."""

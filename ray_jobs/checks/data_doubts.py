@@ -1,4 +1,4 @@
-"""Find odd things in a suite's images, labels and references that the jobs would accept."""
+"""Find odd images, labels and references in a suite that the jobs would accept. `checks.run` calls this."""
 
 import json
 import re
@@ -26,13 +26,13 @@ MOJIBAKE = re.compile(r"[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac")  # UTF-8 th
 NO_PICTURES = re.compile(
     r"(^|/)(masks?|annotations?|labels?|depths?|segmentations?|thumbs?|thumbnails?)/", re.IGNORECASE
 )
-LONG_LINE = 100  # characters of one caption among several
+LONG_LINE = 100  # the most characters of a caption, when one text seems to hold several
 LONG_REFERENCE = 2000  # characters
 MOST_REFERENCES = 50
 
 
 def _holds_several(text: str) -> bool:
-    """Whether the text may be several captions in one cell, divided by | or the ends of short lines."""
+    """True if the text may be several short captions in one cell, separated by |, ###, ;; or line ends."""
     parts = [part for part in re.split(r"\||###|;;|\n", text.strip()) if part.strip()]
     return len(parts) > 1 and all(len(part) <= LONG_LINE for part in parts)
 
@@ -55,7 +55,7 @@ ODD_REFERENCES: dict[str, Callable[[str], object]] = {
 
 
 def image_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
-    """Doubts about which images there are."""
+    """Doubts about the images: their number, splits, rejects, duplicates, folders and sizes."""
     dataset = suite.dataset
     if dataset.limit and dataset.limit > listing.listed:
         yield f"limit is {dataset.limit}, and there are {listing.listed} images; lower it, or look for the missing ones"
@@ -146,7 +146,7 @@ def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImag
 
 
 def truth_faults(suite: Suite, looked: Sequence[SampleImage]) -> Iterator[str]:
-    """Each right value that no answer could equal, with which the caption job would end, one an image."""
+    """The faults of right values that no answer could equal, at most one per image. Each would end the caption job."""
     for image in looked:
         if isinstance(image.image, GoldenImage):
             try:
@@ -165,7 +165,7 @@ def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) 
 
 
 def _list_gate_metrics(suite: Suite, *needs: str) -> list[str]:
-    """The built-in metrics of the gate and its limits that need one of these."""
+    """The built-in metrics of the gate and its limits that need one of `needs`."""
     names = dict.fromkeys([*suite.gate.metrics, *suite.gate.limits])
     return [name for name in names if name in BUILT_IN and BUILT_IN[name].needs in needs]
 

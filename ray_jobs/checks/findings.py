@@ -15,7 +15,7 @@ CHARACTERS = 600
 
 @dataclass(frozen=True)
 class Finding:
-    """`bad input` stops a job for good, `trouble` for now; a `doubt` stops nothing."""
+    """`bad input` stops a job for good. `trouble` stops a job now, and a retry may pass. A `doubt` stops nothing."""
 
     kind: Kind
     about: str
@@ -38,19 +38,19 @@ class Findings:
             self.add("doubt", about, text)
 
     def attempt(self, about: str, work: Callable[..., T], *arguments: object) -> T | None:
-        """What the work returns; None where it fails, and then the failure is a finding."""
+        """The result of `work`. If `work` fails, the result is None and the failure becomes a finding."""
         try:
             return work(*arguments)
         except (InputError, Incomplete) as error:
             self.add("bad input", about, str(error))
         except RetryableError as error:
             self.add("trouble", about, str(error))
-        except Exception as error:  # the checks that follow are wanted all the same
+        except Exception as error:  # the next checks must run all the same
             self.add("trouble", about, f"{type(error).__name__}: {' '.join(str(error).split())}")
         return None
 
     @property
     def exit_code(self) -> int:
-        """2 for bad input, 1 for trouble, else 0, as the jobs have it."""
+        """2 for bad input, 1 for trouble, else 0. The jobs use the same exit codes."""
         kinds = {finding.kind for finding in self.items}
         return 2 if "bad input" in kinds else 1 if "trouble" in kinds else 0

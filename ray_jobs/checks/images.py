@@ -1,4 +1,4 @@
-"""List a suite's images and prepare some of them, by the functions and in the processes of the job `preprocess`."""
+"""List a suite's images and prepare some of them, with the functions and the processes of the job `preprocess`."""
 
 import re
 from collections import Counter
@@ -14,17 +14,18 @@ from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
-MOST_LABELS = 20  # that are shown
+MOST_LABELS = 20  # the page shows at most so many
 SPLIT = re.compile(r"(?:^|[/_.-])(train|training|val|valid|validation|dev|test)(?=[/_.-]|\d|$)", re.IGNORECASE)
 SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a data set lists: `used` of its `listed` images are the sample, `chosen` of these are looked at.
+    """The images that a data set lists.
 
-    `labels` counts the most frequent labels of the sample and `splits` the splits that names speak of. Some sources
-    tell labels and references only with the image: then `labelled` and `referenced` are 0.
+    `listed` counts all images. `used` counts the images of the sample. `chosen` are the images of the sample that the
+    check prepares. `labels` counts the most frequent labels of the sample. `splits` counts the splits that names of
+    images contain. Some sources give labels and references only with the image. Then `labelled` and `referenced` are 0.
     """
 
     listed: int
@@ -41,19 +42,19 @@ class Listing:
 
 @dataclass(frozen=True)
 class SampleImage:
-    """One image as the jobs will use it: its row of the source, and its golden image or the reject."""
+    """One image as the jobs will use it: its row of the source, and its golden image or its reject."""
 
     row: SourceImage
     image: Outcome
 
 
 def list_images(dataset: Dataset, most: int) -> tuple[Listing, Source]:
-    """The listing and its source. Raises InputError and RetryableError as the job does."""
+    """The listing, with at most `most` chosen images, and its source. Raises InputError and RetryableError."""
     return run_in_source_process(f"dataset {dataset.source}", _list_in_process, dataset, most)
 
 
 def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Preprocess) -> list[SampleImage]:
-    """The chosen images, read and prepared in the decoder's process."""
+    """The chosen images, which the decoder's process reads and prepares."""
     decoder = Decoder(settings)
     try:
         with TemporaryDirectory(prefix="assay-rows-") as folder:
@@ -97,7 +98,7 @@ def _list_in_process(dataset: Dataset, most: int) -> tuple[Listing, Source]:
 
 
 def _split_of(image: ImageRef) -> str | None:
-    """The split that the image's name or place speaks of."""
+    """The split that the image's id or place contains; None without one."""
     match = SPLIT.search(image.image_id) or SPLIT.search(image.where[:500])
     word = match[1].lower() if match else None
     return SAME_SPLIT.get(word, word) if word else None

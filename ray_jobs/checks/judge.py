@@ -11,12 +11,15 @@ from ray_jobs.judge import rubric
 from ray_jobs.judge.endpoint import Reply, connect
 from ray_jobs.judge.outage import explain_account, explain_outage
 
-STAND_IN = "A photo."  # where an image has no reference that could be its caption
+STAND_IN = "A photo."  # the caption of an image without references
 
 
 @dataclass(frozen=True)
 class JudgeExample:
-    """A question about one image, whose caption is its first reference; the answer, or why there is none."""
+    """A question about one image, whose caption is its first reference.
+
+    `values` has the scores of the answer, or the reason why there is none.
+    """
 
     question: str
     answer: str | None = None
@@ -24,12 +27,16 @@ class JudgeExample:
 
 
 def build_question(judge: Judge, references: Sequence[str]) -> str:
-    """What the judge is asked about an image whose caption is its first reference."""
+    """The question to the judge about an image whose caption is its first reference."""
     return rubric.build_question(judge, references[0] if references else STAND_IN, list(references))
 
 
 def ask_endpoint(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExample]:
-    """The judge's real answers about these images. Raises InputError where the key or the endpoint may not be used."""
+    """The judge's real answers about these images.
+
+    Raises an error when the endpoint refuses the account, or answers no question. Raises InputError when the suite may
+    not use the key or the endpoint.
+    """
     return asyncio.run(_ask_all(judge, looked))
 
 
@@ -58,7 +65,7 @@ def _read_reply(judge: Judge, text: str, reply: Reply) -> JudgeExample:
 
 
 def read_answer(judge: Judge, text: str, answer: str | None) -> JudgeExample:
-    """The answer with what the gate would take from it."""
+    """The question, its answer, and the values that the gate would take from the answer."""
     judgement = rubric.parse_answer(judge, answer, None)
     values = ", ".join(f"{name} {value:g}" for name, value in judgement.values.items())
     return JudgeExample(text, answer, values or judgement.failure or "")

@@ -1,4 +1,4 @@
-"""Ask a judge that runs on our own engine: plain vLLM in a process of its own, for a handful of questions, without Ray.
+"""Ask a judge that runs on vLLM a few questions, without Ray. vLLM runs in a separate process.
 
 `suite_check --judge` calls this on a machine that can run the judge: with a GPU, or with vLLM's CPU build.
 """
@@ -18,12 +18,12 @@ from ray_jobs.images.prepare import GoldenImage
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge import rubric
 
-MEGABYTES = 2**30  # no bound: the engine takes what the model needs
+MEGABYTES = 2**30  # in effect no bound, because the engine needs as much memory as the model
 SECONDS = 1800.0
 
 
 def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[SampleImage]) -> list[JudgeExample]:
-    """The judge's real answers about these images. Raises RetryableError where vLLM does not start or dies."""
+    """The judge's real answers about these images. Raises RetryableError when vLLM does not start, or dies."""
     probe(checkpoint)
     questions = [build_question(judge, image.row.references) for image in looked]
     images = [image.image.image for image in looked if isinstance(image.image, GoldenImage)]
@@ -77,7 +77,7 @@ def _generate_answers(
             ),
             use_tqdm=False,
         )  # fmt: skip
-    except Exception as error:  # vLLM raises what it likes
+    except Exception as error:  # vLLM raises errors of many types
         why = " ".join(str(error).split())[:300]
         raise RetryableError(f"judge {checkpoint.uri}: its engine fails here: {type(error).__name__}: {why}") from None
     for request, output in zip(requests, outputs, strict=True):

@@ -1,7 +1,7 @@
-"""Open a checkpoint as the jobs do: is it whole, do its files work, what does its chat template make of the prompt.
+"""Open a checkpoint as the jobs do: check its files, and render the prompt with its chat template.
 
-Nothing is copied but the files beside the weights. They are tried by `checkpoint_probe` first, and what has passed it
-is used here in a confined process, as the engine's renderers would use it.
+Only the files beside the weights are copied. `checkpoint_probe` tries these files first. A confined process then uses
+the files that passed, as the engine's renderers would use them.
 """
 
 import logging
@@ -24,18 +24,19 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
 
 T = TypeVar("T")
-MEGABYTES = 8192  # for a tokenizer, and for vLLM's own modules
+MEGABYTES = 8192  # enough for a tokenizer and vLLM's modules
 SECONDS = 300.0
 WEIGHTS = (".safetensors",)
 
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """What the model's tokenizer and chat template make of the suite's texts; all counts are tokens.
+    """The suite's texts after the model's chat template and tokenizer. All counts are tokens.
 
-    `prompt` is the text as vLLM gets it, `prompt_tokens` its length with one placeholder for the image. `with_image` is
-    its length by (width, height) of an image, 0 where the model's processor refuses that size. `broken` are the special
-    tokens in the suite's own text, which are broken up. `texts` are lengths of texts that the model might answer.
+    `prompt` is the text that vLLM gets. `prompt_tokens` is its length with one placeholder for the image. `with_image`
+    is its length by (width, height) of an image, and 0 when the model's processor refuses that size. `broken` are the
+    special tokens in the suite's own text. Assay breaks them up. `texts` are the lengths of texts that the model might
+    answer.
     """
 
     prompt: str
@@ -48,7 +49,7 @@ class RenderedPrompt:
 
 @dataclass(frozen=True)
 class Model:
-    """A whole checkpoint. `longest` is how many positions its config allows, None where it does not say."""
+    """A whole checkpoint. `longest` is the number of positions that its config allows; None if the config has none."""
 
     checkpoint: Checkpoint
     files: int
@@ -60,7 +61,7 @@ class Model:
 
 
 def resolve_model(uri: str, base_model: str | None) -> Model:
-    """The checkpoint, whole. Raises InputError and Incomplete as `plan` does."""
+    """The checkpoint, when it is whole. Raises InputError and Incomplete as `plan` does."""
     checkpoint = resolve(uri, base_model)
     weights = [entry for entry in checkpoint_files.list_files(checkpoint.uri) if entry.key.endswith(WEIGHTS)]
     beside = sidecar_files(checkpoint)
@@ -78,14 +79,14 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
 
 
 def resolve_clip(uri: str) -> Checkpoint:
-    """The CLIP model, whole, its files tried. Raises as `plan` and `evaluate` do."""
+    """The CLIP model, when it is whole and its files work. Raises the errors of `plan` and `evaluate`."""
     checkpoint = resolve(uri)
     probe(checkpoint, kind="clip")
     return checkpoint
 
 
 def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
-    """True. Raises InputError for a checkpoint whose own files fail, as the jobs do before they ask for a GPU."""
+    """True. Raises InputError when the checkpoint's own files fail, as the jobs do before they ask for a GPU."""
     probe(checkpoint, [prompt], grammar=grammar)
     return True
 
@@ -93,15 +94,15 @@ def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
 def render_prompt(
     checkpoint: Checkpoint, text: str, sizes: Sequence[tuple[int, int]], texts: Sequence[str]
 ) -> RenderedPrompt:
-    """The suite's text as the checkpoint's chat template writes it. Raises InputError where its files fail."""
+    """The suite's text as the checkpoint's chat template writes it. Raises InputError when its files fail."""
     with _copy_files(checkpoint) as folder:
         return _run_confined(checkpoint.uri, _render_in_process, folder, checkpoint.uri, text, list(sizes), list(texts))
 
 
 def find_engine_fault(checkpoint: Checkpoint, engine: Engine) -> str | None:
-    """Why vLLM would not start with these settings, in its own words; None where it says nothing against them.
+    """The reason why vLLM would not start with these settings, in vLLM's own words; None when vLLM accepts them.
 
-    vLLM computes its whole configuration, with the model's config and tokenizer, and loads no weights.
+    vLLM computes its whole configuration from the model's config and tokenizer. vLLM loads no weights.
     """
     with _copy_files(checkpoint) as folder:
         return _run_confined(checkpoint.uri, _find_engine_fault, folder, engine)
@@ -124,7 +125,7 @@ def _read_max_positions(config: dict[str, Any]) -> int | None:
 
 @contextmanager
 def _copy_files(checkpoint: Checkpoint) -> Iterator[str]:
-    """A folder with copies of what is loaded beside the weights."""
+    """A temporary folder with copies of the files beside the weights."""
     with tempfile.TemporaryDirectory(prefix="assay-check-") as folder:
         for name, uri in sidecar_files(checkpoint).items():
             Path(folder, name).write_bytes(checkpoint_files.read(uri, checkpoint_files.BESIDE_BYTES))
@@ -187,7 +188,7 @@ def _find_engine_fault(folder: str, engine: Engine) -> str | None:
         build_warm_config(engine, False, folder)
     except MemoryError:
         raise
-    except Exception as error:  # vLLM raises what it likes
+    except Exception as error:  # vLLM raises errors of many types
         lines = [
             line.strip() for line in str(error).splitlines() if line.strip() and "For further information" not in line
         ]

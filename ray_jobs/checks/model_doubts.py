@@ -1,4 +1,4 @@
-"""Find odd things in a checkpoint for this suite that the jobs would accept."""
+"""Find odd things in a checkpoint and its prompt that the jobs would accept. `checks.run` calls this."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from ray_jobs.inputs.names import printable
 
 
 def model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[str]:
-    """Doubts about the checkpoint itself; `fault` is what vLLM has against the suite's engine settings."""
+    """Doubts about the checkpoint itself. `fault` says why vLLM refuses the suite's engine settings, if it does."""
     if not model.has_generation_config:
         yield (
             "there is no generation_config.json, so an answer ends at the tokenizer's end token only; if the model "
@@ -26,7 +26,7 @@ def model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[st
 
 
 def prompt_doubts(rendered: RenderedPrompt, engine: Engine, max_tokens: int, setting: str) -> Iterator[str]:
-    """Doubts about a prompt as the model gets it; `setting` is the section of the suite that it comes from."""
+    """Doubts about a prompt as the model gets it. `setting` is the section of the suite that has the prompt."""
     if rendered.broken:
         named = ", ".join(repr(printable(token, 40)) for token in rendered.broken[:5])
         yield f"{setting}.prompt holds special tokens ({named}); the chat template puts the image in: take them out"
@@ -44,7 +44,10 @@ def prompt_doubts(rendered: RenderedPrompt, engine: Engine, max_tokens: int, set
 
 
 def length_doubts(rendered: RenderedPrompt, texts: Sequence[str], max_tokens: int, what: str) -> Iterator[str]:
-    """Whether right answers, which are the references or hold them, fit into `caption.max_tokens`."""
+    """A doubt when right answers do not fit into `caption.max_tokens`.
+
+    Right answers are the references, or objects that contain them. `what` names them in the message.
+    """
     longer = [text for text, tokens in zip(texts, rendered.texts, strict=True) if tokens + 1 > max_tokens]
     if longer:
         most = max(rendered.texts)

@@ -1,7 +1,7 @@
-"""Show what was checked: as text for a terminal, and as one HTML page that needs nothing from anywhere.
+"""Show the results of the checks: as text for a terminal, and as one HTML page that needs no other file or host.
 
-Names, captions and labels were written by others: every text is cut, its control characters are made visible, and the
-template escapes it.
+`ray_jobs.suite_check` calls this. Names, captions and labels are untrusted. So every text is cut, its control
+characters are made visible, and the template escapes the text.
 """
 
 import base64
@@ -19,7 +19,7 @@ from ray_jobs.checks.sample_size import compute_images_needed
 from ray_jobs.images.prepare import GoldenImage, Reject, thumbnail
 from ray_jobs.inputs.display_text import sanitise as make_visible
 
-LINE, BLOCK = 200, 1500  # characters that are shown of a name, and of a prompt
+LINE, BLOCK = 200, 1500  # the most characters that the page shows of a name, and of a prompt
 MOST_REFERENCES, MOST_LABELS, MOST_REJECTS = 5, 10, 10
 
 TEMPLATES = jinja2.Environment(
@@ -29,19 +29,19 @@ TEMPLATES = jinja2.Environment(
 
 
 def format_line(text: object, most: int = LINE) -> str:
-    """The text in one line, fit to be shown."""
+    """The text in one line of at most `most` characters, with visible control characters."""
     visible = make_visible(" ".join(str(text).split()), most)
     return visible.text + ("…" if visible.note else "")
 
 
 def format_block(text: object, most: int = BLOCK) -> str:
-    """The text with its line breaks, fit to be shown."""
+    """The text with its line breaks, at most `most` characters, with visible control characters."""
     visible = make_visible(str(text), most)
     return visible.text + (f"… ({visible.note})" if visible.note else "")
 
 
 def build_view(checked: CheckResult) -> dict[str, Any]:
-    """What both pages show, as texts and numbers; nothing in it is escaped yet."""
+    """The content of both pages, as texts and numbers. Nothing in it is escaped yet."""
     order = {"bad input": 0, "trouble": 1, "doubt": 2}
     return {
         "suite": checked.suite.name if checked.suite else checked.suite_name,

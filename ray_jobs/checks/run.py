@@ -1,4 +1,7 @@
-"""Run every check of a suite in turn. A fault ends only its own check."""
+"""Run every check of a suite in turn. A fault ends only its own check.
+
+`ray_jobs.suite_check` calls this, in its own process, without Ray.
+"""
 
 import json
 import logging
@@ -30,7 +33,7 @@ MOST_FAULTS = 3  # of one kind
 
 @dataclass
 class CheckResult:
-    """The results of all checks. What could not be checked is None or empty, and a finding says why."""
+    """The results of all checks. A result that could not be computed is None or empty, and a finding says why."""
 
     suite_name: str
     checkpoint_uri: str | None
@@ -47,7 +50,7 @@ class CheckResult:
     notes: list[str] = field(default_factory=list)
 
     def choose_shown(self) -> list[SampleImage]:
-        """The images that are shown: usable ones, spread over those looked at."""
+        """The images that the page shows: at most five usable ones, spread over the prepared images."""
         usable = [image for image in self.looked if isinstance(image.image, GoldenImage)]
         return (
             [usable[number * len(usable) // MAX_SHOWN] for number in range(MAX_SHOWN)]
@@ -57,7 +60,13 @@ class CheckResult:
 
 
 def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_judge: bool) -> CheckResult:
-    """Look at everything that the jobs will use, without Ray and without a GPU."""
+    """Check everything that the jobs will use, without Ray and without a GPU.
+
+    Args:
+        checkpoint_uri: The checkpoint to check; None checks the suite only.
+        sample: The number of images to prepare.
+        ask_judge: Ask the judge real questions, which may cost money or need a GPU.
+    """
     checked = CheckResult(suite_name, checkpoint_uri)
     collector = _NoteCollector(checked.notes)
     log.addHandler(collector)
@@ -70,7 +79,7 @@ def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_ju
 
 
 class _NoteCollector(logging.Handler):
-    """Keeps what the jobs' own functions log, each line once: what was left out, which columns were chosen."""
+    """Keeps the log lines of the jobs' own functions, each line once. They say which files or columns were chosen."""
 
     def __init__(self, notes: list[str]) -> None:
         super().__init__(logging.INFO)
@@ -126,7 +135,7 @@ def _check_images(checked: CheckResult, suite: Suite, sample: int) -> None:
 
 
 def _check_tables(checked: CheckResult, suite: Suite) -> None:
-    """The files beside the suite: synonyms and a team's own metrics."""
+    """Check the files beside the suite: synonyms, a team's own metrics, and the CLIP model."""
     if suite.metrics.synonyms:
         checked.findings.attempt("suite", suites.load_synonyms, suite.metrics.synonyms)
     if suite.metrics.own:
@@ -151,7 +160,7 @@ def _check_model(checked: CheckResult, suite: Suite | None, uri: str) -> None:
 
 
 def _likely_answers(suite: Suite, looked: Sequence[SampleImage]) -> list[str]:
-    """What right answers could be: the references, or with fields the objects that hold them and the truth."""
+    """Possible right answers: the references; in a suite with fields, JSON objects with a reference and the truth."""
     schema = suite.caption.schema_of_fields
     if not schema:
         return [text for image in looked for text in image.row.references]
@@ -182,14 +191,14 @@ def _check_judge(checked: CheckResult, suite: Suite, ask: bool) -> None:
     if not ask or not checked.asked:
         return
     if settings.kind == "openai":
-        asked = findings.attempt("judge", judge.ask_endpoint, settings, checked.choose_shown())
+        examples = findings.attempt("judge", judge.ask_endpoint, settings, checked.choose_shown())
     else:
         assert checked.judge_model
-        asked = findings.attempt(
+        examples = findings.attempt(
             "judge", judge_engine.ask_engine, settings, checked.judge_model.checkpoint, checked.choose_shown()
         )
-    checked.asked = asked or checked.asked
-    findings.doubt("judge", judge.judge_doubts(asked or ()))
+    checked.asked = examples or checked.asked
+    findings.doubt("judge", judge.judge_doubts(examples or ()))
 
 
 def _check_prompt(
@@ -202,7 +211,14 @@ def _check_prompt(
     most: int,
     setting: str,
 ) -> RenderedPrompt | None:
-    """What the checkpoint makes of the text; its doubts are findings."""
+    """The text as the checkpoint's chat template renders it; None when that fails. Doubts become findings.
+
+    Args:
+        about: Which model the findings are about.
+        texts: Texts that the model might answer, to measure in tokens.
+        most: The most tokens of an answer.
+        setting: The section of the suite that has the text.
+    """
     assert checked.suite
     sizes = [
         (image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, GoldenImage)

@@ -1,8 +1,9 @@
-"""How many images the gate's margins need, by the gate's own tests: docs/explanation/gate.md has the formulas.
+"""Compute how many images the gate's margins need, with the gate's own tests.
 
-Nobody knows before the first runs how much two checkpoints differ, so two cases are supposed. Runs that are equal on
-every image need the fewest. The other case: runs as good as each other that differ on a tenth of the images, by all of
-a share or by a quarter of a score's range.
+docs/explanation/gate.md has the formulas. Nobody knows before the first runs how much two checkpoints differ. So this
+file supposes two cases. In the first case both runs are equal on every image, which needs the fewest images. In the
+second case both runs are equally good but differ on a tenth of the images: a share by its whole range, a score by a
+quarter of its range.
 """
 
 import math
@@ -20,13 +21,13 @@ from ray_jobs.metrics.clip import similarity
 from ray_jobs.metrics.field_metrics import build_field_metrics
 from ray_jobs.metrics.registry import BUILT_IN, of_judge
 
-SUPPOSED_IMAGES = 10_000  # images of the supposed case
-DIFFER, STEP = 0.1, 0.25  # the share of the images on which it differs, and by how much of a score's range
+SUPPOSED_IMAGES = 10_000  # the number of images in both cases
+DIFFER, STEP = 0.1, 0.25  # the share of images that differ, and the difference as a share of a score's range
 
 
 @dataclass(frozen=True)
 class ImagesNeeded:
-    """Images that a gating metric needs to PASS: of equal runs, and in the supposed case; None where nobody can say."""
+    """The images that a gating metric needs to PASS, for equal and for differing runs; None when unknown."""
 
     metric: str
     margin: float
@@ -35,7 +36,7 @@ class ImagesNeeded:
 
 
 def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
-    """For each gating metric that Assay declares; a suite's own metrics are not loaded here."""
+    """The images needed per gating metric that Assay declares. A suite's own metrics are left out."""
     schema = suite.caption.schema_of_fields
     metrics: Mapping[str, Metric] = {
         **BUILT_IN, **{metric.name: metric for metric in similarity.METRICS}, **of_judge(suite.judge),
@@ -49,7 +50,7 @@ def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
 
 
 def size_doubts(suite: Suite, images: int) -> Iterator[str]:
-    """Whether so many images are enough for the gate."""
+    """Doubts about whether `images` images are enough for the gate."""
     groups: dict[ImagesNeeded, list[str]] = {}
     for needed in compute_images_needed(suite):
         groups.setdefault(replace(needed, metric=""), []).append(needed.metric)
