@@ -1,1 +1,1 @@
-"""`report.html`: the verdict with its evidence, one page without references to other files or hosts."""
+"""Build `report.html`: the verdict with its evidence, on one page without references to other files or hosts."""

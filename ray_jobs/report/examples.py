@@ -1,6 +1,6 @@
 """Build the report's examples: a thumbnail, both captions, the references, the judge's rationale and the values.
 
-Reads only the parts that contain the chosen images.
+`report.page` calls this. It reads only the parts that contain the chosen images.
 """
 
 import base64
@@ -25,15 +25,16 @@ from ray_jobs.storage import parts
 THUMBNAIL = 256  # pixels, the longer side
 REFERENCES = 5
 RATIONALE_CHARACTERS = 400
-MIN_LIKENESS = 0.4  # captions that share less are not worth marking word by word
+MIN_LIKENESS = 0.4  # below this similarity, marking the different words does not help a reader
 
 
 @dataclass(frozen=True)
 class CaptionCard:
     """One checkpoint's answer about an image. `caption` is None after a `failure`.
 
-    `pieces` are the caption in pieces, each with whether the other checkpoint has other words there. `fields` are the
-    answer's values beside the caption; an answer that does not fit the schema has none, and `unfit` says why.
+    `pieces` are the pieces of the caption. Each piece says whether the other checkpoint has different words there.
+    `fields` are the answer's values beside the caption. An answer that does not fit the schema has no fields, and
+    `unfit` says why.
     """
 
     who: str
@@ -48,7 +49,7 @@ class CaptionCard:
 
 @dataclass(frozen=True)
 class ImageExample:
-    """One image. `truth` has the right values of the fields, as far as the data set has them."""
+    """One image with a card per checkpoint. `truth` has the right values of the fields that the data set has."""
 
     image_id: str
     label: str
@@ -72,7 +73,7 @@ class FailedImage:
 def build_examples(
     golden_uri: str, sides: Sequence[Side], chosen: Sequence[RankedImage], metrics: Sequence[str]
 ) -> list[ImageExample]:
-    """The chosen images in their order, each with a card per side in the order of `sides`."""
+    """The chosen images in their order. Each has one card per side, in the order of `sides`."""
     rows = [_read_rows(golden_uri, "golden", chosen)]
     rows += [_read_rows(side.captions_uri, "captions", chosen, side.captions) for side in sides]
     rows += [_read_rows(side.scores_uri, "scores", chosen, side.scores) for side in sides]
@@ -123,7 +124,7 @@ def build_failures(side: Side, lost: Sequence[UnscoredImage]) -> list[FailedImag
 
 
 def make_thumbnail(image: bytes | None) -> str:
-    """A data URL of a small JPEG; empty when there is no image, or it cannot be opened."""
+    """A data URL of a small JPEG; empty when there is no image, or the image cannot be opened."""
     try:
         picture = Image.open(io.BytesIO(image or b"")).convert("RGB")
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -174,13 +175,13 @@ def _build_card(
 
 
 def _format_field(value: Any) -> DisplayText:
-    """A field's value as JSON, a text without its quotes."""
+    """A field's value as JSON. A text has no quotes."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return sanitise(text, RATIONALE_CHARACTERS)
 
 
 def _mark_differences(before: CaptionCard, after: CaptionCard) -> list[CaptionCard]:
-    """Both cards, with the words marked that the other one lacks."""
+    """Both cards. In each caption, the words that the other caption lacks are marked."""
     if not (before.caption and after.caption):
         return [before, after]
     words = [re.split(r"(\s+)", card.caption.text) for card in (before, after) if card.caption]

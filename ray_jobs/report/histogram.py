@@ -5,15 +5,15 @@ from collections import Counter
 
 import numpy as np
 
-BINS = 40  # at most
-DISTINCT = 12  # up to so many different values are counted each by itself
+BINS = 40  # the most bins
+DISTINCT = 12  # up to so many different values, every value is counted separately
 
 
 class Histogram:
-    """Counts in bins of width 2^exponent that begin at multiples of it.
+    """Counts in bins of width 2^exponent, which begin at multiples of that width.
 
-    When the values need more than `BINS` bins, each two neighbours become one: exact, in whatever order they came.
-    `distinct` counts every value by itself while there are few.
+    When the values need more than `BINS` bins, every two neighbours are merged. The result is exact and does not depend
+    on the order of the values. `distinct` counts every value separately; None after more than `DISTINCT` values.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Histogram:
         self.distinct: Counter[float] | None = Counter()
 
     def add(self, values: np.ndarray) -> None:
-        """Count the values; those that are missing (NaN) or not finite are left out."""
+        """Count the values. Missing (NaN) and infinite values are left out."""
         values = values[np.isfinite(values)]
         if not len(values):
             return
@@ -61,9 +61,9 @@ class Histogram:
 
 
 def align_bins(first: Histogram, second: Histogram) -> tuple[list[float], list[int], list[int]]:
-    """(edges, counts of one, counts of the other) over the same bins, at most `BINS` of them.
+    """(edges, counts of the first, counts of the second) over the same bins, at most `BINS` of them.
 
-    Both are made as coarse as that takes.
+    Makes both histograms coarser where needed.
     """
     for histogram, by in ((first, second), (second, first)):
         histogram.coarsen(by.exponent)
@@ -78,7 +78,7 @@ def align_bins(first: Histogram, second: Histogram) -> tuple[list[float], list[i
 
 
 def _exponent_for(low: float, high: float) -> int:
-    """A width with which the range takes at most about `BINS` bins, and no bin's number more than 40 bits."""
+    """The exponent of a bin width for about `BINS` bins over the range, with bin numbers of at most 40 bits."""
     widest = max(abs(low), abs(high))
     spread = high / BINS - low / BINS
     by_range = math.ceil(math.log2(spread)) if spread > 0 else -1074

@@ -3,7 +3,7 @@
 import math
 
 NONE = "–"
-LEAST = 1e-12  # what adding up leaves of nothing
+LEAST = 1e-12  # smaller values are rounding errors of sums and are shown as 0
 
 
 def choose_decimals(*values: float | None) -> int:
@@ -14,12 +14,12 @@ def choose_decimals(*values: float | None) -> int:
 
 
 def format_number(value: float | None, places: int = 3, sign: bool = False) -> str:
-    """The value with so many decimals, with its sign when that is what it is about."""
+    """The value with `places` decimals. `sign` adds a plus to positive values, for differences."""
     if value is None or not math.isfinite(value):
         return NONE
     if abs(value) < LEAST:
         value = 0.0
-    if 0 < abs(value) < 0.5 * 10**-places:  # not nothing, though it rounds to nothing
+    if 0 < abs(value) < 0.5 * 10**-places:  # a value that is not 0 must not be shown as 0
         places = min(8, -math.floor(math.log10(abs(value))))
     written = f"{value:+,.{places}f}" if sign and value else f"{value:,.{places}f}"
     return written.replace("-", "\u2212")
@@ -43,7 +43,7 @@ def format_count(value: int | None) -> str:
 
 
 def format_seconds(value: float) -> str:
-    """1.5 s, 3 min 20 s, 2 h 05 min."""
+    """Seconds as a text, for example 1.5 s, 3 min 20 s or 2 h 05 min."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

@@ -1,4 +1,4 @@
-"""Render the report's page: collect everything it shows, and fill in the template."""
+"""Render the report's page: collect all its content, and fill in the template. `write_report` calls this."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,10 +39,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class PageContext:
-    """Everything that a page is rendered from.
+    """The input of a page.
 
-    `metrics` are those that mean the same on both sides (None: all); only these are plotted and used for ranking.
-    `judge` has the judge's totals; `notes` are shown below the headline.
+    `metrics` are the metrics that mean the same on both sides; None means all. Only these are plotted and used for
+    ranking. `judge` has the judge's totals. `notes` are shown below the headline.
     """
 
     spec: Spec
@@ -66,7 +66,7 @@ class PageContext:
 
     @property
     def summaries(self) -> dict[str, Summary]:
-        """Of the metrics that can be shown beside the baseline's."""
+        """The summaries of the metrics that can be shown beside the baseline's."""
         alike = self.scores.metrics if self.metrics is None else self.metrics
         return {metric: self.scores.metrics[metric] for metric in alike}
 
@@ -118,9 +118,9 @@ def render_page(context: PageContext) -> str:
 
 
 def _choose_ranking(context: PageContext, gating: Sequence[str]) -> list[tuple[str, int]]:
-    """The metric to rank images by, and a second one for ties; each with its direction.
+    """The metric to rank images by and a second metric for ties, each with its direction.
 
-    A metric that FAILs comes first, because the ranked images show why.
+    A metric that FAILs comes first, because the ranked images then show why the run failed.
     """
     moved = {
         comparison.metric: comparison
@@ -133,7 +133,7 @@ def _choose_ranking(context: PageContext, gating: Sequence[str]) -> list[tuple[s
     rest = ["judge", "chrf", *(metric for metric in summaries if tables.direction_of(metric, summaries[metric]))]
     usable = [
         metric for metric in dict.fromkeys([*first, *rest]) if _has_values(summaries, metric) and metric != "preference"
-    ]  # the preference is of two captions: no row of scores has it
+    ]  # no row of scores has the preference, because it compares two captions
     return [
         (metric, direction) for metric in usable if (direction := tables.direction_of(metric, summaries[metric])) != 0
     ][:2]  # fmt: skip
@@ -142,22 +142,26 @@ def _choose_ranking(context: PageContext, gating: Sequence[str]) -> list[tuple[s
 def _build_groups(context: PageContext) -> list[tuple[str, str, list[tables.Row]]]:
     """(title, kind, rows) of the tables: first the gating comparisons, then the limits, then the advisory comparisons.
 
-    Advisory comparisons with the anchor have the kind `aside` and are folded, because few readers want them.
+    Advisory comparisons with the anchor have the kind `aside`. The page folds them, because few readers want them.
     """
     summaries, groups = context.scores.metrics, []
     for advisory in (False, True):
         if advisory:
             groups.append(("Absolute limits", "limits", tables.build_limit_rows(context.limits, summaries)))
         for against, checkpoint in context.compared_with.items():
-            found = [one for one in context.comparisons if (one.against, one.advisory) == (against, advisory)]
+            of_group = [
+                comparison
+                for comparison in context.comparisons
+                if (comparison.against, comparison.advisory) == (against, advisory)
+            ]
             title = f"{'Advisory' if advisory else 'Gating'}, against the {against} {sanitise_name(checkpoint.name)}"
             kind = "gating" if not advisory else "advisory" if against == "baseline" else "aside"
-            groups.append((title, kind, tables.build_comparison_rows(found, summaries)))
+            groups.append((title, kind, tables.build_comparison_rows(of_group, summaries)))
     return [group for group in groups if group[2]]
 
 
 def _draw_distributions(scan: ScanResult, summaries: Mapping[str, Summary]) -> list[tuple[str, str, str, Markup]]:
-    """(metric, unit, its means in words, SVG) for each metric with values."""
+    """(metric, unit, means in words, SVG) for each metric with values."""
     distributions = []
     for metric, candidate in scan.candidate.items():
         baseline = scan.baseline.get(metric)
@@ -171,7 +175,7 @@ def _draw_distributions(scan: ScanResult, summaries: Mapping[str, Summary]) -> l
 
 
 def _list_facts(context: PageContext) -> list[tuple[str, str, str]]:
-    """(what, which, where)"""
+    """(kind of thing, its name, its URI) for each line of facts."""
     checkpoint, spec = context.spec.checkpoint, context.spec
     facts = [("checkpoint", checkpoint.name, checkpoint.uri)]
     facts += [("its base model", base.name, base.uri) for base in (checkpoint.base,) if base]
@@ -190,7 +194,7 @@ def _list_ids(context: PageContext) -> dict[str, str]:
 
 
 def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]:
-    """(what, how many, reasons): the images from the source to the scores."""
+    """(stage, number of images, number by reason), from the source to the scores."""
     golden, captions, scores = context.golden, context.captions, context.scores
     rows: list[tuple[str, int, Mapping[str, int]]] = [
         ("read", golden.rows_in, {}),

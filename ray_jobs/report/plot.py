@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT, FONT = 317.0, 166.0, 9.0  # CSS pixels: the width that a phone shows without shrinking the text much
-TICK_WIDTH, NAME_WIDTH = 0.72 * FONT, 0.58 * FONT  # the room for a character: of a number, of a name
+WIDTH, HEIGHT, FONT = 317.0, 166.0, 9.0  # CSS pixels; a phone shows this width without making the text much smaller
+TICK_WIDTH, NAME_WIDTH = 0.72 * FONT, 0.58 * FONT  # the width of a character in a number, and in a name
 SLANT_LEFT, SLANT_DOWN = math.cos(math.pi / 6), math.sin(math.pi / 6)
 NICE = (1, 2, 2.5, 5, 10)
 Range = tuple[float, float]
@@ -15,9 +15,9 @@ WriteTicks = Callable[[Sequence[float]], list[str]]
 
 
 class Plot:
-    """Shapes are added in data coordinates, the later ones over the earlier.
+    """A plot with two axes. Shapes are added in data coordinates, and later shapes cover earlier ones.
 
-    `x_labels` are texts below the plot, each at its value; long ones are written `slanted`.
+    `x_labels` are texts below the plot, each at its value. `slanted` rotates long texts.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Plot:
         below = self._bottom + 12
         for value, text in x_labels:
             if slanted:
-                at = self.across(value) + 4
-                self._label(text, at, below, "end", f' transform="rotate(-30 {at:.1f} {below:.1f})"')
+                label_x = self.across(value) + 4
+                self._label(text, label_x, below, "end", f' transform="rotate(-30 {label_x:.1f} {below:.1f})"')
             else:
                 self._label(text, self.across(value), below, "middle")
 
@@ -54,7 +54,7 @@ class Plot:
         return self._bottom - _position_in(value, self._y) * (self._bottom - self._top)
 
     def bar(self, x: float, width: float, height: float, colour: str) -> None:
-        """A bar that stands on the axis, at least a pixel wide."""
+        """Add a bar that stands on the axis and is at least one pixel wide."""
         left, right, top = self.across(x - width / 2), self.across(x + width / 2), self.down(height)
         wide = max(right - left, 1.0)
         self._add("rect", colour, f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{self._bottom - top:.1f}"')
@@ -69,9 +69,9 @@ class Plot:
         self._add("path", colour, f'd="{self._path(points)}Z" fill-opacity=".35"')
 
     def marker(self, x: float, y: float, shape: str, radius: float, colour: str) -> None:
-        """A circle, cross, diamond or square, with an edge that parts it from what lies below."""
-        at, down = self.across(x), self.down(y)
-        path = "M" + "L".join(f"{at + radius * a:.1f} {down + radius * b:.1f}" for a, b in SHAPES[shape]) + "Z"
+        """Add a circle, cross, diamond or square, with an edge that separates it from the shapes below."""
+        centre, middle = self.across(x), self.down(y)
+        path = "M" + "L".join(f"{centre + radius * a:.1f} {middle + radius * b:.1f}" for a, b in SHAPES[shape]) + "Z"
         self._add("path", colour, f'd="{path}" stroke="var(--paper)"')
 
     def ring(self, x: float, y: float, radius: float, colour: str) -> None:
@@ -109,13 +109,13 @@ SHAPES = {
 
 
 def widen_range(low: float, high: float, by: float) -> Range:
-    """The range with a part of its width, or of its size where it has none, added at both ends."""
+    """The range with `by` times its width added at both ends. A range without width gets a part of its size."""
     room = by * (high - low) or 0.05 * abs(low) or 0.05
     return low - room, high + room
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round values within the range, at most `most` steps apart; also of a range as wide as floats allow."""
+    """Round values within the range, with at most `most` steps between them. Works for every range of floats."""
     rough = high / most - low / most
     if not 0 < rough < math.inf:
         return [low]
@@ -127,7 +127,7 @@ def nice_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def write_ticks(ticks: Sequence[float]) -> list[str]:
-    """The ticks, as short as tells them apart. Very large or small ones have an exponent and at most six digits."""
+    """The ticks as short texts that still differ. Very large or small ticks have an exponent and at most six digits."""
     largest = max(map(abs, ticks), default=0.0)
     step = min((after - before for before, after in pairwise(ticks)), default=largest)
     if not step or not 1e-4 <= largest < 1e6 or step < 1e-6:
@@ -141,7 +141,7 @@ def write_ticks(ticks: Sequence[float]) -> list[str]:
 
 
 def _position_in(value: float, within: Range) -> float:
-    """How far along the range the value lies, 0 to 1. Quarters, so that no difference of floats is infinite."""
+    """The position of the value in the range, from 0 to 1. Uses quarters, so that no difference of floats overflows."""
     low, high = within
     width = high / 4 - low / 4
     return (value / 4 - low / 4) / width if width else 0.5

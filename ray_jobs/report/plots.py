@@ -13,12 +13,12 @@ OUTCOMES = {
     "PASS": ("pass", "circle"), "FAIL": ("fail", "cross"), "INCONCLUSIVE": ("unsure", "diamond"),
     "INCOMPLETE": ("muted", "square"),
 }  # fmt: skip
-LABELS = 7  # checkpoints named below a trend
-TOP = 1.05  # of the highest share: where the plot ends
+LABELS = 7  # the most checkpoints that are named below a trend
+TOP = 1.05  # the plot ends at this multiple of the highest share
 
 
 def draw_distribution(candidate: Histogram, baseline: Histogram | None) -> str:
-    """The share of the images by value: the candidate's filled, over the baseline's as a line. Empty without values."""
+    """An SVG of the share of images by value, for candidate and baseline; empty without values of the candidate."""
     other = baseline or Histogram()
     if not candidate.n:
         return ""
@@ -27,13 +27,13 @@ def draw_distribution(candidate: Histogram, baseline: Histogram | None) -> str:
 
 
 def draw_trend(points: Sequence[TrendPoint]) -> str:
-    """Mean and 95% interval (1.96 standard errors) of each checkpoint. Empty without points."""
+    """An SVG of the mean and 95% interval (1.96 standard errors) of each checkpoint; empty without points."""
     if not points:
         return ""
     ends = [point.mean + side * point.error for point in points for side in (-1.96, 1.96)]
     y = widen_range(min(ends), max(ends), 0.18)
     step = max(1, -(-len(points) // LABELS))
-    named = range(len(points))[::-1][::step][::-1]  # the last one always
+    named = range(len(points))[::-1][::step][::-1]  # the last checkpoint is always named
     labels = [(place, _shorten(points[place].checkpoint)) for place in named]
     plot = Plot((-0.6, len(points) - 0.4), y, labels, 5, write_ticks, slanted=len(named) > 4)
     plot.line([(place, point.mean) for place, point in enumerate(points)], "line", 1.2)
@@ -47,7 +47,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> str:
 
 
 def _draw_bars(candidate: Histogram, baseline: Histogram) -> str:
-    """A pair of bars for each of few values."""
+    """Draw one pair of bars per value. Used when there are few different values."""
     counts: list[Counter[float]] = [histogram.distinct or Counter() for histogram in (baseline, candidate)]
     values = sorted({*counts[0], *counts[1]})
     apart = min((after - before for before, after in pairwise(values)), default=1.0)
@@ -80,12 +80,12 @@ def _draw_steps(candidate: Histogram, baseline: Histogram) -> str:
 
 
 def _plot_shares(x: Range, labels: Labels, highest: float) -> Plot:
-    """An empty plot of shares from nothing to a little more than the highest."""
+    """An empty plot of shares, from 0 to a little more than the highest share."""
     return Plot(x, (0, TOP * highest), labels, 4, lambda ticks: [f"{share:.0%}" for share in ticks])
 
 
 def _outline_steps(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
-    """The corners of the steps, from the axis and back to it."""
+    """The corners of the steps. The outline begins and ends on the axis."""
     corners = [corner for (left, right), height in zip(pairwise(edges), heights, strict=True)
                for corner in ((left, height), (right, height))]  # fmt: skip
     return [(edges[0], 0.0), *corners, (edges[-1], 0.0)]

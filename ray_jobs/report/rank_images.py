@@ -1,6 +1,6 @@
-"""Scan the scores of a run beside those of another: distributions, and the few images that are worth a look.
+"""Scan the scores of a run beside the scores of its baseline, for distributions and for the images to show.
 
-Parts are streamed, with a few read ahead. Memory does not grow with the number of images.
+`report.page` calls this. Parts are streamed, and a few are read ahead. Memory does not grow with the number of images.
 """
 
 from collections import Counter
@@ -18,14 +18,14 @@ from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.storage import parts
 from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 
-AHEAD = 8  # parts read at once
-MAX_RANKED = 10  # images shown for each of worse and better
-MAX_FAILURES = 3  # of a reason of failure
+AHEAD = 8  # parts that are read ahead
+MAX_RANKED = 10  # the most images shown as worse, and as better
+MAX_FAILURES = 3  # the most images shown per reason of failure
 
 
 @dataclass(frozen=True)
 class Side:
-    """The captions of one checkpoint and their scores: of these manifests, or the current ones."""
+    """The captions of one checkpoint and their scores. Without a manifest, the current files are used."""
 
     name: str
     captions_uri: str
@@ -35,7 +35,7 @@ class Side:
 
 
 class RankedImage(NamedTuple):
-    """An image by how much better it is (`by`, then `then`), and the part that it is in."""
+    """An image of a part, with how much better it is: `by` for the first metric, `then` for the second metric."""
 
     by: float
     then: float
@@ -51,8 +51,7 @@ class UnscoredImage(NamedTuple):
 
 @dataclass
 class ScanResult:
-    """`worse` and `better` begin with the largest change; without a baseline they have the lowest and highest
-    values."""
+    """`worse` and `better` begin with the largest change. Without a baseline: lowest and highest values."""
 
     candidate: dict[str, Histogram]
     baseline: dict[str, Histogram]
@@ -68,7 +67,7 @@ def scan_scores(
     metrics: Sequence[str],
     rank_by: Sequence[tuple[str, int]],
 ) -> ScanResult:
-    """Scan all parts. `rank_by` has up to two (metric, direction): the second one breaks ties of the first."""
+    """Scan all parts. `rank_by` has up to two (metric, direction). The second metric breaks ties of the first."""
     scan = ScanResult({name: Histogram() for name in metrics}, {name: Histogram() for name in metrics if baseline})
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
     failure_counts: Counter[str] = Counter()
@@ -107,7 +106,7 @@ def _stored_columns(side: Side, names: Sequence[str], columns: Sequence[str]) ->
 
 
 def _rank_part(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence[tuple[str, int]]) -> list[RankedImage]:
-    """The part's images that have a value, the worst first: only the first and last `CASES` of them."""
+    """The part's images with a value, the worst first. Only the first and the last `MAX_RANKED` are returned."""
     if not rank_by:
         return []
     ids = new["image_id"].to_pylist()

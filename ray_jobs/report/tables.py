@@ -1,4 +1,7 @@
-"""Build the report's tables: the verdict's numbers as rows of text, with drawings of their intervals."""
+"""Build the report's tables: the verdict's numbers as rows of text, with drawings of their intervals.
+
+`report.page` calls this.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +12,7 @@ from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.inputs.display_text import sanitise_name
 from ray_jobs.report.numbers import NONE, choose_decimals, format_count, format_interval, format_number, format_p
 
-WIDTH = 120.0  # of the drawing of an interval
+WIDTH = 120.0  # the width of the drawing of an interval
 OUTCOME_WORDS = {
     "PASS": ("✓ PASS", "pass"),
     "FAIL": ("✕ FAIL", "fail"),
@@ -21,7 +24,7 @@ MOST_ROWS = 24
 
 @dataclass(frozen=True)
 class IntervalDrawing:
-    """Positions in a drawing that is `WIDTH` wide, with a difference of 0 in its middle."""
+    """Positions in a drawing that is `WIDTH` wide. A difference of 0 is in its middle."""
 
     low: float
     high: float
@@ -31,9 +34,9 @@ class IntervalDrawing:
 
 @dataclass(frozen=True)
 class Row:
-    """A metric's row. All texts are ready to show; those in `below` are small, under the cell of the same column.
+    """A metric's row. All texts are ready to show. Texts in `below` are small and stand under the cell of their column.
 
-    `hint` says how many images would decide. `way` is +1 when more is better, -1 when less is, else 0.
+    `hint` says how many images would decide. `way` is +1 when more is better, -1 when less is better, else 0.
     """
 
     metric: str
@@ -48,12 +51,12 @@ class Row:
 
 
 def direction_of(metric: str, summary: Summary | None) -> int:
-    """+1 when more is better, -1 when less is, 0 for neither."""
+    """+1 when more is better, -1 when less is better, 0 for neither."""
     return summary.direction if summary else METRICS.get(metric, 0)
 
 
 def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:
-    """The comparisons, in their order."""
+    """One row per comparison, in their order."""
     rows = []
     for comparison in comparisons:
         places = choose_decimals(comparison.baseline, comparison.candidate, comparison.margin)
@@ -111,7 +114,7 @@ def build_limit_rows(checks: Iterable[LimitCheck], summaries: Mapping[str, Summa
 
 
 def build_summary_rows(summaries: Mapping[str, Summary]) -> list[Row]:
-    """The candidate's own values: mean, 95% interval, quantiles."""
+    """One row per metric of the candidate: mean, 95% interval, quantiles, number of images."""
     rows = []
     for metric, summary in summaries.items():
         places = choose_decimals(summary.mean, *summary.quantiles.values())
@@ -140,7 +143,7 @@ def _build_row(
 
 
 def unit_of(metric: str, summary: Summary | None) -> str:
-    """The unit as it is shown beside the metric's name: empty where that says it."""
+    """The unit as shown beside the metric's name; empty when the unit equals the name."""
     return sanitise_name(summary.unit) if summary and summary.unit != metric else ""
 
 
@@ -151,7 +154,7 @@ def list_columns(rows: Sequence[Row]) -> list[str]:
 
 
 def flatten_details(details: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Nested details as tables of two columns by the name of their topmost key, each of at most `MOST_ROWS` rows."""
+    """Nested details as tables of two columns, by their topmost key. A key gives a table at most `MOST_ROWS` rows."""
     tables: dict[str, list[tuple[str, str]]] = {}
     for key, value in details.items():
         nested = isinstance(value, Mapping | list)
@@ -165,7 +168,7 @@ def _iterate_leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[st
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield from _iterate_leaves(below, (*path, str(key)))
-    elif isinstance(value, list):  # of rows: all but their last cell say what it is of
+    elif isinstance(value, list):  # of rows: the last cell is the value, and the other cells name it
         for row in value:
             named = row.items() if isinstance(row, Mapping) else [("", row)]
             cells = [f"{key} {_format_value(cell)}".strip() for key, cell in named] or [NONE]
@@ -189,7 +192,7 @@ def _format_hint(decisive: int | None) -> str:
 
 
 def _describe_change(comparison: Comparison, direction: int) -> tuple[str, str]:
-    """An advisory comparison in a word, because it has no outcome."""
+    """(word, tone) for an advisory comparison, which has no outcome."""
     up, down = ("better", "worse") if direction else ("higher", "lower")
     if comparison.low is not None and comparison.low > 0:
         return f"▲ {up}", "plain"

@@ -1,4 +1,7 @@
-"""Build the trend: the runs of a checkpoint series, in the order in which they were published."""
+"""Build the trend: the runs of a checkpoint series, in the order in which they were published.
+
+`report.page` calls this.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -12,14 +15,14 @@ from ray_jobs.storage import index
 from ray_jobs.storage.odd_items import describe
 
 MAX_POINTS = 40
-MAX_MEAN = 1e15  # of a mean: no axis can show a larger one beside the others
+MAX_MEAN = 1e15  # no axis can show a larger mean beside the other means
 
 log = logging.getLogger("assay")
 
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """A checkpoint's mean of one metric with its standard error; `own`: of the run that the report is about."""
+    """A checkpoint's mean of one metric with its standard error. `own`: the report is about this checkpoint's run."""
 
     checkpoint: str
     outcome: Outcome | None
@@ -30,7 +33,7 @@ class TrendPoint:
 
 @dataclass(frozen=True)
 class TrendRun:
-    """A run as the trend needs it, published or about to be."""
+    """A run as the trend needs it. The run is published, or the report is about it."""
 
     checkpoint: Checkpoint
     scale_id: str
@@ -41,7 +44,7 @@ class TrendRun:
 def describe_run(
     checkpoint: Checkpoint, scale_id: str, outcome: Outcome | None, metrics: dict[str, Summary]
 ) -> TrendRun:
-    """The run that a report is made for, before it has a record."""
+    """The run that the report is about, which has no record yet."""
     means = {
         metric: (summary.mean, summary.standard_error)
         for metric, summary in metrics.items()
@@ -53,10 +56,10 @@ def describe_run(
 def build_trend(
     root: str, suite: str, series_id: str, current: TrendRun, metrics: Iterable[str]
 ) -> dict[str, list[TrendPoint]]:
-    """By metric, at most `MOST` points, the last one for each checkpoint, this run's where it was or at the end.
+    """For each metric at most `MAX_POINTS` points, one per checkpoint. A new checkpoint's point is the last one.
 
-    A metric whose values depend on the scale (a judge's, a model's, a suite's own) is shown for runs on this run's
-    scale only.
+    Some metrics depend on the scoring id: the metrics of a judge, of a model, and a suite's own metrics. Their points
+    are only of runs with this run's scoring id.
     """
     try:
         lines = index.load_complete(root, suite).records.values()
@@ -66,7 +69,9 @@ def build_trend(
     listed = [line for line in lines if line.series_id == series_id]
     runs = {
         line.checkpoint.folder: TrendRun(line.checkpoint, line.scale_id, line.outcome, line.means)
-        for line in sorted(listed, key=lambda line: line.scale_id == current.scale_id)  # on this scale, if there is one
+        for line in sorted(
+            listed, key=lambda line: line.scale_id == current.scale_id
+        )  # a run with this scoring id wins
     }
     order = list(dict.fromkeys(line.checkpoint.folder for line in listed))
     if current.checkpoint.folder not in order:
@@ -85,7 +90,7 @@ def build_trend(
 
 
 def _can_be_drawn(mean: float, error: float | None) -> bool:
-    """Whether a plot can show another run's value. One that cannot be shown must not cost this run its report."""
+    """True if a plot can show another run's value. Another run's value must not cost this run its report."""
     return abs(mean) <= MAX_MEAN and 0 <= (error or 0) <= MAX_MEAN
 
 

@@ -1,7 +1,7 @@
-"""Write `report.html`: the verdict with its evidence, one page without references to other files or hosts.
+"""Write `report.html`: the verdict with its evidence, on one page without references to other files or hosts.
 
-The driver of `evaluate` calls this. Captions are hostile text: the template escapes each one, and
-`display_text.shown` makes its control characters visible.
+The driver of `evaluate` calls this. Captions are hostile text. The template escapes every caption, and
+`display_text.sanitise` makes its control characters visible.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "unsure", "INCOMPLETE":
 
 
 def write_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
-    """Write the run's report; return its URI. Needs what `render_report` does."""
+    """Write the run's report. Returns its URI. Needs the captions and scores of the run and of its baseline."""
     uri = f"{spec.results_uri}/report.html"
     objects.write(uri, render_report(spec, scores, verdict).encode())
     return uri
@@ -51,9 +51,9 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
 
 
 def describe_side(spec: Spec, checkpoint: Checkpoint, caption_id: str) -> Side:
-    """The captions of a checkpoint, with their scores on the spec's scale."""
+    """The captions of a checkpoint, with their scores under the spec's scoring id."""
     name = checkpoint.name
-    if caption_id != spec.caption_id and name == spec.checkpoint.name:  # one name for two checkpoints
+    if caption_id != spec.caption_id and name == spec.checkpoint.name:  # both checkpoints have one name
         name = f"{name} {checkpoint.fingerprint[:8]}"
     return Side(name, spec.captions_uri_of(caption_id), spec.scores_uri_of(caption_id))
 
