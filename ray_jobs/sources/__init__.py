@@ -1,1 +1,1 @@
-"""Where images come from, one module per format."""
+"""List and read the images of a data set, with one module per format in `formats/`."""

@@ -15,13 +15,13 @@ from ray_jobs.sources.settings import refuse_unused
 from ray_jobs.sources.source import SUFFIXES, Source
 from ray_jobs.storage import objects
 
-PEEKED = 1000  # entries looked at to tell what a folder holds
+PEEKED = 1000  # the most entries that are read to detect the format of a folder
 
 
 def open_source(dataset: Dataset) -> Source:
-    """The source of a dataset's format; `auto` goes by what lies there.
+    """The source of a dataset's format. `auto` detects the format from the files.
 
-    Raises InputError when that does not tell, and for a setting that the format does not use.
+    Raises InputError when the files do not tell the format, and for a setting that the format does not use.
     """
     kind = dataset.format if dataset.format != "auto" else _detect_format(dataset)
     refuse_unused(dataset, kind)
@@ -74,12 +74,12 @@ def _detect_format(dataset: Dataset) -> str:
 
 
 def _are_beside(keys: list[str]) -> bool:
-    """Whether each Parquet file has a shard or a folder of its own name: img2dataset writes its log there."""
+    """True if each Parquet file has a shard or a folder of the same name, because img2dataset writes its log so."""
     shards = {key.removesuffix(".tar") if key.endswith(".tar") else key.rpartition("/")[0] for key in keys}
-    whole = keys[:-1] if len(keys) == PEEKED else keys  # what belongs to the last one may not have been looked at
+    whole = keys[:-1] if len(keys) == PEEKED else keys  # the shard of the last file may be beyond the entries read
     return all(key.removesuffix(".parquet") in shards for key in whole if key.endswith(".parquet"))
 
 
 def _kind(name: str) -> str | None:
-    """The format that a file name speaks for, None when for none."""
+    """The format that the suffix of a file name belongs to; None without one."""
     return next((kind for kind, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes)), None)

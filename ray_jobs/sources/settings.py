@@ -1,7 +1,7 @@
-"""Refuses the settings of a data set that its format does not use: a setting without effect is a wrong belief.
+"""Refuse the settings of a data set that its format does not use, because a setting without effect misleads its author.
 
-`open_source` calls this once the format is known. What only the files can tell (no file is of the split, no image lies
-in a subfolder) the source itself refuses while it lists.
+`open_source` calls this when the format is known. Some faults show only in the files: no file is of the split, or no
+image lies in a subfolder. The source itself refuses these while it lists.
 """
 
 from ray_jobs.contract.suite import Dataset
@@ -18,7 +18,7 @@ KINDS = {
 
 
 def refuse_unused(dataset: Dataset, kind: str) -> None:
-    """Raise InputError for a setting that the format `kind` does not use, with what to write instead."""
+    """Raise InputError for a setting that the format `kind` does not use. The message says what to write instead."""
     if dataset.config is not None and not is_hub_name(dataset):
         raise InputError(
             f"dataset {dataset.source}: `config` is for a data set that is named on the Hugging Face hub; take it out, "

@@ -1,7 +1,7 @@
-"""The protocol of a source: it lists its images, and reads those that it is asked for.
+"""Define the protocol of a source: a source lists its images, and reads the images that it gets.
 
-`list_images` streams in a process that the driver starts; `read` runs in a process that a Ray worker starts. The plan
-of the golden set, on disk, carries the images from one to the other.
+`list_images` runs in a process that the driver starts. `read` runs in a process that a Ray worker starts. The plan of
+the golden set, on disk, carries the listed images from the first process to the second.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,11 +25,11 @@ Distance = Literal["local", "object-store", "web"]
 
 @dataclass(frozen=True)
 class ImageRef:
-    """One image as the listing has it. `where` is for `read`; `size` in bytes, 0 when the listing does not tell.
+    """One image in a listing. `where` tells `read` the place. `size` is in bytes, and 0 when the listing has no size.
 
-    `label` is as the source writes it: its id where `read` gives a name. `fault` is why it cannot be read, if it is
-    known by now: what its row holds of label or references is of no use. `truth` are the right values of fields, as
-    JSON.
+    `label` is the source's own text: the id, when `read` gives a name. `fault` says why the image cannot be read,
+    because the label or references of its row cannot be used. `fault` is empty when no fault is known yet. `truth` has
+    the right values of fields, as JSON.
     """
 
     image_id: str
@@ -43,9 +43,9 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One image as the source has it: its bytes, or the local file to read, or neither, and `detail` says why.
+    """One image from the source: its bytes, or the local file to read, or neither. In the last case `detail` says why.
 
-    `label` is the name of the class, `label_id` what the source has for it.
+    `label` is the name of the class. `label_id` is the source's own id of the class.
     """
 
     image_id: str
@@ -61,14 +61,14 @@ class SourceImage:
 class Source(Protocol):
     @property
     def distance(self) -> Distance:
-        """How far away the bytes lie: it decides how many are read at once."""
+        """How far away the bytes are. The distance decides how many images are read at once."""
 
     def list_images(self) -> Iterator[ImageRef]:
-        """Every image, in an order that depends on the content alone; labels at least where the sample needs them.
+        """Every image, in an order that depends only on the content. Has labels at least where the sample needs them.
 
-        Raises InputError when the source is not what its settings say. A row that cannot be an image is listed too:
-        an image that is not listed is not counted.
+        A row that cannot be an image is listed too, because an image that is not listed is not counted. Raises
+        InputError when the settings do not fit the source.
         """
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        """The located images, in that order. Raises RetryableError when trying again may help."""
+        """The located images, in the same order. Raises RetryableError when another try may succeed."""

@@ -1,1 +1,1 @@
-"""What the cells of a row mean: image, label, references, truth."""
+"""Read the cells of a row: image, label, references, truth."""

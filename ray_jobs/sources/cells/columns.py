@@ -1,4 +1,4 @@
-"""Which columns of a table hold the images, labels and references."""
+"""Choose the columns of a table that contain the images, labels, references and right values."""
 
 import json
 import logging
@@ -22,10 +22,11 @@ PLACES = (
 
 @dataclass(frozen=True)
 class Columns:
-    """The chosen columns; `places` when the image column holds paths or URLs; the label's class names by id, if any.
+    """The chosen columns of a table.
 
-    `partition_values` are the values of columns that the folders of a file give to all of its rows (`label=cat/`).
-    `truth` are the columns of right values with what Hugging Face datasets say of their types.
+    `places` says that the image column contains paths or URLs. `names` has the class names of the label by id, if any.
+    `partition_values` has the columns that a file's folders give to all of its rows (`label=cat/`). `truth` has the
+    columns of right values with the types that Hugging Face datasets give them.
     """
 
     image: str
@@ -49,8 +50,11 @@ def choose_columns(
     partitions: Mapping[str, str] | None = None,
     known: str | None = None,
 ) -> Columns:
-    """The columns of a table with this schema, and those of its folders; `known` is that of the images where other
-    files have told it. Raises InputError when one is not there or none can be told."""
+    """The columns of a table with this schema and of its folders.
+
+    `known` is the image column when other files have settled it. Raises InputError when a named column is missing, or
+    when no image column can be chosen.
+    """
     types = _huggingface_types(schema)
     given = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
     image = (
@@ -79,27 +83,27 @@ def choose_columns(
 
 
 def check_column(column: str | None, role: str, where: str, names: list[str]) -> str | None:
-    """The column as it was asked for. Raises InputError when there is none of that name."""
+    """The column itself. Raises InputError when the table has no column of that name."""
     if column and column not in names:
         raise InputError(f"dataset {where}: no column {column!r} for {role}{nearest(column, names)}")
     return column
 
 
 def check_truth_columns(dataset: Dataset, where: str, names: list[str]) -> tuple[str, ...]:
-    """The columns that hold the right values of fields. Raises InputError when one is not there."""
+    """The columns that contain the right values of fields. Raises InputError when one is missing."""
     for name, column in dataset.truth.items():
         check_column(column, f"the truth of {name!r}", where, names)
     return tuple(dataset.truth.values())
 
 
 def choose_preferred(candidates: Iterable[str], order: tuple[str, ...]) -> str | None:
-    """The candidate that comes first in an order of names, capitals aside."""
+    """The candidate that comes first in `order`, whatever its case; None when `order` has none of them."""
     lowered = {name.lower(): name for name in reversed(list(candidates))}
     return next((lowered[name] for name in order if name in lowered), None)
 
 
 def log_columns(dataset: Dataset, columns: Columns) -> None:
-    """Log what was chosen."""
+    """Log the chosen columns."""
     columns_by_role = {"image": columns.image, "label": columns.label, "references": columns.references}
     log.info(
         "dataset %s: columns %s", dataset.source, ", ".join(f"{a} = {b!r}" for a, b in columns_by_role.items() if b)
@@ -107,9 +111,10 @@ def log_columns(dataset: Dataset, columns: Columns) -> None:
 
 
 def _choose_image_column(where: str, schema: pa.Schema, types: dict[str, dict[str, Any]]) -> str:
-    """Image features first, then what can hold bytes, then texts that are named like places of images.
+    """The name of the image column. Raises InputError when no column, or more than one, fits.
 
-    Then what writers make of these: lists of them, and, where no cell of the file has a value, a column without a type.
+    Image features come first, then columns that can contain bytes, then texts that are named like places of images.
+    Then come the forms that writers make of these: lists, and a column without a type when no cell has a value.
     """
     features = [str(name) for name in schema.names if types.get(name, {}).get("_type") == "Image"]
     with_bytes = [str(field.name) for field in schema if _holds_bytes(field.type)]
@@ -152,7 +157,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _inner(kind: pa.DataType) -> pa.DataType:
-    """What a list or a dictionary of values has in it; another type is itself."""
+    """The type of the values in a list or a dictionary; any other type unchanged."""
     return kind.value_type if _is_list(kind) or pa.types.is_dictionary(kind) else kind
 
 
@@ -167,7 +172,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _holds_places(kind: pa.DataType) -> bool:
-    """Whether a cell may be the place of an image: a text, also in a list or a category, or an object with a path."""
+    """True if a cell may be the place of an image: a text, also in a list or a category, or an object with a path."""
     kind = _inner(kind)
     if pa.types.is_struct(kind):
         return not _holds_bytes(kind) and any(field.name in ("path", "url") and _is_text(field.type) for field in kind)
@@ -175,7 +180,7 @@ def _holds_places(kind: pa.DataType) -> bool:
 
 
 def _huggingface_types(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """Features by column as `datasets.Features.from_arrow_schema` reads them, without its seconds of import."""
+    """Features by column, as `datasets.Features.from_arrow_schema` reads them. Importing `datasets` takes seconds."""
     try:
         types = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):

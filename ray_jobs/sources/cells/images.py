@@ -1,4 +1,4 @@
-"""The image in a cell: its bytes, or the place that it lies at, however a table or a line of a manifest writes it."""
+"""Read the image in a cell: its bytes or its place, in every form that tables and manifests use."""
 
 import base64
 import binascii
@@ -10,8 +10,8 @@ from ray_jobs.dataset import image_formats
 from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.sources.cells.texts import CellFault, describe, escape_unencodable, is_bytes, is_missing, parse_container
 
-DEEPEST = 4  # lists of one, objects in objects
-MOST_PATH = 4096  # characters; the system's own limit
+DEEPEST = 4  # the most levels of lists and objects
+MOST_PATH = 4096  # characters; the operating system's limit
 MOST_URL = 65_536
 LEAST_BASE64 = 60  # characters: no image is smaller
 PLACES = ("path", "url", "image_url", "file_name", "filename", "uri", "image", "base64", "b64_json")
@@ -25,15 +25,15 @@ BASE64_IMAGES = (
     "SUkq",
     "TU0AK",
     "AAAA",
-)  # what their first bytes become
+)  # the first bytes of image formats, in base64
 DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 PYTHON_BYTES = re.compile(r"b['\"].*['\"]", re.DOTALL)
 
 
 def read_image(value: Any, depth: int = 0) -> bytes | str | None:
-    """The bytes of an image, or the path or URL that it lies at, or None for an empty cell.
+    """The bytes of an image, or its path or URL; None for an empty cell.
 
-    Raises CellFault for what is none of these, and for several images: a row has one.
+    Raises CellFault for any other value, and for several images, because a row has one image.
     """
     if depth > DEEPEST:
         raise CellFault("an image inside lists and objects that are nested too deep; write its bytes or its path")
@@ -51,20 +51,23 @@ def read_image(value: Any, depth: int = 0) -> bytes | str | None:
 
 
 def is_inline(text: str) -> bool:
-    """Whether a text is an image and not the place of one."""
+    """True if a text is an image itself and not the place of an image."""
     return bool(DATA_URL.match(text))
 
 
 def as_data_url(data: bytes) -> str:
-    """A text that `read_image` reads these bytes from."""
+    """The bytes as a `data:` URL, which `read_image` reads."""
     return f"data:;base64,{base64.b64encode(data).decode()}"
 
 
 def _pick_field(struct: dict[str, Any]) -> Any:
-    """What of an object is the image: `{'bytes', 'path'}` of Hugging Face datasets, or one field named like a place."""
+    """The field of an object that contains the image.
+
+    Hugging Face datasets write `{'bytes', 'path'}`. Other objects need exactly one field that is named like a place.
+    """
     if "bytes" in struct or "path" in struct:
-        held = struct.get("bytes")
-        return struct.get("path") if held is None else held
+        data = struct.get("bytes")
+        return struct.get("path") if data is None else data
     named = [name for name in PLACES if not is_missing(struct.get(name))]
     if len(named) != 1:
         raise CellFault(f"{describe(struct)}; write the bytes of a file, a path or a URL")
@@ -87,7 +90,7 @@ def _pick_item(images: list[Any] | tuple[Any, ...]) -> Any:
 
 
 def _from_bytes(data: bytes) -> bytes | str:
-    """The bytes, unless they are a text: some writers make every column binary."""
+    """The bytes, or the text in them, because some writers make every column binary."""
     head = data[:16]
     if not head.isascii() or not head.decode().isprintable():
         return data
@@ -116,7 +119,7 @@ def _from_text(text: str, depth: int) -> bytes | str | None:
 
 
 def _decode_inline(text: str) -> bytes | None:
-    """The bytes of a `data:` URL or of base64 text that is an image; None for another text."""
+    """The bytes of a `data:` URL, or of base64 text that is an image; None for any other text."""
     match = DATA_URL.match(text)
     if not match and not (
         len(text) >= LEAST_BASE64 and text.startswith(BASE64_IMAGES) and BASE64.fullmatch(text) and "." not in text
@@ -134,7 +137,7 @@ def _decode_inline(text: str) -> bytes | None:
 
 
 def _begins_like_an_image(data: bytes) -> bool:
-    """Whether base64 was meant: a long path can be made of its letters alone."""
+    """True if decoded base64 begins like an image. A long path may consist of base64's letters only."""
     if data[:2] == b"BM":
         return int.from_bytes(data[2:6], "little") == len(data)
     if data[:3] == b"\xff\xd8\xff":

@@ -1,4 +1,4 @@
-"""Names for labels: a raw label is a class's id or a key such as a WordNet id, and a file may give the names."""
+"""Give names to labels. A raw label is the id of a class, or a key such as a WordNet id. A file may have the names."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,9 @@ LabelNames = Mapping[str, str]
 
 
 def read_label_names(dataset: Dataset) -> LabelNames | None:
-    """Name by raw label as the file of `label_names` has them, None without such a file.
+    """Names by raw label from the file of `label_names`; None without such a file.
 
-    `label_tables` says which forms the file may have. Raises InputError when it has none of them.
+    `label_tables` says which forms the file may have. Raises InputError when the file has none of them.
     """
     if not (uri := dataset.label_names):
         return None
@@ -32,10 +32,10 @@ def read_label_names(dataset: Dataset) -> LabelNames | None:
 
 
 def name_label(raw: str | None, names: LabelNames | None, dataset: Dataset) -> tuple[str | None, str | None]:
-    """Name and id of a raw label: the raw label itself and no id where there are no names.
+    """(name, id) of a raw label. Without names, the name is the raw label itself and the id is None.
 
-    Those of several labels are joined by commas. Raises InputError when there are names, but none for this label; -1 is
-    how class labels say that there is none.
+    The names and ids of several labels are joined by commas. The class label -1 means that there is no label. Raises
+    InputError when there are names, but no name for this label.
     """
     if raw is None:
         return None, None

@@ -1,6 +1,7 @@
-"""The text in a cell, and what a list or an object is that came as text; `cells.values` decides what a cell may hold.
+"""Read the text in a cell, and lists or objects that are written as text. `cells.values` decides which cells are valid.
 
-Nothing here writes out what is no text: a number's, an object's or bytes' Python form is never somebody's caption.
+Invariant: nothing here turns a value into its Python form, because the Python form of a number, an object or bytes is
+never a caption.
 """
 
 import ast
@@ -12,10 +13,10 @@ from typing import Any
 
 from ray_jobs.inputs import names
 
-MOST_CHARACTERS = 2**20  # of a list that came as text
+MOST_CHARACTERS = 2**20  # the most characters of a list written as text
 MOST_ITEMS = 10_000
 DEEPEST = 16
-MISSING = frozenset({"nan", "NaN", "NaT", "<NA>"})  # what pandas writes for a missing cell once it is a text
+MISSING = frozenset({"nan", "NaN", "NaT", "<NA>"})  # pandas writes these for a missing cell in a column of texts
 STRING = r"[bBuU]?'(?:[^'\\]|\\.)*'|[bBuU]?\"(?:[^\"\\]|\\.)*\""
 STRING_OR_MISSING = re.compile(rf"({STRING})|\b(?:nan|NaN|NaT|null)\b|<NA>", re.DOTALL)
 LITERAL = re.compile(r"(?:[\[\](){},:\sS0-9.+\-eE]|None|True|False)*")
@@ -24,11 +25,11 @@ ARRAY = re.compile(r"(?:np\.|numpy\.)?(?:array|Series|tensor)\(\s*\[.*\)", re.DO
 
 
 class CellFault(ValueError):
-    """What a cell holds and nobody reads, with the remedy; the text follows the name of the column and a colon."""
+    """A cell that cannot be read. The text has the fault and the remedy, and follows the column's name and a colon."""
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: no value, no number, an empty text, or a text by which pandas says the same."""
+    """True if a cell is empty: no value, not a number, an empty text, or pandas' text for a missing cell."""
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, Decimal):
@@ -43,7 +44,10 @@ def is_bytes(value: Any) -> bool:
 
 
 def decode_text(value: Any) -> str:
-    """The text, or what UTF-8 bytes say, without a byte order mark. Raises CellFault for bytes of another encoding."""
+    """The text, or the text in UTF-8 bytes, without a byte order mark.
+
+    Raises CellFault for bytes of another encoding, and for a text with null bytes.
+    """
     if is_bytes(value):
         try:
             value = bytes(value).decode()
@@ -55,14 +59,18 @@ def decode_text(value: Any) -> str:
 
 
 def escape_unencodable(text: str) -> str:
-    """The text with whatever UTF-8 cannot hold written out: names of files may be any bytes, tables may not."""
+    """The text, with an escape for every character that UTF-8 cannot encode.
+
+    Names of files may be any bytes, but texts in tables may not.
+    """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def parse_container(text: str) -> list[Any] | dict[str, Any] | None:
-    """The list or object that a text writes out, as JSON or as Python does; None for a text that is only a text.
+    """The list or object that a text contains in JSON or Python form; None for any other text.
 
-    Raises CellFault for one that looks like a list of texts and cannot be read: numpy writes no commas.
+    Raises CellFault for a text that looks like a list of texts but cannot be read. numpy, for example, writes no
+    commas.
     """
     text = text.strip()
     if ARRAY.fullmatch(text):
@@ -84,7 +92,7 @@ def parse_container(text: str) -> list[Any] | dict[str, Any] | None:
 
 
 def _parse_python(text: str) -> Any:
-    """The value of a Python literal, None for anything else; two texts side by side are no literal here."""
+    """The value of a Python literal; None for any other text. Two strings side by side are not a literal here."""
     text = STRING_OR_MISSING.sub(lambda match: match[1] or "None", text)
     skeleton = re.sub(STRING, "S", text, flags=re.DOTALL)
     if not LITERAL.fullmatch(skeleton) or re.search(r"S\s*S", skeleton) or "..." in skeleton:
@@ -106,7 +114,7 @@ def _depth(skeleton: str) -> int:
 
 
 def describe(value: Any) -> str:
-    """What a value is, for a message: an object by its keys, a number by itself, and bytes never by their content."""
+    """A description of a value for a message: the keys of an object, or a number; never the content of bytes."""
     if isinstance(value, dict):
         return f"an object ({{{_keys(value)}}})"
     if is_bytes(value):

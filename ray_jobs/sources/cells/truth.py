@@ -1,7 +1,7 @@
-"""The cells of the columns that `dataset.truth` names, as the JSON that a golden set keeps of them.
+"""Read the cells of the columns that `dataset.truth` names, as the JSON that a golden set stores.
 
-They keep the types that the source gives them: what a suite's schema makes of them is told when it is scored
-(`ray_jobs.fields.truth`), because suites with other schemas share the golden set.
+The values keep the types of the source. `ray_jobs.fields.truth` applies a suite's schema later, because suites with
+other schemas share the golden set.
 """
 
 import json
@@ -12,18 +12,18 @@ from typing import Any
 
 from ray_jobs.sources.cells.texts import CellFault, decode_text, describe, is_bytes, is_missing, parse_container
 
-MOST_CHARACTERS = 2**16  # of the right values of one image
-DEEPEST = 4  # lists and objects inside each other: a list of objects with a box each has three
+MOST_CHARACTERS = 2**16  # the most characters of the right values of one image
+DEEPEST = 4  # the most levels of lists and objects; a list of objects with boxes has three
 
 
-Feature = Any  # what Hugging Face datasets say of a column's type, as JSON
+Feature = Any  # the type of a column in Hugging Face datasets, as JSON
 
 
 def read_truth(cells: Mapping[str, Any], truth: Mapping[str, str], features: Mapping[str, Feature]) -> str | None:
-    """The right values by field, those that are there; None where the settings name no truth.
+    """The present right values by field, as JSON; None when the settings name no truth.
 
-    Numbers of classes become names where `features`, by column, has them. Raises CellFault for a cell that no field can
-    equal.
+    `features` has the types by column. Numbers of classes become the names in it. Raises CellFault for a cell that no
+    field can equal.
     """
     if not truth:
         return None
@@ -42,7 +42,7 @@ def read_truth(cells: Mapping[str, Any], truth: Mapping[str, str], features: Map
 
 
 def _plain(value: Any, levels: int) -> Any:
-    """The value as JSON has it, None for none; a list or an object that came as text is read."""
+    """The value as JSON types; None for a missing value. Reads lists and objects that are written as text."""
     if is_missing(value):
         return None
     if isinstance(value, str) or is_bytes(value):
@@ -63,7 +63,7 @@ def _plain(value: Any, levels: int) -> Any:
 
 
 def _name_classes(value: Any, feature: Feature) -> Any:
-    """The value with the names of class labels in the place of their numbers; -1 says that there is none."""
+    """The value with names in place of the numbers of class labels. -1 means that there is no label."""
     if isinstance(feature, list) and len(feature) == 1:
         feature = {"feature": feature[0]}
     if not isinstance(feature, dict):

@@ -1,8 +1,7 @@
 """Read the references and the label in a cell of any source; `cells.images` reads the image.
 
-Every source calls this, and no other code makes texts of the cells of a source. A reference is a text or a list of
-texts. A label is a text, a number, a bool or a list of those. Any other value raises CellFault, which rejects its row
-and no other.
+Every source calls this. No other code makes texts of the cells of a source. A reference is a text or a list of texts. A
+label is a text, a number, a bool or a list of those. Any other value raises CellFault, which rejects only its own row.
 """
 
 import re
@@ -21,7 +20,7 @@ from ray_jobs.sources.cells.texts import (
 )
 from ray_jobs.sources.cells.truth import read_truth
 
-SEPARATOR = "\x1f"  # between the labels of a row that has several, where a label is one text
+SEPARATOR = "\x1f"  # separates the labels of a row in one text
 TEXTS = ("caption", "captions", "raw", "text", "value", "sentence", "sentences", "answer", "description")
 LABELS = ("name", "label", "class", "category", "text", "value")
 NO_TEXTS = (
@@ -39,16 +38,16 @@ NO_TEXTS = (
     "license",
     "hash",
 )
-WHOLE = re.compile(r"\A(-?\d+)\.0+\Z")  # of a number that pandas wrote as text
+WHOLE = re.compile(r"\A(-?\d+)\.0+\Z")  # a whole number that pandas wrote as a text
 ASSISTANTS = ("gpt", "assistant", "model", "bot", "chatgpt")
 REMEDY = "name a column of texts"
 
 
 @dataclass(frozen=True)
 class RowTexts:
-    """What a row says of its image; `fault` is why it cannot be used, and nothing else is there then.
+    """The texts of a row about its image. If `fault` is set, the row cannot be used and all other fields are empty.
 
-    `truth` is JSON, None where the settings name none.
+    `truth` is JSON; None when the settings name no truth.
     """
 
     label: str | None = None
@@ -64,9 +63,9 @@ def read_texts(
     truth: Mapping[str, str] | None = None,
     features: Mapping[str, Any] | None = None,
 ) -> RowTexts:
-    """The label, the references and the right values of fields in the cells of the columns of these names.
+    """The label, the references and the right values of fields, from the cells of the named columns.
 
-    `features` are the types that Hugging Face datasets give to columns of right values.
+    `features` has the types that Hugging Face datasets give to columns of right values.
     """
     column = f"label {label!r}: "
     try:
@@ -80,7 +79,7 @@ def read_texts(
 
 
 def read_references(value: Any) -> list[str]:
-    """The texts in a cell. Raises CellFault for what is neither a text, nor a list of texts, nor clearly holds one."""
+    """The texts in a cell. Raises CellFault unless it is a text, a list of texts, or clearly contains a text."""
     if isinstance(value, str) or is_bytes(value):
         if is_missing(value):
             return []
@@ -97,9 +96,9 @@ def read_references(value: Any) -> list[str]:
 
 
 def read_label(value: Any) -> str | None:
-    """The label in a cell as the source writes it, several with SEPARATOR between them; None for none.
+    """The label in a cell as the source writes it; None without a label. SEPARATOR separates several labels.
 
-    Whole numbers go without the `.0` that tables with gaps give them. Raises CellFault for what is no label.
+    Whole numbers lose the `.0` that tables with gaps give them. Raises CellFault for a value that cannot be a label.
     """
     if isinstance(value, str) or is_bytes(value):
         if is_missing(value):
@@ -137,7 +136,7 @@ def _label_text(value: Any) -> str | None:
 
 
 def _read_item(value: Any) -> list[str]:
-    """The text of one reference, or of the object that has it; a list of them where the object has one."""
+    """The texts of one reference: a text, or the text or list of texts in an object."""
     if is_missing(value):
         return []
     if isinstance(value, str) or is_bytes(value):
@@ -162,7 +161,10 @@ def _read_text(value: Any) -> list[str]:
 
 
 def _read_struct(struct: dict[str, Any], known: tuple[str, ...], remedy: str) -> Any:
-    """The value of the one field that holds the text: by its name, else the only field that can."""
+    """The value of the field that contains the text: a field with a known name, else the only possible field.
+
+    Raises CellFault when there is not exactly one such field.
+    """
     named = [name for name in known if name in struct]
     filled = [name for name in named if not is_missing(struct[name])]
     if len(filled) == 1:
@@ -187,13 +189,13 @@ def _holds_text(value: Any) -> bool:
 
 
 def _is_beside_text(name: str) -> bool:
-    """Whether a field of this name tells something about a text and is none: an id, a language, an address."""
+    """True if a field of this name says something about a text: an id, a language, an address."""
     lowered = name.lower()
     return lowered in NO_TEXTS or lowered in ("id", "tokens") or lowered.endswith(("id", "_url", "_path", "name"))
 
 
 def _speaker(turn: Any) -> str | None:
-    """Who says this turn of a conversation; None for what is no turn."""
+    """The speaker of a turn of a conversation, in lower case; None if the value is not a turn."""
     if not isinstance(turn, dict):
         return None
     turn_text = (turn.get("from"), turn.get("value")) if "from" in turn else (turn.get("role"), turn.get("content"))
@@ -201,8 +203,10 @@ def _speaker(turn: Any) -> str | None:
 
 
 def _read_assistant_answer(turns: list[dict[str, Any]]) -> list[str]:
-    """What the assistant answers in a conversation. Raises CellFault unless it answers once: others are no references
-    for the same caption."""
+    """The texts of the assistant's answer in a conversation.
+
+    Raises CellFault unless there is exactly one answer, because several answers are not references for one caption.
+    """
     answers = [turn for turn in turns if _speaker(turn) in ASSISTANTS]
     if len(answers) != 1:
         raise CellFault(f"a conversation with {len(answers)} answers, not one; {REMEDY}")
@@ -212,5 +216,5 @@ def _read_assistant_answer(turns: list[dict[str, Any]]) -> list[str]:
 
 
 def _is_only_numbers(container: list[Any] | dict[str, Any]) -> bool:
-    """Whether a text is a list of numbers, like a box: no list of texts, so the text itself is what is meant."""
+    """True if a text contains a list of numbers, like a box. Then the text itself is the reference."""
     return bool(container) and isinstance(container, list) and all(isinstance(item, int | float) for item in container)

@@ -1,1 +1,1 @@
-"""List what a source holds: bounds, skipped files, tables on disk."""
+"""Support the listing of a source: bounds, skipped files, tables on disk."""

@@ -1,4 +1,4 @@
-"""Bound the size of a listing, whatever the files claim, because the listing lies on the driver's disk."""
+"""Bound the size of a listing, whatever the files claim, because the listing is stored on the driver's disk."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -7,11 +7,11 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.source import ImageRef
 
 IMAGES, MEGABYTES = 20_000_000, 16_384
-MOST_LINE = 16 * 2**20  # bytes of a line of a manifest
+MOST_LINE = 16 * 2**20  # the most bytes of a line of a manifest
 
 
 class ListingLimit:
-    """Counts what is kept on disk of a source, from the first row on: a small packed file may have any number."""
+    """Counts the rows of a source that are kept on disk, because a small packed file may have any number of rows."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -20,7 +20,7 @@ class ListingLimit:
         self._count = self._size = 0
 
     def add(self, image: ImageRef) -> None:
-        """Count an image. Raises InputError after ASSAY_MAX_IMAGES of them, and as `add_text` does."""
+        """Count an image. Raises InputError after ASSAY_MAX_IMAGES images, and when `add_text` does."""
         self._count += 1
         if self._count > self._most:
             fault = f"lists over {self._most} images; split it, or raise ASSAY_MAX_IMAGES"
@@ -31,7 +31,7 @@ class ListingLimit:
         )  # fmt: skip
 
     def add_text(self, size: int) -> None:
-        """Count so many characters. Raises InputError after ASSAY_MAX_LISTING_MB of them."""
+        """Count `size` characters. Raises InputError after ASSAY_MAX_LISTING_MB million characters."""
         self._size += size
         if self._size > self._megabytes * 1_000_000:
             fault = f"its names and references are over {self._megabytes} MB"
@@ -39,7 +39,7 @@ class ListingLimit:
 
 
 def limit_listing(source: str, listed: Iterable[ImageRef]) -> Iterator[ImageRef]:
-    """The listed images. Raises InputError after ASSAY_MAX_IMAGES of them or ASSAY_MAX_LISTING_MB of their texts."""
+    """The listed images. Raises InputError after ASSAY_MAX_IMAGES images or ASSAY_MAX_LISTING_MB of their texts."""
     limit = ListingLimit(source)
     for image in listed:
         limit.add(image)

@@ -1,4 +1,4 @@
-"""Log in one line which files a listing skipped: they are no loss, but nobody should have to guess."""
+"""Log in one line which files a listing skipped, so that nobody has to guess. Skipped files are no loss."""
 
 import logging
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ EXAMPLES = 3
 
 
 class SkippedFiles:
-    """Counts names that are not `wanted`, and keeps the first few."""
+    """Counts the names that are not `wanted`, and keeps the first three."""
 
     def __init__(self, source: str, wanted: str) -> None:
         self.source, self.wanted = source, wanted
@@ -29,9 +29,9 @@ class SkippedFiles:
 
 
 def list_selected(selection: Selection) -> Iterator[objects.Entry]:
-    """The files below a source that are read; what is passed over, and what the split left, is logged at the end.
+    """The files below a source that Assay reads. At the end, logs the skipped files and the choice of the split.
 
-    Raises InputError at the end where the files are of several splits and none is named.
+    Raises InputError at the end when the files are of several splits and the suite names no split.
     """
     for entry in objects.entries(selection.folder):
         if selection.takes(entry.key):

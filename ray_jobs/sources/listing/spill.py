@@ -1,4 +1,4 @@
-"""Tables on disk for what a listing must remember of every image: memory must not grow with their number."""
+"""Keep what a listing must remember of every image in tables on disk, so that memory does not grow with the images."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 @contextmanager
 def open_database(*tables: str) -> Iterator[sqlite3.Connection]:
-    """A database with these tables, gone afterwards; it is never read again, so nothing in it has to last."""
+    """A temporary database with these tables. No later process reads the database, so writes need not be durable."""
     with TemporaryDirectory(prefix="assay-") as folder:
         path = Path(folder, "listing.sqlite")
-        # A generator that is dropped half way is closed by whichever thread collects it.
+        # Any thread may collect and so close an unfinished generator.
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as opened:
             opened.execute("PRAGMA journal_mode = OFF")
             opened.execute("PRAGMA synchronous = OFF")
@@ -24,13 +24,16 @@ def open_database(*tables: str) -> Iterator[sqlite3.Connection]:
 
 
 class UniqueNames:
-    """Gives every name once."""
+    """Makes names unique."""
 
     def __init__(self, opened: sqlite3.Connection) -> None:
         self._opened = opened
 
     def unique(self, name: str, number: int) -> str:
-        """The name, with `#{number}` when it was given before, and `#{number + 1}` ... when that was too."""
+        """The name, with `#{number}` if it was used before, or with `#{number + 1}` if that was used too, and so on.
+
+        Later calls never get the same name.
+        """
         candidate = name
         while not self._is_new(candidate):
             candidate = f"{name}#{number}"

@@ -1,4 +1,4 @@
-"""What to do with a file that no format reads, in the words of one line."""
+"""Say in one line what to do with a file that no format reads."""
 
 from pathlib import PurePosixPath
 
@@ -18,7 +18,7 @@ REMEDIES = {
 
 
 def unknown_file(source: str) -> InputError:
-    """The error for a file of a kind that is not read."""
+    """The error for a file that no format reads, with a remedy."""
     suffix = PurePosixPath(source).suffix.lower()
     kind = printable(suffix, 30) or "no suffix"
     remedy = REMEDIES.get(suffix, f"name one of {READ}, or a folder of images")
@@ -26,13 +26,13 @@ def unknown_file(source: str) -> InputError:
 
 
 def manifests_among(names: list[str]) -> str:
-    """What to do with what may be manifests among these names, to end an error line with; empty without any."""
+    """The end of an error line that says how to read the possible manifests among these names; empty without any."""
     suffixes = (*FIRST_MANIFESTS, ".json")
     manifests = [printable(name, 60) for name in names if name.lower().removesuffix(".gz").endswith(suffixes)]
     return f"; to read a manifest ({', '.join(manifests[:3])}), name it as `source`" if manifests else ""
 
 
 def archives_among(names: list[str]) -> str:
-    """What to do with the archives among these names, to end an error line with; empty where there are none."""
+    """The end of an error line that says what to do with the archives among these names; empty without any."""
     archives = [name for name in names if REMEDIES.get(PurePosixPath(name).suffix.lower()) == UNPACK]
     return f"; {archives[0]} is an archive, which is not read: {UNPACK}" if archives else ""

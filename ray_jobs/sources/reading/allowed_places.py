@@ -1,7 +1,7 @@
-"""Which places a data set may name: the web's public addresses, its own folder, and what the deployment allows.
+"""Decide which places a data set may name: public addresses, its own folder, and places that the deployment allows.
 
-Called in the process that reads a source. ASSAY_SOURCES is a list, by commas or spaces, of what is allowed beyond
-that: networks (`10.1.0.0/16`), hosts (`images.internal`), prefixes of addresses (`http://images.internal:8080/set`),
+The process that reads a source calls this. ASSAY_SOURCES lists the further allowed places, separated by commas or
+spaces: networks (`10.1.0.0/16`), hosts (`images.internal`), prefixes of addresses (`http://images.internal:8080/set`),
 folders (`/data/images`) and S3 prefixes (`s3://bucket/images`).
 """
 
@@ -18,16 +18,26 @@ from ray_jobs.dataset.allowed_folders import list_allowed, list_allowed_folders,
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 REMEDY = "ASSAY_SOURCES may allow it"
-EMBEDDED = (("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80), ("::/96", 0))  # bits below the IPv4 address
-PLATFORM = ("168.63.129.16/32", "192.88.99.0/24", "2001::/32", "fec0::/10")  # a cloud's own, and ways into others
+EMBEDDED = (
+    ("64:ff9b::/96", 0),
+    ("64:ff9b:1::/48", 0),
+    ("2002::/16", 80),
+    ("::/96", 0),
+)  # how many bits follow the IPv4 address
+PLATFORM = (
+    "168.63.129.16/32",
+    "192.88.99.0/24",
+    "2001::/32",
+    "fec0::/10",
+)  # a cloud's own addresses, and tunnels into other networks
 
 
 class PlaceRefused(ValueError):
-    """A place that the data set may not name. Its text says nothing of what is there."""
+    """The data set may not name the place. The text says nothing about the contents of the place."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether everybody can reach the address, that of an IPv4 address written as IPv6 decided by the IPv4 address."""
+    """True if everybody can reach the address. An IPv4 address written as IPv6 is judged as the IPv4 address."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
@@ -40,7 +50,10 @@ def is_public(address: Address) -> bool:
 
 
 def resolve(scheme: str, host: str, port: int, path: str = "/") -> list[str]:
-    """The IP addresses of a host, all of which may be connected to. Raises Refused, and OSError for an unknown name."""
+    """The IP addresses of a host. The process may connect to all of them.
+
+    Raises PlaceRefused when one of them is not allowed, and OSError for an unknown name.
+    """
     answers = socket.getaddrinfo(_name(host), port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
     check_addresses(addresses, scheme, host, port, path)
@@ -48,16 +61,16 @@ def resolve(scheme: str, host: str, port: int, path: str = "/") -> list[str]:
 
 
 def check_addresses(addresses: Iterable[str], scheme: str, host: str, port: int, path: str) -> None:
-    """Raise Refused unless the path may be requested of the host at each of its IP addresses."""
+    """Raise PlaceRefused unless the process may request the path at each of the host's IP addresses."""
     for address in addresses:
         if not _may_connect(ipaddress.ip_address(address.partition("%")[0]), scheme, _name(host), port, path):
             raise PlaceRefused(f"its host has an address that is not public; {REMEDY}")
 
 
 def check_place(place: str, home: str) -> Path | None:
-    """The real path of a local file that a data set in the folder `home` may name, None for an object that it may.
+    """The real path of an allowed local file; None for an allowed S3 object. `home` is the data set's own folder.
 
-    Raises Refused for what lies elsewhere or is no regular file, OSError where there is none.
+    Raises PlaceRefused when the place lies elsewhere or is not a regular file, and OSError when there is no file.
     """
     if place.startswith("s3://"):
         below = [home, *(entry for entry in list_allowed() if entry.startswith("s3://"))]
@@ -103,7 +116,7 @@ def _allows(entry: str, address: Address, scheme: str, name: str, port: int, pat
 
 
 def _is_below(place: str, prefix: str) -> bool:
-    """Whether a place is a prefix or lies below it, and no `..` or its escape leads out again."""
+    """True if the place is the prefix or lies below it. False if a step of the place is `.` or `..`, also escaped."""
     if {"..", "."} & set(re.split(r"[/\\]|%2f|%5c", re.sub("%2e", ".", place, flags=re.IGNORECASE).lower())):
         return False
     whole = prefix.rstrip("/")

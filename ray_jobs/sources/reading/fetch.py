@@ -1,6 +1,6 @@
 """Fetch the image that a cell names, from a disk, an object store or the web, and read several streams ahead.
 
-The sources call this, in the process that reads a source. At most as many images are in memory as are read at once.
+The sources call this, in the process that reads a source. Memory holds at most as many images as are read at once.
 """
 
 import errno
@@ -28,12 +28,12 @@ from ray_jobs.storage import objects
 T = TypeVar("T")
 READS: dict[Distance, int] = {"local": 1, "object-store": 16, "web": 32}
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
-BATCH, WAITING = 100, 20  # items handed over at a time, and how many times before a stream has to wait
+BATCH, WAITING = 100, 20  # items per batch, and how many batches a stream may be ahead before the stream must wait
 
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """An image's bytes, or the local file that has them, or neither, and `detail` says why."""
+    """An image's bytes, or the local file with them, or neither. In the last case `detail` says why."""
 
     data: bytes | None = None
     file: Path | None = None
@@ -42,7 +42,7 @@ class FetchedImage:
 
 
 def reads_at_once(dataset: Dataset, distance: Distance) -> int:
-    """How many images one task reads at once: what the dataset says, else by how far away they lie."""
+    """How many images one task reads at once: the dataset's `reads`, else a number by distance."""
     return dataset.reads or READS[distance]
 
 
@@ -54,7 +54,7 @@ def distance_of(place: str) -> Distance:
 
 
 def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:
-    """The items of the streams, one stream after the other; up to `width` are read ahead, WAITING batches of each."""
+    """The items of the streams, stream by stream. Reads up to `width` streams ahead, WAITING batches of each."""
     if width == 1:
         for stream in streams:
             yield from stream()
@@ -95,7 +95,10 @@ def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: i
 
 
 def fetch_cell(cell: Any, folder: str) -> FetchedImage:
-    """The image that a cell holds or names; `folder` is that of the cell's file. Raises as `fetch_place` does."""
+    """The image that a cell contains or names. `folder` is the folder of the cell's file.
+
+    Raises RetryableError as `fetch_place` does.
+    """
     try:
         image = read_image(cell)
     except CellFault as fault:
@@ -106,7 +109,7 @@ def fetch_cell(cell: Any, folder: str) -> FetchedImage:
 
 
 def fetch_named(name: str, folder: str) -> FetchedImage:
-    """The image at a place as a file of the folder names it, whose backslashes may be those of a path of Windows."""
+    """The image at the place that a file of the folder names. Backslashes in the name may be from a Windows path."""
     image = fetch_place(resolve_path(folder, name), folder)
     if image.data is not None or image.file or "\\" not in name:
         return image
@@ -118,10 +121,9 @@ def fetch_named(name: str, folder: str) -> FetchedImage:
 
 
 def fetch_place(place: str, home: str) -> FetchedImage:
-    """What lies at a path or URL that a data set in the folder `home` names. Raises RetryableError when an object store
-    does not answer.
+    """The image at a path or URL that a data set in the folder `home` names.
 
-    A missing or refused file is a detail of this image; an outage is not.
+    For a missing or refused file, `detail` says so. Raises RetryableError when a disk or an object store fails.
     """
     if distance_of(place) == "web":
         data, detail = web.fetch(place)
@@ -142,7 +144,7 @@ def fetch_place(place: str, home: str) -> FetchedImage:
 
 
 def resolve_path(folder: str, name: str) -> str:
-    """The place that `name` means when it is written in a file of the folder: a URL or absolute path is itself."""
+    """The place that `name` means in a file of the folder. A URL or an absolute path stays unchanged."""
     if "://" in name or name.startswith("/"):
         return name
     whole = f"{folder}/{name}"

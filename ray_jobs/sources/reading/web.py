@@ -1,8 +1,8 @@
-"""Images at http(s) addresses. Whatever a server does, an answer comes in bounded time and bounded memory.
+"""Fetch images at http(s) addresses. Whatever a server does, `fetch` returns in bounded time and bounded memory.
 
-The threads of a process that reads a source call `fetch`. One event loop of that process serves them all with aiohttp,
-so that they share its connections. A request goes to an IP address that `allowed_places` accepted for this very
-request, never to a name that aiohttp would look up again.
+The threads of a process that reads a source call `fetch`. One event loop of that process serves all threads with
+aiohttp, so that they share its connections. Invariant: a request goes to an IP address that `allowed_places` accepted
+for this request, never to a name that aiohttp would look up again.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ SECRET = re.compile(r"(x-amz-|x-goog-|signature|sig|token|access_?key|key-pair-i
 REDIRECTS = 10
 AUTHORITIES = ("ASSAY_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 HEADERS = {"User-Agent": "assay", "Accept-Encoding": "identity", "Accept": "*/*"}
-LOOKUPS, HOSTS, HOST_AGE_S = 32, 10_000, 60  # names looked up at once; how many are remembered, and for how long
+LOOKUPS, HOSTS, HOST_AGE_S = 32, 10_000, 60  # the most lookups at once, the most hosts remembered, and for how long
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, bytes and counts; `total` bounds one image with all its retries."""
+    """Limits in seconds, bytes and counts. `total` bounds one image with all its retries."""
 
     connect: float = 10.0
     read: float = 30.0
@@ -55,11 +55,13 @@ class Limits:
 
 
 LIMITS = Limits()
-_addresses: dict[tuple[str, int], tuple[float, list[str]]] = {}  # of a host and port, and when they were looked up
+_addresses: dict[
+    tuple[str, int], tuple[float, list[str]]
+] = {}  # per host and port: when they were looked up, and the addresses
 
 
 class _BusyError(Exception):
-    """The server may answer when it is asked again; `wait` is the time it asked for, in seconds."""
+    """The server may answer another request. `wait` is the number of seconds that the server asked for."""
 
     def __init__(self, detail: str, wait: float) -> None:
         super().__init__(detail)
@@ -67,17 +69,17 @@ class _BusyError(Exception):
 
 
 def fetch(url: str) -> tuple[bytes | None, str]:
-    """The bytes at the address, or None and why in one line; never an exception."""
+    """(bytes at the address, ""), or (None, the reason in one line). Raises nothing for a fault of the server."""
     try:
         loop, session = _start_session(os.getpid())
         data, detail = asyncio.run_coroutine_threadsafe(_fetch(session, url), loop).result()
-    except OSError as error:  # certificates of the deployment that cannot be read
+    except OSError as error:  # the deployment's certificates cannot be read
         data, detail = None, _describe(error)
     return data, escape_unencodable(" ".join(f"{redact_url(url)}: {detail}".split())) if detail else ""
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:
-    """Retries busy and failing servers, broken connections and bodies that are cut short."""
+    """Fetch the address. Retries busy and failing servers, broken connections and bodies that are cut short."""
     detail = "timed out"
     with suppress(TimeoutError):
         async with asyncio.timeout(LIMITS.total) as deadline:
@@ -102,11 +104,11 @@ async def _fetch(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None
 
 
 async def _follow_redirects(session: aiohttp.ClientSession, url: str) -> tuple[bytes | None, str]:
-    """The body or why there is none. aiohttp would follow a redirect without asking `allowed_places`."""
+    """The body, or the reason why there is none. aiohttp would follow a redirect without asking `allowed_places`."""
     for _ in range(REDIRECTS + 1):
         if not url.lower().startswith(SCHEMES):
             return None, f"redirected to {redact_url(url)}, which is not http"
-        # Quoted by requests: yarl would quote the query of a signed address anew, and break its signature.
+        # requests quotes the address, because yarl would quote a signed query again and break its signature.
         async with await _get(session, URL(requests.Request("GET", url).prepare().url or "", encoded=True)) as response:
             if response.status in REDIRECTED and "Location" in response.headers:
                 url = urljoin(url, response.headers["Location"])
@@ -118,9 +120,9 @@ async def _follow_redirects(session: aiohttp.ClientSession, url: str) -> tuple[b
 
 
 async def _get(session: aiohttp.ClientSession, url: URL) -> aiohttp.ClientResponse:
-    """Raises Refused where the address may not be requested.
+    """The response. Raises PlaceRefused when the process may not request the address.
 
-    A proxy is not asked for such an address either. A name that only the proxy knows is left to it.
+    The process does not ask a proxy for such an address either. If only the proxy knows a name, the proxy decides.
     """
     timeout = aiohttp.ClientTimeout(sock_connect=LIMITS.connect, sock_read=LIMITS.read)
     if proxy := os.environ.get("ASSAY_PROXY"):
@@ -144,7 +146,7 @@ async def _get(session: aiohttp.ClientSession, url: URL) -> aiohttp.ClientRespon
 
 
 async def _resolve(url: URL) -> list[str]:
-    """The addresses of the host, for HOST_AGE_S the same. Raises Refused, and OSError for an unknown name."""
+    """The IP addresses of the host, remembered for HOST_AGE_S. Raises PlaceRefused, and OSError for an unknown name."""
     host, port = url.raw_host or "", url.port or 0
     looked_up, addresses = _addresses.get((host, port), (0.0, []))
     if addresses and time.monotonic() - looked_up < HOST_AGE_S:
@@ -159,7 +161,7 @@ async def _resolve(url: URL) -> list[str]:
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes | None, str]:
     data = bytearray()
-    async for chunk in response.content.iter_any():  # aiohttp unpacks no more than its buffer at once
+    async for chunk in response.content.iter_any():  # aiohttp unpacks at most its buffer at once
         data += chunk
         if len(data) > LIMITS.size:
             return None, f"longer than {LIMITS.size} bytes"
@@ -167,14 +169,14 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes | None, st
 
 
 def _status(code: int) -> str:
-    """The status in the standard's words: those of the answer may be anything."""
+    """The status in the words of the HTTP standard, because the answer's own words may be anything."""
     with suppress(ValueError):
         return f"{code} {HTTPStatus(code).phrase}"
     return str(code)
 
 
 def _read_retry_after(response: aiohttp.ClientResponse) -> float:
-    """The seconds that a busy server asks for, within the limit; 0 where it does not."""
+    """The seconds that a busy server asks the client to wait, within the limit; 0 if it asks for none."""
     try:
         return min(Retry().parse_retry_after(response.headers.get("Retry-After", "0")), LIMITS.retry_after)
     except InvalidHeader:
@@ -182,7 +184,7 @@ def _read_retry_after(response: aiohttp.ClientResponse) -> float:
 
 
 def _describe(error: Exception) -> str:
-    """What kind of error it was. Its text may hold the address with its query, or pieces of the answer."""
+    """The kind of the error. The error's own text may contain a query or parts of the answer, so it is not used."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error.__cause__, ContentEncodingError):
@@ -195,14 +197,14 @@ def _describe(error: Exception) -> str:
 
 
 def redact_url(url: str) -> str:
-    """The address as it is stored: scheme, host and path.
+    """The address as Assay stores it: scheme, host and path.
 
-    Of a query that is more than a signature eight hex digits of its hash are kept, so that two images stay two.
+    A query that is more than a signature is replaced by eight hex digits of its hash, so that two images stay distinct.
     """
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
-    except ValueError:  # no address at all
+    except ValueError:  # not an address
         return f"{url.partition(':')[0][:10]}://an address that is none ({_digest(url)})"
     kept = [pair for pair in parts.query.split("&") if pair and not SECRET.match(pair)]
     return urlunsplit((parts.scheme, host, parts.path, _digest("&".join(kept)) if kept else "", ""))
@@ -214,10 +216,10 @@ def _digest(text: str) -> str:
 
 @cache
 def _start_session(process: int) -> tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession]:
-    """The event loop of this process, in a thread of its own that a fork does not take along, and its session.
+    """The event loop of this process and its session. The loop runs in its own thread, which a fork does not copy.
 
-    It keeps no cookies and reads no .netrc, and no proxy but the deployment's. The readers bound how many connections
-    there are.
+    `process` is the process id, so that a forked process starts its own loop. The session keeps no cookies, reads no
+    .netrc, and uses no proxy except the deployment's. The readers bound the number of connections.
     """
     bundle = next((os.environ[name] for name in AUTHORITIES if os.environ.get(name)), certifi.where())
     folder = os.path.isdir(bundle)

@@ -1,1 +1,1 @@
-"""Files of rows that name or describe images."""
+"""Read files of rows that name or describe images."""

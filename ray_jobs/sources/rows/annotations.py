@@ -1,7 +1,7 @@
-"""The rows of a JSON file that describes images: COCO, Karpathy's splits, LLaVA, a list of objects, a map of captions.
+"""Read the rows of a JSON file that describes images: COCO, Karpathy's splits, LLaVA, a list of objects, a caption map.
 
-Each form becomes rows as a manifest has them, one an image, so that everything behind this reads all of them alike.
-What must wait for the end of the file lies on disk.
+Each form becomes rows like those of a manifest, one row per image. So all later code reads every form in the same way.
+Data that must wait for the end of the file is kept on disk.
 """
 
 import io
@@ -25,9 +25,9 @@ from ray_jobs.sources.rows.splits import COLUMN as SPLIT
 Cells = dict[str, Any]
 WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 FORMS = "a list of objects, COCO (`images` and `annotations`), Karpathy's splits, or texts by image name"
-BESIDE = ("licenses", "licences")  # lists of COCO's files whose addresses are not those of images
-OBJECTS = "objects"  # the column of labels and boxes that COCO's annotations make
-ROW = 50  # bytes of a row on disk beside its texts
+BESIDE = ("licenses", "licences")  # lists in COCO's files whose addresses do not name images
+OBJECTS = "objects"  # the column with the labels and boxes of COCO's annotations
+ROW = 50  # bytes of a row on disk without its texts
 LISTS = ("images", "annotations", "categories")
 TABLES = (
     "image (number INTEGER PRIMARY KEY, id TEXT UNIQUE, cells TEXT)",
@@ -37,9 +37,9 @@ TABLES = (
 
 
 def read_json_rows(uri: str, file: io.BufferedIOBase, head: bool = False) -> Iterator[tuple[int, Cells]]:
-    """Number and cells of each image. With `head` without what annotations add, so that the first come at once.
+    """(number, cells) of each image. `head` leaves out the annotations, so that the first images come at once.
 
-    Raises InputError for a form that is not read, with what is.
+    Raises InputError for a form that is not read. The message lists the forms that are read.
     """
     entries = JsonStream(uri, file).entries()
     passed: dict[str, None] = {}
@@ -67,7 +67,7 @@ def _names_image(value: Any) -> bool:
 
 
 def _objects(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
-    """A list of objects, or of names of images."""
+    """The rows of a list of objects, or of a list of names of images."""
     for number, entry in enumerate(entries, 1):
         if isinstance(entry.value, dict):
             yield number, entry.value
@@ -78,10 +78,9 @@ def _objects(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
 
 
 def _by_list(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
-    """The objects of the list that names images, or of a list a split, `{"train": [...], "val": [...]}`.
+    """The objects of the list that names images, or of one list per split, `{"train": [...], "val": [...]}`.
 
-    Raises InputError where two lists name images and their keys are no splits: to read one and not the other would be a
-    guess.
+    Raises InputError when two lists name images and their keys are not splits, because any choice would be a guess.
     """
     first, number = "", 0
     for entry in entries:
@@ -99,7 +98,7 @@ def _by_list(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
 
 
 def _by_name(uri: str, entries: Iterator[Entry]) -> Iterator[tuple[int, Cells]]:
-    """`{"a.jpg": ["a caption", "another"]}`: the texts of a list come one by one."""
+    """The rows of `{"a.jpg": ["a caption", "another"]}`. The entries of a list of texts come one by one."""
     name, texts, number = "", list[Any](), 0
     for entry in entries:
         if entry.key != name:
@@ -177,16 +176,16 @@ def _with_annotations(opened: Any) -> Iterator[tuple[int, Cells]]:
 
 
 def _box(annotation: dict[str, Any]) -> str | None:
-    """The box of one object as JSON, x, y, width and height in pixels; None without one and for a crowd."""
+    """The box of one object as JSON: x, y, width and height in pixels; None without a box, and for a crowd."""
     box = annotation.get("bbox")
     is_box = isinstance(box, list) and len(box) == 4 and all(type(edge) in (int, float) for edge in box)
     return json.dumps(box) if is_box and not annotation.get("iscrowd") else None
 
 
 def _build_objects(image: Cells, placed: list[tuple[str, str]]) -> list[Cells] | None:
-    """The label of each object and its box in thousandths of the image, as `caption.fields` has boxes.
+    """The label of each object and its box in thousandths of the image. Boxes in `caption.fields` have the same unit.
 
-    None where the file does not tell how large the image is.
+    None when the file does not have the size of the image.
     """
     width, height = image.get("width"), image.get("height")
     if not (isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0):
@@ -208,8 +207,10 @@ def _warn_of_orphans(uri: str, opened: Any) -> None:
 
 
 def _refuse_unnamed(uri: str, opened: Any) -> None:
-    """Raise InputError for a category without a name where others have one: its number would stand among their
-    names."""
+    """Raise InputError when some categories have a name and one has none.
+
+    The number of the category would otherwise stand among the names of the others.
+    """
     query = (
         "SELECT MIN(category) FROM annotation WHERE EXISTS (SELECT * FROM category) "
         "AND category IS NOT NULL AND category NOT IN (SELECT id FROM category WHERE name != 'null')"
@@ -220,7 +221,7 @@ def _refuse_unnamed(uri: str, opened: Any) -> None:
 
 
 def _image(uri: str, number: int, value: Any) -> Cells:
-    """The cells of an entry of `images`; Karpathy's files keep the folder of an image apart from its name."""
+    """The cells of an entry of `images`. In Karpathy's files the folder of an image is joined with its name."""
     if not isinstance(value, dict):
         raise InputError(f"dataset {uri}: images {number} is not an object")
     folder, name = value.get("filepath"), value.get("filename")
@@ -231,7 +232,7 @@ def _image(uri: str, number: int, value: Any) -> Cells:
 
 
 def _id(value: Any) -> str | None:
-    """An id as a text: pandas and spreadsheets make 139.0 or "139" of 139."""
+    """An id as a text. pandas and spreadsheets turn 139 into 139.0 or "139", and all three give the same text."""
     is_number_as_text = isinstance(value, str) and WHOLE.fullmatch(value)
     if is_number_as_text or (isinstance(value, float) and value.is_integer()):
         value = int(value)

@@ -1,4 +1,7 @@
-"""One image with all its references, where each row has one: the form of Flickr8k, Flickr30k and COCO in tables."""
+"""Join rows that have one reference each into images with all their references.
+
+Flickr8k, Flickr30k and COCO have this form in tables.
+"""
 
 import json
 import logging
@@ -21,10 +24,10 @@ TABLE = (
 
 
 def join_rows(source: str, rows: Iterator[tuple[int, ImageRef]], folder: str) -> Iterator[tuple[int, ImageRef]]:
-    """The images that the rows name, each once, in the order of their first rows and with that row's number.
+    """The images that the rows name, each once. The order and the numbers are those of their first rows.
 
-    Raises InputError for an image with two labels. The rows are kept on disk, up to the limits of a listing: there may
-    be millions.
+    The rows are kept on disk, up to the limits of a listing, because there may be millions. Raises InputError for an
+    image with two labels, or with different right values of fields.
     """
     limit = ListingLimit(source)
     with open_database(TABLE) as opened:
@@ -50,14 +53,14 @@ def join_rows(source: str, rows: Iterator[tuple[int, ImageRef]], folder: str) ->
 
 
 def _key(folder: str, place: str) -> str | None:
-    """What two ways to write one place have in common; None for a row that names none, which equals no other."""
+    """A key that is equal for all ways to write one place; None for a row without a place, which is never joined."""
     if not place or is_inline(place):
         return None
     return resolve_path(folder, place.replace("\\", "/"))
 
 
 def _add(opened: Any, key: str | None, image: ImageRef, where: str) -> None:
-    """Add what a further row says to its image."""
+    """Add the label, references and fault of another row to its image."""
     query = "SELECT label, refs, fault, truth FROM joined WHERE place = ?"
     label, refs, fault, truth = opened.execute(query, (key,)).fetchone()
     if label is not None and image.label not in (None, label):

@@ -1,6 +1,6 @@
-"""A JSON document that may be larger than memory, read entry by entry: only one entry is in memory at a time.
+"""Read a JSON document that may be larger than memory, entry by entry. Memory holds one entry at a time.
 
-`annotations` reads COCO's files with it; one of them has 450 MB.
+`annotations` reads COCO's files with this. One of these files has 450 MB.
 """
 
 import codecs
@@ -14,11 +14,11 @@ from ray_jobs.sources.listing.bounds import MOST_LINE
 
 CHUNK = 2**20  # bytes
 SPACE = " \t\r\n"
-ENDS = frozenset(f"{SPACE},:]}}")  # what follows a value
+ENDS = frozenset(f"{SPACE},:]}}")  # the characters that may follow a value
 
 
 class Entry(NamedTuple):
-    """A member of the document: of the list under `key` (the empty key: the document is a list), or the value of it."""
+    """A member of the list under `key`, or the value of `key`. `key` is empty when the document is a list."""
 
     key: str
     value: Any
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 class JsonStream:
-    """The entries of a document in `file`; `uri` names it in errors."""
+    """The entries of the document in `file`. `uri` names the document in errors."""
 
     def __init__(self, uri: str, file: io.BufferedIOBase) -> None:
         self.uri = uri
@@ -35,7 +35,10 @@ class JsonStream:
         self._text, self._at, self._ended = "", 0, False
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry in order. Raises InputError for what is no JSON object or list, and for too large an entry."""
+        """Every entry in order.
+
+        Raises InputError when the document is not a JSON object or list, and for an entry that is too large.
+        """
         sign = self._take()
         if sign == "[":
             yield from self._list_members("")
@@ -76,12 +79,14 @@ class JsonStream:
                 raise self._fault("is no JSON: a comma is missing")
 
     def _value(self) -> Any:
-        """The next value, which more text may have to complete."""
+        """The next value. Reads more text until the value is complete."""
         self._peek()
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
-                if self._ended or self._text[end : end + 1] in ENDS:  # else a number may go on: 12, 12.5, 12.5e3
+                if (
+                    self._ended or self._text[end : end + 1] in ENDS
+                ):  # else more of a number may follow: 12, 12.5, 12.5e3
                     self._at = end
                     return value
             except json.JSONDecodeError:
@@ -94,7 +99,7 @@ class JsonStream:
             self._fill()
 
     def _peek(self) -> str:
-        """The next sign that is no space, empty at the end."""
+        """The next character that is not a space; empty at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in SPACE:
                 self._at += 1
@@ -108,7 +113,7 @@ class JsonStream:
         return sign
 
     def _fill(self) -> None:
-        data = self._file.read(max(CHUNK, len(self._text) - self._at))  # each retry sees twice as much
+        data = self._file.read(max(CHUNK, len(self._text) - self._at))  # each retry reads twice as much
         try:
             text = self._decode.decode(data, final=not data)
         except UnicodeDecodeError:

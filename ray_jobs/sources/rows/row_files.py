@@ -1,6 +1,6 @@
-"""The rows of a JSONL, CSV, TSV, JSON or caption file, each with the number of the line it begins at.
+"""Read the rows of a JSONL, CSV, TSV, JSON or caption file. Each row has the number of its first line.
 
-`.gz` behind each of these is unpacked while it is read.
+A file with a further suffix `.gz` is unpacked while it is read.
 """
 
 import csv
@@ -26,9 +26,9 @@ from ray_jobs.storage.arrow_files import open_stored
 Cells = dict[str, Any]
 Lines = Iterator[str]
 TOKEN = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<text>.*)", re.DOTALL)  # Flickr8k.token.txt, results_20130124.token
-EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel tells the delimiter
+EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line in which Excel names the delimiter
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-SIGNS = ",|;\t"  # between the cells of a file that is named .csv, by what its first line holds
+SIGNS = ",|;\t"  # the delimiters of a .csv file; the first of them that the first line contains is used
 PLACE = re.compile(
     rf"(https?|s3)://\S+|[^,]{{1,500}}({'|'.join(map(re.escape, image_formats.SUFFIXES))})", re.IGNORECASE
 )
@@ -36,9 +36,10 @@ TEXT_FORMS = "image#0<TAB>caption, image<TAB>caption, a header like image,captio
 
 
 def read_rows(uri: str, head: bool = False) -> Iterator[tuple[int, Cells]]:
-    """Line number and cells of each row. Raises InputError naming the line that is none; empty lines are no rows.
+    """(line number, cells) of each row. Empty lines are not rows.
 
-    With `head` of a JSON file without what its annotations add: the first rows come at once.
+    `head` leaves out the annotations of a JSON file, so that the first rows come at once. Raises InputError with the
+    number of the first line that is not a row.
     """
     name = uri.lower().removesuffix(".gz")
     with _open_unpacked(uri) as file:
@@ -50,8 +51,8 @@ def read_rows(uri: str, head: bool = False) -> Iterator[tuple[int, Cells]]:
             yield from _parse_objects(uri, lines)
         elif name.endswith(".csv"):
             first = next(lines, "")
-            if told := EXCEL.fullmatch(first):
-                yield from _parse_separated(uri, chain(["\n"], lines), told[1])
+            if excel_line := EXCEL.fullmatch(first):
+                yield from _parse_separated(uri, chain(["\n"], lines), excel_line[1])
             else:
                 yield from _parse_separated(uri, chain([first], lines), _sign_of(first))
         elif name.endswith(".tsv"):
@@ -71,7 +72,7 @@ def _open_unpacked(uri: str) -> Iterator[io.BufferedReader]:
 
 
 def _is_of_lines(file: io.BufferedReader) -> bool:
-    """Whether a file that is named .json has an object a line; it is left at its start."""
+    """True if a file named .json has one object per line. Leaves the file at its start."""
     line = file.readline(MOST_LINE)
     more = file.read(4096).strip()
     file.seek(0)
@@ -82,7 +83,7 @@ def _is_of_lines(file: io.BufferedReader) -> bool:
 
 
 def _sign_of(header: str) -> str:
-    """The delimiter of a table, by its header: Flickr30k's results.csv has pipes."""
+    """The delimiter of a table, from its header. Flickr30k's results.csv has pipes."""
     return next((sign for sign in SIGNS if sign in header), ",")
 
 
@@ -114,7 +115,7 @@ def _parse_objects(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
 
 
 def _parse_texts(uri: str, lines: Lines) -> Iterator[tuple[int, Cells]]:
-    """The rows of a .txt or .token file: captions by image name, as Flickr8k and Flickr30k have them, or paths."""
+    """The rows of a .txt or .token file: captions by image name, as in Flickr8k and Flickr30k, or paths."""
     first = next(lines, "")
     lines = chain([first], lines)
     header = [name.strip().lower() for name in first.split(_sign_of(first))]
@@ -165,8 +166,10 @@ def _parse_separated(uri: str, lines: Lines, sign: str) -> Iterator[tuple[int, C
 
 
 def _records(lines: Lines, sign: str) -> Iterator[tuple[list[str], int]]:
-    """Each record, and the number of its last line."""
+    """(cells, number of the last line) of each record."""
     csv.field_size_limit(2**24)
-    reader = csv.reader(lines, delimiter=sign, strict=True)  # not strict, an open quote would swallow the rest
+    reader = csv.reader(
+        lines, delimiter=sign, strict=True
+    )  # without strict, an open quote would take in the rest of the file
     for record in reader:
         yield record, reader.line_num

@@ -1,4 +1,7 @@
-"""Rows that say of themselves, in a column `split`, which split they are of: a Karpathy file, a table, a manifest."""
+"""Choose the rows of one split, when a column such as `split` names the split of each row.
+
+Karpathy's files, tables and manifests have such a column.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,20 +15,21 @@ from ray_jobs.sources.cells.values import read_label
 
 COLUMN = "split"
 COLUMNS = (COLUMN, "split_name", "data_split", "set", "set_name", "subset", "partition", "phase")
-MOST = 20  # values that are kept for a message
+MOST = 20  # the most values that are kept for a message
 
 
 def split_column(names: Iterable[str]) -> str | None:
-    """The column of these that tells splits, the likeliest first, capitals aside; None for none.
+    """The likeliest of these columns to name splits, whatever its case; None without one.
 
-    One that is called `set` or `subset` may hold something else: RowSplits refuses nothing whose values are no splits.
+    A column named `set` or `subset` may have another meaning. So RowSplits refuses nothing when its values are not
+    splits.
     """
     lowered = {name.lower(): name for name in reversed(list(names))}
     return next((lowered[name] for name in COLUMNS if name in lowered), None)
 
 
 def split_column_of_row(cells: Mapping[str, Any]) -> str:
-    """The column that tells the split of one row: `split`, or another of COLUMNS that holds the word for one."""
+    """The column that names the split of one row: `split`, or another of COLUMNS whose value is a word for a split."""
     column = split_column(cells)
     if column is None or (column.lower() != COLUMN and str(cells[column]).strip().lower() not in SPLIT_OF):
         return COLUMN
@@ -41,7 +45,7 @@ class RowSplits:
         self.count = 0
 
     def takes(self, cell: Any) -> bool:
-        """Whether a row with this cell in its column `split` is read."""
+        """True if Assay reads a row with this cell in its split column."""
         value = _text(cell)
         if value is not None and len(self.values) < MOST:
             self.values[value] = None
@@ -50,7 +54,7 @@ class RowSplits:
         return chosen
 
     def check(self) -> None:
-        """Raise InputError where no row was of the split, and where rows of several splits would be mixed silently."""
+        """Raise InputError when no row was of the split, or when rows of several splits would be mixed silently."""
         values = [printable(value, 40) for value in self.values]
         if self.split is None:
             if len({SPLIT_OF[value.lower()] for value in self.values if value.lower() in SPLIT_OF}) > 1:
@@ -68,7 +72,7 @@ class RowSplits:
 
 
 def _is_same(value: str, split: str) -> bool:
-    """Whether two words mean one split: `val` is `validation`."""
+    """True if two words mean the same split, for example `val` and `validation`."""
     value, split = value.lower(), split.lower()
     return value == split or (value in SPLIT_OF and SPLIT_OF[value] == SPLIT_OF.get(split))
 

@@ -1,18 +1,18 @@
-"""Records of a TSV file, whose quotes are text unless they are plainly those of a CSV writer.
+"""Read the records of a TSV file. Quotes are text unless a CSV writer clearly wrote them.
 
-Most TSV files have no quoting at all: `"stop" sign` is a caption. pandas and Python's `csv` quote a cell that holds a
-tab, a quote or the end of a line. A record is read with quoting where that gives as many cells as the header has, else
-its quotes are text.
+Most TSV files have no quoting: `"stop" sign` is a caption. pandas and Python's `csv` quote a cell that contains a tab,
+a quote or a line end. A record is read with quoting when that gives as many cells as the header has. Otherwise its
+quotes are text.
 """
 
 import csv
 from collections.abc import Iterator
 
-MOST_LINES = 1000  # of a quoted cell
+MOST_LINES = 1000  # the most lines of a quoted record
 
 
 class _Lines:
-    """Lines, one of which can be looked at before it is taken; `number` counts those that were."""
+    """Lines with a look ahead of one line. `number` counts the lines that were taken."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines, self._next = lines, list[str]()
@@ -31,7 +31,7 @@ class _Lines:
 
 
 def read_tab_records(lines: Iterator[str]) -> Iterator[tuple[list[str], int]]:
-    """The cells of each record, and the number of its last line. Raises csv.Error where neither way fits."""
+    """(cells, number of the last line) of each record. Raises csv.Error when neither way of reading fits."""
     csv.field_size_limit(2**24)
     source, width = _Lines(lines), 0
     while (line := source.take()) is not None:
@@ -56,12 +56,12 @@ def _begins_record(line: str | None, width: int) -> bool:
 
 
 def _is_closed(cells: list[str]) -> bool:
-    """Whether no cell opens a quote that another line could close."""
+    """True if no cell opens a quote that another line could close."""
     return not any(cell.startswith('"') and cell.count('"') % 2 for cell in cells)
 
 
 def _read_over_lines(line: str, source: _Lines) -> list[str]:
-    """The cells of a record that goes over several lines."""
+    """The cells of a record that spans several lines. Raises csv.Error when its quote is never closed."""
     record = [line]
     while len(record) < MOST_LINES and (following := source.take()) is not None:
         record.append(following)
@@ -75,7 +75,7 @@ def _split(line: str) -> list[str]:
 
 
 def _split_quoted(lines: list[str]) -> list[str] | None:
-    """The cells of one record by the rules of CSV, None where the lines are not one."""
+    """The cells of one record by the rules of CSV; None when the lines are not one record."""
     try:
         records = list(csv.reader(lines, delimiter="\t", strict=True))
     except csv.Error:
