@@ -1,4 +1,7 @@
-"""Build one part of the golden set in a Ray task: read its images, decode them, write the part."""
+"""Build one part of the golden set: read its images, decode them, write the part.
+
+`build_set` runs these functions in Ray tasks. The decoder's process of the Ray worker does the reading and decoding.
+"""
 
 import base64
 import json
@@ -37,18 +40,18 @@ SCHEMA = pa.schema(
         "blake3": pa.string(),
     }
 )
-WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # where the data set says what is right
+WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # for a data set with right values of fields
 FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes", "label", "references"]
 
 
 def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
-    """Make the planned part unless it is there, and return its row as `describe_part` does.
+    """Make the planned part unless it exists. Returns its row as `describe_part` does.
 
     The decoder's process makes the whole part. When that process dies, the part is made again, image by image. The Ray
-    worker itself reads no source, because Ray registers Arrow types there that run code.
-    Raises InputError on a node that does not share the root.
+    worker itself reads no source, because Ray registers Arrow types there that run code. Raises InputError on a node
+    that does not share the root.
     """
-    manifests.require_on_node(golden_uri)  # it holds the plan
+    manifests.require_on_node(golden_uri)  # the folder has the plan
     uri = manifests.uri_of_part(golden_uri, task["name"])
     if objects.exists(uri):
         return describe_part(task["name"], objects.read(uri), "found")
@@ -66,14 +69,14 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
 def decode_part(
     task: dict[str, Any], source: Source, golden_uri: str, prepare: Callable[[SourceImage], Outcome]
 ) -> dict[str, Any]:
-    """Make the whole part, in the decoder's process."""
+    """Make the whole part, in the decoder's process. Returns its row as `describe_part` does."""
     clock: defaultdict[str, float] = defaultdict(float)
     rows = _time_reads(source.read(read_refs(golden_uri, task["file"], task["group"])), clock)
     return write_part(task, golden_uri, encode_part(((row, prepare(row)) for row in rows), clock), clock)
 
 
 def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
-    """Write the part with these bytes unless another job was first, and return its row as `describe_part` does."""
+    """Write the part with these bytes unless another job was first. Returns its row as `describe_part` does."""
     began = time.perf_counter()
     uri = manifests.uri_of_part(golden_uri, task["name"])
     origin = "made" if objects.create(uri, data) else "raced"
@@ -84,9 +87,9 @@ def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaul
 
 
 def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
-    """Give the rows of a part that `references` names all the references of the images that equal them, in place.
+    """Replace the references of the rows that the task's `references` (image id -> texts) names, in place.
 
-    Doing it again changes nothing, and every job writes the same bytes.
+    A second run changes nothing, and every job writes the same bytes. Returns the part's row as `describe_part` does.
     """
     uri = manifests.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
@@ -103,9 +106,9 @@ def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
 
 
 def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess) -> dict[str, Any]:
-    """Reject the rows of a part that `repeats` (image id -> the earlier image's) names, in place.
+    """Reject the rows that the task's `repeats` (image id -> id of the earlier image) names, in place.
 
-    Doing it again changes nothing, and every job writes the same bytes.
+    A second run changes nothing, and every job writes the same bytes. Returns the part's row as `describe_part` does.
     """
     uri = manifests.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
@@ -129,8 +132,9 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
 def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
     """The facts about a part with these bytes, as one row for Ray Data.
 
-    `part` is its line in the manifest. `origin` tells whether it was `made` by this job, `found`, or `raced`: made, but
-    another job was first. `isolated`: the process that made it died, so each image was decoded alone.
+    `part` is its line in the manifest. `origin` is `made` (this job made the part), `found` (the part existed), or
+    `raced` (this job made the part, but another job was first). `isolated` says that the decoder's process died, so
+    each image was decoded alone.
     """
     images = parts.decode(data, FACTS)
     return {
@@ -151,12 +155,12 @@ def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
 
 
 def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultdict[str, float]) -> bytes:
-    """The bytes of a part with these rows, its rejects in the footer."""
+    """The bytes of a part with these rows. Its rejects are in the footer. Adds the seconds per phase to `clock`."""
     kept: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     schema = SCHEMA
     for row, outcome in prepared:
-        if row.truth is not None:  # of all rows or of none, by the settings
+        if row.truth is not None:  # the settings decide this for all rows alike
             schema = WITH_TRUTH
         if isinstance(outcome, GoldenImage):
             for phase, took in outcome.seconds.items():
@@ -170,7 +174,7 @@ def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultd
 
 
 def _join_images(images: list[bytes]) -> pa.Array:
-    """A column of images by one copy; Arrow's builder copies them again each time it grows."""
+    """A column of images, built with one copy. Arrow's builder would copy all images each time it grows."""
     ends = np.cumsum([0, *map(len, images)], dtype=np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(images))]
     return pa.Array.from_buffers(pa.binary(), len(images), buffers)
@@ -205,7 +209,7 @@ def _count_reasons(rejects: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _time_reads(rows: Iterator[SourceImage], clock: defaultdict[str, float]) -> Iterator[SourceImage]:
-    """The rows. The seconds of waiting for each are added to the clock."""
+    """The rows. Adds the seconds that each row took to read to `clock`."""
     while True:
         began = time.perf_counter()
         row = next(rows, None)

@@ -1,7 +1,7 @@
-"""Build the parts of a golden set with Ray Data, then reject the images that equal an earlier one.
+"""Build the parts of a golden set with Ray Data, then reject the images that equal an earlier image.
 
-The driver of `preprocess` calls this. The work on each part runs in a Ray task (`build_part`). A part that is there is
-read, not built again.
+The driver of `preprocess` calls this. The work on each part runs in a Ray task (`build_part`). A part that exists is
+read and not built again.
 """
 
 import random
@@ -26,16 +26,16 @@ log = getLogger("assay")
 
 
 def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, duplicates: Duplicates) -> PartTotals:
-    """Build the parts that are not there yet, and return what all parts add up to.
+    """Build the missing parts. Returns the totals of all parts.
 
-    The hashes of all images go into `duplicates`. Raises RetryableError for a part that is not of this plan.
+    Adds the hashes of all images to `duplicates`. Raises RetryableError for a part that does not fit the plan.
     """
     totals = PartTotals()
     done = manifests.list_part_names(spec.golden_uri)
     pending = [part for part in plan.parts if part.name not in done]
     log_plan(spec, source, distance, plan, pending)
     progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))
-    # Two jobs that prepare the same set begin at different parts, and so share the work instead of doing it twice.
+    # Two jobs that prepare the same set start at different parts. So the jobs share the work.
     first = random.randrange(len(pending)) if pending else 0
     tasks = [part.model_dump() for part in pending[first:] + pending[:first]]
     tasks += [part.model_dump() for part in plan.parts if part.name in done]
@@ -59,9 +59,9 @@ def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan
 
 
 def reject_duplicates(spec: Spec, totals: PartTotals, duplicates: Duplicates) -> None:
-    """Turn the images that equal an earlier one into rejects, and add the changed parts to the totals.
+    """Turn the images that equal an earlier image into rejects, and add the changed parts to the totals.
 
-    The earlier image gets their references first.
+    Before that, the earlier image gets the references of the later images.
     """
     warn_of_many_references(spec, *duplicates.join())
     for row in _run_tasks(list(duplicates.join_tasks()), join_references, {"golden_uri": spec.golden_uri}, 1):
@@ -74,7 +74,7 @@ def reject_duplicates(spec: Spec, totals: PartTotals, duplicates: Duplicates) ->
 def _run_tasks(
     tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dict[str, Any], cpus: float
 ) -> Iterator[dict[str, Any]]:
-    """The rows that `work` returns for the tasks, in the order in which Ray ends them."""
+    """The rows that `work` returns for the tasks, in the order in which Ray finishes them."""
     if not tasks:
         return iter(())
     dataset = ray_dataset(tasks, count_blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)

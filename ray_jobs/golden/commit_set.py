@@ -1,6 +1,6 @@
 """Complete a golden set: write its manifest, then note the set under its content.
 
-The driver of `preprocess` calls this last. A golden set without a manifest is not complete.
+The driver of `preprocess` calls this last. Invariant: a golden set without a manifest is not complete.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger("assay")
 
 
 def commit_set(spec: Spec, plan: GoldenPlan, totals: PartTotals, seconds: dict[str, float]) -> Manifest:
-    """Write the manifest, which completes the golden set, and return it. `seconds` are those of each phase."""
+    """Write the manifest, which completes the golden set. Returns the manifest. `seconds` has the time per phase."""
     manifest = manifests.build_manifest(
         "golden",
         spec.golden_id,
@@ -51,12 +51,12 @@ def commit_set(spec: Spec, plan: GoldenPlan, totals: PartTotals, seconds: dict[s
 
 
 def note_content(spec: Spec) -> None:
-    """Note the golden set under its content, so that a copy of the data finds it.
+    """Note the golden set under its content, so that a run over a copy of the data finds the set.
 
-    Only a source whose own folder holds all of its content is noted.
+    Only notes a source whose own folder contains all of its content.
     """
     if not spec.content_id:
         return
-    with suppress(InputError, RetryableError):  # a complete set needs no source any more, and may have lost it
+    with suppress(InputError, RetryableError):  # a complete set no longer needs its source, which may be gone
         if isinstance(open_source(spec.suite.dataset), FolderSource | WebDatasetSource):
             note_golden(spec)

@@ -1,4 +1,7 @@
-"""Run work in a confined process: work that hangs, crashes or takes too much memory ends that process alone."""
+"""Run work in a confined process. Work that hangs, crashes or takes too much memory ends only that process.
+
+Ray workers of `preprocess`, the driver (`source_process`) and `ray_jobs.suite_check` start such a process.
+"""
 
 import ctypes
 import multiprocessing
@@ -23,14 +26,14 @@ T = TypeVar("T")
 Outcome = GoldenImage | Reject
 
 START_SECONDS = 120
-# Each image and each part needs memory like the last one; to give it back and have the kernel clear it again costs 4%
-# of all CPU time at 500x375. M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) of glibc's mallopt, in bytes.
+# Each image and each part needs as much memory as the last one. To return memory to the kernel, which clears it, costs
+# 4% of all CPU time at 500x375. M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) of glibc's mallopt, in bytes.
 MALLOC_OPTIONS = {-3: 64 << 20, -1: 128 << 20}
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 
 
 class ProcessDied(Exception):
-    """The process died of `signal`, None where it ended by itself."""
+    """The process died of `signal`, which is None when the process ended by itself."""
 
     def __init__(self, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -39,18 +42,18 @@ class ProcessDied(Exception):
 
 
 class ConfinedProcess:
-    """One process with limits of its own, which is replaced when it dies."""
+    """One process with its own limits. A process that dies is replaced."""
 
     def __init__(self, megabytes: int) -> None:
         self.megabytes = megabytes
         self._pool = self._start_pool()
 
     def run(self, work: Callable[..., T], *arguments: Any, seconds: float | None = None) -> T:
-        """What `work` returns in the process, which ends after `seconds`.
+        """The result of `work` in the process. The process is ended after `seconds`.
 
-        Raises what `work` raises, Died when the process does, Died of SIGALRM after `seconds`.
+        Raises the errors of `work`, ProcessDied when the process dies, and ProcessDied of SIGALRM after `seconds`.
         """
-        if not self._pool.active:  # a process that dies without work takes the pool with it
+        if not self._pool.active:  # a process that dies without work ends the pool
             self._pool = self._start_pool()
         try:
             result: T = self._pool.schedule(work, args=arguments, timeout=seconds).result()
@@ -70,7 +73,7 @@ class ConfinedProcess:
 
     def _start_pool(self) -> ProcessPool:
         pool = ProcessPool(1, context=_forkserver_context(), initializer=_confine_process, initargs=[self.megabytes])
-        try:  # else a machine on which it cannot start would look like a set of images that all crash
+        try:  # else every image would seem to crash on a machine where the process cannot start
             pool.schedule(int, timeout=START_SECONDS).result()
         except (ProcessExpired, BrokenProcessPool, TimeoutError) as error:
             pool.stop()
@@ -79,23 +82,23 @@ class ConfinedProcess:
 
 
 class Decoder(ConfinedProcess):
-    """The process that decodes."""
+    """The process that decodes images, with the limits of `settings`."""
 
     def __init__(self, settings: Preprocess) -> None:
         self.settings = settings
         super().__init__(settings.decode_mb)
 
     def prepare_isolated(self, prepare: Callable[..., Outcome], row: SourceImage) -> Outcome:
-        """What `prepare` makes of the row, a reject when the process dies of it twice: once may not be its doing.
+        """The outcome of `prepare` for the row. A row on which the process crashes twice becomes a reject.
 
-        An image that takes too long is tried once: it would take as long again.
-
-        Raises RetryableError when the process is killed twice, because no image does that.
+        The row is tried twice, because the image may not have caused the first crash. An image that takes too long is
+        tried once, because a second try would take as long. Raises RetryableError when the process is killed at the
+        second try, because no image does that.
         """
         try:
             return self._prepare_once(prepare, row)
         except ProcessDied as error:
-            if error.signal == signal.SIGALRM:  # it would take as long again
+            if error.signal == signal.SIGALRM:  # a second try would take as long
                 return Reject("timeout", f"not decoded within {self.settings.decode_seconds:g} s")
         try:
             return self._prepare_once(prepare, row)
@@ -115,14 +118,16 @@ class Decoder(ConfinedProcess):
 
 @cache
 def get_decoder(settings: Preprocess) -> Decoder:
-    """The decoder of this Ray worker, which makes many parts one after the other."""
+    """The decoder of this Ray worker. The worker makes many parts one after the other with the same decoder."""
     return Decoder(settings)
 
 
 @contextmanager
 def end_process_after(seconds: float, timer: int = signal.ITIMER_REAL) -> Iterator[None]:
-    """End the process when what is done here takes longer, or computes for longer where the timer is ITIMER_PROF;
-    nothing less stops a codec."""
+    """End this process when the block takes longer than `seconds`, because nothing less stops a codec.
+
+    With the timer ITIMER_PROF, only the seconds of computing count.
+    """
     signal.setitimer(timer, seconds)
     try:
         yield
@@ -131,10 +136,10 @@ def end_process_after(seconds: float, timer: int = signal.ITIMER_REAL) -> Iterat
 
 
 def _forkserver_context() -> Any:
-    """Processes that are forked from a small server, never from a Ray worker and its threads."""
+    """A context that forks processes from a small server, never from a Ray worker with its threads."""
     main = sys.modules["__main__"]
     if "default_worker" in str(getattr(main, "__file__", "")):
-        del main.__file__  # else each process would import its parent's main module, which is Ray
+        del main.__file__  # else each process would import its parent's main module, which is Ray's worker
         main.__spec__ = None
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ray_jobs.golden.build_part"])
@@ -148,4 +153,4 @@ def _confine_process(megabytes: int) -> None:
         libc.mallopt(option, size)
     pa.set_memory_pool(pa.system_memory_pool())
     limit_memory(megabytes * 1024 * 1024)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, whatever a codec is doing
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default ends the process even inside a codec

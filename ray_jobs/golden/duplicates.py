@@ -1,8 +1,8 @@
-"""Images whose files are the same bytes: the first in the golden set's order stays, the others are rejected.
+"""Find images whose files have the same bytes. The first in the golden set's order stays. The others are rejected.
 
-Rows of one image with a reference each are the commonest form of COCO and Flickr30k in Parquet files and shards: the
-first then gets the references of all, before the others go. A job that goes on after a kill comes to the same, because
-the first has all references by the time any other is gone.
+Rows of one image with one reference each are the commonest form of COCO and Flickr30k in Parquet files and shards. So
+the first image gets the references of all others before the others are rejected. A job that continues after a kill
+reaches the same result, because the first image has all references before any other image is rejected.
 """
 
 import json
@@ -33,13 +33,13 @@ WHERE blake3 IN (SELECT blake3 FROM images GROUP BY blake3 HAVING COUNT(*) > 1) 
 
 
 class Duplicates:
-    """The hashes of all images, in a table on disk, so that memory does not grow with their number."""
+    """The hashes of all images, in a table on disk, so that memory does not grow with the number of images."""
 
     def __init__(self, table: sqlite3.Connection) -> None:
         self._table = table
 
     def add(self, part: str, image_ids: list[str], digests: list[str], references: list[str] | None = None) -> None:
-        """The images of a part in order, each with the BLAKE3 hash of its file in hex digits and references in JSON."""
+        """Add the images of a part in order, with the BLAKE3 hash of their files (hex) and their references (JSON)."""
         rows = zip(image_ids, map(bytes.fromhex, digests), references or ["[]"] * len(image_ids), strict=True)
         self._table.executemany(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?)",
@@ -47,9 +47,10 @@ class Duplicates:
         )
 
     def join(self) -> tuple[int, str]:
-        """Find out which references each first image gets, and which others brought them: before `drop_tasks`.
+        """Decide which references each first image gets, and which images bring them. Call this before `drop_tasks`.
 
-        Returns how many references the image has that gets most of them, and which it is.
+        Returns (number of references, image id) of the image that then has the most references; (0, "") when no image
+        gets any.
         """
         most = (0, "")
         groups = groupby(self._table.execute(IN_GROUPS), key=itemgetter(0))
@@ -68,14 +69,17 @@ class Duplicates:
         return most
 
     def join_tasks(self) -> Iterator[dict[str, Any]]:
-        """For each part with images that get references: its name, and as JSON all references by image."""
+        """One task per part with images that get references: the part's name, and all references by image id (JSON)."""
         rows = self._table.execute("SELECT part, image_id, refs FROM gains ORDER BY part, image_id")
         for part, group in groupby(rows, key=itemgetter(0)):
             yield {"name": part, "references": json.dumps({image_id: json.loads(refs) for _, image_id, refs in group})}
 
     def drop_tasks(self) -> Iterator[dict[str, Any]]:
-        """For each part with images that an earlier one equals: its name, as JSON which image equals which, and which
-        of them brought references of their own."""
+        """One task per part with images that equal an earlier image.
+
+        A task has the part's name, and as JSON the id of the earlier image by image id, and the ids of the images that
+        brought their own references.
+        """
         rows = self._table.execute(
             f"SELECT r.part, r.image_id, r.first, j.image_id IS NOT NULL FROM ({REPEATS}) r {JOINED} "  # noqa: S608
             "ORDER BY r.part, r.position"
@@ -89,6 +93,6 @@ class Duplicates:
 
 @contextmanager
 def open_duplicates() -> Iterator[Duplicates]:
-    """An empty table; what it holds on disk is gone afterwards."""
+    """An empty table. Its data on disk is deleted afterwards."""
     with open_database(*TABLES) as table:
         yield Duplicates(table)

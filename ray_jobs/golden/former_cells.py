@@ -1,7 +1,7 @@
-"""Golden sets of releases that wrote what is no text out as Python: `{'id': 0, ...}`, `b'...'`, `nan`.
+"""Find golden sets of earlier releases, which wrote values other than texts in Python form: `{'id': 0, ...}`, `nan`.
 
-`preprocess` asks for a complete set whether it is one, because the same source read today has other references. The
-ids of all other sets stay: what a set was read with is no part of its id, and only what it holds tells.
+The driver of `preprocess` checks every complete set, because today the same source gives other references. The release
+is not part of a set's id, so only the contents of the set tell. The ids of all other sets stay.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,16 +17,16 @@ from ray_jobs.sources.cells.values import WHOLE, read_label, read_references
 from ray_jobs.storage import manifests, objects
 from ray_jobs.storage.arrow_files import open_parquet
 
-CELLS = 2  # how cells are read; a set without it in its details was read before they had types
+CELLS = 2  # the way cells are read; a set without this in its details is from a release before cells had types
 COLUMNS = ["image_id", "label", "references"]
 READS = 16
-CHECKED = "cells.json"  # beside the manifest of such a set that was found to be right
+CHECKED = "cells.json"  # a file beside the manifest, which says that the check of this set passed
 
 
 def check_texts_as_read_now(golden_uri: str, manifest: Manifest, dataset: Dataset) -> None:
-    """Raises InputError for a complete set whose labels or references are Python objects written out.
+    """Raise InputError for a complete set whose labels or references are Python objects in text form.
 
-    Numbers that were references cannot be told from texts, and stay.
+    References that were numbers look like texts, so the check accepts them.
     """
     if manifest.details.get("cells") or not (dataset.label or dataset.references):
         return
@@ -41,7 +41,7 @@ def check_texts_as_read_now(golden_uri: str, manifest: Manifest, dataset: Datase
 
 
 def find_misread(rows: Iterable[tuple[str, str | None, list[str]]]) -> Iterator[tuple[str, str]]:
-    """Image id and text of those labels and references that are read otherwise now."""
+    """(image id, text) of each label and reference that Assay would read differently today."""
     for image_id, label, references in rows:
         for reference in references:
             if reference.strip() and _is_other(reference, [reference], read_references):
@@ -60,7 +60,7 @@ def _is_other(text: str, same: object, read: Callable[[str], object]) -> bool:
 
 
 def _read(golden_uri: str, names: Iterable[str]) -> Iterator[tuple[str, str | None, list[str]]]:
-    """The texts of the parts, several of which are read at a time: most of it is waiting for storage."""
+    """The texts of the parts. Reads several parts at once, because most of the time is waiting for storage."""
     for rows in prefetch(lambda name: _read_part(manifests.uri_of_part(golden_uri, name)), names, READS):
         yield from rows
 

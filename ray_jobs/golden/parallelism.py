@@ -1,4 +1,7 @@
-"""Choose how the work is spread over the cluster, and log that and the estimated time before it begins."""
+"""Choose how to spread the work over the cluster, and log the choice and the estimated time before the work begins.
+
+The driver of `preprocess` calls this.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -34,16 +37,16 @@ BLOCK_PARTS, BLOCKS_A_TASK = 8, 4
 
 
 def count_blocks(count: int, cpus_a_task: float) -> int:
-    """Into how many blocks, each done by one Ray task, to divide parts: few, because starting one takes 60 ms.
+    """The number of blocks for `count` parts. One Ray task does one block.
 
-    That the last ones end together matters more than what starting takes.
+    Few blocks are better, because starting a task takes 60 ms. But it matters more that the last tasks end together.
     """
     at_once = ray.cluster_resources().get("CPU", 1) / cpus_a_task
     return max(-(-count // BLOCK_PARTS), min(count, int(BLOCKS_A_TASK * at_once)))
 
 
 def log_plan(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, pending: Sequence[PlannedPart]) -> None:
-    """Log the plan: what there is, what is left to do, how it is spread and, by a probe, how long it will take."""
+    """Log the plan: the images, the parts to do, the spread over the cluster, and the time, which a probe measures."""
     dataset = spec.suite.dataset
     known = f", {plan.bytes / 1e6:.0f} MB" if plan.bytes else ""
     log.info("golden set %s: %d images of %d listed%s, in %d parts",
@@ -64,7 +67,7 @@ def log_plan(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, p
 
 
 def _probe_part(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float | None:
-    """Seconds that one task takes for an image of the part, None when its process dies."""
+    """The seconds that one task takes per image of the part; None when its process dies."""
     try:
         return get_decoder(settings).run(
             measure_seconds_per_image, source, golden_uri, part, settings, seconds=PROBE_SECONDS

@@ -1,9 +1,9 @@
-"""The plan of a golden set: its sample cut into parts of equal work, kept beside the parts.
+"""Plan a golden set: cut its sample into parts of equal work, and store the plan beside the parts.
 
-    plan/rows-{hash}.parquet   where the images of some parts lie, one row group a part
-    plan/plan.json             written last: which parts there are
+    plan/rows-{hash}.parquet   the places of the images of some parts, one row group per part
+    plan/plan.json             the list of all parts; written last
 
-A job that goes on after a kill, or beside another one, works from the same plan, and lists nothing again.
+A job that continues after a kill, or that runs beside another job, uses the same plan and lists nothing again.
 """
 
 import hashlib
@@ -81,9 +81,10 @@ class GoldenPlan(StoredModel):
 
 
 def load_or_create_plan(spec: Spec, source: Source) -> GoldenPlan:
-    """The plan of the spec's golden set: the one that is there, or a new one.
+    """The plan of the spec's golden set: the stored plan, or a new plan.
 
-    Raises InputError when the source is not what its settings say or changed since its revision was taken.
+    Raises InputError when the settings do not fit the source, when the source changed after the run was planned, or
+    when the stored plan is from other versions of the libraries.
     """
     if plan := _load_plan(spec.golden_uri):
         _check_versions(spec.golden_uri, plan)
@@ -100,25 +101,25 @@ def load_or_create_plan(spec: Spec, source: Source) -> GoldenPlan:
 
 
 def plan_with_distance(spec: Spec, source: Source) -> tuple[GoldenPlan, Distance]:
-    """The plan and the distance of the images. Both read the source, so `run_in_source_process` runs this."""
+    """(plan, distance of the images). Both read the source, so `run_in_source_process` runs this."""
     return load_or_create_plan(spec, source), source.distance
 
 
 def read_refs(golden_uri: str, file: str, group: int) -> list[ImageRef]:
-    """Where the images of a planned part lie."""
+    """The references to the images of a planned part, from its row group of the plan."""
     uri = f"{golden_uri}/plan/{file}"
     with open_parquet(uri) as opened:
         return [ImageRef(**row) for row in opened.read_row_group(group).to_pylist()]
 
 
 def split_parts(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]]:
-    """The sample in parts of equal work, none with more than `part_rows` images or, but for one image, `part_mb`.
+    """The sample in parts of equal work. A part has at most `part_rows` images and, except for one image, `part_mb`.
 
-    An image's work is one row and its bytes, each measured by what a part may hold of it.
+    The work of an image is one row and its bytes, each as a share of a part's limit.
     """
     most_rows, most_bytes = settings.part_rows, settings.part_mb * MEGABYTE
     rows, size = sample.total()
-    total = rows * most_bytes + size * most_rows  # in rows x bytes, to stay with whole numbers
+    total = rows * most_bytes + size * most_rows  # in rows x bytes, so that all numbers are whole
     count = -(-total // (most_rows * most_bytes))
     part: list[ImageRef] = []
     before, number = 0, 0
@@ -133,7 +134,7 @@ def split_parts(sample: Sample, settings: Preprocess) -> Iterator[list[ImageRef]
 
 
 def check_revision(spec: Spec) -> None:
-    """Raises InputError when the source is not any more what the spec was planned on."""
+    """Raise InputError when the source changed after the spec was planned."""
     if source_revision(spec.suite.dataset) != spec.source_revision:
         raise InputError(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
 
@@ -153,7 +154,7 @@ def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
 
 
 def _write_refs(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
-    """Write where the images lie, in files named by their content, and name the parts."""
+    """Write the places of the images, in files that are named by their content. Yields the planned parts."""
     numbered = enumerate(split_parts(sample, settings))
     while batch := list(islice(numbered, PARTS_A_FILE)):
         sink = io.BytesIO()
@@ -176,5 +177,5 @@ def _load_plan(golden_uri: str) -> GoldenPlan | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        why = type(error).__name__  # its text has many lines, and the remedy is at the end of ours
+        why = type(error).__name__  # the error's text has many lines, and our message ends with the remedy
         raise InputError(f"{uri}: not a plan ({why}); delete the folder {golden_uri} and rerun") from None

@@ -1,4 +1,4 @@
-"""What the parts of a golden set add up to, while the driver of `preprocess` collects them one by one."""
+"""Add up the parts of a golden set, while the driver of `preprocess` collects them one by one."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ FACTS = ("repairs", "formats", "source_bytes", "bytes", "referenced", "labelled"
 
 @dataclass
 class PartTotals:
-    """The parts of the golden set by name, and their facts. A part that is added again replaces its former self."""
+    """The parts of the golden set by name, and their facts. A part that is added again replaces the earlier entry."""
 
     parts: dict[str, Part] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -21,7 +21,7 @@ class PartTotals:
     seconds: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: dict[str, Any]) -> Part:
-        """Add a part from its row as `describe_part` returns it, and return the part."""
+        """Add a part from its row, which `describe_part` returns. Returns the part."""
         part = Part.model_validate_json(row["part"])
         self.parts[part.name] = part
         self.facts[part.name] = {name: row[name] for name in FACTS}
@@ -34,7 +34,7 @@ class PartTotals:
         return [self.parts[name] for name in sorted(self.parts)]
 
     def count_lost(self) -> dict[str, int]:
-        """How many images were rejected, by reason."""
+        """The number of rejected images by reason."""
         return manifests.count_lost(self.parts.values())
 
     def sum_fact(self, fact: str) -> Any:

@@ -1,4 +1,7 @@
-"""Write what people look at: a contact sheet of the golden set, and its rejects as a page and as a table."""
+"""Write files for people: a contact sheet of the golden set, and its rejects as a page and as a table.
+
+The driver of `preprocess` calls this.
+"""
 
 import base64
 import io
@@ -26,7 +29,7 @@ TEMPLATES = jinja2.Environment(
 
 
 def write_preview(golden_uri: str, set_parts: Sequence[Part]) -> None:
-    """`preview.png`: 8 rows of the first 8 images of parts evenly spaced over the golden set."""
+    """Write `preview.png`: at most 8 rows, each with the first 8 images of a part. The parts are evenly spaced."""
     full = [part for part in set_parts if part.rows]
     step = max(len(full) / SHEET_PARTS, 1)
     chosen = [full[int(number * step)] for number in range(min(SHEET_PARTS, len(full)))]
@@ -43,7 +46,7 @@ def write_preview(golden_uri: str, set_parts: Sequence[Part]) -> None:
 
 
 def write_rejects(golden_uri: str, title: str, set_parts: Sequence[Part], lost: dict[str, int]) -> None:
-    """`rejects.parquet`, all of them, and `rejects.html`, the first thousand with what can be seen of them."""
+    """Write `rejects.parquet` with all rejects, and `rejects.html` with the first thousand and their thumbnails."""
     shown: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="assay-rejects-") as folder:
         file = Path(folder, "rejects.parquet")

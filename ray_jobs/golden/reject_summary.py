@@ -1,4 +1,4 @@
-"""What the job's last line says of a golden set's rejects: the first one, and what most of them were told."""
+"""Summarise a golden set's rejects for the job's last line: the first reject, and the commonest cause."""
 
 import re
 from collections import Counter
@@ -9,26 +9,26 @@ import pyarrow as pa
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage.arrow_files import open_parquet
 
-MOST_CAUSES = 10_000  # that are counted: a line about each image may name another
-LONGEST = 100  # characters of an image id, and of a detail
+MOST_CAUSES = 10_000  # the most causes that are counted, because each image may have a different cause
+LONGEST = 100  # the most characters of an image id, and of a detail
 
 
 def describe_rejects(golden_uri: str) -> str:
-    """A clause about the rejects in `rejects.parquet`; empty where it does not tell."""
+    """A clause about the rejects in `rejects.parquet`; empty when the file cannot be read or has no rejects."""
     try:
         return summarise(_read(f"{golden_uri}/rejects.parquet"))
-    except (OSError, pa.ArrowException):  # the caller's own line must be told all the same
+    except (OSError, pa.ArrowException):  # the caller must write its own line all the same
         return ""
 
 
 def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
-    """The first of these rejects (image id, reason, detail), and an example of the commonest cause if it is another.
+    """The first of these rejects (image id, reason, detail), and an example of the commonest cause if that differs.
 
-    Two have the same cause when what follows their place is equal, numbers left aside.
+    Two rejects have the same cause when the text after their place is equal, apart from numbers.
     """
     counts, examples = Counter[str](), dict[str, tuple[str, str]]()
     for image_id, reason, detail in rejects:
-        if reason == "joined":  # nothing of it is lost
+        if reason == "joined":  # a joined image loses nothing
             continue
         cause = re.sub(r"\d+", "0", detail.rpartition(": ")[2] or reason)[:300]
         if cause not in counts and len(counts) >= MOST_CAUSES:
@@ -45,7 +45,7 @@ def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
 
 
 def shorten(detail: str) -> str:
-    """The detail on one line of at most LONGEST characters; of a long one, the place gives way to the cause."""
+    """The detail on one line of at most LONGEST characters. A long detail loses part of the place, not the cause."""
     detail = " ".join(detail.split())
     if len(shown := printable(detail, 3 * LONGEST)) <= LONGEST:
         return shown

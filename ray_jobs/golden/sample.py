@@ -1,7 +1,7 @@
-"""Which images of a listing are used: a table on disk, so that memory does not grow with the collection.
+"""Choose the images of a listing that are used, in a table on disk, so that memory does not grow with the collection.
 
-An image is drawn by a hash of the seed and its id, not by its place in the listing: the sample is the same whatever the
-order or the cluster, and a collection that grows keeps most of it.
+The draw of an image is a hash of the seed and its id, and does not depend on its place in the listing. So the sample is
+the same for every order and every cluster. A collection that grows keeps most of its sample.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ IMAGES = """images (
     draw INTEGER, chosen INTEGER DEFAULT 1
 )"""
 
-# Within a label by draw; over the labels by the odd divisors 1, 3, 5, ... of their counts (Webster's method), so that a
-# label has nearly the share of the sample that it has of the collection.
+# Within a label, images are ranked by draw. Across labels, they are ranked by the odd divisors 1, 3, 5, ... of the
+# labels' counts (Webster's method). So a label has nearly the same share of the sample as of the collection.
 RANKED = """
 SELECT position FROM (
     SELECT position, draw, (ROW_NUMBER() OVER stratum - 0.5) / COUNT(*) OVER (PARTITION BY label) AS rank
@@ -32,14 +32,16 @@ DRAWN = "SELECT position FROM images ORDER BY draw, position LIMIT ?"
 
 
 class Sample:
-    """The images that a dataset's settings choose of a listing, in the order of the listing."""
+    """The images that a dataset's settings choose from a listing, in the order of the listing."""
 
     def __init__(self, dataset: Dataset, table: sqlite3.Connection) -> None:
         self.dataset, self._table = dataset, table
 
     def draw(self, listed: Iterable[ImageRef]) -> int:
-        """Take the listing and choose; returns how many images were listed. Raises InputError for an id that two
-        have."""
+        """Store the listing and choose the sample. Returns the number of listed images.
+
+        Raises InputError when two images have the same id, and for an id that is not UTF-8.
+        """
         self._table.executemany(
             "INSERT INTO images (image_id, location, size, label, refs, fault, truth, draw) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -59,7 +61,7 @@ class Sample:
         return int(count)
 
     def total(self) -> tuple[int, int]:
-        """Images chosen, and their bytes as far as the listing tells."""
+        """(number of chosen images, their bytes). The bytes are too few when the listing lacks sizes."""
         images, size = self._table.execute("SELECT COUNT(*), TOTAL(size) FROM images WHERE chosen").fetchone()
         return images, int(size)
 
@@ -86,6 +88,6 @@ class Sample:
 
 @contextmanager
 def open_sample(dataset: Dataset) -> Iterator[Sample]:
-    """An empty sample; what it holds on disk is gone afterwards."""
+    """An empty sample. Its data on disk is deleted afterwards."""
     with open_database(IMAGES) as table:
         yield Sample(dataset, table)

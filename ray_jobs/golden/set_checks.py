@@ -14,7 +14,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 
 log = logging.getLogger("assay")
-MANY_REFERENCES = 50  # of one image: PASCAL-50S has so many, COCO and Flickr30k five
+MANY_REFERENCES = 50  # per image; PASCAL-50S has so many, COCO and Flickr30k have five
 
 
 def check_complete_set(spec: Spec, manifest: Manifest) -> None:
@@ -26,10 +26,10 @@ def check_complete_set(spec: Spec, manifest: Manifest) -> None:
 
 
 def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
-    """Raises InputError when more of the images were rejected than the suite accepts, or all of them.
+    """Raise InputError when more images were rejected than the suite accepts, or all images.
 
-    Rows whose references an equal image has are not counted, because nothing of them is lost. The line ends with the
-    first of the rejects and why, because that names the remedy.
+    Rows whose references went to an equal image do not count, because nothing of them is lost. The message ends with
+    the first reject and its reason, because the reason names the remedy.
     """
     images -= lost.get("joined", 0)
     lost = {reason: count for reason, count in lost.items() if reason != "joined"}
@@ -49,7 +49,7 @@ def check_rejects(spec: Spec, lost: dict[str, int], images: int) -> None:
 
 
 def check_texts(spec: Spec, totals: PartTotals) -> None:
-    """Raises InputError when no image has a label, or a reference, though the suite names where they are."""
+    """Raise InputError when the suite names a column of labels or references, and no image has one."""
     dataset, images = spec.suite.dataset, sum(part.rows for part in totals.parts.values())
     for key, fact, noun in (("references", "referenced", "reference"), ("label", "labelled", "label")):
         if (column := getattr(dataset, key)) is None:
@@ -62,7 +62,7 @@ def check_texts(spec: Spec, totals: PartTotals) -> None:
 
 
 def warn_of_many_references(spec: Spec, count: int, image_id: str) -> None:
-    """Warn of an image that has so many references that it is likely to stand for images which are not there."""
+    """Warn of an image with so many references that it probably is a placeholder for missing images."""
     if count > MANY_REFERENCES:
         log.warning(
             "dataset %s: %s has %d references, of rows whose images are the same bytes: if it is a picture that says "
@@ -72,7 +72,7 @@ def warn_of_many_references(spec: Spec, count: int, image_id: str) -> None:
 
 
 def _warn_of_lost_references(spec: Spec, manifest: Manifest) -> None:
-    """Warn that a golden set of an earlier version may miss references: it dropped those of its duplicates."""
+    """Warn that a golden set of an earlier version may lack references, because it dropped those of its duplicates."""
     count = manifest.lost.get("duplicate", 0)
     if count and spec.suite.dataset.references and "joined_references" not in manifest.details:
         log.warning(
@@ -82,6 +82,6 @@ def _warn_of_lost_references(spec: Spec, manifest: Manifest) -> None:
 
 
 def _describe_example(spec: Spec) -> str:
-    """The first reject and its reason, as the end of a line; empty where there is none."""
+    """The first reject and its reason, as the end of a line; empty without a reject."""
     example = describe_rejects(spec.golden_uri)
     return f"; {example}" if example else ""

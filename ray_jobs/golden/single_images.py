@@ -1,4 +1,4 @@
-"""Read and prepare the images of a part one by one, after its process died: a bad image then costs itself alone.
+"""Read and prepare the images of a part one by one, after its process died, so that a bad image costs only itself.
 
 This runs in a Ray worker. The worker calls the decoder's process for everything that touches the source.
 """
@@ -26,25 +26,25 @@ from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
 T = TypeVar("T")
 
-CHUNK = 32  # images whose bytes lie in the temporary folder at a time
-PROBED = 16  # images prepared beforehand to learn how long one takes
-READ_SECONDS = 300.0  # in which a chunk, or an image of it, must be read: more is for the storage to answer for
-READ_CPU_SECONDS = 120.0  # of computing for that: more is for the file to answer for
+CHUNK = 32  # the most images whose bytes are in the temporary folder at once
+PROBED = 16  # images that the probe prepares to measure the time per image
+READ_SECONDS = 300.0  # for reading a chunk or one image; if it takes longer, the storage is at fault
+READ_CPU_SECONDS = 120.0  # of computing while reading; if it takes longer, the file is at fault
 
 
 def part_seconds() -> float:
-    """How long a part may take to decode, and how long to read: ASSAY_PART_SECONDS, or an hour."""
+    """The seconds that decoding a part may take, and that reading it may take: ASSAY_PART_SECONDS, or an hour."""
     return float(os.environ.get("ASSAY_PART_SECONDS") or 3600)
 
 
 def prepare_row(row: SourceImage, settings: Preprocess) -> Outcome:
-    """The row's golden image, or why there is none; ends the process when decoding takes too long."""
+    """The row's golden image, or a reject with the reason. Ends this process when decoding takes too long."""
     data = row.data
     if data is None and row.file is None:
         return Reject("unreadable-source", row.detail)
     try:
         if data is None and row.file is not None:
-            data = read_file(row.file)  # before the clock runs: a slow disk is not the image's doing
+            data = read_file(row.file)  # before the time limit starts, because a slow disk is not the image's fault
     except ImageRejected as error:
         return Reject(error.reason, error.detail)
     if len(data or b"") > max_image_bytes():
@@ -58,11 +58,10 @@ def prepare_row(row: SourceImage, settings: Preprocess) -> Outcome:
 def prepare_alone(
     decoder: Decoder, source: Source, golden_uri: str, task: dict[str, Any], clock: defaultdict[str, float]
 ) -> Iterator[tuple[SourceImage, Outcome]]:
-    """The rows of a part, each read and prepared in the decoder's process; those after ASSAY_PART_SECONDS of decoding
-    are rejects.
+    """The rows of a part, each read and prepared in the decoder's process, without the bytes of their images.
 
-    The rows' images are not in them. Raises RetryableError when reading takes as long: a slow storage is no image's
-    doing, and a reject is for good.
+    Rows after ASSAY_PART_SECONDS of decoding are rejects. Raises RetryableError after ASSAY_PART_SECONDS of reading,
+    because slow storage is no image's fault, and a reject is permanent.
     """
     reading = decoding = 0.0
     wanted = _read(decoder, read_refs, golden_uri, task["file"], task["group"], what=f"the plan of {golden_uri}")
@@ -88,10 +87,10 @@ def prepare_alone(
 
 
 def read_rows(decoder: Decoder, source: Source, wanted: Sequence[ImageRef], folder: str) -> list[SourceImage]:
-    """The rows with their images in files of the folder; one whose reading ends the process has no image.
+    """The rows, with their images in files of the folder. A row whose reading ends the process has no image.
 
-    Raises RetryableError for an image whose bytes do not come: only what computes, crashes or takes memory is its own
-    doing.
+    An image is at fault only when reading it computes too long, crashes or takes too much memory. Raises RetryableError
+    when the bytes of an image do not come in time, or when the process is killed.
     """
     with suppress(ProcessDied, MemoryError):
         return decoder.run(spool, source, wanted, folder, READ_CPU_SECONDS, seconds=READ_SECONDS)
@@ -112,7 +111,10 @@ def read_rows(decoder: Decoder, source: Source, wanted: Sequence[ImageRef], fold
 
 
 def _read(decoder: Decoder, work: Callable[..., T], *arguments: Any, what: str) -> T:
-    """What `work` reads in the decoder's process. Raises RetryableError where it waits too long, Died as `run` does."""
+    """The result of `work` in the decoder's process.
+
+    Raises RetryableError after READ_SECONDS, and ProcessDied when the process dies in another way.
+    """
     try:
         return decoder.run(work, *arguments, seconds=READ_SECONDS)
     except ProcessDied as error:
@@ -129,7 +131,10 @@ def _describe_slow_read(what: str, seconds: float) -> str:
 
 
 def spool(source: Source, wanted: Sequence[ImageRef], folder: str, cpu_seconds: float) -> list[SourceImage]:
-    """The rows as the source reads them, with the bytes of their images in files of the folder."""
+    """The rows as the source reads them, with the bytes of their images in files of the folder.
+
+    Ends this process after `cpu_seconds` of computing.
+    """
     with end_process_after(cpu_seconds, signal.ITIMER_PROF):
         return _spool(source, wanted, folder)
 
@@ -146,9 +151,9 @@ def _spool(source: Source, wanted: Sequence[ImageRef], folder: str) -> list[Sour
 
 
 def measure_seconds_per_image(source: Source, golden_uri: str, part: PlannedPart, settings: Preprocess) -> float:
-    """Seconds that reading and preparing one of the part's first images takes in this process."""
+    """The mean seconds for reading and preparing one of the part's first images in this process."""
     chosen = read_refs(golden_uri, part.file, part.group)[:PROBED]
-    prepare_row(next(iter(source.read(chosen[:1]))), settings)  # the process imports what it needs
+    prepare_row(next(iter(source.read(chosen[:1]))), settings)  # the first image loads the imports
     began = time.perf_counter()
     for row in source.read(chosen):
         prepare_row(row, settings)

@@ -1,6 +1,7 @@
-"""Run work that reads a source in a confined process: the driver never reads data from outside itself.
+"""Run work that reads a source in a confined process, so that the driver itself never reads untrusted data.
 
-The driver calls this to plan a golden set. A Ray worker reads in its decoder's process instead (`build_part`).
+The driver of `preprocess` calls this to plan a golden set, and so does the check of a suite. A Ray worker reads in its
+decoder's process instead (`build_part`).
 """
 
 import logging
@@ -18,11 +19,11 @@ SECONDS, MEGABYTES = 7200.0, 4096
 
 
 def run_in_source_process(what: str, work: Callable[..., T], *arguments: Any) -> T:
-    """What `work` returns in a process of its own; its log lines are logged here.
+    """The result of `work` in a separate process. Its log lines are logged in this process. `what` names it in errors.
 
     Raises InputError and RetryableError as `work` does. Raises InputError when the source takes more time or memory
-    than ASSAY_LISTING_SECONDS and ASSAY_LISTING_MB allow or crashes its reader, and RetryableError when the process is
-    killed.
+    than ASSAY_LISTING_SECONDS and ASSAY_LISTING_MB allow, or crashes its reader. Raises RetryableError when the process
+    is killed.
     """
     seconds = float(os.environ.get("ASSAY_LISTING_SECONDS") or SECONDS)
     megabytes = int(os.environ.get("ASSAY_LISTING_MB") or MEGABYTES)
@@ -61,7 +62,10 @@ class _LineCollector(logging.Handler):
 def _run_logged(
     environment: dict[str, str], work: Callable[..., T], arguments: tuple[Any, ...]
 ) -> tuple[list[tuple[int, str]], Any, BaseException | None]:
-    """The log lines of the work, and its result or its error. The server of processes has an older environment."""
+    """(log lines, result, error) of the work.
+
+    Sets the caller's environment, because the server that forks processes has an older environment.
+    """
     os.environ.clear()
     os.environ.update(environment)
     handler = _LineCollector()
