@@ -15,8 +15,8 @@ ORDERS, BETA_SQUARED = 6, 4
 def measure_all(batch: "Batch") -> list[float | None]:
     """chrF2 of each caption in [0, 100] against the closest reference; None without references.
 
-    Popović, chrF: character n-gram F-score for automatic MT evaluation (2015). The value is the one that sacreBLEU
-    gives for a sentence. A few array operations count all n-grams of a batch, as exact codes of 63 bits. sacreBLEU
+    Popović, chrF: character n-gram F-score for automatic MT evaluation (2015). The value equals sacreBLEU's value for a
+    sentence. A few array operations count all n-grams of a batch, as exact codes of 63 bits. sacreBLEU
     scores an image whose characters do not fit into such a code. With five references per image, this function scores
     6,900 captions per CPU second, and sacreBLEU 2,700 (`python -m benchmarks.chrf`). sacreBLEU alone would add 5 CPU
     minutes to the 11 of 1.28 million captions.
