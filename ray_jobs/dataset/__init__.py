@@ -1,1 +1,1 @@
-"""A data set known by its names and sizes alone: which files belong to it, and its revision."""
+"""A data set seen by the names and sizes of its files: which files belong to it, and its revision."""

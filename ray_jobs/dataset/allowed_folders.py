@@ -1,6 +1,7 @@
-"""Say which folders a local data set, and the files that a suite names for it, may lie in, and which never.
+"""Decide in which local folders a data set and the files that a suite names may lie.
 
-Both planes use this: the reader of a source for the places that a data set names, and `plan` for a suite's tables.
+Both planes call this module: the reader of a source checks the places that a data set names, and `plan` checks the
+tables of a suite.
 """
 
 import os
@@ -11,12 +12,12 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import objects
 
-SYSTEM = ("/proc", "/sys", "/dev", "/run")  # no data, but secrets of processes, and files without an end
-DATA = ("/dev/shm", "/run/media")  # noqa: S108 - in the system, and yet people keep data there
+SYSTEM = ("/proc", "/sys", "/dev", "/run")  # these hold secrets of processes, and files without an end
+DATA = ("/dev/shm", "/run/media")  # noqa: S108 - folders below SYSTEM in which people keep data
 
 
 def list_allowed() -> list[str]:
-    """The entries of ASSAY_SOURCES: what the deployment allows beyond public addresses and a data set's own folder."""
+    """Return the entries of ASSAY_SOURCES: places allowed beyond public addresses and a data set's own folder."""
     return [entry for entry in re.split(r"[,\s]+", os.environ.get("ASSAY_SOURCES", "")) if entry]
 
 
@@ -25,16 +26,16 @@ def list_allowed_folders() -> list[str]:
 
 
 def list_own_folders(home: str) -> list[str]:
-    """The data set's folder; of a snapshot of Hugging Face's cache also `blobs`, where the links of its files lead."""
+    """Return the data set's folder, and for a snapshot in Hugging Face's cache also `blobs`, where its links lead."""
     real = Path(os.path.realpath(home))
     cached = next((folder for folder in real.parents if folder.name == "snapshots"), None)
     return [str(real), *([str(cached.parent / "blobs")] if cached else [])]
 
 
 def find_home(source: str) -> Path | None:
-    """The folder of a local source: the source itself, or that of its file or of the files that its pattern names.
+    """Return the folder of a local source: the source itself, or the folder of the files that the source names.
 
-    None for a source elsewhere, and for the root of the file system, which is no data set's own.
+    Returns None for a source that is not local, and for the root of the file system, because no data set owns the root.
     """
     path = Path(source.removeprefix("file://").partition("{")[0])
     if not path.is_absolute():
@@ -44,12 +45,12 @@ def find_home(source: str) -> Path | None:
 
 
 def refuse_system_path(uri: str, what: str) -> None:
-    """Raise InputError for a local path that leads into the system, links followed."""
+    """Raise InputError if a local path leads into a system folder, with links followed. `what` names its role."""
     if objects.is_s3(uri):
         return
     try:
         path = Path(objects.absolute(uri)).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
+    except (OSError, RuntimeError, ValueError) as error:  # for example a loop of links, or a null byte
         raise InputError(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
     if path == Path("/"):
         raise InputError(f"{what} {printable(uri)}: is the root of the system; name a folder of data")

@@ -1,4 +1,7 @@
-"""Expand a source like `s3://b/train-{000..099}.tar` into the files that it names, within bounds."""
+"""Expand a source like `s3://b/train-{000..099}.tar` into the names of its files, within bounds.
+
+`plan` and the jobs call this module. It looks at no file, except to see whether a path with braces exists.
+"""
 
 import re
 from itertools import pairwise
@@ -6,14 +9,15 @@ from itertools import pairwise
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 
-MOST_FILES = 200_000  # that a pattern may name: each is looked for by itself
-
-
+MOST_FILES = 200_000  # files that a pattern may name, because each file costs a request of its own
 SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
 
 
 def expand_pattern(source: str) -> list[str]:
-    """The files that a source like `s3://b/train-{000..099}.tar` names; the source alone when it is no such pattern."""
+    """Return the files that a source like `s3://b/train-{000..099}.tar` names, or the source itself without a pattern.
+
+    Raises InputError if the braces do not match, or name more than MOST_FILES files.
+    """
     local = objects.local_path(source)
     if "{" not in source or (local is not None and local.exists()):
         return [source]
@@ -32,7 +36,7 @@ def expand_pattern(source: str) -> list[str]:
 
 
 def count_named_files(pattern: str, depth: int = 0) -> int:
-    """How many files a pattern of braces names, counted without naming them; more than MOST_FILES is not exact."""
+    """Count the files that a pattern of braces names, without expanding it. A count above MOST_FILES is not exact."""
     if depth > 20:
         return MOST_FILES + 1
     count, position = 1, 0
@@ -45,7 +49,7 @@ def count_named_files(pattern: str, depth: int = 0) -> int:
                 break
             if level == 1 and pattern[index] == ",":
                 cuts.append(index)
-        if end < 0:  # its braces do not match
+        if end < 0:  # the braces do not match
             return count
         pieces = [pattern[low + 1 : high] for low, high in pairwise([*cuts, end])]
         if len(pieces) == 1 and (span := SPAN.fullmatch(pieces[0])):

@@ -1,4 +1,7 @@
-"""The formats that are read, and how such files are usually called. Pillow knows more, some that run an interpreter."""
+"""The image formats that Assay reads, with their usual suffixes.
+
+Pillow knows more formats, and some of them run an interpreter.
+"""
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -1,8 +1,11 @@
-"""The forms in which people keep the names of classes, parsed: both planes use it.
+"""Parse the files in which people keep the names of classes. `plan` and the readers of sources call this module.
 
-A list, in JSON or one name a line, is numbered from 0. The ids stand in ImageNet's `LOC_synset_mapping.txt` (`n01440764
-tench, Tinca tinca`) and `imagenet_class_index.json` (`{"0": ["n01440764", "tench"]}`), in lines like `0: tench`, in
-tables with the columns id and name, in COCO's categories, and in the label2id of transformers.
+A list without ids, in JSON or with one name per line, is numbered from 0. These forms have ids:
+
+- ImageNet's `LOC_synset_mapping.txt` (`n01440764 tench, Tinca tinca`)
+- ImageNet's `imagenet_class_index.json` (`{"0": ["n01440764", "tench"]}`)
+- lines like `0: tench`, and tables with the columns id and name
+- the categories of COCO, and the label2id of transformers
 """
 
 import csv
@@ -16,15 +19,15 @@ from typing import Any
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 
-TABLE_BYTES = 16 * 2**20  # of synonyms or names of labels
+TABLE_BYTES = 16 * 2**20  # bound on a file of synonyms or of label names
 
 KEYED_LINES = (
-    re.compile(r"(n\d{8})[\s,:]+(\S.*)"),  # WordNet's ids, as ImageNet's folders are called
+    re.compile(r"(n\d{8})[\s,:]+(\S.*)"),  # ids of WordNet, which are the names of ImageNet's folders
     re.compile(r"(\d+)\s*[:=,\t]\s*(\S.*)"),
     re.compile(r"(\d+)\s+(\S.*)"),
 )
-KEYED = re.compile(r"(n\d{8}(?=[\s,:])|\d+(?=\s*[:=\t]))")  # what no name begins with
-NO_NAME = re.compile(r"#|- |names:|item\s*\{", re.IGNORECASE)  # comments, YAML, TensorFlow's label maps
+KEYED = re.compile(r"(n\d{8}(?=[\s,:])|\d+(?=\s*[:=\t]))")  # an id: no name begins like this
+NO_NAME = re.compile(r"#|- |names:|item\s*\{", re.IGNORECASE)  # comments, YAML, label maps of TensorFlow
 NOT_READ = re.compile(r"\.(ya?ml|pbtxt|xml|toml|py|pkl|npy|parquet|xlsx?|zip)\Z")
 IDS = (
     "id",
@@ -46,14 +49,17 @@ FORMS = "a JSON object of names by id, a list or lines of names from 0 on, or li
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Name by id. `is_new_form`: versions before 2026-12 read the same file otherwise, as names numbered from 0."""
+    """The names by id. `is_new_form`: versions before 2026-12 read this file as plain names, numbered from 0."""
 
     names: dict[str, str]
     is_new_form: bool
 
 
 def parse_label_table(uri: str, text: str) -> LabelTable:
-    """The table in a file's text; its name tells CSV and TSV. Raises InputError in one line."""
+    """Return the table in a file's text. The suffix of the URI decides about CSV and TSV.
+
+    Raises InputError, with a message of one line, if the form is unknown or an id has no name or two.
+    """
     if text.lstrip()[:1] in ("[", "{"):
         return LabelTable(dict(_parse_json(uri, text)), False)
     if kind := NOT_READ.search(uri.lower()):
@@ -73,8 +79,7 @@ def parse_label_table(uri: str, text: str) -> LabelTable:
 
 
 def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
-    """Raise InputError where most lines begin with an id: numbered from 0, each id would be a part of another's
-    name."""
+    """Raise InputError if most lines begin with an id, because numbering would make the ids parts of wrong names."""
     ids = [match[1] for line in lines if (match := KEYED.match(line))]
     if 2 * len(ids) <= len(lines):
         return
@@ -115,8 +120,10 @@ def _name(uri: str, key: Any, name: Any) -> str:
 
 
 def _parse_table(uri: str, text: str) -> dict[str, str] | None:
-    """The columns of ids and names of a table, by its header or, without one, the first two; None for lines of
-    names, in which commas may stand too."""
+    """Return the names by id from a table, by its header, or from the first two columns if there is no header.
+
+    Returns None for plain lines of names, which may contain commas too.
+    """
     try:
         rows = list(csv.reader(text.splitlines(), delimiter="\t" if uri.lower().endswith(".tsv") else ",", strict=True))
     except csv.Error as error:

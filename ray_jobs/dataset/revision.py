@@ -1,6 +1,7 @@
-"""The revision of a data set: a hash over what lies at its source, by names, sizes and versions alone.
+"""Compute the revision of a data set: a hash over the names, sizes and versions of the files at its source.
 
-`plan` calls this in the control plane, and the job `preprocess` again before it lists the images. No image is opened.
+`plan` calls this module in the control plane. The job `preprocess` calls it again before it lists the images. No image
+is opened.
 """
 
 import hashlib
@@ -28,28 +29,24 @@ from ray_jobs.dataset.source_files import (
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 
-PREVIEW = re.compile(r"(^|/)golden/[0-9a-f]{16}/preview\.png$")  # where the root lies beside the manifest
-
-
-SAVED = ("dataset_dict.json", "dataset_info.json")  # in a folder that `datasets` saved
-
-
+PREVIEW = re.compile(r"(^|/)golden/[0-9a-f]{16}/preview\.png$")  # if the root lies beside the manifest
+SAVED = ("dataset_dict.json", "dataset_info.json")  # files in a folder that `datasets` saved
 FILES = (*MANIFESTS, ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather", ".zip")
 
 
 def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str] = attrgetter("version")) -> str:
-    """What tells this source's content from another: its own `revision`, or a hash over names, sizes and versions.
+    """Return the suite's own `revision`, or a hash over the names, sizes and versions of the source's files.
 
-    The version of a file is its ETag on S3 and its modification time in a directory, unless `version_of` tells another.
-    The file of `label_names` is hashed with the rest. Raises InputError when nothing is there, when a dataset named on
-    a hub is not pinned, and when the files are of several splits and the suite names none.
+    The version of a file is its ETag on S3, and its modification time in a directory, unless `version_of` returns
+    another. The file of `label_names` is hashed too. Raises InputError if nothing is at the source, if a data set on
+    the hub is not pinned, or if the files belong to several splits and the suite names none.
     """
     names = objects.entry(dataset.label_names) if dataset.label_names else None
     extras: list[object] = ["label_names", names.size, names.version] if names else []
     if dataset.label_names and names and _is_new_label_table(dataset.label_names):
-        extras.append("with ids")  # earlier versions numbered its lines, so what they made is of other labels
+        extras.append("with ids")  # earlier versions numbered the lines, so their golden sets have other labels
     if dataset.split and not is_hub_name(dataset) and not _is_saved(dataset):
-        extras += ["split"]  # earlier versions read all splits here, so what they made is of another content
+        extras += ["split"]  # earlier versions read all splits here, so their golden sets have another content
     if dataset.source.startswith(("~", "$")):
         raise InputError(f"dataset {dataset.source}: ~ and $ are not replaced in a suite; write the whole path")
     if is_hub_name(dataset) and not re.fullmatch("[0-9a-f]{40}", dataset.revision or ""):
@@ -72,7 +69,7 @@ def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str]
 
 
 def is_hub_name(dataset: Dataset) -> bool:
-    """Whether the source is to be loaded by name rather than from storage."""
+    """True if the source is the name of a data set on the Hugging Face hub, not a place in storage."""
     local = objects.local_path(dataset.source)
     if local is None or dataset.format not in ("auto", "huggingface") or local.is_absolute() or local.exists():
         return False
@@ -81,7 +78,10 @@ def is_hub_name(dataset: Dataset) -> bool:
 
 
 def _list_files(dataset: Dataset) -> Iterator[objects.Entry]:
-    """The files of a source: all below it, or the one it is, or those its pattern names."""
+    """Yield the files of a source: all files below a folder, a single file, or the files that a pattern names.
+
+    Raises InputError if the files belong to several splits and the suite names none.
+    """
     pattern = expand_pattern(dataset.source)
     if pattern != [dataset.source]:
         for uri in pattern:
@@ -104,7 +104,7 @@ def _list_files(dataset: Dataset) -> Iterator[objects.Entry]:
 
 
 def find_image_folder(dataset: Dataset) -> str:
-    """The folder that the names in a manifest are relative to: the suite's `images`, or where such files lie."""
+    """Return the folder that the names in a manifest are relative to: the suite's `images`, or the usual place."""
     if dataset.images is None:
         if dataset.source.lower().endswith(FIRST_MANIFESTS):
             return dataset.source.rpartition("/")[0] or "."
@@ -119,9 +119,10 @@ def find_image_folder(dataset: Dataset) -> str:
 
 
 def _list_described_images(dataset: Dataset) -> Iterator[objects.Entry]:
-    """The images that a manifest describes, by what lies in their folder: they decide the content as the manifest does.
+    """Yield the images in the folder of a manifest, because they decide the content as much as the manifest does.
 
-    Of a manifest of the first release it is the file alone, so that no id moves: the suite says more with `images`.
+    For the kinds of manifest in the first release only the file counts, so that no id changes, unless the suite sets
+    `images`.
     """
     name = dataset.source.lower()
     if not name.endswith(MANIFESTS) or (dataset.images is None and name.endswith(FIRST_MANIFESTS)):
@@ -136,12 +137,12 @@ def _is_new_label_table(uri: str) -> bool:
     try:
         text = objects.read(uri, at_most=TABLE_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, UnicodeDecodeError):
-        return False  # told in one line when the labels are read
+        return False  # the reader of the labels reports this fault
     return parse_label_table(uri, text).is_new_form
 
 
 def _is_saved(dataset: Dataset) -> bool:
-    """Whether the source is a data set that `datasets` saved to disk: its own files say what its splits are."""
+    """True if `datasets` saved the source to disk. The files of such a folder name its splits."""
     if dataset.format not in ("auto", "huggingface"):
         return False
     return dataset.format == "huggingface" or any(objects.exists(f"{dataset.source}/{name}") for name in SAVED)

@@ -1,12 +1,12 @@
-"""Find the golden set that was made of the same files at another place: a moved clone, a copied folder.
+"""Find the golden set that was made from the same files at another place: a moved clone, or a copied folder.
 
-The id of a golden set holds where its files lie and when they were changed, so a copy has another id, and all of it
-would be prepared and captioned again. `plan` therefore also hashes what the files of a local source hold. Once
-`preprocess` has a complete set, it notes its id under that hash (`same_content/` in the root), and a later plan of the
-same content takes the set that is there: no id of an earlier run moves.
+The id of a golden set depends on the place of its files and on their modification times. A copy therefore has another
+id, and all its images would be prepared and captioned again. So `plan` also hashes the content of a local source. Once
+`preprocess` has a complete set, the job stores its id under that hash (`same_content/` in the root). A later plan of
+the same content uses that set. The ids of earlier runs do not change.
 
-Only sources whose folder holds all that they read are noted: images in a folder, and WebDataset. A manifest or a table
-may name images elsewhere, whose content this hash does not see.
+This works only for a source whose folder holds all that the source reads: images in a folder, and WebDataset. A
+manifest or a table may name images elsewhere, and the hash does not cover their content.
 """
 
 import math
@@ -27,7 +27,7 @@ from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.content_hashes import content_hashes
 
-MEGABYTES = 4096  # of files that are hashed: seconds from a local disk
+MEGABYTES = 4096  # bound on the files to hash, which takes seconds from a local disk
 MOST_FILES = 200_000
 LEADS_OUT = (b"../", b"..\\")
 PIECE = 2**20  # bytes
@@ -35,21 +35,21 @@ Revise = Callable[[Dataset, Callable[[objects.Entry], str]], str]
 
 
 class SameContent(StoredModel):
-    """The golden set that was made of some content."""
+    """The golden set that was made from a content."""
 
     golden_id: str = Field(pattern="^[0-9a-f]{16}$")
-    """The golden set."""
+    """The id of the golden set."""
 
 
 class _NotHashed(Exception):
-    """The content is too large, or not all in the source's folder."""
+    """The content is too large to hash, or not all of it lies in the source's folder."""
 
 
 def find_same(spec: Spec, revise: Revise) -> Spec:
-    """The spec with its content's hash, and with the golden set of that content where a complete one is there.
+    """Return the spec with the hash of its content, and with the complete golden set of that content if there is one.
 
-    `revise` gives the revision of a data set, with what tells each file's version. A golden set of the spec's own place
-    goes first.
+    `revise` computes the revision of a data set from a function that returns each file's version. A complete golden set
+    under the spec's own id goes first. A source that cannot be hashed returns the spec unchanged.
     """
     content_id = _content_id(spec, revise)
     if content_id is None:
@@ -62,9 +62,10 @@ def find_same(spec: Spec, revise: Revise) -> Spec:
 
 
 def find_with_links_followed(spec: Spec) -> Spec:
-    """The spec with the golden set that an earlier release made of the same files, where that is the complete one.
+    """Return the spec with the golden set of an earlier release, if only that set is complete.
 
-    Those releases wrote a suite's relative paths with the links of its folder followed, and paths are parts of the id.
+    Earlier releases followed the links of a suite's folder when they wrote its relative paths. The paths are part of
+    the id of a golden set, so the same files had another id.
     """
     dataset = spec.suite.dataset
     paths = {name: value for name in ("source", "label_names") if (value := getattr(dataset, name))}
@@ -77,7 +78,7 @@ def find_with_links_followed(spec: Spec) -> Spec:
 
 
 def note_golden(spec: Spec) -> None:
-    """Note the spec's complete golden set under its content, unless another complete one stands there."""
+    """Store the id of the spec's golden set under its content, unless a complete set is stored there already."""
     if not spec.content_id:
         return
     other = _load_noted_id(spec)
@@ -128,7 +129,7 @@ def _content_of_names(dataset: Dataset, hash_of: Callable[[Path], str]) -> str:
 
 
 def _leads_out(path: Path) -> bool:
-    """Whether the file may name another above its folder. It is read piece by piece, since it may have gigabytes."""
+    """True if the file may name a file above its folder. It is read in pieces, because it may have gigabytes."""
     end = b""
     with open_regular(path) as file:
         while piece := file.read(PIECE):

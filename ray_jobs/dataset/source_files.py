@@ -1,11 +1,11 @@
-"""Which files below a source belong to its data, told by their names alone.
+"""Decide by name which files below a source belong to its data.
 
-`plan` calls this for the revision of a source, and every source for its listing, so that both mean the same files. It
-opens no file. Two rules:
+`plan` calls this module for the revision of a source, and every source calls it for its listing. So both mean the same
+files. The module opens no file. Two rules:
 
-- What data tools write beside the data is passed over: `_temporary/`, `_delta_log/`, `__MACOSX/`, and below a folder
-  whatever has a name or a folder that begins with `_`, as Spark, Arrow and Ray do. Images are the exception, because
-  cameras write `_DSC0001.jpg`.
+- Files that data tools write for themselves are skipped: `_temporary/`, `_delta_log/`, `__MACOSX/`, and all files with
+  a name or a folder that begins with `_`, as Spark, Arrow and Ray write them. Images are the exception, because cameras
+  write `_DSC0001.jpg`.
 - A split is a folder (`validation/`, `val2017/`, `split=validation/`) or a part of the name of a table or a shard
   (`data/validation-00000-of-00004.parquet`, `cc3m-val-0001.tar`).
 """
@@ -19,7 +19,7 @@ from ray_jobs.dataset import image_formats
 from ray_jobs.inputs.errors import InputError, nearest
 from ray_jobs.inputs.names import printable
 
-ALL = "all"  # the value of `split` that takes every split
+ALL = "all"  # the value of `split` that selects every split
 SPELLINGS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -35,7 +35,7 @@ OF_FORMAT = {  # the files that hold the images of each format
 }
 TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".txt", ".token")
 MANIFESTS = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))
-FIRST_MANIFESTS = (".jsonl", ".ndjson", ".csv", ".tsv")  # whose revision is that of the file alone
+FIRST_MANIFESTS = (".jsonl", ".ndjson", ".csv", ".tsv")  # without `images`, the revision covers the manifest alone
 METADATA = ("metadata.jsonl", "metadata.csv")
 LEFT_BY_TOOLS = ("_temporary", "_tmp", "_delta_log")
 FOLDER = re.compile(
@@ -43,14 +43,14 @@ FOLDER = re.compile(
     re.IGNORECASE,
 )
 NO_CLASSES = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "data")
-SNAPSHOT = re.compile(r"snapshots/[0-9a-f]{40}(?=/)")  # of a repository in the hub's cache
-FIRST_SHARD = re.compile(r"-00000-of-\d{5}")  # of the files that the hub cuts a split into
+SNAPSHOT = re.compile(r"snapshots/[0-9a-f]{40}(?=/)")  # the snapshot of a repository in the hub's cache
+FIRST_SHARD = re.compile(r"-00000-of-\d{5}")  # the first of the files into which the hub cuts a split
 WORD = re.compile(r"[^-._ \d]+")
 SHOWN = 5
 
 
 def is_left_by_tools(key: str) -> bool:
-    """Whether a data tool wrote this file for itself: it is no part of the data."""
+    """True if a data tool wrote this file for itself, so that the file is not part of the data."""
     *folders, name = key.split("/")
     if any(folder.startswith("__") or folder.lower() in LEFT_BY_TOOLS for folder in folders):
         return True
@@ -58,26 +58,26 @@ def is_left_by_tools(key: str) -> bool:
 
 
 def is_hashed(key: str) -> bool:
-    """Whether the file counts for the revision of its source.
+    """True if the file counts for the revision of its source.
 
-    All files do, as they always did, so that no id moves where `_SUCCESS` or `_metadata` lie beside the data. Only data
-    that a tool left counts no more: earlier versions read it, so what they made is of another content.
+    Files like `_SUCCESS` and `_metadata` beside the data still count, so that no id changes. Images and tables that a
+    tool left no longer count: earlier versions read them, so their golden sets have another content.
     """
     return not (is_left_by_tools(key) and key.lower().endswith((*image_formats.SUFFIXES, *TABLES)))
 
 
 def parse_partitions(key: str) -> dict[str, str]:
-    """The columns that folders like `label=cat/` give to the rows below them, as Spark and Hive write them."""
+    """Return the columns that folders like `label=cat/` give to the rows below them, as Spark and Hive write them."""
     pairs = (folder.partition("=") for folder in key.split("/")[:-1])
     # Spark writes characters that a path cannot have as %3A.
     return {name: unquote(value) for name, sign, value in pairs if sign and name and value != NO_VALUE}
 
 
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Spark writes for null
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # Spark writes this for null
 
 
 def splits_in_path(key: str) -> Iterator[tuple[str, str]]:
-    """Each split that the path of a data file tells, with the folder that tells it, the outermost first."""
+    """Yield each split in the path of a data file, with the folder that holds the splits, the outermost first."""
     *folders, name = key.split("/")
     for depth, folder in enumerate(folders):
         column, sign, value = folder.partition("=")
@@ -90,7 +90,7 @@ def splits_in_path(key: str) -> Iterator[tuple[str, str]]:
 
 
 def is_of_split(key: str, split: str) -> str | None:
-    """How the path of a file spells the split that it belongs to, where that is the split; None where it is not."""
+    """Return the spelling of the split in the path of a file, or None if the file does not belong to the split."""
     wanted = split.lower()
     if canonical := SPLIT_OF.get(wanted):
         first_split = next(splits_in_path(key), None)
@@ -103,18 +103,18 @@ def is_of_split(key: str, split: str) -> str | None:
 
 
 def is_no_class(folder: str) -> bool:
-    """Whether a folder is called by what lies in it, `images`, or by a split: that is the label of no image."""
+    """True if a folder is named after its content (`images`) or after a split, so that the name is not a label."""
     return folder.lower() in NO_CLASSES or FOLDER.fullmatch(folder) is not None
 
 
 def is_named_for(name: str, split: str) -> bool:
-    """Whether the name of one file says that all of it is of the split: `captions_val2017.json`."""
+    """True if the name of a file says that all its rows belong to the split, like `captions_val2017.json`."""
     stem = name.rpartition("/")[2].partition(".")[0]
     return split == ALL or is_of_split(f"{stem}.parquet", split) is not None
 
 
 def candidate_image_folders(manifest: str) -> list[str]:
-    """Where the images of a file of COCO's kind may lie, the likeliest first, and beside the file at last.
+    """Return the folders in which the images of a COCO-style file may lie, the likeliest first, the file's own last.
 
     `annotations/captions_val2017.json` describes the images of `val2017/` or `images/val2017/` beside `annotations/`.
     """
@@ -128,10 +128,10 @@ def candidate_image_folders(manifest: str) -> list[str]:
 
 @dataclass
 class Selection:
-    """Decides which of a source's files are read, and remembers what it must tell when all have been seen.
+    """Decides which of a source's files are read, and collects what `doubts` and `check` report after the last file.
 
-    `folder` names the source in errors. `split` is that of the suite. `suffixes` are those of the files that hold the
-    source's images, all kinds where the format is not known yet.
+    `folder` names the source in errors. `split` is the suite's. `suffixes` belong to the files that hold the source's
+    images; they cover all kinds while the format is not known.
     """
 
     folder: str
@@ -149,7 +149,7 @@ class Selection:
     configurations: dict[str, None] = field(default_factory=dict)
 
     def takes(self, key: str) -> bool:
-        """Whether the file is read."""
+        """True if the file is read. Records the file for `doubts`, `check` and `refuse_missing`."""
         if is_left_by_tools(key):
             self.count_passed += 1
             self.is_delta = self.is_delta or "_delta_log/" in key
@@ -178,7 +178,7 @@ class Selection:
         return False
 
     def doubts(self) -> Iterator[str]:
-        """What a person should know of the files that are read, one line each."""
+        """Yield warnings about the files that are read, one line each."""
         if self.is_delta:
             yield "is a Delta table: files that its log has removed are read too; export it, or VACUUM it before"
         if len(self.configurations) > 1:
@@ -186,8 +186,7 @@ class Selection:
             yield f"holds shards in several folders ({some}), which on the hub are configurations: all of them are read"
 
     def check(self) -> None:
-        """Raise InputError where several splits would be mixed and none is named, or two spellings mean the named
-        one."""
+        """Raise InputError if several splits or snapshots would be mixed, or if two spellings mean the named split."""
         if len(self.snapshots) > 1:
             raise InputError(
                 f"dataset {self.folder}: holds several snapshots of a repository ({', '.join(self.snapshots)}); name "
@@ -210,12 +209,12 @@ class Selection:
             )
 
     def refuse_missing(self, known: Iterable[str] = ()) -> None:
-        """Raise InputError that no file is of the split, with what to write instead."""
+        """Raise InputError: no file belongs to the split. The message says what to write instead."""
         names = [*self.others, *known]
         hint = nearest(str(self.split), names) if names else "; its files are not named by splits: take `split` out"
         raise InputError(f"dataset {self.folder}: no split {self.split!r}{hint}")
 
     def _is_data(self, key: str) -> bool:
-        """Whether the file holds images, or describes the images of its folder."""
+        """True if the file holds images, or describes the images of its folder."""
         name = key.lower()
         return name.endswith(self.suffixes) or name.rpartition("/")[2] in METADATA
