@@ -138,8 +138,8 @@ def _list_facts(checked: CheckResult) -> Iterator[tuple[str, str]]:
         )
     for needed in compute_images_needed(suite):
         figures = [
-            f"{count:,} images {what}"
-            for count, what in ((needed.equal, "for equal runs"), (needed.differing, "where a tenth of them differ"))
+            f"{count:,} images {case}"
+            for count, case in ((needed.equal, "for equal runs"), (needed.differing, "where a tenth of them differ"))
             if count is not None
         ]
         yield "gate", f"{needed.metric} within {needed.margin:g}: {', '.join(figures) or 'no number can be told'}"

@@ -155,8 +155,8 @@ def _check_model(checked: CheckResult, suite: Suite | None, uri: str) -> None:
     prompt, most = suite.caption.prompt, suite.caption.max_tokens
     checked.prompt = _check_prompt(checked, "checkpoint", checked.model, suite_engine, prompt, texts, most, "caption")
     if checked.prompt:
-        what = "answers" if suite.caption.schema_of_fields else "references"
-        checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most, what))
+        noun = "answers" if suite.caption.schema_of_fields else "references"
+        checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most, noun))
 
 
 def _likely_answers(suite: Suite, looked: Sequence[SampleImage]) -> list[str]:

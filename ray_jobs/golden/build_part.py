@@ -117,7 +117,7 @@ def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess)
     table, footer = parts.decode(data), parts.decode_footer(data)
     keep = [image_id not in repeats for image_id in table["image_id"].to_pylist()]
     if not all(keep):
-        for row in table.filter([not kept for kept in keep]).select(["image_id", "image"]).to_pylist():
+        for row in table.filter([not is_kept for is_kept in keep]).select(["image_id", "image"]).to_pylist():
             detail = f"the same bytes as {repeats[row['image_id']]}"
             reason = "duplicate"
             if row["image_id"] in joined:
@@ -156,7 +156,7 @@ def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
 
 def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultdict[str, float]) -> bytes:
     """The bytes of a part with these rows. Its rejects are in the footer. Adds the seconds per phase to `clock`."""
-    kept: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     schema = SCHEMA
     for row, outcome in prepared:
@@ -165,10 +165,10 @@ def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultd
         if isinstance(outcome, GoldenImage):
             for phase, took in outcome.seconds.items():
                 clock[phase] += took
-            kept.append(_build_row(row, outcome))
+            rows.append(_build_row(row, outcome))
         else:
             rejects.append(_build_reject(row.image_id, outcome.reason, outcome.detail, outcome.thumbnail))
-    columns: dict[str, Any] = {name: [row[name] for row in kept] for name in schema.names}
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in schema.names}
     table = pa.table(columns | {"image": _join_images(columns["image"])}, schema=schema)
     return parts.encode(table, {"lost": _count_reasons(rejects), "rejects": rejects})
 

@@ -30,14 +30,12 @@ def measure_image(metric: Metric, caption: CaptionContext, image_id: str) -> flo
     assert metric.measure
     try:
         returned = metric.measure(caption)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # SystemExit too, because Ray would start the exited worker again and again
+    # SystemExit too, because Ray would start an exited worker again and again.
+    except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(
-            f"metric {metric.name}: image {image_id!r}: {what} ({last.filename}, line {last.lineno}); correct the file"
+            f"metric {metric.name}: image {image_id!r}: {fault} ({last.filename}, line {last.lineno}); correct the file"
         ) from None
     if returned is None:
         return None

@@ -189,8 +189,8 @@ def _mark_differences(before: CaptionCard, after: CaptionCard) -> list[CaptionCa
     if SequenceMatcher(None, words[0][::2], words[1][::2], autojunk=False).ratio() < MIN_LIKENESS:
         return [before, after]
     pieces: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
-    for what, *ends in matcher.get_opcodes():
+    for operation, *ends in matcher.get_opcodes():
         for side, marked, (start, end) in zip(words, pieces, (ends[:2], ends[2:]), strict=True):
             if start < end:
-                marked.append(("".join(side[start:end]), what != "equal"))
+                marked.append(("".join(side[start:end]), operation != "equal"))
     return [replace(card, pieces=tuple(marked)) for card, marked in zip((before, after), pieces, strict=True)]

@@ -179,18 +179,18 @@ def _list_facts(context: PageContext) -> list[tuple[str, str, str]]:
     checkpoint, spec = context.spec.checkpoint, context.spec
     facts = [("checkpoint", checkpoint.name, checkpoint.uri)]
     facts += [("its base model", base.name, base.uri) for base in (checkpoint.base,) if base]
-    facts += [(what, run.name, run.uri) for what, run in context.compared_with.items()]
+    facts += [(role, run.name, run.uri) for role, run in context.compared_with.items()]
     facts += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
     if spec.suite.judge.kind != "none":
         facts.append(("judge", spec.judge.name if spec.judge else spec.suite.judge.model or "", spec.suite.judge.kind))
-    return [(what, sanitise_name(which), sanitise_name(where)) for what, which, where in facts]
+    return [(role, sanitise_name(which), sanitise_name(where)) for role, which, where in facts]
 
 
 def _list_ids(context: PageContext) -> dict[str, str]:
     spec = context.spec
     ids = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
             "scale": spec.scale_id, "fingerprint": spec.checkpoint.fingerprint, "stored in": spec.run_uri}  # fmt: skip
-    return {what: sanitise_name(which) for what, which in ids.items()}
+    return {noun: sanitise_name(which) for noun, which in ids.items()}
 
 
 def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]:
@@ -206,18 +206,18 @@ def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]
     ]
     return [
         (
-            what,
+            step,
             numbers.format_count(many),
             {sanitise_name(why): n for why, n in sorted(reasons.items(), key=lambda reason: -reason[1])},
         )
-        for what, many, reasons in rows
+        for step, many, reasons in rows
     ]
 
 
 def _list_seconds(context: PageContext) -> list[tuple[str, dict[str, str]]]:
     stages = {"preprocess": context.golden, "caption": context.captions, "evaluate": context.scores.manifest}
     return [
-        (stage, {sanitise_name(what): numbers.format_seconds(took) for what, took in stage_manifest.seconds.items()})
+        (stage, {sanitise_name(phase): numbers.format_seconds(took) for phase, took in stage_manifest.seconds.items()})
         for stage, stage_manifest in stages.items()
         if stage_manifest.seconds
     ]

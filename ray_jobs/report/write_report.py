@@ -42,7 +42,7 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         candidate=describe_side(spec, spec.checkpoint, spec.caption_id),
         own=trend.describe_run(spec.checkpoint, spec.scale_id, verdict.outcome, scores.metrics),
         baseline=describe_side(spec, baseline.checkpoint, baseline.caption_id) if baseline else None,
-        compared_with={what: run.checkpoint for what, run in compared_with.items() if run},
+        compared_with={role: run.checkpoint for role, run in compared_with.items() if run},
         comparisons=verdict.comparisons,
         limits=verdict.limits,
         judge=load_judge_totals(spec.results_uri),

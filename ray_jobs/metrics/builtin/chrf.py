@@ -16,10 +16,10 @@ def measure_all(batch: "Batch") -> list[float | None]:
     """chrF2 of each caption in [0, 100] against the closest reference; None without references.
 
     Popović, chrF: character n-gram F-score for automatic MT evaluation (2015). The value equals sacreBLEU's value for a
-    sentence. A few array operations count all n-grams of a batch, as exact codes of 63 bits. sacreBLEU
-    scores an image whose characters do not fit into such a code. With five references per image, this function scores
-    6,900 captions per CPU second, and sacreBLEU 2,700 (`python -m benchmarks.chrf`). sacreBLEU alone would add 5 CPU
-    minutes to the 11 of 1.28 million captions.
+    sentence. A few array operations count all n-grams of a batch, as exact codes of 63 bits. sacreBLEU scores an image
+    whose characters do not fit into such a code. With five references per image, this function scores 6,900 captions
+    per CPU second, and sacreBLEU 2,700 (`python -m benchmarks.chrf`). sacreBLEU alone would add 5 CPU minutes to the 11
+    of 1.28 million captions.
     """
     with_references = [caption for caption in batch.captions if caption.references]
     scores = iter(_score_captions(with_references))
@@ -57,7 +57,7 @@ def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
     image_of = np.repeat(np.arange(len(sizes)), sizes)
     slot_of = np.arange(len(texts)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     text = np.repeat(np.arange(len(texts)), lengths)
-    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(characters))  # characters from here to the text's end
+    characters_left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(characters))  # to the text's end
     fixed = (image_of[text] << (ORDERS * width + slots)) | slot_of[text]
     precision, recall, orders = (np.zeros(len(texts)) for _ in range(3))
     gram = np.zeros(len(characters), np.int64)
@@ -66,7 +66,7 @@ def _score_by_codes(captions: Sequence[CaptionContext]) -> list[float] | None:
         following = np.zeros_like(alphabet)
         following[: max(len(alphabet) - order, 0)] = alphabet[order:]
         gram = (gram << width) | following
-        fits = left > order
+        fits = characters_left > order
         key = np.sort(fixed[fits] | (gram[fits] << slots))
         matches = _count_matches(key, slots, ORDERS * width, first[slot_of == 0], len(texts))
         total = np.maximum(lengths - order, 0)

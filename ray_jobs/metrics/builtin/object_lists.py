@@ -53,6 +53,6 @@ def metrics_of(name: str) -> list[Metric]:
     """`field_{name}_recall` and `field_{name}_precision`."""
     shares = {"recall": ("share of true objects", recall), "precision": ("share of named objects", precision)}
     return [
-        Metric(f"field_{name}_{what}", unit, +1, (0, 1), needs="truth", measure=partial(measure, name), of=name)
-        for what, (unit, measure) in shares.items()
+        Metric(f"field_{name}_{kind}", unit, +1, (0, 1), needs="truth", measure=partial(measure, name), of=name)
+        for kind, (unit, measure) in shares.items()
     ]

@@ -56,17 +56,17 @@ def choose_columns(
     when no image column can be chosen.
     """
     types = _huggingface_types(schema)
-    given = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
+    partition_values = {name: value for name, value in (partitions or {}).items() if name not in schema.names}
     image = (
         check_column(dataset.image, "image", where, schema.names) or known or _choose_image_column(where, schema, types)
     )
-    label = check_column(dataset.label, "label", where, [*schema.names, *given])
-    references = check_column(dataset.references, "references", where, [*schema.names, *given])
+    label = check_column(dataset.label, "label", where, [*schema.names, *partition_values])
+    references = check_column(dataset.references, "references", where, [*schema.names, *partition_values])
     kind = types.get(label or "", {})
     kind = kind["feature"] if isinstance(kind.get("feature"), dict) else kind  # a list of class labels
     names = kind.get("names") if kind.get("_type") == "ClassLabel" else None
-    truth = check_truth_columns(dataset, where, [*schema.names, *given])
-    wanted = [name for name in (image, label, references, *truth) if name and name not in given]
+    truth = check_truth_columns(dataset, where, [*schema.names, *partition_values])
+    wanted = [name for name in (image, label, references, *truth) if name and name not in partition_values]
     for name in wanted:
         if (count := schema.names.count(name)) > 1:
             raise InputError(f"dataset {where}: has {count} columns {name!r}; rename all but one")
@@ -77,7 +77,7 @@ def choose_columns(
         references,
         _holds_places(schema.field(image).type),
         None if names is None else {str(number): str(name) for number, name in enumerate(names)},
-        given,
+        partition_values,
         {name: types.get(name) for name in truth},
     )
 
@@ -132,9 +132,9 @@ def _choose_image_column(where: str, schema: pa.Schema, types: dict[str, dict[st
         untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
         if named_so := choose_preferred(places, PLACES) or choose_preferred(untyped, (*IMAGES, *PLACES)):
             return named_so
-    what = "which" if candidates else "that any"
+    pronoun = "which" if candidates else "that any"
     raise InputError(
-        f"dataset {where}: cannot tell {what} of its columns holds the images: "
+        f"dataset {where}: cannot tell {pronoun} of its columns holds the images: "
         f"{', '.join(f'{field.name} ({field.type})' for field in schema)}; set `dataset.image`"
     )
 

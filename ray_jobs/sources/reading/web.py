@@ -206,8 +206,8 @@ def redact_url(url: str) -> str:
         host = parts.netloc.rpartition("@")[2]
     except ValueError:  # not an address
         return f"{url.partition(':')[0][:10]}://an address that is none ({_digest(url)})"
-    kept = [pair for pair in parts.query.split("&") if pair and not SECRET.match(pair)]
-    return urlunsplit((parts.scheme, host, parts.path, _digest("&".join(kept)) if kept else "", ""))
+    public_pairs = [pair for pair in parts.query.split("&") if pair and not SECRET.match(pair)]
+    return urlunsplit((parts.scheme, host, parts.path, _digest("&".join(public_pairs)) if public_pairs else "", ""))
 
 
 def _digest(text: str) -> str:
