@@ -54,9 +54,11 @@ def test_the_third_pass_does_not_read_what_ended_two(place: Path, how: str) -> N
         code, read, _ = one_pass(place, how)
         assert code != 0
         assert "deadly" in read
-        (note,) = notes(place)
-        assert (Path(note["uri"]).name, note["failures"]) == ("deadly", failures)
-        assert "never came back" in note["why"]
+        by_name = {Path(note["uri"]).name: note for note in notes(place)}
+        assert by_name["deadly"]["failures"] == failures
+        assert "never came back" in by_name["deadly"]["why"]
+        # another may have been under way beside it: once, because a second time it is read alone
+        assert all(note["failures"] == 1 for name, note in by_name.items() if name != "deadly")
     code, read, told = one_pass(place, how)
     assert code == 0
     assert "deadly" not in read
