@@ -24,9 +24,8 @@ def find_folder(spec: Spec, made_of: str) -> str:
         return ""
     for folder in number_folders(f"{forced_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
         verdict = _read_verdict(f"{spec.run_uri}/{folder}")
-        if (
-            verdict is None or verdict.outcome != "INCOMPLETE"
-        ):  # an INCOMPLETE run needs a new folder, because each attempt asks the judge again
+        # An INCOMPLETE run needs a new folder, because each attempt asks the judge again.
+        if verdict is None or verdict.outcome != "INCOMPLETE":
             break
     return folder
 

@@ -69,9 +69,8 @@ def build_trend(
     listed = [line for line in lines if line.series_id == series_id]
     runs = {
         line.checkpoint.folder: TrendRun(line.checkpoint, line.scale_id, line.outcome, line.means)
-        for line in sorted(
-            listed, key=lambda line: line.scale_id == current.scale_id
-        )  # a run with this scoring id wins
+        # The last run of a checkpoint wins, so runs with this scoring id come last.
+        for line in sorted(listed, key=lambda line: line.scale_id == current.scale_id)
     }
     order = list(dict.fromkeys(line.checkpoint.folder for line in listed))
     if current.checkpoint.folder not in order:

@@ -20,9 +20,8 @@ def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
     """The names in a label like ImageNet's `tench, Tinca tinca` or a folder's `fire_engine`, then the synonyms."""
     split = [name for text in (label, *synonyms) for name in text.split(",")]
     names = (" ".join(text_of_name.replace("_", " ").split()) for text_of_name in split)
-    return tuple(
-        dict.fromkeys(name for name in names if re.search(r"\w", name))
-    )  # a name without a word character would match every plural
+    # A name without a word character, such as "-", would match every plural.
+    return tuple(dict.fromkeys(name for name in names if re.search(r"\w", name)))
 
 
 @lru_cache(2**14)

@@ -18,18 +18,10 @@ from ray_jobs.dataset.allowed_folders import list_allowed, list_allowed_folders,
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 REMEDY = "ASSAY_SOURCES may allow it"
-EMBEDDED = (
-    ("64:ff9b::/96", 0),
-    ("64:ff9b:1::/48", 0),
-    ("2002::/16", 80),
-    ("::/96", 0),
-)  # how many bits follow the IPv4 address
-PLATFORM = (
-    "168.63.129.16/32",
-    "192.88.99.0/24",
-    "2001::/32",
-    "fec0::/10",
-)  # a cloud's own addresses, and tunnels into other networks
+# Networks that contain an IPv4 address, and the number of bits below the IPv4 address.
+EMBEDDED = (("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80), ("::/96", 0))
+# A cloud's own addresses, and ways into other networks.
+PLATFORM = ("168.63.129.16/32", "192.88.99.0/24", "2001::/32", "fec0::/10")
 
 
 class PlaceRefused(ValueError):

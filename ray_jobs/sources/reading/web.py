@@ -55,9 +55,8 @@ class Limits:
 
 
 LIMITS = Limits()
-_addresses: dict[
-    tuple[str, int], tuple[float, list[str]]
-] = {}  # per host and port: when they were looked up, and the addresses
+# Per host and port: the time of the lookup, and the addresses.
+_addresses: dict[tuple[str, int], tuple[float, list[str]]] = {}
 
 
 class _BusyError(Exception):

@@ -84,9 +84,8 @@ class JsonStream:
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
-                if (
-                    self._ended or self._text[end : end + 1] in ENDS
-                ):  # else more of a number may follow: 12, 12.5, 12.5e3
+                # Without an end, more of a number may follow: 12, 12.5, 12.5e3.
+                if self._ended or self._text[end : end + 1] in ENDS:
                     self._at = end
                     return value
             except json.JSONDecodeError:

@@ -168,8 +168,7 @@ def _parse_separated(uri: str, lines: Lines, sign: str) -> Iterator[tuple[int, C
 def _records(lines: Lines, sign: str) -> Iterator[tuple[list[str], int]]:
     """(cells, number of the last line) of each record."""
     csv.field_size_limit(2**24)
-    reader = csv.reader(
-        lines, delimiter=sign, strict=True
-    )  # without strict, an open quote would take in the rest of the file
+    # Without `strict`, an open quote would take in the rest of the file.
+    reader = csv.reader(lines, delimiter=sign, strict=True)
     for record in reader:
         yield record, reader.line_num
