@@ -1,1 +1,1 @@
-"""Fields: what a suite wants said of each image beside, or instead of, a plain caption. A JSON schema names them."""
+"""Fields: values that a suite asks for per image, beside or instead of a plain caption. A JSON schema names them."""

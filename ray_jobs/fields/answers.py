@@ -1,7 +1,7 @@
-"""An answer read as fields: the values that its schema allows, or why it does not fit.
+"""Read an answer of the model as fields: the values that the schema allows, or the reason why the answer does not fit.
 
-The grammar holds the form of an answer, but not all of it: vLLM cuts an answer off at max_tokens, a box may have its
-corners the wrong way round, and an engine may have a fault. So every answer is read as if there were no grammar.
+The grammar does not guarantee a valid answer: vLLM cuts an answer off at max_tokens, the corners of a box may be
+swapped, and an engine may have a fault. So every answer is checked as if there were no grammar.
 """
 
 import math
@@ -22,7 +22,7 @@ CUT_OFF, NOT_JSON, OTHER_FIELDS, WRONG_TYPE, OUT_OF_RANGE, BOX_CORNERS = (
 
 
 class DoesNotFit(ValueError):
-    """A value that the schema does not allow: the kind of the fault, and the fault itself as the text."""
+    """A value that the schema does not allow. `reason` is the kind of the fault, and the message describes it."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -31,9 +31,11 @@ class DoesNotFit(ValueError):
 
 @dataclass(frozen=True)
 class AnswerFields:
-    """What an answer says. `values` holds every field of the schema, or nothing where the answer does not fit: then
-    there is a `reason` with its `detail`. The `caption` is the property of that name where there is one, else the
-    answer itself."""
+    """The content of an answer.
+
+    `values` holds every field of the schema, or nothing if the answer does not fit. Then `reason` and `detail` are set.
+    `caption` is the property of that name if the schema has one, else the answer itself.
+    """
 
     caption: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class AnswerFields:
 
 
 def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_tokens: int) -> AnswerFields:
-    """The fields of one answer."""
+    """Return the fields of one answer. An answer that does not fit is returned with its reason, not raised."""
     try:
         try:
             values = check_value(schema, strict_json.parse_object(answer.encode("utf-8", "surrogatepass"), MOST_VALUES))
@@ -58,7 +60,7 @@ def read_answer(schema: Schema, answer: str, finish_reason: str | None, max_toke
 
 
 def check_value(schema: Schema, value: Any, where: str = "") -> Any:
-    """The value, a whole number as a float where the schema says number. Raises DoesNotFit."""
+    """Return the value, with a whole number as a float if the schema says number. Raises DoesNotFit."""
     kind = schema["type"]
     if kind == "object":
         return _check_object(schema, value, where)
@@ -110,6 +112,6 @@ def _show_value(value: Any) -> str:
 
 
 def count_fits(read: list[AnswerFields]) -> dict[str, Any]:
-    """How many answers fit, and how many do not, by reason."""
+    """Return the count of valid answers, and the counts of invalid answers by reason."""
     reasons = Counter(fields.reason for fields in read if fields.reason)
     return {"valid": len(read) - reasons.total(), "invalid": dict(sorted(reasons.items()))}

@@ -1,4 +1,4 @@
-"""Fields as columns of the parts of captions, each of the Arrow type that its schema gives."""
+"""Store fields as columns of the parts of captions, each with the Arrow type that its schema gives."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ from ray_jobs.contract.field_schema import CAPTION, Schema
 from ray_jobs.contract.suite import Caption
 from ray_jobs.fields.answers import count_fits, read_answer
 
-ANSWER, INVALID = "answer", "invalid_fields"  # what the model wrote, and why it does not fit; None where it does
+ANSWER, INVALID = "answer", "invalid_fields"  # the model's text, and the reason if it does not fit, else None
 
-# The columns of a part of captions that are no field.
+# The columns of a part of captions that are not fields.
 NO_FIELDS = frozenset((
     "image_id", "caption", "finish_reason", "prompt_tokens", "tokens", "arrived", "finished", "failure", "detail",
     ANSWER, INVALID,
@@ -20,7 +20,7 @@ NO_FIELDS = frozenset((
 
 
 def arrow_type(schema: Schema) -> pa.DataType:
-    """The type of a column of values that fit a complete schema."""
+    """Return the Arrow type of a column of values that fit a complete schema."""
     kind = schema["type"]
     if kind == "array":
         return pa.list_(arrow_type(schema["items"]))
@@ -30,7 +30,7 @@ def arrow_type(schema: Schema) -> pa.DataType:
 
 
 def column_types(settings: Caption) -> dict[str, pa.DataType]:
-    """The columns that a part of captions has beside those of a suite without fields, none without."""
+    """Return the extra columns of a part of captions and their types; none if the suite has no fields."""
     schema = settings.schema_of_fields
     if schema is None:
         return {}
@@ -39,17 +39,18 @@ def column_types(settings: Caption) -> dict[str, pa.DataType]:
 
 
 def columns_to_read(settings: Caption) -> list[str]:
-    """The columns, beside that of the caption, by which `values_of` knows a row's fields; none without fields."""
+    """Return the columns beside the caption that `values_of` needs; none if the suite has no fields."""
     if settings.schema_of_fields is None:
         return []
     return [INVALID, *(name for name in settings.field_names if name != CAPTION)]
 
 
 def add_fields(answers: pa.Table, settings: Caption) -> tuple[pa.Table, dict[str, Any]]:
-    """The answers with their fields in columns, and how many of them fit. Without fields they stay as they are.
+    """Return the answers with their fields as columns, and the counts of `count_fits`.
 
-    The caption of an answer is its property `caption`, where the schema has one, else the answer. An answer that does
-    not fit keeps its text; it has no field, its reason in `invalid_fields` and more about it in `detail`.
+    If the suite has no fields, the answers stay the same. The caption of an answer is its property `caption` if the
+    schema has one, else the answer. An answer that does not fit keeps its text and has no fields. Its reason is in
+    `invalid_fields`, and more about it in `detail`.
     """
     schema = settings.schema_of_fields
     if schema is None:
@@ -73,14 +74,14 @@ def add_fields(answers: pa.Table, settings: Caption) -> tuple[pa.Table, dict[str
 
 
 def values_of(row: dict[str, Any], settings: Caption) -> dict[str, Any] | None:
-    """The fields in a row of a part of captions, None where the answer does not fit and without fields."""
+    """Return the fields in a row of captions, or None if the answer does not fit or the suite has no fields."""
     if settings.schema_of_fields is None or row[INVALID] is not None:
         return None
     return {name: row[name] for name in settings.field_names}
 
 
 def sum_fits(counts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of several parts as one."""
+    """Return the sum of the counts of several parts."""
     valid, invalid = 0, Counter[str]()
     for part_counts in counts:
         valid += part_counts.get("valid", 0)

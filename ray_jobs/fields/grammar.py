@@ -1,8 +1,9 @@
-"""The grammar that an answer is held to while vLLM writes it: EBNF as xgrammar reads it, made of a complete schema.
+"""Build the grammar that vLLM enforces while it writes an answer: EBNF for xgrammar, from a complete schema.
 
-Not the JSON schema itself: of one, xgrammar allows white space without an end between values, and vLLM turns that off
-for a whole engine only, which its other jobs would see. Here an answer is one line, with at most one space after a
-comma or a colon, its properties in the schema's order; whatever is repeated has a bound, so every answer ends.
+The JSON schema itself is not used, because xgrammar then allows endless white space between values. vLLM can turn that
+off only for a whole engine, and the engine's other jobs would see the change. With this grammar an answer is one line,
+with at most one space after a comma or a colon, and with its properties in the schema's order. Every repetition has a
+bound, so every answer ends.
 """
 
 import json
@@ -12,7 +13,7 @@ from functools import lru_cache
 from ray_jobs.contract.field_schema import Schema
 from ray_jobs.contract.suite import Caption
 
-DECIMALS = 6  # after the point of a number
+DECIMALS = 6  # digits after the decimal point
 STRING = r"""
 character ::= [^"\\\x00-\x1f\x7f] | "\\" ["\\/bfnrt] | "\\u" unit | "\\u" high "\\u" low
 unit ::= [0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}
@@ -22,12 +23,12 @@ low ::= [dD] [c-fC-F] [0-9a-fA-F]{2}
 
 
 def grammar_of(settings: Caption) -> str | None:
-    """The grammar of a suite's answers, None where it asks for no fields."""
+    """Return the grammar of a suite's answers, or None if the suite has no fields."""
     return write_grammar(settings.schema_of_fields) if settings.schema_of_fields else None
 
 
 def write_grammar(schema: Schema) -> str:
-    """The grammar of the values that fit the schema."""
+    """Return the grammar of the values that fit the schema."""
     return _build_grammar(json.dumps(schema))
 
 
@@ -40,7 +41,7 @@ def _build_grammar(schema: str) -> str:
 
 
 def _value(schema: Schema, name: str, rules: dict[str, str]) -> str:
-    """A reference to the rule of a value, which is written into the rules."""
+    """Add the rule of a value to `rules`, and return the name of the rule."""
     kind = schema["type"]
     if "enum" in schema:
         forms = (json.dumps(choice, ensure_ascii=escaped) for choice in schema["enum"] for escaped in (False, True))
@@ -84,7 +85,7 @@ def _repeat_rule(what: str, low: int, high: int) -> str:
 
 
 def _integers(low: int, high: int) -> list[str]:
-    """Alternatives that between them are the whole numbers from low to high, each written in one way."""
+    """Return alternatives that together match the whole numbers from low to high, each in one spelling."""
     rules = []
     if low < 0:
         rules += [f'"-" {digits}' for digits in _digits(max(1, -high), -low)]
@@ -92,7 +93,7 @@ def _integers(low: int, high: int) -> list[str]:
 
 
 def _digits(low: int, high: int) -> list[str]:
-    """The same for numbers that are not below 0; those of each count of digits apart."""
+    """Return the same for numbers of at least 0, with separate alternatives for each count of digits."""
     rules, length = [], len(str(low))
     while low <= high:
         last = min(high, 10**length - 1)
@@ -119,7 +120,7 @@ def _same_length_digits(low: str, high: str) -> list[str]:
 
 
 def _numbers(low: int, high: int) -> str:
-    """Numbers from low to high, both whole, with up to DECIMALS digits after the point."""
+    """Return a rule for the numbers between two whole numbers, with at most DECIMALS digits after the point."""
     rules = []
     if low < 0:
         rules += [f'"-" {digits}' for digits in _decimals(max(0, -high), -low)]

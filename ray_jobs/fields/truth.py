@@ -1,8 +1,8 @@
-"""The right values of fields: as a golden set keeps them, and as values of the schema's types.
+"""Convert the true values of fields from the JSON in a golden set to the types of the suite's schema.
 
-A golden set keeps what its source says as JSON, because it is shared by suites whatever their schemas are. What that
-means is told by the schema, when captions are asked for and again when they are scored: a table without types, such as
-a CSV file, has only texts.
+A golden set keeps the values as its source has them, because suites with different schemas share the set. A table
+without types, such as a CSV file, has only texts. So the caption job converts the values by the schema, and the scoring
+converts them again.
 """
 
 import json
@@ -23,25 +23,25 @@ from ray_jobs.inputs.errors import InputError, nearest
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import parts
 
-TRUTH = "truth"  # the column of a golden part: a JSON object, the values by field
+TRUTH = "truth"  # the column of a golden part that holds a JSON object of the values by field
 READERS = 8
 SIZES = ("source_width", "source_height")
-SMALL, MANY = 1000, 20  # pixels of a side; boxes that are enough to doubt their unit
+SMALL, MANY = 1000, 20  # pixels of a side; count of boxes from which the unit is doubted
 log = logging.getLogger("assay")
 
 WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def truth_of(spec: Spec, image: Mapping[str, Any]) -> dict[str, Any]:
-    """The right values for an image of the golden set, of the types of the suite's schema, where it has them.
+    """Return the true values of an image of the golden set by field, with the types of the suite's schema.
 
-    Raises InputError for one that no answer could equal.
+    Raises InputError for a value that no answer could equal.
     """
     return truth_of_suite(spec.suite, image)
 
 
 def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
-    """The same by the suite alone: the check of a suite has no spec."""
+    """Return the same as `truth_of` from the suite alone, because the check of a suite has no spec."""
     schema = suite.caption.schema_of_fields
     if not suite.dataset.truth or schema is None:
         return {}
@@ -61,8 +61,10 @@ def truth_of_suite(suite: Suite, image: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
-    """How many images have a truth, by field. Raises InputError for one that no answer could equal, and for none at
-    all: before an engine is asked for."""
+    """Return how many images have a true value, by field. The caption job calls this before it asks for an engine.
+
+    Raises InputError for a value that no answer could equal, and for a field without any true value.
+    """
     counts, boxes = Counter(dict.fromkeys(spec.suite.dataset.truth, 0)), BoxCounts()
     if not counts:
         return {}
@@ -92,8 +94,11 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class BoxCounts:
-    """Boxes in thousandths of images that have fewer than a thousand pixels on both sides, and how many of these lie
-    beyond the pixels of their image: where none of many does, they are likely to be pixels."""
+    """Counts of boxes, in thousandths, of images with fewer than SMALL pixels on both sides.
+
+    `beyond` counts the boxes with a coordinate beyond the pixels of their image. If there are many boxes and none is
+    beyond, the boxes are likely in pixels.
+    """
 
     boxes: int = 0
     beyond: int = 0
@@ -113,7 +118,7 @@ class BoxCounts:
 
 
 def count_boxes(spec: Spec, image: Mapping[str, Any], values: Mapping[str, Any]) -> BoxCounts:
-    """The counts of one image with these right values."""
+    """Return the counts of one image with these true values."""
     width, height = (image[name] or 0 for name in SIZES)
     if not (0 < width < SMALL and 0 < height < SMALL):
         return BoxCounts()
@@ -123,7 +128,7 @@ def count_boxes(spec: Spec, image: Mapping[str, Any], values: Mapping[str, Any])
 
 
 def boxes_in(schema: Schema, value: Any) -> list[list[float]]:
-    """The boxes in a value whose unit, by its schema, is a thousandth of the image."""
+    """Return the boxes in a value whose unit, by the schema, is a thousandth of the image."""
     if is_box(schema):
         ends = schema["items"]["minimum"], schema["items"]["maximum"]
         return [value] if ends == BOX_ENDS else []
@@ -133,7 +138,7 @@ def boxes_in(schema: Schema, value: Any) -> list[list[float]]:
 
 
 def read_truth(schema: Schema, cell: Any, where: str) -> Any:
-    """A cell as a value of a complete schema; raises DoesNotFit. The numbers of a box may have decimals."""
+    """Return a cell as a value of a complete schema. The numbers of a box may have decimals. Raises DoesNotFit."""
     return check_value(_with_any_numbers(schema), _convert_cell(schema, cell, where), where)
 
 
@@ -149,7 +154,7 @@ def _with_any_numbers(schema: Schema) -> Schema:
 
 
 def _convert_cell(schema: Schema, cell: Any, where: str) -> Any:
-    """The cell with its texts read as what the schema says, where they are that."""
+    """Return the cell with its texts converted to the schema's types where that is possible."""
     kind = schema["type"]
     if kind == "array":
         return _convert_list(schema, cell, where)

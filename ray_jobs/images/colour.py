@@ -1,4 +1,7 @@
-"""Colours as sRGB: profiles, CMYK, Lab, transparency over white, and grey values of more than 8 bits."""
+"""Convert colours to sRGB: profiles, CMYK, Lab, transparency over white, and grey values of more than 8 bits.
+
+`decode` and `prepare` call this module in the decoder's process.
+"""
 
 import io
 from functools import lru_cache
@@ -10,13 +13,13 @@ from PIL import Image, ImageCms
 from ray_jobs.images.reject_reasons import ImageRejected
 
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
-UNUSABLE = (ImageCms.PyCMSError, OSError)  # what is raised of a profile that is damaged, or of another colour space
+UNUSABLE = (ImageCms.PyCMSError, OSError)  # raised for a damaged profile, or a profile of another colour space
 
 
 def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes | None]:
-    """An opened image, loaded, as RGB, and the profile that its values are still in, None for sRGB.
+    """Load an opened image. Return it as RGB, and the profile that its values still use, or None for sRGB.
 
-    Every repair that was needed is added to `repairs`. A profile of another colour space than RGB is applied here.
+    Every repair is added to `repairs`. A profile of another colour space than RGB is applied here.
     """
     profile = image.info.get("icc_profile") or None
     wide = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))  # Pillow halves these, and forgets it
@@ -40,7 +43,7 @@ def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes |
 
 
 def to_srgb(pixels: np.ndarray, profile: bytes | None, repairs: list[str]) -> np.ndarray:
-    """RGB pixels in the profile's values, as sRGB. A profile that cannot be used is left out, and that recorded."""
+    """Convert RGB pixels from the profile to sRGB. An unusable profile is ignored, and `repairs` records that."""
     if profile is None or _is_srgb(profile):
         return pixels
     try:
@@ -53,7 +56,7 @@ def to_srgb(pixels: np.ndarray, profile: bytes | None, repairs: list[str]) -> np
 
 
 def _convert_to_rgb(image: Image.Image, profile: bytes | None, repairs: list[str]) -> Image.Image:
-    """CMYK, Lab or grey to RGB, by the profile where there is one that fits."""
+    """Convert CMYK, Lab or grey to RGB, with the profile if there is one that fits."""
     if image.mode == "LAB":
         return ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
@@ -86,15 +89,16 @@ def _is_srgb(profile: bytes) -> bool:
 
 
 def _space(profile: bytes) -> str:
-    """The colour space that a profile's header names."""
+    """Return the colour space that the profile's header names."""
     return profile[16:20].decode("latin-1").strip()
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of up to 16 bits, or floating, scaled down; Pillow's own convert would clip everything over 255 to white.
+    """Scale grey of at most 16 bits, or floating point, to 8 bits, because Pillow would clip values over 255 to white.
 
-    A file that says 16 bits is believed, so a dark one stays dark; of wider modes the values tell: floating ones up to
-    1 are shares of white, all up to 255 are 8 bits in a wide coat. What white is of more than 16 bits nobody can say.
+    A file with a mode of 16 bits is scaled from 16 bits, so a dark image stays dark. In wider modes the values decide:
+    floating values up to 1 are fractions of white, and values up to 255 are 8 bits. Larger values than 16 bits have no
+    known white, so they raise ImageRejected.
     """
     values: np.ndarray = np.nan_to_num(np.asarray(image, dtype=np.float32))
     high = float(values.max(initial=0))

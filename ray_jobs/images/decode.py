@@ -44,10 +44,10 @@ class DecodedImage:
 
 
 def decode(data: bytes, settings: Preprocess, name: str = "") -> DecodedImage:
-    """The image in the bytes; `name` is only compared with what they are. Raises Rejected.
+    """Return the image in the bytes. `name` is only compared with the format of the bytes. Raises ImageRejected.
 
-    The size is checked on the header, before any pixel is allocated; every pixel is then decoded, since opening an
-    image proves nothing of what follows its header.
+    The size is checked in the header before any pixel is allocated. Then every pixel is decoded, because opening an
+    image proves nothing about the data behind the header.
     """
     image = open_header(data, settings)
     _check_size(*image.size, settings)
@@ -63,7 +63,7 @@ def decode(data: bytes, settings: Preprocess, name: str = "") -> DecodedImage:
 
 
 def open_header(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
-    """The image as far as its header goes. Raises Rejected, or with a size over the limit may just return it."""
+    """Return the image with only its header read. Raises ImageRejected, but not for every size over the limit."""
     if not data:
         raise ImageRejected("empty", "0 bytes")
     Image.MAX_IMAGE_PIXELS = (settings.max_source_pixels + 1) // 2  # Pillow warns of more, and refuses twice as many
@@ -84,7 +84,7 @@ def open_header(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
 
 
 def _find_signature(prefix: bytes) -> str | None:
-    """The format that the first 16 bytes are the signature of, None when of none."""
+    """Return the format of which the first 16 bytes are the signature, or None."""
     accepts = {name: Image.OPEN[name][1] for name in OPENED}
     return next((name for name, accept in accepts.items() if accept and accept(prefix) is True), None)
 
@@ -125,9 +125,9 @@ def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess,
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the image is to be turned (EXIF 2.3, tag 0x0112); 1, not at all, when its EXIF is missing or damaged."""
+    """Return the EXIF orientation (EXIF 2.3, tag 0x0112). It is 1, upright, if the EXIF is missing or damaged."""
     try:
         orientation = int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # EXIF is hostile bytes too, and says nothing of the pixels
+    except Exception:  # EXIF may be hostile too, and damaged EXIF does not mean damaged pixels
         return 1
     return orientation if orientation in range(1, 9) else 1

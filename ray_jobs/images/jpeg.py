@@ -22,7 +22,7 @@ DAMAGE = ("Premature end", "Corrupt JPEG data", "bad Huffman", "progression sequ
 def decode_jpeg(data: bytes, least: tuple[int, int]) -> tuple[Pixels, list[str]] | None:
     """RGB pixels at the smallest of libjpeg's scales (eighths, by DCT) with at least `least` = (width, height) pixels.
 
-    None when this decoder does not know the kind of JPEG. Raises Rejected for damaged data.
+    Returns None if this decoder does not know the kind of JPEG. Raises ImageRejected for damaged data.
     """
     width, height = least
     try:
@@ -34,7 +34,7 @@ def decode_jpeg(data: bytes, least: tuple[int, int]) -> tuple[Pixels, list[str]]
 
 
 def check(data: bytes, mode: str) -> list[str]:
-    """The repairs of a JPEG in CMYK (YCCK too) or L whose pixels another decoder makes. Raises Rejected for damage."""
+    """Return the repairs of a JPEG in CMYK (or YCCK) or L, which Pillow decodes. Raises ImageRejected for damage."""
     try:
         simplejpeg.decode_jpeg(data, colorspace="CMYK" if mode == "CMYK" else "GRAY")
     except ValueError as error:
@@ -44,7 +44,7 @@ def check(data: bytes, mode: str) -> list[str]:
 
 
 def _find_repair(warning: str) -> str | None:
-    """The repair that a warning amounts to, None when it says nothing of the data. Raises Rejected for damage."""
+    """Return the repair that a warning means, or None if it is not about the data. Raises ImageRejected for damage."""
     extraneous = EXTRANEOUS.search(warning)
     if extraneous and int(extraneous[1]) <= TOLERATED:
         return "extraneous-bytes"

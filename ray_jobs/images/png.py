@@ -12,9 +12,9 @@ PIECE = 1 << 20
 
 
 def check(data: bytes) -> None:
-    """Raises Rejected for a chunk whose sum is wrong or whose end is missing, and for pixels that are not there.
+    """Raise ImageRejected for a chunk with a wrong checksum or without its end, and for missing pixels.
 
-    Pillow leaves missing pixels black. They are inflated here a second time, in pieces, and counted.
+    Pillow leaves missing pixels black. So the pixels are inflated here a second time, in pieces, and counted.
     """
     view, offset, kinds, pixels = memoryview(data), 8, set(), zlib.decompressobj()
     missing = _length(*struct.unpack_from(">IIBBxxB", data, 16))
@@ -37,14 +37,14 @@ def check(data: bytes) -> None:
 
 
 def _length(width: int, height: int, depth: int, colour: int, interlaced: int) -> int:
-    """The bytes of all rows, each with the number of its filter before it (PNG 1.2, 2.3 and 2.6)."""
+    """Return the bytes of all rows, each with a byte for its filter (PNG 1.2, 2.3 and 2.6)."""
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
     return sum(high * (1 + -(-wide * depth * CHANNELS[colour] // 8)) for wide, high in sizes if wide > 0 and high > 0)
 
 
 def _count_inflated(pixels: "zlib._Decompress", body: memoryview | bytes, wanted: int) -> int:
-    """How many bytes the next part of the stream unfolds to; it is not unfolded further than `wanted`."""
+    """Return how many bytes the next part of the stream inflates to, at most `wanted`."""
     count = 0
     while body and count < wanted:
         count += len(pixels.decompress(body, min(PIECE, wanted - count)))

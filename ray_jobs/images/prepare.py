@@ -1,4 +1,7 @@
-"""One image file into one golden image: decode, resize once, sRGB, upright, encode. Runs in the decoder's process."""
+"""Turn one image file into one golden image: decode, resize once, convert to sRGB, turn upright, encode.
+
+This runs in the decoder's process.
+"""
 
 import io
 import os
@@ -23,7 +26,7 @@ THUMBNAIL = (96, 96)
 
 @dataclass(frozen=True)
 class GoldenImage:
-    """A golden image and what was there: `blake3` and `source_bytes` are hash and size of the file it was made of."""
+    """A golden image and facts of its source file: `blake3` is the file's hash, `source_bytes` its size in bytes."""
 
     image: bytes
     width: int
@@ -45,7 +48,7 @@ class Reject:
 
 
 def prepare(data: bytes, settings: Preprocess, name: str = "") -> GoldenImage:
-    """The golden image of the file's bytes. Raises Rejected."""
+    """Return the golden image of the file's bytes. Raises ImageRejected."""
     began = time.perf_counter()
     decoded = decode(data, settings, name)
     there = time.perf_counter()
@@ -71,9 +74,9 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> GoldenImage:
 
 
 def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> GoldenImage | Reject:
-    """The golden image of a file or its bytes, or why there is none.
+    """Return the golden image of a file or its bytes, or a Reject with the reason.
 
-    Raises RetryableError for a failing disk, MemoryError when there is not enough.
+    Raises RetryableError if the disk fails, MemoryError if the memory is too small.
     """
     data = b""
     try:
@@ -84,7 +87,7 @@ def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> GoldenI
 
 
 def read_file(file: Path) -> bytes:
-    """The bytes of a local file. Raises Rejected when it cannot be read, RetryableError when it may be another time."""
+    """Return the bytes of a local file. Raises ImageRejected if that fails, RetryableError if a retry may succeed."""
     try:
         with open_regular(file) as source:
             data = source.read() if os.fstat(source.fileno()).st_size <= max_image_bytes() else None
@@ -100,7 +103,7 @@ def read_file(file: Path) -> bytes:
 
 
 def thumbnail(data: bytes, settings: Preprocess) -> bytes | None:
-    """A small JPEG of as much of a rejected image as can be decoded, None where nothing can."""
+    """Return a small JPEG of the decodable part of a rejected image, or None if nothing can be decoded."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         image: Image.Image = open_header(data, settings)
@@ -112,7 +115,7 @@ def thumbnail(data: bytes, settings: Preprocess) -> bytes | None:
         sink = io.BytesIO()
         image.save(sink, "JPEG", quality=70)
         return sink.getvalue()
-    except Exception:  # there is nothing to show, and that is all
+    except Exception:  # a preview is optional
         return None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -1,4 +1,4 @@
-"""Why an image is not in the golden set: one of a closed list of reasons, and what was seen."""
+"""The reasons why an image is not in the golden set: a closed list, and the exception that carries one of them."""
 
 from typing import Literal, get_args
 
@@ -20,11 +20,11 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class ImageRejected(Exception):
-    """The image cannot be used; `reason` is one of the closed list, `detail` what was seen, on one line."""
+    """The image cannot be used. `reason` is from the closed list. `detail` describes the fault, on one line."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         detail = " ".join(detail.split())[:300]
-        super().__init__(reason, detail)  # the arguments that pickle makes it from again
+        super().__init__(reason, detail)  # pickle rebuilds the exception from these arguments
         self.reason, self.detail = reason, detail
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Resize once, to the size the model's own processor would choose, so that it finds nothing left to resize."""
+"""Resize an image once, to the size that the model's processor would choose, so that the processor does not resize."""
 
 import io
 import math
@@ -18,9 +18,10 @@ AREA_FROM = 1.5  # shrunk by less, averaging blurs more than cubic interpolation
 
 
 def target_size(width: int, height: int, settings: Preprocess) -> tuple[int, int]:
-    """(width, height) on the patch grid within the pixel budget, aspect kept as nearly as the grid allows.
+    """Return (width, height) on the patch grid within the pixel budget, with the aspect kept as the grid allows.
 
-    The rule of Qwen2-VL's `smart_resize` (transformers, `image_processing_qwen2_vl.py`), so that its processor agrees.
+    This is the rule of Qwen2-VL's `smart_resize` (transformers, `image_processing_qwen2_vl.py`), so that the model's
+    processor agrees.
     """
     patch = settings.patch
     wide, high = round(width / patch) * patch, round(height / patch) * patch
@@ -35,7 +36,7 @@ def target_size(width: int, height: int, settings: Preprocess) -> tuple[int, int
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], settings: Preprocess) -> np.ndarray:
-    """uint8 pixels (height x width x RGB) at `size` = (width, height); the pixels themselves when they are there."""
+    """Return uint8 pixels (height x width x RGB) at `size` = (width, height). Pixels of that size stay the same."""
     height, width = pixels.shape[:2]
     if (width, height) == size:
         return pixels
@@ -46,14 +47,14 @@ def resize(pixels: np.ndarray, size: tuple[int, int], settings: Preprocess) -> n
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels turned as their EXIF orientation (1 to 8) says."""
+    """Return the pixels, turned upright by their EXIF orientation (1 to 8)."""
     quarters, mirrored = TURNS[orientation]
     turned = np.rot90(pixels, quarters)
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
 def encode(pixels: np.ndarray, settings: Preprocess) -> bytes:
-    """The stored form of a golden image; the same bytes for the same pixels."""
+    """Return the encoded golden image. Equal pixels give equal bytes."""
     if settings.format == "jpeg":
         return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), settings.quality, colorsubsampling="444"))
     sink = io.BytesIO()
