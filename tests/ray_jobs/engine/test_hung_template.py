@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 NEXT = DEMO / "checkpoints" / "step-0300"
 NEXT_SECONDS = 120  # until the next job is complete
-SILENCE = 20  # seconds, a third of the default: two engines hang one after the other, each for half as long again
+SILENCE = 40  # seconds, two thirds of the default: two engines hang one after the other, each for half as long again
 TRIAL_SECONDS = "20"
 HOLDS_THE_LOCK = "{% set n = 9 %}{{ (n ** (n ** n)) }}"  # one operation: no other thread of the process runs
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
