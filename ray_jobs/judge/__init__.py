@@ -1,1 +1,1 @@
-"""The judge: its questions, its stored answers, and the two ways to ask it: an endpoint, or our own engine."""
+"""The judge: its questions, its stored answers, and the two ways to ask the judge: an endpoint or our own engine."""

@@ -1,9 +1,9 @@
-"""Store the judge's answers by the content of the question, so that no question is paid for twice.
+"""Stores the judge's answers by the content of the question, so that no question is paid for twice.
 
 The driver of `evaluate` writes here; its Ray tasks read. A file is `{judge_uri}/{part}/{hash of the file}.parquet` and
-holds one answer, a block, or all answers of a part. Invariant: a file never changes. Small files are merged into a new
-file before they are deleted, so a kill at any instant loses nothing. A failure is stored too, until an answer to the
-same question takes its place.
+has one answer, a block of answers, or all answers of a part. Invariant: a file never changes. Small files are merged
+into a new file before they are deleted, so a kill at any instant loses nothing. A failure is stored too, until an
+answer to the same question takes its place.
 """
 
 import hashlib
@@ -36,10 +36,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question: a text, or a `failure` with its `detail`, perhaps with the unusable text.
+    """The answer to a question: a text, or a `failure` with its `detail` and perhaps with the unusable text.
 
-    The tokens are those of all tries. `run` names the attempt that asked; `at` is the time, in seconds since the epoch.
-    `served_by` is the model that the endpoint named; None when it named none, and in files older than this column.
+    The tokens are those of all tries. `run` names the attempt that asked. `at` is the time, in seconds since the epoch.
+    `served_by` is the model that the endpoint named. It is None if the endpoint named none, and in files older than
+    this column.
     """
 
     key: str
@@ -60,7 +61,7 @@ def save_answers(judge_uri: str, part: str, answers: Iterable[Answer]) -> None:
 
 
 def load_answers(judge_uri: str, part: str, keys: Collection[str]) -> dict[str, Answer]:
-    """The stored answer, or else the failure, by key. Questions without either are left out."""
+    """The stored answer, or else the stored failure, by key. Questions without either are left out."""
     wanted = pa.array(list(keys), pa.string())
     tables = _read_tables(judge_uri, part)
     rows = [table.filter(pc.is_in(table["key"], wanted)) for table in tables.values()]
@@ -102,10 +103,11 @@ def _write_table(judge_uri: str, part: str, table: pa.Table) -> str:
 
 
 def _read_tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa.Table]:
-    """The files of a part by name. Lists them again until a listing shows no new file.
+    """The tables in a part's files, by file name. With `below`, only those of files smaller than so many bytes.
 
-    Another job may merge files meanwhile: it writes the merged file before it deletes the small ones, so a later
-    listing shows the answers. If a store's listings lag for longer, the questions are asked again.
+    The files are listed again until a listing shows no new file, because another job may merge files meanwhile. That
+    job writes the merged file before it deletes the small ones, so a later listing shows the answers. If listings are
+    still out of date after MAX_LISTINGS, the questions are asked again.
     """
     tables: dict[str, pa.Table] = {}
     deleted, seen = set[str](), set[str]()

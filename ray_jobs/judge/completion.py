@@ -1,7 +1,7 @@
-"""Parse what an endpoint sent with a status of success: a chat completion, or an error, a page or a stream instead.
+"""Parses the body that an endpoint sent with a status of success: a chat completion, or an error, a page or a stream.
 
-The driver of `evaluate` reads every answer with this. An unusable completion is a failure of the model. Anything else
-is a failure of the endpoint, whatever its status says.
+The driver of `evaluate` and the checks parse every answer with it. Invariant: an unusable completion is a failure of
+the model. Any other body is a failure of the endpoint, whatever its status is.
 """
 
 import json
@@ -28,7 +28,7 @@ REFUSAL_REASONS = ("content_filter", "refusal", "safety", "recitation")  # a fin
 
 
 class NoCompletion(Exception):
-    """The body is no completion. `is_error`: the endpoint calls it an error, and `status` is that of the error."""
+    """The body is no completion. `is_error`: the endpoint calls the body an error. `status` is the error's status."""
 
     def __init__(self, message: str, is_error: bool = False, status: int | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class NoCompletion(Exception):
 
 @dataclass(frozen=True)
 class Completion:
-    """`text` is None when the message has none; `instead` then describes the message. `refusal` is the model's text."""
+    """`text` is None if the message has none; `instead` then describes the message. `refusal` is the model's text."""
 
     body: dict[str, Any]
     text: str | None
@@ -76,7 +76,7 @@ def parse_completion(body: str) -> Completion:
 
 
 def message_of(error: Any) -> str:
-    """The message in an error object of any usual shape; the whole object as JSON when it has none."""
+    """The message in an error object of any usual shape; the whole object as JSON if it has no message."""
     for _ in range(MAX_DEPTH):
         name = next((name for name in MESSAGE_KEYS if isinstance(error, dict) and error.get(name)), None)
         error = error[name] if name else error
@@ -92,9 +92,9 @@ def error_text(body: str) -> str:
 
 
 def is_quota_empty(body: str) -> bool:
-    """Whether an error's own code or type says that the account has nothing left.
+    """Whether the code or the type of an error says that the account has no quota left.
 
-    The error's message is not searched: it may repeat a caption, and errors that pass in a minute also say "quota".
+    The message is not searched, because it may repeat a caption. Errors that pass in a minute also say "quota".
     """
     try:
         answer = json.loads(body)
@@ -111,7 +111,7 @@ def describe_cut(judge: Judge, is_cut_off: bool) -> str:
 
 
 def describe_fault(judge: Judge, fault: str, text: str, is_cut_off: bool) -> str:
-    """Why a text is not a valid answer, for the job's last line."""
+    """The reason why a text is not a valid answer, for the job's last line."""
     return f"not what the schema says{describe_cut(judge, is_cut_off)}: {fault}: {quote_excerpt(text)}"
 
 
@@ -185,7 +185,7 @@ def _dump(value: Any) -> str:
 
 
 def _describe_message(message: dict[str, Any]) -> str:
-    """What a message has instead of a text."""
+    """A description of a message without text: reasoning, a call of a tool, or other content."""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not reasoning and isinstance(content := message.get("content"), list):
         reasoning = next((part.get("thinking") for part in content if isinstance(part, dict)), None)

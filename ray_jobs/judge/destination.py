@@ -1,12 +1,12 @@
-"""Check where a judge's key may be sent: only to hosts that the deployment names for it, over https.
+"""Checks where a judge's key may be sent: only to hosts that the deployment names for this key, over https.
 
-A suite chooses an endpoint, the deployment owns the keys. ASSAY_JUDGE_HOSTS on the Ray cluster names the hosts:
+A suite chooses an endpoint; the deployment owns the keys. ASSAY_JUDGE_HOSTS on the Ray cluster names the hosts:
 
     ASSAY_JUDGE_HOSTS="api.example.com, judge.internal:8443"                       for every judge's key
     ASSAY_JUDGE_HOSTS="ASSAY_JUDGE_KEY=api.example.com; ASSAY_JUDGE_B_KEY=http://10.0.0.5:8000"   for one key each
 
-A host without a port has its scheme's port. `http://` before a host allows requests without encryption. When the
-variable is not set, keys are sent to this machine only. Every job checks this before it does anything.
+A host without a port has its scheme's port. `http://` before a host allows requests without encryption. If the variable
+is not set, keys are sent to this machine only. The driver of every job checks this before its program does any work.
 """
 
 import ipaddress
@@ -25,7 +25,7 @@ Destination = tuple[str, str, int]  # scheme, host, port
 
 
 def check_destination(judge: Judge) -> None:
-    """Raises InputError when the judge's endpoint may not receive the key that the suite names."""
+    """Raises InputError if the judge's endpoint may not receive the key that the suite names."""
     if judge.kind != "openai":
         return
     if fault := fault_of_address(judge.base_url or ""):
@@ -56,7 +56,7 @@ def parse_destination(url: str) -> Destination:
 
 
 def parse_hosts(listed: str, variable: str) -> set[Destination]:
-    """The destinations of one key. Raises InputError for an entry that is no host."""
+    """The destinations to which the key in `variable` may be sent. Raises InputError if an entry is no host."""
     destinations = set()
     for group in listed.split(";"):
         named = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)

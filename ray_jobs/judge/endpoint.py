@@ -1,8 +1,9 @@
-"""Ask an OpenAI-compatible chat endpoint one question, with retries, and say why when there is no answer.
+"""Asks an OpenAI-compatible chat endpoint one question, with retries, and says why if there is no answer.
 
-The `openai` package retries timeouts, lost connections, 408, 409, 429 and 5xx by itself. It waits as long as
-`Retry-After` says (up to two minutes), or else 0.5 s, 1 s, 2 s and so on up to 8 s. This module handles the rest: a
-completion that is no valid answer, a refusal, and an endpoint that does not know a parameter.
+The driver of `evaluate` and the checks call it. The `openai` package retries timeouts, lost connections, 408, 409, 429
+and 5xx by itself. The package waits as long as `Retry-After` says (up to two minutes), or else 0.5 s, 1 s, 2 s and so
+on up to 8 s. This module handles the rest: a completion that is no valid answer, a refusal, and an endpoint that does
+not know a parameter.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from ray_jobs.judge.destination import check_destination
 from ray_jobs.judge.exchange import LOCATION_KEY, NO_COMPLETION_KEY, BoundedClient
 from ray_jobs.judge.key_redaction import Secret
 
-TRIES = 3  # when the endpoint answers, but not with a valid answer
+TRIES = 3  # if the endpoint answers, but with no valid answer
 PAUSE = 0.1  # seconds before the second try, twice as long before the third
 DETAIL_CHARACTERS = 300
 SERVED_BY_KEYS, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
@@ -55,8 +56,8 @@ NO_REASONING = "turn the model's reasoning off, or start the endpoint with the r
 class Reply:
     """A valid answer as `text`, or a `failure`, perhaps with the unusable text. Tokens and tries are of all calls.
 
-    `served_by` is the model and its system fingerprint, as the endpoint names them. `remedy` is what to do when all
-    answers are like this one.
+    `served_by` is the model and its system fingerprint, as the endpoint names them. `remedy` says what a person must
+    do if all answers are like this one.
     """
 
     text: str | None = None
@@ -72,14 +73,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Dialect:
-    """Which parameters the endpoint takes: structured output, the name of the length limit, a temperature."""
+    """The parameters that the endpoint takes: structured output, the name of the length limit, a temperature."""
 
     structured: bool = True
     length: str = "max_tokens"
     temperature: bool = True
 
     def without(self, complaint: str) -> "Dialect | None":
-        """The dialect to try after the endpoint rejected a request; None when no parameter is left to drop."""
+        """The dialect to try after the endpoint rejected a request; None if no parameter is left to drop."""
         if self.length == "max_tokens" and "max_completion_tokens" in complaint:
             return replace(self, length="max_completion_tokens")
         if self.temperature and "temperature" in complaint:
@@ -98,7 +99,7 @@ class Endpoint:
     proven: bool = False
 
     async def ask(self, text: str, image: bytes, pair: bool) -> Reply:
-        """The reply to one question about an image. A failure of the endpoint is a reply too: this never raises one."""
+        """The reply to one question about an image. A failure of the endpoint is a reply too, and is never raised."""
         tries = prompt_tokens = tokens = 0
         for number in range(TRIES):
             if number:
@@ -140,7 +141,7 @@ class Endpoint:
         return Reply(failure=failure, detail=detail, status=status, tries=tries)
 
     def _describe(self, error: openai.APIError) -> str:
-        """What went wrong, with an excerpt of what the endpoint sent."""
+        """The fault, with an excerpt of the endpoint's body."""
         if not isinstance(error, openai.APIStatusError):
             return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         if NO_COMPLETION_KEY in error.response.extensions:
@@ -150,14 +151,14 @@ class Endpoint:
         return f"status {error.status_code}: {error_text(error.response.text)}"
 
     def _why_none(self, body: str) -> str:
-        """Why a body has no text. Masks the key first, because an excerpt may cut the key."""
+        """The reason why a body has no text. Masks the key first, because an excerpt may cut the key."""
         try:
             return parse_completion(self.secret.mask(body, one_line=False)).instead
         except NoCompletion as nothing:
             return str(nothing)
 
     def _read(self, body: str, pair: bool) -> Reply:
-        """The reply in the body of a 200, which may be anything at all."""
+        """The reply in the body of a status of success. The body may be anything."""
         try:
             completion = parse_completion(body)
         except NoCompletion:
@@ -194,8 +195,10 @@ class Endpoint:
 
 
 def connect(judge: Judge) -> Endpoint:
-    """The judge's endpoint. Raises InputError when this machine has no usable key, or when the deployment does not
-    allow the key to be sent there."""
+    """The judge's endpoint.
+
+    Raises InputError if this machine has no usable key, or if the deployment does not allow it to be sent there.
+    """
     check_destination(judge)
     secret = os.environ.get(judge.key_variable, "").strip()
     if not secret:
@@ -225,7 +228,7 @@ def describe_judge(judge: Judge) -> str:
 
 
 def _classify_status_error(error: openai.APIStatusError) -> str:
-    """The name of the failure that an error status means."""
+    """The name of the failure that the error's status and body mean."""
     if is_quota_empty(error.response.text):
         return QUOTA
     if error.status_code in (400, 422):

@@ -1,9 +1,9 @@
-"""Ask an endpoint all questions of a job, and store each answer as it arrives. A circuit breaker detects an outage.
+"""Asks an endpoint all questions of a job, and stores each answer as it arrives. A circuit breaker detects an outage.
 
-The driver of `evaluate` runs this. All requests come from this process, so `judge.concurrency` bounds the whole job. An
-outage must neither cost hours nor be recorded as failures of images. So a failure is held back until the endpoint
-answers a question that was asked later. After too many failures in a row, and when some are left at the end, a question
-that has an answer is asked once more as a probe. If the probe fails too, the job ends.
+The driver of `evaluate` runs it. All requests come from this process, so `judge.concurrency` bounds the whole job. An
+outage must not cost hours, and must not be recorded as failures of images. So a failure is held back until the endpoint
+answers a question that was asked later. After too many failures in a row, and if failures are left at the end, a
+question that has an answer is asked again as a probe. If the probe fails too, the job ends.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Item = tuple[str, Question, bytes]  # the part, the question, its image
 
 @dataclass(frozen=True)
 class HeldFailure:
-    """A failure that may be the endpoint's and not the image's. `at` is seconds of the monotonic clock."""
+    """A failure of which the endpoint may be the cause, and not the image. `at` is seconds of the monotonic clock."""
 
     part: str
     answer: Answer
@@ -32,10 +32,10 @@ class HeldFailure:
 
 @dataclass
 class EndpointRun:
-    """The state of the run. `proven`: the endpoint has given this run a valid answer. `left` counts questions by part.
+    """The state of the run. `proven`: the endpoint has given this run a valid answer. `left`: questions left, by part.
 
-    `load_answered` loads a question that has a valid answer, for a probe; `first` is the first question that was asked.
-    `consecutive_failures` counts failures since the last answer.
+    `load_answered` loads a question that has a valid answer, for a probe. `first` is the first question that was asked.
+    `held` has the failures that are held back. `consecutive_failures` counts failures since the last answer.
     """
 
     endpoint: Endpoint
@@ -52,7 +52,7 @@ class EndpointRun:
     breaker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def ask(self, item: Item) -> None:
-        """Ask, and record the reply, or hold a failure back while the endpoint may be its cause."""
+        """Ask the question and record the reply. A failure is held back while the endpoint may be its cause."""
         part, question, image = item
         self.first, began = self.first or item, time.monotonic()
         reply = await self._reply(question, image)
@@ -69,8 +69,10 @@ class EndpointRun:
         await self._release(began)
 
     async def probe(self) -> None:
-        """Ask an answered question again, or the first question when none is answered. If the endpoint answers, record
-        the failures that were held back until then; else raise the outage."""
+        """Ask an answered question again, or the first question if none is answered.
+
+        If the endpoint answers, record the failures that were held back until then. Else raise the outage.
+        """
         outage, began = self.outage_error(), time.monotonic()
         item = await asyncio.to_thread(self.load_answered) if self.load_answered else self.first
         assert item
@@ -105,7 +107,7 @@ class EndpointRun:
         )  # fmt: skip
 
     async def _release(self, began: float) -> None:
-        """Record the failures from before this time: the endpoint answered a later question, so it was up."""
+        """Record the failures from before this time. The endpoint was up, because it answered a later question."""
         ready = [failure for failure in self.held if failure.at <= began]
         self.held = [failure for failure in self.held if failure.at > began]
         for failure in ready:
@@ -141,8 +143,8 @@ def ask_endpoint(
     """Ask the pending questions (numbers by part), `judge.concurrency` at a time.
 
     `load` loads questions with their images, `save` stores an answer, `finish_part` is called when a part is done.
-    `proven`: this run has a valid answer already. `known`: a question with an answer of any run. Raises InputError when
-    the endpoint will never answer, and RetryableError when it is down.
+    `proven`: this run has a valid answer already. `known`: a question with an answer of any run. Raises InputError if
+    the endpoint will never answer, and RetryableError if it is down.
     """
 
     def load_answered() -> Item:

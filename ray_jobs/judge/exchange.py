@@ -1,10 +1,10 @@
-"""Send one request to an endpoint, bounded in size and time, and to no other host.
+"""Sends one request to an endpoint, bounded in size and time, and to no other host.
 
-What the `openai` package sends goes through `Bounded`. It follows no redirect, asks no .netrc and no proxy but the
-deployment's (ASSAY_PROXY), trusts the authorities of ASSAY_CA_BUNDLE where that is set, takes no compressed answer (a
-small one may unpack to gigabytes), and gives up after so many bytes or seconds of headers and body together. An answer
-that is no completion gets the status that it should have had, so that the package waits and tries again as after any
-other error.
+The `openai` package sends all requests through `BoundedClient`, in the driver. The client follows no redirect, and
+reads no .netrc. It uses no proxy except the deployment's (ASSAY_PROXY), and trusts the authorities of ASSAY_CA_BUNDLE
+if that is set. It takes no compressed answer, because a small one may unpack to gigabytes. It gives up after
+ANSWER_BYTES, or after the judge's timeout for headers and body together. An answer that is no completion gets the
+status that it should have had. So the package waits and tries again as after any other error.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ NO_COMPLETION_KEY, LOCATION_KEY = "no_completion", "location"  # keys of a respo
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """An HTTP client whose timeout is for the whole exchange, also when the endpoint sends a byte now and then."""
+    """An HTTP client whose timeout bounds the whole exchange, also if the endpoint sends single bytes slowly."""
 
     def __init__(self, seconds: float, base_url: str) -> None:
-        """Raises InputError when the deployment's proxy or certificates cannot be used."""
+        """Raises InputError if the deployment's proxy or certificates cannot be used."""
         super().__init__(
             timeout=seconds,
             limits=httpx2.Limits(max_connections=None),
@@ -55,7 +55,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
                     await response.aclose()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"no whole answer in {self.seconds:g} s", request=request) from None
-        # UTF-8 whatever the endpoint says: some of Python's encodings take minutes for a megabyte
+        # The body is decoded as UTF-8 whatever the endpoint says, because some of Python's codecs take minutes per MB.
         retry_headers = {
             name: value for name, value in response.headers.items() if name in ("retry-after", "retry-after-ms")
         }
@@ -75,10 +75,10 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 def find_proxy(base_url: str) -> httpx2.Proxy | None:
-    """The deployment's proxy, or None when the endpoint is asked directly.
+    """The deployment's proxy; None if requests go to the endpoint directly. Raises InputError if it is no address.
 
-    As for images, an address that is not public is asked directly, unless ASSAY_SOURCES allows it. A name that does not
-    resolve here is left to the proxy.
+    As for images, requests to an address that is not public go there directly, unless ASSAY_SOURCES allows the address.
+    If the name does not resolve here, the proxy resolves it.
     """
     proxy = os.environ.get("ASSAY_PROXY", "").strip()
     if not proxy:
@@ -87,7 +87,7 @@ def find_proxy(base_url: str) -> httpx2.Proxy | None:
         parsed = httpx2.Proxy(proxy)
         if parsed.url.scheme not in PORTS or not parsed.url.host:
             raise ValueError
-    except (ValueError, httpx2.InvalidURL):  # whose text has the proxy's password
+    except (ValueError, httpx2.InvalidURL):  # the error's text has the proxy's password
         raise InputError("ASSAY_PROXY: not a proxy's address; write http://host:port") from None
     parts = urlsplit(base_url)
     with suppress(OSError):
@@ -99,7 +99,7 @@ def find_proxy(base_url: str) -> httpx2.Proxy | None:
 
 
 def _load_ssl_context() -> ssl.SSLContext:
-    """The trusted certificates: of ASSAY_CA_BUNDLE, else of SSL_CERT_FILE, else the usual ones."""
+    """The trusted certificates: of ASSAY_CA_BUNDLE, else of SSL_CERT_FILE, else the default ones."""
     bundle = os.environ.get("ASSAY_CA_BUNDLE", "").strip()
     if not bundle:
         return httpx2.create_ssl_context(trust_env=True)
@@ -115,7 +115,7 @@ def _load_ssl_context() -> ssl.SSLContext:
 
 
 async def _read_body(response: httpx2.Response) -> bytes:
-    """The body; or a JSON text that says why the body was not read."""
+    """The body, or a JSON text that says why the body was not read."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         return json.dumps("an answer that is compressed, though none was asked for").encode()

@@ -1,6 +1,6 @@
-"""Load what the judge said of the captions of a part, from the stored answers. Asks nothing and starts no engine.
+"""Loads the judge's judgements of a part's captions from the stored answers. It asks nothing and starts no engine.
 
-The Ray tasks of `evaluate` call this while they score a part.
+The Ray tasks of `evaluate` call it while they score a part.
 """
 
 from ray_jobs.contract.spec import Spec
@@ -10,8 +10,10 @@ from ray_jobs.judge.rubric import NO_ANSWER, Judgement
 
 
 def load_judgements(spec: Spec, caption_id: str, part: str) -> dict[str, Judgement]:
-    """The judgement of each caption of a part, by image id. Images without a caption are left out, and a suite without
-    a judge has none."""
+    """The judgement of each caption of a part, by image id; empty for a suite without a judge.
+
+    Images without a caption are left out.
+    """
     judge = spec.suite.judge
     if judge.kind == "none":
         return {}

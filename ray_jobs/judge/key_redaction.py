@@ -1,4 +1,7 @@
-"""Mask a key in a text from an endpoint, in each form in which the endpoint may echo it."""
+"""Masks the judge's key in a text from an endpoint, in each form in which the endpoint may echo it.
+
+`endpoint` calls it, in the driver, before a text is stored or logged.
+"""
 
 import base64
 import re
@@ -29,10 +32,12 @@ class Secret:
         data = self.value.encode()
         forms = {self.value, quote(self.value, safe=""), "".join(f"%{byte:02x}" for byte in data), data.hex()}
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            for before in range(3):  # it may begin at any of three places in a longer text
+            for before in range(3):  # base64 encodes three bytes at once, and the key may begin at any of the three
                 text = encode(b"\0" * before + data).decode().rstrip("=")
                 tail = text[-(-before * 8 // 6) :]
-                forms.add(tail if (len(data) + before) % 3 == 0 else tail[:-1])  # the last character may hold more
+                forms.add(
+                    tail if (len(data) + before) % 3 == 0 else tail[:-1]
+                )  # the last character may have bits of the next byte
         forms |= {form[::-1] for form in forms}
         return tuple(sorted((form for form in forms if len(form) >= LEAST), key=len, reverse=True))
 
@@ -41,9 +46,9 @@ class Secret:
         return tuple(form for form in map(_squeeze, self.forms) if len(form) >= LEAST)
 
     def mask(self, text: str, one_line: bool = True) -> str:
-        """The text without the key. With `one_line`, all characters that are not plainly visible are escaped.
+        """The text with the key masked. With `one_line`, all characters that are not plainly visible are escaped.
 
-        The whole text is withheld when it has the key in another case, or with other characters in between.
+        The whole text is withheld if it has the key in another case, or with other characters in between.
         """
         if len(self.value) >= LEAST:
             for form in self.forms:

@@ -1,7 +1,8 @@
-"""Decide what an endpoint's failures mean when it answers nothing: InputError or RetryableError.
+"""Decides what the failures of an endpoint mean that answers nothing: InputError or RetryableError.
 
-`endpoint_run` calls this when nothing answers any more. A failure that no retry can change is an InputError: a person
-must correct the suite, the key or the endpoint. Any other is a RetryableError, and the job runs again.
+`endpoint_run` calls it in the driver of `evaluate`, and so do the checks. A failure that no retry can change is an
+InputError: a person must correct the suite, the key or the endpoint. Any other failure is a RetryableError, and the job
+runs again.
 """
 
 from collections import Counter
@@ -11,14 +12,14 @@ from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.endpoint import MODEL_FAILURES, NO_COMPLETION, QUOTA, REJECTED, Reply, describe_judge
 
-MIN_DENIED = 3  # denied questions before the job ends: a firewall may deny a single caption
-TRANSIENT = frozenset((408, 409, 425, 429))  # statuses below 500 that pass
-OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # that may concern this image alone
+MIN_DENIED = 3  # denied questions before the job ends, because a firewall may deny a single caption
+TRANSIENT = frozenset((408, 409, 425, 429))  # statuses below 500 that a later retry may not meet
+OF_ONE_QUESTION = frozenset((400, 413, 414, 422, 431))  # statuses that may concern this image alone
 CHANGE_MODEL_OR_PROMPT = "this model does not do what the prompt asks, change one of them"
 
 
 def explain_account(judge: Judge, reply: Reply) -> InputError | None:
-    """The error when the account or its key is refused, because every further question would fail too; else None."""
+    """The error if the endpoint refuses the account or its key, because all other questions would fail; else None."""
     if reply.status == 401:
         return InputError(f"judge {describe_judge(judge)}: 401, not this key; correct {judge.key_variable}")
     if reply.status == 402 or reply.failure == QUOTA:
@@ -35,7 +36,7 @@ def is_denied(reply: Reply) -> bool:
 
 
 def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -> Exception:
-    """The error to end the job with; `was_answered`: this endpoint has answered a question of this golden set."""
+    """The error that ends the job. `was_answered`: this endpoint has answered a question about this golden set."""
     denied = [reply for reply in replies if is_denied(reply)]
     is_early = len(denied) >= MIN_DENIED and not was_answered
     last = denied[-1] if is_early else replies[-1]
@@ -48,7 +49,7 @@ def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -
 
 
 def _is_for_good(reply: Reply, was_answered: bool) -> bool:
-    """Whether no retry can change it. A page instead of an answer may pass when the endpoint has answered before."""
+    """Whether no retry can change the failure. A page instead of an answer may pass if the endpoint answered before."""
     if reply.failure == NO_COMPLETION:
         return not was_answered
     return reply.failure in MODEL_FAILURES or _is_status_for_good(reply)

@@ -1,8 +1,8 @@
-"""Compute which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
+"""Computes which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
 
-The driver of `evaluate` calls this. Preferences depend on the baseline, so they are in `preference/` among the run's
-results, and not among the scores. The judge is asked twice, with the captions in both orders. If its two answers
-contradict each other, they show a habit and not a preference: this is a tie.
+The driver of `evaluate` calls it; Ray tasks compare the parts. Preferences depend on the baseline, so they are in
+`preference/` among the run's results, and not among the scores. The judge has compared each pair twice, with the
+captions in both orders. If the two answers contradict each other, they show a habit and not a preference: a tie.
 """
 
 from collections import Counter
@@ -33,9 +33,9 @@ FOLDER = "preference"
 def compute_preferences(spec: Spec) -> Manifest | None:
     """Complete the preferences of the run and return their manifest; None for a run that compares no captions.
 
-    Its `details` count `equal` captions (a tie that is not asked), pairs `asked` with a valid answer in both orders,
-    and `inconsistent` pairs. `position_bias` is the share of inconsistent pairs; `first` counts the answers that prefer
-    the caption that was shown first.
+    The manifest's `details` count pairs: `equal` captions (a tie that the judge is not asked about), `asked` with a
+    valid answer in both orders, and `inconsistent`. `position_bias` is the share of inconsistent pairs. `first` counts
+    the answers that prefer the caption that was shown first.
     """
     if spec.baseline is None or not spec.suite.judge.pairwise or spec.suite.judge.kind == "none":
         return None
@@ -72,7 +72,7 @@ def compare_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
     name = row["part"]
     if objects.exists(_uri_of(spec, name)):
         return {"part": parts.describe(name, objects.read(_uri_of(spec, name))).model_dump_json()}
-    pairs = {asked.image_id: asked.questions for asked in build_pair_questions(spec, name)}
+    pairs = {pair.image_id: pair.questions for pair in build_pair_questions(spec, name)}
     answers = answer_store.load_answers(
         spec.judge_uri, name, {question.key for questions in pairs.values() for question in questions}
     )

@@ -1,7 +1,7 @@
-"""Build the judge's questions about a part: one for each caption, two for each pair of captions.
+"""Builds the judge's questions about a part: one for each caption, two for each pair of captions.
 
-The driver and the Ray tasks of `evaluate` call this. Invariant: complete captions and golden sets never change, so
-every process builds the same list, and a number in this list names a question.
+The driver and the Ray tasks of `evaluate` call it. Invariant: complete captions and golden sets never change. So every
+process builds the same list, and a number in this list names a question.
 """
 
 import hashlib
@@ -26,15 +26,17 @@ class Question:
 
 @dataclass(frozen=True)
 class ImageQuestions:
-    """An image's questions: one for a caption; two for a pair, with the baseline's caption first and second; none for a
-    pair of equal captions."""
+    """The questions about an image: one for a caption, two for a pair, none for a pair of equal captions.
+
+    The first question about a pair shows the baseline's caption first, the second shows it second.
+    """
 
     image_id: str
     questions: tuple[Question, ...]
 
 
 def build_questions(spec: Spec, caption_ids: Sequence[str], part: str) -> list[Question]:
-    """Every question about a part, without repeats: each set of captions in turn, then the pairs."""
+    """Every question about a part once: about each set of captions in turn, then about the pairs."""
     golden = _read_golden(spec, part)
     images = [image for caption_id in caption_ids for image in build_caption_questions(spec, caption_id, part, golden)]
     images += build_pair_questions(spec, part, golden)
@@ -89,5 +91,8 @@ def _read_golden(spec: Spec, part: str) -> dict[str, dict[str, Any]]:
 
 
 def _hash_question(image: dict[str, Any], kind: str, text: str) -> str:
-    """The source file's hash identifies the golden image too, because the answers are in a folder of the golden set."""
+    """A hash of the source file's hash, the kind and the text.
+
+    The source file identifies the golden image, because the answers are in a folder of the golden set.
+    """
     return hashlib.sha256("\n".join((image["blake3"], kind, text)).encode()).hexdigest()[:32]

@@ -1,6 +1,7 @@
-"""Write the judge's questions, and parse its answers. A failure of the judge is never a score of the caption.
+"""Writes the judge's questions, and parses its answers. A failure of the judge is never a score of the caption.
 
-Invariant: an answer counts only when it fits the schema exactly: one JSON object with its keys, each once, in range.
+The driver and the Ray tasks of `evaluate` call it. Invariant: an answer counts only if it fits the schema exactly: one
+JSON object with the schema's keys, each once and in range.
 """
 
 import json
@@ -34,8 +35,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Choice:
-    """The caption that the judge finds better: first, second or tie. Without a valid answer it is None, and `failure`
-    and `fault` say why."""
+    """The caption that the judge finds better: first, second or tie.
+
+    Without a valid answer `better` is None, and `failure` and `fault` say why.
+    """
 
     better: str | None = None
     rationale: str | None = None
@@ -111,22 +114,23 @@ def parse_pair_answer(answer: str | None, failure: str | None) -> Choice:
 
 
 def redact_rationale(judge: Judge, answer: str, pair: bool, redact: Callable[[str], str]) -> str:
-    """A valid answer with a redacted rationale, and without any text around the JSON object, so that the rationale is
-    the only free text. An answer that needs neither is returned unchanged."""
+    """A valid answer with a redacted rationale, and without text around the JSON object.
+
+    So the rationale is the only free text. An answer that needs neither change is returned as it is.
+    """
     fields = parse_object(answer, _list_keys(judge, pair))
     rationale = redact(fields["rationale"])
     if rationale == fields["rationale"] and _extract_object(answer) == answer:
         return answer
     fields["rationale"] = rationale
-    return json.dumps(
-        fields, ensure_ascii=False, separators=(",", ":")
-    )  # not longer than before, because it is parsed again
+    # compact, so that the text is not longer than before, because it is parsed again
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
 def parse_object(answer: str, keys: tuple[str, ...]) -> dict[str, Any]:
     """The JSON object of an answer. One block of thoughts before it and one Markdown fence around it are allowed.
 
-    Raises ValueError for anything else: other keys, a repeated key, NaN, an answer that is too long or nested too deep.
+    Raises ValueError for any other text: other keys, a repeated key, NaN, a text that is too long or nested too deep.
     """
     text = _extract_object(answer)
     if len(text) > ANSWER_CHARACTERS:
@@ -162,14 +166,14 @@ def _list_keys(judge: Judge, pair: bool) -> tuple[str, ...]:
 
 
 def _fill_prompt(judge: Judge, prompt: str, captions: dict[str, str], references: list[str]) -> str:
-    """The prompt with its placeholders filled in one pass, so that a placeholder within a text is not filled."""
+    """The prompt with its placeholders filled in one pass, so that placeholders within a filled text stay."""
     texts = {name: _quote(judge, text) for name, text in captions.items()}
     texts["references"] = "\n".join(_quote(judge, text) for text in references)
     return re.sub(r"\{(caption|first|second|references)\}", lambda place: texts.get(place[1], place[0]), prompt)
 
 
 def _quote(judge: Judge, text: str) -> str:
-    """Text from others, quoted for a judge behind an endpoint: no text can close the block around it."""
+    """The text, quoted for a judge behind an endpoint so that no text can close the block around it."""
     if judge.kind != "openai":
         return text  # our own prompt builder escapes special tokens; the prompt decides how to quote
     return f"<data>{json.dumps(text, ensure_ascii=False).replace('<', chr(92) + 'u003c')}</data>"
@@ -214,7 +218,7 @@ def _format_fault(fault: ValueError) -> str:
 
 
 def _repr(value: Any) -> str:
-    """A value in an error, which may be a number of thousands of digits."""
+    """The value as an error quotes it. It may be a number of thousands of digits."""
     try:
         return repr(value)[:40]
     except ValueError:

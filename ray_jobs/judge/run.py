@@ -1,8 +1,8 @@
-"""Have the judge answer the questions about a run that have no answer yet, on one engine or endpoint.
+"""Has the judge answer the questions about a run that have no answer yet, on our own engine or at an endpoint.
 
-The driver of `evaluate` calls this. Answers are stored by content (image and question), so a rerun, another metric,
-gate or baseline, or another checkpoint with the same caption asks nothing. An answer is final. A failure is final for
-the attempt that met it, also after a kill and a resume; the next attempt, or another run, asks again.
+The driver of `evaluate` calls it. Answers are stored by content (image and question). So a rerun, another metric, gate
+or baseline, or another checkpoint with the same caption asks nothing. Invariant: an answer is final. A failure is final
+for the attempt that met it, also after a kill and a resume. The next attempt, or another run, asks again.
 """
 
 import logging
@@ -37,17 +37,17 @@ from ray_jobs.storage import json_files, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
-ATTEMPT_FILE = "attempt"  # the file in the run's folder that names its attempt, when it is not the first
+ATTEMPT_FILE = "attempt"  # the file in the run's folder that names its attempt, unless that is the first
 IDENTICAL_ANSWERS = 10  # so many equal answers raise a warning about the judge
-READERS = 16  # threads that read stored answers: most of the time they wait for storage
+READERS = 16  # threads that read stored answers; they wait for storage most of the time
 
 
 @dataclass(frozen=True)
 class PartSurvey:
     """The state of a part: the numbers of its pending questions, and the totals of all its questions.
 
-    `proven`: this run has a valid answer. `known`: the number of a question with a valid answer of any run. `texts`:
-    at most two different valid answers. `fault`: why one of the failures is no valid answer.
+    `proven`: this run has a valid answer. `known`: the number of a question with a valid answer of any run. `texts`: at
+    most two different valid answers. `fault`: the reason for one of the failures.
     """
 
     part: str
@@ -60,7 +60,7 @@ class PartSurvey:
 
 
 def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
-    """Have the judge answer every question about these captions, and about the pairs when the suite compares them.
+    """Have the judge answer every question about these captions, and about the pairs if the suite compares them.
 
     Returns the totals, and writes them to `{results_uri}/judge.json`.
     """
@@ -99,9 +99,10 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
 
 
 def start_new_attempt(spec: Spec) -> None:
-    """Start a new attempt when the last one ended INCOMPLETE: delete all results but the stored answers.
+    """Start a new attempt if the last one ended INCOMPLETE: delete its preferences, the judge's totals and the verdict.
 
-    The verdict is deleted last. A kill before that starts one more attempt, which is harmless: none has asked anything.
+    The stored answers stay. The verdict is deleted last. After a kill before that, one more attempt starts. That is
+    harmless, because no attempt has asked anything by then.
     """
     try:
         verdict = json_files.load(Verdict, f"{spec.results_uri}/verdict.json")
@@ -121,8 +122,10 @@ def start_new_attempt(spec: Spec) -> None:
 
 
 def name_attempt(spec: Spec) -> str:
-    """The name under which answers are stored: the run, the request that forced it, and the attempt when it is not the
-    first. Each attempt asks again about the failures of the others."""
+    """The name that answers are stored with: the run, the request that forced it, and any attempt after the first.
+
+    Each attempt asks again the questions that failed in other attempts.
+    """
     try:
         attempt = objects.read(f"{spec.results_uri}/{ATTEMPT_FILE}").decode()
     except FileNotFoundError:
@@ -185,7 +188,7 @@ def _ask_engine(
     progress: Progress,
     times: EngineTimings,
 ) -> None:
-    """Ask the judge's checkpoint on our own engine; store each block of answers as it arrives."""
+    """Ask the judge's checkpoint on our own engine, and store each block of answers as it arrives."""
     assert spec.judge
     probe(spec.judge, texts=texts_for_judge(spec.suite))
     engine, judge = spec.suite.judge.engine, spec.suite.judge
@@ -219,7 +222,7 @@ def _ask_engine(
 
 
 def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
-    """A function that builds the engine's requests for a part, and that Ray can send."""
+    """A function that builds the engine's requests for a part. Ray can send the function."""
     judge = spec.suite.judge
     sampling = {
         pair: {"max_tokens": judge.max_tokens, "temperature": 0.0, "structured_outputs": {"json": schema(judge)}}

@@ -1,4 +1,4 @@
-"""Add up the judge's answers about a run, and their cost."""
+"""Adds up the judge's answers about a run, and their cost. `run` calls it in the driver of `evaluate`."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from ray_jobs.contract.suite import Judge
 from ray_jobs.judge.answer_store import Answer
 
-MAX_MODELS = 20  # because an endpoint may give another name with each answer
+MAX_MODELS = 20  # model names that are kept, because an endpoint may give another name with each answer
 
 
 @dataclass(frozen=True)
 class TokenUsage:
-    """Questions, and what was spent on them."""
+    """Questions, their tokens and their cost."""
 
     questions: int = 0
     """The questions."""
@@ -21,7 +21,7 @@ class TokenUsage:
     completion_tokens: int = 0
     """The tokens of the answers of all tries."""
     cost: float = 0.0
-    """Their price."""
+    """The price of all these tokens."""
 
     def plus(self, other: "TokenUsage") -> "TokenUsage":
         return TokenUsage(
@@ -45,11 +45,11 @@ class JudgeTotals:
     failed: dict[str, int] = field(default_factory=dict)
     """The questions without a usable answer, by reason; `judge-silent` was never answered."""
     spent: TokenUsage = field(default_factory=TokenUsage)
-    """What all answers cost, whichever run asked."""
+    """The usage for all answers, whichever run asked."""
     asked: TokenUsage = field(default_factory=TokenUsage)
-    """The part of it that this run asked, kills and resumes included."""
+    """The usage for the questions that this run asked, kills and resumes included."""
     seconds: float = 0.0
-    """The wall time of asking, in processes that came to their end."""
+    """The wall time of asking in seconds, in processes that completed."""
     served_by: tuple[str, ...] = ()
     """The models that gave the valid answers, as the endpoint called them: the first 20 in alphabetical order."""
 
@@ -91,6 +91,9 @@ def _limit_models(names: set[str]) -> tuple[str, ...]:
 
 
 def _sum_usage(answers: list[Answer], judge: Judge) -> TokenUsage:
-    read, completion_tokens = sum(answer.prompt_tokens for answer in answers), sum(answer.tokens for answer in answers)
-    cost = (read * judge.price.input + completion_tokens * judge.price.output) / 1e6
-    return TokenUsage(len(answers), read, completion_tokens, cost)
+    prompt_tokens, completion_tokens = (
+        sum(answer.prompt_tokens for answer in answers),
+        sum(answer.tokens for answer in answers),
+    )
+    cost = (prompt_tokens * judge.price.input + completion_tokens * judge.price.output) / 1e6
+    return TokenUsage(len(answers), prompt_tokens, completion_tokens, cost)
