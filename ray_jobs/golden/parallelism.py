@@ -1,6 +1,6 @@
 """Choose how to spread the work over the cluster, and log the choice and the estimated time before the work begins.
 
-The driver of `preprocess` calls this.
+The driver of `preprocess` calls this. A Ray task measures the time per image.
 """
 
 import logging

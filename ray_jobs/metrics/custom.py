@@ -15,7 +15,7 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 
 def load_metrics(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
-    """The metrics by name, from their source code. `taken` has the names that Assay's own metrics have.
+    """The metrics by name, from their source code. `taken` has the names that a suite's metric may not have.
 
     Raises InputError with the metric's name and its fault.
     """

@@ -27,9 +27,9 @@ Distance = Literal["local", "object-store", "web"]
 class ImageRef:
     """One image in a listing. `where` tells `read` the place. `size` is in bytes, and 0 when the listing has no size.
 
-    `label` is the source's own text: the id, when `read` gives a name. `fault` says why the image cannot be read,
-    because the label or references of its row cannot be used. `fault` is empty when no fault is known yet. `truth` has
-    the right values of fields, as JSON.
+    `label` is the source's own text: the id, when `read` gives a name. `fault` says why the image cannot be read, for
+    example because the references in its row cannot be used. `fault` is empty when the listing knows no fault. `truth`
+    has the right values of fields, as JSON.
     """
 
     image_id: str
