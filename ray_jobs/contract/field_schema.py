@@ -82,21 +82,21 @@ def complete(raw: Any) -> Schema:
     properties = _properties(raw, "")
     if len(properties) > MOST_FIELDS:
         raise NotSupported(f"has {len(properties)} properties, more than {MOST_FIELDS}; ask for fewer")
-    made = {}
+    completed = {}
     for name, inside in properties.items():
         _check_name(name)
-        made[name] = _complete_value(inside, name, ("array",))
-    if made.get(CAPTION, {"type": "string"})["type"] != "string":
+        completed[name] = _complete_value(inside, name, ("array",))
+    if completed.get(CAPTION, {"type": "string"})["type"] != "string":
         raise NotSupported(f"{CAPTION}: is the caption, so it must be a string; name the field otherwise")
-    found = _object(made)
-    if (characters := longest(found)) > ANSWER_CHARACTERS:
+    schema = _object(completed)
+    if (characters := longest(schema)) > ANSWER_CHARACTERS:
         raise NotSupported(
             f"allows an answer of {characters} characters, more than {ANSWER_CHARACTERS}; lower its maxLength and "
             "maxItems"
         )
-    if (size := len(json.dumps(found))) > SCHEMA_BYTES:  # its grammar goes with every request
+    if (size := len(json.dumps(schema))) > SCHEMA_BYTES:  # its grammar goes with every request
         raise NotSupported(f"has {size} bytes with its bounds, more than {SCHEMA_BYTES}; give fewer or shorter choices")
-    return found
+    return schema
 
 
 def is_box(schema: Schema) -> bool:
@@ -166,18 +166,18 @@ def _box(raw: Schema, where: str) -> Schema:
     if "enum" in items:
         raise NotSupported(f"{where}.items: the numbers of a box have no `enum`; give minimum and maximum")
     low, high = _ends(items, f"{where}.items", kind, BOX_ENDS)
-    made = {"type": kind, "minimum": low, "maximum": high}
-    return {"type": "array", "items": made, "minItems": 4, "maxItems": 4}
+    number = {"type": kind, "minimum": low, "maximum": high}
+    return {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
 
 
 def _complete_located(raw: Schema, where: str) -> Schema:
     properties = _properties(raw, f"{where}: ")
     if set(properties) != {"label", "box"}:
         raise NotSupported(f"{where}: the objects of an array have two properties, label and box; correct it")
-    made = {name: _complete_value(inside, f"{where}.{name}", ()) for name, inside in properties.items()}
-    if made["label"]["type"] != "string" or not is_box(made["box"]):
+    completed = {name: _complete_value(inside, f"{where}.{name}", ()) for name, inside in properties.items()}
+    if completed["label"]["type"] != "string" or not is_box(completed["box"]):
         raise NotSupported(f"{where}: its label must be a string and its box an array of four numbers")
-    return _object(made)
+    return _object(completed)
 
 
 def _object(properties: Schema) -> Schema:
@@ -227,8 +227,8 @@ def _type(raw: Any, where: str) -> str:
     if isinstance(kind, list):
         raise NotSupported(f"{where}: has several types; give one, for a field always has a value of it")
     if not isinstance(kind, str) or kind not in KEYWORDS:
-        told = f"{printable(kind, 40)!r}" if isinstance(kind, str) else "none"
-        raise NotSupported(f"{where}: its type is {told}; give one of {', '.join(KEYWORDS)}")
+        shown = f"{printable(kind, 40)!r}" if isinstance(kind, str) else "none"
+        raise NotSupported(f"{where}: its type is {shown}; give one of {', '.join(KEYWORDS)}")
     return kind
 
 
@@ -275,9 +275,9 @@ def _ends(raw: Schema, where: str, kind: str, unless_given: tuple[int, int]) -> 
     for name, value in (("minimum", low), ("maximum", high)):
         is_whole = type(value) is int or (type(value) is float and kind == "number")
         if not is_whole or not -FARTHEST <= value <= FARTHEST:
-            what = "a whole number" if kind == "integer" else "a number"
-            told = f"must be {what} from {-FARTHEST} to {FARTHEST}, not {printable(repr(value), 40)}"
-            raise NotSupported(f"{where}: `{name}` {told}")
+            noun = "a whole number" if kind == "integer" else "a number"
+            demand = f"must be {noun} from {-FARTHEST} to {FARTHEST}, not {printable(repr(value), 40)}"
+            raise NotSupported(f"{where}: `{name}` {demand}")
     if low > high:
         raise NotSupported(f"{where}: `minimum` {low} is over `maximum` {high}; correct them")
     return low, high

@@ -86,7 +86,9 @@ def fault_of_address(url: str) -> str | None:
 def _first_fault(error: ValidationError) -> str:
     """The first fault of a suite in one line, an unknown key with the nearest right name."""
     faults = error.errors(include_url=False)
-    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])  # a typo hides the right key
+    fault = next(
+        (candidate for candidate in faults if candidate["type"] == "extra_forbidden"), faults[0]
+    )  # a typo hides the right key
     path = [str(step) for step in fault["loc"]]
     where = ".".join(path)
     if fault["type"] == "extra_forbidden":

@@ -4,7 +4,7 @@ A chat template puts in the image and the marks of the turns. Where a prompt hol
 engine must break them up, because a caption inside a judge's question must not end its turn; and the model then reads a
 mutilated text. So both planes refuse such a prompt: the well-known marks below as soon as the suite is read, whatever
 the model, and the tokens of the checkpoint's own tokenizer at `plan`, as far as its small files name them
-(`checkpoint_tokens`), and at the start of the job, when the tokenizer is loaded. Every other text is text.
+(`checkpoints/special_tokens.py`), and at the start of the job, when the tokenizer is loaded. Every other text is text.
 """
 
 import re
@@ -44,9 +44,9 @@ def find_fault(texts: Mapping[str, str], tokens: Iterable[str] = ()) -> str | No
     for setting, text in texts.items():
         places = [(place.start(), place[0]) for place in WELL_KNOWN.finditer(text)]
         places += [(text.index(token), token) for token in special if token in text]
-        if found := list(dict.fromkeys(token for _, token in sorted(places))):
-            what = ", ".join(printable(token, 60) for token in found[:SHOWN])
-            who = "the image is" if any(map(OF_AN_IMAGE.search, found)) else "the marks of turns are"
-            them = "it" if len(found) == 1 else "them"
-            return f"{setting} holds {what}: {who} put in by the chat template; take {them} out"
+        if present := list(dict.fromkeys(token for _, token in sorted(places))):
+            listed = ", ".join(printable(token, 60) for token in present[:SHOWN])
+            who = "the image is" if any(map(OF_AN_IMAGE.search, present)) else "the marks of turns are"
+            them = "it" if len(present) == 1 else "them"
+            return f"{setting} holds {listed}: {who} put in by the chat template; take {them} out"
     return None

@@ -174,9 +174,9 @@ class Spec(Identified, StoredModel):
 
     @property
     def run_id(self) -> str:
-        compared = [one.run_id if one else None for one in (self.baseline, self.anchor)]
+        compared = [item.run_id if item else None for item in (self.baseline, self.anchor)]
         # Empty until a suite has a section, or a spec a field, that no other id holds.
-        later = [one for one in (self.suite.identity(), self.identity()) if one]
+        later = [item for item in (self.suite.identity(), self.identity()) if item]
         return digest(self.caption_id, self.scale_id, self.suite.name, self.suite.gate.identity(), compared, *later)
 
     @property

@@ -2,10 +2,10 @@
 
 Every file carries `schema`, a whole number; files of releases before it have none and are of schema 1. Raise `SCHEMA`
 only when a reader of the version before must not use the file: when a key changes its meaning or goes, or gets a value
-that its type did not have. A new optional key does not raise it: readers keep keys that they do not know (see
-`stored.load`), and ids hold a new setting only where it is used (see `identity`).
+that its type did not have. A new optional key does not raise it: readers keep unknown keys (see `json_files.load`), and
+an id contains a new setting only if its value is not the default (see `identity`).
 
-A file of a newer schema is never replaced, deleted or taken for a broken one: it is worth what it cost to make.
+A file of a newer schema is never replaced, deleted or taken for a broken file, because its content was costly to make.
 """
 
 from typing import Any

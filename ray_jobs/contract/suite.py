@@ -462,12 +462,12 @@ class Suite(SuiteSection):
     def _gate_names_metrics(self) -> Self:
         schema, is_in_file = self.caption.schema_of_fields, isinstance(self.caption.fields, str)
         fields = field_metric_names(schema, self.dataset.truth) if schema else []
-        own = [*self.metrics.names(), *self.judge.metrics(), *fields]
-        for name in own:
-            if name in METRICS or own.count(name) > 1 or (name in RESERVED and name in self.metrics.names()):
+        further = [*self.metrics.names(), *self.judge.metrics(), *fields]
+        for name in further:
+            if name in METRICS or further.count(name) > 1 or (name in RESERVED and name in self.metrics.names()):
                 raise ValueError(f"metrics: {name!r} is there already; rename metrics.own's file")
-        known = {"metrics": [name for name, direction in METRICS.items() if direction] + own}
-        known["limits"] = list(METRICS) + own
+        known = {"metrics": [name for name, direction in METRICS.items() if direction] + further}
+        known["limits"] = list(METRICS) + further
         for section, names in known.items():
             for name in getattr(self.gate, section):
                 if is_in_file and name.startswith("field"):  # `plan` looks again when it has read the file

@@ -27,18 +27,18 @@ def sanitise(text: str, most: int = CAPTION_CHARACTERS) -> DisplayText:
 
 def sanitise_name(text: str) -> str:
     """The same for a name, in one line."""
-    found = sanitise(" ".join(text.split()), NAME_CHARACTERS)
-    return found.text + ("…" if found.note else "")
+    shown = sanitise(" ".join(text.split()), NAME_CHARACTERS)
+    return shown.text + ("…" if shown.note else "")
 
 
 def _visible(text: str) -> str:
-    made, marks = [], 0
+    letters, marks = [], 0
     for character in text:
         category = unicodedata.category(character)
         marks = marks + 1 if category in ("Mn", "Me") else 0
         if marks <= MOST_MARKS:
-            made.append(_mark(character, category))
-    return "".join(made)
+            letters.append(_mark(character, category))
+    return "".join(letters)
 
 
 def _mark(character: str, category: str) -> str:

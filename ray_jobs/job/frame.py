@@ -1,7 +1,8 @@
-"""The frame around every job: read the spec, join the Ray cluster, do the work, and end so that Airflow knows why.
+"""The frame around every job: read the spec, join the Ray cluster, do the work, and end with an exit code for Airflow.
 
-Exit 0: the stage is complete. Exit 2: bad input, trying again is useless. Exit 1: trouble, try again. A failing job
-leaves `failure.json` in the run's folder with the same one line that it prints.
+Each stage's program calls `run` in the job's driver. Exit 0: the stage is complete. Exit 2: bad input, a retry cannot
+help. Exit 1: trouble, a retry may succeed. A failing job writes `failure.json` into the run's folder, with the same
+line that it prints.
 """
 
 import atexit
@@ -37,10 +38,10 @@ MESSAGE_CHARACTERS = 4000
 
 
 def run(stage: str, work: Callable[[Spec], None], spec_uri: str) -> int:
-    """Run `work` on the spec at the URI and return the exit code; never raises for what `work` raises."""
+    """Run `work` on the spec at the URI. Returns the exit code, also when `work` raises an exception."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what the driver imports has nothing to tell a person
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the driver's own imports of vLLM log nothing useful
     failure_uri, spec = None, None
     started = time.monotonic()
     try:
@@ -62,16 +63,18 @@ def run(stage: str, work: Callable[[Spec], None], spec_uri: str) -> int:
 
 
 def connect() -> None:
-    """Join the cluster that RAY_ADDRESS names (a submitted job has it), or start one here. Raises RetryableError."""
+    """Join the cluster that RAY_ADDRESS names, or start one here. Raises RetryableError if Ray does not answer."""
     address = find_ray()
-    # of what was asked of an engine that ended: whoever waits for it says so, and the last line is to be ours
+    # The code that waits for an engine reports the engine's end itself, and the last line of the log is to be ours.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
-        own = {"include_dashboard": False} if address == "local" else {}  # nobody looks at a cluster that ends with us
+        options = (
+            {"include_dashboard": False} if address == "local" else {}
+        )  # nobody looks at a cluster that ends with us
         workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
         with tell_waiting(lambda: f"waiting for Ray at {address or 'this machine'}"):
             ray.init(
-                address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **own
+                address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **options
             )
         if not workers_logs:
             atexit.register(ray.shutdown)  # before Ray's own, which waits half a second for these logs
@@ -82,24 +85,24 @@ def connect() -> None:
 
 
 def cause(error: BaseException) -> BaseException:
-    """The InputError, Incomplete or RetryableError inside what Ray wrapped around it, or the error itself."""
+    """Returns the InputError, Incomplete or RetryableError that Ray wrapped, or the error itself."""
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:
-        this = queue.pop(0)
-        if this is None or id(this) in seen:
+        current = queue.pop(0)
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(this))
-        if isinstance(this, InputError | Incomplete | RetryableError) and not isinstance(
-            this, ray.exceptions.RayTaskError
+        seen.add(id(current))
+        if isinstance(current, InputError | Incomplete | RetryableError) and not isinstance(
+            current, ray.exceptions.RayTaskError
         ):
-            return this  # a RayTaskError is an instance of what it carries, with a traceback for its text
-        queue += [getattr(this, "cause", None), this.__cause__, this.__context__]
+            return current  # a RayTaskError is an instance of what it carries, with a traceback for its text
+        queue += [getattr(current, "cause", None), current.__cause__, current.__context__]
     return error
 
 
 def _say_what_was_deleted(spec: Spec | None, error: Exception) -> Exception:
-    """The error, or what names the file where a reader came upon a checkpoint that is not whole any more."""
+    """Returns the error, or an error that names the missing file if a reader found an incomplete checkpoint."""
     if spec is None or not isinstance(cause(error), Incomplete):
         return error
     try:

@@ -1,7 +1,8 @@
-"""Whether Airflow's Assay and Ray's understand each other, asked before a job touches anything.
+"""Checks that Airflow's version of Assay and the job's version can work together.
 
-Airflow submits each job with `ASSAY_AIRFLOW=<version>:<protocol>`. The job compares the protocol with its own and ends
-as bad input, in one line, where the two cannot work together. A job that a person starts has no such variable.
+The frame calls `check` in the job's driver before the job touches anything. Airflow submits each job with
+`ASSAY_AIRFLOW=<version>:<protocol>`. The job compares the protocol with its own. If the two cannot work together, the
+job ends as bad input, with one line. A job that a person starts has no such variable.
 """
 
 import os
@@ -16,12 +17,12 @@ VARIABLE = "ASSAY_AIRFLOW"
 
 
 def say() -> str:
-    """What Airflow says of itself, safe in a shell."""
+    """Returns Airflow's version and protocol, as text that is safe in a shell."""
     return f"{VERSION}:{PROTOCOL}"
 
 
 def check() -> None:
-    """Raises InputError where the Airflow that submitted this job and the job cannot work together."""
+    """Raises InputError if this job and the Airflow that submitted it cannot work together."""
     sender = os.environ.get(VARIABLE)
     if sender is None:
         return

@@ -1,7 +1,7 @@
-"""Which Ray cluster a job's driver joins: looked up as Ray does, and known to be alive before Ray waits.
+"""Finds the Ray cluster that a job's driver joins, as Ray does, and checks that its head is alive.
 
-A Ray head that is killed leaves its address in a file. Ray itself then waits for that address for a quarter of an hour
-and more, without a line. `job.connect` calls this; only a driver does.
+`frame.connect` calls this in the job's driver. A Ray head that is killed leaves its address in a file. Ray itself then
+waits for that address for a quarter of an hour or more, and logs nothing.
 """
 
 import logging
@@ -14,16 +14,16 @@ from ray._private.utils import get_ray_address_file
 from ray_jobs.inputs.errors import RetryableError
 
 log = logging.getLogger("assay")
-SECONDS = 10.0  # in which a living head greets
+SECONDS = 10.0  # within which a living head greets
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # HTTP/2's, with empty settings
 SETTINGS = 4  # the type of the frame that a server of HTTP/2 answers with
 
 
 def find_ray() -> str | None:
-    """The address of the cluster to join, or `local` to start one; None where Ray is to decide, as it finds no address.
+    """Returns the address of the cluster to join, or `local` to start one; None if there is no address, so Ray decides.
 
-    A job that is submitted has RAY_ADDRESS, and there must be a Ray. Without RAY_ADDRESS, by hand, an address that was
-    left by a head that is gone is told, and a cluster is started. Raises RetryableError where nothing answers.
+    A submitted job has RAY_ADDRESS, and its Ray must answer. Without RAY_ADDRESS, the stale address of a dead head is
+    logged, and the answer is `local`. Raises RetryableError if the named Ray does not answer.
     """
     named = os.environ.get("RAY_ADDRESS", "")
     if named == "local":
@@ -49,7 +49,7 @@ def find_ray() -> str | None:
 
 
 def find_fault(address: str) -> str | None:
-    """Why no Ray answers at `host:port`, None where one does or where the address has no port.
+    """Returns why no Ray answers at `host:port`, None if Ray answers or if the address has no port.
 
     Ray's control store speaks gRPC, so it greets as a server of HTTP/2 does. Another program on the port does not, and
     neither does a Ray that hangs. With Ray's TLS it is enough that something listens.

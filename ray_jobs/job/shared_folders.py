@@ -1,8 +1,9 @@
-"""Whether the directories that a spec names are the same on every node of the Ray cluster; a job's driver asks first.
+"""Checks that the directories that a spec names are the same on every node of the Ray cluster.
 
-A directory is shared when a node reads back a file that the driver wrote there, or sees the driver's files there by
-name and size: a checkpoint or a data set may be read-only. A node that joins later is not asked:
-`manifests.require_on_node` says what is wrong when that node makes or reads a part.
+The frame calls it in the job's driver before the work begins. A root is shared when a node reads back a file that the
+driver wrote there. A checkpoint or a data set may be read-only: it is shared when a node sees the driver's files by
+name and size. A node that joins later is not asked. `manifests.require_on_node` names the fault when that node makes or
+reads a part.
 """
 
 import os
@@ -24,8 +25,8 @@ from ray_jobs.storage.error_lines import explain_errors, show_uri
 from ray_jobs.storage.manifests import SHARE_REMEDY
 
 SAMPLE = 100  # names of a directory that a node must see
-SECONDS = 120.0  # for the nodes to answer: a new one may have to unpack the job's files first
-PAUSES = (1.0, 4.0, 10.0)  # between asking again, because a network file system may show a new file late
+SECONDS = 120.0  # for the nodes to answer: a new node may have to unpack the job's files first
+PAUSES = (1.0, 4.0, 10.0)  # between tries, because a network file system may show a new file late
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Folder:
 def require_shared(spec: Spec) -> None:
     """Raises InputError for a root, checkpoint or data set in a directory that a node of the cluster does not share.
 
-    Raises RetryableError when a node does not answer. On one node, or where this process has joined no cluster, nothing
-    is done.
+    Raises RetryableError when a node does not answer. Does nothing on one node, or without a cluster.
     """
     if not ray.is_initialized() or len(_alive()) < 2 or not (named := _list_places(spec)):
         return
@@ -77,12 +77,12 @@ def require_shared(spec: Spec) -> None:
 
 
 def _alive() -> dict[str, str]:
-    """The address of each node by its id."""
+    """Returns the address of each living node by its id."""
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
 def _list_places(spec: Spec) -> dict[str, str]:
-    """The paths that the spec names and that exist here, by what they are; the root first."""
+    """Returns the paths that the spec names and that exist here, by their role; the root first."""
     uris = {
         "root": spec.root,
         "checkpoint": spec.checkpoint.uri,
@@ -99,7 +99,10 @@ def _list_places(spec: Spec) -> dict[str, str]:
 
 
 def _write_nonce(root: str) -> tuple[str, bytes] | None:
-    """A new hidden file in the root and its content, None on S3. A later writer removes what a killed driver leaves."""
+    """Write a new hidden file into the root. Returns its path and content, None on S3.
+
+    A later writer removes the file of a killed driver.
+    """
     if objects.is_s3(root):
         return None
     uri, content = f"{objects.local_path(root)}/.shared.{uuid.uuid4().hex}", os.urandom(16)
@@ -108,7 +111,7 @@ def _write_nonce(root: str) -> tuple[str, bytes] | None:
 
 
 def _sample_folder(what: str, path: str, nonce: tuple[str, bytes] | None) -> Folder:
-    """What other nodes must see of a path. Of a root it is the nonce alone, because jobs write there all the time."""
+    """Returns what other nodes must see at a path. For a root that is the nonce alone, because jobs write there."""
     files: list[tuple[str, int]] = []
     if not nonce and os.path.isfile(path):
         files.append(("", _size(path)))
@@ -123,7 +126,7 @@ def _size(path: str) -> int:
 
 
 def _ask(nodes: dict[str, str], folders: list[Folder]) -> Iterator[tuple[str, Folder]]:
-    """The nodes that do not see a folder, each with the first such. A node that has left meanwhile is left out."""
+    """Yields each node that does not see a folder, with the first such folder. Skips a node that has left meanwhile."""
     task = ray.remote(num_cpus=0, max_retries=0)(_find_missing)
     answers = {
         node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(folders)

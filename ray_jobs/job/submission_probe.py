@@ -1,9 +1,9 @@
-"""Ask Ray's Jobs API for what a submission needs, without starting anything.
+"""Checks that Ray's Jobs API can start a job, without starting one.
 
-Ray's head answers before it can start a job: an agent beside it does that, another process, which comes later or never,
-for example because one of its ports was taken. Only a submission gets as far as the agent. So this one asks for a node
-label that the agent refuses as malformed: its complaint is the proof that it lives, and no job is made.
-`wait_for_ray`, `make up` and `make status` ask this.
+Ray's head answers before it can start a job. The agent, another process, starts jobs. The agent comes later, or never,
+for example because one of its ports was taken. Only a submission reaches the agent. So the probe submits a node label
+that the agent refuses as malformed: the refusal proves that the agent lives, and no job is made. `wait_for_ray`,
+`make up` and `make status` use it.
 """
 
 from ray_jobs.inputs.names import printable
@@ -18,7 +18,7 @@ NO_AGENT = (
 
 
 def find_fault(status: int, text: str) -> str | None:
-    """What is wrong with the answer to PROBE, in words that follow the address; None where a job could start."""
+    """Returns what is wrong with the answer to PROBE, in words that follow the address; None if a job could start."""
     if status >= 400 and f"`{MARK}`" in text:
         return None
     if "No available agent" in text or "Cannot connect to host" in text:

@@ -1,8 +1,8 @@
 """Find the series that a suite had before this one, so that an upgrade of Assay cannot take a baseline unnoticed.
 
-`plan` calls this where a run's series has no baseline. An id of a series holds Assay's own versions (`contract`), so
-raising one starts a new series although nobody changed the suite. What a person changes starts one too, and that is a
-new beginning that they asked for. The specs of the other series tell the two apart.
+`plan` calls this when a run's series has no baseline. The id of a series contains Assay's own versions
+(`contract/spec.py`), so raising one starts a new series although nobody changed the suite. A changed setting starts a
+new series too, as the person intended. The specs of the other series tell the two cases apart.
 """
 
 import os

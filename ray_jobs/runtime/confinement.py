@@ -1,7 +1,7 @@
-"""What a process gives up before it touches somebody else's files: network, other programs, memory, time, its parent.
+"""Confines a process before it reads foreign files: no network, no other programs, bounded memory and CPU time.
 
-Called by `probe_child` in its own process, in this order: `leave_network` first, while there is one thread, then the
-imports, then `limit`. Where the kernel grants no network namespace, the audit hook alone refuses sockets.
+`probe_process` calls it in its own process, in this order: `leave_network` first, while there is one thread, then the
+imports, then `limit`. If the kernel grants no network namespace, the audit hook alone refuses sockets.
 """
 
 import ctypes
@@ -21,18 +21,18 @@ PROGRAMS = {
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile",
     "pty.spawn", "pickle.find_class",
 }  # fmt: skip
-FILE_BYTES = 1 << 20  # that it may write: its work is to read
+FILE_BYTES = 1 << 20  # that the process may write: its work is to read
 
 _refused: set[str] = set()
 
 
 def exit_with_parent() -> None:
-    """Have the kernel end this process when the one that started it ends."""
+    """Have the kernel kill this process when its parent ends."""
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
 def leave_network() -> bool:
-    """Give up the network for good; whether the kernel took it, and not the audit hook alone."""
+    """Give up the network for good. Returns whether the kernel enforces it, and not the audit hook alone."""
     exit_with_parent()
     libc = ctypes.CDLL(None, use_errno=True)
     alone = any(libc.unshare(flags) == 0 for flags in (NEW_NETWORK, NEW_NETWORK | NEW_USER))
@@ -42,7 +42,7 @@ def leave_network() -> bool:
 
 
 def limit(memory: int, seconds: int) -> None:
-    """From here on: so many bytes more than now, so many seconds of CPU more, no program, no large file, no core."""
+    """Limit this process to `memory` more bytes and `seconds` more of CPU time; no program, large file or core file."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + seconds
     limit_memory(memory)
@@ -52,13 +52,13 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def limit_memory(more: int) -> None:
-    """From here on so many bytes more than now, and no core file of a crash."""
+    """Limit this process to `more` bytes above its present use, and let a crash write no core file."""
     _lower(resource.RLIMIT_DATA, _data_bytes() + more)
     _lower(resource.RLIMIT_CORE, 0)
 
 
 def _lower(what: int, most: int) -> None:
-    """Set both limits, where they may only become lower."""
+    """Set the soft and the hard limit of a resource. Limits only become lower."""
     hard = resource.getrlimit(what)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(what, (most, most))

@@ -1,4 +1,4 @@
-"""Reading ahead by threads, in order: whatever reads parts, images or pieces of tensors one after the other uses it."""
+"""Reads ahead with threads, and returns the results in order. Readers of parts, images and tensors use it."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +16,10 @@ def prefetch(
     threads: int | None = None,
     start_thread: Callable[[], Any] | None = None,
 ) -> Iterator[R]:
-    """`read` of each item, in order, with at most `ahead` of them under way or waiting to be taken.
+    """Yields `read(item)` of each item, in order. At most `ahead` reads are running or waiting for the caller.
 
-    There are as many threads as that, or `threads`, and each calls `start_thread` first. An item's exception is raised
-    in its turn, and nothing further is begun then.
+    There are `threads` threads, or `ahead` when None. Each calls `start_thread` first. An item's exception is raised in
+    its turn, and no further read is started then.
     """
     if ahead == 1:
         yield from map(read, items)

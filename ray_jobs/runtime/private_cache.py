@@ -8,10 +8,10 @@ from ray_jobs.inputs.errors import InputError
 
 
 def cache() -> Path:
-    """The folder of this user, made when it is not there.
+    """Returns the folder of this user, and creates it if it is missing.
 
-    A folder that is there and that others may use too, such as a volume of the cluster or a group's folder, stays as it
-    is and gets a private folder in it. Raises InputError where no folder can be this user's alone.
+    An existing folder that others may use too, such as a volume of the cluster or a group's folder, stays as it is and
+    gets a private folder in it. Raises InputError if no folder can be this user's alone.
     """
     named, uid = os.environ.get("ASSAY_CACHE"), os.getuid()
     try:
@@ -37,7 +37,7 @@ def cache() -> Path:
 
 
 def _is_shared(folder: Path, uid: int) -> bool:
-    """Whether it is a folder, and no link, that another user owns or may use."""
+    """Whether the path is a folder, not a link, that another user owns or may use."""
     try:
         status = os.lstat(folder)
     except FileNotFoundError:

@@ -18,7 +18,7 @@ class Progress:
 
     def add(self, rows: int, note: str = "") -> None:
         now = time.monotonic()
-        if self.first is None:  # what comes before is starting up, and says nothing of the rate
+        if self.first is None:  # the time before the first rows is start-up, so the rate leaves it out
             self.first = (now, self.done + rows)
         self.done += rows
         if now - self.said >= self.every or self.done >= self.total:
@@ -27,7 +27,7 @@ class Progress:
             if since <= 0:
                 took, since = now - self.began, self.done - self.resumed
             rate = since / max(took, 1e-9)
-            left = (self.total - self.done) / rate if rate else 0.0
+            seconds_left = (self.total - self.done) / rate if rate else 0.0
             share, ending = 100 * self.done / max(self.total, 1), f", {note}" if note else ""
             counted = f"{self.what}: {self.done}/{self.total} {self.unit} ({share:.0f}%)"
-            log.info("%s, %.1f/s, %.0f s left%s", counted, rate, left, ending)
+            log.info("%s, %.1f/s, %.0f s left%s", counted, rate, seconds_left, ending)

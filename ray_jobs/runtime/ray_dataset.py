@@ -1,4 +1,4 @@
-"""Work spread over the cluster by Ray Data. Importing that takes a second, which a job without it need not wait."""
+"""Spreads work over the cluster with Ray Data. It is imported late, because the import takes a second."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def tell_first(rows: Iterator[Item], what: str) -> Iterator[Item]:
-    """The same rows; while the first is waited for, a line says so, and which CPUs the cluster has for it."""
+    """Yields the same rows. During the wait for the first row, a log line states the cluster's free CPUs."""
     with tell_waiting(lambda: _describe_wait(what)):
         first = list(islice(rows, 1))
     yield from first
@@ -31,7 +31,7 @@ def _describe_wait(what: str) -> str:
 
 
 def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Dataset":
-    """A dataset of the items, in as many blocks as there are items unless told otherwise."""
+    """Returns a dataset of the items in `blocks` blocks, one block per item when None."""
     from ray import data
 
     context = data.DataContext.get_current()

@@ -1,4 +1,4 @@
-"""Say what a process waits for, once it has waited for ten seconds, and once a minute from then on."""
+"""Logs the reason of a wait after ten seconds, and then once per minute."""
 
 import logging
 import threading
@@ -12,14 +12,14 @@ log = logging.getLogger("assay")
 
 @contextmanager
 def tell_waiting(describe: Callable[[], str]) -> Iterator[None]:
-    """Within it a thread logs what `describe` returns, unless that is empty. It ends no wait: who waits does."""
+    """Log the text of `describe` from a thread while the block runs, unless the text is empty. Ends no wait."""
     over, began = threading.Event(), time.monotonic()
 
     def tell() -> None:
         pause = AFTER
         while not over.wait(pause):
             line = ""
-            with suppress(Exception):  # what it asks may be what is waited for
+            with suppress(Exception):  # `describe` may ask the very thing that the process waits for
                 line = describe()
             if line and not over.is_set():
                 log.info("%s; %.0f s so far", line, time.monotonic() - began)
