@@ -1,1 +1,1 @@
-"""One module per format of a data set, and what several formats have in common."""
+"""One module per format of a data set, and modules that several formats share."""

@@ -1,4 +1,4 @@
-"""Arrow IPC files, `.arrow` and `.feather`, in the file format or the stream format that `datasets` saves in."""
+"""Read Arrow IPC files, `.arrow` and `.feather`, in the file format or in the stream format of `datasets`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ from ray_jobs.storage import objects
 from ray_jobs.storage.arrow_files import open_arrow
 from ray_jobs.storage.arrow_guard import check_ipc
 
-MAGIC = b"ARROW1"  # a file of the file format begins with it; a stream does not
-BATCH = 16  # rows handed on at a time
+MAGIC = b"ARROW1"  # the file format begins with this; a stream does not
+BATCH = 16  # rows per batch
 
 
 def arrow_source(dataset: Dataset) -> TableSource:
@@ -25,7 +25,7 @@ def arrow_source(dataset: Dataset) -> TableSource:
 
 @dataclass
 class ArrowShard:
-    """An Arrow file; its blocks are its record batches."""
+    """An Arrow file. Its blocks are its record batches."""
 
     opened: Any
     local: bool
@@ -37,12 +37,12 @@ class ArrowShard:
         self.schema = self._reader().schema
 
     def blocks(self, image: str) -> Iterator[Block]:
-        """A file on S3 is asked for a column other than the images where it has one: its batches have no index."""
+        """Yield the blocks. On S3 this reads a column other than the images if possible: the batches have no index."""
         others = [name for name in self.schema.names if name != image]
         cheap = image if self.local or not others or not self.is_file else others[0]
         reader = self._reader([cheap])
         for batch in self._all(reader):
-            batch.validate(full=True)  # its size is taken by its offsets
+            batch.validate(full=True)  # the size below comes from the offsets of the batch
             size = batch.column(image).nbytes // max(len(batch), 1) if image in batch.schema.names else 0
             yield Block(len(batch), size)
 
@@ -59,7 +59,7 @@ class ArrowShard:
             yield from reader
 
     def _reader(self, columns: list[str] | None = None) -> Any:
-        """A reader of these columns, all of them when None, from the start of the file."""
+        """Return a reader of these columns from the start of the file. None means all columns."""
         self.opened.seek(0)
         chosen = None if columns is None else [self.schema.get_field_index(name) for name in columns]
         options = pa.ipc.IpcReadOptions(included_fields=chosen)

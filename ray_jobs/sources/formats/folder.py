@@ -1,7 +1,7 @@
-"""A folder of images, on disk or S3.
+"""Read a folder of images, on disk or S3.
 
-References and labels come from its metadata (one file, or one a split), else references from side files of the images'
-names, and labels from the names of subfolders.
+References and labels come from the folder's metadata: one file, or one file per split. Without metadata, references
+come from side files with the images' names, and labels from the names of subfolders.
 """
 
 import os
@@ -45,7 +45,7 @@ class FolderSource:
         names = read_label_names(self.dataset)
         with open_metadata(self.dataset, metadata_names) if metadata_names else nullcontext() as joined:
             for ref in self._list_files(joined, sides):
-                name_label(ref.label, names, self.dataset)  # a label without a name is told before anything is read
+                name_label(ref.label, names, self.dataset)  # report a label without a name before any image is read
                 yield ref
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
@@ -67,7 +67,7 @@ class FolderSource:
         return prefetch(row, located, reads_at_once(self.dataset, self.distance))
 
     def _find_metadata(self) -> list[str]:
-        """The metadata that is used: that of the folder, else those of subfolders, where references or a split ask."""
+        """Return the metadata files to use: the folder's, else the subfolders' if references, truth or a split ask."""
         source, split = self.dataset.source, self.dataset.split
         if name := metadata_name(source):
             return [name]
@@ -80,7 +80,7 @@ class FolderSource:
         return [name for folder in folders if (name := metadata_name(source, f"{folder}/"))]
 
     def _list_files(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[ImageRef]:
-        """The images by key, then the rows of the metadata whose file is not there."""
+        """Yield the images by key, then the rows of the metadata whose file is missing."""
         images, labels, classes, skipped = 0, 0, 0, SkippedFiles(self.dataset.source, "like an image")
         split = None if joined and joined.tells_splits else self.dataset.split
         wanted = self.dataset.split not in (None, ALL)
@@ -131,7 +131,7 @@ class FolderSource:
                 )
 
     def _folder_label(self, key: str) -> str | None:
-        """The name of the subfolder, which is no label where it is that of the split."""
+        """Return the name of the subfolder as a label, or None if that folder is the split's."""
         folder = key.rpartition("/")[0]
         split = self.dataset.split
         if not folder or (split not in (None, ALL) and not is_of_split(f"{folder.rpartition('/')[0]}/x", str(split))):
@@ -151,11 +151,11 @@ class FolderSource:
         )
 
     def _fetch_image(self, ref: ImageRef, where: str) -> FetchedImage:
-        if where.rpartition("/")[2] in METADATA:  # never an image, so this tells that there is none
+        if where.rpartition("/")[2] in METADATA:  # the place is a metadata file, so the image is missing
             return FetchedImage(detail=f"named in {where} but not there")
         place = f"{self.dataset.source}/{_as_key(where)}"
         fetched = fetch_place(place, self.dataset.source)
-        if fetched.absent and not os.path.islink(place):  # which may lead nowhere; all else was there a while ago
+        if fetched.absent and not os.path.islink(place):  # a link may be broken; any other file was listed before
             remedy = "is it mounted on this node too, or did the source change?"
             raise RetryableError(
                 f"dataset {self.dataset.source}: {ref.image_id} was listed and cannot be read; {remedy}"
@@ -164,7 +164,7 @@ class FolderSource:
 
 
 def _as_where(key: str) -> str:
-    """The key as a text that any table can hold: names of local files may be any bytes."""
+    """Return the key as a text that any table can hold, because names of local files may be any bytes."""
     return key.encode("utf-8", "surrogateescape").decode("latin-1")
 
 

@@ -1,7 +1,7 @@
-"""A Hugging Face dataset, saved to disk (`save_to_disk`) or loaded by name with a pinned revision.
+"""Read a Hugging Face dataset, saved to disk (`save_to_disk`) or loaded by name with a pinned revision.
 
-Its images are read undecoded, and its rows by index from memory-mapped files in each worker, so that the single block
-such a dataset arrives in is never a block of work.
+The images are read undecoded. Each worker reads rows by index from memory-mapped files, because such a dataset arrives
+as a single block, which is too large as a block of work.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class HuggingFaceSource:
 
     @property
     def distance(self) -> Distance:
-        """Local: what is not is copied here when it is loaded."""
+        """Return "local", because loading copies a remote dataset to this machine."""
         return "local"
 
     def list_images(self) -> Iterator[ImageRef]:
@@ -72,7 +72,7 @@ class HuggingFaceSource:
         for batch in rows.select_columns([columns.label]).iter(BATCH):
             for value in batch.column(columns.label).to_pylist():
                 raw = read_listed_label(value)
-                name_label(raw, columns.names, self.dataset)  # a label without a name is told before anything is read
+                name_label(raw, columns.names, self.dataset)  # report a label without a name before any image is read
                 yield raw
 
     def _open(self) -> tuple[datasets.Dataset, Columns]:
@@ -87,8 +87,7 @@ class HuggingFaceSource:
         return self._loaded
 
     def _check_features(self, features: Any, columns: Columns) -> None:
-        """Raise InputError for a feature that `datasets` would decode: it opens the file or address that a cell
-        names."""
+        """Raise InputError for a feature that `datasets` decodes, because that opens the file or address in a cell."""
         for name in columns.names_to_read():
             plain = (datasets.Value, datasets.ClassLabel, *((datasets.Image,) if name == columns.image else ()))
             if kind := _first_not_of(plain, features[name]):
@@ -108,7 +107,7 @@ class HuggingFaceSource:
             raise RetryableError(f"dataset {source}: cannot be loaded now: {' '.join(str(error).split())}") from error
         except InputError:
             raise
-        except Exception as error:  # the library raises whatever its loaders raise
+        except Exception as error:  # the loaders of the library may raise anything
             raise InputError(f"dataset {source}: cannot be loaded: {' '.join(str(error).split())}") from error
 
     def _check_files(self) -> None:
@@ -134,7 +133,7 @@ class HuggingFaceSource:
 
 
 def _first_not_of(plain: tuple[type, ...], feature: Any) -> str | None:
-    """The name of the type of a feature, or of one inside its lists and objects, that is none of the plain ones."""
+    """Return the type name of the first feature, inside lists and objects too, that is not a plain type, or None."""
     if isinstance(feature, dict):
         return next((name for inner in feature.values() if (name := _first_not_of(plain, inner))), None)
     if inner := _item_types(feature):
@@ -143,7 +142,7 @@ def _first_not_of(plain: tuple[type, ...], feature: Any) -> str | None:
 
 
 def _item_types(feature: Any) -> list[Any]:
-    """What a list of some kind is a list of."""
+    """Return the feature of a list's items in a list, or an empty list if the feature is not a list."""
     if isinstance(feature, list):
         return feature[:1]
     inner = getattr(feature, "feature", None)

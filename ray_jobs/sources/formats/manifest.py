@@ -1,6 +1,7 @@
-"""A manifest: a file whose rows name images, by paths relative to it or absolute, s3:// or http(s)://.
+"""Read a manifest: a file whose rows name images by relative or absolute paths, s3:// or http(s)://.
 
-JSONL, CSV, TSV, and the JSON and text files of `rows.row_files`. Rows of one image are its references, one a row.
+It may be JSONL, CSV, TSV, or a JSON or text file of `rows.row_files`. If several rows name one image, each row holds a
+reference of that image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,8 +37,8 @@ from ray_jobs.sources.rows.splits import RowSplits, split_column_of_row
 from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
-HEAD = 100  # rows looked at to find the column of the images
-LOOKED_FOR = 5  # images of these that are looked for
+HEAD = 100  # rows that are read to find the column of the images
+LOOKED_FOR = 5  # images of these rows whose files are checked
 
 
 class ManifestSource:
@@ -49,7 +50,7 @@ class ManifestSource:
 
     @property
     def distance(self) -> Distance:
-        """That of the first image."""
+        """Return the distance of the first image."""
         head = list(islice(read_rows(self.dataset.source, head=True), HEAD))
         image = self._choose_columns(head).image
         places = (_read_place(cells.get(image))[0] for _, cells in head)
@@ -70,11 +71,11 @@ class ManifestSource:
             for number, ref in located:
                 name_label(
                     ref.label, label_by_id, self.dataset
-                )  # a label without a name is told before anything is read
+                )  # report a label without a name before any image is read
                 yield replace(ref, image_id=names.unique(ref.image_id, number))
 
     def _list_rows(self, everything: Iterator[tuple[int, Cells]], columns: Columns) -> Iterator[tuple[int, ImageRef]]:
-        """Number and image of each row of the split. Raises InputError at the end for a column that no row has."""
+        """Yield number and image of each row of the split. Raises InputError last if a named column is missing."""
         source, seen = self.dataset.source, dict[str, None]()
         splits = RowSplits(self.dataset, source)
         tells_splits = False
@@ -130,14 +131,13 @@ class ManifestSource:
 
     @cached_property
     def _folder(self) -> str:
-        """Looked for once: each look lists a folder, which may hold a million images, and a job reads in thousands of
-        pieces."""
+        """Return the folder of the images. It is cached, because a search lists folders of up to a million images."""
         return find_image_folder(self.dataset)
 
     def _check_folder(self, head: list[tuple[int, Cells]], columns: Columns) -> None:
-        """Raise InputError where the folder holds none of the first images that are named relative to it.
+        """Raise InputError if the folder holds none of the first images that are named relative to it.
 
-        Not for a manifest of the kinds whose rows name the way to each image: there each is a reject of its own.
+        A manifest of FIRST_MANIFESTS without `images` is not checked: there each missing image is a reject of its own.
         """
         if self.dataset.images is None and self.dataset.source.lower().endswith(FIRST_MANIFESTS):
             return
@@ -157,7 +157,7 @@ def _is_there(folder: str, place: str) -> bool:
 
 
 def _read_place(cell: Any) -> tuple[str, str]:
-    """The place of the image that a cell names, a data URL for an image in the cell itself; and why there is none."""
+    """Return the place of a cell's image and its fault. An image in the cell itself has a data URL as its place."""
     try:
         image = read_image(cell)
     except CellFault as fault:

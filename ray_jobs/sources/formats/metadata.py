@@ -1,7 +1,7 @@
-"""What `metadata.jsonl` or `metadata.csv` says of a folder's images: the Hugging Face imagefolder convention.
+"""Read the `metadata.jsonl` or `metadata.csv` of a folder of images: the imagefolder convention of Hugging Face.
 
-Each row describes an image, its `file_name` relative to the metadata's folder; several rows of one image are its
-references, one a row. The rows are kept on disk: there may be millions.
+Each row describes an image by its `file_name`, relative to the metadata's folder. If several rows describe one image,
+each row holds a reference. The rows are kept on disk, because there may be millions.
 """
 
 import json
@@ -32,7 +32,7 @@ TABLE = (
 
 @dataclass(frozen=True)
 class DescribedImage:
-    """What is said of an image; `chosen` where it is of the suite's split, `file` is the metadata that names it."""
+    """The metadata of an image. `chosen`: the image is in the suite's split. `file` is the metadata file."""
 
     file_name: str
     label: str | None
@@ -44,14 +44,14 @@ class DescribedImage:
 
 
 class Metadata:
-    """The rows by file name, and which of the files were found. `tells_splits`: the rows do, so no folder need to."""
+    """The rows by file name, and which files were found. `tells_splits`: the rows name splits, so folders need not."""
 
     def __init__(self, opened: sqlite3.Connection, tells_splits: bool) -> None:
         self.tells_splits = tells_splits
         self._opened = opened
 
     def find(self, key: str) -> DescribedImage | None:
-        """What is said of a file that is there, None when nothing is."""
+        """Return the metadata of an existing file, or None, and mark the row as found."""
         mark = (
             "UPDATE described SET there = 1 WHERE name = ? RETURNING written, label, refs, file, chosen, fault, truth"
         )
@@ -61,13 +61,13 @@ class Metadata:
         return _build_described(row) if row else None
 
     def list_missing(self) -> Iterator[DescribedImage]:
-        """The rows whose file was not found, in the metadata's order."""
+        """Yield the rows whose file was not found, in the metadata's order."""
         query = "SELECT written, label, refs, file, chosen, fault, truth FROM described WHERE NOT there ORDER BY number"
         yield from map(_build_described, self._opened.execute(query))
 
 
 def metadata_name(source: str, folder: str = "") -> str | None:
-    """The metadata file that a folder below the source has, if any. Raises InputError for a folder that has two."""
+    """Return the metadata file of a folder below the source, or None. Raises InputError if the folder has two."""
     there = [name for name in METADATA if objects.exists(f"{source}/{folder}{name}")]
     if len(there) > 1:
         raise InputError(f"dataset {source}: has both {' and '.join(f'{folder}{name}' for name in there)}; remove one")
@@ -76,10 +76,10 @@ def metadata_name(source: str, folder: str = "") -> str | None:
 
 @contextmanager
 def open_metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
-    """What the metadata files say.
+    """Open the metadata files.
 
-    Raises InputError for a row without a `file_name`, for one that contradicts an earlier row of its file, and when
-    none of the rows has a column that the dataset names.
+    Raises InputError for a row without a `file_name`, for a row that contradicts an earlier row of the same image, and
+    if no row has a column that the dataset names.
     """
     with open_database(TABLE) as opened:
         columns: dict[str, None] = {}
@@ -122,7 +122,7 @@ def open_metadata(dataset: Dataset, names: Sequence[str]) -> Iterator[Metadata]:
 
 
 def _join(opened: sqlite3.Connection, row: tuple[Any, ...], where: str) -> None:
-    """Add the references of a further row to what is said of its image."""
+    """Add the references of a further row to the image's metadata. Raises InputError if the two rows contradict."""
     query = "SELECT label, refs, fault, chosen, truth FROM described WHERE name = ?"
     label, refs, fault, chosen, truth = opened.execute(query, row[:1]).fetchone()
     if label is not None and row[2] not in (None, label):

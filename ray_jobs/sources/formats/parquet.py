@@ -1,4 +1,4 @@
-"""Parquet files with an image column: bytes, the `{'bytes', 'path'}` struct of Hugging Face datasets, or paths."""
+"""Read Parquet files with an image column: bytes, the `{'bytes', 'path'}` struct of Hugging Face, or paths."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def parquet_source(dataset: Dataset) -> TableSource:
 
 @dataclass(frozen=True)
 class ParquetShard:
-    """A Parquet file; its blocks are its row groups."""
+    """A Parquet file. Its blocks are its row groups."""
 
     file: pq.ParquetFile
     schema: pa.Schema

@@ -1,4 +1,4 @@
-"""The files that hold many images each: one file, those below a folder, or those that a brace pattern names."""
+"""List the shards of a source, files with many images each: one file, a folder, or the files of a brace pattern."""
 
 import logging
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ log = logging.getLogger("assay")
 
 
 def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = False) -> Iterator[str]:
-    """The names of the files as `uri_of` takes them, in order; the empty name is the source itself.
+    """Yield the names of the shards for `uri_of`, in order. The empty name is the source itself.
 
-    With `split`, those of the split. Where no name of a file tells any split and the files have columns, all of them:
-    a column `split` may tell it. Raises InputError when there are none.
+    With `split`, only the shards of the split. If no file name tells a split and the files have columns, all shards are
+    yielded, because a column `split` may name the split. Raises InputError if there are none.
     """
     source = dataset.source
     pattern = expand_pattern(source)
@@ -52,21 +52,21 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
 
 
 def needs_split_column(dataset: Dataset, shard: str) -> bool:
-    """Whether the rows of this shard must tell by a column `split` that they are of the suite's split."""
+    """True if the shard's name does not tell the suite's split, so that a column `split` must tell it for each row."""
     if dataset.split in (None, ALL):
         return False
     return is_of_split(shard or shard_title(dataset, shard), str(dataset.split)) is None
 
 
 def uri_of(dataset: Dataset, name: str) -> str:
-    """The URI of a shard."""
+    """Return the URI of a shard."""
     if not name:
         return dataset.source
     return f"{_base(dataset.source)}/{name}"
 
 
 def shard_title(dataset: Dataset, name: str) -> str:
-    """What the shard is called in ids."""
+    """Return the name of the shard in ids."""
     return name or dataset.source.rsplit("/", 1)[-1]
 
 
@@ -79,7 +79,7 @@ def _keys(selection: Selection, others: SkippedFiles) -> Iterator[str]:
 
 
 def _refuse_split(dataset: Dataset, uri: str) -> None:
-    """Raise InputError for a named file whose name does not say that it is of the suite's split."""
+    """Raise InputError if the suite names a file whose name does not tell the suite's split."""
     if needs_split_column(dataset, uri.rsplit("/", 1)[-1]):
         fault = f"`split: {dataset.split}` has no effect on a named file; take it out"
         raise InputError(f"dataset {dataset.source}: {fault}")
@@ -87,5 +87,5 @@ def _refuse_split(dataset: Dataset, uri: str) -> None:
 
 @lru_cache(8)
 def _base(source: str) -> str:
-    """The folder that the names of a source's shards are relative to."""
+    """Return the folder that the names of a source's shards are relative to."""
     return source if expand_pattern(source) == [source] else source[: source.index("{")].rpartition("/")[0]

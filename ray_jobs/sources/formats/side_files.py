@@ -1,6 +1,6 @@
-"""Side files: `00000.txt` and `00000.json` beside `00000.jpg`, as img2dataset and training tools write them.
+"""Read side files: `00000.txt` and `00000.json` beside `00000.jpg`, as img2dataset and training tools write them.
 
-References and labels are named as in a WebDataset: by the suffix of the file, or by a key of the JSON.
+The suite names references and labels as in a WebDataset: by the suffix of the file, or by a key of the JSON.
 """
 
 import json
@@ -20,8 +20,8 @@ from ray_jobs.sources.reading.fetch import ABSENT
 from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage import objects
 
-LOOKED_AT = 1000  # files looked at to find the side files
-MARK = "//"  # no key begins with it, so a place that does has side files
+LOOKED_AT = 1000  # files that are searched for side files
+MARK = "//"  # marks a place with side files, because no key begins like this
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class SideFiles:
 
     @classmethod
     def parse_place(cls, where: str) -> tuple[str, Self | None]:
-        """The place itself and its side files, if it has any."""
+        """Return the place without its mark, and its side files or None."""
         if not where.startswith(MARK):
             return where, None
         place, references, label = json.loads(where[len(MARK) :])
         return place, cls(references, label)
 
     def read(self, uri: str, dataset: Dataset) -> RowTexts:
-        """What the side files of the image at the URI say of it; nothing where it has none."""
+        """Return the label and the references in the side files of the image at the URI; empty without side files."""
         try:
             files = {
                 suffix: _read_side_file(uri, suffix, dataset.source)
@@ -63,7 +63,10 @@ class SideFiles:
 
 
 def find_side_files(dataset: Dataset) -> SideFiles:
-    """Which side files the first images of the folder have for what the dataset names. Raises InputError for none."""
+    """Find the side files of the first images that hold the dataset's references and label.
+
+    Raises InputError if there are none for the references.
+    """
     source = dataset.source
     selection = Selection(source, dataset.split, SUFFIXES["folder"])
     taken = (entry.key for entry in objects.entries(source) if selection.takes(entry.key))
@@ -91,7 +94,7 @@ def find_side_files(dataset: Dataset) -> SideFiles:
 
 
 def _suffix(name: str | None, suffixes: set[str], known: list[str]) -> str | None:
-    """The suffix of the side file that holds what is named so."""
+    """Return the suffix of the side file that holds the value of this name, or None."""
     if name in suffixes:
         return name
     return "json" if name in known else None
@@ -102,9 +105,11 @@ def _stem(key: str) -> str:
 
 
 def _read_side_file(uri: str, suffix: str, home: str) -> bytes | None:
-    """The side file of the image at the URI, None where there is none. Raises InputError for a link out of the data
-    set, as for an image: what it leads to, such as the job's own environment, would become a reference that people
-    read."""
+    """Return the bytes of an image's side file, or None if there is none.
+
+    Raises InputError for a link out of the data set, as for an image. The target, such as the job's own environment,
+    would otherwise become a reference that people read.
+    """
     place = f"{_stem(uri)}.{suffix}" if not uri.endswith(f".{suffix}") else uri
     try:
         allowed_places.check_place(place, home)
@@ -120,7 +125,7 @@ def _read_side_file(uri: str, suffix: str, home: str) -> bytes | None:
 
 
 def _value(files: dict[str, bytes | None], suffix: str | None, name: str | None) -> Any:
-    """The text of the side file of that name, or what the JSON has under it."""
+    """Return the text of the side file with that suffix, or the value under that key in the JSON."""
     content = files.get(suffix or "")
     if content is None:
         return None

@@ -1,6 +1,6 @@
-"""What Parquet and Arrow files have in common: shards of blocks of rows, an image in each row.
+"""List and read tables, for the Parquet and the Arrow format: shards of blocks of rows, with an image in each row.
 
-Where a row lies is written `{shard}#{block}.{row in the block}`.
+The place of a row is written `{shard}#{block}.{row in the block}`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,32 +28,32 @@ from ray_jobs.sources.source import Distance, ImageRef, SourceImage
 from ray_jobs.storage.arrow_files import explain_arrow_errors
 from ray_jobs.storage.arrow_guard import check_batch
 
-MOST_OTHERS = 50  # files that are opened to learn the type of a column without values: one may have none anywhere
+MOST_OTHERS = 50  # files opened to learn the type of a column without values; the column may be empty in all files
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that are read together; `size` is an estimate of the bytes of one image, 0 when there is none."""
+    """Rows that are read together. `size` is an estimate of the bytes of one image, 0 if unknown."""
 
     rows: int
     size: int
 
 
 class TableFile(Protocol):
-    """One open shard; `size` is the bytes of the file."""
+    """One open shard. `size` is the size of the file in bytes."""
 
     @property
     def size(self) -> int: ...
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns, with the metadata of `datasets` where that wrote it."""
+        """The columns, with the metadata of `datasets` if that library wrote the file."""
 
     def blocks(self, image: str) -> Iterator[Block]:
-        """Its blocks, without the images where the format allows it."""
+        """Yield the blocks, without reading the images if the format allows that."""
 
     def batches(self, block: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of one block in order, few at a time."""
+        """Yield the rows of one block in order, in small batches."""
 
 
 Open = Callable[[str], AbstractContextManager[TableFile]]
@@ -61,7 +61,7 @@ Open = Callable[[str], AbstractContextManager[TableFile]]
 
 @dataclass(frozen=True)
 class TableSource:
-    """A source of files that `open_file` opens, those with one of the suffixes."""
+    """A source of files with one of the suffixes. `open_file` opens a file, `what` names the format in errors."""
 
     dataset: Dataset
     what: str
@@ -70,7 +70,7 @@ class TableSource:
 
     @property
     def distance(self) -> Distance:
-        """That of the files, or of the first image where they hold only places of images."""
+        """Return the distance of the files, or of the first image if the files hold only places of images."""
         for shard in list_shards(self.dataset, self.suffixes, has_columns=True):
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
@@ -88,7 +88,7 @@ class TableSource:
             uri = uri_of(self.dataset, shard)
             with self._open(uri) as file:
                 if not file.schema.names:
-                    continue  # its writer had nothing to write
+                    continue  # a writer without rows left an empty schema
                 columns = self._choose_columns(shard, file.schema, first)
                 if first is None:
                     first = columns
@@ -124,7 +124,7 @@ class TableSource:
                     )
 
     def _choose_columns(self, shard: str, schema: pa.Schema, first: Columns | None) -> Columns:
-        """The columns of one file; one that has no value in any of its rows has no type there, but has in others."""
+        """Return the columns of one file. A column without values has no type there, so other files are searched."""
         uri, partitions = uri_of(self.dataset, shard), parse_partitions(shard)
         untyped = [str(field.name) for field in schema if pa.types.is_null(field.type)]
         if not untyped or self.dataset.image:
@@ -144,7 +144,7 @@ class TableSource:
         return choose_columns(self.dataset, uri, schema, partitions)
 
     def _find_first_place(self, uri: str, file: TableFile, image: str) -> str:
-        """Where the first image of a file of places lies; the file itself where its first row names none."""
+        """Return the place of the first image in a file of places, or the file's URI if the first row names none."""
         for batch in file.batches(0, [image]) if next(file.blocks(image), None) else ():
             check_batch(batch, uri)
             with suppress(CellFault):
@@ -169,17 +169,15 @@ class TableSource:
             for row in range(block.rows):
                 label = next(labels) if labels else None
                 if splits is None or split_names is None or splits.takes(next(split_names)):
-                    name_label(label, names, self.dataset)  # where labels are listed, one without a name is told now
+                    name_label(label, names, self.dataset)  # report a listed label without a name now
                     where = f"{shard}#{index}.{row}"
                     yield ImageRef(f"{called}#{number}", where, block.size, label, fault=fault)
                 number += 1
 
     def _read_labels(self, file: TableFile, block: int, column: str, columns: Columns) -> Iterator[str | None]:
-        """What each row of the block has in a column, or in a folder of that name; None where neither is there."""
+        """Yield the value of each row of the block in a column, or of a folder with that name, else None."""
         if column not in file.schema.names:
-            yield from repeat(
-                columns.partition_values.get(column)
-            )  # without an end: who asks knows how many rows there are
+            yield from repeat(columns.partition_values.get(column))  # endless: the caller knows the count of rows
         for batch in file.batches(block, [column]):
             check_batch(batch, self.dataset.source)
             yield from map(read_listed_label, batch.column(0).to_pylist())
@@ -187,7 +185,7 @@ class TableSource:
     def _read_cells(
         self, uri: str, file: TableFile, columns: Columns, located: list[ImageRef]
     ) -> Iterator[tuple[ImageRef, dict[str, Any]]]:
-        """The wanted cells of the located rows of a shard, in that order, each block gone through once if sorted."""
+        """Yield the cells of the located rows of a shard, in that order. Sorted rows need one pass over each block."""
         block_rows = [tuple(map(int, ref.where.rpartition("#")[2].split("."))) for ref in located]
         index, wanted = 0, columns.names_to_read()
         while index < len(located):
@@ -234,7 +232,7 @@ class TableSource:
 
 
 def read_listed_label(cell: Any) -> str | None:
-    """The label in a cell as the sample needs it; one that is none is told when its row is read."""
+    """Return the label in a cell for the sample, or None for a faulty cell, which is reported when its row is read."""
     try:
         return read_label(cell)
     except CellFault:

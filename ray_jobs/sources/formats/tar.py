@@ -1,4 +1,4 @@
-"""The samples of a tar file, by its headers: which members there are, and at which bytes."""
+"""List the samples of a tar file from its headers: the members, and the bytes at which they lie."""
 
 import re
 import tarfile
@@ -25,7 +25,7 @@ MOST_TEXT = 16 * 2**20  # bytes of a member that is read while listing
 
 @dataclass
 class TarSample:
-    """Consecutive members of one key: offset and size by extension; the content of those that were asked for."""
+    """Consecutive members of one key: `members` has offset and size by extension, `texts` the content of some."""
 
     key: str
     number: int
@@ -34,10 +34,10 @@ class TarSample:
 
 
 def list_samples(uri: str, texts: Callable[[TarSample], set[str]] | None = None) -> Iterator[TarSample]:
-    """The samples of a shard in order, `number` counting them, with the members that `texts` names read.
+    """Yield the samples of a shard in order, numbered from 0. The members that `texts` returns are read too.
 
-    Raises InputError for a shard that is cut off, corrupt or compressed. A member that comes a second time begins
-    another sample, so that nothing is lost.
+    Raises InputError for a shard that is cut off, corrupt or compressed. If an extension comes a second time, another
+    sample begins, so that nothing is lost.
     """
     with open_stored(uri) as file:
         current: TarSample | None = None
@@ -97,7 +97,7 @@ def _members(uri: str, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
 
 
 def _check_end(uri: str, file: BufferedReader, end: int) -> None:
-    """`tarfile` takes anything that is no header for the end; a tar file ends with zeros, and with nothing else."""
+    """Raise InputError unless the file ends with zeros, because `tarfile` takes any broken header for the end."""
     file.seek(end)
     mark = file.read(BLOCK)
     if len(mark) < BLOCK or any(mark):

@@ -1,6 +1,6 @@
-"""WebDataset shards: tar files in which members of one key are one sample, as `webdataset` groups them.
+"""Read WebDataset shards: tar files in which the members of one key are one sample, as `webdataset` groups them.
 
-The listing reads the headers alone; an image is a range of its shard.
+The listing reads the headers, and the texts only where it needs them. An image is read as a range of its shard.
 """
 
 import json
@@ -28,10 +28,10 @@ from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
 from ray_jobs.storage import objects
 
 IMAGES = (*(suffix[1:] for suffix in image_formats.SUFFIXES), "img")
-HEAD = 100  # samples that must between them have what the settings name
-IMAGE = ""  # in place of the image's own extension, which may be that of the label
+HEAD = 100  # samples that together must have every member that the settings name
+IMAGE = ""  # the image's key instead of its extension, because the label may have the same extension
 EXTENSIONS = "sample (name BLOB PRIMARY KEY, extensions TEXT) WITHOUT ROWID"
-GAP = 2**20  # bytes of others between the members of a sample that are worth one request less
+GAP = 2**20  # bytes between the members of a sample that are read too, to save a request
 
 
 class WebDatasetSource:
@@ -51,7 +51,7 @@ class WebDatasetSource:
             for shard, sample in chain(head, everything):
                 self._refuse_scattered(shard, sample, seen)
                 label = self._read_listed_label(sample)
-                name_label(label, names, self.dataset)  # where labels are listed, one without a name is told now
+                name_label(label, names, self.dataset)  # report a listed label without a name now
                 image = self._find_image(sample)
                 others = {
                     name: place for name, place in sample.members.items() if name in self._find_text_members(sample)
@@ -84,7 +84,7 @@ class WebDatasetSource:
         return SourceImage(ref.image_id, pieces.get(IMAGE), None, name, label_id, texts.references, detail, texts.truth)
 
     def _list_samples(self) -> Iterator[tuple[str, TarSample]]:
-        """Shard and sample, in order; with the texts of the first shard, where the settings are checked."""
+        """Yield shard and sample in order. Texts are read in the first shard, to check settings, and for labels."""
         streams = (
             partial(self._list_shard, shard, not number or self.dataset.stratify)
             for number, shard in enumerate(list_shards(self.dataset, SUFFIXES["webdataset"]))
@@ -98,7 +98,7 @@ class WebDatasetSource:
             yield shard, sample
 
     def _check(self, head: list[TarSample]) -> None:
-        """Raises InputError when none of these samples has what the settings name."""
+        """Raise InputError if none of these samples has a member or key that the settings name."""
         source = self.dataset.source
         if not head:
             raise InputError(f"dataset {source}: its shards hold no samples; check the URI")
@@ -120,7 +120,7 @@ class WebDatasetSource:
                 check_column(name, role, source, sorted(keys) + extensions)
 
     def _refuse_scattered(self, shard: str, sample: TarSample, known: sqlite3.Connection) -> None:
-        """Raise InputError for a sample that goes on with other members than it had, further up in its shard."""
+        """Raise InputError if a sample of the same key, with other members, came earlier in the shard."""
         name, extensions = f"{shard}/{sample.key}", "/".join(sample.members)
         query = "INSERT INTO sample VALUES (?, ?) ON CONFLICT DO NOTHING"
         if known.execute(query, (_id(name), extensions)).rowcount:
@@ -138,7 +138,7 @@ class WebDatasetSource:
         return next((sample.members[name] for name in wanted if name in sample.members), None)
 
     def _find_text_members(self, sample: TarSample) -> set[str]:
-        """The members that hold the label, the references and truth: by their names, else in the sample's json."""
+        """Return the members that hold the label, the references and the truth: by name, else the sample's json."""
         text_names = [name.lower() for name in self._text_names()]
         return {name if name in sample.members else "json" for name in text_names} & sample.members.keys()
 
@@ -151,11 +151,11 @@ class WebDatasetSource:
             return None
         try:
             return read_label(self._read_value(sample.texts, self.dataset.label))
-        except (InputError, CellFault):  # told again, of this row, when it is read
+        except (InputError, CellFault):  # reported for this row when it is read
             return None
 
     def _read_value(self, pieces: dict[str, bytes], name: str | None) -> Any:
-        """What a sample says of a label or of references: the member of that name, or the value in its json."""
+        """Return the value of that name in a sample: the text of the member, or the value in the sample's json."""
         if name is None or name.lower() in pieces:
             return _text(pieces[name.lower()]) if name else None
         if "json" not in pieces:
@@ -167,7 +167,7 @@ class WebDatasetSource:
 
 
 def _read_members(uri: str, places: dict[str, list[int]]) -> dict[str, bytes]:
-    """The members at these offsets and sizes, in one request when they lie close together."""
+    """Return the members at these offsets and sizes by name, with one request if they lie close together."""
     if not places:
         return {}
     if max(size for _, size in places.values()) > max_image_bytes():
@@ -190,7 +190,7 @@ def _id(name: str) -> bytes:
 
 
 def _text(member: bytes) -> str | bytes:
-    """The text of a member that is one; `cells.values` reports what is wrong with other bytes."""
+    """Return the text of a member, or its bytes if they are not a text: `cells.values` reports the fault."""
     try:
         return decode_text(member).strip()
     except CellFault:
