@@ -1,9 +1,9 @@
-"""What of a section of settings enters an id, so that a later setting at its default moves nobody's id.
+"""Decides which settings of a section enter an id, so that a new setting at its default changes no id.
 
-Both planes call this, through the ids of a spec. Its rule: an id always holds the `IDENTIFYING` fields, which are those
-of the first release, and holds a later field only where its value is not its default. Fields that are `ELSEWHERE` never
-enter. Two things follow for whoever adds a field: give it a default that means "as before", and never change that
-default afterwards, because ids that do not name the field mean the default it had on its first day.
+The ids of a spec call this, in the control plane and in the jobs. An id always contains the `IDENTIFYING` fields, which
+are those of the first release. It contains a later field only if the value is not the default. `ELSEWHERE` fields never
+enter. So give a new field a default that means "as before". Never change that default afterwards, because an id without
+the field means the field's first default.
 """
 
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ def _is_default(section: BaseModel, name: str) -> bool:
 
 
 def _content(value: Any) -> Any:
-    """The value as it is hashed; sections inside it by their own identity."""
+    """Returns the value as it is hashed, with each section inside it replaced by its own identity."""
     if isinstance(value, Identified):
         return value.identity()
     if isinstance(value, BaseModel):

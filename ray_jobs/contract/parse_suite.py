@@ -66,7 +66,7 @@ def _check_judge(judge: Judge, what: str) -> None:
 
 
 def fault_of_address(url: str) -> str | None:
-    """What is wrong with an endpoint's address, with the remedy; None when nothing is. It never repeats a secret."""
+    """Returns the fault of an endpoint's address, with the remedy, or None. The text never repeats a secret."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -84,11 +84,10 @@ def fault_of_address(url: str) -> str | None:
 
 
 def _first_fault(error: ValidationError) -> str:
-    """The first fault of a suite in one line, an unknown key with the nearest right name."""
+    """Returns the first fault of a suite in one line. An unknown key comes with the nearest right name."""
     faults = error.errors(include_url=False)
-    fault = next(
-        (candidate for candidate in faults if candidate["type"] == "extra_forbidden"), faults[0]
-    )  # a typo hides the right key
+    # An unknown key goes first, because a typo hides the right key.
+    fault = next((candidate for candidate in faults if candidate["type"] == "extra_forbidden"), faults[0])
     path = [str(step) for step in fault["loc"]]
     where = ".".join(path)
     if fault["type"] == "extra_forbidden":

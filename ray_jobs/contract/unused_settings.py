@@ -1,7 +1,7 @@
-"""Settings of a suite that nothing would use, refused as a mistyped key is: one without effect is a wrong belief.
+"""Finds settings of a suite that have no effect. They are refused like a mistyped key, because they mislead the author.
 
-`parse_suite` calls this, so a suite that was stored earlier stays readable, and no id moves. A setting at its default
-says nothing. What depends on the format of the data set, `sources.settings` refuses once the format is known.
+`parse_suite` calls this and the model does not, so a stored suite stays readable and no id changes. A setting at its
+default is not checked. `sources.settings` refuses a setting that does not suit the format of the data set.
 """
 
 import difflib
@@ -24,14 +24,14 @@ OUR_PLACES = ("image", "caption", "references", "reference", "first", "second", 
 
 
 def find_unused(suite: Suite) -> str | None:
-    """The first setting that nothing uses, with the remedy; None where there is none."""
+    """Returns the first setting without effect, with the remedy; None if there is none."""
     return next(_faults(suite), None)
 
 
 def find_doubts(suite: Suite) -> list[str]:
-    """Settings that have no effect without references or labels, a line each: `plan` says them.
+    """Returns one line per setting that has no effect without references or labels. `plan` logs these lines.
 
-    They are not refused: a gate that has no value is INCOMPLETE, and says so in its verdict.
+    The settings are not refused, because a gate without a value is INCOMPLETE, and the verdict says so.
     """
     dataset, gate, doubts = suite.dataset, suite.gate, []
     if suite.metrics.synonyms and not dataset.label:
@@ -84,7 +84,7 @@ def _of_engine(engine: Engine, where: str) -> Iterator[str]:
 
 
 def _of_places(suite: Suite) -> Iterator[str]:
-    """Places that nothing fills: the model would read them as they stand, braces and all."""
+    """Yields placeholders that nothing fills: the model would read them with their braces."""
     texts = {"caption.prompt": suite.caption.prompt}
     if suite.judge.kind != "none":
         texts["judge.prompt"] = suite.judge.prompt

@@ -1,6 +1,6 @@
-"""Text that others wrote, made fit to be shown: nothing in it hides, turns the line around or fills the page.
+"""Makes foreign text safe to show: no character hides, reverses the line or fills the page.
 
-Escaping is the template's work; this is about what remains after it.
+The report and the pages of the checks call it. Templates escape HTML; this module treats what escaping leaves.
 """
 
 import unicodedata

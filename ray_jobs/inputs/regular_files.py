@@ -1,6 +1,6 @@
-"""Open a local file that somebody else wrote: a regular one at once, anything else not at all.
+"""Opens a local file that somebody else wrote, and refuses everything that is no regular file.
 
-Opening a pipe waits for a writer, and reading a device may never end. Both planes open files through this.
+Opening a pipe waits for a writer, and reading a device may never end. The control plane and the jobs call this.
 """
 
 import os
@@ -14,7 +14,7 @@ class NotRegularError(Exception):
 
 
 def open_regular(path: str | Path) -> BufferedReader:
-    """The file, open for reading. Raises NotRegularError, and OSError where it cannot be opened."""
+    """Returns the file, open for reading. Raises NotRegularError, and OSError if it cannot be opened."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -15,7 +15,7 @@ FLOAT_CHARACTERS = 400  # a double needs 17 digits, but some writers give all of
 
 
 class NotJson(ValueError):
-    """The bytes are not JSON, which an upload that is under way can be the cause of."""
+    """The bytes are not JSON. An unfinished upload can be the cause."""
 
 
 def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers of a key that is there twice need not take the same of the two."""
+    """Returns the object. Refuses a key that is there twice, because two readers may take different values."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise InputError("has a key twice")

@@ -41,11 +41,11 @@ def _schema_of_fields(uri: str) -> dict[str, Any]:
 
 
 def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
-    """A suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES), paths made absolute.
+    """Returns a suite by name (`dags/suites/{name}.yaml`, or below ASSAY_SUITES), with absolute paths.
 
-    Relative paths in a suite are relative to its file. A file may be named where the deployment says so, and `by_hand`.
-    Raises InputError, also where a suite that is named calls itself otherwise: what it is asked for by is then not the
-    name that its records are kept under, and two files could share their records.
+    Relative paths in a suite are relative to its file. A file may be given if the deployment allows it, or `by_hand`.
+    Raises InputError, also when the suite's own name differs from the requested name: its records are kept under its
+    own name, so two files could share their records.
     """
     uri = find_suite(name_or_file, by_hand)
     suite = parse_suite(read_suite(uri, name_or_file), name_or_file)
@@ -64,7 +64,7 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
 
 
 def _resolve_paths(suite: Suite, uri: str) -> Suite:
-    """The suite with its relative local paths resolved against the suite's own folder, and no slash at their ends."""
+    """Returns the suite with its relative local paths resolved against its folder, without slashes at their ends."""
     folder = None if objects.is_s3(uri) else Path(objects.absolute(uri)).parent
 
     def resolved(source: str) -> str:
