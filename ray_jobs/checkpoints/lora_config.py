@@ -13,7 +13,7 @@ from ray_jobs.checkpoints.module_patterns import MOST, matches, refuse
 from ray_jobs.inputs.names import printable
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# Keys of a plain LoRA, and keys that do not change what is added to a weight. Any other key that is set changes the
+# Keys of a plain LoRA, and keys that do not change the sum added to a weight. Any other key that is set changes the
 # computation (DoRA, aLoRA, QALoRA, replicated layers, ...), or may change it in a future PEFT.
 PLAIN = {
     *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "bias", "init_lora_weights"),

@@ -1,1 +1,1 @@
-"""Bytes in, an upright sRGB image on the model's patch grid out, or a reason why not."""
+"""Turn the bytes of an image into an upright sRGB image on the model's patch grid, or reject them with a reason."""

@@ -22,7 +22,9 @@ def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes |
     Every repair is added to `repairs`. A profile of another colour space than RGB is applied here.
     """
     profile = image.info.get("icc_profile") or None
-    wide = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))  # Pillow halves these, and forgets it
+    wide = any(
+        "16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )  # Pillow reduces these to 8 bits and keeps no trace
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
@@ -56,7 +58,7 @@ def to_srgb(pixels: np.ndarray, profile: bytes | None, repairs: list[str]) -> np
 
 
 def _convert_to_rgb(image: Image.Image, profile: bytes | None, repairs: list[str]) -> Image.Image:
-    """Convert CMYK, Lab or grey to RGB, with the profile if there is one that fits."""
+    """Convert CMYK, Lab or grey to RGB, with the profile if it fits."""
     if image.mode == "LAB":
         return ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"

@@ -23,7 +23,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 pi_heif.register_heif_opener()
 
-OPENED = tuple(name for name in FORMATS if name != "MPO")  # which the JPEG reader opens: several JPEGs in one file
+OPENED = tuple(name for name in FORMATS if name != "MPO")  # the JPEG reader opens MPO: several JPEGs in a file
 ORIENTATION = 0x0112
 
 
@@ -66,10 +66,12 @@ def open_header(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
     """Return the image with only its header read. Raises ImageRejected, but not for every size over the limit."""
     if not data:
         raise ImageRejected("empty", "0 bytes")
-    Image.MAX_IMAGE_PIXELS = (settings.max_source_pixels + 1) // 2  # Pillow warns of more, and refuses twice as many
+    Image.MAX_IMAGE_PIXELS = (
+        settings.max_source_pixels + 1
+    ) // 2  # Pillow warns above this, and refuses above twice this
     try:
         return Image.open(io.BytesIO(data), formats=OPENED)
-    except Image.DecompressionBombError as error:  # of a GIF, say, whose first frame is larger than its screen
+    except Image.DecompressionBombError as error:  # for example a GIF whose first frame is larger than its screen
         raise ImageRejected("too-large", str(error)) from None
     except UnidentifiedImageError:
         if claimed := _find_signature(data[:16]):
@@ -101,7 +103,7 @@ def _check_size(width: int, height: int, settings: Preprocess) -> None:
 def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess, repairs: list[str]) -> DecodedImage:
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     if kind != "JPEG" and getattr(image, "is_animated", False):
-        repairs.append("first-frame")  # of a HEIF the one that it names as its primary image
+        repairs.append("first-frame")  # for HEIF, the frame that the file names as its primary image
     pixels, profile = None, image.info.get("icc_profile")
     if kind == "PNG":
         png.check(data)
@@ -113,7 +115,7 @@ def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess,
         if decoded := jpeg.decode_jpeg(data, least):
             pixels, repaired = decoded
             repairs += repaired
-    turned = kind == "TIFF" and _orientation(image) != 1  # which Pillow turns as it loads them
+    turned = kind == "TIFF" and _orientation(image) != 1  # Pillow turns a TIFF while it loads the pixels
     if pixels is None:
         rgb, profile = colour.to_rgb(image, repairs)
         pixels = np.asarray(rgb)

@@ -1,7 +1,7 @@
-"""Decode JPEG with libjpeg-turbo at the scale that is needed, and reject data whose pixels the decoder made up.
+"""Decode JPEG with libjpeg-turbo at the needed scale, and reject data whose pixels the decoder made up.
 
-libjpeg only warns of damaged data, and fills the rest with grey. Most readers drop that warning; here it rejects the
-image.
+`decode` calls this module in the decoder's process. libjpeg only warns of damaged data, and fills the rest with grey.
+Most readers drop that warning. Here the warning rejects the image.
 """
 
 import re

@@ -14,7 +14,7 @@ cv2.setNumThreads(1)  # the parallelism is over images
 
 # EXIF orientation -> (quarter turns counter-clockwise, then mirrored left to right)
 TURNS = dict(enumerate(((0, False), (0, True), (2, False), (2, True), (3, True), (3, False), (1, True), (1, False)), 1))
-AREA_FROM = 1.5  # shrunk by less, averaging blurs more than cubic interpolation aliases
+AREA_FROM = 1.5  # below this factor, averaging blurs more than cubic interpolation aliases
 
 
 def target_size(width: int, height: int, settings: Preprocess) -> tuple[int, int]:
