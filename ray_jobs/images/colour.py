@@ -22,9 +22,8 @@ def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes |
     Every repair is added to `repairs`. A profile of another colour space than RGB is applied here.
     """
     profile = image.info.get("icc_profile") or None
-    wide = any(
-        "16" in str(tile[3]) for tile in getattr(image, "tile", ())
-    )  # Pillow reduces these to 8 bits and keeps no trace
+    # Pillow reduces these to 8 bits and keeps no trace of the 16 bits.
+    wide = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)

@@ -66,9 +66,7 @@ def open_header(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
     """Return the image with only its header read. Raises ImageRejected, but not for every size over the limit."""
     if not data:
         raise ImageRejected("empty", "0 bytes")
-    Image.MAX_IMAGE_PIXELS = (
-        settings.max_source_pixels + 1
-    ) // 2  # Pillow warns above this, and refuses above twice this
+    Image.MAX_IMAGE_PIXELS = (settings.max_source_pixels + 1) // 2  # Pillow refuses images above twice this
     try:
         return Image.open(io.BytesIO(data), formats=OPENED)
     except Image.DecompressionBombError as error:  # for example a GIF whose first frame is larger than its screen
