@@ -202,7 +202,7 @@ class Spec(Identified, StoredModel):
         return _below(self.scores_stage_of(caption_id), self._scores_folders.get(caption_id, ""))
 
     def scores_stage_of(self, caption_id: str) -> str:
-        """Where the manifest is that says which scores of these captions stand."""
+        """The URI of the folder whose manifest names the current scores of these captions."""
         return f"{self.root}/scores/{self.scores_id_of(caption_id)}"
 
     @property
@@ -219,12 +219,12 @@ class Spec(Identified, StoredModel):
 
     @property
     def request_uri(self) -> str:
-        """Where the verdict of this request is: a forced one has its own, which its retry finds."""
+        """The URI of the folder of this request's verdict. A forced request has its own, which its retry finds."""
         return _below(self.run_uri, forced_folder(self.force) if self.force else "")
 
     @property
     def results_uri(self) -> str:
-        """Where this process keeps the run's results: a forced request makes its own beside those that stand."""
+        """The URI where this process writes the run's results. A forced request has its own folder below the run."""
         return _below(self.run_uri, self._results_folder)
 
     @property

@@ -31,7 +31,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def find_fault(name: str, folder: bool = False) -> str | None:
-    """What is wrong with a name, in words that follow "its name"; None when nothing is.
+    """Returns what is wrong with a name, in words that follow "its name"; None if nothing is wrong.
 
     A name that becomes a key as it is has ASCII only; a `folder` may have letters and digits of any script.
     """
@@ -51,7 +51,7 @@ def find_fault(name: str, folder: bool = False) -> str | None:
 
 
 def _is_word(letter: str, of_any_script: bool = True) -> bool:
-    """Whether it is a letter, an accent or a decimal digit, and can be seen."""
+    """Whether the character is a visible letter, accent or decimal digit."""
     if ord(letter) < 128 or not of_any_script:
         return letter in FIRST
     unseen = letter in UNSEEN or "\ufe00" <= letter <= "\ufe0f" or letter >= "\U000e0000"
@@ -59,13 +59,13 @@ def _is_word(letter: str, of_any_script: bool = True) -> bool:
 
 
 def printable(text: str, at_most: int = 200) -> str:
-    """The text on one line of at most so many characters, with everything that is not plainly visible escaped."""
+    """Returns the text on one line of at most `at_most` characters, with every invisible character escaped."""
     shown = "".join(_escape(letter) for letter in text[: at_most + 1])
     return shown if len(shown) <= at_most else f"{shown[: max(0, at_most - 3)]}..."
 
 
 def excerpt(text: str, at_most: int) -> str:
-    """The beginning of a text, printable, with each run of white space as one space."""
+    """Returns the beginning of a text, printable, with one space for each run of white space."""
     return printable(" ".join(text[: 4 * at_most].split()), at_most)
 
 
@@ -76,5 +76,5 @@ def _escape(letter: str) -> str:
 
 
 def _quote(letter: str) -> str:
-    """One character in quotes, beyond ASCII with its number: many look alike."""
+    """Returns one character in quotes. Beyond ASCII its number follows, because many characters look alike."""
     return f"'{printable(letter)}'" if ord(letter) < 128 else f"'{printable(letter)}' (U+{ord(letter):04X})"

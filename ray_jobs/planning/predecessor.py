@@ -57,14 +57,14 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
 
 
 def _keeps_answer(spec: Spec, earlier: Spec, misses_baseline: bool) -> bool:
-    """Whether a run that was asked for in the same words had nothing to miss, so that this one has neither."""
+    """Whether an earlier run of the same request had lost nothing to an upgrade, so this run has lost nothing."""
     if misses_baseline:
         return not earlier.baseline and not earlier.lost_baseline
     return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.lost_anchor
 
 
 def _compare_with(spec: Spec, accepted: list[IndexEntry]) -> Predecessor:
-    """The series of these accepted runs as the spec's predecessor: the first of them with a readable spec."""
+    """Returns the spec's predecessor from one series: the first of its accepted runs with a readable spec."""
     for entry in islice(accepted, TRIED):
         run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
         for old in specs.iterate_specs(run_uri):
@@ -85,7 +85,7 @@ def _is_of_checkpoint(spec: Spec, before: Predecessor) -> bool:
 
 
 def list_changes(old: Spec, new: Spec) -> tuple[str, ...]:
-    """The settings that a person can change and that tell the series of these specs apart, by name."""
+    """Returns the names of the settings that a person can change and that differ between the series of these specs."""
     changed = [
         f"{section}.{name}"
         for section, before in _settings(old).items()
@@ -97,7 +97,7 @@ def list_changes(old: Spec, new: Spec) -> tuple[str, ...]:
 
 
 def _settings(spec: Spec) -> dict[str, Mapping[str, Any]]:
-    """The sections of a suite that determine its series."""
+    """Returns the settings of a suite that determine its series, by section."""
     suite = spec.suite
     return {
         "dataset": {name: _without_links(value) for name, value in suite.dataset.content().items()},

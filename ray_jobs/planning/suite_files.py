@@ -1,8 +1,9 @@
-"""Which files may be a suite, and which files a suite may name.
+"""Decides which files may be a suite, and which files a suite may name.
 
-The right to start a validation is not the right to run code on Ray. Whoever starts one names a suite of the deployment:
-a file directly below ASSAY_SUITES. A suite's own metrics are code, so they lie below the suite's folder, and a job runs
-the code in a spec only where its own copy of that folder holds the same (`check_code`). Both planes use this.
+The control plane and the jobs call this. The right to start a validation is not the right to run code on Ray. A person
+who starts a validation names a suite of the deployment: a file directly below ASSAY_SUITES. A suite's own metrics are
+code, so they lie below the suite's folder. A job runs the code in a spec only if the job's own copy of the suites holds
+the same code (`check_code`).
 """
 
 import os
@@ -32,7 +33,7 @@ def suites_folder() -> str:
 
 
 def files_allowed() -> bool:
-    """Whether this deployment takes a suite by its file, from whoever may start a validation."""
+    """Whether this deployment accepts a file as a suite, from every person who may start a validation."""
     return os.environ.get(SETTING) == "1"
 
 
@@ -61,7 +62,7 @@ def find_suite(name_or_file: str, by_hand: bool = False) -> str:
 
 
 def read_suite(uri: str, name_or_file: str) -> bytes:
-    """The bytes of a suite. Raises InputError where there is none, with the nearest name of one that is there."""
+    """Returns the bytes of a suite. Raises InputError, with the nearest existing name, if there is none."""
     try:
         return objects.read(uri, at_most=strict_yaml.BYTES)
     except FileNotFoundError:
@@ -128,7 +129,7 @@ def keep_links(path: Path) -> Path:
 
 
 def read_text(uri: str, what: str, at_most: int) -> str:
-    """The text of a file that a suite names. Raises InputError."""
+    """Returns the text of a file that a suite names. Raises InputError."""
     try:
         return objects.read(uri, at_most=at_most).decode()
     except FileNotFoundError:
@@ -138,9 +139,9 @@ def read_text(uri: str, what: str, at_most: int) -> str:
 
 
 def check_code(spec: "Spec") -> None:
-    """Raise InputError where the spec carries code that this deployment's suites do not hold.
+    """Raises InputError if the spec contains code that this deployment's suites do not contain.
 
-    A spec lies where results are kept, and whoever may write there is not thereby trusted with code.
+    A spec lies among the results, and the right to write results is not the right to run code.
     """
     for name in spec.own_metrics:
         if not is_code_of_the_deployment(spec, name):
