@@ -1,4 +1,4 @@
-"""Special tokens in a suite's own texts, which are refused.
+"""Finds special tokens in a suite's own prompts. Such prompts are refused.
 
 A chat template puts in the image and the marks of the turns. Where a prompt holds them too, copied from a notebook, the
 engine must break them up, because a caption inside a judge's question must not end its turn; and the model then reads a
@@ -27,19 +27,19 @@ OF_AN_IMAGE = re.compile("im(age|g)|vision|video|patch", re.IGNORECASE)
 
 
 def texts_for_model(suite: Suite) -> dict[str, str]:
-    """What the suite asks the checkpoint under test, by the setting."""
+    """Returns the suite's prompt for the checkpoint under test, by setting."""
     return {"caption.prompt": suite.caption.prompt}
 
 
 def texts_for_judge(suite: Suite) -> dict[str, str]:
-    """What the suite asks its judge, by the setting."""
+    """Returns the suite's prompts for its judge, by setting."""
     judge = suite.judge
     pair = {"judge.pairwise_prompt": judge.pairwise_prompt} if judge.pairwise else {}
     return {"judge.prompt": judge.prompt, **pair} if judge.kind != "none" else {}
 
 
 def find_fault(texts: Mapping[str, str], tokens: Iterable[str] = ()) -> str | None:
-    """What is wrong with the first text that holds one of these tokens or a well-known one; None when nothing is."""
+    """Returns the fault of the first text that holds one of these tokens or a well-known one; None if none does."""
     special = list(tokens)
     for setting, text in texts.items():
         places = [(place.start(), place[0]) for place in WELL_KNOWN.finditer(text)]

@@ -129,8 +129,10 @@ class Spec(Identified, StoredModel):
     _results_folder: str = PrivateAttr("")
 
     def with_folders(self, scores: dict[str, str], results: str = "") -> Self:
-        """The spec for a process that keeps the scores of some captions, by caption id, and the run's results in
-        folders below their usual places."""
+        """Returns the spec for a process that writes scores and results to folders below their usual places.
+
+        `scores` has the folder of each caption id's scores.
+        """
         copy = self.model_copy()
         copy._scores_folders, copy._results_folder = {**self._scores_folders, **scores}, results or self._results_folder
         return copy
