@@ -95,7 +95,7 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack(swift: dict[str, str]) -> Iterator[Stack]:
     """Airflow and Ray up, root and checkpoints in S3, the router watching every two seconds."""
-    settings = {
+    environment = {
         **swift,
         "ASSAY_CHECKPOINTS": WATCHED,
         "ASSAY_ROUTER_SUITE": "quick",
@@ -106,7 +106,7 @@ def stack(swift: dict[str, str]) -> Iterator[Stack]:
         "ASSAY_RETRY_MINUTES": "0.1,0.1,0.1,1,5,15",  # after a kill
     }
     before = dict(os.environ)
-    os.environ.update(settings)
+    os.environ.update(environment)
     boto3.client("s3").create_bucket(Bucket="assay")
     with tempfile.TemporaryDirectory(prefix="assay-e2e-") as folder:
         os.environ["ASSAY_CACHE"] = f"{folder}/checkpoints"
