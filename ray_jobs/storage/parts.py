@@ -57,7 +57,13 @@ def describe(name: str, data: bytes) -> Part:
 def decode(data: bytes, columns: Sequence[str] | None = None, uri: str = "") -> pa.Table:
     """Returns the rows of a part with these bytes, which were read at the URI. Raises NewerSchema."""
     check_own(io.BytesIO(data), uri or "a part")
-    return _of_this_schema(pq.read_table(io.BytesIO(data), columns=columns), uri)
+    return _of_this_schema(_read_table(io.BytesIO(data), columns), uri)
+
+
+def _read_table(file: Any, columns: Sequence[str] | None) -> pa.Table:
+    """Returns the rows, without Arrow's threads: a process that ended soon after they read could abort at its exit."""
+    wanted = None if columns is None else list(columns)
+    return pq.read_table(file, columns=wanted, use_threads=False, pre_buffer=False)
 
 
 def read(
@@ -101,7 +107,7 @@ def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
             _compare(stage_uri, name, manifest, uri, lambda: _blake3_of(uri, *_state(uri)))
         with open_arrow(uri) as file:
             check_own(file, uri)
-            return _of_this_schema(pq.read_table(file, columns=list(names)), uri)
+            return _of_this_schema(_read_table(file, names), uri)
     except FileNotFoundError:
         raise _explain_missing(stage_uri, name, manifest, uri) from None
     except (OSError, pa.ArrowException) as error:

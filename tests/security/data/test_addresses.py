@@ -1,6 +1,7 @@
 """Addresses that lead into the cluster: nothing is asked there, and nothing is told of it."""
 
 import socket
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -217,11 +218,15 @@ def test_no_password_of_the_node_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
     sent: list[str] = []
 
+    received = threading.Event()
+
     def then(handler: Any) -> None:
         sent.append(str(handler.headers))
+        received.set()
 
     with serving(lambda *_: Reply(body=b"image", then=then)) as address:
         web.fetch(f"{address}/x")
+        assert received.wait(60)  # the body is there before the server goes on
     assert sent
     assert "Authorization" not in sent[0]
 
