@@ -19,6 +19,7 @@ from ray_jobs.contract.prompt_tokens import texts_for_model
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.probe import checkpoint_probe
 from ray_jobs.engine.probe.checkpoint_probe import probe
+from ray_jobs.engine.server.renderers import RendererProcess
 from ray_jobs.storage import objects
 
 pytestmark = pytest.mark.integration
@@ -136,6 +137,6 @@ def test_past_its_trial_it_costs_its_engine_only(
     let_pass(hostile, monkeypatch)
     failure = refused(hostile, 600, report)[1]
     assert line in failure.message
-    wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes("RenderingProcess")], 60)
+    wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes(RendererProcess.__name__)], 60)
     wait_until(lambda: not on_cluster.engines(), 60)  # nothing keeps its GPU
     assert_next_is_captioned(following, failure, report)

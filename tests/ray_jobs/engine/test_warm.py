@@ -15,6 +15,7 @@ from ray_cluster import Cluster
 from running import DEMO, ended, wait_until
 from safetensors.torch import load_file, save_file
 
+from ray_jobs.engine.server.renderers import RendererProcess
 from ray_jobs.storage import objects
 
 pytestmark = pytest.mark.integration
@@ -104,7 +105,7 @@ def test_images_are_rendered_in_processes_beside_it(
     """One that is killed takes the engine with it, and all end with the engine."""
 
     def beside() -> list[psutil.Process]:
-        return on_cluster.processes("RenderingProcess")
+        return on_cluster.processes(RendererProcess.__name__)
 
     order = [CHECKPOINTS[number] for number in (2, 0, 4)]
     on_cluster.end_engines()
