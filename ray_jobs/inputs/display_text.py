@@ -1,6 +1,7 @@
 """Makes foreign text safe to show: no character hides, reverses the line or fills the page.
 
-The report and the pages of the checks call it. Templates escape HTML; this module treats what escaping leaves.
+The report, the pages of the checks and the previews of a golden set call it.
+Templates escape HTML; this module treats what escaping leaves.
 """
 
 import unicodedata

@@ -217,7 +217,6 @@ def test_no_password_of_the_node_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
     sent: list[str] = []
-
     received = threading.Event()
 
     def then(handler: Any) -> None:
