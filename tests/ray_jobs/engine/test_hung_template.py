@@ -116,11 +116,7 @@ def test_it_ends_before_an_engine_is_asked_for(
 
 
 @pytest.mark.parametrize("renderers", [None, 2], ids=["rendered by itself", "rendered beside it"])
-@pytest.mark.parametrize(
-    ("template", "line"),
-    [(LOOPS, f"computed for {SILENCE // 2} s without an end"), (HOLDS_THE_LOCK, "mend")],
-    ids=["loops", "one operation that holds Python's lock"],
-)
+@pytest.mark.parametrize("template", [LOOPS, HOLDS_THE_LOCK], ids=["loops", "one operation that holds Python's lock"])
 def test_past_its_trial_it_costs_its_engine_only(
     on_cluster: Cluster,
     scenes: Path,
@@ -129,14 +125,15 @@ def test_past_its_trial_it_costs_its_engine_only(
     report: Callable[[str], None],
     renderers: int | None,
     template: str,
-    line: str,
 ) -> None:
     """Where no thread of the process runs, its watchdog ends it, or the engine that waits for its renderer does."""
     on_cluster.end_engines()
     hostile, following = hostile_run(tmp_path, scenes, template, renderers)
     let_pass(hostile, monkeypatch)
     failure = refused(hostile, 600, report)[1]
-    assert line in failure.message
+    assert "without an end; mend these files" in failure.message
+    if template == LOOPS and not renderers:  # renderers share the processors, so either of two limits comes first
+        assert f"computed for {SILENCE // 2} s" in failure.message
     wait_until(lambda: not [*on_cluster.processes("WarmEngine"), *on_cluster.processes(RendererProcess.__name__)], 60)
     wait_until(lambda: not on_cluster.engines(), 60)  # nothing keeps its GPU
     assert_next_is_captioned(following, failure, report)

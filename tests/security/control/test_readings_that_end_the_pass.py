@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -38,9 +39,9 @@ def one_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
         env=os.environ | {"ASSAY_SUITES": str(place / "suites"), "PYTHONPATH": f"{REPO}:{REPO}/plugins"},
         timeout=120,
     )
-    lines = done.stdout.splitlines()
-    read = [Path(line.removeprefix("reading ")).name for line in lines if line.startswith("reading ")]
-    return done.returncode, read, json.loads(lines[-1]) if done.returncode == 0 else {}
+    # another thread's unbuffered line may lack its end when this one is printed
+    read = [Path(uri).name for uri in re.findall(r"reading (\S+)\n", done.stdout)]
+    return done.returncode, read, json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
 
 
 def notes(place: Path) -> list[dict[str, Any]]:
