@@ -34,5 +34,5 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The AWS variables of a running Swift with its S3 API."""
     import s3_server
 
-    with s3_server.running(tmp_path_factory.mktemp("swift")) as variables:
+    with s3_server.start_swift(tmp_path_factory.mktemp("swift")) as variables:
         yield variables

@@ -32,7 +32,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[dict[str, str]]:
+def start_swift(folder: Path) -> Iterator[dict[str, str]]:
     """Serve the folder while the block runs; yields the AWS variables to reach it with."""
     if not PYTHON.exists():
         raise FileNotFoundError(f"{PYTHON}: no Swift; run dev/setup.sh s3")
@@ -126,7 +126,7 @@ def free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    with running(Path(sys.argv[1]).absolute()) as variables:
+    with start_swift(Path(sys.argv[1]).absolute()) as variables:
         for variable, value in variables.items():
             print(f"export {variable}={value}", flush=True)
         with suppress(KeyboardInterrupt):

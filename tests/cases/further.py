@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from checkpoints import merged, only, planned, write_tensors
 from data_sets import DOG, data
+from judge_endpoint import Reply, completion
 from judges import always, answers, judged
-from lying import Said, completion
 from pictures import TEXT, images, jpeg, lines, parquet, rows, tar, write
 from running import Bench, Case, prepare
 
@@ -189,10 +189,10 @@ CASES = [
     Case("F20", "kind of 24", "Megatron `iter_0000500/mp_rank_00/`", r"exit 2: .*(iter_0000500|Megatron|mp_rank)", "the same", planned(only("iter_0000500/mp_rank_00/model_optim_rng.pt"))),
     Case("F21", "kind of 24", "the model one folder deeper", r"exit 2: .*model/", "`config.json is missing; wait for the upload`", planned(nested_model)),
     Case("F22", "kind of 22", "a Trainer's states beside the model", r"planned: 85c1c95b", "planned, the same fingerprint", planned(optimizer_beside)),
-    Case("F23", "kind of 26", "200 with `choices: []`", r"exit [12]: .*(choices|completion|answer)", "`this model does not do what the prompt asks`", judged(always(Said(200, completion("x") | {"choices": []})))),
-    Case("F24", "kind of 26", "500 whose text is a wrapped 429", r"exit 1: ", "trouble", judged(always(Said(500, {"error": {"message": "litellm.RateLimitError: 429", "code": "500"}})))),
-    Case("F25", "kind of 26", "404, no such model", r"exit 2: .*404", "bad input", judged(always(Said(404, {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}})))),
+    Case("F23", "kind of 26", "200 with `choices: []`", r"exit [12]: .*(choices|completion|answer)", "`this model does not do what the prompt asks`", judged(always(Reply(200, completion("x") | {"choices": []})))),
+    Case("F24", "kind of 26", "500 whose text is a wrapped 429", r"exit 1: ", "trouble", judged(always(Reply(500, {"error": {"message": "litellm.RateLimitError: 429", "code": "500"}})))),
+    Case("F25", "kind of 26", "404, no such model", r"exit 2: .*404", "bad input", judged(always(Reply(404, {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}})))),
     Case("F26", "kind of 26", "a score as text, `4/5`", r"exit 2: .*4/5|judge-invalid-answer", "`not what the schema says`, no answer shown", judged(rated("4/5"))),
     Case("F27", "kind of 26", "a score that the rubric does not have", r"exit 2: .*11|judge-invalid-answer", "the same", judged(answers('{"rationale": "so", "score": 11}'))),
-    Case("F28", "kind of 26", "429 `insufficient_quota`", r"exit 2: .*quota", "`trouble, worth retrying … run again when it is up`", judged(always(Said(429, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}})))),
+    Case("F28", "kind of 26", "429 `insufficient_quota`", r"exit 2: .*quota", "`trouble, worth retrying … run again when it is up`", judged(always(Reply(429, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}})))),
 ]  # fmt: skip

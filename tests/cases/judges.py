@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import ENGINE
-from lying import Said, answer, completion, lying, question
+from judge_endpoint import Reply, answer_reply, completion, read_question, serve_endpoint
 from pictures import images
 from running import GOOD, Bench, Case
 
-Behaviour = Callable[[str, int], Said]
+Behaviour = Callable[[str, int], Reply]
 
 
 def judged(behave: Callable[[], Behaviour], **judge: Any) -> Callable[[Bench, Path], str]:
@@ -21,7 +21,7 @@ def judged(behave: Callable[[], Behaviour], **judge: Any) -> Callable[[Bench, Pa
     def build(bench: Bench, folder: Path) -> str:
         root = captions_root(bench, folder.parent / "judged")
         behaviour = behave()
-        with lying(behaviour) as endpoint:
+        with serve_endpoint(behaviour) as endpoint:
             if isinstance(behaviour, Refusing):
                 behaviour.bodies = endpoint.asked
             suite = suite_of(folder.parent / "judged") | {
@@ -69,20 +69,20 @@ def captions_root(bench: Bench, folder: Path) -> Path:
 GOOD_ANSWER = json.dumps({"rationale": "so", "score": 4})
 
 
-def always(said: Said) -> Callable[[], Behaviour]:
+def always(said: Reply) -> Callable[[], Behaviour]:
     return lambda: lambda text, before: said
 
 
 def answers(content: Any, finish: str = "stop", **message: Any) -> Callable[[], Behaviour]:
-    return always(Said(body=completion(content, finish, **message)))
+    return always(Reply(body=completion(content, finish, **message)))
 
 
-def then(first: int, said: Said) -> Callable[[], Behaviour]:
+def then(first: int, said: Reply) -> Callable[[], Behaviour]:
     """So many good answers, then always the other one."""
 
     def made() -> Behaviour:
         count = iter(range(10**9))
-        return lambda text, before: answer(score=4) if next(count) < first else said
+        return lambda text, before: answer_reply(score=4) if next(count) < first else said
 
     return made
 
@@ -92,21 +92,21 @@ class Refusing:
 
     bodies: list[dict[str, Any]]
 
-    def __call__(self, text: str, before: int) -> Said:
-        body = next(body for body in reversed(self.bodies) if question(body) == text)
+    def __call__(self, text: str, before: int) -> Reply:
+        body = next(body for body in reversed(self.bodies) if read_question(body) == text)
         for setting, message in (
             ("temperature", "temperature does not support 0"),
             ("max_tokens", "use 'max_completion_tokens' instead"),
         ):
             if setting in body:
                 refusal = {"message": message, "type": "invalid_request_error", "param": setting}
-                return Said(400, {"error": refusal | {"code": "unsupported_parameter"}})
-        return answer(score=4)
+                return Reply(400, {"error": refusal | {"code": "unsupported_parameter"}})
+        return answer_reply(score=4)
 
 
-RATE_IN_200 = Said(200, {"error": {"message": "Rate limit exceeded", "code": 429}})
-HTML = Said(200, b"<!doctype html><html><body>Sign in</body></html>", {"Content-Type": "text/html"})
-SSE = Said(
+RATE_IN_200 = Reply(200, {"error": {"message": "Rate limit exceeded", "code": 429}})
+HTML = Reply(200, b"<!doctype html><html><body>Sign in</body></html>", {"Content-Type": "text/html"})
+SSE = Reply(
     200, b'data: {"choices": [{"delta": {"content": "4"}}]}\n\ndata: [DONE]\n\n', {"Content-Type": "text/event-stream"}
 )
 ALL = r'"questions": 12, "answered": 12'
@@ -115,7 +115,7 @@ CASES = [
     Case("26b1", "vllm-project/vllm#16182, inspect_ai#5467", "reasoning model: empty content, `finish_reason: length`", r"exit 2: .*cut off at max_tokens", "`invalid-answer (no text); this model does not do what the prompt asks`", judged(answers("", "length", reasoning_content="Let me think"))),
     Case("26b2", "the same", "`<think>…</think>` before the JSON", ALL, "`not what the schema says`", judged(answers(f"<think>Hm, {{\"score\": 1}}</think>\n{GOOD_ANSWER}"))),
     Case("26b3", "BuilderIO/agent-native#4861", "answer only in `reasoning_content`", r"exit 2: .*reasoning", "`no text`", judged(answers(None, reasoning_content=GOOD_ANSWER))),
-    Case("26c", "songquanpeng/one-api#1016, open-webui#3273", "413 to every question", r"exit 2: .*413", "`trouble, worth retrying … run again when it is up`", judged(always(Said(413, b"Request Entity Too Large")))),
+    Case("26c", "songquanpeng/one-api#1016, open-webui#3273", "413 to every question", r"exit 2: .*413", "`trouble, worth retrying … run again when it is up`", judged(always(Reply(413, b"Request Entity Too Large")))),
     Case("26e1", "open-webui#3273", "HTML with 200", r"exit [12]: .*(HTML|html).*base_url|exit [12]: .*base_url.*(HTML|html)", "`this model does not do what the prompt asks`", judged(always(HTML))),
     Case("26e2", "geode#1612", "SSE with 200", r"exit [12]: .*(stream|SSE|event)", "the same", judged(always(SSE))),
     Case("26e3", "vercel/ai#13703", "fence ` ```JSON `", ALL, "`not what the schema says`", judged(answers(f"```JSON\n{GOOD_ANSWER}\n```"))),

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from making import encoded, picture
+from samples import draw_picture, encode_image
 
 TEXT = "A dog {}."
 
 
 def jpeg(seed: int) -> bytes:
-    return encoded(picture(seed), "JPEG")
+    return encode_image(draw_picture(seed), "JPEG")
 
 
 def write(file: Path, content: bytes | str) -> Path:

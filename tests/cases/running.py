@@ -113,5 +113,5 @@ def on_bench(tree: Path, home: Path) -> Iterator[Bench]:
     import ray_cluster
 
     ray_cluster.ROOT = tree
-    with ray_cluster.running(VARIABLES | {"ASSAY_CACHE": str(home / "cache")}) as cluster:
+    with ray_cluster.start_cluster(VARIABLES | {"ASSAY_CACHE": str(home / "cache")}) as cluster:
         yield Bench(tree, cluster.environment)

@@ -71,11 +71,11 @@ def cluster(swift: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
     Its workers have the AWS variables of the S3 server, as those of a deployment have theirs.
     """
-    from ray_cluster import running
+    from ray_cluster import start_cluster
 
     allowed = f"127.0.0.1,{tmp_path_factory.getbasetemp()},s3://"
     cache = {"ASSAY_CACHE": str(tmp_path_factory.mktemp("checkpoints")), "ASSAY_SOURCES": allowed}
-    with running(swift | cache) as started:
+    with start_cluster(swift | cache) as started:
         yield started
 
 

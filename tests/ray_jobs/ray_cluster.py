@@ -66,7 +66,7 @@ class Cluster:
 
 
 @contextmanager
-def running(variables: dict[str, str], starts: dict[str, dict[str, float]] | None = None) -> Iterator[Cluster]:
+def start_cluster(variables: dict[str, str], starts: dict[str, dict[str, float]] | None = None) -> Iterator[Cluster]:
     """A cluster whose workers have the variables, ended with the block and with the process that started it.
 
     `starts` names groups of nodes and the resources of a node of each. Ray's autoscaler starts at most one node of each

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from adapting import CONFIG, adapter_in, random_pair, weights_of
-from making import checkpoint_files, folder_of_pictures, left_in, upload
-from running import DEMO
+from adapters import CONFIG, make_random_pair, read_weights, write_adapter
 from safetensors.torch import load_file
+from samples import checkpoint_files, list_cached, upload, write_pictures
+from stage_jobs import DEMO
 
 from ray_jobs import plan
 from ray_jobs.checkpoints import inspect
@@ -30,7 +30,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def adapter_files(tmp_path: Path, seed: int = 0, **config: Any) -> dict[str, bytes]:
-    return files_of(adapter_in(tmp_path / f"made-{seed}", {MODULE: random_pair((96, 96), 4, seed)}, **config))
+    return files_of(write_adapter(tmp_path / f"made-{seed}", {MODULE: make_random_pair((96, 96), 4, seed)}, **config))
 
 
 @pytest.fixture
@@ -171,7 +171,9 @@ def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
 
 @pytest.mark.parametrize("named", [None, "", "Qwen/Qwen2.5-VL-3B-Instruct", "./base", "/nowhere/base"])
 def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, named: str | None) -> None:
-    adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=named))
+    adapter = str(
+        write_adapter(tmp_path / "a", {MODULE: make_random_pair((96, 96), 4, 0)}, base_model_name_or_path=named)
+    )
     assert inspect.find_base(adapter, str(BASE)) == str(BASE)
     with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
         inspect.resolve(adapter)
@@ -181,22 +183,24 @@ def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_BASES", str(BASE.parent))
-    pairs = {MODULE: random_pair((96, 96), 4, 0)}
+    pairs = {MODULE: make_random_pair((96, 96), 4, 0)}
     for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
-        adapter = adapter_in(tmp_path / str(number), pairs, base_model_name_or_path=named)
+        adapter = write_adapter(tmp_path / str(number), pairs, base_model_name_or_path=named)
         assert inspect.find_base(str(adapter), str(tmp_path / "other")) == str(BASE)
 
 
 def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
     named: dict[str, Any] = {"base_model_name_or_path": f"{s3}/base/"}
-    adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 96), 4, 0)}, **named)
+    adapter = write_adapter(tmp_path / "adapter", {MODULE: make_random_pair((96, 96), 4, 0)}, **named)
     assert inspect.find_base(str(adapter), str(BASE)) == f"{s3}/base"
 
 
 def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
-    first = adapter_in(tmp_path / "first", {MODULE: random_pair((96, 96), 4, 0)}, base_model_name_or_path=str(BASE))
-    second = adapter_in(tmp_path / "second", {MODULE: random_pair((96, 96), 4, 1)})
+    first = write_adapter(
+        tmp_path / "first", {MODULE: make_random_pair((96, 96), 4, 0)}, base_model_name_or_path=str(BASE)
+    )
+    second = write_adapter(tmp_path / "second", {MODULE: make_random_pair((96, 96), 4, 1)})
     for base in (first, second):  # itself even
         with pytest.raises(InputError, match=f"its base model {base} is an adapter itself"):
             inspect.resolve(str(second), str(base))
@@ -211,7 +215,7 @@ def test_an_adapter_over_quantised_weights_is_refused(tmp_path: Path, where: str
     if where == "config.json":
         del files["hf_quant_config.json"]
     base = upload(str(tmp_path / "base"), files)
-    adapter = str(adapter_in(tmp_path / "a", {MODULE: random_pair((96, 96), 4, 0)}))
+    adapter = str(write_adapter(tmp_path / "a", {MODULE: make_random_pair((96, 96), 4, 0)}))
     with pytest.raises(InputError, match=rf"its base model {base} is quantised \((bitsandbytes|modelopt)\)"):
         inspect.resolve(adapter, base)
 
@@ -262,15 +266,15 @@ def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie
     assert local == tmp_path / "cache" / planned.fingerprint
     assert inspect.require_complete(str(local))
     assert {path.name for path in local.iterdir()} == {path.name for path in BASE.iterdir()}
-    found, expected = weights_of(local), weights_of(BASE)
-    down, up = random_pair((96, 96), 4, 0)
+    found, expected = read_weights(local), read_weights(BASE)
+    down, up = make_random_pair((96, 96), 4, 0)
     name = "model.layers.0.self_attn.q_proj.weight"
     expected[name] = (expected[name].float() + (up @ down) * 4).to(torch.bfloat16)
     assert all(torch.equal(found[one], expected[one]) for one in expected)
     before = {path: path.stat().st_mtime_ns for path in local.iterdir()}
     assert fetch(planned) == local
     assert {path: path.stat().st_mtime_ns for path in local.iterdir()} == before
-    assert not [name for name in left_in(local.parent) if name.startswith(".")]
+    assert not [name for name in list_cached(local.parent) if name.startswith(".")]
 
 
 def test_what_lies_beside_the_bases_weights_is_not_merged(
@@ -279,11 +283,11 @@ def test_what_lies_beside_the_bases_weights_is_not_merged(
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     uri, base = local
     before = inspect.resolve(uri, base)
-    expected = weights_of(fetch(before))
+    expected = read_weights(fetch(before))
     upload(base, {"ema.safetensors": objects.read(f"{base}/model-00001-of-00002.safetensors"), "results.json": b"{}"})
     after = inspect.resolve(uri, base)
     assert after == before
-    found = weights_of(fetch(after, tmp_path / "own"))
+    found = read_weights(fetch(after, tmp_path / "own"))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert len(list((tmp_path / "cache").glob(".linked-*"))) == 1
@@ -300,15 +304,15 @@ def test_a_base_overwritten_meanwhile_leaves_no_copy(
         InputError, match=rf"checkpoint {base}: \S+ and 1 more were overwritten since this run was planned"
     ):
         fetch(planned)
-    assert left_in(tmp_path / "cache") == []
+    assert list_cached(tmp_path / "cache") == []
 
 
 def test_an_adapter_that_does_not_fit_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    adapter = adapter_in(tmp_path / "adapter", {MODULE: random_pair((96, 128), 4, 0)})
+    adapter = write_adapter(tmp_path / "adapter", {MODULE: make_random_pair((96, 128), 4, 0)})
     with pytest.raises(InputError, match=rf"^checkpoint {adapter}: {MODULE}\.lora_A\.weight is for \[96, 128\]"):
         fetch(inspect.resolve(str(adapter), str(BASE)))
-    assert left_in(tmp_path / "cache") == []
+    assert list_cached(tmp_path / "cache") == []
 
 
 def likeness_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
@@ -321,13 +325,13 @@ def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_o
 ) -> None:
     """So one warm engine serves them all, and what was trained with another template is asked with it."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    pair = {MODULE: random_pair((96, 96), 4, 0)}
-    plain, kept = likeness_of(adapter_in(tmp_path / "plain", pair), str(BASE))
+    pair = {MODULE: make_random_pair((96, 96), 4, 0)}
+    plain, kept = likeness_of(write_adapter(tmp_path / "plain", pair), str(BASE))
     assert kept == likeness_of(BASE)[1]
     assert tensor_layout(fetch(plain)) == tensor_layout(BASE)
     assert kept == likeness_of(fetch(plain))[1]
 
-    own = adapter_in(tmp_path / "own", pair)
+    own = write_adapter(tmp_path / "own", pair)
     (own / "chat_template.jinja").write_text("{{ messages }}")
     found, other = likeness_of(own, str(BASE))
     assert other != kept
@@ -339,8 +343,8 @@ def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_o
 
 def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) -> None:
     upload(str(tmp_path / "models" / "base"), files_of(BASE))
-    adapter = adapter_in(tmp_path / "run" / "step-1", {MODULE: random_pair((96, 96), 4, 0)})
-    folder_of_pictures(tmp_path / "images", 2)
+    adapter = write_adapter(tmp_path / "run" / "step-1", {MODULE: make_random_pair((96, 96), 4, 0)})
+    write_pictures(tmp_path / "images", 2)
     suite = tmp_path / "nightly.yaml"
     settings: dict[str, Any] = {"name": "nightly", "dataset": {"source": "images"}}
     suite.write_text(json.dumps(settings | {"engine": {"base_model": "models/base"}}))
@@ -353,8 +357,8 @@ def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) 
 
 
 def test_an_adapter_can_be_the_judge(tmp_path: Path) -> None:
-    judge = adapter_in(tmp_path / "judge", {MODULE: random_pair((96, 96), 4, 0)})
-    folder_of_pictures(tmp_path / "images", 2)
+    judge = write_adapter(tmp_path / "judge", {MODULE: make_random_pair((96, 96), 4, 0)})
+    write_pictures(tmp_path / "images", 2)
     suite = tmp_path / "nightly.yaml"
     judged = {"kind": "vllm", "model": "judge", "engine": {"base_model": str(BASE)}}
     suite.write_text(json.dumps({"name": "nightly", "dataset": {"source": "images"}, "judge": judged}))
@@ -363,6 +367,6 @@ def test_an_adapter_can_be_the_judge(tmp_path: Path) -> None:
 
 
 def test_an_adapters_file_is_what_peft_writes(tmp_path: Path) -> None:
-    made = adapter_in(tmp_path / "made", {MODULE: random_pair((96, 96), 4, 0)})
+    made = write_adapter(tmp_path / "made", {MODULE: make_random_pair((96, 96), 4, 0)})
     names = {f"base_model.model.{MODULE}.lora_A.weight", f"base_model.model.{MODULE}.lora_B.weight"}
     assert set(load_file(made / "adapter_model.safetensors")) == names

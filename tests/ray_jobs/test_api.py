@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from finished import Image, Written, scores_of, write_golden, write_run
-from making import record, spec
+from samples import make_record, make_spec
+from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs import api
 from ray_jobs.storage import records
@@ -24,17 +24,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Two published runs of ten images in three parts; the second is worse, and has no caption for one image."""
     root, runs = tmp_path_factory.mktemp("store"), []
     for number, shift in ((1, 0.0), (2, -20.0)):
-        made = spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}")
+        made = make_spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}")
         written = [
-            Written(f"caption {place} of step {number}", {"chrf": 50.0 + place + shift, "words": 5.0})
+            CaptionResult(f"caption {place} of step {number}", {"chrf": 50.0 + place + shift, "words": 5.0})
             for place in range(len(IMAGES))
         ]
         if number == 2:
-            written[3] = Written(caption=None, values={"chrf": None, "words": None}, failure="engine-error")
+            written[3] = CaptionResult(caption=None, values={"chrf": None, "words": None}, failure="engine-error")
         if number == 1:
             write_golden(made, IMAGES)
-        scores = scores_of(made, write_run(made, made.caption_id, IMAGES, written), written)
-        published = record(made).model_copy(update={"metrics": scores.metrics})
+        scores = write_scores(made, write_run(made, made.caption_id, IMAGES, written), written)
+        published = make_record(made).model_copy(update={"metrics": scores.metrics})
         runs.append(records.publish(str(root), published).run_uri)
     return SimpleNamespace(root=str(root), baseline=runs[0], candidate=runs[1])
 

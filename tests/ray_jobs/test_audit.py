@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished import Image, Written, write_run
-from making import spec as small
 from ray_cluster import Cluster
-from running import DEMO, GOOD, captions, planned, run, snapshot
+from samples import make_spec as small
+from stage_jobs import DEMO, GOOD, plan_spec, read_captions, run_stage, take_snapshot
+from stored_runs import CaptionResult, Image, write_run
 
 from ray_jobs.audit import draw_sample
 from ray_jobs.contract.spec import Spec
@@ -20,7 +20,8 @@ def spread(root: str, count: int, **settings: Any) -> Spec:
     spec = small(root=root, **settings)
     images = [Image(f"image-{number}") for number in range(count)]
     said = [
-        Written(f"caption {number}") if number % 4 else Written(None, failure="engine-error") for number in range(count)
+        CaptionResult(f"caption {number}") if number % 4 else CaptionResult(None, failure="engine-error")
+        for number in range(count)
     ]
     write_run(spec, spec.caption_id, images, said, rows=7)
     return spec
@@ -70,12 +71,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
     """Two checkpoints that one engine captioned, the second by a change of weights."""
     models = [DEMO / "checkpoints" / "step-0200", GOOD]
-    first, second = (planned(place, str(place / "root"), str(model), str(place / "images")) for model in models)
+    first, second = (plan_spec(place, str(place / "root"), str(model), str(place / "images")) for model in models)
     if manifests.load_manifest(first.captions_uri) is None:
         on_cluster.end_engines()
-        run("preprocess", first)
-        run("caption", first)
-        run("caption", second)
+        run_stage("preprocess", first)
+        run_stage("caption", first)
+        run_stage("caption", second)
     return first, second
 
 
@@ -84,7 +85,7 @@ def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Sp
     first, second = (manifests.require_manifest(spec.captions_uri, "caption") for spec in swapped)
     assert (first.swapped, second.swapped) == (False, True)
     spec = swapped[1]
-    output = run("audit", spec)
+    output = run_stage("audit", spec)
     assert "a fresh engine for 24 of 24 captions, made by an engine that was handed its weights" in output
     found = audits.read(spec.captions_uri)
     assert found
@@ -93,9 +94,9 @@ def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Sp
     assert found.versions.keys() >= {"ray", "torch", "transformers"}
     assert audits.has_passed(spec.captions_uri)
 
-    before = snapshot(spec.captions_uri)
-    assert "a fresh engine" not in run("audit", spec)
-    assert snapshot(spec.captions_uri) == before
+    before = take_snapshot(spec.captions_uri)
+    assert "a fresh engine" not in run_stage("audit", spec)
+    assert take_snapshot(spec.captions_uri) == before
 
 
 @pytest.mark.integration
@@ -120,10 +121,10 @@ def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec,
         manifests.build_manifest("captions", planted.caption_id, made, kept.rows_in, {}, kept.versions, kept.details),
     )
 
-    right, wrong = captions(spec), captions(planted)
+    right, wrong = read_captions(spec), read_captions(planted)
     expected = {image for image in right if right[image] != wrong[image]}
     assert 0 < len(expected) <= 8
-    output = run("audit", planted, expected=2)
+    output = run_stage("audit", planted, expected=2)
     told = f"{len(expected)} of 24 are not what a fresh engine says of checkpoint {GOOD} ("
     assert told in output.splitlines()[-1]
     found = audits.read(planted.captions_uri)
@@ -137,6 +138,6 @@ def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec,
     assert found.worst_gap > 0.001
     assert not audits.has_passed(planted.captions_uri)
 
-    again = run("audit", planted, expected=2)  # as when its red task is cleared
+    again = run_stage("audit", planted, expected=2)  # as when its red task is cleared
     assert again.splitlines()[-1].endswith(output.splitlines()[-1].partition("audit failed")[2])
     assert "a fresh engine for" not in again

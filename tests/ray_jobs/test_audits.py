@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from making import spec
+from samples import make_spec
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.inputs.errors import InputError
@@ -13,7 +13,7 @@ from ray_jobs.storage.audits import Audit, Difference
 
 
 def audit(**told: Any) -> Audit:
-    made = spec()
+    made = make_spec()
     whose = {"caption_id": made.caption_id, "checkpoint": made.checkpoint, "created_at": datetime.now(UTC)}
     return Audit(**whose | {"images": 3, "equal": 3} | told)
 
@@ -58,9 +58,9 @@ def test_an_audit_whose_sum_does_not_hold_is_not_written() -> None:
 
 
 def test_what_cannot_be_audited() -> None:
-    assert audits.why_impossible(spec()) is None
-    assert audits.why_impossible(spec(engine__audit=0)) == "engine.audit is 0"
-    assert "temperature 0.7: " in str(audits.why_impossible(spec(caption__temperature=0.7)))
+    assert audits.why_impossible(make_spec()) is None
+    assert audits.why_impossible(make_spec(engine__audit=0)) == "engine.audit is 0"
+    assert "temperature 0.7: " in str(audits.why_impossible(make_spec(caption__temperature=0.7)))
 
 
 @pytest.mark.parametrize(

@@ -13,22 +13,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import shard
 from ray_cluster import Cluster
-from running import (
+from samples import encode_shard
+from stage_jobs import (
     DEMO,
     GOOD,
     PROMPT,
     assert_every_image_once,
-    captions,
-    ended,
-    failed,
-    killed,
-    planned,
-    rows,
-    run,
-    snapshot,
-    start,
+    assert_stage_fails,
+    kill_when,
+    plan_spec,
+    read_captions,
+    read_rows,
+    run_stage,
+    start_stage,
+    take_snapshot,
+    wait_for_exit,
     wait_until,
 )
 
@@ -45,14 +45,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_demo(folder: Path, model: Path = GOOD, **sections: Any) -> Spec:
-    return planned(folder, str(folder / "root"), str(model), str(DEMO / "images"), **sections)
+    return plan_spec(folder, str(folder / "root"), str(model), str(DEMO / "images"), **sections)
 
 
 @pytest.fixture
 def golden(place: Path, on_cluster: Cluster) -> Spec:
     spec = of_demo(place)
     if manifests.load_manifest(spec.golden_uri) is None:
-        run("preprocess", spec)
+        run_stage("preprocess", spec)
     return spec
 
 
@@ -60,13 +60,13 @@ def golden(place: Path, on_cluster: Cluster) -> Spec:
 def captioned(golden: Spec) -> Spec:
     """The captions of the good checkpoint; its first driver is killed as soon as some parts are done."""
     if manifests.load_manifest(golden.captions_uri) is None:
-        killed(start("caption", golden), lambda: len(manifests.list_part_names(golden.captions_uri)) >= 2)
+        kill_when(start_stage("caption", golden), lambda: len(manifests.list_part_names(golden.captions_uri)) >= 2)
         assert manifests.load_manifest(golden.captions_uri) is None
-        before = snapshot(f"{golden.captions_uri}/parts")
+        before = take_snapshot(f"{golden.captions_uri}/parts")
         assert 2 <= len(before) < 35
-        output = run("caption", golden)
+        output = run_stage("caption", golden)
         assert "resuming" in output
-        assert before.items() <= snapshot(f"{golden.captions_uri}/parts").items(), "a part was done again"
+        assert before.items() <= take_snapshot(f"{golden.captions_uri}/parts").items(), "a part was done again"
     return golden
 
 
@@ -103,8 +103,8 @@ def by_transformers(model: Path, images: list[bytes], max_tokens: int) -> list[l
 def test_every_scene_is_captioned_as_transformers_would(captioned: Spec) -> None:
     from transformers import AutoTokenizer
 
-    golden = {row["image_id"]: row["image"] for row in rows(captioned.golden_uri)}
-    found = {row["image_id"]: row for row in rows(captioned.captions_uri)}
+    golden = {row["image_id"]: row["image"] for row in read_rows(captioned.golden_uri)}
+    found = {row["image_id"]: row for row in read_rows(captioned.captions_uri)}
     scenes = [name for name in golden if name.startswith("scenes/")]
     assert len(scenes) == 256
     expected = by_transformers(GOOD, [golden[name] for name in scenes], 32)
@@ -124,25 +124,25 @@ def test_times_and_counts_are_kept(captioned: Spec) -> None:
     assert manifest.details["engine"]["kind"] == "warm"
     assert all(took >= 0 for took in manifest.seconds.values())
     assert manifest.versions["ray"]
-    for row in rows(captioned.captions_uri):
+    for row in read_rows(captioned.captions_uri):
         assert row["finished"] >= row["arrived"] > 0
         assert row["prompt_tokens"] > 16  # the image alone
         assert 1 <= row["tokens"] <= 32
 
 
 def test_a_second_run_captions_nothing(captioned: Spec) -> None:
-    before = snapshot(captioned.captions_uri)
-    output = run("caption", captioned)
+    before = take_snapshot(captioned.captions_uri)
+    output = run_stage("caption", captioned)
     assert "are complete: 274 images" in output
     assert "engine: asking" not in output
-    assert snapshot(captioned.captions_uri) == before
+    assert take_snapshot(captioned.captions_uri) == before
 
 
 def test_a_lost_manifest_comes_back_without_an_engine(captioned: Spec) -> None:
-    before = snapshot(f"{captioned.captions_uri}/parts")
+    before = take_snapshot(f"{captioned.captions_uri}/parts")
     objects.delete(f"{captioned.captions_uri}/manifest.json")
-    assert "engine: asking" not in run("caption", captioned)
-    assert snapshot(f"{captioned.captions_uri}/parts") == before
+    assert "engine: asking" not in run_stage("caption", captioned)
+    assert take_snapshot(f"{captioned.captions_uri}/parts") == before
     assert_every_image_once(captioned)
 
 
@@ -150,15 +150,15 @@ def test_captions_follow_their_images_through_a_killed_engine(
     captioned: Spec, tmp_path: Path, on_cluster: Cluster
 ) -> None:
     """Every scene four times, images moved on by one row: long enough to kill the engine in the middle."""
-    images = [row for row in rows(captioned.golden_uri) if row["image_id"].startswith("scenes/")]
+    images = [row for row in read_rows(captioned.golden_uri) if row["image_id"].startswith("scenes/")]
     moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
     pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
     settings: dict[str, Any] = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 1}}
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "moved.parquet")}, **settings)
-    run("preprocess", spec)
+    run_stage("preprocess", spec)
 
     on_cluster.end_engines()
-    process = start("caption", spec)
+    process = start_stage("caption", spec)
     wait_until(lambda: on_cluster.engine() is not None or process.poll() is not None, 600)
     engine = on_cluster.engine()
     wait_until(lambda: bool(manifests.list_part_names(spec.captions_uri)) or process.poll() is not None, 600)
@@ -166,27 +166,27 @@ def test_captions_follow_their_images_through_a_killed_engine(
     assert engine.is_running()
     engine.kill()
     assert len(manifests.list_part_names(spec.captions_uri)) < 31
-    done = ended(process)
+    done = wait_for_exit(process)
     assert done.code == 0, done.output[-5000:]  # with no human hand
 
     assert_every_image_once(spec)
     assert manifests.require_manifest(spec.captions_uri, "caption").lost == {}
-    expected = captions(captioned)
-    found = [row["caption"] for row in rows(spec.captions_uri)]
+    expected = read_captions(captioned)
+    found = [row["caption"] for row in read_rows(spec.captions_uri)]
     assert found == [expected[row["image_id"]] for row in moved]
 
 
 def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: Path) -> None:
-    before, old = captions(captioned), snapshot(f"{captioned.captions_uri}/parts")
+    before, old = read_captions(captioned), take_snapshot(f"{captioned.captions_uri}/parts")
     forced = captioned.model_copy(update={"force": "manual__1"})
     objects.write(forced.uri, forced.model_dump_json().encode())
-    assert "engine: asking" in run("caption", forced)
-    assert captions(forced) == before
+    assert "engine: asking" in run_stage("caption", forced)
+    assert read_captions(forced) == before
     folder = manifests.parts_folder_of(manifests.load_manifest(forced.captions_uri))
     assert folder != "parts"  # made beside, then swapped: what was there stays for whoever reads it
-    assert snapshot(f"{captioned.captions_uri}/parts") == old
-    assert set(snapshot(f"{forced.captions_uri}/{folder}")) == set(old)
-    assert "are complete" in run("caption", forced)  # a retry of the same forced request
+    assert take_snapshot(f"{captioned.captions_uri}/parts") == old
+    assert set(take_snapshot(f"{forced.captions_uri}/{folder}")) == set(old)
+    assert "are complete" in run_stage("caption", forced)  # a retry of the same forced request
     assert_every_image_once(forced)
 
 
@@ -231,7 +231,7 @@ print("ANSWERS", json.dumps({row["key"]: row for row in found.take_all()}))
 
 def test_an_answer_without_its_image_is_a_failure_and_a_cut_one_says_so(on_cluster: Any) -> None:
     """An engine of its own, asked what no golden set would ask."""
-    from running import ENGINE
+    from stage_jobs import ENGINE
 
     image = DEMO / "images" / "scenes" / "scene-000.png"
     command = [sys.executable, "-c", ASK, str(GOOD), str(image), json.dumps(ENGINE)]
@@ -272,14 +272,18 @@ def with_golden(captioned: Spec, spec: Spec) -> Spec:
 def test_an_architecture_that_vllm_lacks(golden: Spec, tmp_path: Path) -> None:
     model = copy(tmp_path / "model", architectures=["NopeForConditionalGeneration"])
     spec = with_golden(golden, of_demo(tmp_path, model))
-    failed("caption", spec, 2, f"checkpoint {model}: vLLM cannot run it: .*'NopeForConditionalGeneration'", in_ray=True)
+    assert_stage_fails(
+        "caption", spec, 2, f"checkpoint {model}: vLLM cannot run it: .*'NopeForConditionalGeneration'", in_ray=True
+    )
 
 
 def test_a_checkpoint_overwritten_since_it_was_planned(golden: Spec, tmp_path: Path) -> None:
     model = copy(tmp_path / "model")
     spec = with_golden(golden, of_demo(tmp_path, model))
     shutil.copytree(DEMO / "checkpoints" / "step-0200", model, dirs_exist_ok=True)
-    failed("caption", spec, 2, rf"checkpoint {model}: \S+ and \d more were overwritten since this run was planned")
+    assert_stage_fails(
+        "caption", spec, 2, rf"checkpoint {model}: \S+ and \d more were overwritten since this run was planned"
+    )
     assert manifests.list_part_names(spec.captions_uri) == set()
 
 
@@ -289,13 +293,13 @@ def test_a_text_only_model_cannot_see(golden: Spec, tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(GOOD / name, model)
     (model / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}))
-    (model / "model.safetensors").write_bytes(shard({"a": bytes(8)}))
+    (model / "model.safetensors").write_bytes(encode_shard({"a": bytes(8)}))
     spec = with_golden(golden, of_demo(tmp_path, model))
-    failed("caption", spec, 2, f"checkpoint {model}: .*(cannot see|processor does not load)")
+    assert_stage_fails("caption", spec, 2, f"checkpoint {model}: .*(cannot see|processor does not load)")
 
 
 def test_captions_need_a_golden_set(tmp_path: Path, on_cluster: Any) -> None:
-    failed("caption", of_demo(tmp_path), 2, "the preprocess stage is not complete; run it first")
+    assert_stage_fails("caption", of_demo(tmp_path), 2, "the preprocess stage is not complete; run it first")
 
 
 def test_the_planned_checkpoint_is_the_demo_one() -> None:

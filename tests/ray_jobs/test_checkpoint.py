@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making import checkpoint_files, shard, upload
+from samples import checkpoint_files, encode_shard, upload
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.files import NeverWhole
@@ -153,7 +153,7 @@ def test_what_training_leaves_beside_the_model_does_not_make_it_another(model: s
 def test_verify_notices_an_overwrite_in_place(model: str) -> None:
     planned = inspect.resolve(model)
     inspect.verify(planned)
-    objects.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    objects.write(f"{model}/{SECOND}", encode_shard({"b": bytes(100)}))
     with pytest.raises(InputError, match=f"checkpoint {model}: {SECOND} was overwritten since this run was planned; "):
         inspect.verify(planned)
 

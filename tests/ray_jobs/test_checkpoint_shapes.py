@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import upload
-from running import DEMO
+from samples import upload
+from stage_jobs import DEMO
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.inputs.errors import InputError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from making import checkpoint_files, record, shard, spec, upload
+from samples import checkpoint_files, encode_shard, make_record, make_spec, upload
 
 from ray_jobs.checkpoints import inspect, node_cache
 from ray_jobs.checkpoints.former_fingerprints import keep_former
@@ -20,7 +20,7 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 OF_3 = [f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3)]
 FILES = checkpoint_files()
-WHOLE = shard({"a": bytes(100), "b": bytes(50)})
+WHOLE = encode_shard({"a": bytes(100), "b": bytes(50)})
 BESIDE = {name: FILES[name] for name in ("config.json", "tokenizer.json")}
 STALE = BESIDE | {INDEX: FILES[INDEX], SINGLE: WHOLE}
 Files = dict[str, bytes]
@@ -45,14 +45,16 @@ LOADED: dict[str, tuple[Files, list[str]]] = {
     "one shard of one, and no index": (
         BESIDE | {"model-00001-of-00001.safetensors": WHOLE}, ["model-00001-of-00001.safetensors"],
     ),
-    "a value head beside one file": (BESIDE | {SINGLE: WHOLE, "value_head.safetensors": shard({"v": b"1"})}, [SINGLE]),
+    "a value head beside one file": (
+        BESIDE | {SINGLE: WHOLE, "value_head.safetensors": encode_shard({"v": b"1"})}, [SINGLE]
+    ),
     "an empty file beside one file": (BESIDE | {SINGLE: WHOLE, "ema.safetensors": b""}, [SINGLE]),
     "shards left over from a save of three": (FILES | {OF_3[0]: WHOLE, OF_3[2]: b""}, [FIRST, SECOND]),
     "Mistral's own files beside an index": (
         FILES | {"consolidated-00001-of-00001.safetensors": WHOLE, "consolidated.safetensors": WHOLE}, [FIRST, SECOND],
     ),
     "Mistral's own file beside one file": (
-        BESIDE | {SINGLE: WHOLE, "consolidated.safetensors": shard({"layers.0.wq": b"1"})}, [SINGLE],
+        BESIDE | {SINGLE: WHOLE, "consolidated.safetensors": encode_shard({"layers.0.wq": b"1"})}, [SINGLE],
     ),
     "a total_size that is wrong": (FILES | {INDEX: index(a=FIRST, b=SECOND)}, [FIRST, SECOND]),
     "an optimizer beside an index": (FILES | {"optimizer.safetensors": WHOLE}, [FIRST, SECOND]),
@@ -119,7 +121,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
         rf"two sets of weights \({SINGLE}, and consolidated",
     ),
     "a tensor in two shards": (
-        FILES | {SECOND: shard({"a": b"1", "b": b"2"})},
+        FILES | {SECOND: encode_shard({"a": b"1", "b": b"2"})},
         rf"a is in {FIRST} and in {SECOND}: files of two saves are mixed",
     ),
     "a tensor in two files without an index": (
@@ -130,7 +132,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
         FILES | {INDEX: index(a=FIRST, b=SECOND, c=SECOND)}, rf"{INDEX} names c in {SECOND}, which does not hold it",
     ),
     "an index that names a tensor less": (
-        FILES | {SECOND: shard({"b": b"2", "c": b"3"})}, rf"{SECOND} holds c, which {INDEX} does not name",
+        FILES | {SECOND: encode_shard({"b": b"2", "c": b"3"})}, rf"{SECOND} holds c, which {INDEX} does not name",
     ),
     "a shard that Git LFS has not fetched": (
         FILES | {SECOND: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"},
@@ -208,8 +210,8 @@ DEMO_FINGERPRINT = "85c1c95b59276a97"  # as main had it before there was an allo
 
 
 def validated(root: str, fingerprint: str) -> None:
-    made = spec(root=root, fingerprint=fingerprint, called="m")
-    objects.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
+    made = make_spec(root=root, fingerprint=fingerprint, called="m")
+    objects.write(f"{made.run_uri}/record.json", make_record(made).model_dump_json().encode())
 
 
 def test_a_checkpoint_with_notes_is_found_under_the_fingerprint_that_it_had(tmp_path: Path) -> None:

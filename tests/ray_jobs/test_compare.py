@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished import Image, Written, scores_of, write_golden, write_run
-from making import record, spec
+from samples import make_record, make_spec
+from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs.command_line.programs import run_program
 from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
@@ -30,9 +30,9 @@ def kept(
 ) -> Spec:  # fmt: skip
     """A published run whose captions measure `shift` more than those of another."""
     pictures = IMAGES if images is None else images
-    made = spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
+    made = make_spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
     written = [
-        Written(
+        CaptionResult(
             f"a red square {place}",
             {"chrf": 50.0 + place % 5 + shift * (1 + place % 4 / 10), "words": 4.0, "empty": 0.0}
             | ({"judge": judge + place % 2} if made.judge else {}),
@@ -40,8 +40,8 @@ def kept(
         for place in range(len(pictures))
     ]
     write_golden(made, pictures, rows=16)
-    scores = scores_of(made, write_run(made, made.caption_id, pictures, written, rows=16), written)
-    records.publish(str(root), record(made).model_copy(update={"metrics": scores.metrics}))
+    scores = write_scores(made, write_run(made, made.caption_id, pictures, written, rows=16), written)
+    records.publish(str(root), make_record(made).model_copy(update={"metrics": scores.metrics}))
     return made
 
 

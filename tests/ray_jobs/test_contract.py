@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from making import SUITE, baseline, changed, spec, suite
 from pydantic import ValidationError
+from samples import SUITE, make_baseline, make_spec, make_suite, with_value
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.ids import digest, name_of, slug
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, told: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse_suite(yaml.safe_dump(changed(SUITE, path, value)), "nightly.yaml")
+        parse_suite(yaml.safe_dump(with_value(SUITE, path, value)), "nightly.yaml")
     assert str(caught.value).startswith(f"suite nightly.yaml: {told}")
     assert "\n" not in str(caught.value)
 
@@ -175,15 +175,15 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
     ],
 )
 def test_a_setting_moves_exactly_the_ids_of_what_it_changes(path: str, value: Any, moved: set[str]) -> None:
-    before, after = spec(**JUDGED), spec(**(JUDGED | {path: value}))
+    before, after = make_spec(**JUDGED), make_spec(**(JUDGED | {path: value}))
     assert {name for name in ALL if getattr(before, name) != getattr(after, name)} == moved
 
 
 def test_another_endpoint_is_another_judge() -> None:
     asked = {"judge__kind": "openai", "judge__model": "judge-1", "judge__base_url": "http://one/v1"}
-    one = spec(**asked)
+    one = make_spec(**asked)
     for path, value in (("judge__base_url", "http://two/v1"), ("judge__model", "judge-2")):
-        two = spec(**(asked | {path: value}))
+        two = make_spec(**(asked | {path: value}))
         assert one.judge_id != two.judge_id
         assert one.caption_id == two.caption_id
 
@@ -225,13 +225,13 @@ def test_what_needs_a_label_moves_every_id_and_is_refused_without_one() -> None:
     labelled: dict[str, Any] = {"dataset__label": "kind", "dataset__limit": 10}
     settings: dict[str, Any] = {"dataset__stratify": True, "dataset__label_names": "/names.json"}
     for path, value in settings.items():
-        assert spec(**labelled, **{path: value}).golden_id != spec(**labelled).golden_id
+        assert make_spec(**labelled, **{path: value}).golden_id != make_spec(**labelled).golden_id
         with pytest.raises(ValueError, match="needs `label`"):
-            spec(**{path: value})
+            make_spec(**{path: value})
 
 
 def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
-    before = spec(**JUDGED)
+    before = make_spec(**JUDGED)
     assert before.judge
 
     def moved(**update: Any) -> set[str]:
@@ -246,7 +246,7 @@ def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
     assert moved(clip=before.judge) == {SCALE, RUN}
     assert moved(own_metrics={"politeness": "METRIC = 1"}) == {SCALE, RUN}
     assert moved(synonyms={"cat": ("kitten",)}) == {SCALE, RUN}
-    old = baseline(spec(called="old", fingerprint="0" * 16))
+    old = make_baseline(make_spec(called="old", fingerprint="0" * 16))
     assert moved(baseline=old) == moved(anchor=old) == {RUN}
     assert before.model_copy(update={"anchor": old}).run_id != before.model_copy(update={"baseline": old}).run_id
     assert moved(root="s3://elsewhere") == set()
@@ -255,7 +255,7 @@ def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
 
 def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     """Literals: when one moves without a raised version, everything in storage would be made anew, silently."""
-    made = spec()
+    made = make_spec()
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
     assert (made.golden_id, made.caption_id, made.scale_id, made.run_id) == (
         "acf4c646ebb99752",
@@ -263,7 +263,7 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
         "377687eb2fd890ad",
         "a24f4386256d7a96",
     )
-    told = "from making import spec; m = spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
+    told = "from samples import make_spec; m = make_spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
     path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
     environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
     out = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
@@ -271,19 +271,21 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
 
 
 def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:
-    seeds = {suite(caption__seed=seed).caption.seed_of(f"{image}.jpg") for seed in range(3) for image in range(1000)}
+    seeds = {
+        make_suite(caption__seed=seed).caption.seed_of(f"{image}.jpg") for seed in range(3) for image in range(1000)
+    }
     assert len(seeds) == 3000
     assert all(0 <= seed < 2**31 for seed in seeds)
-    assert suite().caption.seed_of("a.jpg") == 2083192220
+    assert make_suite().caption.seed_of("a.jpg") == 2083192220
 
 
 def test_a_spec_survives_its_json() -> None:
-    made = spec(**JUDGED).model_copy(update={"baseline": baseline(spec()), "force": "x"})
+    made = make_spec(**JUDGED).model_copy(update={"baseline": make_baseline(make_spec()), "force": "x"})
     assert Spec.model_validate_json(made.model_dump_json()) == made
 
 
 def test_where_things_go() -> None:
-    made = spec(root="s3://bucket/a", called="step 300/é")
+    made = make_spec(root="s3://bucket/a", called="step 300/é")
     assert made.golden_uri == f"s3://bucket/a/golden/{made.golden_id}"
     assert made.captions_uri == f"s3://bucket/a/captions/{made.caption_id}"
     assert made.scores_uri == made.scores_uri_of(made.caption_id) != made.scores_uri_of("another")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from making import encoded, picture, spec
-from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
+from samples import draw_picture, encode_image, make_spec
+from stored_captions import NO_CLUSTER, LocalDataset, map_locally, write_captions, write_golden
 
 from ray_jobs import evaluate
 from ray_jobs.contract.artifacts import Scores, Verdict
@@ -15,16 +15,17 @@ from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import objects
 
 GOLDEN = [
-    {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
+    {"image_id": name, "image": encode_image(draw_picture(place)), "references": ["a dot"]}
+    for place, name in enumerate("ab")
 ]
 
 
 @pytest.fixture
 def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
-    monkeypatch.setattr(run, "ray_dataset", InProcess)
-    made = spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
+    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
+    made = make_spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
     write_golden(made, GOLDEN)
     write_captions(made, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])
     return made
@@ -32,7 +33,9 @@ def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec) -> None:
     """The scores are the same whoever makes them; how long they took is of the run."""
-    plain = captioned.model_copy(update={"suite": captioned.suite.model_copy(update={"judge": spec().suite.judge})})
+    plain = captioned.model_copy(
+        update={"suite": captioned.suite.model_copy(update={"judge": make_spec().suite.judge})}
+    )
     evaluate.evaluate(plain)
     scores = Scores.model_validate_json(objects.read(f"{plain.run_uri}/scores.json"))
     assert list(scores.manifest.seconds) == ["judge", "score", "gate"]
@@ -48,7 +51,7 @@ def test_a_fault_of_the_metrics_is_told_before_the_judge_is_asked(
 ) -> None:
     monkeypatch.setattr(evaluate, "run_judge", lambda *_: pytest.fail("asked, and paid"))
     if fault == "language":
-        made = spec(root=captioned.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
+        made = make_spec(root=captioned.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
     else:
         made = captioned.model_copy(update={"own_metrics": {"polite": "METRIC = 3"}})
     with pytest.raises(InputError, match=r"metric polite: |metrics\.language 'qq'"):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from making import checkpoint_files, left_in, shard, upload
+from samples import checkpoint_files, encode_shard, list_cached, upload
 
 from ray_jobs.checkpoints import inspect, node_cache
 from ray_jobs.checkpoints.node_cache import fetch
@@ -44,7 +44,7 @@ def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, kept: Path, monke
     assert {path.name: path.read_bytes() for path in local.iterdir()} == checkpoint_files()
     monkeypatch.setattr(objects, "download", lambda *_: pytest.fail("fetched again"))
     assert fetch(planned) == local
-    assert (local, left_in(kept)) == (kept / planned.fingerprint, [planned.fingerprint])
+    assert (local, list_cached(kept)) == (kept / planned.fingerprint, [planned.fingerprint])
 
 
 def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
@@ -61,7 +61,7 @@ def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3:
     """Else the planned weights, uploaded again, would be answered for by others for ever."""
     model = upload(f"{s3}/m", checkpoint_files())
     planned = inspect.resolve(model)
-    objects.write(f"{model}/{SECOND}", shard({"b": bytes(100)}))
+    objects.write(f"{model}/{SECOND}", encode_shard({"b": bytes(100)}))
     with pytest.raises(InputError, match="overwritten since this run was planned"):
         fetch(planned)
     upload(model, checkpoint_files())
@@ -82,7 +82,7 @@ def test_a_fetch_that_fails_leaves_nothing_to_be_taken_for_whole(
     monkeypatch.setattr(objects, "download", broken)
     with pytest.raises(Exception, match="connection lost"):
         fetch(planned)
-    assert left_in(kept) == []
+    assert list_cached(kept) == []
 
 
 def test_of_many_who_need_one_copy_one_makes_it(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: 
         assert not waiting.done()
         maker.kill()
         assert {path.name: path.read_bytes() for path in waiting.result(60).iterdir()} == checkpoint_files()
-    assert left_in(kept) == [planned.fingerprint]
+    assert list_cached(kept) == [planned.fingerprint]
 
 
 def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: str, kept: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: s
         os.utime(kept / name, (0, 0) if name != young else None)
     with node_cache._lock_copy(kept / ("1" * 16)):
         fetch(planned)
-    assert left_in(kept) == sorted([planned.fingerprint, living, young, ".ssh", "0" * 15])
+    assert list_cached(kept) == sorted([planned.fingerprint, living, young, ".ssh", "0" * 15])
 
 
 def test_a_cache_that_is_no_folder_is_told_of_in_one_line(s3: str, kept: Path) -> None:
@@ -181,7 +181,7 @@ def test_the_copies_not_used_for_longest_make_room(s3: str, kept: Path, disk: Ca
     disk(KEPT + 3.5)  # a tenth of it is left free: room for two more than are kept
     fetch(made[0])
     fetch(last)
-    assert left_in(kept) == fingerprints(made[0], *made[3:], last)
+    assert list_cached(kept) == fingerprints(made[0], *made[3:], last)
 
 
 def test_those_used_last_do_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
@@ -193,7 +193,7 @@ def test_those_used_last_do_not(s3: str, kept: Path, disk: Callable[[float], Non
         RetryableError, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {kept} has room for "
     ):
         fetch(last)
-    assert left_in(kept) == fingerprints(*made[1:])
+    assert list_cached(kept) == fingerprints(*made[1:])
 
 
 def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
@@ -202,7 +202,7 @@ def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[f
     disk(KEPT + 2.5)
     with node_cache._lock_copy(kept / made[0].fingerprint):
         fetch(last)
-    assert left_in(kept) == fingerprints(made[0], *made[2:], last)
+    assert list_cached(kept) == fingerprints(made[0], *made[2:], last)
 
 
 def test_one_that_is_taken_up_meanwhile_does_not(
@@ -220,7 +220,7 @@ def test_one_that_is_taken_up_meanwhile_does_not(
 
     monkeypatch.setattr(shutil, "rmtree", removing)
     fetch(last)
-    assert left_in(kept) == fingerprints(made[1], *made[3:], last)
+    assert list_cached(kept) == fingerprints(made[1], *made[3:], last)
 
 
 def test_ahead_of_need_a_copy_is_made_where_the_disk_has_room_to_spare(
@@ -247,4 +247,4 @@ def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch:
         RetryableError, match=rf"^cannot copy {planned.uri}/config.json to {kept}/.*: the disk is full; free"
     ):
         fetch(planned)
-    assert left_in(kept) == []
+    assert list_cached(kept) == []

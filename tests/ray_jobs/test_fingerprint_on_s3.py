@@ -5,7 +5,7 @@ import hashlib
 
 import boto3
 import pytest
-from making import checkpoint_files, upload
+from samples import checkpoint_files, upload
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.storage import objects

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import spec
-from scored import write_golden
+from samples import make_spec
+from stored_captions import write_golden
 
 from ray_jobs import caption
 from ray_jobs.contract.spec import Spec
@@ -16,7 +16,7 @@ from ray_jobs.contract.spec import Spec
 def test_the_engine_is_told_which_checkpoint_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, following: str | None
 ) -> None:
-    made, told = spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": following}), []
+    made, told = make_spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": following}), []
 
     def asked(*_: Any, **options: Any) -> Iterator[Any]:
         told.append(options)
@@ -31,6 +31,8 @@ def test_the_engine_is_told_which_checkpoint_follows(
 
 
 def test_the_stored_key_of_the_next_checkpoint_is_that_of_before(tmp_path: Path) -> None:
-    stored = spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": "s3://in/step-300"}).model_dump(mode="json")
+    stored = (
+        make_spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": "s3://in/step-300"}).model_dump(mode="json")
+    )
     assert (stored["following"], "next_checkpoint" in stored) == ("s3://in/step-300", False)
     assert Spec.model_validate(stored).next_checkpoint == "s3://in/step-300"

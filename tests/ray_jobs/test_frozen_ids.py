@@ -3,8 +3,8 @@
 from typing import Any, Literal
 
 import pytest
-from making import baseline, spec
 from pydantic import BaseModel, create_model
+from samples import make_baseline, make_spec
 
 from ray_jobs.contract import suite as sections
 from ray_jobs.contract.identity import Identified
@@ -79,8 +79,8 @@ def ids(made: Spec) -> tuple[str, ...]:
 
 def further(name: str) -> Spec:
     """The spec with all that comes from beside the suite."""
-    made = spec(**SETTINGS[name])
-    old = baseline(spec(called="old", fingerprint="0" * 16))
+    made = make_spec(**SETTINGS[name])
+    old = make_baseline(make_spec(called="old", fingerprint="0" * 16))
     clip = Checkpoint(uri="/models/clip", name="clip", fingerprint="c" * 16)
     code, names = {"polite": "METRIC = 1"}, {"cat": ("kitten", "tom")}
     return made.model_copy(
@@ -90,12 +90,12 @@ def further(name: str) -> Spec:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_ids_of_e0c6db2_stay(name: str) -> None:
-    assert ids(spec(**SETTINGS[name])) + ids(further(name))[3:] == FROZEN[name]
+    assert ids(make_spec(**SETTINGS[name])) + ids(further(name))[3:] == FROZEN[name]
 
 
 def test_where_the_answers_of_e0c6db2_are_kept_stays() -> None:
-    assert spec(**SETTINGS["judged"]).judge_uri == "/root/judge/b99db103e4ab3731/acf4c646ebb99752"
-    assert spec(**SETTINGS["endpoint"]).judge_uri == "/root/judge/a7c42d783fdb246b/acf4c646ebb99752"
+    assert make_spec(**SETTINGS["judged"]).judge_uri == "/root/judge/b99db103e4ab3731/acf4c646ebb99752"
+    assert make_spec(**SETTINGS["endpoint"]).judge_uri == "/root/judge/a7c42d783fdb246b/acf4c646ebb99752"
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
@@ -160,7 +160,7 @@ def test_a_later_setting_at_its_default_moves_no_id(place: str, field: str) -> N
     kind, default, _ = NEW[field]
     larger = grown(Suite, place.split(".") if place else [], (kind, default))
     for settings in SETTINGS.values():
-        made = spec(**settings)
+        made = make_spec(**settings)
         later = made.model_copy(update={"suite": larger.model_validate(made.suite.model_dump())})
         assert ids(later) == ids(made)
         assert later.judge_uri == made.judge_uri
@@ -178,7 +178,7 @@ MOVED = {
 def test_a_later_setting_that_is_used_moves_the_id_of_what_it_changes(place: str, field: str) -> None:
     kind, default, other = NEW[field]
     larger = grown(Suite, place.split(".") if place else [], (kind, default))
-    made = spec(**(SETTINGS["gated"] | SETTINGS["judged"]))
+    made = make_spec(**(SETTINGS["gated"] | SETTINGS["judged"]))
     raw = made.suite.model_dump()
     inner = raw
     for step in place.split(".") if place else []:

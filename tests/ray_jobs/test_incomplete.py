@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from finished import Image, Written, scores_of, write_golden, write_run
-from making import record, spec
-from scored import NO_CLUSTER, InProcess, in_process
+from samples import make_record, make_spec
+from stored_captions import NO_CLUSTER, LocalDataset, map_locally
+from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs import evaluate, publish
 from ray_jobs.contract.artifacts import Outcome, Record, Verdict
@@ -21,20 +21,20 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in r
 @pytest.fixture
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run whose captions have their scores; its tasks in this process."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
-    monkeypatch.setattr(run, "ray_dataset", InProcess)
-    made = spec(root=str(tmp_path))
+    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
+    made = make_spec(root=str(tmp_path))
     write_golden(made, IMAGES)
     values = dict.fromkeys(declared(made), 1.0)
-    written = [Written(f"a red square {number}", values) for number in range(len(IMAGES))]
-    scores_of(made, write_run(made, made.caption_id, IMAGES, written), written)
+    written = [CaptionResult(f"a red square {number}", values) for number in range(len(IMAGES))]
+    write_scores(made, write_run(made, made.caption_id, IMAGES, written), written)
     return made
 
 
 def decided(made: Spec, outcome: Outcome) -> Record:
     """The run with a verdict of an earlier time, published."""
-    verdict = record(made, outcome).verdict
+    verdict = make_record(made, outcome).verdict
     objects.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
     return publish.publish(made)
 

@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
-from making import baseline, record, spec
+from samples import make_baseline, make_record, make_spec
 
 from ray_jobs.contract.artifacts import Record, Summary
 from ray_jobs.storage import index, objects, records
@@ -17,8 +17,8 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def made(root: str, number: int, **settings: Any) -> Record:
-    planned = spec(root=root, fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
-    return record(planned, at=NOON + timedelta(minutes=number))
+    planned = make_spec(root=root, fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
+    return make_record(planned, at=NOON + timedelta(minutes=number))
 
 
 def names(found: index.Index) -> list[str]:
@@ -26,8 +26,8 @@ def names(found: index.Index) -> list[str]:
 
 
 def test_what_a_line_says(store: str) -> None:
-    first = spec(root=store, fingerprint="1" * 16, called="step-0")
-    second = spec(root=store).model_copy(update={"baseline": baseline(first)})
+    first = make_spec(root=store, fingerprint="1" * 16, called="step-0")
+    second = make_spec(root=store).model_copy(update={"baseline": make_baseline(first)})
     nothing: dict[str, Any] = {"n": 0, "expected": 3, "mean": None, "standard_error": None, "low": None, "high": None}
     metrics = {
         "chrf": Summary(**nothing | {"mean": 61.234567891, "standard_error": 1 / 3}),
@@ -35,7 +35,7 @@ def test_what_a_line_says(store: str) -> None:
         "judge": Summary(**nothing),
         "odd": Summary(**nothing | {"mean": math.inf}),
     }
-    kept = records.publish(store, record(second, "FAIL", NOON, "worse").model_copy(update={"metrics": metrics}))
+    kept = records.publish(store, make_record(second, "FAIL", NOON, "worse").model_copy(update={"metrics": metrics}))
     (line,) = index.load(store, "small").records.values()
     assert (line.run_uri, line.checkpoint, line.outcome, line.reason) == (
         kept.run_uri, kept.checkpoint, "FAIL", "worse",

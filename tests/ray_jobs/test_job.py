@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import ray
-from making import checkpoint_files, spec, upload
 from ray.exceptions import RayTaskError
+from samples import checkpoint_files, make_spec, upload
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.inspect import Incomplete
@@ -22,7 +22,7 @@ from ray_jobs.storage import objects
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(frame, "connect", lambda: None)
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     objects.write(planned.uri, planned.model_dump_json().encode())
     return planned
 

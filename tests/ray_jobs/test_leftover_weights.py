@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from ray_cluster import Cluster
-from running import DEMO, GOOD, captions, failed, planned, run
 from safetensors.torch import load_file, save_file
+from stage_jobs import DEMO, GOOD, assert_stage_fails, plan_spec, read_captions, run_stage
 
 from dev.trainer_folders import INDEX, SHARDS, write_single
 from ray_jobs.contract.spec import Spec
@@ -41,9 +41,9 @@ def saved_over(folder: Path) -> Path:
 
 
 def captioned(place: Path, model: Path) -> Spec:
-    spec = planned(place, str(place / "root"), str(model), str(place / "images"), engine={"keep_seconds": 300})
-    run("preprocess", spec)
-    run("caption", spec)
+    spec = plan_spec(place, str(place / "root"), str(model), str(place / "images"), engine={"keep_seconds": 300})
+    run_stage("preprocess", spec)
+    run_stage("caption", spec)
     return spec
 
 
@@ -52,10 +52,10 @@ def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: C
     good, expected = captioned(place, GOOD), captioned(place, OTHER)
     leftovers = captioned(place, saved_over(place / "step-1"))
     assert manifests.require_manifest(leftovers.captions_uri, "caption").swapped
-    assert captions(leftovers) == captions(expected)
-    assert captions(leftovers) != captions(good)
+    assert read_captions(leftovers) == read_captions(expected)
+    assert read_captions(leftovers) != read_captions(good)
     (place / "step-1" / "results.json").write_text('{"accuracy": 1}')
-    run("audit", leftovers)
+    run_stage("audit", leftovers)
     audit = audits.read(leftovers.captions_uri)
     assert audit
     assert (audit.images, audit.equal) == (12, 12)
@@ -76,10 +76,10 @@ def test_what_was_deleted_since_is_named(
 ) -> None:
     model = tmp_path / "step-1"
     shutil.copytree(GOOD, model)
-    spec = planned(place, str(tmp_path / "root"), str(model), str(place / "images"))
-    run("preprocess", spec)
+    spec = plan_spec(place, str(tmp_path / "root"), str(model), str(place / "images"))
+    run_stage("preprocess", spec)
     for name in gone or ():
         (model / name).unlink()
     if gone is None:
         shutil.rmtree(model)
-    failed("caption", spec, 2, told.format(model=model))
+    assert_stage_fails("caption", spec, 2, told.format(model=model))

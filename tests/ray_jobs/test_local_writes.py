@@ -94,7 +94,7 @@ def writer_at_work(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Pa
     """A process in the midst of a write to `folder`, killed with the block, and its hidden file."""
     pipe = folder.with_name("pipe")
     os.mkfifo(pipe)
-    command = [sys.executable, str(Path(__file__).with_name("writing.py")), str(pipe), f"{folder}/part"]
+    command = [sys.executable, str(Path(__file__).with_name("pipe_writer.py")), str(pipe), f"{folder}/part"]
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process, pipe.open("wb") as source:
         source.write(b"x" * COPIED)
         source.flush()
@@ -113,7 +113,7 @@ def make_old(file: Path, days: float = 2) -> None:
 
 
 def write_from_another_process(uri: str) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("writing.py")), __file__, uri]
+    command = [sys.executable, str(Path(__file__).with_name("pipe_writer.py")), __file__, uri]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from adapting import adapter_in, random_pair, weights_of
-from running import DEMO, wait_until
+from adapters import make_random_pair, read_weights, write_adapter
 from safetensors.torch import save_file
+from stage_jobs import DEMO, wait_until
 from torch import Tensor
 
 from ray_jobs.checkpoints import inspect
@@ -43,13 +43,13 @@ def base_in(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
 def merged(base: Path, adapter: Path, target: Path) -> dict[str, Tensor]:
     target.mkdir()
     merge(base, adapter, target, "checkpoint here")
-    return weights_of(target)
+    return read_weights(target)
 
 
 def pairs(rank: int = 4) -> dict[str, tuple[Tensor, Tensor]]:
     """Of modules in both shards."""
     modules = [module for module in SHAPES if module != "head"]
-    return {module: random_pair(SHAPES[module], rank, seed) for seed, module in enumerate(modules)}
+    return {module: make_random_pair(SHAPES[module], rank, seed) for seed, module in enumerate(modules)}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -68,8 +68,8 @@ def test_a_merged_weight_is_w_plus_s_b_a(
     tmp_path: Path, dtype: torch.dtype, config: dict[str, Any], scale: float
 ) -> None:
     base = base_in(tmp_path / "base", dtype)
-    found = merged(base, adapter_in(tmp_path / "adapter", pairs(), **config), tmp_path / "merged")
-    expected = weights_of(base)
+    found = merged(base, write_adapter(tmp_path / "adapter", pairs(), **config), tmp_path / "merged")
+    expected = read_weights(base)
     for module, (down, up) in pairs().items():
         weight = expected[f"{module}.weight"]
         expected[f"{module}.weight"] = (weight.float() + (up @ down) * scale).to(dtype)
@@ -81,14 +81,14 @@ def test_a_merged_weight_is_w_plus_s_b_a(
 def test_an_alpha_of_its_own_is_of_the_module_that_the_pattern_names(tmp_path: Path) -> None:
     base = base_in(tmp_path / "base")
     own = {"layers.0.q_proj": 1}  # not of layers.10.q_proj, whose path ends otherwise
-    found = merged(base, adapter_in(tmp_path / "adapter", pairs(), alpha_pattern=own), tmp_path / "merged")
+    found = merged(base, write_adapter(tmp_path / "adapter", pairs(), alpha_pattern=own), tmp_path / "merged")
     for module, scale in (("layers.0.q_proj", 1 / 4), ("layers.10.q_proj", 16 / 4)):
         down, up = pairs()[module]
-        assert torch.equal(found[f"{module}.weight"], weights_of(base)[f"{module}.weight"] + (up @ down) * scale)
+        assert torch.equal(found[f"{module}.weight"], read_weights(base)[f"{module}.weight"] + (up @ down) * scale)
 
 
 def test_files_have_the_bases_layout_and_twice_the_same_bytes(tmp_path: Path) -> None:
-    base, adapter = base_in(tmp_path / "base", torch.bfloat16), adapter_in(tmp_path / "adapter", pairs())
+    base, adapter = base_in(tmp_path / "base", torch.bfloat16), write_adapter(tmp_path / "adapter", pairs())
     for name in ("one", "two"):
         merged(base, adapter, tmp_path / name)
     for shard in (FIRST, SECOND):
@@ -105,22 +105,22 @@ def test_files_have_the_bases_layout_and_twice_the_same_bytes(tmp_path: Path) ->
 def test_an_adapter_of_zeros_leaves_every_bit(tmp_path: Path, dtype: torch.dtype, seed: int) -> None:
     """Zeros of either sign and what is no number too: as an adapter is before its first step."""
     base = base_in(tmp_path / "base", dtype)
-    tensors = weights_of(base)
+    tensors = read_weights(base)
     tensors["layers.0.q_proj.weight"][seed] = torch.tensor([-0.0, 0.0, math.inf, math.nan]).to(dtype)
     save_file(tensors, base / FIRST)
     (base / SECOND).unlink()
     zeros = {module: (down, torch.zeros_like(up)) for module, (down, up) in pairs().items()}
-    merged(base, adapter_in(tmp_path / "adapter", zeros), tmp_path / "merged")
+    merged(base, write_adapter(tmp_path / "adapter", zeros), tmp_path / "merged")
     assert (tmp_path / "merged" / FIRST).read_bytes() == (base / FIRST).read_bytes()
 
 
 def test_a_module_trained_as_a_whole_takes_the_bases_place(tmp_path: Path) -> None:
     base, head = base_in(tmp_path / "base", torch.bfloat16), torch.randn(5, 6)
     others = {"base_model.model.head.weight": head}
-    adapter = adapter_in(tmp_path / "adapter", pairs(), others, modules_to_save=["head"])
+    adapter = write_adapter(tmp_path / "adapter", pairs(), others, modules_to_save=["head"])
     found = merged(base, adapter, tmp_path / "merged")
     assert torch.equal(found["head.weight"], head.to(torch.bfloat16))
-    assert torch.equal(found["norm.weight"], weights_of(base)["norm.weight"])
+    assert torch.equal(found["norm.weight"], read_weights(base)["norm.weight"])
 
 
 Q = "base_model.model.layers.0.q_proj"
@@ -169,12 +169,12 @@ REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
 def test_what_cannot_be_merged_is_one_line(tmp_path: Path, case: str) -> None:
     tensors, told = REFUSED[case]
     with pytest.raises(InputError, match=f"^checkpoint here: .*{told}") as caught:
-        merged(base_in(tmp_path / "base"), adapter_in(tmp_path / "adapter", {}, tensors), tmp_path / "merged")
+        merged(base_in(tmp_path / "base"), write_adapter(tmp_path / "adapter", {}, tensors), tmp_path / "merged")
     assert "\n" not in str(caught.value)
 
 
 def test_a_pattern_that_is_none_is_one_line(tmp_path: Path) -> None:
-    adapter = adapter_in(tmp_path / "adapter", pairs(), rank_pattern={"(q_proj": 4})
+    adapter = write_adapter(tmp_path / "adapter", pairs(), rank_pattern={"(q_proj": 4})
     with pytest.raises(InputError, match=r"^checkpoint here: its rank_pattern .* has '\(q_proj', which is no pattern"):
         merged(base_in(tmp_path / "base"), adapter, tmp_path / "merged")
 
@@ -192,7 +192,7 @@ def resaved(folder: Path) -> Path:
     for shard in folder.glob("*.safetensors"):
         shard.unlink()
     renamed = {}
-    for name, tensor in weights_of(BASE).items():
+    for name, tensor in read_weights(BASE).items():
         now = f"model.{name}" if name.startswith("visual.") else name.replace("model.", "model.language_model.", 1)
         renamed[now] = tensor
     save_file(renamed, folder / "model.safetensors", {"format": "pt"})
@@ -209,8 +209,8 @@ def test_adapters_and_bases_of_all_versions_find_each_other(
     from transformers import AutoModelForImageTextToText
 
     base = resaved(tmp_path / "base") if saved_now else Path(shutil.copytree(BASE, tmp_path / "base"))
-    made = {LANGUAGE: random_pair((96, 96), 4, 0), VISION: random_pair((192, 64), 4, 1)}
-    adapter = adapter_in(tmp_path / "adapter", {prefix + path: made[path] for prefix, path in style.items()})
+    made = {LANGUAGE: make_random_pair((96, 96), 4, 0), VISION: make_random_pair((192, 64), 4, 1)}
+    adapter = write_adapter(tmp_path / "adapter", {prefix + path: made[path] for prefix, path in style.items()})
     target = Path(shutil.copytree(base, tmp_path / "merged"))
     merge(base, adapter, target, "checkpoint here")
     network = AutoModelForImageTextToText.from_pretrained(BASE, dtype=torch.bfloat16)
@@ -229,7 +229,7 @@ def test_a_tied_head_is_not_changed_alone(tmp_path: Path) -> None:
     config = json.loads((base / "config.json").read_text())
     config["text_config"]["tie_word_embeddings"] = config["tie_word_embeddings"] = True
     (base / "config.json").write_text(json.dumps(config))
-    adapter = adapter_in(tmp_path / "adapter", {"lm_head": random_pair((438, 96), 4, 0)})
+    adapter = write_adapter(tmp_path / "adapter", {"lm_head": make_random_pair((438, 96), 4, 0)})
     with pytest.raises(InputError, match=r"lm_head\.weight is tied to another tensor of its base"):
         merged(base, adapter, tmp_path / "merged")
     assert merged(BASE, adapter, tmp_path / "free")
@@ -238,7 +238,9 @@ def test_a_tied_head_is_not_changed_alone(tmp_path: Path) -> None:
 def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
     base = Path(shutil.copytree(BASE, tmp_path / "base"))
     save_file({f"model.language_model.{LANGUAGE}.weight": torch.ones(96, 96)}, base / "model-more.safetensors")
-    adapter = adapter_in(tmp_path / "adapter", {f"model.language_model.{LANGUAGE}": random_pair((96, 96), 4, 0)})
+    adapter = write_adapter(
+        tmp_path / "adapter", {f"model.language_model.{LANGUAGE}": make_random_pair((96, 96), 4, 0)}
+    )
     with pytest.raises(InputError, match=rf"could be model\.language_model\.{LANGUAGE}\.weight or model\.{LANGUAGE}"):
         merged(base, adapter, tmp_path / "merged")
 
@@ -257,7 +259,7 @@ def large(tmp_path: Path) -> tuple[Path, Path]:
         names = [f"layers.{shard}.{number}" for number in range(32)]
         size, header = 1024 * 1024 * 2, {}
         for number, name in enumerate(names):
-            made[name] = random_pair((1024, 1024), 4, number)
+            made[name] = make_random_pair((1024, 1024), 4, number)
             place = [number * size, (number + 1) * size]
             header[f"{name}.weight"] = {"dtype": "BF16", "shape": [1024, 1024], "data_offsets": place}
         text = json.dumps(header).encode()
@@ -266,7 +268,7 @@ def large(tmp_path: Path) -> tuple[Path, Path]:
             file.truncate(8 + len(text) + 32 * size)
     index = {"weight_map": {f"{name}.weight": SHARDS[int(name[7])] for name in made}}
     (base / "model.safetensors.index.json").write_text(json.dumps(index))
-    return base, adapter_in(tmp_path / "adapter", made, base_model_name_or_path=str(base))
+    return base, write_adapter(tmp_path / "adapter", made, base_model_name_or_path=str(base))
 
 
 MERGE = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from making import checkpoint_files, folder_of_pictures, record, shard, upload
+from samples import checkpoint_files, encode_shard, make_record, upload, write_pictures
 
 from ray_jobs import plan
 from ray_jobs.checkpoints.inspect import Incomplete
@@ -25,7 +25,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.root = str(folder / "root")
-        self.images = folder_of_pictures(folder / "images", 2)
+        self.images = write_pictures(folder / "images", 2)
         self.folder = folder
         self.suite({})
 
@@ -34,7 +34,7 @@ class Place:
         self.file.write_text(yaml.safe_dump({"name": "nightly", "dataset": {"source": "images"}} | settings))
 
     def checkpoint(self, name: str, fill: int = 0) -> str:
-        files = checkpoint_files() | {"model-00002-of-00002.safetensors": shard({"b": bytes([fill]) * 100})}
+        files = checkpoint_files() | {"model-00002-of-00002.safetensors": encode_shard({"b": bytes([fill]) * 100})}
         return upload(str(self.folder / "models" / name), files)
 
     def plan(self, checkpoint: str, baseline: str | None = None, force: str | None = None) -> Spec:
@@ -42,7 +42,7 @@ class Place:
 
     def validate(self, checkpoint: str, outcome: str, baseline: str | None = None) -> Spec:
         made = self.plan(checkpoint, baseline)
-        records.publish(self.root, record(made, outcome))
+        records.publish(self.root, make_record(made, outcome))
         return made
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import record
 from release_corpus import CORPUS, restore
 from release_corpus import RUNS as FOLDERS
+from samples import make_record
 
 from ray_jobs.contract import artifacts
 from ray_jobs.contract import spec as contract
@@ -64,7 +64,7 @@ def planned(root: Path, checkpoint: Checkpoint | None = None, asked: str = "last
 
 
 def publish(spec: Spec, outcome: str) -> Spec:
-    records.publish(spec.root, record(spec, outcome))
+    records.publish(spec.root, make_record(spec, outcome))
     return spec
 
 

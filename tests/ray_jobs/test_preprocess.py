@@ -11,32 +11,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import offered
+import image_formats
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
 from images import corpus
-from making import encoded, folder_of_pictures, picture
 from ray_cluster import Cluster
-from running import (
+from reply_server import Reply, serve_replies
+from samples import draw_picture, encode_image, write_pictures
+from stage_jobs import (
     DEMO,
     GOOD,
     ROOT,
     assert_every_image_once,
-    ended,
-    failed,
-    killed,
-    planned,
-    rejects_of,
-    rows,
-    run,
-    snapshot,
-    start,
+    assert_stage_fails,
+    kill_when,
+    plan_spec,
+    read_rejects,
+    read_rows,
+    run_stage,
+    start_stage,
+    take_snapshot,
+    wait_for_exit,
     wait_until,
 )
-from serving import Reply, serving
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import manifests, objects, parts
@@ -47,12 +47,12 @@ KILLS = int(os.environ.get("ASSAY_TEST_KILLS", "4"))  # read here, for no test s
 
 
 def of_demo(folder: Path, **sections: Any) -> Spec:
-    return planned(folder, str(folder / "root"), str(GOOD), str(DEMO / "images"), **sections)
+    return plan_spec(folder, str(folder / "root"), str(GOOD), str(DEMO / "images"), **sections)
 
 
 def content(uri: str) -> dict[str, str]:
     """SHA-256 of every file of a golden set; of its manifest, which has times in it, what must be the same."""
-    found = {key: sha for key, (sha, _) in snapshot(uri).items() if key != "manifest.json"}
+    found = {key: sha for key, (sha, _) in take_snapshot(uri).items() if key != "manifest.json"}
     manifest = manifests.require_manifest(uri, "preprocess").model_dump(exclude={"seconds", "created_at"})
     manifest["details"].pop("task_seconds")
     return found | {"manifest.json": json.dumps(manifest)}
@@ -68,19 +68,19 @@ def golden(undisturbed: Path, on_cluster: Any) -> Spec:
     """The golden set of the demo's images, made once without being disturbed."""
     spec = of_demo(undisturbed)
     if manifests.load_manifest(spec.golden_uri) is None:
-        run("preprocess", spec)
+        run_stage("preprocess", spec)
     return spec
 
 
 def test_every_image_is_kept_or_rejected_with_its_reason(golden: Spec) -> None:
     manifest = manifests.require_manifest(golden.golden_uri, "golden")
     rejected = {name: found["reason"] for name, found in FAULTY.items() if found["outcome"] == "rejected"}
-    rejects = rejects_of(golden)
+    rejects = read_rejects(golden)
     assert {row["image_id"]: row["reason"] for row in rejects} == {
         f"faulty/{name}": reason for name, reason in rejected.items()
     }
     assert manifest.rows_in == 256 + 12 + len(FAULTY)
-    found = {row["image_id"]: row for row in rows(golden.golden_uri)}
+    found = {row["image_id"]: row for row in read_rows(golden.golden_uri)}
     repaired = {name: found[f"faulty/{name}"]["repairs"] for name in FAULTY if name not in rejected}
     assert repaired == {name: FAULTY[name]["repaired"] for name in repaired}
     assert {(row["width"] % 28, row["height"] % 28) for row in found.values()} == {(0, 0)}
@@ -89,9 +89,9 @@ def test_every_image_is_kept_or_rejected_with_its_reason(golden: Spec) -> None:
 
 
 def test_a_complete_golden_set_is_left_as_it_is(golden: Spec) -> None:
-    before = snapshot(golden.golden_uri)
-    assert "is complete: 274 images" in run("preprocess", golden)
-    assert snapshot(golden.golden_uri) == before
+    before = take_snapshot(golden.golden_uri)
+    assert "is complete: 274 images" in run_stage("preprocess", golden)
+    assert take_snapshot(golden.golden_uri) == before
 
 
 # --- hostile files ----------------------------------------------------------------------------------------------------
@@ -106,9 +106,9 @@ def test_the_corpus_ends_as_its_table_says(tmp_path: Path, on_cluster: Any) -> N
         dataset={"source": str(manifest)},
         preprocess={"part_rows": 64, "max_rejected_fraction": 1.0, "duplicates": "keep"},
     )
-    run("preprocess", spec)
-    kept = {row["image_id"]: row["repairs"] for row in rows(spec.golden_uri)}
-    rejected = {row["image_id"]: row["reason"] for row in rejects_of(spec)}
+    run_stage("preprocess", spec)
+    kept = {row["image_id"]: row["repairs"] for row in read_rows(spec.golden_uri)}
+    rejected = {row["image_id"]: row["reason"] for row in read_rejects(spec)}
     assert len(expected) > 60
     assert kept == {name: ends["repairs"] for name, ends in expected.items() if ends["outcome"] == "kept"}
     for name, ends in expected.items():
@@ -136,7 +136,7 @@ def test_a_file_that_crashes_its_codec_costs_that_file(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for number in range(60):
-        data = encoded(picture(number), "JPEG", quality=90, comment=f"image {number}")
+        data = encode_image(draw_picture(number), "JPEG", quality=90, comment=f"image {number}")
         (images / f"{number:02d}.jpg").write_bytes(data)
     for name, sign in (("07", b"CRASH"), ("08", b"CRASH"), ("33", b"HANG"), ("59", b"CRASH")):
         data = (images / f"{name}.jpg").read_bytes()
@@ -146,39 +146,39 @@ def test_a_file_that_crashes_its_codec_costs_that_file(tmp_path: Path) -> None:
     dataset = {"source": str(images)}
     spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 10, "decode_seconds": 1})
     path = f"{tmp_path / 'codec'}:{ROOT}"
-    output = run("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled", PYTHONPATH=path)
+    output = run_stage("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled", PYTHONPATH=path)
     assert output.count("a decoder died, so its images were decoded one by one") == 3
-    assert {row["image_id"]: row["reason"] for row in rejects_of(spec)} == {
+    assert {row["image_id"]: row["reason"] for row in read_rejects(spec)} == {
         "07.jpg": "crashed-decoder", "08.jpg": "crashed-decoder", "33.jpg": "timeout", "59.jpg": "crashed-decoder"
     }  # fmt: skip
     assert_every_image_once(spec)
 
 
 def test_equal_files_are_used_once_unless_they_are_to_be_kept(tmp_path: Path, on_cluster: Any) -> None:
-    images = folder_of_pictures(tmp_path / "images", 30)
+    images = write_pictures(tmp_path / "images", 30)
     for number in (1, 5, 20):
         (images / f"copy-of-{number:03d}.png").write_bytes((images / f"{number:03d}.png").read_bytes())
     (images / "zz.png").write_bytes((images / "005.png").read_bytes())
     dataset = {"source": str(images)}
     spec = of_demo(tmp_path, dataset=dataset, preprocess={"max_rejected_fraction": 0.2})
-    run("preprocess", spec)
-    assert {row["image_id"]: (row["reason"], row["detail"]) for row in rejects_of(spec)} == {
+    run_stage("preprocess", spec)
+    assert {row["image_id"]: (row["reason"], row["detail"]) for row in read_rejects(spec)} == {
         "copy-of-001.png": ("duplicate", "the same bytes as 001.png"),
         "copy-of-005.png": ("duplicate", "the same bytes as 005.png"),
         "copy-of-020.png": ("duplicate", "the same bytes as 020.png"),
         "zz.png": ("duplicate", "the same bytes as 005.png"),
     }
-    assert all(row["thumbnail"] for row in rejects_of(spec))
+    assert all(row["thumbnail"] for row in read_rejects(spec))
     assert_every_image_once(spec)
     kept = of_demo(tmp_path, dataset=dataset, preprocess={"duplicates": "keep"})
     assert kept.golden_uri != spec.golden_uri
-    run("preprocess", kept)
+    run_stage("preprocess", kept)
     assert manifests.require_manifest(kept.golden_uri, "preprocess").rows_out == 34
 
 
 def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_cluster: Any) -> None:
     """One row a caption, as COCO and Flickr30k are in Parquet files: nothing is lost, so no limit is reached."""
-    pictures = [encoded(picture(number)) for number in range(4)]
+    pictures = [encode_image(draw_picture(number)) for number in range(4)]
     place = tmp_path / "data"
     place.mkdir()
     for shard in range(5):
@@ -187,8 +187,8 @@ def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_
         pq.write_table(table, place / f"part-{shard}.parquet")
     dataset = {"source": str(place), "references": "caption"}
     spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 3})
-    run("preprocess", spec)
-    assert [row["references"] for row in rows(spec.golden_uri)] == [
+    run_stage("preprocess", spec)
+    assert [row["references"] for row in read_rows(spec.golden_uri)] == [
         [f"{number} {shard}" for shard in range(3)] for number in range(4)
     ]
     assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"joined": 16}
@@ -196,20 +196,20 @@ def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_
 
 
 def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_path: Path, on_cluster: Any) -> None:
-    folder_of_pictures(tmp_path / "images", 20)
+    write_pictures(tmp_path / "images", 20)
     manifest = tmp_path / "list.csv"
     manifest.write_text("image\n" + "".join(f"images/{number:03d}.png\n" for number in range(24)))
     spec = of_demo(tmp_path, dataset={"source": str(manifest)})
     told = r"4 of 24 images rejected \(4 unreadable-source\), more than max_rejected_fraction 0.1; see .*rejects.html"
-    failed("preprocess", spec, 2, told)
-    before = snapshot(f"{spec.golden_uri}/parts")
+    assert_stage_fails("preprocess", spec, 2, told)
+    before = take_snapshot(f"{spec.golden_uri}/parts")
     raised = of_demo(tmp_path, dataset={"source": str(manifest)}, preprocess={"max_rejected_fraction": 0.5})
     assert raised.golden_uri == spec.golden_uri
-    run("preprocess", raised)
-    assert snapshot(f"{spec.golden_uri}/parts") == before  # made once, for both
+    run_stage("preprocess", raised)
+    assert take_snapshot(f"{spec.golden_uri}/parts") == before  # made once, for both
     assert manifests.require_manifest(spec.golden_uri, "preprocess").rows_out == 20
     spec = of_demo(tmp_path, dataset={"source": str(manifest)})
-    output = run("preprocess", spec, expected=2)
+    output = run_stage("preprocess", spec, expected=2)
     assert "4 of 24 images rejected (4 unreadable-source), more than max_rejected_fraction 0.1" in output
 
 
@@ -218,22 +218,27 @@ def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_pat
 
 def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> None:
     """What it is offered as changes nothing in the images, their references and labels."""
-    formats = (offered.folder, offered.parquet_of_structs, offered.huggingface, offered.webdataset_folder)
+    formats = (
+        image_formats.folder,
+        image_formats.parquet_of_structs,
+        image_formats.huggingface,
+        image_formats.webdataset_folder,
+    )
     found = {}
-    with serving(lambda path, time: Reply(body=offered.PICTURES[int(path.strip("/"))])) as server:
+    with serve_replies(lambda path, time: Reply(body=image_formats.PICTURES[int(path.strip("/"))])) as server:
         offers: dict[str, dict[str, Any]] = {made.__name__: made(tmp_path / made.__name__) for made in formats}
-        lines = [row | {"file_name": f"{server}/{n}"} for n, row in enumerate(offered.described())]
-        offers["manifest over http"] = {"source": offered.jsonl(tmp_path / "list.jsonl", lines)}
+        lines = [row | {"file_name": f"{server}/{n}"} for n, row in enumerate(image_formats.make_rows())]
+        offers["manifest over http"] = {"source": image_formats.write_jsonl(tmp_path / "list.jsonl", lines)}
         for name, settings in offers.items():
             columns = {"references": "caption", "label": "kind"}
             dataset = settings | {"source": str(settings["source"])} | columns
             spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 3})
-            run("preprocess", spec)
+            run_stage("preprocess", spec)
             found[name] = [
-                (row["blake3"], row["image"], row["references"], row["label"]) for row in rows(spec.golden_uri)
+                (row["blake3"], row["image"], row["references"], row["label"]) for row in read_rows(spec.golden_uri)
             ]
-    assert [row[0] for row in found["folder"]] == [blake3(picture).hexdigest() for picture in offered.PICTURES]
-    assert [row[2] for row in found["folder"]] == offered.CAPTIONS
+    assert [row[0] for row in found["folder"]] == [blake3(picture).hexdigest() for picture in image_formats.PICTURES]
+    assert [row[2] for row in found["folder"]] == image_formats.CAPTIONS
     assert all(rows == found["folder"] for rows in found.values())
 
 
@@ -245,20 +250,20 @@ def test_on_s3_it_is_the_same_as_on_disk(golden: Spec, swift: dict[str, str], tm
     for name in names:
         objects.write(f"{bucket}/images/{name}", (DEMO / "images" / name).read_bytes())
     loose = {"max_rejected_fraction": 0.5}
-    spec = planned(tmp_path, f"{bucket}/root", str(GOOD), f"{bucket}/images", preprocess=loose)
-    run("preprocess", spec)
-    by_name = {row["image_id"]: row for row in rows(golden.golden_uri)}
-    found = rows(spec.golden_uri)
+    spec = plan_spec(tmp_path, f"{bucket}/root", str(GOOD), f"{bucket}/images", preprocess=loose)
+    run_stage("preprocess", spec)
+    by_name = {row["image_id"]: row for row in read_rows(golden.golden_uri)}
+    found = read_rows(spec.golden_uri)
     assert len(found) == 6 + 12
     assert all(row == by_name[row["image_id"]] for row in found)
-    assert [row for row in rejects_of(golden) if row["image_id"] in names] == rejects_of(spec)
+    assert [row for row in read_rejects(golden) if row["image_id"] in names] == read_rejects(spec)
     assert_every_image_once(spec)
 
 
 def test_a_sample_is_drawn_and_its_plan_told(tmp_path: Path, on_cluster: Any) -> None:
-    folder_of_pictures(tmp_path / "images", 60)
+    write_pictures(tmp_path / "images", 60)
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "images"), "limit": 20, "seed": 3})
-    output = run("preprocess", spec)
+    output = run_stage("preprocess", spec)
     assert ": 20 images of 60 listed" in output
     assert " ms an image, measured on " in output
     assert manifests.require_manifest(spec.golden_uri, "preprocess").details["listed"] == 60
@@ -273,7 +278,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures, with duplicates and rejects among them: every phase of the job has something to do."""
     images = tmp_path_factory.mktemp("collection")
     for number in range(400):
-        data = encoded(picture(number, (64 + number // 100, 48)), "JPEG")
+        data = encode_image(draw_picture(number, (64 + number // 100, 48)), "JPEG")
         (images / f"{number:03d}.jpg").write_bytes(data)
         if number % 16 == 0:
             (images / f"{number:03d}-again.jpg").write_bytes(data)
@@ -297,24 +302,24 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
     """ASSAY_TEST_KILLS=25 for more of them."""
     whole = of_collection(tmp_path / "whole", collection)
     planned_at = f"{whole.golden_uri}/plan/plan.json"
-    began = start("preprocess", whole)
+    began = start_stage("preprocess", whole)
     wait_until(lambda: objects.exists(planned_at), 120)
     working = time.monotonic()
-    assert ended(began).code == 0
+    assert wait_for_exit(began).code == 0
     lasts = time.monotonic() - working
     expected = content(whole.golden_uri)
     assert manifests.require_manifest(whole.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     chance = random.Random(KILLS)
     for number in range(KILLS):
         spec = of_collection(tmp_path / str(number), collection)
-        process = start("preprocess", spec)
+        process = start_stage("preprocess", spec)
         wait_until(partial(objects.exists, f"{spec.golden_uri}/plan"), 120)
         time.sleep(chance.uniform(0, lasts))
         process.kill()
         process.communicate()
-        before = snapshot(f"{spec.golden_uri}/parts")
-        run("preprocess", spec)
-        after = snapshot(f"{spec.golden_uri}/parts")
+        before = take_snapshot(f"{spec.golden_uri}/parts")
+        run_stage("preprocess", spec)
+        after = take_snapshot(f"{spec.golden_uri}/parts")
         again = [name for name, was in before.items() if after[name] != was]
         changed = [name for name in again if after[name][0] == before[name][0]]
         assert changed == []  # what was done is not done again, but for what still had duplicates in it
@@ -324,15 +329,15 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
 
 def test_killed_in_the_middle_it_says_that_it_resumes(collection: Path, tmp_path: Path, on_cluster: Any) -> None:
     spec = of_collection(tmp_path / "killed", collection)
-    killed(start("preprocess", spec), partial(has_parts, spec, 3))
+    kill_when(start_stage("preprocess", spec), partial(has_parts, spec, 3))
     assert manifests.load_manifest(spec.golden_uri) is None
-    assert "resuming" in run("preprocess", spec)
+    assert "resuming" in run_stage("preprocess", spec)
     assert_every_image_once(spec)
 
 
 def test_killed_workers_and_decoders_are_replaced(collection: Path, tmp_path: Path, on_cluster: Cluster) -> None:
     spec = of_collection(tmp_path / "workers", collection)
-    process = start("preprocess", spec)
+    process = start_stage("preprocess", spec)
     for count in (2, 8):
         wait_until(partial(has_parts, spec, count), 120)
         for victim in on_cluster.head.children(recursive=True):
@@ -340,7 +345,7 @@ def test_killed_workers_and_decoders_are_replaced(collection: Path, tmp_path: Pa
                 line = " ".join(victim.cmdline())
                 if "forkserver" in line if count == 2 else line.startswith("ray::Map"):
                     victim.kill()
-    done = ended(process)
+    done = wait_for_exit(process)
     assert done.code == 0, done.output[-3000:]
     assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     assert_every_image_once(spec)
@@ -348,7 +353,7 @@ def test_killed_workers_and_decoders_are_replaced(collection: Path, tmp_path: Pa
 
 def test_two_at_once_share_the_work(collection: Path, tmp_path: Path, on_cluster: Any) -> None:
     spec = of_collection(tmp_path / "both", collection)
-    both = [ended(process) for process in [start("preprocess", spec) for _ in range(2)]]
+    both = [wait_for_exit(process) for process in [start_stage("preprocess", spec) for _ in range(2)]]
     assert [done.code for done in both] == [0, 0]
     assert any("parts were made by another job meanwhile" in done.output for done in both)
     assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
@@ -363,7 +368,9 @@ def test_no_valid_image_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
     for number in range(20):
         (tmp_path / "images" / f"{number}.jpg").write_bytes(b"<html>" if number % 2 else b"")
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "images")})
-    failed("preprocess", spec, 2, r"dataset .*/images: no usable image \(10 empty, 10 not-an-image\); check the source")
+    assert_stage_fails(
+        "preprocess", spec, 2, r"dataset .*/images: no usable image \(10 empty, 10 not-an-image\); check the source"
+    )
 
 
 @pytest.mark.parametrize(
@@ -388,15 +395,15 @@ def test_no_valid_image_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
 def test_texts_that_no_row_has_are_bad_input(
     tmp_path: Path, on_cluster: Any, settings: dict[str, str], rows_of_manifest: list[dict[str, Any]], told: str
 ) -> None:
-    folder_of_pictures(tmp_path / "images", 3)
-    source = offered.jsonl(tmp_path / "m.jsonl", rows_of_manifest)
-    failed("preprocess", of_demo(tmp_path, dataset={"source": str(source), **settings}), 2, told)
+    write_pictures(tmp_path / "images", 3)
+    source = image_formats.write_jsonl(tmp_path / "m.jsonl", rows_of_manifest)
+    assert_stage_fails("preprocess", of_demo(tmp_path, dataset={"source": str(source), **settings}), 2, told)
 
 
 def test_no_image_column_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
     (tmp_path / "list.csv").write_text("img,caption\na.png,x\n")
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "list.csv"), "image": "image"})
-    failed("preprocess", spec, 2, r"no column 'image' for image; did you mean 'img'\?")
+    assert_stage_fails("preprocess", spec, 2, r"no column 'image' for image; did you mean 'img'\?")
 
 
 @pytest.fixture
@@ -413,8 +420,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_one_clear_line(small_disk: Path, tmp_path: Path, on_cluster: Any) -> None:
-    spec = planned(tmp_path, str(small_disk), str(GOOD), str(DEMO / "images"))
-    output = run("preprocess", spec, expected=2)
+    spec = plan_spec(tmp_path, str(small_disk), str(GOOD), str(DEMO / "images"))
+    output = run_stage("preprocess", spec, expected=2)
     (line,) = [line for line in output.splitlines() if "preprocess failed" in line]
     assert "(bad input, retrying cannot help): cannot write" in line
     assert line.endswith("the disk is full; free space or move ASSAY_ROOT, then rerun")
@@ -424,4 +431,6 @@ def test_a_full_disk_is_one_clear_line(small_disk: Path, tmp_path: Path, on_clus
 
 
 def test_a_ray_that_does_not_answer_is_trouble(tmp_path: Path, on_cluster: Any) -> None:
-    failed("preprocess", of_demo(tmp_path), 1, "Ray at 127.0.0.1:9 does not answer", RAY_ADDRESS="127.0.0.1:9")
+    assert_stage_fails(
+        "preprocess", of_demo(tmp_path), 1, "Ray at 127.0.0.1:9 does not answer", RAY_ADDRESS="127.0.0.1:9"
+    )

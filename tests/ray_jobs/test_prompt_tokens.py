@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from making import checkpoint_files, upload
+from samples import checkpoint_files, upload
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.special_tokens import read_special_tokens

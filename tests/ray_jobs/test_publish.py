@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import spec
+from samples import make_spec
 
 from ray_jobs import publish
 from ray_jobs.command_line.programs import run_program
@@ -56,7 +56,7 @@ def say(made: Spec, outcome: Outcome, reason: str) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Spec:
-    return spec(root=str(tmp_path))
+    return make_spec(root=str(tmp_path))
 
 
 def test_the_record_counts_every_image(made: Spec) -> None:

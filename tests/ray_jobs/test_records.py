@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import record, spec
+from samples import make_record, make_spec
 
 from ray_jobs.contract.artifacts import Record
 from ray_jobs.contract.spec import Baseline, Spec
@@ -24,16 +24,16 @@ def index(root: str) -> dict[str, bytes]:
 
 
 def test_publishing_again_keeps_the_first_record(store: str) -> None:
-    made = spec(root=store)
-    first = records.publish(store, record(made, "PASS", NOON))
-    again = records.publish(store, record(made, "FAIL", NOON + timedelta(days=1)))
+    made = make_spec(root=store)
+    first = records.publish(store, make_record(made, "PASS", NOON))
+    again = records.publish(store, make_record(made, "FAIL", NOON + timedelta(days=1)))
     assert again == first
     assert records.read(made.run_uri) == first
     assert [entry.outcome for entry in records.list_entries(store, "small")] == ["PASS"]
 
 
 def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None:
-    made = record(spec(root=store), at=NOON)
+    made = make_record(make_spec(root=store), at=NOON)
     records.publish(store, made)
     before = index(store)
     for key in before:
@@ -43,7 +43,7 @@ def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None
 
 
 def test_runs_that_publish_at_once_are_all_indexed(store: str) -> None:
-    made = [record(spec(root=store, fingerprint=f"{n:016x}", called=f"step-{n}"), at=NOON) for n in range(8)]
+    made = [make_record(make_spec(root=store, fingerprint=f"{n:016x}", called=f"step-{n}"), at=NOON) for n in range(8)]
     threads = [threading.Thread(target=records.publish, args=(store, one)) for one in made]
     for thread in threads:
         thread.start()
@@ -53,8 +53,8 @@ def test_runs_that_publish_at_once_are_all_indexed(store: str) -> None:
 
 
 def test_what_an_entry_says(store: str) -> None:
-    made = spec(root=store, called="step--3 (best)")
-    records.publish(store, record(made, "INCONCLUSIVE", NOON))
+    made = make_spec(root=store, called="step--3 (best)")
+    records.publish(store, make_record(made, "INCONCLUSIVE", NOON))
     (entry,) = records.list_entries(store, "small")
     assert entry == (
         "small",
@@ -71,16 +71,16 @@ def test_what_an_entry_says(store: str) -> None:
 def test_entries_come_oldest_first_over_all_series(store: str) -> None:
     days = [3, 1, 2]
     for day in days:
-        made = spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
-        records.publish(store, record(made, at=NOON + timedelta(days=day)))
+        made = make_spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
+        records.publish(store, make_record(made, at=NOON + timedelta(days=day)))
     names = [entry.checkpoint_folder[:5] for entry in records.list_entries(store, "small")]
     assert names == ["day-1", "day-2", "day-3"]
 
 
 def test_rebuilding_gives_the_index_that_publishing_gave(store: str) -> None:
     for number in range(3):
-        made = spec(root=store, fingerprint=f"{number:016x}", name=f"suite-{number % 2}")
-        records.publish(store, record(made, "PASS", NOON + timedelta(days=number)))
+        made = make_spec(root=store, fingerprint=f"{number:016x}", name=f"suite-{number % 2}")
+        records.publish(store, make_record(made, "PASS", NOON + timedelta(days=number)))
     before = index(store)
     assert len(before) == 3 + 2  # the entries, and a file of all of them for each suite
     lost, kept = sorted(key for key in before if "--" in key)[:2]
@@ -93,7 +93,7 @@ def test_rebuilding_gives_the_index_that_publishing_gave(store: str) -> None:
 
 
 def test_the_command_rebuilds(tmp_path: Path) -> None:
-    records.publish(str(tmp_path), record(spec(root=str(tmp_path))))
+    records.publish(str(tmp_path), make_record(make_spec(root=str(tmp_path))))
     before = index(str(tmp_path))
     for key in before:
         objects.delete(f"{tmp_path}/index/{key}")
@@ -106,9 +106,9 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
 
 def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     root = str(tmp_path)
-    made, broken = spec(root=root), spec(root=root, fingerprint="b" * 16, called="step-2")
+    made, broken = make_spec(root=root), make_spec(root=root, fingerprint="b" * 16, called="step-2")
     for one in (made, broken):
-        records.publish(root, record(one))
+        records.publish(root, make_record(one))
     objects.write(f"{broken.run_uri}/record.json", b"{}")
     command = [sys.executable, "-m", "ray_jobs.records", "rebuild", root]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
@@ -118,14 +118,14 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
         "publish that run again\n"
     )
     assert [entry.run_id for entry in records.list_entries(root, "small")] == [made.run_id]
-    assert records.publish(root, record(broken)).run_id == broken.run_id  # the remedy that the line names
+    assert records.publish(root, make_record(broken)).run_id == broken.run_id  # the remedy that the line names
     assert len(records.list_entries(root, "small")) == 2
 
 
 def test_what_is_no_entry_is_none(store: str) -> None:
-    records.publish(store, record(spec(root=store)))
+    records.publish(store, make_record(make_spec(root=store)))
     for name in ("README.json", "a--b.json", "x/notes.txt", "20260101--step--0123--PASS.json.bak"):
-        objects.write(f"{store}/index/small/{spec(root=store).series_id}/{name}", b"{}")
+        objects.write(f"{store}/index/small/{make_spec(root=store).series_id}/{name}", b"{}")
     assert len(records.list_entries(store, "small")) == 1
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_entry_is_none(store: str) -> None:
 
 
 def told(made: Spec, outcome: str, day: int = 0, reason: str = "as told") -> Record:
-    return record(made, outcome, NOON + timedelta(days=day), reason)
+    return make_record(made, outcome, NOON + timedelta(days=day), reason)
 
 
 def stands(root: str, made: Spec, outcome: str, reason: str = "as told") -> None:
@@ -146,7 +146,7 @@ def stands(root: str, made: Spec, outcome: str, reason: str = "as told") -> None
 
 @pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])
 def test_incomplete_is_no_dead_end(store: str, outcome: str) -> None:
-    made = spec(root=store)
+    made = make_spec(root=store)
     records.publish(store, told(made, "INCOMPLETE"))
     stands(store, made, "INCOMPLETE")
     new = records.publish(store, told(made, outcome, 1))
@@ -157,7 +157,7 @@ def test_incomplete_is_no_dead_end(store: str, outcome: str) -> None:
 
 
 def test_incomplete_for_another_reason_tells_it(store: str) -> None:
-    made = spec(root=store)
+    made = make_spec(root=store)
     first = records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
     assert records.publish(store, told(made, "INCOMPLETE", 1, "judge down")) == first
     records.publish(store, told(made, "INCOMPLETE", 1, "half of the judge is down"))
@@ -165,12 +165,12 @@ def test_incomplete_for_another_reason_tells_it(store: str) -> None:
 
 
 def test_a_forced_result_replaces_the_record_and_moves_nobody(store: str) -> None:
-    first, second = (spec(root=store, fingerprint=f"{n}" * 16, called=f"step-{n}") for n in (1, 2))
+    first, second = (make_spec(root=store, fingerprint=f"{n}" * 16, called=f"step-{n}") for n in (1, 2))
     for day, made in enumerate((first, second)):
         records.publish(store, told(made, "PASS", day))
     new = records.publish(store, told(first, "PASS", 9, "forced"), replace=True)
     stands(store, first, "PASS", "forced")
-    candidate = spec(root=store, fingerprint="3" * 16, called="step-3")
+    candidate = make_spec(root=store, fingerprint="3" * 16, called="step-3")
     assert named(records.baseline_for(candidate, "last-accepted")) == "step-2"
     assert named(records.anchor_for(candidate, "first")) == "step-1"
     assert records.publish(store, told(first, "PASS", 10, "forced"), replace=True) == new  # published twice
@@ -182,7 +182,7 @@ def test_another_run_that_publishes_meanwhile_does_not_bring_the_old_result_back
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has read the index file before a forced result replaced a line, and writes it after."""
-    made, other, write = spec(root=store), spec(root=store, fingerprint="2" * 16), objects.write
+    made, other, write = make_spec(root=store), make_spec(root=store, fingerprint="2" * 16), objects.write
     raced: list[Any] = []
     records.publish(store, told(made, "PASS"))
 
@@ -207,7 +207,7 @@ WRITES = ["/record.json", "--PASS.json", "--INCOMPLETE.json", "/index.json"]  # 
 def test_a_kill_while_a_record_is_replaced(
     store: str, monkeypatch: pytest.MonkeyPatch, killed_at: str, mended_by: str
 ) -> None:
-    made = spec(root=store)
+    made = make_spec(root=store)
     records.publish(store, told(made, "INCOMPLETE"))
 
     class Killed(Exception):
@@ -239,7 +239,7 @@ def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between writing its record and entering it, another publishes the run's next one."""
-    made, add = spec(root=store), index_of_records.add
+    made, add = make_spec(root=store), index_of_records.add
     raced: list[Any] = []
     records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
 
@@ -256,7 +256,7 @@ def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
 
 
 def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, add = spec(root=store), index_of_records.add
+    made, add = make_spec(root=store), index_of_records.add
     raced: list[Any] = []
     records.publish(store, told(made, "INCOMPLETE"))
 
@@ -272,11 +272,11 @@ def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: p
 
 
 def test_two_forced_at_once_leave_one(store: str) -> None:
-    made = spec(root=store)
+    made = make_spec(root=store)
     records.publish(store, told(made, "PASS"))
     times = [NOON + timedelta(days=1, microseconds=3**number) for number in range(6)]
     threads = [
-        threading.Thread(target=records.publish, args=(store, record(made, "FAIL", at, f"forced at {at}"), True))
+        threading.Thread(target=records.publish, args=(store, make_record(made, "FAIL", at, f"forced at {at}"), True))
         for at in times
     ]
     for thread in threads:
@@ -291,9 +291,9 @@ def test_two_forced_at_once_leave_one(store: str) -> None:
     [(None, False), (b"{", False), ("INCOMPLETE", False), ("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True)],
 )
 def test_what_is_decided(store: str, content: bytes | str | None, expected: bool) -> None:
-    made = spec(root=store)
+    made = make_spec(root=store)
     if content:
-        data = content if isinstance(content, bytes) else record(made, content).verdict.model_dump_json().encode()
+        data = content if isinstance(content, bytes) else make_record(made, content).verdict.model_dump_json().encode()
         objects.write(f"{made.run_uri}/verdict.json", data)
     assert records.has_final_verdict(made.run_uri) is expected
 
@@ -301,9 +301,9 @@ def test_what_is_decided(store: str, content: bytes | str | None, expected: bool
 def test_the_view_of_the_router(store: str) -> None:
     """It subtracts what has a record, whatever the verdict, from what lies in the checkpoint folder."""
     for number, outcome in enumerate(("PASS", "FAIL", "INCOMPLETE")):
-        made = spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
-        records.publish(store, record(made, outcome, NOON + timedelta(hours=number)))
-    overwritten = spec(root=store, fingerprint="e" * 16, called="step-0")
+        made = make_spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
+        records.publish(store, make_record(made, outcome, NOON + timedelta(hours=number)))
+    overwritten = make_spec(root=store, fingerprint="e" * 16, called="step-0")
     folders = {entry.checkpoint_folder for entry in records.list_entries(store, "small")}
     assert folders == {"step-0-00000000", "step-1-00000000", "step-2-00000000"}
     assert overwritten.checkpoint.folder not in folders
@@ -315,11 +315,11 @@ def test_the_view_of_the_router(store: str) -> None:
 def validated(root: str, number: int, outcome: str, asked: str = "last-accepted", anchor: str | None = None) -> Spec:
     """A run planned, recorded and published as `plan` and `publish` do."""
     settings = {"gate__baseline": asked, "gate__anchor": anchor}
-    made = spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
+    made = make_spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
     made = made.model_copy(update={"baseline": records.baseline_for(made, asked)})
     made = made.model_copy(update={"anchor": records.anchor_for(made, anchor)})
     objects.write(made.uri, made.model_dump_json().encode())
-    records.publish(root, record(made, outcome, NOON + timedelta(minutes=number)))
+    records.publish(root, make_record(made, outcome, NOON + timedelta(minutes=number)))
     return made
 
 
@@ -328,7 +328,7 @@ def named(found: Baseline | None) -> str | None:
 
 
 def test_the_previous_run_whatever_its_verdict_but_a_judged_one(store: str) -> None:
-    made = spec(root=store)
+    made = make_spec(root=store)
     assert records.baseline_for(made, "previous") is None
     for number, outcome in enumerate(("PASS", "FAIL", "INCONCLUSIVE"), start=1):
         validated(store, number, outcome)
@@ -367,7 +367,7 @@ def test_the_anchor_stays_while_the_baseline_moves(store: str) -> None:
     validated(store, 1, "FAIL")
     for number in (2, 3, 4):
         validated(store, number, "PASS")
-    made = spec(root=store)
+    made = make_spec(root=store)
     made = made.model_copy(update={"baseline": records.baseline_for(made, "last-accepted")})
     assert (named(made.baseline), named(records.anchor_for(made, "first"))) == ("step-4", "step-2")
     assert records.anchor_for(made, None) is None
@@ -383,12 +383,12 @@ def test_no_checkpoint_is_its_own_anchor(store: str) -> None:
 
 def test_a_named_anchor_that_was_never_validated(store: str) -> None:
     with pytest.raises(InputError, match=r"^anchor /models/step-9: no record of it in suite small with these images"):
-        records.anchor_for(spec(root=store), "/models/step-9")
+        records.anchor_for(make_spec(root=store), "/models/step-9")
 
 
 def test_another_prompt_is_another_series(store: str) -> None:
     validated(store, 1, "PASS")
-    asked_otherwise = spec(root=store, caption__prompt="another question")
+    asked_otherwise = make_spec(root=store, caption__prompt="another question")
     for asked in ("last-accepted", "previous"):
         assert records.baseline_for(asked_otherwise, asked) is None
     with pytest.raises(InputError, match="no record of it"):
@@ -410,7 +410,7 @@ def test_a_question_in_other_words_takes_no_anchor_away(store: str) -> None:
 )
 @pytest.mark.parametrize("asked", ["last-accepted", "previous", "/models/step-1"])
 def test_a_baseline_whose_record_cannot_be_read(store: str, content: bytes | None, why: str, asked: str) -> None:
-    first, made = validated(store, 1, "PASS"), spec(root=store)
+    first, made = validated(store, 1, "PASS"), make_spec(root=store)
     objects.delete(f"{first.run_uri}/record.json")
     if content:
         objects.write(f"{first.run_uri}/record.json", content)

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from ray_cluster import Cluster
 from release_corpus import RUNS, plan_again, restore, suite_in, sums_of
-from running import run
-from scored import NO_CLUSTER, InProcess, in_process
+from stage_jobs import run_stage
+from stored_captions import NO_CLUSTER, LocalDataset, map_locally
 
 from ray_jobs import evaluate, publish
 from ray_jobs.contract.artifacts import Scores, Verdict
@@ -55,9 +55,9 @@ def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]])
 
 
 def test_another_metric_is_measured_over_the_kept_captions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
     before = sums_of(root)
     spec = plan_one_more(root)
     evaluate.evaluate(spec)
@@ -68,5 +68,5 @@ def test_another_metric_is_measured_over_the_kept_captions(root: Path, monkeypat
 def test_the_job_measures_it_on_a_real_cluster(root: Path, on_cluster: Cluster) -> None:
     before = sums_of(root)
     spec = plan_one_more(root)
-    run("evaluate", spec)
+    run_stage("evaluate", spec)
     assert_continued(root, spec, before)

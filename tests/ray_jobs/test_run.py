@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from running import DEMO, ENGINE, GOOD, PROMPT, ROOT, captions, snapshot
+from stage_jobs import DEMO, ENGINE, GOOD, PROMPT, ROOT, read_captions, take_snapshot
 
 from ray_jobs import cli
 from ray_jobs.command_line.run import VERDICTS
@@ -52,9 +52,9 @@ def test_a_run_from_a_checkpoint_to_its_verdict_and_again(on_cluster: object, tm
     record = Record.model_validate_json((page.parent / "record.json").read_text())
     assert record.images["captioned"] == 6
     spec = Spec.model_validate_json((page.parent / "spec.json").read_text())
-    assert len(captions(spec)) == 6
+    assert len(read_captions(spec)) == 6
 
-    before = snapshot(str(root))
+    before = take_snapshot(str(root))
     again = assay("run", GOOD, "--suite", suite, "--root", root, "--json")
     assert again.returncode == 3, again.stderr
     assert json.loads(again.stdout) == {
@@ -62,7 +62,7 @@ def test_a_run_from_a_checkpoint_to_its_verdict_and_again(on_cluster: object, tm
         "run_uri": record.run_uri, "record_uri": f"{record.run_uri}/record.json", "report_uri": str(page),
     }  # fmt: skip
     assert "evaluate: complete in" in again.stderr
-    after = snapshot(str(root))
+    after = take_snapshot(str(root))
     assert {key: sha for key, (sha, _) in after.items()} == {key: sha for key, (sha, _) in before.items()}
     written = {key for key in after if after[key] != before[key]}
     assert all(key.startswith("index/") or key.endswith("/spec.json") for key in written), written

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from making import checkpoint_files, encoded, picture, upload
-from running import run
+from samples import checkpoint_files, draw_picture, encode_image, upload
+from stage_jobs import run_stage
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.dataset import same_content
@@ -32,7 +32,7 @@ def clone(place: Path) -> Path:
     """A folder with a suite and its images, as a clone of a repository has them."""
     (place / "images").mkdir(parents=True)
     for number in range(3):
-        (place / "images" / f"{number}.png").write_bytes(encoded(picture(number)))
+        (place / "images" / f"{number}.png").write_bytes(encode_image(draw_picture(number)))
     (place / "images" / "metadata.jsonl").write_text('{"file_name": "0.png", "caption": "a picture"}\n')
     settings = {"name": "t", "dataset": {"source": "images", "references": "caption"}}
     (place / "t.yaml").write_text(yaml.safe_dump(settings))
@@ -73,8 +73,8 @@ def test_the_same_place_and_no_other_is_as_before(tmp_path: Path) -> None:
 
 
 CHANGES: dict[str, Callable[[Path], Any]] = {
-    "another-image": lambda place: (place / "images" / "0.png").write_bytes(encoded(picture(9))),
-    "one-more": lambda place: (place / "images" / "9.png").write_bytes(encoded(picture(9))),
+    "another-image": lambda place: (place / "images" / "0.png").write_bytes(encode_image(draw_picture(9))),
+    "one-more": lambda place: (place / "images" / "9.png").write_bytes(encode_image(draw_picture(9))),
     "renamed": lambda place: (place / "images" / "0.png").rename(place / "images" / "8.png"),
     "another-caption": lambda place: (place / "images" / "metadata.jsonl").write_text(
         '{"file_name": "0.png", "caption": "a pictura"}\n'
@@ -112,13 +112,13 @@ def test_a_copy_of_a_prepared_folder_is_complete_and_a_copied_manifest_is_not(tm
         (here / "images" / "m.jsonl").write_text('{"image": "0.png"}\n')
         (here / "t.yaml").write_text(yaml.safe_dump({"name": "t", "dataset": {"source": name}}))
         first = planned(tmp_path, here)
-        run("preprocess", first)
+        run_stage("preprocess", first)
         shutil.copytree(here, there)
         second = planned(tmp_path, there)
         assert (second.golden_id == first.golden_id) is (name == "images")
         if second.same_golden:
             shutil.rmtree(there / "images")
-            assert "is complete: 3 images" in run("preprocess", second)
+            assert "is complete: 3 images" in run_stage("preprocess", second)
 
 
 def test_a_set_that_is_not_complete_is_not_gone_on_with(tmp_path: Path) -> None:

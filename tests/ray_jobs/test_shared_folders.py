@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 import two_nodes
-from making import spec
+from samples import make_spec
 from two_nodes import TwoNodes
 
 from ray_jobs.contract.suite import Preprocess
@@ -20,7 +20,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.job.shared_folders import Folder, require_shared
 from ray_jobs.storage import objects, parts
 
-DRIVER = str(Path(__file__).with_name("sharing.py"))
+DRIVER = str(Path(__file__).with_name("require_shared_driver.py"))
 CASES = {
     "everything is shared": ("SHARED/root", "SHARED/model", "SHARED/images"),
     "a root that the head alone has": ("/mnt/alone", "SHARED/model", "SHARED/images"),
@@ -47,7 +47,7 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     home = tmp_path_factory.mktemp("nodes")
-    with two_nodes.running(home) as started:
+    with two_nodes.start_two_nodes(home) as started:
         for folder in ("SHARED/root", "SHARED/model", "SHARED/images", "a/alone", "a/root", "b/root"):
             (home / folder).mkdir(parents=True)
         for file in ("SHARED/model", "SHARED/images", "a/alone", "a/other", "b/other", "a/copied", "b/copied"):
@@ -109,7 +109,7 @@ def test_nothing_is_left_in_the_root(on_two_nodes: object, nodes: TwoNodes) -> N
 
 @pytest.mark.integration
 def test_a_job_ends_as_bad_input(on_two_nodes: object, nodes: TwoNodes) -> None:
-    planned = spec(root="/mnt/job", dataset__source=f"{nodes.home}/SHARED/images")
+    planned = make_spec(root="/mnt/job", dataset__source=f"{nodes.home}/SHARED/images")
     inside = nodes.home / "a" / "job"
     objects.write(f"{inside}{planned.uri.removeprefix('/mnt/job')}", planned.model_dump_json().encode())
     done = nodes.run(sys.executable, "-m", "ray_jobs.preprocess", "--spec", planned.uri)
@@ -131,7 +131,7 @@ def test_a_node_that_does_not_answer_is_trouble_and_named(on_two_nodes: object, 
 
 def test_a_process_that_has_joined_no_cluster_is_not_made_to_join_one(tmp_path: Path) -> None:
     """Ray's own functions would start a cluster, or wait for the one whose address a killed head has left behind."""
-    require_shared(spec(root=str(tmp_path)))
+    require_shared(make_spec(root=str(tmp_path)))
     assert not ray.is_initialized()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from making import checkpoint_files, folder_of_pictures, upload
+from samples import checkpoint_files, upload, write_pictures
 
 from ray_jobs import plan
 from ray_jobs.contract import spec as contract
@@ -33,7 +33,7 @@ def fill(folder: Path) -> None:
         yaml.safe_dump({"name": "shards", "dataset": {"source": "../data/train-{0..1}.tar"}})
     )
     (folder / "suites" / "names.json").write_text('{"1": "cat"}')
-    folder_of_pictures(folder / "data" / "images", 2)
+    write_pictures(folder / "data" / "images", 2)
     for name in ("base", "judge", "step-1"):
         upload(str(folder / "data" / name), checkpoint_files())
     for number in range(2):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from making import SUITE, changed
+from samples import SUITE, with_value
 
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.suite import Suite
@@ -119,4 +119,4 @@ def test_what_has_no_effect_without_references_or_labels_is_told(sections: dict[
 
 
 def test_what_was_stored_earlier_stays_readable() -> None:
-    assert Suite.model_validate(changed(SUITE, "judge.model", "/m")).judge.kind == "none"
+    assert Suite.model_validate(with_value(SUITE, "judge.model", "/m")).judge.kind == "none"

@@ -12,9 +12,20 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from making import baseline
 from ray_cluster import Cluster
-from running import DEMO, GOOD, PROMPT, assert_every_image_once, killed, planned, rows, run, snapshot, start
+from samples import make_baseline
+from stage_jobs import (
+    DEMO,
+    GOOD,
+    PROMPT,
+    assert_every_image_once,
+    kill_when,
+    plan_spec,
+    read_rows,
+    run_stage,
+    start_stage,
+    take_snapshot,
+)
 
 from ray_jobs import publish
 from ray_jobs.caption import SCHEMA
@@ -55,7 +66,7 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
             name = json.loads(line)["file_name"]
             objects.write(f"{bucket}/images/{name}", (DEMO / "images" / name).read_bytes())
         objects.write(f"{bucket}/images/metadata.jsonl", "\n".join(lines).encode())
-        spec = planned(
+        spec = plan_spec(
             place["folder"],
             f"{bucket}/results",
             put(f"{bucket}/models/step-0800", GOOD),
@@ -73,13 +84,13 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
             },
             gate={"coverage": 0.5, "metrics": {"chrf": {"margin": 1.0}}},
         )
-        run("preprocess", spec)
-        run("caption", spec)
-        killed(start("evaluate", spec), lambda: len(list(objects.entries(spec.judge_uri))) >= 1)
+        run_stage("preprocess", spec)
+        run_stage("caption", spec)
+        kill_when(start_stage("evaluate", spec), lambda: len(list(objects.entries(spec.judge_uri))) >= 1)
         assert not objects.exists(f"{spec.run_uri}/scores.json")
         judged = answers_of(spec)
         assert 0 < len(judged) < 30
-        run("evaluate", spec)
+        run_stage("evaluate", spec)
         assert judged.items() <= answers_of(spec).items(), "the judge was asked again"
         publish.publish(spec)
         place["spec"] = spec
@@ -103,7 +114,7 @@ def scores(spec: Spec) -> Scores:
 
 def table(spec: Spec) -> dict[str, dict[str, Any]]:
     """The scores of each image."""
-    return {row["image_id"]: row for row in rows(spec.scores_uri)}
+    return {row["image_id"]: row for row in read_rows(spec.scores_uri)}
 
 
 def names_of(spec: Spec) -> list[str]:
@@ -125,8 +136,8 @@ def answers_of(spec: Spec) -> dict[str, Answer]:
 def test_the_scores_are_those_computed_by_hand(validated: Spec) -> None:
     from sacrebleu import sentence_chrf
 
-    truth = {row["image_id"]: row["references"] for row in rows(validated.golden_uri)}
-    found = {row["image_id"]: row for row in rows(validated.captions_uri)}
+    truth = {row["image_id"]: row["references"] for row in read_rows(validated.golden_uri)}
+    found = {row["image_id"]: row for row in read_rows(validated.captions_uri)}
     per_image = table(validated)
     for name, row in per_image.items():
         caption = found[name]["caption"]
@@ -174,14 +185,14 @@ def test_the_judges_answers_are_read_as_they_are_written(validated: Spec) -> Non
 
 
 def test_scores_are_made_again_over_kept_answers_without_the_judge(validated: Spec) -> None:
-    kept, before = snapshot(validated.judge_uri), scores(validated)
+    kept, before = take_snapshot(validated.judge_uri), scores(validated)
     for uri in (validated.scores_uri, f"{validated.run_uri}/scores.json", f"{validated.run_uri}/verdict.json"):
         for entry in list(objects.entries(uri)):
             objects.delete(f"{uri}/{entry.key}")
         objects.delete(uri)
-    output = run("evaluate", validated)
+    output = run_stage("evaluate", validated)
     assert "engine: asking" not in output
-    assert snapshot(validated.judge_uri) == kept
+    assert take_snapshot(validated.judge_uri) == kept
     assert scores(validated).metrics == before.metrics
 
 
@@ -192,7 +203,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
         update={
             "suite": suite.model_copy(update={"judge": suite.judge.model_copy(update={"pairwise": True})}),
             "checkpoint": Checkpoint(uri=validated.checkpoint.uri, name="other", fingerprint="f" * 16),
-            "baseline": baseline(validated),
+            "baseline": make_baseline(validated),
         }
     )
     made = []
@@ -202,7 +213,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
         made.append(parts.write(paired.captions_uri, name, pa.Table.from_pylist(captions, schema=SCHEMA), {"lost": {}}))
     manifests.commit(paired.captions_uri, manifests.build_manifest("captions", paired.caption_id, made, 30, {}, {}))
     objects.write(paired.uri, paired.model_dump_json().encode())
-    output = run("evaluate", paired)
+    output = run_stage("evaluate", paired)
     assert output.count("engine: asking") == 1
     changed = len(made)
     totals = json.loads(objects.read(f"{paired.run_uri}/judge.json"))

@@ -9,7 +9,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTo
 WORDS = ["<|startoftext|>", "<|endoftext|>", "<unk>", "A", "photo", "depicts", *(f"w{number}" for number in range(94))]
 
 
-def saved(path: Path, positions: int = 16, seed: int = 0) -> Path:
+def save_tiny_clip(path: Path, positions: int = 16, seed: int = 0) -> Path:
     """The model in the directory; it reads `positions` tokens, the two at the ends included."""
     torch.manual_seed(seed)
     size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -93,7 +93,7 @@ class TwoNodes:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[TwoNodes]:
+def start_two_nodes(home: Path) -> Iterator[TwoNodes]:
     """Node a, running; both nodes end with the block. The test is skipped where namespaces are not granted."""
     nodes = TwoNodes(home, str(os.getpid()))
     try:

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from lying import KEY, error, lying, message_with, page
-from making import encoded, picture
-from running import DEMO, GOOD, ROOT
+from judge_endpoint import KEY, error_reply, message_reply, page_reply, serve_endpoint
+from samples import draw_picture, encode_image
+from stage_jobs import DEMO, GOOD, ROOT
 
 from ray_jobs.command_line.programs import run_program
 
 HOSTILE = "<script>alert(1)</script>"
-PICTURES = [encoded(picture(number)) for number in range(12)]
+PICTURES = [encode_image(draw_picture(number)) for number in range(12)]
 
 
 def suite(folder: Path, **sections: Any) -> str:
@@ -269,7 +269,7 @@ GOOD_ANSWER = json.dumps({"rationale": "so", "score": 4})
     ("behave", "code", "lines"),
     [
         (
-            lambda text, before: message_with(GOOD_ANSWER),
+            lambda text, before: message_reply(GOOD_ANSWER),
             0,
             [
                 'question     Rate <data>"picture',
@@ -277,10 +277,18 @@ GOOD_ANSWER = json.dumps({"rationale": "so", "score": 4})
                 "score        judge 4",
             ],
         ),
-        (lambda text, before: page("Sign in"), 2, ["BAD INPUT  judge: judge m at http://127.0.0.1:", "check base_url"]),
-        (lambda text, before: error(401), 2, ["BAD INPUT  judge: ", "401, not this key; correct ASSAY_JUDGE_KEY"]),
         (
-            lambda text, before: message_with(GOOD_ANSWER if "picture 0" in text else "Nice!"),
+            lambda text, before: page_reply("Sign in"),
+            2,
+            ["BAD INPUT  judge: judge m at http://127.0.0.1:", "check base_url"],
+        ),
+        (
+            lambda text, before: error_reply(401),
+            2,
+            ["BAD INPUT  judge: ", "401, not this key; correct ASSAY_JUDGE_KEY"],
+        ),
+        (
+            lambda text, before: message_reply(GOOD_ANSWER if "picture 0" in text else "Nice!"),
             0,
             ["4 of 5 of the judge's answers cannot be used", "score        no answer: invalid-answer"],
         ),
@@ -298,7 +306,7 @@ def test_the_judge_is_asked(
         (place / f"{number}.png").write_bytes(PICTURES[number])
     rows = [json.dumps({"file_name": f"{number}.png", "text": f"picture {number}"}) for number in range(5)]
     (place / "metadata.jsonl").write_text("\n".join(rows))
-    with lying(behave) as endpoint:
+    with serve_endpoint(behave) as endpoint:
         made = suite(tmp_path, dataset={"references": "text"}, judge=ENDPOINT | {"base_url": endpoint.url})
         assert run_program("suite_check", ["--suite", made, "--judge"]) == code
     page_text = capsys.readouterr().out

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from finished import Image, Written, scores_of, write_golden, write_run
-from making import baseline, record, spec
+from samples import make_baseline, make_record, make_spec
+from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs import cli
 from ray_jobs.contract.artifacts import Record
@@ -20,19 +20,19 @@ HOSTILE = "step\x1b[31m\n2"
 def publish(made: Spec, day: int, outcome: str = "PASS", reason: str = "as told") -> Record:
     """A record with one metric that has values and one that has none."""
     images = [Image(f"{number}.png") for number in range(4)]
-    written = [Written(values={"words": 4.0 + number, "empty": None}) for number in range(4)]
+    written = [CaptionResult(values={"words": 4.0 + number, "empty": None}) for number in range(4)]
     write_golden(made, images)
-    scores = scores_of(made, write_run(made, made.caption_id, images, written), written)
-    of = record(made, outcome, datetime(2026, 11, day, 2, 30, tzinfo=UTC), reason)
+    scores = write_scores(made, write_run(made, made.caption_id, images, written), written)
+    of = make_record(made, outcome, datetime(2026, 11, day, 2, 30, tzinfo=UTC), reason)
     return records.publish(made.root, of.model_copy(update={"metrics": scores.metrics}))
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Record, Record]:
     root = str(tmp_path / "root")
-    first = publish(spec(root=root), 1)
-    second = spec(root=root, fingerprint="b" * 16, called=HOSTILE).model_copy(
-        update={"baseline": baseline(spec(root=root))}
+    first = publish(make_spec(root=root), 1)
+    second = make_spec(root=root, fingerprint="b" * 16, called=HOSTILE).model_copy(
+        update={"baseline": make_baseline(make_spec(root=root))}
     )
     return first, publish(second, 2, "FAIL", "words 4 worse\x1b[31m")
 

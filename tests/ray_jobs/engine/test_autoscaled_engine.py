@@ -13,8 +13,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ray_cluster import Cluster, running
-from running import DEMO, ENGINE, GOOD, assert_every_image_once, captions, ended, planned, run, wait_until
+from ray_cluster import Cluster, start_cluster
+from stage_jobs import (
+    DEMO,
+    ENGINE,
+    GOOD,
+    assert_every_image_once,
+    plan_spec,
+    read_captions,
+    run_stage,
+    wait_for_exit,
+    wait_until,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +35,7 @@ JOB = Path(__file__).with_name("caption_beside_a_gpu.py")
 def autoscaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head without a GPU, and at most one node with one, when it is asked for. The test's jobs join it."""
     settings = {"ASSAY_CACHE": str(tmp_path / "checkpoints"), "ASSAY_GPU": "1"}
-    with running(settings, starts={"gpu": {"CPU": 1, "GPU": 1}}) as cluster:
+    with start_cluster(settings, starts={"gpu": {"CPU": 1, "GPU": 1}}) as cluster:
         for name, value in cluster.environment.items():
             monkeypatch.setenv(name, value)
         yield cluster
@@ -38,11 +48,11 @@ def nodes(cluster: Cluster) -> set[psutil.Process]:
 
 def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autoscaled: Cluster, tmp_path: Path) -> None:
     scenes = {"source": str(DEMO / "images" / "scenes"), "limit": 12}
-    spec = planned(
+    spec = plan_spec(
         tmp_path, str(tmp_path / "root"), str(GOOD), str(scenes["source"]),
         dataset=scenes, engine=ENGINE | {"keep_seconds": 3},
     )  # fmt: skip
-    run("preprocess", spec)
+    run_stage("preprocess", spec)
     head = nodes(autoscaled)
     assert len(head) == 1, "images need no GPU"
 
@@ -54,15 +64,15 @@ def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autosc
         wait_until(lambda: autoscaled.engine() is not None or job.poll() is not None, 240, every=0.2)
         engine, appeared = autoscaled.engine(), nodes(autoscaled) - head
         above = engine.parents() if engine else []  # now, because the engine will be gone soon
-        done = ended(job, 120)
+        done = wait_for_exit(job, 120)
     finally:
         job.kill()
     assert done.code == 0, done.output[-5000:]
     assert len(appeared) == 1
     assert appeared <= set(above), "the engine is not on the node that appeared"
     assert_every_image_once(spec)
-    assert len(captions(spec)) == 12
-    assert all(captions(spec).values())
+    assert len(read_captions(spec)) == 12
+    assert all(read_captions(spec).values())
 
     # The engine waits three seconds for another job, then the node is idle, for three seconds too.
     wait_until(lambda: nodes(autoscaled) == head and not autoscaled.engines(), 120, every=0.2)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from adapting import Pairs, adapter_in, quantised, random_pair, weights_of
+from adapters import Pairs, make_random_pair, read_weights, write_adapter, write_quantised
 from PIL import Image
 from ray_cluster import Cluster
-from running import DEMO, ENGINE, GOOD, ended
+from stage_jobs import DEMO, ENGINE, GOOD, wait_for_exit
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 pytestmark = pytest.mark.integration
@@ -59,9 +59,9 @@ def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
     """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
     told = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
     command = [sys.executable, "-c", ASKED, told]
-    done = ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    done = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     assert done.code == 0, done.output[-5000:]
-    found: list[Any] = done.told
+    found: list[Any] = done.last_json
     return found
 
 
@@ -88,7 +88,7 @@ def towards(checkpoint: Path) -> Pairs:
 
     By the names that transformers has for them in memory, where PEFT finds them.
     """
-    base, there, found = weights_of(BASE), weights_of(checkpoint), {}
+    base, there, found = read_weights(BASE), read_weights(checkpoint), {}
     for name, weight in base.items():
         if name.startswith("model.layers.") and name.endswith("_proj.weight"):
             left, size, right = torch.linalg.svd(there[name].float() - weight.float(), full_matrices=False)
@@ -113,11 +113,12 @@ def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_ha
     on_cluster.end_engines()
     pairs = [towards(DEMO / "checkpoints" / name) for name in ("step-0800", "step-0840")]
     adapters = [
-        adapter_in(tmp_path / f"adapter-{number}", pair, r=RANK, lora_alpha=ALPHA) for number, pair in enumerate(pairs)
+        write_adapter(tmp_path / f"adapter-{number}", pair, r=RANK, lora_alpha=ALPHA)
+        for number, pair in enumerate(pairs)
     ]
     based = {"base_model": str(BASE)}
-    small = quantised(GOOD, tmp_path / "quantised")
-    misfit = adapter_in(tmp_path / "misfit", {"model.layers.0.self_attn.q_proj": random_pair((96, 128), 4, 0)})
+    small = write_quantised(GOOD, tmp_path / "quantised")
+    misfit = write_adapter(tmp_path / "misfit", {"model.layers.0.self_attn.q_proj": make_random_pair((96, 128), 4, 0)})
     jobs = [(adapters[0], based), (adapters[1], based), (misfit, based), (BASE, {}), (small, {"dtype": "bfloat16"})]
     found = asked(*jobs)
     assert found.pop(2).startswith(f"checkpoint {misfit}: model.layers.0.self_attn.q_proj.lora_A.weight is for")

@@ -13,7 +13,17 @@ import pytest
 from families import FAMILIES
 from PIL import Image
 from ray_cluster import Cluster
-from running import DEMO, PROMPT, Ended, assert_every_image_once, ended, planned, rows, run, start
+from stage_jobs import (
+    DEMO,
+    PROMPT,
+    ProcessResult,
+    assert_every_image_once,
+    plan_spec,
+    read_rows,
+    run_stage,
+    start_stage,
+    wait_for_exit,
+)
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.spec import Spec
@@ -60,27 +70,27 @@ def planned_of(name: str, root: Path, families: dict[str, Path], pictures: Path)
         "caption": {"max_tokens": MAX_TOKENS},
         "engine": SETTINGS[name],
     }
-    return planned(folder, str(root), str(families[name]), str(pictures), **sections)
+    return plan_spec(folder, str(root), str(families[name]), str(pictures), **sections)
 
 
 @pytest.fixture(scope="module")
-def jobs() -> dict[str, Ended]:
+def jobs() -> dict[str, ProcessResult]:
     """How the job of each family ended."""
     return {}
 
 
 @pytest.fixture
 def captioned(
-    on_cluster: Cluster, jobs: dict[str, Ended], root: Path, families: dict[str, Path], pictures: Path
+    on_cluster: Cluster, jobs: dict[str, ProcessResult], root: Path, families: dict[str, Path], pictures: Path
 ) -> dict[str, Spec]:
     """The captions of every family over one golden set, two jobs at a time."""
     specs = {name: planned_of(name, root, families, pictures) for name in FAMILIES}
     if not jobs:
-        run("preprocess", next(iter(specs.values())))
+        run_stage("preprocess", next(iter(specs.values())))
         names = list(specs)
         for pair in (names[first : first + 2] for first in range(0, len(names), 2)):
-            started = [start("caption", specs[name]) for name in pair]
-            jobs |= {name: ended(process) for name, process in zip(pair, started, strict=True)}
+            started = [start_stage("caption", specs[name]) for name in pair]
+            jobs |= {name: wait_for_exit(process) for name, process in zip(pair, started, strict=True)}
     return specs
 
 
@@ -117,18 +127,18 @@ def by_transformers(name: str, model: Path, images: dict[str, bytes]) -> dict[st
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_image_is_captioned_as_transformers_would(
-    captioned: dict[str, Spec], jobs: dict[str, Ended], name: str
+    captioned: dict[str, Spec], jobs: dict[str, ProcessResult], name: str
 ) -> None:
     spec = captioned[name]
     assert jobs[name].code == 0, jobs[name].output[-5000:]
     assert_every_image_once(spec)
-    images = {row["image_id"]: row["image"] for row in rows(spec.golden_uri)}
+    images = {row["image_id"]: row["image"] for row in read_rows(spec.golden_uri)}
     assert {image_id: Image.open(io.BytesIO(image)).size for image_id, image in images.items()} == {
         f"{picture}.png": size for picture, size in SIZES.items()
     }
     expected = by_transformers(name, Path(spec.checkpoint.uri), images)
     captions = set()
-    for row in rows(spec.captions_uri):
+    for row in read_rows(spec.captions_uri):
         right = expected[row["image_id"]]
         if isinstance(right, str):  # that row alone
             assert (row["failure"], row["caption"]) == ("image-refused", None)
@@ -147,7 +157,7 @@ def test_every_image_is_captioned_as_transformers_would(
 def test_what_was_refused(captioned: dict[str, Spec]) -> None:
     """By the processor in both engines, and by vLLM for its length: one row each, and nothing else."""
     failures = {
-        name: {row["image_id"]: row["failure"] for row in rows(spec.captions_uri) if row["failure"]}
+        name: {row["image_id"]: row["failure"] for row in read_rows(spec.captions_uri) if row["failure"]}
         for name, spec in captioned.items()
     }
     strip = {STRIP: "image-refused"}

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from families import qwen2_5_vl
 from ray_cluster import Cluster
-from running import DEMO, GOOD, captions, failed, planned, rows, run
+from stage_jobs import DEMO, GOOD, assert_stage_fails, plan_spec, read_captions, read_rows, run_stage
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, manifests, parts
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec_of(place: Path, root: str, model: Path = GOOD, caption: dict[str, Any] = FIELDS, **engine: Any) -> Spec:
-    return planned(place, str(place / root), str(model), str(place / "images"), caption=caption, engine=engine)
+    return plan_spec(place, str(place / root), str(model), str(place / "images"), caption=caption, engine=engine)
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def warm(place: Path, on_cluster: Cluster) -> Spec:
     spec = spec_of(place, "root")
     if manifests.load_manifest(spec.captions_uri) is None:
         on_cluster.end_engines()
-        run("preprocess", spec)
+        run_stage("preprocess", spec)
         plain = {"prompt": "describe the image", "max_tokens": 32}
-        run("caption", spec_of(place, "root", DEMO / "checkpoints" / "step-0200", plain))
-        assert "fields: 12 answers fit the schema, invalid-fields {}" in run("caption", spec)
+        run_stage("caption", spec_of(place, "root", DEMO / "checkpoints" / "step-0200", plain))
+        assert "fields: 12 answers fit the schema, invalid-fields {}" in run_stage("caption", spec)
     return spec
 
 
@@ -66,7 +66,7 @@ def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
     found = manifests.require_manifest(warm.captions_uri, "caption")
     assert found.swapped
     assert found.details["fields"] == {"valid": 12, "invalid": {}}
-    for row in rows(warm.captions_uri):
+    for row in read_rows(warm.captions_uri):
         said = json.loads(row["answer"])
         jsonschema.validate(said, SCHEMA)
         assert {name: row[name] for name in SCHEMA["properties"]} == said
@@ -84,7 +84,7 @@ def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
 
 
 def test_a_fresh_engine_says_the_same(warm: Spec) -> None:
-    run("audit", warm)
+    run_stage("audit", warm)
     found = audits.read(warm.captions_uri)
     assert found
     assert (found.images, found.equal, found.differing) == (12, 12, 0)
@@ -93,29 +93,29 @@ def test_a_fresh_engine_says_the_same(warm: Spec) -> None:
 def test_the_same_engine_then_says_plain_captions_as_if_nothing_had_been(place: Path, warm: Spec) -> None:
     plain = {"prompt": "describe the image", "max_tokens": 32}
     after = spec_of(place, "root", GOOD, plain)
-    output = run("caption", after)
+    output = run_stage("caption", after)
     assert "fields:" not in output
     on_its_own = spec_of(place, "alone", GOOD, plain, kind="ray_data_llm")
-    run("preprocess", on_its_own)
-    run("caption", on_its_own)
-    assert captions(after) == captions(on_its_own)
-    assert "answer" not in rows(after.captions_uri)[0]
+    run_stage("preprocess", on_its_own)
+    run_stage("caption", on_its_own)
+    assert read_captions(after) == read_captions(on_its_own)
+    assert "answer" not in read_rows(after.captions_uri)[0]
 
 
 def test_ray_data_llm_says_the_same(place: Path, warm: Spec) -> None:
     cold = spec_of(place, "cold", kind="ray_data_llm")
-    run("preprocess", cold)
-    run("caption", cold)
+    run_stage("preprocess", cold)
+    run_stage("caption", cold)
     names = ["image_id", "answer", *SCHEMA["properties"]]
-    said = [[{name: row[name] for name in names} for row in rows(spec.captions_uri)] for spec in (cold, warm)]
+    said = [[{name: row[name] for name in names} for row in read_rows(spec.captions_uri)] for spec in (cold, warm)]
     assert said[0] == said[1]
 
 
 def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cluster, tmp_path: Path) -> None:
     qwen2_5_vl(tmp_path / "two-heads")
     spec = spec_of(place, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
-    run("preprocess", spec)
-    run("caption", spec)
+    run_stage("preprocess", spec)
+    run_stage("caption", spec)
     fields = manifests.require_manifest(spec.captions_uri, "caption").details["fields"]
     assert sum(fields["invalid"].values()) + fields["valid"] == 12
     assert set(fields["invalid"]) <= {"cut-off"}
@@ -123,10 +123,10 @@ def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cl
 
 def test_answers_that_are_cut_off_are_counted_and_keep_their_text(place: Path, warm: Spec) -> None:
     spec = spec_of(place, "root", GOOD, FIELDS | {"max_tokens": 6})
-    assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run("caption", spec)
+    assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run_stage("caption", spec)
     found = manifests.require_manifest(spec.captions_uri, "caption")
     assert (found.rows_out, found.lost, found.details["fields"]) == (12, {}, {"valid": 0, "invalid": {"cut-off": 12}})
-    for row in rows(spec.captions_uri):
+    for row in read_rows(spec.captions_uri):
         assert row["caption"] == row["answer"]
         assert row["answer"].startswith("{")
         assert row["detail"].startswith("cut off at max_tokens 6; raise it")
@@ -142,4 +142,6 @@ def test_a_tokenizer_that_cannot_be_held_to_a_grammar_ends_the_job_before_an_eng
         tokenizer["model"]["vocab"][f"\u0120\u0120{token}"] = tokenizer["model"]["vocab"].pop(token)
     tokenizer["model"]["merges"] = []
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
-    failed("caption", spec_of(place, "root", model), 2, "its tokenizer has no token that begins a JSON object")
+    assert_stage_fails(
+        "caption", spec_of(place, "root", model), 2, "its tokenizer has no token that begins a JSON object"
+    )

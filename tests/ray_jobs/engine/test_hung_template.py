@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 import ray_cluster
 from ray_cluster import Cluster
-from running import DEMO, GOOD, PROMPT, assert_every_image_once, ended, planned, rows, run, start, wait_until
+from stage_jobs import (
+    DEMO,
+    GOOD,
+    PROMPT,
+    assert_every_image_once,
+    plan_spec,
+    read_rows,
+    run_stage,
+    start_stage,
+    wait_for_exit,
+    wait_until,
+)
 
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.prompt_tokens import texts_for_model
@@ -40,7 +51,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "ASSAY_SOURCES": str(tmp_path_factory.getbasetemp()),
         "ASSAY_ENGINE_SILENCE": str(SILENCE),
     }
-    with ray_cluster.running(variables) as started:
+    with ray_cluster.start_cluster(variables) as started:
         yield started
 
 
@@ -57,8 +68,8 @@ def hostile_run(folder: Path, scenes: Path, template: str, renderers: int | None
     hostile = Path(shutil.copytree(GOOD, folder / "step-0800"))
     (hostile / "chat_template.jinja").write_text(template + (GOOD / "chat_template.jinja").read_text())
     root, engine = str(folder / "root"), {"renderers": renderers}
-    first, second = (planned(folder, root, str(model), str(scenes), engine=engine) for model in (hostile, NEXT))
-    run("preprocess", first)
+    first, second = (plan_spec(folder, root, str(model), str(scenes), engine=engine) for model in (hostile, NEXT))
+    run_stage("preprocess", first)
     return first, second
 
 
@@ -72,7 +83,7 @@ def let_pass(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(spec: Spec, timeout: float, report: Callable[[str], None], **environment: str) -> tuple[str, Failure]:
     """The output of a caption job that ends as bad input, and its failure; prints how long it took."""
     began = time.time()
-    done = ended(start("caption", spec, **environment), timeout)
+    done = wait_for_exit(start_stage("caption", spec, **environment), timeout)
     assert done.code == 2, done.output[-5000:]
     assert not objects.exists(f"{spec.captions_uri}/manifest.json")
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
@@ -84,10 +95,10 @@ def refused(spec: Spec, timeout: float, report: Callable[[str], None], **environ
 
 def assert_next_is_captioned(spec: Spec, failure: Failure, report: Callable[[str], None]) -> None:
     """The next job completes in its time; prints how long after the failure its engine was asked first."""
-    done = ended(start("caption", spec), NEXT_SECONDS)
+    done = wait_for_exit(start_stage("caption", spec), NEXT_SECONDS)
     assert done.code == 0, done.output[-5000:]
     assert_every_image_once(spec)
-    answers = rows(spec.captions_uri)
+    answers = read_rows(spec.captions_uri)
     assert len(answers) == 12
     assert all(answer["caption"] for answer in answers)
     after = min(answer["arrived"] for answer in answers) - failure.at.timestamp()

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from adapting import adapter_in, random_pair
+from adapters import make_random_pair, write_adapter
 from families import FAMILIES
-from making import upload
-from tiny_clip import saved
+from samples import upload
+from tiny_clip import save_tiny_clip
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.probe.checkpoint_probe import PASSED_FOLDER, probe
@@ -29,7 +29,7 @@ def test_a_family_passes(name: str, families: dict[str, Path], cache: Path) -> N
 
 def test_an_adapter_passes_with_its_bases_files(tmp_path: Path, cache: Path) -> None:
     module = "model.layers.0.self_attn.q_proj"
-    adapter = adapter_in(tmp_path / "adapter", {module: random_pair((96, 96), 4, 0)})
+    adapter = write_adapter(tmp_path / "adapter", {module: make_random_pair((96, 96), 4, 0)})
     base = str(DEMO / "step-0300")
     probe(inspect.resolve(str(adapter), base))
     probe(inspect.resolve(base))
@@ -37,7 +37,7 @@ def test_an_adapter_passes_with_its_bases_files(tmp_path: Path, cache: Path) -> 
 
 
 def test_a_clip_model_passes(tmp_path: Path, cache: Path) -> None:
-    probe(inspect.resolve(str(saved(tmp_path / "clip"))), kind="clip")
+    probe(inspect.resolve(str(save_tiny_clip(tmp_path / "clip"))), kind="clip")
     assert len(list(cache.iterdir())) == 1
 
 

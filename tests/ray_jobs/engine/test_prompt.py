@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 from families import CHATML, FAMILIES, tokenizer
-from making import encoded
 from PIL import Image
+from samples import encode_image
 from transformers import AutoProcessor, Idefics2ImageProcessor, Idefics2Processor
 
 from ray_jobs.checkpoints import inspect
@@ -117,7 +117,7 @@ def test_an_image_that_the_processor_refuses_is_told_by_its_request(families: di
     with pytest.raises(ImageRefused, match="absolute aspect ratio must be smaller than 200"):
         maker.least_tokens(maker.prompt("describe"), 402, 2)
     asked = {
-        side: build_request("part-0", 3, encoded(Image.new("RGB", (side, 2))), "describe", maker, {})
+        side: build_request("part-0", 3, encode_image(Image.new("RGB", (side, 2))), "describe", maker, {})
         for side in (8, 402)
     }
     assert asked[402]["refused"].startswith("an image of 402 x 2: absolute aspect ratio must be smaller than 200")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from ray.llm._internal.batch.stages import vLLMEngineStage
-from running import GOOD
+from stage_jobs import GOOD
 
 from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client.cold import _processor_config, _unify_schema

@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from driving import by_transformers, driven
+from engine_drivers import caption_by_transformers, run_driver
 from families import qwen2_5_vl
 from ray_cluster import Cluster
-from running import DEMO, captions, ended, planned, run, start, wait_until
 from safetensors.torch import load_file, save_file
+from stage_jobs import DEMO, plan_spec, read_captions, run_stage, start_stage, wait_for_exit, wait_until
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, manifests
@@ -42,7 +42,7 @@ def planned_for(folder: Path, model: Path, parallel: int, kind: str = "ray_data_
     folder.mkdir(exist_ok=True)
     settings = {"kind": kind, "tensor_parallel_size": parallel}
     caption: dict[str, dict[str, Any]] = {"caption": {"max_tokens": 12}, "engine": settings}
-    return planned(folder, str(folder / "root"), str(model), str(DEMO / "images" / "photos"), **caption)
+    return plan_spec(folder, str(folder / "root"), str(model), str(DEMO / "images" / "photos"), **caption)
 
 
 def of_vllm(cluster: Cluster) -> list[psutil.Process]:
@@ -56,16 +56,16 @@ def test_spread_over_two_processes_it_says_the_same_and_leaves_none(
     on_cluster.end_engines()
     whole, spread = [planned_for(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
     for spec in (whole, spread):
-        run("preprocess", spec)
-    run("caption", whole)
-    process = start("caption", spread)
+        run_stage("preprocess", spec)
+    run_stage("caption", whole)
+    process = start_stage("caption", spread)
     wait_until(lambda: len(of_vllm(on_cluster)) == 3 or process.poll() is not None, 300)
     of_job = of_vllm(on_cluster)
-    done = ended(process)
+    done = wait_for_exit(process)
     assert done.code == 0, done.output[-5000:]
     assert len(of_job) == 3, "an engine and two workers"
-    assert captions(spread) == captions(whole)
-    assert len(set(captions(whole).values())) > 10
+    assert read_captions(spread) == read_captions(whole)
+    assert len(set(read_captions(whole).values())) > 10
     assert psutil.wait_procs(of_job, 60)[1] == []
 
 
@@ -73,25 +73,25 @@ def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     on_cluster: Cluster, models: list[Path], tmp_path: Path
 ) -> None:
     first, second = [planned_for(tmp_path / "run", model, 2, "warm") for model in models[:2]]
-    run("preprocess", first)
+    run_stage("preprocess", first)
     for spec in (first, second):
-        run("caption", spec)
+        run_stage("caption", spec)
     assert manifests.require_manifest(second.captions_uri, "caption").swapped
-    assert captions(first) != captions(second)
-    run("audit", second)
+    assert read_captions(first) != read_captions(second)
+    run_stage("audit", second)
     found = audits.read(second.captions_uri)
     assert found
-    assert (found.images, found.differing) == (len(captions(second)), 0)
+    assert (found.images, found.differing) == (len(read_captions(second)), 0)
     on_cluster.end_engines()
     wait_until(lambda: not of_vllm(on_cluster), 30)
 
 
 def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluster: Cluster, models: list[Path]) -> None:
     on_cluster.end_engines()
-    expected = [by_transformers(model) for model in models]
+    expected = [caption_by_transformers(model) for model in models]
     assert len({tuple(texts) for texts in expected}) == 3
     order = [0, 1, 2, 0]
-    found = driven("spread", *(models[number] for number in order))
+    found = run_driver("spread", *(models[number] for number in order))
     assert [one["said"] for one in found] == [expected[number] for number in order]
     assert [one["told"] for one in found] == ["started for this checkpoint", *["weights swapped and checked"] * 3]
 
@@ -107,9 +107,9 @@ def test_a_fault_on_one_rank_or_both_is_noticed(models: list[Path], tmp_path: Pa
     """A rank that loads nothing, a layer left out or stale, a share or a checkpoint that is another's."""
     folder, out = Path(__file__).parent, tmp_path / "found.json"
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(folder / "planting.py"), str(models[0]), str(models[1]), str(out)]
+    command = [sys.executable, str(folder / "planted_weights.py"), str(models[0]), str(models[1]), str(out)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = ended(subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path}, **pipes))
+    done = wait_for_exit(subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path}, **pipes))
     assert done.code == 0, done.output[-5000:]
     found = json.loads(out.read_text())
     assert len(found) == 70

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from driving import DRIVERS, await_line, by_transformers, driven, finish, go_on, start
-from making import upload
+from engine_drivers import DRIVERS, caption_by_transformers, finish, resume, run_driver, start_driver, wait_for_line
 from ray_cluster import Cluster
-from running import DEMO, ended, wait_until
 from safetensors.torch import load_file, save_file
+from samples import upload
+from stage_jobs import DEMO, wait_for_exit, wait_until
 
 from ray_jobs.engine.server.renderers import RendererProcess
 from ray_jobs.storage import objects
@@ -26,7 +26,7 @@ CHECKPOINTS = sorted(folder for folder in (DEMO / "checkpoints").iterdir() if no
 @pytest.fixture(scope="module")
 def expected() -> dict[str, list[str]]:
     """The captions of every checkpoint by transformers."""
-    found = {folder.name: by_transformers(folder) for folder in CHECKPOINTS}
+    found = {folder.name: caption_by_transformers(folder) for folder in CHECKPOINTS}
     assert len({tuple(texts) for texts in found.values()}) == len(CHECKPOINTS) == 5
     return found
 
@@ -42,7 +42,7 @@ def test_in_every_order_of_swaps_captions_are_those_of_transformers(
     order = tour(CHECKPOINTS)
     assert len(order) == 21
     on_cluster.end_engines()
-    found = driven("in_order", *order)
+    found = run_driver("in_order", *order)
     for folder, one in zip(order, found, strict=True):
         assert one["said"] == expected[folder.name]
     assert [one["warm"] for one in found] == [True] * 21
@@ -56,7 +56,7 @@ def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
     longer = Path(shutil.copytree(CHECKPOINTS[1], tmp_path / "longer"))
     for shard in longer.glob("*.safetensors"):
         save_file({name: tensor.double() for name, tensor in load_file(shard).items()}, shard, {"format": "pt"})
-    found = driven("alike", CHECKPOINTS[0], longer)
+    found = run_driver("alike", CHECKPOINTS[0], longer)
     assert [one["said"] for one in found] == [expected[CHECKPOINTS[number].name] for number in (0, 1)]
     assert found[1]["told"].startswith("a fresh engine, for tensors differ: "), found[1]["told"]
 
@@ -73,20 +73,20 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     """Whatever dies, what is said after it is said by the right weights, and no engine stays behind."""
     order = [CHECKPOINTS[number] for number in (0, 3, 1)]
     on_cluster.end_engines()
-    process = start("killed_in_turn", *order, tmp_path)
-    await_line(process, "READY")
+    process = start_driver("killed_in_turn", *order, tmp_path)
+    wait_for_line(process, "READY")
     core = on_cluster.engine()
     assert core
     core.suspend()  # so that the swap is under way, and stays so
-    go_on(process)
+    resume(process)
     wait_until(lambda: len([*tmp_path.glob("part-*")]) == 4, 60)  # parts, which are rendered meanwhile
     core.kill()
-    await_line(process, "READY")
+    wait_for_line(process, "READY")
 
     core = on_cluster.engine()
     assert core
-    go_on(process)
-    await_line(process, "engine: warm, weights swapped and checked")
+    resume(process)
+    wait_for_line(process, "engine: warm, weights swapped and checked")
     wait_until(lambda: any(tmp_path.glob("unfinished-*")), 60)  # a part is rendered up to its last row
     parent(core).kill()
     (tmp_path / "killed").touch()
@@ -109,10 +109,10 @@ def test_images_are_rendered_in_processes_beside_it(
 
     order = [CHECKPOINTS[number] for number in (2, 0, 4)]
     on_cluster.end_engines()
-    process = start("beside", *order, tmp_path)
-    await_line(process, "READY")
+    process = start_driver("beside", *order, tmp_path)
+    wait_for_line(process, "READY")
     first, _ = beside()
-    go_on(process)
+    resume(process)
     wait_until(lambda: len([*tmp_path.iterdir()]) >= 2, 60)  # tasks, one in each process
     first.kill()
     *found, last = finish(process)
@@ -120,7 +120,7 @@ def test_images_are_rendered_in_processes_beside_it(
     assert [one["said"] for one in [*found, last]] == [expected[folder.name] for folder in order]
     assert found[1]["told"] == "weights swapped and checked"
     assert last["told"].startswith("a fresh engine, for ")
-    again = driven("beside_again", order[-1])
+    again = run_driver("beside_again", order[-1])
     assert (again["said"], again["told"]) == (expected[order[-1].name], "the weights of the job before")
     assert len(beside()) == 2  # they outlive the job that started them, as the engine does
     on_cluster.end_engines()
@@ -128,7 +128,7 @@ def test_images_are_rendered_in_processes_beside_it(
 
 
 def test_a_row_of_which_engines_die_is_set_aside_alone(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
-    found = driven("poisoned", CHECKPOINTS[0])
+    found = run_driver("poisoned", CHECKPOINTS[0])
     assert found["said"] == [expected[CHECKPOINTS[0].name][0], "engine-died"]
     assert found["details"][0].startswith("an engine died of it when asked alone: ")
 
@@ -136,10 +136,10 @@ def test_a_row_of_which_engines_die_is_set_aside_alone(on_cluster: Cluster, expe
 def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm(
     on_cluster: Cluster, expected: dict[str, list[str]]
 ) -> None:
-    holder = start("holding", CHECKPOINTS[2])
-    await_line(holder, "HOLDING")
-    waiting = start("one", CHECKPOINTS[2])
-    await_line(waiting, "engine: another job holds it; waiting")
+    holder = start_driver("holding", CHECKPOINTS[2])
+    wait_for_line(holder, "HOLDING")
+    waiting = start_driver("one", CHECKPOINTS[2])
+    wait_for_line(waiting, "engine: another job holds it; waiting")
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     found = finish(waiting, 90)
@@ -150,7 +150,7 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
 def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
     order = [str(CHECKPOINTS[number]) for number in (2, 0, 1, 0, 3, 1, 0, 4)]
     on_cluster.end_engines()
-    found = driven("in_line", *order)
+    found = run_driver("in_line", *order)
     assert found[0] == [order[0], expected[Path(order[0]).name]]  # by whom it was started
     assert sorted(found[:3]) == sorted([uri, expected[Path(uri).name]] for uri in order[:3])
     assert found[3:] == [[uri, expected[Path(uri).name]] for uri in order[3:]]
@@ -164,8 +164,8 @@ def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
     order = [CHECKPOINTS[number] for number in (0, 1, 3)]
     files = [{file.name: file.read_bytes() for file in one.iterdir()} for one in order]
     first, *others = [upload(f"s3://series/{one.name}", its) for one, its in zip(order, files, strict=True)]
-    assert driven("followed", first, others[0])[-1], "it was not there when the last part was answered"
-    found = driven("fetched_while_waiting", *others)
+    assert run_driver("followed", first, others[0])[-1], "it was not there when the last part was answered"
+    found = run_driver("fetched_while_waiting", *others)
     assert [one["said"] for one in found] == [expected[order[number].name] for number in (2, 1)]
     assert [one["told"] for one in found] == ["weights swapped and checked"] * 2
 
@@ -175,11 +175,11 @@ def test_two_engines_share_a_job_and_one_of_them_is_killed(
 ) -> None:
     on_cluster.end_engines()
     order = [CHECKPOINTS[number] for number in (0, 3)]
-    process = start("several", *order, tmp_path)
-    await_line(process, "READY")
+    process = start_driver("several", *order, tmp_path)
+    wait_for_line(process, "READY")
     first, second = sorted(on_cluster.engines(), key=lambda engine: engine.create_time())
-    go_on(process)
-    await_line(process, "engine: one more, weights swapped and checked")
+    resume(process)
+    wait_for_line(process, "engine: one more, weights swapped and checked")
     wait_until(lambda: len(list(tmp_path.glob("asked-*"))) == 2, 60)
     second.kill()
     (tmp_path / "go").touch()
@@ -199,7 +199,7 @@ def test_a_checkpoint_with_a_tensor_less_is_refused_by_name(on_cluster: Cluster,
     index = model / "model.safetensors.index.json"
     named = json.loads(index.read_text())["weight_map"]
     index.write_text(json.dumps({"weight_map": {name: file for name, file in named.items() if name != lost}}))
-    done = ended(start("one", model))
+    done = wait_for_exit(start_driver("one", model))
     assert done.code
     last = done.output.strip().splitlines()[-1]
     assert f"checkpoint {model}: weights are missing: " in last, done.output[-3000:]
@@ -208,7 +208,7 @@ def test_a_checkpoint_with_a_tensor_less_is_refused_by_name(on_cluster: Cluster,
 def test_a_swap_that_leaves_one_layer_as_it_was_is_noticed() -> None:
     """Faults planted between the file and vLLM's own loader: a layer not loaded, one of other values, one of zeros."""
     command = [sys.executable, str(DRIVERS / "planted_faults.py"), str(CHECKPOINTS[0]), str(CHECKPOINTS[1])]
-    done = ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    done = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     assert done.code == 0, done.output[-5000:]
     (line,) = [line for line in done.output.splitlines() if line.startswith('{"good"')]
     found = json.loads(line)

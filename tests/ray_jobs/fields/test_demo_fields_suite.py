@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from ray_cluster import Cluster
-from running import DEMO, ROOT, rows, run
+from stage_jobs import DEMO, ROOT, read_rows, run_stage
 
 from ray_jobs import publish
 from ray_jobs.contract.artifacts import Record
@@ -20,7 +20,7 @@ FIELDS = ("count", "colour", "shape", "boxes")
 def validate(root: Path, checkpoint: str) -> tuple[Spec, Record]:
     spec = plan(str(root), str(SUITE), str(DEMO / "checkpoints-fields" / checkpoint), by_hand=True)
     for stage in ("preprocess", "caption", "evaluate"):
-        run(stage, spec)
+        run_stage(stage, spec)
     return spec, publish.publish(spec)
 
 
@@ -45,7 +45,7 @@ def test_the_worse_checkpoint_fails_in_its_one_field_and_passes_in_all_else(
     lines = [json.loads(line) for line in (DEMO / "fields.jsonl").read_text().splitlines()]
     shares = {}
     for spec, record in ((good_spec, good), (worse_spec, worse)):
-        answered = rows(spec.captions_uri)
+        answered = read_rows(spec.captions_uri)
         assert len(answered) == len(lines) == 256
         for name in FIELDS[:3]:  # counted here from the parts and the manifest, without the product's metrics
             right = sum(row[name] == line[name] for row, line in zip(answered, lines, strict=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import spec
+from samples import make_spec
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
@@ -75,19 +75,19 @@ def test_truth_is_checked_against_the_file(suites: Path) -> None:
 
 
 def of(fields: Any) -> Spec:
-    return spec(caption__fields=fields)
+    return make_spec(caption__fields=fields)
 
 
 def test_the_content_of_the_schema_is_what_enters_the_id_of_captions() -> None:
     described = {"title": "what to say", "properties": {"count": COUNT["properties"]["count"] | {"description": "n"}}}
     assert of(COUNT).caption_id == of(described).caption_id
-    assert of(None).caption_id == spec().caption_id
+    assert of(None).caption_id == make_spec().caption_id
     other = {"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 8}}}
     a, b = {"type": "boolean"}, {"type": "string"}
     found = [of(one).caption_id for one in (None, COUNT, other, {"properties": {"a": a, "b": b}})]
     found.append(of({"properties": {"b": b, "a": a}}).caption_id)  # the order of the answer
     assert len(set(found)) == 5
-    assert of(COUNT).golden_id == spec().golden_id
+    assert of(COUNT).golden_id == make_spec().golden_id
 
 
 def test_a_spec_with_fields_is_read_as_it_was_written() -> None:
@@ -99,5 +99,5 @@ def test_a_spec_with_fields_is_read_as_it_was_written() -> None:
 
 
 def test_truth_makes_another_golden_set() -> None:
-    with_truth = spec(caption__fields=COUNT, dataset__truth={"count": "n"})
+    with_truth = make_spec(caption__fields=COUNT, dataset__truth={"count": "n"})
     assert with_truth.golden_id != of(COUNT).golden_id

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 import torch
 import xgrammar
-from making import changed
-from running import GOOD
+from samples import with_value
+from stage_jobs import GOOD
 from test_fields_schema import BOX, LOCATED, WHOLE
 from transformers import AutoTokenizer
 
@@ -127,7 +127,7 @@ def test_a_range_of_whole_numbers_is_exact(compiler: xgrammar.GrammarCompiler, l
         assert accepted == (low <= number <= high), number
 
 
-SHORT = changed(changed(WHOLE, "properties.boxes.maxItems", 2), "properties.found.maxItems", 2)
+SHORT = with_value(with_value(WHOLE, "properties.boxes.maxItems", 2), "properties.found.maxItems", 2)
 
 
 @pytest.mark.slow

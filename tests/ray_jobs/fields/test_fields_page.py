@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from making import spec
+from samples import make_spec
 
 from ray_jobs.caption import tell_long_answers
 from ray_jobs.contract.field_schema import complete
@@ -45,8 +45,8 @@ def test_a_schema_of_longer_answers_than_max_tokens_is_told(
 ) -> None:
     schema = {"properties": {"a": {"type": "string", "maxLength": 50}}}  # 61 characters with its key
     with caplog.at_level(logging.WARNING, "assay"):
-        tell_long_answers(spec(caption__fields=schema, caption__max_tokens=most))
-        tell_long_answers(spec(caption__max_tokens=1))
+        tell_long_answers(make_spec(caption__fields=schema, caption__max_tokens=most))
+        tell_long_answers(make_spec(caption__max_tokens=1))
     assert [record.getMessage()[:54] for record in caplog.records] == [
         "caption.fields: an answer may have 61 characters, and "
     ] * warned

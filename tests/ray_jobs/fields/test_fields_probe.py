@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import GOOD
+from stage_jobs import GOOD
 from test_fields_schema import WHOLE
 
 from ray_jobs.contract.field_schema import complete

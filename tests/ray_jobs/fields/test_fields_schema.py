@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from making import changed
+from samples import with_value
 
 from ray_jobs.contract.field_schema import NotSupported, complete, is_box, longest, read_schema
 from ray_jobs.contract.parse_suite import parse_suite
@@ -126,7 +126,7 @@ VALUES_REFUSED: dict[str, tuple[Any, str]] = {
         "it.items: the objects of an array have two properties, label and box",
     ),
     "a label that is no text": (
-        changed(LOCATED, "items.properties.label", {"type": "integer"}),
+        with_value(LOCATED, "items.properties.label", {"type": "integer"}),
         "it.items: its label must be a string and its box an array of four numbers",
     ),
     "upside down": ({"type": "integer", "minimum": 5, "maximum": 4}, "it: `minimum` 5 is over `maximum` 4"),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from finished import Image
-from finished import write_golden as write_plain_golden
-from making import spec
-from scored import NO_CLUSTER, InProcess, in_process
+from samples import make_spec
+from stored_captions import NO_CLUSTER, LocalDataset, map_locally
+from stored_runs import Image
+from stored_runs import write_golden as write_plain_golden
 
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.artifacts import Scores
@@ -51,11 +51,11 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
-    monkeypatch.setattr(run, "ray_dataset", InProcess)
+    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
     corpus_counts.open_table.cache_clear()
-    planned = spec(
+    planned = make_spec(
         root=str(tmp_path),
         caption__fields=FIELDS,
         dataset__truth={"count": "n", "objects": "o", "box": "b"},
@@ -139,7 +139,7 @@ def test_what_is_missing_is_told(made: Spec) -> None:
 
 
 def test_a_suite_without_truth_has_scores_without_it(tmp_path: Path, made: Spec) -> None:
-    plain = spec(root=str(tmp_path / "other"), caption__fields=FIELDS)
+    plain = make_spec(root=str(tmp_path / "other"), caption__fields=FIELDS)
     write_plain_golden(plain, [Image(name) for name in ANSWERS], rows=len(ANSWERS))
     write_captions(plain, ANSWERS)
     rows, scores = score(plain)

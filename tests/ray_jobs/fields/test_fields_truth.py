@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from making import spec
+from samples import make_spec
 from test_fields_schema import WHOLE
 
 from ray_jobs.contract.field_schema import complete
@@ -84,7 +84,7 @@ FIELDS = {"count": PROPERTIES["count"], "colour": PROPERTIES["colour"]}
 
 def golden(root: Path, *truths: dict[str, Any], columns: dict[str, str] | None = None) -> Spec:
     """A golden set of two parts, an image for each of the truths."""
-    made = spec(
+    made = make_spec(
         root=str(root),
         caption__fields={"properties": FIELDS},
         dataset__truth=columns or {"count": "n", "colour": "c"},
@@ -126,7 +126,7 @@ def test_a_column_that_is_empty_everywhere_is_told(tmp_path: Path) -> None:
 def of_boxes(root: Path, boxes: list[Any], **box: Any) -> Spec:
     """A golden set of one image for each box, each of them 500 x 375 pixels."""
     found = {"type": "array", "items": {"type": "object", "properties": {"label": {"type": "string"}, "box": box}}}
-    made = spec(root=str(root), caption__fields={"properties": {"found": found}}, dataset__truth={"found": "f"})
+    made = make_spec(root=str(root), caption__fields={"properties": {"found": found}}, dataset__truth={"found": "f"})
     rows = [
         dict.fromkeys(SCHEMA.names)
         | {"image_id": f"image-{at}", "source_width": 500, "source_height": 375}
@@ -172,6 +172,6 @@ def test_boxes_of_width_and_height_are_told(tmp_path: Path) -> None:
 
 
 def test_without_truth_nothing_is_read() -> None:
-    made = spec(caption__fields={"properties": FIELDS})
+    made = make_spec(caption__fields={"properties": FIELDS})
     assert truth_of(made, {"image_id": "a"}) == {}
     assert check_truth(made, None) == {}  # type: ignore[arg-type]

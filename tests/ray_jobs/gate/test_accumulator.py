@@ -1,7 +1,7 @@
 """Means of values that are of two captions each: every caption counts in all of them."""
 
 import numpy as np
-from declaring import pairs
+from declared_metrics import make_pairs
 
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.limits import check_limit
@@ -29,8 +29,8 @@ def test_two_runs_of_one_distribution_fail_as_seldom_as_alpha_says() -> None:
     names = [str(number) for number in range(IMAGES)]  # a cluster each
     for _ in range(NIGHTS):
         old, new = collapse(random), collapse(random)
-        failed += compare_metric(COLLAPSE, pairs(COLLAPSE, old, new), 0.0, ALPHA).outcome == "FAIL"  # type: ignore[arg-type]
-        found = pairs(COLLAPSE, old, new, names)  # type: ignore[arg-type]
+        failed += compare_metric(COLLAPSE, make_pairs(COLLAPSE, old, new), 0.0, ALPHA).outcome == "FAIL"  # type: ignore[arg-type]
+        found = make_pairs(COLLAPSE, old, new, names)  # type: ignore[arg-type]
         clustered += compare_metric(COLLAPSE, found, 0.0, ALPHA).outcome == "FAIL"
     assert 0.02 < failed / NIGHTS <= most(ALPHA)
     assert 0.02 < clustered / NIGHTS <= most(ALPHA)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from declaring import Declared, pairs
+from declared_metrics import DeclaredMetric, make_pairs
 
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.limits import check_limit
@@ -40,12 +40,12 @@ def test_whatever_the_values_are(seed: int) -> None:
             n = int(random.choice([0, 1, 2, 3, 9, 10, 11, 30, 100, 1000]))
             kind = str(random.choice(["mean", "share"]))
             span = (0.0, 1.0) if kind == "share" else RANGES[random.integers(len(RANGES))]
-            metric = Declared("any", int(random.choice([-1, 0, 1])), span, kind)
+            metric = DeclaredMetric("any", int(random.choice([-1, 0, 1])), span, kind)
             old = nasty(random, n)
             new = old.copy() if random.random() < 0.2 else nasty(random, n)
             names = [f"label-{at}" for at in random.integers(0, random.choice([1, 12, 50]), n)] if n else None
             clusters = names if random.random() < 0.4 else None
-            found = compare_metric(metric, pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n)
+            found = compare_metric(metric, make_pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n)
             values = Sample()
             values.add(new[np.isfinite(new)])
             limit = check_limit(metric, values, "max", 0.5, 0.0027)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from making import baseline, spec
+from samples import make_baseline, make_spec
 
 from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
 from ray_jobs.contract.spec import Spec
@@ -69,11 +69,11 @@ def planned_in(folder: Path, anchor: str | None = None, **settings: Any) -> Spec
     """A run on step-2 with step-1 as its baseline."""
 
     def named(fingerprint: str, called: str) -> Spec:
-        return spec(root=str(folder), fingerprint=fingerprint * 16, called=called, **{**GATE, **settings})
+        return make_spec(root=str(folder), fingerprint=fingerprint * 16, called=called, **{**GATE, **settings})
 
-    others = {"baseline": baseline(named("b", "step-1"))}
+    others = {"baseline": make_baseline(named("b", "step-1"))}
     if anchor:
-        others["anchor"] = baseline(named(anchor, "step-0"))
+        others["anchor"] = make_baseline(named(anchor, "step-0"))
     return named("c", "step-2").model_copy(update=others)
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from declaring import EMPTY, JUDGE, WORDS, Declared, numbered
+from declared_metrics import EMPTY, JUDGE, WORDS, DeclaredMetric, encode_clusters
 
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.limits import check_limit
@@ -10,7 +10,7 @@ RANDOM = np.random.default_rng(13)
 
 def sample(values: np.ndarray, clusters: list[str] | None = None) -> Sample:
     found = Sample(clusters is not None)
-    found.add(np.asarray(values, dtype=float), numbered(clusters))
+    found.add(np.asarray(values, dtype=float), encode_clusters(clusters))
     return found
 
 
@@ -50,8 +50,14 @@ def test_a_mean() -> None:
 
 
 def test_values_that_are_all_the_same() -> None:
-    assert check_limit(Declared("repetition", -1, (0, 1)), sample(np.zeros(500)), "max", 0.1, 0.0027).outcome == "PASS"
-    assert check_limit(Declared("repetition", -1, (0, 1)), sample(np.zeros(20)), "max", 0.1, 0.0027).outcome != "PASS"
+    assert (
+        check_limit(DeclaredMetric("repetition", -1, (0, 1)), sample(np.zeros(500)), "max", 0.1, 0.0027).outcome
+        == "PASS"
+    )
+    assert (
+        check_limit(DeclaredMetric("repetition", -1, (0, 1)), sample(np.zeros(20)), "max", 0.1, 0.0027).outcome
+        != "PASS"
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from declaring import CHRF, EXACT, JUDGE, WORDS, Declared, pairs
+from declared_metrics import CHRF, EXACT, JUDGE, WORDS, DeclaredMetric, make_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -17,9 +17,9 @@ BITS = some.lists(some.integers(0, 1).map(float), min_size=2, max_size=40)
 RANK = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
 
 
-def against(metric: Declared, old: list[float], new: list[float], margin: float = 0.0, **k: object) -> Comparison:
+def against(metric: DeclaredMetric, old: list[float], new: list[float], margin: float = 0.0, **k: object) -> Comparison:
     size = min(len(old), len(new))
-    found = pairs(metric, np.array(old[:size]), np.array(new[:size]))
+    found = make_pairs(metric, np.array(old[:size]), np.array(new[:size]))
     return compare_metric(metric, found, margin, 0.01, **k)  # type: ignore[arg-type]
 
 
@@ -34,7 +34,7 @@ def test_the_same_captions_pass_at_any_margin(values: list[float], margin: float
 
 
 @pytest.mark.parametrize("metric", [CHRF, EXACT])
-def test_runs_that_happen_to_be_equal_pass_when_images_enough_say_so(metric: Declared) -> None:
+def test_runs_that_happen_to_be_equal_pass_when_images_enough_say_so(metric: DeclaredMetric) -> None:
     """Of others, a share of margin / range may be as much worse as can be and not one of them be in the sample."""
     margin = 0.01 * metric.range[1]
     for n, outcome in ((300, "INCONCLUSIVE"), (459, "PASS")):
@@ -118,7 +118,7 @@ def test_a_constant_difference_is_judged_by_the_range() -> None:
     assert against(JUDGE, old, lower, 0.1).outcome == "INCONCLUSIVE", "on the margin"
     assert against(JUDGE, old, lower, 0.2).outcome == "PASS"
     assert against(JUDGE, old[:3], lower[:3], 0.05).outcome == "INCONCLUSIVE", "three say little"
-    endless = against(Declared(), old, lower, 0.05)
+    endless = against(DeclaredMetric(), old, lower, 0.05)
     assert (endless.outcome, endless.low, endless.high) == ("INCONCLUSIVE", None, None)
 
 
@@ -131,7 +131,7 @@ def test_a_metric_without_a_direction_concludes_nothing() -> None:
 
 def test_advice_is_a_95_percent_interval() -> None:
     new = RANDOM.normal(0.2, 1, 1000)
-    found = compare_metric(Declared(), pairs(Declared(), np.zeros(1000), new), advisory=True)
+    found = compare_metric(DeclaredMetric(), make_pairs(DeclaredMetric(), np.zeros(1000), new), advisory=True)
     error = new.std(ddof=1) / math.sqrt(1000)
     assert found.low == pytest.approx(new.mean() - 1.96 * error, abs=0.01)
     assert (found.detectable, found.decisive_n) == (None, None)

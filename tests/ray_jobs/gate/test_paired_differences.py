@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from declaring import CHRF, EMPTY, JUDGE, WORDS, Declared, pairs
+from declared_metrics import CHRF, EMPTY, JUDGE, WORDS, DeclaredMetric, make_pairs
 
 from ray_jobs.gate.paired_differences import PairedDifferences
 
@@ -14,7 +14,7 @@ RANDOM = np.random.default_rng(3)
 def test_chunks_give_what_the_whole_gives() -> None:
     old, new = RANDOM.random(500), RANDOM.random(500)
     new[RANDOM.random(500) < 0.1], old[RANDOM.random(500) < 0.1] = NAN, NAN
-    whole, chunked = pairs(JUDGE, old, new), PairedDifferences(JUDGE)
+    whole, chunked = make_pairs(JUDGE, old, new), PairedDifferences(JUDGE)
     for at in range(0, 500, 33):
         chunked.add(old[at : at + 33], new[at : at + 33])
     both = np.isfinite(old) & np.isfinite(new)
@@ -27,19 +27,19 @@ def test_chunks_give_what_the_whole_gives() -> None:
 
 
 def test_a_missing_value_leaves_its_image_out_and_is_never_0() -> None:
-    gaps = pairs(CHRF, [1, NAN, 3, 4, math.inf], [1, 2, NAN, 5, 6])
+    gaps = make_pairs(CHRF, [1, NAN, 3, 4, math.inf], [1, 2, NAN, 5, 6])
     assert (gaps.n, gaps.differences.mean) == (2, 0.5)
-    nothing = pairs(CHRF, [NAN, NAN], [1, NAN])
+    nothing = make_pairs(CHRF, [NAN, NAN], [1, NAN])
     assert (nothing.n, nothing.baseline, nothing.differences.mean) == (0, None, None)
 
 
 def test_the_direction_is_a_sign() -> None:
-    assert pairs(EMPTY, [0, 0], [1, 0]).differences.mean == -0.5
-    assert pairs(WORDS, [5, 5], [7, 5]).differences.mean == 1, "without a direction: candidate minus baseline"
+    assert make_pairs(EMPTY, [0, 0], [1, 0]).differences.mean == -0.5
+    assert make_pairs(WORDS, [5, 5], [7, 5]).differences.mean == 1, "without a direction: candidate minus baseline"
 
 
-@pytest.mark.parametrize("metric", [JUDGE, Declared("cost", -1, (0, 1))])
-def test_the_worst_case_is_that_of_every_way_to_fill_the_gaps(metric: Declared) -> None:
+@pytest.mark.parametrize("metric", [JUDGE, DeclaredMetric("cost", -1, (0, 1))])
+def test_the_worst_case_is_that_of_every_way_to_fill_the_gaps(metric: DeclaredMetric) -> None:
     old, new = np.array([0.5, NAN, 0.2, NAN]), np.array([0.4, 0.9, NAN, NAN])
     gaps = int(np.isnan(old).sum() + np.isnan(new).sum())
     found = []
@@ -47,12 +47,12 @@ def test_the_worst_case_is_that_of_every_way_to_fill_the_gaps(metric: Declared) 
         filled = np.concatenate([old, new])
         filled[np.isnan(filled)] = ends
         found.append(float((filled[4:] - filled[:4]).mean()) * metric.direction)
-    assert pairs(metric, old, new).worst_case(4) == pytest.approx((min(found), max(found)))
+    assert make_pairs(metric, old, new).worst_case(4) == pytest.approx((min(found), max(found)))
 
 
 def test_without_gaps_or_without_a_range_there_is_no_worst_case() -> None:
-    low, high = pairs(JUDGE, [0.5, 0.5], [0.4, 0.5]).worst_case(2) or (0, 0)
+    low, high = make_pairs(JUDGE, [0.5, 0.5], [0.4, 0.5]).worst_case(2) or (0, 0)
     assert low == high == pytest.approx(-0.05)
-    assert pairs(WORDS, [5], [NAN]).worst_case(1) is None
+    assert make_pairs(WORDS, [5], [NAN]).worst_case(1) is None
     assert PairedDifferences(JUDGE).worst_case(0) is None
     assert PairedDifferences(JUDGE).worst_case(3) == (-1, 1), "nothing is known of any image"

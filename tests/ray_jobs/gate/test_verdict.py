@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from declaring import CHRF, EMPTY, EXACT, JUDGE, WORDS, Declared, pairs
-from making import baseline, spec
+from declared_metrics import CHRF, EMPTY, EXACT, JUDGE, WORDS, DeclaredMetric, make_pairs
+from samples import make_baseline, make_spec
 
 from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
 from ray_jobs.contract.suite import Gate
@@ -14,13 +14,13 @@ from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.no_baseline import NoBaseline
 from ray_jobs.gate.verdict import ComparisonSide, decide_verdict
 
-BASELINE, ANCHOR = baseline(spec(called="step-0800")), baseline(spec(called="step-0100"))
+BASELINE, ANCHOR = make_baseline(make_spec(called="step-0800")), make_baseline(make_spec(called="step-0100"))
 RANDOM = np.random.default_rng(5)
 SAME = RANDOM.normal(50, 10, 100)
 BEFORE = SAME + np.random.default_rng(6).normal(0, 0.1, 100)
 RIGHT = (RANDOM.random(100) < 0.9).astype(float)
-LANGUAGE = Declared("language", range=(0, 1), kind="share", needs="text")
-METRICS: Mapping[str, Declared] = {one.name: one for one in (CHRF, EXACT, JUDGE, EMPTY, LANGUAGE)}
+LANGUAGE = DeclaredMetric("language", range=(0, 1), kind="share", needs="text")
+METRICS: Mapping[str, DeclaredMetric] = {one.name: one for one in (CHRF, EXACT, JUDGE, EMPTY, LANGUAGE)}
 
 
 def gate(*metrics: str, **settings: Any) -> Gate:
@@ -56,7 +56,9 @@ def side(against: Any = "baseline", **new: np.ndarray) -> ComparisonSide:
         "judge": BEFORE / 100,
         "empty": np.zeros(100),
     }
-    return ComparisonSide(against, run, {name: pairs(METRICS[name], old[name], values) for name, values in new.items()})
+    return ComparisonSide(
+        against, run, {name: make_pairs(METRICS[name], old[name], values) for name, values in new.items()}
+    )
 
 
 def decided(of: Gate, found: Scores = FULL, **new: np.ndarray) -> Verdict:
@@ -294,7 +296,7 @@ def test_too_skewed_to_be_called_worse_is_told() -> None:
 
 
 def test_few_clusters_are_named_in_the_reason() -> None:
-    few = pairs(CHRF, SAME, SAME - 5 + RANDOM.normal(0, 1, 100), [f"label-{at % 4}" for at in range(100)])
+    few = make_pairs(CHRF, SAME, SAME - 5 + RANDOM.normal(0, 1, 100), [f"label-{at % 4}" for at in range(100)])
     verdict = decide_verdict(gate("chrf"), FULL, METRICS, [ComparisonSide("baseline", BASELINE, {"chrf": few})])
     assert verdict.outcome == "INCONCLUSIVE"
     assert verdict.reason == "chrf: only 4 clusters, 10 are needed; against step-0800"

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import encoded as encoded_picture
-from making import picture
+from samples import draw_picture
+from samples import encode_image as encoded_picture
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.golden.build_part import describe_part, drop_duplicates, encode_part, join_references, write_part
@@ -25,7 +25,7 @@ PARTS = {  # picture and caption by row
 def write_parts(golden_uri: str) -> None:
     for name, rows in PARTS.items():
         images = [
-            SourceImage(f"{name}#{number}", encoded_picture(picture(which)), references=[caption])
+            SourceImage(f"{name}#{number}", encoded_picture(draw_picture(which)), references=[caption])
             for number, (which, caption) in enumerate(rows)
         ]
         clock: defaultdict[str, float] = defaultdict(float)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from making import encoded, picture
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.golden.decoder_process import Decoder, ProcessDied, end_process_after
@@ -24,7 +24,7 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.sources.source import SourceImage
 
 SETTINGS = Preprocess(max_pixels=12544, decode_seconds=1)
-GOOD = encoded(picture())
+GOOD = encode_image(draw_picture())
 ROOT = Path(__file__).parents[3]
 
 
@@ -102,7 +102,7 @@ def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:
 @pytest.mark.slow
 def test_memory_is_bounded() -> None:
     """A picture that is within the pixels the suite allows, but not within its memory."""
-    large = encoded(picture(size=(40, 40)).resize((13_000, 13_000)), "PNG", compress_level=1)
+    large = encode_image(draw_picture(size=(40, 40)).resize((13_000, 13_000)), "PNG", compress_level=1)
     decoder = Decoder(Preprocess(decode_mb=256))
     found = ended(decoder, SourceImage("large", large), SourceImage("good", GOOD))
     decoder.close()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from making import spec
+from samples import make_spec
 
 from ray_jobs.golden.duplicates import open_duplicates
 from ray_jobs.golden.set_checks import warn_of_many_references
@@ -70,8 +70,8 @@ def test_the_image_that_gets_most_references_is_told(caplog: pytest.LogCaptureFi
         duplicates.add("part-00001", [f"gone {number}" for number in range(60)], ["03"] * 60, texts)
         found = duplicates.join()
     assert found == (60, "gone 0")
-    warn_of_many_references(spec(), *found)
+    warn_of_many_references(make_spec(), *found)
     assert "gone 0 has 60 references, of rows whose images are the same bytes" in caplog.text
     caplog.clear()
-    warn_of_many_references(spec(), 50, "a")
+    warn_of_many_references(make_spec(), 50, "a")
     assert not caplog.text

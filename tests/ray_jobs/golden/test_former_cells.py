@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from making import spec as make_spec
+from samples import make_spec as make_spec
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.suite import Dataset

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as some
-from making import folder_of_pictures, spec
+from samples import make_spec, write_pictures
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Dataset, Preprocess
@@ -68,12 +68,12 @@ class Counting:
 
 
 def spec_of(folder: Path, root: str, **settings: Any) -> Spec:
-    made = spec(root, dataset__source=str(folder), **settings)
+    made = make_spec(root, dataset__source=str(folder), **settings)
     return made.model_copy(update={"source_revision": source_revision(made.suite.dataset)})
 
 
 def test_a_plan_is_kept_and_found_again(store: str, tmp_path: Path) -> None:
-    source = Counting(folder_of_pictures(tmp_path / "images", 300))
+    source = Counting(write_pictures(tmp_path / "images", 300))
     made = spec_of(tmp_path / "images", store, preprocess__part_rows=4)
     plan = load_or_create_plan(made, source)
     assert (plan.rows, plan.listed) == (300, 300)
@@ -87,7 +87,7 @@ def test_a_plan_is_kept_and_found_again(store: str, tmp_path: Path) -> None:
 
 
 def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
-    source = Counting(folder_of_pictures(tmp_path / "images", 300))
+    source = Counting(write_pictures(tmp_path / "images", 300))
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
     plan = load_or_create_plan(made, source)
     folder = f"{made.golden_uri}/plan"
@@ -100,7 +100,7 @@ def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
 
 
 def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
-    source = Counting(folder_of_pictures(tmp_path / "images", 20))
+    source = Counting(write_pictures(tmp_path / "images", 20))
     plan = load_or_create_plan(spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=4), source)
     other = spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=7)
     assert load_or_create_plan(other, source) == plan
@@ -108,7 +108,7 @@ def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
 
 def test_what_another_plan_left_behind_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     """A job with other part sizes died before its plan was complete."""
-    source = Counting(folder_of_pictures(tmp_path / "images", 40))
+    source = Counting(write_pictures(tmp_path / "images", 40))
     load_or_create_plan(spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=10), source)
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=20)
     objects.delete(f"{made.golden_uri}/plan/plan.json")
@@ -119,7 +119,7 @@ def test_what_another_plan_left_behind_is_not_taken_for_this_ones(tmp_path: Path
 
 
 def test_a_set_is_made_with_one_version_of_each_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Counting(folder_of_pictures(tmp_path / "images", 5))
+    source = Counting(write_pictures(tmp_path / "images", 5))
     made = spec_of(tmp_path / "images", str(tmp_path / "root"))
     load_or_create_plan(made, source)
     monkeypatch.setattr(part_plan, "version", lambda name: "99" if name == "pillow" else version(name))
@@ -128,16 +128,16 @@ def test_a_set_is_made_with_one_version_of_each_library(tmp_path: Path, monkeypa
 
 
 def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
-    folder = folder_of_pictures(tmp_path / "images", 5)
+    folder = write_pictures(tmp_path / "images", 5)
     made = spec_of(folder, str(tmp_path / "root"))
-    folder_of_pictures(folder, 6)
+    write_pictures(folder, 6)
     with pytest.raises(InputError, match="images: it changed after the run was planned; plan it again"):
         load_or_create_plan(made, Counting(folder))
     assert list(objects.entries(made.golden_uri)) == []
 
 
 def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
-    made = spec_of(folder_of_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
+    made = spec_of(write_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
     objects.write(f"{made.golden_uri}/plan/plan.json", b"{")
     with pytest.raises(InputError, match=r"plan\.json: not a plan .*; delete the folder"):
         load_or_create_plan(made, Counting(tmp_path / "images"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from making import encoded, picture
 from PIL import Image
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.golden import previews
@@ -23,13 +23,13 @@ def reject(number: int, **changed: Any) -> dict[str, Any]:
 
 def part(store: str, name: str, images: int, rejects: list[dict[str, Any]]) -> Part:
     empty = dict.fromkeys(SCHEMA.names)
-    rows = [empty | {"image_id": str(number), "image": encoded(picture(number))} for number in range(images)]
+    rows = [empty | {"image_id": str(number), "image": encode_image(draw_picture(number))} for number in range(images)]
     footer = {"lost": {"corrupt": len(rejects)} if rejects else {}, "rejects": rejects}
     return parts.write(store, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer)
 
 
 def test_rejects_are_told_escaped_and_seen(store: str) -> None:
-    thumbnail = encoded(picture(), "JPEG")
+    thumbnail = encode_image(draw_picture(), "JPEG")
     shown = reject(1, image_id=HOSTILE, detail=HOSTILE, thumbnail=base64.b64encode(thumbnail).decode())
     made = [part(store, "part-00000", 1, [reject(0), shown]), part(store, "part-00001", 1, [])]
     previews.write_rejects(store, f"/data/{HOSTILE}", made, {"corrupt": 2})

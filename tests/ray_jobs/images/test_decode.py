@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from images.corpus.jpeg import exif
-from making import encoded, picture
 from PIL import Image, ImageFile, ImageOps
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.decode import decode
@@ -44,15 +44,15 @@ def test_every_scene_and_photograph_is_kept_unrepaired() -> None:
 
 
 def test_pixels_are_as_the_file_has_them() -> None:
-    image = picture(size=(50, 30))
-    decoded = decode(encoded(image), USUAL)
+    image = draw_picture(size=(50, 30))
+    decoded = decode(encode_image(image), USUAL)
     assert np.array_equal(decoded.pixels, np.asarray(image))
     assert (decoded.pixels.dtype.name, decoded.width, decoded.height, decoded.format) == ("uint8", 50, 30, "PNG")
     assert (decoded.orientation, decoded.profile, decoded.repairs) == (1, None, [])
 
 
 def grey_16(values: np.ndarray) -> bytes:
-    return encoded(Image.fromarray(values.astype(np.uint16)))
+    return encode_image(Image.fromarray(values.astype(np.uint16)))
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
@@ -72,7 +72,7 @@ def test_a_dark_sixteen_bit_image_stays_dark() -> None:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_an_orientation_turns_as_pillow_turns(orientation: int, form: str) -> None:
     options = {"lossless": True} if form == "WEBP" else {}
-    data = encoded(picture(size=(64, 48)), form, exif=exif(orientation), **options)
+    data = encode_image(draw_picture(size=(64, 48)), form, exif=exif(orientation), **options)
     decoded = decode(data, WHOLE)
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
@@ -85,7 +85,7 @@ def test_an_orientation_turns_as_pillow_turns(orientation: int, form: str) -> No
 def test_what_is_transparent_becomes_white(mode: str) -> None:
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     clear.paste((200, 0, 0, 255), (0, 0, 4, 8))
-    decoded = decode(encoded(clear.convert(mode)), USUAL)
+    decoded = decode(encode_image(clear.convert(mode)), USUAL)
     assert decoded.pixels[4, 7].tolist() == [255, 255, 255]
     assert decoded.pixels[4, 1].tolist() != [255, 255, 255]
     assert decoded.repairs == ["alpha-over-white"]
@@ -93,8 +93,8 @@ def test_what_is_transparent_becomes_white(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_an_opaque_alpha_is_no_repair(mode: str) -> None:
-    decoded = decode(encoded(picture().convert(mode)), USUAL)
-    assert np.array_equal(decoded.pixels, np.asarray(picture().convert(mode).convert("RGB")))
+    decoded = decode(encode_image(draw_picture().convert(mode)), USUAL)
+    assert np.array_equal(decoded.pixels, np.asarray(draw_picture().convert(mode).convert("RGB")))
     assert decoded.repairs == []
 
 
@@ -132,8 +132,8 @@ def test_sizes_are_judged_by_the_header(size: tuple[int, int], limits: Preproces
 
 def test_a_size_just_inside_the_limits_is_kept() -> None:
     limits = Preprocess(max_source_pixels=10_000, max_aspect=10, min_side=10)
-    assert decode(encoded(picture(size=(100, 100))), limits).pixels.shape == (100, 100, 3)
-    assert decode(encoded(picture(size=(100, 10))), limits).pixels.shape == (10, 100, 3)
+    assert decode(encode_image(draw_picture(size=(100, 100))), limits).pixels.shape == (100, 100, 3)
+    assert decode(encode_image(draw_picture(size=(100, 10))), limits).pixels.shape == (10, 100, 3)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_size_just_inside_the_limits_is_kept() -> None:
     ],
 )
 def test_only_the_extension_of_another_image_format_is_wrong(name: str, repairs: list[str]) -> None:
-    assert decode(encoded(picture()), USUAL, name).repairs == repairs
+    assert decode(encode_image(draw_picture()), USUAL, name).repairs == repairs
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_jpeg_is_decoded_at_the_least_scale_that_has_the_pixels(
     size: tuple[int, int], decoded: tuple[int, int]
 ) -> None:
     """At 504x364, where these are to go; the size that is told is still that of the whole image."""
-    data = encoded(Image.linear_gradient("L").resize(size).convert("RGB"), "JPEG")
+    data = encode_image(Image.linear_gradient("L").resize(size).convert("RGB"), "JPEG")
     fast, whole = decode(data, USUAL), decode(data, WHOLE)
     assert fast.pixels.shape[1::-1] == decoded
     assert whole.pixels.shape[1::-1] == size
@@ -168,20 +168,22 @@ def test_a_jpeg_is_decoded_at_the_least_scale_that_has_the_pixels(
 
 
 def originals() -> list[bytes]:
-    image = picture(size=(40, 30))
+    image = draw_picture(size=(40, 30))
     forms: list[Callable[[], bytes]] = [
-        lambda: encoded(image, "JPEG", exif=exif(6)),
-        lambda: encoded(image, "JPEG", progressive=True),
-        lambda: encoded(image.convert("CMYK"), "JPEG"),
-        lambda: encoded(image, "PNG"),
-        lambda: encoded(image.convert("P"), "PNG", transparency=3),
+        lambda: encode_image(image, "JPEG", exif=exif(6)),
+        lambda: encode_image(image, "JPEG", progressive=True),
+        lambda: encode_image(image.convert("CMYK"), "JPEG"),
+        lambda: encode_image(image, "PNG"),
+        lambda: encode_image(image.convert("P"), "PNG", transparency=3),
         lambda: grey_16(np.arange(1200).reshape(30, 40) * 50),
-        lambda: encoded(image.convert("P"), "GIF", save_all=True, append_images=[picture(1, (40, 30)).convert("P")]),
-        lambda: encoded(image, "WEBP"),
-        lambda: encoded(image, "BMP"),
-        lambda: encoded(image, "TIFF", compression="tiff_lzw"),
-        lambda: encoded(image, "AVIF", max_threads=1),
-        lambda: encoded(image, "HEIF"),
+        lambda: encode_image(
+            image.convert("P"), "GIF", save_all=True, append_images=[draw_picture(1, (40, 30)).convert("P")]
+        ),
+        lambda: encode_image(image, "WEBP"),
+        lambda: encode_image(image, "BMP"),
+        lambda: encode_image(image, "TIFF", compression="tiff_lzw"),
+        lambda: encode_image(image, "AVIF", max_threads=1),
+        lambda: encode_image(image, "HEIF"),
     ]
     return [form() for form in forms]
 
@@ -221,7 +223,7 @@ def test_whatever_a_codec_raises_is_a_reject(error: type[Exception], monkeypatch
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
     with pytest.raises(ImageRejected, match=r"corrupt: .*broken"):
-        decode(encoded(picture()), USUAL)
+        decode(encode_image(draw_picture()), USUAL)
 
 
 def test_memory_that_is_not_there_is_not_the_images_doing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,12 +232,12 @@ def test_memory_that_is_not_there_is_not_the_images_doing(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
     with pytest.raises(MemoryError):
-        decode(encoded(picture()), USUAL)
+        decode(encode_image(draw_picture()), USUAL)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_a_file_cut_in_the_middle_is_rejected_rather_than_grey(form: str) -> None:
-    data = encoded(picture(size=(200, 150)), form)
+    data = encode_image(draw_picture(size=(200, 150)), form)
     with pytest.raises(ImageRejected) as caught:
         decode(data[: len(data) // 2], USUAL)
     assert caught.value.reason in ("truncated", "corrupt")

@@ -7,8 +7,8 @@ import pytest
 from blake3 import blake3
 from images import corpus
 from images.corpus import jpeg, pictures, profiles
-from making import encoded, picture
 from PIL import Image, ImageFile
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.images.colour import to_srgb
@@ -29,7 +29,7 @@ def seen(golden: GoldenImage) -> np.ndarray:
 def photograph(name: str, size: tuple[int, int]) -> bytes:
     """A photograph of the demo at the size of a web page's image, a screen or a camera."""
     with Image.open(PHOTOS / f"{name}.jpg") as image:
-        return encoded(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), "JPEG", quality=90)
+        return encode_image(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), "JPEG", quality=90)
 
 
 @pytest.mark.parametrize("size", [(500, 375), (1280, 960), (4000, 3000)])
@@ -44,17 +44,17 @@ def test_fast_is_what_the_whole_image_under_lanczos_is(name: str, size: tuple[in
 
 def test_lanczos_is_exactly_pillows_of_all_pixels() -> None:
     """Of a file without loss; of a JPEG the two builds of libjpeg-turbo may differ by a level."""
-    image = picture(size=(1280, 960))
+    image = draw_picture(size=(1280, 960))
     expected = image.resize((504, 364), Image.Resampling.LANCZOS)
-    assert np.array_equal(seen(prepare(encoded(image), WHOLE)), np.asarray(expected))
-    lossy = encoded(image, "JPEG", quality=90, subsampling=0)
+    assert np.array_equal(seen(prepare(encode_image(image), WHOLE)), np.asarray(expected))
+    lossy = encode_image(image, "JPEG", quality=90, subsampling=0)
     with Image.open(io.BytesIO(lossy)) as opened:
         expected = opened.resize((504, 364), Image.Resampling.LANCZOS)
     assert np.abs(seen(prepare(lossy, WHOLE)) - np.asarray(expected)).max() <= 2
 
 
 def test_a_golden_image_says_what_it_was_made_from() -> None:
-    data = encoded(pictures.large().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=jpeg.exif(6))
+    data = encode_image(pictures.large().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=jpeg.exif(6))
     golden = prepare(data, USUAL, "a.png")
     assert (golden.source_width, golden.source_height) == pictures.large().size
     assert (golden.width, golden.height) == Image.open(io.BytesIO(golden.image)).size
@@ -78,22 +78,22 @@ def test_a_profile_after_resizing_is_a_profile_before_it(primaries: np.ndarray) 
     """It is applied to the fewer pixels; on edges, where the two could differ most, under a level on average."""
     profile = profiles.profile(primaries, 2.2)
     wide = Image.fromarray(np.asarray(profiles.seen_through(primaries.tobytes(), 2.2)))
-    data = encoded(wide.resize((1120, 560), Image.Resampling.BICUBIC), "PNG", icc_profile=profile)
+    data = encode_image(wide.resize((1120, 560), Image.Resampling.BICUBIC), "PNG", icc_profile=profile)
     before: list[str] = []
     converted = to_srgb(decode(data, WHOLE).pixels, profile, before)
-    expected = prepare(encoded(Image.fromarray(converted)), WHOLE)
+    expected = prepare(encode_image(Image.fromarray(converted)), WHOLE)
     after = prepare(data, WHOLE)
     assert after.repairs == before == ["icc-to-srgb"]
     assert np.abs(seen(after) - seen(expected)).mean() < 1
-    assert np.abs(seen(after) - seen(prepare(encoded(wide.resize((1120, 560))), WHOLE))).mean() > 5
+    assert np.abs(seen(after) - seen(prepare(encode_image(wide.resize((1120, 560))), WHOLE))).mean() > 5
 
 
 def test_files_that_cannot_be_read_are_rejected_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "there.png").write_bytes(encoded(picture()))
+    (tmp_path / "there.png").write_bytes(encode_image(draw_picture()))
     names = ["there.png", "missing.png", "folder", "there.png/inside.png"]
     ended = [prepare_file(name, tmp_path / name, USUAL) for name in names]
-    ended.append(prepare_file("given", encoded(picture()), USUAL))
+    ended.append(prepare_file("given", encode_image(draw_picture()), USUAL))
     assert [getattr(end, "reason", "kept") for end in ended] == ["kept", *["unreadable-source"] * 3, "kept"]
     assert isinstance(ended[1], Reject)
     assert ended[1].detail == f"{tmp_path}/missing.png: No such file or directory"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as some
-from making import picture
 from PIL import Image
+from samples import draw_picture
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from ray_jobs.contract.suite import Preprocess
@@ -15,7 +15,7 @@ SIDES = some.integers(2, 12_000)
 
 
 def pixels(seed: int = 0, size: tuple[int, int] = (64, 48)) -> np.ndarray:
-    return np.asarray(picture(seed, size))
+    return np.asarray(draw_picture(seed, size))
 
 
 @settings(max_examples=1000, deadline=None, derandomize=True)
@@ -62,7 +62,7 @@ def test_an_image_at_its_target_is_left_alone(filter: str) -> None:
 
 @pytest.mark.parametrize("size", [(56, 28), (28, 28), (140, 84)])
 def test_lanczos_is_pillows(size: tuple[int, int]) -> None:
-    expected = np.asarray(picture().resize(size, Image.Resampling.LANCZOS))
+    expected = np.asarray(draw_picture().resize(size, Image.Resampling.LANCZOS))
     assert np.array_equal(resize(pixels(), size, Preprocess(filter="lanczos")), expected)
 
 

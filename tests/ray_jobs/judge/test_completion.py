@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged import asking, made
-from lying import KEY, Said, caption_in, completion, error, error_in_success, lying, page, stream
-from lying import message_with as text
+from judge_endpoint import (
+    KEY,
+    Reply,
+    completion,
+    error_in_success_reply,
+    error_reply,
+    find_caption,
+    page_reply,
+    serve_endpoint,
+    stream_reply,
+)
+from judge_endpoint import message_reply as text
+from judge_inputs import make_judge_spec, write_judge_inputs
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -35,21 +45,21 @@ def judged(spec: Spec) -> dict[str, Judgement]:
 
 
 def planned(root: Path, url: str, **judge: Any) -> Spec:
-    return made(asking(str(root), url, **{"tries": 1, "concurrency": 2} | judge), TWELVE)
+    return write_judge_inputs(make_judge_spec(str(root), url, **{"tries": 1, "concurrency": 2} | judge), TWELVE)
 
 
 def number_of(question: str) -> int:
-    return int(caption_in(question).split()[1])
+    return int(find_caption(question).split()[1])
 
 
-def only_from(first: int, said: Said) -> Callable[[str, int], Said]:
+def only_from(first: int, said: Reply) -> Callable[[str, int], Reply]:
     """The first so many captions are answered well, the others thus."""
     return lambda question, before: text(GOOD) if number_of(question) < first else said
 
 
 # --- completions that hold an answer ----------------------------------------------------------------------------------
 
-READ: dict[str, Said] = {
+READ: dict[str, Reply] = {
     "plain": text(GOOD),
     "thoughts before it": text(f"<think>It is red.\n{{}}</think>\n\n{GOOD}"),
     "no thoughts in their block": text(f"<think>\n\n</think>\n\n{GOOD}"),
@@ -68,19 +78,19 @@ READ: dict[str, Said] = {
     "a part of thoughts": text([{"type": "thinking", "thinking": "red"}, {"type": "text", "text": GOOD}]),
     "one part": text({"type": "text", "text": GOOD}),
     "reasoning beside it": text(GOOD, reasoning_content="It is red."),
-    "an empty error beside it": Said(body=completion(GOOD) | {"error": None}),
-    "log-probabilities beside it": Said(
+    "an empty error beside it": Reply(body=completion(GOOD) | {"error": None}),
+    "log-probabilities beside it": Reply(
         body=completion(GOOD) | {"choices": [completion(GOOD)["choices"][0] | {"logprobs": {"content": [{}] * 99}}]}
     ),
-    "no usage": Said(body={"choices": completion(GOOD)["choices"]}),
-    "white space that keeps the connection up": Said(body=b"\n \n" + json.dumps(completion(GOOD)).encode()),
+    "no usage": Reply(body={"choices": completion(GOOD)["choices"]}),
+    "white space that keeps the connection up": Reply(body=b"\n \n" + json.dumps(completion(GOOD)).encode()),
     "cut off behind the answer": text(GOOD, finish="length"),
 }
 
 
 @pytest.mark.parametrize("said", READ.values(), ids=READ.keys())
-def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Said) -> None:
-    with lying(lambda question, before: said) as endpoint:
+def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Reply) -> None:
+    with serve_endpoint(lambda question, before: said) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).answered == 12
         assert len(endpoint.asked) == 12
@@ -88,7 +98,7 @@ def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Said) -> 
 
 
 def test_thoughts_are_not_kept_so_that_no_key_is_in_them(tmp_path: Path) -> None:
-    with lying(lambda question, before: text(f"<think>my key is {KEY}</think>{GOOD}")) as endpoint:
+    with serve_endpoint(lambda question, before: text(f"<think>my key is {KEY}</think>{GOOD}")) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).answered == 12
     assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -100,7 +110,7 @@ CUT = r"cut off at max_tokens \(256\)"
 MORE = "; raise judge.max_tokens, or turn the model's reasoning off$"
 PARSER = "; turn the model's reasoning off, or start the endpoint with the reasoning parser of this model$"
 CHANGE = "; this model does not do what the prompt asks, change one of them$"
-USELESS: dict[str, tuple[Said, str]] = {
+USELESS: dict[str, tuple[Reply, str]] = {
     "nothing": (text(""), rf"invalid-answer \(no text\){CHANGE}"),
     "null": (text(None), rf"\(no text\){CHANGE}"),
     "reasoning only": (text(None, reasoning_content=LONG), rf"no text, only reasoning: '{LONG[:97]}\.\.\.'\){PARSER}"),
@@ -130,8 +140,8 @@ USELESS: dict[str, tuple[Said, str]] = {
 
 
 @pytest.mark.parametrize(("said", "line"), USELESS.values(), ids=USELESS.keys())
-def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: Said, line: str) -> None:
-    with lying(lambda question, before: said) as endpoint:
+def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: Reply, line: str) -> None:
+    with serve_endpoint(lambda question, before: said) as endpoint:
         spec = planned(tmp_path / "all", endpoint.url)
         with pytest.raises(InputError, match=rf"answers in a row failed, the last: .*{line}") as caught:
             run_judge(spec, [spec.caption_id])
@@ -144,28 +154,28 @@ def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: S
 
 
 def test_a_criterion_that_is_missing_is_named(tmp_path: Path) -> None:
-    with lying(lambda question, before: text('{"rationale": "so", "colour": true}')) as endpoint:
+    with serve_endpoint(lambda question, before: text('{"rationale": "so", "colour": true}')) as endpoint:
         spec = planned(tmp_path, endpoint.url, criteria=["colour", "shape"])
         with pytest.raises(InputError, match="the key 'shape' is missing"):
             run_judge(spec, [spec.caption_id])
 
 
 def test_a_judge_that_says_the_same_of_every_image_is_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def alike(question: str, before: int) -> Said:
+    def alike(question: str, before: int) -> Reply:
         return text(GOOD)
 
-    def differing(question: str, before: int) -> Said:
+    def differing(question: str, before: int) -> Reply:
         return text(GOOD.replace("so", f"so {number_of(question)}"))
 
     for behave, doubted in ((differing, False), (alike, True)):
-        with lying(behave) as endpoint, caplog.at_level("WARNING"):
+        with serve_endpoint(behave) as endpoint, caplog.at_level("WARNING"):
             spec = planned(tmp_path / behave.__name__, endpoint.url)
             run_judge(spec, [spec.caption_id])
         assert ("all 12 answers are the same word for word" in caplog.text) == doubted
 
 
 def test_a_failure_that_is_recorded_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with lying(only_from(11, text("four", "length"))) as endpoint, caplog.at_level("WARNING"):
+    with serve_endpoint(only_from(11, text("four", "length"))) as endpoint, caplog.at_level("WARNING"):
         spec = planned(tmp_path, endpoint.url)
         run_judge(spec, [spec.caption_id])
     assert (
@@ -179,74 +189,78 @@ BASE = "; no chat completions come from there, check base_url$"
 AGAIN = "run again when it is up$"
 ACCOUNT = r"the account of the key in ASSAY_JUDGE_KEY has no credit or quota left \(.*\); top it up"
 QUOTA = {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": None}}
-DOWN: dict[str, tuple[Said, type[Exception], str]] = {
-    "429 in a 200": (error_in_success(429, "slow down"), RetryableError, f"rate-limit .*slow down.*{AGAIN}"),
-    "429 as text": (error_in_success("429"), RetryableError, f"rate-limit .*{AGAIN}"),
-    "429 in a word": (error_in_success("rate_limit_exceeded"), RetryableError, f"rate-limit .*{AGAIN}"),
+DOWN: dict[str, tuple[Reply, type[Exception], str]] = {
+    "429 in a 200": (error_in_success_reply(429, "slow down"), RetryableError, f"rate-limit .*slow down.*{AGAIN}"),
+    "429 as text": (error_in_success_reply("429"), RetryableError, f"rate-limit .*{AGAIN}"),
+    "429 in a word": (error_in_success_reply("rate_limit_exceeded"), RetryableError, f"rate-limit .*{AGAIN}"),
     "an error without a code": (
-        error_in_success(None, "upstream"), RetryableError, f"server-error .*'upstream'.*{AGAIN}"),
+        error_in_success_reply(None, "upstream"), RetryableError, f"server-error .*'upstream'.*{AGAIN}"),
     "an error as text": (
-        Said(body={"error": "model is loading"}), RetryableError, f"server-error .*is loading'.*{AGAIN}"),
+        Reply(body={"error": "model is loading"}), RetryableError, f"server-error .*is loading'.*{AGAIN}"),
     "an error in a list": (
-        Said(body=[{"error": {"code": 503, "message": "busy"}}]), RetryableError, "server-error .*'busy'"),
+        Reply(body=[{"error": {"code": 503, "message": "busy"}}]), RetryableError, "server-error .*'busy'"),
     "an error in the choice": (
-        Said(body={"choices": [{"error": {"code": 502, "message": "gone"}, "message": {"content": ""}}]}),
+        Reply(body={"choices": [{"error": {"code": 502, "message": "gone"}, "message": {"content": ""}}]}),
         RetryableError,
         "server-error .*'gone'"),
     "an answer that an error ended": (text('{"rationale": "th', "error"), RetryableError, "server-error"),
     "an error in a stream": (
-        stream({"error": {"code": 429, "message": "slow"}}), RetryableError, "rate-limit .*'slow'"),
+        stream_reply({"error": {"code": 429, "message": "slow"}}), RetryableError, "rate-limit .*'slow'"),
     "an error object of an engine": (
-        Said(body={"object": "error", "message": "too long", "code": 400}), InputError, "request-rejected .*too long"),
-    "a code without a word": (Said(body={"code": 429, "msg": "busy"}), RetryableError, "rate-limit"),
-    "401 in a 200": (error_in_success(401, "who?"), InputError, "401, not this key; correct ASSAY_JUDGE_KEY"),
+        Reply(body={"object": "error", "message": "too long", "code": 400}), InputError, "request-rejected .*too long"),
+    "a code without a word": (Reply(body={"code": 429, "msg": "busy"}), RetryableError, "rate-limit"),
+    "401 in a 200": (error_in_success_reply(401, "who?"), InputError, "401, not this key; correct ASSAY_JUDGE_KEY"),
     "404 in a 200": (
-        error_in_success("model_not_found", "no m"), InputError, "http-404 .*'no m'.*check base_url, model"),
-    "a page": (page(), InputError, f"no-completion \\(a page: '<!doctype html><html><title>Sign in.*{BASE}"),
-    "a stream": (stream({"choices": [{"delta": {"content": "4"}}]}), InputError, f"event stream, though none.*{BASE}"),
-    "a comment of a stream": (Said(body=b": PROCESSING\n\n"), InputError, f"an event stream.*{BASE}"),
-    "nothing": (Said(body=b""), InputError, f"an empty body.*{BASE}"),
-    "white space": (Said(body=b"  \n"), InputError, f"an empty body.*{BASE}"),
-    "no choices": (Said(body={"choices": []}), InputError, f"JSON that is no completion: .*choices.*{BASE}"),
-    "a message that is null": (Said(body={"choices": [{"message": None}]}), InputError, f"no completion.*{BASE}"),
-    "an answer of the old API": (Said(body={"choices": [{"text": GOOD}]}), InputError, f"no completion.*text.*{BASE}"),
-    "a list of models": (Said(body={"object": "list", "data": []}), InputError, f"no completion.*{BASE}"),
-    "half of a JSON text": (Said(body=b'{"choices": [{"mess'), InputError, f"no JSON: .*{BASE}"),
-    "text": (Said(body=b"OK"), InputError, f"no JSON: 'OK'.*{BASE}"),
-    "201": (Said(201, {"id": 1}), InputError, f"no completion.*{BASE}"),
-    "402": (error(402, "no credit"), InputError, ACCOUNT),
-    "no quota": (Said(429, QUOTA), InputError, ACCOUNT),
-    "no quota in a 200": (Said(200, QUOTA), InputError, ACCOUNT),
-    "405": (error(405, "not here"), InputError, "http-405 .*not here.*check base_url, model"),
-    "404 of a gateway": (Said(404, b"404 page not found"), InputError, "http-404 .*page not found.*check base_url"),
+        error_in_success_reply("model_not_found", "no m"), InputError, "http-404 .*'no m'.*check base_url, model"),
+    "a page": (page_reply(), InputError, f"no-completion \\(a page: '<!doctype html><html><title>Sign in.*{BASE}"),
+    "a stream": (
+        stream_reply({"choices": [{"delta": {"content": "4"}}]}), InputError, f"event stream, though none.*{BASE}"
+    ),
+    "a comment of a stream": (Reply(body=b": PROCESSING\n\n"), InputError, f"an event stream.*{BASE}"),
+    "nothing": (Reply(body=b""), InputError, f"an empty body.*{BASE}"),
+    "white space": (Reply(body=b"  \n"), InputError, f"an empty body.*{BASE}"),
+    "no choices": (Reply(body={"choices": []}), InputError, f"JSON that is no completion: .*choices.*{BASE}"),
+    "a message that is null": (Reply(body={"choices": [{"message": None}]}), InputError, f"no completion.*{BASE}"),
+    "an answer of the old API": (Reply(body={"choices": [{"text": GOOD}]}), InputError, f"no completion.*text.*{BASE}"),
+    "a list of models": (Reply(body={"object": "list", "data": []}), InputError, f"no completion.*{BASE}"),
+    "half of a JSON text": (Reply(body=b'{"choices": [{"mess'), InputError, f"no JSON: .*{BASE}"),
+    "text": (Reply(body=b"OK"), InputError, f"no JSON: 'OK'.*{BASE}"),
+    "201": (Reply(201, {"id": 1}), InputError, f"no completion.*{BASE}"),
+    "402": (error_reply(402, "no credit"), InputError, ACCOUNT),
+    "no quota": (Reply(429, QUOTA), InputError, ACCOUNT),
+    "no quota in a 200": (Reply(200, QUOTA), InputError, ACCOUNT),
+    "405": (error_reply(405, "not here"), InputError, "http-405 .*not here.*check base_url, model"),
+    "404 of a gateway": (Reply(404, b"404 page not found"), InputError, "http-404 .*page not found.*check base_url"),
     "404 of a deployment": (
-        Said(404, {"error": {"code": "DeploymentNotFound", "message": "no such deployment"}}), InputError,
+        Reply(404, {"error": {"code": "DeploymentNotFound", "message": "no such deployment"}}), InputError,
         "http-404 .*no such deployment.*check base_url, model"),
-    "404 of Ollama": (Said(404, {"error": "model 'm' not found"}), InputError, "http-404 .*model 'm' not found"),
-    "410": (error(410), InputError, "http-410"),
-    "415": (error(415), InputError, "http-415"),
-    "421": (error(421), InputError, "http-421"),
+    "404 of Ollama": (Reply(404, {"error": "model 'm' not found"}), InputError, "http-404 .*model 'm' not found"),
+    "410": (error_reply(410), InputError, "http-410"),
+    "415": (error_reply(415), InputError, "http-415"),
+    "421": (error_reply(421), InputError, "http-421"),
     "a redirect": (
-        Said(307, b"", {"Location": "https://login.example.com/v1?next=secret"}), InputError,
+        Reply(307, b"", {"Location": "https://login.example.com/v1?next=secret"}), InputError,
         r"http-307 \(status 307, a redirect to https://login.example.com/v1\); redirects are not followed, set"),
-    "304": (Said(304, b""), InputError, "http-304"),
-    "413": (Said(413, b"<html>413 Request Entity Too Large</html>"), InputError,
+    "304": (Reply(304, b""), InputError, "http-304"),
+    "413": (Reply(413, b"<html>413 Request Entity Too Large</html>"), InputError,
             "http-413 .*Too Large.*; lower preprocess.max_pixels, or raise the endpoint's limit on the size of"),
     "400 of a context": (
-        error(400, "maximum context length is 128 tokens"), InputError, "rejected .*maximum context length.*images"),
-    "422 of FastAPI": (Said(422, {"detail": [{"msg": "field required"}]}), InputError, "rejected .*field required"),
+        error_reply(
+            400, "maximum context length is 128 tokens"), InputError, "rejected .*maximum context length.*images"
+        ),
+    "422 of FastAPI": (Reply(422, {"detail": [{"msg": "field required"}]}), InputError, "rejected .*field required"),
     "500 that wraps a 429": (
-        error(500, "litellm.RateLimitError: Error code: 429"), RetryableError, f"server-error .*429.*{AGAIN}"),
-    "408": (error(408), RetryableError, AGAIN),
-    "529": (error(529, "overloaded"), RetryableError, f"server-error .*overloaded.*{AGAIN}"),
+        error_reply(500, "litellm.RateLimitError: Error code: 429"), RetryableError, f"server-error .*429.*{AGAIN}"),
+    "408": (error_reply(408), RetryableError, AGAIN),
+    "529": (error_reply(529, "overloaded"), RetryableError, f"server-error .*overloaded.*{AGAIN}"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
 def test_an_endpoint_that_never_answers_says_what_it_sends(
-    tmp_path: Path, said: Said, kind: type[Exception], line: str
+    tmp_path: Path, said: Reply, kind: type[Exception], line: str
 ) -> None:
-    with lying(lambda question, before: said) as endpoint:
+    with serve_endpoint(lambda question, before: said) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises(kind, match=line) as caught:
             run_judge(spec, [spec.caption_id])
@@ -258,9 +272,9 @@ def test_an_endpoint_that_never_answers_says_what_it_sends(
 
 @pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
 def test_an_outage_after_the_first_answers_is_recorded_for_no_image(
-    tmp_path: Path, said: Said, kind: type[Exception], line: str
+    tmp_path: Path, said: Reply, kind: type[Exception], line: str
 ) -> None:
-    with lying(only_from(12, said)) as endpoint:
+    with serve_endpoint(only_from(12, said)) as endpoint:
         endpoint.behave = lambda question, before: text(GOOD) if len(endpoint.asked) <= 4 else said
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises((InputError, RetryableError), match="judge m at "):
@@ -277,7 +291,7 @@ OWN = ["429 in a 200", "a page", "a stream", "nothing", "413", "400 of a context
 @pytest.mark.parametrize("name", OWN)
 def test_one_image_that_it_happens_to_is_one_failure(tmp_path: Path, name: str) -> None:
     said = DOWN[name][0]
-    with lying(lambda question, before: said if number_of(question) == 5 else text(GOOD)) as endpoint:
+    with serve_endpoint(lambda question, before: said if number_of(question) == 5 else text(GOOD)) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).answered == 11
     assert [image for image, one in judged(spec).items() if one.failure] == ["image-05"]
@@ -285,7 +299,9 @@ def test_one_image_that_it_happens_to_is_one_failure(tmp_path: Path, name: str) 
 
 def test_an_image_too_large_among_the_first_ones_ends_nothing(tmp_path: Path) -> None:
     """A limit on the size of a request is met by large images only: other images are answered."""
-    with lying(lambda question, before: error(413) if number_of(question) < 5 else text(GOOD)) as endpoint:
+    with serve_endpoint(
+        lambda question, before: error_reply(413) if number_of(question) < 5 else text(GOOD)
+    ) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).failed == {"judge-http-413": 5}
 
@@ -294,10 +310,10 @@ def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Pa
     """Retried within the question, after `Retry-After`, until it is answered."""
     wait = {"retry-after-ms": "150"}
 
-    def behave(question: str, before: int) -> Said:
-        return text(GOOD) if before else error_in_success(429, **wait)
+    def behave(question: str, before: int) -> Reply:
+        return text(GOOD) if before else error_in_success_reply(429, **wait)
 
-    with lying(behave) as endpoint:
+    with serve_endpoint(behave) as endpoint:
         spec = planned(tmp_path, endpoint.url, tries=3, concurrency=12)
         assert run_judge(spec, [spec.caption_id]).answered == 12
         assert len(endpoint.asked) == 24
@@ -305,7 +321,7 @@ def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Pa
 
 
 def test_a_quota_that_is_used_up_is_not_asked_for_again(tmp_path: Path) -> None:
-    with lying(lambda question, before: Said(429, QUOTA)) as endpoint:
+    with serve_endpoint(lambda question, before: Reply(429, QUOTA)) as endpoint:
         spec = planned(tmp_path, endpoint.url, tries=6, concurrency=1)
         with pytest.raises(InputError, match=ACCOUNT):
             run_judge(spec, [spec.caption_id])
@@ -314,7 +330,7 @@ def test_a_quota_that_is_used_up_is_not_asked_for_again(tmp_path: Path) -> None:
 
 def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Path) -> None:
     """Whoever writes captions must not be able to end a job."""
-    with lying(lambda question, before: error(429, "bad: insufficient_quota")) as endpoint:
+    with serve_endpoint(lambda question, before: error_reply(429, "bad: insufficient_quota")) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises(RetryableError, match="rate-limit"):
             run_judge(spec, [spec.caption_id])
@@ -322,7 +338,7 @@ def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Pat
 
 @pytest.mark.parametrize("sent", ["x" * 80 + KEY, '{"choices": "' + "x" * 80 + KEY + '"}', "<html>" + "x" * 85 + KEY])
 def test_no_half_of_a_key_is_shown_where_an_answer_is_cut(tmp_path: Path, sent: str) -> None:
-    with lying(lambda question, before: Said(200, sent.encode())) as endpoint:
+    with serve_endpoint(lambda question, before: Reply(200, sent.encode())) as endpoint:
         spec = planned(tmp_path, endpoint.url)
         with pytest.raises(InputError, match="no-completion") as caught:
             run_judge(spec, [spec.caption_id])

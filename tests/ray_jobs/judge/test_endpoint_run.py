@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged import against, asking, made
-from lying import KEY, Said, answer, caption_in, completion, error, lying
+from judge_endpoint import KEY, Reply, answer_reply, completion, error_reply, find_caption, serve_endpoint
+from judge_inputs import make_judge_spec, with_baseline, write_judge_inputs
 
 from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.spec import Spec
@@ -31,8 +31,8 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
 
 
-def good(text: str, before: int) -> Said:
-    return answer(score=4)
+def good(text: str, before: int) -> Reply:
+    return answer_reply(score=4)
 
 
 def told(spec: Spec, caption_id: str | None = None) -> dict[str, Judgement]:
@@ -43,9 +43,9 @@ def told(spec: Spec, caption_id: str | None = None) -> dict[str, Judgement]:
     return found
 
 
-def only(number: int, said: Said, times: int = 99) -> Callable[[str, int], Said]:
+def only(number: int, said: Reply, times: int = 99) -> Callable[[str, int], Reply]:
     """The caption with this number fares thus so many times; everything else is well."""
-    return lambda text, before: said if caption_in(text) == f"caption {number}" and before < times else good(text, 0)
+    return lambda text, before: said if find_caption(text) == f"caption {number}" and before < times else good(text, 0)
 
 
 def failures(spec: Spec) -> dict[str, str]:
@@ -57,10 +57,12 @@ def bytes_kept(root: Path) -> bytes:
 
 
 def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tmp_path: Path) -> None:
-    with lying(good) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, price={"input": 2.0, "output": 10.0}), SIX)
+    with serve_endpoint(good) as endpoint:
+        spec = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, price={"input": 2.0, "output": 10.0}), SIX
+        )
         totals = run_judge(spec, [spec.caption_id])
-        assert sorted(map(caption_in, endpoint.texts())) == sorted(SIX.values())
+        assert sorted(map(find_caption, endpoint.texts())) == sorted(SIX.values())
         assert {name: one.values for name, one in told(spec).items()} == {name: {"judge": 4.0} for name in SIX}
         assert (totals.questions, totals.answered, totals.cached, totals.failed) == (6, 6, 0, {})
         assert (totals.spent.prompt_tokens, totals.spent.completion_tokens) == (600, 60)
@@ -84,45 +86,49 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
 
 
 def test_the_same_caption_by_another_checkpoint_is_not_asked_again(tmp_path: Path) -> None:
-    with lying(good) as endpoint:
-        first = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(good) as endpoint:
+        first = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(first, [first.caption_id])
-        second = made(asking(str(tmp_path), endpoint.url, "step-2"), SIX | {"image-3": "something else"})
+        second = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, "step-2"), SIX | {"image-3": "something else"}
+        )
         totals = run_judge(second, [second.caption_id, first.caption_id])
-        assert [caption_in(text) for text in endpoint.texts()[6:]] == ["something else"]
+        assert [find_caption(text) for text in endpoint.texts()[6:]] == ["something else"]
         assert (totals.questions, totals.cached, totals.asked.questions) == (7, 6, 1)
         assert set(told(second)) == set(told(second, first.caption_id)) == set(SIX)
 
 
 def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def behave(text: str, before: int) -> Said:
+    def behave(text: str, before: int) -> Reply:
         named = {"caption 0": {"model": f"m-{KEY}"}, "caption 1": {"model": ["m"], "system_fingerprint": None}}
-        return Said(body=answer(score=4).body | named.get(caption_in(text), {"model": "m-0805"}))
+        return Reply(body=answer_reply(score=4).body | named.get(find_caption(text), {"model": "m-0805"}))
 
-    with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
-        first = made(asking(str(tmp_path), endpoint.url), {name: SIX[name] for name in ("image-2", "image-3")})
+    with serve_endpoint(behave) as endpoint, caplog.at_level(logging.WARNING):
+        first = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url), {name: SIX[name] for name in ("image-2", "image-3")}
+        )
         assert run_judge(first, [first.caption_id]).served_by == ("m-0805",)
         assert "models" not in caplog.text
-    with lying(behave) as endpoint, caplog.at_level(logging.WARNING):
-        endpoint.behave = lambda text, before: Said(body=answer(score=4).body | {"system_fingerprint": "fp\n1"})
-        second = made(asking(str(tmp_path / "other"), endpoint.url), SIX)
+    with serve_endpoint(behave) as endpoint, caplog.at_level(logging.WARNING):
+        endpoint.behave = lambda text, before: Reply(body=answer_reply(score=4).body | {"system_fingerprint": "fp\n1"})
+        second = write_judge_inputs(make_judge_spec(str(tmp_path / "other"), endpoint.url), SIX)
         assert run_judge(second, [second.caption_id]).served_by == ("m fp 1",)
         endpoint.behave = behave
         theirs = {name: text if number > 3 else f"caption {number}!" for number, (name, text) in enumerate(SIX.items())}
-        third = made(asking(str(tmp_path / "other"), endpoint.url, "step-2"), theirs)
+        third = write_judge_inputs(make_judge_spec(str(tmp_path / "other"), endpoint.url, "step-2"), theirs)
         totals = run_judge(third, [third.caption_id])
         assert totals.served_by == ("m fp 1", "m-0805")
         assert "answers are of 2 models" in caplog.text
         assert json.loads(objects.read(f"{third.run_uri}/judge.json"))["served_by"] == ["m fp 1", "m-0805"]
-        odd = made(asking(str(tmp_path / "odd"), endpoint.url), SIX)
+        odd = write_judge_inputs(make_judge_spec(str(tmp_path / "odd"), endpoint.url), SIX)
         assert run_judge(odd, [odd.caption_id]).served_by == ("m-***", "m-0805")
     assert KEY not in caplog.text
     assert KEY.encode() not in bytes_kept(tmp_path)
 
 
 def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
-    with lying(good) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX | {"image-1": None, "image-2": ""})
+    with serve_endpoint(good) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX | {"image-1": None, "image-2": ""})
         run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 5
         assert "image-1" not in told(spec)
@@ -132,32 +138,32 @@ def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "reason", "asked"),
     [
-        (error(429), "judge-rate-limit", 2),
-        (error(500), "judge-server-error", 2),
-        (error(413), "judge-http-413", 1),
-        (error(400), "judge-request-rejected", 1),
-        (Said(hang=3.0, body={}), "judge-timeout", 2),
-        (Said(body=completion("x" * 99), drip=True), "judge-timeout", 2),
-        (Said(body=completion("x" * 99), cut=True), "judge-connection-error", 2),
-        (Said(body=b'{"choices": [{"mess'), "judge-no-completion", 2),
-        (Said(body=b"<html>gateway</html>", headers={"Content-Type": "text/html"}), "judge-no-completion", 2),
-        (Said(body=[]), "judge-no-completion", 2),
-        (Said(body={"choices": [{"message": None}]}), "judge-no-completion", 2),
-        (Said(body=completion(None)), "judge-invalid-answer", 2),
-        (Said(body=completion([{"text": "4"}])), "judge-invalid-answer", 2),
-        (Said(body=completion('{"rationale": "cut', finish="length")), "judge-invalid-answer", 2),
-        (answer(score=7), "judge-invalid-answer", 2),
-        (Said(body=completion('{"rationale": "r", "score": 1, "score": 5}')), "judge-invalid-answer", 2),
-        (Said(body=completion("[" * 100_000)), "judge-invalid-answer", 2),
-        (Said(body=completion(None, refusal=f"I will not. {KEY}")), "judge-refusal", 2),
-        (Said(body=completion("", finish="content_filter")), "judge-refusal", 2),
+        (error_reply(429), "judge-rate-limit", 2),
+        (error_reply(500), "judge-server-error", 2),
+        (error_reply(413), "judge-http-413", 1),
+        (error_reply(400), "judge-request-rejected", 1),
+        (Reply(hang=3.0, body={}), "judge-timeout", 2),
+        (Reply(body=completion("x" * 99), drip=True), "judge-timeout", 2),
+        (Reply(body=completion("x" * 99), cut=True), "judge-connection-error", 2),
+        (Reply(body=b'{"choices": [{"mess'), "judge-no-completion", 2),
+        (Reply(body=b"<html>gateway</html>", headers={"Content-Type": "text/html"}), "judge-no-completion", 2),
+        (Reply(body=[]), "judge-no-completion", 2),
+        (Reply(body={"choices": [{"message": None}]}), "judge-no-completion", 2),
+        (Reply(body=completion(None)), "judge-invalid-answer", 2),
+        (Reply(body=completion([{"text": "4"}])), "judge-invalid-answer", 2),
+        (Reply(body=completion('{"rationale": "cut', finish="length")), "judge-invalid-answer", 2),
+        (answer_reply(score=7), "judge-invalid-answer", 2),
+        (Reply(body=completion('{"rationale": "r", "score": 1, "score": 5}')), "judge-invalid-answer", 2),
+        (Reply(body=completion("[" * 100_000)), "judge-invalid-answer", 2),
+        (Reply(body=completion(None, refusal=f"I will not. {KEY}")), "judge-refusal", 2),
+        (Reply(body=completion("", finish="content_filter")), "judge-refusal", 2),
     ],
 )  # fmt: skip
 def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
-    tmp_path: Path, said: Said, reason: str, asked: int
+    tmp_path: Path, said: Reply, reason: str, asked: int
 ) -> None:
-    with lying(only(2, said)) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, timeout_seconds=0.5, concurrency=1), SIX)
+    with serve_endpoint(only(2, said)) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, timeout_seconds=0.5, concurrency=1), SIX)
         totals = run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": reason}
         assert told(spec)["image-2"].values == {}
@@ -172,11 +178,11 @@ def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
 
 @pytest.mark.parametrize(
     "said",
-    [error(429), error(500), Said(body=b"{", cut=True), answer(score=9), Said(body=b"{")],
+    [error_reply(429), error_reply(500), Reply(body=b"{", cut=True), answer_reply(score=9), Reply(body=b"{")],
 )
-def test_what_goes_away_is_tried_again(tmp_path: Path, said: Said) -> None:
-    with lying(only(2, said, times=1)) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+def test_what_goes_away_is_tried_again(tmp_path: Path, said: Reply) -> None:
+    with serve_endpoint(only(2, said, times=1)) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         totals = run_judge(spec, [spec.caption_id])
         assert failures(spec) == {}
         assert (totals.answered, len(endpoint.asked)) == (6, 7)
@@ -184,8 +190,8 @@ def test_what_goes_away_is_tried_again(tmp_path: Path, said: Said) -> None:
 
 def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
     """`Retry-After` over two minutes is not waited for: the answer is missing, and the job goes on."""
-    with lying(only(2, Said(429, {}, {"Retry-After": "300"}))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(only(2, Reply(429, {}, {"Retry-After": "300"}))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
         asked = [json.dumps(body) for body in endpoint.asked]
@@ -194,41 +200,45 @@ def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
 
     at: list[float] = []
 
-    def behave(text: str, before: int) -> Said:
+    def behave(text: str, before: int) -> Reply:
         at.append(time.monotonic())
-        return Said(429, {}, {"Retry-After": "1"}) if before == 0 else good(text, 0)
+        return Reply(429, {}, {"Retry-After": "1"}) if before == 0 else good(text, 0)
 
-    with lying(behave) as endpoint:
-        spec = made(asking(str(tmp_path / "other"), endpoint.url), {"image-0": "caption 0"})
+    with serve_endpoint(behave) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path / "other"), endpoint.url), {"image-0": "caption 0"})
         assert run_judge(spec, [spec.caption_id]).answered == 1
     assert at[1] - at[0] >= 1
 
 
 def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: Path) -> None:
-    with lying(only(2, error(400))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(only(2, error_reply(400))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-request-rejected"}
         endpoint.behave = good
         endpoint.asked.clear()
         forced = spec.model_copy(update={"force": "manual"})
         run_judge(forced, [forced.caption_id])
-        assert [caption_in(text) for text in endpoint.texts()] == ["caption 2"]
+        assert [find_caption(text) for text in endpoint.texts()] == ["caption 2"]
         assert failures(spec) == {}
 
-        endpoint.behave = only(3, error(400))
-        other = made(asking(str(tmp_path), endpoint.url, "step-2"), SIX | {"image-5": "caption 3"})
+        endpoint.behave = only(3, error_reply(400))
+        other = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, "step-2"), SIX | {"image-5": "caption 3"}
+        )
         run_judge(other, [other.caption_id])
         assert failures(other) == {"image-5": "judge-request-rejected"}
         endpoint.behave = good
-        third = made(asking(str(tmp_path), endpoint.url, "step-3"), SIX | {"image-5": "caption 3"})
+        third = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, "step-3"), SIX | {"image-5": "caption 3"}
+        )
         run_judge(third, [third.caption_id])
         assert failures(third) == failures(other) == {}
 
 
 def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Path) -> None:
-    with lying(only(2, error(400))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(only(2, error_reply(400))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
         before = objects.read(f"{spec.run_uri}/judge.json")
         endpoint.behave = good
@@ -239,18 +249,20 @@ def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Pat
 
 
 def test_a_baseline_whose_scores_are_complete_is_asked_again_about_what_failed(tmp_path: Path) -> None:
-    with lying(only(2, error(429))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(only(2, error_reply(429))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
         captions = manifests.require_manifest(spec.captions_uri, "caption")
         objects.write(f"{spec.scores_uri}/manifest.json", captions.model_dump_json().encode())
         objects.write(f"{spec.run_uri}/verdict.json", verdict("PASS"))
-        later = made(asking(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()})
+        later = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, "step-2"), {name: f"{text}!" for name, text in SIX.items()}
+        )
         endpoint.asked.clear()
         endpoint.behave = good
         totals = run_judge(later, [later.caption_id, spec.caption_id])
-        assert sorted(map(caption_in, endpoint.texts())) == sorted(
+        assert sorted(map(find_caption, endpoint.texts())) == sorted(
             ["caption 2", *(f"{text}!" for text in SIX.values())]
         )
         assert (totals.questions, totals.answered, totals.failed) == (12, 12, {})
@@ -266,8 +278,10 @@ def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twi
     tmp_path: Path, force: str | None
 ) -> None:
     """Twice with the same outcome: neither attempt is the last."""
-    with lying(only(2, error(500))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(update={"force": force})
+    with serve_endpoint(only(2, error_reply(500))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(
+            update={"force": force}
+        )
         run_judge(spec, [spec.caption_id])
         for outcome, again in (("PASS", 0), ("FAIL", 0), ("INCONCLUSIVE", 0), ("INCOMPLETE", 1), ("INCOMPLETE", 1)):
             objects.write(f"{spec.run_uri}/verdict.json", verdict(outcome))
@@ -278,7 +292,7 @@ def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twi
                 totals = run_judge(spec, [spec.caption_id])
                 assert (totals.questions, totals.answered, sum(totals.failed.values())) == (6, 5, 1)
                 start_new_attempt(spec)
-            assert [caption_in(text) for text in endpoint.texts()].count("caption 2") == again
+            assert [find_caption(text) for text in endpoint.texts()].count("caption 2") == again
         objects.write(f"{spec.run_uri}/verdict.json", verdict("INCOMPLETE"))
         start_new_attempt(spec)
         endpoint.behave = good
@@ -291,8 +305,8 @@ def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twi
 def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
     tmp_path: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with lying(only(2, error(500))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+    with serve_endpoint(only(2, error_reply(500))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), SIX)
         run_judge(spec, [spec.caption_id])
         for name in ("verdict.json", "preference/manifest.json", "preference/parts/part-00000.parquet"):
             objects.write(f"{spec.run_uri}/{name}", verdict("INCOMPLETE"))
@@ -319,11 +333,11 @@ def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
 def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
     many = {f"image-{number:02d}": f"caption {number}" for number in range(20)}
 
-    def half(text: str, before: int) -> Said:
-        return answer(score=3) if int(caption_in(text).split()[1]) % 2 else error(500)
+    def half(text: str, before: int) -> Reply:
+        return answer_reply(score=3) if int(find_caption(text).split()[1]) % 2 else error_reply(500)
 
-    with lying(half) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=8), many)
+    with serve_endpoint(half) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=8), many)
         totals = run_judge(spec, [spec.caption_id])
     assert (totals.answered, totals.failed) == (10, {"judge-server-error": 10})
     assert {one.values["judge"] for one in told(spec).values() if not one.failure} == {3.0}
@@ -331,8 +345,8 @@ def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
 
 def test_the_concurrency_bounds_the_whole_job(tmp_path: Path) -> None:
     many = {f"image-{number:02d}": f"caption {number}" for number in range(24)}
-    with lying(lambda text, before: Said(hang=0.03, body=answer(score=5).body)) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, concurrency=3), many)
+    with serve_endpoint(lambda text, before: Reply(hang=0.03, body=answer_reply(score=5).body)) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, concurrency=3), many)
         run_judge(spec, [spec.caption_id])
     assert endpoint.most_at_once == 3
     assert len(endpoint.asked) == 24
@@ -353,13 +367,13 @@ def test_the_concurrency_bounds_the_whole_job(tmp_path: Path) -> None:
 def test_a_parameter_that_the_endpoint_does_not_know_is_left_out_and_that_is_remembered(
     tmp_path: Path, complaint: str, unknown: list[str]
 ) -> None:
-    with lying(good) as endpoint:
+    with serve_endpoint(good) as endpoint:
 
-        def behave(text: str, before: int) -> Said:
-            return error(400, complaint) if any(name in endpoint.asked[-1] for name in unknown) else good(text, 0)
+        def behave(text: str, before: int) -> Reply:
+            return error_reply(400, complaint) if any(name in endpoint.asked[-1] for name in unknown) else good(text, 0)
 
         endpoint.behave = behave
-        spec = made(asking(str(tmp_path), endpoint.url, concurrency=1), SIX)
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, concurrency=1), SIX)
         totals = run_judge(spec, [spec.caption_id])
         assert totals.answered == 6
         assert len(endpoint.asked) == 7  # the first question twice, the others once
@@ -368,8 +382,8 @@ def test_a_parameter_that_the_endpoint_does_not_know_is_left_out_and_that_is_rem
 
 def test_plain_text_in_a_fence_is_read(tmp_path: Path) -> None:
     fenced = '```json\n{"rationale": "r", "score": 2}\n```'
-    with lying(lambda text, before: Said(body=completion(fenced))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(lambda text, before: Reply(body=completion(fenced))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
     assert {one.values["judge"] for one in told(spec).values()} == {2.0}
 
@@ -382,21 +396,27 @@ TWENTY = {f"image-{number:02d}": f"caption {number}" for number in range(20)}
 @pytest.mark.parametrize(
     ("said", "kind", "line"),
     [
-        (error(500), RetryableError, "3 answers in a row failed, the last: server-error .*run again when it is up"),
-        (error(429), RetryableError, "3 answers in a row failed, the last: rate-limit"),
-        (Said(hang=2, body={}), RetryableError, "the last: timeout"),
-        (answer(score=99), InputError, "the last: invalid-answer .*change one of them"),
-        (error(400, "no images here"), InputError, "the last: request-rejected .*no images here.*takes images"),
-        (error(401, f"bad key {KEY}"), InputError, "401, not this key; correct ASSAY_JUDGE_KEY$"),
-        (error(403, f"denied to {KEY}"), InputError, r"http-403 .*denied to \*\*\*.*check base_url, model"),
-        (error(404, "no model m"), InputError, "http-404 .*no model m.*check base_url, model"),
+        (
+            error_reply(500),
+            RetryableError,
+            "3 answers in a row failed, the last: server-error .*run again when it is up",
+        ),
+        (error_reply(429), RetryableError, "3 answers in a row failed, the last: rate-limit"),
+        (Reply(hang=2, body={}), RetryableError, "the last: timeout"),
+        (answer_reply(score=99), InputError, "the last: invalid-answer .*change one of them"),
+        (error_reply(400, "no images here"), InputError, "the last: request-rejected .*no images here.*takes images"),
+        (error_reply(401, f"bad key {KEY}"), InputError, "401, not this key; correct ASSAY_JUDGE_KEY$"),
+        (error_reply(403, f"denied to {KEY}"), InputError, r"http-403 .*denied to \*\*\*.*check base_url, model"),
+        (error_reply(404, "no model m"), InputError, "http-404 .*no model m.*check base_url, model"),
     ],
 )
 def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
-    tmp_path: Path, said: Said, kind: type[Exception], line: str
+    tmp_path: Path, said: Reply, kind: type[Exception], line: str
 ) -> None:
-    with lying(lambda text, before: said) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=1, timeout_seconds=0.4), SIX)
+    with serve_endpoint(lambda text, before: said) as endpoint:
+        spec = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=1, timeout_seconds=0.4), SIX
+        )
         with pytest.raises(kind, match=line) as told_why:
             run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) <= 6
@@ -408,7 +428,7 @@ def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    spec = made(asking(str(tmp_path), "http://127.0.0.1:9/v1", tries=1, concurrency=2), SIX)
+    spec = write_judge_inputs(make_judge_spec(str(tmp_path), "http://127.0.0.1:9/v1", tries=1, concurrency=2), SIX)
     with pytest.raises(
         RetryableError, match=r"judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"
     ):
@@ -416,9 +436,9 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_path: Path) -> None:
-    with lying(good) as endpoint:
-        endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= 8 else error(500)
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
+    with serve_endpoint(good) as endpoint:
+        endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= 8 else error_reply(500)
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
         with pytest.raises(RetryableError, match="6 answers in a row failed"):
             run_judge(spec, [spec.caption_id])
         endpoint.behave = good
@@ -433,9 +453,9 @@ def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
     tmp_path: Path, count: int, concurrency: int, dead_after: int
 ) -> None:
     many = {f"image-{number:03d}": f"caption {number}" for number in range(count)}
-    with lying(good) as endpoint:
-        endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= dead_after else error(500)
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=concurrency), many)
+    with serve_endpoint(good) as endpoint:
+        endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= dead_after else error_reply(500)
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=concurrency), many)
         for _ in range(3):
             with pytest.raises(
                 RetryableError, match=r"in a row failed, the last: server-error .*run again when it is up"
@@ -452,21 +472,21 @@ def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
 def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp_path: Path) -> None:
     """The first answer takes longer than the endpoint needs to die: it says nothing of the time after it was asked."""
 
-    def behave(text: str, before: int) -> Said:
-        if caption_in(text) == "caption 0" and not before:
-            return Said(hang=0.5, body=answer(score=4).body)
-        return error(500)
+    def behave(text: str, before: int) -> Reply:
+        if find_caption(text) == "caption 0" and not before:
+            return Reply(hang=0.5, body=answer_reply(score=4).body)
+        return error_reply(500)
 
-    with lying(behave) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=4), SIX)
+    with serve_endpoint(behave) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=4), SIX)
         with pytest.raises(RetryableError, match="5 answers in a row failed"):
             run_judge(spec, [spec.caption_id])
     assert failures(spec) == {f"image-{number}": "judge-silent" for number in range(1, 6)}
 
 
 def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
-    with lying(lambda text, before: good(text, 0) if before else error(500)) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+    with serve_endpoint(lambda text, before: good(text, 0) if before else error_reply(500)) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), SIX)
         totals = run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 7
         assert (totals.questions, totals.answered, totals.failed) == (6, 1, {"judge-server-error": 5})
@@ -477,11 +497,11 @@ def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
 def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: Path, status: int) -> None:
     """Nothing but they is asked, more than 3 x concurrency of them: a question that has its answer tells why."""
 
-    def behave(text: str, before: int) -> Said:
-        return good(text, 0) if int(caption_in(text).split()[1]) < 8 else error(status)
+    def behave(text: str, before: int) -> Reply:
+        return good(text, 0) if int(find_caption(text).split()[1]) < 8 else error_reply(status)
 
-    with lying(behave) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
+    with serve_endpoint(behave) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
         for force in (None, "again"):
             again = spec.model_copy(update={"force": force})
             totals = run_judge(again, [again.caption_id])
@@ -489,27 +509,27 @@ def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: P
 
 
 def test_one_image_that_always_fails_does_not_hold_the_run_up_for_ever(tmp_path: Path) -> None:
-    with lying(only(2, error(500))) as endpoint:
-        first = made(asking(str(tmp_path), endpoint.url, tries=1), SIX)
+    with serve_endpoint(only(2, error_reply(500))) as endpoint:
+        first = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), SIX)
         run_judge(first, [first.caption_id])
         second = first.model_copy(update={"force": "again"})
         assert run_judge(second, [second.caption_id]).failed == {"judge-server-error": 1}
 
 
 def test_one_caption_that_a_firewall_dislikes_is_one_failure(tmp_path: Path) -> None:
-    with lying(only(0, error(403))) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(only(0, error_reply(403))) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
     assert failures(spec) == {"image-0": "judge-http-403"}
 
 
 def test_refusals_in_a_row_are_no_outage_of_an_endpoint_that_answers(tmp_path: Path) -> None:
-    def late(text: str, before: int) -> Said:
-        mine = int(caption_in(text).split()[1])
-        return good(text, 0) if mine < 4 else Said(body=completion(None, refusal="no"))
+    def late(text: str, before: int) -> Reply:
+        mine = int(find_caption(text).split()[1])
+        return good(text, 0) if mine < 4 else Reply(body=completion(None, refusal="no"))
 
-    with lying(late) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
+    with serve_endpoint(late) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
         assert run_judge(spec, [spec.caption_id]).failed == {"judge-refusal": 16}
 
 
@@ -520,8 +540,10 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
     monkeypatch.delenv("ASSAY_JUDGE_KEY")
     if value is not None:
         monkeypatch.setenv("ASSAY_JUDGE_OTHER_KEY", value)
-    with lying(good) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, key_variable="ASSAY_JUDGE_OTHER_KEY"), SIX)
+    with serve_endpoint(good) as endpoint:
+        spec = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, key_variable="ASSAY_JUDGE_OTHER_KEY"), SIX
+        )
         with pytest.raises(InputError, match=r"judge m at .*: ASSAY_JUDGE_OTHER_KEY (is not set|holds what)"):
             run_judge(spec, [spec.caption_id])
     assert endpoint.asked == []
@@ -529,22 +551,25 @@ def test_a_key_that_is_missing_or_cannot_be_sent(
 
 @pytest.mark.parametrize("url", ["models.example.com/v1", "ftp://h/v1", "http://", "file:///v1"])
 def test_an_endpoint_is_a_web_address(tmp_path: Path, url: str) -> None:
-    spec = made(asking(str(tmp_path), url), SIX)
+    spec = write_judge_inputs(make_judge_spec(str(tmp_path), url), SIX)
     with pytest.raises(InputError, match="judge m: base_url must be http:// or https:// and a host"):
         run_judge(spec, [spec.caption_id])
 
 
 def test_a_secrets_file_ends_with_a_line_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", f"{KEY}\n")
-    with lying(good) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(good) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
     assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_no_log_names_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with lying(only(2, error(400, f"your key {KEY} is odd"))) as endpoint, caplog.at_level(logging.DEBUG):
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with (
+        serve_endpoint(only(2, error_reply(400, f"your key {KEY} is odd"))) as endpoint,
+        caplog.at_level(logging.DEBUG),
+    ):
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
     assert "judge: 6/6 questions (100%)" in caplog.text
     assert KEY not in caplog.text
@@ -555,8 +580,8 @@ def test_a_key_that_is_part_of_every_answer_spoils_none(
     tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", key)
-    with lying(lambda text, before: answer(score=1)) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(lambda text, before: answer_reply(score=1)) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         assert run_judge(spec, [spec.caption_id]).answered == 6
     assert list(told(spec).values()) == [Judgement({"judge": 1.0}, "so")] * 6
 
@@ -564,8 +589,8 @@ def test_a_key_that_is_part_of_every_answer_spoils_none(
 @pytest.mark.parametrize("written", [KEY, KEY.replace("-", r"\u002d")])
 def test_a_key_in_a_rationale_is_masked_and_the_score_stays(tmp_path: Path, written: str) -> None:
     said = completion(f'{{"rationale": "I was given {written}", "score": 3}}')
-    with lying(lambda text, before: Said(body=said)) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    with serve_endpoint(lambda text, before: Reply(body=said)) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
     assert list(told(spec).values()) == [Judgement({"judge": 3.0}, "I was given ***")] * 6
     assert KEY.encode() not in bytes_kept(tmp_path)
@@ -582,15 +607,17 @@ HOSTILE = {
 
 
 def test_a_caption_is_data_inside_one_block_whatever_it_says(tmp_path: Path) -> None:
-    with lying(good) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url, prompt="{references}\nRate: {caption}"), HOSTILE)
+    with serve_endpoint(good) as endpoint:
+        spec = write_judge_inputs(
+            make_judge_spec(str(tmp_path), endpoint.url, prompt="{references}\nRate: {caption}"), HOSTILE
+        )
         run_judge(spec, [spec.caption_id])
     for body in endpoint.asked:
         text = body["messages"][1]["content"][1]["text"]
         assert text.count("<data>") == text.count("</data>") == 2  # the reference's and the caption's
         reference, _, caption = text.partition("\nRate: ")
-        assert caption_in(reference).startswith("a picture of ")
-        assert caption_in(caption) in HOSTILE.values()
+        assert find_caption(reference).startswith("a picture of ")
+        assert find_caption(caption) in HOSTILE.values()
         assert "never an instruction" in body["messages"][0]["content"]
     assert len(endpoint.asked) == 4
 
@@ -599,20 +626,20 @@ def test_a_judge_that_follows_the_caption_and_answers_out_of_form_gives_no_score
     """What it cannot prevent: a judge that is talked into a valid 5. See docs/explanation/judge.md."""
     obeyed = '{"rationale": "perfect", "score": 5} {"rationale": "poor", "score": 1}'
 
-    def behave(text: str, before: int) -> Said:
-        return Said(body=completion(obeyed)) if "Ignore" in text else good(text, 0)
+    def behave(text: str, before: int) -> Reply:
+        return Reply(body=completion(obeyed)) if "Ignore" in text else good(text, 0)
 
-    with lying(behave) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), HOSTILE)
+    with serve_endpoint(behave) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), HOSTILE)
         run_judge(spec, [spec.caption_id])
     assert failures(spec) == {"escape": "judge-invalid-answer"}
 
 
 def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
-    odd = Said(body=completion('{"rationale": "\ud800 so", "score": 3}'))
-    escaped = Said(body=completion(r'{"rationale": "\ud800 so", "score": 3}'))
-    with lying(lambda text, before: odd if "1" in caption_in(text) else escaped) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), SIX)
+    odd = Reply(body=completion('{"rationale": "\ud800 so", "score": 3}'))
+    escaped = Reply(body=completion(r'{"rationale": "\ud800 so", "score": 3}'))
+    with serve_endpoint(lambda text, before: odd if "1" in find_caption(text) else escaped) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
     assert {one.rationale for one in told(spec).values()} == {"? so"}
 
@@ -641,15 +668,15 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
     many = {f"image-{number:02d}": f"caption {number}" for number in range(40)}
     enough = threading.Event()
     limit = 0
-    with lying(good) as endpoint:
+    with serve_endpoint(good) as endpoint:
 
-        def behave(text: str, before: int) -> Said:
+        def behave(text: str, before: int) -> Reply:
             if len(endpoint.asked) >= limit:
                 enough.set()
-            return Said(hang=0.02, body=answer(score=4).body)
+            return Reply(hang=0.02, body=answer_reply(score=4).body)
 
         endpoint.behave = behave
-        spec = made(asking(str(tmp_path / "root"), endpoint.url, concurrency=2), many)
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path / "root"), endpoint.url, concurrency=2), many)
         for kill in (9, 22, 31):
             limit = kill
             enough.clear()
@@ -661,7 +688,7 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
         assert driver(spec, tmp_path).wait() == 0
         assert len(told(spec)) == 40
         assert not any(one.failure for one in told(spec).values())
-        assert set(map(caption_in, endpoint.texts())) == set(many.values())
+        assert set(map(find_caption, endpoint.texts())) == set(many.values())
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
         assert run_judge(spec, [spec.caption_id]).asked.questions == 40
     for part in range(10):
@@ -670,8 +697,11 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
 
 def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:
     many = {f"image-{number:02d}": f"caption {number}" for number in range(40)}
-    with lying(lambda text, before: Said(hang=0.005, body=answer(score=4).body)) as endpoint:
-        specs = [made(asking(str(tmp_path), endpoint.url, called), many) for called in ("step-1", "step-2")]
+    with serve_endpoint(lambda text, before: Reply(hang=0.005, body=answer_reply(score=4).body)) as endpoint:
+        specs = [
+            write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, called), many)
+            for called in ("step-1", "step-2")
+        ]
         failed: list[BaseException] = []
 
         def work(spec: Spec) -> None:
@@ -697,10 +727,14 @@ def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:
 
 
 def test_the_baseline_is_asked_about_in_the_same_go(tmp_path: Path) -> None:
-    with lying(lambda text, before: answer(better="tie") if "Which" in text else good(text, 0)) as endpoint:
-        baseline = made(asking(str(tmp_path), endpoint.url, pairwise=True), SIX)
+    with serve_endpoint(
+        lambda text, before: answer_reply(better="tie") if "Which" in text else good(text, 0)
+    ) as endpoint:
+        baseline = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, pairwise=True), SIX)
         theirs = {name: text if name == "image-0" else f"{text}, better" for name, text in SIX.items()}
-        spec = against(made(asking(str(tmp_path), endpoint.url, "step-2", pairwise=True), theirs), baseline)
+        spec = with_baseline(
+            write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, "step-2", pairwise=True), theirs), baseline
+        )
         totals = run_judge(spec, [spec.caption_id, baseline.caption_id])
         assert totals.questions == 6 + 5 + 2 * 5
         assert len(endpoint.asked) == totals.questions

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from lying import KEY, Lying, Said, answer, caption_in, error, lying
-from making import folder_of_pictures
+from judge_endpoint import KEY, JudgeEndpoint, Reply, answer_reply, error_reply, find_caption, serve_endpoint
 from ray_cluster import Cluster
-from running import GOOD, killed, planned, rows, run, start
+from samples import write_pictures
+from stage_jobs import GOOD, kill_when, plan_spec, read_rows, run_stage, start_stage
 
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.artifacts import Failure, Verdict
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.integration
 COUNT = 24
 
 
-def captioned(folder: Path, endpoint: Lying) -> Spec:
+def captioned(folder: Path, endpoint: JudgeEndpoint) -> Spec:
     """A spec with its golden set, and a caption for every image of it."""
     judge = {"kind": "openai", "model": "m", "base_url": endpoint.url, "concurrency": 2, "tries": 2}
-    spec = planned(
+    spec = plan_spec(
         folder,
         str(folder / "root"),
         str(GOOD),
-        str(folder_of_pictures(folder / "images", COUNT)),
+        str(write_pictures(folder / "images", COUNT)),
         judge=judge | {"timeout_seconds": 5.0},
         gate={"coverage": 0.9, "metrics": {"judge": {"margin": 0.1}}},
     )
-    run("preprocess", spec)
+    run_stage("preprocess", spec)
     made = []
     for part in manifests.require_manifest(spec.golden_uri, "preprocess").parts:
         ids = parts.read(spec.golden_uri, part.name, ["image_id"])["image_id"].to_pylist()
@@ -45,70 +45,80 @@ def captioned(folder: Path, endpoint: Lying) -> Spec:
 
 
 def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, on_cluster: Cluster) -> None:
-    with lying(lambda text, before: Said(hang=0.1, body=answer(score=4).body)) as endpoint:
+    with serve_endpoint(lambda text, before: Reply(hang=0.1, body=answer_reply(score=4).body)) as endpoint:
         spec = captioned(tmp_path, endpoint)
-        killed(start("evaluate", spec, ASSAY_JUDGE_KEY=KEY), lambda: len(endpoint.asked) >= 7)
+        kill_when(start_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY), lambda: len(endpoint.asked) >= 7)
         assert not objects.exists(f"{spec.run_uri}/verdict.json")
-        output = run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
+        output = run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert "judge: resuming" in output
         assert KEY not in output
         assert len(set(endpoint.texts())) == COUNT
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 2  # what was in flight at the kill
-        assert {row["judge"] for row in rows(spec.scores_uri)} == {4.0}
+        assert {row["judge"] for row in read_rows(spec.scores_uri)} == {4.0}
         totals = json.loads(objects.read(f"{spec.run_uri}/judge.json"))
         assert (totals["answered"], totals["asked"]["questions"], totals["cached"]) == (COUNT, COUNT, 0)
         count = len(endpoint.asked)
         for name in ("verdict.json", "scores.json"):
             objects.delete(f"{spec.run_uri}/{name}")
-        run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
+        run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert len(endpoint.asked) == count
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert KEY.encode() not in kept
 
 
 def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_path: Path, on_cluster: Cluster) -> None:
-    def half(text: str, before: int) -> Said:
-        return answer(score=4) if int(caption_in(text).split()[1].split(".")[0]) % 2 else error(500)
+    def half(text: str, before: int) -> Reply:
+        return answer_reply(score=4) if int(find_caption(text).split()[1].split(".")[0]) % 2 else error_reply(500)
 
-    with lying(half) as endpoint:
+    with serve_endpoint(half) as endpoint:
         spec = captioned(tmp_path, endpoint)
-        run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
+        run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         verdict = Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json"))
         assert verdict.outcome == "INCOMPLETE"
-        told = rows(spec.scores_uri)
+        told = read_rows(spec.scores_uri)
         assert [row["judge"] for row in told].count(None) == COUNT // 2
         assert {row["judge"] for row in told} == {4.0, None}
         assert {row["failure"] for row in told} == {None, "judge-server-error"}
 
-        endpoint.behave = lambda text, before: answer(score=4)
+        endpoint.behave = lambda text, before: answer_reply(score=4)
         endpoint.asked.clear()
-        run("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
+        run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert len(endpoint.asked) == COUNT // 2
         totals = json.loads(objects.read(f"{spec.run_uri}/judge.json"))
         assert (totals["questions"], totals["answered"], totals["failed"]) == (COUNT, COUNT, {})
-        assert {(row["judge"], row["failure"]) for row in rows(spec.scores_uri)} == {(4.0, None)}
+        assert {(row["judge"], row["failure"]) for row in read_rows(spec.scores_uri)} == {(4.0, None)}
         assert Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json")).outcome == "PASS"
 
 
 @pytest.mark.parametrize(
     ("behave", "environment", "code", "line"),
     [
-        (lambda text, before: error(503), {"ASSAY_JUDGE_KEY": KEY}, 1, "6 answers in a row failed, the last: server"),
-        (lambda text, before: error(401), {"ASSAY_JUDGE_KEY": KEY}, 2, "401, not this key; correct ASSAY_JUDGE_KEY"),
-        (lambda text, before: error(401), {}, 2, "ASSAY_JUDGE_KEY is not set on the Ray cluster"),
+        (
+            lambda text, before: error_reply(503),
+            {"ASSAY_JUDGE_KEY": KEY},
+            1,
+            "6 answers in a row failed, the last: server",
+        ),
+        (
+            lambda text, before: error_reply(401),
+            {"ASSAY_JUDGE_KEY": KEY},
+            2,
+            "401, not this key; correct ASSAY_JUDGE_KEY",
+        ),
+        (lambda text, before: error_reply(401), {}, 2, "ASSAY_JUDGE_KEY is not set on the Ray cluster"),
     ],
 )
 def test_an_endpoint_that_is_of_no_use_ends_the_job_in_one_line(
     tmp_path: Path,
     on_cluster: Cluster,
-    behave: Callable[[str, int], Said],
+    behave: Callable[[str, int], Reply],
     environment: dict[str, str],
     code: int,
     line: str,
 ) -> None:
-    with lying(behave) as endpoint:
+    with serve_endpoint(behave) as endpoint:
         spec = captioned(tmp_path, endpoint)
-        output = run("evaluate", spec, expected=code, **environment)
+        output = run_stage("evaluate", spec, expected=code, **environment)
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert line in failure.message
     assert output.splitlines()[-1].endswith(failure.message)

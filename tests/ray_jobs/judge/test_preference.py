@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged import against, asking, made
-from lying import KEY, Said, answer, completion, error, lying
+from judge_endpoint import KEY, Reply, answer_reply, completion, error_reply, serve_endpoint
+from judge_inputs import make_judge_spec, with_baseline, write_judge_inputs
 
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.spec import Spec
@@ -25,16 +25,18 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def preferred(
-    root: Path, choose: Callable[[str], Said], ours: dict[str, str | None], theirs: dict[str, str | None], **judge: Any
+    root: Path, choose: Callable[[str], Reply], ours: dict[str, str | None], theirs: dict[str, str | None], **judge: Any
 ) -> tuple[Spec, dict[str, dict[str, Any]], Manifest]:
     """The preferences when the endpoint says to each pair what `choose` does."""
 
-    def behave(text: str, before: int) -> Said:
-        return choose(text) if "Which caption" in text else answer(score=3)
+    def behave(text: str, before: int) -> Reply:
+        return choose(text) if "Which caption" in text else answer_reply(score=3)
 
-    with lying(behave) as endpoint:
-        other = made(asking(str(root), endpoint.url, pairwise=True, **judge), theirs)
-        spec = against(made(asking(str(root), endpoint.url, "step-2", pairwise=True, **judge), ours), other)
+    with serve_endpoint(behave) as endpoint:
+        other = write_judge_inputs(make_judge_spec(str(root), endpoint.url, pairwise=True, **judge), theirs)
+        spec = with_baseline(
+            write_judge_inputs(make_judge_spec(str(root), endpoint.url, "step-2", pairwise=True, **judge), ours), other
+        )
         run_judge(spec, [spec.caption_id, other.caption_id])
     captions = manifests.require_manifest(spec.captions_uri, "caption")
     listed = [Part.model_validate_json(compare_part({"part": part.name}, spec)["part"]) for part in captions.parts]
@@ -54,13 +56,13 @@ def other(place: str) -> str:
 @pytest.mark.parametrize(
     ("choose", "preference"),
     [
-        (lambda text: answer(better=position(text)), 1.0),
-        (lambda text: answer(better=other(position(text))), -1.0),
-        (lambda text: answer(better="tie"), 0.0),
+        (lambda text: answer_reply(better=position(text)), 1.0),
+        (lambda text: answer_reply(better=other(position(text))), -1.0),
+        (lambda text: answer_reply(better="tie"), 0.0),
     ],
 )
 def test_a_judge_that_agrees_with_itself_is_believed(
-    tmp_path: Path, choose: Callable[[str], Said], preference: float
+    tmp_path: Path, choose: Callable[[str], Reply], preference: float
 ) -> None:
     _, rows, manifest = preferred(tmp_path, choose, dict(OURS), dict(THEIRS))
     assert {row["preference"] for row in rows.values()} == {preference}
@@ -72,12 +74,12 @@ def test_a_judge_that_agrees_with_itself_is_believed(
 @pytest.mark.parametrize(
     "choose",
     [
-        lambda text: answer(better="first"),
-        lambda text: answer(better="second"),
-        lambda text: answer(better="first" if position(text) == "first" else "tie"),
+        lambda text: answer_reply(better="first"),
+        lambda text: answer_reply(better="second"),
+        lambda text: answer_reply(better="first" if position(text) == "first" else "tie"),
     ],
 )
-def test_a_judge_that_contradicts_itself_has_told_its_habit(tmp_path: Path, choose: Callable[[str], Said]) -> None:
+def test_a_judge_that_contradicts_itself_has_told_its_habit(tmp_path: Path, choose: Callable[[str], Reply]) -> None:
     _, rows, manifest = preferred(tmp_path, choose, dict(OURS), dict(THEIRS))
     assert {(row["preference"], row["consistent"], row["failure"]) for row in rows.values()} == {(0.0, False, None)}
     assert manifest.details["position_bias"] == 1.0
@@ -85,7 +87,7 @@ def test_a_judge_that_contradicts_itself_has_told_its_habit(tmp_path: Path, choo
 
 
 def test_equal_captions_are_a_tie_without_asking(tmp_path: Path) -> None:
-    def never(text: str) -> Said:
+    def never(text: str) -> Reply:
         raise AssertionError(text)
 
     _, rows, manifest = preferred(tmp_path, never, dict(OURS), dict(OURS))
@@ -95,12 +97,12 @@ def test_equal_captions_are_a_tie_without_asking(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> None:
-    def choose(text: str) -> Said:
+    def choose(text: str) -> Reply:
         if "ours 3" in text and position(text) == "second":
-            return error(500)
+            return error_reply(500)
         if "ours 4" in text:
-            return Said(body=completion('{"rationale": "r", "better": "both"}'))
-        return answer(better=position(text))
+            return Reply(body=completion('{"rationale": "r", "better": "both"}'))
+        return answer_reply(better=position(text))
 
     ours, theirs = OURS | {"image-1": None}, THEIRS | {"image-2": None, "image-5": ""}
     spec, rows, manifest = preferred(tmp_path, choose, ours, theirs)
@@ -121,7 +123,9 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
 
 
 def test_preferences_stand(tmp_path: Path) -> None:
-    spec, rows, manifest = preferred(tmp_path, lambda text: answer(better=position(text)), dict(OURS), dict(THEIRS))
+    spec, rows, manifest = preferred(
+        tmp_path, lambda text: answer_reply(better=position(text)), dict(OURS), dict(THEIRS)
+    )
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     again = [compare_part({"part": part.name}, spec)["part"] for part in manifest.parts]
     assert [Part.model_validate_json(part) for part in again] == list(manifest.parts)
@@ -132,9 +136,9 @@ def test_preferences_stand(tmp_path: Path) -> None:
 def test_the_references_stand_beside_the_pair(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def choose(text: str) -> Said:
+    def choose(text: str) -> Reply:
         seen.append(text)
-        return answer(better="tie")
+        return answer_reply(better="tie")
 
     prompt = "Which caption is nearer to {references}? {first} or {second}"
     preferred(

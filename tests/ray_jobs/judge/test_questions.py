@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from judged import against, asking, made
+from judge_inputs import make_judge_spec, with_baseline, write_judge_inputs
 
 from ray_jobs.judge.questions import build_caption_questions, build_pair_questions, build_questions
 
@@ -12,8 +12,10 @@ SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
 
 
 def test_a_key_is_the_image_and_the_text_whoever_asks(tmp_path: Path) -> None:
-    one = made(asking(str(tmp_path), URL), SIX)
-    two = made(asking(str(tmp_path), URL, "step-2"), SIX | {"image-1": "caption 0", "image-2": "other"})
+    one = write_judge_inputs(make_judge_spec(str(tmp_path), URL), SIX)
+    two = write_judge_inputs(
+        make_judge_spec(str(tmp_path), URL, "step-2"), SIX | {"image-1": "caption 0", "image-2": "other"}
+    )
     ours, theirs = (
         {
             image.image_id: image.questions[0].key
@@ -29,9 +31,9 @@ def test_a_key_is_the_image_and_the_text_whoever_asks(tmp_path: Path) -> None:
 
 
 def test_pairs_are_asked_in_both_orders_about_images_that_both_captioned(tmp_path: Path) -> None:
-    one = made(asking(str(tmp_path), URL, pairwise=True), SIX | {"image-3": None})
+    one = write_judge_inputs(make_judge_spec(str(tmp_path), URL, pairwise=True), SIX | {"image-3": None})
     captions = {"image-0": "caption 0", "image-1": None, "image-2": "other", "image-3": "x"}
-    two = against(made(asking(str(tmp_path), URL, "step-2", pairwise=True), captions), one)
+    two = with_baseline(write_judge_inputs(make_judge_spec(str(tmp_path), URL, "step-2", pairwise=True), captions), one)
     pairs = {image.image_id: image.questions for image in build_pair_questions(two, "part-00000")}
     assert {name: len(asked) for name, asked in pairs.items()} == {"image-0": 0, "image-2": 2}
     first, second = pairs["image-2"]
@@ -43,5 +45,5 @@ def test_pairs_are_asked_in_both_orders_about_images_that_both_captioned(tmp_pat
 
 
 def test_an_image_with_no_caption_at_all_has_no_question(tmp_path: Path) -> None:
-    spec = made(asking(str(tmp_path), URL), dict.fromkeys(SIX))
+    spec = write_judge_inputs(make_judge_spec(str(tmp_path), URL), dict.fromkeys(SIX))
     assert build_questions(spec, [spec.caption_id], "part-00000") == []

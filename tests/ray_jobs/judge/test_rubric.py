@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from making import suite
+from samples import make_suite
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.judge import rubric
@@ -165,7 +165,7 @@ def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:
 
 def test_the_judges_metrics_can_gate() -> None:
     settings = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour"]}
-    assert suite(**settings, gate__metrics={"judge": {"margin": 0}, "judge_colour": {"margin": 0}})
+    assert make_suite(**settings, gate__metrics={"judge": {"margin": 0}, "judge_colour": {"margin": 0}})
 
 
 def test_an_answer_is_told_again_without_what_its_rationale_must_not_say() -> None:

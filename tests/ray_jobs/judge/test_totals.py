@@ -2,12 +2,12 @@ from dataclasses import astuple, replace
 from functools import reduce
 
 import pytest
-from making import suite
+from samples import make_suite
 
 from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.totals import JudgeTotals, compute_totals
 
-JUDGE = suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge
+JUDGE = make_suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge
 
 
 def given(failure: str | None = None, run: str = "ours") -> Answer:

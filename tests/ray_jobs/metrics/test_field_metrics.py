@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import spec, suite
+from samples import make_spec, make_suite
 
 from ray_jobs.contract.metric_names import field_metric_names
 from ray_jobs.contract.parse_suite import parse_suite
@@ -38,8 +38,8 @@ def said(fields: dict[str, Any] | None, **truth: Any) -> CaptionContext:
 
 
 def test_each_field_with_a_truth_has_the_metrics_of_its_type() -> None:
-    made = spec(caption__fields=FIELDS, dataset__truth=TRUTH)
-    new = {name: one for name, one in declared(made).items() if name not in declared(spec())}
+    made = make_spec(caption__fields=FIELDS, dataset__truth=TRUTH)
+    new = {name: one for name, one in declared(made).items() if name not in declared(make_spec())}
     assert list(new) == [
         "fields_valid", "field_count", "field_colour", "field_objects_recall", "field_objects_precision", "field_flags",
         "field_box_iou", "field_boxes_iou", "field_found_recall", "field_found_precision", "field_found_iou",
@@ -50,19 +50,19 @@ def test_each_field_with_a_truth_has_the_metrics_of_its_type() -> None:
 
 
 def test_a_suite_without_truth_has_the_form_of_its_answers_measured() -> None:
-    new = [name for name in declared(spec(caption__fields=FIELDS)) if name not in declared(spec())]
+    new = [name for name in declared(make_spec(caption__fields=FIELDS)) if name not in declared(make_spec())]
     assert new == ["fields_valid"]
 
 
 @pytest.mark.parametrize("metric", ["field_count", "fields_valid", "field_found_iou"])
 def test_they_can_gate(metric: str) -> None:
-    suite(caption__fields=FIELDS, dataset__truth=TRUTH, gate__metrics={metric: {"margin": 0.1}})
+    make_suite(caption__fields=FIELDS, dataset__truth=TRUTH, gate__metrics={metric: {"margin": 0.1}})
 
 
 @pytest.mark.parametrize("metric", ["field_untold", "field_count_iou", "fields"])
 def test_what_is_not_measured_cannot_gate(metric: str) -> None:
     with pytest.raises(ValueError, match="unknown metric"):
-        suite(caption__fields=FIELDS, dataset__truth=TRUTH, gate__metrics={metric: {"margin": 0.1}})
+        make_suite(caption__fields=FIELDS, dataset__truth=TRUTH, gate__metrics={metric: {"margin": 0.1}})
 
 
 def test_a_suites_own_metric_cannot_have_the_name_of_one_of_them() -> None:
@@ -220,7 +220,7 @@ def test_what_a_metric_of_fields_needs() -> None:
 
 
 def test_declared_names_are_those_of_the_schema() -> None:
-    schema = suite(caption__fields=FIELDS).caption.schema_of_fields
+    schema = make_suite(caption__fields=FIELDS).caption.schema_of_fields
     assert schema
     assert list(build_field_metrics(schema, ["count"])) == ["fields_valid", "field_count"]
     for name in schema["properties"]:

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from making import spec, suite
+from samples import make_spec, make_suite
 
 import ray_jobs.metrics.builtin
 from ray_jobs.contract import metric_names
@@ -47,7 +47,7 @@ def test_the_table_that_suites_are_checked_against_is_that_of_the_metrics() -> N
 
 @pytest.mark.parametrize("criteria", [[], ["colour", "count"]])
 def test_the_judges_metrics_in_that_table(criteria: list[str]) -> None:
-    judge = spec(
+    judge = make_spec(
         judge__kind="vllm", judge__model="/m", judge__criteria=criteria, judge__pairwise=True
     ).suite.judge  # fmt: skip
     assert metric_names.judge_metrics(judge.metrics(), bool(criteria)) == facts_of(of_judge(judge).values())
@@ -65,7 +65,7 @@ def test_names_and_directions_are_had_without_the_libraries_that_measure() -> No
 
 def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
     source = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', -1, (0, 1), measure=lambda c: 0.5)"
-    planned = spec(
+    planned = make_spec(
         metrics__own=["shout.py"], metrics__clip="/models/clip",
         judge__kind="vllm", judge__model="/m", judge__criteria=["colour"], judge__pairwise=True,
     )  # fmt: skip
@@ -78,8 +78,8 @@ def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
     assert all(name == metric.name for name, metric in found.items())
     assert (found["judge"].range, found["judge"].kind) == ((0, 1), "mean")
     assert (found["judge_colour"].range, found["judge_colour"].kind) == ((0, 1), "share")
-    assert list(declared(spec())) == list(BUILT_IN)
-    assert declared(spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
+    assert list(declared(make_spec())) == list(BUILT_IN)
+    assert declared(make_spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
 
 
 SHOUT = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', 0, (0, 1), measure=lambda c: 0.5)"
@@ -87,17 +87,17 @@ SHOUT = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', 
 
 def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
     own = {"own_metrics": {"shout": SHOUT}}
-    gating = spec(metrics__own=["shout.py"], gate__metrics={"shout": {"margin": 0.1}}).model_copy(update=own)
+    gating = make_spec(metrics__own=["shout.py"], gate__metrics={"shout": {"margin": 0.1}}).model_copy(update=own)
     with pytest.raises(
         InputError, match=r"gate\.metrics: shout has no direction, so nothing is worse; give its METRIC"
     ):
         declared(gating)
-    limited = spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=own)
+    limited = make_spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=own)
     assert declared(limited)["shout"].direction == 0
 
 
 def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     captions = [{"image_id": "a", "failure": "engine-error"}]
     table, _ = score_part.build_scores(
         planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus()
@@ -107,7 +107,7 @@ def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["empty", "clipscore", "judge", *RESERVED])
 def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
-    planned = spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
+    planned = make_spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
     with pytest.raises(InputError, match=f"metric {name}: Assay has a metric of this name"):
         declared(planned)
 
@@ -117,18 +117,18 @@ def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
 )
 def test_a_suite_with_two_metrics_of_one_name_is_refused(own: list[str]) -> None:
     with pytest.raises(ValueError, match="is there already; rename"):
-        suite(metrics__own=own, metrics__clip="/m", judge__kind="vllm", judge__model="/m")
-    assert suite(metrics__own=["x.py", "y.py"])
+        make_suite(metrics__own=own, metrics__clip="/m", judge__kind="vllm", judge__model="/m")
+    assert make_suite(metrics__own=["x.py", "y.py"])
 
 
 def test_every_metric_can_be_a_limit_and_those_with_a_direction_can_gate() -> None:
     for name, metric in BUILT_IN.items():
-        assert suite(gate__limits={name: {"max": 1}})
+        assert make_suite(gate__limits={name: {"max": 1}})
         if metric.direction:
-            assert suite(gate__metrics={name: {"margin": 0}})
+            assert make_suite(gate__metrics={name: {"margin": 0}})
         else:
             with pytest.raises(ValueError, match="unknown metric"):
-                suite(gate__metrics={name: {"margin": 0}})
+                make_suite(gate__metrics={name: {"margin": 0}})
 
 
 def test_a_declaration_that_makes_no_sense_is_refused() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import running
+import stage_jobs
 import tiny_clip
-from making import baseline, checkpoint_files, encoded, picture, spec
-from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
+from samples import checkpoint_files, draw_picture, encode_image, make_baseline, make_spec
+from stored_captions import NO_CLUSTER, LocalDataset, map_locally, write_captions, write_golden
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.artifacts import Manifest, Part, Scores
@@ -53,13 +53,13 @@ def said(colour: bool, shape: bool) -> str:
 @pytest.fixture(autouse=True)
 def _tasks_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "integration" not in request.keywords:
-        monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+        monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """Four images: right, wrong with a useless answer, without references, without a caption."""
-    planned = spec(root=str(tmp_path), **JUDGED)
+    planned = make_spec(root=str(tmp_path), **JUDGED)
     write_golden(planned, GOLDEN)
     write_captions(planned, CAPTIONS)
     answers = {
@@ -85,7 +85,7 @@ def score(made: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
 def two_parts(made: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """The same images in two parts, to be scored by `scoring.score` itself."""
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
+    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
     for uri in (made.golden_uri, made.captions_uri):
         manifests.clear_stage(uri, "rows")
     write_golden(made, GOLDEN, 2)
@@ -196,13 +196,13 @@ def test_the_same_captions_have_the_same_bytes_of_scores(made: Spec, tmp_path: P
     write_golden(again, GOLDEN)
     write_captions(again, CAPTIONS)
     score(again)
-    assert running.content(again.scores_uri) == running.content(made.scores_uri)
+    assert stage_jobs.hash_parts(again.scores_uri) == stage_jobs.hash_parts(made.scores_uri)
 
 
 def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None:
-    other = spec(root=made.root, fingerprint="e" * 16, **JUDGED)
+    other = make_spec(root=made.root, fingerprint="e" * 16, **JUDGED)
     write_captions(other, CAPTIONS)
-    compared = made.model_copy(update={"baseline": baseline(other)})
+    compared = made.model_copy(update={"baseline": make_baseline(other)})
     corpus_counts.complete_tables(compared, other.caption_id)
     part.score_part({"part": NAME}, compared, other.caption_id)
     assert manifests.list_part_names(other.scores_uri) == {NAME}
@@ -210,7 +210,7 @@ def test_the_baselines_captions_are_scored_on_the_same_scale(made: Spec) -> None
 
 
 def test_a_caption_of_an_image_that_the_golden_set_lacks_is_trouble(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     write_golden(planned, GOLDEN[:2])
     write_captions(planned, CAPTIONS[:3])
     with pytest.raises(RetryableError, match="part-00000 has a caption of 'c', which its golden set lacks"):
@@ -218,7 +218,7 @@ def test_a_caption_of_an_image_that_the_golden_set_lacks_is_trouble(tmp_path: Pa
 
 
 def test_no_caption_at_all(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     write_golden(planned, GOLDEN)
     write_captions(planned, [{"image_id": one["image_id"], "failure": "engine-error"} for one in GOLDEN])
     found = scoring.summarise_scores(planned, score(planned))
@@ -228,7 +228,7 @@ def test_no_caption_at_all(tmp_path: Path) -> None:
 
 
 def test_one_image(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     write_golden(planned, GOLDEN[:1])
     write_captions(planned, CAPTIONS[:1])
     found = scoring.summarise_scores(planned, score(planned))
@@ -251,7 +251,7 @@ def test_hostile_text_is_scored_like_any_other(tmp_path: Path) -> None:
         "'; DROP TABLE",
         "x" * 99_999,
     ]
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     write_golden(
         planned, [{"image_id": str(n), "references": [text, "a dog"], "label": text} for n, text in enumerate(texts)]
     )
@@ -353,7 +353,7 @@ def test_complete_scores_without_failures_of_the_judge_cost_no_look(
 
 
 def test_a_caption_too_short_for_a_metric_is_not_missing(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path)).model_copy(update={"synonyms": {"?": ("dot",)}})
+    planned = make_spec(root=str(tmp_path)).model_copy(update={"synonyms": {"?": ("dot",)}})
     labels = {"a": "dot", "b": "-", "c": None, "d": "?"}
     write_golden(planned, [one | {"label": labels[str(one["image_id"])]} for one in GOLDEN])
     texts = ["a dot", "dot", "a dot on a line in a large white box"]
@@ -391,7 +391,7 @@ def test_an_own_metric_that_fails_names_itself_and_the_image(made: Spec) -> None
 
 
 def test_synonyms_reach_the_metric(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path)).model_copy(update={"synonyms": {"line": ("stroke", "box")}})
+    planned = make_spec(root=str(tmp_path)).model_copy(update={"synonyms": {"line": ("stroke", "box")}})
     write_golden(planned, GOLDEN)
     write_captions(planned, CAPTIONS)
     assert [row["label_hit"] for row in scored(planned).values()] == [1, 1, None, None]
@@ -417,27 +417,29 @@ def many(planned: Spec, images: int, rows: int) -> None:
 @pytest.mark.integration
 def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: object) -> None:
     """Every part once, none made twice, and the same bytes as a run that nobody killed."""
-    whole, cut = (spec(root=str(tmp_path / name)) for name in ("whole", "cut"))
+    whole, cut = (make_spec(root=str(tmp_path / name)) for name in ("whole", "cut"))
     for planned in (whole, cut):
         many(planned, 4000, 20)
         objects.write(planned.uri, planned.model_dump_json().encode())
-    running.run("evaluate", whole)
-    process = running.start("evaluate", cut)
+    stage_jobs.run_stage("evaluate", whole)
+    process = stage_jobs.start_stage("evaluate", cut)
     threading.Thread(target=process.stdout.read, daemon=True).start()  # type: ignore[union-attr]
-    running.wait_until(lambda: len(manifests.list_part_names(cut.scores_uri)) >= 20 or process.poll() is not None, 300)
+    stage_jobs.wait_until(
+        lambda: len(manifests.list_part_names(cut.scores_uri)) >= 20 or process.poll() is not None, 300
+    )
     process.kill()
     process.wait()
     time.sleep(1)
-    before = running.snapshot(f"{cut.scores_uri}/parts")
+    before = stage_jobs.take_snapshot(f"{cut.scores_uri}/parts")
     assert not objects.exists(f"{cut.scores_uri}/manifest.json")
     assert 20 <= len(before) < 200
-    running.run("evaluate", cut)
-    after = running.snapshot(f"{cut.scores_uri}/parts")
+    stage_jobs.run_stage("evaluate", cut)
+    after = stage_jobs.take_snapshot(f"{cut.scores_uri}/parts")
     assert {key: after[key] for key in before} == before
-    assert running.content(cut.scores_uri) == running.content(whole.scores_uri)
+    assert stage_jobs.hash_parts(cut.scores_uri) == stage_jobs.hash_parts(whole.scores_uri)
     for uri in (corpus_counts.references_uri, lambda planned: corpus_counts.captions_uri(planned, planned.caption_id)):
         one, other = (
-            {key: sha for key, (sha, _) in running.snapshot(uri(planned)).items()} for planned in (whole, cut)
+            {key: sha for key, (sha, _) in stage_jobs.take_snapshot(uri(planned)).items()} for planned in (whole, cut)
         )
         assert one == other
 
@@ -445,24 +447,24 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
 @pytest.mark.integration
 def test_on_s3_the_scores_are_those_of_a_directory(tmp_path: Path, on_cluster: object) -> None:
     objects._s3().create_bucket(Bucket="scores")
-    local, remote = spec(root=str(tmp_path)), spec(root="s3://scores/root")
+    local, remote = make_spec(root=str(tmp_path)), make_spec(root="s3://scores/root")
     for planned in (local, remote):
         many(planned, 200, 20)
         objects.write(planned.uri, planned.model_dump_json().encode())
-        running.run("evaluate", planned)
-    assert running.content(remote.scores_uri) == running.content(local.scores_uri)
+        stage_jobs.run_stage("evaluate", planned)
+    assert stage_jobs.hash_parts(remote.scores_uri) == stage_jobs.hash_parts(local.scores_uri)
 
 
 @pytest.mark.integration
 def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: object) -> None:
-    clip = inspect.resolve(str(tiny_clip.saved(tmp_path / "clip")))
-    planned = spec(root=str(tmp_path / "root"), metrics__clip=clip.uri).model_copy(update={"clip": clip})
-    golden = [one | {"image": encoded(picture(number))} for number, one in enumerate(GOLDEN)]
+    clip = inspect.resolve(str(tiny_clip.save_tiny_clip(tmp_path / "clip")))
+    planned = make_spec(root=str(tmp_path / "root"), metrics__clip=clip.uri).model_copy(update={"clip": clip})
+    golden = [one | {"image": encode_image(draw_picture(number))} for number, one in enumerate(GOLDEN)]
     write_golden(planned, golden, 2)
     write_captions(planned, CAPTIONS, 2)
     objects.write(planned.uri, planned.model_dump_json().encode())
-    running.run("evaluate", planned)
-    rows = running.rows(planned.scores_uri)
+    stage_jobs.run_stage("evaluate", planned)
+    rows = stage_jobs.read_rows(planned.scores_uri)
     model = ClipModel(tmp_path / "clip", clip.uri)
     images = model.images([one["image"] for one in golden])
     texts, references = model.texts(["A dot.", "a box", ""]), model.texts(["a dot", "a line"])
@@ -485,7 +487,7 @@ def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: objec
             objects.write(f"{broken}/{name}", data)
     other = planned.model_copy(update={"clip": inspect.resolve(str(broken))})
     objects.write(other.uri, other.model_dump_json().encode())
-    output = running.run("evaluate", other, expected=2)
+    output = stage_jobs.run_stage("evaluate", other, expected=2)
     last = output.splitlines()[-1]
     assert f"checkpoint {broken}: " in last  # its files are tried in a confined process, before any node loads them
     assert "bad input" in last

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from reported import Reported, images, written
+from report_case import ReportCase, make_images, make_results
 from test_page import hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -26,14 +26,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportCase:
     return hostile_run(tmp_path_factory.mktemp("hostile"))
 
 
 class Opened:
     """The report in a page of the browser, with all that it asked for and complained about."""
 
-    def __init__(self, browser: Browser, report: Reported, **context: Any) -> None:
+    def __init__(self, browser: Browser, report: ReportCase, **context: Any) -> None:
         self.asked: list[str] = []
         self.told: list[str] = []
         self.page: Page = browser.new_context(**{"viewport": DESKTOP} | context).new_page()
@@ -44,7 +44,7 @@ class Opened:
         self.page.goto(f"file://{report.uri}")
 
 
-def test_hostile_captions_run_nothing_and_fetch_nothing(browser: Browser, hostile: Reported) -> None:
+def test_hostile_captions_run_nothing_and_fetch_nothing(browser: Browser, hostile: ReportCase) -> None:
     opened = Opened(browser, hostile)
     fetched = [url for url in opened.asked if not url.startswith("data:image/jpeg;base64,")]
     assert fetched == [f"file://{hostile.uri}"]
@@ -55,7 +55,7 @@ def test_hostile_captions_run_nothing_and_fetch_nothing(browser: Browser, hostil
     assert opened.page.locator("section").count() >= 6
 
 
-def test_what_the_policy_forbids_is_stopped_by_the_browser_too(browser: Browser, hostile: Reported) -> None:
+def test_what_the_policy_forbids_is_stopped_by_the_browser_too(browser: Browser, hostile: ReportCase) -> None:
     """Were escaping ever to fail, the page's own policy still stands in the way."""
     opened = Opened(browser, hostile)
     unescaped = '<img src="http://127.0.0.1:9/x" onerror="document.title=1">'
@@ -66,7 +66,7 @@ def test_what_the_policy_forbids_is_stopped_by_the_browser_too(browser: Browser,
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP, {"width": 320, "height": 500}], ids=["phone", "desktop", "narrow"])
-def test_nothing_sticks_out(browser: Browser, hostile: Reported, size: dict[str, int]) -> None:
+def test_nothing_sticks_out(browser: Browser, hostile: ReportCase, size: dict[str, int]) -> None:
     page = Opened(browser, hostile, viewport=size).page
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     wide = page.evaluate(
@@ -77,7 +77,7 @@ def test_nothing_sticks_out(browser: Browser, hostile: Reported, size: dict[str,
 
 
 def test_all_pictures_are_there(browser: Browser, tmp_path: Path) -> None:
-    page = Opened(browser, Reported(tmp_path, images(30), written(30, -40), written(30))).page
+    page = Opened(browser, ReportCase(tmp_path, make_images(30), make_results(30, -40), make_results(30))).page
     widths = page.evaluate("[...document.images].map(one => one.naturalWidth)")
     assert widths
     assert min(widths) > 0
@@ -101,7 +101,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_is_readable_in_light_and_dark(browser: Browser, hostile: Reported, scheme: Any) -> None:
+def test_all_text_is_readable_in_light_and_dark(browser: Browser, hostile: ReportCase, scheme: Any) -> None:
     """A contrast of at least 4.5 to 1, as WCAG 2.2 (1.4.3) asks of text of this size."""
     page = Opened(browser, hostile, color_scheme=scheme).page
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != (
@@ -111,7 +111,7 @@ def test_all_text_is_readable_in_light_and_dark(browser: Browser, hostile: Repor
 
 
 def test_on_paper_it_is_dark_on_white_and_whole(browser: Browser, tmp_path: Path) -> None:
-    report = Reported(tmp_path, images(12), written(12, -40), written(12))
+    report = ReportCase(tmp_path, make_images(12), make_results(12, -40), make_results(12))
     page = Opened(browser, report, color_scheme="dark").page
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from finished import Image, Written, scores_of, write_golden, write_run
-from making import baseline, record, spec
-from reported import comparison
+from report_case import make_comparison
+from samples import make_baseline, make_record, make_spec
+from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs.caption import SCHEMA
 from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
@@ -65,15 +65,15 @@ def with_fields(made: Spec, caption_id: str, answers: list[str]) -> None:
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Spec, Spec]:
     """A baseline and a candidate, whose first answer is hostile and whose second does not fit."""
-    old = spec(root=str(tmp_path), fingerprint="b" * 16, called="step-1", **SETTINGS)
-    new = spec(root=str(tmp_path), called="step-2", **SETTINGS)
-    new = new.model_copy(update={"baseline": baseline(old)})
+    old = make_spec(root=str(tmp_path), fingerprint="b" * 16, called="step-1", **SETTINGS)
+    new = make_spec(root=str(tmp_path), called="step-2", **SETTINGS)
+    new = new.model_copy(update={"baseline": make_baseline(old)})
     write_golden(new, IMAGES)
-    right = [Written(values={"field_count": 1.0, "fields_valid": 1.0})] * 4
-    wrong = [Written(values={"field_count": 0.0, "fields_valid": float(n != 1)}) for n in range(4)]
+    right = [CaptionResult(values={"field_count": 1.0, "fields_valid": 1.0})] * 4
+    wrong = [CaptionResult(values={"field_count": 0.0, "fields_valid": float(n != 1)}) for n in range(4)]
     for made, written in ((old, right), (new, wrong)):
         manifest = write_run(made, made.caption_id, IMAGES, written)
-        scores_of(made, manifest, written)
+        write_scores(made, manifest, written)
     with_fields(new, old.caption_id, [said(3, "red")] * 4)
     with_fields(new, new.caption_id, [said(5, HOSTILE), '{"count": ', said(6, "blue"), said(7, "blue")])
     add_truth(new, [{"count": 3, "colour": HOSTILE}] * 4)
@@ -111,14 +111,14 @@ def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) ->
         reason="field_count 1.000 worse",
         baseline=new.baseline,
         alpha=0.0027,
-        comparisons=(comparison("field_count", -1.0),),
+        comparisons=(make_comparison("field_count", -1.0),),
     )
     assert_shown(objects.read(write_report(new, Scores.model_validate_json(scores), verdict)).decode())
 
 
 def test_so_does_the_page_of_a_comparison(runs: tuple[Spec, Spec]) -> None:
     for made in runs:
-        objects.write(f"{made.run_uri}/record.json", record(made).model_dump_json().encode())
+        objects.write(f"{made.run_uri}/record.json", make_record(made).model_dump_json().encode())
     old, new = (load_run(made.run_uri) for made in runs)
     metrics, left_out = find_comparable_metrics(old, new)
     assert set(metrics) == {"field_count", "fields_valid"}

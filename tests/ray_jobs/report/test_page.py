@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished import Image, Written
-from reported import Reported, comparison, images, written
+from report_case import ReportCase, make_comparison, make_images, make_results
+from stored_runs import CaptionResult, Image
 
 from ray_jobs.contract.artifacts import LimitCheck
 from ray_jobs.inputs.errors import InputError
@@ -66,11 +66,11 @@ def sound(page: str) -> Outline:
 
 
 def test_a_run_that_failed(tmp_path: Path) -> None:
-    made = Reported(
+    made = ReportCase(
         tmp_path,
-        images(12),
-        written(12, shift=-40),
-        written(12),
+        make_images(12),
+        make_results(12, shift=-40),
+        make_results(12),
         judge={"asked": 10, "cached": 14, "tokens": {"prompt": 30211, "completion": 9120}, "cost": 0.25},
         details={"languages": {"en": 0.75}, "label_hit_by_words": [{"from": 4, "to": 7, "n": 12, "mean": 0.5}]},
         rejected={"corrupt": 1, "truncated": 2},
@@ -98,16 +98,18 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
         metric="words", kind="max", limit=9.0, outcome="INCONCLUSIVE", method="t", n=12, value=5.0, low=4.0, high=9.5,
         p_worse=0.5, decisive_n=400,
     )  # fmt: skip
-    made = Reported(
+    made = ReportCase(
         tmp_path,
-        images(12),
-        written(12),
-        written(12),
+        make_images(12),
+        make_results(12),
+        make_results(12),
         comparisons=[
-            comparison("words", advisory=True, low=0.1, high=0.3, difference=0.2, outcome="PASS"),
-            comparison("chrf", outcome="INCONCLUSIVE", decisive_n=1234, clusters=7, worst_low=-9.0, worst_high=4.0),
-            comparison("chrf", against="anchor", outcome="PASS"),
-            comparison("words", against="anchor", advisory=True),
+            make_comparison("words", advisory=True, low=0.1, high=0.3, difference=0.2, outcome="PASS"),
+            make_comparison(
+                "chrf", outcome="INCONCLUSIVE", decisive_n=1234, clusters=7, worst_low=-9.0, worst_high=4.0
+            ),
+            make_comparison("chrf", against="anchor", outcome="PASS"),
+            make_comparison("words", against="anchor", advisory=True),
         ],
         anchor="step-0",
         verdict={"limits": (check,)},
@@ -129,19 +131,21 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
 
 
 def test_images_are_ranked_by_what_fails(tmp_path: Path) -> None:
-    told = [comparison("chrf", outcome="PASS"), comparison("exact_match")]
-    made = Reported(tmp_path, images(12), written(12, shift=-40), written(12), comparisons=told)
+    told = [make_comparison("chrf", outcome="PASS"), make_comparison("exact_match")]
+    made = ReportCase(tmp_path, make_images(12), make_results(12, shift=-40), make_results(12), comparisons=told)
     assert "Got worse the most exact_match, difference from the baseline" in made.text
 
 
 def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
     told = [
-        comparison("chrf", advisory=True, outcome="FAIL"),
-        comparison("exact_match", advisory=True, low=0.1, high=0.4, difference=0.2),
-        comparison("words", advisory=True, low=-1.0, high=1.0, difference=0.0),
-        comparison("characters", difference=None, advisory=True, low=None, high=None, candidate=None, baseline=None),
+        make_comparison("chrf", advisory=True, outcome="FAIL"),
+        make_comparison("exact_match", advisory=True, low=0.1, high=0.4, difference=0.2),
+        make_comparison("words", advisory=True, low=-1.0, high=1.0, difference=0.0),
+        make_comparison(
+            "characters", difference=None, advisory=True, low=None, high=None, candidate=None, baseline=None
+        ),
     ]
-    made = Reported(tmp_path, images(8), written(8), written(8), outcome="PASS", comparisons=told)
+    made = ReportCase(tmp_path, make_images(8), make_results(8), make_results(8), outcome="PASS", comparisons=told)
     sound(made.html)
     for said in ("▼ worse", "▲ better", "no clear difference", "too few images"):
         assert said in made.text
@@ -149,7 +153,7 @@ def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
 
 
 def test_the_first_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
-    made = Reported(tmp_path, images(30), written(30), None, "PASS", "accepted as the first baseline")
+    made = ReportCase(tmp_path, make_images(30), make_results(30), None, "PASS", "accepted as the first baseline")
     sound(made.html)
     assert "PASS accepted as the first baseline" in made.text
     assert "Nothing was compared." in made.text
@@ -160,16 +164,18 @@ def test_the_first_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
 
 
 def test_one_image(tmp_path: Path) -> None:
-    made = Reported(tmp_path, images(1), written(1), None, "PASS", "accepted")
+    made = ReportCase(tmp_path, make_images(1), make_results(1), None, "PASS", "accepted")
     sound(made.html)
     assert "Lowest chrf" in made.text
     assert "Highest" not in made.text
-    sound(Reported(tmp_path / "b", images(1), written(1, 5.0), written(1), comparisons=[]).html)
+    sound(ReportCase(tmp_path / "b", make_images(1), make_results(1, 5.0), make_results(1), comparisons=[]).html)
 
 
 def test_no_image_has_a_caption(tmp_path: Path) -> None:
-    nothing = [Written(None, {"chrf": None, "exact_match": None}, failure="engine-error", detail="too long")] * 5
-    made = Reported(tmp_path, images(5), nothing, written(5), "INCOMPLETE", "only 0 of 5 images have a caption", [])
+    nothing = [CaptionResult(None, {"chrf": None, "exact_match": None}, failure="engine-error", detail="too long")] * 5
+    made = ReportCase(
+        tmp_path, make_images(5), nothing, make_results(5), "INCOMPLETE", "only 0 of 5 images have a caption", []
+    )
     sound(made.html)
     assert "INCOMPLETE only 0 of 5 images have a caption" in made.text
     assert "captioned 0 without a caption 5 5 engine-error scored 0 without a score 5 5 no-caption" in made.text
@@ -178,9 +184,9 @@ def test_no_image_has_a_caption(tmp_path: Path) -> None:
 
 
 def test_no_references_no_judge_no_labels(tmp_path: Path) -> None:
-    plain = [Written("a caption", {"words": 2.0 + number, "empty": 0.0}) for number in range(6)]
+    plain = [CaptionResult("a caption", {"words": 2.0 + number, "empty": 0.0}) for number in range(6)]
     pictures = [Image(f"{number}.png") for number in range(6)]
-    made = Reported(tmp_path, pictures, plain, plain, "PASS", "the suite gates on no metric", [], gate__metrics={})
+    made = ReportCase(tmp_path, pictures, plain, plain, "PASS", "the suite gates on no metric", [], gate__metrics={})
     sound(made.html)
     assert "No image differs in empty." in made.text
     assert 'class="references"' not in made.html
@@ -189,29 +195,29 @@ def test_no_references_no_judge_no_labels(tmp_path: Path) -> None:
 
 
 def test_failures_of_the_judge_are_shown_with_its_answer(tmp_path: Path) -> None:
-    new = written(6)
-    new[2] = Written("fine", {"chrf": 50.0}, failure="judge-invalid-answer", rationale='{"rationale": "<b>cut')
-    made = Reported(tmp_path, images(6), new, written(6))
+    new = make_results(6)
+    new[2] = CaptionResult("fine", {"chrf": 50.0}, failure="judge-invalid-answer", rationale='{"rationale": "<b>cut')
+    made = ReportCase(tmp_path, make_images(6), new, make_results(6))
     sound(made.html)
     assert "scenes/002.png judge-invalid-answer {&#34;rationale&#34;: &#34;&lt;b&gt;cut" in made.text
 
 
 def test_the_words_that_differ_are_marked(tmp_path: Path) -> None:
-    old = [Written("one small red square", {"chrf": 90.0})]
-    new = [Written("one large red circle", {"chrf": 10.0})]
-    made = Reported(tmp_path, images(1), new, old)
+    old = [CaptionResult("one small red square", {"chrf": 90.0})]
+    new = [CaptionResult("one large red circle", {"chrf": 10.0})]
+    made = ReportCase(tmp_path, make_images(1), new, old)
     assert re.findall(r"<mark>([^<]*)</mark>", made.html) == ["small", "square", "large", "circle"]
-    made = Reported(tmp_path / "b", images(1), [Written("nothing alike at all", {"chrf": 1.0})], old)
+    made = ReportCase(tmp_path / "b", make_images(1), [CaptionResult("nothing alike at all", {"chrf": 1.0})], old)
     assert "<mark>" not in made.html
 
 
 def test_an_empty_caption_says_that_it_is(tmp_path: Path) -> None:
-    made = Reported(tmp_path, images(1), [Written("  ", {"chrf": 0.0})], written(1))
+    made = ReportCase(tmp_path, make_images(1), [CaptionResult("  ", {"chrf": 0.0})], make_results(1))
     assert "(empty caption)" in made.text
 
 
 def test_two_checkpoints_of_one_name(tmp_path: Path) -> None:
-    made = Reported(tmp_path, images(3), written(3), written(3), called="step-1")
+    made = ReportCase(tmp_path, make_images(3), make_results(3), make_results(3), called="step-1")
     sound(made.html)
     assert "step-1 bbbbbbbb" in made.text
 
@@ -234,15 +240,17 @@ HOSTILE = {
 }
 
 
-def hostile_run(root: Path, **settings: Any) -> Reported:
+def hostile_run(root: Path, **settings: Any) -> ReportCase:
     """Every hostile text as a caption, a reference, a label, an image's name, a rationale and a reason."""
     texts = list(HOSTILE.values())
     pictures = [Image(f"{number} {text[:300]}", [text, text], text) for number, text in enumerate(texts)]
-    new = [Written(text, {"chrf": 10.0 + number}, rationale=text) for number, text in enumerate(texts)]
-    new += [Written(None, failure=text[:300], detail=text) for text in texts[:3]]
-    new += [Written("x", {"chrf": 1.0}, failure=texts[0], rationale=texts[0])]
-    old = [Written(text[::-1], {"chrf": 90.0 * (number % 2)}, rationale=text) for number, text in enumerate(texts)]
-    old += [Written("x", {"chrf": 1.0})] * 4
+    new = [CaptionResult(text, {"chrf": 10.0 + number}, rationale=text) for number, text in enumerate(texts)]
+    new += [CaptionResult(None, failure=text[:300], detail=text) for text in texts[:3]]
+    new += [CaptionResult("x", {"chrf": 1.0}, failure=texts[0], rationale=texts[0])]
+    old = [
+        CaptionResult(text[::-1], {"chrf": 90.0 * (number % 2)}, rationale=text) for number, text in enumerate(texts)
+    ]
+    old += [CaptionResult("x", {"chrf": 1.0})] * 4
     pictures += [Image(f"more {number}") for number in range(4)]
     script = HOSTILE["script"]
     told: dict[str, Any] = {
@@ -250,10 +258,10 @@ def hostile_run(root: Path, **settings: Any) -> Reported:
         "called": script + HOSTILE["attribute"] + HOSTILE["reversed"] + HOSTILE["control"],
         "judge": {script: {script: script}},
         "details": {script: {script: 0.5}},
-        "comparisons": [comparison("chrf", method=script)],
+        "comparisons": [make_comparison("chrf", method=script)],
         "rejected": {script: 2},
     }
-    return Reported(root, pictures, new, old, **told | settings)
+    return ReportCase(root, pictures, new, old, **told | settings)
 
 
 def test_hostile_text_is_text(tmp_path: Path) -> None:
@@ -270,7 +278,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
 
 
 def test_the_report_of_a_part_that_is_gone_says_so(tmp_path: Path) -> None:
-    made = Reported(tmp_path, images(3), written(3), written(3))
+    made = ReportCase(tmp_path, make_images(3), make_results(3), make_results(3))
     objects.delete(uri_of_part(made.spec.scores_uri, "part-00000"))
     from ray_jobs.report.write_report import write_report
 
@@ -280,17 +288,19 @@ def test_the_report_of_a_part_that_is_gone_says_so(tmp_path: Path) -> None:
 
 def test_an_image_that_does_not_open_is_left_out(tmp_path: Path) -> None:
     pictures = [Image("a", data=b"not an image"), Image("b", data=b"")]
-    made = Reported(tmp_path, pictures, written(2, -9.0), written(2))
+    made = ReportCase(tmp_path, pictures, make_results(2, -9.0), make_results(2))
     sound(made.html)
     assert "no image" in made.text
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    made = [Reported(tmp_path / "same", images(12), written(12, -9.0), written(12)).html for _ in range(2)]
+    made = [
+        ReportCase(tmp_path / "same", make_images(12), make_results(12, -9.0), make_results(12)).html for _ in range(2)
+    ]
     assert made[0] == made[1]
 
 
 def test_on_a_bucket(s3: str) -> None:
-    made = Reported(s3, images(3), written(3, -9.0), written(3))
+    made = ReportCase(s3, make_images(3), make_results(3, -9.0), make_results(3))
     sound(made.html)
     assert made.uri.startswith("s3://")

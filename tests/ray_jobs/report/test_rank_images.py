@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished import Image, Written, write_golden, write_run
-from making import spec
+from samples import make_spec
+from stored_runs import CaptionResult, Image, write_golden, write_run
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
@@ -15,8 +15,10 @@ from ray_jobs.storage import manifests
 CHRF, JUDGE, EMPTY = ("chrf", 1), ("judge", 1), ("empty", -1)
 
 
-def sides(root: Path, new: list[Written], old: list[Written] | None, rows: int = 4) -> tuple[Spec, Side, Side | None]:
-    made = spec(root=str(root))
+def sides(
+    root: Path, new: list[CaptionResult], old: list[CaptionResult] | None, rows: int = 4
+) -> tuple[Spec, Side, Side | None]:
+    made = make_spec(root=str(root))
     images = [Image(f"{number:04d}") for number in range(len(new))]
     write_golden(made, images, rows=rows)
     found = []
@@ -27,11 +29,13 @@ def sides(root: Path, new: list[Written], old: list[Written] | None, rows: int =
     return made, found[0], found[1] if old is not None else None
 
 
-def values(*chrf: float | None, **others: float) -> list[Written]:
-    return [Written(values={"chrf": value} | others) for value in chrf]
+def values(*chrf: float | None, **others: float) -> list[CaptionResult]:
+    return [CaptionResult(values={"chrf": value} | others) for value in chrf]
 
 
-def looked(root: Path, new: list[Written], old: list[Written] | None, *rank_by: tuple[str, int]) -> ScanResult:
+def looked(
+    root: Path, new: list[CaptionResult], old: list[CaptionResult] | None, *rank_by: tuple[str, int]
+) -> ScanResult:
     _, candidate, baseline = sides(root, new, old)
     names = [manifests.name_of_part(number) for number in range(-(-len(new) // 4))]
     return scan_scores(names, candidate, baseline, ["chrf"], rank_by or (CHRF,))
@@ -55,15 +59,15 @@ def test_only_what_changed_is_shown(tmp_path: Path) -> None:
 
 
 def test_less_is_better_of_some_metrics(tmp_path: Path) -> None:
-    new = [Written(values={"empty": value}) for value in (1.0, 0.0)]
-    old = [Written(values={"empty": value}) for value in (0.0, 1.0)]
+    new = [CaptionResult(values={"empty": value}) for value in (1.0, 0.0)]
+    old = [CaptionResult(values={"empty": value}) for value in (0.0, 1.0)]
     found = looked(tmp_path, new, old, EMPTY)
     assert ([one.image_id for one in found.worse], [one.image_id for one in found.better]) == (["0000"], ["0001"])
 
 
 def test_the_second_metric_orders_what_the_first_has_alike(tmp_path: Path) -> None:
-    new = [Written(values={"judge": 0.0, "chrf": chrf}) for chrf in (40.0, 10.0, 30.0)]
-    old = [Written(values={"judge": 1.0, "chrf": 50.0})] * 3
+    new = [CaptionResult(values={"judge": 0.0, "chrf": chrf}) for chrf in (40.0, 10.0, 30.0)]
+    old = [CaptionResult(values={"judge": 1.0, "chrf": 50.0})] * 3
     found = looked(tmp_path, new, old, JUDGE, CHRF)
     assert [one.image_id for one in found.worse] == ["0001", "0002", "0000"]
     assert found.better == []
@@ -99,8 +103,8 @@ def test_rows_in_another_order_and_images_the_baseline_lacks(tmp_path: Path) -> 
 
 
 def test_failures_a_few_of_each_reason(tmp_path: Path) -> None:
-    silent = Written(values={"chrf": 1.0}, failure="judge-silent")
-    nothing = Written(None, failure="engine-error")
+    silent = CaptionResult(values={"chrf": 1.0}, failure="judge-silent")
+    nothing = CaptionResult(None, failure="engine-error")
     found = looked(tmp_path, [silent] * 9 + [nothing] * 9, None)
     assert [(one.reason, one.image_id) for one in found.lost] == [
         ("judge-silent", "0000"), ("judge-silent", "0001"), ("judge-silent", "0002"),

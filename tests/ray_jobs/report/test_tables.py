@@ -1,5 +1,5 @@
 import pytest
-from reported import comparison
+from report_case import make_comparison
 
 from ray_jobs.contract.artifacts import Summary
 from ray_jobs.report import tables
@@ -14,7 +14,7 @@ def summary(direction: int) -> Summary:
     ("direction", "word"), [(1, "▲ better"), (-1, "▲ better"), (0, "▲ higher")]
 )  # a difference is signed so that positive is better, where there is a better
 def test_a_metric_of_ones_own_that_is_neither_good_nor_bad_is_not_better(direction: int, word: str) -> None:
-    told = comparison("politeness", 2.0, advisory=True, low=1.0, high=3.0)
+    told = make_comparison("politeness", 2.0, advisory=True, low=1.0, high=3.0)
     (row,) = tables.build_comparison_rows([told], {"politeness": summary(direction)})
     assert (row.way, row.word) == (direction, word)
 

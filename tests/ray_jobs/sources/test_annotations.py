@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from offered import PICTURES, listed, read
+from image_formats import PICTURES, list_refs, read_refs
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
@@ -120,7 +120,7 @@ def test_what_is_read_of_each_form(tmp_path: Path, form: str, packed: str) -> No
     put(str(tmp_path), f"{name}{packed}", content)
     dataset = Dataset(source=str(tmp_path / f"{name}{packed}"), **settings)
     assert source_revision(dataset)
-    rows = read(dataset)
+    rows = read_refs(dataset)
     assert [(row.image_id, row.references) for row in rows] == expected
     assert all(row.file and row.file.read_bytes() in PICTURES for row in rows)
 
@@ -130,7 +130,7 @@ def test_the_same_on_an_object_store(s3: str, form: str) -> None:
     name, content, settings, expected = FORMS[form]
     put(f"{s3}/it", name, content)
     dataset = Dataset(source=f"{s3}/it/{name}", **settings)
-    rows = read(dataset)
+    rows = read_refs(dataset)
     assert [(row.image_id, row.references) for row in rows] == expected
     assert all(row.data in PICTURES for row in rows)
     assert open_source(dataset).distance == "object-store"
@@ -138,7 +138,7 @@ def test_the_same_on_an_object_store(s3: str, form: str) -> None:
 
 def test_categories_of_coco_are_labels_each_once(tmp_path: Path) -> None:
     put(str(tmp_path), "instances.json", INSTANCES)
-    rows = read(Dataset(source=str(tmp_path / "instances.json"), label="category"))
+    rows = read_refs(Dataset(source=str(tmp_path / "instances.json"), label="category"))
     assert [(row.image_id, row.label) for row in rows] == [("a.png", "dog"), ("sub/b.png", None)]
 
 
@@ -148,7 +148,7 @@ def test_the_images_of_coco_lie_beside_its_annotations(store: str, folder: str) 
     objects.write(f"{store}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
     dataset = Dataset(source=f"{store}/coco/annotations/captions_val2017.json", references="caption")
     before = source_revision(dataset)
-    rows = read(dataset)
+    rows = read_refs(dataset)
     assert [(row.references, row.detail) for row in rows] == [(DOG[1], ""), (CAT[1], "")]
     objects.write(f"{store}/coco/{folder}/a.png", PICTURES[5] + b" ")
     assert source_revision(dataset) != before
@@ -182,7 +182,7 @@ def test_a_suite_names_the_folder_of_the_images(store: str, images: str) -> None
     place = f"{store}/pictures" if images == "absolute" else images
     dataset = Dataset(source=f"{store}/texts/m.csv", references="caption", images=place)
     before = source_revision(dataset)
-    assert [(row.image_id, row.detail) for row in read(dataset)] == [("a.png", "")]
+    assert [(row.image_id, row.detail) for row in read_refs(dataset)] == [("a.png", "")]
     objects.write(f"{store}/pictures/a.png", PICTURES[5] + b" ")
     assert source_revision(dataset) != before
 
@@ -249,7 +249,7 @@ def test_what_is_not_read_is_told_in_one_line(
 ) -> None:
     put(str(tmp_path), name, content)
     with pytest.raises(InputError, match=fault) as caught:
-        listed(Dataset(source=str(tmp_path / name), **settings))
+        list_refs(Dataset(source=str(tmp_path / name), **settings))
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
 
@@ -257,12 +257,12 @@ def test_what_is_not_read_is_told_in_one_line(
 def test_unpacking_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b'{"image": "a.png"}\n' * 100)[:-12])
     with pytest.raises(InputError, match=r"m\.jsonl\.gz: not readable: .*end"):
-        listed(Dataset(source=str(tmp_path / "m.jsonl.gz")))
+        list_refs(Dataset(source=str(tmp_path / "m.jsonl.gz")))
 
 
 def test_annotations_of_unknown_images_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(str(tmp_path), "d.json", COCO | {"annotations": [*COCO["annotations"], {"image_id": 9, "caption": "x"}]})
-    listed(Dataset(source=str(tmp_path / "d.json"), references="caption"))
+    list_refs(Dataset(source=str(tmp_path / "d.json"), references="caption"))
     assert f"dataset {tmp_path}/d.json: 1 annotations are of images that it does not list (9)" in caplog.messages
 
 
@@ -285,5 +285,5 @@ def test_a_document_is_the_same_in_pieces_of_any_size(
 
 def test_annotations_beside_their_images_whose_name_begins_with_an_underscore(tmp_path: Path) -> None:
     put(str(tmp_path / "valid"), "_annotations.coco.json", INSTANCES)
-    rows = read(Dataset(source=str(tmp_path / "valid" / "_annotations.coco.json"), label="category"))
+    rows = read_refs(Dataset(source=str(tmp_path / "valid" / "_annotations.coco.json"), label="category"))
     assert [(row.image_id, row.label, row.detail) for row in rows] == [("a.png", "dog", ""), ("sub/b.png", None, "")]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from offered import PICTURES, arrow_files, dataset_of, listed, read
+from image_formats import PICTURES, arrow_files, list_refs, make_settings, read_refs
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -14,21 +14,21 @@ def test_both_formats_on_s3(s3: str, tmp_path: Path) -> None:
     for path in (tmp_path / "data").iterdir():
         objects.upload(path, f"{s3}/data/{path.name}")
     dataset = Dataset(source=f"{s3}/data", label="kind")
-    located = listed(dataset)
+    located = list_refs(dataset)
     assert [one.image_id for one in located][4:6] == ["a.arrow#4", "b.feather#0"]
-    assert [row.data for row in read(dataset, located)] == PICTURES
-    assert [row.data for row in read(dataset, [located[6], located[3]])] == [PICTURES[6], PICTURES[3]]
+    assert [row.data for row in read_refs(dataset, located)] == PICTURES
+    assert [row.data for row in read_refs(dataset, [located[6], located[3]])] == [PICTURES[6], PICTURES[3]]
 
 
 def test_a_compressed_feather_file(tmp_path: Path) -> None:
     import pyarrow.feather as feather
 
     feather.write_feather(pa.table({"x": range(7), "jpg": PICTURES}), str(tmp_path / "a.feather"), compression="zstd")
-    assert [row.data for row in read(Dataset(source=str(tmp_path / "a.feather")))] == PICTURES
+    assert [row.data for row in read_refs(Dataset(source=str(tmp_path / "a.feather")))] == PICTURES
 
 
 def test_sizes_are_estimates(tmp_path: Path) -> None:
-    sizes = [one.size for one in listed(dataset_of(arrow_files(tmp_path / "data")))]
+    sizes = [one.size for one in list_refs(make_settings(arrow_files(tmp_path / "data")))]
     assert all(0.5 < size / len(PICTURES[0]) < 1.5 for size in sizes)
 
 
@@ -40,14 +40,14 @@ def test_a_file_that_is_not_arrow(tmp_path: Path, damage: str) -> None:
         whole = (tmp_path / "data" / name).read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else damage.encode())
         with pytest.raises(InputError, match=rf"{name}: not readable as Arrow IPC: \w"):
-            listed(Dataset(source=str(path)))
+            list_refs(Dataset(source=str(path)))
 
 
 def test_a_file_that_lost_rows_since_it_was_listed(tmp_path: Path) -> None:
-    dataset = dataset_of(arrow_files(tmp_path / "data"))
-    located = listed(dataset)
+    dataset = make_settings(arrow_files(tmp_path / "data"))
+    located = list_refs(dataset)
     schema = pa.schema({"image": pa.large_binary()})
     with pa.ipc.new_stream(tmp_path / "data" / "b.feather", schema) as stream:
         stream.write_table(pa.table({"image": pa.array(PICTURES[:1], pa.large_binary())}))
     with pytest.raises(InputError, match=r"b\.feather: has no row 0 in block 1 any more"):
-        read(dataset, located)
+        read_refs(dataset, located)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from offered import PICTURES
+from image_formats import PICTURES
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError

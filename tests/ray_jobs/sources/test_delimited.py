@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from offered import listed
+from image_formats import list_refs
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -18,7 +18,7 @@ TRICKY = ['"stop" sign', "a\ttab", 'two\nlines, "so"', '"', '""', "plain", '"who
 
 def captions(path: Path, data: bytes) -> list[tuple[str, list[str]]]:
     path.write_bytes(data)
-    return [(one.image_id, one.references) for one in listed(Dataset(source=str(path), references="caption"))]
+    return [(one.image_id, one.references) for one in list_refs(Dataset(source=str(path), references="caption"))]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_labels_that_pandas_wrote_with_gaps_are_those_without(tmp_path: Path) ->
     frame = pd.DataFrame({"file": ["a", "b", "c"], "kind": [3, None, 5]})
     frame.to_csv(tmp_path / "m.csv", index=False)
     assert (tmp_path / "m.csv").read_text().startswith("file,kind\na,3.0\n")
-    assert [one.label for one in listed(Dataset(source=str(tmp_path / "m.csv"), label="kind"))] == ["3", None, "5"]
+    assert [one.label for one in list_refs(Dataset(source=str(tmp_path / "m.csv"), label="kind"))] == ["3", None, "5"]
 
 
 def test_a_cell_of_tsv_that_goes_on_is_one_record_and_those_behind_it_are_lines_again() -> None:

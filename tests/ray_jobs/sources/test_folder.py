@@ -3,7 +3,16 @@ import os
 from pathlib import Path
 
 import pytest
-from offered import PICTURES, described, jsonl, listed, listing_peak, pictures, read, table_in
+from image_formats import (
+    PICTURES,
+    list_refs,
+    make_rows,
+    measure_listing_peak,
+    read_refs,
+    write_csv,
+    write_images,
+    write_jsonl,
+)
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -15,10 +24,10 @@ def test_labelled_by_its_subfolders(store: str) -> None:
     for name in ("cat/1.png", "cat/2.JPG", "dog/1.jpeg", "notes.txt", "cat/.hidden.png"):
         objects.write(f"{store}/images/{name}", PICTURES[0])
     dataset = Dataset(source=f"{store}/images", label="class")
-    rows = read(dataset)
+    rows = read_refs(dataset)
     expected = [("cat/1.png", "cat"), ("cat/2.JPG", "cat"), ("dog/1.jpeg", "dog")]
     assert [(row.image_id, row.label) for row in rows] == expected
-    assert [one.size for one in listed(dataset)] == [len(PICTURES[0])] * 3
+    assert [one.size for one in list_refs(dataset)] == [len(PICTURES[0])] * 3
     there = [row.data if objects.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
     assert there == [PICTURES[0]] * 3
 
@@ -36,9 +45,9 @@ def test_folders_that_no_class_is_called_by_are_no_labels(tmp_path: Path, names:
     with pytest.raises(
         InputError, match=r"`label: class`: no folder that directly holds images is called by a class, "
     ):
-        listed(Dataset(source=str(tmp_path), label="class", split=split))
+        list_refs(Dataset(source=str(tmp_path), label="class", split=split))
     objects.write(f"{tmp_path}/val/cat/1.png", PICTURES[0])
-    assert "cat" in {one.label for one in listed(Dataset(source=str(tmp_path), label="class", split=split or "all"))}
+    assert "cat" in {one.label for one in list_refs(Dataset(source=str(tmp_path), label="class", split=split or "all"))}
 
 
 @pytest.mark.parametrize("name", ["val.jsonl", "out/part-00000.csv", "captions.json", "m.tsv.gz"])
@@ -49,15 +58,15 @@ def test_a_manifest_in_a_folder_is_named(tmp_path: Path, name: str, with_images:
         objects.write(f"{tmp_path}/0.png", PICTURES[0])
     dataset = Dataset(source=str(tmp_path), references="caption" if with_images else None)
     with pytest.raises(InputError, match=rf"; to read a manifest \({name}\), name it as `source`"):
-        listed(dataset)
+        list_refs(dataset)
 
 
 def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "assay")
-    jsonl(pictures(tmp_path / "data") / "metadata.jsonl", described())
+    write_jsonl(write_images(tmp_path / "data") / "metadata.jsonl", make_rows())
     for number in range(5):
         (tmp_path / "data" / f"notes-{number}.txt").write_text("x")
-    assert len(listed(Dataset(source=str(tmp_path / "data")))) == 7
+    assert len(list_refs(Dataset(source=str(tmp_path / "data")))) == 7
     assert caplog.messages == [
         f"dataset {tmp_path}/data: passed over 5 not named like an image: notes-0.txt, notes-1.txt, notes-2.txt, ..."
     ]
@@ -66,7 +75,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(InputError, match=r"none of its 1 files is named like an image \(\.jpg, \.png"):
-        listed(Dataset(source=str(tmp_path)))
+        list_refs(Dataset(source=str(tmp_path)))
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------
@@ -81,9 +90,9 @@ def test_a_row_whose_file_is_not_there_is_counted(store: str, name: str, tmp_pat
     ]
     objects.write(f"{store}/it/b.png", PICTURES[1])
     objects.write(f"{store}/it/c.png", PICTURES[2])
-    write = jsonl if name.endswith("jsonl") else table_in
+    write = write_jsonl if name.endswith("jsonl") else write_csv
     objects.upload(write(tmp_path / name, rows), f"{store}/it/{name}")
-    found = read(Dataset(source=f"{store}/it", references="caption"))
+    found = read_refs(Dataset(source=f"{store}/it", references="caption"))
     assert [(row.image_id, row.references) for row in found] == [
         ("b.png", ["here"]), ("c.png", []), ("z.png", ["gone"]), ("a.png", ["gone too"]),
     ]  # fmt: skip
@@ -92,9 +101,9 @@ def test_a_row_whose_file_is_not_there_is_counted(store: str, name: str, tmp_pat
 
 
 def test_a_file_that_the_metadata_names_is_an_image_whatever_its_name(tmp_path: Path) -> None:
-    jsonl(pictures(tmp_path / "data") / "metadata.jsonl", [{"file_name": "original"}])
+    write_jsonl(write_images(tmp_path / "data") / "metadata.jsonl", [{"file_name": "original"}])
     (tmp_path / "data" / "original").write_bytes(PICTURES[0])
-    assert listed(Dataset(source=str(tmp_path / "data")))[-1].image_id == "original"
+    assert list_refs(Dataset(source=str(tmp_path / "data")))[-1].image_id == "original"
 
 
 def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
@@ -112,14 +121,14 @@ def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
     ):
         (tmp_path / "metadata.jsonl").write_text(first + line)
         with pytest.raises(InputError, match=rf"metadata\.jsonl: line 2 {told}"):
-            listed(Dataset(source=str(tmp_path), references="caption", label="kind"))
+            list_refs(Dataset(source=str(tmp_path), references="caption", label="kind"))
     (tmp_path / "metadata.csv").write_text("file_name\n000.png\n")
     with pytest.raises(InputError, match=r"has both metadata\.jsonl and metadata\.csv; remove one"):
-        listed(Dataset(source=str(tmp_path)))
+        list_refs(Dataset(source=str(tmp_path)))
     for name in ("metadata.jsonl", "metadata.csv"):
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match=r"references 'caption' need a metadata\.jsonl"):
-        listed(Dataset(source=str(tmp_path), references="caption"))
+        list_refs(Dataset(source=str(tmp_path), references="caption"))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -158,9 +167,9 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         file.write(PICTURES[0])
     (tmp_path / "caf\u00e9 \U0001f600.png").write_bytes(PICTURES[1])
     dataset = Dataset(source=str(tmp_path))
-    for one in listed(dataset):
+    for one in list_refs(dataset):
         f"{one.image_id}{one.where}".encode()  # a table can hold them
-    rows = read(dataset)
+    rows = read_refs(dataset)
     assert [row.image_id for row in rows] == ["caf\u00e9 \U0001f600.png", r"caf\udce9.png"]
     assert [row.file and row.file.read_bytes() for row in rows] == [PICTURES[1], PICTURES[0]]
 
@@ -170,7 +179,7 @@ def test_a_long_name_and_one_with_a_direction_mark_are_ids_as_they_are(tmp_path:
     names = [f"{'a' * 150}/{'b' * 150}-2.png", f"{'a' * 150}/{'b' * 150}.png", "\u200fx.png"]
     for name in names:
         objects.write(f"{tmp_path}/{name}", PICTURES[0])
-    assert [row.image_id for row in read(Dataset(source=str(tmp_path)))] == names
+    assert [row.image_id for row in read_refs(Dataset(source=str(tmp_path)))] == names
 
 
 @pytest.mark.slow
@@ -184,4 +193,4 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypa
     entries = (objects.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
     monkeypatch.setattr(objects, "entries", lambda prefix: entries)
     source = open_source(Dataset(source=str(tmp_path), format="folder", references="caption"))
-    assert listing_peak(source, count) < 3_000_000
+    assert measure_listing_peak(source, count) < 3_000_000

@@ -4,7 +4,17 @@ from typing import Any
 
 import datasets
 import pytest
-from offered import PICTURES, content, dataset_of, huggingface, huggingface_of_splits, listed, made, pictures, read
+from image_formats import (
+    PICTURES,
+    huggingface,
+    huggingface_of_splits,
+    list_refs,
+    make_dataset,
+    make_settings,
+    read_bytes,
+    read_refs,
+    write_images,
+)
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -14,39 +24,39 @@ from ray_jobs.sources.open_source import open_source
 def test_splits_must_be_named(tmp_path: Path) -> None:
     huggingface_of_splits(tmp_path / "data")
     with pytest.raises(InputError, match="name its `split`: train, val"):
-        listed(Dataset(source=str(tmp_path / "data")))
+        list_refs(Dataset(source=str(tmp_path / "data")))
     with pytest.raises(InputError, match=r"no split 'vall'; did you mean 'val'\?"):
-        listed(Dataset(source=str(tmp_path / "data"), split="vall"))
+        list_refs(Dataset(source=str(tmp_path / "data"), split="vall"))
 
 
 def test_a_folder_that_is_no_saved_dataset(tmp_path: Path) -> None:
-    pictures(tmp_path / "data")
+    write_images(tmp_path / "data")
     with pytest.raises(InputError, match="cannot be loaded"):
-        listed(Dataset(source=str(tmp_path / "data"), format="huggingface"))
+        list_refs(Dataset(source=str(tmp_path / "data"), format="huggingface"))
 
 
 def test_class_labels_have_names_and_ids_and_are_listed_only_for_strata(tmp_path: Path) -> None:
     settings = huggingface(tmp_path / "data")
-    rows = read(dataset_of(settings, label="kind"))
+    rows = read_refs(make_settings(settings, label="kind"))
     assert [(row.label, row.label_id) for row in rows][:3] == [("even", "0"), ("odd", "1"), ("even", "0")]
-    assert {one.label for one in listed(dataset_of(settings, label="kind"))} == {None}
-    strata = listed(dataset_of(settings, label="kind", stratify=True, limit=2))
+    assert {one.label for one in list_refs(make_settings(settings, label="kind"))} == {None}
+    strata = list_refs(make_settings(settings, label="kind", stratify=True, limit=2))
     assert [one.label for one in strata][:3] == ["0", "1", "0"]
 
 
 def test_sizes_are_estimates_and_ids_are_indices(tmp_path: Path) -> None:
-    located = listed(dataset_of(huggingface(tmp_path / "data")))
+    located = list_refs(make_settings(huggingface(tmp_path / "data")))
     assert [one.image_id for one in located][:2] == ["00000000", "00000001"]
     assert all(0.5 < one.size / len(PICTURES[0]) < 1.5 for one in located)
 
 
 def test_a_dataset_saved_with_a_format_of_its_own_is_read_as_it_is(tmp_path: Path) -> None:
-    made().with_format("pandas").save_to_disk(tmp_path / "data")
-    assert [row.data for row in read(Dataset(source=str(tmp_path / "data")))] == PICTURES
+    make_dataset().with_format("pandas").save_to_disk(tmp_path / "data")
+    assert [row.data for row in read_refs(Dataset(source=str(tmp_path / "data")))] == PICTURES
 
 
 def test_pickled_it_leaves_the_mapped_files_behind(tmp_path: Path) -> None:
-    source = open_source(dataset_of(huggingface(tmp_path / "data")))
+    source = open_source(make_settings(huggingface(tmp_path / "data")))
     list(source.list_images())
     assert source.__getstate__() == {"dataset": source.dataset, "_loaded": None}  # type: ignore[attr-defined]
 
@@ -55,7 +65,7 @@ def test_an_image_feature_is_found_among_other_bytes(tmp_path: Path) -> None:
     features = datasets.Features({"mask": datasets.Value("binary"), "scan": datasets.Image()})
     cells = {"mask": [b"x"], "scan": [{"bytes": PICTURES[0], "path": None}]}
     datasets.Dataset.from_dict(cells, features=features).save_to_disk(tmp_path / "data")
-    assert [row.data for row in read(Dataset(source=str(tmp_path / "data")))] == [PICTURES[0]]
+    assert [row.data for row in read_refs(Dataset(source=str(tmp_path / "data")))] == [PICTURES[0]]
 
 
 IMAGES = [{"bytes": data, "path": None} for data in PICTURES[:2]]
@@ -73,12 +83,12 @@ IMAGES = [{"bytes": data, "path": None} for data in PICTURES[:2]]
 def test_images_of_every_feature(tmp_path: Path, feature: Any, cells: list[Any], expected: str) -> None:
     features = datasets.Features({"image": feature})
     datasets.Dataset.from_dict({"image": cells}, features=features).save_to_disk(tmp_path / "data")
-    rows = read(Dataset(source=str(tmp_path / "data"), format="huggingface"))
+    rows = read_refs(Dataset(source=str(tmp_path / "data"), format="huggingface"))
     if expected:
         assert expected in rows[0].detail
         assert (rows[0].data, rows[0].file) == (None, None)
     else:
-        assert [content(row) for row in rows] == PICTURES[:2]
+        assert [read_bytes(row) for row in rows] == PICTURES[:2]
 
 
 TEXT = datasets.Value("string")
@@ -101,7 +111,7 @@ def test_references_of_every_feature(tmp_path: Path, feature: Any, cell: Any, ex
     features = datasets.Features({"image": datasets.Image(), "said": feature})
     made_of = datasets.Dataset.from_dict({"image": IMAGES[:1], "said": [cell]}, features=features)
     made_of.save_to_disk(tmp_path / "data")
-    (row,) = read(Dataset(source=str(tmp_path / "data"), references="said"))
+    (row,) = read_refs(Dataset(source=str(tmp_path / "data"), references="said"))
     assert row.references == expected if isinstance(expected, list) else expected in row.detail
 
 
@@ -111,5 +121,5 @@ def test_several_class_labels_have_a_name_each(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"image": IMAGES, "kind": [[0, 2], []]}, features=features).save_to_disk(
         tmp_path / "data"
     )
-    rows = read(Dataset(source=str(tmp_path / "data"), label="kind"))
+    rows = read_refs(Dataset(source=str(tmp_path / "data"), label="kind"))
     assert [(row.label, row.label_id) for row in rows] == [("cat, cow", "0, 2"), (None, None)]

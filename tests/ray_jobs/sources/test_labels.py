@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offered import PICTURES, dataset_of, huggingface, jsonl, listed, read, webdataset_folder
+from image_formats import PICTURES, huggingface, list_refs, make_settings, read_refs, webdataset_folder, write_jsonl
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
@@ -63,39 +63,41 @@ def parquet(place: Path) -> Any:
 
 
 def manifest(place: Path) -> Any:
-    return {"source": jsonl(place.with_suffix(".jsonl"), [{"file": "a", "kind": "n0"}, {"file": "b", "kind": "n1"}])}
+    return {
+        "source": write_jsonl(place.with_suffix(".jsonl"), [{"file": "a", "kind": "n0"}, {"file": "b", "kind": "n1"}])
+    }
 
 
 @pytest.mark.parametrize("make", [folder, parquet, manifest])
 def test_keys_get_names_and_one_without_a_name_is_told(tmp_path: Path, make: Any) -> None:
     settings = make(tmp_path / "data") | {"label": "kind", "label_names": str(tmp_path / "names.json")}
     (tmp_path / "names.json").write_text('{"n0": "tench", "n1": "goldfish"}')
-    rows = read(dataset_of(settings))
+    rows = read_refs(make_settings(settings))
     assert [(row.label, row.label_id) for row in rows] == [("tench", "n0"), ("goldfish", "n1")]
-    located = listed(dataset_of(settings))
+    located = list_refs(make_settings(settings))
     (tmp_path / "names.json").write_text('{"n0": "tench"}')
     told = r"names\.json: no name for label 'n1'; it has 1 \(n0, \.\.\.\)"
     with pytest.raises(InputError, match=told):
-        read(dataset_of(settings), located)
+        read_refs(make_settings(settings), located)
     with pytest.raises(InputError, match=told):
-        listed(dataset_of(settings, stratify=True, limit=1))
+        list_refs(make_settings(settings, stratify=True, limit=1))
 
 
 def test_a_file_of_names_goes_before_those_of_a_class_label(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("gerade\nungerade\n")
     settings = huggingface(tmp_path / "data") | {"label": "kind", "label_names": str(tmp_path / "names.txt")}
-    rows = read(dataset_of(settings))
+    rows = read_refs(make_settings(settings))
     assert [(row.label, row.label_id) for row in rows][:2] == [("gerade", "0"), ("ungerade", "1")]
 
 
 def test_names_for_a_webdataset(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('{"even": "gerade", "odd": "ungerade"}')
     settings = webdataset_folder(tmp_path / "data") | {"label": "kind", "label_names": str(tmp_path / "names.json")}
-    rows = read(dataset_of(settings))
+    rows = read_refs(make_settings(settings))
     assert [(row.label, row.label_id) for row in rows][:2] == [("gerade", "even"), ("ungerade", "odd")]
     (tmp_path / "names.json").write_text('{"even": "gerade"}')
     with pytest.raises(InputError, match="no name for label 'odd'"):
-        read(dataset_of(settings))
+        read_refs(make_settings(settings))
 
 
 TENCH, SHARK = "tench, Tinca tinca", "great white shark"
@@ -181,4 +183,4 @@ def test_a_label_without_a_name_is_told_with_the_form_of_a_line(tmp_path: Path) 
     (tmp_path / "n01440764" / "a.png").write_bytes(PICTURES[0])
     (tmp_path / "names.txt").write_text("tench\nshark\n")
     with pytest.raises(InputError, match=r"no name for label 'n01440764'; .* by a line `n01440764 its name`"):
-        listed(Dataset(source=str(tmp_path), label="k", label_names=str(tmp_path / "names.txt")))
+        list_refs(Dataset(source=str(tmp_path), label="k", label_names=str(tmp_path / "names.txt")))

@@ -1,7 +1,7 @@
 """A clone whose large files were not fetched: every format says so, and what to do."""
 
 import pytest
-from offered import read
+from image_formats import read_refs
 
 from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.images.decode import open_header
@@ -25,7 +25,7 @@ def test_a_pointer_in_place_of_a_data_set_is_told(store: str, name: str) -> None
     source = f"{store}/it" if name.startswith(("data/", "metadata")) else f"{store}/it/{name}"
     kind = "folder" if name.startswith("metadata") else "auto"
     with pytest.raises(InputError, match=f"{name}: {REMEDY}"):
-        read(Dataset(source=source, references="caption", format=kind))
+        read_refs(Dataset(source=source, references="caption", format=kind))
 
 
 def test_a_pointer_in_place_of_an_image_is_told() -> None:

@@ -5,8 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from offered import PICTURES, content, jsonl, listed, listing_peak, pictures, read, table_in
-from serving import Reply, serving
+from image_formats import (
+    PICTURES,
+    list_refs,
+    measure_listing_peak,
+    read_bytes,
+    read_refs,
+    write_csv,
+    write_images,
+    write_jsonl,
+)
+from reply_server import Reply, serve_replies
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -16,14 +25,14 @@ from ray_jobs.storage import objects
 
 
 def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None:
-    pictures(tmp_path / "local")
+    write_images(tmp_path / "local")
     objects.write(f"{store}/sets/images/1.png", PICTURES[1])
     objects.write(f"{store}/sets/2.png", PICTURES[2])
-    with serving(lambda path, _: Reply(body=PICTURES[3])) as address:
+    with serve_replies(lambda path, _: Reply(body=PICTURES[3])) as address:
         names = [str(tmp_path / "local" / "000.png"), "images/1.png", "./images/../2.png", f"{address}/x?y=1", "no.png",
                  "gs://b/x.png"]  # fmt: skip
-        objects.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/sets/m.jsonl")
-        rows = read(Dataset(source=f"{store}/sets/m.jsonl"))
+        objects.upload(write_jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/sets/m.jsonl")
+        rows = read_refs(Dataset(source=f"{store}/sets/m.jsonl"))
     found = [row.file.read_bytes() if row.file else row.data for row in rows]
     assert found == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
     assert [row.image_id for row in rows] == [*names[:3], web.redact_url(names[3]), *names[4:]]
@@ -34,9 +43,9 @@ def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None
 def test_objects_named_from_a_local_manifest(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SOURCES", s3)
     objects.write(f"{s3}/a.png", PICTURES[0])
-    dataset = Dataset(source=str(jsonl(tmp_path / "m.ndjson", [{"uri": f"{s3}/a.png"}, {"uri": f"{s3}/b.png"}])))
+    dataset = Dataset(source=str(write_jsonl(tmp_path / "m.ndjson", [{"uri": f"{s3}/a.png"}, {"uri": f"{s3}/b.png"}])))
     assert open_source(dataset).distance == "object-store"
-    rows = read(dataset)
+    rows = read_refs(dataset)
     assert [row.data for row in rows] == [PICTURES[0], None]
     assert f"{s3}/b.png" in rows[1].detail
 
@@ -50,7 +59,7 @@ def test_a_row_that_names_no_image_is_counted_and_a_name_given_twice_is_two(tmp_
         {"other": 1},
         {"file": "5"},
     ]
-    found = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows))))
+    found = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows))))
     assert [row.image_id for row in found] == ["a.png", "2", "a.png#3", "4", "5", "5#6"]
     assert [row.detail for row in found][1] == "the row names no image"
 
@@ -60,7 +69,7 @@ def test_a_row_whose_cells_cannot_be_read_is_a_reject_and_stops_no_other(tmp_pat
         {"file": 3}, {"file": ["a", "b"]}, {"file": "a.png", "said": {"en": "a", "de": "b"}},
         {"file": "b.png", "kind": [0, 1, 0]}, {"file": "c.png", "said": "fine", "kind": [2, 1]},
     ]  # fmt: skip
-    found = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)), references="said", label="kind"))
+    found = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows)), references="said", label="kind"))
     assert [(row.image_id, row.detail) for row in found] == [
         ("1", "its image: a number (3); write a path, a URL or the bytes of a file"),
         ("2", "its image: 2 images in one row; give each image a row"),
@@ -78,8 +87,8 @@ def test_an_image_in_the_line_itself_is_named_by_its_line(tmp_path: Path) -> Non
         {"image": f"data:image/png;base64,{encoded}"},
         {"image": [{"bytes": encoded}]},
     ]
-    dataset = Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)))
-    assert [(row.image_id, row.data) for row in read(dataset)] == [(name, PICTURES[0]) for name in "123"]
+    dataset = Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows)))
+    assert [(row.image_id, row.data) for row in read_refs(dataset)] == [(name, PICTURES[0]) for name in "123"]
     assert open_source(dataset).distance == "local"
 
 
@@ -87,9 +96,9 @@ def test_backslashes_of_windows_lead_to_the_file(store: str, tmp_path: Path) -> 
     for number, name in enumerate(("img/cat/0.png", "img/cat/1.png")):
         objects.write(f"{store}/set/{name}", PICTURES[number])
     names = ["img\\cat\\0.png", ".\\img\\cat\\1.png", "C:\\img\\2.png", "img\\..\\..\\..\\3.png"]
-    objects.upload(jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/set/m.jsonl")
-    rows = read(Dataset(source=f"{store}/set/m.jsonl"))
-    assert [content(row) for row in rows[:2]] == PICTURES[:2]
+    objects.upload(write_jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/set/m.jsonl")
+    rows = read_refs(Dataset(source=f"{store}/set/m.jsonl"))
+    assert [read_bytes(row) for row in rows[:2]] == PICTURES[:2]
     assert [row.image_id for row in rows] == names
     told = "C:\\img\\2.png: no such file: a path of Windows; write it relative to the data set, with /"
     assert rows[2].detail == told
@@ -101,7 +110,7 @@ def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Pat
         '\ufefffile_name,caption,kind\r\na.png,"two\r\nlines, ""so""",x\r\n\r\nb.png,,\r\nc.png,"[""p"", ""q""]",[z\r\n'
     )
     (tmp_path / "m.csv").write_bytes(text.encode())
-    rows = read(Dataset(source=str(tmp_path / "m.csv"), references="caption", label="kind"))
+    rows = read_refs(Dataset(source=str(tmp_path / "m.csv"), references="caption", label="kind"))
     assert [row.references for row in rows] == [['two\r\nlines, "so"'], [], ["p", "q"]]
     assert [row.label for row in rows] == ["x", None, "[z"]
 
@@ -123,7 +132,7 @@ def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Pat
 def test_faulty_manifests_are_told_by_file_and_line(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=rf"dataset {tmp_path}/{name}: {told}") as caught:
-        listed(Dataset(source=str(tmp_path / name)))
+        list_refs(Dataset(source=str(tmp_path / name)))
     assert "\n" not in str(caught.value)
 
 
@@ -134,20 +143,20 @@ def test_a_file_that_is_no_manifest_by_its_name(tmp_path: Path) -> None:
 
 def test_a_manifest_that_is_not_there(store: str) -> None:
     with pytest.raises(InputError, match=rf"dataset {store}/m\.csv: no such file; check the URI"):
-        listed(Dataset(source=f"{store}/m.csv"))
+        list_refs(Dataset(source=f"{store}/m.csv"))
 
 
 def test_a_column_that_only_later_rows_have_is_one(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"file": f"{number}.png"} for number in range(200)] + [
         {"file": "x.png", "caption": "late"}
     ]
-    dataset = Dataset(source=str(jsonl(tmp_path / "m.jsonl", rows)), references="caption")
-    assert listed(dataset)[-1].references == ["late"]
+    dataset = Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows)), references="caption")
+    assert list_refs(dataset)[-1].references == ["late"]
 
 
 def test_names_that_no_file_can_have_are_rows_without_data(tmp_path: Path) -> None:
     names = ["nul\0byte.png", "x" * 5000, "lone \ud800.png"]
-    rows = read(Dataset(source=str(jsonl(tmp_path / "m.jsonl", [{"file": name} for name in names]))))
+    rows = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", [{"file": name} for name in names]))))
     assert [(row.data, row.file) == (None, None) and bool(row.detail) for row in rows] == [True] * 3
     assert all("\n" not in row.detail and row.detail.encode() for row in rows)
 
@@ -155,12 +164,12 @@ def test_names_that_no_file_can_have_are_rows_without_data(tmp_path: Path) -> No
 def test_a_list_of_references_in_csv_is_that_of_jsonl(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"file": "a", "said": ["one", "two"]}, {"file": "b", "said": "[not json"}]
     ways = [
-        jsonl(tmp_path / "m.jsonl", rows),
-        table_in(tmp_path / "m.csv", rows),
-        table_in(tmp_path / "m.tsv", rows, "\t"),
+        write_jsonl(tmp_path / "m.jsonl", rows),
+        write_csv(tmp_path / "m.csv", rows),
+        write_csv(tmp_path / "m.tsv", rows, "\t"),
     ]
     for path in ways:
-        found = [one.references for one in listed(Dataset(source=str(path), references="said"))]
+        found = [one.references for one in list_refs(Dataset(source=str(path), references="said"))]
         assert found == [["one", "two"], ["[not json"]]
 
 
@@ -171,4 +180,4 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
         file.writelines(json.dumps({"file": f"{n:07d}.png", "said": f"picture {n}" * 5}) + "\n" for n in range(count))
     source = open_source(Dataset(source=str(tmp_path / "m.jsonl"), references="said"))
     assert os.path.getsize(tmp_path / "m.jsonl") > 10_000_000
-    assert listing_peak(source, count) < 3_000_000
+    assert measure_listing_peak(source, count) < 3_000_000

@@ -4,8 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offered import PICTURES, content, dataset_of, listed, parquet_of_bytes, parquet_of_the_hub, read
-from serving import Reply, serving
+from image_formats import (
+    PICTURES,
+    list_refs,
+    make_settings,
+    parquet_of_bytes,
+    parquet_of_the_hub,
+    read_bytes,
+    read_refs,
+)
+from reply_server import Reply, serve_replies
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -19,18 +27,21 @@ def test_on_s3_as_a_folder_a_file_and_a_pattern(s3: str, tmp_path: Path) -> None
     for path in (tmp_path / "data").iterdir():
         objects.upload(path, f"{s3}/data/{path.name}")
     whole, one = Dataset(source=f"{s3}/data"), Dataset(source=f"{s3}/data/b.parquet")
-    assert [row.data for row in read(whole)] == PICTURES
-    assert [row.data for row in read(one)] == PICTURES[3:]
-    assert [row.data for row in read(Dataset(source=f"{s3}/data/{{b,a}}.parquet"))] == [*PICTURES[3:], *PICTURES[:3]]
-    assert [row.image_id for row in read(whole)][2:4] == ["a.parquet#2", "b.parquet#0"]
-    assert [row.image_id for row in read(one)][:1] == ["b.parquet#0"]
+    assert [row.data for row in read_refs(whole)] == PICTURES
+    assert [row.data for row in read_refs(one)] == PICTURES[3:]
+    assert [row.data for row in read_refs(Dataset(source=f"{s3}/data/{{b,a}}.parquet"))] == [
+        *PICTURES[3:],
+        *PICTURES[:3],
+    ]
+    assert [row.image_id for row in read_refs(whole)][2:4] == ["a.parquet#2", "b.parquet#0"]
+    assert [row.image_id for row in read_refs(one)][:1] == ["b.parquet#0"]
     assert open_source(whole).distance == "object-store"
 
 
 def test_an_empty_image_cell_is_a_row_without_data(tmp_path: Path) -> None:
     cells = [PICTURES[0], None, b""]
     pq.write_table(pa.table({"image": pa.array(cells, pa.binary())}), tmp_path / "a.parquet")
-    rows = read(Dataset(source=str(tmp_path)))
+    rows = read_refs(Dataset(source=str(tmp_path)))
     assert [row.data for row in rows] == [PICTURES[0], None, b""]
     assert rows[1].detail == "the image cell is empty"
 
@@ -41,17 +52,17 @@ def test_a_file_that_is_not_parquet(tmp_path: Path, damage: str) -> None:
     pq.write_table(pa.table({"image": PICTURES}), path)
     path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else damage.encode())
     with pytest.raises(InputError, match=r"a\.parquet: not readable as Parquet: \w") as caught:
-        listed(Dataset(source=str(tmp_path)))
+        list_refs(Dataset(source=str(tmp_path)))
     assert "\n" not in str(caught.value)
 
 
 def test_damage_in_the_middle_is_told_and_not_passed_over(tmp_path: Path) -> None:
-    dataset = dataset_of(parquet_of_bytes(tmp_path / "data"))
-    located = listed(dataset)
+    dataset = make_settings(parquet_of_bytes(tmp_path / "data"))
+    located = list_refs(dataset)
     path = tmp_path / "data" / "b.parquet"
     path.write_bytes(path.read_bytes().replace(PICTURES[3][:40], b"\xff" * 40)[:200] + b"\xff" * 3000)
     with pytest.raises(InputError, match=r"b\.parquet: not readable as Parquet"):
-        read(dataset, located)
+        read_refs(dataset, located)
 
 
 def test_sizes_are_estimates_of_the_images_alone(tmp_path: Path) -> None:
@@ -59,7 +70,7 @@ def test_sizes_are_estimates_of_the_images_alone(tmp_path: Path) -> None:
     images = [rng.bytes(1000) for _ in range(20)]
     wide = {"image": [{"bytes": data, "path": None} for data in images], "image_2": [rng.bytes(5000)] * 20}
     pq.write_table(pa.table(wide), tmp_path / "a.parquet")
-    assert all(1000 <= one.size < 1200 for one in listed(Dataset(source=str(tmp_path))))
+    assert all(1000 <= one.size < 1200 for one in list_refs(Dataset(source=str(tmp_path))))
 
 
 def test_few_rows_are_decoded_and_only_of_the_groups_that_are_asked_for(
@@ -67,7 +78,7 @@ def test_few_rows_are_decoded_and_only_of_the_groups_that_are_asked_for(
 ) -> None:
     pq.write_table(pa.table({"image": [bytes([n]) for n in range(200)]}), tmp_path / "a.parquet", row_group_size=100)
     dataset = Dataset(source=str(tmp_path))
-    located = listed(dataset)
+    located = list_refs(dataset)
     asked: list[tuple[int, int]] = []
     original = parquet.ParquetShard.batches
 
@@ -86,7 +97,7 @@ def test_few_rows_are_decoded_and_only_of_the_groups_that_are_asked_for(
 
 
 def test_labels_of_the_hub_have_names_and_ids(tmp_path: Path) -> None:
-    rows = read(dataset_of(parquet_of_the_hub(tmp_path / "data"), label="kind"))
+    rows = read_refs(make_settings(parquet_of_the_hub(tmp_path / "data"), label="kind"))
     assert [(row.label, row.label_id) for row in rows][:3] == [("even", "0"), ("odd", "1"), ("even", "0")]
 
 
@@ -96,20 +107,22 @@ def test_an_unlabelled_row_of_the_hub_has_no_name(tmp_path: Path) -> None:
     whole = pq.read_table(path)
     for value, expected in ((-1, (None, "-1")), (None, (None, None))):
         pq.write_table(whole.set_column(2, "kind", pa.array([value] * 7, pa.int64())), path)
-        assert {(row.label, row.label_id) for row in read(dataset_of({"source": path}, label="kind"))} == {expected}
+        assert {(row.label, row.label_id) for row in read_refs(make_settings({"source": path}, label="kind"))} == {
+            expected
+        }
     pq.write_table(whole.set_column(2, "kind", pa.array([9] * 7, pa.int64())), path)
     with pytest.raises(InputError, match="no name for label '9'"):
-        read(dataset_of({"source": path}, label="kind"))
+        read_refs(make_settings({"source": path}, label="kind"))
 
 
 def test_addresses_are_fetched(tmp_path: Path) -> None:
-    with serving(lambda path, _: Reply(404) if path == "/1" else Reply(body=PICTURES[0])) as address:
+    with serve_replies(lambda path, _: Reply(404) if path == "/1" else Reply(body=PICTURES[0])) as address:
         urls = [f"{address}/0", f"{address}/1", None]
         pq.write_table(pa.table({"URL": urls, "TEXT": ["a", "b", "c"]}), tmp_path / "a.parquet")
         dataset = Dataset(source=str(tmp_path), references="TEXT")
         assert open_source(dataset).distance == "web"
-        rows = read(dataset)
-    assert [content(row) for row in rows] == [PICTURES[0], None, None]
+        rows = read_refs(dataset)
+    assert [read_bytes(row) for row in rows] == [PICTURES[0], None, None]
     assert [row.detail for row in rows] == ["", f"{address}/1: 404 Not Found", "the image cell is empty"]
 
 
@@ -117,4 +130,4 @@ def test_files_that_disagree_about_their_images(tmp_path: Path) -> None:
     for name, column in (("a", "image"), ("b", "photo")):
         pq.write_table(pa.table({column: PICTURES}), tmp_path / f"{name}.parquet")
     with pytest.raises(InputError, match=r"b\.parquet: its images seem to be in 'photo', those .* in 'image'"):
-        listed(Dataset(source=str(tmp_path)))
+        list_refs(Dataset(source=str(tmp_path)))

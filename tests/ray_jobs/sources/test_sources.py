@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from offered import (
+from image_formats import (
     CAPTIONS,
     COUNT,
     FORMATS,
     HASHES,
     LABELS,
     PICTURES,
-    content,
-    dataset_of,
-    described,
-    jsonl,
-    listed,
-    read,
-    sha,
+    hash_images,
+    list_refs,
+    make_rows,
+    make_settings,
+    read_bytes,
+    read_refs,
+    write_jsonl,
 )
-from serving import Reply, serving
+from reply_server import Reply, serve_replies
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -37,40 +37,40 @@ def offered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
     if request.param != "manifest_http":
         yield request.param(place)
         return
-    with serving(lambda path, _: Reply(body=PICTURES[int(path.strip("/.png"))])) as address:
+    with serve_replies(lambda path, _: Reply(body=PICTURES[int(path.strip("/.png"))])) as address:
         place.mkdir()
-        yield {"source": jsonl(place / "list.jsonl", described(f"{address}/", "url"))}
+        yield {"source": write_jsonl(place / "list.jsonl", make_rows(f"{address}/", "url"))}
 
 
 def test_the_same_images_references_and_labels(offered: dict[str, Any]) -> None:
-    rows = read(dataset_of(offered, references="caption", label="kind"))
-    assert list(sha(rows)) == HASHES
+    rows = read_refs(make_settings(offered, references="caption", label="kind"))
+    assert list(hash_images(rows)) == HASHES
     assert [row.references for row in rows] == CAPTIONS
     assert [row.label for row in rows] == LABELS
     assert len({row.image_id for row in rows}) == COUNT
 
 
 def test_chosen_rows_and_only_those_in_the_order_asked_for(offered: dict[str, Any]) -> None:
-    dataset = dataset_of(offered)
-    everything = listed(dataset)
+    dataset = make_settings(offered)
+    everything = list_refs(dataset)
     for chosen in ([1, 2, 4, 6], [6, 0, 5, 1, 4], [3, 3], []):
-        some = read(dataset, [everything[number] for number in chosen])
-        assert list(sha(some)) == [HASHES[number] for number in chosen]
+        some = read_refs(dataset, [everything[number] for number in chosen])
+        assert list(hash_images(some)) == [HASHES[number] for number in chosen]
         assert [row.image_id for row in some] == [everything[number].image_id for number in chosen]
         assert all((row.label, row.label_id, row.references) == (None, None, []) for row in some)
 
 
 def test_a_listing_is_the_same_every_time_and_has_labels_for_strata(offered: dict[str, Any]) -> None:
-    dataset = dataset_of(offered, label="kind", stratify=True, limit=3)
-    once = listed(dataset)
-    assert once == listed(dataset)
+    dataset = make_settings(offered, label="kind", stratify=True, limit=3)
+    once = list_refs(dataset)
+    assert once == list_refs(dataset)
     as_ids = ["0" if label == "even" else "1" for label in LABELS]  # where the source has names for ids
     assert [one.label for one in once] in (LABELS, as_ids)
     assert all(0 <= one.size < 20 * len(PICTURES[0]) for one in once)
 
 
 def test_a_source_is_small_to_send_after_it_has_listed(offered: dict[str, Any]) -> None:
-    source = open_source(dataset_of(offered))
+    source = open_source(make_settings(offered))
     assert len(list(source.list_images())) == COUNT
     assert len(pickle.dumps(source)) < 2000
 
@@ -83,7 +83,7 @@ def test_a_missing_column_is_told_with_the_nearest_right_name(offered: dict[str,
     right = {"references": "caption", "label": "kind"}[what]
     told = rf"no column '{WRONG[what]}' for {what}; did you mean '{right}'\?"
     with pytest.raises(InputError, match=told):
-        listed(dataset_of(offered, **{what: WRONG[what]}))
+        list_refs(make_settings(offered, **{what: WRONG[what]}))
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_a_missing_column_is_told_with_the_nearest_right_name(offered: dict[str,
 )
 def test_a_missing_image_column_is_told(tmp_path: Path, make: Make) -> None:
     with pytest.raises(InputError, match=r"no column 'no such' for image; known: .*caption, kind"):
-        listed(dataset_of(make(tmp_path / "data"), image="no such"))
+        list_refs(make_settings(make(tmp_path / "data"), image="no such"))
 
 
 def test_the_columns_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "assay")
-    dataset = dataset_of(FORMATS[2](tmp_path / "data"), label="kind")
-    listed(dataset)
+    dataset = make_settings(FORMATS[2](tmp_path / "data"), label="kind")
+    list_refs(dataset)
     assert caplog.messages == [f"dataset {dataset.source}: columns image = 'image', label = 'kind'"]
 
 
@@ -154,10 +154,10 @@ def test_nothing_there(store: str, kind: Any) -> None:
     with pytest.raises(
         InputError, match=f"dataset {store}/nothing: (nothing is there|no such file|none of).*check the URI"
     ):
-        listed(Dataset(source=f"{store}/nothing", format=kind))
+        list_refs(Dataset(source=f"{store}/nothing", format=kind))
 
 
 def test_the_bytes_of_a_file_are_read_by_who_asked(tmp_path: Path) -> None:
-    (row, *_) = read(dataset_of(FORMATS[0](tmp_path / "data")))
+    (row, *_) = read_refs(make_settings(FORMATS[0](tmp_path / "data")))
     assert (row.data, row.file) == (None, tmp_path / "data" / "000.png")
-    assert content(row) == PICTURES[0]
+    assert read_bytes(row) == PICTURES[0]

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offered import PICTURES, dataset_of, jsonl, listed, made, read, table_in
+from image_formats import PICTURES, list_refs, make_dataset, make_settings, read_refs, write_csv, write_jsonl
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
@@ -85,7 +85,7 @@ LAYOUTS = [
 
 
 def texts_of(source: str, make: Any, **settings: Any) -> list[str]:
-    rows = read(Dataset(source=source, references="txt" if make is tars else "caption", **settings))
+    rows = read_refs(Dataset(source=source, references="txt" if make is tars else "caption", **settings))
     return sorted(text for row in rows for text in row.references)
 
 
@@ -154,14 +154,14 @@ def test_a_setting_without_effect_is_refused(
         kind = name.rpartition(".")[2]
         put.get(kind, lambda uri: objects.write(uri, PICTURES[0]))(str(tmp_path / "it" / name))
     with pytest.raises(InputError, match=fault) as caught:
-        listed(Dataset(source=str(tmp_path / "it"), **settings))
+        list_refs(Dataset(source=str(tmp_path / "it"), **settings))
     assert "\n" not in str(caught.value)
 
 
 def test_a_split_of_a_data_set_saved_without_splits_is_refused(tmp_path: Path) -> None:
-    made().save_to_disk(tmp_path / "it")
+    make_dataset().save_to_disk(tmp_path / "it")
     with pytest.raises(InputError, match="it has no splits to take 'test' from; take `split` out"):
-        listed(Dataset(source=str(tmp_path / "it"), split="test"))
+        list_refs(Dataset(source=str(tmp_path / "it"), split="test"))
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_a_split_of_a_data_set_saved_without_splits_is_refused(tmp_path: Path) -
 def test_a_split_of_named_shards(tmp_path: Path, source: str, fault: str | None) -> None:
     for name in ("train-0", "train-1", "val-0", "val-1"):
         put_tar(str(tmp_path / f"{name}.tar"), [name])
-    dataset = dataset_of({"source": tmp_path / source}, split="val")
+    dataset = make_settings({"source": tmp_path / source}, split="val")
     if fault:
         with pytest.raises(InputError, match=fault):
-            listed(dataset)
+            list_refs(dataset)
     else:
-        assert all(image.image_id.startswith("val") for image in listed(dataset))
+        assert all(image.image_id.startswith("val") for image in list_refs(dataset))
 
 
 @pytest.mark.parametrize(
@@ -192,22 +192,22 @@ def test_classes_that_are_named_almost_like_splits_are_classes(tmp_path: Path, c
         objects.write(str(tmp_path / name / "a.png"), PICTURES[0])
     dataset = Dataset(source=str(tmp_path), label="kind")
     assert source_revision(dataset)
-    assert sorted(str(image.label) for image in listed(dataset)) == sorted(classes)
+    assert sorted(str(image.label) for image in list_refs(dataset)) == sorted(classes)
 
 
 def test_which_files_a_split_chose_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "assay")
     hub_clone(str(tmp_path))
-    assert len(listed(Dataset(source=str(tmp_path), split="validation"))) == 2
+    assert len(list_refs(Dataset(source=str(tmp_path), split="validation"))) == 2
     assert f"dataset {tmp_path}: 2 of 7 files are of the split validation" in caplog.messages
 
 
 def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
     rows = [{"file_name": f"{split}/{n}.png", "caption": f"{split} {n}"} for split in ("train", "val") for n in (0, 1)]
-    jsonl(tmp_path / "metadata.jsonl", rows)
+    write_jsonl(tmp_path / "metadata.jsonl", rows)
     for row in rows[:3]:
         objects.write(f"{tmp_path}/{row['file_name']}", PICTURES[0])
-    found = read(Dataset(source=str(tmp_path), split="val", references="caption"))
+    found = read_refs(Dataset(source=str(tmp_path), split="val", references="caption"))
     assert [(row.image_id, row.references, row.detail) for row in found] == [
         ("val/0.png", ["val 0"], ""),
         ("val/1.png", ["val 1"], "named in metadata.jsonl but not there"),
@@ -234,7 +234,7 @@ def test_what_data_tools_wrote_for_themselves_is_passed_over(
     before = source_revision(dataset)
     for name in files:
         put_parquet(f"{store}/it/{name}", ["never committed"])
-    assert [image.image_id for image in listed(dataset)] == ["a.parquet#0"]
+    assert [image.image_id for image in list_refs(dataset)] == ["a.parquet#0"]
     assert any(left in line for line in caplog.messages)
     assert source_revision(dataset) == before  # it decides nothing, so it moves no id
 
@@ -253,13 +253,13 @@ def test_notes_of_data_tools_count_for_the_revision_as_they_always_did(tmp_path:
 def test_images_that_cameras_and_archives_name_with_underscores(tmp_path: Path) -> None:
     for name in ("_DSC0001.jpg", "_cat/a.png", "__MACOSX/a.png", "__MACOSX/._a.png"):
         objects.write(f"{tmp_path}/{name}", PICTURES[0])
-    assert [image.image_id for image in listed(Dataset(source=str(tmp_path)))] == ["_DSC0001.jpg", "_cat/a.png"]
+    assert [image.image_id for image in list_refs(Dataset(source=str(tmp_path)))] == ["_DSC0001.jpg", "_cat/a.png"]
 
 
 def test_folders_of_several_configurations_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for language in ("en", "fr"):
         put_parquet(f"{tmp_path}/{language}/train-00000-of-00001.parquet", [language])
-    assert len(listed(Dataset(source=str(tmp_path)))) == 2
+    assert len(list_refs(Dataset(source=str(tmp_path)))) == 2
     assert f"dataset {tmp_path}: holds shards in several folders (en, fr)" in " ".join(caplog.messages)
 
 
@@ -268,20 +268,20 @@ def test_folders_of_detection_data_are_splits(tmp_path: Path, folder: str) -> No
     for name in (folder, folder.replace("train", "val")):
         objects.write(f"{tmp_path}/{name}/a.png", PICTURES[0])
         objects.write(f"{tmp_path}/{name.replace('images', 'labels')}/a.txt", b"0 0.5 0.5 1 1")
-    found = listed(Dataset(source=str(tmp_path), split="train"))
+    found = list_refs(Dataset(source=str(tmp_path), split="train"))
     assert [image.image_id for image in found] == [f"{folder}/a.png"]
     if folder == "images/train":
         with pytest.raises(InputError, match="are of the splits train, val in images/"):
-            listed(Dataset(source=str(tmp_path)))
+            list_refs(Dataset(source=str(tmp_path)))
 
 
 def test_a_split_without_metadata_of_its_own(tmp_path: Path) -> None:
     for split in ("train", "val"):
         objects.write(f"{tmp_path}/{split}/a.png", PICTURES[0])
     objects.write(f"{tmp_path}/train/metadata.csv", b"file_name,caption\na.png,x\n")
-    assert [image.image_id for image in listed(Dataset(source=str(tmp_path), split="val"))] == ["val/a.png"]
+    assert [image.image_id for image in list_refs(Dataset(source=str(tmp_path), split="val"))] == ["val/a.png"]
     with pytest.raises(InputError, match=r"references 'caption' need a metadata\.jsonl or metadata\.csv"):
-        listed(Dataset(source=str(tmp_path), split="val", references="caption"))
+        list_refs(Dataset(source=str(tmp_path), split="val", references="caption"))
 
 
 def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) ->
     for split in ("train", "test"):  # notes of a tool; the images are of no split
         put_parquet(f"{tmp_path}/{split}.parquet", [split])
     assert source_revision(Dataset(source=str(tmp_path), format="folder"))
-    assert [image.image_id for image in listed(Dataset(source=str(tmp_path), format="folder"))] == ["a.png"]
+    assert [image.image_id for image in list_refs(Dataset(source=str(tmp_path), format="folder"))] == ["a.png"]
     with pytest.raises(InputError, match="are of the splits test, train"):
         source_revision(Dataset(source=str(tmp_path), format="parquet"))
 
@@ -303,20 +303,20 @@ def test_a_column_that_tells_splits_under_another_name(tmp_path: Path, column: s
     if name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
     else:
-        table_in(tmp_path / name, rows)
+        write_csv(tmp_path / name, rows)
     kind = "parquet" if name.endswith(".parquet") else "auto"
     source = str(tmp_path / name if name == "m.csv" else tmp_path)
-    assert len(listed(Dataset(source=source, format=kind, split="validation"))) == 2
-    assert len(listed(Dataset(source=source, format=kind, split="all"))) == 3
+    assert len(list_refs(Dataset(source=source, format=kind, split="validation"))) == 2
+    assert len(list_refs(Dataset(source=source, format=kind, split="all"))) == 3
     with pytest.raises(InputError, match=r"its rows are of the splits train, val; name the one to use"):
-        listed(Dataset(source=source, format=kind))
+        list_refs(Dataset(source=source, format=kind))
 
 
 def test_a_set_that_is_no_split_chooses_nothing(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(PICTURES[0])
-    table_in(tmp_path / "m_val.csv", [{"image": "0.png", "set": "birds"}])
-    assert len(listed(Dataset(source=str(tmp_path / "m_val.csv"), split="val"))) == 1
-    assert len(listed(Dataset(source=str(tmp_path / "m_val.csv")))) == 1
+    write_csv(tmp_path / "m_val.csv", [{"image": "0.png", "set": "birds"}])
+    assert len(list_refs(Dataset(source=str(tmp_path / "m_val.csv"), split="val"))) == 1
+    assert len(list_refs(Dataset(source=str(tmp_path / "m_val.csv")))) == 1
 
 
 def test_two_snapshots_of_a_repository_are_not_mixed(tmp_path: Path) -> None:
@@ -325,8 +325,8 @@ def test_two_snapshots_of_a_repository_are_not_mixed(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         pq.write_table(pa.table({"image": PICTURES[:1]}), place / "val-00000-of-00001.parquet")
         if sha[0] == "a":
-            assert len(listed(Dataset(source=str(tmp_path), split="val"))) == 1
+            assert len(list_refs(Dataset(source=str(tmp_path), split="val"))) == 1
     with pytest.raises(
         InputError, match=rf"several snapshots of a repository .*`source: {tmp_path}/snapshots/a{{40}}`"
     ):
-        listed(Dataset(source=str(tmp_path), split="val"))
+        list_refs(Dataset(source=str(tmp_path), split="val"))

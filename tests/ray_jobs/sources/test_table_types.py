@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offered import PICTURES, content, pictures, read
+from image_formats import PICTURES, read_bytes, read_refs, write_images
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError
@@ -58,7 +58,7 @@ def written(folder: Path, name: str = "a.parquet", **columns: Any) -> Dataset:
 )
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_images_of_every_type(tmp_path: Path, column: pa.Array, kind: str) -> None:
-    pictures(tmp_path / "data")
+    write_images(tmp_path / "data")
     table = pa.table({"image": column, "caption": ["a", "b"]})
     if kind == "parquet":
         pq.write_table(table, tmp_path / "data" / "t.parquet")
@@ -66,8 +66,8 @@ def test_images_of_every_type(tmp_path: Path, column: pa.Array, kind: str) -> No
         with pa.ipc.new_file(tmp_path / "data" / "t.arrow", table.schema) as file:
             file.write_table(table)
     dataset = Dataset(source=str(tmp_path / "data"), format=kind, references="caption")
-    rows = read(dataset)
-    assert [content(row) for row in rows] == PICTURES[:2], [row.detail for row in rows]
+    rows = read_refs(dataset)
+    assert [read_bytes(row) for row in rows] == PICTURES[:2], [row.detail for row in rows]
     assert [row.references for row in rows] == [["a"], ["b"]]
     assert open_source(dataset).distance == "local"
 
@@ -98,7 +98,7 @@ CAT = pa.array(["cat", "dog"])
 )  # fmt: skip
 def test_references_of_every_type(tmp_path: Path, column: pa.Array, references: Any) -> None:
     dataset = written(tmp_path / "data", image=PICTURES[:2], said=column)
-    rows = read(dataset.model_copy(update={"references": "said"}))
+    rows = read_refs(dataset.model_copy(update={"references": "said"}))
     if isinstance(references, list):
         assert [row.references for row in rows] == references
         assert all(row.data for row in rows)
@@ -122,7 +122,7 @@ def test_references_of_every_type(tmp_path: Path, column: pa.Array, references: 
     ids=str,
 )  # fmt: skip
 def test_labels_of_every_type(tmp_path: Path, column: pa.Array, labels: Any) -> None:
-    rows = read(written(tmp_path / "data", image=PICTURES[:2], kind=column).model_copy(update={"label": "kind"}))
+    rows = read_refs(written(tmp_path / "data", image=PICTURES[:2], kind=column).model_copy(update={"label": "kind"}))
     if isinstance(labels, list):
         assert [row.label for row in rows] == labels
     else:
@@ -134,22 +134,22 @@ def test_several_labels_have_a_name_each(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('["cat", "dog", "cow"]')
     dataset = written(tmp_path / "data", image=PICTURES[:2], kind=pa.array([[0, 2], [1]]))
     update = {"label": "kind", "label_names": str(tmp_path / "names.json")}
-    rows = read(dataset.model_copy(update=update))
+    rows = read_refs(dataset.model_copy(update=update))
     assert [(row.label, row.label_id) for row in rows] == [("cat, cow", "0, 2"), ("dog", "1")]
     with pytest.raises(InputError, match=r"names\.json: no name for label '3'"):
-        read(written(tmp_path / "data", image=PICTURES[:1], kind=pa.array([[0, 3]])).model_copy(update=update))
+        read_refs(written(tmp_path / "data", image=PICTURES[:1], kind=pa.array([[0, 3]])).model_copy(update=update))
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
 @pytest.mark.parametrize("column", ["jpg", "photo_data", "path"])
 def test_a_file_whose_images_are_all_missing_is_rejects(tmp_path: Path, order: str, column: str) -> None:
-    pictures(tmp_path / "data")
+    write_images(tmp_path / "data")
     cells = NAMES if column == "path" else PICTURES[:2]
     written(tmp_path / "data", f"{order[0]}.parquet", **{column: cells, "caption": ["a", "b"]})
     empty = {column: pa.nulls(2), "caption": ["c", "d"], "mask": [b"x", b"y"] if column == "jpg" else ["x", "y"]}
     dataset = written(tmp_path / "data", f"{order[1]}.parquet", **empty)
-    rows = {row.image_id: row for row in read(dataset)}
-    assert [content(rows[f"{order[0]}.parquet#{number}"]) for number in range(2)] == PICTURES[:2]
+    rows = {row.image_id: row for row in read_refs(dataset)}
+    assert [read_bytes(rows[f"{order[0]}.parquet#{number}"]) for number in range(2)] == PICTURES[:2]
     told = f"the image cell is empty, as all of '{column}' in this file"
     assert [rows[f"{order[1]}.parquet#{number}"].detail for number in range(2)] == [told] * 2
 
@@ -179,9 +179,9 @@ def test_a_file_without_rows_and_columns_is_nothing(tmp_path: Path) -> None:
     pq.write_table(pa.table({}), tmp_path / "0.parquet")
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "1.parquet")
     dataset = Dataset(source=str(tmp_path))
-    assert read(dataset) == []
+    assert read_refs(dataset) == []
     pq.write_table(pa.table({"image": PICTURES[:2]}), tmp_path / "2.parquet")
-    assert [row.data for row in read(dataset)] == PICTURES[:2]
+    assert [row.data for row in read_refs(dataset)] == PICTURES[:2]
     assert open_source(dataset).distance == "local"
 
 
@@ -194,11 +194,11 @@ def test_what_pandas_writes(tmp_path: Path) -> None:
     })  # fmt: skip
     frame.to_parquet(tmp_path / "a.parquet")
     for label in ("kind", "gaps"):
-        rows = read(Dataset(source=str(tmp_path), references="caption", label=label))
+        rows = read_refs(Dataset(source=str(tmp_path), references="caption", label=label))
         assert [(row.references, row.label) for row in rows] == [(["a dog"], "3"), (["a cat"], None), ([], "5")]
     as_texts = frame.astype({"gaps": str, "caption": str})
     as_texts.to_parquet(tmp_path / "a.parquet")
-    rows = read(Dataset(source=str(tmp_path), references="caption", label="gaps"))
+    rows = read_refs(Dataset(source=str(tmp_path), references="caption", label="gaps"))
     assert [(row.references, row.label) for row in rows] == [(["a dog"], "3"), (["a cat"], None), ([], "5")]
 
 
@@ -207,8 +207,7 @@ def test_what_spark_writes(tmp_path: Path) -> None:
     times = pa.array([datetime.datetime(2026, 1, 1)] * 2, pa.timestamp("ns"))
     table = pa.table({"image": PICTURES[:2], "caption": pa.array([b"a", b"b"]), "at": times})
     pq.write_table(table, tmp_path / "part-0.parquet", use_deprecated_int96_timestamps=True)
-    assert [row.references for row in read(Dataset(source=str(tmp_path), references="caption", image="image"))] == [
-        ["a"], ["b"],
-    ]  # fmt: skip
-    rows = read(Dataset(source=str(tmp_path), label="at", image="image"))
+    rows = read_refs(Dataset(source=str(tmp_path), references="caption", image="image"))
+    assert [row.references for row in rows] == [["a"], ["b"]]
+    rows = read_refs(Dataset(source=str(tmp_path), label="at", image="image"))
     assert {row.detail for row in rows} == {"label 'at': a Timestamp; write it as a text or number"}

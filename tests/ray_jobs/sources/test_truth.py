@@ -10,8 +10,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import encoded, picture
-from offered import CAPTIONS, FORMATS, LABELS, dataset_of, jsonl, listed, pictures, read
+from image_formats import CAPTIONS, FORMATS, LABELS, list_refs, make_settings, read_refs, write_images, write_jsonl
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.suite import Preprocess
 from ray_jobs.golden.build_part import encode_part
@@ -28,34 +28,34 @@ TRUTH = {"words": "caption", "parity": "kind"}
 
 @pytest.mark.parametrize("offer", FORMATS, ids=lambda offer: offer.__name__)
 def test_every_source_reads_the_truth_of_each_image(tmp_path: Path, offer: Any) -> None:
-    dataset = dataset_of(offer(tmp_path / "data"), truth=TRUTH)
+    dataset = make_settings(offer(tmp_path / "data"), truth=TRUTH)
     expected = [{"words": CAPTIONS[n], "parity": LABELS[n]} for n in range(len(CAPTIONS))]
-    assert [json.loads(row.truth or "") for row in read(dataset)] == expected
+    assert [json.loads(row.truth or "") for row in read_refs(dataset)] == expected
 
 
 @pytest.mark.parametrize("offer", FORMATS, ids=lambda offer: offer.__name__)
 def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path, offer: Any) -> None:
     settings = offer(tmp_path / "data")
     with pytest.raises(InputError, match=r"no column 'knd' for the truth of 'parity'; did you mean 'kind'\?"):
-        listed(dataset_of(settings, truth={"parity": "knd"}))
-    assert {row.truth for row in read(dataset_of(settings))} == {None}
+        list_refs(make_settings(settings, truth={"parity": "knd"}))
+    assert {row.truth for row in read_refs(make_settings(settings))} == {None}
 
 
 def test_a_folder_without_metadata_has_no_truth(tmp_path: Path) -> None:
-    pictures(tmp_path / "plain")
+    write_images(tmp_path / "plain")
     with pytest.raises(InputError, match=r"truth 'n' needs a metadata\.jsonl or metadata\.csv"):
-        listed(dataset_of({"source": tmp_path / "plain"}, truth={"count": "n"}))
+        list_refs(make_settings({"source": tmp_path / "plain"}, truth={"count": "n"}))
 
 
 def test_the_sample_and_the_golden_part_carry_it(tmp_path: Path) -> None:
-    jsonl(pictures(tmp_path / "few") / "metadata.jsonl", [{"file_name": "001.png", "n": 3}])
-    dataset = dataset_of({"source": tmp_path / "few"}, truth={"count": "n"})
+    write_jsonl(write_images(tmp_path / "few") / "metadata.jsonl", [{"file_name": "001.png", "n": 3}])
+    dataset = make_settings({"source": tmp_path / "few"}, truth={"count": "n"})
     with open_sample(dataset) as sample:
-        sample.draw(listed(dataset))
+        sample.draw(list_refs(dataset))
         drawn = list(sample)
     assert [one.truth for one in drawn[:3]] == ["{}", '{"count": 3}', "{}"]
-    rows = read(dataset, drawn[:2])
-    made = [(row, prepare_file(row.image_id, encoded(picture(1)), Preprocess())) for row in rows]
+    rows = read_refs(dataset, drawn[:2])
+    made = [(row, prepare_file(row.image_id, encode_image(draw_picture(1)), Preprocess())) for row in rows]
     part = part_table(encode_part(made, defaultdict(float)))
     assert part["truth"].to_pylist() == ["{}", '{"count": 3}']
 
@@ -123,7 +123,7 @@ def test_numbers_of_classes_become_their_names_wherever_they_stand(tmp_path: Pat
     })  # fmt: skip
     box = [0, 1, 2, 3]
     cells = {
-        "image": [{"bytes": encoded(picture(0)), "path": None}],
+        "image": [{"bytes": encode_image(draw_picture(0)), "path": None}],
         "one": [1],
         "many": [[0, 1, -1]],
         "found": [{"label": [1], "box": [box]}],
@@ -132,8 +132,8 @@ def test_numbers_of_classes_become_their_names_wherever_they_stand(tmp_path: Pat
     datasets.Dataset.from_dict(cells, features=features).save_to_disk(tmp_path / "saved")
     datasets.Dataset.from_dict(cells, features=features).to_parquet(tmp_path / "saved.parquet")
     for source in ("saved", "saved.parquet"):
-        dataset = dataset_of({"source": tmp_path / source}, truth={n: n for n in ("one", "many", "found", "listed")})
-        (row,) = read(dataset)
+        dataset = make_settings({"source": tmp_path / source}, truth={n: n for n in ("one", "many", "found", "listed")})
+        (row,) = read_refs(dataset)
         assert json.loads(row.truth or "") == {
             "one": "dog",
             "many": ["cat", "dog", None],
@@ -145,14 +145,14 @@ def test_numbers_of_classes_become_their_names_wherever_they_stand(tmp_path: Pat
 def test_a_column_of_another_type_is_told_by_its_name(tmp_path: Path) -> None:
     when = pa.array([0], pa.timestamp("s"))
     path = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"image": pa.array([encoded(picture(0))]), "when": when}), path)
-    (row,) = read(dataset_of({"source": path}, truth={"it": "when"}))
+    pq.write_table(pa.table({"image": pa.array([encode_image(draw_picture(0))]), "when": when}), path)
+    (row,) = read_refs(make_settings({"source": path}, truth={"it": "when"}))
     assert row.detail == "truth 'when': a datetime; write a text, a number, true or false, or a list of these"
 
 
 def test_a_coco_file_has_its_objects_with_boxes_in_thousandths(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(encoded(picture(0)))
-    (tmp_path / "b.png").write_bytes(encoded(picture(1)))
+    (tmp_path / "a.png").write_bytes(encode_image(draw_picture(0)))
+    (tmp_path / "b.png").write_bytes(encode_image(draw_picture(1)))
     said = {
         "images": [
             {"id": 1, "file_name": "a.png", "width": 200, "height": 400},
@@ -167,7 +167,7 @@ def test_a_coco_file_has_its_objects_with_boxes_in_thousandths(tmp_path: Path) -
         ],
     }
     (tmp_path / "instances.json").write_text(json.dumps(said))
-    rows = read(dataset_of({"source": tmp_path / "instances.json"}, truth={"found": "objects"}))
+    rows = read_refs(make_settings({"source": tmp_path / "instances.json"}, truth={"found": "objects"}))
     assert [json.loads(row.truth or "") for row in rows] == [
         {"found": [{"label": "dog", "box": [100, 100, 600, 600]}, {"label": "dog", "box": [750, 0, 1000, 1000]}]},
         {"found": []},

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from offered import PICTURES
-from serving import Reply, serving
+from image_formats import PICTURES
+from reply_server import Reply, serve_replies
 
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.reading import fetch as reading
@@ -33,7 +33,7 @@ def fetched(answer: Callable[[str, int], Reply]) -> tuple[bytes | None, str, int
         asked += 1
         return answer(path, times)
 
-    with serving(counted) as address:
+    with serve_replies(counted) as address:
         started = time.monotonic()
         data, detail = web.fetch(f"{address}/x.png")
         assert time.monotonic() - started < 15
@@ -164,7 +164,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 def test_a_failure_is_a_row_without_data_and_the_others_are_read() -> None:
-    with serving(lambda path, _: Reply(404) if path == "/3" else Reply(body=path.encode())) as address:
+    with serve_replies(lambda path, _: Reply(404) if path == "/3" else Reply(body=path.encode())) as address:
         found = list(prefetch(partial(reading.fetch_place, home="/data"), (f"{address}/{n}" for n in range(9)), 4))
     assert [one.data for one in found] == [None if number == 3 else b"/%d" % number for number in range(9)]
 

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 import webdataset
-from offered import CAPTIONS, LABELS, NAMES, PICTURES, dataset_of, listed, read, shards, webdataset_folder
+from image_formats import (
+    CAPTIONS,
+    LABELS,
+    NAMES,
+    PICTURES,
+    list_refs,
+    make_settings,
+    read_refs,
+    webdataset_folder,
+    write_shards,
+)
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -25,22 +35,22 @@ def tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
 
 
 def one(path: Path, members: list[tuple[str, bytes]], **settings: Any) -> Any:
-    return read(Dataset(source=str(tar(path / "a.tar", members)), **settings))
+    return read_refs(Dataset(source=str(tar(path / "a.tar", members)), **settings))
 
 
 def test_on_s3_as_a_folder_a_shard_and_a_pattern(s3: str, tmp_path: Path) -> None:
-    shards(tmp_path / "data")
+    write_shards(tmp_path / "data")
     for path in (tmp_path / "data").iterdir():
         objects.upload(path, f"{s3}/data/{path.name}")
     for source in (f"{s3}/data", f"{s3}/data/train-{{000..001}}.tar"):
-        rows = read(Dataset(source=source, label="kind", references="caption"))
+        rows = read_refs(Dataset(source=source, label="kind", references="caption"))
         assert [row.data for row in rows] == PICTURES
         assert ([row.label for row in rows], [row.references for row in rows]) == (LABELS, CAPTIONS)
         assert [row.image_id for row in rows][3:5] == ["train-000.tar/003", "train-001.tar/004"]
-    rows = read(Dataset(source=f"{s3}/data/train-001.tar"))
+    rows = read_refs(Dataset(source=f"{s3}/data/train-001.tar"))
     assert [row.image_id for row in rows] == [f"train-001.tar/00{n}" for n in (4, 5, 6)]
     with pytest.raises(InputError, match=r"train-002\.tar is not there; correct the pattern"):
-        listed(Dataset(source=f"{s3}/data/train-{{000..002}}.tar"))
+        list_refs(Dataset(source=f"{s3}/data/train-{{000..002}}.tar"))
 
 
 @pytest.mark.slow
@@ -64,16 +74,16 @@ def test_the_grouping_is_that_of_webdataset(tmp_path: Path) -> None:
     ]  # fmt: skip
     path = tar(tmp_path / "a.tar", members)
     theirs = list(webdataset.WebDataset(str(path), shardshuffle=False))
-    ours = read(Dataset(source=str(path)))
+    ours = read_refs(Dataset(source=str(path)))
     assert [row.image_id for row in ours] == [f"a.tar/{sample['__key__']}" for sample in theirs]
     assert [row.data for row in ours] == [sample.get("png") or sample.get("jpg") for sample in theirs]
-    assert [row.data for row in read(Dataset(source=str(path), image="seg.png"))] == [None, b"seg", None]
+    assert [row.data for row in read_refs(Dataset(source=str(path), image="seg.png"))] == [None, b"seg", None]
 
 
 def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "assay")
     path = tar(tmp_path / "a.tar", [("a.png", b"1"), ("README", b"x")])
-    listed(Dataset(source=str(path)))
+    list_refs(Dataset(source=str(path)))
     assert caplog.messages == [f"dataset {path}: passed over 1 not named {{key}}.{{extension}}: README"]
 
 
@@ -86,12 +96,12 @@ def test_labels_and_references_by_extension_or_by_key(tmp_path: Path) -> None:
     rows = one(tmp_path, both, label="cls", references="txt")
     assert [(row.label, row.references) for row in rows] == [("7", ["a dög"]), ("8", ["x", "y"]), (None, [])]
     strata = Dataset(source=str(tmp_path / "a.tar"), label="cls", stratify=True, limit=1)
-    assert [found.label for found in listed(strata)] == ["7", "8", None]
+    assert [found.label for found in list_refs(strata)] == ["7", "8", None]
 
 
 def test_labels_for_strata_are_read_from_every_shard(tmp_path: Path) -> None:
-    dataset = dataset_of(webdataset_folder(tmp_path / "data"), label="kind", stratify=True, limit=2)
-    assert [found.label for found in listed(dataset)] == LABELS
+    dataset = make_settings(webdataset_folder(tmp_path / "data"), label="kind", stratify=True, limit=2)
+    assert [found.label for found in list_refs(dataset)] == LABELS
 
 
 def test_a_sample_without_an_image_and_one_that_is_there_twice_are_counted(tmp_path: Path) -> None:
@@ -126,13 +136,13 @@ def test_what_the_settings_name_and_no_sample_has(tmp_path: Path) -> None:
 
 
 def test_a_shard_cut_off_anywhere_is_told_by_name_and_offset(tmp_path: Path) -> None:
-    shards(tmp_path / "data")
+    write_shards(tmp_path / "data")
     whole = (tmp_path / "data" / "train-000.tar").read_bytes()
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
     for size in (0, 1, 511, 512, 700, 512 + len(PICTURES[0]) // 512 * 512, 5000, end, end + 100):
         (tmp_path / "data" / "train-001.tar").write_bytes(whole[:size])
         with pytest.raises(InputError, match=r"train-001\.tar: (cut off or corrupt at byte \d+: |empty)") as caught:
-            listed(Dataset(source=str(tmp_path / "data")))
+            list_refs(Dataset(source=str(tmp_path / "data")))
         assert "\n" not in str(caught.value)
 
 
@@ -142,10 +152,10 @@ def test_a_corrupt_header_and_a_second_archive_behind_the_first_are_told(tmp_pat
     second = 512 + -(-len(PICTURES[0]) // 512) * 512
     path.write_bytes(whole[:second] + b"garbage" + whole[second + 7 :])
     with pytest.raises(InputError, match=rf"a\.tar: cut off or corrupt at byte {second}: an unreadable header"):
-        listed(Dataset(source=str(path)))
+        list_refs(Dataset(source=str(path)))
     path.write_bytes(whole + whole)
     with pytest.raises(InputError, match=r"a\.tar: goes on behind its end mark at byte \d+"):
-        listed(Dataset(source=str(path)))
+        list_refs(Dataset(source=str(path)))
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar"])
@@ -153,17 +163,17 @@ def test_a_compressed_shard(tmp_path: Path, name: str) -> None:
     plain = tar(tmp_path / "plain", [("a.png", b"1")]).read_bytes()
     (tmp_path / name).write_bytes(gzip.compress(plain))
     with pytest.raises(InputError, match=rf"{name}: compressed \(gzip\); decompress it"):
-        listed(Dataset(source=str(tmp_path / name)))
+        list_refs(Dataset(source=str(tmp_path / name)))
 
 
 def test_a_shard_that_became_shorter_since_it_was_listed(tmp_path: Path) -> None:
-    shards(tmp_path / "data")
+    write_shards(tmp_path / "data")
     dataset = Dataset(source=str(tmp_path / "data"), label="kind")
-    located = listed(dataset)
+    located = list_refs(dataset)
     path = tmp_path / "data" / "train-001.tar"
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(RetryableError, match=r"train-001\.tar: ends before byte \d+; it changed since it was listed"):
-        read(dataset, located)
+        read_refs(dataset, located)
 
 
 def test_members_far_apart_are_read_without_what_lies_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +192,7 @@ def test_members_far_apart_are_read_without_what_lies_between(tmp_path: Path, mo
 
 def test_a_header_that_leads_back_is_told_not_followed(tmp_path: Path) -> None:
     """A size below zero, which a header can hold in base 256: Python's reader would find that member for ever."""
-    shards(tmp_path / "data")
+    write_shards(tmp_path / "data")
     path = tmp_path / "data" / "train-000.tar"
     data = bytearray(path.read_bytes())
     data[124:136] = b"\xff" * 10 + b"\xfe\x00"  # -512
@@ -190,13 +200,13 @@ def test_a_header_that_leads_back_is_told_not_followed(tmp_path: Path) -> None:
     data[148:156] = b"%06o\0 " % sum(data[:512])
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"train-000\.tar: cut off or corrupt at byte 0: "):
-        listed(Dataset(source=str(tmp_path / "data")))
+        list_refs(Dataset(source=str(tmp_path / "data")))
 
 
 def test_a_first_name_like_the_sign_of_a_packer_is_a_name(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
         tar.write({"__key__": "BZ_001", "png": PICTURES[0]})
-    assert [row.data for row in read(Dataset(source=str(tmp_path / "a.tar")))] == [PICTURES[0]]
+    assert [row.data for row in read_refs(Dataset(source=str(tmp_path / "a.tar")))] == [PICTURES[0]]
 
 
 @pytest.mark.parametrize(

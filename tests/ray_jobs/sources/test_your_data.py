@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from offered import PICTURES, read
+from image_formats import PICTURES, read_refs
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.revision import source_revision
@@ -74,7 +74,7 @@ def test_an_example_is_read_as_its_table_says(store: str, title: str) -> None:
             settings[name] = f"{store}/{settings[name]}"
     dataset = Dataset(**settings)
     assert source_revision(dataset)
-    rows = read(dataset)
+    rows = read_refs(dataset)
     assert [[row.image_id, row.label or "", " / ".join(row.references)] for row in rows] == expected
     assert [row.detail for row in rows] == [""] * len(rows)
     assert all(row.data or row.file for row in rows)

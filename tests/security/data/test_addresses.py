@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Reply, serving
+from reply_server import Reply, serve_replies
 
 from ray_jobs.sources.reading import allowed_places, web
 
@@ -49,7 +49,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> l
     ],
 )  # fmt: skip
 def test_an_address_inside_is_not_asked(host: str) -> None:
-    with serving(lambda *_: Reply(body=SECRET)) as address:
+    with serve_replies(lambda *_: Reply(body=SECRET)) as address:
         port = address.rpartition(":")[2]
         data, detail = web.fetch(f"http://{host}:{port}/x")
     assert data is None
@@ -81,7 +81,7 @@ def test_an_address_that_everybody_reaches(address: str) -> None:
      "instance-data", "b\u00fccher.example", "rebind.example.com", "trailing.example.com."],
 )  # fmt: skip
 def test_a_name_of_an_address_inside_is_not_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(lambda *_: Reply(body=SECRET)) as address:
+    with serve_replies(lambda *_: Reply(body=SECRET)) as address:
         plain = name.rstrip(".").encode("idna").decode()
         resolving(monkeypatch, {plain: ["127.0.0.1"], name.rstrip("."): ["127.0.0.1"]})
         data, detail = web.fetch(f"http://{name}:{address.rpartition(':')[2]}/x")
@@ -99,7 +99,7 @@ def test_a_name_of_two_addresses_is_refused_for_one_of_them(monkeypatch: pytest.
 def test_a_name_is_looked_up_once_and_that_address_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked up again for the connection, the name could have another address by then."""
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
-    with serving(lambda *_: Reply(body=b"image")) as address:
+    with serve_replies(lambda *_: Reply(body=b"image")) as address:
         asked = resolving(monkeypatch, {"once.example": ["127.0.0.1"]})
         assert web.fetch(f"http://once.example:{address.rpartition(':')[2]}/x") == (b"image", "")
     assert asked.count("once.example") == 1
@@ -116,9 +116,9 @@ def test_a_redirect_inside_is_not_followed(target: str, status: int, monkeypatch
         arrived.append(path)
         return Reply(body=SECRET)
 
-    with serving(inside) as other:
+    with serve_replies(inside) as other:
         location = target.format(port=other.rpartition(":")[2])
-        with serving(lambda *_: Reply(status, headers={"Location": location})) as address:
+        with serve_replies(lambda *_: Reply(status, headers={"Location": location})) as address:
             monkeypatch.setenv("ASSAY_SOURCES", f"{address}/")
             data, detail = web.fetch(f"{address}/x")
     assert data is None
@@ -132,13 +132,13 @@ def test_a_redirect_inside_is_not_followed(target: str, status: int, monkeypatch
 def test_a_scheme_that_is_not_the_webs(scheme: str) -> None:
     with pytest.raises(allowed_places.PlaceRefused):
         allowed_places.check_place(f"{scheme}:///etc/passwd", "/data")
-    with serving(lambda *_: Reply(302, headers={"Location": f"{scheme}:///etc/passwd"})) as address:
+    with serve_replies(lambda *_: Reply(302, headers={"Location": f"{scheme}:///etc/passwd"})) as address:
         data, _ = web.fetch(f"{address}/x")
     assert data is None
 
 
 def answered(monkeypatch: pytest.MonkeyPatch, sources: Callable[[str], str], path: str = "/x") -> bytes | None:
-    with serving(lambda *_: Reply(body=b"image")) as address:
+    with serve_replies(lambda *_: Reply(body=b"image")) as address:
         monkeypatch.setenv("ASSAY_SOURCES", sources(address))
         return web.fetch(f"{address}{path}")[0]
 
@@ -163,7 +163,7 @@ def test_a_prefix_is_not_left(path: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_kept_connection_is_not_used_when_it_is_not_allowed_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(lambda *_: Reply(body=b"image")) as address:
+    with serve_replies(lambda *_: Reply(body=b"image")) as address:
         monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
         assert web.fetch(f"{address}/x")[0] == b"image"
         monkeypatch.setenv("ASSAY_SOURCES", "")
@@ -178,7 +178,7 @@ def test_a_prefix_holds_on_a_kept_connection(path: str, monkeypatch: pytest.Monk
         arrived.append(place)
         return Reply(body=b"image")
 
-    with serving(answer) as address:
+    with serve_replies(answer) as address:
         monkeypatch.setenv("ASSAY_SOURCES", f"{address}/set")
         assert web.fetch(f"{address}/set/1.jpg") == (b"image", "")
         data, detail = web.fetch(f"{address}{path}")
@@ -203,7 +203,7 @@ def test_a_prefix_holds_when_the_server_redirects(status: int, monkeypatch: pyte
             return Reply(status, headers={"Location": "/admin"})
         return Reply(body=SECRET)
 
-    with serving(answer) as address:
+    with serve_replies(answer) as address:
         monkeypatch.setenv("ASSAY_SOURCES", f"{address}/set")
         data, detail = web.fetch(f"{address}/set/1.jpg")
     assert data is None
@@ -223,7 +223,7 @@ def test_no_password_of_the_node_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
         sent.append(str(handler.headers))
         received.set()
 
-    with serving(lambda *_: Reply(body=b"image", then=then)) as address:
+    with serve_replies(lambda *_: Reply(body=b"image", then=then)) as address:
         web.fetch(f"{address}/x")
         assert received.wait(60)  # the body is there before the server goes on
     assert sent
@@ -232,7 +232,7 @@ def test_no_password_of_the_node_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
 def test_no_proxy_of_the_node_is_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(lambda *_: Reply(body=SECRET)) as proxy:
+    with serve_replies(lambda *_: Reply(body=SECRET)) as proxy:
         monkeypatch.setenv(name, proxy)
         monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
         data, _ = web.fetch("http://127.0.0.1:1/x")
@@ -240,7 +240,7 @@ def test_no_proxy_of_the_node_is_asked(name: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_proxy_of_the_deployment_does_not_lead_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(lambda *_: Reply(body=SECRET)) as proxy:
+    with serve_replies(lambda *_: Reply(body=SECRET)) as proxy:
         monkeypatch.setenv("ASSAY_PROXY", proxy)
         data, detail = web.fetch("http://169.254.169.254/latest")
     assert data is None

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import encoded, picture
-from serving import Reply, serving
+from reply_server import Reply, serve_replies
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.dataset.brace_patterns import MOST_FILES, count_named_files, expand_pattern
@@ -266,7 +266,7 @@ def test_an_answer_that_unpacks_to_more(coding: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(web, "LIMITS", web.Limits(size=100_000, total=5))
     packer = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
     body = packer.compress(bytes(50_000_000)) + packer.flush()
-    with serving(lambda *_: Reply(body=body, headers={"Content-Encoding": coding})) as address:
+    with serve_replies(lambda *_: Reply(body=body, headers={"Content-Encoding": coding})) as address:
         data, detail = web.fetch(f"{address}/x")
     assert data is None
     assert "longer than 100000 bytes" in detail
@@ -345,7 +345,7 @@ class Killing:
         for one in wanted:
             if one.image_id == "3":
                 os.kill(os.getpid(), signal.SIGSEGV)
-            yield SourceImage(one.image_id, encoded(picture(int(one.image_id))))
+            yield SourceImage(one.image_id, encode_image(draw_picture(int(one.image_id))))
 
 
 def six(golden_uri: str, file: str, group: int) -> list[ImageRef]:
@@ -406,7 +406,7 @@ class Waiting:
             while one.image_id == "1":
                 if not self.computes:
                     signal.pause()
-            yield SourceImage(one.image_id, encoded(picture(int(one.image_id))))
+            yield SourceImage(one.image_id, encode_image(draw_picture(int(one.image_id))))
 
 
 @pytest.mark.slow

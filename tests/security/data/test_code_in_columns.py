@@ -269,16 +269,16 @@ def test_a_source_is_listed_where_ray_is_not() -> None:
 @pytest.mark.integration
 def test_a_part_whose_decoder_dies_runs_no_code(tmp_path: Path) -> None:
     """The real job: an image that ends the decoder, and a label that unpickles where Ray's types are known."""
-    from making import encoded, picture
-    from running import ended, planned, start
+    from samples import draw_picture, encode_image
+    from stage_jobs import plan_spec, start_stage, wait_for_exit
 
     field, column = nested("plain", code(tmp_path / "ran"))
-    image = (pa.field("image", pa.binary()), pa.array([encoded(picture())]))
+    image = (pa.field("image", pa.binary()), pa.array([encode_image(draw_picture())]))
     parquet(tmp_path / "x.parquet", table_of(field.with_name("label"), column, image))
     checkpoint = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
     dataset = {"image": "image", "label": "label"}
-    spec = planned(tmp_path, str(tmp_path / "root"), str(checkpoint), str(tmp_path / "x.parquet"), dataset=dataset)
-    done = ended(start("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled"))
+    spec = plan_spec(tmp_path, str(tmp_path / "root"), str(checkpoint), str(tmp_path / "x.parquet"), dataset=dataset)
+    done = wait_for_exit(start_stage("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled"))
     assert done.code == 2, done.output
     assert "column 'label' has the Arrow extension type 'ray.data.arrow_pickled_object'" in done.output
     assert not (tmp_path / "ran").exists()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from lying import KEY
+from judge_endpoint import KEY
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.judge.endpoint import Reply, connect

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import encoded, picture, spec
-from scored import NO_CLUSTER, InProcess, in_process, write_captions, write_golden
+from samples import draw_picture, encode_image, make_spec
+from stored_captions import NO_CLUSTER, LocalDataset, map_locally, write_captions, write_golden
 
 from ray_jobs import evaluate, publish
 from ray_jobs.comparison.compare_runs import compare_runs
@@ -22,7 +22,8 @@ from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import json_files, manifests, objects, parts, records
 
 GOLDEN = [
-    {"image_id": name, "image": encoded(picture(place)), "references": ["a dot"]} for place, name in enumerate("ab")
+    {"image_id": name, "image": encode_image(draw_picture(place)), "references": ["a dot"]}
+    for place, name in enumerate("ab")
 ]
 OLD, OF_ONE, OF_TWO = (
     ["tiny dot", "tiny line"],
@@ -36,10 +37,10 @@ MOST_WRITES = 40
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run with its record, made without force."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", InProcess)
-    made = spec(root=str(tmp_path))
+    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
+    made = make_spec(root=str(tmp_path))
     write_golden(made, GOLDEN)
     write_captions(made, [{"image_id": name, "caption": text} for name, text in zip("ab", OLD, strict=True)])
     objects.write(made.uri, made.model_dump_json().encode())

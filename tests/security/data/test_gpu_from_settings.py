@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from running import GOOD
+from stage_jobs import GOOD
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.spec import Checkpoint

@@ -23,7 +23,7 @@ import pytest
 import ray
 from hanging_process import HANGS
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-from running import GOOD
+from stage_jobs import GOOD
 from tokenizers import Regex, normalizers
 
 from ray_jobs.contract.spec import Checkpoint

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from lying import KEY, Lying, answer, lying
+from judge_endpoint import KEY, JudgeEndpoint, answer_reply, serve_endpoint
 
 from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
@@ -46,16 +46,16 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Lying]:
-    with lying(lambda *_: answer(score=3)) as told:
+def endpoint() -> Iterator[JudgeEndpoint]:
+    with serve_endpoint(lambda *_: answer_reply(score=3)) as told:
         yield told
 
 
-def address_of(endpoint: Lying) -> str:
+def address_of(endpoint: JudgeEndpoint) -> str:
     return endpoint.url.removeprefix("http://").partition("/")[0]
 
 
-def test_an_endpoint_is_asked_through_the_proxy(endpoint: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_is_asked_through_the_proxy(endpoint: JudgeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_PROXY", f"http://user:{PASSWORD}@{address_of(endpoint)}")
     assert ask(f"http://{NAME}/v1").failure is None
     (headers,) = endpoint.headers
@@ -64,7 +64,9 @@ def test_an_endpoint_is_asked_through_the_proxy(endpoint: Lying, monkeypatch: py
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"])
-def test_no_other_variable_names_a_proxy(endpoint: Lying, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_variable_names_a_proxy(
+    endpoint: JudgeEndpoint, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, f"http://{address_of(endpoint)}")
     assert ask(f"http://{NAME}/v1").failure == "connection-error"
     assert not endpoint.asked
@@ -82,7 +84,7 @@ def test_the_proxy_is_not_asked_for_an_address_inside(host: str, monkeypatch: py
     assert find_proxy(f"http://{host}:8000/v1") is not None
 
 
-def test_an_endpoint_inside_is_asked_directly(endpoint: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_inside_is_asked_directly(endpoint: JudgeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOSTS_VARIABLE, endpoint.url.removesuffix("/v1"))
     monkeypatch.setenv("ASSAY_PROXY", "http://127.0.0.1:1")
     assert ask(endpoint.url).failure is None
@@ -142,7 +144,7 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def tunnels(
-    endpoint: Lying, certificate: Path, key: Path, status: bytes = b"200 ok"
+    endpoint: JudgeEndpoint, certificate: Path, key: Path, status: bytes = b"200 ok"
 ) -> Iterator[tuple[str, list[bytes]]]:
     """A proxy that answers CONNECT with the status, and speaks TLS for the endpoint then; its address, what it read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,7 +189,7 @@ def tunnels(
 
 
 def test_an_https_endpoint_is_asked_in_a_tunnel_that_the_authorities_of_the_deployment_sign(
-    endpoint: Lying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    endpoint: JudgeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = write_certificate(tmp_path)
     with tunnels(endpoint, certificate, key) as (proxy, seen):
@@ -203,7 +205,7 @@ def test_an_https_endpoint_is_asked_in_a_tunnel_that_the_authorities_of_the_depl
 
 
 def test_a_proxy_that_refuses_is_told_without_its_password(
-    endpoint: Lying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    endpoint: JudgeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tunnels(endpoint, *write_certificate(tmp_path), status=b"407 Proxy Authentication Required") as (proxy, _):
         monkeypatch.setenv("ASSAY_PROXY", proxy)

@@ -5,8 +5,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from judged import asking, made
-from lying import KEY, Said, completion, lying
+from judge_endpoint import KEY, Reply, completion, serve_endpoint
+from judge_inputs import make_judge_spec, write_judge_inputs
 
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.suite import Judge
@@ -172,8 +172,8 @@ def test_no_form_of_the_key_is_kept(tmp_path: Path, echo: str, monkeypatch: pyte
     assert echo not in masked
     assert "***" in masked or "not kept" in masked
     said = completion('{"rationale": %s, "score": 3}' % __import__("json").dumps(f"because {echo} so"))  # noqa: UP031
-    with lying(lambda text, before: Said(body=said | {"model": echo})) as endpoint:
-        spec = made(asking(str(tmp_path), endpoint.url), {"image-0": "a caption"})
+    with serve_endpoint(lambda text, before: Reply(body=said | {"model": echo})) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), {"image-0": "a caption"})
         totals = run_judge(spec, [spec.caption_id])
     assert totals.answered == 1
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -189,11 +189,11 @@ def test_a_secret_does_not_tell_itself() -> None:
 @pytest.mark.parametrize("to", ["another port", "another path", "http://evil.example/v1"])
 def test_no_redirect_is_followed(tmp_path: Path, status: int, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
-    answer = Said(body=completion('{"rationale": "x", "score": 5}'))
-    with lying(lambda text, before: answer) as other, lying(lambda text, before: told[0]) as endpoint:
+    answer = Reply(body=completion('{"rationale": "x", "score": 5}'))
+    with serve_endpoint(lambda text, before: answer) as other, serve_endpoint(lambda text, before: told[0]) as endpoint:
         places = {"another port": f"{other.url}/chat/completions", "another path": f"{endpoint.url}/v2"}
-        told = [Said(status, {"error": "elsewhere"}, {"Location": places.get(to, to)})]
-        spec = made(asking(str(tmp_path), endpoint.url, tries=1), {"image-0": "a caption"})
+        told = [Reply(status, {"error": "elsewhere"}, {"Location": places.get(to, to)})]
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), {"image-0": "a caption"})
         with pytest.raises(Exception, match=f"http-{status}"):
             run_judge(spec, [spec.caption_id])
     assert other.asked == []

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from finished import Image, Written
-from making import encoded, picture
-from reported import Reported, comparison
+from report_case import ReportCase, make_comparison
+from samples import draw_picture, encode_image
+from stored_runs import CaptionResult, Image
 
 from ray_jobs.golden import previews
 from ray_jobs.golden.build_part import SCHEMA
@@ -72,25 +72,25 @@ def check(page: str, payload: str) -> None:
 def test_the_report(tmp_path: Path, payload: str) -> None:
     pictures = [Image(f"{number} {payload}", [payload, payload], payload) for number in range(3)]
     values = {"chrf": 10.0}
-    new = [Written(payload, values, rationale=payload), Written(None, {}, failure=payload, detail=payload)]
-    new.append(Written("x", values, failure=payload, rationale=payload))
-    old = [Written(payload[::-1], {"chrf": 90.0}, rationale=payload)] * 3
+    new = [CaptionResult(payload, values, rationale=payload), CaptionResult(None, {}, failure=payload, detail=payload)]
+    new.append(CaptionResult("x", values, failure=payload, rationale=payload))
+    old = [CaptionResult(payload[::-1], {"chrf": 90.0}, rationale=payload)] * 3
     told: dict[str, Any] = {
         "reason": payload,
         "called": payload,
         "judge": {payload: {payload: payload}, "x": payload},
         "details": {payload: {payload: 0.5}, "list": [{payload: payload}]},
-        "comparisons": [comparison("chrf", method=payload)],
+        "comparisons": [make_comparison("chrf", method=payload)],
         "rejected": {payload: 2},
     }
-    check(Reported(tmp_path, pictures, new, old, **told).html, payload)
+    check(ReportCase(tmp_path, pictures, new, old, **told).html, payload)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
 def test_the_rejects(tmp_path: Path, payload: str) -> None:
     store = str(tmp_path)
     row = {"image_id": payload, "reason": payload, "detail": payload, "thumbnail": None}
-    image = dict.fromkeys(SCHEMA.names) | {"image_id": "a", "image": encoded(picture(0))}
+    image = dict.fromkeys(SCHEMA.names) | {"image_id": "a", "image": encode_image(draw_picture(0))}
     table = pa.Table.from_pylist([image], schema=SCHEMA)
     made = parts.write(store, "part-00000", table, {"lost": {payload: 1}, "rejects": [row]})
     previews.write_rejects(store, payload, [made], {payload: 1})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import record, spec
+from samples import make_record, make_spec
 
 from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract.artifacts import Record, Summary
@@ -29,12 +29,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(root: Path, number: int, **settings: Any) -> Spec:
-    return spec(root=str(root), fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
+    return make_spec(root=str(root), fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
 
 
 def publish(root: Path, number: int, outcome: str = "PASS", **changed: Any) -> Spec:
     made = planned(root, number)
-    found = record(made, outcome, NOON + timedelta(minutes=number)).model_copy(update=changed)
+    found = make_record(made, outcome, NOON + timedelta(minutes=number)).model_copy(update=changed)
     objects.write(made.uri, made.model_dump_json().encode())
     records.publish(str(root), found)
     return made
@@ -46,7 +46,7 @@ def names(found: index.Index) -> list[str]:
 
 def of(made: Spec, **changed: Any) -> bytes:
     """The record of a run with some of its JSON changed."""
-    content = json.loads(record(made, at=NOON).model_dump_json())
+    content = json.loads(make_record(made, at=NOON).model_dump_json())
     for path, value in changed.items():
         place, keys = content, path.split("__")
         for key in keys[:-1]:
@@ -301,7 +301,8 @@ def test_an_entry_that_says_pass_of_a_run_that_failed_is_no_baseline(tmp_path: P
     accepted, failed = publish(tmp_path, 1), publish(tmp_path, 2, "FAIL")
     entry = records.list_entries(str(tmp_path), "small")[-1]
     objects.write(
-        index.uri_of(str(tmp_path), entry._replace(outcome="PASS")), record(failed, "PASS").model_dump_json().encode()
+        index.uri_of(str(tmp_path), entry._replace(outcome="PASS")),
+        make_record(failed, "PASS").model_dump_json().encode(),
     )
     found = records.baseline_for(planned(tmp_path, 9), "last-accepted")
     assert found is not None
@@ -396,4 +397,4 @@ def test_comparing_with_a_run_of_odd_files_ends_in_one_line(
 
 def test_a_record_is_what_the_attacks_change(tmp_path: Path) -> None:
     made = planned(tmp_path, 1)
-    assert Record.model_validate_json(of(made)) == record(made, at=NOON)
+    assert Record.model_validate_json(of(made)) == make_record(made, at=NOON)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import spec as made_spec
+from samples import make_spec as made_spec
 
 from ray_jobs.comparison.comparable_metrics import load_known_metrics
 from ray_jobs.contract.spec import Spec

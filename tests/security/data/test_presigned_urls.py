@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from making import encoded, picture, spec
-from serving import Reply, serving
+from reply_server import Reply, serve_replies
+from samples import draw_picture, encode_image, make_spec
 
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.suite import Dataset
@@ -86,7 +86,7 @@ def test_a_malformed_address_does_not_tell(url: str) -> None:
      f"file:///x?{HIDDEN}", f"http://10.0.0.1/?key={HIDDEN}", f"http://127.0.0.1:99999/?key={HIDDEN}"],
 )  # fmt: skip
 def test_a_redirect_does_not_tell(location: str) -> None:
-    with serving(lambda *_: Reply(302, headers={"Location": location})) as address:
+    with serve_replies(lambda *_: Reply(302, headers={"Location": location})) as address:
         data, detail = web.fetch(f"{address}/x?token={HIDDEN}")
     assert data is None
     assert HIDDEN not in detail
@@ -97,7 +97,7 @@ def test_an_answer_does_not_tell(status: int) -> None:
     def then(handler: object) -> None:
         pass
 
-    with serving(lambda *_: Reply(status, body=HIDDEN.encode(), headers={"X": HIDDEN}, then=then)) as address:
+    with serve_replies(lambda *_: Reply(status, body=HIDDEN.encode(), headers={"X": HIDDEN}, then=then)) as address:
         data, detail = web.fetch(f"{address}/x?token={HIDDEN}")
     assert data is None
     assert HIDDEN not in detail
@@ -125,12 +125,14 @@ def text_of(file: Path) -> str:
 def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The workers need the whole address, and it lies nowhere but where they read it (SECURITY.md)."""
 
-    with serving(lambda path, _: Reply(body=encoded(picture(1))) if "good" in path else Reply(403)) as address:
+    with serve_replies(
+        lambda path, _: Reply(body=encode_image(draw_picture(1))) if "good" in path else Reply(403)
+    ) as address:
         host = address.removeprefix("http://")
         urls = [f"http://me:{HIDDEN}@{host}/{path}.png?{name}={HIDDEN}" for path in ("good", "refused")]
         urls += [f"http://127.0.0.1:1/away.png?{name}={HIDDEN}", f"http://[::1/broken?{name}={HIDDEN}"]
         (tmp_path / "m.jsonl").write_text("".join(json.dumps({"url": url}) + "\n" for url in urls))
-        planned = spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
+        planned = make_spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
         planned = planned.model_copy(update={"source_revision": source_revision(planned.suite.dataset)})
         source = open_source(planned.suite.dataset)
         plan = part_plan.load_or_create_plan(planned, source)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapting import adapter_in, quantised, random_pair
-from making import checkpoint_files, upload
-from running import DEMO, GOOD
+from adapters import make_random_pair, write_adapter, write_quantised
+from samples import checkpoint_files, upload
+from stage_jobs import DEMO, GOOD
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.suite import Engine
@@ -45,10 +45,10 @@ def test_one_that_is_not(tmp_path: Path, config: dict[str, Any]) -> None:
 
 
 def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> None:
-    made = quantised(GOOD, tmp_path / "quantised")
+    made = write_quantised(GOOD, tmp_path / "quantised")
     assert why_not_warm(inspect.resolve(str(made)), Engine()) == "the checkpoint is quantised (compressed-tensors)"
-    pair = {"model.layers.0.self_attn.q_proj": random_pair((96, 96), 4, 0)}
-    adapter = adapter_in(tmp_path / "adapter", pair)
+    pair = {"model.layers.0.self_attn.q_proj": make_random_pair((96, 96), 4, 0)}
+    adapter = write_adapter(tmp_path / "adapter", pair)
     assert why_not_warm(inspect.resolve(str(adapter), str(DEMO / "checkpoints" / "step-0300")), Engine()) is None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenes import ARGUMENTS, ENGINE, ask, await_test, said, tell
+from scenes import ARGUMENTS, ENGINE, build_requests, caption_scenes, print_result, wait_for_test
 
 from ray_jobs.inputs.errors import RetryableError
 
@@ -15,7 +15,7 @@ engine = ENGINE.model_copy(update={"renderers": 2})
 
 
 def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in ask(part, rows, maker):
+    for asked in build_requests(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         time.sleep(0.3)
         yield asked
@@ -26,11 +26,11 @@ def broken(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     yield
 
 
-found: list[Any] = [said(uri, engine=engine) for uri in uris[:2]]
+found: list[Any] = [caption_scenes(uri, engine=engine) for uri in uris[:2]]
 try:
-    said(uris[1], broken, engine=engine)
+    caption_scenes(uris[1], broken, engine=engine)
 except RetryableError as error:
     found.append(str(error))
-await_test()
-found.append(said(uris[2], slow, engine=engine))
-tell(found)
+wait_for_test()
+found.append(caption_scenes(uris[2], slow, engine=engine))
+print_result(found)

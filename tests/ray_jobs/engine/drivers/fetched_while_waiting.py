@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any
 
-from scenes import ARGUMENTS, ENGINE, said, tell
+from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import warm
@@ -24,10 +24,10 @@ def is_copied(uri: str) -> bool:
 
 
 with engine_session(PREFIX + warm.engine_key(planned, ENGINE), planned, ENGINE):
-    waiting = threading.Thread(target=lambda: found.append(said(third)))
+    waiting = threading.Thread(target=lambda: found.append(caption_scenes(third)))
     waiting.start()
     assert is_copied(third)
     assert not found
 waiting.join()
-found.append(said(second, next_checkpoint=f"{second}/nothing"))
-tell(found)
+found.append(caption_scenes(second, next_checkpoint=f"{second}/nothing"))
+print_result(found)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scenes import ARGUMENTS, ENGINE, TASKS, ask, tell
+from scenes import ARGUMENTS, ENGINE, TASKS, build_requests, print_result
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import stream
@@ -17,7 +17,7 @@ def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     end = time.time() + 60
     while not (cache() / second.fingerprint).exists() and time.time() < end:
         time.sleep(0.1)
-    yield from ask(part, rows, maker)
+    yield from build_requests(part, rows, maker)
 
 
 pending = {task["part"]: task["rows"] for task in TASKS}
@@ -25,4 +25,4 @@ times = stream.EngineTimings(began=time.time())
 there = []
 for _ in stream.stream_parts(first, ENGINE, pending, slow, times, next_checkpoint=second.uri):
     there.append((cache() / second.fingerprint).exists())
-tell(there)
+print_result(there)

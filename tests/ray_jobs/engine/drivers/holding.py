@@ -4,15 +4,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scenes import ARGUMENTS, ask, said
+from scenes import ARGUMENTS, build_requests, caption_scenes
 
 
 def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in ask(part, rows, maker):
+    for asked in build_requests(part, rows, maker):
         time.sleep(60)
         yield asked
 
 
-said(ARGUMENTS[0])
+caption_scenes(ARGUMENTS[0])
 print("HOLDING", flush=True)
-said(ARGUMENTS[0], slow)
+caption_scenes(ARGUMENTS[0], slow)

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from scenes import ARGUMENTS, ENGINE, said, tell
+from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import warm
@@ -16,7 +16,7 @@ waiting: list[threading.Thread] = []
 
 def wait(uris: list[str]) -> None:
     for uri in uris:
-        waiting.append(threading.Thread(target=lambda uri=uri: found.append((uri, said(uri)["said"]))))
+        waiting.append(threading.Thread(target=lambda uri=uri: found.append((uri, caption_scenes(uri)["said"]))))
         waiting[-1].start()
         time.sleep(1)
 
@@ -29,4 +29,4 @@ with engine_session(PREFIX + warm.engine_key(first, ENGINE), first, ENGINE):
     assert len(found) == 3
 for thread in waiting:
     thread.join()
-tell(found)
+print_result(found)

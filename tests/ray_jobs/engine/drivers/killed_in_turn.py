@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenes import ARGUMENTS, ask, await_test, said, tell
+from scenes import ARGUMENTS, build_requests, caption_scenes, print_result, wait_for_test
 
 *uris, place = ARGUMENTS
 logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
@@ -16,7 +16,7 @@ logging.getLogger("assay").setLevel(logging.INFO)
 
 
 def unfinished(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    *first, last = ask(part, rows, maker)
+    *first, last = build_requests(part, rows, maker)
     yield from first
     Path(place, f"unfinished-{part}-{os.getpid()}").touch()
     while not Path(place, "killed").exists():
@@ -25,14 +25,14 @@ def unfinished(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 
 def noting(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in ask(part, rows, maker):
+    for asked in build_requests(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         yield asked
 
 
-found = [said(uris[0])]
-await_test()
-found.append(said(uris[1], noting))
-await_test()
-found.append(said(uris[2], unfinished))
-tell(found)
+found = [caption_scenes(uris[0])]
+wait_for_test()
+found.append(caption_scenes(uris[1], noting))
+wait_for_test()
+found.append(caption_scenes(uris[2], unfinished))
+print_result(found)

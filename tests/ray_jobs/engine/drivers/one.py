@@ -3,8 +3,8 @@
 import logging
 import sys
 
-from scenes import ARGUMENTS, said, tell
+from scenes import ARGUMENTS, caption_scenes, print_result
 
 logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
-tell(said(ARGUMENTS[0]))
+print_result(caption_scenes(ARGUMENTS[0]))

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from scenes import ARGUMENTS, SCENES, TASKS, ask, said, tell
+from scenes import ARGUMENTS, SCENES, TASKS, build_requests, caption_scenes, print_result
 
 
 def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     import psutil
 
-    for row, asked in zip(rows, ask(part, rows, maker), strict=True):
+    for row, asked in zip(rows, build_requests(part, rows, maker), strict=True):
         if row == 1:
             engines = []
             for process in psutil.Process().children(recursive=True):
@@ -26,4 +26,4 @@ def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 del SCENES[2:]
 TASKS[:] = [{"part": "part-0", "rows": [0, 1]}]
-tell(said(ARGUMENTS[0], poisoned))
+print_result(caption_scenes(ARGUMENTS[0], poisoned))

@@ -33,13 +33,15 @@ SAMPLING = {"max_tokens": 32, "temperature": 0.0, "seed": 1}
 Ask = Callable[[str, Sequence[int], Any], Iterator[Any]]
 
 
-def ask(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_requests(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     """One question about each scene of the rows."""
     for row in rows:
         yield build_request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)
 
 
-def said(uri: str, asking: Ask = ask, next_checkpoint: str | None = None, engine: Engine = ENGINE) -> dict[str, Any]:
+def caption_scenes(
+    uri: str, asking: Ask = build_requests, next_checkpoint: str | None = None, engine: Engine = ENGINE
+) -> dict[str, Any]:
     """What the warm engine says about every scene by this checkpoint's weights, and how it came to have them."""
     answers, report = [], EngineReport()
     for block in warm.stream_answers(EngineJob(inspect.resolve(uri), engine, TASKS, asking, next_checkpoint)):
@@ -57,12 +59,12 @@ def said(uri: str, asking: Ask = ask, next_checkpoint: str | None = None, engine
     }
 
 
-def tell(found: Any) -> None:
+def print_result(found: Any) -> None:
     """Print it for the test to read."""
     print(json.dumps(found), flush=True)
 
 
-def await_test(word: str = "READY") -> None:
+def wait_for_test(word: str = "READY") -> None:
     """Say that all is ready, and wait until the test answers with a line."""
     print(word, flush=True)
     sys.stdin.readline()

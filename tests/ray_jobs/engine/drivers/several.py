@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from scenes import ARGUMENTS, ENGINE, ask, await_test, said, tell
+from scenes import ARGUMENTS, ENGINE, build_requests, caption_scenes, print_result, wait_for_test
 
 from ray_jobs.engine.client.eviction import NAMESPACE
 
@@ -25,7 +25,7 @@ def blocked(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     Path(place, f"asked-{os.getpid()}").touch()
     while not Path(place, "go").exists():
         time.sleep(0.1)
-    yield from ask(part, rows, maker)
+    yield from build_requests(part, rows, maker)
 
 
 def further() -> list[Any]:
@@ -44,11 +44,11 @@ def await_metrics() -> None:
         time.sleep(1)
 
 
-found = [said(first, engine=engine)]
+found = [caption_scenes(first, engine=engine)]
 while not further():
     time.sleep(0.2)
 ray.get(further()[0].release.remote("nobody"))  # answered once it has started
-await_test()
-found.append(said(second, blocked, engine=engine))
+wait_for_test()
+found.append(caption_scenes(second, blocked, engine=engine))
 await_metrics()
-tell(found)
+print_result(found)

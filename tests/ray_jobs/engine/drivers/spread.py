@@ -1,6 +1,6 @@
 """Ask by each checkpoint in turn, of an engine that is spread over two processes."""
 
-from scenes import ARGUMENTS, ENGINE, said, tell
+from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 
 engine = ENGINE.model_copy(update={"tensor_parallel_size": 2})
-tell([said(uri, engine=engine) for uri in ARGUMENTS])
+print_result([caption_scenes(uri, engine=engine) for uri in ARGUMENTS])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ray_cluster import Cluster
-from running import GOOD, ended
+from stage_jobs import GOOD, wait_for_exit
 
 pytestmark = pytest.mark.integration
 
@@ -69,9 +69,9 @@ for beside in (model, Path("/nowhere"), None):
 def test_rows_are_rendered_alike_in_processes_and_without_them(on_cluster: Cluster) -> None:
     """In order, each image by a name of its own; a row that fails costs that row; threads where no process starts."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = ended(subprocess.Popen([sys.executable, "-c", DRIVER, str(GOOD)], **pipes))
+    done = wait_for_exit(subprocess.Popen([sys.executable, "-c", DRIVER, str(GOOD)], **pipes))
     assert done.code == 0, done.output[-5000:]
-    beside, fallen_back, alone = done.all_told
+    beside, fallen_back, alone = done.json_lines
     assert [one["processes"] for one in (beside, fallen_back, alone)] == [2, 0, 0]
     assert beside["told"] == fallen_back["told"] == alone["told"]
     for one in (beside, fallen_back, alone):

@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from . import pictures
-from .entry import File, cut, encoded, kept, rejected
+from .entry import File, encode_image, expect_kept, expect_rejected, truncate
 from .pictures import HEIGHT, WIDTH, scene
 
 
 def bmp(image: Image.Image | None = None) -> bytes:
-    return encoded(image or scene(), "BMP")
+    return encode_image(image or scene(), "BMP")
 
 
 def by_hand(rows: bytes, depth: int, *, height: int = HEIGHT, compression: int = 0, palette: bytes = b"") -> bytes:
@@ -67,24 +67,24 @@ def claims(width: int, height: int) -> bytes:
 
 
 FILES: dict[str, File] = {
-    "1-bit.bmp": kept(lambda: bmp(pictures.black_and_white()), shows=pictures.black_and_white, within=0.01),
-    "8-bit.bmp": kept(lambda: bmp(pictures.grey()), shows=pictures.grey, within=0.01),
-    "palette.bmp": kept(lambda: bmp(pictures.flat()), shows=pictures.flat, within=0.01),
-    "24-bit.bmp": kept(bmp, shows=scene, within=0.01),
-    "24-bit.dib": kept(bmp, shows=scene, within=0.01),
-    "32-bit-alpha.bmp": kept(with_alpha, "alpha-over-white", shows=pictures.over_white, within=0.01),
+    "1-bit.bmp": expect_kept(lambda: bmp(pictures.black_and_white()), shows=pictures.black_and_white, within=0.01),
+    "8-bit.bmp": expect_kept(lambda: bmp(pictures.grey()), shows=pictures.grey, within=0.01),
+    "palette.bmp": expect_kept(lambda: bmp(pictures.flat()), shows=pictures.flat, within=0.01),
+    "24-bit.bmp": expect_kept(bmp, shows=scene, within=0.01),
+    "24-bit.dib": expect_kept(bmp, shows=scene, within=0.01),
+    "32-bit-alpha.bmp": expect_kept(with_alpha, "alpha-over-white", shows=pictures.over_white, within=0.01),
     # BITMAPINFOHEADER calls the fourth byte reserved: it is no transparency, however often it is 0.
-    "32-bit-reserved.bmp": kept(lambda: by_hand(blue_first(0), 32), shows=scene, within=0.01),
-    "top-down.bmp": kept(top_down, shows=scene, within=0.01),
-    "run-lengths.bmp": kept(run_lengths, shows=pictures.flat, within=0.01),
-    "run-lengths-cut.bmp": rejected(cut(run_lengths, 0.6), "truncated", "corrupt"),
-    "cut-50.bmp": rejected(cut(bmp, 0.5), "truncated"),
-    "header-only.bmp": rejected(lambda: bmp()[:54], "truncated"),
-    "offset-after-the-file.bmp": rejected(lambda: with_offset(0x7FFFFFFF), "truncated", "corrupt"),
-    "depth-13.bmp": rejected(lambda: by_hand(bytes(3 * WIDTH * HEIGHT), 13), "corrupt"),
-    "claims-60000.bmp": rejected(lambda: claims(60_000, 60_000), "too-large"),
-    "width-negative.bmp": rejected(lambda: claims(-5, 100), "corrupt", "too-large"),
-    "width-0.bmp": rejected(lambda: claims(0, 100), "corrupt", "too-small"),
-    "signature-only.bmp": rejected(lambda: b"BM", "corrupt", "truncated"),
-    "bmp.png": kept(bmp, "wrong-extension", shows=scene, within=0.01),
+    "32-bit-reserved.bmp": expect_kept(lambda: by_hand(blue_first(0), 32), shows=scene, within=0.01),
+    "top-down.bmp": expect_kept(top_down, shows=scene, within=0.01),
+    "run-lengths.bmp": expect_kept(run_lengths, shows=pictures.flat, within=0.01),
+    "run-lengths-cut.bmp": expect_rejected(truncate(run_lengths, 0.6), "truncated", "corrupt"),
+    "cut-50.bmp": expect_rejected(truncate(bmp, 0.5), "truncated"),
+    "header-only.bmp": expect_rejected(lambda: bmp()[:54], "truncated"),
+    "offset-after-the-file.bmp": expect_rejected(lambda: with_offset(0x7FFFFFFF), "truncated", "corrupt"),
+    "depth-13.bmp": expect_rejected(lambda: by_hand(bytes(3 * WIDTH * HEIGHT), 13), "corrupt"),
+    "claims-60000.bmp": expect_rejected(lambda: claims(60_000, 60_000), "too-large"),
+    "width-negative.bmp": expect_rejected(lambda: claims(-5, 100), "corrupt", "too-large"),
+    "width-0.bmp": expect_rejected(lambda: claims(0, 100), "corrupt", "too-small"),
+    "signature-only.bmp": expect_rejected(lambda: b"BM", "corrupt", "truncated"),
+    "bmp.png": expect_kept(bmp, "wrong-extension", shows=scene, within=0.01),
 }

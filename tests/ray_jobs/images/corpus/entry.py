@@ -32,25 +32,25 @@ class File:
         return {"outcome": "kept", "repairs": list(self.repairs)}
 
 
-def kept(make: Make, *repairs: str, shows: Picture | None, within: float = 3.0) -> File:
+def expect_kept(make: Make, *repairs: str, shows: Picture | None, within: float = 3.0) -> File:
     return File(make, repairs, shows=shows, within=within)
 
 
-def rejected(make: Make, *reasons: Reason) -> File:
+def expect_rejected(make: Make, *reasons: Reason) -> File:
     """One reason where a user would count on it; more where libraries may see the same damage from two sides."""
     assert reasons
     assert set(reasons) <= set(REASONS)
     return File(make, reasons=reasons)
 
 
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+def encode_image(image: Image.Image, form: str, **options: Any) -> bytes:
     """A file of the image; made of a copy, since Pillow's encoders leave their settings behind in what they save."""
     sink = io.BytesIO()
     image.copy().save(sink, form, **options)
     return sink.getvalue()
 
 
-def cut(make: Make, share: float) -> Make:
+def truncate(make: Make, share: float) -> Make:
     """The beginning of a file."""
 
     def made() -> bytes:
@@ -60,7 +60,7 @@ def cut(make: Make, share: float) -> Make:
     return made
 
 
-def zeroed(make: Make, begin: float, end: float) -> Make:
+def zero_out(make: Make, begin: float, end: float) -> Make:
     """A file of which a stretch, from one share of its length to another, was never written."""
 
     def made() -> bytes:

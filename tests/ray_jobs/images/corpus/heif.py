@@ -8,7 +8,7 @@ import pillow_heif
 from PIL import Image
 
 from . import pictures, profiles
-from .entry import File, cut, encoded, kept, rejected, zeroed
+from .entry import File, encode_image, expect_kept, expect_rejected, truncate, zero_out
 from .jpeg import exif
 from .pictures import scene
 
@@ -17,11 +17,11 @@ pi_heif.register_heif_opener()  # and the product's reader again, which the line
 
 
 def avif(image: Image.Image | None = None, **options: object) -> bytes:
-    return encoded(image or scene(), "AVIF", **{"quality": 95, "subsampling": "4:4:4", "max_threads": 1} | options)
+    return encode_image(image or scene(), "AVIF", **{"quality": 95, "subsampling": "4:4:4", "max_threads": 1} | options)
 
 
 def heic(image: Image.Image | None = None, **options: object) -> bytes:
-    return encoded(image or scene(), "HEIF", **{"quality": 95, "chroma": 444} | options)
+    return encode_image(image or scene(), "HEIF", **{"quality": 95, "chroma": 444} | options)
 
 
 def second_is_primary() -> bytes:
@@ -49,34 +49,38 @@ def not_heif(brand: bytes) -> bytes:
 
 
 FILES: dict[str, File] = {
-    "plain.avif": kept(avif, shows=scene, within=4),
-    "subsampled.avif": kept(lambda: avif(subsampling="4:2:0"), shows=scene, within=6),
-    "grey.avif": kept(lambda: avif(pictures.grey()), shows=pictures.grey, within=4),
-    "rotated.avif": kept(lambda: avif(on_its_side(), exif=exif(6)), "exif-rotated", shows=scene, within=4),
-    "transparent.avif": kept(lambda: avif(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=4),
-    "profile-p3.avif": kept(lambda: p3(avif), "icc-to-srgb", shows=scene, within=4),
-    "animated.avif": kept(
+    "plain.avif": expect_kept(avif, shows=scene, within=4),
+    "subsampled.avif": expect_kept(lambda: avif(subsampling="4:2:0"), shows=scene, within=6),
+    "grey.avif": expect_kept(lambda: avif(pictures.grey()), shows=pictures.grey, within=4),
+    "rotated.avif": expect_kept(lambda: avif(on_its_side(), exif=exif(6)), "exif-rotated", shows=scene, within=4),
+    "transparent.avif": expect_kept(
+        lambda: avif(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=4
+    ),
+    "profile-p3.avif": expect_kept(lambda: p3(avif), "icc-to-srgb", shows=scene, within=4),
+    "animated.avif": expect_kept(
         lambda: avif(save_all=True, append_images=[pictures.mirrored()]), "first-frame", shows=scene, within=4
     ),
-    "cut-20.avif": rejected(cut(avif, 0.2), "truncated", "corrupt"),
-    "cut-50.avif": rejected(cut(avif, 0.5), "truncated", "corrupt"),
-    "cut-90.avif": rejected(cut(avif, 0.9), "truncated", "corrupt"),
+    "cut-20.avif": expect_rejected(truncate(avif, 0.2), "truncated", "corrupt"),
+    "cut-50.avif": expect_rejected(truncate(avif, 0.5), "truncated", "corrupt"),
+    "cut-90.avif": expect_rejected(truncate(avif, 0.9), "truncated", "corrupt"),
     # There is no sum in AV1 or HEVC, and their arithmetic decoders take any bytes: this damage no reader can tell.
-    "zeroed.avif": kept(zeroed(avif, 0.3, 1), shows=None),
-    "avif.jpg": kept(avif, "wrong-extension", shows=scene, within=4),
-    "plain.heic": kept(heic, shows=scene, within=4),
-    "plain.heif": kept(heic, shows=scene, within=4),
-    "subsampled.heic": kept(lambda: heic(chroma=420), shows=scene, within=6),
-    "grey.heic": kept(lambda: heic(pictures.grey()), shows=pictures.grey, within=4),
+    "zeroed.avif": expect_kept(zero_out(avif, 0.3, 1), shows=None),
+    "avif.jpg": expect_kept(avif, "wrong-extension", shows=scene, within=4),
+    "plain.heic": expect_kept(heic, shows=scene, within=4),
+    "plain.heif": expect_kept(heic, shows=scene, within=4),
+    "subsampled.heic": expect_kept(lambda: heic(chroma=420), shows=scene, within=6),
+    "grey.heic": expect_kept(lambda: heic(pictures.grey()), shows=pictures.grey, within=4),
     # libheif turns the image itself; nothing is left to repair.
-    "rotated.heic": kept(lambda: heic(on_its_side(), exif=exif(6)), shows=scene, within=4),
-    "transparent.heic": kept(lambda: heic(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=4),
-    "profile-p3.heic": kept(lambda: p3(heic), "icc-to-srgb", shows=scene, within=4),
-    "second-is-primary.heic": kept(second_is_primary, "first-frame", shows=scene, within=4),
-    "cut-20.heic": rejected(cut(heic, 0.2), "truncated", "corrupt"),
-    "cut-50.heic": rejected(cut(heic, 0.5), "truncated", "corrupt"),
-    "cut-90.heic": rejected(cut(heic, 0.9), "truncated", "corrupt"),
-    "zeroed.heic": kept(zeroed(heic, 0.3, 1), shows=None),
-    "heic.jpg": kept(heic, "wrong-extension", shows=scene, within=4),  # as telephones share them
-    "film.heic": rejected(lambda: not_heif(b"isom"), "not-an-image"),
+    "rotated.heic": expect_kept(lambda: heic(on_its_side(), exif=exif(6)), shows=scene, within=4),
+    "transparent.heic": expect_kept(
+        lambda: heic(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=4
+    ),
+    "profile-p3.heic": expect_kept(lambda: p3(heic), "icc-to-srgb", shows=scene, within=4),
+    "second-is-primary.heic": expect_kept(second_is_primary, "first-frame", shows=scene, within=4),
+    "cut-20.heic": expect_rejected(truncate(heic, 0.2), "truncated", "corrupt"),
+    "cut-50.heic": expect_rejected(truncate(heic, 0.5), "truncated", "corrupt"),
+    "cut-90.heic": expect_rejected(truncate(heic, 0.9), "truncated", "corrupt"),
+    "zeroed.heic": expect_kept(zero_out(heic, 0.3, 1), shows=None),
+    "heic.jpg": expect_kept(heic, "wrong-extension", shows=scene, within=4),  # as telephones share them
+    "film.heic": expect_rejected(lambda: not_heif(b"isom"), "not-an-image"),
 }

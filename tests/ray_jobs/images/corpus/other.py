@@ -7,13 +7,13 @@ import struct
 import zipfile
 import zlib
 
-from .entry import File, encoded, rejected
+from .entry import File, encode_image, expect_rejected
 from .jpeg import jpeg
 from .pictures import scene
 
 
 def icon() -> bytes:
-    return encoded(scene().resize((32, 32)), "ICO")
+    return encode_image(scene().resize((32, 32)), "ICO")
 
 
 def zipped() -> bytes:
@@ -38,11 +38,11 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
 
 
 def not_an_image(data: bytes) -> File:
-    return rejected(lambda: data, "not-an-image")
+    return expect_rejected(lambda: data, "not-an-image")
 
 
 FILES: dict[str, File] = {
-    "empty.jpg": rejected(bytes, "empty"),
+    "empty.jpg": expect_rejected(bytes, "empty"),
     "one-byte.jpg": not_an_image(b"\xff"),
     "zeros.jpg": not_an_image(bytes(5000)),
     "text.jpg": not_an_image(b"Two large yellow circles on the left.\n"),
@@ -51,23 +51,23 @@ FILES: dict[str, File] = {
     "document.pdf": not_an_image(PDF),
     "drawing.eps": not_an_image(POSTSCRIPT),
     "drawing.jpg": not_an_image(POSTSCRIPT),
-    "drawing-dos.eps": rejected(dos_eps, "not-an-image"),
+    "drawing-dos.eps": expect_rejected(dos_eps, "not-an-image"),
     "page.jpg": not_an_image(HTML),
     "page-with-bom.jpg": not_an_image(b"\xef\xbb\xbf" + HTML),
     "error.jpg": not_an_image(XML),
     "error.png": not_an_image(json.dumps({"error": "rate limited"}).encode()),
     "git-lfs.jpg": not_an_image(POINTER),
     "base64.jpg": not_an_image(b"data:image/jpeg;base64,/9j/4AAQSkZJRg=="),
-    "archive.zip": rejected(zipped, "not-an-image"),
-    "compressed.jpg.gz": rejected(lambda: gzip.compress(jpeg(), mtime=0), "not-an-image"),
-    "deflated.jpg": rejected(lambda: zlib.compress(jpeg()), "not-an-image"),
+    "archive.zip": expect_rejected(zipped, "not-an-image"),
+    "compressed.jpg.gz": expect_rejected(lambda: gzip.compress(jpeg(), mtime=0), "not-an-image"),
+    "deflated.jpg": expect_rejected(lambda: zlib.compress(jpeg()), "not-an-image"),
     "program.jpg": not_an_image(b"\x7fELF\x02\x01\x01" + bytes(200)),
     "table.parquet": not_an_image(b"PAR1" + bytes(100) + b"PAR1"),
     "film.webp": not_an_image(b"RIFF" + struct.pack("<I", 100) + b"AVI LIST" + bytes(96)),
-    "newline-before.jpg": rejected(lambda: b"\n" + jpeg(), "not-an-image"),
+    "newline-before.jpg": expect_rejected(lambda: b"\n" + jpeg(), "not-an-image"),
     # Pillow reads these; here they are not, since no camera, page or data set of photographs has them.
-    "icon.ico": rejected(icon, "not-an-image"),
-    "plain.jp2": rejected(lambda: encoded(scene(), "JPEG2000"), "not-an-image"),
-    "plain.ppm": rejected(lambda: encoded(scene(), "PPM"), "not-an-image"),
-    "plain.tga": rejected(lambda: encoded(scene(), "TGA"), "not-an-image"),
+    "icon.ico": expect_rejected(icon, "not-an-image"),
+    "plain.jp2": expect_rejected(lambda: encode_image(scene(), "JPEG2000"), "not-an-image"),
+    "plain.ppm": expect_rejected(lambda: encode_image(scene(), "PPM"), "not-an-image"),
+    "plain.tga": expect_rejected(lambda: encode_image(scene(), "TGA"), "not-an-image"),
 }

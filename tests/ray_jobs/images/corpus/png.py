@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from . import pictures, profiles
-from .entry import File, cut, encoded, kept, rejected, zeroed
+from .entry import File, encode_image, expect_kept, expect_rejected, truncate, zero_out
 from .jpeg import exif
 from .pictures import HEIGHT, WIDTH, scene
 
@@ -19,7 +19,7 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def png(image: Image.Image | None = None, **options: object) -> bytes:
-    return encoded(image or scene(), "PNG", **options)
+    return encode_image(image or scene(), "PNG", **options)
 
 
 def chunk(kind: bytes, body: bytes = b"") -> bytes:
@@ -187,94 +187,100 @@ def in_two_colours() -> Image.Image:
 
 FILES: dict[str, File] = {
     **{
-        f"grey-{depth}-bit.png": kept(partial(packed, depth), shows=partial(shows_few_greys, depth), within=0.01)
+        f"grey-{depth}-bit.png": expect_kept(partial(packed, depth), shows=partial(shows_few_greys, depth), within=0.01)
         for depth in (1, 2, 4)
     },
-    "grey-8-bit.png": kept(lambda: png(pictures.grey()), shows=pictures.grey, within=0.01),
-    "grey-16-bit.png": kept(
+    "grey-8-bit.png": expect_kept(lambda: png(pictures.grey()), shows=pictures.grey, within=0.01),
+    "grey-16-bit.png": expect_kept(
         lambda: by_hand(wide(pictures.grey()), 16, GREY), "16-bit-to-8", shows=pictures.grey, within=0.01
     ),
-    "grey-16-bit-dark.png": kept(lambda: by_hand(wide(dark()), 16, GREY), "16-bit-to-8", shows=dark, within=0.01),
-    "grey-alpha-8-bit.png": kept(
+    "grey-16-bit-dark.png": expect_kept(
+        lambda: by_hand(wide(dark()), 16, GREY), "16-bit-to-8", shows=dark, within=0.01
+    ),
+    "grey-alpha-8-bit.png": expect_kept(
         lambda: png(pictures.clear().convert("LA")),
         "alpha-over-white",
         shows=lambda: pictures.over_white().convert("L"),
         within=0.5,
     ),
-    "rgb.png": kept(png, shows=scene, within=0.01),
-    "rgb-16-bit.png": kept(lambda: by_hand(wide(scene()), 16, RGB), "16-bit-to-8", shows=scene, within=0.01),
-    "rgba-16-bit.png": kept(
+    "rgb.png": expect_kept(png, shows=scene, within=0.01),
+    "rgb-16-bit.png": expect_kept(lambda: by_hand(wide(scene()), 16, RGB), "16-bit-to-8", shows=scene, within=0.01),
+    "rgba-16-bit.png": expect_kept(
         lambda: by_hand(wide(pictures.clear()), 16, RGBA),
         "16-bit-to-8",
         "alpha-over-white",
         shows=pictures.over_white,
         within=0.01,
     ),
-    "palette.png": kept(palette, shows=pictures.flat, within=0.01),
-    "palette-1-bit.png": kept(
+    "palette.png": expect_kept(palette, shows=pictures.flat, within=0.01),
+    "palette-1-bit.png": expect_kept(
         lambda: png(scene().quantize(2, dither=Image.Dither.NONE)),
         shows=lambda: scene().quantize(2, dither=Image.Dither.NONE),
         within=0.01,
     ),
-    "palette-transparent.png": kept(lambda: palette(0), "alpha-over-white", shows=without_an_entry, within=0.01),
-    "palette-opaque.png": kept(
+    "palette-transparent.png": expect_kept(lambda: palette(0), "alpha-over-white", shows=without_an_entry, within=0.01),
+    "palette-opaque.png": expect_kept(
         lambda: png(pictures.flat(), transparency=b"\xff" * 8), shows=pictures.flat, within=0.01
     ),
-    "rgb-one-colour-transparent.png": kept(
+    "rgb-one-colour-transparent.png": expect_kept(
         lambda: png(pictures.clear().convert("RGB"), transparency=(0, 0, 0)),
         "alpha-over-white",
         shows=pictures.over_white,
         within=0.01,
     ),
-    "grey-16-bit-transparent.png": kept(
+    "grey-16-bit-transparent.png": expect_kept(
         lambda: by_hand(wide(pictures.clear().convert("L")), 16, GREY, chunk(b"tRNS", b"\0\0")),
         "16-bit-to-8",
         "alpha-over-white",
         shows=lambda: pictures.over_white().convert("L"),
         within=0.5,
     ),
-    "rgba-opaque.png": kept(lambda: png(scene().convert("RGBA")), shows=scene, within=0.01),
-    "rgba-transparent.png": kept(
+    "rgba-opaque.png": expect_kept(lambda: png(scene().convert("RGBA")), shows=scene, within=0.01),
+    "rgba-transparent.png": expect_kept(
         lambda: png(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=0.01
     ),
-    "interlaced.png": kept(interlaced, shows=scene, within=0.01),
-    "animated.png": kept(animated, "first-frame", shows=scene, within=0.01),
-    "animated.apng": kept(animated, "first-frame", shows=scene, within=0.01),
-    "rotated.png": kept(rotated, "exif-rotated", shows=scene, within=0.01),
-    "profile-p3.png": kept(p3, "icc-to-srgb", shows=scene),
-    "profile-damaged.png": kept(lambda: profiled(zlib.compress(b"\xab" * 300)), "icc-ignored", shows=scene),
-    "annotated.png": kept(annotated, shows=scene, within=0.01),
-    "profile-bomb.png": rejected(lambda: profiled(zlib.compress(bytes(200_000_000), 9)), "corrupt"),
-    "text-bomb.png": rejected(lambda: after_header(png(), text(200_000_000)), "corrupt"),
-    "text-bombs.png": rejected(lambda: after_header(png(), *[text(1_000_000)] * 80), "corrupt"),
+    "interlaced.png": expect_kept(interlaced, shows=scene, within=0.01),
+    "animated.png": expect_kept(animated, "first-frame", shows=scene, within=0.01),
+    "animated.apng": expect_kept(animated, "first-frame", shows=scene, within=0.01),
+    "rotated.png": expect_kept(rotated, "exif-rotated", shows=scene, within=0.01),
+    "profile-p3.png": expect_kept(p3, "icc-to-srgb", shows=scene),
+    "profile-damaged.png": expect_kept(lambda: profiled(zlib.compress(b"\xab" * 300)), "icc-ignored", shows=scene),
+    "annotated.png": expect_kept(annotated, shows=scene, within=0.01),
+    "profile-bomb.png": expect_rejected(lambda: profiled(zlib.compress(bytes(200_000_000), 9)), "corrupt"),
+    "text-bomb.png": expect_rejected(lambda: after_header(png(), text(200_000_000)), "corrupt"),
+    "text-bombs.png": expect_rejected(lambda: after_header(png(), *[text(1_000_000)] * 80), "corrupt"),
     # All that is declared is there; libpng, and so a browser, shows it and leaves the rest.
-    "pixels-bomb.png": kept(more_pixels_than_declared, shows=scene, within=0.01),
-    "bomb-60000.png": rejected(lambda: bomb(60_000, 60_000), "too-large"),
-    "bomb-2-31.png": rejected(lambda: bomb(0x7FFFFFFF, 0x7FFFFFFF), "too-large"),
-    "huge-white.png": kept(white_bomb, shows=lambda: Image.new("L", (9, 9), "white"), within=0.01),
-    "width-0.png": rejected(lambda: bomb(0, 100), "corrupt"),
-    "bad-sum-of-header.png": rejected(lambda: with_bad_sum(png(), b"IHDR"), "corrupt"),
-    "bad-sum-of-pixels.png": rejected(lambda: with_bad_sum(png(), b"IDAT"), "corrupt"),
+    "pixels-bomb.png": expect_kept(more_pixels_than_declared, shows=scene, within=0.01),
+    "bomb-60000.png": expect_rejected(lambda: bomb(60_000, 60_000), "too-large"),
+    "bomb-2-31.png": expect_rejected(lambda: bomb(0x7FFFFFFF, 0x7FFFFFFF), "too-large"),
+    "huge-white.png": expect_kept(white_bomb, shows=lambda: Image.new("L", (9, 9), "white"), within=0.01),
+    "width-0.png": expect_rejected(lambda: bomb(0, 100), "corrupt"),
+    "bad-sum-of-header.png": expect_rejected(lambda: with_bad_sum(png(), b"IHDR"), "corrupt"),
+    "bad-sum-of-pixels.png": expect_rejected(lambda: with_bad_sum(png(), b"IDAT"), "corrupt"),
     # Its pixels may be whole, but bits of this file have flipped: a golden set can do without it.
-    "bad-sum-of-text.png": rejected(lambda: with_bad_sum(after_header(png(), text(10)), b"zTXt"), "corrupt"),
-    "flipped.png": rejected(flipped, "corrupt"),
-    "flipped-stored.png": rejected(stored_flipped, "corrupt"),
-    "zeroed-middle.png": rejected(zeroed(png, 0.4, 0.6), "corrupt"),
-    "no-end.png": kept(lambda: without(png(), b"IEND"), shows=scene, within=0.01),  # every pixel is there, and its sum
-    "no-pixels.png": rejected(lambda: without(png(), b"IDAT"), "corrupt", "truncated"),
-    "no-palette.png": rejected(lambda: without(palette(), b"PLTE"), "corrupt"),
-    "fewer-pixels.png": rejected(fewer_pixels_than_declared, "corrupt", "truncated"),
-    "chunk-too-long.png": rejected(lambda: after_header(png(), b"\x7f\xff\xff\xfftEXtcomment"), "corrupt", "truncated"),
-    "depth-3.png": rejected(lambda: SIGNATURE + header(WIDTH, HEIGHT, 3, RGB) + png()[33:], "corrupt"),
-    "cut-10.png": rejected(cut(png, 0.1), "truncated"),
-    "cut-50.png": rejected(cut(png, 0.5), "truncated"),
-    "cut-in-header.png": rejected(lambda: png()[:20], "corrupt", "truncated"),
-    "cut-in-the-last-sum.png": rejected(lambda: png()[:-14], "truncated", "corrupt"),
-    "signature-only.png": rejected(lambda: SIGNATURE, "corrupt", "truncated"),
-    "png.jpg": kept(png, "wrong-extension", shows=scene, within=0.01),
-    "png.PNG": kept(png, shows=scene, within=0.01),
-    "1x1.png": rejected(lambda: png(scene().resize((1, 1))), "too-small"),
-    "1x300.png": rejected(lambda: png(scene().resize((1, 300))), "too-small"),
-    "2x900.png": rejected(lambda: png(scene().resize((2, 900))), "extreme-aspect"),
-    "2x300.png": kept(lambda: png(scene().resize((2, 300))), shows=lambda: scene().resize((2, 300)), within=6),
+    "bad-sum-of-text.png": expect_rejected(lambda: with_bad_sum(after_header(png(), text(10)), b"zTXt"), "corrupt"),
+    "flipped.png": expect_rejected(flipped, "corrupt"),
+    "flipped-stored.png": expect_rejected(stored_flipped, "corrupt"),
+    "zeroed-middle.png": expect_rejected(zero_out(png, 0.4, 0.6), "corrupt"),
+    "no-end.png": expect_kept(
+        lambda: without(png(), b"IEND"), shows=scene, within=0.01
+    ),  # every pixel is there, and its sum
+    "no-pixels.png": expect_rejected(lambda: without(png(), b"IDAT"), "corrupt", "truncated"),
+    "no-palette.png": expect_rejected(lambda: without(palette(), b"PLTE"), "corrupt"),
+    "fewer-pixels.png": expect_rejected(fewer_pixels_than_declared, "corrupt", "truncated"),
+    "chunk-too-long.png": expect_rejected(
+        lambda: after_header(png(), b"\x7f\xff\xff\xfftEXtcomment"), "corrupt", "truncated"
+    ),
+    "depth-3.png": expect_rejected(lambda: SIGNATURE + header(WIDTH, HEIGHT, 3, RGB) + png()[33:], "corrupt"),
+    "cut-10.png": expect_rejected(truncate(png, 0.1), "truncated"),
+    "cut-50.png": expect_rejected(truncate(png, 0.5), "truncated"),
+    "cut-in-header.png": expect_rejected(lambda: png()[:20], "corrupt", "truncated"),
+    "cut-in-the-last-sum.png": expect_rejected(lambda: png()[:-14], "truncated", "corrupt"),
+    "signature-only.png": expect_rejected(lambda: SIGNATURE, "corrupt", "truncated"),
+    "png.jpg": expect_kept(png, "wrong-extension", shows=scene, within=0.01),
+    "png.PNG": expect_kept(png, shows=scene, within=0.01),
+    "1x1.png": expect_rejected(lambda: png(scene().resize((1, 1))), "too-small"),
+    "1x300.png": expect_rejected(lambda: png(scene().resize((1, 300))), "too-small"),
+    "2x900.png": expect_rejected(lambda: png(scene().resize((2, 900))), "extreme-aspect"),
+    "2x300.png": expect_kept(lambda: png(scene().resize((2, 300))), shows=lambda: scene().resize((2, 300)), within=6),
 }

@@ -5,13 +5,13 @@ import struct
 from PIL import Image
 
 from . import pictures, profiles
-from .entry import File, cut, encoded, kept, rejected, zeroed
+from .entry import File, encode_image, expect_kept, expect_rejected, truncate, zero_out
 from .jpeg import exif
 from .pictures import HEIGHT, WIDTH, scene
 
 
 def webp(image: Image.Image | None = None, **options: object) -> bytes:
-    return encoded(image or scene(), "WEBP", **{"quality": 95} | options)
+    return encode_image(image or scene(), "WEBP", **{"quality": 95} | options)
 
 
 def lossless(image: Image.Image | None = None, **options: object) -> bytes:
@@ -19,7 +19,7 @@ def lossless(image: Image.Image | None = None, **options: object) -> bytes:
 
 
 def gif(image: Image.Image | None = None, **options: object) -> bytes:
-    return encoded(image or pictures.flat(), "GIF", **options)
+    return encode_image(image or pictures.flat(), "GIF", **options)
 
 
 def animated_gif() -> bytes:
@@ -107,47 +107,47 @@ FRAME_BOMB = (
 )
 
 FILES: dict[str, File] = {
-    "lossy.webp": kept(webp, shows=scene, within=5),
-    "lossless.webp": kept(lossless, shows=scene, within=0.01),
-    "grey.webp": kept(lambda: lossless(pictures.grey()), shows=pictures.grey, within=0.01),
-    "transparent.webp": kept(
+    "lossy.webp": expect_kept(webp, shows=scene, within=5),
+    "lossless.webp": expect_kept(lossless, shows=scene, within=0.01),
+    "grey.webp": expect_kept(lambda: lossless(pictures.grey()), shows=pictures.grey, within=0.01),
+    "transparent.webp": expect_kept(
         lambda: lossless(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=0.01
     ),
-    "opaque.webp": kept(lambda: lossless(scene().convert("RGBA")), shows=scene, within=0.01),
-    "animated.webp": kept(animated_webp, "first-frame", shows=scene, within=0.01),
-    "rotated.webp": kept(
+    "opaque.webp": expect_kept(lambda: lossless(scene().convert("RGBA")), shows=scene, within=0.01),
+    "animated.webp": expect_kept(animated_webp, "first-frame", shows=scene, within=0.01),
+    "rotated.webp": expect_kept(
         lambda: lossless(scene().transpose(Image.Transpose.ROTATE_90), exif=exif(6)),
         "exif-rotated",
         shows=scene,
         within=0.01,
     ),
-    "profile-p3.webp": kept(p3_webp, "icc-to-srgb", shows=scene),
-    "wrong-canvas.webp": rejected(wrong_canvas, "corrupt"),
-    "cut-10.webp": rejected(cut(webp, 0.1), "truncated", "corrupt"),
-    "cut-50.webp": rejected(cut(webp, 0.5), "truncated", "corrupt"),
-    "cut-90.webp": rejected(cut(lossless, 0.9), "truncated", "corrupt"),
-    "header-only.webp": rejected(lambda: webp()[:12], "truncated", "corrupt", "not-an-image"),
+    "profile-p3.webp": expect_kept(p3_webp, "icc-to-srgb", shows=scene),
+    "wrong-canvas.webp": expect_rejected(wrong_canvas, "corrupt"),
+    "cut-10.webp": expect_rejected(truncate(webp, 0.1), "truncated", "corrupt"),
+    "cut-50.webp": expect_rejected(truncate(webp, 0.5), "truncated", "corrupt"),
+    "cut-90.webp": expect_rejected(truncate(lossless, 0.9), "truncated", "corrupt"),
+    "header-only.webp": expect_rejected(lambda: webp()[:12], "truncated", "corrupt", "not-an-image"),
     # There is no sum in WebP, and zeros are pixels to its decoder: this damage no reader can tell.
-    "zeroed-middle.webp": kept(zeroed(lossless, 0.3, 0.7), shows=None),
-    "webp.jpg": kept(webp, "wrong-extension", shows=scene, within=5),
-    "gif89a.gif": kept(gif, shows=pictures.flat, within=0.01),
-    "gif87a.gif": kept(gif_87a, shows=pictures.flat, within=0.01),
-    "interlaced.gif": kept(lambda: gif(interlace=1), shows=pictures.flat, within=0.01),
-    "not-interlaced.gif": kept(lambda: gif(interlace=0), shows=pictures.flat, within=0.01),
-    "animated.gif": kept(animated_gif, "first-frame", shows=pictures.flat, within=0.01),
-    "transparent.gif": kept(
+    "zeroed-middle.webp": expect_kept(zero_out(lossless, 0.3, 0.7), shows=None),
+    "webp.jpg": expect_kept(webp, "wrong-extension", shows=scene, within=5),
+    "gif89a.gif": expect_kept(gif, shows=pictures.flat, within=0.01),
+    "gif87a.gif": expect_kept(gif_87a, shows=pictures.flat, within=0.01),
+    "interlaced.gif": expect_kept(lambda: gif(interlace=1), shows=pictures.flat, within=0.01),
+    "not-interlaced.gif": expect_kept(lambda: gif(interlace=0), shows=pictures.flat, within=0.01),
+    "animated.gif": expect_kept(animated_gif, "first-frame", shows=pictures.flat, within=0.01),
+    "transparent.gif": expect_kept(
         lambda: gif(pictures.clear()), "alpha-over-white", shows=pictures.over_white, within=16
     ),  # a palette of 256 colours
     # Around the frame is the background colour (GIF89a, 18), though browsers leave it clear.
-    "small-first-frame.gif": kept(small_first_frame, shows=shows_small_first_frame, within=0.01),
-    "first-frame-cut.gif": rejected(first_frame_cut, "truncated"),
-    "second-frame-cut.gif": kept(second_frame_cut, "first-frame", shows=pictures.flat, within=0.01),
-    "ends-early.gif": rejected(ends_early, "truncated", "corrupt"),
-    "no-frames.gif": rejected(no_frames, "corrupt", "truncated"),
-    "no-end.gif": kept(lambda: gif()[:-1], shows=pictures.flat, within=0.01),
-    "cut-50.gif": rejected(cut(gif, 0.5), "truncated"),
-    "zeroed-middle.gif": rejected(zeroed(gif, 0.4, 0.6), "corrupt", "truncated"),
-    "signature-only.gif": rejected(lambda: b"GIF89a", "corrupt", "truncated", "not-an-image"),
-    "frame-bomb.gif": rejected(lambda: bytes.fromhex(FRAME_BOMB), "too-large"),
-    "claims-65535.gif": rejected(lambda: gif()[:6] + b"\xff\xff\xff\xff" + gif()[10:], "too-large"),
+    "small-first-frame.gif": expect_kept(small_first_frame, shows=shows_small_first_frame, within=0.01),
+    "first-frame-cut.gif": expect_rejected(first_frame_cut, "truncated"),
+    "second-frame-cut.gif": expect_kept(second_frame_cut, "first-frame", shows=pictures.flat, within=0.01),
+    "ends-early.gif": expect_rejected(ends_early, "truncated", "corrupt"),
+    "no-frames.gif": expect_rejected(no_frames, "corrupt", "truncated"),
+    "no-end.gif": expect_kept(lambda: gif()[:-1], shows=pictures.flat, within=0.01),
+    "cut-50.gif": expect_rejected(truncate(gif, 0.5), "truncated"),
+    "zeroed-middle.gif": expect_rejected(zero_out(gif, 0.4, 0.6), "corrupt", "truncated"),
+    "signature-only.gif": expect_rejected(lambda: b"GIF89a", "corrupt", "truncated", "not-an-image"),
+    "frame-bomb.gif": expect_rejected(lambda: bytes.fromhex(FRAME_BOMB), "too-large"),
+    "claims-65535.gif": expect_rejected(lambda: gif()[:6] + b"\xff\xff\xff\xff" + gif()[10:], "too-large"),
 }

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from counted import corpus_of_captions
+from corpus_tables import corpus_of_captions
 from hypothesis import given
 from hypothesis import strategies as st
 

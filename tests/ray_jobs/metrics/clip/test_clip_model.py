@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny_clip
 import torch
-from making import encoded, picture
 from PIL import Image
+from samples import draw_picture, encode_image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from ray_jobs.inputs.errors import InputError
@@ -18,7 +18,7 @@ from ray_jobs.metrics.clip.model import PREFIX, ClipModel
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip.saved(tmp_path_factory.mktemp("clip"))
+    return tiny_clip.save_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def cosines(theirs: CLIPModel, folder: Path, text: str, image: bytes) -> float:
 
 def test_short_texts_are_what_transformers_says(ours: ClipModel, theirs: CLIPModel, folder: Path) -> None:
     texts = ["w1 w2 w3", "", "w4", "w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15", "unknown 狗 🙂"]
-    images = [encoded(picture(seed)) for seed in range(len(texts))]
+    images = [encode_image(draw_picture(seed)) for seed in range(len(texts))]
     found = (ours.texts(texts) * ours.images(images)).sum(axis=1)
     assert found == pytest.approx(
         [cosines(theirs, folder, text, image) for text, image in zip(texts, images, strict=True)], abs=1e-5

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import spec
-from scored import in_process, write_captions, write_golden
+from samples import make_spec
+from stored_captions import map_locally, write_captions, write_golden
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -25,7 +25,7 @@ WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tasks in this process; two parts a group, and several ranges."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(corpus_counts, "GROUP_ROWS", 8)
     monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 64)
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
@@ -38,7 +38,7 @@ def texts(seed: int, count: int) -> list[str]:
 
 def made(root: str) -> Spec:
     """22 images in six parts; every third without references, one without a caption."""
-    planned = spec(root=root)
+    planned = make_spec(root=root)
     golden = [{"image_id": str(n), "references": texts(n, n % 3)} for n in range(22)]
     write_golden(planned, golden)
     captions = [{"image_id": str(n), "caption": text} for n, text in enumerate(texts(99, 22))]
@@ -147,9 +147,9 @@ def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytes
 
     def second(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
-            monkeypatch.setattr(corpus_counts, "_run_on_ray", in_process)
+            monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
             corpus_counts.count_references(planned)
-        return in_process(rows, work)  # type: ignore[arg-type]
+        return map_locally(rows, work)  # type: ignore[arg-type]
 
     monkeypatch.setattr(corpus_counts, "_run_on_ray", second)
     corpus_counts.count_references(planned)
@@ -162,7 +162,7 @@ def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.Monk
     def lost(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
             objects.delete(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams")
-        return in_process(rows, work)  # type: ignore[arg-type]
+        return map_locally(rows, work)  # type: ignore[arg-type]
 
     monkeypatch.setattr(corpus_counts, "_run_on_ray", lost)
     with pytest.raises(RetryableError, match="run again"):
@@ -170,7 +170,7 @@ def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
-    planned = spec(root=str(tmp_path))
+    planned = make_spec(root=str(tmp_path))
     write_golden(planned, [{"image_id": "a"}])
     corpus_counts.count_references(planned)
     table = corpus_counts.open_table(corpus_counts.references_uri(planned), "ngrams")
@@ -179,7 +179,7 @@ def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
 
 def test_a_golden_set_that_is_not_complete_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the preprocess stage is not complete"):
-        corpus_counts.count_references(spec(root=str(tmp_path)))
+        corpus_counts.count_references(make_spec(root=str(tmp_path)))
 
 
 def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:

@@ -13,28 +13,28 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import webdataset
-from making import encoded, picture
+from samples import draw_picture, encode_image
 
 from ray_jobs.contract.suite import Dataset
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
 COUNT = 7
-PICTURES = [encoded(picture(number)) for number in range(COUNT)]
+PICTURES = [encode_image(draw_picture(number)) for number in range(COUNT)]
 HASHES = [hashlib.sha256(data).hexdigest() for data in PICTURES]
 CAPTIONS = [[f'picture "{number}", so', f"número {number}"] for number in range(COUNT)]
 LABELS = ["even" if number % 2 == 0 else "odd" for number in range(COUNT)]
 NAMES = [f"{number:03d}.png" for number in range(COUNT)]
 
 
-def pictures(place: Path) -> Path:
+def write_images(place: Path) -> Path:
     place.mkdir(parents=True)
     for name, data in zip(NAMES, PICTURES, strict=True):
         (place / name).write_bytes(data)
     return place
 
 
-def described(prefix: str = "", column: str = "file_name") -> list[dict[str, Any]]:
+def make_rows(prefix: str = "", column: str = "file_name") -> list[dict[str, Any]]:
     """A row a picture, as manifests and metadata have it."""
     return [
         {column: f"{prefix}{name}", "caption": caption, "kind": label}
@@ -42,12 +42,12 @@ def described(prefix: str = "", column: str = "file_name") -> list[dict[str, Any
     ]
 
 
-def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def table_in(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path:
+def write_csv(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path:
     """A CSV or TSV file, lists in it as JSON."""
     with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
@@ -56,23 +56,23 @@ def table_in(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Pa
     return path
 
 
-def table(image: pa.Array) -> pa.Table:
+def make_table(image: pa.Array) -> pa.Table:
     return pa.table({"image": image, "caption": CAPTIONS, "kind": LABELS})
 
 
 def folder(place: Path) -> dict[str, Any]:
-    jsonl(pictures(place) / "metadata.jsonl", described())
+    write_jsonl(write_images(place) / "metadata.jsonl", make_rows())
     return {"source": place}
 
 
 def folder_with_csv(place: Path) -> dict[str, Any]:
-    table_in(pictures(place) / "metadata.csv", described())
+    write_csv(write_images(place) / "metadata.csv", make_rows())
     return {"source": place}
 
 
 def parquet_of_bytes(place: Path) -> dict[str, Any]:
     place.mkdir()
-    whole = table(pa.array(PICTURES, pa.binary()))
+    whole = make_table(pa.array(PICTURES, pa.binary()))
     pq.write_table(whole.slice(0, 3), place / "a.parquet", row_group_size=2)
     pq.write_table(whole.slice(3), place / "b.parquet", row_group_size=3)
     return {"source": place}
@@ -83,19 +83,19 @@ def parquet_of_structs(place: Path) -> dict[str, Any]:
     cells: list[dict[str, Any]] = [{"bytes": data, "path": None} for data in PICTURES]
     (place.parent / "elsewhere.png").write_bytes(PICTURES[4])
     cells[4] = {"bytes": None, "path": str(place.parent / "elsewhere.png")}
-    pq.write_table(table(pa.array(cells)), place / "a.parquet")
+    pq.write_table(make_table(pa.array(cells)), place / "a.parquet")
     return {"source": place}
 
 
 def parquet_of_paths(place: Path) -> dict[str, Any]:
-    pq.write_table(table(pa.array(NAMES)), pictures(place) / "a.parquet")
+    pq.write_table(make_table(pa.array(NAMES)), write_images(place) / "a.parquet")
     return {"source": place / "a.parquet"}
 
 
 def arrow_files(place: Path) -> dict[str, Any]:
     """Both formats of Arrow IPC in one folder."""
     place.mkdir()
-    whole = table(pa.array(PICTURES, pa.large_binary()))
+    whole = make_table(pa.array(PICTURES, pa.large_binary()))
     with pa.ipc.new_file(place / "a.arrow", whole.schema) as file:
         file.write_table(whole.slice(0, 5), max_chunksize=2)
     with pa.ipc.new_stream(place / "b.feather", whole.schema) as stream:
@@ -111,30 +111,30 @@ def features() -> datasets.Features:
     })  # fmt: skip
 
 
-def made() -> datasets.Dataset:
+def make_dataset() -> datasets.Dataset:
     cells = [{"bytes": data, "path": None} for data in PICTURES]
     return datasets.Dataset.from_dict({"image": cells, "caption": CAPTIONS, "kind": LABELS}, features=features())
 
 
 def huggingface(place: Path) -> dict[str, Any]:
     """Saved as such datasets arrive: one file, one block."""
-    made().save_to_disk(place)
+    make_dataset().save_to_disk(place)
     return {"source": place}
 
 
 def huggingface_of_splits(place: Path) -> dict[str, Any]:
-    datasets.DatasetDict({"train": made().select([0]), "val": made()}).save_to_disk(place)
+    datasets.DatasetDict({"train": make_dataset().select([0]), "val": make_dataset()}).save_to_disk(place)
     return {"source": place, "split": "val"}
 
 
 def parquet_of_the_hub(place: Path) -> dict[str, Any]:
     """As the hub converts datasets: the features in the file's metadata."""
     place.mkdir()
-    made().to_parquet(place / "train-00000-of-00001.parquet")
+    make_dataset().to_parquet(place / "train-00000-of-00001.parquet")
     return {"source": place}
 
 
-def shards(place: Path) -> None:
+def write_shards(place: Path) -> None:
     place.mkdir()
     for shard, numbers in enumerate((range(4), range(4, COUNT))):
         with webdataset.TarWriter(str(place / f"train-{shard:03d}.tar")) as tar:
@@ -144,29 +144,29 @@ def shards(place: Path) -> None:
 
 
 def webdataset_folder(place: Path) -> dict[str, Any]:
-    shards(place)
+    write_shards(place)
     return {"source": place}
 
 
 def webdataset_pattern(place: Path) -> dict[str, Any]:
-    shards(place)
+    write_shards(place)
     return {"source": place / "train-{000..001}.tar"}
 
 
 def manifest_jsonl(place: Path) -> dict[str, Any]:
-    pictures(place / "files")
-    return {"source": jsonl(place / "list.jsonl", described("files/"))}
+    write_images(place / "files")
+    return {"source": write_jsonl(place / "list.jsonl", make_rows("files/"))}
 
 
 def manifest_csv(place: Path) -> dict[str, Any]:
-    pictures(place / "files")
-    return {"source": table_in(place / "list.csv", described("./files/", "path"))}
+    write_images(place / "files")
+    return {"source": write_csv(place / "list.csv", make_rows("./files/", "path"))}
 
 
 def manifest_tsv(place: Path) -> dict[str, Any]:
-    pictures(place.parent / "elsewhere")
+    write_images(place.parent / "elsewhere")
     place.mkdir()
-    return {"source": table_in(place / "list.tsv", described(f"{place.parent}/elsewhere/", "image"), "\t")}
+    return {"source": write_csv(place / "list.tsv", make_rows(f"{place.parent}/elsewhere/", "image"), "\t")}
 
 
 FORMATS = [
@@ -176,15 +176,15 @@ FORMATS = [
 ]  # fmt: skip
 
 
-def dataset_of(settings: dict[str, Any], **more: Any) -> Dataset:
+def make_settings(settings: dict[str, Any], **more: Any) -> Dataset:
     return Dataset(**settings | {"source": str(settings["source"])} | more)
 
 
-def listed(dataset: Dataset) -> list[ImageRef]:
+def list_refs(dataset: Dataset) -> list[ImageRef]:
     return list(open_source(dataset).list_images())
 
 
-def listing_peak(source: Source, count: int) -> int:
+def measure_listing_peak(source: Source, count: int) -> int:
     """The most bytes of Python objects that there were at once while the source listed its `count` images."""
     tracemalloc.start()
     try:
@@ -194,17 +194,17 @@ def listing_peak(source: Source, count: int) -> int:
         tracemalloc.stop()
 
 
-def read(dataset: Dataset, located: list[ImageRef] | None = None) -> list[SourceImage]:
+def read_refs(dataset: Dataset, located: list[ImageRef] | None = None) -> list[SourceImage]:
     """What a worker reads: it gets source and located rows pickled, and may be the first to open that source."""
-    chosen = listed(dataset) if located is None else located
+    chosen = list_refs(dataset) if located is None else located
     source, sent = pickle.loads(pickle.dumps((open_source(dataset), chosen)))
     return list(source.read(sent))
 
 
-def content(row: SourceImage) -> bytes | None:
+def read_bytes(row: SourceImage) -> bytes | None:
     """The image's bytes, wherever the row has them."""
     return row.file.read_bytes() if row.file else row.data
 
 
-def sha(rows: list[SourceImage]) -> Iterator[str]:
-    return (hashlib.sha256(content(row) or b"").hexdigest() for row in rows)
+def hash_images(rows: list[SourceImage]) -> Iterator[str]:
+    return (hashlib.sha256(read_bytes(row) or b"").hexdigest() for row in rows)

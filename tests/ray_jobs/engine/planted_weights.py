@@ -1,6 +1,6 @@
 """Weights with faults planted between the file and vLLM's own loader, on some of the ranks of a model that is spread.
 
-python planting.py FIRST SECOND OUT    # two checkpoints of one layout; for each fault what `together` makes of it
+python planted_weights.py FIRST SECOND OUT    # two checkpoints of one layout; writes the sums for each fault
 """
 
 import json
@@ -63,7 +63,7 @@ def main(first: str, second: str, out: str) -> None:
     from ray_jobs.engine.settings import engine_environment
 
     os.environ |= engine_environment(gpu=False) | {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
-    llm = LLM(first, worker_extension_cls="planting.Planted", dtype="float32", max_model_len=512, max_num_seqs=4,
+    llm = LLM(first, worker_extension_cls="planted_weights.Planted", dtype="float32", max_model_len=512, max_num_seqs=4,
               enforce_eager=True, tensor_parallel_size=2, distributed_executor_backend="mp",
               limit_mm_per_prompt={"image": 1, "video": 0})  # fmt: skip
 

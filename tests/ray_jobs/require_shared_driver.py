@@ -1,12 +1,12 @@
 """A driver for test_shared_folders: what `require_shared` says of each case, a JSON object per line.
 
-python sharing.py SECONDS CASES      CASES: a JSON list of [name, root, checkpoint, dataset]
+python require_shared_driver.py SECONDS CASES      CASES: a JSON list of [name, root, checkpoint, dataset]
 """
 
 import json
 import sys
 
-from making import spec
+from samples import make_spec
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.job import frame, shared_folders
@@ -15,7 +15,7 @@ shared_folders.SECONDS = float(sys.argv[1])
 shared_folders.PAUSES = (0.2,)  # type: ignore[assignment]
 frame.connect()
 for name, root, checkpoint, dataset in json.loads(sys.argv[2]):
-    planned = spec(root=root, dataset__source=dataset)
+    planned = make_spec(root=root, dataset__source=dataset)
     planned = planned.model_copy(update={"checkpoint": planned.checkpoint.model_copy(update={"uri": checkpoint})})
     outcome = "shared"
     try:

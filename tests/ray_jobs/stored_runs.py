@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from making import encoded, picture
+from samples import draw_picture, encode_image
 
 from ray_jobs.caption import SCHEMA as CAPTIONS
 from ray_jobs.contract.artifacts import Manifest, Scores, Summary
@@ -28,7 +28,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Written:
+class CaptionResult:
     """What a checkpoint made of an image: a caption or why not, and its values."""
 
     caption: str | None = "a caption"
@@ -44,7 +44,7 @@ def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int
     lost = dict(rejected or {})
     for number, start in enumerate(range(0, len(images), rows)):
         empty = dict.fromkeys(GOLDEN.names)
-        drawn = [encoded(picture(start + place), "JPEG") for place in range(rows)]
+        drawn = [encode_image(draw_picture(start + place), "JPEG") for place in range(rows)]
         table = [
             empty | {"image_id": one.image_id, "image": drawn[place] if one.data is None else one.data,
                      "references": list(one.references), "label": one.label, "repairs": []}
@@ -59,7 +59,7 @@ def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int
 
 
 def write_run(
-    spec: Spec, caption_id: str, images: Sequence[Image], written: Sequence[Written], rows: int = 4
+    spec: Spec, caption_id: str, images: Sequence[Image], written: Sequence[CaptionResult], rows: int = 4
 ) -> Manifest:
     """Captions and scores of all images; the manifest of the scores."""
     names = sorted({metric for one in written for metric in one.values})
@@ -97,7 +97,7 @@ def write_run(
     return manifests.commit(spec.scores_uri_of(caption_id), scores)
 
 
-def scores_of(spec: Spec, manifest: Manifest, written: Sequence[Written], **details: Any) -> Scores:
+def write_scores(spec: Spec, manifest: Manifest, written: Sequence[CaptionResult], **details: Any) -> Scores:
     """`scores.json` over what was written, kept beside the spec."""
     names = list(dict.fromkeys(metric for one in written for metric in one.values))
     metrics: dict[str, Summary] = {}

@@ -14,19 +14,19 @@ from ray_jobs.storage import manifests, parts
 Image = dict[str, Any]
 
 
-def in_process(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
+def map_locally(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     """Stands for Ray where what a task does is tested and not how tasks are spread."""
     return [work(row) for row in rows]
 
 
-class InProcess:
+class LocalDataset:
     """Stands for Ray Data where what a task does is tested and not how tasks are spread."""
 
     def __init__(self, rows: list[dict[str, Any]], blocks: int = 1) -> None:
         self.rows = rows
 
-    def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "InProcess":
-        return InProcess([work(row, **fn_kwargs) for row in self.rows])
+    def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "LocalDataset":
+        return LocalDataset([work(row, **fn_kwargs) for row in self.rows])
 
     def iter_rows(self) -> list[dict[str, Any]]:
         return self.rows

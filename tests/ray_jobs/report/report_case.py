@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finished import Image, Written, scores_of, write_golden, write_run
-from making import baseline, spec
+from samples import make_baseline, make_spec
+from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs.contract.artifacts import Comparison, Outcome, Verdict
 from ray_jobs.contract.spec import Spec
@@ -18,11 +18,11 @@ from ray_jobs.storage import objects
 GATED: dict[str, Any] = {"gate__metrics": {"chrf": {"margin": 1.0}, "exact_match": {"margin": 0.05}}}
 
 
-def written(count: int, shift: float = 0.0, caption: str = "one small red square") -> list[Written]:
+def make_results(count: int, shift: float = 0.0, caption: str = "one small red square") -> list[CaptionResult]:
     """Captions with values that differ from image to image."""
     generator = np.random.default_rng(count)
     return [
-        Written(
+        CaptionResult(
             f"{caption} {number}",
             {"chrf": float(60 + 9 * generator.normal() + shift * number / count), "exact_match": float(number % 2),
              "words": float(len(caption.split()) + 1)},
@@ -32,11 +32,11 @@ def written(count: int, shift: float = 0.0, caption: str = "one small red square
     ]  # fmt: skip
 
 
-def images(count: int, references: Sequence[str] = ("a red square",)) -> list[Image]:
+def make_images(count: int, references: Sequence[str] = ("a red square",)) -> list[Image]:
     return [Image(f"scenes/{number:03d}.png", references, "square") for number in range(count)]
 
 
-def comparison(metric: str, difference: float | None = -2.0, **changed: Any) -> Comparison:
+def make_comparison(metric: str, difference: float | None = -2.0, **changed: Any) -> Comparison:
     told: dict[str, Any] = {
         "metric": metric, "outcome": "FAIL", "method": "paired t", "n": 12, "baseline": 60.0, "candidate": 58.0,
         "difference": difference, "low": -3.5, "high": -0.5, "margin": 1.0, "p_worse": 0.002, "p_holm": 0.004,
@@ -45,15 +45,15 @@ def comparison(metric: str, difference: float | None = -2.0, **changed: Any) -> 
     return Comparison(**told | changed)
 
 
-class Reported:
+class ReportCase:
     """A report and what it was made from; `old` None is a first run."""
 
     def __init__(
         self,
         root: Path | str,
         pictures: Sequence[Image],
-        new: Sequence[Written],
-        old: Sequence[Written] | None = None,
+        new: Sequence[CaptionResult],
+        old: Sequence[CaptionResult] | None = None,
         outcome: Outcome = "FAIL",
         reason: str = "chrf 2.000 worse",
         comparisons: Sequence[Comparison] | None = None,
@@ -65,21 +65,21 @@ class Reported:
         verdict: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        made: Spec = spec(root=str(root), called=called, **GATED | settings)
+        made: Spec = make_spec(root=str(root), called=called, **GATED | settings)
         write_golden(made, pictures, rejected)
-        before = spec(root=str(root), fingerprint="b" * 16, called="step-1", **GATED | settings)
+        before = make_spec(root=str(root), fingerprint="b" * 16, called="step-1", **GATED | settings)
         if old is not None:
-            made = made.model_copy(update={"baseline": baseline(before)})
+            made = made.model_copy(update={"baseline": make_baseline(before)})
             write_run(made, before.caption_id, pictures, old)
         if anchor:
-            first = spec(root=str(root), fingerprint="a" * 16, called=anchor, **GATED | settings)
-            made = made.model_copy(update={"anchor": baseline(first)})
+            first = make_spec(root=str(root), fingerprint="a" * 16, called=anchor, **GATED | settings)
+            made = made.model_copy(update={"anchor": make_baseline(first)})
         manifest = write_run(made, made.caption_id, pictures, new)
-        self.spec, self.scores = made, scores_of(made, manifest, new, **details or {})
+        self.spec, self.scores = made, write_scores(made, manifest, new, **details or {})
         if judge is not None:
             objects.write(f"{made.run_uri}/judge.json", json.dumps(judge).encode())
         if comparisons is None:
-            comparisons = [comparison("chrf"), comparison("exact_match")] if old is not None else []
+            comparisons = [make_comparison("chrf"), make_comparison("exact_match")] if old is not None else []
         told = {"outcome": outcome, "reason": reason, "baseline": made.baseline, "alpha": 0.0027}
         self.verdict = Verdict(comparisons=tuple(comparisons), **told | (verdict or {}))
         self.uri = write_report(self.spec, self.scores, self.verdict)

@@ -17,28 +17,28 @@ from ray_jobs.storage import objects
 SUITE: dict[str, Any] = {"name": "small", "dataset": {"source": "/data/images"}}
 
 
-def changed(original: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+def with_value(original: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy with the value at a dotted path replaced, the mappings on the way made when they are missing."""
     key, _, rest = path.partition(".")
-    return original | {key: changed(original.get(key) or {}, rest, value) if rest else value}
+    return original | {key: with_value(original.get(key) or {}, rest, value) if rest else value}
 
 
-def suite(**settings: Any) -> Suite:
+def make_suite(**settings: Any) -> Suite:
     """The small suite with settings given by dotted path, dots written as two underscores."""
     raw = SUITE
     for path, value in settings.items():
-        raw = changed(raw, path.replace("__", "."), value)
+        raw = with_value(raw, path.replace("__", "."), value)
     return Suite.model_validate(raw)
 
 
-def spec(root: str = "/root", fingerprint: str = "f" * 16, called: str = "step-1", **settings: Any) -> Spec:
-    found = suite(**settings)
+def make_spec(root: str = "/root", fingerprint: str = "f" * 16, called: str = "step-1", **settings: Any) -> Spec:
+    found = make_suite(**settings)
     judge = Checkpoint(uri="/models/judge", name="judge", fingerprint="j" * 16) if found.judge.model else None
     checkpoint = Checkpoint(uri=f"/models/{called}", name=called, fingerprint=fingerprint)
     return Spec(root=root, suite=found, checkpoint=checkpoint, judge=judge, source_revision="r1")
 
 
-def record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, reason: str = "as told") -> Record:
+def make_record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, reason: str = "as told") -> Record:
     return Record(
         run_id=made_of.run_id,
         run_uri=made_of.run_uri,
@@ -57,7 +57,7 @@ def record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, rea
     )
 
 
-def baseline(made_of: Spec) -> Baseline:
+def make_baseline(made_of: Spec) -> Baseline:
     return Baseline(
         run_id=made_of.run_id,
         run_uri=made_of.run_uri,
@@ -66,7 +66,7 @@ def baseline(made_of: Spec) -> Baseline:
     )
 
 
-def shard(tensors: dict[str, bytes]) -> bytes:
+def encode_shard(tensors: dict[str, bytes]) -> bytes:
     """A safetensors file of byte tensors."""
     header, offset = {}, 0
     for name, data in tensors.items():
@@ -83,8 +83,8 @@ def checkpoint_files() -> dict[str, bytes]:
         "config.json": b'{"architectures": ["Tiny"]}',
         "tokenizer.json": b"{}",
         "model.safetensors.index.json": json.dumps({"weight_map": {"a": names[0], "b": names[1]}}).encode(),
-        names[0]: shard({"a": bytes(range(100))}),
-        names[1]: shard({"b": bytes(range(100, 200))}),
+        names[0]: encode_shard({"a": bytes(range(100))}),
+        names[1]: encode_shard({"b": bytes(range(100, 200))}),
     }
 
 
@@ -94,7 +94,7 @@ def upload(uri: str, files: dict[str, bytes]) -> str:
     return uri
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
+def draw_picture(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
     """A smooth picture that no other seed gives."""
     width, height = size
     ramp = [((x * 3 + seed * 37) % 256, (y * 5 + seed * 11) % 256, (x + y + seed) % 256)
@@ -104,19 +104,19 @@ def picture(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, form: str = "PNG", **settings: Any) -> bytes:
+def encode_image(image: Image.Image, form: str = "PNG", **settings: Any) -> bytes:
     sink = io.BytesIO()
     image.save(sink, form, **settings)
     return sink.getvalue()
 
 
-def folder_of_pictures(path: Path, count: int) -> Path:
+def write_pictures(path: Path, count: int) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        (path / f"{number:03d}.png").write_bytes(encoded(picture(number)))
+        (path / f"{number:03d}.png").write_bytes(encode_image(draw_picture(number)))
     return path
 
 
-def left_in(cache: Path) -> list[str]:
+def list_cached(cache: Path) -> list[str]:
     """What lies in a node's cache of checkpoints, locks aside."""
     return sorted(path.name for path in cache.iterdir() if path.name != ".locks")

@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
 Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]  # A and B by the path of a module
 
 
-def adapter_in(folder: Path, pairs: Pairs, others: dict[str, torch.Tensor] | None = None, **config: Any) -> Path:
+def write_adapter(folder: Path, pairs: Pairs, others: dict[str, torch.Tensor] | None = None, **config: Any) -> Path:
     """An adapter with the pairs, with other tensors as well, and with some of its config replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = dict(others or {})
@@ -35,17 +35,17 @@ def adapter_in(folder: Path, pairs: Pairs, others: dict[str, torch.Tensor] | Non
     return folder
 
 
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for shard in folder.glob("*.safetensors") for name, tensor in load_file(shard).items()}
 
 
-def random_pair(shape: tuple[int, ...], rank: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def make_random_pair(shape: tuple[int, ...], rank: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     rows, columns = shape
     return torch.randn(rank, columns, generator=random), torch.randn(rows, rank, generator=random)
 
 
-def quantised(source: Path, target: Path) -> Path:
+def write_quantised(source: Path, target: Path) -> Path:
     """A copy of a demo checkpoint with the language model's linear layers in int8, the activations too (W8A8)."""
     shutil.copytree(source, target)
     index: dict[str, str] = {}

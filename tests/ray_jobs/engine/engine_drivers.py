@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from running import DEMO, ENGINE, ended
+from stage_jobs import DEMO, ENGINE, wait_for_exit
 
 DRIVERS = Path(__file__).with_name("drivers")
 SCENES = sorted((DEMO / "images" / "scenes").iterdir())[:20]
@@ -15,20 +15,20 @@ SETTINGS = json.dumps(
 )
 
 
-def start(driver: str, *arguments: object) -> "subprocess.Popen[str]":
+def start_driver(driver: str, *arguments: object) -> "subprocess.Popen[str]":
     """The driver of that name; it may be written to."""
     command = [sys.executable, str(DRIVERS / f"{driver}.py"), SETTINGS, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def go_on(process: "subprocess.Popen[str]") -> None:
+def resume(process: "subprocess.Popen[str]") -> None:
     """Answer a driver that awaits the test."""
     assert process.stdin
     process.stdin.write("\n")
     process.stdin.flush()
 
 
-def await_line(process: "subprocess.Popen[str]", beginning: str) -> None:
+def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
     """Read what the driver prints until a line begins thus."""
     assert process.stdout
     seen = []
@@ -41,17 +41,17 @@ def await_line(process: "subprocess.Popen[str]", beginning: str) -> None:
 
 def finish(process: "subprocess.Popen[str]", timeout: float = 600) -> Any:
     """What the driver prints last, read as JSON."""
-    done = ended(process, timeout)
+    done = wait_for_exit(process, timeout)
     assert done.code == 0, done.output[-5000:]
-    return done.told
+    return done.last_json
 
 
-def driven(driver: str, *arguments: object) -> Any:
+def run_driver(driver: str, *arguments: object) -> Any:
     """What the driver of that name prints last, read as JSON."""
-    return finish(start(driver, *arguments))
+    return finish(start_driver(driver, *arguments))
 
 
-def by_transformers(folder: Path) -> list[str]:
+def caption_by_transformers(folder: Path) -> list[str]:
     """The captions of a checkpoint as transformers decodes them greedily in float32."""
     import torch
     from PIL import Image

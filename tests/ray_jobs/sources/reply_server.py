@@ -20,7 +20,7 @@ class Reply:
 
 
 @contextmanager
-def serving(answer: Callable[[str, int], Reply]) -> Iterator[str]:
+def serve_replies(answer: Callable[[str, int], Reply]) -> Iterator[str]:
     """The address of a server that answers each path, asked for the n-th time from 1, as told."""
     asked: dict[str, int] = {}
 

@@ -15,7 +15,7 @@ KEY = "sk-very-secret-0123456789"
 
 
 @dataclass(frozen=True)
-class Said:
+class Reply:
     """What to answer: a status, a body (a dict becomes JSON), headers. `hang` seconds come first; `cut` sends half of
     the body and closes, `drip` a byte every tenth of a second."""
 
@@ -28,10 +28,10 @@ class Said:
 
 
 @dataclass
-class Lying:
+class JudgeEndpoint:
     """`behave` gets the question's text and how often it was asked before. `asked` are the bodies of all requests."""
 
-    behave: Callable[[str, int], Said]
+    behave: Callable[[str, int], Reply]
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     at_once: int = 0
@@ -41,19 +41,19 @@ class Lying:
     url: str = ""
 
     def texts(self) -> list[str]:
-        return [question(body) for body in self.asked]
+        return [read_question(body) for body in self.asked]
 
     def again(self) -> dict[str, int]:
         """The questions that were asked more than once."""
         return {text: count for text, count in Counter(self.texts()).items() if count > 1}
 
 
-def question(body: dict[str, Any]) -> str:
+def read_question(body: dict[str, Any]) -> str:
     found: str = body["messages"][1]["content"][1]["text"]
     return found
 
 
-def caption_in(text: str) -> str:
+def find_caption(text: str) -> str:
     """The first text to be judged in a question."""
     found = re.search(r"<data>(.*?)</data>", text, re.DOTALL)
     assert found
@@ -71,39 +71,39 @@ def completion(content: Any, finish: str = "stop", **message: Any) -> dict[str, 
     }  # fmt: skip
 
 
-def answer(**said: Any) -> Said:
-    return Said(body=completion(json.dumps({"rationale": "so"} | said)))
+def answer_reply(**said: Any) -> Reply:
+    return Reply(body=completion(json.dumps({"rationale": "so"} | said)))
 
 
-def error(status: int, message: str = "no", **headers: str) -> Said:
+def error_reply(status: int, message: str = "no", **headers: str) -> Reply:
     """An error after which the endpoint wants another try almost at once."""
-    return Said(status, {"error": {"message": message, "type": "t", "code": None}}, {"retry-after-ms": "20"} | headers)
+    return Reply(status, {"error": {"message": message, "type": "t", "code": None}}, {"retry-after-ms": "20"} | headers)
 
 
-def error_in_success(code: Any, message: str = "no", **headers: str) -> Said:
+def error_in_success_reply(code: Any, message: str = "no", **headers: str) -> Reply:
     """An error as gateways send it that have begun to answer: with the status of success."""
-    return Said(200, {"error": {"message": message, "code": code}}, {"retry-after-ms": "20"} | headers)
+    return Reply(200, {"error": {"message": message, "code": code}}, {"retry-after-ms": "20"} | headers)
 
 
-def message_with(content: Any, finish: str = "stop", **message: Any) -> Said:
+def message_reply(content: Any, finish: str = "stop", **message: Any) -> Reply:
     """A completion with this content and whatever else its message has."""
-    return Said(body=completion(content, finish, **message))
+    return Reply(body=completion(content, finish, **message))
 
 
-def page(words: str = "Sign in") -> Said:
+def page_reply(words: str = "Sign in") -> Reply:
     body = f"<!doctype html><html><title>{words}</title></html>".encode()
-    return Said(200, body, {"Content-Type": "text/html", "retry-after-ms": "20"})
+    return Reply(200, body, {"Content-Type": "text/html", "retry-after-ms": "20"})
 
 
-def stream(*events: Any) -> Said:
+def stream_reply(*events: Any) -> Reply:
     """Server-sent events, though none were asked for."""
     lines = [f"data: {json.dumps(event)}\n\n" for event in events]
-    return Said(200, "".join([*lines, "data: [DONE]\n\n"]).encode(), {"retry-after-ms": "20"})
+    return Reply(200, "".join([*lines, "data: [DONE]\n\n"]).encode(), {"retry-after-ms": "20"})
 
 
 @contextmanager
-def lying(behave: Callable[[str, int], Said]) -> Iterator[Lying]:
-    told = Lying(behave)
+def serve_endpoint(behave: Callable[[str, int], Reply]) -> Iterator[JudgeEndpoint]:
+    told = JudgeEndpoint(behave)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -121,7 +121,7 @@ def lying(behave: Callable[[str, int], Said]) -> Iterator[Lying]:
 
         def _answer(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            text = question(body)
+            text = read_question(body)
             with told.lock:
                 told.asked.append(body)
                 told.headers.append({name.lower(): value for name, value in self.headers.items()})

@@ -32,12 +32,12 @@ ENGINE = {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 4, "enforce_
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     code: int
     output: str
 
     @property
-    def all_told(self) -> list[Any]:
+    def json_lines(self) -> list[Any]:
         """What a driver printed as JSON, lists and objects, line by line."""
         found = []
         for line in self.output.splitlines():
@@ -47,12 +47,12 @@ class Ended:
         return found
 
     @property
-    def told(self) -> Any:
+    def last_json(self) -> Any:
         """What it printed last so; Ray may have had a word after it."""
-        return self.all_told[-1]
+        return self.json_lines[-1]
 
 
-def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: dict[str, Any]) -> Spec:
+def plan_spec(folder: Path, root: str, checkpoint: str, source: str, **sections: dict[str, Any]) -> Spec:
     """A spec of the suite for the tiny models, sections given or replaced key by key."""
     suite: dict[str, dict[str, Any]] = {
         "dataset": {"source": source},
@@ -69,30 +69,30 @@ def planned(folder: Path, root: str, checkpoint: str, source: str, **sections: d
     return plan(root, str(file), checkpoint, by_hand=True)
 
 
-def start(stage: str, spec: Spec, **environment: str) -> "subprocess.Popen[str]":
+def start_stage(stage: str, spec: Spec, **environment: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", f"ray_jobs.{stage}", "--spec", spec.uri]
     return subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def ended(process: "subprocess.Popen[str]", timeout: float = 600) -> Ended:
+def wait_for_exit(process: "subprocess.Popen[str]", timeout: float = 600) -> ProcessResult:
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         output, _ = process.communicate()
         raise AssertionError(f"not done in {timeout} s:\n{output[-5000:]}") from None
-    return Ended(process.returncode, output)
+    return ProcessResult(process.returncode, output)
 
 
-def run(stage: str, spec: Spec, expected: int = 0, **environment: str) -> str:
-    done = ended(start(stage, spec, **environment))
+def run_stage(stage: str, spec: Spec, expected: int = 0, **environment: str) -> str:
+    done = wait_for_exit(start_stage(stage, spec, **environment))
     assert done.code == expected, f"exit {done.code}:\n{done.output[-5000:]}"
     return done.output
 
 
-def killed(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeout: float = 600) -> None:
+def kill_when(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeout: float = 600) -> None:
     """kill -9 the job the moment `ready`; it must not have ended before."""
     wait_until(lambda: ready() or process.poll() is not None, timeout)
     assert process.poll() is None, f"ended before it could be killed:\n{process.communicate()[0][-3000:]}"
@@ -107,12 +107,12 @@ def wait_until(ready: Callable[[], bool], timeout: float, every: float = 0.01) -
         time.sleep(every)
 
 
-def failed(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, **environment: str) -> None:
+def assert_stage_fails(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, **environment: str) -> None:
     """The job ends with the code, one line that says why, and the same in failure.json; no manifest is left.
 
     What fails `in_ray` is logged by Ray too, with its traceback; our line comes after it.
     """
-    output = run(stage, spec, expected=code, **environment)
+    output = run_stage(stage, spec, expected=code, **environment)
     kind = {2: "bad input, retrying cannot help", 1: "trouble, worth retrying"}[code]
     lines = [line for line in output.splitlines() if f"{stage} failed ({kind}): " in line]
     assert len(lines) == 1, output[-3000:]
@@ -126,7 +126,7 @@ def failed(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, *
     assert not objects.exists(f"{stage_uri}/manifest.json")
 
 
-def snapshot(uri: str) -> dict[str, tuple[str, str]]:
+def take_snapshot(uri: str) -> dict[str, tuple[str, str]]:
     """Of every object: its SHA-256 and its version, which a rewrite changes though the bytes be the same."""
     found = {}
     for entry in objects.entries(uri):
@@ -134,12 +134,12 @@ def snapshot(uri: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def content(uri: str) -> dict[str, str]:
+def hash_parts(uri: str) -> dict[str, str]:
     """SHA-256 of every part of a stage."""
-    return {key: sha for key, (sha, _) in snapshot(f"{uri}/parts").items()}
+    return {key: sha for key, (sha, _) in take_snapshot(f"{uri}/parts").items()}
 
 
-def rows(stage_uri: str) -> list[dict[str, Any]]:
+def read_rows(stage_uri: str) -> list[dict[str, Any]]:
     """All rows of a stage in the order of the golden set."""
     listed = manifests.require_manifest(stage_uri, "stage").parts
     table = pa.concat_tables([parts.read(stage_uri, part.name) for part in listed])
@@ -147,30 +147,30 @@ def rows(stage_uri: str) -> list[dict[str, Any]]:
     return found
 
 
-def rejects_of(spec: Spec) -> list[dict[str, Any]]:
+def read_rejects(spec: Spec) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pq.read_table(
         io.BytesIO(objects.read(f"{spec.golden_uri}/rejects.parquet"))
     ).to_pylist()
     return found
 
 
-def captions(spec: Spec) -> dict[str, str]:
-    return {row["image_id"]: row["caption"] for row in rows(spec.captions_uri)}
+def read_captions(spec: Spec) -> dict[str, str]:
+    return {row["image_id"]: row["caption"] for row in read_rows(spec.captions_uri)}
 
 
 def assert_every_image_once(spec: Spec) -> None:
     """images read = captioned + rejected + failed, by the manifests and by the files that they name."""
     golden, made = manifests.require_manifest(spec.golden_uri, "golden"), manifests.load_manifest(spec.captions_uri)
     _assert_parts(spec.golden_uri, golden)
-    rejects = len(rejects_of(spec))
+    rejects = len(read_rejects(spec))
     assert golden.rows_in == golden.rows_out + sum(golden.lost.values())
     assert rejects == sum(golden.lost.values())
-    images = [row["image_id"] for row in rows(spec.golden_uri)]
+    images = [row["image_id"] for row in read_rows(spec.golden_uri)]
     assert len(set(images)) == len(images) == golden.rows_out
     if made is None:
         return
     _assert_parts(spec.captions_uri, made)
-    asked = rows(spec.captions_uri)
+    asked = read_rows(spec.captions_uri)
     assert [row["image_id"] for row in asked] == images
     assert sum(row["failure"] is None for row in asked) == made.rows_out
     assert golden.rows_in == made.rows_out + sum(golden.lost.values()) + sum(made.lost.values())

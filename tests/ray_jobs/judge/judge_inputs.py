@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-from making import baseline, encoded, picture, spec
+from samples import draw_picture, encode_image, make_baseline, make_spec
 
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.spec import Spec
@@ -14,14 +14,14 @@ PART_ROWS = 4
 SHORT: dict[str, Any] = {"tries": 2, "timeout_seconds": 5.0, "concurrency": 4}
 
 
-def asking(root: str, url: str, called: str = "step-1", **judge: Any) -> Spec:
+def make_judge_spec(root: str, url: str, called: str = "step-1", **judge: Any) -> Spec:
     """A spec whose judge is behind the endpoint."""
     settings = {"kind": "openai", "model": "m", "base_url": url, "prompt": "Rate: {caption}"} | SHORT | judge
     flat = {f"judge__{name}": value for name, value in settings.items()}
-    return spec(root, called[-1] * 16, called, **flat)
+    return make_spec(root, called[-1] * 16, called, **flat)
 
 
-def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
+def write_judge_inputs(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
     """The spec with its golden set (one picture a caption, unless there) and these captions, None for a failed one."""
     names = list(captions)
     golden, told = [], []
@@ -29,7 +29,7 @@ def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
         part, some = manifests.name_of_part(first // PART_ROWS), names[first : first + PART_ROWS]
         rows = {
             "image_id": some,
-            "image": [encoded(picture(first + number, (8, 8))) for number in range(len(some))],
+            "image": [encode_image(draw_picture(first + number, (8, 8))) for number in range(len(some))],
             "references": [[f"a picture of {name}"] for name in some],
             "blake3": [f"{first + number:064x}" for number in range(len(some))],
         }
@@ -55,6 +55,6 @@ def made(planned: Spec, captions: Mapping[str, str | None]) -> Spec:
     return planned
 
 
-def against(candidate: Spec, other: Spec) -> Spec:
+def with_baseline(candidate: Spec, other: Spec) -> Spec:
     """The candidate's spec with the other run for its baseline."""
-    return candidate.model_copy(update={"baseline": baseline(other)})
+    return candidate.model_copy(update={"baseline": make_baseline(other)})
