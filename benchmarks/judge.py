@@ -20,7 +20,7 @@ from scipy.stats import beta
 
 from demo import asking, judging, scenes
 from demo.evaluate import planted_captions
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.judge.rubric import Judgement, build_question, build_schema, parse_answer
 
 CRITERIA = tuple(scenes.VALUES)

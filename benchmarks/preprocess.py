@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.measuring import Cost, measured
 from benchmarks.pictures import jpegs, photograph
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.prepare import prepare
 from ray_jobs.plan import plan
 

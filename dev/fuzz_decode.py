@@ -109,7 +109,7 @@ def fuzz(work: Path, findings: Path, seconds: int, executions: int) -> int:
     with atheris.instrument_imports(include=list(MODULES)):
         from PIL import Image
 
-        from ray_jobs.contract.suite import Preprocess
+        from ray_jobs.contract.sections.preprocess import Preprocess
         from ray_jobs.images.prepare import prepare
         from ray_jobs.images.reject_reasons import REASONS, ImageRejected
     warnings.simplefilter("ignore")

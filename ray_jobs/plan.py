@@ -13,8 +13,8 @@ import sys
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.former_fingerprints import keep_former
 from ray_jobs.checkpoints.special_tokens import check_prompts
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.contract.spec import Checkpoint, Spec
-from ray_jobs.contract.suite import Judge
 from ray_jobs.contract.unused_settings import find_doubts
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.dataset.same_content import find_same, find_with_links_followed

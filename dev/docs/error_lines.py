@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev.docs.message_forms import GAP, Module, module_constants
+from dev.docs.suite_keys import sections
 from ray_jobs.contract.field_schema import NotSupported
-from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_unused
 from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -107,7 +107,8 @@ def suite_lines() -> set[ErrorLine]:
     """What the models of a suite refuse, and the schema of its fields: these lines go on after `suite …:`."""
     constants: dict[str, str] = {}
     forms: set[ErrorLine] = set()
-    for file in (inspect.getfile(Suite), inspect.getfile(NotSupported), inspect.getfile(find_unused)):
+    models = {base for _, section in sections() for base in section.__mro__ if base.__module__.startswith("ray_jobs.")}
+    for file in sorted({inspect.getfile(source) for source in (*models, NotSupported, find_unused)}):
         tree = ast.parse(Path(file).read_text())
         lines = _of_module(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
         forms |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}

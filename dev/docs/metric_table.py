@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 
 from ray_jobs.contract.field_schema import complete
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.metrics import Metric, registry
 from ray_jobs.metrics.clip import similarity
 from ray_jobs.metrics.field_metrics import build_field_metrics

@@ -5,8 +5,9 @@ the verdict would come later. It may not without a warm engine either: only a wa
 """
 
 from ray_jobs.checkpoints.inspect import quantization_method
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.contract.suite import Suite
 
 
 def find_suite_obstacle(suite: Suite) -> str | None:

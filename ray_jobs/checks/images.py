@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
-from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.contract.sections.dataset import Dataset
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.decoder_process import Decoder, Outcome
 from ray_jobs.golden.sample import open_sample
 from ray_jobs.golden.single_images import prepare_row, read_rows

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ray_jobs.checks.images import SampleImage
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.images.prepare import GoldenImage
 from ray_jobs.judge import rubric
 from ray_jobs.judge.endpoint import Reply, connect

@@ -9,8 +9,8 @@ from typing import Any
 
 from ray_jobs.checks.images import SampleImage
 from ray_jobs.checks.judge import JudgeExample, build_question, read_answer
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Judge
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.protocol import why_image_missing
 from ray_jobs.golden.decoder_process import ConfinedProcess, ProcessDied

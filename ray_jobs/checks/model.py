@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from ray_jobs.checkpoints import files as checkpoint_files
 from ray_jobs.checkpoints.inspect import quantization_method, resolve, sidecar_files
+from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine, Preprocess
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.golden.decoder_process import ConfinedProcess, ProcessDied
 from ray_jobs.inputs.errors import InputError, RetryableError

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ray_jobs.checks.model import Model, RenderedPrompt
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.inputs.names import printable
 
 

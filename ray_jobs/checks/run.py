@@ -15,7 +15,8 @@ from ray_jobs.checks.findings import CHARACTERS, Findings
 from ray_jobs.checks.images import Listing, SampleImage, list_images, prepare_images
 from ray_jobs.checks.judge import JudgeExample
 from ray_jobs.checks.model import Model, RenderedPrompt
-from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.contract.suite import Suite
 from ray_jobs.dataset import revision
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.images.prepare import GoldenImage

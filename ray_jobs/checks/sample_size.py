@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ray_jobs.contract.suite import Gate, Suite
+from ray_jobs.contract.sections.gate import Gate
+from ray_jobs.contract.suite import Suite
 from ray_jobs.gate.paired_proportions import PairedProportionsTest
 from ray_jobs.gate.skewed_mean import MIN_SIZE, MeanTest
 from ray_jobs.gate.zero_variance import ZeroVarianceTest

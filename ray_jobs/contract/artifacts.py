@@ -5,9 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ray_jobs.contract.frozen_model import FrozenModel
 from ray_jobs.contract.spec import Baseline, Checkpoint
 from ray_jobs.contract.stored_model import StoredModel
-from ray_jobs.contract.suite import FrozenModel
 
 
 class Part(FrozenModel):

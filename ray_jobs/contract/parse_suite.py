@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from ray_jobs.contract.prompt_tokens import find_fault as find_token_fault
 from ray_jobs.contract.prompt_tokens import texts_for_judge, texts_for_model
-from ray_jobs.contract.suite import Judge, Suite
+from ray_jobs.contract.sections.judge import Judge
+from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_unused
 from ray_jobs.inputs import strict_yaml
 from ray_jobs.inputs.errors import InputError, nearest

@@ -8,10 +8,11 @@ from typing import ClassVar, Self
 
 from pydantic import Field, PrivateAttr
 
+from ray_jobs.contract.frozen_model import FrozenModel
 from ray_jobs.contract.identity import Identified
 from ray_jobs.contract.ids import digest, forced_folder, slug
 from ray_jobs.contract.stored_model import StoredModel
-from ray_jobs.contract.suite import FrozenModel, Suite
+from ray_jobs.contract.suite import Suite
 
 # Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
 PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 3, 2, 2

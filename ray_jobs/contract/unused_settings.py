@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from ray_jobs.contract.metric_names import BUILT_IN, CLIP, judge_metrics
-from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.contract.suite import Suite
 
 ENDPOINT = ("base_url", "key_variable", "concurrency", "timeout_seconds", "tries")  # of a judge behind an endpoint
 OF_WARM = ("keep_seconds", "renderers")

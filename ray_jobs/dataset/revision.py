@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from ray_jobs.contract.ids import digest
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset import image_formats
 from ray_jobs.dataset.allowed_folders import refuse_system_path
 from ray_jobs.dataset.brace_patterns import expand_pattern

@@ -17,9 +17,9 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from ray_jobs.contract.ids import digest
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.spec import PREPROCESS_VERSION, Spec
 from ray_jobs.contract.stored_model import StoredModel
-from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset.source_files import METADATA
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable

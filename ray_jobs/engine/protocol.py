@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
 Task = dict[str, Any]  # {"part": the part's name, "rows": the numbers of its rows}

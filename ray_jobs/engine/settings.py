@@ -5,7 +5,7 @@ The driver and the actor call it. vLLM's own process imports it for the names of
 
 from typing import Any
 
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.config_overrides import make_runnable
 from ray_jobs.engine.vision_padding import pad_vision_mlp
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from ray_jobs.contract.field_schema import CAPTION, Schema
-from ray_jobs.contract.suite import Caption
+from ray_jobs.contract.sections.caption import Caption
 from ray_jobs.fields.answers import count_fits, read_answer
 
 ANSWER, INVALID = "answer", "invalid_fields"  # the model's text, and the reason if it does not fit, else None

@@ -11,7 +11,7 @@ import math
 from functools import lru_cache
 
 from ray_jobs.contract.field_schema import Schema
-from ray_jobs.contract.suite import Caption
+from ray_jobs.contract.sections.caption import Caption
 
 DECIMALS = 6  # digits after the decimal point
 STRING = r"""

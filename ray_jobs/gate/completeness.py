@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ray_jobs.contract.artifacts import Comparison, Scores
-from ray_jobs.contract.suite import Gate
+from ray_jobs.contract.sections.gate import Gate
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.paired_differences import GateMetric
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Outcome, Scores, Verdict
+from ray_jobs.contract.sections.gate import Gate
 from ray_jobs.contract.spec import Baseline
-from ray_jobs.contract.suite import Gate
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.completeness import count_expected, why_incomplete
 from ray_jobs.gate.holm import adjust_p_values

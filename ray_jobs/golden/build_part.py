@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.fields.truth import TRUTH
 from ray_jobs.golden.decoder_process import Outcome, ProcessDied, get_decoder
 from ray_jobs.golden.part_plan import read_refs

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pebble import ProcessExpired, ProcessPool
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.prepare import GoldenImage, Reject
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.confinement import exit_with_parent, limit_memory

@@ -7,7 +7,7 @@ is not part of a set's id, so only the contents of the set tell. The ids of all 
 from collections.abc import Callable, Iterable, Iterator
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.runtime.prefetch import prefetch

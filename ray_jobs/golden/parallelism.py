@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import ray
 
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import Preprocess
 from ray_jobs.golden.decoder_process import ProcessDied, get_decoder
 from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
 from ray_jobs.golden.single_images import PROBED, measure_seconds_per_image

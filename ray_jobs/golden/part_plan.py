@@ -15,9 +15,10 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ray_jobs.contract.frozen_model import FrozenModel
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.stored_model import StoredModel
-from ray_jobs.contract.suite import FrozenModel, Preprocess
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden.former_cells import CELLS
 from ray_jobs.golden.sample import Sample, open_sample

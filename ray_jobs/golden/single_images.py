@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.decoder_process import Decoder, Outcome, ProcessDied, end_process_after
 from ray_jobs.golden.part_plan import PlannedPart, read_refs
 from ray_jobs.images.bounds import max_image_bytes

@@ -12,7 +12,7 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS, SUFFIXES
 from ray_jobs.images import colour, jpeg, png
 from ray_jobs.images.reject_reasons import ImageRejected

@@ -12,7 +12,7 @@ from pathlib import Path
 from blake3 import blake3
 from PIL import Image, ImageFile
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode, open_header

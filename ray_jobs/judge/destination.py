@@ -15,7 +15,7 @@ import re
 from urllib.parse import urlsplit
 
 from ray_jobs.contract.parse_suite import KEY_VARIABLE, fault_of_address
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge import rubric
 from ray_jobs.judge.completion import (

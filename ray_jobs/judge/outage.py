@@ -8,7 +8,7 @@ runs again.
 from collections import Counter
 from collections.abc import Sequence
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.endpoint import MODEL_FAILURES, NO_COMPLETION, QUOTA, REJECTED, Reply, describe_judge
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.names import printable
 
 LOW, HIGH = 1, 5

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.judge.answer_store import Answer
 
 MAX_MODELS = 20  # model names that are kept, because an endpoint may give another name with each answer

@@ -1,8 +1,8 @@
 """List all built-in metrics, and all metrics of one run."""
 
 from ray_jobs.contract.metric_names import RESERVED
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import Metric
 from ray_jobs.metrics.builtin import (

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from ray_jobs.contract.field_schema import SCHEMA_BYTES, NotSupported, read_schema
 from ray_jobs.contract.ids import name_of
 from ray_jobs.contract.parse_suite import parse_suite, with_fields
-from ray_jobs.contract.suite import Engine, Suite
+from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.contract.suite import Suite
 from ray_jobs.dataset.allowed_folders import refuse_system_path
 from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.label_tables import TABLE_BYTES

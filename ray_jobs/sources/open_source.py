@@ -5,7 +5,7 @@
 
 from itertools import islice
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.revision import SAVED, is_hub_name
 from ray_jobs.dataset.source_files import is_left_by_tools

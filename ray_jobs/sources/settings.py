@@ -4,7 +4,7 @@
 image lies in a subfolder. The source itself refuses these while it lists.
 """
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import is_hub_name
 from ray_jobs.inputs.errors import InputError
 

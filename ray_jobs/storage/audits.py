@@ -8,9 +8,9 @@ from typing import Self
 
 from pydantic import model_validator
 
+from ray_jobs.contract.frozen_model import FrozenModel
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema, StoredModel
-from ray_jobs.contract.suite import FrozenModel
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import json_files, objects
 

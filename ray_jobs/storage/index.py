@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from ray_jobs.contract.artifacts import Outcome, Record
+from ray_jobs.contract.frozen_model import FrozenModel
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, StoredModel, check_schema
-from ray_jobs.contract.suite import FrozenModel
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.storage import json_files, objects
 from ray_jobs.storage.odd_items import raise_outage

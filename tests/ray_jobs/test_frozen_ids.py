@@ -6,8 +6,14 @@ import pytest
 from pydantic import BaseModel, create_model
 from samples import make_baseline, make_spec
 
-from ray_jobs.contract import suite as sections
 from ray_jobs.contract.identity import Identified
+from ray_jobs.contract.sections.caption import Caption
+from ray_jobs.contract.sections.dataset import Dataset
+from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.contract.sections.gate import Gate, GatingMetric, Limit
+from ray_jobs.contract.sections.judge import Judge, Price
+from ray_jobs.contract.sections.metrics import Metrics
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
 
@@ -68,8 +74,8 @@ FROZEN: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 SECTIONS: list[type[Identified]] = [
-    sections.Dataset, sections.Preprocess, sections.Caption, sections.Engine, sections.Metrics, sections.Judge,
-    sections.Price, sections.GatingMetric, sections.Limit, sections.Gate, sections.Suite, Spec,
+    Dataset, Preprocess, Caption, Engine, Metrics, Judge,
+    Price, GatingMetric, Limit, Gate, Suite, Spec,
 ]  # fmt: skip
 
 
@@ -114,8 +120,8 @@ def test_no_field_is_forgotten(section: type[Identified]) -> None:
 LATER: dict[type[Identified], set[str]] = {
     **{section: set() for section in SECTIONS},
     Spec: {"predecessor"},
-    sections.Dataset: {"images", "truth"},
-    sections.Caption: {"fields"},
+    Dataset: {"images", "truth"},
+    Caption: {"fields"},
 }
 
 NEW: dict[str, tuple[Any, Any, Any]] = {  # annotation, default, another value
@@ -138,8 +144,8 @@ def grown(model: type[BaseModel], path: list[str], field: tuple[Any, Any]) -> An
         return extended(model, "added", field)
     inner = model.model_fields[path[0]]
     annotation = inner.annotation
-    if path[0] in ("metrics", "limits") and model is sections.Gate:
-        kind = sections.GatingMetric if path[0] == "metrics" else sections.Limit
+    if path[0] in ("metrics", "limits") and model is Gate:
+        kind = GatingMetric if path[0] == "metrics" else Limit
         of_one = grown(kind, path[1:], field)
         return extended(model, path[0], (dict[str, of_one], {}))  # type: ignore[valid-type]  # a model made at run time
     assert isinstance(annotation, type)

@@ -12,8 +12,8 @@ from ray_jobs import plan
 from ray_jobs.checkpoints.inspect import Incomplete
 from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import spec
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import Dataset
 from ray_jobs.dataset import revision
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.planning import suites

@@ -16,8 +16,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from ray_jobs.checkpoints.inspect import verify
 from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.audit import divergence
 from ray_jobs.engine.bounded_calls import limit_each

@@ -18,8 +18,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_jobs.checkpoints.inspect import verify
 from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.bounded_calls import limit_each
 from ray_jobs.engine.client.eviction import repeated_eviction
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error

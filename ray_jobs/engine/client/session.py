@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.client.eviction import ENGINE_GONE, NAMESPACE, driver_silence_limit, evict_idle, kill_silent
 from ray_jobs.engine.client.work_queue import MAX_TASKS_IN_FLIGHT

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client.engines import stream_answers
 from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Requests
 from ray_jobs.inputs.errors import RetryableError

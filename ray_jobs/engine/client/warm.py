@@ -20,8 +20,8 @@ from ray.exceptions import RayTaskError
 
 from ray_jobs.checkpoints.inspect import quantization_method
 from ray_jobs.contract.ids import digest
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.client.eviction import ENGINE_GONE, driver_silence_limit
 from ray_jobs.engine.client.replicas import ReplicaPool

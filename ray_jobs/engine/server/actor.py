@@ -17,8 +17,8 @@ from typing import Any
 
 from ray_jobs.checkpoints.inspect import resolve, verify
 from ray_jobs.checkpoints.node_cache import fetch, place_of_weights
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.bounded_calls import ComputeTimeout, run_limited
 from ray_jobs.engine.compatibility import tensor_layout
 from ray_jobs.engine.errors import OutputTee

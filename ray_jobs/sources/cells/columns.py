@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError, nearest
 from ray_jobs.storage.arrow_guard import refuse_extensions
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.allowed_folders import refuse_system_path
 from ray_jobs.dataset.label_tables import TABLE_BYTES, parse_label_table
 from ray_jobs.inputs.errors import InputError

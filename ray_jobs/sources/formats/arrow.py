@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.sources.formats.table import Block, TableSource
 from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage import objects

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import PurePosixPath
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import ALL, METADATA, Selection, is_no_class, is_of_split
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable

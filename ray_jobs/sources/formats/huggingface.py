@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 from requests.exceptions import RequestException
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import is_hub_name
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
 from ray_jobs.runtime.prefetch import prefetch

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import find_image_folder
 from ray_jobs.dataset.source_files import FIRST_MANIFESTS, is_named_for
 from ray_jobs.inputs.errors import InputError

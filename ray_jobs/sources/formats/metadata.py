@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import METADATA
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.columns import check_column, check_truth_columns

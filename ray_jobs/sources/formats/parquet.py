@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.sources.formats.table import Block, TableSource
 from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage.arrow_files import open_arrow

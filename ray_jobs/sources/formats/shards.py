@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from functools import lru_cache
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.source_files import ALL, Selection, is_of_split
 from ray_jobs.inputs.errors import InputError

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import ALL, Selection
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
 from ray_jobs.sources.cells.values import RowTexts, read_texts

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import parse_partitions
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.runtime.prefetch import prefetch

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset import image_formats
 from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.cells.images import read_image

@@ -6,7 +6,7 @@ Karpathy's files, tables and manifests have such a column.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import ALL, SPLIT_OF
 from ray_jobs.inputs.errors import InputError, nearest
 from ray_jobs.inputs.names import printable

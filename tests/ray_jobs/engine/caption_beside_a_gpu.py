@@ -8,8 +8,8 @@ it asks of Ray.
 import sys
 
 from ray_jobs.command_line.programs import run_program
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import session
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.settings import engine_environment

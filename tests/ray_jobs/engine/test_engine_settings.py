@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.settings import build_warm_config
 
 pytestmark = pytest.mark.slow  # they import vLLM

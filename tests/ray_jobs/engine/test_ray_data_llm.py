@@ -6,7 +6,7 @@ import pytest
 from ray.llm._internal.batch.stages import vLLMEngineStage
 from stage_jobs import GOOD
 
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client.cold import _processor_config, _unify_schema
 from ray_jobs.engine.errors import classify_error
 from ray_jobs.inputs.errors import InputError, RetryableError

@@ -8,7 +8,7 @@ import pytest
 from test_fields_schema import WHOLE
 
 from ray_jobs.contract.field_schema import complete
-from ray_jobs.contract.suite import Caption
+from ray_jobs.contract.sections.caption import Caption
 from ray_jobs.fields.answers import read_answer
 from ray_jobs.fields.columns import add_fields, columns_to_read, sum_fits, values_of
 from ray_jobs.storage import parts

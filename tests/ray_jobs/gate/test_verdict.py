@@ -9,7 +9,7 @@ from declared_metrics import CHRF, EMPTY, EXACT, JUDGE, WORDS, DeclaredMetric, m
 from samples import make_baseline, make_spec
 
 from ray_jobs.contract.artifacts import Manifest, Scores, Summary, Verdict
-from ray_jobs.contract.suite import Gate
+from ray_jobs.contract.sections.gate import Gate
 from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.no_baseline import NoBaseline
 from ray_jobs.gate.verdict import ComparisonSide, decide_verdict

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from samples import draw_picture, encode_image
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.decoder_process import Decoder, ProcessDied, end_process_after
 from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.prepare import GoldenImage, Reject, prepare

@@ -5,7 +5,7 @@ import pytest
 from samples import make_spec as make_spec
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.golden.build_part import describe_part
 from ray_jobs.golden.commit_set import commit_set
 from ray_jobs.golden.former_cells import CELLS, check_texts_as_read_now, find_misread

@@ -11,8 +11,9 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as some
 from samples import make_spec, write_pictures
 
+from ray_jobs.contract.sections.dataset import Dataset
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.contract.spec import Spec
-from ray_jobs.contract.suite import Dataset, Preprocess
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import part_plan
 from ray_jobs.golden.part_plan import MEGABYTE, load_or_create_plan, read_refs, split_parts

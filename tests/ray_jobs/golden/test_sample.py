@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.golden.sample import open_sample
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.source import ImageRef

@@ -12,7 +12,7 @@ import pytest
 from images import corpus
 from PIL import Image
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS
 from ray_jobs.images.prepare import GoldenImage, Reject, prepare, prepare_file
 from ray_jobs.images.reject_reasons import ImageRejected

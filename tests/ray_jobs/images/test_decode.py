@@ -13,7 +13,7 @@ from images.corpus.jpeg import exif
 from PIL import Image, ImageFile, ImageOps
 from samples import draw_picture, encode_image
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import Reject, prepare_file
 from ray_jobs.images.reject_reasons import REASONS, ImageRejected

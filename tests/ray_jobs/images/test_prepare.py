@@ -10,7 +10,7 @@ from images.corpus import jpeg, pictures, profiles
 from PIL import Image, ImageFile
 from samples import draw_picture, encode_image
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import GoldenImage, Reject, prepare, prepare_file, thumbnail

@@ -8,7 +8,7 @@ from PIL import Image
 from samples import draw_picture
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.resize import encode, resize, target_size, turn_upright
 
 SIDES = some.integers(2, 12_000)

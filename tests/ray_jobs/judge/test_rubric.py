@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import make_suite
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.judge import rubric
 
 PLAIN = Judge(kind="vllm", model="/m")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import webdataset
 from samples import draw_picture, encode_image
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
 

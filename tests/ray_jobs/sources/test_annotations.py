@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from image_formats import PICTURES, list_refs, read_refs
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.formats import manifest

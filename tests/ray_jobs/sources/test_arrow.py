@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from image_formats import PICTURES, arrow_files, list_refs, make_settings, read_refs
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 

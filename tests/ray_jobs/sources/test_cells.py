@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from image_formats import PICTURES
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.columns import choose_columns
 from ray_jobs.sources.cells.images import read_image

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from image_formats import list_refs
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.rows.tab_separated import read_tab_records
 

@@ -14,7 +14,7 @@ from image_formats import (
     write_jsonl,
 )
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.storage import objects

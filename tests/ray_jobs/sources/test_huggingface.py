@@ -16,7 +16,7 @@ from image_formats import (
     write_images,
 )
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from image_formats import PICTURES, huggingface, list_refs, make_settings, read_refs, webdataset_folder, write_jsonl
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.labels import name_label, read_label_names

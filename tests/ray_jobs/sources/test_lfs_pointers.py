@@ -3,7 +3,8 @@
 import pytest
 from image_formats import read_refs
 
-from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.contract.sections.dataset import Dataset
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.decode import open_header
 from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import InputError

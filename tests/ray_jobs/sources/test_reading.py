@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.reading import fetch
 from ray_jobs.sources.reading.fetch import distance_of, read_streams_in_order, reads_at_once, resolve_path

@@ -23,7 +23,7 @@ from image_formats import (
 )
 from reply_server import Reply, serve_replies
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.storage import objects

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from image_formats import PICTURES, list_refs, make_dataset, make_settings, read_refs, write_csv, write_jsonl
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from image_formats import PICTURES, read_bytes, read_refs, write_images
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.formats import table
 from ray_jobs.sources.open_source import open_source

@@ -13,7 +13,7 @@ import pytest
 from image_formats import CAPTIONS, FORMATS, LABELS, list_refs, make_settings, read_refs, write_images, write_jsonl
 from samples import draw_picture, encode_image
 
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.build_part import encode_part
 from ray_jobs.golden.sample import open_sample
 from ray_jobs.images.prepare import prepare_file

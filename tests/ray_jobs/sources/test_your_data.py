@@ -13,7 +13,7 @@ import pytest
 import yaml
 from image_formats import PICTURES, read_refs
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.storage import objects
 

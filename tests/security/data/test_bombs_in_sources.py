@@ -22,7 +22,8 @@ import pytest
 from reply_server import Reply, serve_replies
 from samples import draw_picture, encode_image
 
-from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.contract.sections.dataset import Dataset
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.brace_patterns import MOST_FILES, count_named_files, expand_pattern
 from ray_jobs.golden import single_images
 from ray_jobs.golden.decoder_process import Decoder, ProcessDied

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray.data  # noqa: F401 (registers the types that unpickle)
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.golden.part_plan import read_refs
 from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.inputs.errors import InputError

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from judge_endpoint import KEY
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.judge.endpoint import Reply, connect
 from ray_jobs.judge.exchange import ANSWER_BYTES
 

@@ -14,8 +14,8 @@ import pytest
 from stage_jobs import GOOD
 
 from ray_jobs.checkpoints import inspect
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.audit import reference_engine
 from ray_jobs.engine.client import cold, eviction, session, warm

@@ -26,8 +26,8 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from stage_jobs import GOOD
 from tokenizers import Regex, normalizers
 
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine import gpus
 from ray_jobs.engine.bounded_calls import ComputeTimeout, limit_each, run_limited
 from ray_jobs.engine.client import eviction, session, warm

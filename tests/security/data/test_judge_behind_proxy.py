@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from judge_endpoint import KEY, JudgeEndpoint, answer_reply, serve_endpoint
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.destination import HOSTS_VARIABLE
 from ray_jobs.judge.endpoint import Reply, connect

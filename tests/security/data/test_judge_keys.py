@@ -9,7 +9,7 @@ from judge_endpoint import KEY, Reply, completion, serve_endpoint
 from judge_inputs import make_judge_spec, write_judge_inputs
 
 from ray_jobs.contract.parse_suite import parse_suite
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.destination import HOSTS_VARIABLE, check_destination
 from ray_jobs.judge.endpoint import connect

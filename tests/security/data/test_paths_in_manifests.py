@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ray_jobs.contract.suite import Dataset, Preprocess
+from ray_jobs.contract.sections.dataset import Dataset
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden import build_part, previews, set_checks
 from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.prepare import Reject

@@ -10,7 +10,7 @@ from reply_server import Reply, serve_replies
 from samples import draw_picture, encode_image, make_spec
 
 from ray_jobs.contract.artifacts import Part
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import build_part, part_plan, previews, set_checks
 from ray_jobs.golden.single_images import prepare_row

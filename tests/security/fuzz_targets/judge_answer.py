@@ -2,7 +2,7 @@
 
 import json
 
-from ray_jobs.contract.suite import Judge
+from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.display_text import sanitise
 from ray_jobs.judge import rubric
 from ray_jobs.judge.endpoint import Endpoint

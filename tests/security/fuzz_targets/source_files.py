@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_jobs.contract.suite import Dataset
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.contract.suite import Engine
 from ray_jobs.engine.client import warm
 from ray_jobs.engine.client.session import LeasedEngine
 from ray_jobs.engine.errors import MAX_RESTARTS

@@ -10,7 +10,7 @@ from samples import checkpoint_files, upload
 from stage_jobs import DEMO, GOOD
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client.warm import why_not_warm
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client.warm import work_queue_for
 from ray_jobs.engine.client.work_queue import MAX_QUARANTINED, MAX_TASKS_IN_FLIGHT, WorkQueue
 from ray_jobs.inputs.errors import RetryableError

@@ -14,7 +14,7 @@ from typing import Any
 from ray import cloudpickle
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client import warm
 from ray_jobs.engine.protocol import EngineJob, EngineReport, build_request
 from ray_jobs.job.frame import connect
