@@ -37,12 +37,8 @@ class PartValues(NamedTuple):
 
 def run_gate(spec: Spec, scores: Scores) -> Verdict:
     """The verdict on the run that has these scores."""
-    return evaluate_gate(spec, scores, declared(spec))
-
-
-def evaluate_gate(spec: Spec, scores: Scores, metrics: Mapping[str, GateMetric]) -> Verdict:
-    """The verdict on the run that has these scores. `metrics` declares each metric by name."""
     names = [part.name for part in scores.manifest.parts]
+    metrics: Mapping[str, GateMetric] = declared(spec)
     rules = spec.suite.gate
     if not spec.baseline:  # then there are no preferences
         metrics = {name: metric for name, metric in metrics.items() if name != PREFERENCE}
@@ -81,12 +77,12 @@ def align_images(other: PartValues, candidate: PartValues) -> tuple[PartValues, 
     clusters = (
         [*candidate.clusters, *(other.clusters[i] for i in extra)] if candidate.clusters and other.clusters else None
     )
-    return _reorder(other, ids, clusters), _reorder(candidate, ids, clusters)
-
-
-def _reorder(part: PartValues, ids: list[str], clusters: list[str] | None) -> PartValues:
-    rows = find_rows(ids, part.ids)
-    return PartValues(ids, clusters, {name: take_rows(values, rows) for name, values in part.metrics.items()})
+    aligned = []
+    for side in (other, candidate):
+        rows = find_rows(ids, side.ids)
+        metrics = {name: take_rows(values, rows) for name, values in side.metrics.items()}
+        aligned.append(PartValues(ids, clusters, metrics))
+    return aligned[0], aligned[1]
 
 
 def _cluster_codes(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
