@@ -38,8 +38,18 @@ def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], fo
 
 
 def encode(table: pa.Table, footer: dict[str, Any]) -> bytes:
-    """Returns the bytes of a part's file: the same for the same rows and footer."""
-    return _parquet(table.replace_schema_metadata({FOOTER: json.dumps({"schema": SCHEMA} | footer).encode()}))
+    """Returns the bytes of a part's Parquet file: the same for the same rows and footer.
+
+    Binary columns are not compressed: their images are compressed already.
+    """
+    table = table.replace_schema_metadata({FOOTER: json.dumps({"schema": SCHEMA} | footer).encode()})
+    leaves = dict(leaf for field in table.schema for leaf in _leaves(field.name, field.type))
+    texts = [leaf for leaf, kind in leaves.items() if not pa.types.is_binary(kind)]
+    codecs = {leaf: "ZSTD" if leaf in texts else "NONE" for leaf in leaves}
+    sink = pa.BufferOutputStream()  # an io.BytesIO takes six times as long
+    pq.write_table(table, sink, compression=codecs, use_dictionary=texts, write_statistics=texts)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def write_file(uri: str, table: pa.Table) -> None:
@@ -196,17 +206,6 @@ def _of_this_schema(table: pa.Table, uri: str) -> pa.Table:
     except NewerSchema as newer:
         raise NewerSchema(f"{uri}: {newer}") from None
     return table
-
-
-def _parquet(table: pa.Table) -> bytes:
-    """Returns the table as a Parquet file. Binary columns are not compressed: their images are compressed already."""
-    leaves = dict(leaf for field in table.schema for leaf in _leaves(field.name, field.type))
-    texts = [leaf for leaf, kind in leaves.items() if not pa.types.is_binary(kind)]
-    codecs = {leaf: "ZSTD" if leaf in texts else "NONE" for leaf in leaves}
-    sink = pa.BufferOutputStream()  # an io.BytesIO takes six times as long
-    pq.write_table(table, sink, compression=codecs, use_dictionary=texts, write_statistics=texts)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
