@@ -55,7 +55,7 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
     golden = parts.read_columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
     by_id = {entry["image_id"]: entry for entry in golden}
     wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *columns_to_read(spec.suite.caption)]
-    captions = parts.read_columns(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
+    captions = parts.read(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
     if missing := [entry["image_id"] for entry in captions if entry["image_id"] not in by_id]:
         raise RetryableError(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its "
                     "golden "
