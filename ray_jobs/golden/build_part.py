@@ -71,8 +71,15 @@ def decode_part(
 ) -> dict[str, Any]:
     """Make the whole part, in the decoder's process. Returns its row as `describe_part` does."""
     clock: defaultdict[str, float] = defaultdict(float)
-    rows = _time_reads(source.read(read_refs(golden_uri, task["file"], task["group"])), clock)
-    return write_part(task, golden_uri, encode_part(((row, prepare(row)) for row in rows), clock), clock)
+
+    def prepare_rows() -> Iterator[tuple[SourceImage, Outcome]]:
+        began = time.perf_counter()
+        for row in source.read(read_refs(golden_uri, task["file"], task["group"])):
+            clock["read"] += time.perf_counter() - began
+            yield row, prepare(row)
+            began = time.perf_counter()
+
+    return write_part(task, golden_uri, encode_part(prepare_rows(), clock), clock)
 
 
 def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaultdict[str, float]) -> dict[str, Any]:
@@ -206,14 +213,3 @@ def _build_reject(image_id: str, reason: str, detail: str, picture: bytes | None
 
 def _count_reasons(rejects: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))
-
-
-def _time_reads(rows: Iterator[SourceImage], clock: defaultdict[str, float]) -> Iterator[SourceImage]:
-    """The rows. Adds the seconds that each row took to read to `clock`."""
-    while True:
-        began = time.perf_counter()
-        row = next(rows, None)
-        clock["read"] += time.perf_counter() - began
-        if row is None:
-            return
-        yield row

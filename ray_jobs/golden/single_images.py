@@ -18,7 +18,7 @@ from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.decoder_process import Decoder, Outcome, ProcessDied, end_process_after
 from ray_jobs.golden.part_plan import PlannedPart, read_refs
 from ray_jobs.images.bounds import max_image_bytes
-from ray_jobs.images.prepare import Reject, prepare_file, read_file
+from ray_jobs.images.prepare import Reject, prepare, read_file, thumbnail
 from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.inputs.names import printable
@@ -38,21 +38,25 @@ def part_seconds() -> float:
 
 
 def prepare_row(row: SourceImage, settings: Preprocess) -> Outcome:
-    """The row's golden image, or a reject with the reason. Ends this process when decoding takes too long."""
+    """The row's golden image, or a reject with the reason. Ends this process when decoding takes too long.
+
+    Raises RetryableError if the disk fails, MemoryError if the memory is too small.
+    """
     data = row.data
-    if data is None and row.file is None:
-        return Reject("unreadable-source", row.detail)
-    try:
-        if data is None and row.file is not None:
+    if data is None:
+        if row.file is None:
+            return Reject("unreadable-source", row.detail)
+        try:
             data = read_file(row.file)  # before the time limit starts, because a slow disk is not the image's fault
-    except ImageRejected as error:
-        return Reject(error.reason, error.detail)
-    if len(data or b"") > max_image_bytes():
-        return Reject(
-            "too-large", f"{len(data or b'')} bytes, over {max_image_bytes()}; ASSAY_MAX_IMAGE_MB may allow more"
-        )
+        except ImageRejected as error:
+            return Reject(error.reason, error.detail)
+    if len(data) > max_image_bytes():
+        return Reject("too-large", f"{len(data)} bytes, over {max_image_bytes()}; ASSAY_MAX_IMAGE_MB may allow more")
     with end_process_after(settings.decode_seconds):
-        return prepare_file(row.image_id, data or b"", settings)
+        try:
+            return prepare(data, settings, row.image_id)
+        except ImageRejected as error:
+            return Reject(error.reason, error.detail, thumbnail(data, settings))
 
 
 def prepare_alone(

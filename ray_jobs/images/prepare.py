@@ -73,19 +73,6 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> GoldenImage:
     )
 
 
-def prepare_file(name: str, file: bytes | Path, settings: Preprocess) -> GoldenImage | Reject:
-    """Return the golden image of a file or its bytes, or a Reject with the reason.
-
-    Raises RetryableError if the disk fails, MemoryError if the memory is too small.
-    """
-    data = b""
-    try:
-        data = file if isinstance(file, bytes) else read_file(file)
-        return prepare(data, settings, name)
-    except ImageRejected as error:
-        return Reject(error.reason, error.detail, thumbnail(data, settings))
-
-
 def read_file(file: Path) -> bytes:
     """Return the bytes of a local file. Raises ImageRejected if that fails, RetryableError if a retry may succeed."""
     try:

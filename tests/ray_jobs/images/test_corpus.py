@@ -14,8 +14,10 @@ from PIL import Image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS
-from ray_jobs.images.prepare import GoldenImage, Reject, prepare, prepare_file
+from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.images.prepare import GoldenImage, Reject, prepare
 from ray_jobs.images.reject_reasons import ImageRejected
+from ray_jobs.sources.source import SourceImage
 
 SETTINGS = Preprocess(format="png")
 BOMBS = sorted(name for name in corpus.FILES if "bomb" in name or "claims" in name or "outside" in name)
@@ -85,7 +87,7 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
     expected = corpus.write(tmp_path)
     assert json.loads((tmp_path / "expected.json").read_text()) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*expected, "expected.json"])
-    ended = [prepare_file(name, tmp_path / name, SETTINGS) for name in expected]
+    ended = [prepare_row(SourceImage(name, None, tmp_path / name), SETTINGS) for name in expected]
     for (name, outcome), end in zip(expected.items(), ended, strict=True):
         if isinstance(end, Reject):
             assert outcome["outcome"] == "rejected", name
@@ -98,17 +100,18 @@ MEASURE = """
 import sys
 from pathlib import Path
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.images.prepare import prepare_file
+from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.sources.source import SourceImage
 
 def peak():  # of this process alone: getrusage begins with what the one that started it had
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 
 usual, bombs = Path(sys.argv[1]), map(Path, sys.argv[2:])
 for path in sorted(usual.iterdir()):  # every decoder loaded and used
-    prepare_file(path.name, path, Preprocess())
+    prepare_row(SourceImage(path.name, None, path), Preprocess())
 began = peak()
 for path in bombs:
-    prepare_file(path.name, path, Preprocess())
+    prepare_row(SourceImage(path.name, None, path), Preprocess())
     print(path.name, peak() - began)
 """
 

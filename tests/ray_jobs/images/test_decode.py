@@ -14,10 +14,12 @@ from PIL import Image, ImageFile, ImageOps
 from samples import draw_picture, encode_image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
+from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.decode import decode
-from ray_jobs.images.prepare import Reject, prepare_file
+from ray_jobs.images.prepare import Reject
 from ray_jobs.images.reject_reasons import REASONS, ImageRejected
 from ray_jobs.images.resize import turn_upright
+from ray_jobs.sources.source import SourceImage
 
 IMAGES = Path(__file__).parents[3] / "demo" / "images"
 FAULTY = json.loads((IMAGES / "faulty" / "expected.json").read_text())
@@ -207,7 +209,7 @@ def test_hostile_bytes_are_an_image_or_rejected_and_nothing_else(
         data[where : where + len(what)] = what
     if keep < 3000:
         del data[keep:]
-    end = prepare_file("", bytes(data), USUAL)
+    end = prepare_row(SourceImage("", bytes(data)), USUAL)
     if isinstance(end, Reject):
         assert end.reason in REASONS
     else:

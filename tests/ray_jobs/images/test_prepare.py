@@ -12,10 +12,12 @@ from samples import draw_picture, encode_image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.images.colour import to_srgb
+from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.decode import decode
-from ray_jobs.images.prepare import GoldenImage, Reject, prepare, prepare_file, thumbnail
+from ray_jobs.images.prepare import GoldenImage, Reject, prepare, thumbnail
 from ray_jobs.images.reject_reasons import REASONS, ImageRejected, Reason
 from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.sources.source import SourceImage
 
 PHOTOS = Path(__file__).parents[3] / "demo" / "images" / "photos"
 USUAL = Preprocess()
@@ -92,8 +94,8 @@ def test_files_that_cannot_be_read_are_rejected_one_by_one(tmp_path: Path) -> No
     (tmp_path / "folder").mkdir()
     (tmp_path / "there.png").write_bytes(encode_image(draw_picture()))
     names = ["there.png", "missing.png", "folder", "there.png/inside.png"]
-    ended = [prepare_file(name, tmp_path / name, USUAL) for name in names]
-    ended.append(prepare_file("given", encode_image(draw_picture()), USUAL))
+    ended = [prepare_row(SourceImage(name, None, tmp_path / name), USUAL) for name in names]
+    ended.append(prepare_row(SourceImage("given", encode_image(draw_picture())), USUAL))
     assert [getattr(end, "reason", "kept") for end in ended] == ["kept", *["unreadable-source"] * 3, "kept"]
     assert isinstance(ended[1], Reject)
     assert ended[1].detail == f"{tmp_path}/missing.png: No such file or directory"
@@ -106,11 +108,11 @@ def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("ray_jobs.images.prepare.os.open", broken)
     with pytest.raises(RetryableError, match=r"cannot read /disk/a\.png: .*Input/output error"):
-        prepare_file("a.png", Path("/disk/a.png"), USUAL)
+        prepare_row(SourceImage("a.png", None, Path("/disk/a.png")), USUAL)
 
 
 def rejected(data: bytes) -> Reject:
-    end = prepare_file("a", data, USUAL)
+    end = prepare_row(SourceImage("a", data), USUAL)
     assert isinstance(end, Reject)
     return end
 

@@ -16,7 +16,7 @@ from samples import draw_picture, encode_image
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.build_part import encode_part
 from ray_jobs.golden.sample import open_sample
-from ray_jobs.images.prepare import prepare_file
+from ray_jobs.images.prepare import prepare
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.truth import read_truth
@@ -55,7 +55,7 @@ def test_the_sample_and_the_golden_part_carry_it(tmp_path: Path) -> None:
         drawn = list(sample)
     assert [one.truth for one in drawn[:3]] == ["{}", '{"count": 3}', "{}"]
     rows = read_refs(dataset, drawn[:2])
-    made = [(row, prepare_file(row.image_id, encode_image(draw_picture(1)), Preprocess())) for row in rows]
+    made = [(row, prepare(encode_image(draw_picture(1)), Preprocess())) for row in rows]
     part = part_table(encode_part(made, defaultdict(float)))
     assert part["truth"].to_pylist() == ["{}", '{"count": 3}']
 
